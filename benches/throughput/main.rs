@@ -1,0 +1,81 @@
+//! `cargo bench`: what keeping an answer up to date costs, beside what the answer costs once.
+//!
+//! 1. Ten million rows in 100 files, one file an epoch, through a tumbling count per key; beside it DataFusion's batch
+//!    answer over the same files with as many threads. The two take turns, medians count, and the answers must agree.
+//! 2. One new row at a time, over views that hold 10 thousand to a million groups.
+//!
+//! `cargo bench -- --rows 1000000 --runs 1 --only parquet` is a quick look; `--only epochs` runs the second part alone.
+
+mod data;
+mod epochs;
+mod server;
+mod stream;
+
+use std::process::ExitCode;
+
+/// A benchmark may fail in any way; it says how and ends.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// What is run, and how often.
+#[derive(Debug, Clone)]
+pub struct Arguments {
+    pub rows: usize,
+    pub files: usize,
+    pub runs: usize,
+    pub keys: Vec<i64>,
+    /// A format, or `epochs`; `None` is all.
+    pub only: Option<String>,
+    pub threads: usize,
+}
+
+impl Arguments {
+    fn take() -> Outcome<Self> {
+        let threads = std::thread::available_parallelism()?.get();
+        let mut all =
+            Arguments { rows: 10_000_000, files: 100, runs: 3, keys: vec![1_000, 100_000], only: None, threads };
+        let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+        while let Some(word) = words.next() {
+            let value = words.next().ok_or_else(|| format!("{word} takes a value"))?;
+            match word.as_str() {
+                "--rows" => all.rows = value.parse()?,
+                "--files" => all.files = value.parse()?,
+                "--runs" => all.runs = value.parse()?,
+                "--keys" => all.keys = vec![value.parse()?],
+                "--threads" => all.threads = value.parse()?,
+                "--only" => all.only = Some(value),
+                _ => return Err(format!("{word} is unknown").into()),
+            }
+        }
+        Ok(all)
+    }
+
+    pub fn wants(&self, what: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == what)
+    }
+}
+
+fn main() -> ExitCode {
+    let run = || {
+        let arguments = Arguments::take()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(arguments.threads).enable_all().build()?;
+        runtime.block_on(async {
+            stream::run(&arguments).await?;
+            epochs::run(&arguments).await
+        })
+    };
+    let outcome: Outcome<()> = run();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The middle of some numbers.
+pub fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}

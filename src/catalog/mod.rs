@@ -1,0 +1,148 @@
+//! What exists, as plain durable data: no live handles, no I/O.
+
+use std::fmt;
+
+use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+
+/// The kinds of things that a name can stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An outside, growing input. Nothing is stored.
+    Source,
+    /// Rows that clients insert, update and delete.
+    Table,
+    /// A named query with an event time.
+    Stream,
+    /// A standing query whose answer is kept.
+    MaterializedView,
+    /// A named query, run anew whenever it is read.
+    View,
+    /// A table of the server itself.
+    System,
+}
+
+impl Kind {
+    /// The word that SQL has for it, in lowercase.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Source => "source",
+            Kind::Table => "table",
+            Kind::Stream => "stream",
+            Kind::MaterializedView => "materialized view",
+            Kind::View => "view",
+            Kind::System => "system table",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// One named relation as clients see it in `pg_catalog`, `information_schema` and `SHOW`.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Never used twice, stable across restarts: `pg_class.oid` is made of it.
+    pub id: u64,
+    pub schema: String,
+    pub name: String,
+    pub kind: Kind,
+    pub columns: SchemaRef,
+    /// Indexes into `columns`; empty where there is no key.
+    pub primary_key: Vec<usize>,
+    /// The statement that made it.
+    pub definition: String,
+}
+
+/// One thing that exists, as the log keeps it. Its statement is parsed again at each start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Object {
+    pub id: u64,
+    pub name: String,
+    pub kind: Kind,
+    /// The statement that made it.
+    pub definition: String,
+    /// Its columns, fixed when it was made: inferred ones included. Arrow IPC schema, as bytes.
+    pub schema: Vec<u8>,
+    /// The ids of what it reads.
+    pub depends: Vec<u64>,
+    /// Whether it was paused by `ALTER … PAUSE`, or has done all that its trigger asks for.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// A durable change of what exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Drops some objects and makes others, at once: `CREATE OR REPLACE` is one change.
+    Replace {
+        drop: Vec<u64>,
+        create: Vec<Object>,
+    },
+    Paused {
+        id: u64,
+        paused: bool,
+    },
+    Renamed {
+        id: u64,
+        name: String,
+        definition: String,
+    },
+}
+
+/// Everything that exists, by id: an object only reads what has a lower id, so this order builds it up.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    pub objects: std::collections::BTreeMap<u64, Object>,
+    /// Ids are never used twice: a dropped object's files cannot be taken for another's.
+    pub last_id: u64,
+}
+
+impl Catalog {
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Replace { drop, create } => {
+                drop.iter().for_each(|id| {
+                    self.objects.remove(id);
+                });
+                for object in create {
+                    self.last_id = self.last_id.max(object.id);
+                    self.objects.insert(object.id, object.clone());
+                }
+            }
+            Change::Paused { id, paused } => {
+                if let Some(object) = self.objects.get_mut(id) {
+                    object.paused = *paused;
+                }
+            }
+            Change::Renamed { id, name, definition } => {
+                if let Some(object) = self.objects.get_mut(id) {
+                    object.name.clone_from(name);
+                    object.definition.clone_from(definition);
+                }
+            }
+        }
+    }
+
+    pub fn find(&self, name: &str) -> Option<&Object> {
+        self.objects.values().find(|o| o.name == name)
+    }
+
+    /// What reads an object, directly or through others, in the order of making.
+    pub fn dependents(&self, id: u64) -> Vec<&Object> {
+        let mut reached = std::collections::BTreeSet::from([id]);
+        let mut found = Vec::new();
+        for object in self.objects.values() {
+            if object.depends.iter().any(|d| reached.contains(d)) {
+                reached.insert(object.id);
+                found.push(object);
+            }
+        }
+        found
+    }
+}

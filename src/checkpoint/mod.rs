@@ -1,0 +1,13 @@
+//! What survives: the log of what happened, the files that shorten it, and the pure decision of how to go on.
+//!
+//! One log serves the whole server ([`Log`], group-committed). Checkpoint files ([`file`]) hold state as Arrow. After a
+//! crash [`resume`] reads both and says which epochs are to be run again.
+
+pub mod file;
+mod log;
+mod record;
+mod resume;
+
+pub use log::{Log, Logged};
+pub use record::{Commit, DeadLetter, Intent, LateRow, Record, Rows};
+pub use resume::{Resume, resume};

@@ -1,0 +1,106 @@
+//! The records of the log. Serialized, so a promise: a field may be added with a default, none may change its meaning.
+//!
+//! ```text
+//! record = json length: u32 LE │ JSON │ bytes (a table's rows, as an Arrow IPC stream; empty otherwise)
+//! ```
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    catalog,
+    connectors::Span,
+    error::{Error, Kind, Result},
+    time::{Epoch, Micros},
+};
+
+/// One durable line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// What exists has changed.
+    Catalog(catalog::Change),
+    Intent(Intent),
+    Commit(Commit),
+    /// Rows of a table, durable before they are acknowledged; the rows themselves follow as bytes.
+    Rows(Rows),
+}
+
+/// Epoch N will read exactly this. All that is not deterministic about an epoch is here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    pub query: u64,
+    pub epoch: Epoch,
+    /// For each input of the query, in the order of its plan.
+    pub spans: Vec<Span>,
+    pub watermark: Option<Micros>,
+    pub now: Micros,
+}
+
+/// Epoch N happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    pub query: u64,
+    pub epoch: Epoch,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub late: u64,
+    pub bad: u64,
+    /// The greatest event time that each watermark saw.
+    pub observed: Vec<Option<Micros>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late_rows: Vec<LateRow>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// A row that came after its window had closed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LateRow {
+    pub query: String,
+    pub epoch: Epoch,
+    pub watermark: Option<Micros>,
+    /// The columns that the query reads, as JSON.
+    pub row: String,
+    pub at: Micros,
+}
+
+/// A record that did not decode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub source: String,
+    pub query: String,
+    pub origin: String,
+    pub position: Option<i64>,
+    pub raw: Vec<u8>,
+    pub reason: String,
+    pub at: Micros,
+}
+
+/// Rows that came to a table, or went, in one statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    pub table: u64,
+    pub epoch: Epoch,
+}
+
+impl Record {
+    pub fn encode(&self, bytes: &[u8]) -> Result<Bytes> {
+        let json = serde_json::to_vec(self).map_err(|e| Error::internal(format!("a log record: {e}")))?;
+        let mut all = Vec::with_capacity(4 + json.len() + bytes.len());
+        all.extend_from_slice(&(json.len() as u32).to_le_bytes());
+        all.extend_from_slice(&json);
+        all.extend_from_slice(bytes);
+        Ok(all.into())
+    }
+
+    pub fn decode(record: &Bytes) -> Result<(Record, Bytes)> {
+        let corrupt = || Error::new(Kind::DataCorrupted, "a log record cannot be read");
+        let length = record.get(..4).ok_or_else(corrupt)?;
+        let end = 4 + u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        let json = record.get(4..end).ok_or_else(corrupt)?;
+        let decoded = serde_json::from_slice(json)
+            .map_err(|e| corrupt().detail(e.to_string()).hint("It may have been written by a newer release."))?;
+        Ok((decoded, record.slice(end..)))
+    }
+}

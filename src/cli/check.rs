@@ -1,0 +1,111 @@
+//! `tidemark check FILE`: everything that can be said of a file without a server.
+
+use std::path::Path;
+
+use crate::{
+    config::{
+        Config, Environment,
+        pipeline::{Pipeline, apply_server, is_pipeline},
+        yaml::Document,
+    },
+    engine::Engine,
+    error::{Error, Result},
+    sql,
+};
+
+/// One line that says what a valid file holds; the first thing wrong as `file:line:column: message`.
+pub fn check(path: &Path, environment: &Environment) -> Result<String> {
+    let document = Document::read(path)?;
+    let yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
+    match yaml {
+        false => check_sql(&document),
+        true if is_pipeline(&document) => check_pipeline(&document, environment),
+        true => {
+            Config::load(&document, environment)?;
+            Ok(format!("{}: a valid server configuration", document.file))
+        }
+    }
+}
+
+fn check_sql(document: &Document) -> Result<String> {
+    let statements = sql::parse(&document.text).map_err(|e| blame(document, e, 1))?;
+    for statement in &statements {
+        Engine::check(statement).map_err(|e| blame(document, e, statement.start.position))?;
+    }
+    Ok(format!("{}: {}", document.file, count(statements.len(), "statement")))
+}
+
+fn check_pipeline(document: &Document, environment: &Environment) -> Result<String> {
+    let (raw, pipeline) = Pipeline::load(document, environment)?;
+    apply_server(&mut Config::default(), &raw, document, environment)?;
+    for definition in &pipeline.definitions {
+        Engine::check(&definition.statement).map_err(|e| pipeline.blame(definition, e))?;
+    }
+    Ok(format!("{}: {}", document.file, count(pipeline.definitions.len(), "definition")))
+}
+
+/// An error about the statement that begins at `start`, with its place in the file.
+fn blame(document: &Document, error: Error, start: usize) -> Error {
+    let (line, column) = sql::line_column(&document.text, error.position().unwrap_or(start));
+    error.context(format!("{}:{line}:{column}", document.file))
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}, valid", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn check_text(name: &str, text: &str) -> Result<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let told = check(&path, &Environment::with(|_| None));
+        let place = format!("{}/", folder.path().display());
+        told.map(|t| t.replace(&place, "")).map_err(|e| Error::new(e.kind(), e.message().replace(&place, "")))
+    }
+
+    #[test]
+    fn what_is_shipped_is_valid() {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        for file in [
+            "config/tidemark.yaml",
+            "config/pipelines/flights.yaml",
+            "config/pipelines/datagen.yaml",
+            "sql/examples/first_view.sql",
+            "sql/examples/flights.sql",
+        ] {
+            let told = check(&root.join(file), &Environment::with(|_| None)).unwrap_or_else(|e| panic!("{e}"));
+            assert!(told.ends_with("valid") || told.ends_with("configuration"), "{told}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_file_is_told_apart() {
+        assert_eq!(check_text("a.yaml", "listen: 127.0.0.1:1\n").unwrap(), "a.yaml: a valid server configuration");
+        assert_eq!(check_text("a.yml", "views: {v: {query: SELECT 1}}").unwrap(), "a.yml: 1 definition, valid");
+        assert_eq!(check_text("a.sql", "SELECT 1; SELECT 2;\n").unwrap(), "a.sql: 2 statements, valid");
+    }
+
+    #[test]
+    fn errors_have_file_line_and_column() {
+        let message = |name, text| check_text(name, text).unwrap_err().message().to_string();
+        assert!(message("a.sql", "SELECT 1;\n  SELEC 2;\n").starts_with("a.sql:2:3: "));
+        let source = "SELECT 1;\nCREATE SOURCE s (a INT) WITH (connector = 'datagen', sed = 1);\n";
+        assert_eq!(message("a.sql", source), "a.sql:2:1: source \"s\" has no option \"sed\"");
+        let pipeline = "sources:\n  s:\n    connector: datagen\n    sed: 1\n    columns: {a: INT}\n";
+        assert_eq!(message("a.yaml", pipeline), "a.yaml:4:5: source \"s\" has no option \"sed\"");
+        assert_eq!(message("a.yaml", "\nlisten: x\n"), "a.yaml:2:9: \"listen\" takes host:port, not \"x\"");
+        assert_eq!(
+            message("a.yaml", "sql: SELECT 1\nserver: {lisen: x}\n"),
+            "a.yaml:2:10: unknown key \"lisen\" in \"server\""
+        );
+        assert!(
+            check(Path::new("nowhere.sql"), &Environment::process()).unwrap_err().message().contains("nowhere.sql")
+        );
+    }
+}

@@ -1,0 +1,301 @@
+//! `tidemark sql`: the small client, for machines without psql.
+//!
+//! Prints tables as psql does; notices and errors go to stderr, with their place and hint. It ends with 0 where every
+//! statement went well, otherwise with 1 and the first error. Typed in at a terminal, a statement that fails does not
+//! end the session, and Ctrl-C ends the statement.
+
+mod script;
+mod table;
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, SimpleQueryMessage, error::DbError};
+
+use crate::error::{Error, Kind, Result};
+use script::Script;
+use table::Table;
+
+/// Lines read ahead of the statement that runs.
+const LINES_AHEAD: usize = 64;
+/// Rows are shown together, under one heading, up to this many.
+const ROWS_TOGETHER: usize = 10_000;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// A statement, or several; may be given more than once.
+    #[arg(short, long, value_name = "STMT", conflicts_with = "file")]
+    command: Vec<String>,
+    /// A file of statements; `-` is stdin.
+    #[arg(short, long)]
+    file: Option<PathBuf>,
+    #[arg(long, env = "PGHOST", default_value = "127.0.0.1")]
+    host: String,
+    #[arg(short, long, env = "PGPORT", default_value_t = 6543)]
+    port: u16,
+    #[arg(short = 'U', long, env = "PGUSER", default_value = "tidemark")]
+    user: String,
+    #[arg(short, long, env = "PGDATABASE", default_value = "tidemark")]
+    dbname: String,
+}
+
+/// Where statements come from, line by line.
+struct Lines {
+    receiver: mpsc::Receiver<io::Result<String>>,
+}
+
+impl Lines {
+    /// Reads in a thread of its own: a terminal cannot be waited for otherwise.
+    fn of(reader: impl BufRead + Send + 'static) -> Lines {
+        let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+        std::thread::spawn(move || {
+            for line in reader.lines() {
+                let end = line.is_err();
+                if sender.blocking_send(line).is_err() || end {
+                    return;
+                }
+            }
+        });
+        Lines { receiver }
+    }
+
+    async fn next(&mut self) -> Result<Option<String>> {
+        Ok(self.receiver.recv().await.transpose()?)
+    }
+}
+
+pub async fn run(options: Options) -> Result<()> {
+    let client = connect(&options).await?;
+    if !options.command.is_empty() {
+        let text = options.command.join(";\n") + ";\n";
+        return statements(&client, Lines::of(io::Cursor::new(text)), false).await;
+    }
+    let lines = match &options.file {
+        Some(path) if path.as_os_str() != "-" => {
+            let file = std::fs::File::open(path)
+                .map_err(|e| Error::from(e).context(format!("cannot read {}", path.display())))?;
+            Lines::of(io::BufReader::new(file))
+        }
+        _ => Lines::of(io::BufReader::new(io::stdin())),
+    };
+    let terminal = options.file.is_none() && io::stdin().is_terminal();
+    statements(&client, lines, terminal).await
+}
+
+async fn connect(options: &Options) -> Result<Client> {
+    let mut config = tokio_postgres::Config::new();
+    config.host(&options.host).port(options.port).user(&options.user).dbname(&options.dbname);
+    config.application_name("tidemark sql");
+    let (client, connection) = config.connect(NoTls).await.map_err(|e| {
+        let told = error(e, "");
+        told.context(format!("cannot connect to {}:{}", options.host, options.port))
+            .hint("`tidemark serve` starts a server; --host and --port say where it is.")
+    })?;
+    tokio::spawn(listen(connection));
+    Ok(client)
+}
+
+/// Keeps the connection going, and says what the server says beside its answers.
+async fn listen<S, T>(mut connection: Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+    while let Some(Ok(message)) = messages.next().await {
+        if let AsyncMessage::Notice(notice) = message {
+            let mut text = format!("{}:  {}\n", notice.severity(), notice.message());
+            if let Some(hint) = notice.hint() {
+                text.push_str(&format!("HINT:  {hint}\n"));
+            }
+            warn(&text);
+        }
+    }
+}
+
+fn warn(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn say(text: &str) -> Result<()> {
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+/// Runs statement after statement, as they become whole.
+async fn statements(client: &Client, mut lines: Lines, terminal: bool) -> Result<()> {
+    let mut script = Script::default();
+    loop {
+        if terminal {
+            say(if script.is_empty() { "tidemark=> " } else { "tidemark-> " })?;
+            io::stdout().flush()?;
+        }
+        let line = tokio::select! {
+            line = lines.next() => line?,
+            _ = tokio::signal::ctrl_c(), if terminal => {
+                script = Script::default();
+                say("\n")?;
+                continue;
+            }
+        };
+        let Some(line) = line else { break };
+        if script.is_empty() && line.trim_start().starts_with('\\') {
+            match command(line.trim()) {
+                Some(Some(statement)) => script.line(&statement),
+                Some(None) => break,
+                None => warn("only \\d, \\d NAME and \\q are known here; psql has the others\n"),
+            }
+        } else {
+            script.line(&line);
+        }
+        while let Some(statement) = script.next() {
+            settle(statement_of(client, &statement, &mut lines).await, terminal)?;
+        }
+    }
+    match script.rest() {
+        Some(statement) => settle(statement_of(client, &statement, &mut lines).await, terminal),
+        None => Ok(()),
+    }
+}
+
+/// At a terminal an error is told, elsewhere it is the end.
+fn settle(done: Result<()>, terminal: bool) -> Result<()> {
+    let Err(error) = done else { return Ok(()) };
+    if !terminal || error.kind() == Kind::AdminShutdown {
+        return Err(error);
+    }
+    let more = [("DETAIL", error.detail_text()), ("HINT", error.hint_text())];
+    let more: String = more.iter().filter_map(|(word, text)| text.map(|t| format!("{word}:  {t}\n"))).collect();
+    warn(&format!("{error}\n{more}"));
+    Ok(())
+}
+
+/// `\q` is the end; the others are statements in short.
+fn command(line: &str) -> Option<Option<String>> {
+    match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+        ["\\q"] => Some(None),
+        ["\\d"] => Some(Some(
+            "SELECT table_schema AS schema, table_name AS name, lower(table_type) AS type \
+             FROM information_schema.tables ORDER BY 1, 2;"
+                .to_string(),
+        )),
+        ["\\d", name] => Some(Some(format!("SHOW COLUMNS FROM {};", name.trim_end_matches(';')))),
+        _ => None,
+    }
+}
+
+async fn statement_of(client: &Client, text: &str, lines: &mut Lines) -> Result<()> {
+    match script::copy(text) {
+        Some(script::Copy::In) => copy_in(client, text, lines).await,
+        Some(script::Copy::Out) => cancelled(client, copy_out(client, text)).await,
+        None => cancelled(client, query(client, text)).await,
+    }
+}
+
+/// Ctrl-C ends the statement, not the client.
+async fn cancelled(client: &Client, work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = tokio::signal::ctrl_c() => {
+                let _ = client.cancel_token().cancel_query(NoTls).await;
+            }
+        }
+    }
+}
+
+async fn query(client: &Client, text: &str) -> Result<()> {
+    let messages = client.simple_query_raw(text).await.map_err(|e| error(e, text))?;
+    let mut messages = std::pin::pin!(messages);
+    let mut table: Option<Table> = None;
+    while let Some(message) = messages.next().await {
+        match message.map_err(|e| error(e, text))? {
+            SimpleQueryMessage::RowDescription(columns) => {
+                table = Some(Table::new(columns.iter().map(|c| c.name().to_string()).collect()));
+            }
+            SimpleQueryMessage::Row(row) => {
+                let Some(table) = &mut table else { continue };
+                table.row((0..row.len()).map(|i| row.get(i).map(str::to_string)).collect());
+                if table.len() >= ROWS_TOGETHER {
+                    say(&table.take())?;
+                }
+            }
+            SimpleQueryMessage::CommandComplete(_) => {
+                if let Some(table) = table.take() {
+                    say(&table.end())?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn copy_out(client: &Client, text: &str) -> Result<()> {
+    let bytes = client.copy_out(text).await.map_err(|e| error(e, text))?;
+    let mut bytes = std::pin::pin!(bytes);
+    while let Some(piece) = bytes.next().await {
+        io::stdout().write_all(&piece.map_err(|e| error(e, text))?)?;
+    }
+    Ok(())
+}
+
+/// The lines behind the statement are its rows, up to `\.` or the end.
+async fn copy_in(client: &Client, text: &str, lines: &mut Lines) -> Result<()> {
+    let sink = client.copy_in::<_, Bytes>(text).await.map_err(|e| error(e, text))?;
+    let mut sink = std::pin::pin!(sink);
+    while let Some(line) = lines.next().await?.filter(|line| line != "\\.") {
+        sink.send(Bytes::from(line + "\n")).await.map_err(|e| error(e, text))?;
+    }
+    sink.finish().await.map(|_| ()).map_err(|e| error(e, text))
+}
+
+/// What the server said, with the line of the statement that it points at.
+fn error(e: tokio_postgres::Error, statement: &str) -> Error {
+    let Some(db) = e.as_db_error() else {
+        let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+        return Error::new(Kind::Io, why);
+    };
+    let kind = if db.code().code() == Kind::AdminShutdown.sqlstate() { Kind::AdminShutdown } else { Kind::Io };
+    let mut error = Error::new(kind, format!("{}:  {}{}", db.severity(), db.message(), place(db, statement)));
+    if let Some(detail) = db.detail() {
+        error = error.detail(detail);
+    }
+    if let Some(hint) = db.hint() {
+        error = error.hint(hint);
+    }
+    error
+}
+
+/// `LINE 1: SELEC 1` and a caret below the place.
+fn place(db: &DbError, statement: &str) -> String {
+    let Some(tokio_postgres::error::ErrorPosition::Original(at)) = db.position() else { return String::new() };
+    let mut left = (*at as usize).saturating_sub(1);
+    for (number, line) in statement.split('\n').enumerate() {
+        let length = line.chars().count();
+        if left <= length {
+            let heading = format!("LINE {}: ", number + 1);
+            let below: String = line.chars().take(left).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            return format!("\n{heading}{line}\n{}{below}^", " ".repeat(heading.len()));
+        }
+        left -= length + 1;
+    }
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_statements_in_short() {
+        assert_eq!(command("\\q"), Some(None));
+        assert_eq!(command("\\d flights;"), Some(Some("SHOW COLUMNS FROM flights;".into())));
+        assert_eq!(command("\\timing"), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! Rows of text as psql shows them: aligned, under a heading, with their number below.
+
+/// Rows that wait to be shown together.
+pub(super) struct Table {
+    names: Vec<String>,
+    rows: Vec<Vec<Option<String>>>,
+    /// How many have been shown before.
+    shown: usize,
+}
+
+impl Table {
+    pub fn new(names: Vec<String>) -> Table {
+        Table { names, rows: Vec::new(), shown: 0 }
+    }
+
+    pub fn row(&mut self, values: Vec<Option<String>>) {
+        self.rows.push(values);
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows so far, which are forgotten.
+    pub fn take(&mut self) -> String {
+        let text = self.aligned();
+        self.shown += self.rows.len();
+        self.rows.clear();
+        text
+    }
+
+    /// The last rows, and how many there were in all.
+    pub fn end(mut self) -> String {
+        let mut text = if self.shown == 0 || !self.rows.is_empty() { self.take() } else { String::new() };
+        text.push_str(&match self.shown {
+            1 => "(1 row)\n\n".to_string(),
+            n => format!("({n} rows)\n\n"),
+        });
+        text
+    }
+
+    fn aligned(&self) -> String {
+        let column = |at: usize| self.rows.iter().filter_map(move |row| row.get(at)?.as_deref());
+        let widths: Vec<usize> = self
+            .names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| column(at).flat_map(str::lines).chain([name.as_str()]).map(width).max().unwrap_or(0))
+            .collect();
+        let numeric: Vec<bool> = (0..self.names.len())
+            .map(|at| column(at).next().is_some() && column(at).all(|value| value.parse::<f64>().is_ok()))
+            .collect();
+        let mut text = String::new();
+        let heading = self.names.iter().zip(&widths).map(|(name, wide)| {
+            let space = wide - width(name);
+            format!(" {}{name}{} ", " ".repeat(space / 2), " ".repeat(space - space / 2))
+        });
+        text.push_str(heading.collect::<Vec<_>>().join("|").trim_end_matches('\n'));
+        text.push('\n');
+        text.push_str(&widths.iter().map(|wide| "-".repeat(wide + 2)).collect::<Vec<_>>().join("+"));
+        text.push('\n');
+        for row in &self.rows {
+            lines(row, &widths, &numeric, &mut text);
+        }
+        text
+    }
+}
+
+/// One row, in as many lines as its tallest value; `+` says that a value goes on below.
+fn lines(row: &[Option<String>], widths: &[usize], numeric: &[bool], text: &mut String) {
+    let cells: Vec<Vec<&str>> = row.iter().map(|v| v.as_deref().unwrap_or("").split('\n').collect()).collect();
+    let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+    for line in 0..height {
+        let parts = cells.iter().enumerate().map(|(at, cell)| {
+            let value = cell.get(line).copied().unwrap_or("");
+            let space = " ".repeat(widths[at].saturating_sub(width(value)));
+            let more = if line + 1 < cell.len() { '+' } else { ' ' };
+            if numeric[at] { format!(" {space}{value}{more}") } else { format!(" {value}{space}{more}") }
+        });
+        let whole = parts.collect::<Vec<_>>().join("|");
+        text.push_str(whole.trim_end());
+        text.push('\n');
+    }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_aligned_as_psql_aligns_them() {
+        let mut table = Table::new(vec!["n".into(), "name".into()]);
+        table.row(vec![Some("1".into()), Some("a".into())]);
+        table.row(vec![Some("10".into()), None]);
+        table.row(vec![None, Some("two\nlines".into())]);
+        assert_eq!(table.end(), " n  | name  \n----+-------\n  1 | a\n 10 |\n    | two  +\n    | lines\n(3 rows)\n\n");
+        assert_eq!(Table::new(vec!["a".into()]).end(), " a \n---\n(0 rows)\n\n");
+    }
+
+    #[test]
+    fn the_heading_comes_again_with_each_lot_and_the_number_once() {
+        let mut table = Table::new(vec!["a".into()]);
+        table.row(vec![Some("x".into())]);
+        assert_eq!(table.take(), " a \n---\n x\n");
+        assert_eq!(table.end(), "(1 row)\n\n");
+    }
+}

@@ -1,0 +1,123 @@
+//! An engine with its socket, from the first byte of the data folder to the last client told.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{say, ways_in};
+use crate::{
+    config::Config,
+    engine::{Engine, EngineOptions, Env},
+    error::{Error, Result},
+    storage::DiskStorage,
+    time::SystemClock,
+    wire::{self, WireOptions},
+};
+
+/// A server that is up. [`Server::drain`] ends it in order; dropping it ends it like a crash would.
+pub struct Server {
+    pub address: SocketAddr,
+    engine: Arc<Engine>,
+    stop: CancellationToken,
+    serving: JoinHandle<Result<()>>,
+}
+
+/// Opens the data folder and resumes every query in it. Nothing listens yet.
+pub async fn open(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
+    let storage = Arc::new(DiskStorage::open(&config.data_dir)?);
+    let env = Env { storage, clock: Arc::new(SystemClock), runtime: queries };
+    Engine::open(env, engine_options(config)).await
+}
+
+/// What of the configuration is the engine's.
+fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        checkpoint_interval: config.checkpoint.interval,
+        log_file_bytes: config.journal.segment_size_bytes,
+        epoch_rows_max: config.epoch.max_rows,
+        epoch_bytes_max: config.epoch.max_bytes,
+        dead_letters_max: usize::try_from(config.dead_letters.max_rows).unwrap_or(usize::MAX),
+        late_rows_max: usize::try_from(config.late_rows.max_rows).unwrap_or(usize::MAX),
+        partitions: config.threads.query,
+        memory_bytes_max: config.query.memory_limit_bytes,
+        changelog_rows_max: usize::try_from(config.changelog.max_rows).unwrap_or(usize::MAX),
+        copy_bytes_max: config.query.copy_limit_bytes,
+    }
+}
+
+/// What of the configuration is the wire's.
+fn wire_options(config: &Config, queries: Handle) -> WireOptions {
+    let sessions = &config.sessions;
+    WireOptions {
+        workers: queries,
+        sessions_max: sessions.max,
+        startup_timeout: sessions.startup_timeout,
+        message_bytes_max: usize::try_from(sessions.message_bytes_max).unwrap_or(usize::MAX),
+    }
+}
+
+impl Server {
+    /// Binds the address and serves clients until drained.
+    pub async fn listen(config: &Config, engine: Arc<Engine>, queries: Handle) -> Result<Server> {
+        let bound = TcpListener::bind(&config.listen).await;
+        let listener = bound.map_err(|e| Error::from(e).context(format!("cannot listen on {}", config.listen)))?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let served = wire::serve(engine.clone(), listener, wire_options(config, queries), stop.clone());
+        Ok(Server { address, engine, stop, serving: tokio::spawn(served) })
+    }
+
+    /// No new client and no new epoch; clients are told, the last epoch of every query is committed.
+    pub async fn drain(self) -> Result<()> {
+        self.stop.cancel();
+        let served = self.serving.await.map_err(|e| Error::internal(format!("the wire stopped: {e}")))?;
+        self.engine.shutdown().await;
+        served
+    }
+}
+
+/// `tidemark serve`: until SIGTERM or SIGINT.
+pub async fn serve(config: Config, queries: Handle) -> Result<()> {
+    let signals = Signals::listen()?;
+    let engine = open(&config, queries.clone()).await?;
+    until_signalled(Server::listen(&config, engine, queries).await?, signals).await
+}
+
+/// Says how to connect, waits for a signal, drains. A second signal ends the process at once.
+pub async fn until_signalled(server: Server, mut signals: Signals) -> Result<()> {
+    let [psql, _] = ways_in(server.address);
+    info!(address = %server.address, "listening");
+    say(&format!("ready: {psql}"));
+    signals.next().await;
+    info!("draining: no new epoch, the last one is committed; a second signal ends at once");
+    tokio::select! {
+        drained = server.drain() => drained,
+        () = signals.next() => std::process::exit(130),
+    }
+}
+
+/// SIGTERM and SIGINT, from the moment of [`Signals::listen`]: one that comes earlier than awaited is not lost.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn listen() -> Result<Self> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What a server is told when it starts: `tidemark.yaml` and the command line, read once into one [`Config`].
+//!
+//! `config/tidemark.yaml` shows every key with its default and its reason. A file may leave out any of them; a key
+//! that it does not know is an error with its line. Later layers win: defaults, the file, a pipeline's `server:`, flags.
+
+mod environment;
+pub mod pipeline;
+pub mod plan;
+mod raw;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use environment::Environment;
+pub use raw::RawConfig;
+
+use crate::{
+    error::Result,
+    options::{parse_bytes, parse_duration},
+};
+use yaml::{Document, Scalar, Step};
+
+/// Where a server listens unless told otherwise: 5432 with every digit one up. 5432 is Postgres itself, 5433 its
+/// second cluster on Debian, 6432 PgBouncer.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:6543";
+
+/// Every setting of a server, valid and complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `host:port`; port 0 takes any free one.
+    pub listen: String,
+    /// Everything durable lives below; made if missing.
+    pub data_dir: PathBuf,
+    pub sessions: Sessions,
+    pub query: Query,
+    pub epoch: EpochLimits,
+    pub checkpoint: Checkpoint,
+    pub journal: Journal,
+    pub changelog: Changelog,
+    pub dead_letters: Kept,
+    pub late_rows: Kept,
+    pub threads: Threads,
+    pub logging: Logging,
+}
+
+/// Limits of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sessions {
+    /// Clients at one time; the next one is refused with 53300.
+    pub max: usize,
+    /// How long a client may take to say who it is.
+    pub startup_timeout: Duration,
+    /// The longest message that is taken: a statement, a parameter, a piece of COPY.
+    pub message_bytes_max: u64,
+}
+
+/// Limits of what clients ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Working memory of all running `SELECT`s together.
+    pub memory_limit_bytes: u64,
+    /// Rows of one `COPY … FROM STDIN`, which become durable together at its end.
+    pub copy_limit_bytes: u64,
+}
+
+/// What one epoch reads at most of one input that sets no limit of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochLimits {
+    pub max_rows: u64,
+    pub max_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// How often a query's state goes to disk; between two of them a restart repeats epochs.
+    pub interval: Duration,
+}
+
+/// The log of intents and commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    pub segment_size_bytes: u64,
+}
+
+/// The changes of a relation that are kept for those who follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changelog {
+    pub max_rows: u64,
+}
+
+/// A system table that keeps the newest rows and forgets the oldest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub max_rows: u64,
+}
+
+/// Worker threads of the two runtimes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Threads {
+    pub network: usize,
+    /// 0 is one for each core.
+    pub query: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// A filter of `tracing`: a level, or `level,room=level`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line an event.
+    Text,
+    /// The same with short room names and no date.
+    Compact,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: DEFAULT_LISTEN.to_string(),
+            data_dir: PathBuf::from("./tidemark-data"),
+            sessions: Sessions { max: 100, startup_timeout: Duration::from_secs(60), message_bytes_max: 64 << 20 },
+            query: Query { memory_limit_bytes: 1 << 30, copy_limit_bytes: 1 << 30 },
+            epoch: EpochLimits { max_rows: 1_000_000, max_bytes: 256 << 20 },
+            checkpoint: Checkpoint { interval: Duration::from_secs(10) },
+            journal: Journal { segment_size_bytes: 64 << 20 },
+            changelog: Changelog { max_rows: 10_000_000 },
+            dead_letters: Kept { max_rows: 100_000 },
+            late_rows: Kept { max_rows: 100_000 },
+            threads: Threads { network: 2, query: 0 },
+            logging: Logging { level: "info".to_string(), format: LogFormat::Text },
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, less what the file says otherwise.
+    pub fn load(document: &Document, environment: &Environment) -> Result<Config> {
+        let raw = document.parse::<RawConfig>()?.unwrap_or_default();
+        let mut config = Config::default();
+        config.apply(&raw, &Layer { document, environment, below: Vec::new() })?;
+        Ok(config)
+    }
+
+    /// Takes over whatever `raw` sets.
+    pub fn apply(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
+        layer.set(&mut self.listen, &raw.listen, "listen", "host:port", address)?;
+        layer.set(&mut self.data_dir, &raw.data_dir, "data_dir", "a folder", folder)?;
+        if let Some(raw) = &raw.sessions {
+            let sessions = &mut self.sessions;
+            layer.set(&mut sessions.max, &raw.max, "sessions.max", "a number from 1", from_one)?;
+            let timeout = &mut sessions.startup_timeout;
+            layer.set(timeout, &raw.startup_timeout, "sessions.startup_timeout", A_DURATION, parse_duration)?;
+            let longest = &mut sessions.message_bytes_max;
+            layer.set(longest, &raw.message_max, "sessions.message_max", A_SIZE, size)?;
+        }
+        if let Some(raw) = &raw.query {
+            let limit = &mut self.query.memory_limit_bytes;
+            layer.set(limit, &raw.memory_limit, "query.memory_limit", A_SIZE, size)?;
+            layer.set(&mut self.query.copy_limit_bytes, &raw.copy_limit, "query.copy_limit", A_SIZE, size)?;
+        }
+        if let Some(raw) = &raw.epoch {
+            layer.set(&mut self.epoch.max_rows, &raw.max_rows, "epoch.max_rows", "a number from 1", from_one)?;
+            layer.set(&mut self.epoch.max_bytes, &raw.max_bytes, "epoch.max_bytes", A_SIZE, size)?;
+        }
+        if let Some(raw) = &raw.checkpoint {
+            let interval = &mut self.checkpoint.interval;
+            layer.set(interval, &raw.interval, "checkpoint.interval", A_DURATION, parse_duration)?;
+        }
+        if let Some(raw) = &raw.journal {
+            let segment = &mut self.journal.segment_size_bytes;
+            layer.set(segment, &raw.segment_size, "journal.segment_size", A_SIZE, size)?;
+        }
+        if let Some(raw) = &raw.changelog {
+            let rows = &mut self.changelog.max_rows;
+            layer.set(rows, &raw.max_rows, "changelog.max_rows", "a number from 1", from_one)?;
+        }
+        if let Some(raw) = &raw.dead_letters {
+            layer.set(&mut self.dead_letters.max_rows, &raw.max_rows, "dead_letters.max_rows", A_COUNT, count)?;
+        }
+        if let Some(raw) = &raw.late_rows {
+            layer.set(&mut self.late_rows.max_rows, &raw.max_rows, "late_rows.max_rows", A_COUNT, count)?;
+        }
+        if let Some(raw) = &raw.threads {
+            let threads = &mut self.threads;
+            layer.set(&mut threads.network, &raw.network, "threads.network", "a number from 1 to 1024", workers)?;
+            let many = "a number up to 1024, 0 for one a core";
+            layer.set(&mut threads.query, &raw.query, "threads.query", many, workers_or_cores)?;
+        }
+        if let Some(raw) = &raw.logging {
+            let logging = &mut self.logging;
+            let levels = "error, warn, info, debug, trace or a filter such as info,tidemark::wire=debug";
+            layer.set(&mut logging.level, &raw.level, "logging.level", levels, filter)?;
+            layer.set(&mut logging.format, &raw.format, "logging.format", "text or compact", log_format)?;
+        }
+        Ok(())
+    }
+}
+
+/// One layer of settings: the document that it stands in, and at which node of it.
+#[derive(Debug)]
+pub struct Layer<'a> {
+    pub document: &'a Document,
+    pub environment: &'a Environment,
+    /// The node that holds the settings: empty, or `server`.
+    pub below: Vec<Step>,
+}
+
+impl Layer<'_> {
+    /// Expands and reads one value; an error names the key, what it takes, and the text as written, so that a value
+    /// out of the environment is never shown.
+    fn set<T>(
+        &self,
+        target: &mut T,
+        raw: &Option<Scalar>,
+        key: &str,
+        takes: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<()> {
+        let Some(Scalar(written)) = raw else { return Ok(()) };
+        let fail = |message: String| {
+            let path: Vec<Step> = self.below.iter().cloned().chain(yaml::steps(key)).collect();
+            self.document.error_at(&path, message)
+        };
+        let value = self.environment.expand(written).map_err(&fail)?;
+        *target = read(value.trim()).ok_or_else(|| fail(format!("\"{key}\" takes {takes}, not \"{written}\"")))?;
+        Ok(())
+    }
+}
+
+const A_SIZE: &str = "a size such as 64 MB, from 64 kB";
+const A_DURATION: &str = "a duration such as 10 s";
+const A_COUNT: &str = "a number";
+
+/// `host:port`, as the command line and the file say it; the name is looked up only when the server starts.
+pub fn address(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let plain = !host.contains([':', ' ', '/', '[', ']']);
+    (!host.is_empty() && (bracketed || plain) && port.parse::<u16>().is_ok()).then(|| text.to_string())
+}
+
+fn folder(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+/// Not below 64 kB: smaller is a slip of the unit, and would make every buffer a wait.
+fn size(text: &str) -> Option<u64> {
+    parse_bytes(text).filter(|bytes| *bytes >= 64 << 10)
+}
+
+fn count<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.replace('_', "").parse().ok()
+}
+
+fn from_one<T: std::str::FromStr + PartialOrd + Default>(text: &str) -> Option<T> {
+    count(text).filter(|n| *n > T::default())
+}
+
+fn workers_or_cores(text: &str) -> Option<usize> {
+    count(text).filter(|n| *n <= 1024)
+}
+
+fn workers(text: &str) -> Option<usize> {
+    workers_or_cores(text).filter(|n| *n > 0)
+}
+
+/// A level, or a list such as `info,tidemark::wire=debug`; a bare word that is no level is a slip, not a room.
+fn filter(text: &str) -> Option<String> {
+    let slip = |part: &str| !part.contains('=') && part.trim().parse::<tracing::level_filters::LevelFilter>().is_err();
+    let valid = text.parse::<tracing_subscriber::filter::Targets>().is_ok() && !text.split(',').any(slip);
+    valid.then(|| text.to_string())
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "compact" => Some(LogFormat::Compact),
+        _ => None,
+    }
+}

@@ -1,0 +1,123 @@
+//! A pipeline: sources, tables, streams and views in one YAML file, which is another spelling of SQL.
+//!
+//! [`lower`] writes the very statements that a client would send; [`definitions`] parses them with the one parser. So
+//! a pipeline can say nothing that SQL cannot, and every error leads back to the line of the YAML that caused it.
+
+mod lower;
+mod raw;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use lower::{Lowered, lower};
+pub use raw::RawPipeline;
+
+use super::{
+    Config, Environment, Layer,
+    yaml::{Document, Step},
+};
+use crate::{
+    catalog::Kind,
+    error::{Error, Kind as ErrorKind, Result},
+    sql::{
+        self,
+        statement::{Body, IfExists, Statement},
+    },
+};
+
+/// One thing that a pipeline declares.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    pub kind: Kind,
+    pub name: String,
+    /// A `CREATE …`, as the parser gave it.
+    pub statement: Statement,
+    /// What it was parsed from: an index into what [`lower`] gave.
+    pub lowered: usize,
+}
+
+/// A pipeline file, lowered and parsed.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub lowered: Vec<Lowered>,
+    /// In an order in which each comes after what it reads.
+    pub definitions: Vec<Definition>,
+}
+
+impl Pipeline {
+    /// Reads the file's statements. SQL files that it names are found relative to its own folder.
+    pub fn load(document: &Document, environment: &Environment) -> Result<(RawPipeline, Pipeline)> {
+        let raw = document.parse::<RawPipeline>()?.unwrap_or_default();
+        let folder = Path::new(&document.file).parent().unwrap_or(Path::new(""));
+        let lowered = lower(&raw, document, folder, environment)?;
+        let definitions = super::plan::in_order(definitions(&lowered)?);
+        Ok((raw, Pipeline { lowered, definitions }))
+    }
+
+    /// An error of the engine about `definition`, led back to `file:line:column`.
+    pub fn blame(&self, definition: &Definition, error: Error) -> Error {
+        self.lowered[definition.lowered].blame(error, definition.statement.start.position)
+    }
+}
+
+/// Takes over what the pipeline's `server:` says.
+pub fn apply_server(
+    config: &mut Config,
+    raw: &RawPipeline,
+    document: &Document,
+    environment: &Environment,
+) -> Result<()> {
+    let below = vec![Step::Key("server".to_string())];
+    match &raw.server {
+        Some(server) => config.apply(server, &Layer { document, environment, below }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a YAML file is a pipeline rather than a server's configuration.
+pub fn is_pipeline(document: &Document) -> bool {
+    let keys = ["server", "sources", "tables", "streams", "views", "sql"];
+    match document.parse::<serde_yaml::Value>() {
+        Ok(Some(serde_yaml::Value::Mapping(map))) => map.keys().any(|k| k.as_str().is_some_and(|k| keys.contains(&k))),
+        _ => false,
+    }
+}
+
+/// Parses what was lowered. Whatever is not a definition is refused: it would run again each time the file is applied.
+pub fn definitions(lowered: &[Lowered]) -> Result<Vec<Definition>> {
+    let mut all: Vec<Definition> = Vec::new();
+    for (index, text) in lowered.iter().enumerate() {
+        for statement in sql::parse(&text.sql).map_err(|e| text.blame(e, 1))? {
+            let start = statement.start.position;
+            let (kind, name) = declared(&statement.body).map_err(|e| text.blame(e, start))?;
+            if let Some(first) = all.iter().find(|d| d.name == name) {
+                let message = format!("{kind} \"{name}\" is declared twice, first as a {}", first.kind);
+                return Err(text.blame(Error::new(ErrorKind::Config, message), start));
+            }
+            all.push(Definition { kind, name, statement, lowered: index });
+        }
+    }
+    Ok(all)
+}
+
+/// What a statement declares.
+fn declared(body: &Body) -> Result<(Kind, String)> {
+    let (kind, name, exists) = match body {
+        Body::CreateSource(s) => (Kind::Source, &s.name, s.exists),
+        Body::CreateTable(t) => (Kind::Table, &t.name, t.exists),
+        Body::CreateView(v) => (v.kind, &v.name, v.exists),
+        _ => {
+            let message = "a pipeline declares sources, tables, streams and views; other statements would run again \
+                           each time it is applied";
+            return Err(Error::new(ErrorKind::Config, message).hint("Send them with: tidemark sql -f FILE"));
+        }
+    };
+    if exists == IfExists::Skip {
+        let message = format!("IF NOT EXISTS of {kind} \"{}\" has no meaning in a pipeline", name.name);
+        let hint = "Leave it out: what is there already and has not changed is left alone.";
+        return Err(Error::new(ErrorKind::Config, message).hint(hint));
+    }
+    Ok((kind, name.name.clone()))
+}

@@ -1,0 +1,82 @@
+//! The shape of `tidemark.yaml`: which keys there are. What their values mean, [`super::Config`] says.
+
+use serde::{Deserialize, Serialize};
+
+use super::yaml::Scalar;
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    pub listen: Option<Scalar>,
+    pub data_dir: Option<Scalar>,
+    pub sessions: Option<RawSessions>,
+    pub query: Option<RawQuery>,
+    pub epoch: Option<RawEpoch>,
+    pub checkpoint: Option<RawCheckpoint>,
+    pub journal: Option<RawJournal>,
+    pub changelog: Option<RawChangelog>,
+    pub dead_letters: Option<RawKept>,
+    pub late_rows: Option<RawKept>,
+    pub threads: Option<RawThreads>,
+    pub logging: Option<RawLogging>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSessions {
+    pub max: Option<Scalar>,
+    pub startup_timeout: Option<Scalar>,
+    pub message_max: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawQuery {
+    pub memory_limit: Option<Scalar>,
+    pub copy_limit: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawEpoch {
+    pub max_rows: Option<Scalar>,
+    pub max_bytes: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCheckpoint {
+    pub interval: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawJournal {
+    pub segment_size: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawChangelog {
+    pub max_rows: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawKept {
+    pub max_rows: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawThreads {
+    pub network: Option<Scalar>,
+    pub query: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLogging {
+    pub level: Option<Scalar>,
+    pub format: Option<Scalar>,
+}

@@ -1,0 +1,267 @@
+//! One YAML file as written: its shape by serde, and the line and column of any part of it.
+//!
+//! Promises that whatever the bytes are, reading ends in a value or in an error that says `file:line:column: why`.
+//! Never panics, never follows a file that is larger than [`Document::BYTES_MAX`].
+
+use std::{fmt, path::Path};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::{
+    error::{Error, Kind, Result},
+    options::nearest,
+};
+
+/// A YAML file and its name, as errors show it.
+#[derive(Debug, Clone)]
+pub struct Document {
+    pub file: String,
+    pub text: String,
+}
+
+/// A spot in a text file: line and column from 1, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// One step from a YAML node to a node inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Which half of a mapping's entry is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Key,
+    Value,
+}
+
+/// `"sessions.max"` as steps.
+pub fn steps(dotted: &str) -> Vec<Step> {
+    dotted.split('.').map(|key| Step::Key(key.to_string())).collect()
+}
+
+impl Document {
+    /// Nobody writes more by hand; a mistyped path to a data file ends here.
+    pub const BYTES_MAX: u64 = 4 << 20;
+
+    pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
+        Document { file: file.into(), text: text.into() }
+    }
+
+    /// Reads a file. A missing one is `UndefinedFile`, one that is too large or not UTF-8 is `Config`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = path.display().to_string();
+        let size = std::fs::metadata(path).map_err(|e| Error::from(e).context(&file))?.len();
+        if size > Self::BYTES_MAX {
+            let most = Self::BYTES_MAX >> 20;
+            return Err(Error::new(Kind::Config, format!("{file}: a text of at most {most} MB is expected here")));
+        }
+        let bytes = std::fs::read(path).map_err(|e| Error::from(e).context(&file))?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Document { file, text }),
+            Err(e) => Err(Error::new(Kind::Config, format!("{file}: is not UTF-8 text")).caused_by(e)),
+        }
+    }
+
+    /// The document in the shape of `T`; `None` where it holds nothing but comments.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        if self.text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) {
+            return Ok(None);
+        }
+        serde_yaml::from_str::<Option<T>>(&self.text).map_err(|e| self.misshapen(&e))
+    }
+
+    /// Where a node stands. A path that leads nowhere gives the last node on it that exists.
+    pub fn place(&self, path: &[Step], part: Part) -> Place {
+        let mut path = path;
+        loop {
+            let finder = Finder { path, part };
+            let refusal = finder.deserialize(serde_yaml::Deserializer::from_str(&self.text)).err();
+            match refusal.filter(|e| e.to_string().contains(FOUND)).and_then(|e| e.location()) {
+                Some(at) => return Place { line: at.line(), column: at.column() },
+                None if path.is_empty() => return Place { line: 1, column: 1 },
+                None => path = &path[..path.len() - 1],
+            }
+        }
+    }
+
+    /// `file:line:column: message`
+    pub fn error(&self, at: Place, message: impl fmt::Display) -> Error {
+        Error::new(Kind::Config, format!("{}:{}:{}: {message}", self.file, at.line, at.column))
+    }
+
+    /// [`Document::error`] at the value that `path` leads to.
+    pub fn error_at(&self, path: &[Step], message: impl fmt::Display) -> Error {
+        self.error(self.place(path, Part::Value), message)
+    }
+
+    /// serde's complaint in our words: `unknown key "sesions"`, with the nearest one as hint.
+    fn misshapen(&self, e: &serde_yaml::Error) -> Error {
+        let at = e.location().map_or(Place { line: 1, column: 1 }, |l| Place { line: l.line(), column: l.column() });
+        let shown = e.to_string();
+        let text = shown.split(" at line ").next().unwrap_or(&shown);
+        let Some((before, after)) = text.split_once("unknown field `") else {
+            return self.error(at, text);
+        };
+        let mut quoted = after.split('`');
+        let key = quoted.next().unwrap_or_default();
+        let known: Vec<String> = quoted.skip(1).step_by(2).map(str::to_string).collect();
+        let group = before.trim_end_matches(": ");
+        let place = if group.is_empty() { String::new() } else { format!(" in \"{group}\"") };
+        let error = self.error(at, format!("unknown key \"{key}\"{place}"));
+        match nearest(key, &known) {
+            Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+            None => error.hint(format!("Known keys are: {}.", known.join(", "))),
+        }
+    }
+}
+
+impl From<(usize, usize)> for Place {
+    /// A line and a column, as [`crate::sql::line_column`] gives them.
+    fn from((line, column): (usize, usize)) -> Self {
+        Place { line, column }
+    }
+}
+
+/// A scalar exactly as it is written, be it `10`, `true`, `1.50` or `'text'`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct Scalar(pub String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsWritten;
+        impl Visitor<'_> for AsWritten {
+            type Value = Scalar;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a single value")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_string()))
+            }
+        }
+        deserializer.deserialize_str(AsWritten)
+    }
+}
+
+const FOUND: &str = "here is the node that was looked for";
+
+/// Walks to a node and refuses it there: the refusal's location is where it stands. serde_yaml tells the place of
+/// errors only, and this needs no second YAML reader.
+struct Finder<'a> {
+    path: &'a [Step],
+    part: Part,
+}
+
+impl<'de> DeserializeSeed<'de> for Finder<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.path.first() {
+            None => deserializer.deserialize_any(Refusal),
+            Some(Step::Key(_)) => deserializer.deserialize_map(self),
+            Some(Step::Index(_)) => deserializer.deserialize_seq(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Finder<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("the node on the path")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some((Step::Key(wanted), rest)) = self.path.split_first() else { return Ok(()) };
+        let refuse = rest.is_empty() && self.part == Part::Key;
+        while let Some(hit) = map.next_key_seed(KeyIs { wanted, refuse })? {
+            if hit {
+                return map.next_value_seed(Finder { path: rest, part: self.part });
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Some((Step::Index(wanted), rest)) = self.path.split_first() else { return Ok(()) };
+        for _ in 0..*wanted {
+            if seq.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(());
+            }
+        }
+        seq.next_element_seed(Finder { path: rest, part: self.part }).map(|_| ())
+    }
+}
+
+/// Whether a mapping's key is the one wanted; refuses it on the spot if it is and `refuse`.
+struct KeyIs<'a> {
+    wanted: &'a str,
+    refuse: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for KeyIs<'_> {
+    type Value = bool;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyIs<'_> {
+    type Value = bool;
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
+        let hit = key == self.wanted;
+        if hit && self.refuse { Err(E::custom(FOUND)) } else { Ok(hit) }
+    }
+}
+
+/// Refuses any node, be it a scalar, a mapping or a list.
+struct Refusal;
+
+impl<'de> Visitor<'de> for Refusal {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(FOUND)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        Err(A::Error::custom(FOUND))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        Err(A::Error::custom(FOUND))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# a comment\na: 1\nb:\n  c: [x, y]\n  d: |\n    select 1\n";
+
+    fn at(path: &[Step], part: Part) -> (usize, usize) {
+        let place = Document::new("f.yaml", TEXT).place(path, part);
+        (place.line, place.column)
+    }
+
+    #[test]
+    fn every_node_has_a_place() {
+        assert_eq!(at(&steps("a"), Part::Key), (2, 1));
+        assert_eq!(at(&steps("a"), Part::Value), (2, 4));
+        assert_eq!(at(&steps("b.c"), Part::Key), (4, 3));
+        assert_eq!(at(&[Step::Key("b".into()), Step::Key("c".into()), Step::Index(1)], Part::Value), (4, 10));
+        assert_eq!(at(&steps("b.d"), Part::Value), (5, 6));
+        assert_eq!(at(&steps("b.nowhere"), Part::Value), at(&steps("b"), Part::Value), "the nearest that exists");
+        assert_eq!(at(&steps("nowhere.at.all"), Part::Value).0, 2);
+    }
+}

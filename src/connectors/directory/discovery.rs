@@ -1,0 +1,376 @@
+//! Finding new files, each once and whole.
+//!
+//! ```text
+//! kernel event ─▶ hint ─▶ look ─▶ closed, or moved in ──────────────▶ numbered
+//! slow poll ─────────────▶  ╰───▶ pending until it rests ─────────────▶ numbered
+//! ```
+//! A file is taken when its writer closes it or moves it in. One that was only seen in a listing is taken when it is
+//! old, or when it has rested for a moment. So a file is best written elsewhere, or under a hidden name, and renamed
+//! in; one that its writer opens again and again may be taken too early. Empty files are never taken.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    files::{FileEntry, Files},
+    folder::Folder,
+};
+use crate::{error::Result, time::Clock};
+
+/// What the kernel tells of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// Its writer closed it, or it was moved here.
+    Closed(PathBuf),
+    /// Somebody writes it.
+    Written(PathBuf),
+    /// It is new.
+    Created(PathBuf),
+    Gone(PathBuf),
+}
+
+/// A file that is seen but not yet taken.
+#[derive(Debug)]
+struct Pending {
+    /// As it was at the last look.
+    file: FileEntry,
+    /// When it was first seen, and when it last changed, since the source was opened.
+    since: Duration,
+    changed: Duration,
+    /// Somebody writes it, and will close it one day.
+    written: bool,
+}
+
+/// A file that was last written longer ago was not written just now, whatever the clocks of two machines say.
+const OLD: i64 = 2_000_000;
+/// A file of which no writer is known is taken when it has rested for as long.
+const REST: Duration = Duration::from_millis(50);
+/// One whose writer is known, but never seems to close it.
+const WRITER_REST: Duration = Duration::from_secs(1);
+/// Who asks what is ahead waits for files that are younger.
+const YOUNG: Duration = Duration::from_millis(60);
+/// After a new folder, names are looked at again for as long: files in it may come before the kernel watches it.
+const NEW_FOLDER: Duration = Duration::from_millis(200);
+
+/// Knows what was seen and not yet taken. All of it blocks.
+#[derive(Debug)]
+pub(super) struct Discovery {
+    folder: Arc<Folder>,
+    files: Arc<Files>,
+    clock: Arc<dyn Clock>,
+    pending: HashMap<String, Pending>,
+    /// The folders and when they last changed, as of the last look.
+    folders: BTreeMap<PathBuf, SystemTime>,
+    restless_until: Duration,
+}
+
+impl Discovery {
+    pub fn new(folder: Arc<Folder>, files: Arc<Files>, clock: Arc<dyn Clock>) -> Self {
+        let (pending, folders) = Default::default();
+        Discovery { folder, files, clock, pending, folders, restless_until: Duration::ZERO }
+    }
+
+    /// Forgets which folders it has seen, so that the next look reads them all.
+    pub fn look_everywhere(&mut self) {
+        self.folders.clear();
+    }
+
+    /// Takes what can be taken; tells whether it took anything. `now` is the time since the source was opened.
+    /// `list` also looks for names that no hint told of.
+    pub fn look(&mut self, hints: Vec<Hint>, list: bool, now: Duration) -> Result<bool> {
+        let mut ready = Vec::new();
+        for hint in hints {
+            self.take_hint(hint, now, &mut ready);
+        }
+        let listed = if list { self.list(now, &mut ready) } else { Ok(()) };
+        self.settle(now, &mut ready);
+        // Files of one moment come in the order in which they were written.
+        ready.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+        ready.dedup_by(|a, b| a.path == b.path);
+        self.hold_back(now, &mut ready);
+        let took = !ready.is_empty();
+        if let Err(e) = self.files.add(ready.clone()) {
+            for file in ready {
+                let path = file.path.clone();
+                let pending = Pending { file, since: Duration::ZERO, changed: Duration::ZERO, written: false };
+                self.pending.insert(path, pending);
+            }
+            return Err(e);
+        }
+        listed.map(|()| took)
+    }
+
+    /// Whether there is something that time alone may bring forward.
+    pub fn is_restless(&self, now: Duration) -> bool {
+        now < self.restless_until || self.pending.values().any(|p| p.file.size > 0)
+    }
+
+    /// Whether a file came so lately that it is worth to wait for its end.
+    pub fn is_expecting(&self, now: Duration) -> bool {
+        self.pending.values().any(|p| p.file.size > 0 && now < p.since + YOUNG)
+    }
+
+    fn take_hint(&mut self, hint: Hint, now: Duration, ready: &mut Vec<FileEntry>) {
+        let (Hint::Closed(path) | Hint::Written(path) | Hint::Created(path) | Hint::Gone(path)) = &hint;
+        let Some(relative) = self.folder.relative(path) else { return };
+        if matches!(hint, Hint::Gone(_)) {
+            self.pending.remove(&relative);
+            return;
+        }
+        let wanted = self.folder.wants(&relative) && !self.files.knows(&relative);
+        let Some(file) = self.folder.stat(&relative) else {
+            self.pending.remove(&relative);
+            if path.is_dir() {
+                self.folders.remove(path);
+                self.folders.remove(&self.folder.root);
+                self.restless_until = now + NEW_FOLDER;
+            }
+            return;
+        };
+        if !wanted {
+            return;
+        }
+        if matches!(hint, Hint::Closed(_)) && file.size > 0 {
+            self.pending.remove(&relative);
+            ready.push(file);
+            return;
+        }
+        let written = matches!(hint, Hint::Written(_));
+        match self.pending.entry(relative) {
+            Entry::Occupied(mut known) => known.get_mut().written |= written,
+            Entry::Vacant(new) => {
+                new.insert(Pending { file, since: now, changed: now, written });
+            }
+        }
+    }
+
+    fn list(&mut self, now: Duration, ready: &mut Vec<FileEntry>) -> Result<()> {
+        let restless = now < self.restless_until;
+        for path in self.folder.list(&mut self.folders, restless)? {
+            if self.files.knows(&path) || self.pending.contains_key(&path) {
+                continue;
+            }
+            let Some(file) = self.folder.stat(&path) else { continue };
+            let age = self.clock.now().saturating_sub(file.modified);
+            if age >= OLD && file.size > 0 {
+                ready.push(file);
+            } else {
+                self.pending.insert(path, Pending { file, since: now, changed: now, written: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps files waiting that would overtake an older one which is about to be taken: after a start, those that were
+    /// written just before it rest for a moment, and new ones are moved in meanwhile.
+    fn hold_back(&mut self, now: Duration, ready: &mut Vec<FileEntry>) {
+        let soon = self.pending.values().filter(|p| !p.written && p.file.size > 0 && now < p.since + YOUNG);
+        let Some(first) = soon.map(|p| (p.file.modified, p.file.path.clone())).min() else { return };
+        let overtaking = ready.partition_point(|file| (file.modified, &file.path) < (first.0, &first.1));
+        for file in ready.drain(overtaking..) {
+            let path = file.path.clone();
+            // They have rested: the next look takes them unless there is still somebody before them.
+            let pending = Pending { file, since: Duration::ZERO, changed: Duration::ZERO, written: false };
+            self.pending.insert(path, pending);
+        }
+    }
+
+    /// Looks at the pending files again; takes those that have rested.
+    fn settle(&mut self, now: Duration, ready: &mut Vec<FileEntry>) {
+        let folder = &self.folder;
+        self.pending.retain(|path, pending| {
+            let Some(file) = folder.stat(path) else { return false };
+            if file != pending.file {
+                if pending.file.size == 0 {
+                    // Only now is there something to wait for.
+                    pending.since = now;
+                }
+                pending.file = file;
+                pending.changed = now;
+                return true;
+            }
+            let rest = if pending.written { WRITER_REST } else { REST };
+            if pending.file.size == 0 || now < pending.changed + rest {
+                return true;
+            }
+            ready.push(file);
+            false
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        connectors::directory::options::DirectoryOptions, options::Options, storage::MemoryStorage, time::ManualClock,
+    };
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        files: Arc<Files>,
+        discovery: Discovery,
+    }
+
+    impl Fixture {
+        fn new(extra: &[(&str, &str)]) -> Fixture {
+            let dir = tempfile::tempdir().unwrap();
+            let mut options = Options::default();
+            options.insert("path", dir.path().to_str().unwrap());
+            options.insert("format", "csv");
+            for (key, value) in extra {
+                options.insert(*key, *value);
+            }
+            let options = DirectoryOptions::take(&mut options.taker("a test")).unwrap();
+            let folder = Arc::new(Folder::new(options).unwrap());
+            let files = Arc::new(Files::open(Arc::new(MemoryStorage::default()), "s").unwrap());
+            // A clock that stands at 1970: every file seems to be written just now.
+            let discovery = Discovery::new(folder, files.clone(), Arc::new(ManualClock::new(0)));
+            Fixture { dir, files, discovery }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.discovery.folder.root.join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn look(&mut self, hints: Vec<Hint>, at_ms: u64) -> Vec<String> {
+            self.discovery.look(hints, true, Duration::from_millis(at_ms)).unwrap();
+            self.files.range(0, u64::MAX).into_iter().map(|(_, f)| f.path).collect()
+        }
+    }
+
+    #[test]
+    fn a_listed_file_is_taken_when_it_rests() {
+        let mut f = Fixture::new(&[]);
+        f.write("a", "1");
+        assert!(f.look(vec![], 0).is_empty());
+        assert!(f.discovery.is_expecting(Duration::from_millis(59)));
+        f.write("a", "12");
+        assert!(f.look(vec![], 49).is_empty());
+        assert!(f.look(vec![], 60).is_empty());
+        assert_eq!(f.look(vec![], 99), ["a"]);
+        assert_eq!(f.files.range(0, 1)[0].1.size, 2);
+        assert!(!f.discovery.is_restless(Duration::from_millis(99)));
+    }
+
+    #[test]
+    fn a_file_that_rests_is_not_overtaken() {
+        let mut f = Fixture::new(&[]);
+        f.write("b", "1");
+        assert!(f.look(vec![], 1_000).is_empty());
+        f.write("c", "2");
+        f.write("a", "3");
+        for (name, moment) in [("b", 1), ("c", 2), ("a", 3)] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(moment);
+            fs::File::options().write(true).open(f.path(name)).unwrap().set_modified(time).unwrap();
+        }
+        let closed = |name: &str| Hint::Closed(f.path(name));
+        let hints = vec![closed("a"), closed("c")];
+        assert!(f.look(hints, 1_010).is_empty());
+        // Its time was changed just now; a file that never rests holds nobody up for long.
+        assert_eq!(f.look(vec![], 1_061), ["c", "a"]);
+        let mut f = Fixture::new(&[]);
+        f.write("b", "1");
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        fs::File::options().write(true).open(f.path("b")).unwrap().set_modified(old).unwrap();
+        assert!(f.look(vec![], 1_000).is_empty());
+        f.write("a", "2");
+        assert!(f.look(vec![Hint::Closed(f.path("a"))], 1_010).is_empty());
+        assert_eq!(f.look(vec![], 1_050), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_closed_file_is_taken_at_once_and_only_once() {
+        let mut f = Fixture::new(&[]);
+        f.write("a", "1");
+        let hints = vec![Hint::Created(f.path("a")), Hint::Written(f.path("a")), Hint::Closed(f.path("a"))];
+        assert_eq!(f.look(hints.clone(), 0), ["a"]);
+        f.write("a", "changed");
+        assert_eq!(f.look(hints, 5_000), ["a"]);
+    }
+
+    #[test]
+    fn a_file_with_a_writer_waits_for_it() {
+        let mut f = Fixture::new(&[]);
+        f.write("a", "1");
+        assert!(f.look(vec![Hint::Written(f.path("a"))], 0).is_empty());
+        assert!(f.look(vec![], 900).is_empty());
+        assert_eq!(f.look(vec![], 1_000), ["a"]);
+    }
+
+    #[test]
+    fn an_empty_file_holds_no_rows_yet() {
+        let mut f = Fixture::new(&[]);
+        f.write("a", "");
+        assert!(f.look(vec![Hint::Closed(f.path("a"))], 0).is_empty());
+        assert!(f.look(vec![], 60_000).is_empty());
+        assert!(!f.discovery.is_restless(Duration::from_secs(60)));
+        f.write("a", "1");
+        assert!(f.look(vec![], 70_000).is_empty());
+        assert_eq!(f.look(vec![], 70_050), ["a"]);
+    }
+
+    #[test]
+    fn files_of_one_moment_come_by_time_and_then_by_name() {
+        let mut f = Fixture::new(&[]);
+        for (name, seconds) in [("z", 1), ("b", 3), ("a", 3), ("m", 2)] {
+            f.write(name, "1");
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            fs::File::options().write(true).open(f.path(name)).unwrap().set_modified(time).unwrap();
+        }
+        f.look(vec![], 0);
+        assert_eq!(f.look(vec![], 50), ["z", "m", "a", "b"]);
+    }
+
+    #[test]
+    fn hidden_names_and_the_glob() {
+        let mut f = Fixture::new(&[("glob", "*.csv")]);
+        for name in ["a.csv", "a.txt", ".b.csv", "_c.csv", "_d/e.csv", "f/g.csv", "f/.h/i.csv"] {
+            f.write(name, "1");
+        }
+        let hidden = vec![Hint::Closed(f.path(".b.csv")), Hint::Closed(f.path("_d/e.csv"))];
+        f.look(hidden, 0);
+        assert_eq!(f.look(vec![], 50), ["a.csv", "f/g.csv"]);
+        let mut f = Fixture::new(&[("recursive", "false")]);
+        f.write("a/b", "1");
+        f.write("c", "1");
+        f.look(vec![Hint::Created(f.path("a"))], 0);
+        assert_eq!(f.look(vec![], 50), ["c"]);
+    }
+
+    #[test]
+    fn a_new_folder_is_looked_into() {
+        let mut f = Fixture::new(&[]);
+        f.look(vec![], 0);
+        f.write("x/y/a", "1");
+        f.look(vec![Hint::Created(f.path("x"))], 10);
+        assert!(f.discovery.is_restless(Duration::from_millis(100)));
+        assert_eq!(f.look(vec![], 60), ["x/y/a"]);
+    }
+
+    #[test]
+    fn a_folder_that_vanishes_is_an_error_until_it_is_back() {
+        let mut f = Fixture::new(&[]);
+        f.look(vec![], 0);
+        let root = f.discovery.folder.root.clone();
+        fs::remove_dir_all(&root).unwrap();
+        let error = f.discovery.look(vec![], true, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind().sqlstate(), "58P01");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("a"), "1").unwrap();
+        f.look(vec![], 2);
+        assert_eq!(f.look(vec![], 60), ["a"]);
+    }
+}

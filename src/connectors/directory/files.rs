@@ -1,0 +1,291 @@
+//! The files of a source, numbered in the order in which they were found. The list is durable before anyone learns a
+//! number from it, so that a number means the same file after a restart.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Kind, Result},
+    storage::{Journal, Storage},
+    time::Micros,
+};
+
+/// One file as it was when it was found. Only its first `size` bytes are ever read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileEntry {
+    /// Below the folder, with `/` between its parts.
+    pub path: String,
+    pub size: u64,
+    pub modified: Micros,
+}
+
+/// A line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Record {
+    /// The next files, in order.
+    Found(Vec<FileEntry>),
+    /// Every file with a lower number is gone, except that `kept` could not be cleaned away.
+    Forgot { before: u64, kept: Vec<String> },
+    /// All there is to know; what stands before it does not count.
+    All { first: u64, kept: Vec<String>, files: Vec<FileEntry> },
+}
+
+/// The numbered files, in memory and in the journal.
+#[derive(Debug)]
+pub(super) struct Files {
+    journal: Journal,
+    /// Held while the journal and the list change together.
+    change: Mutex<()>,
+    list: Mutex<List>,
+    /// How many files were forgotten since the journal was last written anew.
+    forgotten: AtomicU64,
+    /// Whether there was a journal already.
+    reopened: bool,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    /// The number of the first entry.
+    first: u64,
+    entries: VecDeque<FileEntry>,
+    /// For each entry the bytes of all that came before it, and the bytes of all.
+    before: VecDeque<u64>,
+    bytes: u64,
+    /// The paths of all entries, and of those that could not be cleaned away.
+    known: HashSet<String>,
+    kept: HashSet<String>,
+}
+
+/// Writing the journal anew pays once this many entries in it are history.
+const FORGOTTEN_MIN: u64 = 1_000;
+
+impl Files {
+    /// Opens the list in a folder of the storage; durably made where there is none. Blocks.
+    pub fn open(storage: Arc<dyn Storage>, folder: &str) -> Result<Files> {
+        let (journal, records) = Journal::open(storage, folder)?;
+        let reopened = !records.is_empty();
+        let mut list = List::default();
+        let mut forgotten = 0;
+        for (_, bytes) in records {
+            let record = serde_json::from_slice(&bytes)
+                .map_err(|e| Error::new(Kind::DataCorrupted, format!("journal \"{folder}\": {e}")))?;
+            forgotten += list.apply(record);
+        }
+        let files = Files {
+            journal,
+            change: Mutex::default(),
+            list: Mutex::new(list),
+            forgotten: AtomicU64::new(forgotten),
+            reopened,
+        };
+        if !reopened {
+            files.write(Record::Found(Vec::new()))?;
+        }
+        Ok(files)
+    }
+
+    /// Whether the list was there before this process.
+    pub fn reopened(&self) -> bool {
+        self.reopened
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, record: Record) -> Result<()> {
+        let bytes = serde_json::to_vec(&record).map_err(|e| Error::internal(e.to_string()))?;
+        self.journal.append(&[Bytes::from(bytes)])?;
+        self.forgotten.fetch_add(self.list().apply(record), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Numbers new files, in this order. Durable on return. Blocks.
+    pub fn add(&self, found: Vec<FileEntry>) -> Result<()> {
+        let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<_> = found.into_iter().filter(|f| !self.knows(&f.path)).collect();
+        if found.is_empty() { Ok(()) } else { self.write(Record::Found(found)) }
+    }
+
+    /// Drops the files below a number. Those in `kept` are still there, and must not be taken for new. Blocks.
+    pub fn forget(&self, before: u64, kept: Vec<String>) -> Result<()> {
+        let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write(Record::Forgot { before, kept })?;
+        let live = self.list().entries.len() as u64;
+        if self.forgotten.load(Ordering::Acquire) >= FORGOTTEN_MIN.max(live) {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the journal anew. The new file stands for itself before the old ones go.
+    fn compact(&self) -> Result<()> {
+        let all = {
+            let list = self.list();
+            let kept = list.kept.iter().cloned().collect();
+            Record::All { first: list.first, kept, files: list.entries.iter().cloned().collect() }
+        };
+        let file = self.journal.rotate();
+        self.write(all)?;
+        self.forgotten.store(0, Ordering::Release);
+        self.journal.forget(file)
+    }
+
+    /// Whether a path has, or had, a number.
+    pub fn knows(&self, path: &str) -> bool {
+        self.list().known.contains(path)
+    }
+
+    /// The number of the first file that is not forgotten, and of the next that is to come.
+    pub fn bounds(&self) -> (u64, u64) {
+        let list = self.list();
+        (list.first, list.first + list.entries.len() as u64)
+    }
+
+    /// The files with these numbers, as far as they are not forgotten.
+    pub fn range(&self, from: u64, to: u64) -> Vec<(u64, FileEntry)> {
+        let list = self.list();
+        let (start, end) = (list.place(from), list.place(to));
+        let numbers = list.first + start as u64..;
+        numbers.zip(list.entries.range(start..end.max(start)).cloned()).collect()
+    }
+
+    /// The number behind the last file, from a number on, that `fits`: told how many files and bytes that would make.
+    pub fn reach(&self, from: u64, fits: impl Fn(u64, u64) -> bool) -> u64 {
+        let list = self.list();
+        let start = list.place(from);
+        let mut bytes: u64 = 0;
+        let fits = |(files, file): &(u64, &FileEntry)| {
+            bytes = bytes.saturating_add(file.size);
+            fits(*files, bytes)
+        };
+        list.first + start as u64 + (1..).zip(list.entries.range(start..)).take_while(fits).count() as u64
+    }
+
+    /// How many files there are from a number on, and their bytes.
+    pub fn backlog(&self, from: u64) -> (u64, u64) {
+        let list = self.list();
+        let start = list.place(from);
+        let before = list.before.get(start).copied().unwrap_or(list.bytes);
+        ((list.entries.len() - start) as u64, list.bytes - before)
+    }
+}
+
+impl List {
+    /// Where in the entries a number stands, or would.
+    fn place(&self, number: u64) -> usize {
+        number.saturating_sub(self.first).min(self.entries.len() as u64) as usize
+    }
+
+    fn push(&mut self, file: FileEntry) {
+        self.before.push_back(self.bytes);
+        self.bytes += file.size;
+        self.known.insert(file.path.clone());
+        self.entries.push_back(file);
+    }
+
+    /// Gives the number of entries that this made history.
+    fn apply(&mut self, record: Record) -> u64 {
+        match record {
+            Record::Found(files) => {
+                files.into_iter().for_each(|file| self.push(file));
+                0
+            }
+            Record::Forgot { before, kept } => {
+                let count = before.saturating_sub(self.first).min(self.entries.len() as u64);
+                self.kept.extend(kept);
+                self.before.drain(..count as usize);
+                for file in self.entries.drain(..count as usize) {
+                    if !self.kept.contains(&file.path) {
+                        self.known.remove(&file.path);
+                    }
+                }
+                self.first += count;
+                count
+            }
+            Record::All { first, kept, files } => {
+                let known = kept.iter().cloned().collect();
+                *self = List { first, known, kept: kept.into_iter().collect(), ..List::default() };
+                files.into_iter().for_each(|file| self.push(file));
+                0
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn file(path: String) -> FileEntry {
+        FileEntry { path, size: 1, modified: 0 }
+    }
+
+    fn paths(files: &Files) -> Vec<(u64, String)> {
+        files.range(0, u64::MAX).into_iter().map(|(n, f)| (n, f.path)).collect()
+    }
+
+    #[test]
+    fn numbers_outlive_a_crash_at_every_write() {
+        for crash in 1.. {
+            let storage = Arc::new(MemoryStorage::default());
+            storage.fail_at(crash);
+            let mut acknowledged = Vec::new();
+            if let Ok(files) = Files::open(storage.clone(), "s") {
+                for i in 0..1_200 {
+                    if files.add(vec![file(format!("f{i}"))]).is_err() {
+                        break;
+                    }
+                    acknowledged.push((i, format!("f{i}")));
+                    if i % 400 == 399 && files.forget(i - 10, Vec::new()).is_ok() {
+                        acknowledged.drain(..acknowledged.len() - 11);
+                    }
+                }
+            }
+            let done = storage.writes() < crash;
+            let files = Files::open(Arc::new(storage.survivor()), "s").unwrap();
+            let found = paths(&files);
+            // More may have come through than was acknowledged, but never less, and never under another number.
+            let first = acknowledged.first().map_or(0, |(n, _)| *n);
+            for (number, path) in &found {
+                assert_eq!(*path, format!("f{number}"));
+            }
+            let kept: Vec<_> = found.into_iter().filter(|(n, _)| *n >= first).take(acknowledged.len()).collect();
+            assert!(
+                kept == acknowledged || kept.len() < acknowledged.len() && files.bounds().0 > first,
+                "write {crash}"
+            );
+            if done {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn history_is_compacted_and_names_come_free_again() {
+        let storage = Arc::new(MemoryStorage::default());
+        let files = Files::open(storage.clone(), "s").unwrap();
+        assert!(!files.reopened());
+        files.add((0..2_000).map(|i| file(format!("f{i}"))).collect()).unwrap();
+        files.add(vec![file("f7".to_string())]).unwrap();
+        assert_eq!(files.bounds(), (0, 2_000));
+        files.forget(1_500, vec!["f3".to_string()]).unwrap();
+        assert_eq!(storage.list("s").unwrap().len(), 1);
+        for files in [&files, &Files::open(storage.clone(), "s").unwrap()] {
+            assert_eq!(files.bounds(), (1_500, 2_000));
+            assert_eq!((files.knows("f2"), files.knows("f3"), files.knows("f1500")), (false, true, true));
+            assert_eq!(files.range(0, 1_501), [(1_500, file("f1500".to_string()))]);
+        }
+        assert!(Files::open(storage, "s").unwrap().reopened());
+    }
+}

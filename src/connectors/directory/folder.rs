@@ -1,0 +1,239 @@
+//! The folder outside: what is in it, and the bytes of its files.
+//!
+//! Files are opened, moved and deleted through `object_store`. Listing is the local file system's own, because
+//! `object_store` would ask for the size of every file each time, where names are enough for all but the new ones.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
+
+use super::{
+    files::FileEntry,
+    options::{Clean, DirectoryOptions, is_hidden},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    formats::{FileInput, Input},
+    time::Micros,
+};
+
+/// One folder and the files in it that count.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub options: DirectoryOptions,
+    /// Absolute, without links where it exists.
+    pub root: PathBuf,
+    store: Arc<dyn ObjectStore>,
+}
+
+/// What opening a file came to.
+pub(super) enum Opened {
+    Whole(Arc<dyn Input>),
+    /// It has grown since it was found, to this size.
+    Grown(Arc<dyn Input>, u64),
+    /// It cannot be read, and never will be.
+    Lost(String),
+}
+
+impl Folder {
+    pub fn new(options: DirectoryOptions) -> Result<Folder> {
+        let root = match fs::canonicalize(&options.root) {
+            Ok(root) => root,
+            Err(_) => std::path::absolute(&options.root)?,
+        };
+        Ok(Folder { options, root, store: Arc::new(LocalFileSystem::new()) })
+    }
+
+    /// Fails where the folder is missing, is none, or cannot be read. Blocks.
+    pub fn check(&self) -> Result<()> {
+        let path = &self.options.path;
+        match fs::read_dir(&self.root) {
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(Error::new(Kind::UndefinedFile, format!("directory \"{path}\" does not exist"))
+                    .hint("Create it first; a relative path starts where the server was started."))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+                Err(Error::new(Kind::UndefinedFile, format!("\"{path}\" is not a directory"))
+                    .hint("Name the directory, and choose among its files with option glob."))
+            }
+            Err(e) => Err(Error::from(e).context(format!("cannot read directory \"{path}\""))),
+        }
+    }
+
+    /// Whether the source reads a file of this path.
+    pub fn wants(&self, path: &str) -> bool {
+        let options = &self.options;
+        !is_hidden(path)
+            && (options.recursive || !path.contains('/'))
+            && options.glob.as_ref().is_none_or(|g| g.is_match(path))
+    }
+
+    /// The path below the folder, as entries have it.
+    pub fn relative(&self, path: &Path) -> Option<String> {
+        let path = path.strip_prefix(&self.root).ok()?.to_str()?;
+        (!path.is_empty()).then(|| path.to_string())
+    }
+
+    /// The file as it is now; `None` where it is none (any more). Blocks.
+    pub fn stat(&self, path: &str) -> Option<FileEntry> {
+        let metadata = fs::metadata(self.root.join(path)).ok()?;
+        let modified = metadata.modified().ok().map_or(0, micros);
+        metadata.is_file().then(|| FileEntry { path: path.to_string(), size: metadata.len(), modified })
+    }
+
+    /// Looks into each folder that changed since the times in `seen`, and brings these up to date. Gives the paths of
+    /// files in them that the source wants. Folders that vanish are left out; the root must be there. Blocks.
+    pub fn list(&self, seen: &mut BTreeMap<PathBuf, SystemTime>, all: bool) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut folders: Vec<PathBuf> = seen.keys().cloned().collect();
+        if !seen.contains_key(&self.root) {
+            folders.push(self.root.clone());
+        }
+        while let Some(folder) = folders.pop() {
+            let modified = fs::metadata(&folder).and_then(|m| m.modified());
+            // The time is read before the names: what comes in between is found again next time.
+            let Ok(modified) = modified else {
+                if folder == self.root {
+                    self.check()?;
+                }
+                seen.remove(&folder);
+                continue;
+            };
+            let unchanged = seen.insert(folder.clone(), modified) == Some(modified);
+            if unchanged && !all {
+                continue;
+            }
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(_) if folder == self.root => return self.check().map(|()| found),
+                Err(e) => {
+                    tracing::warn!(folder = %folder.display(), error = %e, "cannot read a folder of a source");
+                    continue;
+                }
+            };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let Some(relative) = self.relative(&path) else { continue };
+                // A link to a folder is not followed: it may lead in a circle.
+                let is_folder = entry.file_type().is_ok_and(|k| k.is_dir());
+                if !is_folder && self.wants(&relative) {
+                    found.push(relative);
+                } else if is_folder && self.options.recursive && !is_hidden(&relative) && !seen.contains_key(&path) {
+                    folders.push(path);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn object(&self, path: &str) -> Result<ObjectPath> {
+        object(&self.root.join(path))
+    }
+
+    /// Opens a file for reading as it was found. An error is worth another try.
+    pub async fn open(&self, entry: &FileEntry) -> Result<Opened> {
+        let got = match self.store.get(&self.object(&entry.path)?).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotFound { .. }) => {
+                // Where all of the folder is away, it is not the file that is lost: it may be back in a moment.
+                self.check()?;
+                return Ok(Opened::Lost("the file vanished before it was read".to_string()));
+            }
+            Err(e) if is_denied(&e) => return Ok(Opened::Lost("the server may not read the file".to_string())),
+            Err(e) => {
+                let message = format!("cannot open \"{}\": {e}", self.origin(&entry.path));
+                return Err(Error::new(Kind::Io, message).caused_by(e));
+            }
+        };
+        let size = got.meta.size;
+        if size < entry.size {
+            let reason = format!("the file shrank from {} to {size} bytes before it was read", entry.size);
+            return Ok(Opened::Lost(reason));
+        }
+        let GetResultPayload::File(file, _) = got.payload else {
+            return Err(Error::internal("a local file came as a stream"));
+        };
+        let input = Arc::new(FileInput { file, size: entry.size });
+        Ok(if size > entry.size { Opened::Grown(input, size) } else { Opened::Whole(input) })
+    }
+
+    /// Moves away or deletes a file that was read for good. A missing one is fine.
+    pub async fn clean(&self, number: u64, path: &str) -> Result<()> {
+        let from = self.object(path)?;
+        let done = match &self.options.clean {
+            Clean::Off => return Ok(()),
+            Clean::Delete => self.store.delete(&from).await,
+            Clean::Archive(folder) => {
+                let folder = std::path::absolute(folder)?;
+                let to = object(&folder.join(path))?;
+                match self.move_to(&from, &to).await {
+                    // A file of that name is in the archive already: both stay.
+                    Err(object_store::Error::AlreadyExists { .. }) => {
+                        self.move_to(&from, &object(&folder.join(format!("{path}.{number}")))?).await
+                    }
+                    done => done,
+                }
+            }
+        };
+        match done {
+            Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(e) => Err(Error::new(Kind::Io, format!("cannot clean up \"{}\": {e}", self.origin(path))).caused_by(e)),
+        }
+    }
+
+    /// Renames; where that crosses file systems, copies and deletes.
+    async fn move_to(&self, from: &ObjectPath, to: &ObjectPath) -> object_store::Result<()> {
+        if self.store.head(to).await.is_ok() {
+            let source = "it is in the archive already".into();
+            return Err(object_store::Error::AlreadyExists { path: to.to_string(), source });
+        }
+        match self.store.rename(from, to).await {
+            Err(object_store::Error::NotFound { path, source }) => Err(object_store::Error::NotFound { path, source }),
+            Err(_) => {
+                let copied = tokio::fs::copy(absolute(from), absolute(to)).await;
+                copied.map_err(|e| object_store::Error::Generic { store: "local", source: Box::new(e) })?;
+                self.store.delete(from).await
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// How messages and dead letters call a file.
+    pub fn origin(&self, path: &str) -> String {
+        format!("{}/{path}", self.options.path.trim_end_matches('/'))
+    }
+}
+
+fn object(path: &Path) -> Result<ObjectPath> {
+    ObjectPath::from_absolute_path(path)
+        .map_err(|e| Error::new(Kind::UndefinedFile, format!("\"{}\" is no path to read from: {e}", path.display())))
+}
+
+fn absolute(path: &ObjectPath) -> PathBuf {
+    Path::new("/").join(path.as_ref())
+}
+
+fn is_denied(error: &object_store::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(e) = cause {
+        if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = e.source();
+    }
+    false
+}
+
+fn micros(time: SystemTime) -> Micros {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX),
+        Err(before) => -Micros::try_from(before.duration().as_micros()).unwrap_or(Micros::MAX),
+    }
+}

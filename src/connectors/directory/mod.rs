@@ -1,0 +1,195 @@
+//! `connector = 'directory'`: a folder to which files are added.
+//!
+//! Each file is read once, in the order in which files appear (those of one moment by modification time, then by name).
+//! A file's number is its offset; it means the same bytes of the same file for ever. A file that vanished, shrank or
+//! cannot be read by then is one bad record, and stops nothing. What a file grows by after it was found is not read,
+//! and is reported.
+
+mod discovery;
+mod files;
+mod folder;
+mod options;
+mod scan;
+mod watch;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::physical_plan::streaming::PartitionStream;
+use tokio::sync::watch as channel;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use options::{Clean, DirectoryOptions};
+
+use self::{
+    discovery::Discovery,
+    files::Files,
+    folder::{Folder, Opened},
+    scan::{Partition, Scan, share},
+    watch::Lookout,
+};
+use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, Span};
+use crate::{
+    error::{Error, Kind, Result},
+    formats::Request,
+    storage::Storage,
+};
+
+/// A folder as a source.
+#[derive(Debug)]
+struct Directory {
+    schema: SchemaRef,
+    folder: Arc<Folder>,
+    files: Arc<Files>,
+    lookout: Arc<Lookout>,
+    /// One clean-up at a time.
+    cleaning: tokio::sync::Mutex<()>,
+    /// Dropping the source stops its lookout.
+    _stop: DropGuard,
+}
+
+/// How many files are looked into for their columns.
+const INFER_FILES_MAX: usize = 16;
+
+/// Opens a folder, new or again.
+pub(super) async fn open(
+    storage_folder: String,
+    name: &str,
+    schema: Option<SchemaRef>,
+    options: DirectoryOptions,
+    env: &SourceEnv,
+) -> Result<Arc<dyn Source>> {
+    if let Some(schema) = &schema {
+        options.format.check(schema)?;
+    }
+    let folder = Arc::new(Folder::new(options)?);
+    let files = Arc::new(open_files(&folder, env.storage.clone(), storage_folder.clone()).await?);
+    let discovery = Discovery::new(folder.clone(), files.clone(), env.clock.clone());
+    let lookout = Arc::new(Lookout::new(discovery));
+    let schema = match schema {
+        Some(schema) => schema,
+        None => match infer(&folder, &files, &lookout, name).await {
+            Ok(schema) => schema,
+            Err(e) => {
+                if !files.reopened() {
+                    forget_all(env.storage.clone(), storage_folder).await?;
+                }
+                return Err(e);
+            }
+        },
+    };
+    let stop = CancellationToken::new();
+    tokio::spawn(lookout.clone().run(folder.clone(), stop.clone()));
+    let cleaning = tokio::sync::Mutex::default();
+    Ok(Arc::new(Directory { schema, folder, files, lookout, cleaning, _stop: stop.drop_guard() }))
+}
+
+/// A new source needs its folder; one that was there before waits for it to come back.
+async fn open_files(folder: &Arc<Folder>, storage: Arc<dyn Storage>, at: String) -> Result<Files> {
+    let folder = folder.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        if storage.list(&at)?.is_empty() {
+            folder.check()?;
+        }
+        Files::open(storage, &at)
+    });
+    opened.await.map_err(|e| Error::internal(format!("opening the list of files: {e}")))?
+}
+
+async fn forget_all(storage: Arc<dyn Storage>, folder: String) -> Result<()> {
+    let removed =
+        tokio::task::spawn_blocking(move || storage.list(&folder)?.iter().try_for_each(|path| storage.remove(path)));
+    removed.await.map_err(|e| Error::internal(format!("removing the list of files: {e}")))?
+}
+
+/// The columns that the first files seem to have.
+async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name: &str) -> Result<SchemaRef> {
+    lookout.look_well().await?;
+    let mut inputs = Vec::new();
+    for (_, file) in files.range(0, u64::MAX).into_iter().take(INFER_FILES_MAX) {
+        if let Opened::Whole(input) | Opened::Grown(input, _) = folder.open(&file).await? {
+            inputs.push((file.path, input));
+        }
+    }
+    let format = folder.options.format.clone();
+    let inferred = tokio::task::spawn_blocking(move || format.infer(&inputs));
+    let inferred = inferred.await.map_err(|e| Error::internal(format!("inferring columns: {e}")))?;
+    inferred.ok_or_else(|| {
+        let path = &folder.options.path;
+        let format = folder.options.format.name();
+        let message =
+            format!("cannot infer the columns of source \"{name}\": no {format} file in \"{path}\" tells them");
+        Error::new(Kind::InvalidTableDefinition, message).hint("Declare the columns, or put a first file there.")
+    })
+}
+
+#[async_trait]
+impl Source for Directory {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
+        self.lookout.look_well().await?;
+        let from = of.only().max(self.files.bounds().0);
+        // Rows cannot be told before a file is read, so that only files and bytes limit.
+        let fits = |files: u64, bytes: u64| {
+            files == 1 || (files <= limit.files.unwrap_or(u64::MAX) && bytes <= limit.bytes.unwrap_or(u64::MAX))
+        };
+        // A beginning that was forgotten is no reason for an epoch.
+        let to = Some(self.files.reach(from, fits)).filter(|to| *to > from).unwrap_or(of.only());
+        let (files, bytes) = self.files.backlog(from);
+        let backlog = Backlog { rows: None, bytes: Some(bytes), files: Some(files) };
+        Ok(Ahead { to: Offsets::single(to), backlog })
+    }
+
+    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<Arc<dyn PartitionStream>>> {
+        let all = || (0..self.schema.fields().len()).collect();
+        let projection = hints.projection.clone().unwrap_or_else(all);
+        if projection.iter().any(|i| *i >= self.schema.fields().len()) {
+            return Err(Error::internal("a projection names a column that the source does not have"));
+        }
+        let request = Request { schema: self.schema.clone(), projection, batch_rows: hints.batch_rows.max(1) };
+        let format = self.folder.options.format.clone();
+        let files = self.files.range(span.from.only(), span.to.only());
+        let files = files.into_iter().map(|(_, file)| file).collect();
+        let shares = share(files, hints.partitions.max(1), |path| format.splits(path));
+        let output = request.output();
+        let scan = Arc::new(Scan { folder: self.folder.clone(), format, request, output, bad: hints.bad.clone() });
+        let stream = |parts| Arc::new(Partition { scan: scan.clone(), parts }) as Arc<dyn PartitionStream>;
+        Ok(shares.into_iter().map(stream).collect())
+    }
+
+    /// Cleans the files away where that was asked for; otherwise everything stays readable.
+    async fn forget(&self, before: &Offsets) -> Result<()> {
+        if self.folder.options.clean == Clean::Off {
+            return Ok(());
+        }
+        let _one = self.cleaning.lock().await;
+        let (first, end) = self.files.bounds();
+        let before = before.only().min(end);
+        if before <= first {
+            return Ok(());
+        }
+        // First the files, then the list: a file that is gone and listed is harmless, one that is there and not listed
+        // would be read again.
+        let mut kept = Vec::new();
+        for (number, file) in self.files.range(first, before) {
+            if let Err(e) = self.folder.clean(number, &file.path).await {
+                tracing::warn!(error = %e, "a file that was read stays where it is");
+                kept.push(file.path);
+            }
+        }
+        let files = self.files.clone();
+        let forgotten = tokio::task::spawn_blocking(move || files.forget(before, kept));
+        forgotten.await.map_err(|e| Error::internal(format!("forgetting files: {e}")))?
+    }
+
+    fn changed(&self) -> channel::Receiver<u64> {
+        self.lookout.changed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! The files of a span as streams of rows that run in parallel.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::{
+    arrow::array::RecordBatch,
+    error::Result as DataFusionResult,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{
+        stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter},
+        streaming::PartitionStream,
+    },
+};
+use futures::StreamExt;
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    files::FileEntry,
+    folder::{Folder, Opened},
+};
+use crate::{
+    connectors::{BadRecord, BadRecords},
+    error::{Error, Result},
+    formats::{Bad, Damage, Format, Input, Request},
+};
+
+/// A file is not cut into smaller pieces.
+const PART_BYTES_MIN: u64 = 128 << 10;
+
+/// A part of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub file: Arc<FileEntry>,
+    pub bytes: Range<u64>,
+    /// Whether this part, and not another of the same file, says what is wrong with the file as a whole.
+    reported: Arc<AtomicBool>,
+}
+
+/// Shares files out among at most `partitions` streams, in order and by their sizes; cuts those that can be cut.
+pub(super) fn share(files: Vec<FileEntry>, partitions: usize, splits: impl Fn(&str) -> bool) -> Vec<Vec<Part>> {
+    let total: u64 = files.iter().map(|f| f.size).sum();
+    let share = total.div_ceil(partitions.max(1) as u64).max(PART_BYTES_MIN);
+    let mut shares = vec![Vec::new()];
+    let mut room = share;
+    for file in files {
+        let (splits, size) = (splits(&file.path), file.size);
+        let (file, reported) = (Arc::new(file), Arc::new(AtomicBool::new(false)));
+        let mut from = 0;
+        loop {
+            let left = size - from;
+            let last = shares.len() >= partitions;
+            // What would only leave a crumb behind is not cut.
+            let cut = splits && !last && left > room && left - room >= PART_BYTES_MIN / 2;
+            let to = if cut { from + room } else { size };
+            let part = Part { file: file.clone(), bytes: from..to, reported: reported.clone() };
+            if let Some(current) = shares.last_mut() {
+                current.push(part);
+            }
+            room = room.saturating_sub(to - from);
+            if room == 0 && !last {
+                shares.push(Vec::new());
+                room = share;
+            }
+            from = to;
+            if from >= size {
+                break;
+            }
+        }
+    }
+    if shares.len() > 1 && shares.last().is_some_and(Vec::is_empty) {
+        shares.pop();
+    }
+    shares
+}
+
+/// What every stream of a scan shares.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub folder: Arc<Folder>,
+    pub format: Format,
+    pub request: Request,
+    pub output: SchemaRef,
+    pub bad: BadRecords,
+}
+
+/// The rows of some parts, one after the other.
+pub(super) struct Partition {
+    pub scan: Arc<Scan>,
+    pub parts: Vec<Part>,
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.parts.iter().map(|p| p.file.path.as_str()).collect();
+        f.debug_struct("Partition").field("files", &names).finish()
+    }
+}
+
+impl PartitionStream for Partition {
+    fn schema(&self) -> &SchemaRef {
+        &self.scan.output
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (scan, parts) = (self.scan.clone(), self.parts.clone());
+        // The reading task begins with the first poll, and ends when the stream is dropped.
+        let stream = futures::stream::once(async move {
+            let mut builder = RecordBatchReceiverStream::builder(scan.output.clone(), 2);
+            let rows = builder.tx();
+            builder.spawn(async move {
+                for part in parts {
+                    if !read(&scan, part, &rows).await? {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            builder.build()
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.scan.output.clone(), stream.flatten()))
+    }
+}
+
+/// Reads one part; tells whether anyone still wants rows.
+async fn read(scan: &Arc<Scan>, part: Part, rows: &Sender<DataFusionResult<RecordBatch>>) -> Result<bool> {
+    let input = match scan.folder.open(&part.file).await? {
+        Opened::Whole(input) => input,
+        Opened::Grown(input, size) => {
+            let reason = format!(
+                "the file has grown from {} to {size} bytes since it was found; what was added is not read",
+                part.file.size
+            );
+            scan.report(&part, reason);
+            input
+        }
+        Opened::Lost(reason) => {
+            scan.report(&part, reason);
+            return Ok(true);
+        }
+    };
+    let (scan, rows) = (scan.clone(), rows.clone());
+    let done = tokio::task::spawn_blocking(move || scan.decode(&part, input, &rows));
+    done.await.map_err(|e| Error::internal(format!("reading a file: {e}")))
+}
+
+impl Scan {
+    /// Decodes a part on a thread that may block; tells whether anyone still wants rows.
+    fn decode(&self, part: &Part, input: Arc<dyn Input>, rows: &Sender<DataFusionResult<RecordBatch>>) -> bool {
+        let (origin, sink) = (self.folder.origin(&part.file.path), self.bad.clone());
+        let bad = Box::new(move |Bad { position, mut raw, reason }| {
+            raw.truncate(BadRecord::RAW_BYTES_MAX);
+            sink.push(BadRecord { origin: origin.clone(), position: Some(position), raw, reason });
+        });
+        let read = self.format.read(&part.file.path, input, part.bytes.clone(), &self.request, bad);
+        let damage = match read {
+            Err(damage) => Some(damage),
+            Ok(batches) => {
+                let mut damage = None;
+                for batch in batches {
+                    match batch {
+                        Err(e) => damage = Some(e),
+                        Ok(batch) => {
+                            if rows.blocking_send(Ok(batch)).is_err() {
+                                return false;
+                            }
+                        }
+                    }
+                }
+                damage
+            }
+        };
+        if let Some(Damage(reason)) = damage {
+            self.report(part, format!("the file cannot be read: {reason}"));
+        }
+        true
+    }
+
+    /// Says once what is wrong with a file as a whole.
+    fn report(&self, part: &Part, reason: String) {
+        if !part.reported.swap(true, Ordering::AcqRel) {
+            let origin = self.folder.origin(&part.file.path);
+            self.bad.push(BadRecord { origin, position: None, raw: Vec::new(), reason });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(sizes: &[u64], partitions: usize, splits: bool) -> Vec<Vec<(usize, Range<u64>)>> {
+        let file = |(i, size): (usize, &u64)| FileEntry { path: i.to_string(), size: *size, modified: 0 };
+        let files = sizes.iter().enumerate().map(file).collect();
+        let part = |p: &Part| (p.file.path.parse().unwrap(), p.bytes.clone());
+        share(files, partitions, |_| splits).iter().map(|s| s.iter().map(part).collect()).collect()
+    }
+
+    #[test]
+    fn shares_are_even_whole_and_no_more_than_asked() {
+        let mb = 1 << 20;
+        assert_eq!(shares(&[mb], 2, true), [vec![(0, 0..mb / 2)], vec![(0, mb / 2..mb)]]);
+        assert_eq!(shares(&[mb], 2, false), [vec![(0, 0..mb)]]);
+        assert_eq!(shares(&[mb, mb], 2, false), [vec![(0, 0..mb)], vec![(1, 0..mb)]]);
+        assert_eq!(shares(&[1000; 3], 4, true), [vec![(0, 0..1000), (1, 0..1000), (2, 0..1000)]]);
+        assert_eq!(shares(&[], 4, true), [vec![]]);
+        for partitions in 1..7 {
+            for splits in [false, true] {
+                let sizes = [3 * mb, 5, 0, 700_000, 2 * mb + 1];
+                let all = shares(&sizes, partitions, splits);
+                assert!((1..=partitions).contains(&all.len()));
+                let mut at = (0, 0);
+                for (file, bytes) in all.concat() {
+                    if at.1 == sizes[at.0] && file != at.0 {
+                        at = (at.0 + 1, 0);
+                    }
+                    assert_eq!((file, bytes.start), at);
+                    at.1 = bytes.end;
+                }
+                assert_eq!(at, (4, sizes[4]));
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+use std::{fs, path::PathBuf, time::Duration};
+
+use arrow::{
+    array::{AsArray, Int64Array, RecordBatch},
+    datatypes::{DataType, Field, Int64Type, Schema},
+};
+use datafusion::parquet::arrow::ArrowWriter;
+use futures::TryStreamExt;
+
+use super::*;
+use crate::{
+    connectors::{self, BadRecord, BadRecords},
+    options::Options,
+    storage::MemoryStorage,
+    time::SystemClock,
+};
+
+/// A folder and what the server keeps of it. Files are written as if long ago, so that a listing takes them at once.
+struct Fixture {
+    dir: tempfile::TempDir,
+    env: SourceEnv,
+    options: Options,
+    written: std::cell::Cell<u64>,
+}
+
+impl Fixture {
+    fn new(more: &[(&str, &str)]) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        options.insert("connector", "directory");
+        options.insert("path", dir.path().to_str().unwrap());
+        options.insert("format", "csv");
+        for (key, value) in more {
+            options.insert(*key, *value);
+        }
+        let env = SourceEnv { storage: Arc::new(MemoryStorage::default()), clock: Arc::new(SystemClock) };
+        Fixture { dir, env, options, written: Default::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        let draft = self.dir.path().join(".draft");
+        fs::write(&draft, bytes).unwrap();
+        self.written.set(self.written.get() + 1);
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1_000 + self.written.get());
+        fs::File::options().write(true).open(&draft).unwrap().set_modified(time).unwrap();
+        fs::rename(draft, self.path(name)).unwrap();
+    }
+
+    async fn open(&self) -> Arc<dyn Source> {
+        connectors::open(7, "s", Some(one()), &self.options, &self.env).await.unwrap()
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+}
+
+fn one() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]))
+}
+
+async fn end(source: &dyn Source) -> u64 {
+    source.ahead(&Offsets::default(), &ReadLimit::default()).await.unwrap().to.only()
+}
+
+async fn read(source: &dyn Source, from: u64, to: u64, partitions: usize) -> (Vec<i64>, Vec<BadRecord>) {
+    let span = Span { from: Offsets::single(from), to: Offsets::single(to) };
+    let bad = BadRecords::default();
+    let hints = ScanHints { projection: None, partitions, batch_rows: 1_000, bad: bad.clone() };
+    let mut rows = Vec::new();
+    for stream in source.scan(&span, &hints).unwrap() {
+        let batches: Vec<RecordBatch> = stream.execute(Default::default()).try_collect().await.unwrap();
+        rows.extend(batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()));
+    }
+    (rows, bad.take().0)
+}
+
+#[tokio::test]
+async fn files_are_read_once_in_order_and_keep_their_numbers() {
+    let f = Fixture::new(&[]);
+    for (name, text) in [("z", "1\n"), ("b", "2\n"), ("_hidden", "9\n"), ("sub/c", "3\n"), (".h", "9\n")] {
+        f.write(name, text);
+    }
+    let source = f.open().await;
+    assert_eq!(end(source.as_ref()).await, 3);
+    assert_eq!(read(source.as_ref(), 0, 3, 1).await, (vec![1, 2, 3], vec![]));
+    assert_eq!(read(source.as_ref(), 1, 2, 4).await.0, [2]);
+    f.write("a", "4\n");
+    assert_eq!(end(source.as_ref()).await, 4);
+    drop(source);
+    f.write("0", "5\n");
+    let again = f.open().await;
+    assert_eq!(end(again.as_ref()).await, 5);
+    assert_eq!(read(again.as_ref(), 0, 5, 1).await.0, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn limits_take_at_least_one_file() {
+    let f = Fixture::new(&[]);
+    for i in 0..5 {
+        f.write(&format!("f{i}"), "1234567\n");
+    }
+    let source = f.open().await;
+    let to = async |from: u64, limit: ReadLimit| {
+        let ahead = source.ahead(&Offsets::single(from), &limit).await.unwrap();
+        assert_eq!(ahead.backlog.files, Some(5 - from));
+        assert_eq!(ahead.backlog.bytes, Some(8 * (5 - from)));
+        ahead.to.only()
+    };
+    let none = ReadLimit::default();
+    assert_eq!(to(0, none).await, 5);
+    assert_eq!(to(1, ReadLimit { files: Some(2), ..none }).await, 3);
+    assert_eq!(to(1, ReadLimit { bytes: Some(17), ..none }).await, 3);
+    assert_eq!(to(1, ReadLimit { bytes: Some(1), files: Some(0), ..none }).await, 2);
+    assert_eq!(to(5, none).await, 5);
+}
+
+#[tokio::test]
+async fn a_new_file_wakes_whoever_waits() {
+    let f = Fixture::new(&[]);
+    let source = f.open().await;
+    let mut changed = source.changed();
+    assert_eq!(end(source.as_ref()).await, 0);
+    for i in 1..=3_u64 {
+        fs::write(f.path(&format!("f{i}")), "1\n").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), changed.changed()).await.unwrap().unwrap();
+        assert_eq!(end(source.as_ref()).await, i);
+    }
+}
+
+#[tokio::test]
+async fn a_file_just_written_is_ahead_at_once() {
+    let f = Fixture::new(&[]);
+    let source = f.open().await;
+    for i in 1..=20_u64 {
+        fs::write(f.path(&format!("f{i}")), "1\n").unwrap();
+        assert_eq!(end(source.as_ref()).await, i);
+    }
+}
+
+#[tokio::test]
+async fn what_happened_to_a_file_before_it_is_read_is_one_bad_record() {
+    let f = Fixture::new(&[]);
+    for name in ["gone", "shrunk", "grown", "fine"] {
+        f.write(name, "1\n2\n3\n");
+    }
+    let source = f.open().await;
+    assert_eq!(end(source.as_ref()).await, 4);
+    fs::remove_file(f.path("gone")).unwrap();
+    fs::write(f.path("shrunk"), "1\n").unwrap();
+    fs::write(f.path("grown"), "1\n2\n3\n4\n5\n").unwrap();
+    let (rows, bad) = read(source.as_ref(), 0, 4, 3).await;
+    assert_eq!(rows, [1, 2, 3, 1, 2, 3]);
+    let bad: Vec<_> =
+        bad.iter().map(|b| (b.origin.rsplit('/').next().unwrap(), b.position, b.reason.as_str())).collect();
+    assert_eq!(bad.len(), 3);
+    assert!(matches!(bad[0], ("gone", None, reason) if reason.contains("vanished")), "{bad:?}");
+    assert!(matches!(bad[1], ("grown", None, reason) if reason.contains("from 6 to 10 bytes")), "{bad:?}");
+    assert!(matches!(bad[2], ("shrunk", None, reason) if reason.contains("shrank")), "{bad:?}");
+}
+
+#[tokio::test]
+async fn one_bad_line_in_a_big_file_read_in_parts() {
+    let f = Fixture::new(&[]);
+    let lines: String =
+        (1..=200_000).map(|i| if i == 150_001 { "oops\n".to_string() } else { format!("{i}\n") }).collect();
+    f.write("big", lines);
+    let source = f.open().await;
+    let to = end(source.as_ref()).await;
+    for partitions in [1, 4] {
+        let (rows, bad) = read(source.as_ref(), 0, to, partitions).await;
+        assert_eq!(rows.len(), 199_999);
+        assert_eq!(rows.iter().sum::<i64>(), 200_000 * 200_001 / 2 - 150_001);
+        assert_eq!(bad.len(), 1);
+        assert_eq!((bad[0].position, bad[0].raw.as_slice()), (Some(150_001), b"oops".as_slice()));
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_parquet_file_is_one_bad_record() {
+    let f = Fixture::new(&[("format", "parquet")]);
+    let batch = RecordBatch::try_new(one(), vec![Arc::new(Int64Array::from_iter_values(0..200_000))]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), one(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let file = writer.into_inner().unwrap();
+    f.write("cut", &file[..file.len() - 100]);
+    f.write("whole", &file);
+    let source = f.open().await;
+    let to = end(source.as_ref()).await;
+    let (mut rows, bad) = read(source.as_ref(), 0, to, 6).await;
+    rows.sort_unstable();
+    assert!(rows.into_iter().eq(0..200_000));
+    assert_eq!((bad.len(), bad[0].position), (1, None));
+    assert!(bad[0].origin.ends_with("/cut") && bad[0].reason.contains("cannot be read"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn read_files_are_deleted_or_archived() {
+    let f = Fixture::new(&[("clean_source", "delete")]);
+    for name in ["a", "b", "c"] {
+        f.write(name, "1\n");
+    }
+    let source = f.open().await;
+    assert_eq!(end(source.as_ref()).await, 3);
+    source.forget(&Offsets::single(2)).await.unwrap();
+    source.forget(&Offsets::single(1)).await.unwrap();
+    assert_eq!((f.exists("a"), f.exists("b"), f.exists("c")), (false, false, true));
+    // The name is free for another file.
+    f.write("a", "2\n");
+    assert_eq!(end(source.as_ref()).await, 4);
+    drop(source);
+    let source = f.open().await;
+    assert_eq!(end(source.as_ref()).await, 4);
+    assert_eq!(read(source.as_ref(), 0, 4, 1).await, (vec![1, 2], vec![]));
+
+    let f = Fixture::new(&[("clean_source", "archive")]);
+    let source = f.open().await;
+    for number in 1..=2 {
+        f.write("sub/a", format!("{number}\n"));
+        assert_eq!(end(source.as_ref()).await, number);
+        source.forget(&Offsets::single(number)).await.unwrap();
+        assert!(!f.exists("sub/a"));
+    }
+    assert_eq!(fs::read(f.path("_archive/sub/a")).unwrap(), b"1\n");
+    assert_eq!(fs::read(f.path("_archive/sub/a.1")).unwrap(), b"2\n");
+    // Whoever comes now finds nothing that could still be read.
+    assert_eq!(end(source.as_ref()).await, 0);
+}
+
+#[tokio::test]
+async fn without_cleaning_nothing_is_ever_forgotten() {
+    let f = Fixture::new(&[]);
+    f.write("a", "1\n");
+    let source = f.open().await;
+    let to = end(source.as_ref()).await;
+    source.forget(&Offsets::single(to)).await.unwrap();
+    assert_eq!(read(source.as_ref(), 0, to, 1).await.0, [1]);
+}
+
+#[tokio::test]
+async fn columns_are_inferred_where_a_file_tells_them() {
+    let f = Fixture::new(&[("header", "true")]);
+    let error = connectors::open(7, "s", None, &f.options, &f.env).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::InvalidTableDefinition);
+    assert!(error.hint_text().is_some());
+    assert!(f.env.storage.list("sources").unwrap().is_empty());
+    f.write("a", "x,y\n1,z\n");
+    let source = connectors::open(7, "s", None, &f.options, &f.env).await.unwrap();
+    let names: Vec<_> = source.schema().fields().iter().map(|f| f.to_string()).collect();
+    assert_eq!(names.len(), 2);
+    assert_eq!(source.schema().field(0).data_type(), &DataType::Int64);
+    assert_eq!(read(source.as_ref(), 0, end(source.as_ref()).await, 1).await.0, [1]);
+    connectors::remove(7, f.env.storage.as_ref()).unwrap();
+    assert!(f.env.storage.list("sources").unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_folder_must_be_there_for_a_new_source_only() {
+    let f = Fixture::new(&[]);
+    let mut options = f.options.clone();
+    options.insert("path", f.path("missing").to_str().unwrap());
+    let error = connectors::open(8, "s", Some(one()), &options, &f.env).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::UndefinedFile);
+    assert!(error.message().contains("missing\" does not exist") && error.hint_text().is_some());
+    f.write("file", "1\n");
+    options.insert("path", f.path("file").to_str().unwrap());
+    let error = connectors::open(8, "s", Some(one()), &options, &f.env).await.unwrap_err();
+    assert!(error.message().contains("not a directory"), "{error}");
+
+    fs::create_dir(f.path("later")).unwrap();
+    options.insert("path", f.path("later").to_str().unwrap());
+    drop(connectors::open(8, "s", Some(one()), &options, &f.env).await.unwrap());
+    fs::remove_dir(f.path("later")).unwrap();
+    let source = connectors::open(8, "s", Some(one()), &options, &f.env).await.unwrap();
+    let ahead = source.ahead(&Offsets::default(), &ReadLimit::default()).await;
+    assert_eq!(ahead.unwrap_err().kind(), Kind::UndefinedFile);
+    f.write("later/a", "1\n");
+    assert_eq!(end(source.as_ref()).await, 1);
+}
+
+#[test]
+fn options_are_checked_without_a_look_outside() {
+    let check = |more: &[(&str, &str)]| {
+        let mut options = Options::default();
+        let all = [("connector", "directory"), ("path", "/no/such/folder"), ("format", "csv")];
+        for (key, value) in all.iter().chain(more) {
+            options.insert(*key, *value);
+        }
+        connectors::check("s", &options)
+    };
+    check(&[("header", "true"), ("max_files_per_trigger", "1"), ("path", "file:///tmp/x")]).unwrap();
+    for (key, value) in [
+        ("connector", "carrier pigeon"),
+        ("format", "papyrus"),
+        ("heder", "true"),
+        ("glob", "[a"),
+        ("clean_source", "burn"),
+        ("archive_dir", "/tmp/x"),
+        ("max_files_per_trigger", "few"),
+        ("path", ""),
+    ] {
+        let error = check(&[(key, value)]).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}: {error}");
+    }
+    let error = check(&[("clean_source", "archive"), ("archive_dir", "/no/such/folder/done")]).unwrap_err();
+    assert!(error.message().contains("reads itself"));
+    assert_eq!(check(&[("path", "s3://bucket/x")]).unwrap_err().kind(), Kind::Unsupported);
+    let limit = connectors::read_limit(&Options([("max_bytes_per_trigger".into(), "1 MB".into())].into())).unwrap();
+    assert_eq!(limit, ReadLimit { bytes: Some(1 << 20), ..Default::default() });
+}
+
+#[tokio::test]
+async fn dropping_a_source_stops_its_lookout() {
+    let f = Fixture::new(&[]);
+    let weak = Arc::downgrade(&f.env.clock);
+    let source = f.open().await;
+    let mut changed = source.changed();
+    drop(source);
+    // The channel closes when the last part of the lookout is gone.
+    while tokio::time::timeout(Duration::from_secs(30), changed.changed()).await.unwrap().is_ok() {}
+    assert_eq!(weak.strong_count(), 1);
+}

@@ -1,0 +1,212 @@
+//! Outside systems: where rows come from. One file or folder a kind; the list of kinds is [`Connector`].
+//!
+//! A source is replayable: the same span gives the same rows, in this process and in the next.
+
+mod datagen;
+mod directory;
+mod span;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::physical_plan::streaming::PartitionStream;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+pub use span::{Offsets, Readers, Span};
+
+use self::{datagen::DatagenOptions, directory::DirectoryOptions};
+use crate::{
+    error::Result,
+    options::{Options, Taker},
+    storage::Storage,
+    time::Clock,
+};
+
+/// The kinds of connectors, each with its options.
+#[derive(Debug, Clone)]
+enum Connector {
+    Directory(DirectoryOptions),
+    Datagen(DatagenOptions),
+}
+
+/// What a source lives on.
+#[derive(Debug, Clone)]
+pub struct SourceEnv {
+    /// Where it keeps what must survive, in folder `sources/<id>`.
+    pub storage: Arc<dyn Storage>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Opens the source `name`, new or again. `schema` is what its statement declares; `None` infers the columns from what
+/// the source holds. Dropping the source stops all that it does on its own.
+///
+/// What is outside and missing is an error for a new source; one that was there before opens, and says it in
+/// [`Source::ahead`].
+pub async fn open(
+    id: u64,
+    name: &str,
+    schema: Option<SchemaRef>,
+    options: &Options,
+    env: &SourceEnv,
+) -> Result<Arc<dyn Source>> {
+    match Connector::take(name, options)? {
+        Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await,
+        Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await,
+    }
+}
+
+/// Checks the options of a source without a look at the world outside.
+pub fn check(name: &str, options: &Options) -> Result<()> {
+    Connector::take(name, options).map(|_| ())
+}
+
+/// The limit that a source's options set for each epoch: `max_files_per_trigger`, `max_bytes_per_trigger`,
+/// `max_rows_per_trigger`.
+pub fn read_limit(options: &Options) -> Result<ReadLimit> {
+    ReadLimit::take(&mut options.taker("the source"))
+}
+
+/// Deletes everything durable of a source that was dropped. What is outside stays.
+pub fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
+    for path in storage.list(&folder(id))? {
+        storage.remove(&path)?;
+    }
+    Ok(())
+}
+
+fn folder(id: u64) -> String {
+    format!("sources/{id}")
+}
+
+impl Connector {
+    fn take(name: &str, options: &Options) -> Result<Connector> {
+        let mut taker = options.taker(format!("source \"{name}\""));
+        let words = [("directory", false), ("datagen", true)];
+        let connector = match taker.one_of("connector", &words)? {
+            None => taker.required("connector").map(|_| None)?,
+            Some(false) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
+            Some(true) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+        };
+        ReadLimit::take(&mut taker)?;
+        taker.finish()?;
+        connector.ok_or_else(|| crate::error::Error::internal("a missing option was there"))
+    }
+}
+
+impl ReadLimit {
+    fn take(options: &mut Taker) -> Result<ReadLimit> {
+        let number = "a whole number";
+        Ok(ReadLimit {
+            rows: options.parse("max_rows_per_trigger", number)?,
+            bytes: options.bytes("max_bytes_per_trigger")?,
+            files: options.parse("max_files_per_trigger", number)?,
+        })
+    }
+}
+
+/// An outside, growing, replayable input.
+#[async_trait]
+pub trait Source: Send + Sync + fmt::Debug {
+    /// The columns that its rows have. All of them come: nothing outside is ever withdrawn.
+    fn schema(&self) -> SchemaRef;
+
+    /// How far could be read now, going on from `of` (empty: from the beginning), within a limit. Whatever this
+    /// returns stays readable, under the same numbers, across a restart, until it is forgotten.
+    async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead>;
+
+    /// The rows of a span as streams that may run in parallel, at most `hints.partitions` of them and at least one.
+    /// Nothing is read before a stream is polled. Bad records go to `hints.bad`, not into the error.
+    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<Arc<dyn PartitionStream>>>;
+
+    /// Everything before `before` is committed and checkpointed by every query that reads this source: it may be freed.
+    async fn forget(&self, before: &Offsets) -> Result<()>;
+
+    /// Changes its value whenever there may be more ahead. A hint: it may also fire for nothing.
+    fn changed(&self) -> watch::Receiver<u64>;
+}
+
+/// The most that one epoch may take from a source. At least one unit (a file, a record) is always taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReadLimit {
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub files: Option<u64>,
+}
+
+/// What a source could give now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ahead {
+    /// Where a span that stays within the limit would end.
+    pub to: Offsets,
+    /// What is ahead in all, limit or not; `None` where the source cannot tell.
+    pub backlog: Backlog,
+}
+
+/// What waits to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub files: Option<u64>,
+}
+
+/// What the reader of a span wants.
+#[derive(Debug, Clone)]
+pub struct ScanHints {
+    /// Which columns, by index in the source's schema, in this order; `None` is all. May be empty (to count rows).
+    pub projection: Option<Vec<usize>>,
+    /// How many streams may run in parallel, from 1.
+    pub partitions: usize,
+    /// The rows of a record batch.
+    pub batch_rows: usize,
+    /// Where records go that do not decode.
+    pub bad: BadRecords,
+}
+
+/// One record that did not decode.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BadRecord {
+    /// The file, or topic and partition, that it stood in.
+    pub origin: String,
+    /// The line from 1, or the offset; `None` where the whole file is bad.
+    pub position: Option<i64>,
+    /// The bytes as they came, cut at [`BadRecord::RAW_BYTES_MAX`].
+    pub raw: Vec<u8>,
+    pub reason: String,
+}
+
+impl BadRecord {
+    /// Enough to see and to replay a record; a whole bad file is not copied.
+    pub const RAW_BYTES_MAX: usize = 64 << 10;
+}
+
+/// Collects the bad records of one scan, from all its streams. Clones share the collection.
+///
+/// Keeps the first [`BadRecords::KEPT_MAX`] and counts the rest, so that a file of garbage cannot fill the memory.
+#[derive(Debug, Clone, Default)]
+pub struct BadRecords(Arc<Mutex<(Vec<BadRecord>, u64)>>);
+
+impl BadRecords {
+    pub const KEPT_MAX: usize = 10_000;
+
+    pub fn push(&self, record: BadRecord) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.1 += 1;
+        if inner.0.len() < Self::KEPT_MAX {
+            inner.0.push(record);
+        }
+    }
+
+    /// What was collected, in a stable order, and how many there were in all. Leaves it empty.
+    pub fn take(&self) -> (Vec<BadRecord>, u64) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut kept, count) = std::mem::take(&mut *inner);
+        kept.sort();
+        (kept, count)
+    }
+}

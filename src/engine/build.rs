@@ -1,0 +1,409 @@
+//! From a statement to the live thing that it defines: the same way for a new one and, at the start, for an old one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use bytes::Bytes;
+use datafusion::{
+    logical_expr::{Expr, LogicalPlan},
+    prelude::cast,
+};
+use futures::FutureExt;
+
+use super::{
+    Engine,
+    objects::{Object, Scene, What},
+    tables::{self, Table},
+};
+use crate::{
+    catalog::Kind,
+    checkpoint::{Commit, Intent},
+    connectors::{self, ReadLimit, Readers, SourceEnv},
+    error::{Error, Kind as ErrorKind, Result},
+    options::{Options, Taker},
+    query::{Progress, Remake, Setup, Trigger, Worker, start},
+    relations::{Identity, Relation, Shared, Store},
+    sql::{
+        names,
+        plan::{Planner, World, answer_schema, emission, renamed},
+        statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, Emit, Statement, WatermarkDef},
+        types::column_type,
+        watermark::WatermarkSpec,
+    },
+    time::Epoch,
+};
+
+/// What the log still holds of one object.
+#[derive(Debug, Default)]
+pub struct Past {
+    pub intents: Vec<Intent>,
+    pub commits: Vec<Commit>,
+    pub rows: Vec<(Epoch, Bytes)>,
+    /// The columns that were fixed when the object was made.
+    pub schema: Option<SchemaRef>,
+    pub paused: bool,
+    /// The changelog is needed from here, by somebody who was reading it.
+    pub followed: Option<Epoch>,
+    pub readers: Arc<Readers>,
+}
+
+/// How a standing query is to run: the options of its statement.
+#[derive(Debug, Clone)]
+pub struct ViewOptions {
+    pub trigger: Trigger,
+    pub checkpoint_interval: Option<Duration>,
+    pub output_mode: Option<Emit>,
+    pub watermark: Option<WatermarkSpec>,
+}
+
+impl ViewOptions {
+    pub fn take(create: &CreateView) -> Result<Self> {
+        let mut taker = create.options.taker(format!("{} \"{}\"", create.kind, create.name.name));
+        let trigger = match taker.text("trigger") {
+            None => Trigger::default(),
+            Some(text) => Trigger::parse(&text).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidParameterValue, format!("option \"trigger\" cannot be '{text}'"))
+                    .hint("Use 'asap', an interval such as '500 ms', 'once' or 'available_now'.")
+            })?,
+        };
+        let output_mode = taker.one_of(
+            "output_mode",
+            &[("append", Emit::OnWindowClose), ("update", Emit::OnUpdate), ("complete", Emit::Complete)],
+        )?;
+        let checkpoint_interval = taker.duration("checkpoint_interval")?;
+        let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
+        taker.finish()?;
+        Ok(ViewOptions { trigger, checkpoint_interval, output_mode, watermark })
+    }
+}
+
+/// The watermark of a statement, with the options that belong to it.
+pub fn watermark(def: Option<&WatermarkDef>, taker: &mut Taker) -> Result<Option<WatermarkSpec>> {
+    let idle_timeout = taker.duration("watermark.idle_timeout")?;
+    let ahead = taker.duration("watermark.max_ahead")?;
+    let Some(def) = def else {
+        return match idle_timeout.is_some() || ahead.is_some() {
+            true => {
+                Err(Error::new(ErrorKind::InvalidParameterValue, "there is no watermark for the watermark options")
+                    .hint("Add WATERMARK FOR column AS column - INTERVAL '…'."))
+            }
+            false => Ok(None),
+        };
+    };
+    let ahead_us_max = ahead.map(|ahead| ahead.as_micros() as i64);
+    Ok(Some(WatermarkSpec { column: def.column.clone(), delay_us: def.delay_us, ahead_us_max, idle_timeout }))
+}
+
+/// The Arrow columns of a column list.
+pub fn columns(defs: &[ColumnDef], key: &[String]) -> Result<SchemaRef> {
+    let mut fields: Vec<Field> = Vec::new();
+    for def in defs {
+        if fields.iter().any(|f| f.name() == &def.name) {
+            let message = format!("column \"{}\" specified more than once", def.name);
+            return Err(Error::new(ErrorKind::DuplicateColumn, message).at(def.position));
+        }
+        let data_type = column_type(&def.data_type).map_err(|e| e.at(def.position))?;
+        fields.push(Field::new(&def.name, data_type, !(def.not_null || key.contains(&def.name))));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The options that are the connector's, once the engine has taken its own.
+pub fn connector_options(options: &Options) -> Options {
+    Options(
+        options
+            .0
+            .iter()
+            .filter(|(key, _)| !key.starts_with("watermark."))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+    )
+}
+
+impl Engine {
+    /// Makes the live object of a statement. What `past` says of it is loaded and run again first.
+    pub(super) async fn build(self: &Arc<Self>, id: u64, statement: Statement, past: Past) -> Result<Object> {
+        match statement.body.clone() {
+            Body::CreateSource(create) => self.build_source(id, statement, &create, past).await,
+            Body::CreateTable(create) => self.build_table(id, statement, &create, past).await,
+            Body::CreateView(create) => self.build_view(id, statement, create, past).await,
+            _ => Err(Error::internal("only CREATE makes an object")),
+        }
+    }
+
+    async fn build_source(&self, id: u64, statement: Statement, create: &CreateSource, past: Past) -> Result<Object> {
+        let name = &create.name.name;
+        let mut taker = Options(
+            create
+                .options
+                .0
+                .iter()
+                .filter(|(k, _)| k.starts_with("watermark."))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        )
+        .taker(format!("source \"{name}\""));
+        let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
+        taker.finish()?;
+        let declared = match (&past.schema, create.columns.is_empty()) {
+            (Some(schema), _) => Some(schema.clone()),
+            (None, true) => None,
+            (None, false) => Some(columns(&create.columns, &[])?),
+        };
+        let options = connector_options(&create.options);
+        let env = SourceEnv { storage: self.env.storage.clone(), clock: self.env.clock.clone() };
+        let source = connectors::open(id, name, declared, &options, &env).await?;
+        let limit = connectors::read_limit(&options)?;
+        let limit = ReadLimit {
+            rows: limit.rows.or(Some(self.options.epoch_rows_max)),
+            bytes: limit.bytes.or(Some(self.options.epoch_bytes_max)),
+            files: limit.files,
+        };
+        let schema = source.schema();
+        check_watermark(watermark.as_ref(), &schema, create.watermark.as_ref(), &format!("source \"{name}\""))?;
+        Ok(Object {
+            id,
+            name: name.clone(),
+            kind: Kind::Source,
+            schema,
+            depends: Vec::new(),
+            watermark,
+            readers: past.readers,
+            what: What::Source { source, limit, fixed: create.fixed },
+            statement,
+        })
+    }
+
+    async fn build_table(&self, id: u64, statement: Statement, create: &CreateTable, past: Past) -> Result<Object> {
+        let name = &create.name.name;
+        let what = format!("table \"{name}\"");
+        let mut taker = create.options.taker(what.clone());
+        let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
+        taker.finish()?;
+        let columns = match past.schema {
+            Some(schema) => schema,
+            None => columns(&create.columns, &create.primary_key)?,
+        };
+        check_watermark(watermark.as_ref(), &columns, create.watermark.as_ref(), &what)?;
+        let mut key = Vec::new();
+        for column in &create.primary_key {
+            let index = columns.index_of(column).map_err(|_| {
+                Error::new(ErrorKind::UndefinedColumn, format!("column \"{column}\" named in key does not exist"))
+            })?;
+            key.push(index);
+        }
+        let mut relation = tables::relation(&columns, &key, create.append_only)?;
+        relation.limit_changelog(self.options.changelog_rows_max);
+        let store = Store::new(self.env.storage.clone(), id);
+        store.load(&mut relation, None, past.followed)?;
+        let shared = Shared::new(id, name, relation, self.moment.clone());
+        let defaults = self.defaults(create, &columns).await?;
+        let log = self.env.log.clone();
+        let table = Table::new(shared, columns.clone(), key, create.append_only, store, log).with_defaults(defaults);
+        past.rows.iter().try_for_each(|(epoch, bytes)| table.redo(*epoch, bytes))?;
+        table.shared.publish();
+        Ok(Object {
+            id,
+            name: name.clone(),
+            kind: Kind::Table,
+            schema: columns,
+            depends: Vec::new(),
+            watermark,
+            readers: past.readers,
+            what: What::Table(Arc::new(table)),
+            statement,
+        })
+    }
+
+    /// The defaults of a table's columns, as expressions of the columns' types.
+    async fn defaults(&self, create: &CreateTable, columns: &SchemaRef) -> Result<HashMap<String, Expr>> {
+        let mut defaults = HashMap::new();
+        for (def, field) in create.columns.iter().zip(columns.fields()) {
+            let Some(default) = &def.default else { continue };
+            let mut parsed = crate::sql::parse(&format!("SELECT {default}")).map_err(|e| e.at(def.position))?;
+            let Some(Body::Query(query)) = parsed.pop().map(|statement| statement.body) else { continue };
+            let context = datafusion::prelude::SessionContext::new();
+            let plan = Planner::logical(&context, &query).await?;
+            let LogicalPlan::Projection(projection) = plan else {
+                return Err(Error::unsupported(format!("DEFAULT {default}")).at(def.position));
+            };
+            if let Some(expr) = projection.expr.into_iter().next() {
+                defaults.insert(def.name.clone(), cast(expr.unalias(), field.data_type().clone()));
+            }
+        }
+        Ok(defaults)
+    }
+
+    async fn build_view(
+        self: &Arc<Self>,
+        id: u64,
+        statement: Statement,
+        create: CreateView,
+        past: Past,
+    ) -> Result<Object> {
+        let options = ViewOptions::take(&create)?;
+        let depends = self.depends(&create)?;
+        let label = format!("{} \"{}\"", create.kind, create.name.name);
+        let query = Arc::new(crate::sql::naming::named(&create.query));
+        let scene: Arc<dyn World> = Arc::new(self.scene());
+        let context = self.planner.context(&scene);
+        let logical = renamed(Planner::logical(&context, &query).await?, &create.columns, &label)?;
+        let answer = answer_schema(logical.schema().inner())?;
+        check_watermark(options.watermark.as_ref(), &answer, create.watermark.as_ref(), &label)?;
+        let (schema, what) = if create.kind == Kind::View || self.is_computed(&create, &options, &scene).await? {
+            (answer, What::Query { query: query.clone(), columns: create.columns.clone() })
+        } else {
+            self.stand(id, &create, &options, &past).await?
+        };
+        let (name, kind, readers) = (create.name.name.clone(), create.kind, past.readers);
+        Ok(Object { id, name, kind, schema, depends, watermark: options.watermark, readers, what, statement })
+    }
+
+    /// Whether a stream keeps no state, so that it is computed wherever it is read.
+    async fn is_computed(&self, create: &CreateView, options: &ViewOptions, scene: &Arc<dyn World>) -> Result<bool> {
+        if create.kind != Kind::Stream {
+            return Ok(false);
+        }
+        let standing = self.plan_view(create, options, scene).await?;
+        let mut operators = 0;
+        standing.cell.each_operator(|_, _| {
+            operators += 1;
+            Ok(())
+        })?;
+        Ok(operators == 0)
+    }
+
+    /// Plans the standing query of a view.
+    pub(super) async fn plan_view(
+        &self,
+        create: &CreateView,
+        options: &ViewOptions,
+        scene: &Arc<dyn World>,
+    ) -> Result<crate::sql::plan::Standing> {
+        let query = crate::sql::naming::named(&create.query);
+        let context = self.planner.context(scene);
+        let emission = emission(create.emit, options.output_mode)?;
+        let label = format!("{} \"{}\"", create.kind, create.name.name);
+        self.planner.standing(&context, &query, emission, &create.columns, &label).await
+    }
+
+    /// Recovers a standing query and starts its loop.
+    async fn stand(
+        self: &Arc<Self>,
+        id: u64,
+        create: &CreateView,
+        options: &ViewOptions,
+        past: &Past,
+    ) -> Result<(SchemaRef, What)> {
+        let scene: Arc<dyn World> = Arc::new(self.scene());
+        let standing = self.plan_view(create, options, &scene).await?;
+        let identity = if standing.rewritten.diff { Identity::Row } else { Identity::AppendOnly };
+        let schema = standing.schema.clone();
+        let mut relation = Relation::new(schema.clone(), identity)?.of_a_query();
+        past.followed.into_iter().for_each(|from| relation.follow(from));
+        let shared = Shared::new(id, &create.name.name, relation, self.moment.clone());
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let interval = options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval);
+        let setup = |standing| Setup {
+            id,
+            name: create.name.name.clone(),
+            standing,
+            relation: shared.clone(),
+            checkpoint_interval: interval,
+        };
+        let mut worker = Worker::new(self.env.clone(), setup(standing), progress.clone());
+        let recovered = worker.recover(&past.intents, &past.commits).await;
+        let remake = self.remake(create.clone(), options.clone(), shared.clone(), progress, id, interval);
+        let finished = self.finished(id);
+        let handle = {
+            let _runtime = self.runtime.enter();
+            start(worker, options.trigger, past.paused, recovered.err(), remake, finished)
+        };
+        Ok((schema, What::Standing { shared, handle }))
+    }
+
+    /// How a failed query is made again from nothing but its definition.
+    fn remake(
+        self: &Arc<Self>,
+        create: CreateView,
+        options: ViewOptions,
+        shared: Arc<Shared>,
+        progress: Arc<Mutex<Progress>>,
+        id: u64,
+        checkpoint_interval: Duration,
+    ) -> Remake {
+        let engine = Arc::downgrade(self);
+        Box::new(move || {
+            let (engine, create, options) = (engine.clone(), create.clone(), options.clone());
+            let (relation, progress) = (shared.clone(), progress.clone());
+            async move {
+                let stopped = || Error::new(ErrorKind::AdminShutdown, "the server is shutting down");
+                let engine = engine.upgrade().ok_or_else(stopped)?;
+                let scene: Arc<dyn World> = Arc::new(engine.scene());
+                let standing = engine.plan_view(&create, &options, &scene).await?;
+                let name = create.name.name.clone();
+                let setup = Setup { id, name, standing, relation, checkpoint_interval };
+                Ok(Worker::new(engine.env.clone(), setup, progress))
+            }
+            .boxed()
+        })
+    }
+
+    /// The ids of what a view reads; every name must be there.
+    fn depends(&self, create: &CreateView) -> Result<Vec<u64>> {
+        let objects = self.objects();
+        let mut depends = Vec::new();
+        for name in names::relations(&create.query) {
+            if name.schema.as_deref().is_some_and(|schema| schema != "public") {
+                continue;
+            }
+            depends.push(objects.find(&name)?.id);
+        }
+        depends.sort_unstable();
+        depends.dedup();
+        Ok(depends)
+    }
+
+    pub(super) fn scene(&self) -> Scene {
+        Scene::new(self.objects(), self.env.letters.clone(), &self.moment)
+    }
+}
+
+/// The column of a watermark must be there and be a time.
+fn check_watermark(
+    spec: Option<&WatermarkSpec>,
+    schema: &SchemaRef,
+    def: Option<&WatermarkDef>,
+    what: &str,
+) -> Result<()> {
+    let Some(spec) = spec else { return Ok(()) };
+    let at = def.map_or(0, |def| def.position);
+    let column = &spec.column;
+    let error = match schema.field_with_name(column) {
+        Err(_) => {
+            let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+            let error = Error::new(
+                ErrorKind::UndefinedColumn,
+                format!("column \"{column}\" of the watermark of {what} does not exist"),
+            );
+            match crate::options::nearest(column, &names) {
+                Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+                None => error.hint(format!("Its columns are: {}.", names.join(", "))),
+            }
+        }
+        Ok(field) if !crate::time::is_event_time(field.data_type()) => Error::new(
+            ErrorKind::DatatypeMismatch,
+            format!(
+                "the watermark of {what} needs a timestamp, but column \"{column}\" is {}",
+                crate::sql::types::sql_type(field.data_type())
+            ),
+        )
+        .hint("Declare the column as TIMESTAMP."),
+        Ok(_) => return Ok(()),
+    };
+    Err(if at > 0 { error.at(at) } else { error })
+}

@@ -1,0 +1,316 @@
+//! `INSERT`, `UPDATE`, `DELETE`, `COPY … FROM`: DataFusion plans them, a [`Table`] takes what comes of it.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Schema, SchemaRef},
+};
+use datafusion::{
+    common::ScalarValue,
+    logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder},
+    prelude::SessionContext,
+    sql::{
+        parser::Statement as DfStatement,
+        sqlparser::ast::{self, AssignmentTarget, FromTable, ObjectName, OnConflictAction, OnInsert, TableFactor},
+    },
+};
+
+use super::{
+    CopyIn, Engine, Reply, Session,
+    objects::What,
+    tables::{OnConflict, Table},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    sql::{
+        names,
+        statement::{self, Name},
+    },
+    time::with_seconds,
+};
+
+/// Timestamps without seconds among the values, in columns that are timestamps.
+fn complete_timestamps(insert: &mut ast::Insert, table: &Table) {
+    let Some(ast::SetExpr::Values(values)) = insert.source.as_mut().map(|query| query.body.as_mut()) else { return };
+    let of = |n: usize| match insert.columns.get(n) {
+        Some(name) => {
+            let ident = name.0.last().and_then(|part| part.as_ident())?;
+            table.columns.field_with_name(&names::fold(ident)).ok()
+        }
+        None if insert.columns.is_empty() => table.columns.fields().get(n).map(|field| field.as_ref()),
+        None => None,
+    };
+    for row in &mut values.rows {
+        for (n, value) in row.content.iter_mut().enumerate() {
+            if let ast::Expr::Value(value) = value
+                && let ast::Value::SingleQuotedString(text) = &mut value.value
+                && of(n).is_some_and(|field| matches!(field.data_type(), DataType::Timestamp(..)))
+            {
+                *text = with_seconds(text).into_owned();
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// The table of a name, or why it cannot be written.
+    pub(super) fn writable(&self, name: &Name, verb: &str) -> Result<Arc<Table>> {
+        let objects = self.objects();
+        let object = objects.find(name)?;
+        match &object.what {
+            What::Table(table) => Ok(table.clone()),
+            What::Broken(error) => Err(error.clone().context(object.label())),
+            _ => Err(Error::new(Kind::WrongObjectType, format!("cannot {verb} {} \"{}\"", object.kind, object.name))
+                .hint("Only tables take rows from clients.")
+                .at(name.position.max(1))),
+        }
+    }
+
+    pub(super) async fn insert(
+        &self,
+        session: &Session,
+        insert: &ast::Insert,
+        params: &[ScalarValue],
+    ) -> Result<Reply> {
+        let ast::TableObject::TableName(target) = &insert.table else {
+            return Err(Error::unsupported("INSERT into a table function"));
+        };
+        if insert.returning.is_some() {
+            return Err(Error::unsupported("INSERT … RETURNING"));
+        }
+        let table = self.writable(&name_of(target), "insert into")?;
+        let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
+        let mut insert = insert.clone();
+        insert.on = None;
+        complete_timestamps(&mut insert, &table);
+        let (context, plan) = self.plan_dml(session, ast::Statement::Insert(insert), params).await?;
+        let batches = collect(&context, plan.input.as_ref().clone()).await?;
+        let count = table.insert(batches, &on_conflict).await?;
+        Ok(Reply::Done(format!("INSERT 0 {count}")))
+    }
+
+    pub(super) async fn update(
+        &self,
+        session: &Session,
+        update: &ast::Update,
+        params: &[ScalarValue],
+    ) -> Result<Reply> {
+        let target = match &update.table.relation {
+            TableFactor::Table { name, .. } => name_of(name),
+            _ => return Err(Error::unsupported("UPDATE of anything but a table")),
+        };
+        if update.returning.is_some() {
+            return Err(Error::unsupported("UPDATE … RETURNING"));
+        }
+        let table = self.writable(&target, "update")?;
+        let statement = ast::Statement::Update(update.clone());
+        let count = table
+            .change(async {
+                let (context, plan) = self.plan_dml(session, statement, params).await?;
+                let rows = collect(&context, with_old_rows(&plan)?).await?;
+                let width = table.columns.fields().len();
+                let part = |from: usize| -> Result<Vec<RecordBatch>> {
+                    let columns: Vec<usize> = (from..from + width).collect();
+                    rows.iter().map(|batch| Ok(batch.project(&columns)?)).collect()
+                };
+                Ok((part(width)?, part(0)?))
+            })
+            .await?;
+        Ok(Reply::Done(format!("UPDATE {count}")))
+    }
+
+    pub(super) async fn delete(
+        &self,
+        session: &Session,
+        delete: &ast::Delete,
+        params: &[ScalarValue],
+    ) -> Result<Reply> {
+        let tables = match &delete.from {
+            FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables) => tables,
+        };
+        let target = match tables.first().map(|t| &t.relation) {
+            Some(TableFactor::Table { name, .. }) if tables.len() == 1 => name_of(name),
+            _ => return Err(Error::unsupported("DELETE from anything but one table")),
+        };
+        if delete.returning.is_some() || delete.using.is_some() {
+            return Err(Error::unsupported("DELETE … USING or RETURNING"));
+        }
+        let table = self.writable(&target, "delete from")?;
+        let statement = ast::Statement::Delete(delete.clone());
+        let count = table
+            .change(async {
+                let (context, plan) = self.plan_dml(session, statement, params).await?;
+                Ok((collect(&context, plan.input.as_ref().clone()).await?, Vec::new()))
+            })
+            .await?;
+        Ok(Reply::Done(format!("DELETE {count}")))
+    }
+
+    /// Plans a statement that writes, against what there is now.
+    async fn plan_dml(
+        &self,
+        session: &Session,
+        statement: ast::Statement,
+        params: &[ScalarValue],
+    ) -> Result<(SessionContext, DmlStatement)> {
+        let context = self.context(session)?;
+        let plan = context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+        let plan = super::read::bind(plan, params)?;
+        match plan {
+            LogicalPlan::Dml(dml) => Ok((context, dml)),
+            _ => Err(Error::internal("a statement that writes was planned as one that does not")),
+        }
+    }
+
+    /// The rows of `CREATE TABLE … AS`.
+    pub(super) async fn fill(&self, name: &str, query: &ast::Query) -> Result<u64> {
+        let table = self.writable(&Name { schema: None, name: name.to_string(), position: 0 }, "insert into")?;
+        let context = self.context(&Session::default())?;
+        let plan = crate::sql::plan::Planner::logical(&context, query).await?;
+        let batches = collect(&context, plan).await?;
+        table.insert(batches, &OnConflict::Fail).await
+    }
+
+    /// Opens a `COPY … FROM STDIN`.
+    pub(super) async fn copy_in(&self, copy: &statement::CopyIn) -> Result<Reply> {
+        let table = self.writable(&copy.table, "copy to")?;
+        let mut at = Vec::new();
+        for column in &copy.columns {
+            let index = table.columns.index_of(column).map_err(|_| {
+                let message = format!("column \"{column}\" of relation \"{}\" does not exist", copy.table.name);
+                Error::new(Kind::UndefinedColumn, message)
+            })?;
+            if at.contains(&index) {
+                let message = format!("column \"{column}\" specified more than once");
+                return Err(Error::new(Kind::DuplicateColumn, message));
+            }
+            at.push(index);
+        }
+        if at.is_empty() {
+            at = (0..table.columns.fields().len()).collect();
+        }
+        let columns = Arc::new(nullable(&table.columns.project(&at)?));
+        let bytes_max = self.options.copy_bytes_max;
+        let fills = fills(&table, &at).await?;
+        Ok(Reply::CopyIn(CopyIn::new(copy.format.clone(), columns, table, (at, fills), bytes_max)))
+    }
+}
+
+fn nullable(schema: &Schema) -> Schema {
+    Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>())
+}
+
+/// What a copy puts into the columns that the client leaves out: their defaults, or NULL.
+async fn fills(table: &Table, at: &[usize]) -> Result<Vec<ScalarValue>> {
+    let context = SessionContext::new();
+    let mut fills = Vec::new();
+    for (n, field) in table.columns.fields().iter().enumerate() {
+        fills.push(match table.defaults.get(field.name()).filter(|_| !at.contains(&n)) {
+            Some(default) => {
+                let plan = LogicalPlanBuilder::empty(true).project([default.clone()])?.build()?;
+                let rows = collect(&context, plan).await?;
+                let value = rows.first().ok_or_else(|| Error::internal("a default gave no value"))?;
+                ScalarValue::try_from_array(value.column(0), 0)?
+            }
+            None => ScalarValue::try_from(field.data_type())?,
+        });
+    }
+    Ok(fills)
+}
+
+/// The rows of a copy, in the order of the table's columns; `at` says where each column of the client goes, `fills` what
+/// stands in the others.
+pub fn widened(rows: &RecordBatch, at: &[usize], fills: &[ScalarValue], table: &SchemaRef) -> Result<RecordBatch> {
+    let column = |(n, fill): (usize, &ScalarValue)| match at.iter().position(|a| *a == n) {
+        Some(from) => Ok(rows.column(from).clone()),
+        None => fill.to_array_of_size(rows.num_rows()),
+    };
+    let columns = fills.iter().enumerate().map(column).collect::<Result<_, _>>()?;
+    Ok(RecordBatch::try_new(Arc::new(nullable(table)), columns)?)
+}
+
+fn name_of(name: &ObjectName) -> Name {
+    let mut parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(names::fold).collect();
+    let last = parts.pop().unwrap_or_default();
+    Name { schema: parts.pop(), name: last, position: 0 }
+}
+
+/// The input of an `UPDATE` with the old rows behind the new ones.
+fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
+    let LogicalPlan::Projection(projection) = dml.input.as_ref() else {
+        return Err(Error::internal("an UPDATE was planned without its new values"));
+    };
+    let input = projection.input.schema();
+    let target = dml.table_name.table();
+    let mut exprs = projection.expr.clone();
+    for field in dml.target.schema().fields() {
+        let column = input
+            .iter()
+            .find(|(qualifier, f)| f.name() == field.name() && qualifier.is_none_or(|q| q.table() == target))
+            .or_else(|| input.iter().find(|(_, f)| f.name() == field.name()));
+        let (qualifier, f) = column.ok_or_else(|| Error::internal("an UPDATE lost a column of its table"))?;
+        let old = Expr::Column(datafusion::common::Column::new(qualifier.cloned(), f.name()));
+        exprs.push(old.alias(format!("__old_{}", field.name())));
+    }
+    Ok(LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(exprs)?.build()?)
+}
+
+async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
+    let plan = crate::sql::watermark::WatermarkNode::strip(plan)?;
+    Ok(context.execute_logical_plan(plan).await?.collect().await?)
+}
+
+fn on_conflict(on: Option<&OnInsert>, table: &Table) -> Result<OnConflict> {
+    let conflict = match on {
+        None => return Ok(OnConflict::Fail),
+        Some(OnInsert::OnConflict(conflict)) => conflict,
+        Some(_) => return Err(Error::unsupported("ON DUPLICATE KEY UPDATE").hint("Use ON CONFLICT … DO UPDATE.")),
+    };
+    if let Some(ast::ConflictTarget::Columns(columns)) = &conflict.conflict_target {
+        let mut named: Vec<String> = columns.iter().map(names::fold).collect();
+        let mut key: Vec<String> = table.key.iter().map(|c| table.columns.field(*c).name().clone()).collect();
+        named.sort();
+        key.sort();
+        if named != key {
+            return Err(Error::new(
+                Kind::InvalidDefinition,
+                "there is no unique constraint matching the ON CONFLICT specification",
+            ));
+        }
+    }
+    match &conflict.action {
+        OnConflictAction::DoNothing => Ok(OnConflict::Skip),
+        OnConflictAction::DoUpdate(update) => {
+            let mut columns = Vec::new();
+            for assignment in &update.assignments {
+                columns.push(taken_over(assignment, table)?);
+            }
+            if update.selection.is_some() {
+                return Err(Error::unsupported("ON CONFLICT DO UPDATE … WHERE"));
+            }
+            Ok(OnConflict::Update(columns))
+        }
+    }
+}
+
+/// The column of `SET column = excluded.column`.
+fn taken_over(assignment: &ast::Assignment, table: &Table) -> Result<usize> {
+    let other = || {
+        Error::unsupported("ON CONFLICT DO UPDATE with anything but SET column = excluded.column")
+            .hint("Use UPDATE for other changes.")
+    };
+    let AssignmentTarget::ColumnName(target) = &assignment.target else { return Err(other()) };
+    let target = name_of(target).name;
+    let ast::Expr::CompoundIdentifier(parts) = &assignment.value else { return Err(other()) };
+    let parts: Vec<String> = parts.iter().map(names::fold).collect();
+    if parts != ["excluded".to_string(), target.clone()] {
+        return Err(other());
+    }
+    table.columns.index_of(&target).map_err(|_| {
+        Error::new(
+            Kind::UndefinedColumn,
+            format!("column \"{target}\" of relation \"{}\" does not exist", table.shared.name),
+        )
+    })
+}

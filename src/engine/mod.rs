@@ -1,0 +1,358 @@
+//! The one door: everything that a client, a pipeline or the command line wants comes through [`Engine::execute`].
+
+mod build;
+mod ddl;
+mod dml;
+mod housekeeping;
+mod objects;
+mod read;
+mod recovery;
+mod session;
+mod system;
+mod tables;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, SchemaRef},
+};
+use datafusion::{
+    common::ScalarValue, execution::runtime_env::RuntimeEnvBuilder, physical_plan::SendableRecordBatchStream,
+    prelude::SessionContext,
+};
+use tokio::runtime::Handle as Runtime;
+
+use objects::{Object, Objects};
+pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionState};
+use tables::{OnConflict, Table};
+
+use crate::{
+    catalog::{Catalog, Change, Kind, Relation},
+    error::{Error, Kind as ErrorKind, Result},
+    query::{Env as QueryEnv, Finished},
+    relations::Moment,
+    sql::{
+        plan::Planner,
+        statement::{Body, CopyFormat, Statement},
+    },
+    storage::Storage,
+    time::Clock,
+};
+
+/// What an engine lives on.
+#[derive(Debug, Clone)]
+pub struct Env {
+    pub storage: Arc<dyn Storage>,
+    pub clock: Arc<dyn Clock>,
+    /// Where queries run.
+    pub runtime: Runtime,
+}
+
+/// Limits and habits; each with its reason in `config/tidemark.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// How often a query's state goes to disk, unless the query says otherwise.
+    pub checkpoint_interval: Duration,
+    /// A log file of this size is closed, and dropped once checkpoints hold what is in it.
+    pub log_file_bytes: u64,
+    /// The most that one epoch takes of a source that sets no limit of its own.
+    pub epoch_rows_max: u64,
+    pub epoch_bytes_max: u64,
+    pub dead_letters_max: usize,
+    pub late_rows_max: usize,
+    /// Changed rows that a table or view keeps for the views that read it.
+    pub changelog_rows_max: usize,
+    /// Cores that one query may use; 0 is all.
+    pub partitions: usize,
+    /// Memory for the working state of queries that clients run.
+    pub memory_bytes_max: u64,
+    /// Rows of one `COPY … FROM STDIN`, held until its end.
+    pub copy_bytes_max: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            checkpoint_interval: Duration::from_secs(10),
+            log_file_bytes: 64 << 20,
+            epoch_rows_max: 1_000_000,
+            epoch_bytes_max: 256 << 20,
+            dead_letters_max: 100_000,
+            late_rows_max: 100_000,
+            changelog_rows_max: 10_000_000,
+            partitions: 0,
+            memory_bytes_max: 1 << 30,
+            copy_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// A running server without its sockets.
+pub struct Engine {
+    this: Weak<Engine>,
+    options: EngineOptions,
+    env: QueryEnv,
+    runtime: Runtime,
+    planner: Arc<Planner>,
+    moment: Moment,
+    live: Mutex<Live>,
+    /// Whoever changes what exists.
+    ddl: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    catalog: Catalog,
+    objects: Objects,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// What a statement will take and give, before it is run: the answer to Describe.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// The types of `$1`, `$2`, …
+    pub parameters: Vec<DataType>,
+    /// The columns of its rows; `None` where it gives none.
+    pub columns: Option<SchemaRef>,
+}
+
+/// What a statement gave.
+pub enum Reply {
+    /// The command tag: `CREATE SOURCE`, `INSERT 0 3`.
+    Done(String),
+    /// Rows as they are computed, and the word of the tag that ends them (`SELECT`, `SHOW`, `EXPLAIN`, `FETCH`).
+    Rows { tag: &'static str, rows: SendableRecordBatchStream },
+    /// The client may now send rows.
+    CopyIn(CopyIn),
+    /// Rows that go out in COPY's form.
+    CopyOut { format: CopyFormat, rows: SendableRecordBatchStream },
+}
+
+/// An open `COPY … FROM STDIN`: all of its rows become durable at [`CopyIn::finish`], or none of them.
+pub struct CopyIn {
+    pub format: CopyFormat,
+    /// The columns that each row of the client has, in its order.
+    pub columns: SchemaRef,
+    table: Arc<Table>,
+    /// Where each column of the client goes in the table, and what stands in the table's other columns.
+    at: Vec<usize>,
+    fills: Vec<ScalarValue>,
+    rows: Vec<RecordBatch>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl CopyIn {
+    fn new(
+        format: CopyFormat,
+        columns: SchemaRef,
+        table: Arc<Table>,
+        (at, fills): (Vec<usize>, Vec<ScalarValue>),
+        bytes_max: u64,
+    ) -> Self {
+        CopyIn { format, columns, table, at, fills, rows: Vec::new(), bytes: 0, bytes_max }
+    }
+
+    /// Rows in `columns`' schema.
+    pub async fn push(&mut self, rows: RecordBatch) -> Result<()> {
+        self.bytes += rows.get_array_memory_size() as u64;
+        if self.bytes > self.bytes_max {
+            let message = format!("COPY holds more than {} bytes of rows", self.bytes_max);
+            return Err(Error::new(ErrorKind::LimitExceeded, message)
+                .hint("Send the rows in several COPY statements, or raise query.copy_limit."));
+        }
+        self.rows.push(dml::widened(&rows, &self.at, &self.fills, &self.table.columns)?);
+        Ok(())
+    }
+
+    /// Gives the number of rows that are now durable.
+    pub async fn finish(self) -> Result<u64> {
+        self.table.insert(self.rows, &OnConflict::Fail).await
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// Runs one statement. Dropping the future, or the stream of its rows, cancels it. Settings, transactions, prepared
+    /// statements and cursors are the session's and do not come here.
+    pub async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Reply> {
+        let this = self.this.upgrade().ok_or_else(|| Error::new(ErrorKind::AdminShutdown, "the server is stopping"))?;
+        let outcome = this.dispatch(session, statement, parameters).await;
+        outcome.map_err(|error| match self.env.log.failure() {
+            Some(failure) => failure.hint("Nothing more can be made durable: see to the disk and restart the server."),
+            None => error,
+        })
+    }
+
+    async fn dispatch(
+        self: &Arc<Self>,
+        session: &Session,
+        statement: &Statement,
+        parameters: &[ScalarValue],
+    ) -> Result<Reply> {
+        match &statement.body {
+            Body::CreateSource(_) | Body::CreateTable(_) | Body::CreateView(_) => self.create(statement).await,
+            Body::Drop(drop) => self.drop(drop).await,
+            Body::Alter(alter) => self.alter(alter).await,
+            Body::Query(query) => {
+                let rows = self.query(session, query, parameters).await?;
+                Ok(Reply::Rows { tag: "SELECT", rows })
+            }
+            Body::Insert(insert) => self.insert(session, insert, parameters).await,
+            Body::Update(update) => self.update(session, update, parameters).await,
+            Body::Delete(delete) => self.delete(session, delete, parameters).await,
+            Body::CopyIn(copy) => self.copy_in(copy).await,
+            Body::CopyOut(copy) => {
+                let rows = self.query(session, &copy.query, parameters).await?;
+                Ok(Reply::CopyOut { format: copy.format.clone(), rows })
+            }
+            Body::Explain { analyze, verbose, statement } => self.explain(session, statement, *analyze, *verbose).await,
+            Body::ExplainRelation(name) => self.explain_relation(name).await,
+            Body::Show(show) => self.show(show),
+            Body::Flush => self.flush().await,
+            _ => Err(Error::internal("a statement of the session came to the engine")),
+        }
+    }
+
+    /// Everything with a name, at this moment.
+    pub fn relations(&self) -> Vec<Relation> {
+        let mut relations = Vec::new();
+        for object in self.objects().in_order() {
+            let primary_key = match &object.what {
+                objects::What::Table(table) => table.key.clone(),
+                _ => Vec::new(),
+            };
+            relations.push(Relation {
+                id: object.id,
+                schema: "public".to_string(),
+                name: object.name.clone(),
+                kind: object.kind,
+                columns: object.schema.clone(),
+                primary_key,
+                definition: object.statement.text.clone(),
+            });
+        }
+        relations.extend(self.system_relations());
+        relations
+    }
+
+    fn system_relations(&self) -> Vec<Relation> {
+        let scene = self.scene();
+        let relation = |(n, name): (usize, &&str)| {
+            let columns = system::schema(&scene, name).ok()??;
+            Some(Relation {
+                // Below every user's object in `pg_class`, and above Postgres' own.
+                id: (1 << 40) + n as u64,
+                schema: "tidemark".to_string(),
+                name: (*name).to_string(),
+                kind: Kind::System,
+                columns,
+                primary_key: Vec::new(),
+                definition: String::new(),
+            })
+        };
+        system::NAMES.iter().enumerate().filter_map(relation).collect()
+    }
+
+    /// No new epoch; waits until the last one of every query is committed and everything is in checkpoints.
+    pub async fn shutdown(&self) {
+        let mut objects = self.objects().in_order();
+        objects.reverse();
+        for object in &objects {
+            if let Some(handle) = object.handle() {
+                handle.stop(true).await;
+            }
+        }
+        for object in &objects {
+            if let objects::What::Table(table) = &object.what
+                && let Err(error) = table.checkpoint().await
+            {
+                tracing::warn!(table = object.name, %error, "not saved at shutdown; its log is");
+            }
+        }
+    }
+
+    fn objects(&self) -> Objects {
+        locked(&self.live).objects.clone()
+    }
+
+    fn object(&self, id: u64) -> Option<Arc<Object>> {
+        self.objects().0.values().find(|object| object.id == id).cloned()
+    }
+
+    fn add_object(&self, object: Object) {
+        let mut live = locked(&self.live);
+        let mut all: BTreeMap<_, _> = live.objects.0.as_ref().clone();
+        all.insert(object.name.clone(), Arc::new(object));
+        live.objects = Objects(Arc::new(all));
+    }
+
+    fn remove_object(&self, name: &str) {
+        let mut live = locked(&self.live);
+        let mut all: BTreeMap<_, _> = live.objects.0.as_ref().clone();
+        all.remove(name);
+        live.objects = Objects(Arc::new(all));
+    }
+
+    fn next_id(&self) -> u64 {
+        let mut live = locked(&self.live);
+        live.catalog.last_id += 1;
+        live.catalog.last_id
+    }
+
+    fn apply_change(&self, change: &Change) {
+        locked(&self.live).catalog.apply(change);
+    }
+
+    /// What a query calls when its trigger has nothing more to do: it stays so across a restart.
+    fn finished(self: &Arc<Self>, id: u64) -> Finished {
+        let engine = Arc::downgrade(self);
+        Box::new(move || {
+            let Some(engine) = engine.upgrade() else { return };
+            let runtime = engine.runtime.clone();
+            runtime.spawn(async move {
+                let _one = engine.ddl.lock().await;
+                if let Err(error) = engine.log_change(Change::Paused { id, paused: true }).await {
+                    tracing::warn!(id, %error, "a finished query will run again after a restart");
+                }
+            });
+        })
+    }
+
+    fn register_pg_catalog(&self, context: &SessionContext, session: &Session) -> Result<()> {
+        let listing = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
+        let facts = crate::pg_catalog::Facts {
+            user: session.user.clone(),
+            database: session.database.clone(),
+            pid: session.pid,
+            settings: session.settings.clone(),
+        };
+        crate::pg_catalog::register(context, listing, &facts)
+    }
+}
+
+/// The memory that queries of clients share, and what they share besides.
+fn runtime_env(options: &EngineOptions) -> Result<Arc<datafusion::execution::runtime_env::RuntimeEnv>> {
+    Ok(RuntimeEnvBuilder::new().with_memory_limit(options.memory_bytes_max as usize, 1.0).build_arc()?)
+}
+
+/// So that rooms below the engine can list what exists.
+impl crate::pg_catalog::Listing for Engine {
+    fn relations(&self) -> Vec<Relation> {
+        Engine::relations(self)
+    }
+}

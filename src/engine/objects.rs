@@ -1,0 +1,193 @@
+//! What exists, alive: the catalog's objects with their sources, rows and runners.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::sql::sqlparser::ast;
+
+use super::{system, tables::Table};
+use crate::{
+    catalog::Kind,
+    connectors::{ReadLimit, Readers, Source},
+    error::{Error, Result},
+    query::{Handle, Letters},
+    relations::{Moment, Shared, Snapshot},
+    sql::{
+        plan::{Resolved, World},
+        statement::{Name, Statement},
+        table::{Input, InputTable},
+        watermark::WatermarkSpec,
+    },
+};
+
+/// One thing that exists.
+#[derive(Debug)]
+pub struct Object {
+    pub id: u64,
+    pub name: String,
+    pub kind: Kind,
+    /// The statement that made it, parsed; its `text` is the definition.
+    pub statement: Statement,
+    pub schema: SchemaRef,
+    /// The ids of what it reads.
+    pub depends: Vec<u64>,
+    pub watermark: Option<WatermarkSpec>,
+    pub readers: Arc<Readers>,
+    pub what: What,
+}
+
+#[derive(Debug)]
+pub enum What {
+    Source {
+        source: Arc<dyn Source>,
+        limit: ReadLimit,
+        fixed: bool,
+    },
+    Table(Arc<Table>),
+    /// A view or stream that is kept.
+    Standing {
+        shared: Arc<Shared>,
+        handle: Handle,
+    },
+    /// A view or stream that is computed wherever it is read.
+    Query {
+        query: Arc<ast::Query>,
+        columns: Vec<String>,
+    },
+    /// It could not be opened when the server started; what went wrong is told to whoever uses it.
+    Broken(Error),
+}
+
+impl Object {
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        match &self.what {
+            What::Standing { shared, .. } => Some(shared),
+            What::Table(table) => Some(&table.shared),
+            _ => None,
+        }
+    }
+
+    pub fn handle(&self) -> Option<&Handle> {
+        match &self.what {
+            What::Standing { handle, .. } => Some(handle),
+            _ => None,
+        }
+    }
+
+    /// The name with its kind, as errors say it: `source "flights"`.
+    pub fn label(&self) -> String {
+        format!("{} \"{}\"", self.kind, self.name)
+    }
+}
+
+/// All objects by name, at one moment. Immutable: a change makes a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Objects(pub Arc<BTreeMap<String, Arc<Object>>>);
+
+impl Objects {
+    pub fn get(&self, name: &str) -> Option<&Arc<Object>> {
+        self.0.get(name)
+    }
+
+    /// In the order of making: what reads comes after what it reads.
+    pub fn in_order(&self) -> Vec<Arc<Object>> {
+        let mut all: Vec<_> = self.0.values().cloned().collect();
+        all.sort_by_key(|object| object.id);
+        all
+    }
+
+    /// The object of a name in a statement, or an error that says what is missing.
+    pub fn find(&self, name: &Name) -> Result<&Arc<Object>> {
+        let public = name.schema.as_deref().is_none_or(|schema| schema == "public");
+        let found = if public { self.get(&name.name) } else { None };
+        found.ok_or_else(|| undefined(name, self.0.keys()))
+    }
+}
+
+/// `relation "x" does not exist`, with the nearest name that does.
+pub fn undefined<'a>(name: &Name, known: impl Iterator<Item = &'a String>) -> Error {
+    let known: Vec<String> = known.cloned().collect();
+    let full = match &name.schema {
+        Some(schema) => format!("{schema}.{}", name.name),
+        None => name.name.clone(),
+    };
+    let mut error = Error::new(crate::error::Kind::UndefinedTable, format!("relation \"{full}\" does not exist"));
+    if name.position > 0 {
+        error = error.at(name.position);
+    }
+    match crate::options::nearest(&name.name, &known) {
+        Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+        None => error,
+    }
+}
+
+/// What a statement sees: everything that exists, and the rows of every relation, of one moment.
+#[derive(Debug)]
+pub struct Scene {
+    pub objects: Objects,
+    pub letters: Arc<Letters>,
+    snapshots: BTreeMap<u64, Arc<Snapshot>>,
+}
+
+impl Scene {
+    /// The rows of all relations, taken at one moment.
+    pub fn new(objects: Objects, letters: Arc<Letters>, moment: &Moment) -> Self {
+        let _moment = moment.write().unwrap_or_else(PoisonError::into_inner);
+        let snapshots = objects.0.values().filter_map(|o| Some((o.id, o.shared()?.snapshot()))).collect();
+        Scene { objects, letters, snapshots }
+    }
+
+    fn input(&self, object: &Object) -> Option<InputTable> {
+        let (input, limit, fixed, snapshot) = match &object.what {
+            What::Source { source, limit, fixed } => (Input::Source(source.clone()), *limit, *fixed, None),
+            What::Table(table) => self.relation(object, &table.shared),
+            What::Standing { shared, .. } => self.relation(object, shared),
+            What::Query { .. } | What::Broken(_) => return None,
+        };
+        let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
+        let defaults = match &object.what {
+            What::Table(table) => table.defaults.clone(),
+            _ => Arc::default(),
+        };
+        Some(InputTable { id, name, input, fixed, snapshot, limit, readers, defaults })
+    }
+
+    fn relation(&self, object: &Object, shared: &Arc<Shared>) -> (Input, ReadLimit, bool, Option<Arc<Snapshot>>) {
+        let snapshot = self.snapshots.get(&object.id).cloned();
+        (Input::Relation(shared.clone()), ReadLimit::default(), false, snapshot)
+    }
+}
+
+impl World for Scene {
+    fn public(&self, name: &str) -> Result<Option<Resolved>> {
+        let Some(object) = self.objects.get(name) else { return Ok(None) };
+        Ok(Some(match &object.what {
+            What::Broken(error) => return Err(error.clone().context(object.label())),
+            What::Query { query, columns } => Resolved::Query {
+                query: query.clone(),
+                columns: columns.clone(),
+                watermark: object.watermark.clone(),
+                what: object.label(),
+            },
+            _ => match self.input(object) {
+                Some(table) => Resolved::Input(table, object.watermark.clone()),
+                None => return Ok(None),
+            },
+        }))
+    }
+
+    fn public_names(&self) -> Vec<String> {
+        self.objects.0.keys().cloned().collect()
+    }
+
+    fn system(&self, name: &str) -> Result<Option<Resolved>> {
+        Ok(system::table(self, name)?.map(Resolved::Table))
+    }
+
+    fn system_names(&self) -> Vec<String> {
+        system::NAMES.iter().map(|name| (*name).to_string()).collect()
+    }
+}

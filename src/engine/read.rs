@@ -1,0 +1,304 @@
+//! What only reads: queries, `EXPLAIN`, `SHOW`.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use datafusion::{
+    common::{ParamValues, ScalarValue},
+    logical_expr::LogicalPlan,
+    physical_plan::{SendableRecordBatchStream, displayable, memory::MemoryStream, stream::RecordBatchStreamAdapter},
+    prelude::SessionContext,
+    sql::sqlparser::ast,
+};
+use futures::StreamExt;
+
+use super::{Description, Engine, Reply, Session, build::ViewOptions, objects::What};
+use crate::{
+    catalog::Kind,
+    error::{Error, Kind as ErrorKind, Result},
+    sql::{
+        naming,
+        plan::{Planner, Standing, World},
+        statement::{Body, Name, Show, Statement},
+        types::sql_type,
+        watermark::WatermarkNode,
+    },
+};
+
+impl Engine {
+    /// A context that sees everything there is, `pg_catalog` included.
+    pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
+        let scene: Arc<dyn World> = Arc::new(self.scene());
+        let context = self.planner.context(&scene);
+        self.register_pg_catalog(&context, session)?;
+        Ok(context)
+    }
+
+    /// The plan of a query as it is now, with its parameters still open.
+    async fn plan_query(&self, session: &Session, query: &ast::Query) -> Result<(SessionContext, LogicalPlan)> {
+        let context = self.context(session)?;
+        let plan = Planner::logical(&context, &naming::named(&compatible(query))).await?;
+        Ok((context, WatermarkNode::strip(plan)?))
+    }
+
+    pub(super) async fn columns_of(&self, query: &ast::Query) -> Result<SchemaRef> {
+        let (_, plan) = self.plan_query(&Session::default(), query).await?;
+        Ok(renamed(plan.schema().inner(), query))
+    }
+
+    pub(super) async fn query(
+        &self,
+        session: &Session,
+        query: &ast::Query,
+        params: &[ScalarValue],
+    ) -> Result<SendableRecordBatchStream> {
+        let (context, plan) = self.plan_query(session, query).await?;
+        let plan = bind(plan, params)?;
+        let schema = renamed(plan.schema().inner(), query);
+        let rows = context.execute_logical_plan(plan).await?.execute_stream().await?;
+        let to = schema.clone();
+        let rows = rows.map(move |batch| {
+            let batch = batch?;
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            // The optimizer may give a column another precision than it has said: what was told to the client holds.
+            let columns = batch.columns().iter().zip(to.fields());
+            let columns = columns.map(|(column, field)| arrow::compute::cast(column, field.data_type()));
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            Ok(RecordBatch::try_new_with_options(to.clone(), columns, &options)?)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    /// What a statement takes and gives. `types` are what the client said of its parameters; `None` is to be inferred.
+    pub async fn describe(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        types: &[Option<DataType>],
+    ) -> Result<Description> {
+        let text = |names: &[&str]| {
+            let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+            Some(Arc::new(Schema::new(fields)))
+        };
+        let none = |columns| Ok(Description { parameters: Vec::new(), columns });
+        match &statement.body {
+            Body::Query(query) => {
+                let (_, plan) = self.plan_query(session, query).await?;
+                let parameters = parameters(&plan, types)?;
+                // A column that is a parameter has the type that the client said.
+                let nulls = parameters.iter().map(ScalarValue::try_from).collect::<Result<Vec<_>, _>>()?;
+                let plan = bind(plan, &nulls)?;
+                let columns = Some(renamed(plan.schema().inner(), query));
+                Ok(Description { parameters, columns })
+            }
+            Body::Insert(insert) => {
+                let mut insert = insert.as_ref().clone();
+                insert.on = None;
+                self.describe_dml(session, ast::Statement::Insert(insert), types).await
+            }
+            Body::Update(update) => {
+                self.describe_dml(session, ast::Statement::Update(update.as_ref().clone()), types).await
+            }
+            Body::Delete(delete) => {
+                self.describe_dml(session, ast::Statement::Delete(delete.as_ref().clone()), types).await
+            }
+            Body::Explain { .. } | Body::ExplainRelation(_) => none(text(&["QUERY PLAN"])),
+            Body::Show(Show::Objects(_)) => none(text(&["name"])),
+            Body::Show(Show::Create(..)) => none(text(&["name", "create_statement"])),
+            Body::Show(Show::Columns(_)) => none(text(&["column", "type"])),
+            _ => none(None),
+        }
+    }
+
+    async fn describe_dml(
+        &self,
+        session: &Session,
+        statement: ast::Statement,
+        types: &[Option<DataType>],
+    ) -> Result<Description> {
+        use datafusion::sql::parser::Statement as DfStatement;
+        let context = self.context(session)?;
+        let plan = context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+        Ok(Description { parameters: parameters(&plan, types)?, columns: None })
+    }
+
+    /// `EXPLAIN`: of a query its batch plan; of a `CREATE … VIEW` the plan of its epochs, without making it.
+    pub(super) async fn explain(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        analyze: bool,
+        verbose: bool,
+    ) -> Result<Reply> {
+        match &statement.body {
+            Body::Query(query) if analyze => {
+                let (context, plan) = self.plan_query(session, query).await?;
+                let plan = context.execute_logical_plan(plan).await?.create_physical_plan().await?;
+                let started = tokio::time::Instant::now();
+                let batches = datafusion::physical_plan::collect(plan.clone(), context.task_ctx()).await?;
+                let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+                let mut lines = lines_of(
+                    &datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(plan.as_ref())
+                        .indent(verbose)
+                        .to_string(),
+                );
+                lines.push(format!("Rows: {rows}"));
+                lines.push(format!("Execution Time: {:.3} ms", started.elapsed().as_secs_f64() * 1e3));
+                reply("EXPLAIN", &["QUERY PLAN"], vec![lines])
+            }
+            Body::Query(query) => {
+                let (context, plan) = self.plan_query(session, query).await?;
+                let plan = context.execute_logical_plan(plan).await?.create_physical_plan().await?;
+                reply(
+                    "EXPLAIN",
+                    &["QUERY PLAN"],
+                    vec![lines_of(&displayable(plan.as_ref()).indent(verbose).to_string())],
+                )
+            }
+            Body::CreateView(create) if create.kind != Kind::View => {
+                let options = ViewOptions::take(create)?;
+                let scene: Arc<dyn World> = Arc::new(self.scene());
+                let standing = self.plan_view(create, &options, &scene).await?;
+                reply("EXPLAIN", &["QUERY PLAN"], vec![epoch_plan(&standing, verbose)])
+            }
+            _ => Err(Error::unsupported("EXPLAIN of this statement")
+                .hint("It explains SELECT and CREATE MATERIALIZED VIEW.")),
+        }
+    }
+
+    /// `EXPLAIN MATERIALIZED VIEW v`
+    pub(super) async fn explain_relation(&self, name: &Name) -> Result<Reply> {
+        let objects = self.objects();
+        let object = objects.find(name)?;
+        let Body::CreateView(create) = &object.statement.body else {
+            return Err(Error::new(ErrorKind::WrongObjectType, format!("{} is not a standing query", object.label())));
+        };
+        let options = ViewOptions::take(create)?;
+        let scene: Arc<dyn World> = Arc::new(self.scene());
+        let standing = self.plan_view(create, &options, &scene).await?;
+        reply("EXPLAIN", &["QUERY PLAN"], vec![epoch_plan(&standing, false)])
+    }
+
+    /// `SHOW` of what exists. Settings are the session's.
+    pub(super) fn show(&self, show: &Show) -> Result<Reply> {
+        let objects = self.objects();
+        match show {
+            Show::Objects(kind) => {
+                let mut names: Vec<String> =
+                    objects.0.values().filter(|o| o.kind == *kind).map(|o| o.name.clone()).collect();
+                names.sort();
+                reply("SHOW", &["name"], vec![names])
+            }
+            Show::Create(kind, name) => {
+                let object = objects.find(name)?;
+                if let Some(kind) = kind.filter(|kind| *kind != object.kind) {
+                    return Err(Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is not a {kind}", object.name))
+                        .hint(format!("It is a {}.", object.kind)));
+                }
+                let (name, text) = (object.name.clone(), object.statement.text.clone());
+                reply("SHOW", &["name", "create_statement"], vec![vec![name], vec![text]])
+            }
+            Show::Columns(name) => {
+                let object = objects.find(name)?;
+                let (names, types) =
+                    object.schema.fields().iter().map(|f| (f.name().clone(), sql_type(f.data_type()))).unzip();
+                reply("SHOW", &["column", "type"], vec![names, types])
+            }
+            Show::Setting(_) | Show::AllSettings => Err(Error::internal("settings belong to the session")),
+        }
+    }
+
+    /// `FLUSH`: view after view, in the order in which they read each other.
+    pub(super) async fn flush(&self) -> Result<Reply> {
+        for object in self.objects().in_order() {
+            if let What::Standing { handle, .. } = &object.what {
+                handle.flush().await.map_err(|e| e.context(object.label()))?;
+            }
+        }
+        Ok(Reply::Done("FLUSH".to_string()))
+    }
+}
+
+/// What DataFusion does not know of Postgres' spelling, in its own.
+fn compatible(query: &ast::Query) -> ast::Query {
+    let mut query = query.clone();
+    crate::pg_catalog::rewrite(&mut query);
+    query
+}
+
+/// The plan with values for its parameters.
+pub fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan> {
+    if params.is_empty() {
+        return Ok(plan);
+    }
+    let values = params.iter().cloned().map(Into::into).collect();
+    Ok(plan.replace_params_with_values(&ParamValues::List(values))?)
+}
+
+/// The types of a plan's parameters, `$1` first: what the client said, or what the plan needs, or text.
+fn parameters(plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
+    let inferred = plan.get_parameter_types()?;
+    let number = |name: &String| name.trim_start_matches('$').parse::<usize>().ok();
+    let count = inferred.keys().filter_map(number).max().unwrap_or(0).max(said.len());
+    let of = |n: usize| {
+        let told = said.get(n).cloned().flatten();
+        told.or_else(|| inferred.get(&format!("${}", n + 1)).cloned().flatten()).unwrap_or(DataType::Utf8)
+    };
+    Ok((0..count).map(of).collect())
+}
+
+/// The columns of a query under the names that Postgres would give them.
+fn renamed(schema: &SchemaRef, query: &ast::Query) -> SchemaRef {
+    let Some(names) = naming::names(query).filter(|names| names.len() == schema.fields().len()) else {
+        return schema.clone();
+    };
+    let fields: Vec<Field> =
+        schema.fields().iter().zip(names).map(|(field, name)| field.as_ref().clone().with_name(name)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn lines_of(text: &str) -> Vec<String> {
+    text.lines().map(ToString::to_string).collect()
+}
+
+/// How a standing query will run: what is remembered, by what, until when; and the plan of an epoch.
+fn epoch_plan(standing: &Standing, verbose: bool) -> Vec<String> {
+    use crate::operators::Emission;
+    let emits = match standing.emission {
+        Emission::OnClose => "on window close: each row once, when the watermark makes it final (append)",
+        Emission::OnUpdate => "on update: each row whenever it changes (update)",
+        Emission::Complete => "complete: the whole answer, nothing forgotten (complete)",
+    };
+    let mut lines = vec![format!("Emits {emits}")];
+    lines.push(match standing.rewritten.diff {
+        true => "Changes: rows come and go".to_string(),
+        false => "Changes: rows only come".to_string(),
+    });
+    for input in &standing.rewritten.inputs {
+        let columns = input.projection.as_ref().map_or("all columns".to_string(), |p| format!("{} columns", p.len()));
+        lines.push(format!("Reads \"{}\": {columns}", input.table.name));
+    }
+    for mark in &standing.rewritten.watermarks {
+        lines.push(format!("Watermark: {} - {} s", mark.column, mark.delay_us as f64 / 1e6));
+    }
+    match standing.rewritten.remembers.is_empty() {
+        true => lines.push("Remembers: nothing; each row appears in the epoch that reads it".to_string()),
+        false => lines.extend(standing.rewritten.remembers.iter().map(|line| format!("Remembers: {line}"))),
+    }
+    lines.push("Epoch plan:".to_string());
+    let plan = displayable(standing.plan.as_ref()).indent(verbose).to_string();
+    lines.extend(plan.lines().map(|line| format!("  {line}")));
+    lines
+}
+
+/// Rows of text.
+fn reply(tag: &'static str, names: &[&str], columns: Vec<Vec<String>>) -> Result<Reply> {
+    let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let columns = columns.into_iter().map(|c| Arc::new(StringArray::from(c)) as arrow::array::ArrayRef).collect();
+    let batch = RecordBatch::try_new(schema.clone(), columns)?;
+    Ok(Reply::Rows { tag, rows: Box::pin(MemoryStream::try_new(vec![batch], schema, None)?) })
+}

@@ -1,0 +1,158 @@
+//! From a data directory to a running engine.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    Engine, EngineOptions, Env, Live,
+    build::Past,
+    ddl::schema_from,
+    housekeeping,
+    objects::{Object, What},
+    runtime_env,
+};
+use crate::{
+    catalog::{self, Catalog, Kind},
+    checkpoint::{Log, Logged, Record},
+    connectors::Offsets,
+    error::Result,
+    query::{Checkpoints, Env as QueryEnv, Letters},
+    sql::{parse, plan::Planner},
+    time::Epoch,
+};
+
+impl Engine {
+    /// Opens a data directory: what exists is made again, in the order in which it was made, each object as of its last
+    /// committed epoch; then every query goes on. An object that cannot be made is there, and says why when it is used.
+    pub async fn open(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
+        let snapshot = housekeeping::load(env.storage.as_ref())?;
+        let (log, records) = Log::open(env.storage.clone(), snapshot.log_file)?;
+        let letters = Arc::new(Letters::new(options.dead_letters_max, options.late_rows_max));
+        letters.add(&snapshot.dead_letters, &snapshot.late_rows);
+        let mut catalog = snapshot.catalog.clone();
+        let mut pasts: HashMap<u64, Past> = HashMap::new();
+        for Logged { file, record, bytes } in records {
+            match record {
+                Record::Catalog(change) if file >= snapshot.log_file => catalog.apply(&change),
+                Record::Catalog(_) => {}
+                Record::Intent(intent) => pasts.entry(intent.query).or_default().intents.push(intent),
+                Record::Commit(commit) => {
+                    letters.add(&commit.dead_letters, &commit.late_rows);
+                    pasts.entry(commit.query).or_default().commits.push(commit);
+                }
+                Record::Rows(rows) => pasts.entry(rows.table).or_default().rows.push((rows.epoch, bytes)),
+            }
+        }
+        let partitions = match options.partitions {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let planner = Arc::new(Planner::new(partitions, runtime_env(&options)?));
+        let context = planner.epoch_context();
+        let changelog_rows_max = options.changelog_rows_max;
+        let (storage, clock, log) = (env.storage, env.clock, Arc::new(log));
+        let query_env = QueryEnv { storage, clock, log, letters, context, changelog_rows_max };
+        let engine = Arc::new_cyclic(|this| Engine {
+            this: this.clone(),
+            options,
+            env: query_env,
+            runtime: env.runtime,
+            planner,
+            moment: Arc::default(),
+            live: Mutex::new(Live { catalog: catalog.clone(), ..Live::default() }),
+            ddl: tokio::sync::Mutex::new(()),
+        });
+        engine.note_readers(&catalog, &mut pasts)?;
+        for object in catalog.objects.values() {
+            let past = pasts.remove(&object.id).unwrap_or_default();
+            let live = engine.revive(object, past).await;
+            engine.add_object(live);
+        }
+        engine.remove_strays(&catalog)?;
+        engine.keep_house();
+        Ok(engine)
+    }
+
+    /// Notes how far each query's checkpoint has read each input, before anything is loaded: what a query will ask for
+    /// again must not be forgotten by one that is recovered earlier.
+    fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, Past>) -> Result<()> {
+        let mut followed: BTreeMap<u64, Epoch> = BTreeMap::new();
+        for object in catalog.objects.values().filter(|o| matches!(o.kind, Kind::Stream | Kind::MaterializedView)) {
+            let Some(header) = Checkpoints::new(self.env.storage.clone(), object.id).peek()? else { continue };
+            for (input, offsets) in header.inputs.iter().zip(&header.offsets) {
+                let past = pasts.entry(*input).or_default();
+                past.readers.advance(object.id, offsets);
+                self.note_followed(catalog, *input, offsets, &mut followed);
+            }
+        }
+        for (id, from) in followed {
+            pasts.entry(id).or_default().followed = Some(from);
+        }
+        Ok(())
+    }
+
+    fn note_followed(&self, catalog: &Catalog, input: u64, offsets: &Offsets, followed: &mut BTreeMap<u64, Epoch>) {
+        let is_relation = catalog.objects.get(&input).is_some_and(|object| object.kind != Kind::Source);
+        // Offset 0 has read nothing: it will begin with a snapshot.
+        if is_relation && offsets.only() > 0 {
+            let from = Epoch(offsets.only());
+            followed.entry(input).and_modify(|least| *least = (*least).min(from)).or_insert(from);
+        }
+    }
+
+    async fn revive(self: &Arc<Self>, object: &catalog::Object, mut past: Past) -> Object {
+        let readers = past.readers.clone();
+        let revived = async {
+            past.schema = Some(schema_from(&object.schema)?);
+            past.paused = object.paused;
+            let mut statements = parse(&object.definition)?;
+            let statement = statements.pop().ok_or_else(|| crate::error::Error::internal("an empty definition"))?;
+            self.build(object.id, statement, past).await
+        };
+        match revived.await {
+            Ok(live) => live,
+            Err(error) => {
+                tracing::error!(object = object.name, %error, "could not be opened");
+                broken(object, error, readers)
+            }
+        }
+    }
+
+    /// Removes the files of objects that are no more: a crash may have come between the drop and the removal.
+    fn remove_strays(&self, catalog: &Catalog) -> Result<()> {
+        let mut strays: Vec<u64> = Vec::new();
+        for folder in ["state", "relations", "sources"] {
+            for path in self.env.storage.list(folder)? {
+                let id = path.split('/').nth(1).and_then(|id| id.parse::<u64>().ok());
+                strays.extend(id.filter(|id| !catalog.objects.contains_key(id)));
+            }
+        }
+        strays.sort_unstable();
+        strays.dedup();
+        for id in strays {
+            self.remove_files(id, Kind::Source)?;
+        }
+        Ok(())
+    }
+}
+
+/// An object that is there in name only.
+fn broken(object: &catalog::Object, error: crate::error::Error, readers: Arc<crate::connectors::Readers>) -> Object {
+    use crate::sql::statement::{Body, Start, Statement};
+    let parsed = parse(&object.definition).ok().and_then(|mut all| all.pop());
+    let start = Start { line: 1, column: 1, position: 1 };
+    let nothing = || Statement { body: Body::Flush, text: object.definition.clone(), start };
+    Object {
+        id: object.id,
+        name: object.name.clone(),
+        kind: object.kind,
+        statement: parsed.unwrap_or_else(nothing),
+        schema: schema_from(&object.schema).unwrap_or_else(|_| Arc::new(arrow::datatypes::Schema::empty())),
+        depends: object.depends.clone(),
+        watermark: None,
+        readers,
+        what: What::Broken(error),
+    }
+}

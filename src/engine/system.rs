@@ -1,0 +1,125 @@
+//! The tables of the server itself, in schema `tidemark`: made of what is known when a statement asks.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    datatypes::SchemaRef,
+};
+use datafusion::{catalog::TableProvider, datasource::MemTable};
+
+use super::objects::{Scene, What};
+use crate::{error::Result, query::Progress};
+
+pub const NAMES: &[&str] = &["queries", "inputs", "late_rows", "dead_letters"];
+
+/// A system table as it is now.
+pub fn table(scene: &Scene, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    let batch = match name {
+        "queries" => queries(scene)?,
+        "inputs" => inputs(scene)?,
+        "late_rows" => late_rows(scene)?,
+        "dead_letters" => dead_letters(scene)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+}
+
+/// The columns of a system table, for the catalog.
+pub fn schema(scene: &Scene, name: &str) -> Result<Option<SchemaRef>> {
+    Ok(table(scene, name)?.map(|table| table.schema()))
+}
+
+fn text(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<StringArray>())
+}
+
+fn number(values: impl IntoIterator<Item = Option<u64>>) -> ArrayRef {
+    Arc::new(values.into_iter().map(|n| n.map(|n| n as i64)).collect::<Int64Array>())
+}
+
+fn moment(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<TimestampMicrosecondArray>())
+}
+
+/// A row for each standing query, those that could not be started included.
+fn queries(scene: &Scene) -> Result<RecordBatch> {
+    let mut rows: Vec<(String, String, Option<Progress>, Option<String>)> = Vec::new();
+    for object in scene.objects.in_order() {
+        let kind = object.kind.to_string();
+        match &object.what {
+            What::Standing { handle, .. } => rows.push((object.name.clone(), kind, Some(handle.progress()), None)),
+            What::Broken(error) => rows.push((object.name.clone(), kind, None, Some(error.to_string()))),
+            _ => {}
+        }
+    }
+    let count = |of: fn(&Progress) -> u64| number(rows.iter().map(|(_, _, progress, _)| progress.as_ref().map(of)));
+    let state = |progress: &Option<Progress>| progress.as_ref().map_or("failed", |p| p.state.word()).to_string();
+    let error = |(_, _, progress, error): &(_, _, Option<Progress>, Option<String>)| {
+        let last = progress.as_ref().and_then(|p| p.last_error.as_ref()).map(ToString::to_string);
+        last.or_else(|| error.clone())
+    };
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("name", text(rows.iter().map(|(name, ..)| Some(name.clone()))), true),
+        ("kind", text(rows.iter().map(|(_, kind, ..)| Some(kind.clone()))), true),
+        ("state", text(rows.iter().map(|(_, _, progress, _)| Some(state(progress)))), true),
+        ("epoch", count(|p| p.epoch.0), true),
+        ("watermark", moment(rows.iter().map(|(_, _, p, _)| p.as_ref()?.watermark)), true),
+        ("rows_in", count(|p| p.rows_in), true),
+        ("rows_out", count(|p| p.rows_out), true),
+        ("late", count(|p| p.late), true),
+        ("dead_letters", count(|p| p.bad), true),
+        ("state_rows", count(|p| p.state_rows), true),
+        ("state_bytes", count(|p| p.state_bytes), true),
+        ("checkpoint", count(|p| p.checkpoint.0), true),
+        ("epoch_us", count(|p| p.epoch_us), true),
+        ("last_error", text(rows.iter().map(error)), true),
+    ])?)
+}
+
+/// A row for each input of each standing query.
+fn inputs(scene: &Scene) -> Result<RecordBatch> {
+    let mut rows = Vec::new();
+    for object in scene.objects.in_order() {
+        let Some(handle) = object.handle() else { continue };
+        let progress = handle.progress();
+        for input in progress.inputs {
+            rows.push((object.name.clone(), input, progress.watermark));
+        }
+    }
+    let offsets = |offsets: &crate::connectors::Offsets| serde_json::to_string(offsets).ok();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("query", text(rows.iter().map(|(query, ..)| Some(query.clone()))), true),
+        ("input", text(rows.iter().map(|(_, input, _)| Some(input.name.clone()))), true),
+        ("offsets", text(rows.iter().map(|(_, input, _)| offsets(&input.offsets))), true),
+        ("backlog_rows", number(rows.iter().map(|(_, input, _)| input.backlog.rows)), true),
+        ("backlog_bytes", number(rows.iter().map(|(_, input, _)| input.backlog.bytes)), true),
+        ("backlog_files", number(rows.iter().map(|(_, input, _)| input.backlog.files)), true),
+        ("watermark", moment(rows.iter().map(|(_, _, watermark)| *watermark)), true),
+    ])?)
+}
+
+fn late_rows(scene: &Scene) -> Result<RecordBatch> {
+    let rows = scene.letters.late();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
+        ("epoch", number(rows.iter().map(|r| Some(r.epoch.0))), true),
+        ("watermark", moment(rows.iter().map(|r| r.watermark)), true),
+        ("row", text(rows.iter().map(|r| Some(r.row.clone()))), true),
+        ("at", moment(rows.iter().map(|r| Some(r.at))), true),
+    ])?)
+}
+
+fn dead_letters(scene: &Scene) -> Result<RecordBatch> {
+    let rows = scene.letters.dead();
+    let raw: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.raw.as_slice())).collect::<BinaryArray>());
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("source", text(rows.iter().map(|r| Some(r.source.clone()))), true),
+        ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
+        ("file", text(rows.iter().map(|r| Some(r.origin.clone()))), true),
+        ("line", Arc::new(rows.iter().map(|r| r.position).collect::<Int64Array>()), true),
+        ("raw", raw, true),
+        ("reason", text(rows.iter().map(|r| Some(r.reason.clone()))), true),
+        ("at", moment(rows.iter().map(|r| Some(r.at))), true),
+    ])?)
+}

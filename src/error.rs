@@ -1,0 +1,397 @@
+//! Errors, as Postgres says them: what went wrong, in which class, and what to do about it.
+//!
+//! A message is lowercase, has no full stop, and names its object; the kind decides the SQLSTATE; `Display` prints
+//! the message alone. Log an error where it is handled, never where it is passed on.
+
+use std::{fmt, sync::Arc};
+
+use datafusion::{arrow::error::ArrowError, error::DataFusionError};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What class of thing went wrong. Each kind is one SQLSTATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Syntax,
+    Unsupported,
+    UndefinedTable,
+    UndefinedColumn,
+    UndefinedFunction,
+    UndefinedObject,
+    UndefinedParameter,
+    AmbiguousColumn,
+    DuplicateTable,
+    DuplicateColumn,
+    DuplicateObject,
+    WrongObjectType,
+    InvalidDefinition,
+    InvalidTableDefinition,
+    DatatypeMismatch,
+    GroupingError,
+    CannotCoerce,
+    InvalidParameterValue,
+    DependentObjects,
+    UniqueViolation,
+    NotNullViolation,
+    DivisionByZero,
+    NumericOutOfRange,
+    InvalidDatetime,
+    InvalidText,
+    BadCopyFormat,
+    CardinalityViolation,
+    ProtocolViolation,
+    InvalidCursor,
+    InvalidStatementName,
+    InvalidTransactionState,
+    ActiveTransaction,
+    FailedTransaction,
+    InvalidAuthorization,
+    UndefinedDatabase,
+    TooManyConnections,
+    OutOfMemory,
+    DiskFull,
+    LimitExceeded,
+    ObjectNotInState,
+    ObjectInUse,
+    QueryCanceled,
+    AdminShutdown,
+    CannotConnectNow,
+    Io,
+    UndefinedFile,
+    DataCorrupted,
+    Config,
+    Internal,
+}
+
+impl Kind {
+    /// The five characters that Postgres drivers decide by.
+    pub fn sqlstate(self) -> &'static str {
+        match self {
+            Kind::Syntax => "42601",
+            Kind::Unsupported => "0A000",
+            Kind::UndefinedTable => "42P01",
+            Kind::UndefinedColumn => "42703",
+            Kind::UndefinedFunction => "42883",
+            Kind::UndefinedObject => "42704",
+            Kind::UndefinedParameter => "42P02",
+            Kind::AmbiguousColumn => "42702",
+            Kind::DuplicateTable => "42P07",
+            Kind::DuplicateColumn => "42701",
+            Kind::DuplicateObject => "42710",
+            Kind::WrongObjectType => "42809",
+            Kind::InvalidDefinition => "42P17",
+            Kind::InvalidTableDefinition => "42P16",
+            Kind::DatatypeMismatch => "42804",
+            Kind::GroupingError => "42803",
+            Kind::CannotCoerce => "42846",
+            Kind::InvalidParameterValue => "22023",
+            Kind::DependentObjects => "2BP01",
+            Kind::UniqueViolation => "23505",
+            Kind::NotNullViolation => "23502",
+            Kind::DivisionByZero => "22012",
+            Kind::NumericOutOfRange => "22003",
+            Kind::InvalidDatetime => "22007",
+            Kind::InvalidText => "22P02",
+            Kind::BadCopyFormat => "22P04",
+            Kind::CardinalityViolation => "21000",
+            Kind::ProtocolViolation => "08P01",
+            Kind::InvalidCursor => "34000",
+            Kind::InvalidStatementName => "26000",
+            Kind::InvalidTransactionState => "25000",
+            Kind::ActiveTransaction => "25001",
+            Kind::FailedTransaction => "25P02",
+            Kind::InvalidAuthorization => "28000",
+            Kind::UndefinedDatabase => "3D000",
+            Kind::TooManyConnections => "53300",
+            Kind::OutOfMemory => "53200",
+            Kind::DiskFull => "53100",
+            Kind::LimitExceeded => "54000",
+            Kind::ObjectNotInState => "55000",
+            Kind::ObjectInUse => "55006",
+            Kind::QueryCanceled => "57014",
+            Kind::AdminShutdown => "57P01",
+            Kind::CannotConnectNow => "57P03",
+            Kind::Io => "58030",
+            Kind::UndefinedFile => "58P01",
+            Kind::DataCorrupted => "XX001",
+            Kind::Config => "F0000",
+            Kind::Internal => "XX000",
+        }
+    }
+}
+
+/// One error. Cheap to clone: the same failure is shown to a client, a system table and the log.
+#[derive(Debug, Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+    position: Option<usize>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Error(Box::new(Inner { kind, message, detail: None, hint: None, position: None, source: None }))
+    }
+
+    /// Something DESIGN allows but this server does not do (yet): names the construct.
+    pub fn unsupported(what: impl fmt::Display) -> Self {
+        Error::new(Kind::Unsupported, format!("{what} is not supported"))
+    }
+
+    /// A broken promise of our own: always a bug.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Error::new(Kind::Internal, message)
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Where in the statement's text, in characters from 1, as Postgres counts.
+    pub fn at(mut self, position: usize) -> Self {
+        self.0.position.get_or_insert(position);
+        self
+    }
+
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Puts `context: ` before the message.
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+    pub fn detail_text(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+    pub fn hint_text(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+    pub fn position(&self) -> Option<usize> {
+        self.0.position
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|s| s.as_ref() as _)
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(e: Error) -> Self {
+        DataFusionError::External(Box::new(e))
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        let kind = match e.kind() {
+            std::io::ErrorKind::NotFound => Kind::UndefinedFile,
+            std::io::ErrorKind::StorageFull => Kind::DiskFull,
+            _ => Kind::Io,
+        };
+        Error::new(kind, e.to_string()).caused_by(e)
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(e: ArrowError) -> Self {
+        match e {
+            ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(inner) => match inner.downcast::<DataFusionError>() {
+                    Ok(df) => Error::from(*df),
+                    Err(inner) => Error::internal(inner.to_string()),
+                },
+            },
+            ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
+            ArrowError::ArithmeticOverflow(m) => Error::new(Kind::NumericOutOfRange, lower(&m)),
+            ArrowError::CastError(m) | ArrowError::ParseError(m) => value(&m),
+            ArrowError::ComputeError(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
+            ArrowError::InvalidArgumentError(m) if m.contains("to store in a Decimal") => value(&m),
+            ArrowError::InvalidArgumentError(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
+            ArrowError::NotYetImplemented(m) => Error::new(Kind::Unsupported, lower(&m)),
+            ArrowError::IoError(m, e) => Error::new(Kind::Io, lower(&m)).caused_by(e),
+            other => Error::internal(lower(&other.to_string())),
+        }
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(e: DataFusionError) -> Self {
+        use datafusion::common::SchemaError;
+        match e {
+            DataFusionError::External(inner) => match inner.downcast::<Error>() {
+                Ok(ours) => *ours,
+                Err(inner) => match inner.downcast::<DataFusionError>() {
+                    Ok(df) => Error::from(*df),
+                    Err(inner) => Error::internal(inner.to_string()),
+                },
+            },
+            DataFusionError::ArrowError(e, _) => Error::from(*e),
+            DataFusionError::Context(context, inner) => {
+                let inner = Error::from(*inner);
+                if inner.0.detail.is_none() && inner.kind() == Kind::Internal { inner.detail(context) } else { inner }
+            }
+            DataFusionError::Diagnostic(_, inner) => Error::from(*inner),
+            DataFusionError::Collection(mut all) if !all.is_empty() => Error::from(all.swap_remove(0)),
+            DataFusionError::Shared(inner) => shared(&inner),
+            DataFusionError::SchemaError(e, _) => match *e {
+                SchemaError::AmbiguousReference { field } => {
+                    Error::new(Kind::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
+                }
+                SchemaError::FieldNotFound { field, valid_fields } => {
+                    let error =
+                        Error::new(Kind::UndefinedColumn, format!("column \"{}\" does not exist", field.flat_name()));
+                    match valid_fields.iter().find(|f| f.name.eq_ignore_ascii_case(&field.name)) {
+                        Some(f) => error.hint(format!("Perhaps you meant the column \"{}\".", f.flat_name())),
+                        None => error,
+                    }
+                }
+                SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+                    Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+                }
+            },
+            DataFusionError::SQL(e, _) => Error::new(Kind::Syntax, lower(&e.to_string())),
+            DataFusionError::NotImplemented(m) => Error::new(Kind::Unsupported, lower(&m)),
+            DataFusionError::ResourcesExhausted(m) => Error::new(Kind::OutOfMemory, lower(&m)),
+            DataFusionError::IoError(e) => Error::from(e),
+            DataFusionError::ObjectStore(e) => {
+                let kind = match *e {
+                    object_store::Error::NotFound { .. } => Kind::UndefinedFile,
+                    _ => Kind::Io,
+                };
+                Error::new(kind, lower(&e.to_string()))
+            }
+            DataFusionError::Plan(m) => planning(&m),
+            DataFusionError::Execution(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
+            DataFusionError::Configuration(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
+            other => Error::internal(lower(&other.strip_backtrace())),
+        }
+    }
+}
+
+/// An error that several partitions share cannot be taken apart; its text and class can be kept.
+fn shared(e: &DataFusionError) -> Error {
+    match e {
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(ours) => ours.clone(),
+            None => Error::internal(inner.to_string()),
+        },
+        DataFusionError::ArrowError(e, _) => match e.as_ref() {
+            ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
+            ArrowError::ArithmeticOverflow(m) => Error::new(Kind::NumericOutOfRange, lower(m)),
+            ArrowError::CastError(m) | ArrowError::ParseError(m) => value(m),
+            ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
+                Some(ours) => ours.clone(),
+                None => Error::internal(lower(&inner.to_string())),
+            },
+            other => Error::internal(lower(&other.to_string())),
+        },
+        DataFusionError::Shared(e) => shared(e),
+        DataFusionError::Context(_, e) | DataFusionError::Diagnostic(_, e) => shared(e),
+        DataFusionError::ResourcesExhausted(m) => Error::new(Kind::OutOfMemory, lower(m)),
+        other => Error::internal(lower(&other.strip_backtrace())),
+    }
+}
+
+/// DataFusion's planner says most things as one string; the class is in its words.
+fn planning(message: &str) -> Error {
+    let text = lower(message);
+    let has = |s: &str| text.contains(s);
+    if let Some(name) = text.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
+        // The planner says the whole path; people know the last part, and the schema where it is not theirs.
+        let name = name.strip_prefix("tidemark.").unwrap_or(name);
+        let name = name.strip_prefix("public.").unwrap_or(name);
+        return Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
+    }
+    let kind = if has("table") && has("not found") {
+        Kind::UndefinedTable
+    } else if has("invalid function") || (has("function") && has("not found")) {
+        Kind::UndefinedFunction
+    } else if has("group by") || has("aggregate") {
+        Kind::GroupingError
+    } else if has("coerc") || has("cannot cast") || has("type mismatch") || has("unsupported cast") {
+        Kind::DatatypeMismatch
+    } else {
+        Kind::Syntax
+    };
+    Error::new(kind, text)
+}
+
+/// A value that does not fit a type: Arrow says one thing in many words, drivers want to know which.
+fn value(message: &str) -> Error {
+    let text = lower(message);
+    let kind = if text.starts_with("can't cast value") || text.contains("to store in a Decimal") {
+        Kind::NumericOutOfRange
+    } else if ["error parsing timestamp", "error parsing date"].iter().any(|start| text.starts_with(start))
+        || ["of Date32 type", "of Date64 type", "of Time64(us) type", "of Time64(ns) type"]
+            .iter()
+            .any(|end| text.contains(end))
+    {
+        Kind::InvalidDatetime
+    } else {
+        Kind::InvalidText
+    };
+    Error::new(kind, text)
+}
+
+/// Postgres' manner: lowercase first letter, no full stop, no prefix of the library that said it.
+fn lower(message: &str) -> String {
+    let mut text = message.trim();
+    for prefix in [
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "SQL error: ",
+        "sql parser error: ",
+        "External error: ",
+        "Cast error: ",
+        "Parser error: ",
+        "This feature is not implemented: ",
+    ] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_string(),
+    }
+}

@@ -1,0 +1,303 @@
+//! CSV. Fields become columns by the names of the header, or by position where there is none.
+//!
+//! A record is a line, so that a file can be read in parts; `multiline = true` lets quoted fields hold line breaks, and
+//! then a file is read in one part. An empty field is NULL (or what `null` says), quoted or not.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    csv::{ReaderBuilder, reader::Decoder, reader::Format as ArrowFormat},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+};
+
+use super::{
+    BadSink, Batches, Damage, File, Request,
+    columns::{Columns, raw_field, reason},
+    records::{Framing, RECORD_BYTES_MAX, line},
+    rescue::{BYTE_ORDER_MARK, Decode, TextBatches},
+    timestamps::TimestampFormat,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    options::Taker,
+};
+
+/// The dialect.
+#[derive(Debug, Clone)]
+pub(super) struct CsvOptions {
+    /// The first record of each file names the fields.
+    pub header: bool,
+    pub delimiter: u8,
+    pub quote: u8,
+    /// What takes the meaning from a quote; doubling it always does.
+    pub escape: Option<u8>,
+    /// The text that stands for NULL, besides nothing at all where it is empty.
+    pub null: String,
+    pub timestamp_format: Option<TimestampFormat>,
+    /// Quoted fields may hold line breaks.
+    pub multiline: bool,
+}
+
+impl CsvOptions {
+    pub fn take(options: &mut Taker) -> Result<Self> {
+        let byte = |options: &mut Taker, key: &str| -> Result<Option<u8>> {
+            let Some(text) = options.text(key) else { return Ok(None) };
+            match text.as_bytes() {
+                [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(*byte)),
+                b"\\t" | b"tab" => Ok(Some(b'\t')),
+                _ => Err(Error::new(
+                    Kind::InvalidParameterValue,
+                    format!("option \"{key}\" takes one ASCII character, not '{text}'"),
+                )),
+            }
+        };
+        let csv = CsvOptions {
+            header: options.boolean("header", false)?,
+            delimiter: byte(options, "delimiter")?.unwrap_or(b','),
+            quote: byte(options, "quote")?.unwrap_or(b'"'),
+            escape: byte(options, "escape")?,
+            null: options.text("null").unwrap_or_default(),
+            timestamp_format: TimestampFormat::take(options)?,
+            multiline: options.boolean("multiline", false)?,
+        };
+        // An escape that is the quote itself is Postgres' way to say that doubling is all there is.
+        let escape = csv.escape.filter(|e| *e != csv.quote);
+        if csv.delimiter == csv.quote || escape == Some(csv.delimiter) {
+            return Err(Error::new(
+                Kind::InvalidParameterValue,
+                "options \"delimiter\", \"quote\" and \"escape\" must differ",
+            ));
+        }
+        Ok(CsvOptions { escape, ..csv })
+    }
+
+    pub fn arrow(&self) -> ArrowFormat {
+        let mut format = ArrowFormat::default().with_delimiter(self.delimiter).with_quote(self.quote);
+        if let Some(escape) = self.escape {
+            format = format.with_escape(escape);
+        }
+        if !self.null.is_empty() {
+            let pattern = format!("^{}$", escaped(&self.null));
+            // The pattern's type is the regex crate's, which only Arrow names here.
+            if let Ok(pattern) = pattern.parse() {
+                format = format.with_null_regex(pattern);
+            }
+        }
+        format
+    }
+
+    fn framing(&self) -> Framing {
+        match self.multiline {
+            true => Framing::Quoted { delimiter: self.delimiter, quote: self.quote, escape: self.escape },
+            false => Framing::Lines,
+        }
+    }
+
+    /// The fields of the first record of a file: its names, or how many there are. `None` where the file is empty.
+    pub fn first_record(&self, file: &File) -> Result<Option<Vec<String>>, Damage> {
+        for max in [64 << 10, RECORD_BYTES_MAX] {
+            let (head, whole) = file.head(max)?;
+            let mut rest = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
+            // Blank lines before the first record do not count, as everywhere in a file.
+            while let Some(n) = line(rest).filter(|n| rest[..*n].trim_ascii().is_empty()) {
+                rest = &rest[n..];
+            }
+            match line(rest) {
+                Some(n) => return Ok(Some(self.fields(&rest[..n]))),
+                None if whole && rest.is_empty() => return Ok(None),
+                None if whole => return Ok(Some(self.fields(rest))),
+                None => {}
+            }
+        }
+        Err(Damage("its first line is longer than 16 MiB".to_string()))
+    }
+
+    /// Takes one line apart.
+    fn fields(&self, line: &[u8]) -> Vec<String> {
+        let line = line.trim_ascii_end();
+        let mut fields = Vec::new();
+        let (mut field, mut inside, mut start, mut at) = (Vec::new(), false, true, 0);
+        while let Some(byte) = line.get(at) {
+            at += 1;
+            let next = line.get(at);
+            if inside && Some(*byte) == self.escape && next.is_some() {
+                field.extend(next);
+                at += 1;
+            } else if inside && *byte == self.quote && next == Some(&self.quote) {
+                field.push(*byte);
+                at += 1;
+            } else if *byte == self.quote && (inside || start) {
+                inside = !inside;
+                start = false;
+            } else if *byte == self.delimiter && !inside {
+                fields.push(String::from_utf8_lossy(&std::mem::take(&mut field)).into_owned());
+                start = true;
+            } else {
+                field.push(*byte);
+                start = false;
+            }
+        }
+        fields.push(String::from_utf8_lossy(&field).into_owned());
+        fields
+    }
+}
+
+/// A regular expression that matches just this text.
+fn escaped(text: &str) -> String {
+    let mut pattern = String::new();
+    for c in text.chars() {
+        if c.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+/// What Arrow's decoder makes of text by itself; the rest goes through text and a cast.
+fn native(data_type: &DataType) -> bool {
+    use DataType::*;
+    matches!(
+        data_type,
+        Int8 | Int16
+            | Int32
+            | Int64
+            | UInt8
+            | UInt16
+            | UInt32
+            | UInt64
+            | Float32
+            | Float64
+            | Decimal128(..)
+            | Decimal256(..)
+            | Date32
+            | Date64
+            | Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond | TimeUnit::Second, _)
+            | Utf8
+            | Utf8View
+    )
+}
+
+/// Whether a field can become such a column.
+pub(super) fn can_hold(data_type: &DataType) -> bool {
+    native(data_type) || (!data_type.is_nested() && arrow::compute::can_cast_types(&DataType::Utf8, data_type))
+}
+
+/// The rows of a part.
+pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+    let names = if options.header { options.first_record(&file)? } else { None };
+    if options.header && names.is_none() {
+        return Ok(Box::new(std::iter::empty()));
+    }
+    let decode = Box::new(CsvDecode::new(options, names.as_deref(), request));
+    Ok(Box::new(TextBatches::open(&file, options.framing(), options.header, decode, request.batch_rows, bad)?))
+}
+
+#[derive(Debug)]
+struct CsvDecode {
+    format: ArrowFormat,
+    /// The fields of the file; those that nobody wants are text and are not looked at.
+    fields: SchemaRef,
+    /// Which of them are decoded.
+    projection: Vec<usize>,
+    columns: Columns,
+    batch_rows: usize,
+    /// For full units; a smaller one gets a decoder of its size.
+    decoder: Option<Decoder>,
+}
+
+impl CsvDecode {
+    fn new(options: &CsvOptions, names: Option<&[String]>, request: &Request) -> Self {
+        let declared = request.schema.fields();
+        let format = options.timestamp_format.as_ref();
+        // The field of the file that each declared column comes from.
+        let position = |i: usize| match names {
+            None => Some(i),
+            Some(names) => find(names, declared[i].name()),
+        };
+        let count = names.map_or(declared.len(), <[String]>::len);
+        let mut fields: Vec<Field> =
+            (0..count).map(|i| Field::new(format!("field {i}"), DataType::Utf8, true)).collect();
+        let mut projection = Vec::new();
+        let mut sources = Vec::new();
+        for i in &request.projection {
+            let Some(at) = position(*i) else {
+                sources.push(None);
+                continue;
+            };
+            let raw = raw_field(&declared[*i], native, format);
+            match projection.iter().position(|p| *p == at) {
+                Some(decoded) => sources.push(Some(decoded)),
+                None => {
+                    sources.push(Some(projection.len()));
+                    projection.push(at);
+                    fields[at] = raw;
+                }
+            }
+        }
+        CsvDecode {
+            format: options.arrow(),
+            fields: Arc::new(Schema::new(fields)),
+            projection,
+            columns: Columns::new(request, &sources, native, format),
+            batch_rows: request.batch_rows.max(1),
+            decoder: None,
+        }
+    }
+
+    fn build(&self, rows: usize) -> Decoder {
+        ReaderBuilder::new(self.fields.clone())
+            .with_format(self.format.clone())
+            .with_projection(self.projection.clone())
+            .with_batch_size(rows)
+            .build_decoder()
+    }
+
+    /// Arrow names a column by its number in the file.
+    fn named(&self, reason: String) -> String {
+        let Some((before, after)) = reason.split_once("column ") else { return reason };
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        match after[..digits].parse::<usize>().ok().and_then(|i| self.fields.fields().get(i)) {
+            Some(field) => format!("{before}column \"{}\"{}", field.name(), &after[digits..]),
+            None => reason,
+        }
+    }
+}
+
+/// The position of a name: as it is written, or else in any case of letters.
+pub(super) fn find(names: &[String], name: &str) -> Option<usize> {
+    let exact = names.iter().position(|n| n == name);
+    exact.or_else(|| names.iter().position(|n| n.trim().eq_ignore_ascii_case(name)))
+}
+
+impl Decode for CsvDecode {
+    fn decode(&mut self, bytes: &[u8], records: usize) -> Result<RecordBatch, String> {
+        let full = records * 2 > self.batch_rows;
+        let kept = if full { self.decoder.take() } else { None };
+        let mut decoder = kept.unwrap_or_else(|| self.build(if full { self.batch_rows } else { records }));
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match decoder.decode(rest) {
+                Ok(0) => break,
+                Ok(used) => rest = &rest[used..],
+                Err(e) => return Err(self.named(reason(&e))),
+            }
+        }
+        let decoded = decoder.flush().map_err(|e| self.named(reason(&e)))?;
+        let Some(batch) = decoded else {
+            // The quote that closes stands on another line, or nowhere.
+            return Err(
+                "a quote is not closed on its line; if fields hold line breaks, set multiline = true".to_string()
+            );
+        };
+        if batch.num_rows() != records || !rest.trim_ascii().is_empty() {
+            return Err("a line break in the middle of a record".to_string());
+        }
+        let batch = self.columns.finish(&batch)?;
+        if full {
+            self.decoder = Some(decoder);
+        }
+        Ok(batch)
+    }
+}

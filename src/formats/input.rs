@@ -1,0 +1,113 @@
+//! The bytes of one file, read by position, and unpacked where they are packed.
+
+use std::{
+    fmt::Debug,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+/// A file of a fixed size that can be read from anywhere. Reading may block.
+pub trait Input: Send + Sync + Debug {
+    /// The bytes that count: what lies behind them is never read.
+    fn size(&self) -> u64;
+    /// Reads some bytes, 0 at the end only.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// A local file, of which only the first `size` bytes count.
+#[derive(Debug)]
+pub struct FileInput {
+    pub file: File,
+    pub size: u64,
+}
+
+impl Input for FileInput {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        self.file.read_at(&mut buffer[..length], offset)
+    }
+}
+
+impl Input for Bytes {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
+        let length = buffer.len().min(self.len() - from);
+        buffer[..length].copy_from_slice(&self[from..from + length]);
+        Ok(length)
+    }
+}
+
+/// Reads an input from a position on.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    pub input: Arc<dyn Input>,
+    pub at: u64,
+}
+
+impl Read for Cursor {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read_at(self.at, buffer)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// How the bytes of a file are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// By the extension of a file's name.
+    pub fn of(name: &str) -> Compression {
+        let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+        match extension.as_str() {
+            "gz" | "gzip" => Compression::Gzip,
+            "zst" | "zstd" => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
+}
+
+impl super::File {
+    /// The unpacked bytes from a position on, which must be 0 where they are packed.
+    pub(super) fn open(&self, at: u64) -> io::Result<Box<dyn Read + Send>> {
+        let cursor = Cursor { input: self.input.clone(), at };
+        Ok(match self.compression {
+            Compression::None => Box::new(cursor),
+            Compression::Gzip => {
+                let packed = io::BufReader::with_capacity(1 << 18, cursor);
+                Box::new(flate2::bufread::MultiGzDecoder::new(packed))
+            }
+            Compression::Zstd => {
+                let packed = io::BufReader::with_capacity(1 << 18, cursor);
+                Box::new(zstd::stream::read::Decoder::with_buffer(packed)?)
+            }
+        })
+    }
+
+    /// The first unpacked bytes, at most `max` of them, and whether that is all.
+    pub(super) fn head(&self, max: usize) -> io::Result<(Vec<u8>, bool)> {
+        let mut head = Vec::new();
+        self.open(0)?.take(max as u64 + 1).read_to_end(&mut head)?;
+        let whole = head.len() <= max;
+        head.truncate(max);
+        Ok((head, whole))
+    }
+}

@@ -1,0 +1,172 @@
+//! JSON: an object a line, or, with `multiline = true`, values over any number of lines. A file whose first character is
+//! `[` is one array of objects in either case.
+//!
+//! Members become columns by their names, as they are written; a missing member is NULL, an unknown one is ignored.
+//! Nested objects and arrays become structs and lists. A number or a boolean fits a text column.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Schema, SchemaRef, TimeUnit},
+    json::{ReaderBuilder, reader::Decoder},
+};
+
+use super::{
+    BadSink, Batches, Damage, File, Request,
+    columns::{Columns, raw_field, reason},
+    input::Compression,
+    records::{Framing, line},
+    rescue::{BYTE_ORDER_MARK, Decode, TextBatches},
+    timestamps::TimestampFormat,
+};
+use crate::{error::Result, options::Taker};
+
+/// How values are spelled.
+#[derive(Debug, Clone)]
+pub(super) struct JsonOptions {
+    pub timestamp_format: Option<TimestampFormat>,
+    /// Values may go over several lines.
+    pub multiline: bool,
+}
+
+impl JsonOptions {
+    pub fn take(options: &mut Taker) -> Result<Self> {
+        Ok(JsonOptions {
+            timestamp_format: TimestampFormat::take(options)?,
+            multiline: options.boolean("multiline", false)?,
+        })
+    }
+}
+
+/// A value nested deeper is bad: decoders that go down into it must not run out of stack.
+const DEPTH_MAX: usize = 128;
+
+/// What Arrow's decoder makes of a value by itself; the rest goes through text and a cast.
+fn native(data_type: &DataType) -> bool {
+    use DataType::*;
+    match data_type {
+        Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32 | Float64 => true,
+        Decimal128(..) | Decimal256(..) | Date32 | Date64 | Utf8 | LargeUtf8 | Utf8View => true,
+        Time32(TimeUnit::Second | TimeUnit::Millisecond) | Time64(_) | Timestamp(..) => true,
+        List(f) | LargeList(f) => native(f.data_type()),
+        Struct(fields) => fields.iter().all(|f| native(f.data_type())),
+        _ => false,
+    }
+}
+
+/// Whether a value can become such a column.
+pub(super) fn can_hold(data_type: &DataType) -> bool {
+    native(data_type) || (!data_type.is_nested() && arrow::compute::can_cast_types(&DataType::Utf8, data_type))
+}
+
+/// The rows of a part.
+pub(super) fn read(options: &JsonOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+    let framing = if options.multiline || is_array(&file)? { Framing::Values } else { Framing::Lines };
+    let mut file = file;
+    if framing == Framing::Values && file.compression == Compression::None {
+        // An array cannot be cut: whoever has its beginning reads it all.
+        if file.part.start > 0 {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        file.part = 0..file.input.size();
+    }
+    let decode = Box::new(JsonDecode::new(options, request));
+    Ok(Box::new(TextBatches::open(&file, framing, false, decode, request.batch_rows, bad)?))
+}
+
+/// Whether the file's first character, white space aside, begins an array.
+pub(super) fn is_array(file: &File) -> Result<bool, Damage> {
+    let (head, _) = file.head(256)?;
+    let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
+    Ok(head.trim_ascii_start().first() == Some(&b'['))
+}
+
+#[derive(Debug)]
+struct JsonDecode {
+    fields: SchemaRef,
+    columns: Columns,
+    batch_rows: usize,
+    /// For full units; a smaller one gets a decoder of its size.
+    decoder: Option<Decoder>,
+}
+
+impl JsonDecode {
+    fn new(options: &JsonOptions, request: &Request) -> Self {
+        let format = options.timestamp_format.as_ref();
+        let raw = |i: &usize| raw_field(&request.schema.fields()[*i], native, format);
+        let fields: Vec<_> = request.projection.iter().map(raw).collect();
+        let sources: Vec<_> = (0..fields.len()).map(Some).collect();
+        JsonDecode {
+            fields: Arc::new(Schema::new(fields)),
+            columns: Columns::new(request, &sources, native, format),
+            batch_rows: request.batch_rows.max(1),
+            decoder: None,
+        }
+    }
+
+    fn build(&self, rows: usize) -> Result<Decoder, String> {
+        let builder = ReaderBuilder::new(self.fields.clone()).with_batch_size(rows).with_coerce_primitive(true);
+        builder.build_decoder().map_err(|e| reason(&e))
+    }
+}
+
+impl Decode for JsonDecode {
+    fn decode(&mut self, bytes: &[u8], records: usize) -> Result<RecordBatch, String> {
+        if is_too_deep(bytes) {
+            return Err(format!("nested deeper than {DEPTH_MAX} levels"));
+        }
+        let full = records * 2 > self.batch_rows;
+        let mut decoder = match self.decoder.take().filter(|_| full) {
+            Some(decoder) => decoder,
+            None => self.build(if full { self.batch_rows } else { records })?,
+        };
+        let used = decoder.decode(bytes).map_err(|e| reason(&e))?;
+        if decoder.has_partial_record() {
+            return Err("the value is cut off".to_string());
+        }
+        if decoder.len() != records || !bytes[used..].trim_ascii().is_empty() {
+            return Err("not one value to a line".to_string());
+        }
+        let batch = decoder.flush().map_err(|e| reason(&e))?.ok_or("no value in it")?;
+        let batch = self.columns.finish(&batch)?;
+        if full {
+            self.decoder = Some(decoder);
+        }
+        Ok(batch)
+    }
+}
+
+/// Whether some line is nested too deep, whatever its strings hold.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    let opens = |b: &&u8| matches!(**b, b'{' | b'[');
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (one, others) = rest.split_at(line(rest).unwrap_or(rest.len()));
+        // Most lines have fewer brackets than the limit, and counting them is quick.
+        if one.len() > DEPTH_MAX && one.iter().filter(opens).count() > DEPTH_MAX && depth(one) > DEPTH_MAX {
+            return true;
+        }
+        rest = others;
+    }
+    false
+}
+
+/// How deep brackets nest, outside strings.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut string, mut escaped) = (0_usize, 0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if string => escaped = true,
+            b'"' => string = !string,
+            b'{' | b'[' if !string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}

@@ -1,0 +1,221 @@
+//! Bytes to rows. A format reads a file, or a part of one, and gives record batches of the declared columns.
+//!
+//! What does not decode is handed back with its bytes, its line and the reason, and never takes a good record with it:
+//! blocks are decoded as a whole, and only a block that fails is searched for the records that are to blame. Formats
+//! never open files and never wait for anything but [`Input`]; they run on threads that may block.
+//!
+//! The parts of a file together give the rows of the whole file, each row once, however it was cut.
+
+mod columns;
+mod csv;
+mod infer;
+mod input;
+mod json;
+mod parquet;
+mod records;
+mod rescue;
+mod text;
+mod timestamps;
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
+
+pub use input::{Compression, FileInput, Input};
+
+use self::{csv::CsvOptions, json::JsonOptions};
+use crate::{
+    error::{Error, Kind, Result},
+    options::Taker,
+};
+
+/// A format and its options, as `WITH (format = 'csv', header = true, …)` says them.
+#[derive(Debug, Clone)]
+pub struct Format {
+    kind: FormatKind,
+    /// `None`: by the file's extension.
+    compression: Option<Compression>,
+}
+
+#[derive(Debug, Clone)]
+enum FormatKind {
+    Csv(CsvOptions),
+    Json(JsonOptions),
+    Parquet,
+    Text,
+}
+
+/// What a reader wants of a file.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The columns that the source declares.
+    pub schema: SchemaRef,
+    /// Which of them to decode, in this order; none to only count rows.
+    pub projection: Vec<usize>,
+    /// The rows of a record batch, from 1.
+    pub batch_rows: usize,
+}
+
+impl Request {
+    /// The schema of the batches.
+    pub fn output(&self) -> SchemaRef {
+        let fields: Vec<_> = self.projection.iter().map(|i| self.schema.fields()[*i].clone()).collect();
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// One record that did not decode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// The line, or the row of a Parquet file, from 1.
+    pub position: i64,
+    pub raw: Vec<u8>,
+    pub reason: String,
+}
+
+/// Why (the rest of) a file cannot be read at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage(pub String);
+
+impl<E: std::error::Error> From<E> for Damage {
+    fn from(error: E) -> Self {
+        Damage(error.to_string())
+    }
+}
+
+/// Where bad records go.
+pub type BadSink = Box<dyn FnMut(Bad) + Send>;
+
+/// The rows of a part. An error is the last item.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Damage>> + Send>;
+
+impl Format {
+    /// Takes `format` and the options of that format.
+    pub fn take(options: &mut Taker) -> Result<Format> {
+        #[derive(Clone, Copy)]
+        enum Word {
+            Csv,
+            Json,
+            Parquet,
+            Text,
+        }
+        let words = [
+            ("csv", Word::Csv),
+            ("json", Word::Json),
+            ("parquet", Word::Parquet),
+            ("text", Word::Text),
+            ("ndjson", Word::Json),
+            ("jsonl", Word::Json),
+        ];
+        let Some(word) = options.one_of("format", &words)? else {
+            options.required("format")?;
+            return Err(Error::internal("a missing option was there"));
+        };
+        let kind = match word {
+            Word::Csv => FormatKind::Csv(CsvOptions::take(options)?),
+            Word::Json => FormatKind::Json(JsonOptions::take(options)?),
+            Word::Parquet => return Ok(Format { kind: FormatKind::Parquet, compression: Some(Compression::None) }),
+            Word::Text => FormatKind::Text,
+        };
+        let words = [
+            ("auto", None),
+            ("none", Some(Compression::None)),
+            ("gzip", Some(Compression::Gzip)),
+            ("zstd", Some(Compression::Zstd)),
+        ];
+        Ok(Format { kind, compression: options.one_of("compression", &words)?.flatten() })
+    }
+
+    /// The word for it.
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            FormatKind::Csv(_) => "csv",
+            FormatKind::Json(_) => "json",
+            FormatKind::Parquet => "parquet",
+            FormatKind::Text => "text",
+        }
+    }
+
+    /// Whether it can hold these columns at all.
+    pub fn check(&self, schema: &Schema) -> Result<()> {
+        if let FormatKind::Text = self.kind {
+            return text::check(schema);
+        }
+        let cannot = |f: &arrow::datatypes::Field| match self.kind {
+            FormatKind::Csv(_) => !csv::can_hold(f.data_type()),
+            FormatKind::Json(_) => !json::can_hold(f.data_type()),
+            FormatKind::Parquet | FormatKind::Text => false,
+        };
+        match schema.fields().iter().find(|f| cannot(f)) {
+            None => Ok(()),
+            Some(f) => Err(Error::new(
+                Kind::Unsupported,
+                format!("format {} cannot hold column \"{}\" of type {}", self.name(), f.name(), f.data_type()),
+            )),
+        }
+    }
+
+    /// Whether a file of this name may be read in several parts at once.
+    pub fn splits(&self, name: &str) -> bool {
+        let plain = self.compression(name) == Compression::None;
+        match &self.kind {
+            FormatKind::Csv(options) => plain && !options.multiline,
+            FormatKind::Json(options) => plain && !options.multiline,
+            FormatKind::Parquet => true,
+            FormatKind::Text => plain,
+        }
+    }
+
+    /// Reads the records that begin in a part, given in bytes of the file as it is stored. A file that does not split
+    /// (see [`Format::splits`]) comes as one part.
+    pub fn read(
+        &self,
+        name: &str,
+        input: Arc<dyn Input>,
+        part: Range<u64>,
+        request: &Request,
+        bad: BadSink,
+    ) -> Result<Batches, Damage> {
+        let file = File { input, part, compression: self.compression(name) };
+        match &self.kind {
+            FormatKind::Csv(options) => csv::read(options, file, request, bad),
+            FormatKind::Json(options) => json::read(options, file, request, bad),
+            FormatKind::Parquet => parquet::read(file, request, bad),
+            FormatKind::Text => text::read(file, request, bad),
+        }
+    }
+
+    /// The columns that some files seem to have, or `None` where nothing in them tells. Unreadable files are skipped.
+    pub fn infer(&self, files: &[(String, Arc<dyn Input>)]) -> Option<SchemaRef> {
+        let file = |(name, input): &(String, Arc<dyn Input>)| File {
+            part: 0..input.size(),
+            input: input.clone(),
+            compression: self.compression(name),
+        };
+        let mut files = files.iter().map(file);
+        match &self.kind {
+            FormatKind::Csv(options) => infer::csv(options, files),
+            FormatKind::Json(_) => infer::json(files),
+            FormatKind::Parquet => files.find_map(|f| parquet::infer(&f).ok()),
+            FormatKind::Text => Some(text::schema()),
+        }
+    }
+
+    fn compression(&self, name: &str) -> Compression {
+        self.compression.unwrap_or_else(|| Compression::of(name))
+    }
+}
+
+/// A part of a file, and how it is packed.
+#[derive(Debug, Clone)]
+struct File {
+    input: Arc<dyn Input>,
+    part: Range<u64>,
+    compression: Compression,
+}
+
+#[cfg(test)]
+mod tests;

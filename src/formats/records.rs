@@ -1,0 +1,340 @@
+//! Where records begin and end: a stream of bytes cut into units of whole records.
+//!
+//! ```text
+//! file    │ header │ record │ record │ record │ record │ record │ …
+//! part             ╎    └ begins here: skips to the next record  ╎ └ ends here: finishes the record that it is in
+//! buffer           ╎    │ unit: up to n records    │ rest …      ╎
+//! ```
+
+use std::{
+    io::{self, BufRead, Read},
+    ops::Range,
+};
+
+/// How records are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// A line each; blank lines are none.
+    Lines,
+    /// A line each, blank or not.
+    AllLines,
+    /// CSV whose quoted fields may hold line breaks.
+    Quoted { delimiter: u8, quote: u8, escape: Option<u8> },
+    /// JSON values with white space or commas between them, perhaps in one array, each over any number of lines.
+    Values,
+}
+
+/// A record may not be longer: it would fill the memory.
+pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
+const UNIT_BYTES_MAX: usize = 8 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The first piece, each later one being four times as large up to the full size: most files of a growing folder are
+/// small, and a megabyte made ready for each of them costs more than what is in it.
+const FIRST_CHUNK_BYTES: usize = 16 << 10;
+/// What is read at a time once only the end of the last record is missing.
+const TAIL_BYTES: usize = 64 << 10;
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Whole records: see [`Records::unit`].
+    Unit,
+    /// Bytes that have no end, as the only record of the unit, and why.
+    Broken(&'static str),
+    End,
+}
+
+/// Cuts a stream of bytes into units.
+pub(super) struct Records {
+    source: Box<dyn Read + Send>,
+    framing: Framing,
+    buffer: Vec<u8>,
+    /// The size of the next piece to be read.
+    chunk: usize,
+    /// Where in the buffer the current unit begins.
+    at: usize,
+    /// Its length, and its records relative to its beginning.
+    length: usize,
+    records: Vec<Range<usize>>,
+    /// Where in the stream the buffer begins.
+    offset: u64,
+    /// Records that begin here or later belong to the next part.
+    end: u64,
+    /// The line breaks before the current unit, counted from where the stream began.
+    lines: u64,
+    exhausted: bool,
+    /// Everything up to the next line break is to be left out.
+    skipping: bool,
+}
+
+/// One step of framing; lengths in bytes.
+enum Frame {
+    Record {
+        skip: usize,
+        length: usize,
+    },
+    Blank(usize),
+    /// The end is not in sight.
+    More,
+}
+
+impl Records {
+    /// Reads a stream from its beginning.
+    pub fn new(source: Box<dyn Read + Send>, framing: Framing) -> Self {
+        Records {
+            source,
+            framing,
+            buffer: Vec::new(),
+            chunk: FIRST_CHUNK_BYTES,
+            at: 0,
+            length: 0,
+            records: Vec::new(),
+            offset: 0,
+            end: u64::MAX,
+            lines: 0,
+            exhausted: false,
+            skipping: false,
+        }
+    }
+
+    /// Reads only the lines that begin in `part`. The stream stands at `offset`: at the beginning of the file, or one
+    /// byte before the part.
+    pub fn part(self, offset: u64, part: Range<u64>) -> Self {
+        Records { offset, end: part.end, skipping: part.start > 0, ..self }
+    }
+
+    /// The bytes of the current unit, and its records in them.
+    pub fn unit(&self) -> (&[u8], &[Range<usize>]) {
+        (&self.buffer[self.at..self.at + self.length], &self.records)
+    }
+
+    /// The line breaks between where the stream began and a record of the current unit.
+    pub fn lines_before(&self, record: &Range<usize>) -> u64 {
+        self.lines + count_lines(&self.buffer[self.at..self.at + record.start])
+    }
+
+    /// Whether a unit's bytes are its records and line breaks, nothing else.
+    pub fn contiguous(&self) -> bool {
+        self.framing != Framing::Values
+    }
+
+    /// Goes on to the next unit, of at most `max` records.
+    pub fn next(&mut self, max: usize) -> io::Result<Step> {
+        self.leave();
+        if self.skipping && !self.skip()? {
+            return Ok(Step::End);
+        }
+        while self.records.len() < max {
+            let from = self.at + self.length;
+            if self.offset + from as u64 >= self.end {
+                break;
+            }
+            match self.framing.next(&self.buffer[from..]) {
+                Frame::Record { skip, length } => {
+                    let start = self.length + skip;
+                    self.length = start + length;
+                    self.records.push(start..self.length);
+                }
+                Frame::Blank(length) => self.length += length,
+                Frame::More if self.exhausted => return Ok(self.unfinished()),
+                Frame::More => {
+                    let open = self.buffer.len() - from;
+                    if !self.records.is_empty() && (self.length >= UNIT_BYTES_MAX || open > RECORD_BYTES_MAX) {
+                        break;
+                    }
+                    if open > RECORD_BYTES_MAX {
+                        return Ok(self.too_long());
+                    }
+                    self.fill()?;
+                }
+            }
+        }
+        Ok(if self.records.is_empty() { Step::End } else { Step::Unit })
+    }
+
+    /// Leaves the current unit behind.
+    fn leave(&mut self) {
+        self.lines += count_lines(&self.buffer[self.at..self.at + self.length]);
+        self.at += self.length;
+        self.length = 0;
+        self.records.clear();
+    }
+
+    /// Leaves out everything up to and with the next line break; tells whether there was one.
+    fn skip(&mut self) -> io::Result<bool> {
+        loop {
+            if let Some(length) = line(&self.buffer[self.at..]) {
+                self.at += length;
+                self.lines += 1;
+                self.skipping = false;
+                return Ok(true);
+            }
+            if self.exhausted {
+                return Ok(false);
+            }
+            self.at = self.buffer.len();
+            self.fill()?;
+        }
+    }
+
+    /// Reads more bytes behind those in the buffer, and drops those before the unit.
+    fn fill(&mut self) -> io::Result<()> {
+        self.buffer.drain(..self.at);
+        self.offset += self.at as u64;
+        self.at = 0;
+        let have = self.buffer.len();
+        let past_end = self.offset + have as u64 >= self.end;
+        self.buffer.resize(have + if past_end { TAIL_BYTES } else { self.chunk }, 0);
+        self.chunk = (self.chunk * 4).min(CHUNK_BYTES);
+        let read = loop {
+            match self.source.read(&mut self.buffer[have..]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
+        if read? == 0 {
+            self.exhausted = true;
+            // The last line need not have an end.
+            if self.buffer.last().is_some_and(|b| *b != b'\n') {
+                self.buffer.push(b'\n');
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of the stream, perhaps in the middle of a record.
+    fn unfinished(&mut self) -> Step {
+        let rest = &self.buffer[self.at + self.length..];
+        // What stands between records is none of the broken one.
+        let skip = match self.framing {
+            Framing::Values => rest.iter().take_while(|b| is_separator(**b)).count(),
+            _ => 0,
+        };
+        let rest = &rest[skip..];
+        let (length, reason) = match self.framing {
+            _ if !self.records.is_empty() => return Step::Unit,
+            Framing::Lines | Framing::AllLines => return Step::End,
+            // The quote that was never closed stands in the first line; those behind it may be fine.
+            Framing::Quoted { .. } => (line(rest).unwrap_or(rest.len()), "a quote is never closed"),
+            Framing::Values => (rest.len(), "a JSON value is never closed"),
+        };
+        if rest[..length].iter().all(|b| is_separator(*b)) {
+            return Step::End;
+        }
+        self.length += skip;
+        self.broken(length, reason)
+    }
+
+    /// Gives up on a record that is too long, and goes on behind its first line.
+    fn too_long(&mut self) -> Step {
+        let rest = &self.buffer[self.at + self.length..];
+        let length = line(rest);
+        self.skipping = length.is_none();
+        self.broken(length.unwrap_or(rest.len()), "the record is longer than 16 MiB")
+    }
+
+    fn broken(&mut self, length: usize, reason: &'static str) -> Step {
+        self.records.push(self.length..self.length + length);
+        self.length += length;
+        Step::Broken(reason)
+    }
+}
+
+impl Framing {
+    fn next(self, bytes: &[u8]) -> Frame {
+        match self {
+            Framing::AllLines => match line(bytes) {
+                Some(length) => Frame::Record { skip: 0, length },
+                None => Frame::More,
+            },
+            Framing::Lines => match line(bytes) {
+                Some(length) if is_blank(&bytes[..length]) => Frame::Blank(length),
+                Some(length) => Frame::Record { skip: 0, length },
+                None => Frame::More,
+            },
+            Framing::Quoted { delimiter, quote, escape } => quoted(bytes, delimiter, quote, escape),
+            Framing::Values => value(bytes),
+        }
+    }
+}
+
+/// The length of the first line with its line break.
+pub(super) fn line(bytes: &[u8]) -> Option<usize> {
+    // `skip_until` on a slice is the standard library's way to the processor's fastest search for a byte.
+    let length = { bytes }.skip_until(b'\n').ok()?;
+    (length > 0 && bytes[length - 1] == b'\n').then_some(length)
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    matches!(line, b"\n" | b"\r\n") || (line[0].is_ascii_whitespace() && line.trim_ascii().is_empty())
+}
+
+/// How many line breaks there are.
+pub(super) fn count_lines(bytes: &[u8]) -> u64 {
+    // Sums of at most 255 fit a byte, which lets the compiler count many bytes at once.
+    bytes.chunks(255).map(|c| u64::from(c.iter().map(|b| u8::from(*b == b'\n')).sum::<u8>())).sum()
+}
+
+/// A CSV record; a line break in quotes does not end it.
+fn quoted(bytes: &[u8], delimiter: u8, quote: u8, escape: Option<u8>) -> Frame {
+    let (mut field_start, mut inside, mut at) = (true, false, 0);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        if inside {
+            if Some(*byte) == escape {
+                at += 1;
+            } else if *byte == quote {
+                // A doubled quote closes and opens again.
+                inside = false;
+                if bytes.get(at) == Some(&quote) {
+                    inside = true;
+                    at += 1;
+                }
+            }
+        } else if *byte == b'\n' {
+            return if is_blank(&bytes[..at]) { Frame::Blank(at) } else { Frame::Record { skip: 0, length: at } };
+        } else if *byte == quote && field_start {
+            inside = true;
+            field_start = false;
+        } else {
+            field_start = *byte == delimiter;
+        }
+    }
+    Frame::More
+}
+
+fn is_separator(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b',' | b'[' | b']')
+}
+
+/// A JSON value between separators. What is no JSON ends at the next separator, so that it does no harm.
+fn value(bytes: &[u8]) -> Frame {
+    let skip = bytes.iter().take_while(|b| is_separator(**b)).count();
+    let (mut depth, mut string, mut at) = (0_u64, false, skip);
+    while let Some(byte) = bytes.get(at) {
+        if string {
+            match byte {
+                b'\\' => at += 1,
+                b'"' => string = false,
+                _ => {}
+            }
+        } else {
+            match byte {
+                b'"' => string = true,
+                b'{' | b'[' if depth > 0 || *byte == b'{' => depth += 1,
+                b'}' | b']' if depth > 0 => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Frame::Record { skip, length: at + 1 - skip };
+                    }
+                }
+                _ if depth == 0 && is_separator(*byte) => return Frame::Record { skip, length: at - skip },
+                _ => {}
+            }
+        }
+        at += 1;
+    }
+    Frame::More
+}

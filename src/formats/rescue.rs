@@ -1,0 +1,210 @@
+//! From units of records to batches. A unit that does not decode as a whole is halved until the records to blame stand
+//! alone; all the others come.
+
+use std::{
+    io::{self, Read},
+    ops::Range,
+    sync::Arc,
+};
+
+use arrow::array::RecordBatch;
+
+use super::{
+    Bad, BadSink, Damage, File,
+    input::{Cursor, Input},
+    records::{Framing, RECORD_BYTES_MAX, Records, Step, count_lines},
+};
+
+/// Decodes whole records.
+pub(super) trait Decode: Send {
+    /// Decodes exactly `records` records, each followed by a line break, into as many rows; or says what is wrong with
+    /// (at least) one of them.
+    fn decode(&mut self, bytes: &[u8], records: usize) -> Result<RecordBatch, String>;
+}
+
+/// The batches of one part of a text file.
+pub(super) struct TextBatches {
+    records: Records,
+    decode: Box<dyn Decode>,
+    batch_rows: usize,
+    bad: BadSink,
+    lines: LinesBefore,
+    finished: bool,
+}
+
+/// The line breaks before the part. Counted when the first bad record wants to know its line.
+enum LinesBefore {
+    Known(u64),
+    Uncounted { input: Arc<dyn Input>, to: u64 },
+}
+
+impl TextBatches {
+    /// The records of a part, as `framing` finds them; the first of the file is left out where it is its `header`.
+    pub fn open(
+        file: &File,
+        framing: Framing,
+        header: bool,
+        decode: Box<dyn Decode>,
+        batch_rows: usize,
+        bad: BadSink,
+    ) -> Result<Self, Damage> {
+        let begin = file.part.start.saturating_sub(1);
+        let (source, offset) = open_text(file, begin)?;
+        let mut records = Records::new(source, framing);
+        // Positions count packed bytes, so that a packed file is always one part.
+        if file.part.end < file.input.size() || begin > 0 {
+            records = records.part(offset, file.part.clone());
+        }
+        let lines = match begin {
+            0 => LinesBefore::Known(0),
+            to => LinesBefore::Uncounted { input: file.input.clone(), to },
+        };
+        if header && file.part.start == 0 {
+            records.next(1)?;
+        }
+        Ok(TextBatches { records, decode, batch_rows: batch_rows.max(1), bad, lines, finished: false })
+    }
+
+    fn line_of(&mut self, record: &Range<usize>) -> i64 {
+        if let LinesBefore::Uncounted { input, to } = &self.lines {
+            // A line that cannot be counted any more is a lesser evil than a record that is not reported.
+            self.lines = LinesBefore::Known(lines_to(input, *to).unwrap_or(0));
+        }
+        let LinesBefore::Known(before) = self.lines else { return 0 };
+        (before + self.records.lines_before(record) + 1) as i64
+    }
+
+    fn report(&mut self, record: Range<usize>, reason: String) {
+        let position = self.line_of(&record);
+        let raw = self.records.unit().0[record].trim_ascii_end();
+        let raw = raw[..raw.len().min(RAW_BYTES_MAX)].to_vec();
+        (self.bad)(Bad { position, raw, reason });
+    }
+
+    /// Decodes the unit; `None` where no record of it is good.
+    fn unit(&mut self) -> Option<RecordBatch> {
+        let (bytes, records) = self.records.unit();
+        let whole = if self.records.contiguous() {
+            self.decode.decode(bytes, records.len())
+        } else {
+            self.decode.decode(&join(bytes, records), records.len())
+        };
+        let reason = match whole {
+            Ok(batch) => return Some(batch),
+            Err(reason) => reason,
+        };
+        let records = records.to_vec();
+        let mut blamed = Vec::new();
+        blame(self.decode.as_mut(), bytes, &records, 0, reason, &mut blamed);
+        let mut next = blamed.iter().map(|(i, _)| *i).peekable();
+        let good: Vec<_> =
+            (0..records.len()).filter(|i| next.next_if_eq(i).is_none()).map(|i| records[i].clone()).collect();
+        let batch = match good.len() {
+            0 => None,
+            n => match self.decode.decode(&join(bytes, &good), n) {
+                Ok(batch) => Some(batch),
+                Err(reason) => {
+                    // Each was good by itself: so this does not happen; but were it to, nothing may be lost silently.
+                    blamed = (0..records.len()).map(|i| (i, reason.clone())).collect();
+                    None
+                }
+            },
+        };
+        for (i, reason) in blamed {
+            self.report(records[i].clone(), reason);
+        }
+        batch
+    }
+}
+
+/// No more of a bad record is kept.
+const RAW_BYTES_MAX: usize = 64 << 10;
+
+impl Iterator for TextBatches {
+    type Item = Result<RecordBatch, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.finished {
+            match self.records.next(self.batch_rows) {
+                Ok(Step::End) => self.finished = true,
+                Ok(Step::Unit) => {
+                    if let Some(batch) = self.unit() {
+                        return Some(Ok(batch));
+                    }
+                }
+                Ok(Step::Broken(reason)) => {
+                    let record = self.records.unit().1[0].clone();
+                    self.report(record, reason.to_string());
+                }
+                Err(e) => {
+                    self.finished = true;
+                    return Some(Err(e.into()));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Finds the records that do not decode, in order, each with its reason. `reason` is why all of them together did not.
+fn blame(
+    decode: &mut dyn Decode,
+    bytes: &[u8],
+    records: &[Range<usize>],
+    first: usize,
+    reason: String,
+    blamed: &mut Vec<(usize, String)>,
+) {
+    if records.len() <= 1 {
+        blamed.push((first, reason));
+        return;
+    }
+    let (left, right) = records.split_at(records.len() / 2);
+    for (half, first) in [(left, first), (right, first + left.len())] {
+        if let Err(reason) = decode.decode(&join(bytes, half), half.len()) {
+            blame(decode, bytes, half, first, reason, blamed);
+        }
+    }
+}
+
+/// Some records, each with a line break behind it.
+fn join(bytes: &[u8], records: &[Range<usize>]) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(records.iter().map(|r| r.len() + 1).sum());
+    for record in records {
+        joined.extend_from_slice(&bytes[record.clone()]);
+        if joined.last() != Some(&b'\n') {
+            joined.push(b'\n');
+        }
+    }
+    joined
+}
+
+/// Opens a file at a position, but behind the byte order mark that some programs begin with; tells where that is.
+fn open_text(file: &File, at: u64) -> Result<(Box<dyn Read + Send>, u64), Damage> {
+    let mut source = file.open(at)?;
+    if at > 0 {
+        return Ok((source, at));
+    }
+    let mut first = Vec::new();
+    source.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut first)?;
+    if first == BYTE_ORDER_MARK {
+        return Ok((source, BYTE_ORDER_MARK.len() as u64));
+    }
+    Ok((Box::new(io::Cursor::new(first).chain(source)), 0))
+}
+
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+fn lines_to(input: &Arc<dyn Input>, to: u64) -> io::Result<u64> {
+    let mut source = Cursor { input: input.clone(), at: 0 }.take(to);
+    let mut buffer = vec![0; 1 << 20];
+    let mut lines = 0;
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(lines),
+            n => lines += count_lines(&buffer[..n]),
+        }
+    }
+}
+
+const _: () = assert!(RAW_BYTES_MAX <= RECORD_BYTES_MAX);

@@ -1,0 +1,445 @@
+//! Every format, whole and in parts, good and bad.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::{
+    array::{Int64Array, StringArray, TimestampNanosecondArray},
+    datatypes::{DataType, Field, Schema, TimeUnit},
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use bytes::Bytes;
+use datafusion::parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
+use proptest::prelude::*;
+
+use super::*;
+use crate::options::Options;
+
+fn format(options: &[(&str, &str)]) -> Format {
+    let mut all = Options::default();
+    for (key, value) in options {
+        all.insert(*key, *value);
+    }
+    let mut taker = all.taker("a test");
+    let format = Format::take(&mut taker).unwrap();
+    taker.finish().unwrap();
+    format
+}
+
+fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Vec<_>>()))
+}
+
+/// What a file gave: its rows as text, its bad records by position, and why it could not be read to the end.
+#[derive(Debug, Default, PartialEq)]
+struct Read {
+    rows: Vec<String>,
+    bad: Vec<Bad>,
+    damage: Option<String>,
+}
+
+fn show(batch: &RecordBatch, rows: &mut Vec<String>) {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    for row in 0..batch.num_rows() {
+        rows.push(columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|"));
+    }
+}
+
+fn read_projected(
+    format: &Format,
+    name: &str,
+    bytes: &[u8],
+    schema: &SchemaRef,
+    parts: u64,
+    columns: &[usize],
+) -> Read {
+    let input = Arc::new(Bytes::copy_from_slice(bytes));
+    let size = bytes.len() as u64;
+    let request = Request { schema: schema.clone(), projection: columns.to_vec(), batch_rows: 100 };
+    let bad = Arc::new(Mutex::new(Vec::new()));
+    let mut read = Read::default();
+    let parts = if format.splits(name) { parts } else { 1 };
+    for part in 0..parts {
+        let sink = bad.clone();
+        let sink = Box::new(move |b| sink.lock().unwrap_or_else(PoisonError::into_inner).push(b));
+        let range = size * part / parts..size * (part + 1) / parts;
+        match format.read(name, input.clone(), range, &request, sink) {
+            Err(Damage(reason)) => read.damage = Some(reason),
+            Ok(batches) => {
+                for batch in batches {
+                    match batch {
+                        Ok(batch) => {
+                            assert_eq!(batch.schema(), request.output());
+                            show(&batch, &mut read.rows);
+                        }
+                        Err(Damage(reason)) => read.damage = Some(reason),
+                    }
+                }
+            }
+        }
+    }
+    read.bad = std::mem::take(&mut *bad.lock().unwrap_or_else(PoisonError::into_inner));
+    read
+}
+
+fn read(format: &Format, name: &str, bytes: &[u8], schema: &SchemaRef, parts: u64) -> Read {
+    let all: Vec<usize> = (0..schema.fields().len()).collect();
+    read_projected(format, name, bytes, schema, parts, &all)
+}
+
+fn two() -> SchemaRef {
+    schema(&[("a", DataType::Int64), ("b", DataType::Utf8)])
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+#[test]
+fn csv_columns_come_by_name_or_by_position() {
+    let named = format(&[("format", "csv"), ("header", "true")]);
+    let text = b"\xEF\xBB\xBFextra,B,a\nx,one,1\n\ny,\"two, too\",2\r\nz,,\n";
+    let got = read(&named, "f.csv", text, &two(), 1);
+    assert_eq!(got.rows, ["1|one", "2|two, too", "NULL|NULL"]);
+    let got = read(&named, "f.csv", b"a\n1\n", &two(), 1);
+    assert_eq!(got.rows, ["1|NULL"]);
+    let got = read(&format(&[("format", "csv")]), "f.csv", b"1,one\n2,two", &two(), 1);
+    assert_eq!(got.rows, ["1|one", "2|two"]);
+    assert_eq!(read(&named, "f.csv", b"", &two(), 1), Read::default());
+    assert_eq!(read(&named, "f.csv", b"a,b", &two(), 1), Read::default());
+}
+
+#[test]
+fn csv_dialects() {
+    let odd = format(&[
+        ("format", "csv"),
+        ("delimiter", "\\t"),
+        ("quote", "'"),
+        ("escape", "\\"),
+        ("null", "N.A"),
+        ("timestamp_format", "%d.%m.%Y %H:%M"),
+    ]);
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let columns = schema(&[("t", time), ("b", DataType::Boolean), ("c", DataType::Utf8)]);
+    let got = read(&odd, "f", b"02.01.2024 03:04\tyes\t'it\\'s\ta'\nN.A\tN.A\tNxA\n", &columns, 1);
+    assert_eq!(got.rows, ["2024-01-02T03:04:00|true|it's\ta", "NULL|NULL|NxA"]);
+}
+
+#[test]
+fn one_bad_line_among_ten_thousand() {
+    let mut text = String::new();
+    for i in 1..=10_000 {
+        text.push_str(&if i == 5_000 { "5000,x,y\n".to_string() } else { format!("{i},row {i}\n") });
+    }
+    for parts in 1..5 {
+        let got = read(&format(&[("format", "csv")]), "f.csv", text.as_bytes(), &two(), parts);
+        assert_eq!(got.rows.len(), 9_999);
+        assert_eq!(got.bad.len(), 1);
+        assert_eq!((got.bad[0].position, got.bad[0].raw.as_slice()), (5_000, b"5000,x,y".as_slice()));
+        assert!(got.bad[0].reason.contains("incorrect number of fields"), "{}", got.bad[0].reason);
+    }
+}
+
+#[test]
+fn every_kind_of_bad_line_comes_back_as_it_was() {
+    let csv = format(&[("format", "csv"), ("header", "true")]);
+    let text = b"a,b\n1,one\nx,two\n3\n4,\xFF\n5,\"open\n6,six\n99999999999999999999,big\n8,eight\n";
+    let got = read(&csv, "f.csv", text, &two(), 1);
+    assert_eq!(got.rows, ["1|one", "6|six", "8|eight"]);
+    assert_eq!(got.bad.iter().map(|b| b.position).collect::<Vec<_>>(), [3, 4, 5, 6, 8]);
+    assert_eq!(got.bad[2].raw, b"4,\xFF");
+    assert!(got.bad[0].reason.contains("'x'") && got.bad[0].reason.contains("\"a\""), "{}", got.bad[0].reason);
+    assert!(got.bad[3].reason.contains("multiline"), "{}", got.bad[3].reason);
+
+    let json = format(&[("format", "json")]);
+    let text =
+        b"{\"a\":1}\n{\"a\":\n{\"a\":3}\n\n[1]\n{\"a\":{}}\nnot json\n{\"a\":7}{\"a\":8}\n{\"a\":\"9\"}\n{\"a\":1";
+    let got = read(&json, "f.json", text, &schema(&[("a", DataType::Int64)]), 1);
+    assert_eq!(got.rows, ["1", "3", "9"]);
+    assert_eq!(got.bad.iter().map(|b| b.position).collect::<Vec<_>>(), [2, 5, 6, 7, 8, 10]);
+    assert_eq!(got.bad[0].raw, b"{\"a\":");
+}
+
+#[test]
+fn a_file_of_garbage_is_all_bad_records() {
+    let text: String = (0..2_000).map(|i| format!("garbage {i}\n")).collect();
+    for kind in ["csv", "json"] {
+        let got = read(&format(&[("format", kind)]), "f", text.as_bytes(), &two(), 3);
+        assert!(got.rows.is_empty() && got.damage.is_none());
+        assert_eq!(got.bad.iter().map(|b| b.position).collect::<Vec<_>>(), (1..=2_000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn only_wanted_columns_are_decoded() {
+    let csv = format(&[("format", "csv")]);
+    let got = read_projected(&csv, "f.csv", b"1,one\nx,two\n", &two(), 1, &[1]);
+    assert_eq!((got.rows, got.bad), (vec!["one".to_string(), "two".to_string()], vec![]));
+    for (kind, text) in [("csv", "1,one\n2,two\n"), ("json", "{\"a\":1}\n{}\n")] {
+        let got = read_projected(&format(&[("format", kind)]), "f", text.as_bytes(), &two(), 1, &[]);
+        assert_eq!(got.rows, ["", ""]);
+    }
+}
+
+#[test]
+fn a_column_that_must_not_be_null() {
+    let strict = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false)]));
+    let got = read(&format(&[("format", "csv"), ("header", "true")]), "f", b"a,b\n1,x\n,y\n", &strict, 1);
+    assert_eq!((got.rows, got.bad[0].position), (vec!["1".to_string()], 3));
+}
+
+#[test]
+fn quoted_line_breaks() {
+    let csv = format(&[("format", "csv"), ("multiline", "true")]);
+    let got = read(&csv, "f.csv", b"1,\"one\nand \"\"more\"\"\"\nbad\n3,\"three\"\n4,\"open\n5,five\n", &two(), 4);
+    assert_eq!(got.rows, ["1|one\nand \"more\"", "3|three", "5|five"]);
+    assert_eq!(got.bad.iter().map(|b| b.position).collect::<Vec<_>>(), [3, 5]);
+}
+
+#[test]
+fn json_over_lines_and_in_an_array() {
+    let expected = ["1|one", "NULL|x", "3|true"];
+    let array = b" [ {\"a\":1,\n\"b\":\"one\"},{\"b\":\"x\"}\n,\n{\"a\":3,\"b\":true}]\n";
+    let got = read(&format(&[("format", "json")]), "f.json", array, &two(), 3);
+    assert_eq!((got.rows, got.bad.len()), (expected.map(String::from).to_vec(), 0));
+    let values = b"{\"a\":1,\n\"b\":\"one\"}{\"b\":\"x\"}\n\n{\"a\":3,\n\"b\":true}\n{\"a\":";
+    let got = read(&format(&[("format", "json"), ("multiline", "true")]), "f.json", values, &two(), 1);
+    assert_eq!(got.rows, expected);
+    assert_eq!((got.bad.len(), got.bad[0].position), (1, 6));
+}
+
+#[test]
+fn json_nests_and_knows_its_depth() {
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    let inner = DataType::Struct(vec![Field::new("c", DataType::Utf8, true)].into());
+    let columns = schema(&[("a", DataType::List(item)), ("b", inner)]);
+    let got = read(&format(&[("format", "json")]), "f", b"{\"a\":[1,2],\"b\":{\"c\":\"x\"}}\n", &columns, 1);
+    assert_eq!(got.rows, ["[1, 2]|{c: x}"]);
+    let deep = format!("{{\"a\":{}1{}}}\n{{\"a\":2}}\n", "[".repeat(100_000), "]".repeat(100_000));
+    let got = read(&format(&[("format", "json")]), "f", deep.as_bytes(), &schema(&[("a", DataType::Int64)]), 1);
+    assert_eq!((got.rows, got.bad[0].position), (vec!["2".to_string()], 1));
+}
+
+#[test]
+fn times_in_json() {
+    let columns = schema(&[
+        ("t", DataType::Timestamp(TimeUnit::Microsecond, None)),
+        ("z", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+    ]);
+    let text = b"{\"t\":\"2024-01-02 03:04:05\",\"z\":\"2024-01-02T03:04:05+01:00\"}\n";
+    let got = read(&format(&[("format", "json")]), "f", text, &columns, 1);
+    assert_eq!(got.rows, ["2024-01-02T03:04:05|2024-01-02T02:04:05Z"]);
+    let epoch = format(&[("format", "json"), ("timestamp_format", "epoch_ms")]);
+    let got = read(&epoch, "f", b"{\"t\":1500,\"z\":\"2500\"}\n", &columns, 1);
+    assert_eq!(got.rows, ["1970-01-01T00:00:01.500|1970-01-01T00:00:02.500Z"]);
+}
+
+#[test]
+fn text_is_a_row_a_line() {
+    let got = read(&format(&[("format", "text")]), "f.txt", b"one\r\n\n\xFF\nfour", &text::schema(), 1);
+    assert_eq!(got.rows, ["one", "", "four"]);
+    assert_eq!(got.bad, [Bad { position: 3, raw: b"\xFF".to_vec(), reason: "invalid UTF-8".to_string() }]);
+    assert_eq!(format(&[("format", "text")]).check(&two()).unwrap_err().kind(), Kind::InvalidTableDefinition);
+}
+
+#[test]
+fn packed_files() {
+    let text: String = (0..5_000).map(|i| format!("{i},row {i}\n")).collect();
+    let plain = read(&format(&[("format", "csv")]), "f.csv", text.as_bytes(), &two(), 1);
+    assert_eq!(plain.rows.len(), 5_000);
+    let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+    for (name, packed) in [("f.csv.gz", gzip(text.as_bytes())), ("f.csv.zst", zstd)] {
+        assert_eq!(read(&format(&[("format", "csv")]), name, &packed, &two(), 3), plain);
+        let cut = read(&format(&[("format", "csv")]), name, &packed[..packed.len() / 2], &two(), 1);
+        assert!(cut.damage.is_some() && cut.bad.is_empty(), "{name}: {cut:?}");
+        assert_eq!(cut.rows, plain.rows[..cut.rows.len()]);
+    }
+}
+
+#[test]
+fn a_line_without_end_does_not_fill_the_memory() {
+    let mut text = b"1,one\n2,".to_vec();
+    text.resize(text.len() + records::RECORD_BYTES_MAX + (3 << 20), b'x');
+    text.extend_from_slice(b"\n3,three\n");
+    let got = read(&format(&[("format", "csv")]), "f.csv", &text, &two(), 1);
+    assert_eq!(got.rows, ["1|one", "3|three"]);
+    assert_eq!((got.bad.len(), got.bad[0].position, got.bad[0].raw.len()), (1, 2, 64 << 10));
+}
+
+fn parquet(rows: i64, group: usize) -> Vec<u8> {
+    let columns = schema(&[
+        ("a", DataType::Int64),
+        ("b", DataType::Utf8),
+        ("t", DataType::Timestamp(TimeUnit::Nanosecond, None)),
+    ]);
+    let batch = RecordBatch::try_new(
+        columns.clone(),
+        vec![
+            Arc::new(Int64Array::from_iter_values(0..rows)),
+            Arc::new(StringArray::from_iter_values((0..rows).map(|i| format!("row {i}")))),
+            Arc::new(TimestampNanosecondArray::from_iter_values((0..rows).map(|i| i * 1_000))),
+        ],
+    );
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), columns, Some(properties)).unwrap();
+    writer.write(&batch.unwrap()).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn parquet_by_name_cast_and_in_parts() {
+    let file = parquet(1_000, 300);
+    let declared = schema(&[
+        ("t", DataType::Timestamp(TimeUnit::Microsecond, None)),
+        ("none", DataType::Utf8),
+        ("a", DataType::Utf8),
+    ]);
+    let parquet = format(&[("format", "parquet")]);
+    let whole = read(&parquet, "f.parquet", &file, &declared, 1);
+    assert_eq!(whole.rows.len(), 1_000);
+    assert_eq!(whole.rows[7], "1970-01-01T00:00:00.000007|NULL|7");
+    for parts in 2..9 {
+        assert_eq!(read(&parquet, "f.parquet", &file, &declared, parts), whole);
+    }
+    assert_eq!(read_projected(&parquet, "f.parquet", &file, &declared, 3, &[]).rows.len(), 1_000);
+}
+
+#[test]
+fn parquet_that_does_not_fit() {
+    let file = parquet(300, 100);
+    let parquet = format(&[("format", "parquet")]);
+    let got = read(&parquet, "f", &file, &schema(&[("a", DataType::Int8)]), 2);
+    assert_eq!((got.rows.len(), got.bad.len(), got.bad[0].position), (128, 172, 129));
+    assert_eq!(got.bad[0].raw, b"128");
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    let never = DataType::Struct(vec![Field::new("x", DataType::List(item), true)].into());
+    let got = read(&parquet, "f", &file, &schema(&[("t", never)]), 1);
+    assert!(got.damage.as_ref().is_some_and(|d| d.contains("cannot be cast")), "{got:?}");
+}
+
+#[test]
+fn damaged_parquet_never_panics() {
+    let file = parquet(300, 100);
+    let parquet = format(&[("format", "parquet")]);
+    for cut in [0, 3, 7, file.len() / 2, file.len() - 1] {
+        assert!(read(&parquet, "f", &file[..cut], &two(), 1).damage.is_some());
+    }
+    for at in (0..file.len()).step_by(7) {
+        let mut changed = file.clone();
+        changed[at] ^= 0x55;
+        let got = read(&parquet, "f", &changed, &two(), 1);
+        assert!(got.rows.len() <= 300 || got.damage.is_some());
+    }
+}
+
+fn inferred(format: &Format, files: &[&[u8]]) -> Vec<(String, DataType)> {
+    let input = |b: &&[u8]| ("f".to_string(), Arc::new(Bytes::copy_from_slice(b)) as Arc<dyn Input>);
+    let found = format.infer(&files.iter().map(input).collect::<Vec<_>>());
+    let found = found.map(|s| s.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect());
+    found.unwrap_or_default()
+}
+
+fn pairs(columns: &[(&str, DataType)]) -> Vec<(String, DataType)> {
+    columns.iter().map(|(n, t)| (n.to_string(), t.clone())).collect()
+}
+
+#[test]
+fn csv_schema_from_the_first_files() {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let text = b"i,f,b,t,d,s,n\n1,1.5,true,2024-01-02 03:04:05,2024-01-02,x,\n2,2,false,2024-01-02T03:04:05.5Z,2024-01-03,7,\nbroken\n";
+    let csv = format(&[("format", "csv"), ("header", "true")]);
+    let expected = [
+        ("i", DataType::Int64),
+        ("f", DataType::Float64),
+        ("b", DataType::Boolean),
+        ("t", time),
+        ("d", DataType::Date32),
+        ("s", DataType::Utf8),
+        ("n", DataType::Utf8),
+    ];
+    let mut broken = expected.clone();
+    broken[0].1 = DataType::Utf8;
+    assert_eq!(inferred(&csv, &[text]), pairs(&broken));
+    assert_eq!(inferred(&csv, &[&text[..text.len() - 7]]), pairs(&expected));
+    assert_eq!(
+        inferred(&csv, &[b"i,n\n1,\n", b"i,n\n1.5,2\n"]),
+        pairs(&[("i", DataType::Float64), ("n", DataType::Int64)])
+    );
+    let bare = format(&[("format", "csv")]);
+    assert_eq!(inferred(&bare, &[b"1,x\n"]), pairs(&[("column_1", DataType::Int64), ("column_2", DataType::Utf8)]));
+    assert_eq!(inferred(&bare, &[b""]), []);
+}
+
+#[test]
+fn json_schema_from_the_first_files() {
+    let json = format(&[("format", "json")]);
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    let expected =
+        [("z", DataType::Int64), ("a", DataType::Utf8), ("l", DataType::List(item)), ("f", DataType::Float64)];
+    let lines = b"{\"z\":1,\"a\":\"x\"}\nbroken\n{\"z\":2,\"l\":[1],\"f\":1}\n{\"f\":1.5}\n";
+    assert_eq!(inferred(&json, &[lines]), pairs(&expected));
+    assert_eq!(inferred(&json, &[b"[{\"z\":1,\n\"a\":null}]"]), pairs(&expected.clone()[..2]));
+    assert_eq!(inferred(&json, &[b"broken\n"]), []);
+    let parquet_file = parquet(3, 3);
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let expected = pairs(&[("a", DataType::Int64), ("b", DataType::Utf8), ("t", time)]);
+    assert_eq!(inferred(&format(&[("format", "parquet")]), &[b"garbage", &parquet_file]), expected);
+}
+
+#[test]
+fn options_that_make_no_sense() {
+    for (key, value) in [("delimiter", "ab"), ("quote", ","), ("header", "perhaps"), ("compression", "rar")] {
+        let mut options = Options::default();
+        options.insert("format", "csv");
+        options.insert(key, value);
+        let error = Format::take(&mut options.taker("source \"s\"")).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}");
+    }
+    let error = Format::take(&mut Options::default().taker("source \"s\"")).unwrap_err();
+    assert!(error.message().contains("needs option \"format\""));
+}
+
+#[test]
+fn a_type_that_no_cast_reaches() {
+    let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
+    let error = format(&[("format", "csv")]).check(&schema(&[("l", list.clone())])).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(format(&[("format", "json")]).check(&schema(&[("l", list)])).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However a file is cut, its rows and bad records are the same, and they are all of its lines.
+    #[test]
+    fn parts_make_the_whole(
+        lines in prop::collection::vec(prop_oneof![
+            8 => (any::<i16>(), "[a-z ]{0,12}").prop_map(|(a, b)| format!("{a},{b}")),
+            1 => "[a-z]{1,5}",
+            1 => Just(String::new()),
+            1 => Just("1,\"x".to_string()),
+        ], 0..400),
+        parts in 1_u64..9,
+        ending in prop_oneof![Just("\n"), Just("\r\n")],
+        header in any::<bool>(),
+    ) {
+        let text = lines.join(ending);
+        let text = if header { format!("a,b{ending}{text}") } else { text };
+        let csv = format(&[("format", "csv"), ("header", if header { "true" } else { "false" })]);
+        let whole = read(&csv, "f.csv", text.as_bytes(), &two(), 1);
+        prop_assert_eq!(&read(&csv, "f.csv", text.as_bytes(), &two(), parts), &whole);
+        let blank = lines.iter().filter(|l| l.trim().is_empty()).count();
+        prop_assert_eq!(whole.rows.len() + whole.bad.len(), lines.len() - blank);
+        for bad in &whole.bad {
+            let line = &lines[bad.position as usize - 1 - usize::from(header)];
+            prop_assert_eq!(line.trim_end().as_bytes(), bad.raw.as_slice());
+        }
+        let lines = read(&format(&[("format", "text")]), "f", text.as_bytes(), &text::schema(), parts);
+        prop_assert_eq!(lines.rows.len(), text.lines().count());
+    }
+}

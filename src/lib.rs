@@ -1,0 +1,84 @@
+//! Tidemark keeps the answer of a SQL query up to date while its input keeps growing, and serves that answer as a
+//! Postgres table. This page is the map: `tests/tidy.rs` keeps it true.
+//!
+//! # The idea
+//!
+//! A standing query is an ordinary DataFusion physical plan, run again each epoch over only the new rows. What must be
+//! remembered between epochs lives in stateful nodes of that plan. So our own code is what no library has: keeping an
+//! answer up to date, exactly once, at a cost that follows the change.
+//!
+//! # The rooms, in reading order
+//!
+//! A room may use only rooms above it.
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | [`error`] | what went wrong: message, detail, hint, and the SQLSTATE of its kind |
+//! | [`time`] | `Clock`, `Epoch`, `Tick`: all that an epoch knows of time; nobody else asks the clock |
+//! | [`options`] | `WITH (key = 'value')`, taken one by one, so that what is left over is an error |
+//! | [`changes`] | rows that came and rows that went: the one currency between rooms |
+//! | [`catalog`] | what exists, as plain durable data |
+//! | [`storage`] | write-once files and append-only logs: the seam where tests crash the server |
+//! | [`formats`] | bytes to rows: CSV, JSON, Parquet, text; a bad record is handed back, not raised |
+//! | [`state`] | what operators remember: the keyed Arrow log, by key or by window |
+//! | [`connectors`] | where rows come from, replayable: the same span gives the same rows |
+//! | [`checkpoint`] | intents, commits and checkpoints, and `resume`: recovery as a pure function |
+//! | [`operators`] | the steps that remember, and the one adapter to DataFusion's plans |
+//! | [`relations`] | tables and views: snapshot, changelog, index |
+//! | [`sql`] | text to statement, statement to plan, plan to what runs each epoch |
+//! | [`query`] | one standing query: runner, trigger, admission, watermarks, progress |
+//! | [`pg_catalog`] | what Postgres clients ask about the catalog |
+//! | [`engine`] | the one door: wire, pipelines and the command line all come through it |
+//! | [`wire`] | the Postgres protocol |
+//! | [`config`] | settings and pipelines; a pipeline lowers to the same statements as SQL |
+//! | [`cli`] | `serve`, `run`, `check`, `sql`, `demo`; signals, runtimes, logs |
+//!
+//! # Words
+//!
+//! - *source*: an outside, growing, replayable input. *table*: durable rows that clients write. *stream*: a named query
+//!   with an event time. *materialized view*: a standing query whose answer is kept.
+//! - *epoch*: one micro-batch of one standing query, over a fixed *span* of its inputs. "Batch" only ever means a
+//!   `RecordBatch`.
+//! - *changes*: rows with a *diff*, +1 came and -1 went. *changelog*: a relation's changes, epoch by epoch.
+//! - *watermark*: the event time up to which an input is declared complete; what comes for something closed is *late*.
+//! - *intent*, *commit*: the durable lines that say "epoch N will read exactly this" and "epoch N happened".
+//! - *snapshot*: the immutable contents of relations at an epoch; what a reader sees.
+//!
+//! # What always holds
+//!
+//! 1. A view equals the batch answer of its SELECT over the input consumed so far, less the rows declared late.
+//! 2. Every input row counts once, through `kill -9` and restart.
+//! 3. An epoch costs in proportion to its changes, not to the state, the result or the history.
+//! 4. All that is not deterministic about an epoch (spans, watermark, clock) is in its intent, so that running it again
+//!    is the same epoch. Recovery is a pure function of intents, commits and checkpoints.
+//! 5. What a client has read is never taken back: a snapshot is published after its commit.
+//! 6. A bad row goes to the dead letters; a bad query stops alone and visibly; neither stops the server.
+//! 7. Everything that can grow has a limit.
+//!
+//! # An epoch
+//!
+//! Intent (spans, watermark and clock, appended; synced with the commit) → run the plan over the spans → apply the changes to state
+//! and relation → commit in the log → publish the snapshot; the inputs learn what they may forget. State goes to disk
+//! every checkpoint interval; recovery loads the newest checkpoint and runs the epochs after it again.
+
+#![deny(rustdoc::broken_intra_doc_links)]
+
+pub mod catalog;
+pub mod changes;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod connectors;
+pub mod engine;
+pub mod error;
+pub mod formats;
+pub mod operators;
+pub mod options;
+pub mod pg_catalog;
+pub mod query;
+pub mod relations;
+pub mod sql;
+pub mod state;
+pub mod storage;
+pub mod time;
+pub mod wire;

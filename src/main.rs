@@ -1,0 +1,5 @@
+//! argv to exit code.
+
+fn main() -> std::process::ExitCode {
+    tidemark::cli::main()
+}

@@ -1,0 +1,151 @@
+//! What every grouped operator shares: keys, functions, and which rows come too late.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray, RecordBatch},
+    compute::{filter_record_batch, kernels::cmp::distinct},
+    datatypes::{Fields, SchemaRef},
+    row::{RowConverter, SortField},
+};
+use datafusion::{
+    logical_expr::GroupsAccumulator,
+    physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr, aggregate::AggregateFunctionExpr},
+};
+
+use super::Late;
+use crate::{
+    error::Result,
+    state::Close,
+    time::{Micros, Tick},
+};
+
+/// When a grouped operator shows its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Emission {
+    /// A group once, when the watermark closes it; then it is forgotten.
+    OnClose,
+    /// A group whenever it changes; forgotten when the watermark closes it.
+    OnUpdate,
+    /// A group whenever it changes; nothing is late, nothing is forgotten.
+    Complete,
+}
+
+/// What rows are grouped by, and when groups end.
+#[derive(Debug, Clone)]
+pub struct Grouping {
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    pub key_fields: Fields,
+    pub close: Option<Close>,
+    pub emission: Emission,
+    /// Keys and functions, in that order.
+    pub output: SchemaRef,
+}
+
+/// One aggregate function with what it is fed.
+#[derive(Debug, Clone)]
+pub struct Function {
+    pub aggregate: Arc<AggregateFunctionExpr>,
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    pub order_by: Vec<PhysicalSortExpr>,
+}
+
+impl Function {
+    pub fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+        if self.aggregate.groups_accumulator_supported() {
+            return Ok(self.aggregate.create_groups_accumulator()?);
+        }
+        let aggregate = self.aggregate.clone();
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
+    }
+
+    /// The values that the accumulator takes of a batch.
+    pub fn arguments(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let order = self.order_by.iter().map(|sort| sort.expr.clone());
+        self.aggregate.expressions().into_iter().chain(order).map(|e| evaluate(&e, batch)).collect()
+    }
+
+    pub fn filter(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
+        use arrow::array::AsArray;
+        let Some(filter) = &self.filter else { return Ok(None) };
+        Ok(Some(evaluate(filter, batch)?.as_boolean().clone()))
+    }
+}
+
+pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
+    Ok(expr.evaluate(batch)?.into_array(batch.num_rows())?)
+}
+
+impl Grouping {
+    /// Evaluates the keys of a batch and takes the late rows out of it.
+    pub fn admit(&self, batch: RecordBatch, tick: &Tick, late: &mut Late) -> Result<(RecordBatch, Vec<ArrayRef>)> {
+        let keys = self.keys_of(&batch)?;
+        let Some(on_time) = self.on_time(&keys, tick.watermark)? else { return Ok((batch, keys)) };
+        late.add(&filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?);
+        let batch = filter_record_batch(&batch, &on_time)?;
+        let keys = self.keys_of(&batch)?;
+        Ok((batch, keys))
+    }
+
+    fn keys_of(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        self.keys.iter().map(|key| evaluate(key, batch)).collect()
+    }
+
+    /// Which rows come in time; `None` where all do.
+    fn on_time(&self, keys: &[ArrayRef], watermark: Option<Micros>) -> Result<Option<BooleanArray>> {
+        let (Some(close), Some(watermark)) = (&self.close, watermark) else { return Ok(None) };
+        if self.emission == Emission::Complete {
+            return Ok(None);
+        }
+        let moments = close.moments(keys)?;
+        if moments.values().iter().all(|m| *m > watermark) {
+            return Ok(None);
+        }
+        Ok(Some(BooleanArray::from_unary(&moments, |m| m > watermark)))
+    }
+
+    /// The watermark that closes groups; none where nothing is ever forgotten.
+    pub fn closing(&self, watermark: Option<Micros>) -> Option<Micros> {
+        match self.emission {
+            Emission::Complete => None,
+            _ => watermark.filter(|_| self.close.is_some()),
+        }
+    }
+
+    pub fn rows(&self, keys: &[ArrayRef], functions: Vec<ArrayRef>) -> Result<RecordBatch> {
+        let keys = keys[..self.key_fields.len()].to_vec();
+        let columns: Vec<ArrayRef> = keys.into_iter().chain(functions).collect();
+        if columns.is_empty() {
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
+            return Ok(RecordBatch::try_new_with_options(self.output.clone(), columns, &options)?);
+        }
+        Ok(RecordBatch::try_new(self.output.clone(), columns)?)
+    }
+
+    pub fn is_global(&self) -> bool {
+        self.key_fields.is_empty()
+    }
+}
+
+/// Which of two equally long lists of rows differ, row by row.
+pub fn differing(before: &[ArrayRef], after: &[ArrayRef]) -> Result<Vec<bool>> {
+    let mut differ = vec![false; before.first().map_or(0, |c| c.len())];
+    for (before, after) in before.iter().zip(after) {
+        match distinct(before, after) {
+            Ok(distinct) => differ.iter_mut().zip(distinct.values()).for_each(|(differ, this)| *differ |= this),
+            // Lists and structs, which that function does not know.
+            Err(_) => differ.iter_mut().zip(differing_rows(before, after)?).for_each(|(differ, this)| *differ |= this),
+        }
+    }
+    Ok(differ)
+}
+
+fn differing_rows(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<bool>> {
+    // A type that arrow-row does not know either is always taken as changed: correct, if not the shortest answer.
+    let Ok(converter) = RowConverter::new(vec![SortField::new(before.data_type().clone())]) else {
+        return Ok(vec![true; before.len()]);
+    };
+    let before = converter.convert_columns(std::slice::from_ref(before))?;
+    let after = converter.convert_columns(std::slice::from_ref(after))?;
+    Ok(before.iter().zip(after.iter()).map(|(b, a)| b != a).collect())
+}

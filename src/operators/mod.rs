@@ -1,0 +1,90 @@
+//! Steps that remember. What an operator remembers is only in its [`Durable`] state, so recovery misses nothing.
+//!
+//! An epoch gives an operator its new rows in two moves: each partition's rows go to a [`Collector`] of their own, in
+//! parallel and as they are decoded; then one [`Operator::step`] folds the collected rows into the state and says what
+//! changed. `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
+
+mod aggregate;
+pub mod exec;
+mod grouping;
+mod recompute;
+
+use std::{any::Any, fmt};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+
+pub use aggregate::Aggregate;
+pub use grouping::{Emission, Function, Grouping};
+pub use recompute::Recompute;
+
+use crate::{
+    changes::Changes,
+    error::Result,
+    state::Durable,
+    time::{Micros, Tick},
+};
+
+/// A step that remembers.
+pub trait Operator: fmt::Debug + Send {
+    /// The columns of its changes, without the diff.
+    fn schema(&self) -> SchemaRef;
+
+    /// Takes the rows of one partition in one epoch.
+    fn collector(&self, tick: &Tick) -> Result<Box<dyn Collector>>;
+
+    /// Folds an epoch's rows into the state and gives what changed. An error leaves the state undefined: the query is
+    /// then recovered from its last checkpoint.
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step>;
+
+    /// The same operator with nothing remembered.
+    fn fresh(&self) -> Result<Box<dyn Operator>>;
+
+    /// What it remembers.
+    fn state(&mut self) -> &mut dyn Durable;
+
+    /// After a load: drops what the watermark of the checkpoint had closed.
+    fn restored(&mut self, watermark: Option<Micros>);
+
+    /// Whether an epoch without rows, but with this watermark, would change anything.
+    fn is_due(&self, watermark: Option<Micros>) -> bool;
+}
+
+/// Rows of one partition in one epoch, gathered for a [`Operator::step`].
+pub trait Collector: Send {
+    /// Takes rows in the schema of the operator's input, the diff as last column where the input has one.
+    fn push(&mut self, batch: RecordBatch) -> Result<()>;
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}
+
+/// What one step gave.
+#[derive(Debug)]
+pub struct Step {
+    pub changes: Changes,
+    pub late: Late,
+}
+
+/// Rows that came after their window had closed: counted, and the first of them kept.
+#[derive(Debug, Default)]
+pub struct Late {
+    pub count: u64,
+    pub kept: Vec<RecordBatch>,
+}
+
+impl Late {
+    /// Rows kept an epoch; all are counted.
+    const KEPT_MAX: usize = 1_000;
+
+    fn add(&mut self, rows: &RecordBatch) {
+        let kept: usize = self.kept.iter().map(RecordBatch::num_rows).sum();
+        self.count += rows.num_rows() as u64;
+        let room = Self::KEPT_MAX.saturating_sub(kept).min(rows.num_rows());
+        if room > 0 {
+            self.kept.push(rows.slice(0, room));
+        }
+    }
+
+    fn merge(&mut self, other: Late) {
+        self.count += other.count;
+        self.kept.extend(other.kept);
+    }
+}

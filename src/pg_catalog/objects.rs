@@ -1,0 +1,148 @@
+//! What exists, with the numbers and letters that Postgres' catalog has for it.
+
+use std::sync::Arc;
+
+use super::{Facts, Listing};
+use crate::catalog::{Kind, Relation};
+
+/// The first oid that Postgres gives to users' objects.
+const FIRST_OID: i32 = 16384;
+/// Oids of the server's own tables: above Postgres' own, below users'.
+const SYSTEM_OID: i32 = 14000;
+/// Oids of the indexes behind primary keys.
+const INDEX_OID: i32 = 1 << 30;
+/// The role that owns everything.
+pub const OWNER_OID: i32 = 10;
+/// The one database.
+pub const DATABASE_OID: i32 = 16383;
+/// What sources are tables of, for `\des` and `\det`.
+pub const SERVER_OID: i32 = 15001;
+pub const WRAPPER_OID: i32 = 15000;
+
+/// Schemas and their oids; the first two are Postgres' own and fixed.
+pub const SCHEMAS: &[(&str, i32)] =
+    &[("pg_catalog", 11), ("public", 2200), ("information_schema", 13183), ("tidemark", 15999)];
+
+/// One session's view of what exists.
+#[derive(Debug)]
+pub struct Scene {
+    pub listing: Arc<dyn Listing>,
+    pub facts: Facts,
+}
+
+impl Scene {
+    pub fn relations(&self) -> Vec<Relation> {
+        self.listing.relations()
+    }
+
+    /// A relation by the name that a client writes: with a schema or without, in quotes or without.
+    pub fn find(&self, name: &str) -> Option<i32> {
+        let (schema, name) = split(name);
+        if let Some(relation) = self
+            .relations()
+            .iter()
+            .find(|r| r.name == name && schema.as_ref().map_or(r.schema == "public", |schema| *schema == r.schema))
+        {
+            return Some(oid(relation));
+        }
+        let in_catalog = schema.is_none_or(|schema| schema == "pg_catalog");
+        in_catalog.then(|| super::schema::oid_of(&name)).flatten()
+    }
+
+    /// The name that a client would have to write for an oid.
+    pub fn name(&self, wanted: i32) -> Option<String> {
+        let relation = self.relations().into_iter().find(|r| oid(r) == wanted || index_oid(r) == Some(wanted));
+        match relation {
+            Some(r) if oid(&r) == wanted && r.schema == "public" => Some(quoted(&r.name)),
+            Some(r) if oid(&r) == wanted => Some(format!("{}.{}", quoted(&r.schema), quoted(&r.name))),
+            Some(r) => Some(quoted(&index_name(&r))),
+            None => super::schema::name_of(wanted).map(str::to_string),
+        }
+    }
+}
+
+pub fn oid(relation: &Relation) -> i32 {
+    match relation.kind {
+        Kind::System => SYSTEM_OID + (relation.id & 0x3ff) as i32,
+        _ => FIRST_OID + (relation.id & 0x3fff_ffff) as i32,
+    }
+}
+
+/// Of the index behind its primary key.
+pub fn index_oid(relation: &Relation) -> Option<i32> {
+    (!relation.primary_key.is_empty()).then(|| INDEX_OID + (relation.id & 0x1fff_ffff) as i32)
+}
+
+pub fn index_name(relation: &Relation) -> String {
+    format!("{}_pkey", relation.name)
+}
+
+pub fn schema_oid(name: &str) -> i32 {
+    SCHEMAS.iter().find(|(schema, _)| *schema == name).map_or(2200, |(_, oid)| *oid)
+}
+
+/// `pg_class.relkind`. Postgres has no sources: a foreign table is what comes nearest, rows that live elsewhere. Nor
+/// has it streams: to clients they are materialized views, and [`word`] tells them apart where a person reads.
+pub fn relkind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Table | Kind::System => "r",
+        Kind::Source => "f",
+        Kind::MaterializedView | Kind::Stream => "m",
+        Kind::View => "v",
+    }
+}
+
+/// The word for a kind that Postgres has no word for.
+pub fn word(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Source | Kind::Stream => Some(kind.word()),
+        _ => None,
+    }
+}
+
+/// The columns of the primary key by name, as a constraint is written.
+pub fn key_definition(relation: &Relation) -> String {
+    let names: Vec<String> = relation
+        .primary_key
+        .iter()
+        .filter_map(|i| relation.columns.fields().get(*i))
+        .map(|f| quoted(f.name()))
+        .collect();
+    names.join(", ")
+}
+
+/// In quotes where it would be read otherwise.
+pub fn quoted(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// `schema.name`, unquoted and folded.
+fn split(text: &str) -> (Option<String>, String) {
+    let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
+    let mut chars = text.trim().chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => part.extend(chars.next()),
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(std::mem::take(&mut part)),
+            c if quoted => part.push(c),
+            c => part.extend(c.to_lowercase()),
+        }
+    }
+    (parts.pop(), part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_and_quoted_as_postgres_does() {
+        assert_eq!(split("Flights"), (None, "flights".into()));
+        assert_eq!(split("public.\"My \"\"Table\""), (Some("public".into()), "My \"Table".into()));
+        assert_eq!(quoted("my_table"), "my_table");
+        assert_eq!(quoted("My \"Table"), "\"My \"\"Table\"");
+    }
+}

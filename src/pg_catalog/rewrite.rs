@@ -1,0 +1,494 @@
+//! What Postgres' clients write and DataFusion does not plan, in words that it does.
+//!
+//! Some of it is only spelling and holds for every query. The rest holds for queries of the catalog alone, where what
+//! a subquery would find is known beforehand; a user's own query is never given another meaning.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, LazyLock},
+};
+
+use datafusion::sql::sqlparser::ast::{
+    self, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
+    VisitMut, VisitorMut,
+};
+use datafusion_pg_catalog::sql::rules::{
+    AliasDuplicatedProjectionRewrite, PrependUnqualifiedPgTableName, RemoveSubqueryFromProjection,
+    ResolveUnqualifiedIdentifier, RewriteArrayAnyAllOperation, RewritePgCatalogOperator, SqlStatementRewriteRule,
+    StripCollate,
+};
+
+/// Tables of the catalog that have no rows here: there are no triggers, partitions, policies, publications.
+const EMPTY: &[&str] = &[
+    "pg_attrdef",
+    "pg_auth_members",
+    "pg_enum",
+    "pg_event_trigger",
+    "pg_inherits",
+    "pg_partitioned_table",
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_sequence",
+    "pg_statistic_ext",
+    "pg_statistic_ext_data",
+    "pg_subscription",
+    "pg_subscription_rel",
+    "pg_trigger",
+    "pg_user_mapping",
+];
+
+static SPELLING: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(|| {
+    vec![
+        Arc::new(RewriteArrayAnyAllOperation),
+        Arc::new(StripCollate),
+        Arc::new(RewritePgCatalogOperator),
+        Arc::new(PrependUnqualifiedPgTableName),
+    ]
+});
+
+static CATALOG: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(|| {
+    vec![
+        Arc::new(ResolveUnqualifiedIdentifier),
+        Arc::new(AliasDuplicatedProjectionRewrite),
+        Arc::new(RemoveSubqueryFromProjection),
+    ]
+});
+
+/// Makes a query plannable. To be called on every query before it is planned, and before its columns are named.
+pub fn rewrite(query: &mut Query) {
+    apply(query, &SPELLING);
+    let mut found = Relations::default();
+    let _ = query.visit(&mut found);
+    let catalog = found.catalog && !found.other;
+    if catalog {
+        let _ = query.visit(&mut Catalog);
+    }
+    let _ = query.visit(&mut Spelling);
+    if catalog {
+        apply(query, &CATALOG);
+    }
+}
+
+fn apply(query: &mut Query, rules: &[Arc<dyn SqlStatementRewriteRule>]) {
+    let empty = Query {
+        with: None,
+        body: Box::new(SetExpr::Values(ast::Values { explicit_row: false, value_keyword: false, rows: Vec::new() })),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    };
+    let whole = std::mem::replace(query, empty);
+    let whole = rules.iter().fold(Statement::Query(Box::new(whole)), |statement, rule| rule.rewrite(statement));
+    if let Statement::Query(whole) = whole {
+        *query = *whole;
+    }
+}
+
+/// Whose tables a query reads.
+#[derive(Default)]
+struct Relations {
+    catalog: bool,
+    other: bool,
+}
+
+impl VisitorMut for Relations {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: None, .. } = factor {
+            match schema(name).as_deref() {
+                Some("pg_catalog" | "information_schema") => self.catalog = true,
+                Some(_) => self.other = true,
+                // A name without a schema may be that of a WITH, which is visited too.
+                None => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn schema(name: &ObjectName) -> Option<String> {
+    let at = name.0.len().checked_sub(2)?;
+    name.0[at].as_ident().map(|ident| ident.value.to_lowercase())
+}
+
+fn last(name: &ObjectName) -> Option<String> {
+    name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase())
+}
+
+/// Spelling that holds for every query.
+struct Spelling;
+
+impl VisitorMut for Spelling {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(_), .. } = factor {
+            unqualify(name);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) => {
+                unqualify(&mut function.name);
+                // `current_user` and its like stand without parentheses; DataFusion wants an empty list.
+                if matches!(function.args, FunctionArguments::None)
+                    && last(&function.name).is_some_and(|name| WITHOUT_PARENTHESES.contains(&name.as_str()))
+                {
+                    function.args = FunctionArguments::List(arguments(Vec::new()));
+                }
+            }
+            Expr::Identifier(ident)
+                if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("current_schema") =>
+            {
+                *expr = call("current_schema", Vec::new());
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// From the inside out, as casts stand behind casts: `'t'::regclass::oid`.
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::Cast { expr: inner, data_type, .. } = expr else { return ControlFlow::Continue(()) };
+        let inner_kind = match inner.as_ref() {
+            Expr::Function(function) => last(&function.name).filter(|name| REG.contains(&name.as_str())),
+            _ => None,
+        };
+        if let Some(kind) = alias_of(data_type).filter(|name| REG.contains(&name.as_str())) {
+            let inner = std::mem::replace(inner.as_mut(), null());
+            *expr = call(&kind, vec![inner]);
+            return ControlFlow::Continue(());
+        }
+        if let Some(plain) = alias_of(data_type).and_then(|name| plain_type(&name)) {
+            *data_type = plain;
+        } else if let DataType::Array(ast::ArrayElemTypeDef::SquareBracket(item, _)) = data_type
+            && let Some(plain) = alias_of(item).and_then(|name| plain_type(&name))
+        {
+            **item = plain;
+        }
+        // The text of an alias type is the name that it stands for.
+        if let Some(kind) = inner_kind
+            && matches!(data_type, DataType::Text | DataType::Varchar(_))
+        {
+            let inner = std::mem::replace(inner.as_mut(), null());
+            *expr = call(&format!("{kind}_out"), vec![inner]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+const WITHOUT_PARENTHESES: &[&str] =
+    &["current_user", "session_user", "current_role", "user", "current_catalog", "current_schema"];
+
+/// The alias types that have a function here which finds the number of a name.
+const REG: &[&str] = &["regclass", "regtype", "regnamespace", "regrole"];
+
+/// The name of a type that is only known by its name: `pg_catalog.regclass` is `regclass`.
+fn alias_of(data_type: &DataType) -> Option<String> {
+    match data_type {
+        DataType::Regclass => Some("regclass".into()),
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => {
+            let known = schema(name).is_none_or(|schema| schema == "pg_catalog");
+            known.then(|| last(name)).flatten()
+        }
+        _ => None,
+    }
+}
+
+fn plain_type(name: &str) -> Option<DataType> {
+    Some(match name {
+        "oid" | "xid" | "cid" | "regproc" | "regprocedure" | "regoper" | "regoperator" | "regconfig"
+        | "regdictionary" | "regcollation" | "int4" => DataType::Integer(None),
+        "int2" => DataType::SmallInt(None),
+        "int8" => DataType::BigInt(None),
+        "float4" => DataType::Real,
+        "float8" => DataType::DoublePrecision,
+        "bool" => DataType::Boolean,
+        "text" | "name" | "char" | "varchar" | "bpchar" | "cstring" | "information_schema.sql_identifier" => {
+            DataType::Text
+        }
+        "bytea" => DataType::Bytea,
+        _ => return None,
+    })
+}
+
+/// Functions are found by their bare name.
+fn unqualify(name: &mut ObjectName) {
+    if name.0.len() == 2 && schema(name).as_deref() == Some("pg_catalog") {
+        name.0.remove(0);
+    }
+}
+
+/// What holds for queries that read nothing but the catalog.
+struct Catalog;
+
+impl VisitorMut for Catalog {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = query.body.as_ref()
+            && is_empty(select)
+        {
+            query.order_by = None;
+            query.limit_clause = None;
+        }
+        hollow(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && let FunctionArguments::Subquery(query) = &mut function.args
+            && last(&function.name).as_deref() == Some("array")
+        {
+            *expr = collected(query);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Behind its parts, or what is put around it would be met again.
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(query) = expr {
+            at_most_one(query);
+        }
+        if let Expr::Case { operand: Some(operand), .. } = expr
+            && let Expr::CompoundIdentifier(parts) = operand.as_ref()
+            && let [table, column] = parts.as_slice()
+            && column.value == "relkind"
+        {
+            let oid = Expr::CompoundIdentifier(vec![table.clone(), Ident::new("oid")]);
+            let case = std::mem::replace(expr, null());
+            *expr = call("coalesce", vec![call("relation_word", vec![oid]), case]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// True where an inner join with a table without rows leaves none.
+fn is_empty(select: &Select) -> bool {
+    let empty = |factor: &TableFactor| match factor {
+        TableFactor::Table { name, args: None, .. } => last(name).is_some_and(|name| EMPTY.contains(&name.as_str())),
+        _ => false,
+    };
+    let some = select.from.iter().any(|table| {
+        let mut kept = true;
+        let joined = table.joins.iter().any(|join| match &join.join_operator {
+            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => empty(&join.relation),
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_) => {
+                kept = false;
+                false
+            }
+            _ => false,
+        });
+        kept && (joined || empty(&table.relation))
+    });
+    // An aggregate of no rows is a row.
+    some && !select.projection.iter().any(aggregates)
+}
+
+fn aggregates(item: &SelectItem) -> bool {
+    /// Aggregates in a subquery are the subquery's.
+    #[derive(Default)]
+    struct Finder {
+        depth: usize,
+        found: bool,
+    }
+    impl ast::Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && self.depth == 0
+            {
+                let name = last(&function.name).unwrap_or_default();
+                self.found |=
+                    matches!(name.as_str(), "count" | "sum" | "max" | "min" | "bool_or" | "bool_and" | "every")
+                        || name.ends_with("_agg");
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder::default();
+    let _ = ast::Visit::visit(item, &mut finder);
+    finder.found
+}
+
+/// Takes all that could not be planned out of SELECTs that find nothing.
+fn hollow(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) if is_empty(select) => {
+            let mut names = std::collections::HashSet::new();
+            let item = |(at, item): (usize, &SelectItem)| {
+                let name = match item {
+                    SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
+                    SelectItem::UnnamedExpr(Expr::Identifier(ident)) => ident.value.clone(),
+                    SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+                        parts.last().map(|p| p.value.clone()).unwrap_or_default()
+                    }
+                    _ => format!("column{at}"),
+                };
+                let name = if names.insert(name.clone()) { name } else { format!("{name}_{at}") };
+                SelectItem::ExprWithAlias { expr: null(), alias: Ident::with_quote('"', name) }
+            };
+            select.projection = select.projection.iter().enumerate().map(item).collect();
+            select.from.clear();
+            select.selection = Some(Expr::Value(Value::Boolean(false).into()));
+            select.group_by = ast::GroupByExpr::Expressions(Vec::new(), Vec::new());
+            select.having = None;
+            select.distinct = None;
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            hollow(left);
+            hollow(right);
+        }
+        _ => {}
+    }
+}
+
+/// `ARRAY(SELECT x …)` is `(SELECT array_agg(x) …)`; options of things that have none are an empty list.
+fn collected(query: &mut Query) -> Expr {
+    let nothing = Expr::Array(ast::Array {
+        elem: vec![Expr::Value(Value::SingleQuotedString(String::new()).into())],
+        named: true,
+    });
+    let SetExpr::Select(select) = query.body.as_mut() else { return nothing };
+    let calls = select.from.iter().any(|table| {
+        matches!(
+            &table.relation,
+            TableFactor::Table { args: Some(_), .. } | TableFactor::Function { .. } | TableFactor::UNNEST { .. }
+        )
+    });
+    let (1, Some(SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. })) =
+        (select.projection.len(), select.projection.first())
+    else {
+        return nothing;
+    };
+    if calls || is_empty(select) {
+        return nothing;
+    }
+    let all = call("array_agg", vec![item.clone()]);
+    select.projection = vec![SelectItem::UnnamedExpr(all)];
+    query.order_by = None;
+    Expr::Subquery(Box::new(query.clone()))
+}
+
+/// A subquery that stands for a value is known to give one row at most where catalogs join by oid; DataFusion wants
+/// that to be seen.
+fn at_most_one(query: &mut Query) {
+    if query.limit_clause.is_some() || query.fetch.is_some() {
+        return;
+    }
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    if select.from.is_empty() || select.distinct.is_some() || select.projection.iter().any(aggregates) {
+        return;
+    }
+    if let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] =
+        select.projection.as_mut_slice()
+    {
+        let inner = std::mem::replace(item, null());
+        *item = call("max", vec![inner]);
+        query.order_by = None;
+    }
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.into())
+}
+
+fn arguments(args: Vec<Expr>) -> FunctionArgumentList {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(arguments(args)),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
+
+    use super::*;
+
+    fn rewritten(sql: &str) -> String {
+        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect(sql);
+        match statements.remove(0) {
+            Statement::Query(mut query) => {
+                rewrite(&mut query);
+                query.to_string()
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn alias_types_are_looked_up_and_shown_by_name() {
+        assert_eq!(rewritten("SELECT 't'::regclass::oid"), "SELECT regclass('t')::INTEGER");
+        assert_eq!(
+            rewritten("SELECT c.oid::pg_catalog.regclass::pg_catalog.text FROM t AS c"),
+            "SELECT regclass_out(regclass(c.oid)) FROM t AS c"
+        );
+    }
+
+    #[test]
+    fn a_query_of_a_user_keeps_its_meaning() {
+        for sql in [
+            "SELECT (SELECT max(b.x) FROM b WHERE b.id = a.id) FROM a",
+            "SELECT CASE a.relkind WHEN 'x' THEN 1 END FROM a",
+            "SELECT * FROM pg_mine",
+            "SELECT other.f(x) FROM a",
+        ] {
+            assert_eq!(rewritten(sql), sql);
+        }
+        let both = "SELECT (SELECT c.relname FROM pg_catalog.pg_class AS c WHERE c.oid = a.id) FROM public.a";
+        assert_eq!(rewritten(both), both);
+    }
+
+    #[test]
+    fn what_finds_nothing_is_hollow() {
+        assert_eq!(
+            rewritten(
+                "SELECT t.tgname, array(SELECT x FROM y) FROM pg_trigger t WHERE t.tgrelid = 1 ORDER BY t.tgname"
+            ),
+            "SELECT NULL AS \"tgname\", NULL AS \"column1\" WHERE false"
+        );
+        assert_eq!(rewritten("SELECT count(*) FROM pg_trigger"), "SELECT count(*) FROM pg_catalog.pg_trigger");
+        let kept = "SELECT c.relname FROM pg_catalog.pg_class AS c LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = c.oid";
+        assert_eq!(rewritten(kept), kept);
+    }
+
+    #[test]
+    fn kinds_have_their_own_words() {
+        assert_eq!(
+            rewritten("SELECT CASE c.relkind WHEN 'f' THEN 'foreign table' END FROM pg_class c"),
+            "SELECT coalesce(relation_word(c.oid), CASE c.relkind WHEN 'f' THEN 'foreign table' END) FROM pg_catalog.pg_class c"
+        );
+    }
+}

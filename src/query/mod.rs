@@ -1,0 +1,24 @@
+//! One standing query: what it reads, how far it got, and the loop that keeps its answer up to date.
+//!
+//! ```text
+//! wait for rows or the trigger ─▶ admit ─▶ intent ─▶ run ─▶ apply ─▶ commit ─▶ publish ─┐
+//!        ▲                                                        checkpoint, now and then │
+//!        └──────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+mod batches;
+mod checkpoints;
+mod epoch;
+mod letters;
+mod progress;
+mod runner;
+mod trigger;
+mod watermarks;
+
+pub use checkpoints::{Checkpoints, Header};
+pub use epoch::{Env, Next, Setup, Worker};
+pub use letters::Letters;
+pub use progress::{InputProgress, Progress, State};
+pub use runner::{Command, Finished, Handle, Remake, start};
+pub use trigger::Trigger;
+pub use watermarks::Watermarks;

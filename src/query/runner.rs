@@ -1,0 +1,438 @@
+//! The loop of one standing query, pulling at its own pace.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::select_all};
+use tokio::{
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot, watch,
+    },
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::{Progress, State, Trigger, Worker, epoch::Next};
+use crate::{
+    connectors::Offsets,
+    error::{Error, Kind, Result},
+    sql::table::Input,
+};
+
+/// What a runner can be told.
+#[derive(Debug)]
+pub enum Command {
+    Pause(oneshot::Sender<()>),
+    Resume,
+    /// Answers once all that was available when it came is committed and visible.
+    Flush(oneshot::Sender<Result<()>>),
+    /// Ends the task after the epoch that is being run; with a last checkpoint if so wished.
+    Stop {
+        checkpoint: bool,
+    },
+}
+
+/// The commands that may wait.
+const COMMANDS_MAX: usize = 64;
+
+/// A running query, as the engine holds it.
+#[derive(Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    pub progress: Arc<Mutex<Progress>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Handle {
+    pub fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells the runner something. A runner that has ended takes nothing, and needs to be told nothing.
+    pub async fn tell(&self, command: Command) {
+        let _ = self.commands.send(command).await;
+    }
+
+    pub async fn flush(&self) -> Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.tell(Command::Flush(done)).await;
+        wait.await.unwrap_or(Ok(()))
+    }
+
+    pub async fn stop(&self, checkpoint: bool) {
+        self.tell(Command::Stop { checkpoint }).await;
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Makes a worker anew: after an error its memory is thrown away, plan and all.
+pub type Remake = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<Worker>> + Send + Sync>;
+
+/// Called when a query has done all that its trigger asks for.
+pub type Finished = Box<dyn Fn() + Send + Sync>;
+
+/// Starts the loop of a recovered worker on the current runtime; `failed` says why it could not be recovered.
+pub fn start(
+    worker: Worker,
+    trigger: Trigger,
+    paused: bool,
+    failed: Option<Error>,
+    remake: Remake,
+    finished: Finished,
+) -> Handle {
+    let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+    let progress = worker.progress.clone();
+    let interval = worker.setup.checkpoint_interval;
+    // What was run again is saved at once: a server that dies more often than checkpoints are due would otherwise take
+    // longer to recover each time.
+    let overdue = Instant::now().checked_sub(interval).filter(|_| worker.needs_checkpoint());
+    let mut runner = Runner {
+        worker,
+        trigger,
+        paused,
+        inbox,
+        remake,
+        finished,
+        flushes: Vec::new(),
+        last_epoch: None,
+        last_checkpoint: overdue.unwrap_or_else(Instant::now),
+        checkpoint_interval: interval,
+        last_call: None,
+        retry: Duration::ZERO,
+        failed: None,
+        doubtful: false,
+    };
+    match failed {
+        Some(error) if is_transient(&error) => {
+            tracing::warn!(query = runner.worker.setup.name, %error, "query will try again to recover");
+            runner.doubtful = true;
+            runner.retry = RETRY_MIN;
+            runner.worker.set_state(State::Retrying, Some(error));
+        }
+        Some(error) => runner.stop_failed(error),
+        None => {}
+    }
+    let task = tokio::spawn(runner.run());
+    Handle { commands, progress, task: Mutex::new(Some(task)) }
+}
+
+struct Runner {
+    worker: Worker,
+    trigger: Trigger,
+    paused: bool,
+    inbox: mpsc::Receiver<Command>,
+    remake: Remake,
+    finished: Finished,
+    flushes: Vec<(Vec<Offsets>, oneshot::Sender<Result<()>>)>,
+    last_epoch: Option<Instant>,
+    last_checkpoint: Instant,
+    checkpoint_interval: Duration,
+    /// Where a trigger that ends is to stop.
+    last_call: Option<Vec<Offsets>>,
+    retry: Duration,
+    failed: Option<Error>,
+    /// Whether the worker's memory is in doubt: an epoch or a checkpoint of it did not come to its end.
+    doubtful: bool,
+}
+
+/// The first and the longest pause after an error that may pass.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How long a query without rows sleeps at the most before it looks whether time alone has closed a window.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What ended a turn of the loop.
+enum Turn {
+    Again,
+    Stop,
+}
+
+impl Runner {
+    async fn run(mut self) {
+        match (&self.failed, self.paused) {
+            (Some(_), _) => {}
+            (None, true) => self.worker.set_state(State::Paused, None),
+            (None, false) if self.doubtful => {}
+            (None, false) => self.worker.set_state(State::Running, None),
+        }
+        loop {
+            // A panic stops this query alone; what it had in memory is not trusted any more.
+            let turn = match AssertUnwindSafe(self.turn()).catch_unwind().await {
+                Ok(Ok(turn)) => turn,
+                Ok(Err(error)) => self.after_error(error).await,
+                Err(panic) => self.after_error(panicked(panic.as_ref())).await,
+            };
+            if matches!(turn, Turn::Stop) {
+                break;
+            }
+        }
+        for (_, done) in self.flushes.drain(..) {
+            let _ = done.send(Err(Error::new(Kind::AdminShutdown, "the query was stopped")));
+        }
+    }
+
+    async fn turn(&mut self) -> Result<Turn> {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(command) => match self.obey(command).await? {
+                    Turn::Again => {}
+                    Turn::Stop => return Ok(Turn::Stop),
+                },
+                Err(TryRecvError::Empty) => break,
+                // Nobody holds the query any more: without this one that never runs out of rows would go on for ever.
+                Err(TryRecvError::Disconnected) => return Ok(Turn::Stop),
+            }
+        }
+        if self.paused {
+            return self.sleep(None).await;
+        }
+        if self.doubtful {
+            self.remake().await?;
+        }
+        if self.trigger.ends() && self.last_call.is_none() {
+            self.last_call = Some(self.worker.target().await?);
+        }
+        let changed = self.changes();
+        let next = self.worker.next().await?;
+        if !self.retry.is_zero() {
+            self.retry = Duration::ZERO;
+            self.worker.set_state(State::Running, None);
+        }
+        match next {
+            Next::Epoch(intent) => {
+                let wait = self.trigger.wait(self.last_epoch.map(|at| at.elapsed()));
+                if !wait.is_zero() && self.flushes.is_empty() {
+                    return self.sleep(Some(Instant::now() + wait)).await;
+                }
+                self.last_epoch = Some(Instant::now());
+                self.doubtful = true;
+                self.worker.run(intent).await?;
+                self.doubtful = false;
+                self.checkpoint_if_due().await?;
+                self.answer_flushes();
+                if self.trigger == Trigger::Once {
+                    return self.finish().await;
+                }
+                tokio::task::yield_now().await;
+                Ok(Turn::Again)
+            }
+            Next::Idle => {
+                self.answer_flushes();
+                let caught_up = |target: &Vec<Offsets>| self.worker.has_reached(target);
+                if self.trigger.ends() && self.last_call.as_ref().is_some_and(caught_up) {
+                    return self.finish().await;
+                }
+                self.checkpoint_if_due().await?;
+                self.wait(changed).await
+            }
+        }
+    }
+
+    /// Watches every input. Taken before looking ahead, so that what comes after the look is not missed.
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        let inputs = &self.worker.setup.standing.rewritten.inputs;
+        let mut receivers: Vec<_> = inputs
+            .iter()
+            .map(|input| match &input.table.input {
+                Input::Source(source) => source.changed(),
+                Input::Relation(shared) => shared.changed(),
+            })
+            .collect();
+        receivers.iter_mut().for_each(|receiver| receiver.mark_unchanged());
+        receivers
+    }
+
+    async fn wait(&mut self, mut changed: Vec<watch::Receiver<u64>>) -> Result<Turn> {
+        let timed = self.worker.setup.standing.rewritten.watermarks.iter().any(|w| w.idle_timeout.is_some());
+        let mut until = None;
+        if timed {
+            until = Some(Instant::now() + LOOK_EVERY);
+        }
+        if self.worker.needs_checkpoint() && !self.worker.is_writing() {
+            let due = self.last_checkpoint + self.checkpoint_interval;
+            until = Some(until.map_or(due, |at: Instant| at.min(due)));
+        }
+        if changed.is_empty() {
+            return self.sleep(until).await;
+        }
+        let any = select_all(changed.iter_mut().map(|receiver| Box::pin(receiver.changed())));
+        let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        tokio::select! {
+            command = self.inbox.recv() => match command {
+                Some(command) => self.obey(command).await,
+                None => Ok(Turn::Stop),
+            },
+            (closed, ..) = any => {
+                if closed.is_err() {
+                    return Err(Error::new(Kind::ObjectNotInState, "an input of the query is gone"));
+                }
+                Ok(Turn::Again)
+            }
+            () = self.worker.written() => Ok(Turn::Again),
+            () = sleep_until(until) => Ok(Turn::Again),
+        }
+    }
+
+    /// Waits for a command, until a moment or forever.
+    async fn sleep(&mut self, until: Option<Instant>) -> Result<Turn> {
+        let command = match until {
+            Some(until) => match timeout_at(until, self.inbox.recv()).await {
+                Ok(command) => command,
+                Err(_) => return Ok(Turn::Again),
+            },
+            None => self.inbox.recv().await,
+        };
+        match command {
+            Some(command) => self.obey(command).await,
+            None => Ok(Turn::Stop),
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<Turn> {
+        match command {
+            Command::Pause(done) => {
+                self.paused = true;
+                self.worker.set_state(State::Paused, None);
+                let _ = done.send(());
+            }
+            Command::Resume => {
+                self.paused = false;
+                self.last_call = None;
+                if self.failed.take().is_some() {
+                    self.doubtful = true;
+                }
+                self.worker.show(|progress| progress.last_error = None);
+                self.worker.set_state(State::Running, None);
+            }
+            Command::Flush(done) if self.paused => {
+                let _ = done.send(self.failed.clone().map_or(Ok(()), Err));
+            }
+            Command::Flush(done) => match self.worker.target().await {
+                Ok(target) => self.flushes.push((target, done)),
+                Err(error) => {
+                    let _ = done.send(Err(error));
+                }
+            },
+            Command::Stop { checkpoint } => {
+                // What is being written must not outlive the query.
+                let last = match checkpoint && self.failed.is_none() && !self.doubtful {
+                    true => self.worker.checkpoint().await,
+                    false => self.worker.end_checkpoint().await,
+                };
+                // Without it the next start has a little more to run again.
+                if let Err(error) = last {
+                    tracing::warn!(query = self.worker.setup.name, %error, "no last checkpoint");
+                }
+                return Ok(Turn::Stop);
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    fn answer_flushes(&mut self) {
+        let waiting = std::mem::take(&mut self.flushes);
+        for (target, done) in waiting {
+            if self.worker.has_reached(&target) && !self.worker.closes_next() {
+                let _ = done.send(Ok(()));
+            } else {
+                self.flushes.push((target, done));
+            }
+        }
+    }
+
+    async fn checkpoint_if_due(&mut self) -> Result<()> {
+        if self.worker.written().now_or_never().is_some() {
+            self.doubtful = true;
+            self.worker.end_checkpoint().await?;
+            self.doubtful = false;
+            self.worker.show(|_| {});
+        }
+        let due = self.last_checkpoint.elapsed() >= self.checkpoint_interval;
+        if due && self.worker.needs_checkpoint() && !self.worker.is_writing() {
+            self.doubtful = true;
+            self.worker.begin_checkpoint()?;
+            self.doubtful = false;
+            self.last_checkpoint = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&mut self) -> Result<()> {
+        self.doubtful = true;
+        self.worker.checkpoint().await?;
+        self.doubtful = false;
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<Turn> {
+        self.checkpoint().await?;
+        self.paused = true;
+        self.worker.set_state(State::Finished, None);
+        (self.finished)();
+        self.answer_flushes();
+        Ok(Turn::Again)
+    }
+
+    async fn remake(&mut self) -> Result<()> {
+        // Nobody may write where the new worker reads. Whether the old one's last save came to anything, it will see.
+        let _ = self.worker.end_checkpoint().await;
+        let (intents, commits) = self.worker.since();
+        self.worker.set_state(State::Recovering, None);
+        let mut worker = (self.remake)().await?;
+        worker.recover(&intents, &commits).await?;
+        self.worker = worker;
+        self.doubtful = false;
+        self.worker.set_state(State::Running, None);
+        Ok(())
+    }
+
+    /// Decides what an error means: some pass, the rest stop this query and nothing else.
+    async fn after_error(&mut self, error: Error) -> Turn {
+        let name = self.worker.setup.name.clone();
+        if !is_transient(&error) {
+            tracing::error!(query = name, %error, "query failed");
+            self.stop_failed(error);
+            return Turn::Again;
+        }
+        self.retry = (self.retry * 2).clamp(RETRY_MIN, RETRY_MAX);
+        tracing::warn!(query = name, %error, wait = ?self.retry, "query will try again");
+        self.worker.set_state(State::Retrying, Some(error.clone()));
+        self.refuse_flushes(&error);
+        match self.sleep(Some(Instant::now() + self.retry)).await {
+            Ok(turn) => turn,
+            Err(_) => Turn::Again,
+        }
+    }
+
+    /// Whoever waits for an answer is told that there will be none for now.
+    fn refuse_flushes(&mut self, error: &Error) {
+        for (_, done) in self.flushes.drain(..) {
+            let _ = done.send(Err(error.clone()));
+        }
+    }
+
+    fn stop_failed(&mut self, error: Error) {
+        self.paused = true;
+        self.failed = Some(error.clone());
+        self.worker.set_state(State::Failed, Some(error.clone()));
+        self.refuse_flushes(&error);
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Error::internal(format!("the query panicked: {}", what.unwrap_or("no message")))
+}
+
+/// Whether an error may go away by itself: the outside was not there, or there was no room.
+fn is_transient(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Io | Kind::UndefinedFile | Kind::OutOfMemory | Kind::CannotConnectNow)
+}

@@ -1,0 +1,161 @@
+//! From the columns of a plan to when a group of them is complete.
+//!
+//! A watermark makes a column an event time. What is computed from it by bins and constant intervals keeps a bound: a
+//! row with value `v` there cannot come any more once the watermark has reached `v` plus a known offset.
+
+use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
+use datafusion::{
+    common::{Column, DFSchema, ScalarValue},
+    logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator},
+};
+
+use crate::{state::Close, time::Micros};
+
+/// What is known of one column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// Rows with value `v` are complete at watermark `v + offset`.
+    Offset(Micros),
+    /// The start of a window of whole months: only its end has an offset.
+    Months(IntervalMonthDayNano),
+    /// A struct, each field with its own fact.
+    Fields(Vec<Option<Fact>>),
+}
+
+pub type Facts = Vec<Option<Fact>>;
+
+/// An event time itself: complete once the watermark is past it.
+pub const EVENT: Fact = Fact::Offset(1);
+
+/// How a group with these facts of its keys closes, if ever.
+pub fn close(keys: &Facts) -> Option<Close> {
+    keys.iter().enumerate().find_map(|(column, fact)| match fact.as_ref()? {
+        Fact::Offset(offset_us) => Some(Close { column, field: None, offset_us: *offset_us }),
+        Fact::Months(_) => None,
+        Fact::Fields(fields) => fields.iter().enumerate().find_map(|(field, fact)| match fact {
+            Some(Fact::Offset(offset_us)) => Some(Close { column, field: Some(field), offset_us: *offset_us }),
+            _ => None,
+        }),
+    })
+}
+
+/// The fact of an expression over an input whose columns have `facts`.
+pub fn of_expr(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Option<Fact> {
+    match expr {
+        Expr::Column(column) => of_column(column, schema, facts),
+        Expr::Alias(alias) => of_expr(&alias.expr, schema, facts),
+        Expr::Cast(cast) => match cast.field.data_type() {
+            // A coarser unit would round a time down and so let it close too early.
+            DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _) => of_expr(&cast.expr, schema, facts),
+            _ => None,
+        },
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let fact = of_expr(left, schema, facts)?;
+            let interval = interval(right)?;
+            match op {
+                Operator::Plus => shifted(fact, interval),
+                Operator::Minus => shifted(fact, negated(interval)),
+                _ => None,
+            }
+        }
+        Expr::ScalarFunction(call) => of_call(call.func.name(), &call.args, schema, facts),
+        _ => None,
+    }
+}
+
+fn of_column(column: &Column, schema: &DFSchema, facts: &Facts) -> Option<Fact> {
+    facts.get(schema.index_of_column(column).ok()?)?.clone()
+}
+
+fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Option<Fact> {
+    match (name, args) {
+        ("date_bin", [stride, time, ..]) => {
+            let Fact::Offset(offset) = of_expr(time, schema, facts)? else { return None };
+            let stride = interval(stride)?;
+            if stride.months != 0 {
+                return (offset == 1).then_some(Fact::Months(stride));
+            }
+            // The last time of a bin is one microsecond before the next bin.
+            Some(Fact::Offset(micros(stride)? + offset - 1))
+        }
+        ("date_trunc", [unit, time]) => {
+            let Fact::Offset(offset) = of_expr(time, schema, facts)? else { return None };
+            let unit = match literal(unit)? {
+                ScalarValue::Utf8(Some(unit)) | ScalarValue::Utf8View(Some(unit)) => unit.to_lowercase(),
+                _ => return None,
+            };
+            let length = match unit.as_str() {
+                "second" => 1_000_000,
+                "minute" => 60_000_000,
+                "hour" => 3_600_000_000,
+                "day" => 86_400_000_000,
+                "week" => 7 * 86_400_000_000,
+                _ => return None,
+            };
+            Some(Fact::Offset(length + offset - 1))
+        }
+        // The starts of the windows of a time, as a list whose elements this fact is of.
+        ("hop_starts", [time, _, size]) => {
+            let Fact::Offset(offset) = of_expr(time, schema, facts)? else { return None };
+            Some(Fact::Offset(micros(interval(size)?)? + offset - 1))
+        }
+        ("named_struct", pairs) => {
+            let fields = pairs.chunks_exact(2).map(|pair| of_expr(&pair[1], schema, facts)).collect();
+            Some(Fact::Fields(fields))
+        }
+        ("get_field", [value, field]) => {
+            let Fact::Fields(fields) = of_expr(value, schema, facts)? else { return None };
+            let ScalarValue::Utf8(Some(field)) = literal(field)? else { return None };
+            let DataType::Struct(names) = value_type(value, schema)? else { return None };
+            fields.get(names.find(&field)?.0)?.clone()
+        }
+        _ => None,
+    }
+}
+
+fn value_type(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    use datafusion::logical_expr::ExprSchemable;
+    expr.get_type(schema).ok()
+}
+
+fn literal(expr: &Expr) -> Option<ScalarValue> {
+    match expr {
+        Expr::Literal(value, _) => Some(value.clone()),
+        Expr::Alias(alias) => literal(&alias.expr),
+        _ => None,
+    }
+}
+
+fn interval(expr: &Expr) -> Option<IntervalMonthDayNano> {
+    match literal(expr)? {
+        ScalarValue::IntervalMonthDayNano(interval) => interval,
+        ScalarValue::IntervalDayTime(Some(i)) => {
+            Some(IntervalMonthDayNano::new(0, i.days, i64::from(i.milliseconds) * 1_000_000))
+        }
+        ScalarValue::IntervalYearMonth(Some(months)) => Some(IntervalMonthDayNano::new(months, 0, 0)),
+        _ => None,
+    }
+}
+
+fn negated(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
+    IntervalMonthDayNano::new(-interval.months, -interval.days, -interval.nanoseconds)
+}
+
+/// An interval without months, in microseconds. Days are of 24 hours: event times are without zone, or in UTC.
+fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
+    (interval.months == 0).then(|| i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)
+}
+
+/// The fact of `x + interval`.
+fn shifted(fact: Fact, by: IntervalMonthDayNano) -> Option<Fact> {
+    match fact {
+        Fact::Offset(offset) => Some(Fact::Offset(offset - micros(by)?)),
+        Fact::Months(length) if length == by => Some(Fact::Offset(0)),
+        _ => None,
+    }
+}
+
+/// The facts of what a node that only rearranges columns gives; `None` where the node is of another kind.
+pub fn of_projection(exprs: &[Expr], input: &LogicalPlan, facts: &Facts) -> Facts {
+    exprs.iter().map(|expr| of_expr(expr, input.schema(), facts)).collect()
+}

@@ -1,0 +1,22 @@
+//! From a batch plan to the plan of an epoch: scans become this epoch's rows, what must remember becomes an operator.
+//!
+//! | logical operator | in an epoch |
+//! | --- | --- |
+//! | scan of a source, table or view | this epoch's span only |
+//! | VALUES, fixed table | itself, where it is joined; once, where it is unioned |
+//! | projection, filter, unnest, UNION ALL, alias | themselves; the diff is carried along |
+//! | aggregate, DISTINCT | `Aggregate` over rows that come; by diff where all functions are linear; else `Recompute` |
+//! | join with something fixed | DataFusion's own, the fixed side as build side |
+//!
+//! Everything else is refused by name.
+
+mod closes;
+mod linear;
+mod physical;
+mod refuse;
+mod rewrite;
+mod step;
+
+pub use physical::plan_epoch;
+pub use refuse::refuse;
+pub use rewrite::{PlannedInput, Rewritten, rewrite};

@@ -1,0 +1,126 @@
+//! From a rewritten plan to the plan that is run each epoch.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::{
+    catalog::Session,
+    error::Result as DfResult,
+    execution::{SessionState, SessionStateBuilder},
+    logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext},
+    physical_expr::aggregate::LoweredAggregateBuilder,
+    physical_optimizer::{
+        PhysicalOptimizerRule, ensure_requirements::EnsureRequirements, sanity_checker::SanityCheckPlan,
+    },
+    physical_plan::ExecutionPlan,
+    physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
+};
+
+use super::{
+    Rewritten,
+    step::{AggregateStep, Step, StepNode},
+};
+use crate::{
+    changes::without_diff,
+    error::{Error, Result},
+    operators::{
+        Aggregate, Function, Grouping, Operator, Recompute,
+        exec::{EpochCell, EpochExec},
+    },
+};
+
+/// Plans a rewritten query. The nodes of the plan share `cell`, which is filled before each run.
+///
+/// The plan is made for one partition, so that no exchange is put into it: an input comes in as many streams as the
+/// cell has partitions, stateless steps keep them apart, and an operator takes them all.
+pub async fn plan_epoch(
+    rewritten: &Rewritten,
+    state: &SessionState,
+    cell: &Arc<EpochCell>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut config = state.config().clone().with_target_partitions(1);
+    // A plan that lives for days must not keep what one run of it found out.
+    config.options_mut().optimizer.enable_dynamic_filter_pushdown = false;
+    let state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .with_physical_optimizer_rules(rules())
+        .build();
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner { cell: cell.clone() })]);
+    Ok(planner.create_physical_plan(&rewritten.plan, &state).await?)
+}
+
+/// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
+/// not have, or assume that they see all rows.
+fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    vec![Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new())]
+}
+
+struct StepPlanner {
+    cell: Arc<EpochCell>,
+}
+
+#[async_trait]
+impl ExtensionPlanner for StepPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<StepNode>() else { return Ok(None) };
+        let schema: SchemaRef = node.schema.inner().clone();
+        let child = || inputs.first().cloned().ok_or_else(|| Error::internal("a step has no input"));
+        let exec = match &node.step {
+            Step::Delta { input, name } => EpochExec::delta(&self.cell, *input, name.clone(), schema),
+            Step::Once => EpochExec::once(&self.cell, child()?),
+            Step::Fixed => EpochExec::fixed(&self.cell, child()?),
+            Step::Watermark { column, spec } => EpochExec::watermark(&self.cell, child()?, *column, spec.ahead_us_max),
+            Step::Aggregate(step) => {
+                let operator = operator(step, node, planner, session, context)?;
+                let label = format!("{}: {}", if step.recompute { "Recompute" } else { "Aggregate" }, label(step));
+                EpochExec::operator(&self.cell, child()?, operator, label, schema)
+            }
+        };
+        Ok(Some(Arc::new(exec)))
+    }
+}
+
+fn label(step: &AggregateStep) -> String {
+    let list = |exprs: &[Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
+    format!("by [{}] of [{}]", list(&step.group), list(&step.functions))
+}
+
+fn operator(
+    step: &AggregateStep,
+    node: &StepNode,
+    planner: &dyn PhysicalPlanner,
+    session: &dyn Session,
+    context: &PhysicalPlanningContext,
+) -> Result<Box<dyn Operator>> {
+    let input = node.input.as_ref().ok_or_else(|| Error::internal("an aggregate has no input"))?.schema();
+    let input_schema = input.inner();
+    let keys = step.group.iter().map(|e| planner.create_physical_expr(e, input, session, context));
+    let mut functions = Vec::new();
+    for function in &step.functions {
+        let props = session.execution_props();
+        let lowered = LoweredAggregateBuilder::new(function, input, input_schema, props, context).build()?;
+        let (aggregate, filter, order_by) = (lowered.aggregate, lowered.filter, lowered.order_bys);
+        functions.push(Function { aggregate, filter, order_by });
+    }
+    let output = without_diff(node.schema.inner());
+    let grouping = Grouping {
+        keys: keys.collect::<DfResult<_>>()?,
+        key_fields: output.fields().iter().take(step.group.len()).cloned().collect(),
+        close: step.close,
+        emission: step.emission,
+        output,
+    };
+    Ok(match step.recompute {
+        true => Box::new(Recompute::new(grouping, functions, input_schema)?),
+        false => Box::new(Aggregate::new(grouping, functions.into(), step.presence, input_schema)?),
+    })
+}

@@ -1,0 +1,55 @@
+//! What a standing query may not say, found before it is rewritten, and told by name.
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    logical_expr::{Expr, LogicalPlan, Volatility},
+};
+
+use crate::error::{Error, Kind, Result};
+
+/// Fails on the first expression in a plan that no standing query can keep up to date.
+pub fn refuse(plan: &LogicalPlan) -> Result<()> {
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| refuse_expr(e).map(|()| TreeNodeRecursion::Continue).map_err(Into::into))
+        })
+    })?;
+    Ok(())
+}
+
+fn refuse_expr(expr: &Expr) -> Result<()> {
+    match expr {
+        Expr::ScalarFunction(call) => {
+            let name = call.func.name();
+            if matches!(name, "now" | "current_date" | "current_time") {
+                return Err(refused(&format!("{name}()"))
+                    .detail("Its answer would change without any change of the input.")
+                    .hint("Filter by now() in the query that reads the view."));
+            }
+            if call.func.signature().volatility == Volatility::Volatile {
+                return Err(refused(&format!("{name}()"))
+                    .detail("It gives another answer each time, so a row could not be withdrawn again."));
+            }
+            Ok(())
+        }
+        Expr::AggregateFunction(call) if call.params.distinct && call.func.name() == "bit_xor" => {
+            Err(refused("bit_xor(DISTINCT …)")
+                .detail("DataFusion's own answer to it does not heed DISTINCT where rows are grouped.")
+                .hint("Make a view of the DISTINCT rows and one with bit_xor over it."))
+        }
+        Expr::ScalarSubquery(_) => Err(refused("a scalar subquery").hint("Join with the subquery instead.")),
+        Expr::InSubquery(_) => Err(refused("IN (subquery)").hint("Join with a fixed table instead.")),
+        Expr::Exists(_) => Err(refused("EXISTS (subquery)").hint("Join with a fixed table instead.")),
+        Expr::Placeholder(p) => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {}", p.id))
+            .hint("A standing query has no parameters: write the value.")),
+        Expr::WindowFunction(_) => Err(refused("a window function (OVER)")
+            .hint("Keep the rows in a view and put the window function into the query that reads it.")),
+        Expr::GroupingSet(_) => Err(refused("GROUPING SETS, CUBE or ROLLUP").hint("Make a view for each grouping.")),
+        _ => Ok(()),
+    }
+}
+
+/// An error that names a construct.
+pub fn refused(construct: &str) -> Error {
+    Error::new(Kind::Unsupported, format!("{construct} is not supported in a standing query"))
+}

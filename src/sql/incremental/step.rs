@@ -1,0 +1,121 @@
+//! The nodes that the rewrite puts into a logical plan. They live between the rewrite and the physical planner only:
+//! no optimizer rule ever sees them.
+
+use std::{
+    any::Any,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use datafusion::{
+    common::DFSchemaRef,
+    error::Result as DfResult,
+    logical_expr::{Expr, Extension, InvariantLevel, LogicalPlan, UserDefinedLogicalNode},
+};
+
+use crate::{error::Error, operators::Emission, sql::watermark::WatermarkSpec, state::Close};
+
+/// One node of an epoch's plan that is ours.
+#[derive(Debug, Clone)]
+pub struct StepNode {
+    pub step: Step,
+    pub input: Option<LogicalPlan>,
+    pub schema: DFSchemaRef,
+}
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// This epoch's rows of an input, by its number.
+    Delta {
+        input: usize,
+        name: String,
+    },
+    /// The input's rows, in the first epoch only.
+    Once,
+    /// The input's rows, computed once and kept: what a join meets anew in each epoch.
+    Fixed,
+    /// Notes the event times of a column.
+    Watermark {
+        column: usize,
+        spec: WatermarkSpec,
+    },
+    Aggregate(AggregateStep),
+}
+
+#[derive(Debug, Clone)]
+pub struct AggregateStep {
+    pub group: Vec<Expr>,
+    pub functions: Vec<Expr>,
+    pub close: Option<Close>,
+    pub emission: Emission,
+    /// Which function counts the rows of a group by diff.
+    pub presence: Option<usize>,
+    pub recompute: bool,
+}
+
+impl StepNode {
+    pub fn plan(step: Step, input: Option<LogicalPlan>, schema: DFSchemaRef) -> LogicalPlan {
+        LogicalPlan::Extension(Extension { node: Arc::new(StepNode { step, input, schema }) })
+    }
+}
+
+impl UserDefinedLogicalNode for StepNode {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        match &self.step {
+            Step::Delta { .. } => "Delta",
+            Step::Once => "Once",
+            Step::Fixed => "Fixed",
+            Step::Watermark { .. } => "Watermark",
+            Step::Aggregate(_) => "Aggregate",
+        }
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        self.input.iter().collect()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn check_invariants(&self, _: InvariantLevel) -> DfResult<()> {
+        Ok(())
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+
+    fn with_exprs_and_inputs(
+        &self,
+        _: Vec<Expr>,
+        mut inputs: Vec<LogicalPlan>,
+    ) -> DfResult<Arc<dyn UserDefinedLogicalNode>> {
+        if inputs.len() > 1 {
+            return Err(Error::internal("a step has one input").into());
+        }
+        Ok(Arc::new(StepNode { step: self.step.clone(), input: inputs.pop(), schema: self.schema.clone() }))
+    }
+
+    fn dyn_hash(&self, mut state: &mut dyn Hasher) {
+        std::ptr::from_ref(self).hash(&mut state);
+    }
+
+    fn dyn_eq(&self, other: &dyn UserDefinedLogicalNode) -> bool {
+        other.as_any().downcast_ref::<StepNode>().is_some_and(|other| std::ptr::eq(self, other))
+    }
+
+    fn dyn_ord(&self, _: &dyn UserDefinedLogicalNode) -> Option<Ordering> {
+        None
+    }
+}

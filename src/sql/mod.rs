@@ -1,0 +1,16 @@
+//! SQL: text to statement, statement to plan.
+
+pub mod functions;
+pub mod incremental;
+pub mod interval;
+pub mod names;
+pub mod naming;
+pub mod parse;
+pub mod plan;
+pub mod statement;
+pub mod table;
+pub mod types;
+pub mod watermark;
+pub mod windows;
+
+pub use parse::{line_column, parse};

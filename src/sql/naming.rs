@@ -1,0 +1,98 @@
+//! The names of a query's columns, as Postgres gives them: `count` for `count(*)`, `?column?` for `1 + 1`.
+
+use std::collections::HashSet;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr};
+
+/// The name that Postgres gives to an expression without an alias (its `FigureColname`); `None` for `?column?`.
+fn figured(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(super::names::fold(ident)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(super::names::fold),
+        Expr::Function(function) => Some(function.name.0.last()?.as_ident().map(super::names::fold)?),
+        Expr::Cast { expr, data_type, .. } => {
+            figured(expr).or_else(|| Some(data_type.to_string().to_lowercase().split('(').next()?.to_string()))
+        }
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figured(inner),
+        Expr::Case { .. } => Some("case".to_string()),
+        Expr::Extract { .. } => Some("extract".to_string()),
+        Expr::Substring { .. } => Some("substring".to_string()),
+        Expr::Trim { .. } => Some("btrim".to_string()),
+        Expr::Position { .. } => Some("position".to_string()),
+        Expr::Exists { .. } => Some("exists".to_string()),
+        Expr::Array(_) => Some("array".to_string()),
+        Expr::TypedString(typed) => Some(typed.data_type.to_string().to_lowercase()),
+        Expr::Interval(_) => Some("interval".to_string()),
+        _ => None,
+    }
+}
+
+fn first_select(body: &SetExpr) -> Option<&Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::Query(query) => first_select(&query.body),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        _ => None,
+    }
+}
+
+/// The name of every column, where the query lists them: `None` where a `*` hides how many there are.
+pub fn names(query: &Query) -> Option<Vec<String>> {
+    let item = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) => Some(figured(expr).unwrap_or_else(|| "?column?".to_string())),
+        SelectItem::ExprWithAlias { alias, .. } => Some(super::names::fold(alias)),
+        _ => None,
+    };
+    first_select(&query.body)?.projection.iter().map(item).collect()
+}
+
+/// The query with these names as aliases, wherever a name would not stand twice.
+pub fn named(query: &Query) -> Query {
+    let mut query = query.clone();
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        alias(select);
+    }
+    query
+}
+
+fn alias(select: &mut Select) {
+    let mut seen: HashSet<String> = HashSet::new();
+    for item in &select.projection {
+        match item {
+            SelectItem::ExprWithAlias { alias, .. } => seen.insert(super::names::fold(alias)),
+            SelectItem::UnnamedExpr(Expr::Identifier(ident)) => seen.insert(super::names::fold(ident)),
+            _ => false,
+        };
+    }
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+            continue;
+        }
+        let name = figured(expr).unwrap_or_else(|| "?column?".to_string());
+        if seen.insert(name.clone()) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{parse, statement::Body};
+
+    fn check(sql: &str, expected: &[&str]) {
+        let Body::Query(query) = parse(sql).unwrap().remove(0).body else { panic!("not a query") };
+        assert_eq!(names(&query).unwrap(), expected, "{sql}");
+    }
+
+    #[test]
+    fn as_postgres() {
+        check("SELECT 1", &["?column?"]);
+        check(
+            "SELECT count(*), sum(a) AS s, T.b, a::text, (a), a + 1 FROM t",
+            &["count", "s", "b", "a", "a", "?column?"],
+        );
+        check("SELECT CASE WHEN a THEN 1 END, now() UNION SELECT 1, 2", &["case", "now"]);
+    }
+}

@@ -1,0 +1,203 @@
+//! The columns of a `CREATE` statement, and what is said of them there: keys and watermarks.
+
+use datafusion::sql::sqlparser::{
+    ast::DataType,
+    dialect::{GenericDialect, Precedence},
+    tokenizer::Token,
+};
+
+use super::{cursor::Cursor, watermark};
+use crate::{
+    error::{Error, Kind, Result},
+    sql::{
+        statement::{ColumnDef, WatermarkDef},
+        types,
+    },
+};
+
+/// As many as Postgres allows.
+const COLUMNS_MAX: usize = 1600;
+
+/// All that stands between the parentheses.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    pub columns: Vec<ColumnDef>,
+    pub watermark: Option<WatermarkDef>,
+    pub key: Option<Key>,
+}
+
+#[derive(Debug)]
+pub(super) struct Key {
+    pub columns: Vec<String>,
+    /// False for `NOT ENFORCED`: a promise of whoever wrote the statement.
+    pub enforced: bool,
+    pub position: usize,
+}
+
+/// `(name type [constraints], WATERMARK FOR …, PRIMARY KEY (…), …)`
+pub(super) fn columns(c: &mut Cursor) -> Result<Columns> {
+    let mut all = Columns::default();
+    c.expect_token(&Token::LParen)?;
+    if !c.eat_token(&Token::RParen) {
+        c.list(|c| item(c, &mut all))?;
+        c.expect_token(&Token::RParen)?;
+    }
+    finish(&mut all)?;
+    Ok(all)
+}
+
+fn item(c: &mut Cursor, all: &mut Columns) -> Result<()> {
+    if watermark::is_next(c) {
+        let position = c.here();
+        let watermark = watermark::watermark(c)?;
+        return match all.watermark.replace(watermark) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(Kind::Syntax, "watermark specified more than once").at(position)),
+        };
+    }
+    if c.eat("CONSTRAINT") {
+        c.ident("the name of a constraint")?;
+        if !c.are("PRIMARY KEY") {
+            return Err(other_constraint(c));
+        }
+    }
+    if c.are("PRIMARY KEY") {
+        let position = c.here();
+        c.expect("PRIMARY KEY")?;
+        let columns = c.column_names()?;
+        return set_key(c, all, columns, position);
+    }
+    if ["UNIQUE", "CHECK", "FOREIGN", "EXCLUDE", "LIKE"].iter().any(|w| c.is(w)) {
+        return Err(other_constraint(c));
+    }
+    column(c, all)
+}
+
+fn other_constraint(c: &Cursor) -> Error {
+    match c.word(0).as_deref() {
+        Some(w @ ("UNIQUE" | "CHECK" | "FOREIGN" | "EXCLUDE" | "LIKE" | "REFERENCES" | "GENERATED" | "COLLATE")) => {
+            c.unsupported(w)
+        }
+        _ => c.unexpected("a constraint"),
+    }
+}
+
+fn set_key(c: &mut Cursor, all: &mut Columns, columns: Vec<String>, position: usize) -> Result<()> {
+    let enforced = !c.eat("NOT ENFORCED");
+    match all.key.replace(Key { columns, enforced, position }) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(Kind::InvalidTableDefinition, "multiple primary keys are not allowed").at(position)),
+    }
+}
+
+fn column(c: &mut Cursor, all: &mut Columns) -> Result<()> {
+    let (name, position) = c.ident("a column name")?;
+    if all.columns.len() >= COLUMNS_MAX {
+        return Err(Error::new(Kind::LimitExceeded, format!("tables can have at most {COLUMNS_MAX} columns")));
+    }
+    if all.columns.iter().any(|other| other.name == name) {
+        let message = format!("column \"{name}\" specified more than once");
+        return Err(Error::new(Kind::DuplicateColumn, message).at(position));
+    }
+    if c.is("AS") {
+        return Err(c
+            .unsupported(format!("computed column \"{name}\""))
+            .hint("Compute it in a stream over the source."));
+    }
+    let at = c.here();
+    let data_type = data_type(c)?;
+    types::column_type(&data_type).map_err(|e| e.at(at))?;
+    let mut column = ColumnDef { name, data_type, not_null: false, default: None, position };
+    loop {
+        if c.eat("NOT NULL") {
+            column.not_null = true;
+        } else if c.eat("NULL") {
+        } else if c.eat("DEFAULT") {
+            // Up to NOT NULL, which would else be taken for a test of the default.
+            column.default = Some(c.expr(Some(Precedence::Is))?);
+        } else if c.are("PRIMARY KEY") {
+            let position = c.here();
+            c.expect("PRIMARY KEY")?;
+            set_key(c, all, vec![column.name.clone()], position)?;
+        } else if c.eat("CONSTRAINT") {
+            c.ident("the name of a constraint")?;
+        } else if c.is("AS") || c.is("METADATA") {
+            let what = format!("computed column \"{}\"", column.name);
+            return Err(c.unsupported(what).hint("Compute it in a stream over the source."));
+        } else if matches!(c.peek(0), Token::Comma | Token::RParen) {
+            break;
+        } else {
+            return Err(other_constraint(c));
+        }
+    }
+    all.columns.push(column);
+    Ok(())
+}
+
+/// A type of a column. `STRUCT<…>` and `ROW<…>` are not Postgres', so another dialect reads them.
+pub(super) fn data_type(c: &mut Cursor) -> Result<DataType> {
+    if !(c.is("STRUCT") || c.is("ROW")) {
+        return c.sql(|p| p.parse_data_type());
+    }
+    if *c.peek(1) != Token::Lt {
+        c.skip(1);
+        return Err(c.unexpected("<").hint("Write STRUCT<a INTEGER, b TEXT>."));
+    }
+    c.read_as("STRUCT", &GenericDialect {}, |p| p.parse_data_type())
+}
+
+/// A key's columns exist and are never null; a watermark's column exists, where the columns are known.
+fn finish(all: &mut Columns) -> Result<()> {
+    if let Some(key) = &all.key {
+        for (n, name) in key.columns.iter().enumerate() {
+            if key.columns[..n].contains(name) {
+                let message = format!("column \"{name}\" appears twice in primary key constraint");
+                return Err(Error::new(Kind::DuplicateColumn, message).at(key.position));
+            }
+            match all.columns.iter_mut().find(|c| c.name == *name) {
+                Some(column) => column.not_null |= key.enforced,
+                None => {
+                    let message = format!("column \"{name}\" named in key does not exist");
+                    return Err(Error::new(Kind::UndefinedColumn, message).at(key.position));
+                }
+            }
+        }
+    }
+    match &all.watermark {
+        Some(watermark) => check_watermark(watermark, &all.columns),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a watermark on a column that is not there; no columns at all are columns still to be inferred.
+pub(super) fn check_watermark(watermark: &WatermarkDef, columns: &[ColumnDef]) -> Result<()> {
+    if columns.is_empty() || columns.iter().any(|c| c.name == watermark.column) {
+        return Ok(());
+    }
+    let message = format!("column \"{}\" of the watermark does not exist", watermark.column);
+    Err(Error::new(Kind::UndefinedColumn, message).at(watermark.position))
+}
+
+/// The names of a view's columns, between parentheses, with a watermark perhaps.
+pub(super) fn view_columns(c: &mut Cursor) -> Result<(Vec<String>, Option<WatermarkDef>)> {
+    let (mut names, mut mark) = (vec![], None);
+    c.expect_token(&Token::LParen)?;
+    c.list(|c| {
+        if watermark::is_next(c) {
+            let position = c.here();
+            return match mark.replace(watermark::watermark(c)?) {
+                None => Ok(()),
+                Some(_) => Err(Error::new(Kind::Syntax, "watermark specified more than once").at(position)),
+            };
+        }
+        let (name, position) = c.ident("a column name")?;
+        if names.contains(&name) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(Error::new(Kind::DuplicateColumn, message).at(position));
+        }
+        names.push(name);
+        Ok(())
+    })?;
+    c.expect_token(&Token::RParen)?;
+    Ok((names, mark))
+}

@@ -1,0 +1,321 @@
+//! `CREATE SOURCE | STREAM | TABLE | VIEW`.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::{columns, columns::Columns, cursor::Cursor, options, query, watermark};
+use crate::{
+    catalog,
+    error::{Error, Kind, Result},
+    options::{Options, nearest},
+    sql::statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, IfExists, Name, WatermarkDef},
+};
+
+pub(super) fn create(c: &mut Cursor) -> Result<Body> {
+    c.expect("CREATE")?;
+    let replace = c.eat("OR REPLACE");
+    let position = c.here();
+    if c.eat("SOURCE") {
+        source(c, replace)
+    } else if c.eat("TABLE") || c.eat("UNLOGGED TABLE") {
+        table(c, replace, false)
+    } else if c.eat("EXTERNAL TABLE") {
+        table(c, replace, true)
+    } else if c.eat("STREAM") {
+        view(c, catalog::Kind::Stream, replace)
+    } else if c.eat("MATERIALIZED VIEW") {
+        view(c, catalog::Kind::MaterializedView, replace)
+    } else if c.eat("VIEW") {
+        view(c, catalog::Kind::View, replace)
+    } else {
+        Err(other(c).at(position))
+    }
+}
+
+/// Things that others create: refused by name.
+fn other(c: &Cursor) -> Error {
+    const HINTS: &[(&str, &str)] = &[
+        ("TEMPORARY", "Create a table and drop it after use."),
+        ("TEMP", "Create a table and drop it after use."),
+        ("LOCAL", "Create a table and drop it after use."),
+        ("GLOBAL", "Create a table and drop it after use."),
+        ("UNBOUNDED", "CREATE SOURCE makes an input that is followed as it grows."),
+        ("SINK", "Clients read materialized views with SELECT."),
+        ("SCHEMA", "All relations are in schema \"public\"."),
+    ];
+    const OTHERS: &[&str] = &[
+        "INDEX",
+        "UNIQUE",
+        "DATABASE",
+        "FUNCTION",
+        "PROCEDURE",
+        "TYPE",
+        "DOMAIN",
+        "ROLE",
+        "USER",
+        "GROUP",
+        "SEQUENCE",
+        "EXTENSION",
+        "TRIGGER",
+        "POLICY",
+        "RULE",
+        "SERVER",
+        "FOREIGN",
+        "AGGREGATE",
+        "OPERATOR",
+        "CAST",
+        "COLLATION",
+        "PUBLICATION",
+        "SUBSCRIPTION",
+        "CONNECTION",
+        "SECRET",
+        "RECURSIVE",
+        "STATISTICS",
+        "TABLESPACE",
+        "EVENT",
+        "STREAMING",
+        "FLOW",
+        "CATALOG",
+        "MACRO",
+        "STAGE",
+        "LANGUAGE",
+    ];
+    let Some(word) = c.word(0) else { return c.unexpected("SOURCE, STREAM, TABLE or MATERIALIZED VIEW") };
+    if let Some((_, hint)) = HINTS.iter().find(|(w, _)| *w == word) {
+        return c.unsupported(format!("CREATE {word}")).hint(*hint);
+    }
+    if OTHERS.contains(&word.as_str()) {
+        return c.unsupported(format!("CREATE {word}"));
+    }
+    let ours = ["SOURCE", "STREAM", "TABLE", "VIEW", "MATERIALIZED", "EXTERNAL"].map(str::to_string);
+    let error = c.unexpected("SOURCE, STREAM, TABLE or MATERIALIZED VIEW");
+    match nearest(&word, &ours) {
+        Some(near) => error.hint(format!("Perhaps you meant CREATE {near}.")),
+        None => error,
+    }
+}
+
+fn exists(c: &mut Cursor, replace: bool) -> Result<IfExists> {
+    match (replace, c.are("IF NOT EXISTS")) {
+        (true, true) => Err(c.unexpected("a name").hint("OR REPLACE and IF NOT EXISTS exclude each other.")),
+        (true, false) => Ok(IfExists::Replace),
+        (false, true) => c.expect("IF NOT EXISTS").map(|()| IfExists::Skip),
+        (false, false) => Ok(IfExists::Fail),
+    }
+}
+
+/// What may follow the name and the columns, in any order, each once.
+#[derive(Default)]
+struct Clauses {
+    options: Option<Options>,
+    watermark: Option<WatermarkDef>,
+    append_only: bool,
+}
+
+impl Clauses {
+    fn read(c: &mut Cursor, mut watermark: Option<WatermarkDef>, external: bool) -> Result<Clauses> {
+        let (mut with, mut others, mut append_only) = (None, Options::default(), false);
+        loop {
+            let position = c.here();
+            let twice = |what: &str| Error::new(Kind::Syntax, format!("{what} specified more than once")).at(position);
+            let marked = c.is("WITH") && c.word(1).as_deref() == Some("WATERMARK");
+            if marked || watermark::is_next(c) {
+                c.eat("WITH");
+                if watermark.replace(watermark::watermark(c)?).is_some() {
+                    return Err(twice("watermark"));
+                }
+            } else if c.is("WITH") && *c.peek(1) == Token::LParen {
+                c.skip(1);
+                let mut options = Options::default();
+                options::options(c, &mut options)?;
+                if with.replace(options).is_some() {
+                    return Err(twice("WITH"));
+                }
+            } else if c.are("APPEND ONLY") {
+                c.expect("APPEND ONLY")?;
+                if std::mem::replace(&mut append_only, true) {
+                    return Err(twice("APPEND ONLY"));
+                }
+            } else if c.is("FORMAT") {
+                options::format(c, &mut others)?;
+            } else if c.is("INCLUDE") {
+                return Err(c.unsupported("INCLUDE"));
+            } else if !(external && options::external(c, &mut others)?) {
+                let options = merge(with, others)?;
+                return Ok(Clauses { options, watermark, append_only });
+            }
+        }
+    }
+}
+
+fn merge(with: Option<Options>, others: Options) -> Result<Option<Options>> {
+    let Some(mut with) = with else { return Ok((!others.0.is_empty()).then_some(others)) };
+    for (key, value) in others.0 {
+        if with.insert(&key, value).is_some() {
+            return Err(Error::new(Kind::Syntax, format!("option \"{key}\" specified more than once")));
+        }
+    }
+    Ok(Some(with))
+}
+
+fn source(c: &mut Cursor, replace: bool) -> Result<Body> {
+    let exists = exists(c, replace)?;
+    let name = c.name()?;
+    let columns = if *c.peek(0) == Token::LParen { columns::columns(c)? } else { Columns::default() };
+    let mut clauses = Clauses::read(c, None, false)?;
+    if c.is("AS") {
+        let hint = "CREATE STREAM and CREATE MATERIALIZED VIEW name a query.";
+        return Err(c.unexpected("WITH").hint(hint));
+    }
+    if clauses.append_only {
+        return Err(Error::unsupported("APPEND ONLY of a source").hint("A source is append only.").at(name.position));
+    }
+    let Some(options) = clauses.options.take() else {
+        return Err(c.unexpected("WITH").hint("A source needs WITH (connector = '…')."));
+    };
+    as_source(name, exists, columns, clauses.watermark, options, false)
+}
+
+/// A source, whatever word it was created with.
+fn as_source(
+    name: Name,
+    exists: IfExists,
+    columns: Columns,
+    watermark: Option<WatermarkDef>,
+    options: Options,
+    fixed: bool,
+) -> Result<Body> {
+    if let Some(key) = columns.key.as_ref().filter(|k| k.enforced) {
+        return Err(Error::unsupported("PRIMARY KEY of a source")
+            .detail("Nothing keeps the rows of a source unique.")
+            .hint("Write PRIMARY KEY (…) NOT ENFORCED, or make it a table.")
+            .at(key.position));
+    }
+    if let Some(column) = columns.columns.iter().find(|c| c.default.is_some()) {
+        return Err(Error::unsupported(format!("DEFAULT of source column \"{}\"", column.name)).at(column.position));
+    }
+    let watermark = one_watermark(columns.watermark, watermark, &columns.columns)?;
+    Ok(Body::CreateSource(CreateSource { name, exists, columns: columns.columns, watermark, fixed, options }))
+}
+
+/// The watermark of the column list or the one after it, not both.
+fn one_watermark(
+    inside: Option<WatermarkDef>,
+    after: Option<WatermarkDef>,
+    columns: &[ColumnDef],
+) -> Result<Option<WatermarkDef>> {
+    match (inside, after) {
+        (Some(_), Some(after)) => {
+            Err(Error::new(Kind::Syntax, "watermark specified more than once").at(after.position))
+        }
+        (inside, None) => Ok(inside),
+        (None, Some(after)) => columns::check_watermark(&after, columns).map(|()| Some(after)),
+    }
+}
+
+fn table(c: &mut Cursor, replace: bool, external: bool) -> Result<Body> {
+    let exists = exists(c, replace)?;
+    let name = c.name()?;
+    let columns = if *c.peek(0) == Token::LParen { columns::columns(c)? } else { Columns::default() };
+    let clauses = Clauses::read(c, None, external)?;
+    let mut options = clauses.options.unwrap_or_default();
+    if external {
+        for (key, wanted) in [("format", "STORED AS"), ("path", "LOCATION")] {
+            if options.get(key).is_none() {
+                return Err(c.unexpected(wanted).hint("Write CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'path'."));
+            }
+        }
+        if options.get("connector").is_none() {
+            options.insert("connector", "directory");
+        }
+    }
+    let sourced = options.get("connector").is_some();
+    if sourced && clauses.append_only {
+        return Err(Error::unsupported("APPEND ONLY of a source").hint("A source is append only.").at(name.position));
+    }
+    let query = if c.is("AS") { Some(as_query(c)?) } else { None };
+    match query {
+        Some(_) if sourced => Err(Error::unsupported("CREATE TABLE … AS with a connector").at(name.position)),
+        None if sourced => as_source(name, exists, columns, clauses.watermark, options, external),
+        Some(_) if !columns.columns.is_empty() => {
+            let hint = "A table created AS a query has the query's columns: cast them there.";
+            Err(Error::unsupported("a list of columns in CREATE TABLE … AS").hint(hint).at(name.position))
+        }
+        query => {
+            if query.is_none() && columns.columns.is_empty() {
+                let error = Error::new(Kind::InvalidTableDefinition, format!("table \"{}\" has no columns", name.name));
+                return Err(error.hint("Write CREATE TABLE t (a INTEGER, b TEXT).").at(name.position));
+            }
+            let watermark = one_watermark(columns.watermark, clauses.watermark, &columns.columns)?;
+            Ok(Body::CreateTable(CreateTable {
+                name,
+                exists,
+                columns: columns.columns,
+                primary_key: columns.key.map(|k| k.columns).unwrap_or_default(),
+                append_only: clauses.append_only,
+                watermark,
+                options,
+                query,
+            }))
+        }
+    }
+}
+
+fn as_query(c: &mut Cursor) -> Result<Box<datafusion::sql::sqlparser::ast::Query>> {
+    c.expect("AS")?;
+    let query = query::query(c)?;
+    if c.are("WITH NO DATA") {
+        return Err(c.unsupported("WITH NO DATA"));
+    }
+    c.eat("WITH DATA");
+    Ok(query)
+}
+
+fn view(c: &mut Cursor, kind: catalog::Kind, replace: bool) -> Result<Body> {
+    let exists = exists(c, replace)?;
+    let name = c.name()?;
+    let (mut columns, mut watermark) = (vec![], None);
+    if *c.peek(0) == Token::LParen {
+        if kind == catalog::Kind::Stream && has_types(c) {
+            let hint = "CREATE SOURCE describes an outside input.";
+            return Err(c.unsupported("CREATE STREAM with column types").hint(hint));
+        }
+        (columns, watermark) = columns::view_columns(c)?;
+    }
+    let clauses = Clauses::read(c, watermark, false)?;
+    if clauses.append_only {
+        return Err(Error::unsupported(format!("APPEND ONLY of a {kind}"))
+            .hint("EMIT ON WINDOW CLOSE only ever appends.")
+            .at(name.position));
+    }
+    if !c.is("AS") && kind == catalog::Kind::Stream {
+        return Err(c.unexpected("AS").hint("CREATE STREAM names a query; CREATE SOURCE describes an outside input."));
+    }
+    let query = as_query(c)?;
+    let emit = c.emit.take();
+    if kind == catalog::Kind::View {
+        if let Some((_, position)) = emit {
+            return Err(Error::unsupported("EMIT of a view").hint("Create a materialized view.").at(position));
+        }
+        if let Some(watermark) = &clauses.watermark {
+            let error = Error::unsupported("WATERMARK of a view").hint("Create a stream.");
+            return Err(error.at(watermark.position));
+        }
+    }
+    Ok(Body::CreateView(CreateView {
+        kind,
+        name,
+        exists,
+        columns,
+        watermark: clauses.watermark,
+        options: clauses.options.unwrap_or_default(),
+        query,
+        emit: emit.map(|(emit, _)| emit),
+    }))
+}
+
+/// Whether the list of columns that comes next is `(name type …` and not `(name, …`.
+fn has_types(c: &Cursor) -> bool {
+    matches!(c.peek(1), Token::Word(_))
+        && matches!(c.peek(2), Token::Word(_))
+        && c.word(1).as_deref() != Some("WATERMARK")
+}

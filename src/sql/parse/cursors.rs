@@ -1,0 +1,121 @@
+//! Prepared statements and cursors.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::{columns, cursor::Cursor, query, statement};
+use crate::{
+    error::{Error, Result},
+    sql::statement::{Body, FetchCount},
+};
+
+/// `PREPARE name [(types)] AS statement`
+pub(super) fn prepare(c: &mut Cursor) -> Result<Body> {
+    c.expect("PREPARE")?;
+    if c.is("TRANSACTION") {
+        return Err(c.unsupported("PREPARE TRANSACTION"));
+    }
+    let (name, _) = c.ident("a name")?;
+    let mut types = vec![];
+    if c.eat_token(&Token::LParen) {
+        types = c.list(columns::data_type)?;
+        c.expect_token(&Token::RParen)?;
+    }
+    c.expect("AS")?;
+    match c.word(0).as_deref() {
+        None | Some("SELECT" | "WITH" | "VALUES" | "INSERT" | "UPDATE" | "DELETE") => {}
+        Some(_) => return Err(c.unexpected("a query, INSERT, UPDATE or DELETE")),
+    }
+    let statement = Box::new(statement(c)?);
+    Ok(Body::Prepare { name, types, statement })
+}
+
+/// `EXECUTE name [(values)]`
+pub(super) fn execute(c: &mut Cursor) -> Result<Body> {
+    c.expect("EXECUTE")?;
+    let (name, _) = c.ident("a name")?;
+    let mut parameters = vec![];
+    if c.eat_token(&Token::LParen) && !c.eat_token(&Token::RParen) {
+        parameters = c.list(|c| c.expr(None))?;
+        c.expect_token(&Token::RParen)?;
+    }
+    Ok(Body::Execute { name, parameters })
+}
+
+pub(super) fn deallocate(c: &mut Cursor) -> Result<Body> {
+    c.expect("DEALLOCATE")?;
+    c.eat("PREPARE");
+    if c.eat("ALL") {
+        return Ok(Body::Deallocate(None));
+    }
+    Ok(Body::Deallocate(Some(c.ident("a name")?.0)))
+}
+
+/// `DECLARE name [BINARY] [INSENSITIVE] [[NO] SCROLL] CURSOR [WITH | WITHOUT HOLD] FOR query`
+pub(super) fn declare(c: &mut Cursor) -> Result<Body> {
+    c.expect("DECLARE")?;
+    let (name, _) = c.ident("a name")?;
+    let mut binary = false;
+    while !c.is("CURSOR") {
+        if c.eat("BINARY") {
+            binary = true;
+        } else if !(c.eat("INSENSITIVE") || c.eat("ASENSITIVE") || c.eat("NO SCROLL") || c.eat("SCROLL")) {
+            return Err(match c.is("SUBSCRIPTION") {
+                true => c.unsupported("SUBSCRIPTION CURSOR"),
+                false => c.unexpected("CURSOR"),
+            });
+        }
+    }
+    c.expect("CURSOR")?;
+    let hold = c.eat("WITH HOLD");
+    if !hold {
+        c.eat("WITHOUT HOLD");
+    }
+    c.expect("FOR")?;
+    if c.is("SUBSCRIBE") {
+        return Err(c.unsupported("SUBSCRIBE"));
+    }
+    Ok(Body::Declare { name, query: query::query(c)?, hold, binary })
+}
+
+/// `FETCH` and `MOVE`, forward only.
+pub(super) fn fetch(c: &mut Cursor) -> Result<Body> {
+    let skip = c.is("MOVE");
+    c.skip(1);
+    let backward = ["PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "BACKWARD"];
+    if let Some(word) = backward.iter().find(|w| c.is(w) && *c.peek(1) != Token::EOF) {
+        return Err(c.unsupported(format!("FETCH {word}")).hint("A cursor goes forward: FETCH [FORWARD] n FROM c."));
+    }
+    let named = *c.peek(1) == Token::EOF;
+    let forward = !named && c.eat("FORWARD");
+    let count = if c.is("ALL") && *c.peek(1) != Token::EOF {
+        c.skip(1);
+        FetchCount::All
+    } else if !forward && !named && c.eat("NEXT") {
+        FetchCount::Rows(1)
+    } else if *c.peek(0) == Token::Minus {
+        return Err(c.unsupported("FETCH of a negative number of rows").hint("A cursor goes forward."));
+    } else if let Token::Number(number, _) = c.peek(0).clone() {
+        let position = c.here();
+        let rows = number.parse().map_err(|_| c.unexpected("a number of rows").at(position))?;
+        c.skip(1);
+        FetchCount::Rows(rows)
+    } else {
+        FetchCount::Rows(1)
+    };
+    if !c.eat("FROM") {
+        c.eat("IN");
+    }
+    let (name, _) = c.ident("the name of a cursor")?;
+    if c.is("WITH") {
+        return Err(Error::unsupported("FETCH … WITH").at(c.here()));
+    }
+    Ok(Body::Fetch { name, count, skip })
+}
+
+pub(super) fn close(c: &mut Cursor) -> Result<Body> {
+    c.expect("CLOSE")?;
+    if c.eat("ALL") {
+        return Ok(Body::Close(None));
+    }
+    Ok(Body::Close(Some(c.ident("the name of a cursor")?.0)))
+}

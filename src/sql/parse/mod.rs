@@ -1,0 +1,181 @@
+//! Text to statements.
+//!
+//! Queries and expressions are sqlparser's; the statements are ours, read off the same tokens. What Tidemark does not
+//! have is refused by its name (0A000); what nobody has is a syntax error at a position in the whole text. Garbage
+//! never panics, and never takes longer than its length deserves.
+
+mod columns;
+mod copy;
+mod create;
+mod cursor;
+mod cursors;
+mod depth;
+mod dialect;
+mod objects;
+mod options;
+mod query;
+mod session;
+mod show;
+mod syntax;
+mod text;
+mod tokens;
+mod watermark;
+
+#[cfg(test)]
+mod tests;
+
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+pub use text::line_column;
+
+use self::{cursor::Cursor, dialect::Postgres, text::Text};
+use super::statement::{Body, Start, Statement};
+use crate::{
+    error::{Error, Kind, Result},
+    options::nearest,
+};
+
+/// How long a text may be: its tokens take some hundred times as much memory.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// All statements of a text, in order; empty ones are skipped.
+///
+/// The first error is the error of the whole, as in Postgres: none of a text is run when a part of it cannot be read.
+pub fn parse(text: &str) -> Result<Vec<Statement>> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Error::new(Kind::LimitExceeded, "statement is too long")
+            .detail(format!("It has {} bytes; at most {TEXT_BYTES_MAX} can be parsed.", text.len()))
+            .hint("Send rows with COPY … FROM STDIN, or several statements one after the other."));
+    }
+    let places = Text::new(text);
+    let tokens = Tokenizer::new(&Postgres::new(0), text)
+        .tokenize_with_location()
+        .map_err(|error| syntax::unreadable(error, &places))?
+        .into_iter()
+        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
+        .collect::<Vec<_>>();
+    tokens
+        .split(|t| t.token == Token::SemiColon)
+        .filter(|tokens| !tokens.is_empty())
+        .map(|tokens| one(tokens.to_vec(), &places))
+        .collect()
+}
+
+fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
+    tokens::check(&tokens, text)?;
+    tokens::check_sessions(&tokens, text)?;
+    let end = tokens.last().map_or(Location::empty(), |t| t.span.end);
+    let emit = tokens::cut_emit(&mut tokens);
+    tokens::spell_out_table(&mut tokens);
+    let dialect = Postgres::new(tokens.len());
+    let mut cursor = Cursor::new(tokens, end, text, &dialect);
+    cursor.emit = emit.map(|(emit, token)| (emit, text.position(token.span.start)));
+    let statement = statement(&mut cursor)?;
+    if let Some((_, position)) = cursor.emit {
+        return Err(Error::unsupported("EMIT outside CREATE STREAM and CREATE MATERIALIZED VIEW")
+            .hint("Create a materialized view with it, and SELECT from that.")
+            .at(position));
+    }
+    Ok(statement)
+}
+
+/// The statement from here to the end.
+fn statement(c: &mut Cursor) -> Result<Statement> {
+    let span = c.rest();
+    let start = Start { line: span.start.line, column: span.start.column, position: c.here() };
+    let body = body(c)?;
+    c.expect_end()?;
+    Ok(Statement { body, text: c.text.slice(span).to_string(), start })
+}
+
+fn body(c: &mut Cursor) -> Result<Body> {
+    if *c.peek(0) == Token::LParen {
+        return query::query(c).map(Body::Query);
+    }
+    let Some(word) = c.word(0) else { return Err(c.unexpected("a statement")) };
+    match word.as_str() {
+        "SELECT" | "WITH" | "VALUES" => query::query(c).map(Body::Query),
+        "INSERT" | "UPDATE" | "DELETE" => query::change(c),
+        "CREATE" => create::create(c),
+        "DROP" => objects::drop(c),
+        "ALTER" => objects::alter(c),
+        "COPY" => copy::copy(c),
+        "EXPLAIN" => show::explain(c),
+        "SHOW" => show::show(c),
+        "DESCRIBE" | "DESC" => show::describe(c),
+        "SET" => session::set(c),
+        "RESET" => session::reset(c),
+        "DISCARD" => session::discard(c),
+        "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" => session::transaction(c),
+        "SAVEPOINT" | "RELEASE" | "LISTEN" | "UNLISTEN" | "ANALYZE" | "VACUUM" | "CHECKPOINT" | "LOCK" => {
+            session::no_op(c)
+        }
+        "PREPARE" => cursors::prepare(c),
+        "EXECUTE" => cursors::execute(c),
+        "DEALLOCATE" => cursors::deallocate(c),
+        "DECLARE" => cursors::declare(c),
+        "FETCH" | "MOVE" => cursors::fetch(c),
+        "CLOSE" => cursors::close(c),
+        "FLUSH" => {
+            c.skip(1);
+            Ok(Body::Flush)
+        }
+        _ => Err(stranger(c, &word)),
+    }
+}
+
+/// A statement that we do not have: refused by name if somebody has it, else a syntax error.
+fn stranger(c: &Cursor, word: &str) -> Error {
+    const HINTS: &[(&str, &str)] = &[
+        ("SUBSCRIBE", "SELECT from the view reads its newest answer."),
+        ("TAIL", "SELECT from the view reads its newest answer."),
+        ("TRUNCATE", "DELETE FROM t removes all rows."),
+        ("MERGE", "INSERT … ON CONFLICT writes over rows that exist."),
+        ("REFRESH", "A materialized view is always up to date; FLUSH waits until all that was available is in it."),
+    ];
+    const OTHERS: &[&str] = &[
+        "CALL", "CLUSTER", "COMMENT", "DO", "GRANT", "IMPORT", "KILL", "LOAD", "NOTIFY", "REASSIGN", "REINDEX",
+        "REVOKE", "SECURITY", "USE", "ATTACH", "DETACH", "OPTIMIZE", "PRAGMA", "MSCK", "UNLOAD", "EXPORT", "INSTALL",
+    ];
+    const OURS: &[&str] = &[
+        "SELECT",
+        "WITH",
+        "VALUES",
+        "TABLE",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "COPY",
+        "EXPLAIN",
+        "SHOW",
+        "DESCRIBE",
+        "SET",
+        "RESET",
+        "DISCARD",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "PREPARE",
+        "EXECUTE",
+        "DEALLOCATE",
+        "DECLARE",
+        "FETCH",
+        "CLOSE",
+        "FLUSH",
+    ];
+    if let Some((word, hint)) = HINTS.iter().find(|(w, _)| *w == word) {
+        return c.unsupported(word).hint(*hint);
+    }
+    if OTHERS.contains(&word) {
+        return c.unsupported(word);
+    }
+    let known: Vec<String> = OURS.iter().map(|w| w.to_string()).collect();
+    let error = c.unexpected("a statement");
+    match nearest(word, &known) {
+        Some(near) => error.hint(format!("Perhaps you meant {near}.")),
+        None => error,
+    }
+}

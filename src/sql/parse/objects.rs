@@ -1,0 +1,110 @@
+//! `DROP` and `ALTER`.
+
+use super::cursor::Cursor;
+use crate::{
+    catalog::Kind,
+    error::{Error, Result},
+    sql::statement::{Alter, AlterAction, Body, Drop},
+};
+
+/// Takes the words for a kind of object, if they come next.
+pub(super) fn kind(c: &mut Cursor) -> Option<Kind> {
+    const WORDS: [(&str, Kind); 6] = [
+        ("SOURCE", Kind::Source),
+        ("EXTERNAL TABLE", Kind::Source),
+        ("TABLE", Kind::Table),
+        ("STREAM", Kind::Stream),
+        ("MATERIALIZED VIEW", Kind::MaterializedView),
+        ("VIEW", Kind::View),
+    ];
+    WORDS.into_iter().find(|(words, _)| c.eat(words)).map(|(_, kind)| kind)
+}
+
+/// `DROP INDEX`, `ALTER ROLE`, …: refused by name, if it is a name.
+fn other(c: &Cursor, verb: &str) -> Error {
+    const OTHERS: &[&str] = &[
+        "SINK",
+        "INDEX",
+        "SCHEMA",
+        "DATABASE",
+        "FUNCTION",
+        "PROCEDURE",
+        "ROUTINE",
+        "TYPE",
+        "DOMAIN",
+        "ROLE",
+        "USER",
+        "GROUP",
+        "SEQUENCE",
+        "EXTENSION",
+        "TRIGGER",
+        "POLICY",
+        "RULE",
+        "SERVER",
+        "FOREIGN",
+        "AGGREGATE",
+        "OPERATOR",
+        "CAST",
+        "COLLATION",
+        "PUBLICATION",
+        "SUBSCRIPTION",
+        "CONNECTION",
+        "SECRET",
+        "OWNED",
+        "STATISTICS",
+        "TABLESPACE",
+        "EVENT",
+        "SYSTEM",
+        "DEFAULT",
+        "LANGUAGE",
+    ];
+    match c.word(0) {
+        Some(word) if OTHERS.contains(&word.as_str()) => c.unsupported(format!("{verb} {word}")),
+        _ => c.unexpected("SOURCE, STREAM, TABLE, VIEW or MATERIALIZED VIEW"),
+    }
+}
+
+/// `DROP kind [IF EXISTS] name, … [CASCADE | RESTRICT]`
+pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
+    c.expect("DROP")?;
+    let Some(kind) = kind(c) else { return Err(other(c, "DROP")) };
+    let if_exists = c.eat("IF EXISTS");
+    let names = c.list(Cursor::name)?;
+    let cascade = c.eat("CASCADE");
+    if !cascade {
+        c.eat("RESTRICT");
+    }
+    Ok(Body::Drop(Drop { kind, names, if_exists, cascade }))
+}
+
+/// `ALTER kind name PAUSE | RESUME | RENAME TO name`
+pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
+    c.expect("ALTER")?;
+    let Some(kind) = kind(c) else { return Err(other(c, "ALTER")) };
+    let object = kind.word().to_uppercase();
+    if c.are("IF EXISTS") {
+        return Err(c.unsupported(format!("ALTER {object} IF EXISTS")));
+    }
+    let name = c.name()?;
+    let action = if c.eat("PAUSE") {
+        AlterAction::Pause
+    } else if c.eat("RESUME") {
+        AlterAction::Resume
+    } else if c.eat("RENAME TO") {
+        AlterAction::RenameTo(c.ident("a name")?.0)
+    } else {
+        let known = ["ADD", "ALTER", "DROP", "RENAME", "SET", "RESET", "OWNER", "SWAP", "APPLY", "ATTACH", "DETACH"];
+        return Err(match c.word(0) {
+            Some(word) if known.contains(&word.as_str()) => {
+                c.unsupported(format!("ALTER {object} … {word}")).hint("CREATE OR REPLACE makes it anew.")
+            }
+            _ => c.unexpected("PAUSE, RESUME or RENAME TO"),
+        });
+    };
+    let standing = matches!(kind, Kind::Stream | Kind::MaterializedView);
+    if !standing && !matches!(action, AlterAction::RenameTo(_)) {
+        let hint = "Only streams and materialized views run, so only they can be paused.";
+        return Err(Error::unsupported(format!("PAUSE or RESUME of a {kind}")).hint(hint).at(name.position));
+    }
+    Ok(Body::Alter(Alter { kind, name, action }))
+}

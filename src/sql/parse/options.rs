@@ -1,0 +1,128 @@
+//! `WITH (key = value, …)` and the neighbours' other ways to say options.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::cursor::{Cursor, string};
+use crate::{
+    error::{Error, Kind, Result},
+    options::Options,
+};
+
+/// How many options one statement may have.
+const OPTIONS_MAX: usize = 1000;
+
+/// `(key = value, …)`, into `options`. The `=` may be left out, as in `OPTIONS ('key' 'value')`.
+pub(super) fn options(c: &mut Cursor, options: &mut Options) -> Result<()> {
+    c.expect_token(&Token::LParen)?;
+    if c.eat_token(&Token::RParen) {
+        return Ok(());
+    }
+    c.list(|c| {
+        let position = c.here();
+        let key = key(c)?;
+        c.eat_token(&Token::Eq);
+        let value = value(c)?;
+        insert(options, &key, value).map_err(|e| e.at(position))
+    })?;
+    c.expect_token(&Token::RParen)
+}
+
+fn insert(options: &mut Options, key: &str, value: String) -> Result<()> {
+    if options.0.len() >= OPTIONS_MAX {
+        return Err(Error::new(Kind::LimitExceeded, format!("more than {OPTIONS_MAX} options")));
+    }
+    match options.insert(key, value) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(Kind::Syntax, format!("option \"{key}\" specified more than once"))),
+    }
+}
+
+/// `connector`, `'connector'`, `"connector"`, `fields.id.kind`.
+fn key(c: &mut Cursor) -> Result<String> {
+    if let Some(key) = string(c.peek(0)) {
+        c.skip(1);
+        return Ok(key);
+    }
+    let mut key = String::new();
+    loop {
+        match c.peek(0) {
+            Token::Word(w) => key.push_str(&w.value),
+            _ => return Err(c.unexpected("the name of an option")),
+        }
+        c.skip(1);
+        if !c.eat_token(&Token::Period) {
+            return Ok(key);
+        }
+        key.push('.');
+    }
+}
+
+/// A string, a number, or a word: as text.
+fn value(c: &mut Cursor) -> Result<String> {
+    if let Some(text) = string(c.peek(0)) {
+        c.skip(1);
+        return Ok(text);
+    }
+    if c.is("INTERVAL") && string(c.peek(1)).is_some() {
+        c.skip(1);
+        return value(c);
+    }
+    let sign = if c.eat_token(&Token::Minus) { "-" } else { "" };
+    match c.peek(0).clone() {
+        Token::Number(number, _) => {
+            c.skip(1);
+            Ok(format!("{sign}{number}"))
+        }
+        Token::Word(_) if sign.is_empty() => key(c),
+        _ => Err(c.unexpected("a value")),
+    }
+}
+
+/// `FORMAT PLAIN ENCODE JSON [(options)]`, `FORMAT JSON`: the option `format`.
+pub(super) fn format(c: &mut Cursor, all: &mut Options) -> Result<()> {
+    let position = c.here();
+    c.expect("FORMAT")?;
+    let (mut format, _) = c.ident("a format")?;
+    if c.eat("ENCODE") {
+        if format != "plain" {
+            let what = format!("FORMAT {}", format.to_uppercase());
+            return Err(Error::unsupported(what)
+                .hint("FORMAT PLAIN takes records that stand for themselves.")
+                .at(position));
+        }
+        format = c.ident("an encoding")?.0;
+    }
+    if matches!(format.as_str(), "plain" | "upsert" | "debezium" | "native") {
+        return Err(c.unexpected("ENCODE"));
+    }
+    insert(all, "format", format).map_err(|e| e.at(position))?;
+    if *c.peek(0) == Token::LParen { options(c, all) } else { Ok(()) }
+}
+
+/// What follows a list of columns in `CREATE EXTERNAL TABLE`: `STORED AS CSV`, `LOCATION '…'`, `OPTIONS (…)`,
+/// `WITH HEADER ROW`. Gives whether one of them came next.
+pub(super) fn external(c: &mut Cursor, all: &mut Options) -> Result<bool> {
+    let position = c.here();
+    if c.eat("STORED AS") {
+        let (format, _) = c.ident("a format")?;
+        insert(all, "format", format).map_err(|e| e.at(position))?;
+    } else if c.eat("LOCATION") {
+        let path = c.string("a path in quotes")?;
+        insert(all, "path", path).map_err(|e| e.at(position))?;
+    } else if c.eat("WITH HEADER ROW") {
+        insert(all, "header", "true".to_string()).map_err(|e| e.at(position))?;
+    } else if c.eat("OPTIONS") {
+        let mut given = Options::default();
+        options(c, &mut given)?;
+        for (key, value) in given.0 {
+            let key = match key.strip_prefix("format.").unwrap_or(&key) {
+                "has_header" => "header",
+                key => key,
+            };
+            insert(all, key, value).map_err(|e| e.at(position))?;
+        }
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
+}

@@ -1,0 +1,164 @@
+//! Queries and changes of rows: sqlparser's, brought to one spelling.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::{
+    ast::{self, VisitMut, VisitorMut},
+    tokenizer::Location,
+};
+
+use super::{cursor::Cursor, depth};
+use crate::{
+    error::{Error, Kind, Result},
+    sql::{names, statement::Body, windows},
+    time::with_seconds,
+};
+
+/// A query, its windows lowered.
+pub(super) fn query(c: &mut Cursor) -> Result<Box<ast::Query>> {
+    let position = c.here();
+    let mut query = c.sql(|p| p.parse_query())?;
+    settle(c, &mut *query).map_err(|e| e.at(position))?;
+    Ok(query)
+}
+
+/// `INSERT`, `UPDATE`, `DELETE`.
+pub(super) fn change(c: &mut Cursor) -> Result<Body> {
+    let position = c.here();
+    let body = match c.sql(|p| p.parse_statement())? {
+        ast::Statement::Insert(mut insert) => {
+            check_insert(&insert).and_then(|()| settle(c, &mut insert)).map(|()| Body::Insert(Box::new(insert)))
+        }
+        ast::Statement::Update(mut update) => settle(c, &mut update).map(|()| Body::Update(Box::new(update))),
+        ast::Statement::Delete(mut delete) => settle(c, &mut delete).map(|()| Body::Delete(Box::new(delete))),
+        _ => Err(Error::unsupported("this statement")),
+    };
+    body.map_err(|e| e.at(position))
+}
+
+/// What other databases write between INSERT and its rows.
+fn check_insert(insert: &ast::Insert) -> Result<()> {
+    let what = if insert.or.is_some() || insert.ignore || insert.replace_into {
+        "INSERT OR …"
+    } else if insert.overwrite {
+        "INSERT OVERWRITE"
+    } else if insert.partitioned.is_some() || !insert.after_columns.is_empty() {
+        "INSERT … PARTITION"
+    } else if matches!(insert.on, Some(ast::OnInsert::DuplicateKeyUpdate(_))) {
+        "INSERT … ON DUPLICATE KEY UPDATE"
+    } else if !insert.assignments.is_empty() {
+        "INSERT … SET"
+    } else if matches!(insert.table, ast::TableObject::TableFunction(_)) {
+        "INSERT INTO a function"
+    } else {
+        return Ok(());
+    };
+    Err(Error::unsupported(what).hint("Write INSERT INTO t (…) VALUES (…) [ON CONFLICT …]."))
+}
+
+/// Brings all queries within `node` to one spelling, and refuses what nobody after us would notice.
+fn settle<V: VisitMut>(c: &Cursor, node: &mut V) -> Result<()> {
+    depth::limit(node)?;
+    if let ControlFlow::Break(error) = node.visit(&mut Settle { locate: &|at| c.text.position(at) }) {
+        return Err(error);
+    }
+    windows::lower(node, &|at| c.text.position(at))
+}
+
+struct Settle<'a> {
+    locate: &'a dyn Fn(Location) -> usize,
+}
+
+impl VisitorMut for Settle<'_> {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
+        let what = if !query.locks.is_empty() {
+            Some("SELECT … FOR UPDATE")
+        } else if query.for_clause.is_some() {
+            Some("SELECT … FOR")
+        } else if query.settings.is_some() {
+            Some("SELECT … SETTINGS")
+        } else if query.format_clause.is_some() {
+            Some("SELECT … FORMAT")
+        } else {
+            match query.body.as_ref() {
+                ast::SetExpr::Insert(_) => Some("WITH … INSERT"),
+                ast::SetExpr::Update(_) => Some("WITH … UPDATE"),
+                ast::SetExpr::Delete(_) => Some("WITH … DELETE"),
+                ast::SetExpr::Merge(_) => Some("WITH … MERGE"),
+                _ => None,
+            }
+        };
+        if let Some(what) = what {
+            return ControlFlow::Break(Error::unsupported(what));
+        }
+        match fetch_to_limit(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Error> {
+        let ast::TableFactor::Table { name, args: None, .. } = factor else { return ControlFlow::Continue(()) };
+        let reserved = |i: &&ast::Ident| i.quote_style.is_none() && names::is_reserved(&i.value);
+        match name.0.iter().filter_map(|p| p.as_ident()).find(reserved) {
+            Some(name) => ControlFlow::Break(
+                Error::new(Kind::Syntax, format!("syntax error at or near \"{name}\""))
+                    .detail("Expected the name of a relation.")
+                    .hint(names::reserved_hint(&name.value))
+                    .at((self.locate)(name.span.start)),
+            ),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
+        let (text, data_type) = match expr {
+            ast::Expr::TypedString(typed) => (&mut typed.value.value, &typed.data_type),
+            ast::Expr::Cast { expr, data_type, .. } => match expr.as_mut() {
+                ast::Expr::Value(value) => (&mut value.value, &*data_type),
+                _ => return ControlFlow::Continue(()),
+            },
+            _ => return ControlFlow::Continue(()),
+        };
+        if let (ast::Value::SingleQuotedString(text), ast::DataType::Timestamp(..)) = (text, data_type) {
+            *text = with_seconds(text).into_owned();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<Error> {
+        if let Some(into) = &select.into {
+            let at = into.name.0.first().and_then(|p| p.as_ident()).map(|i| i.span.start);
+            let error = Error::unsupported("SELECT INTO").hint("Write CREATE TABLE … AS SELECT ….");
+            return ControlFlow::Break(match at {
+                Some(at) if at.line > 0 => error.at((self.locate)(at)),
+                _ => error,
+            });
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+fn fetch_to_limit(query: &mut ast::Query) -> Result<()> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties || fetch.percent {
+        return Err(Error::unsupported("FETCH FIRST … WITH TIES or PERCENT").hint("Write LIMIT n."));
+    }
+    let one = || ast::Expr::Value(ast::Value::Number("1".to_string(), false).with_empty_span());
+    let rows = fetch.quantity.unwrap_or_else(one);
+    match &mut query.limit_clause {
+        None => {
+            query.limit_clause =
+                Some(ast::LimitClause::LimitOffset { limit: Some(rows), offset: None, limit_by: vec![] });
+            Ok(())
+        }
+        Some(ast::LimitClause::LimitOffset { limit: limit @ None, .. }) => {
+            *limit = Some(rows);
+            Ok(())
+        }
+        Some(_) => Err(Error::unsupported("LIMIT together with FETCH FIRST").hint("Keep one of them.")),
+    }
+}

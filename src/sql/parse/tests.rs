@@ -1,0 +1,790 @@
+use std::fmt::Write;
+
+use datafusion::sql::sqlparser::tokenizer::Location;
+use proptest::prelude::*;
+
+use super::*;
+use crate::sql::statement::*;
+
+/// A statement in one line that a person reads.
+fn tell(body: &Body) -> String {
+    match body {
+        Body::CreateSource(s) => {
+            let fixed = if s.fixed { " fixed" } else { "" };
+            format!("source {}{}", head(&s.name, s.exists), columns(&s.columns))
+                + fixed
+                + &watermark(&s.watermark)
+                + &options(&s.options)
+        }
+        Body::CreateTable(t) => {
+            let mut text = format!("table {}{}", head(&t.name, t.exists), columns(&t.columns));
+            if !t.primary_key.is_empty() {
+                write!(text, " key {:?}", t.primary_key).unwrap();
+            }
+            if t.append_only {
+                text += " append only";
+            }
+            text += &watermark(&t.watermark);
+            text += &options(&t.options);
+            if let Some(query) = &t.query {
+                write!(text, " as {query}").unwrap();
+            }
+            text
+        }
+        Body::CreateView(v) => {
+            let mut text = format!("{} {}", v.kind, head(&v.name, v.exists));
+            if !v.columns.is_empty() {
+                write!(text, " {:?}", v.columns).unwrap();
+            }
+            text += &watermark(&v.watermark);
+            text += &options(&v.options);
+            write!(text, " as {}", v.query).unwrap();
+            if let Some(emit) = v.emit {
+                write!(text, " emit {emit:?}").unwrap();
+            }
+            text
+        }
+        Body::Drop(d) => {
+            let names: Vec<_> = d.names.iter().map(name).collect();
+            format!("drop {} {names:?} if_exists={} cascade={}", d.kind, d.if_exists, d.cascade)
+        }
+        Body::Alter(a) => format!("alter {} {} {:?}", a.kind, name(&a.name), a.action),
+        Body::Query(q) => format!("query {q}"),
+        Body::Insert(i) => i.to_string(),
+        Body::Update(u) => u.to_string(),
+        Body::Delete(d) => d.to_string(),
+        Body::CopyIn(c) => format!("copy in {} {:?} {}", name(&c.table), c.columns, copy_format(&c.format)),
+        Body::CopyOut(c) => format!("copy out {} {}", c.query, copy_format(&c.format)),
+        Body::Explain { analyze, verbose, statement } => {
+            format!("explain analyze={analyze} verbose={verbose} [{}] {}", statement.text, tell(&statement.body))
+        }
+        Body::ExplainRelation(n) => format!("explain relation {}", name(n)),
+        Body::Prepare { name, types, statement } => {
+            format!("prepare {name} {types:?} [{}] {}", statement.text, tell(&statement.body))
+        }
+        Body::Execute { name, parameters } => {
+            format!("execute {name} {:?}", parameters.iter().map(ToString::to_string).collect::<Vec<_>>())
+        }
+        Body::Declare { name, query, hold, binary } => format!("declare {name} hold={hold} binary={binary} {query}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn name(name: &Name) -> String {
+    match &name.schema {
+        Some(schema) => format!("{schema}.{}", name.name),
+        None => name.name.clone(),
+    }
+}
+
+fn head(n: &Name, exists: IfExists) -> String {
+    match exists {
+        IfExists::Fail => name(n),
+        exists => format!("{} {exists:?}", name(n)),
+    }
+}
+
+fn columns(columns: &[ColumnDef]) -> String {
+    let all = columns.iter().map(|c| {
+        let mut text = format!("{} {}", c.name, c.data_type);
+        if c.not_null {
+            text += " not null";
+        }
+        if let Some(default) = &c.default {
+            write!(text, " default {default}").unwrap();
+        }
+        text
+    });
+    match columns {
+        [] => String::new(),
+        _ => format!(" ({})", all.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn watermark(watermark: &Option<WatermarkDef>) -> String {
+    watermark.as_ref().map_or_else(String::new, |w| format!(" watermark {} -{}us", w.column, w.delay_us))
+}
+
+fn options(options: &crate::options::Options) -> String {
+    match options.0.is_empty() {
+        true => String::new(),
+        false => format!(" {:?}", options.0),
+    }
+}
+
+fn copy_format(f: &CopyFormat) -> String {
+    let bytes = [f.delimiter, f.quote, f.escape].map(char::from);
+    format!("{:?} {bytes:?} null={:?} header={}", f.kind, f.null, f.header)
+}
+
+#[track_caller]
+fn check(sql: &str, expected: &str) {
+    let told: Vec<String> = match parse(sql) {
+        Ok(statements) => statements.iter().map(|s| tell(&s.body)).collect(),
+        Err(error) => {
+            panic!("{sql}\n{error} at {:?}: {:?} {:?}", error.position(), error.detail_text(), error.hint_text())
+        }
+    };
+    assert_eq!(told.join("\n"), expected, "{sql}");
+}
+
+/// The error of a text: `SQLSTATE@position message`, then ` / hint` if there is one.
+#[track_caller]
+fn refuse(sql: &str, expected: &str) {
+    let error = match parse(sql) {
+        Ok(statements) => panic!("{sql}\nwas taken as {statements:?}"),
+        Err(error) => error,
+    };
+    let mut told = format!("{}@{} {error}", error.kind().sqlstate(), error.position().unwrap_or(0));
+    if let Some(hint) = error.hint_text() {
+        told += " / ";
+        told += hint;
+    }
+    assert_eq!(told, expected, "{sql}");
+}
+
+#[test]
+fn sources() {
+    check(
+        "CREATE SOURCE flights_raw (origin TEXT, dest TEXT, landed_at TIMESTAMP) WITH (connector = 'directory', \
+         path = 'data/flights', format = 'csv', header = true, max_files_per_trigger = 1)",
+        "source flights_raw (origin TEXT, dest TEXT, landed_at TIMESTAMP) {\"connector\": \"directory\", \"format\": \
+         \"csv\", \"header\": \"true\", \"max_files_per_trigger\": \"1\", \"path\": \"data/flights\"}",
+    );
+    check(
+        "CREATE SOURCE IF NOT EXISTS s WITH ('connector' = 'datagen', fields.id.kind = sequence, \"rows\"=-1.5)",
+        "source s Skip {\"connector\": \"datagen\", \"fields.id.kind\": \"sequence\", \"rows\": \"-1.5\"}",
+    );
+    check(
+        "create or replace source Public.\"S x\" (a int not null, watermark for A as a - interval '5 seconds') \
+         with (connector = kafka, properties.bootstrap.server = 'k:9092') format plain encode json",
+        "source public.S x Replace (a INT not null) watermark a -5000000us {\"connector\": \"kafka\", \"format\": \
+         \"json\", \"properties.bootstrap.server\": \"k:9092\"}",
+    );
+    check(
+        "CREATE SOURCE s (a INT) FORMAT CSV (delimiter = ';') WITH (connector = 'directory')",
+        "source s (a INT) {\"connector\": \"directory\", \"delimiter\": \";\", \"format\": \"csv\"}",
+    );
+    check(
+        "CREATE TABLE s (a INT, PRIMARY KEY (a) NOT ENFORCED) WITH ('connector' = 'directory', 'trigger' = INTERVAL '1 s')",
+        "source s (a INT) {\"connector\": \"directory\", \"trigger\": \"1 s\"}",
+    );
+    check(
+        "CREATE EXTERNAL TABLE t (a INT) STORED AS CSV WITH HEADER ROW LOCATION 'data/t' OPTIONS ('format.delimiter' ';')",
+        "source t (a INT) fixed {\"connector\": \"directory\", \"delimiter\": \";\", \"format\": \"csv\", \"header\": \
+         \"true\", \"path\": \"data/t\"}",
+    );
+    check(
+        "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 's3://b/t' OPTIONS (format.has_header true)",
+        "source t fixed {\"connector\": \"directory\", \"format\": \"parquet\", \"header\": \"true\", \"path\": \"s3://b/t\"}",
+    );
+}
+
+#[test]
+fn watermarks() {
+    for spelling in [
+        "WATERMARK FOR ts AS ts - INTERVAL '5 seconds'",
+        "WATERMARK FOR ts AS ts - INTERVAL '5' SECOND",
+        "WATERMARK FOR ts AS (ts - (INTERVAL 5 SECONDS))",
+        "WATERMARK FOR ts AS ts - '5 seconds'::interval",
+        "WATERMARK (ts, INTERVAL '5 seconds')",
+        "WATERMARK (ts, '5 seconds')",
+        "WATERMARK ts DELAY OF INTERVAL 5 SECONDS",
+        "WATERMARK ts DELAY OF INTERVAL '5 seconds'",
+    ] {
+        check(&format!("CREATE TABLE t (ts TIMESTAMP, {spelling})"), "table t (ts TIMESTAMP) watermark ts -5000000us");
+        let stream = "stream s watermark ts -5000000us as SELECT ts FROM r";
+        check(&format!("CREATE STREAM s WITH {spelling} AS SELECT ts FROM r"), stream);
+        check(&format!("CREATE STREAM s {spelling} AS SELECT ts FROM r"), stream);
+        check(
+            &format!("CREATE STREAM s ({}) AS SELECT ts FROM r", "ts, ".to_string() + spelling),
+            "stream s [\"ts\"] watermark ts -5000000us as SELECT ts FROM r",
+        );
+        for with in [format!("WITH {spelling} WITH (a = 1)"), format!("WITH (a = 1) WITH {spelling}")] {
+            check(
+                &format!("CREATE STREAM s {with} AS SELECT ts FROM r EMIT ON UPDATE"),
+                "stream s watermark ts -5000000us {\"a\": \"1\"} as SELECT ts FROM r emit OnUpdate",
+            );
+        }
+    }
+    check("CREATE TABLE t (ts TIMESTAMP, WATERMARK FOR ts AS ts)", "table t (ts TIMESTAMP) watermark ts -0us");
+    check("CREATE TABLE t (watermark INT, \"watermark for\" INT)", "table t (watermark INT, watermark for INT)");
+    let hint = "Write WATERMARK FOR ts AS ts - INTERVAL '5 seconds'.";
+    for (written, position, what) in [
+        ("WATERMARK FOR ts AS ts + INTERVAL '5 s'", 51, "watermark ts + INTERVAL '5 s' is not supported"),
+        ("WATERMARK FOR ts AS other - INTERVAL '5 s'", 51, "watermark other - INTERVAL '5 s' is not supported"),
+        ("WATERMARK FOR ts AS now()", 51, "watermark now() is not supported"),
+    ] {
+        refuse(&format!("CREATE TABLE t (ts TIMESTAMP, {written})"), &format!("0A000@{position} {what} / {hint}"));
+    }
+    refuse(
+        "CREATE TABLE t (ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 month')",
+        "0A000@51 a watermark delay of months or years is not supported / Say it in days.",
+    );
+    refuse(
+        "CREATE TABLE t (ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '-1 s')",
+        &format!("22023@51 watermark delay must not be negative: INTERVAL '-1 s' / {hint}"),
+    );
+    refuse(
+        "CREATE TABLE t (ts TIMESTAMP, WATERMARK FOR ts AS ts - x)",
+        "0A000@51 an interval that is not constant (x) is not supported / Write INTERVAL '10 minutes'.",
+    );
+    refuse("CREATE TABLE t (a INT, WATERMARK FOR ts AS ts)", "42703@38 column \"ts\" of the watermark does not exist");
+    refuse(
+        "CREATE TABLE t (ts TIMESTAMP, WATERMARK FOR ts AS ts) WATERMARK (ts, '1 s')",
+        "42601@66 watermark specified more than once",
+    );
+}
+
+#[test]
+fn tables() {
+    check(
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, v TEXT DEFAULT 'x' NOT NULL, w NUMERIC(5,2) NULL)",
+        "table t (id BIGINT not null, v TEXT not null default 'x', w NUMERIC(5,2)) key [\"id\"]",
+    );
+    check(
+        "CREATE UNLOGGED TABLE IF NOT EXISTS t (a INT, b INT, CONSTRAINT k PRIMARY KEY (a, b)) WITH (retain = '1 day')",
+        "table t Skip (a INT not null, b INT not null) key [\"a\", \"b\"] {\"retain\": \"1 day\"}",
+    );
+    check("CREATE TABLE t (a INT) APPEND ONLY", "table t (a INT) append only");
+    check("CREATE TABLE t AS SELECT 1 AS a", "table t as SELECT 1 AS a");
+    check("CREATE TABLE t APPEND ONLY AS TABLE s WITH DATA", "table t append only as SELECT * FROM s");
+    check("CREATE TABLE t (a INT[], b STRUCT<x INT, y TEXT>)", "table t (a INT[], b STRUCT<x INT, y TEXT>)");
+    refuse("CREATE TABLE t ()", "42P16@14 table \"t\" has no columns / Write CREATE TABLE t (a INTEGER, b TEXT).");
+    refuse("CREATE TABLE t (a INT, A TEXT)", "42701@24 column \"a\" specified more than once");
+    refuse("CREATE TABLE t (a INT, PRIMARY KEY (b))", "42703@24 column \"b\" named in key does not exist");
+    refuse("CREATE TABLE t (a INT PRIMARY KEY, b INT PRIMARY KEY)", "42P16@42 multiple primary keys are not allowed");
+    refuse("CREATE TABLE t (a INT UNIQUE)", "0A000@23 UNIQUE is not supported");
+    refuse("CREATE TABLE t (a INT, CHECK (a > 0))", "0A000@24 CHECK is not supported");
+    refuse("CREATE TABLE t (a INT REFERENCES u)", "0A000@23 REFERENCES is not supported");
+    refuse(
+        "CREATE TABLE t (a INT, b AS a + 1)",
+        "0A000@26 computed column \"b\" is not supported / Compute it in a stream over the source.",
+    );
+    refuse(
+        "CREATE TEMP TABLE t (a INT)",
+        "0A000@8 CREATE TEMP is not supported / Create a table and drop it after use.",
+    );
+    refuse(
+        "CREATE TABLE t (a INT) AS SELECT 1",
+        "0A000@14 a list of columns in CREATE TABLE … AS is not supported / A table created AS a query has the \
+         query's columns: cast them there.",
+    );
+    refuse("CREATE TABLE t AS SELECT 1 WITH NO DATA", "0A000@28 WITH NO DATA is not supported");
+}
+
+#[test]
+fn standing_queries() {
+    check(
+        "CREATE MATERIALIZED VIEW landings WITH (trigger = '500 ms') AS SELECT window_start, dest, count(*) AS landed \
+         FROM TUMBLE(flights, landed_at, INTERVAL '10 minutes') GROUP BY window_start, dest EMIT ON WINDOW CLOSE;",
+        "materialized view landings {\"trigger\": \"500 ms\"} as SELECT window_start, dest, count(*) AS landed FROM \
+         (SELECT *, date_bin(INTERVAL '10 minutes', landed_at) AS window_start, date_bin(INTERVAL '10 minutes', \
+         landed_at) + INTERVAL '10 minutes' AS window_end FROM flights) AS flights GROUP BY window_start, dest \
+         emit OnWindowClose",
+    );
+    for (written, meant) in [
+        ("EMIT ON WINDOW CLOSE", "OnWindowClose"),
+        ("EMIT AFTER WINDOW CLOSE", "OnWindowClose"),
+        ("emit final", "OnWindowClose"),
+        ("EMIT ON UPDATE", "OnUpdate"),
+        ("EMIT CHANGES", "OnUpdate"),
+        ("EMIT COMPLETE", "Complete"),
+    ] {
+        check(
+            &format!("CREATE MATERIALIZED VIEW v AS SELECT a FROM t {written}"),
+            &format!("materialized view v as SELECT a FROM t emit {meant}"),
+        );
+    }
+    check("CREATE VIEW v (x, \"Y\") AS SELECT 1, 2", "view v [\"x\", \"Y\"] as SELECT 1, 2");
+    check("CREATE OR REPLACE VIEW v AS VALUES (1)", "view v Replace as VALUES (1)");
+    check("CREATE STREAM IF NOT EXISTS s AS SELECT emit FROM t", "stream s Skip as SELECT emit FROM t");
+    check("CREATE MATERIALIZED VIEW v AS SELECT 1 AS a WITH DATA", "materialized view v as SELECT 1 AS a");
+    refuse(
+        "CREATE VIEW v AS SELECT 1 EMIT CHANGES",
+        "0A000@27 EMIT of a view is not supported / Create a materialized view.",
+    );
+    refuse(
+        "SELECT a FROM t EMIT CHANGES",
+        "0A000@17 EMIT outside CREATE STREAM and CREATE MATERIALIZED VIEW is not supported / Create a materialized \
+         view with it, and SELECT from that.",
+    );
+    refuse(
+        "CREATE STREAM s AS SELECT a FROM t EMIT SOMETIMES",
+        "42601@41 syntax error at or near \"SOMETIMES\" / A standing query ends in EMIT ON WINDOW CLOSE, EMIT ON \
+         UPDATE or EMIT COMPLETE.",
+    );
+    refuse(
+        "CREATE STREAM s (a INT) WITH (kafka_topic = 't')",
+        "0A000@17 CREATE STREAM with column types is not supported / CREATE SOURCE describes an outside input.",
+    );
+    refuse(
+        "CREATE OR REPLACE STREAM IF NOT EXISTS s AS SELECT 1",
+        "42601@26 syntax error at or near \"IF\" / OR REPLACE and IF NOT EXISTS exclude each other.",
+    );
+}
+
+#[test]
+fn objects() {
+    check("DROP SOURCE s", "drop source [\"s\"] if_exists=false cascade=false");
+    check("DROP TABLE IF EXISTS a, public.b CASCADE", "drop table [\"a\", \"public.b\"] if_exists=true cascade=true");
+    check("DROP MATERIALIZED VIEW v RESTRICT", "drop materialized view [\"v\"] if_exists=false cascade=false");
+    check("ALTER MATERIALIZED VIEW v PAUSE", "alter materialized view v Pause");
+    check("ALTER STREAM v RESUME", "alter stream v Resume");
+    check("ALTER TABLE t RENAME TO \"U\"", "alter table t RenameTo(\"U\")");
+    check("SHOW SOURCES; SHOW MATERIALIZED VIEWS", "Show(Objects(Source))\nShow(Objects(MaterializedView))");
+    check(
+        "SHOW CREATE MATERIALIZED VIEW v",
+        "Show(Create(Some(MaterializedView), Name { schema: None, name: \"v\", position: 31 }))",
+    );
+    check("SHOW CREATE v", "Show(Create(None, Name { schema: None, name: \"v\", position: 13 }))");
+    check("DESCRIBE t", "Show(Columns(Name { schema: None, name: \"t\", position: 10 }))");
+    check("SHOW COLUMNS FROM t", "Show(Columns(Name { schema: None, name: \"t\", position: 19 }))");
+    check("FLUSH", "Flush");
+    check("EXPLAIN SELECT 1", "explain analyze=false verbose=false [SELECT 1] query SELECT 1");
+    check("EXPLAIN ANALYZE VERBOSE TABLE t", "explain analyze=true verbose=true [TABLE t] query SELECT * FROM t");
+    check(
+        "EXPLAIN (ANALYZE, VERBOSE off, FORMAT TEXT) SELECT 1",
+        "explain analyze=true verbose=false [SELECT 1] query SELECT 1",
+    );
+    check("EXPLAIN (SELECT 1)", "explain analyze=false verbose=false [(SELECT 1)] query (SELECT 1)");
+    check("EXPLAIN MATERIALIZED VIEW v", "explain relation v");
+    check(
+        "EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT 1 EMIT COMPLETE",
+        "explain analyze=false verbose=false [CREATE MATERIALIZED VIEW v AS SELECT 1 EMIT COMPLETE] materialized view \
+         v as SELECT 1 emit Complete",
+    );
+    refuse("DROP SINK s", "0A000@6 DROP SINK is not supported");
+    refuse("DROP FROB s", "42601@6 syntax error at or near \"FROB\"");
+    refuse(
+        "CREATE SINK s FROM v",
+        "0A000@8 CREATE SINK is not supported / Clients read materialized views with SELECT.",
+    );
+    refuse("CREATE INDEX i ON t (a)", "0A000@8 CREATE INDEX is not supported");
+    refuse("CREATE SORCE s", "42601@8 syntax error at or near \"SORCE\" / Perhaps you meant CREATE SOURCE.");
+    refuse(
+        "ALTER TABLE t ADD COLUMN a INT",
+        "0A000@15 ALTER TABLE … ADD is not supported / CREATE OR REPLACE makes it anew.",
+    );
+    refuse(
+        "ALTER SOURCE s PAUSE",
+        "0A000@14 PAUSE or RESUME of a source is not supported / Only streams and materialized views run, so only \
+         they can be paused.",
+    );
+    refuse("SUBSCRIBE TO v", "0A000@1 SUBSCRIBE is not supported / SELECT from the view reads its newest answer.");
+    refuse(
+        "MERGE INTO t USING s ON a = b WHEN MATCHED THEN DELETE",
+        "0A000@1 MERGE is not supported / INSERT … ON CONFLICT writes over rows that exist.",
+    );
+    refuse("EXPLAIN EXPLAIN SELECT 1", "42601@9 syntax error at or near \"EXPLAIN\"");
+}
+
+#[test]
+fn queries_and_changes() {
+    check("TABLE t", "query SELECT * FROM t");
+    check("(TABLE a) UNION ALL TABLE \"B\"", "query (SELECT * FROM a) UNION ALL SELECT * FROM \"B\"");
+    check("SELECT a FROM t ORDER BY a FETCH FIRST 3 ROWS ONLY", "query SELECT a FROM t ORDER BY a LIMIT 3");
+    check("SELECT * FROM (SELECT a FROM t FETCH NEXT ROW ONLY) x", "query SELECT * FROM (SELECT a FROM t LIMIT 1) x");
+    check("INSERT INTO TABLE t VALUES (1)", "INSERT INTO TABLE t VALUES (1)");
+    check("INSERT INTO t TABLE s", "INSERT INTO t SELECT * FROM s");
+    check(
+        "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET b = excluded.b RETURNING a",
+        "INSERT INTO t (a) VALUES (1) ON CONFLICT(a) DO UPDATE SET b = excluded.b RETURNING a",
+    );
+    check(
+        "INSERT INTO t SELECT * FROM TUMBLE(s, ts, '1 minute')",
+        "INSERT INTO t SELECT * FROM (SELECT *, date_bin(INTERVAL '1 minute', ts) AS window_start, date_bin(INTERVAL \
+         '1 minute', ts) + INTERVAL '1 minute' AS window_end FROM s) AS s",
+    );
+    check("UPDATE t SET a = 1 WHERE b = $1", "UPDATE t SET a = 1 WHERE b = $1");
+    check("DELETE FROM t WHERE a IN (SELECT 1) RETURNING *", "DELETE FROM t WHERE a IN (SELECT 1) RETURNING *");
+    check(" ; SELECT 1 ; -- two\n SELECT 2;;", "query SELECT 1\nquery SELECT 2");
+    check("-- nothing\n/* at all */", "");
+    refuse("SELECT 1 INTO u", "0A000@15 SELECT INTO is not supported / Write CREATE TABLE … AS SELECT ….");
+    refuse("SELECT * FROM t FOR UPDATE", "0A000@1 SELECT … FOR UPDATE is not supported");
+    refuse("WITH x AS (SELECT 1) DELETE FROM t", "0A000@1 WITH … DELETE is not supported");
+    refuse(
+        "INSERT OVERWRITE t SELECT 1",
+        "0A000@1 INSERT OVERWRITE is not supported / Write INSERT INTO t (…) VALUES (…) [ON CONFLICT …].",
+    );
+}
+
+#[test]
+fn sessions() {
+    check(
+        "SET search_path TO \"$user\", public",
+        "Set { name: \"search_path\", value: Some(\"\\\"$user\\\", public\"), local: false }",
+    );
+    check(
+        "SET LOCAL statement_timeout = '5s'",
+        "Set { name: \"statement_timeout\", value: Some(\"5s\"), local: true }",
+    );
+    check("SET SESSION TimeZone TO 'UTC'", "Set { name: \"timezone\", value: Some(\"UTC\"), local: false }");
+    check("SET TIME ZONE -7", "Set { name: \"timezone\", value: Some(\"-7\"), local: false }");
+    check(
+        "SET TIME ZONE INTERVAL '+02:00' HOUR TO MINUTE",
+        "Set { name: \"timezone\", value: Some(\"+02:00\"), local: false }",
+    );
+    check("SET NAMES 'utf8'", "Set { name: \"client_encoding\", value: Some(\"utf8\"), local: false }");
+    check("SET extra_float_digits = 3", "Set { name: \"extra_float_digits\", value: Some(\"3\"), local: false }");
+    check("SET tidemark.x TO DEFAULT", "Set { name: \"tidemark.x\", value: None, local: false }");
+    check(
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "Set { name: \"transaction_isolation\", value: Some(\"repeatable read\"), local: true }",
+    );
+    check(
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        "Set { name: \"default_transaction_read_only\", value: Some(\"on\"), local: false }",
+    );
+    check("SHOW TRANSACTION ISOLATION LEVEL", "Show(Setting(\"transaction_isolation\"))");
+    check("SHOW server_version; SHOW ALL", "Show(Setting(\"server_version\"))\nShow(AllSettings)");
+    check("RESET ALL; RESET timezone", "Reset(None)\nReset(Some(\"timezone\"))");
+    check("BEGIN; START TRANSACTION READ ONLY", "Begin { read_only: false }\nBegin { read_only: true }");
+    check("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY, DEFERRABLE", "Begin { read_only: true }");
+    check("COMMIT; END WORK; ROLLBACK; ABORT", "Commit\nCommit\nRollback\nRollback");
+    check(
+        "SAVEPOINT a; RELEASE SAVEPOINT a; ROLLBACK TO a",
+        "NoOp(\"SAVEPOINT\")\nNoOp(\"RELEASE\")\nNoOp(\"ROLLBACK\")",
+    );
+    check(
+        "UNLISTEN *; LISTEN x; VACUUM (FULL) t; LOCK TABLE t",
+        "NoOp(\"UNLISTEN\")\nNoOp(\"LISTEN\")\nNoOp(\"VACUUM\")\nNoOp(\"LOCK TABLE\")",
+    );
+    check("DISCARD ALL; DISCARD TEMPORARY", "Discard(All)\nDiscard(Temp)");
+    check("DEALLOCATE ALL; DEALLOCATE PREPARE \"p\"", "Deallocate(None)\nDeallocate(Some(\"p\"))");
+    check("PREPARE p (int, text) AS SELECT $1", "prepare p [Int(None), Text] [SELECT $1] query SELECT $1");
+    check("EXECUTE p(1 + 1, 'x'); EXECUTE q", "execute p [\"1 + 1\", \"'x'\"]\nexecute q []");
+    check(
+        "DECLARE \"SQL_CUR1\" BINARY NO SCROLL CURSOR WITH HOLD FOR SELECT 1",
+        "declare SQL_CUR1 hold=true binary=true SELECT 1",
+    );
+    check(
+        "FETCH ALL c; FETCH 5 FROM c; FETCH FORWARD ALL IN c; FETCH NEXT c",
+        "Fetch { name: \"c\", count: All, skip: false }\nFetch { name: \"c\", count: Rows(5), skip: false }\nFetch { \
+         name: \"c\", count: All, skip: false }\nFetch { name: \"c\", count: Rows(1), skip: false }",
+    );
+    check(
+        "FETCH c; MOVE FORWARD 10 FROM c; CLOSE c; CLOSE ALL",
+        "Fetch { name: \"c\", count: Rows(1), skip: false }\nFetch { name: \"c\", count: Rows(10), skip: true \
+         }\nClose(Some(\"c\"))\nClose(None)",
+    );
+    refuse(
+        "FETCH BACKWARD 1 FROM c",
+        "0A000@7 FETCH BACKWARD is not supported / A cursor goes forward: FETCH [FORWARD] n FROM c.",
+    );
+    refuse("DECLARE c CURSOR FOR SUBSCRIBE v", "0A000@22 SUBSCRIBE is not supported");
+    refuse("COMMIT AND CHAIN", "0A000@8 AND CHAIN is not supported");
+    refuse("BEGIN ISOLATION LEVEL SOLID", "42601@23 syntax error at or near \"SOLID\"");
+    refuse("PREPARE p AS PREPARE q AS SELECT 1", "42601@14 syntax error at or near \"PREPARE\"");
+}
+
+#[test]
+fn copies() {
+    let text = "Text ['\\t', '\"', '\"'] null=\"\\\\N\" header=false";
+    check("COPY t FROM STDIN", &format!("copy in t [] {text}"));
+    check(
+        "COPY public.t (a, \"B\") FROM STDIN WITH (FORMAT csv, HEADER, DELIMITER ';', NULL 'x')",
+        "copy in public.t [\"a\", \"B\"] Csv [';', '\"', '\"'] null=\"x\" header=true",
+    );
+    check(
+        "COPY t FROM STDIN CSV HEADER QUOTE AS '''' ESCAPE '\\'",
+        "copy in t [] Csv [',', '\\'', '\\\\'] null=\"\" header=true",
+    );
+    check("COPY t FROM STDIN WITH BINARY", "copy in t [] Binary ['\\t', '\"', '\"'] null=\"\\\\N\" header=false");
+    check("COPY t TO STDOUT", &format!("copy out SELECT * FROM \"t\" {text}"));
+    check(
+        "COPY s.t (a, b) TO STDOUT (FORMAT 'text')",
+        &format!("copy out SELECT \"a\", \"b\" FROM \"s\".\"t\" {text}"),
+    );
+    check(
+        "COPY (SELECT 1) TO STDOUT (FORMAT BINARY)",
+        "copy out SELECT 1 Binary ['\\t', '\"', '\"'] null=\"\\\\N\" header=false",
+    );
+    let hint = "COPY goes to and from the client: psql's \\copy reads its files; CREATE SOURCE reads the server's.";
+    refuse("COPY t FROM '/etc/passwd'", &format!("0A000@13 COPY with a file of the server is not supported / {hint}"));
+    refuse("COPY t TO PROGRAM 'x'", &format!("0A000@11 COPY with a program is not supported / {hint}"));
+    refuse("COPY t FROM STDIN (FORMAT avro)", "22023@20 COPY format \"avro\" not recognized");
+    refuse("COPY t FROM STDIN (FROBNICATE)", "42601@20 option \"frobnicate\" not recognized");
+    refuse("COPY t FROM STDIN (DELIMITER 'ab')", "0A000@30 COPY delimiter must be a single one-byte character");
+    refuse("COPY t FROM STDIN (QUOTE 'x')", "0A000@19 COPY QUOTE requires CSV mode");
+    refuse(
+        "COPY t FROM STDIN (FORMAT csv, DELIMITER '\"')",
+        "22023@19 COPY quote character must not appear in the delimiter or the null string",
+    );
+}
+
+#[test]
+fn syntax_errors_say_where() {
+    refuse("SELEC 1", "42601@1 syntax error at or near \"SELEC\" / Perhaps you meant SELECT.");
+    refuse("SELECT 1; SELECT * FORM t", "42601@25 syntax error at or near \"t\"");
+    refuse(
+        "SELECT ñ,\n  a FROM WHERE x",
+        "42601@20 syntax error at or near \"WHERE\" / WHERE is a reserved word: to use it as a name, write \"WHERE\".",
+    );
+    refuse("SELECT (1 + 2", "42601@14 syntax error at end of input / A parenthesis is not closed.");
+    refuse("SELECT a, FROM t", "42601@11 syntax error at or near \"FROM\" / There is a comma too many before it.");
+    refuse("SELECT 'abc", "42601@8 unterminated string literal");
+    refuse("SELECT /* x", "42601@12 unexpected EOF while in a multi-line comment");
+    refuse("SELECT 1 SELECT 2", "42601@10 syntax error at or near \"SELECT\"");
+    refuse("CREATE TABLE t (a INT,)", "42601@23 syntax error at or near \")\" / There is a comma too many before it.");
+    refuse(
+        "CREATE SOURCE end WITH (connector = 'x')",
+        "42601@15 syntax error at or near \"end\" / end is a reserved word: to use it as a name, write \"end\".",
+    );
+    refuse("CREATE SOURCE s", "42601@16 syntax error at end of input / A source needs WITH (connector = '…').");
+    refuse("CREATE SOURCE s WITH (a = 'x', A = 'y')", "42601@32 option \"A\" specified more than once");
+    refuse(
+        "CREATE TABLE t (a INT) FORMAT DEBEZIUM ENCODE JSON",
+        "0A000@24 FORMAT DEBEZIUM is not supported / FORMAT PLAIN takes records that stand for themselves.",
+    );
+    refuse("DROP TABLE a.b.c", "0A000@12 cross-database reference \"a.b.…\" is not supported");
+    refuse(
+        "SELECT * FROM t WATERMARK ts DELAY OF INTERVAL 1 SECOND",
+        "42601@27 syntax error at or near \"ts\" / A watermark belongs to a source, a table or a stream: CREATE STREAM \
+         s WITH WATERMARK FOR ts AS ….",
+    );
+    check("SELECT ÄB FROM T", "query SELECT ÄB FROM T");
+    refuse("1", "42601@1 syntax error at or near \"1\"");
+    let error = parse("SELECT 1;\nSELECT * FROM t WHERE ==").unwrap_err();
+    assert_eq!(line_column("SELECT 1;\nSELECT * FROM t WHERE ==", error.position().unwrap()), (2, 23));
+}
+
+#[test]
+fn each_statement_keeps_its_own_text() {
+    let text = "  SELECT 'ü;' AS a ; \n/* c */ CREATE STREAM ß AS\n SELECT b FROM t EMIT CHANGES /* d */;";
+    let statements = parse(text).unwrap();
+    assert_eq!(statements[0].text, "SELECT 'ü;' AS a");
+    assert_eq!(statements[1].text, "CREATE STREAM ß AS\n SELECT b FROM t EMIT CHANGES");
+    let Body::CreateView(view) = &statements[1].body else { panic!("no stream") };
+    assert_eq!(view.name.position, 45);
+    assert_eq!(statements[1].position(Location::new(3, 9)), Some(58));
+    assert_eq!(text.chars().nth(57), Some('b'));
+    assert_eq!(statements[1].position(Location::new(1, 1)), None);
+    for statement in statements {
+        let again = parse(&statement.text).unwrap().remove(0);
+        assert_eq!(tell(&again.body), tell(&statement.body));
+    }
+}
+
+/// On a stack as small as a worker's.
+fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
+}
+
+#[test]
+fn long_and_deep_texts_neither_hang_nor_overflow() {
+    let nest = |n: usize, open: &str, core: &str, close: &str| format!("{}{core}{}", open.repeat(n), close.repeat(n));
+    let mut texts: Vec<String> = vec![];
+    for n in [5, 12, 40, 100, 249, 990, 20_000] {
+        texts.push(format!("SELECT {}", nest(n, "(", "1", ")")));
+        texts.push(format!("SELECT * FROM {}", nest(n, "(", "t", ")")));
+        texts.push(format!("SELECT * FROM {}", nest(n, "(SELECT * FROM ", "t", ") x")));
+        texts.push(nest(n, "(", "SELECT 1", ")"));
+        texts.push(format!("SELECT {}", nest(n, "f(", "1", ")")));
+        texts.push(format!("SELECT {}", nest(n, "[", "1", "]")));
+        texts.push(format!("SELECT {}", nest(n, "CASE WHEN a THEN ", "1", " END")));
+        texts.push(format!("SELECT {} a", "NOT ".repeat(n)));
+        texts.push(format!("SELECT {}1", "- ".repeat(n)));
+        texts.push(format!("SELECT 1{}", " + 1".repeat(n)));
+        texts.push(format!("SELECT a{}", "::int".repeat(n)));
+        texts.push(format!("SELECT a = 1{}", " OR a = 1".repeat(n)));
+        texts.push(format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(n)));
+        texts.push(format!("SELECT 1 FROM t{}", " JOIN t ON true".repeat(n)));
+        texts.push(format!("CREATE TABLE t (a {})", nest(n, "STRUCT<a ", "INT", ">")));
+        texts.push(format!("CREATE TABLE t (a INT{})", "[]".repeat(n)));
+        texts.push(format!("CREATE TABLE t (a STRUCT<a {}>)", nest(n, "Nullable(", "INT", ")")));
+        texts.push(format!("CREATE TABLE t (a STRUCT<a {}>)", nest(n, "Nested(a ", "INT", ")")));
+        texts.push(format!("CREATE TABLE t (a {})", nest(n, "TABLE(a ", "INT", ")")));
+        texts.push(format!("SELECT a::{}", nest(n, "ARRAY<", "INT", ">")));
+        texts.push(format!("SELECT {}", nest(n, "CAST(", "1 AS", " INT)")));
+        texts.push(format!("SELECT {}", "CAST(".repeat(n)));
+        texts.push(format!("SELECT {}", "position(a IN position(".repeat(n)));
+        texts.push(format!("SELECT {}", "EXISTS (SELECT ".repeat(n)));
+        texts.push(format!("SELECT * FROM {}", "(a JOIN (SELECT 1) b ON ".repeat(n)));
+        texts.push(format!("SELECT {}1", "a IN (".repeat(n)));
+        texts.push(format!("WITH {} SELECT 1", nest(n, "a AS (WITH ", "a AS (SELECT 1) SELECT 1", ") SELECT 1")));
+        texts.push(format!("SELECT a{}", ".a".repeat(n)));
+        texts.push(format!("SELECT a{}", "[1]".repeat(n)));
+        texts.push(format!("SELECT a{}", " IS NULL".repeat(n)));
+        texts.push(format!("SELECT a{}", " COLLATE b".repeat(n)));
+        texts.push(format!("SELECT a = 1{}", " AND b > 1 OR a = 1".repeat(n)));
+        texts.push(format!("SELECT 1{}", " EXCEPT SELECT 1".repeat(n)));
+        texts.push(format!("INSERT INTO t SELECT 1{}", " UNION SELECT 1".repeat(n)));
+        texts.push(format!("EXECUTE p(1{})", "::int".repeat(n)));
+        texts.push(format!("CREATE TABLE t (a INT DEFAULT 1{})", " + 1".repeat(n)));
+        texts.push(format!("VALUES (1){}", ", (1)".repeat(n)));
+        texts.push(format!("SELECT 1{}", ", 1".repeat(n)));
+        texts.push("SELECT 1;".repeat(n));
+        texts.push("é;".repeat(n));
+        texts.push("(".repeat(n));
+        texts.push("SELECT (".repeat(n));
+        texts.push("EXPLAIN ".repeat(n));
+    }
+    on_a_small_stack(move || {
+        for text in texts {
+            if let Ok(statements) = parse(&text) {
+                let copy = statements.clone();
+                assert!(copy == statements && !format!("{copy:?}").is_empty());
+            }
+        }
+    });
+    refuse(
+        &format!("SELECT {}", nest(200, "(", "1", ")")),
+        "54000@71 statement is nested too deeply / Break it into several common table expressions.",
+    );
+    assert_eq!(parse(&format!("SELECT 1{}", ", 1".repeat(20_000))).unwrap().len(), 1);
+    assert_eq!(parse(&format!("SELECT a = 1{}", " OR a = 1".repeat(500))).unwrap().len(), 1);
+}
+
+const SOUP: &[&str] = &[
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "BY",
+    "ORDER",
+    "CREATE",
+    "SOURCE",
+    "STREAM",
+    "TABLE",
+    "MATERIALIZED",
+    "VIEW",
+    "WITH",
+    "WATERMARK",
+    "FOR",
+    "AS",
+    "INTERVAL",
+    "'5 seconds'",
+    "DELAY",
+    "OF",
+    "(",
+    ")",
+    "(",
+    ")",
+    ",",
+    ",",
+    ";",
+    "=",
+    ".",
+    "*",
+    "a",
+    "t",
+    "\"B\"",
+    "1",
+    "-",
+    "+",
+    "::",
+    "int",
+    "TEXT",
+    "[",
+    "]",
+    "TUMBLE",
+    "HOP",
+    "window",
+    "TABLE(",
+    "DESCRIPTOR",
+    "=>",
+    "EMIT",
+    "ON",
+    "CLOSE",
+    "UPDATE",
+    "DROP",
+    "ALTER",
+    "SHOW",
+    "EXPLAIN",
+    "INSERT",
+    "INTO",
+    "VALUES",
+    "COPY",
+    "STDIN",
+    "TO",
+    "SET",
+    "FETCH",
+    "DECLARE",
+    "CURSOR",
+    "PREPARE",
+    "EXECUTE",
+    "PRIMARY",
+    "KEY",
+    "NOT",
+    "NULL",
+    "EXISTS",
+    "IF",
+    "FORMAT",
+    "ENCODE",
+    "JSON",
+    "STRUCT<",
+    ">",
+    ">>",
+    "JOIN",
+    "UNION",
+    "ALL",
+    "CASE",
+    "WHEN",
+    "END",
+    "$1",
+    "'",
+    "\"",
+    "--",
+    "/*",
+    "$$",
+    "E'\\",
+    "\n",
+    "ü",
+    "BEGIN",
+    "END",
+    "DELETE",
+    "MERGE",
+    "OVER",
+    "FILTER",
+    "LIKE",
+];
+
+/// Whatever is said of a text is said of a place within it.
+fn never_panics(text: &str) {
+    match parse(text) {
+        Ok(statements) => {
+            for statement in statements {
+                assert!(text.contains(&statement.text), "{text:?}: {:?}", statement.text);
+            }
+        }
+        Err(error) => {
+            assert!(!error.message().is_empty());
+            let end = text.chars().count() + 1;
+            assert!(
+                error.position().is_none_or(|p| (1..=end).contains(&p)),
+                "{text:?}: {error} {:?}",
+                error.position()
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn token_soup(words in prop::collection::vec(prop::sample::select(SOUP), 0..40)) {
+        never_panics(&words.join(" "));
+    }
+
+    #[test]
+    fn statements_cut_and_pasted(start in 0usize..12, words in prop::collection::vec(prop::sample::select(SOUP), 0..15)) {
+        const STARTS: [&str; 12] = [
+            "SELECT * FROM", "SELECT", "CREATE SOURCE s (", "CREATE SOURCE s WITH (", "CREATE TABLE t (a",
+            "CREATE STREAM s WITH WATERMARK", "INSERT INTO t", "COPY t FROM STDIN", "SELECT * FROM TUMBLE(",
+            "SELECT window(", "SET", "EXPLAIN (",
+        ];
+        never_panics(&format!("{} {}", STARTS[start], words.join(" ")));
+    }
+
+    #[test]
+    fn random_text(text in ".{0,60}") {
+        never_panics(&text);
+    }
+
+    #[test]
+    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        never_panics(&String::from_utf8_lossy(&bytes));
+    }
+}

@@ -1,0 +1,83 @@
+//! Places in a text: the tokenizer's lines and columns, the slices of Rust, and the positions that clients are told.
+
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+
+/// A text that knows where its lines begin.
+///
+/// Lines and columns count characters from 1, as the tokenizer does; only `\n` ends a line.
+pub(super) struct Text<'a> {
+    text: &'a str,
+    /// The index of each line's first character.
+    lines: Vec<usize>,
+    /// The byte at which each character begins; `None` where a character is a byte.
+    bytes: Option<Vec<u32>>,
+    chars: usize,
+}
+
+impl<'a> Text<'a> {
+    pub fn new(text: &'a str) -> Self {
+        let mut lines = vec![0];
+        let mut chars = 0;
+        for c in text.chars() {
+            chars += 1;
+            if c == '\n' {
+                lines.push(chars);
+            }
+        }
+        let bytes = (chars != text.len()).then(|| text.char_indices().map(|(at, _)| at as u32).collect());
+        Text { text, lines, bytes, chars }
+    }
+
+    /// In characters from 1; the end of the text where the tokenizer knows no place.
+    pub fn position(&self, at: Location) -> usize {
+        self.index(at) + 1
+    }
+
+    pub fn slice(&self, span: Span) -> &'a str {
+        let (from, to) = (self.byte(self.index(span.start)), self.byte(self.index(span.end)));
+        self.text.get(from..to).unwrap_or("")
+    }
+
+    fn index(&self, at: Location) -> usize {
+        match (at.line as usize).checked_sub(1).and_then(|line| self.lines.get(line)) {
+            Some(start) => (start + (at.column as usize).saturating_sub(1)).min(self.chars),
+            None => self.chars,
+        }
+    }
+
+    fn byte(&self, index: usize) -> usize {
+        match &self.bytes {
+            None => index.min(self.text.len()),
+            Some(bytes) => bytes.get(index).map_or(self.text.len(), |b| *b as usize),
+        }
+    }
+}
+
+/// The line and the column, both from 1, of a position that an error tells (in characters from 1).
+pub fn line_column(text: &str, position: usize) -> (usize, usize) {
+    let before = text.chars().take(position.saturating_sub(1));
+    before.fold((1, 1), |(line, column), c| if c == '\n' { (line + 1, 1) } else { (line, column + 1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_in_characters() {
+        let text = Text::new("añb\nçd");
+        assert_eq!(text.position(Location::new(1, 3)), 3);
+        assert_eq!(text.position(Location::new(2, 2)), 6);
+        assert_eq!(text.slice(Span::new(Location::new(1, 2), Location::new(2, 2))), "ñb\nç");
+        assert_eq!(text.position(Location::empty()), 7, "no place is the end");
+        assert_eq!(text.slice(Span::new(Location::new(9, 9), Location::new(1, 1))), "", "never panics");
+    }
+
+    #[test]
+    fn positions_become_lines_and_columns() {
+        assert_eq!(line_column("añb\nçd", 1), (1, 1));
+        assert_eq!(line_column("añb\nçd", 4), (1, 4));
+        assert_eq!(line_column("añb\nçd", 6), (2, 2));
+        assert_eq!(line_column("x", 100), (1, 2));
+    }
+}

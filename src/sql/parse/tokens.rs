@@ -1,0 +1,167 @@
+//! What is settled on the tokens of a statement, before anything is parsed.
+//!
+//! Some neighbours' spellings cannot be parsed by a Postgres parser, and some texts would cost it more than they
+//! should: both are easier seen in a flat list of tokens than in a tree.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+use crate::{
+    error::{Error, Kind, Result},
+    sql::{parse::text::Text, statement::Emit, windows},
+};
+
+/// How many tokens may stand beside each other with no comma between them. A chain such as `1 + 1 + …` is a tree as
+/// deep as it is long, and trees are walked and freed by recursion.
+const CHAIN_TOKENS_MAX: usize = 4000;
+/// How deep parentheses and brackets may be nested: sqlparser's own limit does not reach all of its recursion.
+const NESTING_MAX: usize = 64;
+/// How deep `STRUCT<STRUCT<…` may be nested.
+const TYPES_MAX: usize = 32;
+/// The types that have others between angle brackets.
+const TYPES: [&str; 4] = ["STRUCT", "ROW", "ARRAY", "MAP"];
+
+/// The word, in capitals, if the token is one that was not quoted.
+pub(super) fn word(token: &Token) -> Option<String> {
+    match token {
+        Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_uppercase()),
+        _ => None,
+    }
+}
+
+pub(super) fn is_word(token: &Token, expected: &str) -> bool {
+    matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(expected))
+}
+
+/// Refuses what would take too much time or stack to parse.
+pub(super) fn check(tokens: &[TokenWithSpan], text: &Text) -> Result<()> {
+    // One entry for each open parenthesis: the length of the chain within it.
+    let mut chains = vec![0];
+    let mut types: usize = 0;
+    for (n, token) in tokens.iter().enumerate() {
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => chains.push(0),
+            Token::RParen | Token::RBracket | Token::RBrace if chains.len() > 1 => {
+                chains.pop();
+            }
+            Token::Comma => *chains.last_mut().expect("the statement's own chain is never closed") = 0,
+            _ => {}
+        }
+        // The brackets of STRUCT<…>, to which the parser's own limit does not apply.
+        match &token.token {
+            Token::Lt if n > 0 && TYPES.iter().any(|w| is_word(&tokens[n - 1].token, w)) => types += 1,
+            token => types = types.saturating_sub(closing(token)),
+        }
+        let depth = chains.len();
+        let chain = chains.last_mut().expect("the statement's own chain is never closed");
+        *chain += 1;
+        let complaint = if depth > NESTING_MAX || types > TYPES_MAX {
+            Error::new(Kind::LimitExceeded, "statement is nested too deeply")
+                .detail(format!("At most {NESTING_MAX} levels of parentheses can be parsed."))
+        } else if *chain > CHAIN_TOKENS_MAX {
+            Error::new(Kind::LimitExceeded, "expression is too long").detail(format!(
+                "At most {CHAIN_TOKENS_MAX} words and signs can stand in one expression with no comma between them."
+            ))
+        } else {
+            continue;
+        };
+        return Err(complaint
+            .hint("Break it into several common table expressions.")
+            .at(text.position(token.span.start)));
+    }
+    Ok(())
+}
+
+/// How many angle brackets a token closes.
+pub(super) fn closing(token: &Token) -> usize {
+    match token {
+        Token::Gt => 1,
+        Token::ShiftRight => 2,
+        Token::CustomBinaryOperator(signs) if signs.bytes().all(|b| b == b'>') => signs.len(),
+        _ => 0,
+    }
+}
+
+/// Refuses Flink's `SESSION(TABLE t PARTITION BY …)` by its name: what stands in it would not parse.
+pub(super) fn check_sessions(tokens: &[TokenWithSpan], text: &Text) -> Result<()> {
+    let later = tokens.windows(3).find(|t| {
+        (is_word(&t[0].token, "SESSION") || is_word(&t[0].token, "CUMULATE"))
+            && t[1].token == Token::LParen
+            && is_word(&t[2].token, "TABLE")
+    });
+    match later {
+        Some(t) => Err(windows::unsupported(&t[0].token.to_string()).at(text.position(t[0].span.start))),
+        None => Ok(()),
+    }
+}
+
+/// Cuts `EMIT …` off the end of a statement; `FROM t EMIT …` would be read as an alias.
+pub(super) fn cut_emit(tokens: &mut Vec<TokenWithSpan>) -> Option<(Emit, TokenWithSpan)> {
+    const CLAUSES: &[(&[&str], Emit)] = &[
+        (&["EMIT", "ON", "WINDOW", "CLOSE"], Emit::OnWindowClose),
+        (&["EMIT", "AFTER", "WINDOW", "CLOSE"], Emit::OnWindowClose),
+        (&["EMIT", "FINAL"], Emit::OnWindowClose),
+        (&["EMIT", "ON", "UPDATE"], Emit::OnUpdate),
+        (&["EMIT", "CHANGES"], Emit::OnUpdate),
+        (&["EMIT", "COMPLETE"], Emit::Complete),
+    ];
+    let (words, emit) = CLAUSES.iter().find(|(words, _)| {
+        tokens.len() > words.len()
+            && tokens[tokens.len() - words.len()..].iter().zip(*words).all(|(t, w)| is_word(&t.token, w))
+    })?;
+    let at = tokens.len() - words.len();
+    let first = tokens[at].clone();
+    tokens.truncate(at);
+    Some((*emit, first))
+}
+
+/// Turns `TABLE t` into what a Postgres parser understands: the bare name where it is the argument of a window
+/// function, `SELECT * FROM t` where it is a query.
+pub(super) fn spell_out_table(tokens: &mut Vec<TokenWithSpan>) {
+    let insert = tokens.first().is_some_and(|t| is_word(&t.token, "INSERT"));
+    // One entry for each open parenthesis: whether it is that of a window function.
+    let mut windows = vec![];
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.drain(..).peekable();
+    while let Some(token) = rest.next() {
+        match token.token {
+            Token::LParen => windows.push(out.last().is_some_and(|t| is_window_function(&t.token))),
+            Token::RParen => {
+                windows.pop();
+            }
+            _ => {}
+        }
+        let names = matches!(rest.peek(), Some(TokenWithSpan { token: Token::Word(_), .. }));
+        if !(is_word(&token.token, "TABLE") && names) {
+            out.push(token);
+            continue;
+        }
+        let previous = out.last().map(|t| &t.token);
+        let argument = matches!(previous, Some(Token::LParen | Token::Comma | Token::RArrow));
+        if windows.last() == Some(&true) && argument {
+            continue;
+        }
+        let into = previous.is_some_and(|t| is_word(t, "INTO"));
+        if (insert && !into) || previous.is_none_or(begins_query) {
+            let span = token.span;
+            let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+            out.extend(words.map(|token| TokenWithSpan { token, span }));
+        } else {
+            out.push(token);
+        }
+    }
+    drop(rest);
+    *tokens = out;
+}
+
+/// Whether a query can begin after this token.
+fn begins_query(token: &Token) -> bool {
+    const WORDS: [&str; 9] = ["AS", "FOR", "UNION", "ALL", "EXCEPT", "INTERSECT", "DISTINCT", "EXPLAIN", "VERBOSE"];
+    match token {
+        Token::LParen | Token::RParen => true,
+        token => WORDS.iter().chain(&["ANALYZE"]).any(|w| is_word(token, w)),
+    }
+}
+
+pub(super) fn is_window_function(token: &Token) -> bool {
+    ["TUMBLE", "HOP", "SESSION", "CUMULATE"].iter().any(|w| is_word(token, w))
+}

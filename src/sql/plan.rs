@@ -1,0 +1,320 @@
+//! Statement to plan: names resolved against the catalog of one moment, then DataFusion's planner.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider, view::ViewTable},
+    error::Result as DfResult,
+    execution::{SessionState, SessionStateBuilder, runtime_env::RuntimeEnv},
+    logical_expr::LogicalPlan,
+    optimizer::{self, Optimizer, OptimizerRule},
+    physical_plan::ExecutionPlan,
+    prelude::{SessionConfig, SessionContext},
+    sql::{parser::Statement as DfStatement, sqlparser::ast},
+};
+
+use super::{
+    incremental::{Rewritten, plan_epoch, refuse, rewrite},
+    statement::Emit,
+    table::InputTable,
+    watermark::{WatermarkNode, WatermarkSpec},
+};
+use crate::{
+    changes::without_diff,
+    error::{Error, Kind, Result},
+    operators::{Emission, exec::EpochCell},
+};
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub enum Resolved {
+    /// Something that is read: a source, a table, a materialized view.
+    Input(InputTable, Option<WatermarkSpec>),
+    /// A query under a name: a stream that only filters and projects, or a plain view.
+    Query { query: Arc<ast::Query>, columns: Vec<String>, watermark: Option<WatermarkSpec>, what: String },
+    /// A table of the server itself.
+    Table(Arc<dyn TableProvider>),
+}
+
+/// What exists at one moment. A statement sees one `World` from beginning to end.
+pub trait World: fmt::Debug + Send + Sync {
+    /// What a name in schema `public` stands for.
+    fn public(&self, name: &str) -> Result<Option<Resolved>>;
+    fn public_names(&self) -> Vec<String>;
+    /// The same for schema `tidemark`.
+    fn system(&self, name: &str) -> Result<Option<Resolved>>;
+    fn system_names(&self) -> Vec<String>;
+}
+
+/// The name of the only catalog.
+pub const DATABASE: &str = "tidemark";
+
+/// Makes plans. Holds the functions and the settings that all sessions share.
+#[derive(Debug)]
+pub struct Planner {
+    base: SessionState,
+}
+
+/// A standing query, planned.
+#[derive(Debug)]
+pub struct Standing {
+    pub plan: Arc<dyn ExecutionPlan>,
+    pub cell: Arc<EpochCell>,
+    pub rewritten: Rewritten,
+    /// The columns of its answer.
+    pub schema: SchemaRef,
+    pub emission: Emission,
+}
+
+impl Planner {
+    /// `partitions` is how many cores a query may use, `runtime` holds the memory limit.
+    pub fn new(partitions: usize, runtime: Arc<RuntimeEnv>) -> Self {
+        let mut config = SessionConfig::new()
+            .with_target_partitions(partitions)
+            .with_default_catalog_and_schema(DATABASE, "public")
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false);
+        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        config.options_mut().sql_parser.enable_ident_normalization = true;
+        config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
+        let base = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        let mut base = base.build();
+        for function in super::functions::all() {
+            // Registering only fails on a name clash with another kind of function; ours have none.
+            let _ = datafusion::execution::FunctionRegistry::register_udf(&mut base, function);
+        }
+        Planner { base }
+    }
+
+    /// What epochs run in: the shared limits, no session.
+    pub fn epoch_context(&self) -> Arc<datafusion::execution::TaskContext> {
+        Arc::new(datafusion::execution::TaskContext::from(&self.base))
+    }
+
+    pub fn partitions(&self) -> usize {
+        self.base.config().target_partitions()
+    }
+
+    /// A context that sees a world; more schemas and functions can be registered in it.
+    pub fn context(self: &Arc<Self>, world: &Arc<dyn World>) -> SessionContext {
+        let state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        let catalog = MemoryCatalogProvider::new();
+        for (name, part) in [("public", Part::Public), ("tidemark", Part::System)] {
+            let schema = Scope { planner: self.clone(), world: world.clone(), part };
+            // A fresh memory catalog takes any schema.
+            let _ = catalog.register_schema(name, Arc::new(schema));
+        }
+        context.register_catalog(DATABASE, Arc::new(catalog));
+        context
+    }
+
+    /// The logical plan of a query, analyzed but not optimized; with its watermarks still in it.
+    pub async fn logical(context: &SessionContext, query: &ast::Query) -> Result<LogicalPlan> {
+        let statement = ast::Statement::Query(Box::new(query.clone()));
+        let state = context.state();
+        let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+        if !plan.get_parameter_names()?.is_empty() {
+            return Ok(plan);
+        }
+        // Only now do its columns have their types: `CASE` takes that of its first branch until it is analyzed.
+        Ok(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
+    }
+
+    /// Plans a standing query over a context,
+    /// with `columns` as names of its columns where there are any, for `what`.
+    pub async fn standing(
+        &self,
+        context: &SessionContext,
+        query: &ast::Query,
+        emission: Emission,
+        columns: &[String],
+        what: &str,
+    ) -> Result<Standing> {
+        let logical = renamed(Planner::logical(context, query).await?, columns, what)?;
+        let state = context.state();
+        let analyzed = state.analyzer().execute_and_check(logical, state.config_options(), |_, _| {})?;
+        refuse(&analyzed)?;
+        let optimized = Optimizer::with_rules(rules()).optimize(analyzed, &state, |_, _| {})?;
+        let rewritten = rewrite(&optimized, emission)?;
+        let cell = EpochCell::new(self.partitions());
+        let plan = plan_epoch(&rewritten, &state, &cell).await?;
+        let schema = answer_schema(&without_diff(&plan.schema()))?;
+        Ok(Standing { plan, cell, rewritten, schema, emission })
+    }
+}
+
+/// The columns that clients see: each name once, and every column may be NULL for all that a reader should rely on.
+pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
+    let mut seen = std::collections::HashSet::new();
+    for field in schema.fields() {
+        if !seen.insert(field.name()) {
+            return Err(Error::new(
+                Kind::DuplicateColumn,
+                format!("column \"{}\" specified more than once", field.name()),
+            )
+            .hint("Give one of them another name with AS."));
+        }
+    }
+    let fields: Vec<_> =
+        schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true).with_metadata(HashMap::new())).collect();
+    Ok(Arc::new(arrow::datatypes::Schema::new(fields)))
+}
+
+/// The logical rules that are right for a plan that will be rewritten to see one epoch's rows at a time: they change
+/// the shape, never the meaning over a part of the rows, and decide nothing by how many rows there are. A test lists
+/// DataFusion's own, so that an upgrade that adds one is noticed.
+pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(optimizer::simplify_expressions::SimplifyExpressions::new()),
+        Arc::new(optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate::new()),
+        Arc::new(optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate::new()),
+        Arc::new(optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr::new()),
+        Arc::new(optimizer::eliminate_filter::EliminateFilter::new()),
+        Arc::new(optimizer::eliminate_cross_join::EliminateCrossJoin::new()),
+        Arc::new(optimizer::propagate_empty_relation::PropagateEmptyRelation::new()),
+        Arc::new(optimizer::eliminate_outer_join::EliminateOuterJoin::new()),
+        Arc::new(optimizer::push_down_filter::PushDownFilter::new()),
+        Arc::new(optimizer::common_subexpr_eliminate::CommonSubexprEliminate::new()),
+        Arc::new(optimizer::optimize_projections::OptimizeProjections::new()),
+    ]
+}
+
+/// How a query is to show its rows, by its `EMIT` clause or its `output_mode` option.
+pub fn emission(emit: Option<Emit>, output_mode: Option<Emit>) -> Result<Emission> {
+    if let (Some(emit), Some(mode)) = (emit, output_mode)
+        && emit != mode
+    {
+        return Err(Error::new(Kind::InvalidParameterValue, "EMIT and output_mode contradict each other")
+            .hint("Leave one of them out."));
+    }
+    Ok(match emit.or(output_mode) {
+        Some(Emit::OnWindowClose) => Emission::OnClose,
+        Some(Emit::OnUpdate) | None => Emission::OnUpdate,
+        Some(Emit::Complete) => Emission::Complete,
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Public,
+    System,
+}
+
+/// One schema of a world.
+#[derive(Debug)]
+struct Scope {
+    planner: Arc<Planner>,
+    world: Arc<dyn World>,
+    part: Part,
+}
+
+impl Scope {
+    fn resolve(&self, name: &str) -> Result<Option<Resolved>> {
+        match self.part {
+            Part::Public => self.world.public(name),
+            Part::System => self.world.system(name),
+        }
+    }
+
+    async fn provider(&self, resolved: Resolved) -> Result<Arc<dyn TableProvider>> {
+        let (plan, watermark, what) = match resolved {
+            Resolved::Table(table) => return Ok(table),
+            Resolved::Input(table, None) => return Ok(Arc::new(table)),
+            Resolved::Input(table, Some(watermark)) => {
+                let what = format!("\"{}\"", table.name);
+                let name = table.name.clone();
+                let source = datafusion::catalog::default_table_source::provider_as_source(Arc::new(table));
+                let plan = datafusion::logical_expr::LogicalPlanBuilder::scan(name, source, None)?.build()?;
+                (plan, Some(watermark), what)
+            }
+            Resolved::Query { query, columns, watermark, what } => {
+                let context = self.planner.context(&self.world);
+                let plan = Planner::logical(&context, &query).await?;
+                (renamed(plan, &columns, &what)?, watermark, what)
+            }
+        };
+        let plan = match watermark {
+            Some(spec) => WatermarkNode::plan(plan, spec, &what)?,
+            None => plan,
+        };
+        Ok(Arc::new(ViewTable::new(plan, None)))
+    }
+}
+
+/// A plan with the column names of `CREATE VIEW v (a, b)`.
+pub fn renamed(plan: LogicalPlan, columns: &[String], what: &str) -> Result<LogicalPlan> {
+    use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+    if columns.is_empty() {
+        return Ok(plan);
+    }
+    let own = plan.schema().columns();
+    if own.len() != columns.len() {
+        let message = format!("{what} names {} columns, but its query has {}", columns.len(), own.len());
+        return Err(Error::new(Kind::InvalidTableDefinition, message));
+    }
+    let exprs = own.into_iter().zip(columns).map(|(column, name)| Expr::Column(column).alias(name));
+    Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+}
+
+#[async_trait]
+impl SchemaProvider for Scope {
+    fn table_names(&self) -> Vec<String> {
+        match self.part {
+            Part::Public => self.world.public_names(),
+            Part::System => self.world.system_names(),
+        }
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        match self.resolve(name)? {
+            Some(resolved) => Ok(Some(self.provider(resolved).await?)),
+            None => Ok(None),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.resolve(name).is_ok_and(|found| found.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of DataFusion's own rules was looked at: is it right for a plan that sees one epoch's rows at a time? One
+    /// that an upgrade adds is to be looked at too, and added here or to [`rules`].
+    #[test]
+    fn every_rule_of_datafusion_was_decided_on() {
+        let ours: Vec<String> = rules().iter().map(|rule| rule.name().to_string()).collect();
+        let theirs: Vec<String> = Optimizer::new().rules.iter().map(|rule| rule.name().to_string()).collect();
+        let left_out = [
+            // Right for rows as a whole, not for those of an epoch; or decides by how many rows there are.
+            "single_distinct_aggregation_to_group_by",
+            "push_down_limit",
+            "eliminate_limit",
+            "unions_to_filter",
+            "eliminate_join",
+            "filter_null_join_keys",
+            "eliminate_group_by_constant",
+            // Subqueries are refused before.
+            "rewrite_set_comparison",
+            "decorrelate_predicate_subquery",
+            "scalar_subquery_to_join",
+            "decorrelate_lateral_join",
+            // Only shape.
+            "optimize_unions",
+            "extract_leaf_expressions",
+            "push_down_leaf_projections",
+        ];
+        let undecided: Vec<&String> =
+            theirs.iter().filter(|rule| !ours.contains(rule) && !left_out.contains(&rule.as_str())).collect();
+        assert!(undecided.is_empty(), "{undecided:?}");
+        let gone: Vec<&&str> = left_out.iter().filter(|rule| !theirs.iter().any(|their| their == *rule)).collect();
+        assert!(gone.is_empty(), "no longer there: {gone:?}");
+    }
+}

@@ -1,0 +1,122 @@
+//! The watermark in a plan: a node that passes rows on, and marks which column is the event time.
+
+use std::{cmp::Ordering, collections::HashSet, fmt, sync::Arc, time::Duration};
+
+use datafusion::{
+    common::{DFSchemaRef, tree_node::Transformed},
+    error::Result as DfResult,
+    logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore},
+};
+
+use crate::{
+    error::{Error, Kind, Result},
+    time::is_event_time,
+};
+
+/// How a watermark follows the event times that it sees.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub struct WatermarkSpec {
+    pub column: String,
+    pub delay_us: i64,
+    /// Event times further than this ahead of the clock do not move it.
+    pub ahead_us_max: Option<i64>,
+    /// After so long without a row, wall-clock time moves it.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Rows of the input, unchanged. Filters are not pushed below it: what a query leaves out still moves the watermark.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WatermarkNode {
+    pub spec: WatermarkSpec,
+    pub input: Arc<LogicalPlan>,
+}
+
+impl PartialOrd for WatermarkNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.spec.partial_cmp(&other.spec)
+    }
+}
+
+impl WatermarkNode {
+    /// Puts a watermark on a plan. The column must be there, and be a time.
+    pub fn plan(input: LogicalPlan, spec: WatermarkSpec, what: &str) -> Result<LogicalPlan> {
+        let column = &spec.column;
+        let Ok(field) = input.schema().field_with_unqualified_name(column) else {
+            return Err(Error::new(
+                Kind::UndefinedColumn,
+                format!("column \"{column}\" of the watermark of {what} does not exist"),
+            ));
+        };
+        if !is_event_time(field.data_type()) {
+            return Err(Error::new(
+                Kind::DatatypeMismatch,
+                format!("the watermark of {what} needs a timestamp, but column \"{column}\" is {}", field.data_type()),
+            )
+            .hint(format!("Declare the column as TIMESTAMP, or select to_timestamp({column}) AS {column}.")));
+        }
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(WatermarkNode { spec, input: Arc::new(input) }) }))
+    }
+
+    pub fn of(plan: &LogicalPlan) -> Option<&WatermarkNode> {
+        match plan {
+            LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Where the event time stands in the node's schema.
+    pub fn column(&self) -> Result<usize> {
+        let index = self.input.schema().iter().position(|(_, field)| field.name() == &self.spec.column);
+        index.ok_or_else(|| Error::internal("a watermark lost its column"))
+    }
+
+    /// A plan without its watermarks: what a batch query runs.
+    pub fn strip(plan: LogicalPlan) -> Result<LogicalPlan> {
+        let stripped = plan.transform_up_with_subqueries(|plan| match WatermarkNode::of(&plan) {
+            Some(node) => Ok(Transformed::yes(node.input.as_ref().clone())),
+            None => Ok(Transformed::no(plan)),
+        })?;
+        Ok(stripped.data)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for WatermarkNode {
+    fn name(&self) -> &str {
+        "Watermark"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        self.schema().fields().iter().map(|f| f.name().clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Watermark: {}", self.spec.column)
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
+        let input = inputs.pop().ok_or_else(|| Error::internal("a watermark has no input"))?;
+        Ok(WatermarkNode { spec: self.spec.clone(), input: Arc::new(input) })
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let mut needed = output_columns.to_vec();
+        let own = self.column().ok()?;
+        if !needed.contains(&own) {
+            needed.push(own);
+        }
+        needed.sort_unstable();
+        Some(vec![needed])
+    }
+}

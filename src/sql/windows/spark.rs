@@ -1,0 +1,353 @@
+//! Spark's `window(ts, size [, slide [, offset]])`: a group of a GROUP BY, with `window.start` and `window.end`.
+//!
+//! Tumbling windows need no more than expressions, so they stand wherever the call stood, over joins too. Sliding ones
+//! make several rows of one, which only FROM can do: the relation that the event time is a column of gets the starts
+//! as one more column.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::{
+    ast::{
+        AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, JoinOperator,
+        OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, Value, VisitMut, VisitorMut,
+    },
+    tokenizer::Location,
+};
+
+use super::{Windows, bare_name, call, length, placed, table, unsupported};
+use crate::{
+    error::{Error, Kind, Result},
+    sql::names::fold,
+};
+
+/// The column of sliding windows' starts: a name that no client would give.
+const START: &str = "__window_start";
+const WINDOW: &str = "window";
+
+/// Lowers the calls of each SELECT that a query is made of; the ones in subqueries are lowered already.
+pub(super) fn lower(query: &mut Query, locate: &dyn Fn(Location) -> usize) -> Result<()> {
+    lower_body(&mut query.body, query.order_by.as_mut(), locate)
+}
+
+fn lower_body(body: &mut SetExpr, order_by: Option<&mut OrderBy>, locate: &dyn Fn(Location) -> usize) -> Result<()> {
+    match body {
+        SetExpr::Select(select) => lower_select(select, order_by, locate),
+        SetExpr::SetOperation { left, right, .. } => {
+            lower_body(left, None, locate)?;
+            lower_body(right, None, locate)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lower_select(
+    select: &mut Select,
+    mut order_by: Option<&mut OrderBy>,
+    locate: &dyn Fn(Location) -> usize,
+) -> Result<()> {
+    let mut finder = Finder { locate, depth: 0, found: None };
+    let broken = visit(select, order_by.as_deref_mut(), &mut finder);
+    if let ControlFlow::Break(error) = broken {
+        return Err(error);
+    }
+    let Some(windows) = finder.found else { return Ok(()) };
+    let start = match windows.tumbling_start() {
+        Some(start) => start,
+        None => {
+            add_starts(select, &windows).map_err(|e| placed(e, &windows.time, locate))?;
+            Expr::Identifier(Ident::with_quote('"', START))
+        }
+    };
+    let end = windows.end(start.clone());
+    group_by_start(select, &start);
+    name_items(&mut select.projection);
+    let mut replacer = Replacer { depth: 0, whole: structure(&start, &end), start, end };
+    let _ = select.projection.visit(&mut replacer);
+    let _ = select.selection.visit(&mut replacer);
+    let _ = select.having.visit(&mut replacer);
+    let _ = select.qualify.visit(&mut replacer);
+    // The windows are in the order of their starts, and timestamps compare faster than structs.
+    replacer.whole = replacer.start.clone();
+    let _ = select.group_by.visit(&mut replacer);
+    if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = order_by {
+        let _ = exprs.visit(&mut replacer);
+    }
+    Ok(())
+}
+
+/// Visits all places of a SELECT where a window may stand.
+fn visit(select: &mut Select, order_by: Option<&mut OrderBy>, visitor: &mut Finder) -> ControlFlow<Error> {
+    select.projection.visit(visitor)?;
+    select.selection.visit(visitor)?;
+    select.group_by.visit(visitor)?;
+    select.having.visit(visitor)?;
+    select.qualify.visit(visitor)?;
+    match order_by {
+        Some(order_by) => order_by.visit(visitor),
+        None => ControlFlow::Continue(()),
+    }
+}
+
+/// Finds the one window that a SELECT has.
+struct Finder<'a> {
+    locate: &'a dyn Fn(Location) -> usize,
+    /// How many subqueries deep: theirs are not ours.
+    depth: usize,
+    found: Option<Windows>,
+}
+
+impl VisitorMut for Finder<'_> {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        if self.depth > 0 || function.over.is_some() {
+            return ControlFlow::Continue(());
+        }
+        match self.see(function) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(placed(error, &function.name, self.locate)),
+        }
+    }
+}
+
+impl Finder<'_> {
+    fn see(&mut self, function: &Function) -> Result<()> {
+        match bare_name(&function.name).as_deref() {
+            Some(WINDOW) => {}
+            Some(other @ ("session_window" | "session" | "cumulate")) => return Err(unsupported(other)),
+            Some(other @ ("tumble" | "hop")) => {
+                let what = format!("{} outside FROM", other.to_uppercase());
+                return Err(Error::unsupported(what).hint("Write FROM TUMBLE(t, ts, INTERVAL '10 minutes')."));
+            }
+            _ => return Ok(()),
+        }
+        let windows = read(function, self.locate)?;
+        match &self.found {
+            Some(found) if *found != windows => {
+                Err(Error::unsupported("more than one window in a SELECT").hint("Join two queries with one each."))
+            }
+            _ => {
+                self.found = Some(windows);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `window(ts, size [, slide [, offset]])`: a slide as long as the size is none.
+fn read(function: &Function, locate: &dyn Fn(Location) -> usize) -> Result<Windows> {
+    let args = match &function.args {
+        FunctionArguments::List(list) => list.args.as_slice(),
+        _ => &[],
+    };
+    let exprs: Option<Vec<&Expr>> = args
+        .iter()
+        .map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        })
+        .collect();
+    let Some([time, size, rest @ ..]) = exprs.as_deref().filter(|e| e.len() <= 4) else {
+        return Err(Error::new(Kind::UndefinedFunction, "wrong arguments of window()")
+            .hint("Write window(ts, '10 minutes') or window(ts, '10 minutes', '5 minutes')."));
+    };
+    let size = length(size, locate)?;
+    let slide = rest.first().map(|slide| length(slide, locate)).transpose()?.filter(|slide| *slide != size);
+    let offset = rest.get(1).map(|offset| length(offset, locate)).transpose()?;
+    Windows { time: (*time).clone(), size, slide, offset }.check()
+}
+
+/// `GROUP BY 1` and `GROUP BY w`, where that is the window in the SELECT list, group by its start: a timestamp is a
+/// better key than a struct of two.
+fn group_by_start(select: &mut Select, start: &Expr) {
+    let GroupByExpr::Expressions(groups, _) = &mut select.group_by else { return };
+    for group in groups {
+        let item = match group {
+            Expr::Value(value) => match &value.value {
+                Value::Number(n, _) => n.parse::<usize>().ok().and_then(|n| select.projection.get(n.checked_sub(1)?)),
+                _ => None,
+            },
+            Expr::Identifier(name) => select
+                .projection
+                .iter()
+                .find(|item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if fold(alias) == fold(name))),
+            _ => None,
+        };
+        let Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { continue };
+        if matches!(part(expr), Some(Part::Whole | Part::Start)) {
+            *group = start.clone();
+        }
+    }
+}
+
+/// The names that the columns have in Spark: `window`, `start`, `end`.
+fn name_items(items: &mut [SelectItem]) {
+    for item in items {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let name = match part(expr) {
+            Some(Part::Whole) => WINDOW,
+            Some(Part::Start) => "start",
+            Some(Part::End) => "end",
+            None => continue,
+        };
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Whole,
+    Start,
+    End,
+}
+
+/// Which part of the window an expression is, if it is one.
+fn part(expr: &Expr) -> Option<Part> {
+    let field = |name: &Ident| match fold(name).as_str() {
+        "start" => Some(Part::Start),
+        "end" => Some(Part::End),
+        _ => None,
+    };
+    match expr {
+        Expr::Nested(inner) => part(inner),
+        Expr::Function(function) if function.over.is_none() => {
+            (bare_name(&function.name).as_deref() == Some(WINDOW)).then_some(Part::Whole)
+        }
+        Expr::Identifier(name) => (fold(name) == WINDOW).then_some(Part::Whole),
+        Expr::CompoundIdentifier(names) => match names.as_slice() {
+            [window, name] if fold(window) == WINDOW => field(name),
+            _ => None,
+        },
+        Expr::CompoundFieldAccess { root, access_chain } => match access_chain.as_slice() {
+            [AccessExpr::Dot(Expr::Identifier(name))] if matches!(part(root), Some(Part::Whole)) => field(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `named_struct('start', start, 'end', end)`
+fn structure(start: &Expr, end: &Expr) -> Expr {
+    let text = |t: &str| Expr::Value(Value::SingleQuotedString(t.to_string()).with_empty_span());
+    call("named_struct", vec![text("start"), start.clone(), text("end"), end.clone()])
+}
+
+/// Puts expressions in the place of the window and its parts.
+struct Replacer {
+    depth: usize,
+    whole: Expr,
+    start: Expr,
+    end: Expr,
+}
+
+impl VisitorMut for Replacer {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
+        // The root of `window(…).start` was visited, and so replaced, before it.
+        if let Expr::CompoundFieldAccess { root, access_chain } = expr {
+            if let ([AccessExpr::Dot(Expr::Identifier(name))], true) = (access_chain.as_slice(), **root == self.whole) {
+                match fold(name).as_str() {
+                    "start" => *expr = self.start.clone(),
+                    "end" => *expr = self.end.clone(),
+                    _ => {}
+                }
+            }
+            return ControlFlow::Continue(());
+        }
+        match part(expr) {
+            Some(Part::Whole) => *expr = self.whole.clone(),
+            Some(Part::Start) => *expr = self.start.clone(),
+            Some(Part::End) => *expr = self.end.clone(),
+            None => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Adds the starts of sliding windows to the relation that has the event time.
+fn add_starts(select: &mut Select, windows: &Windows) -> Result<()> {
+    let wildcard = |i: &SelectItem| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    if select.projection.iter().any(wildcard) {
+        return Err(Error::unsupported("SELECT * beside a sliding window").hint("Write FROM HOP(t, ts, slide, size)."));
+    }
+    let starts = windows.sliding_starts().ok_or_else(|| Error::internal("windows neither tumble nor slide"))?;
+    let factor = relation_of(select, &windows.time)?;
+    let name = name_of(factor);
+    let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: starts.clone(), alias: None });
+    *factor = table::derived(table::select(vec![quoted(starts)], inner)?, name.map(table::alias_of));
+    Ok(())
+}
+
+fn quoted(starts: Expr) -> SelectItem {
+    SelectItem::ExprWithAlias { expr: starts, alias: Ident::with_quote('"', START) }
+}
+
+/// The relation in FROM that `time` is a column of. A row of it becomes several before it is joined, which gives what
+/// several after the join would, unless the join keeps rows of the other side that find none.
+fn relation_of<'a>(select: &'a mut Select, time: &Expr) -> Result<&'a mut TableFactor> {
+    let refuse =
+        |what: &str| Error::unsupported(what).hint("Write FROM HOP(t, ts, slide, size) in place of that relation.");
+    if matches!(select.from.as_slice(), [only] if only.joins.is_empty()) {
+        return Ok(&mut select.from[0].relation);
+    }
+    let owner = match time {
+        Expr::CompoundIdentifier(parts) if parts.len() == 2 => fold(&parts[0]),
+        _ => {
+            return Err(refuse("a sliding window over a join whose event time is not named with its relation"));
+        }
+    };
+    for from in &mut select.from {
+        let outer = from.joins.iter().any(|join| !keeps_rows_together(&join.join_operator));
+        let left = from.joins.iter().all(|join| {
+            keeps_rows_together(&join.join_operator)
+                || matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_))
+        });
+        if name_of(&from.relation).is_some_and(|name| fold(&name) == owner) {
+            return if left { Ok(&mut from.relation) } else { Err(refuse("a sliding window over an outer join")) };
+        }
+        if let Some(join) = from.joins.iter_mut().find(|j| name_of(&j.relation).is_some_and(|n| fold(&n) == owner)) {
+            return if outer { Err(refuse("a sliding window over an outer join")) } else { Ok(&mut join.relation) };
+        }
+    }
+    Err(refuse(&format!("a sliding window over relation \"{owner}\", which is not in FROM by that name,")))
+}
+
+fn keeps_rows_together(operator: &JoinOperator) -> bool {
+    matches!(operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
+}
+
+/// What columns of the relation are qualified with.
+fn name_of(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.clone())
+        }
+        TableFactor::Table { name, .. } => name.0.last().and_then(|part| part.as_ident()).cloned(),
+        _ => None,
+    }
+}

@@ -1,0 +1,253 @@
+//! Rows in immutable batches, addressed by id.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    buffer::BooleanBuffer,
+    compute::{filter_record_batch, interleave_record_batch},
+    datatypes::SchemaRef,
+};
+
+use super::Id;
+use crate::error::{Error, Result};
+
+/// Rows of one chunk at the most: what a snapshot copies of a chunk's bitmap when a row of it goes stays small.
+const CHUNK_ROWS_MAX: usize = 1 << 16;
+
+/// Rows by id. Appending and killing cost what they touch; a snapshot costs one pointer a chunk.
+#[derive(Debug)]
+pub struct Chunks {
+    schema: SchemaRef,
+    chunks: Vec<Option<Chunk>>,
+    /// Per id the chunk and the row in it.
+    at: Vec<Address>,
+    /// Places in `chunks` whose chunk is gone.
+    vacant: Vec<u32>,
+    /// Chunks in order of age, the newest last: candidates for merging.
+    young: Vec<u32>,
+    rows: usize,
+    garbage: usize,
+    /// Of the batches of all chunks.
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Address {
+    chunk: u32,
+    row: u32,
+}
+
+const NOWHERE: Address = Address { chunk: u32::MAX, row: u32::MAX };
+
+#[derive(Debug)]
+struct Chunk {
+    batch: RecordBatch,
+    ids: Vec<Id>,
+    dead: Arc<Vec<u64>>,
+    live: usize,
+    bytes: usize,
+}
+
+/// The live rows of one chunk as a reader sees them.
+#[derive(Debug, Clone)]
+pub struct Live {
+    batch: RecordBatch,
+    dead: Option<Arc<Vec<u64>>>,
+}
+
+impl Live {
+    pub fn whole(batch: RecordBatch) -> Self {
+        Live { batch, dead: None }
+    }
+
+    /// The rows, as a batch without the dead ones, of the columns asked for.
+    pub fn project(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
+        let batch = match projection {
+            Some(columns) => self.batch.project(columns)?,
+            None => self.batch.clone(),
+        };
+        match &self.dead {
+            None => Ok(batch),
+            Some(dead) => Ok(filter_record_batch(&batch, &live_mask(dead, batch.num_rows()))?),
+        }
+    }
+}
+
+fn live_mask(dead: &[u64], rows: usize) -> BooleanArray {
+    BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| dead[row / 64] >> (row % 64) & 1 == 0), None)
+}
+
+impl Chunks {
+    pub fn new(schema: SchemaRef) -> Self {
+        Chunks {
+            schema,
+            chunks: Vec::new(),
+            at: Vec::new(),
+            vacant: Vec::new(),
+            young: Vec::new(),
+            rows: 0,
+            garbage: 0,
+            bytes: 0,
+        }
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Adds rows under ids, one each. An id that had a row now has the new one.
+    pub fn append(&mut self, batch: &RecordBatch, ids: &[Id]) -> Result<()> {
+        debug_assert_eq!(batch.num_rows(), ids.len());
+        // Slices share their batch's memory: each answers for its part of it.
+        let bytes = batch.get_array_memory_size();
+        for start in (0..ids.len()).step_by(CHUNK_ROWS_MAX) {
+            let length = CHUNK_ROWS_MAX.min(ids.len() - start);
+            let part = (bytes as u64 * length as u64 / ids.len() as u64) as usize;
+            self.push(batch.slice(start, length), ids[start..start + length].to_vec(), part);
+        }
+        self.merge_young()?;
+        self.compact_one()
+    }
+
+    fn push(&mut self, batch: RecordBatch, ids: Vec<Id>, bytes: usize) {
+        for id in &ids {
+            if self.address(*id) != NOWHERE {
+                self.kill(*id);
+            }
+        }
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.chunks.push(None);
+            (self.chunks.len() - 1) as u32
+        });
+        for (row, id) in ids.iter().enumerate() {
+            if self.at.len() <= *id as usize {
+                self.at.resize(*id as usize + 1, NOWHERE);
+            }
+            self.at[*id as usize] = Address { chunk: place, row: row as u32 };
+        }
+        let live = ids.len();
+        self.rows += live;
+        self.bytes += bytes;
+        let dead = Arc::new(vec![0; live.div_ceil(64)]);
+        self.chunks[place as usize] = Some(Chunk { batch, ids, dead, live, bytes });
+        self.young.push(place);
+    }
+
+    fn address(&self, id: Id) -> Address {
+        self.at.get(id as usize).copied().unwrap_or(NOWHERE)
+    }
+
+    /// Forgets the row of an id.
+    pub fn kill(&mut self, id: Id) {
+        let at = self.address(id);
+        let Some(chunk) = self.chunks.get_mut(at.chunk as usize).and_then(Option::as_mut) else { return };
+        let dead = Arc::make_mut(&mut chunk.dead);
+        dead[at.row as usize / 64] |= 1 << (at.row % 64);
+        chunk.live -= 1;
+        self.at[id as usize] = NOWHERE;
+        self.rows -= 1;
+        self.garbage += 1;
+        if chunk.live == 0 {
+            self.garbage -= chunk.ids.len();
+            self.drop_chunk(at.chunk);
+        }
+    }
+
+    /// The rows of ids, in their order.
+    pub fn gather(&self, ids: &[Id]) -> Result<RecordBatch> {
+        if ids.is_empty() {
+            return Ok(RecordBatch::new_empty(self.schema.clone()));
+        }
+        // Only the chunks that hold one of them, numbered as they come.
+        const NONE: u32 = u32::MAX;
+        let mut numbers = vec![NONE; self.chunks.len()];
+        let mut batches: Vec<&RecordBatch> = Vec::new();
+        let mut rows = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Address { chunk: place, row } = self.at[*id as usize];
+            let number = &mut numbers[place as usize];
+            if *number == NONE {
+                let chunk = self.chunks[place as usize].as_ref();
+                *number = batches.len() as u32;
+                batches.push(&chunk.ok_or_else(|| Error::internal("a row is in a chunk that is gone"))?.batch);
+            }
+            rows.push((*number as usize, row as usize));
+        }
+        Ok(interleave_record_batch(&batches, &rows)?)
+    }
+
+    /// What is live now: immutable, and cheap to take.
+    pub fn snapshot(&self) -> Vec<Live> {
+        self.chunks
+            .iter()
+            .flatten()
+            .map(|c| Live { batch: c.batch.clone(), dead: (c.live < c.batch.num_rows()).then(|| c.dead.clone()) })
+            .collect()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.at.capacity() * size_of::<Address>()
+    }
+
+    fn drop_chunk(&mut self, place: u32) {
+        self.bytes -= self.chunks[place as usize].take().map_or(0, |chunk| chunk.bytes);
+        self.young.retain(|p| *p != place);
+        self.vacant.push(place);
+    }
+
+    /// Small batches are merged as they pile up, each row `log(rows)` times at the most: the newest chunk is merged
+    /// into the one before it while that one is not more than twice its size.
+    fn merge_young(&mut self) -> Result<()> {
+        while let [.., older, newer] = self.young[..] {
+            let size = |place: u32| self.chunks[place as usize].as_ref().map_or(0, |c| c.ids.len());
+            if size(older) > 2 * size(newer) || size(older) + size(newer) > CHUNK_ROWS_MAX {
+                break;
+            }
+            self.rewrite(&[older, newer])?;
+        }
+        Ok(())
+    }
+
+    /// Half garbage: the worst chunk is rewritten. One a call, so that no epoch pays for all.
+    fn compact_one(&mut self) -> Result<()> {
+        if self.garbage < CHUNK_ROWS_MAX.min(self.rows + 1024) {
+            return Ok(());
+        }
+        let worst = self.chunks.iter().enumerate().filter_map(|(place, c)| {
+            let c = c.as_ref()?;
+            Some((c.ids.len() - c.live, place as u32))
+        });
+        match worst.max() {
+            Some((dead, place)) if dead > 0 => self.rewrite(&[place]),
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces chunks by one of their live rows.
+    fn rewrite(&mut self, places: &[u32]) -> Result<()> {
+        let mut ids = Vec::new();
+        for chunk in places.iter().filter_map(|p| self.chunks[*p as usize].as_ref()) {
+            let live = |row: &usize| chunk.dead[row / 64] >> (row % 64) & 1 == 0;
+            ids.extend((0..chunk.ids.len()).filter(live).map(|row| chunk.ids[row]));
+            self.garbage -= chunk.ids.len() - chunk.live;
+        }
+        let batch = self.gather(&ids)?;
+        for place in places {
+            self.drop_chunk(*place);
+        }
+        for id in &ids {
+            self.at[*id as usize] = NOWHERE;
+        }
+        self.rows -= ids.len();
+        if !ids.is_empty() {
+            let bytes = batch.get_array_memory_size();
+            self.push(batch, ids, bytes);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! What operators and relations remember: keyed Arrow, append-mostly.
+//!
+//! Rows live in immutable Arrow batches ([`Chunks`]); a key index of our own ([`Index`], over `arrow-row` bytes, in
+//! memory only) points at them. A replaced row is garbage until its chunk is compacted, a little at a time. What was
+//! touched since the last checkpoint is the next checkpoint.
+
+mod chunks;
+mod index;
+mod keyed;
+mod multiset;
+mod windowed;
+
+pub use chunks::{Chunks, Live};
+pub use index::Index;
+pub use keyed::KeyedLog;
+pub use multiset::Multiset;
+pub use windowed::{Close, NEVER, Shape, Windowed};
+
+use arrow::array::RecordBatch;
+
+use crate::error::Result;
+
+/// The id of a row or key, dense within its structure, used again once freed.
+pub type Id = u32;
+
+/// The name of the column that tells an upsert (+1) from a removal (-1) in a saved delta.
+pub const OP: &str = "__op";
+
+/// One part of a checkpoint: what a state structure has to save, as Arrow.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// Rows to apply, in the structure's own saved schema.
+    pub rows: Vec<RecordBatch>,
+}
+
+/// A structure that can be saved and loaded. Saving all, or what changed since the last save, in turn; loading applies
+/// what was saved in the same order.
+pub trait Durable {
+    /// Everything (`full`), or what changed since the last call. Either way the next call starts from here.
+    fn save(&mut self, full: bool) -> Result<Saved>;
+    /// Applies saved rows.
+    fn load(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// Rows kept now.
+    fn len(&self) -> usize;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Bytes held, garbage included.
+    fn bytes(&self) -> usize;
+}

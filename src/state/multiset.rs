@@ -1,0 +1,176 @@
+//! Groups of rows, each row with a count: what group recompute keeps.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch},
+    datatypes::{Field, Fields, Int64Type, Schema, SchemaRef},
+    row::{RowConverter, SortField},
+};
+
+use super::{Durable, Saved};
+use crate::{
+    changes::{DIFF, with_diff},
+    error::Result,
+};
+
+type Bytes = Box<[u8]>;
+
+/// A group's rows and how often each is there. In order: a sum of floats, or a list, is made anew from the same rows
+/// after a restart, and must come out the same to the last bit to be withdrawn.
+type Group = BTreeMap<Bytes, i64>;
+
+/// For each group key a Z-set of rows: row bytes to how often. A group without rows is not there.
+#[derive(Debug)]
+pub struct Multiset {
+    key_columns: usize,
+    keys: RowConverter,
+    rows: RowConverter,
+    groups: HashMap<Bytes, Group>,
+    count: usize,
+    bytes: usize,
+    /// Net changes since the last save.
+    delta: HashMap<(Bytes, Bytes), i64>,
+    saved_schema: SchemaRef,
+}
+
+impl Multiset {
+    pub fn new(keys: &Fields, rows: &Fields) -> Result<Self> {
+        let sort = |fields: &Fields| fields.iter().map(|f| SortField::new(f.data_type().clone())).collect::<Vec<_>>();
+        let nullable = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_nullable(true));
+        let saved: Vec<_> = keys.iter().chain(rows).map(nullable).collect();
+        Ok(Multiset {
+            key_columns: keys.len(),
+            keys: RowConverter::new(sort(keys))?,
+            rows: RowConverter::new(sort(rows))?,
+            groups: HashMap::new(),
+            count: 0,
+            bytes: 0,
+            delta: HashMap::new(),
+            saved_schema: with_diff(&Schema::new(saved)),
+        })
+    }
+
+    /// Adds rows `diffs` times each to the groups of their keys.
+    pub fn apply(&mut self, keys: &[ArrayRef], rows: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
+        let keys = self.keys.convert_columns(keys)?;
+        let rows = self.rows.convert_columns(rows)?;
+        for ((key, row), diff) in keys.iter().zip(rows.iter()).zip(diffs.values()) {
+            let (key, row): (Bytes, Bytes) = (key.as_ref().into(), row.as_ref().into());
+            self.add(&key, &row, *diff);
+            *self.delta.entry((key, row)).or_default() += diff;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: &Bytes, row: &Bytes, diff: i64) {
+        let group = self.groups.entry(key.clone()).or_insert_with(|| {
+            self.bytes += group_bytes(key);
+            BTreeMap::new()
+        });
+        let count = group.entry(row.clone()).or_insert_with(|| {
+            self.bytes += row_bytes(row);
+            self.count += 1;
+            0
+        });
+        *count += diff;
+        if *count == 0 {
+            group.remove(row);
+            self.bytes -= row_bytes(row);
+            self.count -= 1;
+        }
+        if group.is_empty() {
+            self.groups.remove(key);
+            self.bytes -= group_bytes(key);
+        }
+    }
+
+    /// The rows of some groups, each as often as it counts, and for each row the position of its group in `keys`.
+    pub fn gather(&self, keys: &[ArrayRef]) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
+        let keys = self.keys.convert_columns(keys)?;
+        let parser = self.rows.parser();
+        let (mut rows, mut groups) = (Vec::new(), Vec::new());
+        for (position, key) in keys.iter().enumerate() {
+            let Some(group) = self.groups.get(key.as_ref()) else { continue };
+            for (row, count) in group {
+                // A negative count is a withdrawal that came before its row; it shows nothing.
+                for _ in 0..*count {
+                    rows.push(parser.parse(row));
+                    groups.push(position);
+                }
+            }
+        }
+        Ok((self.rows.convert_rows(rows)?, groups))
+    }
+
+    /// Drops whole groups.
+    pub fn remove(&mut self, keys: &[ArrayRef]) -> Result<()> {
+        for key in &self.keys.convert_columns(keys)? {
+            let Some((key, group)) = self.groups.remove_entry(key.as_ref()) else { continue };
+            self.count -= group.len();
+            self.bytes -= group_bytes(&key);
+            for (row, count) in group {
+                self.bytes -= row_bytes(&row);
+                *self.delta.entry((key.clone(), row)).or_default() -= count;
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys of all groups.
+    pub fn all_keys(&self) -> Result<Vec<ArrayRef>> {
+        let parser = self.keys.parser();
+        Ok(self.keys.convert_rows(self.groups.keys().map(|key| parser.parse(key)))?)
+    }
+
+    fn batch(&self, all: &[(&Bytes, &Bytes, i64)]) -> Result<RecordBatch> {
+        let (keys, rows) = (self.keys.parser(), self.rows.parser());
+        let mut columns = self.keys.convert_rows(all.iter().map(|(key, ..)| keys.parse(key)))?;
+        columns.extend(self.rows.convert_rows(all.iter().map(|(_, row, _)| rows.parse(row)))?);
+        columns.push(Arc::new(all.iter().map(|(.., count)| *count).collect::<Int64Array>()));
+        Ok(RecordBatch::try_new(self.saved_schema.clone(), columns)?)
+    }
+}
+
+impl Durable for Multiset {
+    fn save(&mut self, full: bool) -> Result<Saved> {
+        let rows: Vec<(&Bytes, &Bytes, i64)> = if full {
+            self.groups.iter().flat_map(|(key, rows)| rows.iter().map(move |(row, n)| (key, row, *n))).collect()
+        } else {
+            self.delta.iter().filter(|(_, n)| **n != 0).map(|((key, row), n)| (key, row, *n)).collect()
+        };
+        let rows = if rows.is_empty() { Vec::new() } else { vec![self.batch(&rows)?] };
+        self.delta.clear();
+        Ok(Saved { rows })
+    }
+
+    fn load(&mut self, rows: &RecordBatch) -> Result<()> {
+        debug_assert_eq!(rows.schema().fields().last().map(|f| f.name().as_str()), Some(DIFF));
+        let columns = rows.columns();
+        let last = columns.len() - 1;
+        let diffs = columns[last].as_primitive::<Int64Type>().clone();
+        self.apply(&columns[..self.key_columns], &columns[self.key_columns..last], &diffs)?;
+        self.delta.clear();
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// About what a row costs, and a group without its rows: bytes and their place in a table.
+fn row_bytes(row: &Bytes) -> usize {
+    row.len() + 40
+}
+
+fn group_bytes(key: &Bytes) -> usize {
+    key.len() + 64
+}

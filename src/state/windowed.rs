@@ -1,0 +1,167 @@
+//! State kept per window, so that closing a window drops it whole.
+
+use std::collections::BTreeMap;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
+    compute::take_record_batch,
+};
+
+use super::{Durable, Saved};
+use crate::{
+    error::{Error, Result},
+    time::{Micros, event_times},
+};
+
+/// Where a group that no watermark ever closes is kept.
+pub const NEVER: Micros = Micros::MAX;
+
+/// How the moment at which a group is complete follows from its key: the event time in one key column, plus an offset.
+/// A group is closed once the watermark is at or past that moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Close {
+    /// The key column.
+    pub column: usize,
+    /// Where that column is a struct: which of its fields.
+    pub field: Option<usize>,
+    pub offset_us: Micros,
+}
+
+impl Close {
+    /// When each group closes; [`NEVER`] where its event time is NULL.
+    pub fn moments(&self, keys: &[ArrayRef]) -> Result<Int64Array> {
+        let column = match self.field {
+            Some(field) => keys[self.column].as_struct().column(field).clone(),
+            None => keys[self.column].clone(),
+        };
+        let times = event_times(&column)
+            .ok_or_else(|| Error::internal(format!("a window of type {} has no end", column.data_type())))?;
+        let offset = self.offset_us;
+        if times.null_count() == 0 {
+            return Ok(times.unary(|t| t.saturating_add(offset)));
+        }
+        Ok(times.iter().map(|t| t.map_or(NEVER, |t| t.saturating_add(offset))).collect())
+    }
+}
+
+/// One `T` a window end, and one under [`NEVER`] for what has none.
+#[derive(Debug)]
+pub struct Windowed<T> {
+    close: Option<Close>,
+    key_columns: usize,
+    windows: BTreeMap<Micros, Window<T>>,
+    /// The windows handed out since they were last measured.
+    used: Vec<Micros>,
+    /// Of all windows, as of the end of the last step.
+    rows: usize,
+    bytes: usize,
+    make: fn(&Shape) -> Result<T>,
+    shape: Shape,
+}
+
+/// One window's state, and its share of the totals.
+#[derive(Debug)]
+struct Window<T> {
+    state: T,
+    rows: usize,
+    bytes: usize,
+}
+
+/// What a state structure is made of: its key and value columns.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub keys: arrow::datatypes::Fields,
+    pub values: arrow::datatypes::Fields,
+}
+
+impl<T: Durable> Windowed<T> {
+    pub fn new(close: Option<Close>, shape: Shape, make: fn(&Shape) -> Result<T>) -> Self {
+        let (key_columns, windows, used) = (shape.keys.len(), BTreeMap::new(), Vec::new());
+        Windowed { close, key_columns, windows, used, rows: 0, bytes: 0, make, shape }
+    }
+
+    /// The window of each moment that occurs among some keys, and the rows of those keys; most often there is one.
+    pub fn split(&self, keys: &[ArrayRef]) -> Result<Vec<(Micros, UInt32Array)>> {
+        let rows = keys.first().map_or(0, |k| k.len());
+        let Some(close) = &self.close else {
+            return Ok(vec![(NEVER, (0..rows as u32).collect())]);
+        };
+        let mut parts: BTreeMap<Micros, Vec<u32>> = BTreeMap::new();
+        for (row, moment) in close.moments(keys)?.values().iter().enumerate() {
+            parts.entry(*moment).or_default().push(row as u32);
+        }
+        Ok(parts.into_iter().map(|(moment, rows)| (moment, rows.into())).collect())
+    }
+
+    pub fn window(&mut self, moment: Micros) -> Result<&mut T> {
+        use std::collections::btree_map::Entry;
+        if self.used.last() != Some(&moment) {
+            self.used.push(moment);
+        }
+        let window = match self.windows.entry(moment) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(Window { state: (self.make)(&self.shape)?, rows: 0, bytes: 0 }),
+        };
+        Ok(&mut window.state)
+    }
+
+    /// Brings the totals up to date: at the cost of the windows used, not of all.
+    fn measure(&mut self) {
+        for moment in self.used.drain(..) {
+            let Some(window) = self.windows.get_mut(&moment) else { continue };
+            let (rows, bytes) = (window.state.len(), window.state.bytes());
+            self.rows = self.rows + rows - window.rows;
+            self.bytes = self.bytes + bytes - window.bytes;
+            (window.rows, window.bytes) = (rows, bytes);
+        }
+    }
+
+    /// Takes out the windows that the watermark has closed, oldest first. Every step ends with this.
+    pub fn close(&mut self, watermark: Option<Micros>) -> Vec<T> {
+        self.measure();
+        let Some(watermark) = watermark else { return Vec::new() };
+        let mut closed = Vec::new();
+        while let Some(first) = self.windows.first_entry()
+            && *first.key() <= watermark
+        {
+            let window = first.remove();
+            self.rows -= window.rows;
+            self.bytes -= window.bytes;
+            closed.push(window.state);
+        }
+        closed
+    }
+
+    /// Whether [`Windowed::close`] would give anything.
+    pub fn is_due(&self, watermark: Option<Micros>) -> bool {
+        watermark.is_some_and(|w| self.windows.first_key_value().is_some_and(|(moment, _)| *moment <= w))
+    }
+}
+
+impl<T: Durable> Durable for Windowed<T> {
+    fn save(&mut self, full: bool) -> Result<Saved> {
+        let mut rows = Vec::new();
+        for window in self.windows.values_mut() {
+            rows.extend(window.state.save(full)?.rows);
+        }
+        Ok(Saved { rows })
+    }
+
+    fn load(&mut self, rows: &RecordBatch) -> Result<()> {
+        let parts = self.split(&rows.columns()[..self.key_columns])?;
+        for (moment, part) in parts {
+            let part = if part.len() == rows.num_rows() { rows.clone() } else { take_record_batch(rows, &part)? };
+            self.window(moment)?.load(&part)?;
+        }
+        self.measure();
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

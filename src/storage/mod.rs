@@ -1,0 +1,33 @@
+//! Durable bytes. Everything that must survive goes through [`Storage`]: it is the seam where tests crash the server.
+//!
+//! A path is relative, with `/` between its parts. A file made by [`Storage::create`] is whole and durable or is not
+//! there; a file grown by [`Storage::append`] keeps what was acknowledged, and may end in a torn piece of what was not.
+//! Nothing is ever overwritten.
+
+mod disk;
+mod journal;
+mod memory;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+pub use disk::DiskStorage;
+pub use journal::Journal;
+pub use memory::MemoryStorage;
+
+use crate::error::Result;
+
+/// Write-once files and append-only logs. Blocking: call it from a thread that may wait.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// The whole file, or `None` where there is none.
+    fn read(&self, path: &str) -> Result<Option<Bytes>>;
+    /// Makes a whole file, durable on return. An existing one is an error of kind `DuplicateObject`, left untouched.
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<()>;
+    /// Adds to the end of a file, made if missing, durable on return.
+    fn append(&self, path: &str, bytes: &[u8]) -> Result<()>;
+    /// The files below a folder, sorted, as full relative paths.
+    fn list(&self, prefix: &str) -> Result<Vec<String>>;
+    /// Removes a file; a missing one is fine.
+    fn remove(&self, path: &str) -> Result<()>;
+}

@@ -1,0 +1,149 @@
+//! All that an epoch knows of time. The only place that asks the clock.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arrow::{
+    array::{Array, ArrowPrimitiveType, AsArray, Int64Array},
+    datatypes::{
+        DataType, Date32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+        TimestampSecondType,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// A moment or an event time, in microseconds since 1970 UTC: Postgres' own resolution.
+pub type Micros = i64;
+
+/// The number of one epoch of one relation; the first is 1, and 0 is "before anything".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an operator is told of time in one epoch. Fixed by the epoch's intent, so a redo sees the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    pub epoch: Epoch,
+    /// Event time up to which the inputs are declared complete; `None` where nothing was seen yet.
+    pub watermark: Option<Micros>,
+    /// The wall clock when the epoch was planned.
+    pub now: Micros,
+}
+
+/// A timestamp's text with its seconds: Postgres takes one without, Arrow does not. Any other text stays as it is.
+pub fn with_seconds(text: &str) -> Cow<'_, str> {
+    let digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    match text.find(':') {
+        Some(colon) if text[..colon].contains('-') && digit(colon + 1) && digit(colon + 2) => {
+            let end = colon + 3;
+            match text.as_bytes().get(end) {
+                Some(b':' | b'0'..=b'9') => Cow::Borrowed(text),
+                _ => Cow::Owned(format!("{}:00{}", &text[..end], &text[end..])),
+            }
+        }
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// Where the present comes from.
+pub trait Clock: Send + Sync + fmt::Debug {
+    fn now(&self) -> Micros;
+}
+
+/// The machine's clock.
+#[derive(Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the clock")]
+    fn now(&self) -> Micros {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_micros() as Micros,
+            Err(before) => -(before.duration().as_micros() as Micros),
+        }
+    }
+}
+
+/// A clock that stands still until it is set: what scripts and properties run on.
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    pub fn new(now: Micros) -> Self {
+        ManualClock(AtomicI64::new(now))
+    }
+    pub fn set(&self, now: Micros) {
+        self.0.store(now, Ordering::Release);
+    }
+    pub fn advance(&self, by: Micros) {
+        self.0.fetch_add(by, Ordering::AcqRel);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Micros {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Event times of a column, in microseconds; NULL stays NULL. Dates and timestamps of any unit have one.
+pub fn event_times(column: &dyn Array) -> Option<Int64Array> {
+    fn scaled<T: ArrowPrimitiveType<Native = i64>>(column: &dyn Array, multiply: i64, divide: i64) -> Int64Array {
+        // `div_euclid`, so that a time before 1970 is rounded down as any other.
+        column.as_primitive::<T>().unary(|t| t.saturating_mul(multiply).div_euclid(divide))
+    }
+    Some(match column.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => scaled::<TimestampSecondType>(column, 1_000_000, 1),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => scaled::<TimestampMillisecondType>(column, 1_000, 1),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            column.as_primitive::<TimestampMicrosecondType>().reinterpret_cast()
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => scaled::<TimestampNanosecondType>(column, 1, 1_000),
+        DataType::Date32 => column.as_primitive::<Date32Type>().unary(|d| i64::from(d) * 86_400_000_000),
+        _ => return None,
+    })
+}
+
+/// Whether a column of this type can be an event time.
+pub fn is_event_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(..) | DataType::Date32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_added_where_there_are_none() {
+        for (text, whole) in [
+            ("2026-01-01 01:02", "2026-01-01 01:02:00"),
+            ("2026-01-01T01:02Z", "2026-01-01T01:02:00Z"),
+            ("2026-01-01 01:02+05:30", "2026-01-01 01:02:00+05:30"),
+            ("2026-01-01 01:02:03", "2026-01-01 01:02:03"),
+            ("2026-01-01 01:02:03.5-02:00", "2026-01-01 01:02:03.5-02:00"),
+            ("2026-01-01", "2026-01-01"),
+            ("2026-01-01 01:", "2026-01-01 01:"),
+            ("01:02", "01:02"),
+            ("ä-:1ü", "ä-:1ü"),
+            ("", ""),
+        ] {
+            assert_eq!(with_seconds(text), whole);
+        }
+    }
+}

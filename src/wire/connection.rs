@@ -1,0 +1,163 @@
+//! One open session: takes message after message until the client, an unreadable byte or the server ends it.
+
+use std::{future::Future, sync::Arc};
+
+use arrow::array::timezone::Tz;
+use tokio::net::TcpStream;
+
+use super::{
+    backend::{self, Blame},
+    door::Door,
+    frontend::Message,
+    link::Link,
+    portal::Kept,
+    server::Shared,
+    sessions::Seat,
+    startup, work,
+};
+use crate::{
+    engine::{Session, TransactionState},
+    error::{Error, Kind, Result},
+    sql::{self, statement::Statement},
+};
+
+pub(super) struct Connection<D> {
+    pub shared: Arc<Shared<D>>,
+    pub link: Link,
+    pub session: Arc<Session>,
+    pub kept: Kept,
+    seat: Seat,
+    /// What the client believes of its settings.
+    reported: Vec<(&'static str, String)>,
+    /// A message of the extended protocol failed: all that follow are ignored until Sync.
+    skipping: bool,
+}
+
+/// Talks to one client from its first byte to its last.
+pub(super) async fn run<D: Door>(shared: Arc<Shared<D>>, socket: TcpStream) {
+    let Some(mut connection) = startup::open(&shared, socket).await else { return };
+    if let Err(error) = connection.serve().await {
+        backend::error(&mut connection.link.out, &error, Blame::Fatal);
+    }
+    connection.link.farewell().await;
+}
+
+impl<D: Door> Connection<D> {
+    pub fn new(shared: Arc<Shared<D>>, link: Link, session: Session, seat: Seat) -> Connection<D> {
+        let reported = session.settings.reported();
+        let (session, kept) = (Arc::new(session), Kept::default());
+        Connection { shared, link, session, kept, seat, reported, skipping: false }
+    }
+
+    /// An error here is the end: the server stops, or nobody knows where the next message begins.
+    async fn serve(&mut self) -> Result<()> {
+        while let Some(message) = self.link.message().await? {
+            match message {
+                Message::Terminate => return Ok(()),
+                Message::Query(text) => {
+                    self.simple(text).await?;
+                    self.ready().await?;
+                }
+                Message::Sync => {
+                    self.skipping = false;
+                    self.ready().await?;
+                }
+                Message::Flush => self.link.flush().await?,
+                // What a client still sends of a copy that has failed.
+                Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => {}
+                Message::Unexpected(kind) => {
+                    let message = format!("unexpected message type {:?}", char::from(kind));
+                    return Err(Error::new(Kind::ProtocolViolation, message));
+                }
+                _ if self.skipping => {}
+                message => {
+                    if let Err(error) = self.extended(message).await {
+                        self.failed(error)?;
+                        self.skipping = true;
+                        self.link.flush().await?;
+                    }
+                }
+            }
+            self.link.flush_if_full().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the client of an error that the session survives; gives back the one that it does not.
+    pub fn failed(&mut self, error: Error) -> Result<()> {
+        if self.link.is_gone() || self.link.is_shutting_down() || error.kind() == Kind::AdminShutdown {
+            return Err(error);
+        }
+        if error.kind() == Kind::Internal {
+            tracing::warn!(%error, detail = error.detail_text(), "a statement failed");
+        }
+        self.session.fail();
+        self.tell_notices();
+        backend::error(&mut self.link.out, &error, Blame::Error);
+        Ok(())
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let state = self.session.transaction().state;
+        if state == TransactionState::Idle {
+            // What was opened outside of a transaction lives as long as its messages.
+            self.kept.portals.clear();
+        }
+        self.report()?;
+        backend::ready(&mut self.link.out, state)?;
+        self.link.flush().await
+    }
+
+    /// Everything that belongs before the word that a statement is done, and that word.
+    pub fn complete(&mut self, tag: &str) -> Result<()> {
+        self.tell_notices();
+        self.report()?;
+        backend::complete(&mut self.link.out, tag)
+    }
+
+    fn tell_notices(&mut self) {
+        for notice in self.session.take_notices() {
+            backend::notice(&mut self.link.out, &notice);
+        }
+    }
+
+    /// Tells the client of settings that have changed since it was last told.
+    fn report(&mut self) -> Result<()> {
+        let now = self.session.settings.reported();
+        for ((name, value), (_, before)) in now.iter().zip(&self.reported) {
+            if value != before {
+                backend::parameter_status(&mut self.link.out, name, value)?;
+            }
+        }
+        self.reported = now;
+        Ok(())
+    }
+
+    /// From here to [`Connection::disarm`] the statement can be cancelled and runs against the clock.
+    pub fn arm(&mut self) {
+        self.link.arm(self.seat.begin(), self.session.settings.statement_timeout());
+    }
+
+    pub fn disarm(&mut self) {
+        self.seat.end();
+        self.link.disarm();
+    }
+
+    /// Runs something on the engine's runtime, and stops waiting when there is nothing to wait for any more.
+    pub async fn work<T: Send + 'static>(
+        &mut self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let workers = self.shared.options.workers.clone();
+        self.link.wait(work::run(&workers, work)).await
+    }
+
+    pub async fn parse(&mut self, text: String) -> Result<Vec<Statement>> {
+        self.work(async move { sql::parse(&text) }).await
+    }
+
+    pub fn zone(&self) -> Result<Tz> {
+        let name = self.session.setting("timezone").unwrap_or_default();
+        Ok(name.parse()?)
+    }
+}

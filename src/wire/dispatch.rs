@@ -1,0 +1,396 @@
+//! Who runs a statement: what concerns the session alone is done here, all else is the engine's.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use datafusion::{common::ScalarValue, sql::sqlparser::ast};
+use futures::StreamExt;
+
+use super::{
+    connection::Connection,
+    door::{Answer, Door, Intake},
+    portal::{Cursor, Prepared, Source},
+    work::Rows,
+};
+use crate::{
+    engine::{Description, Transaction, TransactionState},
+    error::{Error, Kind, Result},
+    pg_catalog::settings,
+    sql::{
+        self,
+        statement::{Body, CopyFormat, DiscardWhat, FetchCount, Show, Statement},
+    },
+};
+
+/// What a statement gave.
+pub(super) enum Outcome {
+    /// The command tag.
+    Done(String),
+    Rows(Source),
+    /// `MOVE`: rows of a cursor that nobody sees.
+    Move {
+        name: String,
+        left: Option<u64>,
+    },
+    CopyIn(Box<dyn Intake>),
+    CopyOut {
+        format: CopyFormat,
+        rows: Rows,
+    },
+}
+
+fn done(tag: &str) -> Result<Outcome> {
+    Ok(Outcome::Done(tag.to_string()))
+}
+
+impl<D: Door> Connection<D> {
+    pub async fn dispatch(&mut self, statement: Arc<Statement>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        self.admit(&statement.body)?;
+        match &statement.body {
+            Body::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+            Body::Reset(name) => {
+                match name {
+                    Some(name) => self.session.settings.reset(name)?,
+                    None => self.session.settings.reset_all(),
+                }
+                done("RESET")
+            }
+            Body::Show(Show::Setting(name)) => self.show(name),
+            Body::Show(Show::AllSettings) => Ok(self.show_all()),
+            Body::Begin { read_only } => self.begin(*read_only),
+            Body::Commit => self.end(true),
+            Body::Rollback => self.end(false),
+            Body::NoOp(tag) => self.no_op(tag),
+            Body::Discard(what) => self.discard(*what),
+            Body::Prepare { name, statement, .. } => {
+                let statement = Some(Arc::new(statement.as_ref().clone()));
+                self.kept.prepare(name.clone(), Prepared { statement, declared: Vec::new(), description: None })?;
+                done("PREPARE")
+            }
+            Body::Execute { name, parameters } => {
+                let (statement, parameters) = self.executed(name, parameters).await?;
+                Box::pin(self.dispatch(statement, parameters)).await
+            }
+            Body::Deallocate(Some(name)) => {
+                self.kept.statement(name)?;
+                self.kept.prepared.remove(name);
+                done("DEALLOCATE")
+            }
+            Body::Deallocate(None) => {
+                self.kept.prepared.clear();
+                done("DEALLOCATE ALL")
+            }
+            Body::Declare { name, query, hold, binary } => {
+                let query = Statement { body: Body::Query(query.clone()), ..statement.as_ref().clone() };
+                self.declare(name, query, *hold, *binary, parameters).await
+            }
+            Body::Fetch { name, count, skip } => {
+                self.kept.cursor(name)?;
+                let left = match count {
+                    FetchCount::All => None,
+                    FetchCount::Rows(count) => Some(*count),
+                };
+                let name = name.clone();
+                Ok(if *skip { Outcome::Move { name, left } } else { Outcome::Rows(Source::Cursor { name, left }) })
+            }
+            Body::Close(Some(name)) => {
+                self.kept.cursor(name)?;
+                self.kept.cursors.remove(name);
+                done("CLOSE CURSOR")
+            }
+            Body::Close(None) => {
+                self.kept.cursors.clear();
+                done("CLOSE CURSOR ALL")
+            }
+            _ => self.run(statement, parameters).await,
+        }
+    }
+
+    /// Refuses what the state of the transaction does not allow.
+    pub fn admit(&self, body: &Body) -> Result<()> {
+        let transaction = self.session.transaction();
+        let ends = matches!(body, Body::Commit | Body::Rollback) || is_rollback_to(body);
+        if transaction.state == TransactionState::Failed && !ends {
+            return Err(Error::new(
+                Kind::FailedTransaction,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        let read_only = match transaction.state {
+            TransactionState::Idle => self.session.settings.is_on("default_transaction_read_only"),
+            _ => transaction.read_only,
+        };
+        match written(body) {
+            Some(verb) if read_only => Err(Error::new(
+                Kind::InvalidTransactionState,
+                format!("cannot execute {verb} in a read-only transaction"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn run(&mut self, statement: Arc<Statement>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        let writes = written(&statement.body).is_some();
+        let (door, session) = (self.shared.door.clone(), self.session.clone());
+        let answer = self.work(async move { door.execute(&session, &statement, &parameters).await }).await?;
+        if writes {
+            let transaction = self.session.transaction();
+            self.session.set_transaction(Transaction { wrote: true, ..transaction });
+        }
+        let workers = &self.shared.options.workers;
+        Ok(match answer {
+            Answer::Done(tag) => Outcome::Done(tag),
+            Answer::Rows { tag, rows } => Outcome::Rows(Source::Own(Rows::start(workers, tag, rows))),
+            Answer::CopyIn(intake) => Outcome::CopyIn(intake),
+            Answer::CopyOut { format, rows } => Outcome::CopyOut { format, rows: Rows::start(workers, "COPY", rows) },
+        })
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome> {
+        if local && self.session.transaction().state == TransactionState::Idle {
+            self.session.warning("SET LOCAL can only be used in transaction blocks");
+        }
+        match value {
+            Some(value) => self.session.settings.set(name, value, local)?,
+            None => self.session.settings.reset(name)?,
+        }
+        done("SET")
+    }
+
+    fn show(&mut self, name: &str) -> Result<Outcome> {
+        let value = self.session.setting(name).ok_or_else(|| {
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            Error::new(Kind::UndefinedObject, message).hint("SHOW ALL lists the settings.")
+        })?;
+        let values: ArrayRef = Arc::new(StringArray::from(vec![value]));
+        Ok(table(shown(name), vec![values]))
+    }
+
+    fn show_all(&mut self) -> Outcome {
+        let (names, values): (Vec<String>, Vec<String>) = self.session.settings.all().into_iter().unzip();
+        let none = StringArray::new_null(names.len());
+        table(
+            all_shown(),
+            vec![Arc::new(StringArray::from(names)), Arc::new(StringArray::from(values)), Arc::new(none)],
+        )
+    }
+
+    fn begin(&mut self, read_only: bool) -> Result<Outcome> {
+        if self.session.transaction().state != TransactionState::Idle {
+            self.session.warning("there is already a transaction in progress");
+            return done("BEGIN");
+        }
+        let read_only = read_only || self.session.settings.is_on("default_transaction_read_only");
+        self.session.settings.begin();
+        self.session.set_transaction(Transaction { state: TransactionState::Open, read_only, wrote: false });
+        done("BEGIN")
+    }
+
+    fn end(&mut self, commit: bool) -> Result<Outcome> {
+        let transaction = self.session.transaction();
+        if transaction.state == TransactionState::Idle {
+            self.session.warning("there is no transaction in progress");
+        }
+        let commits = commit && transaction.state != TransactionState::Failed;
+        if commits {
+            self.session.settings.commit();
+        } else {
+            self.session.settings.rollback();
+            if transaction.wrote && transaction.state != TransactionState::Idle {
+                self.session.warning("statements commit one by one: what this transaction wrote stays");
+            }
+        }
+        self.kept.end_transaction();
+        self.session.set_transaction(Transaction::default());
+        done(if commits { "COMMIT" } else { "ROLLBACK" })
+    }
+
+    fn no_op(&mut self, tag: &str) -> Result<Outcome> {
+        let transaction = self.session.transaction();
+        if tag == "ROLLBACK" && transaction.state == TransactionState::Failed {
+            self.session.set_transaction(Transaction { state: TransactionState::Open, ..transaction });
+        }
+        done(tag)
+    }
+
+    fn discard(&mut self, what: DiscardWhat) -> Result<Outcome> {
+        match what {
+            DiscardWhat::All => {
+                if self.session.transaction().state != TransactionState::Idle {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(Error::new(Kind::ActiveTransaction, message));
+                }
+                self.session.settings.reset_all();
+                self.kept.prepared.clear();
+                self.kept.portals.clear();
+                self.kept.cursors.clear();
+                done("DISCARD ALL")
+            }
+            // Plans are made anew for each run; there are neither sequences nor temporary tables.
+            DiscardWhat::Plans => done("DISCARD PLANS"),
+            DiscardWhat::Sequences => done("DISCARD SEQUENCES"),
+            DiscardWhat::Temp => done("DISCARD TEMP"),
+        }
+    }
+
+    async fn declare(
+        &mut self,
+        name: &str,
+        query: Statement,
+        hold: bool,
+        binary: bool,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
+        self.kept.undeclared(name)?;
+        if !hold && self.session.transaction().state == TransactionState::Idle {
+            return Err(Error::new(
+                Kind::InvalidTransactionState,
+                "DECLARE CURSOR can only be used in transaction blocks",
+            )
+            .hint("BEGIN first, or declare it WITH HOLD."));
+        }
+        match self.run(Arc::new(query), parameters).await? {
+            Outcome::Rows(Source::Own(rows)) => self.kept.declare(name, Cursor { rows, hold, binary })?,
+            _ => return Err(Error::internal("a query gave no rows")),
+        }
+        done("DECLARE CURSOR")
+    }
+
+    /// What `EXECUTE name (…)` runs: the statement, and its parameters computed.
+    async fn executed(&mut self, name: &str, arguments: &[ast::Expr]) -> Result<(Arc<Statement>, Vec<ScalarValue>)> {
+        let prepared = self.kept.statement(name)?.clone();
+        let statement =
+            prepared.statement.clone().ok_or_else(|| Error::new(Kind::Syntax, "the prepared statement is empty"))?;
+        if let Body::Execute { .. } | Body::Prepare { .. } = statement.body {
+            return Err(Error::unsupported("EXECUTE of a prepared EXECUTE or PREPARE"));
+        }
+        let description = self.describe(&prepared).await?;
+        let (given, needed) = (arguments.len(), description.parameters.len());
+        if given != needed {
+            let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+            return Err(Error::new(Kind::Syntax, message).detail(format!("Expected {needed} but got {given}.")));
+        }
+        if given == 0 {
+            return Ok((statement, Vec::new()));
+        }
+        let values = self.computed(arguments).await?;
+        let fitting = values.into_iter().zip(&description.parameters).map(|(value, ty)| match ty {
+            DataType::Null => Ok(value),
+            ty => value.cast_to(ty).map_err(Error::from),
+        });
+        Ok((statement, fitting.collect::<Result<_>>()?))
+    }
+
+    /// The values of expressions that stand alone: the engine is asked to SELECT them.
+    async fn computed(&mut self, expressions: &[ast::Expr]) -> Result<Vec<ScalarValue>> {
+        let list: Vec<String> = expressions.iter().enumerate().map(|(i, e)| format!("{e} AS p{i}")).collect();
+        let text = format!("SELECT {}", list.join(", "));
+        let statement = sql::parse(&text)?.pop().ok_or_else(|| Error::internal("no SELECT in a SELECT"))?;
+        let (door, session) = (self.shared.door.clone(), self.session.clone());
+        self.work(async move {
+            let Answer::Rows { mut rows, .. } = door.execute(&session, &statement, &[]).await? else {
+                return Err(Error::internal("a query gave no rows"));
+            };
+            while let Some(batch) = rows.next().await.transpose()? {
+                if batch.num_rows() > 0 {
+                    let values = batch.columns().iter().map(|c| ScalarValue::try_from_array(c, 0));
+                    return Ok(values.collect::<datafusion::error::Result<_>>()?);
+                }
+            }
+            Err(Error::internal("a SELECT without FROM gave no row"))
+        })
+        .await
+    }
+
+    /// What a prepared statement takes and gives.
+    pub async fn describe(&mut self, prepared: &Prepared) -> Result<Arc<Description>> {
+        if let Some(description) = &prepared.description {
+            return Ok(description.clone());
+        }
+        let none = Description { parameters: Vec::new(), columns: None };
+        let Some(statement) = prepared.statement.clone() else { return Ok(Arc::new(none)) };
+        let columns = match &statement.body {
+            Body::Show(Show::Setting(name)) => Some(shown(name)),
+            Body::Show(Show::AllSettings) => Some(all_shown()),
+            Body::Fetch { name, skip: false, .. } => Some(self.kept.cursor(name)?.rows.schema.clone()),
+            Body::Execute { name, .. } => {
+                let inner = self.kept.statement(name)?.clone();
+                if let Some(Body::Execute { .. }) = inner.statement.as_ref().map(|s| &s.body) {
+                    return Err(Error::unsupported("EXECUTE of a prepared EXECUTE"));
+                }
+                Box::pin(self.describe(&inner)).await?.columns.clone()
+            }
+            Body::Declare { query, .. } => {
+                // Its parameters are the query's; its rows come with FETCH.
+                let query = Statement { body: Body::Query(query.clone()), ..statement.as_ref().clone() };
+                let description = self.ask(Arc::new(query), prepared.types()).await?;
+                return Ok(Arc::new(Description { columns: None, ..description }));
+            }
+            body if is_session_body(body) => None,
+            _ => return self.ask(statement, prepared.types()).await.map(Arc::new),
+        };
+        Ok(Arc::new(Description { columns, ..none }))
+    }
+
+    async fn ask(&mut self, statement: Arc<Statement>, types: Vec<Option<DataType>>) -> Result<Description> {
+        let (door, session) = (self.shared.door.clone(), self.session.clone());
+        self.work(async move { door.describe(&session, &statement, &types).await }).await
+    }
+}
+
+/// `ROLLBACK TO SAVEPOINT`, which the parser gives as a word without effect, ends the failure of a transaction.
+fn is_rollback_to(body: &Body) -> bool {
+    matches!(body, Body::NoOp(tag) if tag == "ROLLBACK")
+}
+
+fn is_session_body(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::Set { .. }
+            | Body::Reset(_)
+            | Body::Begin { .. }
+            | Body::Commit
+            | Body::Rollback
+            | Body::NoOp(_)
+            | Body::Discard(_)
+            | Body::Prepare { .. }
+            | Body::Deallocate(_)
+            | Body::Fetch { .. }
+            | Body::Close(_)
+    )
+}
+
+/// The verb of a statement that changes something durable.
+fn written(body: &Body) -> Option<&'static str> {
+    Some(match body {
+        Body::Insert(_) => "INSERT",
+        Body::Update(_) => "UPDATE",
+        Body::Delete(_) => "DELETE",
+        Body::CopyIn(_) => "COPY FROM",
+        Body::CreateSource(_) => "CREATE SOURCE",
+        Body::CreateTable(_) => "CREATE TABLE",
+        Body::CreateView(_) => "CREATE VIEW",
+        Body::Drop(_) => "DROP",
+        Body::Alter(_) => "ALTER",
+        Body::Explain { analyze: true, statement, .. } => return written(&statement.body),
+        _ => return None,
+    })
+}
+
+fn shown(name: &str) -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(settings::spelled(name), DataType::Utf8, false)]))
+}
+
+fn all_shown() -> SchemaRef {
+    let column = |name: &str| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![column("name"), column("setting"), column("description")]))
+}
+
+fn table(schema: SchemaRef, columns: Vec<ArrayRef>) -> Outcome {
+    let batch = RecordBatch::try_new(schema.clone(), columns).ok();
+    debug_assert!(batch.is_some(), "columns of one length and of the schema's types");
+    Outcome::Rows(Source::Own(Rows::ready("SHOW", schema, batch)))
+}

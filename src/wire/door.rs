@@ -1,0 +1,93 @@
+//! What this room needs of the engine, and no more: so that the protocol can be tried against anything that answers.
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, SchemaRef},
+};
+use async_trait::async_trait;
+use datafusion::{common::ScalarValue, physical_plan::SendableRecordBatchStream};
+
+use crate::{
+    engine::{self, Description, Engine, Session},
+    error::Result,
+    sql::statement::{CopyFormat, Statement},
+};
+
+/// Whoever runs statements. Dropping a future or a stream of rows cancels what it stands for.
+#[async_trait]
+pub trait Door: Send + Sync + 'static {
+    /// What a statement takes and gives. `types` are what the client said; `None` is to be inferred.
+    async fn describe(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        types: &[Option<DataType>],
+    ) -> Result<Description>;
+
+    async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer>;
+}
+
+/// [`engine::Reply`], with the rows that come in behind a trait.
+pub enum Answer {
+    /// The command tag.
+    Done(String),
+    Rows {
+        tag: &'static str,
+        rows: SendableRecordBatchStream,
+    },
+    CopyIn(Box<dyn Intake>),
+    CopyOut {
+        format: CopyFormat,
+        rows: SendableRecordBatchStream,
+    },
+}
+
+/// An open `COPY … FROM STDIN`. Dropping it leaves nothing behind.
+#[async_trait]
+pub trait Intake: Send {
+    fn format(&self) -> &CopyFormat;
+    fn columns(&self) -> SchemaRef;
+    async fn push(&mut self, rows: RecordBatch) -> Result<()>;
+    /// Makes all of it durable and gives the number of rows.
+    async fn finish(self: Box<Self>) -> Result<u64>;
+}
+
+#[async_trait]
+impl Door for Engine {
+    async fn describe(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        types: &[Option<DataType>],
+    ) -> Result<Description> {
+        Engine::describe(self, session, statement, types).await
+    }
+
+    async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer> {
+        Ok(match Engine::execute(self, session, statement, parameters).await? {
+            engine::Reply::Done(tag) => Answer::Done(tag),
+            engine::Reply::Rows { tag, rows } => Answer::Rows { tag, rows },
+            engine::Reply::CopyIn(copy) => Answer::CopyIn(Box::new(copy)),
+            engine::Reply::CopyOut { format, rows } => Answer::CopyOut { format, rows },
+        })
+    }
+}
+
+#[async_trait]
+impl Intake for engine::CopyIn {
+    fn format(&self) -> &CopyFormat {
+        &self.format
+    }
+
+    fn columns(&self) -> SchemaRef {
+        self.columns.clone()
+    }
+
+    async fn push(&mut self, rows: RecordBatch) -> Result<()> {
+        engine::CopyIn::push(self, rows).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<u64> {
+        engine::CopyIn::finish(*self).await
+    }
+}

@@ -1,0 +1,232 @@
+//! The extended protocol: Parse, Bind, Describe, Execute and Close, each answered on its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::common::ScalarValue;
+use pgwire::api::Type;
+
+use super::{
+    backend::{self, Bare},
+    connection::Connection,
+    dispatch::Outcome,
+    door::Door,
+    encode::RowFormat,
+    frontend::{Bind, Message, Target},
+    portal::{Portal, Prepared, Progress, no_cursor},
+    values,
+};
+use crate::{
+    engine::Description,
+    error::{Error, Kind, Result},
+    pg_catalog::types,
+};
+
+impl<D: Door> Connection<D> {
+    /// One message; an error makes the connection skip all others up to Sync.
+    pub async fn extended(&mut self, message: Message) -> Result<()> {
+        self.arm();
+        let done = match message {
+            Message::Parse { name, text, types } => self.on_parse(name, text, types).await,
+            Message::Bind(bind) => self.on_bind(bind).await,
+            Message::Describe(Target::Statement(name)) => self.on_describe_statement(&name).await,
+            Message::Describe(Target::Portal(name)) => self.on_describe_portal(&name).await,
+            Message::Execute { portal, rows_max } => self.on_execute(portal, rows_max).await,
+            Message::Close(target) => {
+                match target {
+                    Target::Statement(name) => drop(self.kept.prepared.remove(&name)),
+                    Target::Portal(name) => drop(self.kept.portals.remove(&name)),
+                }
+                backend::bare(&mut self.link.out, Bare::CloseComplete);
+                Ok(())
+            }
+            other => Err(Error::internal(format!("{other:?} is no message of the extended protocol"))),
+        };
+        self.disarm();
+        done
+    }
+
+    async fn on_parse(&mut self, name: String, text: String, declared: Vec<u32>) -> Result<()> {
+        let mut statements = self.parse(text).await?;
+        if statements.len() > 1 {
+            return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
+        }
+        let statement = statements.pop().map(Arc::new);
+        if let Some(statement) = &statement {
+            self.admit(&statement.body)?;
+        }
+        self.kept.prepare(name, Prepared { statement, declared, description: None })?;
+        backend::bare(&mut self.link.out, Bare::ParseComplete);
+        Ok(())
+    }
+
+    async fn on_bind(&mut self, bind: Bind) -> Result<()> {
+        let prepared = self.kept.statement(&bind.statement)?;
+        let asks = !bind.values.is_empty() || !prepared.declared.is_empty();
+        let parameters = if asks {
+            let description = self.description(&bind.statement).await?;
+            let oids = self.kept.statement(&bind.statement)?.oids(&description);
+            parameters(&bind, &oids, &description)?
+        } else {
+            Vec::new()
+        };
+        let prepared = self.kept.statement(&bind.statement)?.clone();
+        let (formats, progress) = (bind.result_formats, Progress::Ready);
+        self.kept.bind(bind.portal, Portal { prepared, parameters, formats, described: None, progress })?;
+        backend::bare(&mut self.link.out, Bare::BindComplete);
+        Ok(())
+    }
+
+    /// What a prepared statement takes and gives, asked once.
+    async fn description(&mut self, name: &str) -> Result<Arc<Description>> {
+        let prepared = self.kept.statement(name)?.clone();
+        let description = self.describe(&prepared).await?;
+        if let Some(prepared) = self.kept.prepared.get_mut(name) {
+            prepared.description = Some(description.clone());
+        }
+        Ok(description)
+    }
+
+    async fn on_describe_statement(&mut self, name: &str) -> Result<()> {
+        let description = self.description(name).await?;
+        let oids = self.kept.statement(name)?.oids(&description);
+        let zone = self.zone()?;
+        backend::parameter_description(&mut self.link.out, oids)?;
+        match &description.columns {
+            Some(columns) => {
+                let format = RowFormat::new(columns, &[], zone)?;
+                backend::row_description(&mut self.link.out, format.description())
+            }
+            None => {
+                backend::bare(&mut self.link.out, Bare::NoData);
+                Ok(())
+            }
+        }
+    }
+
+    async fn on_describe_portal(&mut self, name: &str) -> Result<()> {
+        let zone = self.zone()?;
+        let portal = self.kept.portals.get(name).ok_or_else(|| no_portal(name))?;
+        let (prepared, formats) = (portal.prepared.clone(), portal.formats.clone());
+        let description = self.describe(&prepared).await?;
+        let Some(columns) = &description.columns else {
+            backend::bare(&mut self.link.out, Bare::NoData);
+            return Ok(());
+        };
+        let format = RowFormat::new(columns, &formats, zone)?;
+        backend::row_description(&mut self.link.out, format.description())?;
+        if let Some(portal) = self.kept.portals.get_mut(name) {
+            portal.prepared.description = Some(description);
+            portal.described = Some(format);
+        }
+        Ok(())
+    }
+
+    async fn on_execute(&mut self, name: String, rows_max: u32) -> Result<()> {
+        // It stays out of the map while it runs; one that fails is gone.
+        let mut portal = self.kept.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
+        self.execute(&mut portal, rows_max).await?;
+        // COMMIT, DISCARD and the like close all portals, and their own with them.
+        if !matches!(portal.progress, Progress::Done) {
+            self.kept.portals.insert(name, portal);
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, portal: &mut Portal, rows_max: u32) -> Result<()> {
+        let Some(statement) = portal.prepared.statement.clone() else {
+            backend::bare(&mut self.link.out, Bare::EmptyQuery);
+            return Ok(());
+        };
+        if let Progress::Ready = portal.progress {
+            portal.progress = Progress::Done;
+            match self.dispatch(statement, portal.parameters.clone()).await? {
+                Outcome::Rows(source) => {
+                    let format = self.row_format(&source, &portal.formats)?;
+                    self.check_unchanged(portal, &format)?;
+                    portal.progress = Progress::Sending(source, format);
+                }
+                other => return self.respond_without_rows(other).await,
+            }
+        }
+        let Progress::Sending(source, format) = &mut portal.progress else {
+            return Err(Error::new(Kind::ObjectNotInState, "the portal cannot be run any more"));
+        };
+        let max = (rows_max > 0).then_some(u64::from(rows_max));
+        let sent = self.send(source, format, max).await?;
+        if max == Some(sent) {
+            backend::bare(&mut self.link.out, Bare::PortalSuspended);
+            return Ok(());
+        }
+        let tag = self.tag(source, sent)?;
+        self.complete(&tag)
+    }
+
+    /// A client that was told of other columns would misread these.
+    fn check_unchanged(&self, portal: &Portal, format: &RowFormat) -> Result<()> {
+        let told = match (&portal.described, &portal.prepared.description) {
+            (Some(described), _) => Some(described.clone()),
+            (None, Some(description)) => match &description.columns {
+                Some(columns) => Some(RowFormat::new(columns, &[], self.zone()?)?),
+                None => None,
+            },
+            (None, None) => None,
+        };
+        match told {
+            Some(told) if !told.fits(format) => {
+                Err(Error::new(Kind::Unsupported, "cached plan must not change result type"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn no_portal(name: &str) -> Error {
+    match name {
+        "" => Error::new(Kind::InvalidCursor, "unnamed portal does not exist"),
+        name => no_cursor(name),
+    }
+}
+
+/// The values of Bind as the statement wants them.
+fn parameters(bind: &Bind, oids: &[u32], description: &Description) -> Result<Vec<ScalarValue>> {
+    let (given, needed) = (bind.values.len(), description.parameters.len());
+    if given != needed {
+        return Err(Error::new(
+            Kind::ProtocolViolation,
+            format!(
+                "bind message supplies {given} parameters, but prepared statement \"{}\" requires {needed}",
+                bind.statement
+            ),
+        ));
+    }
+    if bind.formats.len() > 1 && bind.formats.len() != given {
+        return Err(Error::new(
+            Kind::ProtocolViolation,
+            format!("bind message has {} parameter formats but {given} parameters", bind.formats.len()),
+        ));
+    }
+    let each = bind.values.iter().zip(oids).zip(&description.parameters).enumerate();
+    each.map(|(i, ((value, oid), target))| {
+        let format = bind.formats.get(i).or(bind.formats.first()).copied().unwrap_or(0);
+        parameter(value.as_ref(), format, *oid, target)
+            .map_err(|e| e.detail(format!("It was the value of parameter ${}.", i + 1)))
+    })
+    .collect()
+}
+
+fn parameter(value: Option<&Bytes>, format: i16, oid: u32, target: &arrow::datatypes::DataType) -> Result<ScalarValue> {
+    match (value, format) {
+        (None, _) => Ok(ScalarValue::try_from(target)?),
+        (Some(bytes), 0) => {
+            let text = std::str::from_utf8(bytes)
+                .map_err(|_| Error::new(Kind::InvalidText, "invalid byte sequence for encoding \"UTF8\""))?;
+            values::from_text(text, target)
+        }
+        (Some(bytes), 1) => {
+            let ty = Type::from_oid(oid).or(Type::from_oid(types::TEXT)).unwrap_or(Type::UNKNOWN);
+            values::from_binary(bytes.clone(), &ty, target)
+        }
+        (_, other) => Err(Error::new(Kind::ProtocolViolation, format!("unsupported format code: {other}"))),
+    }
+}

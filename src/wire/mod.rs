@@ -1,0 +1,34 @@
+//! The Postgres protocol: what psql and every driver connect to.
+//!
+//! The network has a runtime of its own; whatever costs time runs on the engine's ([`WireOptions::workers`]), so that
+//! a heavy query never keeps another client, or a cancel, waiting. Rows are sent as they are computed and never
+//! collected. A statement ends when its client cancels it or hangs up, when its time is over, and when the server
+//! stops. This room knows no SQL beyond what concerns the session alone; everything else goes through [`Door`].
+
+mod backend;
+mod binary;
+mod connection;
+mod copy_in;
+mod copy_out;
+mod dispatch;
+mod door;
+mod encode;
+mod extended;
+mod frontend;
+mod link;
+mod numeric;
+mod portal;
+mod respond;
+mod server;
+mod sessions;
+mod simple;
+mod startup;
+mod text;
+mod values;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use door::{Answer, Door, Intake};
+pub use server::{WireOptions, serve};

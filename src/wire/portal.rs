@@ -1,0 +1,155 @@
+//! What a connection keeps between messages: prepared statements, portals and cursors. All of it is bounded.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+
+use super::{encode::RowFormat, work::Rows};
+use crate::{
+    engine::Description,
+    error::{Error, Kind, Result},
+    pg_catalog::types,
+    sql::statement::Statement,
+};
+
+/// Drivers that cache statements keep some hundred; one that never lets go is stopped here.
+const PREPARED_MAX: usize = 10_000;
+/// Each holds a running query.
+const OPEN_MAX: usize = 256;
+
+/// A statement that waits to be run again and again. Those of PREPARE and those of Parse share their names.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    /// `None` is the empty query.
+    pub statement: Option<Arc<Statement>>,
+    /// What the client said of its parameters; 0 is nothing.
+    pub declared: Vec<u32>,
+    /// Asked of the engine once, when somebody wants to know.
+    pub description: Option<Arc<Description>>,
+}
+
+impl Prepared {
+    pub fn types(&self) -> Vec<Option<DataType>> {
+        self.declared.iter().map(|oid| types::from_oid(*oid)).collect()
+    }
+
+    /// The oids that the client is told of its parameters: its own where it named one.
+    pub fn oids(&self, description: &Description) -> Vec<u32> {
+        let inferred = description.parameters.iter().enumerate();
+        inferred
+            .map(|(i, ty)| match self.declared.get(i).copied().unwrap_or(0) {
+                0 | 705 => types::of(ty).oid(),
+                oid => oid,
+            })
+            .collect()
+    }
+}
+
+/// A statement with its parameters, on its way.
+pub(super) struct Portal {
+    pub prepared: Prepared,
+    pub parameters: Vec<ScalarValue>,
+    pub formats: Vec<i16>,
+    /// What the client was told of its columns, if it was told.
+    pub described: Option<RowFormat>,
+    pub progress: Progress,
+}
+
+pub(super) enum Progress {
+    Ready,
+    Sending(Source, RowFormat),
+    Done,
+}
+
+/// Where rows come from.
+pub(super) enum Source {
+    Own(Rows),
+    /// `FETCH`: so many of a cursor's, or all.
+    Cursor {
+        name: String,
+        left: Option<u64>,
+    },
+}
+
+/// A query that is read step by step.
+pub(super) struct Cursor {
+    pub rows: Rows,
+    pub hold: bool,
+    pub binary: bool,
+}
+
+/// All that one connection keeps.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub prepared: HashMap<String, Prepared>,
+    pub portals: HashMap<String, Portal>,
+    pub cursors: HashMap<String, Cursor>,
+}
+
+impl Kept {
+    /// The unnamed statement is replaced, a named one must be new.
+    pub fn prepare(&mut self, name: String, prepared: Prepared) -> Result<()> {
+        if !name.is_empty() && self.prepared.contains_key(&name) {
+            return Err(Error::new(Kind::DuplicateObject, format!("prepared statement \"{name}\" already exists")));
+        }
+        if self.prepared.len() >= PREPARED_MAX {
+            return Err(Error::new(Kind::LimitExceeded, format!("more than {PREPARED_MAX} prepared statements"))
+                .hint("DEALLOCATE those that are not needed any more."));
+        }
+        self.prepared.insert(name, prepared);
+        Ok(())
+    }
+
+    pub fn statement(&mut self, name: &str) -> Result<&mut Prepared> {
+        self.prepared.get_mut(name).ok_or_else(|| match name {
+            "" => Error::new(Kind::InvalidStatementName, "unnamed prepared statement does not exist"),
+            name => Error::new(Kind::InvalidStatementName, format!("prepared statement \"{name}\" does not exist")),
+        })
+    }
+
+    pub fn bind(&mut self, name: String, portal: Portal) -> Result<()> {
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            return Err(Error::new(Kind::DuplicateObject, format!("cursor \"{name}\" already exists")));
+        }
+        self.room()?;
+        self.portals.insert(name, portal);
+        Ok(())
+    }
+
+    pub fn declare(&mut self, name: &str, cursor: Cursor) -> Result<()> {
+        self.room()?;
+        self.cursors.insert(name.to_string(), cursor);
+        Ok(())
+    }
+
+    /// Refuses a second cursor of a name before its query is begun.
+    pub fn undeclared(&self, name: &str) -> Result<()> {
+        match self.cursors.contains_key(name) {
+            true => Err(Error::new(Kind::DuplicateObject, format!("cursor \"{name}\" already exists"))),
+            false => self.room(),
+        }
+    }
+
+    pub fn cursor(&mut self, name: &str) -> Result<&mut Cursor> {
+        self.cursors.get_mut(name).ok_or_else(|| no_cursor(name))
+    }
+
+    /// A transaction ends, and with it whatever was open in it.
+    pub fn end_transaction(&mut self) {
+        self.portals.clear();
+        self.cursors.retain(|_, cursor| cursor.hold);
+    }
+
+    fn room(&self) -> Result<()> {
+        if self.portals.len() + self.cursors.len() >= OPEN_MAX {
+            return Err(Error::new(Kind::LimitExceeded, format!("more than {OPEN_MAX} open cursors"))
+                .hint("CLOSE those that are not needed any more."));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn no_cursor(name: &str) -> Error {
+    Error::new(Kind::InvalidCursor, format!("cursor \"{name}\" does not exist"))
+}

@@ -1,0 +1,189 @@
+//! From what a statement gave to what the client gets.
+
+use arrow::datatypes::Schema;
+
+use super::{
+    backend::{self, Bare},
+    connection::Connection,
+    copy_in::CopyReader,
+    copy_out::CopyWriter,
+    dispatch::Outcome,
+    door::{Door, Intake},
+    encode::RowFormat,
+    frontend::Message,
+    portal::{Source, no_cursor},
+    work::{self, Rows},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    sql::statement::CopyFormat,
+};
+
+/// Rows are encoded in pieces of this many, so that a piece is never far from what a socket takes at once.
+const PIECE_ROWS: usize = 1024;
+/// Pieces of COPY that have come together are read together.
+const COPY_BYTES: usize = 256 * 1024;
+
+impl<D: Door> Connection<D> {
+    /// The whole of an outcome, as the simple protocol has it: text, after a description.
+    pub async fn respond(&mut self, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Rows(mut source) => {
+                let format = self.row_format(&source, &[])?;
+                backend::row_description(&mut self.link.out, format.description())?;
+                let sent = self.send(&mut source, &format, None).await?;
+                let tag = self.tag(&source, sent)?;
+                self.complete(&tag)
+            }
+            other => self.respond_without_rows(other).await,
+        }
+    }
+
+    pub async fn respond_without_rows(&mut self, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Done(tag) => self.complete(&tag),
+            Outcome::Move { name, left } => {
+                let moved = self.skip(&name, left).await?;
+                self.complete(&format!("MOVE {moved}"))
+            }
+            Outcome::CopyIn(intake) => self.copy_in(intake).await,
+            Outcome::CopyOut { format, rows } => self.copy_out(format, rows).await,
+            Outcome::Rows(_) => Err(Error::internal("rows in the wrong place")),
+        }
+    }
+
+    /// How a source's rows go out. A binary cursor is binary whatever the client says.
+    pub fn row_format(&mut self, source: &Source, formats: &[i16]) -> Result<RowFormat> {
+        let zone = self.zone()?;
+        match source {
+            Source::Own(rows) => RowFormat::new(&rows.schema, formats, zone),
+            Source::Cursor { name, .. } => {
+                let cursor = self.kept.cursor(name)?;
+                RowFormat::new(&cursor.rows.schema, if cursor.binary { &[1] } else { formats }, zone)
+            }
+        }
+    }
+
+    /// Sends at most `max` rows and tells how many they were.
+    pub async fn send(&mut self, source: &mut Source, format: &RowFormat, max: Option<u64>) -> Result<u64> {
+        let workers = self.shared.options.workers.clone();
+        let (rows, mut left) = match source {
+            Source::Own(rows) => (rows, None),
+            Source::Cursor { name, left } => {
+                (&mut self.kept.cursors.get_mut(name).ok_or_else(|| no_cursor(name))?.rows, Some(left))
+            }
+        };
+        let mut sent = 0;
+        loop {
+            let wanted = max.map_or(u64::MAX, |max| max - sent);
+            let wanted = wanted.min(left.as_ref().and_then(|left| **left).unwrap_or(u64::MAX));
+            if wanted == 0 {
+                break;
+            }
+            let piece = usize::try_from(wanted).unwrap_or(usize::MAX).min(PIECE_ROWS);
+            let Some(batch) = self.link.wait(rows.next(piece)).await? else { break };
+            let count = batch.num_rows() as u64;
+            sent += count;
+            if let Some(Some(left)) = left.as_deref_mut() {
+                *left -= count;
+            }
+            let format = format.clone();
+            let bytes = self.link.wait(work::run(&workers, async move { format.rows(&batch) })).await?;
+            self.link.out.extend_from_slice(&bytes);
+            self.link.flush_if_full().await?;
+        }
+        Ok(sent)
+    }
+
+    pub fn tag(&self, source: &Source, sent: u64) -> Result<String> {
+        Ok(match source {
+            Source::Cursor { .. } => format!("FETCH {sent}"),
+            Source::Own(rows) => match rows.tag {
+                tag @ ("SHOW" | "EXPLAIN") => tag.to_string(),
+                tag => format!("{tag} {sent}"),
+            },
+        })
+    }
+
+    async fn skip(&mut self, name: &str, left: Option<u64>) -> Result<u64> {
+        let rows = &mut self.kept.cursors.get_mut(name).ok_or_else(|| no_cursor(name))?.rows;
+        let mut moved = 0;
+        while left.is_none_or(|left| moved < left) {
+            let most = left.map_or(usize::MAX, |left| usize::try_from(left - moved).unwrap_or(usize::MAX));
+            let Some(batch) = self.link.wait(rows.next(most)).await? else { break };
+            moved += batch.num_rows() as u64;
+        }
+        Ok(moved)
+    }
+
+    async fn copy_out(&mut self, format: CopyFormat, mut rows: Rows) -> Result<()> {
+        let schema: &Schema = &rows.schema.clone();
+        let writer = CopyWriter::new(schema, format, self.zone()?)?;
+        backend::copy_out(&mut self.link.out, writer.is_binary(), schema.fields().len())?;
+        writer.header(schema, &mut self.link.out);
+        let mut sent = 0;
+        while let Some(batch) = self.link.wait(rows.next(PIECE_ROWS)).await? {
+            sent += batch.num_rows();
+            let writer = writer.clone();
+            let bytes = self.work(async move { writer.rows(&batch) }).await?;
+            self.link.out.extend_from_slice(&bytes);
+            self.link.flush_if_full().await?;
+        }
+        writer.trailer(&mut self.link.out);
+        backend::bare(&mut self.link.out, Bare::CopyDone);
+        self.complete(&format!("COPY {sent}"))
+    }
+
+    async fn copy_in(&mut self, intake: Box<dyn Intake>) -> Result<()> {
+        let mut reader = CopyReader::new(intake);
+        backend::copy_in(&mut self.link.out, reader.is_binary(), reader.width())?;
+        self.link.flush().await?;
+        let mut at_hand = None;
+        loop {
+            let message = match at_hand.take() {
+                Some(message) => Some(message),
+                None => self.link.message().await?,
+            };
+            match message {
+                Some(Message::CopyData(data)) => {
+                    let mut size = data.len();
+                    let mut pieces = vec![data];
+                    while size < COPY_BYTES {
+                        match self.link.message_at_hand()? {
+                            Some(Message::CopyData(data)) => {
+                                size += data.len();
+                                pieces.push(data);
+                            }
+                            other => {
+                                at_hand = other;
+                                break;
+                            }
+                        }
+                    }
+                    reader = self
+                        .work(async move {
+                            for piece in &pieces {
+                                reader.push(piece).await?;
+                            }
+                            Ok(reader)
+                        })
+                        .await?;
+                }
+                Some(Message::CopyDone) => {
+                    let count = self.work(reader.finish()).await?;
+                    return self.complete(&format!("COPY {count}"));
+                }
+                Some(Message::CopyFail(why)) => {
+                    return Err(Error::new(Kind::QueryCanceled, format!("COPY from stdin failed: {why}")));
+                }
+                Some(Message::Flush | Message::Sync) => {}
+                None | Some(Message::Terminate) => {
+                    return Err(Error::new(Kind::ProtocolViolation, "unexpected EOF on client connection"));
+                }
+                Some(_) => {
+                    return Err(Error::new(Kind::ProtocolViolation, "unexpected message during COPY from stdin"));
+                }
+            }
+        }
+    }
+}

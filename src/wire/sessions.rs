@@ -1,0 +1,123 @@
+//! Who is connected, so that one connection can cancel another's statement.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind, Result};
+
+/// All open sessions of one server.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    max: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: i32,
+    keys: HashMap<i32, Key>,
+}
+
+#[derive(Debug)]
+struct Key {
+    secret: i32,
+    running: Option<CancellationToken>,
+}
+
+/// One session's place; it is given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    sessions: Arc<Sessions>,
+    pub pid: i32,
+    pub secret: i32,
+}
+
+impl Sessions {
+    pub fn new(max: usize) -> Arc<Sessions> {
+        Arc::new(Sessions { max, open: Mutex::new(Open::default()) })
+    }
+
+    /// A place for one more session, if there is one.
+    pub fn enter(self: &Arc<Self>) -> Result<Seat> {
+        #[expect(clippy::disallowed_methods, reason = "nobody may guess the key that cancels another's statement")]
+        let secret = rand::random();
+        let mut open = self.lock();
+        if open.keys.len() >= self.max {
+            return Err(Error::new(Kind::TooManyConnections, "sorry, too many clients already")
+                .hint(format!("The limit is {} sessions.", self.max)));
+        }
+        let pid = loop {
+            open.next = open.next.checked_add(1).unwrap_or(1);
+            if !open.keys.contains_key(&open.next) {
+                break open.next;
+            }
+        };
+        open.keys.insert(pid, Key { secret, running: None });
+        Ok(Seat { sessions: self.clone(), pid, secret })
+    }
+
+    /// Cancels what the session runs now, if it runs anything and the secret is right; the caller is told neither.
+    pub fn cancel(&self, pid: i32, secret: i32) {
+        let open = self.lock();
+        if let Some(Key { secret: right, running: Some(token) }) = open.keys.get(&pid)
+            && *right == secret
+        {
+            token.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// A statement begins: from here on it can be cancelled.
+    pub fn begin(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        self.set(Some(token.clone()));
+        token
+    }
+
+    /// It has ended: a cancel that comes too late must not hit the next one.
+    pub fn end(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, running: Option<CancellationToken>) {
+        if let Some(key) = self.sessions.lock().keys.get_mut(&self.pid) {
+            key.running = running;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.sessions.lock().keys.remove(&self.pid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_secret_cancels_only_what_runs() {
+        let sessions = Sessions::new(1);
+        let seat = sessions.enter().expect("a place");
+        assert_eq!(sessions.enter().expect_err("full").kind(), Kind::TooManyConnections);
+        sessions.cancel(seat.pid, seat.secret);
+        let token = seat.begin();
+        sessions.cancel(seat.pid, seat.secret.wrapping_add(1));
+        assert!(!token.is_cancelled());
+        sessions.cancel(seat.pid, seat.secret);
+        assert!(token.is_cancelled());
+        let pid = seat.pid;
+        drop(seat);
+        assert_ne!(sessions.enter().expect("room again").pid, pid);
+    }
+}

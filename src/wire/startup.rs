@@ -1,0 +1,133 @@
+//! From an open socket to an open session: encryption refused, cancel requests done, names and settings taken.
+
+use tokio::net::TcpStream;
+
+use super::{
+    backend::{self, Blame},
+    connection::Connection,
+    door::Door,
+    frontend::Opening,
+    link::Link,
+    server::Shared,
+    sessions::Seat,
+};
+use crate::{
+    engine::Session,
+    error::{Error, Kind, Result},
+};
+use std::sync::Arc;
+
+/// A client asks for encryption at most twice: GSS, then SSL.
+const ENCRYPT_REQUESTS_MAX: usize = 4;
+
+/// Opens a session; `None` where there was none to open, and everything that had to be said is said.
+pub(super) async fn open<D: Door>(shared: &Arc<Shared<D>>, socket: TcpStream) -> Option<Connection<D>> {
+    let options = &shared.options;
+    let mut link = Link::new(socket, shared.shutdown.clone(), options.message_bytes_max);
+    let opened = tokio::time::timeout(options.startup_timeout, greet(shared, &mut link)).await;
+    let late = || Error::new(Kind::ProtocolViolation, "canceling authentication due to timeout");
+    match opened.unwrap_or_else(|_| Err(late())) {
+        Ok(Some((session, seat))) => Some(Connection::new(shared.clone(), link, session, seat)),
+        Ok(None) => None,
+        Err(error) => {
+            backend::error(&mut link.out, &error, Blame::Fatal);
+            link.farewell().await;
+            None
+        }
+    }
+}
+
+async fn greet<D: Door>(shared: &Arc<Shared<D>>, link: &mut Link) -> Result<Option<(Session, Seat)>> {
+    for _ in 0..ENCRYPT_REQUESTS_MAX {
+        match link.opening().await? {
+            None => return Ok(None),
+            Some(Opening::Encrypt) => {
+                link.out.extend_from_slice(b"N");
+                link.flush().await?;
+            }
+            Some(Opening::Cancel { pid, secret }) => {
+                shared.sessions.cancel(pid, secret);
+                return Ok(None);
+            }
+            Some(Opening::Startup { minor, parameters }) => {
+                let seat = shared.sessions.enter()?;
+                let session = introduce(&parameters, seat.pid)?;
+                welcome(link, minor, &parameters, &session, &seat)?;
+                link.flush().await?;
+                return Ok(Some((session, seat)));
+            }
+        }
+    }
+    Err(Error::new(Kind::ProtocolViolation, "expected a startup packet"))
+}
+
+/// A session of what the client says of itself. Settings that nobody knows are ignored, as drivers send many.
+fn introduce(parameters: &[(String, String)], pid: i32) -> Result<Session> {
+    let given = |name: &str| parameters.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str());
+    let user = given("user")
+        .ok_or_else(|| Error::new(Kind::InvalidAuthorization, "no PostgreSQL user name specified in startup packet"))?;
+    let session = Session::new(user, given("database").unwrap_or(user), pid);
+    for (name, value) in parameters {
+        match name.as_str() {
+            "user" | "database" | "replication" => {}
+            "options" => {
+                for (name, value) in command_line(value) {
+                    session.settings.set_initial(&name, &value)?;
+                }
+            }
+            name if name.starts_with("_pq_.") => {}
+            _ => match session.settings.set_initial(name, value) {
+                Err(e) if e.kind() == Kind::UndefinedObject || e.kind() == Kind::ObjectNotInState => {}
+                done => done?,
+            },
+        }
+    }
+    Ok(session)
+}
+
+/// `-c name=value --name=value`, with backslashes before spaces that belong to a value.
+fn command_line(options: &str) -> Vec<(String, String)> {
+    let mut words = vec![String::new()];
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => words.last_mut().into_iter().for_each(|w| w.extend(chars.next())),
+            c if c.is_whitespace() => words.push(String::new()),
+            c => words.last_mut().into_iter().for_each(|w| w.push(c)),
+        }
+    }
+    let pairs = words.iter().filter_map(|word| {
+        let word = word.strip_prefix("--").or(word.strip_prefix("-c")).unwrap_or(word);
+        let (name, value) = word.split_once('=')?;
+        Some((name.replace('-', "_"), value.to_string()))
+    });
+    pairs.collect()
+}
+
+/// Everything that a client is told at login, up to the first ReadyForQuery.
+fn welcome(link: &mut Link, minor: u16, parameters: &[(String, String)], session: &Session, seat: &Seat) -> Result<()> {
+    let out = &mut link.out;
+    let extensions: Vec<&str> =
+        parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_.")).collect();
+    if minor > 0 || !extensions.is_empty() {
+        backend::negotiate(out, &extensions);
+    }
+    backend::authenticated(out)?;
+    for (name, value) in session.settings.reported() {
+        backend::parameter_status(out, name, &value)?;
+    }
+    backend::key_data(out, seat.pid, seat.secret)?;
+    backend::ready(out, session.transaction().state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_a_command_line() {
+        let pairs = command_line("-c search_path=a -cgeqo=off --statement-timeout=5s -c DateStyle=ISO,\\ DMY");
+        let pairs: Vec<String> = pairs.into_iter().map(|(n, v)| format!("{n}={v}")).collect();
+        assert_eq!(pairs, ["search_path=a", "geqo=off", "statement_timeout=5s", "DateStyle=ISO, DMY"]);
+    }
+}

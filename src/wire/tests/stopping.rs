@@ -1,0 +1,97 @@
+//! Everything that ends a statement or a session before its time.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+
+use super::{queries::opened, *};
+
+#[tokio::test]
+async fn a_cancel_ends_what_runs_and_nothing_else() {
+    let server = Server::start().await;
+    let client = server.connect().await;
+    let token = client.cancel_token();
+    for sql in ["SELECT * FROM forever", "SELECT count(*) FROM endless"] {
+        let cancel = async {
+            server.door.watch.begun.notified().await;
+            token.cancel_query(NoTls).await.expect("sent");
+        };
+        let (failed, ()) = tokio::join!(failure(&client, sql), cancel);
+        assert_eq!(failed, "57014 canceling statement due to user request", "{sql}");
+        server.door.watch.gone.notified().await;
+        assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
+    }
+    // One that comes too late hits nothing.
+    token.cancel_query(NoTls).await.expect("sent");
+    assert_eq!(simple(&client, "SELECT 2").await, ["2", "(1)"]);
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_ends() {
+    let server = Server::start().await;
+    let client = server.connect().await;
+    simple(&client, "SET statement_timeout = '20ms'").await;
+    let late = "57014 canceling statement due to statement timeout";
+    assert_eq!(failure(&client, "SELECT * FROM forever").await, late);
+    server.door.watch.gone.notified().await;
+    assert_eq!(told(&client.query("SELECT * FROM forever", &[]).await.expect_err("late")), late);
+    assert_eq!(simple(&client, "SET statement_timeout = 0; SELECT 1").await, ["(0)", "1", "(1)"]);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_takes_its_query_with_it() {
+    let server = Server::start().await;
+    let mut socket = opened(&server).await;
+    socket.write_all(b"Q\0\0\0\x1aSELECT * FROM forever\0").await.expect("sent");
+    server.door.watch.begun.notified().await;
+    drop(socket);
+    server.door.watch.gone.notified().await;
+    assert_eq!(simple(&server.connect().await, "SELECT 1").await, ["1", "(1)"]);
+}
+
+#[tokio::test]
+async fn a_panic_is_the_error_of_its_own_statement() {
+    let server = Server::start().await;
+    let client = server.connect().await;
+    simple(&client, "BEGIN").await;
+    let failed = failure(&client, "SELECT explode(n) FROM numbers").await;
+    assert!(failed.starts_with("XX000 ") && failed.contains("boom"), "{failed}");
+    simple(&client, "ROLLBACK").await;
+    assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
+}
+
+#[tokio::test]
+async fn at_shutdown_everybody_is_told() {
+    let mut server = Server::start().await;
+    let (idle, idle_connection) = tokio_postgres::connect(&server.config(), NoTls).await.expect("connected");
+    let busy = server.connect().await;
+    let stop = async {
+        server.door.watch.begun.notified().await;
+        server.shutdown.cancel();
+    };
+    let (failed, (), ended) = tokio::join!(failure(&busy, "SELECT * FROM forever"), stop, idle_connection);
+    assert_eq!(failed, "57P01 terminating connection due to administrator command");
+    assert_eq!(told(&ended.expect_err("told")), "57P01 terminating connection due to administrator command");
+    drop(idle);
+    (&mut server.serving).await.expect("no panic").expect("served");
+    assert!(tokio_postgres::connect(&server.config(), NoTls).await.is_err());
+}
+
+#[tokio::test]
+async fn one_session_too_many_is_refused() {
+    let server = Server::with(|options| options.sessions_max = 1).await;
+    let client = server.connect().await;
+    let Err(refused) = tokio_postgres::connect(&server.config(), NoTls).await else { panic!("there was room") };
+    assert_eq!(told(&refused), "53300 sorry, too many clients already");
+    assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_let_go() {
+    use tokio::io::AsyncReadExt;
+    let server = Server::with(|options| options.startup_timeout = Duration::from_millis(20)).await;
+    let mut socket = tokio::net::TcpStream::connect(server.address).await.expect("connected");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.expect("closed");
+    assert!(String::from_utf8_lossy(&answer).contains("due to timeout"));
+}

@@ -1,0 +1,437 @@
+//! One value of a column, in Postgres' text form: what psql shows and COPY writes.
+
+use std::fmt::Write;
+
+use arrow::{
+    array::{Array, AsArray, timezone::Tz},
+    datatypes::{
+        DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+        DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type,
+        Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType,
+        IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Time32MillisecondType, Time32SecondType,
+        Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+        TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    },
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike};
+
+use crate::error::Result;
+
+/// Where no zone matters.
+pub(super) fn utc() -> Tz {
+    "+00:00".parse().expect("an offset of nothing is a zone")
+}
+
+/// Appends the value of `row`, which is not null. Instants are shown as the clocks of `zone` show them.
+pub(super) fn write(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<()> {
+    match array.data_type() {
+        DataType::Boolean => out.push(if array.as_boolean().value(row) { 't' } else { 'f' }),
+        DataType::Utf8 => out.push_str(array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => out.push_str(array.as_string::<i64>().value(row)),
+        DataType::Utf8View => out.push_str(array.as_string_view().value(row)),
+        DataType::Binary => bytes(array.as_binary::<i32>().value(row), out),
+        DataType::LargeBinary => bytes(array.as_binary::<i64>().value(row), out),
+        DataType::BinaryView => bytes(array.as_binary_view().value(row), out),
+        DataType::FixedSizeBinary(_) => bytes(array.as_fixed_size_binary().value(row), out),
+        kind if kind.is_numeric() => number(array, row, out),
+        DataType::Interval(unit) => interval(array, row, *unit, out),
+        DataType::Duration(unit) => duration(array, row, *unit, out),
+        kind if kind.is_temporal() => return moment(array, row, zone, out),
+        DataType::List(_) => return list(array.as_list::<i32>().value(row).as_ref(), zone, out),
+        DataType::LargeList(_) => return list(array.as_list::<i64>().value(row).as_ref(), zone, out),
+        DataType::FixedSizeList(..) => return list(array.as_fixed_size_list().value(row).as_ref(), zone, out),
+        DataType::Struct(_) => return record(array, row, zone, out),
+        _ => return other(array, row, out),
+    }
+    Ok(())
+}
+
+/// `write!` to a string cannot fail.
+macro_rules! put {
+    ($out:expr, $($arg:tt)*) => {{
+        let _ = write!($out, $($arg)*);
+    }};
+}
+
+fn bytes(value: &[u8], out: &mut String) {
+    out.push_str("\\x");
+    for byte in value {
+        put!(out, "{byte:02x}");
+    }
+}
+
+fn number(array: &dyn Array, row: usize, out: &mut String) {
+    match array.data_type() {
+        DataType::Int8 => put!(out, "{}", array.as_primitive::<Int8Type>().value(row)),
+        DataType::Int16 => put!(out, "{}", array.as_primitive::<Int16Type>().value(row)),
+        DataType::Int32 => put!(out, "{}", array.as_primitive::<Int32Type>().value(row)),
+        DataType::Int64 => put!(out, "{}", array.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt8 => put!(out, "{}", array.as_primitive::<UInt8Type>().value(row)),
+        DataType::UInt16 => put!(out, "{}", array.as_primitive::<UInt16Type>().value(row)),
+        DataType::UInt32 => put!(out, "{}", array.as_primitive::<UInt32Type>().value(row)),
+        DataType::UInt64 => put!(out, "{}", array.as_primitive::<UInt64Type>().value(row)),
+        DataType::Float16 => float(&format!("{:e}", array.as_primitive::<Float16Type>().value(row).to_f32()), 6, out),
+        DataType::Float32 => float(&format!("{:e}", array.as_primitive::<Float32Type>().value(row)), 6, out),
+        DataType::Float64 => float(&format!("{:e}", array.as_primitive::<Float64Type>().value(row)), 15, out),
+        DataType::Decimal32(..) => out.push_str(&array.as_primitive::<Decimal32Type>().value_as_string(row)),
+        DataType::Decimal64(..) => out.push_str(&array.as_primitive::<Decimal64Type>().value_as_string(row)),
+        DataType::Decimal128(..) => out.push_str(&array.as_primitive::<Decimal128Type>().value_as_string(row)),
+        DataType::Decimal256(..) => out.push_str(&array.as_primitive::<Decimal256Type>().value_as_string(row)),
+        other => debug_assert!(false, "{other} is no number"),
+    }
+}
+
+/// From Rust's shortest `-1.25e3`: plain up to `digits` digits before the point and four zeros behind it, as Postgres.
+fn float(shortest: &str, digits: i32, out: &mut String) {
+    let Some((mantissa, exponent)) = shortest.split_once('e') else {
+        out.push_str(match shortest {
+            "inf" => "Infinity",
+            "-inf" => "-Infinity",
+            other => other,
+        });
+        return;
+    };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-4..digits).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        put!(out, "{mantissa}e{sign}{:02}", exponent.abs());
+        return;
+    }
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |m| ("-", m));
+    let figures: String = mantissa.chars().filter(|c| *c != '.').collect();
+    out.push_str(sign);
+    if exponent < 0 {
+        put!(out, "0.{}{figures}", "0".repeat((-exponent - 1) as usize));
+        return;
+    }
+    let whole = exponent as usize + 1;
+    if figures.len() <= whole {
+        put!(out, "{figures}{}", "0".repeat(whole - figures.len()));
+    } else {
+        put!(out, "{}.{}", &figures[..whole], &figures[whole..]);
+    }
+}
+
+/// A date, a time of day, or both.
+fn moment(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<()> {
+    use arrow::temporal_conversions::{date32_to_datetime, time64us_to_time};
+    use arrow::temporal_conversions::{date64_to_datetime, time32ms_to_time, time32s_to_time, time64ns_to_time};
+    let at = match array.data_type() {
+        DataType::Date32 | DataType::Date64 => {
+            let at = match array.data_type() {
+                DataType::Date32 => date32_to_datetime(array.as_primitive::<Date32Type>().value(row)),
+                _ => date64_to_datetime(array.as_primitive::<Date64Type>().value(row)),
+            };
+            let Some(at) = at else { return other(array, row, out) };
+            let era = date(at.date(), out);
+            out.push_str(era);
+            return Ok(());
+        }
+        DataType::Time32(TimeUnit::Second) => {
+            time32s_to_time(array.as_primitive::<Time32SecondType>().value(row)).map(|t| time(t, out))
+        }
+        DataType::Time32(_) => {
+            time32ms_to_time(array.as_primitive::<Time32MillisecondType>().value(row)).map(|t| time(t, out))
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            time64us_to_time(array.as_primitive::<Time64MicrosecondType>().value(row)).map(|t| time(t, out))
+        }
+        DataType::Time64(_) => {
+            time64ns_to_time(array.as_primitive::<Time64NanosecondType>().value(row)).map(|t| time(t, out))
+        }
+        DataType::Timestamp(unit, with_zone) => instant(array, row, *unit).map(|at| match with_zone {
+            None => timestamp(at, out),
+            Some(_) => timestamptz(at, zone, out),
+        }),
+        _ => None,
+    };
+    match at {
+        Some(()) => Ok(()),
+        None => other(array, row, out),
+    }
+}
+
+fn instant(array: &dyn Array, row: usize, unit: TimeUnit) -> Option<NaiveDateTime> {
+    let at = match unit {
+        TimeUnit::Second => DateTime::from_timestamp(array.as_primitive::<TimestampSecondType>().value(row), 0),
+        TimeUnit::Millisecond => {
+            DateTime::from_timestamp_millis(array.as_primitive::<TimestampMillisecondType>().value(row))
+        }
+        TimeUnit::Microsecond => {
+            DateTime::from_timestamp_micros(array.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        TimeUnit::Nanosecond => {
+            Some(DateTime::from_timestamp_nanos(array.as_primitive::<TimestampNanosecondType>().value(row)))
+        }
+    };
+    at.map(|at| at.naive_utc())
+}
+
+fn timestamp(at: NaiveDateTime, out: &mut String) {
+    let era = date(at.date(), out);
+    out.push(' ');
+    time(at.time(), out);
+    out.push_str(era);
+}
+
+fn timestamptz(at: NaiveDateTime, zone: Tz, out: &mut String) {
+    let offset = zone.offset_from_utc_datetime(&at).fix();
+    let Some(local) = at.checked_add_offset(offset) else { return timestamp(at, out) };
+    let era = date(local.date(), out);
+    out.push(' ');
+    time(local.time(), out);
+    let seconds = offset.local_minus_utc();
+    let ahead = seconds.abs();
+    put!(out, "{}{:02}", if seconds < 0 { '-' } else { '+' }, ahead / 3600);
+    if ahead % 3600 != 0 {
+        put!(out, ":{:02}", ahead / 60 % 60);
+    }
+    if ahead % 60 != 0 {
+        put!(out, ":{:02}", ahead % 60);
+    }
+    out.push_str(era);
+}
+
+/// Gives what comes behind everything else: years before 1 are counted backwards.
+fn date(date: NaiveDate, out: &mut String) -> &'static str {
+    let (year, era) = if date.year() > 0 { (date.year(), "") } else { (1 - date.year(), " BC") };
+    put!(out, "{year:04}-{:02}-{:02}", date.month(), date.day());
+    era
+}
+
+fn time(time: NaiveTime, out: &mut String) {
+    put!(out, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
+    let micros = time.nanosecond() % 1_000_000_000 / 1000;
+    if micros > 0 {
+        put!(out, "{}", format!(".{micros:06}").trim_end_matches('0'));
+    }
+}
+
+fn interval(array: &dyn Array, row: usize, unit: IntervalUnit, out: &mut String) {
+    let (months, days, nanos) = match unit {
+        IntervalUnit::YearMonth => (array.as_primitive::<IntervalYearMonthType>().value(row), 0, 0),
+        IntervalUnit::DayTime => {
+            let value = array.as_primitive::<IntervalDayTimeType>().value(row);
+            (0, value.days, i64::from(value.milliseconds) * 1_000_000)
+        }
+        IntervalUnit::MonthDayNano => {
+            let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
+            (value.months, value.days, value.nanoseconds)
+        }
+    };
+    parts(months, days, i128::from(nanos), out);
+}
+
+fn duration(array: &dyn Array, row: usize, unit: TimeUnit, out: &mut String) {
+    let (value, factor) = match unit {
+        TimeUnit::Second => (array.as_primitive::<DurationSecondType>().value(row), 1_000_000_000),
+        TimeUnit::Millisecond => (array.as_primitive::<DurationMillisecondType>().value(row), 1_000_000),
+        TimeUnit::Microsecond => (array.as_primitive::<DurationMicrosecondType>().value(row), 1000),
+        TimeUnit::Nanosecond => (array.as_primitive::<DurationNanosecondType>().value(row), 1),
+    };
+    parts(0, 0, i128::from(value) * factor, out);
+}
+
+/// `1 year 2 mons -3 days +04:05:06.7`: a sign is written out only behind a negative part.
+fn parts(months: i32, days: i32, nanos: i128, out: &mut String) {
+    let start = out.len();
+    let mut negative = false;
+    for (count, one, many) in [(months / 12, "year", "years"), (months % 12, "mon", "mons"), (days, "day", "days")] {
+        if count != 0 {
+            let sign = if negative && count > 0 { "+" } else { "" };
+            put!(out, "{sign}{count} {} ", if count == 1 { one } else { many });
+            negative = count < 0;
+        }
+    }
+    let micros = nanos / 1000;
+    if micros == 0 && out.len() > start {
+        out.pop();
+        return;
+    }
+    let sign = if micros < 0 {
+        "-"
+    } else if negative {
+        "+"
+    } else {
+        ""
+    };
+    let (seconds, rest) = (micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+    put!(out, "{sign}{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if rest > 0 {
+        put!(out, "{}", format!(".{rest:06}").trim_end_matches('0'));
+    }
+}
+
+fn list(values: &dyn Array, zone: Tz, out: &mut String) -> Result<()> {
+    out.push('{');
+    for row in 0..values.len() {
+        if row > 0 {
+            out.push(',');
+        }
+        if values.is_null(row) {
+            out.push_str("NULL");
+            continue;
+        }
+        let mut item = String::new();
+        write(values, row, zone, &mut item)?;
+        let nested =
+            matches!(values.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
+        let special = |c: char| c.is_whitespace() || matches!(c, '{' | '}' | ',' | '"' | '\\');
+        if !nested && (item.is_empty() || item.eq_ignore_ascii_case("null") || item.contains(special)) {
+            quoted(&item, "\\", out);
+        } else {
+            out.push_str(&item);
+        }
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn record(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<()> {
+    out.push('(');
+    for (i, column) in array.as_struct().columns().iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        if column.is_null(row) {
+            continue;
+        }
+        let mut item = String::new();
+        write(column, row, zone, &mut item)?;
+        let special = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | '"' | '\\');
+        if item.is_empty() || item.contains(special) {
+            quoted(&item, "\\", out);
+        } else {
+            out.push_str(&item);
+        }
+    }
+    out.push(')');
+    Ok(())
+}
+
+fn quoted(item: &str, escape: &str, out: &mut String) {
+    out.push('"');
+    for c in item.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push_str(escape);
+        }
+        out.push(c);
+    }
+    out.push('"');
+}
+
+/// Maps, unions, and moments out of range: as Arrow shows them.
+fn other(array: &dyn Array, row: usize, out: &mut String) -> Result<()> {
+    let formatter = ArrayFormatter::try_new(array, &FormatOptions::default())?;
+    formatter.value(row).write(out)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{ArrayRef, Float32Array, Float64Array, Int64Array, ListArray, StringArray, StructArray},
+        compute::cast,
+        datatypes::{Field, Int32Type, IntervalMonthDayNano},
+    };
+
+    use super::*;
+
+    fn shown(array: &dyn Array, zone: &str) -> Vec<String> {
+        (0..array.len())
+            .map(|row| {
+                let mut out = String::new();
+                write(array, row, zone.parse().expect("a zone"), &mut out).expect("shown");
+                out
+            })
+            .collect()
+    }
+
+    #[test]
+    fn floats_as_postgres_shows_them() {
+        let array = Float64Array::from(vec![
+            1.0,
+            -0.5,
+            0.1,
+            100000.0,
+            1e14,
+            1e15,
+            1.5e300,
+            0.0001,
+            0.00001,
+            0.0,
+            -0.0,
+            f64::NAN,
+            f64::NEG_INFINITY,
+            123456.789,
+        ]);
+        assert_eq!(
+            shown(&array, "UTC"),
+            [
+                "1",
+                "-0.5",
+                "0.1",
+                "100000",
+                "100000000000000",
+                "1e+15",
+                "1.5e+300",
+                "0.0001",
+                "1e-05",
+                "0",
+                "-0",
+                "NaN",
+                "-Infinity",
+                "123456.789"
+            ]
+        );
+        assert_eq!(shown(&Float32Array::from(vec![1.1, 1e6]), "UTC"), ["1.1", "1e+06"]);
+    }
+
+    #[test]
+    fn moments_as_postgres_shows_them() {
+        let micros: ArrayRef =
+            Arc::new(Int64Array::from(vec![0, 1_700_000_000_120_000, -1, -62_135_596_800_000_000 - 1]));
+        let plain = cast(&micros, &DataType::Timestamp(TimeUnit::Microsecond, None)).expect("cast");
+        assert_eq!(
+            shown(&plain, "UTC"),
+            [
+                "1970-01-01 00:00:00",
+                "2023-11-14 22:13:20.12",
+                "1969-12-31 23:59:59.999999",
+                "0001-12-31 23:59:59.999999 BC"
+            ]
+        );
+        let zoned =
+            cast(&plain.slice(1, 1), &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))).expect("cast");
+        assert_eq!(shown(&zoned, "UTC"), ["2023-11-14 22:13:20.12+00"]);
+        assert_eq!(shown(&zoned, "Asia/Kolkata"), ["2023-11-15 03:43:20.12+05:30"]);
+        let date = cast(&plain.slice(1, 1), &DataType::Date32).expect("cast");
+        assert_eq!(shown(&date, "UTC"), ["2023-11-14"]);
+    }
+
+    #[test]
+    fn intervals_as_postgres_shows_them() {
+        let array = arrow::array::IntervalMonthDayNanoArray::from(vec![
+            IntervalMonthDayNano::new(14, 3, 14_706_500_000_000),
+            IntervalMonthDayNano::new(-1, 2, 0),
+            IntervalMonthDayNano::new(0, 0, 0),
+            IntervalMonthDayNano::new(0, -1, 3_600_000_000_000),
+        ]);
+        assert_eq!(
+            shown(&array, "UTC"),
+            ["1 year 2 mons 3 days 04:05:06.5", "-1 mons +2 days", "00:00:00", "-1 days +01:00:00"]
+        );
+    }
+
+    #[test]
+    fn lists_and_records_quote_what_would_be_read_otherwise() {
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None, Some(3)])]);
+        assert_eq!(shown(&list, "UTC"), ["{1,NULL,3}"]);
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("a b"), Some(""), Some("q\"\\")]));
+        let record = StructArray::from(vec![(Arc::new(Field::new("t", DataType::Utf8, true)), text)]);
+        assert_eq!(shown(&record, "UTC"), ["(\"a b\")", "(\"\")", "(\"q\\\"\\\\\")"]);
+    }
+}

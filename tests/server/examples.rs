@@ -1,0 +1,212 @@
+//! Everything that is shown to people is run: the examples, the pipelines, the configuration, and README from top to
+//! bottom.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use super::harness::{Home, Server, eventually, finished, rows, run, tidemark};
+
+fn checkout(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// `tidemark sql` on a server, in its folder.
+fn sql(server: &Server) -> Command {
+    let mut command = tidemark();
+    command.current_dir(server.home.path("")).arg("sql").env("PGPORT", server.port.to_string());
+    for name in ["PGHOST", "PGUSER", "PGDATABASE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+const FLIGHTS: &str = "flight,origin,dest,landed_at,passengers
+TM1,BER,HEL,2026-01-01 10:01:00,120
+TM2,BER,OSL,2026-01-01 10:16:00,99
+TM3,OSL,HEL,2026-01-01 10:09:00,80
+TM4,OSL,,2026-01-01 10:09:00,80
+";
+
+const LANDINGS: [&str; 1] = ["2026-01-01 10:00:00|HEL|2|200"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_view_sql() {
+    let server = Home::new().start();
+    let (status, stdout, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/first_view.sql"))).await;
+    assert!(status.success(), "{stderr}");
+    let table: Vec<Vec<&str>> = stdout.lines().filter(|l| l.contains('|')).map(cells).collect();
+    assert_eq!(table, [["customer", "orders", "spent"], ["ada", "1", "7.50"], ["bob", "1", "6.00"]], "{stdout}");
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    line.split('|').map(str::trim).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flights_sql() {
+    let home = Home::new();
+    home.folder("data/flights");
+    let server = home.start();
+    let (status, _, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/flights.sql"))).await;
+    assert!(status.success(), "{stderr}");
+    home.put("data/flights/1.csv", FLIGHTS);
+    let client = server.connect().await;
+    run(&client, "FLUSH").await;
+    assert_eq!(rows(&client, "SELECT * FROM landings").await, LANDINGS);
+    let now = rows(&client, "SELECT * FROM landings_now ORDER BY window_start").await;
+    assert_eq!(now, [LANDINGS[0], "2026-01-01 10:10:00|OSL|1|99"]);
+    assert_eq!(rows(&client, "SELECT count(*) FROM flights").await, ["3"]);
+}
+
+/// `tidemark run` on a free port.
+fn pipeline(home: &Home, path: &str) -> Command {
+    let mut command = home.command();
+    command.arg("run").arg(checkout(path)).args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flights_yaml() {
+    let home = Home::new();
+    home.put("elsewhere/1.csv", FLIGHTS);
+    let start = || {
+        let mut command = pipeline(&home, "config/pipelines/flights.yaml");
+        command.env("FLIGHTS", "elsewhere");
+        command
+    };
+    let (status, stdout, stderr) = finished(start().arg("--dry-run")).await;
+    assert!(status.success(), "{stderr}");
+    for name in ["flights_raw", "flights", "landings", "busiest"] {
+        assert!(stdout.contains(name), "a dry run does not name {name}: {stdout}");
+    }
+    let server = Server::ready(&home, start());
+    let client = server.connect().await;
+    run(&client, "FLUSH").await;
+    assert_eq!(rows(&client, "SELECT * FROM landings").await, LANDINGS);
+    assert_eq!(rows(&client, "SELECT * FROM busiest").await, ["HEL|2"]);
+    assert!(server.terminate().await.success());
+
+    // Applied twice it changes nothing: the views go on where they were.
+    let (status, stdout, stderr) = finished(start().arg("--dry-run")).await;
+    assert!(status.success(), "{stderr}");
+    for word in ["create", "replace", "CREATE", "REPLACE"] {
+        assert!(!stdout.contains(word), "{stdout}");
+    }
+    let server = Server::ready(&home, start());
+    let client = server.connect().await;
+    assert_eq!(rows(&client, "SELECT * FROM busiest").await, ["HEL|2"]);
+    home.put("elsewhere/2.csv", "flight,origin,dest,landed_at,passengers\nTM9,BER,HEL,2026-01-01 10:59:00,1\n");
+    run(&client, "FLUSH").await;
+    assert_eq!(rows(&client, "SELECT * FROM busiest ORDER BY dest").await, ["HEL|2", "OSL|1"]);
+    server.kill();
+
+    // Changed, it says what it will change.
+    let text = fs::read_to_string(checkout("config/pipelines/flights.yaml")).unwrap();
+    fs::write(home.path("changed.yaml"), text.replace("count(*) AS landed,", "count(*) + 0 AS landed,")).unwrap();
+    let mut command = home.command();
+    command.args(["run", "changed.yaml", "--data-dir", "data", "--dry-run"]).env("FLIGHTS", "elsewhere");
+    let (_, stdout, stderr) = finished(&mut command).await;
+    assert!(format!("{stdout}{stderr}").contains("landings"), "{stdout}{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagen_yaml() {
+    let home = Home::new();
+    let server = Server::ready(&home, pipeline(&home, "config/pipelines/datagen.yaml"));
+    let client = server.connect().await;
+    let sum = "SELECT coalesce(sum(readings), 0) FROM by_sensor";
+    eventually("readings come", async || (rows(&client, sum).await != ["0"]).then_some(())).await;
+    let strange =
+        "SELECT count(*) FROM by_sensor WHERE sensor NOT BETWEEN 1 AND 1000 OR degrees NOT BETWEEN -10 AND 35";
+    assert_eq!(rows(&client, strange).await, ["0"]);
+    run(&client, "INSERT INTO places SELECT i, 'roof' FROM generate_series(1, 1000) AS s(i)").await;
+    let joined = "SELECT DISTINCT place FROM by_sensor JOIN places ON by_sensor.sensor = places.sensor";
+    assert_eq!(rows(&client, joined).await, ["roof"]);
+    assert!(server.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_that_shows_every_key_serves() {
+    let home = Home::new();
+    fs::copy(checkout("config/tidemark.yaml"), home.path("tidemark.yaml")).unwrap();
+    let server = home.start();
+    assert_eq!(rows(&server.connect().await, "SELECT 1").await, ["1"]);
+}
+
+/// One block of a Markdown text: the word behind the fence, and what is in it.
+struct Block {
+    language: String,
+    text: String,
+}
+
+fn blocks(markdown: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut inside = false;
+    for line in markdown.lines() {
+        match line.strip_prefix("```") {
+            Some(_) if inside => inside = false,
+            Some(language) => {
+                inside = true;
+                blocks.push(Block { language: language.to_string(), text: String::new() });
+            }
+            None if inside => {
+                let block = blocks.last_mut().unwrap();
+                block.text += line;
+                block.text.push('\n');
+            }
+            None => {}
+        }
+    }
+    blocks
+}
+
+/// What a reader is told to type and this test does not: it builds, or serves, which is done already.
+const ELSEWHERE: [&str; 4] = ["cargo run --release -- demo", "cargo test", "cargo build --release", "tidemark serve"];
+
+/// Each block in its order, by a reader in an empty folder; where the output is shown, it is what comes out.
+#[tokio::test(flavor = "multi_thread")]
+async fn readme_from_top_to_bottom() {
+    let home = Home::new();
+    let server = home.start();
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_tidemark"));
+    let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let (mut said, mut ran, mut shown) = (String::new(), 0, 0);
+    for Block { language, text } in blocks(&fs::read_to_string(checkout("README.md")).unwrap()) {
+        let mut command = match language.as_str() {
+            "sql" => {
+                fs::write(home.path("block.sql"), &text).unwrap();
+                let mut command = sql(&server);
+                command.args(["-f", "block.sql"]);
+                command
+            }
+            "sh" => {
+                let here = |line: &&str| !ELSEWHERE.iter().any(|other| line.starts_with(other));
+                let script: Vec<&str> = text.lines().filter(here).collect();
+                let mut command = Command::new("sh");
+                command.args(["-e", "-c", &script.join("\n")]).current_dir(home.path(""));
+                command.env("PATH", &path).env("PGPORT", server.port.to_string());
+                command
+            }
+            "yaml" => {
+                let file = home.path("block.yaml");
+                fs::write(&file, &text).unwrap();
+                let mut command = tidemark();
+                command.arg("check").arg(file);
+                command
+            }
+            "" => {
+                for line in text.lines().filter(|line| line.contains('|')) {
+                    let there = said.lines().any(|other| cells(other) == cells(line));
+                    assert!(there, "README shows\n{text}but this comes out:\n{said}");
+                    shown += 1;
+                }
+                continue;
+            }
+            other => panic!("README has a block of {other}, which nobody runs"),
+        };
+        let (status, stdout, stderr) = finished(&mut command).await;
+        assert!(status.success(), "README's\n{text}ends with\n{stdout}{stderr}");
+        said = stdout;
+        ran += 1;
+    }
+    assert!(ran >= 6 && shown >= 5, "README's blocks were not found: {ran} ran, {shown} lines shown");
+}

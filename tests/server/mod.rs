@@ -1,0 +1,10 @@
+//! A real server process, and clients that come to it over a socket.
+
+mod harness;
+
+mod bad_input;
+mod examples;
+mod kill;
+mod psql;
+mod restart;
+mod slt;

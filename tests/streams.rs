@@ -1,0 +1,103 @@
+//! Every script of `tests/streams` runs three ways: as written; crashed at every write of the storage and resumed; with
+//! its epochs cut anew. `UPDATE=1` writes what came out into the scripts.
+
+mod play;
+mod script;
+
+use std::path::PathBuf;
+
+use self::{
+    play::Play,
+    script::{Script, What},
+};
+use crate::harness::run;
+
+fn scripts() -> Vec<(PathBuf, Script)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/streams");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "st"));
+    // `SCRIPT=name` runs one alone.
+    if let Ok(only) = std::env::var("SCRIPT") {
+        paths.retain(|path| path.to_str().unwrap().contains(&only));
+    }
+    paths.sort();
+    assert!(!paths.is_empty(), "no scripts");
+    paths.into_iter().map(|path| (path.clone(), Script::read(&path))).collect()
+}
+
+/// Fails with all that went wrong, so that one run shows everything.
+#[track_caller]
+fn all_well(failures: Vec<String>) {
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn scripts_as_written() {
+    let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
+    let mut failures = Vec::new();
+    for (path, script) in scripts() {
+        let (play, _) = run(2, async || as_written(&script).await);
+        if update {
+            std::fs::write(path, rewritten(&script, &play.seen)).unwrap();
+        } else {
+            failures.extend(play.failures);
+        }
+    }
+    all_well(failures);
+}
+
+async fn as_written(script: &Script) -> (Play, u64) {
+    let mut play = Play::new(script);
+    let writes = play.as_written(script).await;
+    (play, writes)
+}
+
+#[test]
+fn scripts_crashed_at_every_write() {
+    let mut failures = Vec::new();
+    for (_, script) in scripts() {
+        failures.extend(run(2, async || {
+            let (_, writes) = as_written(&script).await;
+            assert!(writes > 0, "{} writes nothing", script.name);
+            let mut failures = Vec::new();
+            for write in 1..=writes {
+                let mut play = Play::new(&script);
+                play.crashed_at(&script, write).await;
+                failures.extend(play.failures.iter().map(|f| format!("crashed at write {write} of {writes}: {f}")));
+            }
+            failures
+        }));
+    }
+    all_well(failures);
+}
+
+#[test]
+fn scripts_with_epochs_cut_anew() {
+    let mut failures = Vec::new();
+    for (_, script) in scripts().into_iter().filter(|(_, script)| !script.cuts_fixed) {
+        for seed in 0..6 {
+            let play = run(2, async || {
+                let mut play = Play::new(&script);
+                play.cut_anew(&script, seed).await;
+                play
+            });
+            failures.extend(play.failures.iter().map(|f| format!("cut with seed {seed}: {f}")));
+        }
+    }
+    all_well(failures);
+}
+
+/// The script with what came out in place of what was expected.
+fn rewritten(script: &Script, seen: &[Option<Vec<String>>]) -> String {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for (step, seen) in script.steps.iter().zip(seen) {
+        if let (What::Changes { .. } | What::Expect { .. }, Some(seen)) = (&step.what, seen) {
+            out.extend(script.lines[at..step.body.start].iter().cloned());
+            out.extend(seen.iter().map(|line| format!("  {line}")));
+            at = step.body.end;
+        }
+    }
+    out.extend(script.lines[at..].iter().cloned());
+    out.join("\n") + "\n"
+}
