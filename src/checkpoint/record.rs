@@ -35,6 +35,8 @@ pub struct Intent {
     pub spans: Vec<Span>,
     pub watermark: Option<Micros>,
     pub now: Micros,
+    /// In how many streams each input came: a float sum depends on it.
+    pub partitions: usize,
 }
 
 /// Epoch N happened.

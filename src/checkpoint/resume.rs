@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn intent(epoch: u64) -> Intent {
-        Intent { query: 1, epoch: Epoch(epoch), spans: vec![], watermark: None, now: 0 }
+        Intent { query: 1, epoch: Epoch(epoch), spans: vec![], watermark: None, now: 0, partitions: 1 }
     }
     fn commit(epoch: u64) -> Commit {
         Commit {

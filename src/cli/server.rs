@@ -48,6 +48,7 @@ fn engine_options(config: &Config) -> EngineOptions {
         partitions: config.threads.query,
         memory_bytes_max: config.query.memory_limit_bytes,
         changelog_rows_max: usize::try_from(config.changelog.max_rows).unwrap_or(usize::MAX),
+        state_bytes_max: config.state.memory_limit_bytes,
         copy_bytes_max: config.query.copy_limit_bytes,
     }
 }

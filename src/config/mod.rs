@@ -36,6 +36,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub sessions: Sessions,
     pub query: Query,
+    pub state: State,
     pub epoch: EpochLimits,
     pub checkpoint: Checkpoint,
     pub journal: Journal,
@@ -64,6 +65,13 @@ pub struct Query {
     pub memory_limit_bytes: u64,
     /// Rows of one `COPY … FROM STDIN`, which become durable together at its end.
     pub copy_limit_bytes: u64,
+}
+
+/// What tables and views remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// What all of them hold together.
+    pub memory_limit_bytes: u64,
 }
 
 /// What one epoch reads at most of one input that sets no limit of its own.
@@ -127,6 +135,7 @@ impl Default for Config {
             data_dir: PathBuf::from("./tidemark-data"),
             sessions: Sessions { max: 100, startup_timeout: Duration::from_secs(60), message_bytes_max: 64 << 20 },
             query: Query { memory_limit_bytes: 1 << 30, copy_limit_bytes: 1 << 30 },
+            state: State { memory_limit_bytes: 4 << 30 },
             epoch: EpochLimits { max_rows: 1_000_000, max_bytes: 256 << 20 },
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
             journal: Journal { segment_size_bytes: 64 << 20 },
@@ -164,6 +173,10 @@ impl Config {
             let limit = &mut self.query.memory_limit_bytes;
             layer.set(limit, &raw.memory_limit, "query.memory_limit", A_SIZE, size)?;
             layer.set(&mut self.query.copy_limit_bytes, &raw.copy_limit, "query.copy_limit", A_SIZE, size)?;
+        }
+        if let Some(raw) = &raw.state {
+            let limit = &mut self.state.memory_limit_bytes;
+            layer.set(limit, &raw.memory_limit, "state.memory_limit", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.epoch {
             layer.set(&mut self.epoch.max_rows, &raw.max_rows, "epoch.max_rows", "a number from 1", from_one)?;

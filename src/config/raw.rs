@@ -11,6 +11,7 @@ pub struct RawConfig {
     pub data_dir: Option<Scalar>,
     pub sessions: Option<RawSessions>,
     pub query: Option<RawQuery>,
+    pub state: Option<RawState>,
     pub epoch: Option<RawEpoch>,
     pub checkpoint: Option<RawCheckpoint>,
     pub journal: Option<RawJournal>,
@@ -34,6 +35,12 @@ pub struct RawSessions {
 pub struct RawQuery {
     pub memory_limit: Option<Scalar>,
     pub copy_limit: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawState {
+    pub memory_limit: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -17,7 +17,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use span::{Offsets, Readers, Span};
+pub use span::{Offsets, Readers, START, Span};
 
 use self::{datagen::DatagenOptions, directory::DirectoryOptions};
 use crate::{

@@ -51,6 +51,9 @@ impl Span {
 #[derive(Debug, Default)]
 pub struct Readers(Mutex<BTreeMap<u64, Offsets>>);
 
+/// A reader that is no object's: while a server starts it holds what readers may still ask for who are not there yet.
+pub const START: u64 = 0;
+
 impl Readers {
     /// A new reader, who has read nothing; one that is there keeps its place.
     pub fn join(&self, reader: u64) {

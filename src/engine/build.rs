@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -25,11 +26,11 @@ use crate::{
     connectors::{self, ReadLimit, Readers, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
     options::{Options, Taker},
-    query::{Progress, Remake, Setup, Trigger, Worker, start},
+    query::{Progress, Remake, Setup, Trigger, Worker, panicked, start},
     relations::{Identity, Relation, Shared, Store},
     sql::{
         names,
-        plan::{Planner, World, answer_schema, emission, renamed},
+        plan::{Planner, Standing, World, answer_schema, emission, renamed},
         statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, Emit, Statement, WatermarkDef},
         types::column_type,
         watermark::WatermarkSpec,
@@ -203,9 +204,12 @@ impl Engine {
         let shared = Shared::new(id, name, relation, self.moment.clone());
         let defaults = self.defaults(create, &columns).await?;
         let log = self.env.log.clone();
-        let table = Table::new(shared, columns.clone(), key, create.append_only, store, log).with_defaults(defaults);
+        let share = self.env.budget.share(&what);
+        let table = Table::new(shared, columns.clone(), key, create.append_only, store, log, share);
+        let table = table.with_defaults(defaults);
         past.rows.iter().try_for_each(|(epoch, bytes)| table.redo(*epoch, bytes))?;
         table.shared.publish();
+        table.hold();
         Ok(Object {
             id,
             name: name.clone(),
@@ -268,7 +272,7 @@ impl Engine {
         if create.kind != Kind::Stream {
             return Ok(false);
         }
-        let standing = self.plan_view(create, options, scene).await?;
+        let standing = self.plan_view(create, options, scene, self.planner.partitions()).await?;
         let mut operators = 0;
         standing.cell.each_operator(|_, _| {
             operators += 1;
@@ -283,12 +287,13 @@ impl Engine {
         create: &CreateView,
         options: &ViewOptions,
         scene: &Arc<dyn World>,
-    ) -> Result<crate::sql::plan::Standing> {
+        partitions: usize,
+    ) -> Result<Standing> {
         let query = crate::sql::naming::named(&create.query);
         let context = self.planner.context(scene);
         let emission = emission(create.emit, options.output_mode)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
-        self.planner.standing(&context, &query, emission, &create.columns, &label).await
+        self.planner.standing(&context, &query, emission, partitions, &create.columns, &label).await
     }
 
     /// Recovers a standing query and starts its loop.
@@ -300,54 +305,51 @@ impl Engine {
         past: &Past,
     ) -> Result<(SchemaRef, What)> {
         let scene: Arc<dyn World> = Arc::new(self.scene());
-        let standing = self.plan_view(create, options, &scene).await?;
-        let identity = if standing.rewritten.diff { Identity::Row } else { Identity::AppendOnly };
+        // Epochs of a time with more cores are run again as they were.
+        let partitions = past.intents.iter().map(|intent| intent.partitions).max();
+        let partitions = partitions.unwrap_or(1).max(self.planner.partitions());
+        let standing = self.plan_view(create, options, &scene, partitions).await?;
+        let identity = match (standing.rewritten.diff, &standing.rewritten.key) {
+            (false, _) => Identity::AppendOnly,
+            (true, Some(key)) => Identity::Key(key.clone()),
+            (true, None) => Identity::Row,
+        };
         let schema = standing.schema.clone();
+        let inputs = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
         let mut relation = Relation::new(schema.clone(), identity)?.of_a_query();
         past.followed.into_iter().for_each(|from| relation.follow(from));
-        let shared = Shared::new(id, &create.name.name, relation, self.moment.clone());
-        let progress = Arc::new(Mutex::new(Progress::default()));
-        let interval = options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval);
-        let setup = |standing| Setup {
+        let recipe = Recipe {
             id,
-            name: create.name.name.clone(),
-            standing,
-            relation: shared.clone(),
-            checkpoint_interval: interval,
+            create: create.clone(),
+            options: options.clone(),
+            partitions,
+            shared: Shared::new(id, &create.name.name, relation, self.moment.clone()),
+            progress: Arc::new(Mutex::new(Progress::new())),
+            checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
         };
-        let mut worker = Worker::new(self.env.clone(), setup(standing), progress.clone());
-        let recovered = worker.recover(&past.intents, &past.commits).await;
-        let remake = self.remake(create.clone(), options.clone(), shared.clone(), progress, id, interval);
-        let finished = self.finished(id);
+        let mut worker = recipe.worker(self, standing);
+        // As in its loop, a panic is the query's own.
+        let recovery = AssertUnwindSafe(worker.recover(&past.intents, &past.commits)).catch_unwind().await;
+        let failed = recovery.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).err();
+        let (shared, finished) = (recipe.shared.clone(), self.finished(id));
         let handle = {
             let _runtime = self.runtime.enter();
-            start(worker, options.trigger, past.paused, recovered.err(), remake, finished)
+            start(worker, options.trigger, past.paused, failed, self.remake(recipe), finished)
         };
-        Ok((schema, What::Standing { shared, handle }))
+        Ok((schema, What::Standing { shared, handle, inputs }))
     }
 
     /// How a failed query is made again from nothing but its definition.
-    fn remake(
-        self: &Arc<Self>,
-        create: CreateView,
-        options: ViewOptions,
-        shared: Arc<Shared>,
-        progress: Arc<Mutex<Progress>>,
-        id: u64,
-        checkpoint_interval: Duration,
-    ) -> Remake {
-        let engine = Arc::downgrade(self);
+    fn remake(self: &Arc<Self>, recipe: Recipe) -> Remake {
+        let (engine, recipe) = (Arc::downgrade(self), Arc::new(recipe));
         Box::new(move || {
-            let (engine, create, options) = (engine.clone(), create.clone(), options.clone());
-            let (relation, progress) = (shared.clone(), progress.clone());
+            let (engine, recipe) = (engine.clone(), recipe.clone());
             async move {
                 let stopped = || Error::new(ErrorKind::AdminShutdown, "the server is shutting down");
                 let engine = engine.upgrade().ok_or_else(stopped)?;
                 let scene: Arc<dyn World> = Arc::new(engine.scene());
-                let standing = engine.plan_view(&create, &options, &scene).await?;
-                let name = create.name.name.clone();
-                let setup = Setup { id, name, standing, relation, checkpoint_interval };
-                Ok(Worker::new(engine.env.clone(), setup, progress))
+                let standing = engine.plan_view(&recipe.create, &recipe.options, &scene, recipe.partitions).await?;
+                Ok(recipe.worker(&engine, standing))
             }
             .boxed()
         })
@@ -370,6 +372,25 @@ impl Engine {
 
     pub(super) fn scene(&self) -> Scene {
         Scene::new(self.objects(), self.env.letters.clone(), &self.moment)
+    }
+}
+
+/// What a standing query is made of, the first time and after each failure.
+struct Recipe {
+    id: u64,
+    create: CreateView,
+    options: ViewOptions,
+    partitions: usize,
+    shared: Arc<Shared>,
+    progress: Arc<Mutex<Progress>>,
+    checkpoint_interval: Duration,
+}
+
+impl Recipe {
+    fn worker(&self, engine: &Engine, standing: Standing) -> Worker {
+        let (name, relation) = (self.create.name.name.clone(), self.shared.clone());
+        let setup = Setup { id: self.id, name, standing, relation, checkpoint_interval: self.checkpoint_interval };
+        Worker::new(engine.env.clone(), setup, self.progress.clone())
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::sync::oneshot;
 
 use super::{
     Engine, Reply,
     build::{Past, ViewOptions, connector_options},
-    objects::{Object, undefined},
+    objects::{Object, What, undefined},
+    tables::OnConflict,
+    to_its_end,
 };
 use crate::{
     catalog::{self, Change, Kind},
@@ -17,12 +19,26 @@ use crate::{
     error::{Error, Kind as ErrorKind, Result},
     query::{Checkpoints, Command},
     relations::Store,
-    sql::statement::{Alter, AlterAction, Body, Drop, IfExists, Name, Statement},
+    sql::statement::{Alter, AlterAction, Body, CreateTable, Drop, IfExists, Name, Statement},
 };
 
 impl Engine {
     /// `CREATE` anything.
     pub(super) async fn create(self: &Arc<Self>, statement: &Statement) -> Result<Reply> {
+        let rows = match &statement.body {
+            Body::CreateTable(CreateTable { query: Some(query), name, exists, .. })
+                if *exists != IfExists::Skip || self.objects().get(&name.name).is_none() =>
+            {
+                Some(self.rows_of(query).await?)
+            }
+            _ => None,
+        };
+        let (engine, statement) = (self.clone(), statement.clone());
+        to_its_end(async move { engine.create_now(&statement, rows).await }).await
+    }
+
+    /// `rows` are those of `CREATE TABLE … AS`.
+    async fn create_now(self: &Arc<Self>, statement: &Statement, rows: Option<Vec<RecordBatch>>) -> Result<Reply> {
         let (kind, name, exists) = match &statement.body {
             Body::CreateSource(create) => (Kind::Source, &create.name, create.exists),
             Body::CreateTable(create) => (Kind::Table, &create.name, create.exists),
@@ -54,14 +70,8 @@ impl Engine {
             // The same definition again: nothing changes, and nothing is lost.
             return Ok(Reply::Done(tag));
         }
-        self.create_new(statement, kind, drop.flatten()).await?;
-        if let Body::CreateTable(create) = &statement.body
-            && let Some(query) = &create.query
-        {
-            let rows = self.fill(&name.name, query).await?;
-            return Ok(Reply::Done(format!("SELECT {rows}")));
-        }
-        Ok(Reply::Done(tag))
+        let rows = self.create_new(statement, kind, drop.flatten(), rows).await?;
+        Ok(Reply::Done(rows.map_or(tag, |rows| format!("SELECT {rows}"))))
     }
 
     /// What `OR REPLACE` takes away; `None` where the definition is the same.
@@ -84,53 +94,77 @@ impl Engine {
         Ok(Some(old.clone()))
     }
 
-    async fn create_new(self: &Arc<Self>, statement: &Statement, kind: Kind, old: Option<Arc<Object>>) -> Result<()> {
-        self.check_query(statement).await?;
-        if let Some(old) = &old {
-            // A new one under the same name must not find the old one's readers or rows.
-            self.take_down(old).await;
-        }
+    /// Makes a thing whole, and only then lets it take its place, and that of an old one. Gives the number of its rows
+    /// where it was made with some.
+    async fn create_new(
+        self: &Arc<Self>,
+        statement: &Statement,
+        kind: Kind,
+        old: Option<Arc<Object>>,
+        rows: Option<Vec<RecordBatch>>,
+    ) -> Result<Option<u64>> {
+        self.check_query(statement, old.as_deref()).await?;
         let id = self.next_id();
         let statement = self.with_columns(statement).await?;
-        let built = self.build(id, statement.clone(), Past::default()).await;
-        let object = match (built, &old) {
-            (Ok(object), _) => object,
-            (Err(error), None) => return Err(self.forget_traces(id, kind, error)),
-            (Err(error), Some(old)) => {
-                self.put_back(old).await;
+        let object = match self.build(id, statement.clone(), Past::default()).await {
+            Ok(object) => Arc::new(object),
+            Err(error) => return Err(self.forget_traces(id, kind, error)),
+        };
+        let count = match self.enter(&object, old.as_deref(), rows).await {
+            Ok(count) => count,
+            Err(error) => {
+                self.take_down(&object).await;
                 return Err(self.forget_traces(id, kind, error));
             }
         };
-        let change = Change::Replace {
-            drop: old.iter().map(|old| old.id).collect(),
-            create: vec![catalog::Object {
-                id,
-                name: object.name.clone(),
-                kind,
-                definition: statement.text.clone(),
-                schema: schema_bytes(&object.schema)?,
-                depends: object.depends.clone(),
-                paused: false,
-            }],
-        };
-        self.log_change(change).await?;
+        self.add_object(object);
         if let Some(old) = &old {
+            self.take_down(old).await;
             self.remove_traces(old);
         }
-        self.add_object(object);
-        Ok(())
+        Ok(count)
+    }
+
+    /// Makes it durable that a new object is there, with its first rows, in place of an old one.
+    async fn enter(
+        &self,
+        object: &Object,
+        old: Option<&Object>,
+        rows: Option<Vec<RecordBatch>>,
+    ) -> Result<Option<u64>> {
+        let count = match (rows, &object.what) {
+            (Some(rows), What::Table(table)) => Some(table.insert(rows, &OnConflict::Fail).await?),
+            _ => None,
+        };
+        let create = catalog::Object {
+            id: object.id,
+            name: object.name.clone(),
+            kind: object.kind,
+            definition: object.statement.text.clone(),
+            schema: schema_bytes(&object.schema)?,
+            depends: object.depends.clone(),
+            paused: false,
+        };
+        self.log_change(Change::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] }).await?;
+        Ok(count)
     }
 
     /// Fails before anything is touched if the query of a view cannot be kept.
-    async fn check_query(&self, statement: &Statement) -> Result<()> {
+    async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<()> {
         let Body::CreateView(create) = &statement.body else { return Ok(()) };
         let options = ViewOptions::take(create)?;
         for name in crate::sql::names::relations(&create.query) {
             self.check_readable(&name)?;
+            if old.is_some_and(|old| name.schema.as_deref().is_none_or(|s| s == "public") && old.name == name.name) {
+                let message = format!("{} \"{}\" cannot read what it replaces", create.kind, create.name.name);
+                return Err(Error::new(ErrorKind::InvalidDefinition, message)
+                    .at(name.position.max(1))
+                    .hint("Give it another name."));
+            }
         }
         if create.kind != Kind::View {
             let scene: Arc<dyn crate::sql::plan::World> = Arc::new(self.scene());
-            self.plan_view(create, &options, &scene).await?;
+            self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
         }
         Ok(())
     }
@@ -160,6 +194,11 @@ impl Engine {
 
     /// `DROP …`
     pub(super) async fn drop(self: &Arc<Self>, drop: &Drop) -> Result<Reply> {
+        let (engine, drop) = (self.clone(), drop.clone());
+        to_its_end(async move { engine.drop_now(&drop).await }).await
+    }
+
+    async fn drop_now(self: &Arc<Self>, drop: &Drop) -> Result<Reply> {
         let _one = self.ddl.lock().await;
         let mut gone: Vec<Arc<Object>> = Vec::new();
         for name in &drop.names {
@@ -210,6 +249,11 @@ impl Engine {
 
     /// `ALTER … PAUSE | RESUME | RENAME TO`
     pub(super) async fn alter(self: &Arc<Self>, alter: &Alter) -> Result<Reply> {
+        let (engine, alter) = (self.clone(), alter.clone());
+        to_its_end(async move { engine.alter_now(&alter).await }).await
+    }
+
+    async fn alter_now(self: &Arc<Self>, alter: &Alter) -> Result<Reply> {
         let _one = self.ddl.lock().await;
         let object = self.objects().find(&alter.name)?.clone();
         if !same_kind(object.kind, alter.kind) {
@@ -254,26 +298,18 @@ impl Engine {
         found
     }
 
-    /// Ends what an object does and forgets its name.
-    async fn take_down(&self, object: &Arc<Object>) {
-        self.remove_object(&object.name);
+    /// Ends what an object does and forgets its name, if it has that still.
+    async fn take_down(&self, object: &Object) {
+        self.remove_object(object);
         if let Some(handle) = object.handle() {
             handle.stop(false).await;
         }
-        for input in object.depends.iter().filter_map(|id| self.object(*id)) {
+        let What::Standing { inputs, .. } = &object.what else { return };
+        for input in inputs.iter().filter_map(|id| self.object(*id)) {
             let left = input.readers.leave(object.id);
             if let (Some(shared), None) = (input.shared(), left) {
                 shared.lock().unfollow();
             }
-        }
-    }
-
-    /// Undoes [`Engine::take_down`] when what was to replace the object could not be made.
-    async fn put_back(self: &Arc<Self>, old: &Arc<Object>) {
-        let past = Past { schema: Some(old.schema.clone()), ..Past::default() };
-        match self.build(old.id, old.statement.clone(), past).await {
-            Ok(object) => self.add_object(object),
-            Err(error) => tracing::error!(object = old.name, %error, "could not be put back before a restart"),
         }
     }
 

@@ -164,12 +164,10 @@ impl Engine {
     }
 
     /// The rows of `CREATE TABLE … AS`.
-    pub(super) async fn fill(&self, name: &str, query: &ast::Query) -> Result<u64> {
-        let table = self.writable(&Name { schema: None, name: name.to_string(), position: 0 }, "insert into")?;
+    pub(super) async fn rows_of(&self, query: &ast::Query) -> Result<Vec<RecordBatch>> {
         let context = self.context(&Session::default())?;
         let plan = crate::sql::plan::Planner::logical(&context, query).await?;
-        let batches = collect(&context, plan).await?;
-        table.insert(batches, &OnConflict::Fail).await
+        collect(&context, plan).await
     }
 
     /// Opens a `COPY … FROM STDIN`.

@@ -72,6 +72,8 @@ pub struct EngineOptions {
     pub partitions: usize,
     /// Memory for the working state of queries that clients run.
     pub memory_bytes_max: u64,
+    /// Memory of all that tables and views hold.
+    pub state_bytes_max: u64,
     /// Rows of one `COPY … FROM STDIN`, held until its end.
     pub copy_bytes_max: u64,
 }
@@ -88,6 +90,7 @@ impl Default for EngineOptions {
             changelog_rows_max: 10_000_000,
             partitions: 0,
             memory_bytes_max: 1 << 30,
+            state_bytes_max: 4 << 30,
             copy_bytes_max: 1 << 30,
         }
     }
@@ -179,6 +182,15 @@ impl CopyIn {
     /// Gives the number of rows that are now durable.
     pub async fn finish(self) -> Result<u64> {
         self.table.insert(self.rows, &OnConflict::Fail).await
+    }
+}
+
+/// Runs work that must not be left half done, even where whoever asked for it goes away. A panic in it is theirs.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    match tokio::spawn(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(Error::new(ErrorKind::AdminShutdown, "the server is shutting down")),
     }
 }
 
@@ -294,17 +306,20 @@ impl Engine {
         self.objects().0.values().find(|object| object.id == id).cloned()
     }
 
-    fn add_object(&self, object: Object) {
+    fn add_object(&self, object: Arc<Object>) {
         let mut live = locked(&self.live);
         let mut all: BTreeMap<_, _> = live.objects.0.as_ref().clone();
-        all.insert(object.name.clone(), Arc::new(object));
+        all.insert(object.name.clone(), object);
         live.objects = Objects(Arc::new(all));
     }
 
-    fn remove_object(&self, name: &str) {
+    /// Another object that has its name keeps it.
+    fn remove_object(&self, object: &Object) {
         let mut live = locked(&self.live);
         let mut all: BTreeMap<_, _> = live.objects.0.as_ref().clone();
-        all.remove(name);
+        if all.get(&object.name).is_some_and(|other| other.id == object.id) {
+            all.remove(&object.name);
+        }
         live.objects = Objects(Arc::new(all));
     }
 

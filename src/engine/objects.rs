@@ -51,6 +51,8 @@ pub enum What {
     Standing {
         shared: Arc<Shared>,
         handle: Handle,
+        /// The ids of what its plan reads: behind streams and plain views, too.
+        inputs: Vec<u64>,
     },
     /// A view or stream that is computed wherever it is read.
     Query {

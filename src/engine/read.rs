@@ -161,7 +161,7 @@ impl Engine {
             Body::CreateView(create) if create.kind != Kind::View => {
                 let options = ViewOptions::take(create)?;
                 let scene: Arc<dyn World> = Arc::new(self.scene());
-                let standing = self.plan_view(create, &options, &scene).await?;
+                let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
                 reply("EXPLAIN", &["QUERY PLAN"], vec![epoch_plan(&standing, verbose)])
             }
             _ => Err(Error::unsupported("EXPLAIN of this statement")
@@ -178,7 +178,7 @@ impl Engine {
         };
         let options = ViewOptions::take(create)?;
         let scene: Arc<dyn World> = Arc::new(self.scene());
-        let standing = self.plan_view(create, &options, &scene).await?;
+        let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
         reply("EXPLAIN", &["QUERY PLAN"], vec![epoch_plan(&standing, false)])
     }
 

@@ -16,10 +16,11 @@ use super::{
 use crate::{
     catalog::{self, Catalog, Kind},
     checkpoint::{Log, Logged, Record},
-    connectors::Offsets,
+    connectors::{Offsets, START},
     error::Result,
-    query::{Checkpoints, Env as QueryEnv, Letters},
+    query::{Checkpoints, Command, Env as QueryEnv, Letters},
     sql::{parse, plan::Planner},
+    state::Budget,
     time::Epoch,
 };
 
@@ -39,7 +40,9 @@ impl Engine {
                 Record::Catalog(_) => {}
                 Record::Intent(intent) => pasts.entry(intent.query).or_default().intents.push(intent),
                 Record::Commit(commit) => {
-                    letters.add(&commit.dead_letters, &commit.late_rows);
+                    if file >= snapshot.log_file {
+                        letters.add(&commit.dead_letters, &commit.late_rows);
+                    }
                     pasts.entry(commit.query).or_default().commits.push(commit);
                 }
                 Record::Rows(rows) => pasts.entry(rows.table).or_default().rows.push((rows.epoch, bytes)),
@@ -53,7 +56,8 @@ impl Engine {
         let context = planner.epoch_context();
         let changelog_rows_max = options.changelog_rows_max;
         let (storage, clock, log) = (env.storage, env.clock, Arc::new(log));
-        let query_env = QueryEnv { storage, clock, log, letters, context, changelog_rows_max };
+        let budget = Arc::new(Budget::new(options.state_bytes_max));
+        let query_env = QueryEnv { storage, clock, log, letters, context, budget, changelog_rows_max };
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),
             options,
@@ -64,23 +68,44 @@ impl Engine {
             live: Mutex::new(Live { catalog: catalog.clone(), ..Live::default() }),
             ddl: tokio::sync::Mutex::new(()),
         });
-        engine.note_readers(&catalog, &mut pasts)?;
+        engine.note_readers(&catalog, &mut pasts);
         for object in catalog.objects.values() {
             let past = pasts.remove(&object.id).unwrap_or_default();
+            past.readers.join(START);
             let live = engine.revive(object, past).await;
-            engine.add_object(live);
+            engine.add_object(Arc::new(live));
         }
+        engine.let_go().await;
         engine.remove_strays(&catalog)?;
         engine.keep_house();
         Ok(engine)
     }
 
+    /// Now that all readers are there, what none of them needs may be freed. What an object reads that could not be
+    /// opened is kept until it can be, or until the next start without it.
+    async fn let_go(&self) {
+        let objects = self.objects().in_order();
+        let mut held: Vec<u64> = Vec::new();
+        for object in objects.iter().rev() {
+            if matches!(object.what, What::Broken(_)) || held.contains(&object.id) {
+                held.extend(&object.depends);
+            }
+        }
+        for object in objects.iter().filter(|object| !held.contains(&object.id)) {
+            object.readers.leave(START);
+        }
+        for handle in objects.iter().filter_map(|object| object.handle()) {
+            handle.tell(Command::Release).await;
+        }
+    }
+
     /// Notes how far each query's checkpoint has read each input, before anything is loaded: what a query will ask for
-    /// again must not be forgotten by one that is recovered earlier.
-    fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, Past>) -> Result<()> {
+    /// again must not be forgotten by one that is recovered earlier. A checkpoint that cannot be read is told of when its
+    /// query is opened.
+    fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, Past>) {
         let mut followed: BTreeMap<u64, Epoch> = BTreeMap::new();
         for object in catalog.objects.values().filter(|o| matches!(o.kind, Kind::Stream | Kind::MaterializedView)) {
-            let Some(header) = Checkpoints::new(self.env.storage.clone(), object.id).peek()? else { continue };
+            let Ok(Some(header)) = Checkpoints::new(self.env.storage.clone(), object.id).peek() else { continue };
             for (input, offsets) in header.inputs.iter().zip(&header.offsets) {
                 let past = pasts.entry(*input).or_default();
                 past.readers.advance(object.id, offsets);
@@ -90,7 +115,6 @@ impl Engine {
         for (id, from) in followed {
             pasts.entry(id).or_default().followed = Some(from);
         }
-        Ok(())
     }
 
     fn note_followed(&self, catalog: &Catalog, input: u64, offsets: &Offsets, followed: &mut BTreeMap<u64, Epoch>) {

@@ -12,13 +12,14 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::logical_expr::Expr;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     changes::{Changes, with_diff},
     checkpoint::{Log, Record, Rows, file},
     error::{Error, Kind, Result},
     relations::{Relation, Shared, Store},
-    state::Id,
+    state::{Id, Share},
     time::Epoch,
 };
 
@@ -36,8 +37,9 @@ pub struct Table {
     rows: SchemaRef,
     store: Store,
     log: Arc<Log>,
+    share: Share,
     /// One writer at a time: what it read to decide is what it changes.
-    writer: tokio::sync::Mutex<()>,
+    writer: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What an insert does with a row whose key is taken.
@@ -57,6 +59,7 @@ impl Table {
         append_only: bool,
         store: Store,
         log: Arc<Log>,
+        share: Share,
     ) -> Self {
         let rows = shared.lock().schema().clone();
         Table {
@@ -68,7 +71,8 @@ impl Table {
             rows,
             store,
             log,
-            writer: tokio::sync::Mutex::default(),
+            share,
+            writer: Arc::default(),
         }
     }
 
@@ -78,10 +82,10 @@ impl Table {
     }
 
     /// Adds rows, given in the schema of the table; gives how many were added or changed.
-    pub async fn insert(&self, batches: Vec<RecordBatch>, on_conflict: &OnConflict) -> Result<u64> {
+    pub async fn insert(self: &Arc<Self>, batches: Vec<RecordBatch>, on_conflict: &OnConflict) -> Result<u64> {
         let rows = concat_batches(&self.rows, &self.retyped(batches)?)?;
         self.check_not_null(&rows)?;
-        let writer = self.writer.lock().await;
+        let writer = self.writer.clone().lock_owned().await;
         let changes = match self.key.is_empty() {
             true => Changes::insert(rows),
             false => self.keyed(&rows, on_conflict)?,
@@ -93,7 +97,7 @@ impl Table {
 
     /// Takes rows away and adds others, as one change; both in the schema of the table. `select` gives them from what
     /// the table holds, while nobody else writes.
-    pub async fn change<F>(&self, select: F) -> Result<u64>
+    pub async fn change<F>(self: &Arc<Self>, select: F) -> Result<u64>
     where
         F: Future<Output = Result<(Vec<RecordBatch>, Vec<RecordBatch>)>>,
     {
@@ -101,7 +105,7 @@ impl Table {
             return Err(Error::new(Kind::Unsupported, format!("table \"{}\" is append-only", self.shared.name))
                 .hint("Create it without APPEND ONLY to update and delete its rows."));
         }
-        let writer = self.writer.lock().await;
+        let writer = self.writer.clone().lock_owned().await;
         let (old, new) = select.await?;
         let schema = self.rows.clone();
         let old = concat_batches(&schema, &self.retyped(old)?)?;
@@ -114,17 +118,37 @@ impl Table {
         Ok(count)
     }
 
-    async fn write(&self, _writer: tokio::sync::MutexGuard<'_, ()>, changes: Changes) -> Result<()> {
+    /// Makes changes durable, and then visible. Whoever asked for it may go: what the log has, the table has too.
+    async fn write(self: &Arc<Self>, writer: OwnedMutexGuard<()>, changes: Changes) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
+        let table = self.clone();
+        super::to_its_end(async move {
+            let _writer = writer;
+            table.log_and_apply(changes).await
+        })
+        .await
+    }
+
+    async fn log_and_apply(&self, changes: Changes) -> Result<()> {
         let epoch = self.shared.lock().epoch().next();
+        if changes.diffs().is_none() {
+            // Before it is durable. What only goes, or takes the place of another, is never refused.
+            self.share.ask(self.shared.lock().bytes() + changes.rows().get_array_memory_size())?;
+        }
         let bytes = encode(&changes)?;
         let record = Record::Rows(Rows { table: self.shared.id, epoch }).encode(&bytes)?;
         self.log.append(vec![record]).await?;
         self.shared.lock().apply(epoch, &changes)?;
         self.shared.publish();
+        self.hold();
         Ok(())
+    }
+
+    /// Notes what the table holds in memory.
+    pub fn hold(&self) {
+        self.share.hold(self.shared.lock().bytes());
     }
 
     /// Runs a change of the log again, at the start.
@@ -145,8 +169,14 @@ impl Table {
         // Writers wait: what is saved is exactly what was logged.
         let _writer = self.writer.lock().await;
         let draft = self.store.draft(&mut self.shared.lock())?;
-        let written = tokio::task::spawn_blocking(move || draft.map_or(Ok(()), |draft| draft.write()));
-        written.await.map_err(|e| Error::internal(format!("a checkpoint died: {e}")))??;
+        if let Some(draft) = draft {
+            let writing = tokio::task::spawn_blocking(move || (draft.write(), draft)).await;
+            let (written, draft) = writing.map_err(|e| Error::internal(format!("a checkpoint died: {e}")))?;
+            if let Err(error) = written {
+                draft.put_back(&mut self.shared.lock());
+                return Err(error);
+            }
+        }
         let followed = self.shared.lock().follows_from();
         self.store.prune(followed)
     }

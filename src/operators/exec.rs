@@ -19,7 +19,9 @@ use datafusion::{
     physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, PlanProperties,
-        execution_plan::{Boundedness, EmissionType},
+        execution_plan::{Boundedness, EmissionType, reset_plan_states},
+        joins::{HashJoinExec, HashJoinExecBuilder},
+        replace_children_if_necessary,
         stream::RecordBatchStreamAdapter,
         streaming::PartitionStream,
     },
@@ -352,9 +354,27 @@ async fn collect(
     Ok(collector)
 }
 
+/// A plan that can be run again: nothing is left in it of earlier runs, but what its joins have made of their build
+/// side. That side is fixed, and none of our joins marks in it what was found.
+fn again(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let children = plan.children().into_iter().map(again).collect::<DfResult<Vec<_>>>()?;
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        return HashJoinExecBuilder::from(join).with_new_children(children)?.build_exec();
+    }
+    match children.is_empty() {
+        true => plan.clone().reset_state(),
+        false => replace_children_if_necessary(plan.clone(), children)?.reset_state(),
+    }
+}
+
+/// A plan as it was planned. A join that is run again and again counts each run: now and then it is to begin anew.
+pub fn anew(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(reset_plan_states(plan.clone())?)
+}
+
 /// The partitions of a plan, run and put together as the changes of an epoch.
-pub async fn run(plan: Arc<dyn ExecutionPlan>, cell: &EpochCell, context: Arc<TaskContext>) -> Result<Changes> {
-    let plan = datafusion::physical_plan::execution_plan::reset_plan_states(plan)?;
+pub async fn run(plan: &Arc<dyn ExecutionPlan>, cell: &EpochCell, context: Arc<TaskContext>) -> Result<Changes> {
+    let plan = again(plan)?;
     let schema = crate::changes::without_diff(&plan.schema());
     let partitions = plan.properties().partitioning.partition_count();
     let parallel = locked(&cell.run).parallel && partitions > 1;

@@ -120,7 +120,7 @@ impl Checkpoints {
     pub fn save(&mut self, draft: Draft) -> Result<()> {
         let Draft { mut header, mut sections, relation, fresh } = draft;
         // The relation first: a checkpoint without it would be worthless, a relation file past it is removed.
-        relation.map_or(Ok(()), RelationDraft::write)?;
+        relation.as_ref().map_or(Ok(()), RelationDraft::write)?;
         let old = if fresh.is_some() { std::mem::take(&mut self.chain) } else { Vec::new() };
         if let Some(operators) = fresh {
             sections = self.whole(&old, sections, operators, header.watermark)?;

@@ -1,32 +1,27 @@
-//! One query and its epochs: recover, plan the next one, run it, commit it, checkpoint.
+//! One query and its epochs: what the next one is to read, running it, committing it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{execution::TaskContext, physical_plan::streaming::PartitionStream};
-use tokio::task::{JoinError, JoinHandle};
+use datafusion::execution::TaskContext;
 
 use super::{
-    Letters, Progress, State, Watermarks,
-    batches::Batches,
-    checkpoints::{Checkpoints, Draft, Header, Sections},
-    progress::InputProgress,
+    Letters, Progress, Watermarks,
+    checkpoints::{Checkpoints, Header},
+    saving::Writing,
 };
 use crate::{
     changes::Changes,
-    checkpoint::{Commit, DeadLetter, Intent, LateRow, Log, Record, resume},
-    connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, Span},
-    error::{Error, Kind, Result},
+    checkpoint::{Commit, Intent, Log, Record},
+    connectors::{Ahead, BadRecords, Offsets, Span},
+    error::Result,
     operators::exec,
-    relations::{Relation, Shared, Snapshot, Store},
-    sql::{
-        incremental::PlannedInput,
-        plan::Standing,
-        table::{BATCH_ROWS, Input},
-    },
+    relations::{Shared, Snapshot, Store},
+    sql::{incremental::PlannedInput, plan::Standing},
+    state::{Budget, Share},
     storage::Storage,
     time::{Clock, Epoch, Tick},
 };
@@ -39,8 +34,16 @@ pub struct Env {
     pub log: Arc<Log>,
     pub letters: Arc<Letters>,
     pub context: Arc<TaskContext>,
+    pub budget: Arc<Budget>,
     /// Changed rows that a relation keeps for its followers, at the most.
     pub changelog_rows_max: usize,
+}
+
+impl Env {
+    /// In how many streams an input comes.
+    pub fn partitions(&self) -> usize {
+        self.context.session_config().target_partitions()
+    }
 }
 
 /// What makes a query: planned anew at each start.
@@ -56,34 +59,30 @@ pub struct Setup {
 /// A query that is being worked on. One task owns it.
 #[derive(Debug)]
 pub struct Worker {
-    env: Env,
+    pub(super) env: Env,
     pub setup: Setup,
-    store: Store,
-    checkpoints: Checkpoints,
-    offsets: Vec<Offsets>,
-    epoch: Epoch,
-    watermarks: Watermarks,
+    pub(super) store: Store,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) offsets: Vec<Offsets>,
+    pub(super) epoch: Epoch,
+    pub(super) watermarks: Watermarks,
     /// The epochs since the last checkpoint: what a recovery would run again.
-    since: Vec<(Intent, Commit)>,
-    totals: Header,
-    checkpointed: Epoch,
+    pub(super) since: Vec<(Intent, Commit)>,
+    pub(super) totals: Header,
+    pub(super) checkpointed: Epoch,
+    /// How far each input was read at the last checkpoint.
+    pub(super) saved: Vec<Offsets>,
+    /// Whether it is back at its last committed epoch.
+    pub(super) recovered: bool,
     /// The checkpoint that is being written.
-    writing: Option<Writing>,
+    pub(super) writing: Option<Writing>,
     /// The log file that the records after the last checkpoint begin in.
-    log_file: u64,
+    pub(super) log_file: u64,
     /// Rows of relations that an intent reads from the beginning, as they were when it was made.
-    snapshots: Vec<Option<Arc<Snapshot>>>,
+    pub(super) snapshots: Vec<Option<Arc<Snapshot>>>,
+    /// What its state and its relation hold.
+    pub(super) share: Share,
     pub progress: Arc<Mutex<Progress>>,
-}
-
-/// A checkpoint on its way to the disk.
-#[derive(Debug)]
-struct Writing {
-    task: JoinHandle<(Checkpoints, Result<()>)>,
-    outcome: Option<std::result::Result<(Checkpoints, Result<()>), JoinError>>,
-    epoch: Epoch,
-    offsets: Vec<Offsets>,
-    log_file: u64,
 }
 
 /// The next thing that a query could do.
@@ -93,6 +92,8 @@ pub enum Next {
     /// Nothing to read, nothing to close.
     Idle,
 }
+/// After so many epochs a plan begins anew, at the cost of its fixed sides: what it counts of itself grows till then.
+const ANEW_EVERY: u64 = 1_000;
 
 impl Worker {
     pub fn new(env: Env, setup: Setup, progress: Arc<Mutex<Progress>>) -> Self {
@@ -110,114 +111,20 @@ impl Worker {
             since: Vec::new(),
             totals: Header::default(),
             checkpointed: Epoch(0),
+            saved: vec![Offsets::default(); inputs],
+            recovered: false,
             writing: None,
             log_file: 0,
             snapshots: vec![None; inputs],
+            share: env.budget.share(format!("view \"{}\"", setup.name)),
             progress,
             env,
             setup,
         }
     }
 
-    fn inputs(&self) -> &[PlannedInput] {
+    pub(super) fn inputs(&self) -> &[PlannedInput] {
         &self.setup.standing.rewritten.inputs
-    }
-
-    /// Goes back to the newest checkpoint and runs again what was committed after it. Afterwards all readers see the
-    /// last committed epoch, even where the one that was begun fails again. Before that, readers are told why not.
-    pub async fn recover(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<()> {
-        let pending = match self.restore(intents, commits).await {
-            Ok(pending) => pending,
-            Err(error) => {
-                self.setup.relation.refuse(&error);
-                return Err(error);
-            }
-        };
-        self.setup.relation.publish();
-        self.show(|_| {});
-        // An epoch that was begun reads a relation's rows as they were then only if it can ask its changelog for them.
-        match pending.filter(|intent| !self.reads_snapshots(intent)) {
-            Some(intent) => self.run(intent).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Everything up to the last committed epoch; gives the one that was begun after it.
-    async fn restore(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<Option<Intent>> {
-        let loaded = self.checkpoints.load()?;
-        let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
-        if let Some((header, chain)) = loaded {
-            self.load(header, &chain)?;
-        }
-        let followed = self.setup.relation.lock().follows_from();
-        let (schema, identity) = {
-            let relation = self.setup.relation.lock();
-            (relation.schema().clone(), relation.identity().clone())
-        };
-        let mut relation = Relation::new(schema, identity)?.of_a_query();
-        relation.limit_changelog(self.env.changelog_rows_max);
-        self.store.load(&mut relation, Some(at), followed)?;
-        self.checkpointed = at;
-        for (input, offsets) in self.inputs().iter().zip(&self.offsets) {
-            self.release(input, offsets).await?;
-        }
-        let plan = resume(at, intents, commits)?;
-        // All of them from the start: if one cannot be run again now, the next try is to know of the rest too.
-        self.since.clone_from(&plan.redo);
-        // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.
-        let shared = self.setup.relation.clone();
-        self.setup.relation = Shared::new(shared.id, shared.name.clone(), relation, Default::default());
-        let redone = self.redo_all(plan.redo).await;
-        let rebuilt = std::mem::replace(&mut self.setup.relation, shared);
-        redone?;
-        self.setup.relation.take_over(&rebuilt);
-        Ok(plan.pending)
-    }
-
-    fn load(&mut self, header: Header, chain: &[Sections]) -> Result<()> {
-        for sections in chain {
-            self.setup.standing.cell.each_operator(|n, operator| {
-                sections.get(n).into_iter().flatten().try_for_each(|batch| operator.state().load(batch))
-            })?;
-        }
-        self.setup.standing.cell.each_operator(|_, operator| {
-            operator.restored(header.watermark);
-            Ok(())
-        })?;
-        self.offsets.clone_from(&header.offsets);
-        self.epoch = header.epoch;
-        self.watermarks = header.watermarks.clone();
-        self.totals = header;
-        Ok(())
-    }
-
-    async fn redo_all(&mut self, epochs: Vec<(Intent, Commit)>) -> Result<()> {
-        for (intent, commit) in epochs {
-            self.redo(intent, commit).await?;
-        }
-        Ok(())
-    }
-
-    async fn redo(&mut self, intent: Intent, commit: Commit) -> Result<()> {
-        let (again, _) = self.execute(&intent).await?;
-        if (again.rows_in, again.rows_out) != (commit.rows_in, commit.rows_out) {
-            let message = format!(
-                "epoch {} of \"{}\" read {} rows and gave {}, but now reads {} and gives {}",
-                intent.epoch, self.setup.name, commit.rows_in, commit.rows_out, again.rows_in, again.rows_out
-            );
-            return Err(Error::new(Kind::DataCorrupted, message)
-                .detail("What the epoch had read has changed or is gone.")
-                .hint("Put the input back as it was, or drop the view and create it again."));
-        }
-        self.advance(&intent, &commit);
-        Ok(())
-    }
-
-    fn reads_snapshots(&self, intent: &Intent) -> bool {
-        let reads = |(input, span): (&PlannedInput, &Span)| {
-            matches!(input.table.input, Input::Relation(_)) && span.from.only() == 0 && span.to.only() > 0
-        };
-        self.inputs().iter().zip(&intent.spans).any(reads)
     }
 
     /// What could be done now. Nothing is durable yet.
@@ -237,34 +144,14 @@ impl Worker {
             return Ok(Next::Idle);
         }
         let epoch = self.epoch.next();
-        Ok(Next::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now }))
+        let partitions = self.env.partitions();
+        Ok(Next::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now, partitions }))
     }
 
-    /// How far an input could be read.
-    async fn ahead(&mut self, n: usize, limit: &ReadLimit) -> Result<Ahead> {
-        match &self.inputs()[n].table.input {
-            Input::Source(source) => source.clone().ahead(&self.offsets[n], limit).await,
-            Input::Relation(shared) => {
-                let shared = shared.clone();
-                Ok(self.ahead_of(n, &shared, limit))
-            }
-        }
-    }
-
-    fn ahead_of(&mut self, n: usize, shared: &Shared, limit: &ReadLimit) -> Ahead {
-        let from = Epoch(self.offsets[n].only());
-        let mut relation = shared.lock();
-        let snapshot = shared.snapshot();
-        if from == Epoch(0) {
-            relation.follow(snapshot.epoch());
-            let rows = Some(snapshot.rows() as u64);
-            let to = Offsets::single(snapshot.epoch().0);
-            self.snapshots[n] = Some(snapshot);
-            return Ahead { to, backlog: Backlog { rows, ..Backlog::default() } };
-        }
-        // What is read may not have recovered yet to where it was when it was read.
-        let (to, rows) = relation.ahead(from, snapshot.epoch().max(from), limit.rows);
-        Ahead { to: Offsets::single(to.0), backlog: Backlog { rows: Some(rows), ..Backlog::default() } }
+    /// What its state and its relation hold in memory.
+    pub(super) fn bytes(&self) -> Result<usize> {
+        let state = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.state().bytes()))?;
+        Ok(state.iter().sum::<usize>() + self.setup.relation.lock().bytes())
     }
 
     fn is_due(&self, watermark: Option<i64>) -> Result<bool> {
@@ -279,19 +166,6 @@ impl Worker {
         self.is_due(watermark).unwrap_or(false)
     }
 
-    /// How far everything that is available now reaches.
-    pub async fn target(&mut self) -> Result<Vec<Offsets>> {
-        let mut target = Vec::new();
-        for n in 0..self.inputs().len() {
-            target.push(self.ahead(n, &ReadLimit::default()).await?.to);
-        }
-        Ok(target)
-    }
-
-    pub fn has_reached(&self, target: &[Offsets]) -> bool {
-        self.offsets.iter().zip(target).all(|(at, target)| at.reaches(target))
-    }
-
     /// Runs a planned epoch to its end: durable, and then visible.
     pub async fn run(&mut self, intent: Intent) -> Result<()> {
         let started = tokio::time::Instant::now();
@@ -301,6 +175,7 @@ impl Worker {
         let first = self.reads_snapshots(&intent);
         let (commit, rows_out) = self.execute(&intent).await?;
         debug_assert_eq!(rows_out, commit.rows_out);
+        self.share.ask(self.bytes()?)?;
         self.env.letters.add(&commit.dead_letters, &commit.late_rows);
         self.advance(&intent, &commit);
         if first {
@@ -317,19 +192,22 @@ impl Worker {
     }
 
     /// Runs the plan over an intent's spans and applies the changes, in memory.
-    async fn execute(&mut self, intent: &Intent) -> Result<(Commit, u64)> {
+    pub(super) async fn execute(&mut self, intent: &Intent) -> Result<(Commit, u64)> {
+        if intent.epoch.0.is_multiple_of(ANEW_EVERY) {
+            self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
+        }
         let standing = &self.setup.standing;
         let mut streams = Vec::new();
         let mut bad = Vec::new();
         for (n, span) in intent.spans.iter().enumerate() {
             let records = BadRecords::default();
-            streams.push(self.streams(n, span, &records)?);
+            streams.push(self.streams(n, span, intent.partitions, &records)?);
             bad.push(records);
         }
         let parallel = streams.iter().any(|input| input.len() > 1);
         let tick = Tick { epoch: intent.epoch, watermark: intent.watermark, now: intent.now };
         standing.cell.fill(tick, streams, parallel);
-        let changes = exec::run(standing.plan.clone(), &standing.cell, self.env.context.clone()).await?;
+        let changes = exec::run(&standing.plan, &standing.cell, self.env.context.clone()).await?;
         let changes = retyped(changes, self.setup.relation.lock().schema())?;
         self.setup.relation.lock().apply(intent.epoch, &changes)?;
         self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
@@ -350,75 +228,7 @@ impl Worker {
         Ok((commit, rows_out))
     }
 
-    /// The bad records of an epoch's inputs, and how many there were.
-    fn dead_letters(&self, intent: &Intent, bad: &[BadRecords]) -> (Vec<DeadLetter>, u64) {
-        let (mut letters, mut count) = (Vec::new(), 0);
-        for (input, bad) in self.inputs().iter().zip(bad) {
-            let (records, all) = bad.take();
-            count += all;
-            letters.extend(records.into_iter().map(|record| DeadLetter {
-                source: input.table.name.clone(),
-                query: self.setup.name.clone(),
-                origin: record.origin,
-                position: record.position,
-                raw: record.raw,
-                reason: record.reason,
-                at: intent.now,
-            }));
-        }
-        (letters, count)
-    }
-
-    fn late_rows(&self, intent: &Intent, kept: &[RecordBatch]) -> Result<Vec<LateRow>> {
-        let mut rows = Vec::new();
-        for batch in kept {
-            let changes = Changes::from_batch(batch.clone())?;
-            let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-            writer.write(changes.rows())?;
-            writer.finish()?;
-            let text = String::from_utf8_lossy(&writer.into_inner()).into_owned();
-            rows.extend(text.lines().map(|row| LateRow {
-                query: self.setup.name.clone(),
-                epoch: intent.epoch,
-                watermark: intent.watermark,
-                row: row.to_string(),
-                at: intent.now,
-            }));
-        }
-        Ok(rows)
-    }
-
-    fn streams(&self, n: usize, span: &Span, bad: &BadRecords) -> Result<Vec<Arc<dyn PartitionStream>>> {
-        if span.is_empty() {
-            return Ok(Vec::new());
-        }
-        let input = &self.inputs()[n];
-        match &input.table.input {
-            Input::Source(source) => {
-                let hints = ScanHints {
-                    projection: input.projection.clone(),
-                    partitions: self.env.context.session_config().target_partitions(),
-                    batch_rows: BATCH_ROWS,
-                    bad: bad.clone(),
-                };
-                source.scan(span, &hints)
-            }
-            Input::Relation(shared) => {
-                let (from, to) = (Epoch(span.from.only()), Epoch(span.to.only()));
-                if let Some(error) = shared.snapshot().refusal() {
-                    // Transient for this query: it waits for the other one.
-                    return Err(error.context(format!("\"{}\"", shared.name)).with_kind(Kind::CannotConnectNow));
-                }
-                let changes = match (&self.snapshots[n], from) {
-                    (Some(snapshot), Epoch(0)) => snapshot.batches(None)?.into_iter().map(Changes::insert).collect(),
-                    _ => shared.lock().changes(from, to)?,
-                };
-                Ok(vec![Arc::new(Batches::new(changes, input)?)])
-            }
-        }
-    }
-
-    fn advance(&mut self, intent: &Intent, commit: &Commit) {
+    pub(super) fn advance(&mut self, intent: &Intent, commit: &Commit) {
         self.epoch = intent.epoch;
         self.offsets = intent.spans.iter().map(|span| span.to.clone()).collect();
         self.watermarks.observe(&commit.observed, commit.rows_in, intent.watermark, intent.now);
@@ -427,157 +237,6 @@ impl Worker {
         self.totals.rows_out += commit.rows_out;
         self.totals.late += commit.late;
         self.totals.bad += commit.bad;
-    }
-
-    pub fn needs_checkpoint(&self) -> bool {
-        self.epoch > self.checkpointed
-    }
-
-    /// Saves everything as of the last epoch; afterwards the inputs may forget what came before it.
-    pub async fn checkpoint(&mut self) -> Result<()> {
-        self.end_checkpoint().await?;
-        if self.needs_checkpoint() {
-            self.begin_checkpoint()?;
-            self.end_checkpoint().await?;
-        }
-        Ok(())
-    }
-
-    /// Starts to save everything as of the last epoch. Takes what changed since the last save; the rest goes on beside
-    /// the next epochs.
-    pub fn begin_checkpoint(&mut self) -> Result<()> {
-        let cell = &self.setup.standing.cell;
-        let fresh = self.checkpoints.wants_whole().then(|| cell.each_operator(|_, operator| operator.fresh()));
-        let header = Header {
-            epoch: self.epoch,
-            inputs: self.inputs().iter().map(|input| input.table.id).collect(),
-            offsets: self.offsets.clone(),
-            watermarks: self.watermarks.clone(),
-            ..self.totals.clone()
-        };
-        let draft = Draft {
-            header,
-            fresh: fresh.transpose()?,
-            sections: cell.each_operator(|_, operator| Ok(operator.state().save(false)?.rows))?,
-            relation: self.store.draft(&mut self.setup.relation.lock())?,
-        };
-        let mut checkpoints = self.checkpoints.clone();
-        self.writing = Some(Writing {
-            epoch: self.epoch,
-            offsets: self.offsets.clone(),
-            log_file: self.env.log.file(),
-            outcome: None,
-            task: tokio::task::spawn_blocking(move || {
-                let saved = checkpoints.save(draft);
-                (checkpoints, saved)
-            }),
-        });
-        Ok(())
-    }
-
-    pub fn is_writing(&self) -> bool {
-        self.writing.is_some()
-    }
-
-    /// Waits until nothing more is to be written of the checkpoint that was begun; for ever where none was.
-    pub async fn written(&mut self) {
-        let Some(writing) = &mut self.writing else { return std::future::pending().await };
-        if writing.outcome.is_none() {
-            writing.outcome = Some((&mut writing.task).await);
-        }
-    }
-
-    /// Waits for the checkpoint that was begun, if any, and tells the inputs what they may forget.
-    pub async fn end_checkpoint(&mut self) -> Result<()> {
-        if !self.is_writing() {
-            return Ok(());
-        }
-        self.written().await;
-        let Some(Writing { epoch, offsets, log_file, outcome: Some(outcome), .. }) = self.writing.take() else {
-            return Ok(());
-        };
-        let (checkpoints, saved) = outcome.map_err(|e| Error::internal(format!("a checkpoint died: {e}")))?;
-        saved?;
-        self.checkpoints = checkpoints;
-        self.checkpointed = epoch;
-        self.log_file = log_file;
-        self.since.retain(|(intent, _)| intent.epoch > epoch);
-        for (input, offsets) in self.inputs().iter().zip(&offsets) {
-            self.release(input, offsets).await?;
-        }
-        let read_to = self.setup.relation.lock().follows_from();
-        self.store.prune(read_to)
-    }
-
-    /// Tells an input that this query will never again ask for what is before `offsets`.
-    async fn release(&self, input: &PlannedInput, offsets: &Offsets) -> Result<()> {
-        let least = input.table.readers.advance(self.setup.id, offsets);
-        match &input.table.input {
-            Input::Source(source) => source.forget(&least).await,
-            Input::Relation(shared) => {
-                shared.lock().forget(Epoch(least.only()));
-                Ok(())
-            }
-        }
-    }
-
-    /// From now on a recovery reads the log: whoever shortens it is to know before there is anything in it.
-    fn needs_log(&mut self) {
-        if !self.needs_checkpoint() {
-            self.log_file = self.env.log.file();
-        }
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).log_file = Some(self.log_file);
-    }
-
-    /// The first log file that a recovery of this query would read; `None` where it needs none.
-    pub fn log_file(&self) -> Option<u64> {
-        self.needs_checkpoint().then_some(self.log_file)
-    }
-
-    /// The epochs that a recovery would have to run again.
-    pub fn since(&self) -> (Vec<Intent>, Vec<Commit>) {
-        self.since.iter().cloned().unzip()
-    }
-
-    fn note_backlog(&mut self, n: usize, backlog: Backlog) {
-        let offsets = self.offsets[n].clone();
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(input) = progress.inputs.get_mut(n) {
-            input.backlog = backlog;
-            input.offsets = offsets;
-        }
-    }
-
-    /// Puts the present numbers where system tables read them.
-    pub fn show(&self, also: impl FnOnce(&mut Progress)) {
-        let state = self.setup.standing.cell.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
-        let state = state.unwrap_or_default();
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.epoch = self.epoch;
-        progress.watermark = self.watermarks.current();
-        progress.rows_in = self.totals.rows_in;
-        progress.rows_out = self.totals.rows_out;
-        progress.late = self.totals.late;
-        progress.bad = self.totals.bad;
-        progress.checkpoint = self.checkpointed;
-        progress.log_file = self.log_file();
-        progress.state_rows = state.iter().map(|(rows, _)| *rows as u64).sum();
-        progress.state_bytes = state.iter().map(|(_, bytes)| *bytes as u64).sum();
-        let backlogs: Vec<Backlog> = progress.inputs.iter().map(|input| input.backlog).collect();
-        let input = |(n, input): (usize, &PlannedInput)| InputProgress {
-            name: input.table.name.clone(),
-            offsets: self.offsets[n].clone(),
-            backlog: backlogs.get(n).copied().unwrap_or_default(),
-        };
-        progress.inputs = self.inputs().iter().enumerate().map(input).collect();
-        also(&mut progress);
-    }
-
-    pub fn set_state(&self, state: State, error: Option<Error>) {
-        self.show(|progress| {
-            progress.state = state;
-            progress.last_error = error.or_else(|| progress.last_error.take());
-        });
     }
 }
 

@@ -11,7 +11,10 @@ mod checkpoints;
 mod epoch;
 mod letters;
 mod progress;
+mod reading;
+mod recovery;
 mod runner;
+mod saving;
 mod trigger;
 mod watermarks;
 
@@ -19,6 +22,6 @@ pub use checkpoints::{Checkpoints, Header};
 pub use epoch::{Env, Next, Setup, Worker};
 pub use letters::Letters;
 pub use progress::{InputProgress, Progress, State};
-pub use runner::{Command, Finished, Handle, Remake, start};
+pub use runner::{Command, Finished, Handle, Remake, panicked, start};
 pub use trigger::Trigger;
 pub use watermarks::Watermarks;

@@ -1,8 +1,12 @@
 //! What everybody may know of a running query.
 
+use std::sync::PoisonError;
+
+use super::Worker;
 use crate::{
     connectors::{Backlog, Offsets},
     error::Error,
+    sql::incremental::PlannedInput,
     time::{Epoch, Micros},
 };
 
@@ -57,9 +61,50 @@ pub struct Progress {
     pub inputs: Vec<InputProgress>,
 }
 
+impl Progress {
+    /// Of a query that has yet to recover, for which it may need every log file.
+    pub fn new() -> Self {
+        Progress { log_file: Some(0), ..Progress::default() }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct InputProgress {
     pub name: String,
     pub offsets: Offsets,
     pub backlog: Backlog,
+}
+
+impl Worker {
+    /// Puts the present numbers where system tables read them.
+    pub fn show(&self, also: impl FnOnce(&mut Progress)) {
+        let state = self.setup.standing.cell.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
+        let state = state.unwrap_or_default();
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.epoch = self.epoch;
+        progress.watermark = self.watermarks.current();
+        progress.rows_in = self.totals.rows_in;
+        progress.rows_out = self.totals.rows_out;
+        progress.late = self.totals.late;
+        progress.bad = self.totals.bad;
+        progress.checkpoint = self.checkpointed;
+        progress.log_file = self.log_file();
+        progress.state_rows = state.iter().map(|(rows, _)| *rows as u64).sum();
+        progress.state_bytes = state.iter().map(|(_, bytes)| *bytes as u64).sum();
+        let backlogs: Vec<Backlog> = progress.inputs.iter().map(|input| input.backlog).collect();
+        let input = |(n, input): (usize, &PlannedInput)| InputProgress {
+            name: input.table.name.clone(),
+            offsets: self.offsets[n].clone(),
+            backlog: backlogs.get(n).copied().unwrap_or_default(),
+        };
+        progress.inputs = self.inputs().iter().enumerate().map(input).collect();
+        also(&mut progress);
+    }
+
+    pub fn set_state(&self, state: State, error: Option<Error>) {
+        self.show(|progress| {
+            progress.state = state;
+            progress.last_error = error.or_else(|| progress.last_error.take());
+        });
+    }
 }

@@ -28,6 +28,8 @@ use crate::{
 pub enum Command {
     Pause(oneshot::Sender<()>),
     Resume,
+    /// Everybody is there who may still ask for what was read: what nobody needs may be freed.
+    Release,
     /// Answers once all that was available when it came is committed and visible.
     Flush(oneshot::Sender<Result<()>>),
     /// Ends the task after the epoch that is being run; with a last checkpoint if so wished.
@@ -299,10 +301,19 @@ impl Runner {
     async fn obey(&mut self, command: Command) -> Result<Turn> {
         match command {
             Command::Pause(done) => {
+                // A query that stands still must not hold on to the log.
+                if !self.paused
+                    && !self.doubtful
+                    && let Err(error) = self.checkpoint().await
+                {
+                    tracing::warn!(query = self.worker.setup.name, %error, "no checkpoint of the paused query");
+                }
                 self.paused = true;
                 self.worker.set_state(State::Paused, None);
+                self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
                 let _ = done.send(());
             }
+            Command::Release => self.worker.release().await?,
             Command::Resume => {
                 self.paused = false;
                 self.last_call = None;
@@ -377,7 +388,7 @@ impl Runner {
         self.paused = true;
         self.worker.set_state(State::Finished, None);
         (self.finished)();
-        self.answer_flushes();
+        self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
         Ok(Turn::Again)
     }
 
@@ -400,6 +411,7 @@ impl Runner {
         if !is_transient(&error) {
             tracing::error!(query = name, %error, "query failed");
             self.stop_failed(error);
+            self.settle().await;
             return Turn::Again;
         }
         self.retry = (self.retry * 2).clamp(RETRY_MIN, RETRY_MAX);
@@ -410,6 +422,24 @@ impl Runner {
             Ok(turn) => turn,
             Err(_) => Turn::Again,
         }
+    }
+
+    /// A query that failed goes back to its last committed epoch and saves it, so that it holds on neither to the log nor
+    /// to what the failed epoch left in memory. Where that fails too, it is tried again when the query is resumed.
+    async fn settle(&mut self) {
+        if !self.doubtful {
+            return;
+        }
+        let settled = AssertUnwindSafe(async {
+            self.remake().await?;
+            self.checkpoint().await
+        });
+        let outcome = settled.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        if let Err(error) = outcome {
+            self.doubtful = true;
+            tracing::warn!(query = self.worker.setup.name, %error, "the failed query cannot go back yet");
+        }
+        self.worker.set_state(State::Failed, self.failed.clone());
     }
 
     /// Whoever waits for an answer is told that there will be none for now.
@@ -427,12 +457,13 @@ impl Runner {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+/// A panic as the error of the query that it happened in.
+pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     Error::internal(format!("the query panicked: {}", what.unwrap_or("no message")))
 }
 
 /// Whether an error may go away by itself: the outside was not there, or there was no room.
 fn is_transient(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Io | Kind::UndefinedFile | Kind::OutOfMemory | Kind::CannotConnectNow)
+    matches!(error.kind(), Kind::Io | Kind::DiskFull | Kind::UndefinedFile | Kind::OutOfMemory | Kind::CannotConnectNow)
 }

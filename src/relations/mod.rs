@@ -3,19 +3,22 @@
 //! A relation is its rows at its latest epoch, and its changelog for as long as somebody follows it. A snapshot shares
 //! the rows and never blocks a writer.
 
+mod keys;
+mod shared;
 mod snapshot;
 mod store;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use arrow::{
-    array::{ArrayRef, Int64Array, RecordBatch, UInt32Array},
+    array::{RecordBatch, UInt32Array},
     compute::take_record_batch,
     datatypes::SchemaRef,
-    row::{RowConverter, Rows, SortField},
+    row::RowConverter,
 };
-use hashbrown::HashTable;
 
+use keys::{Keys, consolidate, converter_of};
+pub use shared::{Moment, Shared};
 pub use snapshot::Snapshot;
 pub use store::{Draft, Store};
 
@@ -58,6 +61,8 @@ pub struct Relation {
     /// What no file holds yet, oldest first.
     unsaved: Vec<(Epoch, Changes)>,
     unsaved_rows: usize,
+    /// The epoch that they begin after.
+    saved: Epoch,
     /// Whether `unsaved` may be given up, for a new base, where it is more than all rows are; and whether it was.
     rebases: bool,
     rebase: bool,
@@ -90,6 +95,7 @@ impl Relation {
             changelog_rows_max: usize::MAX,
             unsaved: Vec::new(),
             unsaved_rows: 0,
+            saved: Epoch(0),
             rebases: false,
             rebase: false,
             newest: None,
@@ -121,18 +127,21 @@ impl Relation {
         Snapshot::new(self.schema.clone(), self.epoch, self.chunks.snapshot(), self.chunks.rows())
     }
 
-    /// Applies the changes of an epoch. Fails, and is then undefined, if a row is withdrawn that is not there.
+    /// Applies the changes of an epoch. Fails, and is then undefined, if a row is withdrawn that is not there, or if
+    /// one comes whose key is taken.
     pub fn apply(&mut self, epoch: Epoch, changes: &Changes) -> Result<()> {
         debug_assert!(epoch > self.epoch, "epochs only grow");
-        let (net, keys) = match (&self.identity, &self.keys) {
-            (Identity::AppendOnly, _) if changes.is_insert_only() => (changes.clone(), None),
-            (Identity::AppendOnly, _) => {
-                return Err(Error::internal("a row was withdrawn from an append-only relation"));
+        let net = match (&self.identity, &self.keys) {
+            (Identity::Row, Some(converter)) => {
+                let (net, keys) = consolidate(changes, converter)?;
+                self.change_rows(&net, keys)?;
+                net
             }
-            (Identity::Row, Some(converter)) => consolidate(changes, converter)?,
-            _ => (consolidate(changes, &converter_of(&self.schema, None)?)?.0, None),
+            _ => {
+                self.change(changes)?;
+                changes.clone()
+            }
         };
-        self.change(&net, keys)?;
         self.epoch = epoch;
         if !net.is_empty() {
             if self.followed {
@@ -150,8 +159,7 @@ impl Relation {
         self.unsaved.push((epoch, net));
         if self.rebases && !self.followed && self.unsaved_rows > self.rows() + UNSAVED_ROWS_MIN {
             self.unsaved.clear();
-            self.unsaved_rows = 0;
-            self.rebase = true;
+            (self.unsaved_rows, self.saved, self.rebase) = (0, self.epoch, true);
         }
     }
 
@@ -177,47 +185,96 @@ impl Relation {
         self.changelog_rows_max = rows_max;
     }
 
-    /// Removes, then adds, the rows of consolidated changes. `keys` are theirs, where they are at hand.
-    fn change(&mut self, net: &Changes, keys: Option<Keys>) -> Result<()> {
-        if net.is_empty() {
-            return Ok(());
-        }
-        let Some(converter) = &self.keys else {
-            let ids: Vec<Id> = (self.next..).take(net.num_rows()).collect();
-            self.next += net.num_rows() as Id;
-            return self.chunks.append(net.rows(), &ids);
-        };
-        let keys = match (keys, &self.identity) {
-            (Some(keys), _) => keys,
-            (None, Identity::Key(key)) => {
-                let columns: Vec<_> = key.iter().map(|c| net.rows().column(*c).clone()).collect();
-                Keys::new(converter, &columns)?
+    /// Removes, then adds, the rows of consolidated changes.
+    fn change(&mut self, net: &Changes) -> Result<()> {
+        match self.identity {
+            _ if net.is_empty() => Ok(()),
+            Identity::AppendOnly if net.is_insert_only() => {
+                let ids: Vec<Id> = (self.next..).take(net.num_rows()).collect();
+                self.next += net.num_rows() as Id;
+                self.chunks.append(net.rows(), &ids)
             }
-            (None, _) => Keys::new(converter, net.rows().columns())?,
+            Identity::AppendOnly => Err(Error::internal("a row was withdrawn from an append-only relation")),
+            Identity::Key(_) => self.change_keys(net),
+            Identity::Row => self.change_rows(net, None),
+        }
+    }
+
+    /// By all columns. `keys` are those of the rows, where they are at hand.
+    fn change_rows(&mut self, net: &Changes, keys: Option<Keys>) -> Result<()> {
+        let keys = match (keys, &self.keys) {
+            (Some(keys), _) => keys,
+            (None, Some(converter)) => Keys::new(converter, net.rows().columns())?,
+            (None, None) => return Err(Error::internal("a relation has no keys")),
         };
         for row in (0..net.num_rows()).filter(|row| net.diff(*row) < 0) {
-            let id = self.index.find(keys.hashes[row], keys.rows.row(row).as_ref());
-            let id = id.ok_or_else(|| Error::internal("a row was withdrawn that is not there"))?;
+            let id = self.index.find(keys.hashes[row], keys.rows.row(row).as_ref()).ok_or_else(not_there)?;
             self.chunks.kill(id);
             self.index.remove(id);
         }
-        let added: Vec<u32> = (0..net.num_rows() as u32).filter(|row| net.diff(*row as usize) > 0).collect();
-        let insert = |row: &u32| self.index.insert(keys.hashes[*row as usize], keys.rows.row(*row as usize).as_ref());
-        let ids: Vec<Id> = added.iter().map(insert).collect();
-        if added.len() == net.num_rows() {
-            return self.chunks.append(net.rows(), &ids);
+        let insert = |row: usize| self.index.insert(keys.hashes[row], keys.rows.row(row).as_ref());
+        let ids: Vec<Id> = (0..net.num_rows()).filter(|row| net.diff(*row) > 0).map(insert).collect();
+        self.append(net, &ids)
+    }
+
+    /// By key: in most changes the row of a key goes and another comes, whose place in the index is then the same.
+    fn change_keys(&mut self, net: &Changes) -> Result<()> {
+        let keys = self.keys_of(net.rows())?;
+        let find = |index: &Index, row: usize| index.find(keys.hashes[row], keys.rows.row(row).as_ref());
+        let mut gone = Vec::new();
+        for row in (0..net.num_rows()).filter(|row| net.diff(*row) < 0) {
+            let id = find(&self.index, row).ok_or_else(not_there)?;
+            debug_assert!(self.holds(id, net, row), "a row was withdrawn that is another now");
+            self.chunks.kill(id);
+            gone.push(id);
         }
-        self.chunks.append(&take_record_batch(net.rows(), &UInt32Array::from(added))?, &ids)
+        let mut ids = Vec::with_capacity(net.num_rows() - gone.len());
+        for row in (0..net.num_rows()).filter(|row| net.diff(*row) > 0) {
+            let id = find(&self.index, row);
+            let id = id.unwrap_or_else(|| self.index.insert(keys.hashes[row], keys.rows.row(row).as_ref()));
+            if !self.chunks.reserve(id) {
+                return Err(Error::internal("a row came whose key is taken"));
+            }
+            ids.push(id);
+        }
+        self.append(net, &ids)?;
+        gone.into_iter().filter(|id| !self.chunks.contains(*id)).for_each(|id| self.index.remove(id));
+        Ok(())
+    }
+
+    /// Adds the rows that came, under ids.
+    fn append(&mut self, net: &Changes, ids: &[Id]) -> Result<()> {
+        if ids.len() == net.num_rows() {
+            return self.chunks.append(net.rows(), ids);
+        }
+        let came: UInt32Array = (0..net.num_rows() as u32).filter(|row| net.diff(*row as usize) > 0).collect();
+        self.chunks.append(&take_record_batch(net.rows(), &came)?, ids)
+    }
+
+    fn keys_of(&self, rows: &RecordBatch) -> Result<Keys> {
+        let (Identity::Key(key), Some(converter)) = (&self.identity, &self.keys) else {
+            return Err(Error::internal("a relation has no key"));
+        };
+        let columns: Vec<_> = key.iter().map(|c| rows.column(*c).clone()).collect();
+        Keys::new(converter, &columns)
+    }
+
+    /// Whether an id's row is a row of some changes.
+    fn holds(&self, id: Id, changes: &Changes, row: usize) -> bool {
+        let bytes = |batch: &RecordBatch| Keys::new(&converter_of(&self.schema, None).ok()?, batch.columns()).ok();
+        let (own, other) = (self.chunks.gather(&[id]), changes.rows().slice(row, 1));
+        let own = own.ok().and_then(|own| bytes(&own));
+        // A type that has no bytes is not compared.
+        own.zip(bytes(&other)).is_none_or(|(own, other)| own.rows.row(0) == other.rows.row(0))
     }
 
     /// The rows that now have the same key as some others have; each of these at its place, or `None`.
     pub fn find(&self, rows: &RecordBatch) -> Result<Vec<Option<Id>>> {
-        let (Identity::Key(key), Some(converter)) = (&self.identity, &self.keys) else {
+        if !matches!(self.identity, Identity::Key(_)) {
             return Ok(vec![None; rows.num_rows()]);
-        };
-        let columns: Vec<_> = key.iter().map(|c| rows.column(*c).clone()).collect();
-        let keys = converter.convert_columns(&columns)?;
-        Ok(keys.iter().map(|key| self.index.find(Index::hash(key.as_ref()), key.as_ref())).collect())
+        }
+        let Keys { rows, hashes } = self.keys_of(rows)?;
+        Ok(rows.iter().zip(hashes).map(|(key, hash)| self.index.find(hash, key.as_ref())).collect())
     }
 
     /// The rows of ids.
@@ -230,8 +287,15 @@ impl Relation {
         if !self.followed {
             self.followed = true;
             self.forgotten = from;
-            let missed = self.newest.clone().filter(|(epoch, _)| *epoch > from);
-            missed.into_iter().for_each(|(epoch, changes)| self.remember(epoch, changes));
+            if let Some((epoch, changes)) = self.newest.clone().filter(|(epoch, _)| *epoch > from) {
+                if self.unsaved.is_empty() {
+                    // It was given up for a new base, which does not tell what came last.
+                    self.unsaved_rows += changes.num_rows();
+                    self.unsaved.push((epoch, changes.clone()));
+                    self.saved = from;
+                }
+                self.remember(epoch, changes);
+            }
         }
     }
 
@@ -300,121 +364,6 @@ impl Relation {
     }
 }
 
-/// Keys in the form that an index takes.
-struct Keys {
-    rows: Rows,
-    hashes: Vec<u64>,
-}
-
-impl Keys {
-    fn new(converter: &RowConverter, columns: &[ArrayRef]) -> Result<Keys> {
-        let rows = converter.convert_columns(columns)?;
-        let hashes = rows.iter().map(|row| Index::hash(row.as_ref())).collect();
-        Ok(Keys { rows, hashes })
-    }
-}
-
-/// For some columns, or for all.
-fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RowConverter> {
-    let sort = |column: usize| SortField::new(schema.field(column).data_type().clone());
-    let fields = match columns {
-        Some(columns) => columns.iter().map(|column| sort(*column)).collect(),
-        None => (0..schema.fields().len()).map(sort).collect(),
-    };
-    Ok(RowConverter::new(fields)?)
-}
-
-/// The same sum with each row once, as ±1 as often as it counts. Rows keep the order in which they first occur.
-/// `converter` is for all columns; the keys that it made are given back where they are still right.
-fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Changes, Option<Keys>)> {
-    if changes.diffs().is_none() {
-        return Ok((changes.clone(), None));
-    }
-    let keys = Keys::new(converter, changes.rows().columns())?;
-    let mut sums: HashTable<(u32, i64)> = HashTable::with_capacity(changes.num_rows());
-    for row in 0..changes.num_rows() {
-        let same = |(other, _): &(u32, i64)| keys.rows.row(*other as usize) == keys.rows.row(row);
-        let hash = |(other, _): &(u32, i64)| keys.hashes[*other as usize];
-        sums.entry(keys.hashes[row], same, hash).or_insert((row as u32, 0)).into_mut().1 += changes.diff(row);
-    }
-    if sums.len() == changes.num_rows() && sums.iter().all(|(_, sum)| sum.abs() == 1) {
-        return Ok((changes.clone(), Some(keys)));
-    }
-    let mut net: Vec<(u32, i64)> = sums.into_iter().filter(|(_, sum)| *sum != 0).collect();
-    net.sort_unstable();
-    let (mut at, mut diffs) = (Vec::new(), Vec::new());
-    for (row, sum) in net {
-        at.extend(std::iter::repeat_n(row, sum.unsigned_abs() as usize));
-        diffs.extend(std::iter::repeat_n(sum.signum(), sum.unsigned_abs() as usize));
-    }
-    let rows = take_record_batch(changes.rows(), &UInt32Array::from(at))?;
-    Ok((Changes::new(rows, Int64Array::from(diffs)), None))
-}
-
-/// Held while several snapshots are taken, so that they are of one moment; shared by those who publish.
-pub type Moment = Arc<std::sync::RwLock<()>>;
-
-/// A relation that many share: its keeper writes, clients and followers read.
-#[derive(Debug)]
-pub struct Shared {
-    pub id: u64,
-    pub name: String,
-    pub relation: std::sync::Mutex<Relation>,
-    published: std::sync::RwLock<Arc<Snapshot>>,
-    moment: Moment,
-    changed: tokio::sync::watch::Sender<u64>,
-}
-
-impl Shared {
-    pub fn new(id: u64, name: impl Into<String>, relation: Relation, moment: Moment) -> Arc<Self> {
-        let snapshot = Arc::new(relation.snapshot());
-        Arc::new(Shared {
-            id,
-            name: name.into(),
-            relation: std::sync::Mutex::new(relation),
-            published: std::sync::RwLock::new(snapshot),
-            moment,
-            changed: tokio::sync::watch::Sender::new(0),
-        })
-    }
-
-    pub fn lock(&self) -> std::sync::MutexGuard<'_, Relation> {
-        self.relation.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// What readers see.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.published.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-
-    /// Tells readers why they cannot be answered, until something is published: rows that they have read once could not
-    /// be brought back yet. Who has an answer keeps it.
-    pub fn refuse(&self, error: &Error) {
-        let mut published = self.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if published.epoch() == Epoch(0) {
-            *published = Arc::new(published.refused(error.clone()));
-        }
-    }
-
-    /// Takes the place of its contents with others of the same epoch, made anew. Who follows goes on following.
-    pub fn take_over(&self, rebuilt: &Shared) {
-        let (mut own, mut rebuilt) = (self.lock(), rebuilt.lock());
-        if let Some(from) = own.follows_from() {
-            rebuilt.follow(from);
-        }
-        std::mem::swap(&mut *own, &mut *rebuilt);
-    }
-
-    /// Shows the relation as it is now to readers and followers.
-    pub fn publish(&self) {
-        let snapshot = Arc::new(self.lock().snapshot());
-        let epoch = snapshot.epoch().0;
-        let _not_within_a_moment = self.moment.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *self.published.write().unwrap_or_else(std::sync::PoisonError::into_inner) = snapshot;
-        self.changed.send_replace(epoch);
-    }
-
-    pub fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
+fn not_there() -> Error {
+    Error::internal("a row was withdrawn that is not there")
 }

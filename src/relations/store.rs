@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! relations/<id>/<epoch>.base    all rows at the epoch
-//! relations/<id>/<epoch>.delta   the changes after the file before it, up to the epoch, each row with diff and epoch
+//! relations/<id>/<epoch>.delta   the changes after an epoch that it names, up to its own, each row with diff and epoch
 //! ```
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array},
@@ -13,11 +13,13 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::Relation;
 use crate::{
     changes::{Changes, with_diff},
     checkpoint::file,
-    error::Result,
+    error::{Kind, Result},
     storage::Storage,
     time::Epoch,
 };
@@ -57,24 +59,29 @@ impl Store {
     }
 
     /// What is to be written of a relation to save it at its present epoch; `None` where nothing changed. Cheap: the
-    /// bytes are made by [`Draft::write`], which may take its time elsewhere.
+    /// bytes are made by [`Draft::write`], which may take its time elsewhere. If that fails, [`Draft::put_back`].
     pub fn draft(&self, relation: &mut Relation) -> Result<Option<Draft>> {
-        let rows = std::mem::take(&mut relation.unsaved_rows);
-        let mut unsaved = std::mem::take(&mut relation.unsaved);
-        let rebase = std::mem::take(&mut relation.rebase);
-        if unsaved.is_empty() && !rebase {
+        if relation.unsaved.is_empty() && !relation.rebase {
             return Ok(None);
         }
         let files = self.files()?;
         let deltas = files.iter().rev().take_while(|(_, form)| *form == Form::Delta).count();
         // A new base costs all rows; it pays once the deltas hold as many changes, about.
-        let base = rebase || (deltas + 1).is_multiple_of(16) || rows > relation.rows();
+        let base = relation.rebase || (deltas + 1).is_multiple_of(16) || relation.unsaved_rows > relation.rows();
         let base = base.then(|| relation.snapshot());
-        if base.is_some() && !relation.followed {
-            // Nobody will ask how it came to these rows.
-            unsaved.clear();
-        }
-        Ok(Some(Draft { store: self.clone(), epoch: relation.epoch, schema: relation.schema.clone(), unsaved, base }))
+        let (epoch, after) = (relation.epoch, std::mem::replace(&mut relation.saved, relation.epoch));
+        Ok(Some(Draft {
+            store: self.clone(),
+            schema: relation.schema.clone(),
+            epoch,
+            after,
+            rows: std::mem::take(&mut relation.unsaved_rows),
+            unsaved: std::mem::take(&mut relation.unsaved),
+            rebase: std::mem::take(&mut relation.rebase),
+            // With a base, only who follows will ask how it came to these rows.
+            has_delta: base.is_none() || relation.followed,
+            base,
+        }))
     }
 
     /// Loads the rows as they were at `at` (or at the newest saved epoch), and the changelog after `followed_from`.
@@ -87,48 +94,39 @@ impl Store {
         files.retain(|(epoch, _)| at.is_none_or(|at| *epoch <= at));
         let base = files.iter().filter(|(_, form)| *form == Form::Base).map(|(epoch, _)| *epoch).max();
         if let Some(base) = base {
-            for batch in self.read(base, Form::Base)? {
-                relation.change(&Changes::insert(batch), None)?;
+            for batch in self.read(base, Form::Base)?.1 {
+                relation.change(&Changes::insert(batch))?;
             }
             relation.epoch = base;
         }
-        relation.followed = followed_from.is_some();
-        relation.forgotten = followed_from.unwrap_or(Epoch(0));
-        for (epoch, _) in files.iter().filter(|(_, form)| *form == Form::Delta) {
-            let wanted = base.is_none_or(|base| *epoch > base) || followed_from.is_some_and(|from| *epoch > from);
-            if wanted {
-                self.load_delta(relation, *epoch, base, followed_from)?;
-            }
+        let newest = files.last().map_or(Epoch(0), |(epoch, _)| *epoch);
+        let wanted =
+            |epoch: Epoch| base.is_none_or(|base| epoch > base) || followed_from.is_some_and(|from| epoch > from);
+        let mut deltas = Vec::new();
+        for (epoch, _) in files.iter().filter(|(epoch, form)| *form == Form::Delta && wanted(*epoch)) {
+            deltas.push((*epoch, self.read(*epoch, Form::Delta)?));
         }
-        relation.epoch = at.unwrap_or_else(|| files.last().map_or(Epoch(0), |(epoch, _)| *epoch)).max(relation.epoch);
+        // Where the files leave out what came, whoever had read less than that has missed it.
+        let told = deltas.iter().rev().try_fold(newest, |told, (epoch, (header, _))| match *epoch >= told {
+            true => ControlFlow::Continue(header.after.min(told)),
+            false => ControlFlow::Break(told),
+        });
+        let (ControlFlow::Continue(told) | ControlFlow::Break(told)) = told;
+        relation.followed = followed_from.is_some();
+        relation.forgotten = followed_from.map_or(Epoch(0), |from| from.max(told));
+        for (_, (_, batches)) in deltas {
+            batches.iter().try_for_each(|batch| load_delta(relation, batch))?;
+        }
+        relation.saved = newest;
+        relation.epoch = at.unwrap_or(newest).max(relation.epoch);
         Ok(relation.epoch)
     }
 
-    fn load_delta(
-        &self,
-        relation: &mut Relation,
-        file: Epoch,
-        base: Option<Epoch>,
-        followed: Option<Epoch>,
-    ) -> Result<()> {
-        for batch in self.read(file, Form::Delta)? {
-            for (epoch, changes) in by_epoch(&batch, &relation.schema)? {
-                if base.is_none_or(|base| epoch > base) {
-                    relation.change(&changes, None)?;
-                }
-                if followed.is_some_and(|from| epoch > from) {
-                    relation.remember(epoch, changes);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&self, epoch: Epoch, form: Form) -> Result<Vec<RecordBatch>> {
+    fn read(&self, epoch: Epoch, form: Form) -> Result<(Header, Vec<RecordBatch>)> {
         let path = self.path(epoch, form);
         let bytes = self.storage.read(&path)?.unwrap_or_default();
-        let (_, sections): (u64, _) = file::decode(&path, &bytes)?;
-        Ok(sections.concat())
+        let (header, sections) = file::decode(&path, &bytes)?;
+        Ok((header, sections.concat()))
     }
 
     /// Removes the files that neither a load nor a follower who has read up to `read_to` needs.
@@ -155,30 +153,56 @@ impl Store {
     }
 }
 
+/// What a file says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    /// All changes after this epoch, up to the file's own, are in it.
+    after: Epoch,
+}
+
 /// What [`Store::draft`] found to be saved.
 #[derive(Debug)]
 pub struct Draft {
     store: Store,
-    epoch: Epoch,
     schema: SchemaRef,
+    epoch: Epoch,
+    after: Epoch,
+    rows: usize,
     unsaved: Vec<(Epoch, Changes)>,
+    rebase: bool,
+    has_delta: bool,
     base: Option<super::Snapshot>,
 }
 
 impl Draft {
     /// Writes the files. Blocking.
-    pub fn write(self) -> Result<()> {
-        if !self.unsaved.is_empty() {
-            let delta = joined(&self.schema, &self.unsaved)?;
-            let bytes = file::encode(&self.epoch.0, &[vec![delta]])?;
-            self.store.storage.create(&self.store.path(self.epoch, Form::Delta), &bytes)?;
+    pub fn write(&self) -> Result<()> {
+        if self.has_delta && !self.unsaved.is_empty() {
+            self.create(Form::Delta, self.after, vec![joined(&self.schema, &self.unsaved)?])?;
         }
-        if let Some(base) = self.base {
-            let batches: Vec<_> = base.batches(None)?.into_iter().filter(|b| b.num_rows() > 0).collect();
-            let bytes = file::encode(&self.epoch.0, &[batches])?;
-            self.store.storage.create(&self.store.path(self.epoch, Form::Base), &bytes)?;
+        if let Some(base) = &self.base {
+            let batches = base.batches(None)?.into_iter().filter(|b| b.num_rows() > 0).collect();
+            self.create(Form::Base, self.epoch, batches)?;
         }
         Ok(())
+    }
+
+    fn create(&self, form: Form, after: Epoch, batches: Vec<RecordBatch>) -> Result<()> {
+        let bytes = file::encode(&Header { after }, &[batches])?;
+        match self.store.storage.create(&self.store.path(self.epoch, form), &bytes) {
+            // An earlier try came as far as this.
+            Err(error) if error.kind() == Kind::DuplicateObject => Ok(()),
+            done => done,
+        }
+    }
+
+    /// What was to be saved is to be saved again, with what came since: writing it failed.
+    pub fn put_back(self, relation: &mut Relation) {
+        relation.saved = self.after;
+        relation.unsaved_rows += self.rows;
+        relation.rebase |= self.rebase;
+        let since = std::mem::replace(&mut relation.unsaved, self.unsaved);
+        relation.unsaved.extend(since);
     }
 }
 
@@ -211,4 +235,19 @@ fn by_epoch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<(Epoch, Chang
         start += run.len();
     }
     Ok(found)
+}
+
+/// Applies the changes of a file that a relation does not have yet; those that its followers may ask for, it remembers.
+fn load_delta(relation: &mut Relation, batch: &RecordBatch) -> Result<()> {
+    for (epoch, changes) in by_epoch(batch, &relation.schema)? {
+        if epoch > relation.epoch {
+            relation.change(&changes)?;
+            relation.epoch = epoch;
+        }
+        let told = relation.changelog.back().map_or(relation.forgotten, |(epoch, _)| *epoch);
+        if relation.followed && epoch > told {
+            relation.remember(epoch, changes);
+        }
+    }
+    Ok(())
 }

@@ -125,13 +125,14 @@ impl Planner {
         Ok(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
     }
 
-    /// Plans a standing query over a context,
-    /// with `columns` as names of its columns where there are any, for `what`.
+    /// Plans a standing query over a context, for inputs in up to `partitions` streams each, with `columns` as names of
+    /// its columns where there are any, for `what`.
     pub async fn standing(
         &self,
         context: &SessionContext,
         query: &ast::Query,
         emission: Emission,
+        partitions: usize,
         columns: &[String],
         what: &str,
     ) -> Result<Standing> {
@@ -141,7 +142,7 @@ impl Planner {
         refuse(&analyzed)?;
         let optimized = Optimizer::with_rules(rules()).optimize(analyzed, &state, |_, _| {})?;
         let rewritten = rewrite(&optimized, emission)?;
-        let cell = EpochCell::new(self.partitions());
+        let cell = EpochCell::new(partitions);
         let plan = plan_epoch(&rewritten, &state, &cell).await?;
         let schema = answer_schema(&without_diff(&plan.schema()))?;
         Ok(Standing { plan, cell, rewritten, schema, emission })

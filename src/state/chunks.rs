@@ -39,6 +39,8 @@ struct Address {
 }
 
 const NOWHERE: Address = Address { chunk: u32::MAX, row: u32::MAX };
+/// Its row is about to be appended.
+const RESERVED: Address = Address { chunk: u32::MAX, row: 0 };
 
 #[derive(Debug)]
 struct Chunk {
@@ -111,12 +113,12 @@ impl Chunks {
             self.push(batch.slice(start, length), ids[start..start + length].to_vec(), part);
         }
         self.merge_young()?;
-        self.compact_one()
+        self.compact(ids.len())
     }
 
     fn push(&mut self, batch: RecordBatch, ids: Vec<Id>, bytes: usize) {
         for id in &ids {
-            if self.address(*id) != NOWHERE {
+            if self.contains(*id) {
                 self.kill(*id);
             }
         }
@@ -140,6 +142,20 @@ impl Chunks {
 
     fn address(&self, id: Id) -> Address {
         self.at.get(id as usize).copied().unwrap_or(NOWHERE)
+    }
+
+    /// Whether an id has a row.
+    pub fn contains(&self, id: Id) -> bool {
+        self.address(id).chunk != NOWHERE.chunk
+    }
+
+    /// Marks an id whose row is about to be appended; `false` where it has one, or is marked already.
+    pub fn reserve(&mut self, id: Id) -> bool {
+        if self.at.len() <= id as usize {
+            self.at.resize(id as usize + 1, NOWHERE);
+        }
+        let at = &mut self.at[id as usize];
+        std::mem::replace(at, if *at == NOWHERE { RESERVED } else { *at }) == NOWHERE
     }
 
     /// Forgets the row of an id.
@@ -213,19 +229,20 @@ impl Chunks {
         Ok(())
     }
 
-    /// Half garbage: the worst chunk is rewritten. One a call, so that no epoch pays for all.
-    fn compact_one(&mut self) -> Result<()> {
-        if self.garbage < CHUNK_ROWS_MAX.min(self.rows + 1024) {
-            return Ok(());
+    /// Where a third is garbage, the worst chunks are rewritten: at the cost of as many rows as came, so that no epoch
+    /// pays for all, and no garbage outruns its collection.
+    fn compact(&mut self, came: usize) -> Result<()> {
+        let mut rewritten = 0;
+        while self.garbage > self.rows / 2 + 1024 && rewritten <= came {
+            let worst = self.chunks.iter().enumerate().filter_map(|(place, c)| {
+                let c = c.as_ref()?;
+                Some((c.ids.len() - c.live, c.live, place as u32))
+            });
+            let Some((_, live, place)) = worst.max() else { break };
+            rewritten += live.max(1);
+            self.rewrite(&[place])?;
         }
-        let worst = self.chunks.iter().enumerate().filter_map(|(place, c)| {
-            let c = c.as_ref()?;
-            Some((c.ids.len() - c.live, place as u32))
-        });
-        match worst.max() {
-            Some((dead, place)) if dead > 0 => self.rewrite(&[place]),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Replaces chunks by one of their live rows.

@@ -74,9 +74,11 @@ impl KeyedLog {
         self.index.remove(id);
     }
 
-    /// Every key and its row: key columns, value columns.
+    /// Every key and its row: key columns, value columns. In the order of the keys, which is the same after a restart:
+    /// a float sum over them must be, too.
     pub fn all(&self) -> Result<(Vec<ArrayRef>, RecordBatch)> {
-        let ids: Vec<Id> = self.index.ids().collect();
+        let mut ids: Vec<Id> = self.index.ids().collect();
+        ids.sort_unstable_by_key(|id| self.index.bytes_of(*id));
         self.rows_of(&ids)
     }
 

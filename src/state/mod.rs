@@ -4,12 +4,14 @@
 //! memory only) points at them. A replaced row is garbage until its chunk is compacted, a little at a time. What was
 //! touched since the last checkpoint is the next checkpoint.
 
+mod budget;
 mod chunks;
 mod index;
 mod keyed;
 mod multiset;
 mod windowed;
 
+pub use budget::{Budget, Share};
 pub use chunks::{Chunks, Live};
 pub use index::Index;
 pub use keyed::KeyedLog;

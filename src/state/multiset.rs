@@ -120,10 +120,12 @@ impl Multiset {
         Ok(())
     }
 
-    /// The keys of all groups.
+    /// The keys of all groups, in order.
     pub fn all_keys(&self) -> Result<Vec<ArrayRef>> {
         let parser = self.keys.parser();
-        Ok(self.keys.convert_rows(self.groups.keys().map(|key| parser.parse(key)))?)
+        let mut keys: Vec<&Bytes> = self.groups.keys().collect();
+        keys.sort_unstable();
+        Ok(self.keys.convert_rows(keys.into_iter().map(|key| parser.parse(key)))?)
     }
 
     fn batch(&self, all: &[(&Bytes, &Bytes, i64)]) -> Result<RecordBatch> {

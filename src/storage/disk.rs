@@ -13,6 +13,9 @@ use bytes::Bytes;
 use super::Storage;
 use crate::error::{Error, Kind, Result};
 
+/// The ending of files that are not whole yet.
+const DRAFT: &str = "tmp";
+
 /// Files below `root`. Durable means synced: the bytes before the name, the name by a sync of its folder.
 #[derive(Debug)]
 pub struct DiskStorage {
@@ -37,7 +40,30 @@ impl DiskStorage {
             )
             .hint("Stop that server first, or give this one another --data-dir."));
         }
-        Ok(DiskStorage { root, open: Mutex::default(), _lock: lock })
+        let storage = DiskStorage { root, open: Mutex::default(), _lock: lock };
+        // What a crash left half written.
+        for draft in storage.files("")?.into_iter().filter(|path| is_draft(path)) {
+            fs::remove_file(draft)?;
+        }
+        Ok(storage)
+    }
+
+    /// All files below a folder.
+    fn files(&self, folder: &str) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.root.join(folder)];
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(e.into()),
+            };
+            for entry in entries {
+                let path = entry?.path();
+                if path.is_dir() { folders.push(path) } else { found.push(path) }
+            }
+        }
+        Ok(found)
     }
 
     fn sync_folder(&self, of: &Path) -> Result<()> {
@@ -46,12 +72,12 @@ impl DiskStorage {
     }
 
     fn make_folder(&self, of: &Path) -> Result<()> {
-        let Some(parent) = of.parent() else { return Ok(()) };
-        if !parent.is_dir() {
-            fs::create_dir_all(parent)?;
-            self.sync_folder(parent)?;
+        let Some(parent) = of.parent().filter(|parent| !parent.is_dir()) else { return Ok(()) };
+        self.make_folder(parent)?;
+        match fs::create_dir(parent) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e.into()),
+            _ => self.sync_folder(parent),
         }
-        Ok(())
     }
 
     fn append_handle(&self, path: &str) -> Result<Arc<File>> {
@@ -71,6 +97,16 @@ impl DiskStorage {
     }
 }
 
+fn is_draft(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == DRAFT)
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
 impl Storage for DiskStorage {
     fn read(&self, path: &str) -> Result<Option<Bytes>> {
         match fs::read(self.root.join(path)) {
@@ -86,11 +122,13 @@ impl Storage for DiskStorage {
             return Err(Error::new(Kind::DuplicateObject, format!("file \"{path}\" already exists")));
         }
         self.make_folder(&full)?;
-        let draft = full.with_extension("tmp");
-        let mut file = File::create(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, &full)?;
+        let draft = full.with_extension(DRAFT);
+        let written = write_whole(&draft, bytes).and_then(|()| fs::rename(&draft, &full));
+        if let Err(e) = written {
+            // Where there is no room, half a file must not take what is left.
+            let _ = fs::remove_file(&draft);
+            return Err(Error::from(e).context(format!("cannot write \"{path}\"")));
+        }
         self.sync_folder(&full)
     }
 
@@ -101,25 +139,9 @@ impl Storage for DiskStorage {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.root.join(prefix)];
-        while let Some(folder) = folders.pop() {
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                Err(e) => return Err(e.into()),
-            };
-            for entry in entries {
-                let path = entry?.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_none_or(|e| e != "tmp")
-                    && let Ok(relative) = path.strip_prefix(&self.root)
-                {
-                    found.push(relative.to_string_lossy().into_owned());
-                }
-            }
-        }
+        let relative = |path: PathBuf| Some(path.strip_prefix(&self.root).ok()?.to_string_lossy().into_owned());
+        let whole = self.files(prefix)?.into_iter().filter(|path| !is_draft(path));
+        let mut found: Vec<String> = whole.filter_map(relative).collect();
         found.sort();
         Ok(found)
     }

@@ -1,10 +1,10 @@
 //! A journal: an append-only file of framed records, each with its checksum.
 //!
 //! ```text
-//! frame  = length: u32 LE │ crc32 of payload: u32 LE │ payload
+//! frame  = length: u32 LE │ crc32 of length: u32 LE │ crc32 of payload: u32 LE │ payload
 //! ```
-//! A torn last frame was never acknowledged and is dropped when the file is read; a bad frame with good ones behind it
-//! is corruption. A file with a torn end is not written again: the next record opens the next file.
+//! A torn last frame was never acknowledged and is dropped when the file is read; a bad frame with a good one anywhere
+//! behind it is corruption. A file with a torn end is not written again: the next record opens the next file.
 
 use std::sync::{
     Arc, Mutex,
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::Storage;
 use crate::error::{Error, Kind, Result};
 
-const HEADER: usize = 8;
+const HEADER: usize = 12;
 
 /// Numbered files of frames in one folder. Appends are durable on return.
 #[derive(Debug)]
@@ -49,18 +49,24 @@ impl Journal {
         self.file.load(Ordering::Acquire)
     }
 
-    /// Adds records as one write, so that after a crash a prefix of them is there.
+    /// Adds records as one write, so that after a crash a prefix of them is there. A failed write leaves it open
+    /// whether they are there; what comes next goes to another file, so that half a frame only ever ends one.
     pub fn append(&self, payloads: &[Bytes]) -> Result<()> {
         let mut frames = Vec::with_capacity(payloads.iter().map(|p| p.len() + HEADER).sum());
         for payload in payloads {
             let length = u32::try_from(payload.len())
                 .map_err(|_| Error::new(Kind::LimitExceeded, "a journal record is larger than 4 GiB"))?;
             frames.extend_from_slice(&length.to_le_bytes());
+            frames.extend_from_slice(&crc32fast::hash(&length.to_le_bytes()).to_le_bytes());
             frames.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
             frames.extend_from_slice(payload);
         }
         let _one = self.append.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.storage.append(&self.path(self.file()), &frames)
+        let written = self.storage.append(&self.path(self.file()), &frames);
+        if written.is_err() {
+            self.rotate();
+        }
+        written
     }
 
     /// Goes on in this file at the earliest: files that were forgotten are not written again.
@@ -101,7 +107,7 @@ fn unframe(bytes: &[u8]) -> Result<Vec<Bytes>> {
                 at += HEADER + payload.len();
                 payloads.push(Bytes::copy_from_slice(payload));
             }
-            None if is_torn_end(bytes, at) => break,
+            None if (at + 1..bytes.len()).all(|later| frame_at(bytes, later).is_none()) => break,
             None => {
                 return Err(Error::new(Kind::DataCorrupted, format!("record at byte {at} fails its checksum"))
                     .hint("The disk lost or changed data. Restore the data directory from a copy."));
@@ -112,19 +118,13 @@ fn unframe(bytes: &[u8]) -> Result<Vec<Bytes>> {
 }
 
 fn frame_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let length = u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize;
-    let crc = u32::from_le_bytes(bytes.get(at + 4..at + 8)?.try_into().ok()?);
-    let payload = bytes.get(at + HEADER..at + HEADER + length)?;
-    (crc32fast::hash(payload) == crc).then_some(payload)
-}
-
-/// Whether the bad frame reaches the end of the file: then it is the write that a crash cut short.
-fn is_torn_end(bytes: &[u8], at: usize) -> bool {
-    let Some(length) = bytes.get(at..at + 4) else { return true };
-    let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-    let end = at.saturating_add(HEADER).saturating_add(length);
-    // Zeros to the end are a file that grew before its bytes came.
-    end >= bytes.len() || bytes[at..].iter().all(|b| *b == 0)
+    let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let length = number(at)?;
+    if number(at + 4)? != crc32fast::hash(&length.to_le_bytes()) {
+        return None;
+    }
+    let payload = bytes.get(at + HEADER..at + HEADER + length as usize)?;
+    (crc32fast::hash(payload) == number(at + 8)?).then_some(payload)
 }
 
 #[cfg(test)]
@@ -156,10 +156,39 @@ mod tests {
         let storage = Arc::new(MemoryStorage::default());
         let (journal, _) = Journal::open(storage.clone(), "log").unwrap();
         journal.append(&[Bytes::from("one"), Bytes::from("two")]).unwrap();
-        let mut bytes = storage.read("log/000000000001.log").unwrap().unwrap().to_vec();
-        bytes[9] ^= 1;
+        let bytes = storage.read("log/000000000001.log").unwrap().unwrap().to_vec();
+        // Of a length, of a checksum, of a payload.
+        for changed in [0, 3, 5, 9, 13] {
+            let mut bytes = bytes.clone();
+            bytes[changed] ^= 0x40;
+            let storage = Arc::new(MemoryStorage::default());
+            storage.create("log/000000000001.log", &bytes).unwrap();
+            assert_eq!(Journal::open(storage, "log").unwrap_err().kind(), Kind::DataCorrupted, "byte {changed}");
+        }
+    }
+
+    #[test]
+    fn an_end_of_zeros_or_of_garbage_was_never_acknowledged() {
+        for end in [&[0; 5][..], &[0; 4096], &[7; 100], &9u32.to_le_bytes()] {
+            let storage = Arc::new(MemoryStorage::default());
+            let (journal, _) = Journal::open(storage.clone(), "log").unwrap();
+            journal.append(&[Bytes::from("one")]).unwrap();
+            storage.append("log/000000000001.log", end).unwrap();
+            let (_, records) = Journal::open(storage, "log").unwrap();
+            assert_eq!(payloads(&records), [b"one"]);
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_failed_write_is_kept() {
         let storage = Arc::new(MemoryStorage::default());
-        storage.create("log/000000000001.log", &bytes).unwrap();
-        assert_eq!(Journal::open(storage, "log").unwrap_err().kind(), Kind::DataCorrupted);
+        let (journal, _) = Journal::open(storage.clone(), "log").unwrap();
+        journal.append(&[Bytes::from("one")]).unwrap();
+        storage.fail_at(2);
+        assert!(journal.append(&[Bytes::from("two")]).is_err());
+        storage.heal();
+        journal.append(&[Bytes::from("three")]).unwrap();
+        let (_, records) = Journal::open(storage, "log").unwrap();
+        assert_eq!(payloads(&records), [b"one".as_slice(), b"three"]);
     }
 }

@@ -37,6 +37,11 @@ impl MemoryStorage {
         self.state().fail_at = Some(write);
     }
 
+    /// Writes succeed again: there was no room, and now there is.
+    pub fn heal(&self) {
+        self.state().fail_at = None;
+    }
+
     /// What a disk holds after the power came back: the same files, in working order.
     pub fn survivor(&self) -> MemoryStorage {
         let files = self.state().files.clone();

@@ -5,6 +5,7 @@ mod harness;
 mod bad_input;
 mod examples;
 mod kill;
+mod limits;
 mod psql;
 mod restart;
 mod slt;

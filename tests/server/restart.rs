@@ -1,10 +1,8 @@
 //! Orderly and disorderly ends of a server, and what is there afterwards.
 
-use std::time::Duration;
-
 use tokio_postgres::NoTls;
 
-use super::harness::{Home, eventually, fails, finished, rows, run, told};
+use super::harness::{Home, eventually, finished, rows, run, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
@@ -40,7 +38,7 @@ async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
 }
 
 /// A query that nobody waits for the end of.
-const LONG: &str = "SELECT count(*) FROM generate_series(1, 100000000000) AS a(i) WHERE i % 7 = 3";
+pub const LONG: &str = "SELECT count(*) FROM generate_series(1, 100000000000) AS a(i) WHERE i % 7 = 3";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_is_not_needed_when_nobody_is_connected() {
@@ -163,33 +161,4 @@ async fn what_cannot_be_served_is_told() {
     let (status, _, stderr) = finished(command.args(["serve", "--data-dir", "file", "--listen", "127.0.0.1:0"])).await;
     assert_eq!(status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("file"), "{stderr}");
-}
-
-/// The hundred-and-first client is told so, and the others stay.
-#[tokio::test(flavor = "multi_thread")]
-async fn too_many_clients_are_told() {
-    let home = Home::new();
-    std::fs::write(home.path("tidemark.yaml"), "sessions: { max: 2 }\n").unwrap();
-    let server = home.start();
-    let (one, _two) = (server.connect().await, server.connect().await);
-    let error = super::harness::connect(server.port).await.map(drop).expect_err("a third client was let in");
-    assert_eq!(error.code().map(|c| c.code()), Some("53300"), "{error}");
-    drop(_two);
-    eventually("a place is free again", async || super::harness::connect(server.port).await.ok()).await;
-    assert_eq!(rows(&one, "SELECT 1").await, ["1"]);
-}
-
-/// A statement_timeout ends a statement and nothing else.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_statement_can_be_limited_in_time() {
-    let home = Home::new();
-    let server = home.start();
-    let client = server.connect().await;
-    run(&client, "SET statement_timeout = '1 s'").await;
-    let started = tokio::time::Instant::now();
-    let error = fails(&client, LONG).await;
-    assert_eq!(error.code().code(), "57014", "{error}");
-    assert!(started.elapsed() >= Duration::from_secs(1));
-    run(&client, "SET statement_timeout = 0").await;
-    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
 }

@@ -5,7 +5,7 @@ use std::{
     collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -48,6 +48,8 @@ pub(super) struct Files {
     list: Mutex<List>,
     /// How many files were forgotten since the journal was last written anew.
     forgotten: AtomicU64,
+    /// A write failed: what the journal says is not known until it is written anew.
+    doubtful: AtomicBool,
     /// Whether there was a journal already.
     reopened: bool,
 }
@@ -85,6 +87,7 @@ impl Files {
             change: Mutex::default(),
             list: Mutex::new(list),
             forgotten: AtomicU64::new(forgotten),
+            doubtful: AtomicBool::new(false),
             reopened,
         };
         if !reopened {
@@ -104,7 +107,9 @@ impl Files {
 
     fn write(&self, record: Record) -> Result<()> {
         let bytes = serde_json::to_vec(&record).map_err(|e| Error::internal(e.to_string()))?;
+        self.doubtful.store(true, Ordering::Release);
         self.journal.append(&[Bytes::from(bytes)])?;
+        self.doubtful.store(false, Ordering::Release);
         self.forgotten.fetch_add(self.list().apply(record), Ordering::AcqRel);
         Ok(())
     }
@@ -112,6 +117,7 @@ impl Files {
     /// Numbers new files, in this order. Durable on return. Blocks.
     pub fn add(&self, found: Vec<FileEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settle()?;
         let found: Vec<_> = found.into_iter().filter(|f| !self.knows(&f.path)).collect();
         if found.is_empty() { Ok(()) } else { self.write(Record::Found(found)) }
     }
@@ -119,12 +125,18 @@ impl Files {
     /// Drops the files below a number. Those in `kept` are still there, and must not be taken for new. Blocks.
     pub fn forget(&self, before: u64, kept: Vec<String>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settle()?;
         self.write(Record::Forgot { before, kept })?;
         let live = self.list().entries.len() as u64;
         if self.forgotten.load(Ordering::Acquire) >= FORGOTTEN_MIN.max(live) {
             self.compact()?;
         }
         Ok(())
+    }
+
+    /// A record whose write failed may be durable all the same, and would then take numbers that nobody knows of.
+    fn settle(&self) -> Result<()> {
+        if self.doubtful.load(Ordering::Acquire) { self.compact() } else { Ok(()) }
     }
 
     /// Writes the journal anew. The new file stands for itself before the old ones go.
@@ -269,6 +281,23 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[test]
+    fn a_write_that_failed_takes_no_numbers() {
+        let storage = Arc::new(MemoryStorage::default());
+        let files = Files::open(storage.clone(), "s").unwrap();
+        storage.fail_at(2);
+        assert!(files.add(vec![file("a".to_string())]).is_err());
+        // As a sync that fails after the bytes have come through.
+        storage.heal();
+        let found = serde_json::to_vec(&Record::Found(vec![file("a".to_string())])).unwrap();
+        let (journal, _) = Journal::open(storage.clone(), "s").unwrap();
+        journal.append(&[found.into()]).unwrap();
+        files.add(vec![file("b".to_string()), file("a".to_string())]).unwrap();
+        let expected = [(0, "b".to_string()), (1, "a".to_string())];
+        assert_eq!(paths(&files), expected);
+        assert_eq!(paths(&Files::open(storage, "s").unwrap()), expected);
     }
 
     #[test]

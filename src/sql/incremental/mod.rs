@@ -11,6 +11,8 @@
 //! Everything else is refused by name.
 
 mod closes;
+mod group;
+mod join;
 mod linear;
 mod physical;
 mod refuse;

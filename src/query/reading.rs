@@ -1,0 +1,118 @@
+//! What a query reads: how far its inputs go, and the rows of a span.
+
+use std::sync::{Arc, PoisonError};
+
+use datafusion::physical_plan::streaming::PartitionStream;
+
+use super::{Worker, batches::Batches};
+use crate::{
+    changes::Changes,
+    checkpoint::Intent,
+    connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, Span},
+    error::{Error, Kind, Result},
+    relations::Shared,
+    sql::{
+        incremental::PlannedInput,
+        table::{BATCH_ROWS, Input},
+    },
+    time::Epoch,
+};
+
+impl Worker {
+    /// How far an input could be read.
+    pub(super) async fn ahead(&mut self, n: usize, limit: &ReadLimit) -> Result<Ahead> {
+        match &self.inputs()[n].table.input {
+            Input::Source(source) => source.clone().ahead(&self.offsets[n], limit).await,
+            Input::Relation(shared) => {
+                let shared = shared.clone();
+                self.ahead_of(n, &shared, limit)
+            }
+        }
+    }
+
+    fn ahead_of(&mut self, n: usize, shared: &Shared, limit: &ReadLimit) -> Result<Ahead> {
+        let from = Epoch(self.offsets[n].only());
+        let mut relation = shared.lock();
+        let snapshot = shared.snapshot();
+        if from == Epoch(0) {
+            relation.follow(snapshot.epoch());
+            let rows = Some(snapshot.rows() as u64);
+            let to = Offsets::single(snapshot.epoch().0);
+            self.snapshots[n] = Some(snapshot);
+            return Ok(Ahead { to, backlog: Backlog { rows, ..Backlog::default() } });
+        }
+        // At 0 it has not recovered yet; otherwise it is never behind what was read of it.
+        if Epoch(0) < snapshot.epoch() && snapshot.epoch() < from {
+            let message = format!("\"{}\" is at epoch {}, but was read up to {from}", shared.name, snapshot.epoch());
+            return Err(Error::new(Kind::DataCorrupted, message)
+                .hint("The data directory lost what had happened. Drop the view and create it again."));
+        }
+        let (to, rows) = relation.ahead(from, snapshot.epoch().max(from), limit.rows);
+        Ok(Ahead { to: Offsets::single(to.0), backlog: Backlog { rows: Some(rows), ..Backlog::default() } })
+    }
+
+    /// How far everything that is available now reaches.
+    pub async fn target(&mut self) -> Result<Vec<Offsets>> {
+        let mut target = Vec::new();
+        for n in 0..self.inputs().len() {
+            target.push(self.ahead(n, &ReadLimit::default()).await?.to);
+        }
+        Ok(target)
+    }
+
+    pub fn has_reached(&self, target: &[Offsets]) -> bool {
+        self.offsets.iter().zip(target).all(|(at, target)| at.reaches(target))
+    }
+
+    pub(super) fn reads_snapshots(&self, intent: &Intent) -> bool {
+        let reads = |(input, span): (&PlannedInput, &Span)| {
+            matches!(input.table.input, Input::Relation(_)) && span.from.only() == 0 && span.to.only() > 0
+        };
+        self.inputs().iter().zip(&intent.spans).any(reads)
+    }
+
+    pub(super) fn streams(
+        &self,
+        n: usize,
+        span: &Span,
+        partitions: usize,
+        bad: &BadRecords,
+    ) -> Result<Vec<Arc<dyn PartitionStream>>> {
+        if span.is_empty() {
+            return Ok(Vec::new());
+        }
+        let input = &self.inputs()[n];
+        match &input.table.input {
+            Input::Source(source) => {
+                let hints = ScanHints {
+                    projection: input.projection.clone(),
+                    partitions,
+                    batch_rows: BATCH_ROWS,
+                    bad: bad.clone(),
+                };
+                source.scan(span, &hints)
+            }
+            Input::Relation(shared) => {
+                let (from, to) = (Epoch(span.from.only()), Epoch(span.to.only()));
+                if let Some(error) = shared.snapshot().refusal() {
+                    // Transient for this query: it waits for the other one.
+                    return Err(error.context(format!("\"{}\"", shared.name)).with_kind(Kind::CannotConnectNow));
+                }
+                let changes = match (&self.snapshots[n], from) {
+                    (Some(snapshot), Epoch(0)) => snapshot.batches(None)?.into_iter().map(Changes::insert).collect(),
+                    _ => shared.lock().changes(from, to)?,
+                };
+                Ok(vec![Arc::new(Batches::new(changes, input)?)])
+            }
+        }
+    }
+
+    pub(super) fn note_backlog(&mut self, n: usize, backlog: Backlog) {
+        let offsets = self.offsets[n].clone();
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(input) = progress.inputs.get_mut(n) {
+            input.backlog = backlog;
+            input.offsets = offsets;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Going back to the last committed epoch: load the newest checkpoint, run again what was committed after it.
+
+use super::{
+    Worker,
+    checkpoints::{Header, Sections},
+};
+use crate::{
+    checkpoint::{Commit, Intent, resume},
+    error::{Error, Kind, Result},
+    relations::{Relation, Shared},
+    time::Epoch,
+};
+
+impl Worker {
+    /// Goes back to the newest checkpoint and runs again what was committed after it. Afterwards all readers see the
+    /// last committed epoch, even where the one that was begun fails again. Before that, readers are told why not.
+    pub async fn recover(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<()> {
+        // Whatever fails, the next try is to know of all that was committed. Of several intents the last one counts.
+        let intent_of = |commit: &Commit| intents.iter().rev().find(|intent| intent.epoch == commit.epoch).cloned();
+        self.since = commits.iter().filter_map(|commit| Some((intent_of(commit)?, commit.clone()))).collect();
+        let pending = match self.restore(intents, commits).await {
+            Ok(pending) => pending,
+            Err(error) => {
+                self.setup.relation.refuse(&error);
+                return Err(error);
+            }
+        };
+        self.recovered = true;
+        self.share.hold(self.bytes()?);
+        self.setup.relation.publish();
+        self.show(|_| {});
+        // An epoch that was begun reads a relation's rows as they were then only if it can ask its changelog for them.
+        match pending.filter(|intent| !self.reads_snapshots(intent)) {
+            Some(intent) => self.run(intent).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Everything up to the last committed epoch; gives the one that was begun after it.
+    async fn restore(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<Option<Intent>> {
+        let loaded = self.checkpoints.load()?;
+        let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
+        if let Some((header, chain)) = loaded {
+            self.load(header, &chain)?;
+        }
+        let followed = self.setup.relation.lock().follows_from();
+        let (schema, identity) = {
+            let relation = self.setup.relation.lock();
+            (relation.schema().clone(), relation.identity().clone())
+        };
+        let mut relation = Relation::new(schema, identity)?.of_a_query();
+        relation.limit_changelog(self.env.changelog_rows_max);
+        self.store.load(&mut relation, Some(at), followed)?;
+        self.checkpointed = at;
+        self.saved.clone_from(&self.offsets);
+        let plan = resume(at, intents, commits)?;
+        self.since.clone_from(&plan.redo);
+        // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.
+        let shared = self.setup.relation.clone();
+        self.setup.relation = Shared::new(shared.id, shared.name.clone(), relation, Default::default());
+        let redone = self.redo_all(plan.redo).await;
+        let rebuilt = std::mem::replace(&mut self.setup.relation, shared);
+        redone?;
+        self.setup.relation.take_over(&rebuilt);
+        Ok(plan.pending)
+    }
+
+    fn load(&mut self, header: Header, chain: &[Sections]) -> Result<()> {
+        for sections in chain {
+            self.setup.standing.cell.each_operator(|n, operator| {
+                sections.get(n).into_iter().flatten().try_for_each(|batch| operator.state().load(batch))
+            })?;
+        }
+        self.setup.standing.cell.each_operator(|_, operator| {
+            operator.restored(header.watermark);
+            Ok(())
+        })?;
+        self.offsets.clone_from(&header.offsets);
+        self.epoch = header.epoch;
+        self.watermarks = header.watermarks.clone();
+        self.totals = header;
+        Ok(())
+    }
+
+    async fn redo_all(&mut self, epochs: Vec<(Intent, Commit)>) -> Result<()> {
+        for (intent, commit) in epochs {
+            self.redo(intent, commit).await?;
+        }
+        Ok(())
+    }
+
+    async fn redo(&mut self, intent: Intent, commit: Commit) -> Result<()> {
+        let (again, _) = self.execute(&intent).await?;
+        if (again.rows_in, again.rows_out) != (commit.rows_in, commit.rows_out) {
+            let message = format!(
+                "epoch {} of \"{}\" read {} rows and gave {}, but now reads {} and gives {}",
+                intent.epoch, self.setup.name, commit.rows_in, commit.rows_out, again.rows_in, again.rows_out
+            );
+            return Err(Error::new(Kind::DataCorrupted, message)
+                .detail("What the epoch had read has changed or is gone.")
+                .hint("Put the input back as it was, or drop the view and create it again."));
+        }
+        self.advance(&intent, &commit);
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! A relation that many share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::{Relation, Snapshot};
+use crate::{error::Error, time::Epoch};
+
+/// Held while several snapshots are taken, so that they are of one moment; shared by those who publish.
+pub type Moment = Arc<RwLock<()>>;
+
+/// A relation that many share: its keeper writes, clients and followers read.
+#[derive(Debug)]
+pub struct Shared {
+    pub id: u64,
+    pub name: String,
+    pub relation: Mutex<Relation>,
+    published: RwLock<Arc<Snapshot>>,
+    moment: Moment,
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub fn new(id: u64, name: impl Into<String>, relation: Relation, moment: Moment) -> Arc<Self> {
+        let snapshot = Arc::new(relation.snapshot());
+        Arc::new(Shared {
+            id,
+            name: name.into(),
+            relation: Mutex::new(relation),
+            published: RwLock::new(snapshot),
+            moment,
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Relation> {
+        self.relation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What readers see.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells readers why they cannot be answered, until something is published: rows that they have read once could not
+    /// be brought back yet. Who has an answer keeps it.
+    pub fn refuse(&self, error: &Error) {
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        if published.epoch() == Epoch(0) {
+            *published = Arc::new(published.refused(error.clone()));
+        }
+    }
+
+    /// Takes the place of its contents with others of the same epoch, made anew. Who follows goes on following.
+    pub fn take_over(&self, rebuilt: &Shared) {
+        let (mut own, mut rebuilt) = (self.lock(), rebuilt.lock());
+        if let Some(from) = own.follows_from() {
+            rebuilt.follow(from);
+        }
+        std::mem::swap(&mut *own, &mut *rebuilt);
+    }
+
+    /// Shows the relation as it is now to readers and followers.
+    pub fn publish(&self) {
+        let snapshot = Arc::new(self.lock().snapshot());
+        let epoch = snapshot.epoch().0;
+        let _not_within_a_moment = self.moment.read().unwrap_or_else(PoisonError::into_inner);
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.changed.send_replace(epoch);
+    }
+
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}

@@ -1,0 +1,163 @@
+//! How `GROUP BY` is rewritten: to an operator that remembers its groups, fed by rows, by sums of diffs, or by recompute.
+
+use std::{collections::HashMap, sync::Arc};
+
+use datafusion::{
+    common::DFSchema,
+    logical_expr::{Aggregate, Expr, LogicalPlan, Projection},
+};
+
+use super::{
+    closes::{close, of_projection},
+    linear::{Linear, linear},
+    refuse::refused,
+    rewrite::{Node, Rewriter, diff_column, diff_field, schema_with_diff},
+    step::{AggregateStep, Step, StepNode},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    operators::Emission,
+};
+
+impl Rewriter {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
+        let input = self.node(&aggregate.input)?;
+        if !input.moving {
+            return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));
+        }
+        let keys = of_projection(&aggregate.group_expr, &aggregate.input, &input.facts);
+        let close = close(&keys).filter(|_| !self.watermarks.is_empty());
+        self.check_emission(close.is_some())?;
+        let diff = self.emission != Emission::OnClose;
+        let step = AggregateStep {
+            group: aggregate.group_expr.clone(),
+            functions: aggregate.aggr_expr.clone(),
+            close,
+            emission: self.emission,
+            presence: None,
+            recompute: false,
+        };
+        let sums = match input.diff {
+            true => linear(&aggregate.aggr_expr, aggregate.input.schema(), &diff_column(&input.plan)?)?,
+            false => None,
+        };
+        self.remember(aggregate, &step, input.diff, sums.is_some());
+        let plan = match sums {
+            Some(sums) => by_diff(aggregate, step, sums, input.plan, diff)?,
+            None => {
+                let recompute = input.diff || aggregate.aggr_expr.iter().any(is_ordered);
+                let schema = if diff { schema_with_diff(&aggregate.schema)? } else { aggregate.schema.clone() };
+                StepNode::plan(Step::Aggregate(AggregateStep { recompute, ..step }), Some(input.plan), schema)
+            }
+        };
+        let mut facts = keys;
+        facts.resize(aggregate.schema.fields().len(), None);
+        // A group has one row.
+        let groups = aggregate.group_expr.len();
+        let key = (groups > 0).then(|| (0..groups).collect());
+        Ok(Node { plan, diff, moving: true, facts, key })
+    }
+
+    fn check_emission(&mut self, closes: bool) -> Result<()> {
+        self.aggregates += 1;
+        if self.emission != Emission::OnClose {
+            return Ok(());
+        }
+        if self.aggregates > 1 {
+            return Err(refused("an aggregate of an aggregate with EMIT ON WINDOW CLOSE")
+                .hint("Use EMIT ON UPDATE, or make a view of the inner aggregate and one over it."));
+        }
+        if closes {
+            return Ok(());
+        }
+        let (detail, hint) = match self.watermarks.is_empty() {
+            true => (
+                "Its input has no watermark, so nothing says when a group is complete.",
+                "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
+            ),
+            false => (
+                "It groups by nothing that the watermark could close.",
+                "Group by window_start of TUMBLE or HOP over the event time, or use EMIT ON UPDATE.",
+            ),
+        };
+        Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE needs a window that the watermark closes")
+            .detail(detail)
+            .hint(hint))
+    }
+
+    fn remember(&mut self, aggregate: &Aggregate, step: &AggregateStep, diff: bool, linear: bool) {
+        let list = |exprs: &[Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
+        let how = match (diff, linear) {
+            (false, _) if aggregate.aggr_expr.iter().any(is_ordered) => {
+                "the rows of each group, recomputed when touched"
+            }
+            (false, _) => "one row of partial state a group",
+            (true, true) => "one row of sums a group, changed by diff",
+            (true, false) => "the rows of each group, recomputed when touched",
+        };
+        let keyed = match aggregate.group_expr.is_empty() {
+            true => "one group in all".to_string(),
+            false => format!("keyed by {}", list(&aggregate.group_expr)),
+        };
+        let evicted = match (&step.close, step.emission) {
+            (_, Emission::Complete) => "never evicted: EMIT COMPLETE".to_string(),
+            (None, _) => "never evicted: no window with a watermark".to_string(),
+            (Some(close), _) => {
+                let offset = close.offset_us as f64 / 1e6;
+                let column = aggregate.schema.field(close.column).name();
+                format!("evicted when the watermark reaches {column} + {offset} s")
+            }
+        };
+        let shown = match step.emission {
+            Emission::OnClose => "each row appears once, then",
+            Emission::OnUpdate | Emission::Complete => "rows appear and change in every epoch that touches them",
+        };
+        let functions = list(&aggregate.aggr_expr);
+        self.remembers.push(format!("Aggregate [{functions}]: {how}, {keyed}; {evicted}; {shown}"));
+    }
+}
+
+/// Whether a function needs its rows in an order of its own.
+fn is_ordered(function: &Expr) -> bool {
+    match function {
+        Expr::Alias(alias) => is_ordered(&alias.expr),
+        Expr::AggregateFunction(call) => !call.params.order_by.is_empty(),
+        _ => false,
+    }
+}
+
+/// The aggregate as sums over the changes, and a projection that makes its answers of them.
+fn by_diff(
+    aggregate: &Aggregate,
+    step: AggregateStep,
+    sums: Linear,
+    input: LogicalPlan,
+    diff: bool,
+) -> Result<LogicalPlan> {
+    use datafusion::logical_expr::ExprSchemable;
+    let groups = aggregate.group_expr.len();
+    let mut fields: Vec<_> = aggregate.schema.iter().take(groups).map(|(q, f)| (q.cloned(), f.clone())).collect();
+    for sum in &sums.sums {
+        let (_, field) = sum.to_field(input.schema())?;
+        fields.push((None, Arc::new(field.as_ref().clone().with_nullable(true))));
+    }
+    if diff {
+        fields.push(diff_field());
+    }
+    let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+    let mut exprs: Vec<Expr> = schema.columns().into_iter().take(groups).map(Expr::Column).collect();
+    for ((_, field), answer) in aggregate.schema.iter().skip(groups).zip(sums.answers) {
+        exprs.push(answer.alias(field.name()));
+    }
+    let step = AggregateStep { functions: sums.sums, presence: Some(0), ..step };
+    let plan = StepNode::plan(Step::Aggregate(step), Some(input), schema);
+    let mut fields: Vec<_> = aggregate.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+    // `count` is never NULL, but this expression might be for all that the planner knows.
+    fields.iter_mut().skip(groups).for_each(|(_, f)| *f = Arc::new(f.as_ref().clone().with_nullable(true)));
+    if diff {
+        exprs.push(Expr::Column(diff_column(&plan)?));
+        fields.push(diff_field());
+    }
+    let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?))
+}

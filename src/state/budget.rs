@@ -1,0 +1,90 @@
+//! How much memory all tables and views may hold together, so that one that grows without end fails alone.
+
+use std::{fmt, sync::Arc};
+
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
+
+use crate::error::{Error, Kind, Result};
+
+/// What all hold together, and at the most.
+pub struct Budget {
+    pool: Arc<dyn MemoryPool>,
+    bytes_max: u64,
+}
+
+/// What one table or view holds of it. Given back when it is dropped.
+pub struct Share {
+    reservation: MemoryReservation,
+    /// Whose it is, as messages name it.
+    of: String,
+    bytes_max: u64,
+}
+
+impl Budget {
+    pub fn new(bytes_max: u64) -> Self {
+        let pool = Arc::new(GreedyMemoryPool::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)));
+        Budget { pool, bytes_max }
+    }
+
+    pub fn share(&self, of: impl Into<String>) -> Share {
+        let of = of.into();
+        let reservation = MemoryConsumer::new(of.clone()).register(&self.pool);
+        Share { reservation, of, bytes_max: self.bytes_max }
+    }
+}
+
+impl Share {
+    /// Asks to hold `bytes` in all. Fails, and holds what it held, where all together would hold too much; to hold less
+    /// is always granted.
+    pub fn ask(&self, bytes: usize) -> Result<()> {
+        self.reservation.try_resize(bytes).map_err(|_| {
+            let max = self.bytes_max;
+            let message = format!("{} would hold {bytes} bytes, and all tables and views at most {max}", self.of);
+            Error::new(Kind::ConfigurationLimit, message).hint(
+                "Raise state.memory_limit, or keep less: a watermark with windows, fewer columns, DELETE, DROP. A view \
+                 that failed goes on with ALTER MATERIALIZED VIEW … RESUME.",
+            )
+        })
+    }
+
+    /// Holds `bytes`, however much that is: they are there already.
+    pub fn hold(&self, bytes: usize) {
+        self.reservation.resize(bytes);
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.reservation.size()
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("held", &self.pool.reserved()).field("bytes_max", &self.bytes_max).finish()
+    }
+}
+
+impl fmt::Debug for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Share").field("of", &self.of).field("bytes", &self.bytes()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_together_stay_within() {
+        let budget = Budget::new(100);
+        let (a, b) = (budget.share("table \"a\""), budget.share("table \"b\""));
+        a.ask(60).unwrap();
+        let error = b.ask(60).unwrap_err();
+        assert_eq!(error.kind().sqlstate(), "53400");
+        assert_eq!((a.bytes(), b.bytes()), (60, 0));
+        b.hold(60);
+        assert!(a.ask(61).is_err(), "what is there already counts");
+        a.ask(10).unwrap();
+        drop(b);
+        a.ask(100).unwrap();
+    }
+}

@@ -1,0 +1,80 @@
+//! What is limited: clients, time, memory. Who asks for more is told, and nobody else notices.
+
+use std::time::Duration;
+
+use super::harness::{Home, eventually, fails, rows, run};
+
+/// The hundred-and-first client is told so, and the others stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_clients_are_told() {
+    let home = Home::new();
+    std::fs::write(home.path("tidemark.yaml"), "sessions: { max: 2 }\n").unwrap();
+    let server = home.start();
+    let (one, _two) = (server.connect().await, server.connect().await);
+    let error = super::harness::connect(server.port).await.map(drop).expect_err("a third client was let in");
+    assert_eq!(error.code().map(|c| c.code()), Some("53300"), "{error}");
+    drop(_two);
+    eventually("a place is free again", async || super::harness::connect(server.port).await.ok()).await;
+    assert_eq!(rows(&one, "SELECT 1").await, ["1"]);
+}
+
+/// A statement_timeout ends a statement and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_can_be_limited_in_time() {
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    run(&client, "SET statement_timeout = '1 s'").await;
+    let started = tokio::time::Instant::now();
+    let error = fails(&client, super::restart::LONG).await;
+    assert_eq!(error.code().code(), "57014", "{error}");
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    run(&client, "SET statement_timeout = 0").await;
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+}
+
+/// A view whose groups never end, beside one that stays small: the first stops, all that it had is there, and it goes
+/// on when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_outgrows_the_memory_stops_alone() {
+    let home = Home::new();
+    let configure = |limit: &str| {
+        let text = format!("state: {{ memory_limit: {limit} }}\n");
+        std::fs::write(home.path("tidemark.yaml"), text).unwrap();
+    };
+    configure("4 MB");
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'datagen', rows_per_second = 0, number_of_rows = 100000,
+           fields.n.kind = 'sequence', fields.n.start = 1, max_rows_per_trigger = 1000);
+         CREATE TABLE t (n BIGINT) APPEND ONLY;
+         CREATE TABLE ballast AS SELECT i FROM generate_series(1, 100000) AS s(i);
+         CREATE MATERIALIZED VIEW wide AS SELECT n, count(*) AS c FROM s GROUP BY n",
+    )
+    .await;
+    let failed = "SELECT last_error FROM tidemark.queries WHERE name = 'wide' AND state = 'failed'";
+    let error = eventually("it fails", async || rows(&client, failed).await.pop()).await;
+    assert!(error.starts_with("view \"wide\" would hold ") && error.ends_with("at most 4194304"), "{error}");
+    let kept = rows(&client, "SELECT count(*) >= 1000, count(*) = max(n), sum(c) = count(*) FROM wide").await;
+    assert_eq!(kept, ["t|t|t"]);
+    // A table meets the same limit before its rows are durable.
+    let error = fails(&client, "INSERT INTO t SELECT i FROM generate_series(1, 400000) AS s(i)").await;
+    assert_eq!((error.code().code(), error.message().starts_with("table \"t\"")), ("53400", true), "{error}");
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["0"]);
+    run(&client, "DROP TABLE ballast; INSERT INTO t VALUES (1)").await;
+    run(&client, "CREATE MATERIALIZED VIEW narrow AS SELECT count(*) AS c FROM s").await;
+    eventually("another one has room", async || {
+        (rows(&client, "SELECT c FROM narrow").await == ["100000"]).then_some(())
+    })
+    .await;
+    assert!(server.terminate().await.success());
+
+    configure("1 GB");
+    let server = home.start();
+    let client = server.connect().await;
+    eventually("it goes on", async || (rows(&client, "SELECT count(*) FROM wide").await == ["100000"]).then_some(()))
+        .await;
+    assert_eq!(rows(&client, "SELECT n FROM t").await, ["1"]);
+}
