@@ -17,6 +17,7 @@ use futures::FutureExt;
 
 use super::{
     Engine,
+    literals::spell,
     objects::{Object, Scene, What},
     tables::{self, Table},
 };
@@ -30,7 +31,7 @@ use crate::{
     relations::{Identity, Relation, Shared, Store},
     sql::{
         names,
-        plan::{Planner, Standing, World, answer_schema, emission, renamed},
+        plan::{Planner, Standing, World, answer_schema, check_column_name, emission, renamed},
         statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, Emit, Statement, WatermarkDef},
         types::column_type,
         watermark::WatermarkSpec,
@@ -107,6 +108,7 @@ pub fn columns(defs: &[ColumnDef], key: &[String]) -> Result<SchemaRef> {
             let message = format!("column \"{}\" specified more than once", def.name);
             return Err(Error::new(ErrorKind::DuplicateColumn, message).at(def.position));
         }
+        check_column_name(&def.name).map_err(|e| e.at(def.position))?;
         let data_type = column_type(&def.data_type).map_err(|e| e.at(def.position))?;
         fields.push(Field::new(&def.name, data_type, !(def.not_null || key.contains(&def.name))));
     }
@@ -165,6 +167,7 @@ impl Engine {
             files: limit.files,
         };
         let schema = source.schema();
+        schema.fields().iter().try_for_each(|field| check_column_name(field.name()))?;
         check_watermark(watermark.as_ref(), &schema, create.watermark.as_ref(), &format!("source \"{name}\""))?;
         Ok(Object {
             id,
@@ -206,7 +209,8 @@ impl Engine {
         let log = self.env.log.clone();
         let share = self.env.budget.share(&what);
         let table = Table::new(shared, columns.clone(), key, create.append_only, store, log, share);
-        let table = table.with_defaults(defaults);
+        let written = |def: &ColumnDef| Some((def.name.clone(), def.default.clone()?));
+        let table = table.with_defaults(defaults, create.columns.iter().filter_map(written).collect());
         past.rows.iter().try_for_each(|(epoch, bytes)| table.redo(*epoch, bytes))?;
         table.shared.publish();
         table.hold();
@@ -227,7 +231,8 @@ impl Engine {
     async fn defaults(&self, create: &CreateTable, columns: &SchemaRef) -> Result<HashMap<String, Expr>> {
         let mut defaults = HashMap::new();
         for (def, field) in create.columns.iter().zip(columns.fields()) {
-            let Some(default) = &def.default else { continue };
+            let Some(mut default) = def.default.clone() else { continue };
+            spell(&mut default, field.data_type())?;
             let mut parsed = crate::sql::parse(&format!("SELECT {default}")).map_err(|e| e.at(def.position))?;
             let Some(Body::Query(query)) = parsed.pop().map(|statement| statement.body) else { continue };
             let context = datafusion::prelude::SessionContext::new();

@@ -1,10 +1,10 @@
 //! `INSERT`, `UPDATE`, `DELETE`, `COPY … FROM`: DataFusion plans them, a [`Table`] takes what comes of it.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{Schema, SchemaRef},
 };
 use datafusion::{
     common::ScalarValue,
@@ -18,40 +18,17 @@ use datafusion::{
 
 use super::{
     CopyIn, Engine, Reply, Session,
+    literals::{settle_insert, settle_update},
     objects::What,
     tables::{OnConflict, Table},
 };
 use crate::{
     error::{Error, Kind, Result},
     sql::{
-        names,
+        names, naming,
         statement::{self, Name},
     },
-    time::with_seconds,
 };
-
-/// Timestamps without seconds among the values, in columns that are timestamps.
-fn complete_timestamps(insert: &mut ast::Insert, table: &Table) {
-    let Some(ast::SetExpr::Values(values)) = insert.source.as_mut().map(|query| query.body.as_mut()) else { return };
-    let of = |n: usize| match insert.columns.get(n) {
-        Some(name) => {
-            let ident = name.0.last().and_then(|part| part.as_ident())?;
-            table.columns.field_with_name(&names::fold(ident)).ok()
-        }
-        None if insert.columns.is_empty() => table.columns.fields().get(n).map(|field| field.as_ref()),
-        None => None,
-    };
-    for row in &mut values.rows {
-        for (n, value) in row.content.iter_mut().enumerate() {
-            if let ast::Expr::Value(value) = value
-                && let ast::Value::SingleQuotedString(text) = &mut value.value
-                && of(n).is_some_and(|field| matches!(field.data_type(), DataType::Timestamp(..)))
-            {
-                *text = with_seconds(text).into_owned();
-            }
-        }
-    }
-}
 
 impl Engine {
     /// The table of a name, or why it cannot be written.
@@ -83,7 +60,8 @@ impl Engine {
         let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
         let mut insert = insert.clone();
         insert.on = None;
-        complete_timestamps(&mut insert, &table);
+        settle_insert(&mut insert, &table)?;
+        insert.source.iter_mut().for_each(|source| **source = naming::apart(source));
         let (context, plan) = self.plan_dml(session, ast::Statement::Insert(insert), params).await?;
         let batches = collect(&context, plan.input.as_ref().clone()).await?;
         let count = table.insert(batches, &on_conflict).await?;
@@ -104,7 +82,9 @@ impl Engine {
             return Err(Error::unsupported("UPDATE … RETURNING"));
         }
         let table = self.writable(&target, "update")?;
-        let statement = ast::Statement::Update(update.clone());
+        let mut update = update.clone();
+        settle_update(&mut update, &table)?;
+        let statement = ast::Statement::Update(update);
         let count = table
             .change(async {
                 let (context, plan) = self.plan_dml(session, statement, params).await?;
@@ -137,7 +117,7 @@ impl Engine {
             return Err(Error::unsupported("DELETE … USING or RETURNING"));
         }
         let table = self.writable(&target, "delete from")?;
-        let statement = ast::Statement::Delete(delete.clone());
+        let statement = ast::Statement::Delete(unaliased(delete, &target));
         let count = table
             .change(async {
                 let (context, plan) = self.plan_dml(session, statement, params).await?;
@@ -228,6 +208,27 @@ pub fn widened(rows: &RecordBatch, at: &[usize], fills: &[ScalarValue], table: &
     Ok(RecordBatch::try_new(Arc::new(nullable(table)), columns)?)
 }
 
+/// A DELETE whose condition names the table itself, where it named an alias of it.
+fn unaliased(delete: &ast::Delete, target: &Name) -> ast::Delete {
+    let mut delete = delete.clone();
+    let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &mut delete.from;
+    let Some(TableFactor::Table { alias, .. }) = tables.first_mut().map(|table| &mut table.relation) else {
+        return delete;
+    };
+    let Some(alias) = alias.take().map(|alias| names::fold(&alias.name)) else { return delete };
+    let table = ast::Ident::with_quote('"', target.name.clone());
+    let _ = ast::visit_expressions_mut(&mut delete.selection, |expr| {
+        if let ast::Expr::CompoundIdentifier(parts) = expr
+            && parts.len() == 2
+            && names::fold(&parts[0]) == alias
+        {
+            parts[0] = table.clone();
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    delete
+}
+
 fn name_of(name: &ObjectName) -> Name {
     let mut parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(names::fold).collect();
     let last = parts.pop().unwrap_or_default();
@@ -255,7 +256,6 @@ fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
 }
 
 async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
-    let plan = crate::sql::watermark::WatermarkNode::strip(plan)?;
     Ok(context.execute_logical_plan(plan).await?.collect().await?)
 }
 

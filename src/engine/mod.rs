@@ -4,6 +4,7 @@ mod build;
 mod ddl;
 mod dml;
 mod housekeeping;
+mod literals;
 mod objects;
 mod read;
 mod recovery;

@@ -24,7 +24,6 @@ use crate::{
         plan::{Planner, Standing, World},
         statement::{Body, Name, Show, Statement},
         types::sql_type,
-        watermark::WatermarkNode,
     },
 };
 
@@ -40,8 +39,8 @@ impl Engine {
     /// The plan of a query as it is now, with its parameters still open.
     async fn plan_query(&self, session: &Session, query: &ast::Query) -> Result<(SessionContext, LogicalPlan)> {
         let context = self.context(session)?;
-        let plan = Planner::logical(&context, &naming::named(&compatible(query))).await?;
-        Ok((context, WatermarkNode::strip(plan)?))
+        let plan = Planner::logical(&context, &naming::apart(&naming::named(&compatible(query)))).await?;
+        Ok((context, plan))
     }
 
     pub(super) async fn columns_of(&self, query: &ast::Query) -> Result<SchemaRef> {
@@ -213,12 +212,16 @@ impl Engine {
 
     /// `FLUSH`: view after view, in the order in which they read each other.
     pub(super) async fn flush(&self) -> Result<Reply> {
+        let mut failed = None;
         for object in self.objects().in_order() {
-            if let What::Standing { handle, .. } = &object.what {
-                handle.flush().await.map_err(|e| e.context(object.label()))?;
+            if let What::Standing { handle, .. } = &object.what
+                && let Err(error) = handle.flush().await
+            {
+                // The others are waited for all the same.
+                failed = failed.or_else(|| Some(error.context(object.label())));
             }
         }
-        Ok(Reply::Done("FLUSH".to_string()))
+        failed.map_or_else(|| Ok(Reply::Done("FLUSH".to_string())), Err)
     }
 }
 
@@ -253,7 +256,8 @@ fn parameters(plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataT
 /// The columns of a query under the names that Postgres would give them.
 fn renamed(schema: &SchemaRef, query: &ast::Query) -> SchemaRef {
     let Some(names) = naming::names(query).filter(|names| names.len() == schema.fields().len()) else {
-        return schema.clone();
+        let together = |field: &Arc<Field>| field.as_ref().clone().with_name(naming::together(field.name()));
+        return Arc::new(Schema::new(schema.fields().iter().map(together).collect::<Vec<_>>()));
     };
     let fields: Vec<Field> =
         schema.fields().iter().zip(names).map(|(field, name)| field.as_ref().clone().with_name(name)).collect();

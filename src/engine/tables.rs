@@ -11,7 +11,7 @@ use arrow::{
     datatypes::SchemaRef,
     util::display::{ArrayFormatter, FormatOptions},
 };
-use datafusion::logical_expr::Expr;
+use datafusion::{logical_expr::Expr, sql::sqlparser::ast};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
@@ -33,6 +33,8 @@ pub struct Table {
     pub append_only: bool,
     /// What a column is where an INSERT or a COPY does not say; NULL where it is not in here.
     pub defaults: Arc<HashMap<String, Expr>>,
+    /// The same as they were written.
+    pub written_defaults: HashMap<String, ast::Expr>,
     /// The columns as the relation has them: all may be NULL.
     rows: SchemaRef,
     store: Store,
@@ -68,6 +70,7 @@ impl Table {
             key,
             append_only,
             defaults: Arc::default(),
+            written_defaults: HashMap::new(),
             rows,
             store,
             log,
@@ -76,8 +79,8 @@ impl Table {
         }
     }
 
-    pub fn with_defaults(mut self, defaults: HashMap<String, Expr>) -> Self {
-        self.defaults = Arc::new(defaults);
+    pub fn with_defaults(mut self, defaults: HashMap<String, Expr>, written: HashMap<String, ast::Expr>) -> Self {
+        (self.defaults, self.written_defaults) = (Arc::new(defaults), written);
         self
     }
 
@@ -135,7 +138,7 @@ impl Table {
         let epoch = self.shared.lock().epoch().next();
         if changes.diffs().is_none() {
             // Before it is durable. What only goes, or takes the place of another, is never refused.
-            self.share.ask(self.shared.lock().bytes() + changes.rows().get_array_memory_size())?;
+            self.share.ask(self.shared.lock().bytes_with(changes.rows()))?;
         }
         let bytes = encode(&changes)?;
         let record = Record::Rows(Rows { table: self.shared.id, epoch }).encode(&bytes)?;

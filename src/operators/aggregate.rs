@@ -307,6 +307,22 @@ impl Gathered {
         Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &rows)?)
     }
 
+    /// Takes the new rows out of the accumulators that must see the older ones first.
+    fn set_aside(&mut self) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
+        let mut aside = Vec::new();
+        for (n, function) in self.functions.iter().enumerate().filter(|(_, function)| function.is_in_order()) {
+            aside.push((n, self.accumulators[n].state(EmitTo::All)?));
+            self.accumulators[n] = function.accumulator()?;
+        }
+        Ok(aside)
+    }
+
+    /// Adds them behind the older ones.
+    fn add(&mut self, aside: Vec<(usize, Vec<ArrayRef>)>, total: usize) -> Result<()> {
+        let groups: Vec<usize> = (0..total).collect();
+        aside.into_iter().try_for_each(|(n, state)| Ok(self.accumulators[n].merge_batch(&state, &groups, total)?))
+    }
+
     /// Takes in what another partition gathered.
     fn absorb(&mut self, mut other: Gathered, schema: &SchemaRef) -> Result<()> {
         self.late.merge(std::mem::take(&mut other.late));
@@ -386,7 +402,9 @@ impl Operator for Aggregate {
         }
         if epoch.any {
             let keys = epoch.keys()?;
+            let later = epoch.set_aside()?;
             let windows = self.merge_stored(&keys, &mut epoch.accumulators)?;
+            epoch.add(later, keys[0].len())?;
             let state = match self.functions.is_empty() {
                 true => there(&self.state_schema, keys[0].len())?,
                 false => epoch.take_state(&self.state_schema)?,

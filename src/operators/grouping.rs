@@ -50,7 +50,15 @@ pub struct Function {
     pub order_by: Vec<PhysicalSortExpr>,
 }
 
+/// Functions whose answer depends on the order of their rows.
+pub const IN_ORDER: [&str; 6] = ["any_value", "array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+
 impl Function {
+    /// Whether its answer depends on the order in which states are merged.
+    pub fn is_in_order(&self) -> bool {
+        IN_ORDER.contains(&self.aggregate.fun().name())
+    }
+
     pub fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
         if self.aggregate.groups_accumulator_supported() {
             return Ok(self.aggregate.create_groups_accumulator()?);

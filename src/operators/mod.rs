@@ -14,7 +14,7 @@ use std::{any::Any, fmt};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 pub use aggregate::Aggregate;
-pub use grouping::{Emission, Function, Grouping};
+pub use grouping::{Emission, Function, Grouping, IN_ORDER};
 pub use recompute::Recompute;
 
 use crate::{

@@ -70,6 +70,10 @@ pub struct Relation {
     newest: Option<(Epoch, Changes)>,
 }
 
+/// What a row costs besides its columns: its place, and its entry in an index with a short key.
+const PLACE_BYTES: usize = 8;
+const INDEXED_BYTES: usize = PLACE_BYTES + 56;
+
 /// Changes are kept for the next save up to this many rows more than the relation has.
 const UNSAVED_ROWS_MIN: usize = 1 << 16;
 
@@ -121,6 +125,12 @@ impl Relation {
     }
     pub fn bytes(&self) -> usize {
         self.chunks.bytes() + self.index.memory()
+    }
+
+    /// About what it would hold with more rows.
+    pub fn bytes_with(&self, more: &RecordBatch) -> usize {
+        let place = if self.keys.is_some() { INDEXED_BYTES } else { PLACE_BYTES };
+        self.bytes() + more.get_array_memory_size() + more.num_rows() * place
     }
 
     pub fn snapshot(&self) -> Snapshot {

@@ -251,3 +251,63 @@ fn load_delta(relation: &mut Relation, batch: &RecordBatch) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{relations::Identity, storage::MemoryStorage};
+
+    fn relation() -> Relation {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        Relation::new(schema, Identity::Row).unwrap()
+    }
+
+    fn insert(relation: &mut Relation, epoch: u64, values: std::ops::Range<i64>) {
+        let column = Arc::new(Int64Array::from_iter_values(values)) as ArrayRef;
+        let rows = RecordBatch::try_new(relation.schema().clone(), vec![column]).unwrap();
+        relation.apply(Epoch(epoch), &Changes::insert(rows)).unwrap();
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        // Both files, or only the second, fail the first time; more may come before the next.
+        for (fail_at, more) in [(1, false), (2, false), (1, true), (2, true)] {
+            let storage = Arc::new(MemoryStorage::default());
+            let store = Store::new(storage.clone(), 1);
+            let mut saved = relation();
+            insert(&mut saved, 1, 0..10);
+            saved.rebase = true;
+            saved.followed = true;
+            storage.fail_at(fail_at);
+            let draft = store.draft(&mut saved).unwrap().unwrap();
+            assert!(draft.write().is_err());
+            draft.put_back(&mut saved);
+            storage.heal();
+            if more {
+                insert(&mut saved, 2, 10..15);
+            }
+            store.draft(&mut saved).unwrap().unwrap().write().unwrap();
+            let mut loaded = relation();
+            store.load(&mut loaded, None, Some(Epoch(0))).unwrap();
+            let rows = if more { 15 } else { 10 };
+            assert_eq!((loaded.rows(), loaded.epoch()), (rows, saved.epoch()), "{fail_at} {more}");
+            let told: usize = loaded.changes(Epoch(0), loaded.epoch()).unwrap().iter().map(Changes::num_rows).sum();
+            assert_eq!(told, rows, "each change is told once");
+        }
+    }
+
+    #[test]
+    fn a_follower_is_told_where_files_leave_something_out() {
+        let store = Store::new(Arc::new(MemoryStorage::default()), 1);
+        let mut saved = relation();
+        for epoch in 1..=4 {
+            insert(&mut saved, epoch, epoch as i64 * 10..epoch as i64 * 10 + 5);
+            store.draft(&mut saved).unwrap().unwrap().write().unwrap();
+        }
+        store.storage.remove(&store.path(Epoch(2), Form::Delta)).unwrap();
+        let mut loaded = relation();
+        store.load(&mut loaded, None, Some(Epoch(1))).unwrap();
+        assert!(loaded.changes(Epoch(1), Epoch(4)).is_err());
+        assert_eq!(loaded.changes(Epoch(2), Epoch(4)).unwrap().len(), 2);
+    }
+}

@@ -13,4 +13,4 @@ pub mod types;
 pub mod watermark;
 pub mod windows;
 
-pub use parse::{line_column, parse};
+pub use parse::{as_bytes, line_column, parse};

@@ -55,6 +55,50 @@ pub fn named(query: &Query) -> Query {
     query
 }
 
+/// The query with columns that DataFusion would take for one told apart; [`together`] undoes it to their names.
+pub fn apart(query: &Query) -> Query {
+    let mut query = query.clone();
+    set_apart(query.body.as_mut());
+    query
+}
+
+fn set_apart(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => set_columns_apart(&mut select.projection),
+        SetExpr::SetOperation { left, right, .. } => {
+            set_apart(left);
+            set_apart(right);
+        }
+        _ => {}
+    }
+}
+
+fn set_columns_apart(items: &mut [SelectItem]) {
+    let wild = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let mut seen: HashSet<String> = HashSet::new();
+    for (n, item) in items.iter_mut().enumerate() {
+        // Whether a `*` has it too, only the planner knows.
+        let bare = wild && matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
+        let (expr, name) = match &*item {
+            SelectItem::UnnamedExpr(expr) => (expr.clone(), figured(expr).unwrap_or_else(|| "?column?".to_string())),
+            SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), super::names::fold(alias)),
+            _ => continue,
+        };
+        if !seen.insert(name.clone()) || bare {
+            let alias = Ident::with_quote('"', format!("{name}{APART}{n}"));
+            *item = SelectItem::ExprWithAlias { expr, alias };
+        }
+    }
+}
+
+/// Between a column's name and what tells it from another of that name: in no name that a client could write.
+const APART: char = '\u{1}';
+
+/// The name of a column that [`apart`] may have changed.
+pub fn together(name: &str) -> &str {
+    name.split(APART).next().unwrap_or(name)
+}
+
 fn alias(select: &mut Select) {
     let mut seen: HashSet<String> = HashSet::new();
     for item in &select.projection {

@@ -5,12 +5,13 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
-    catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider, view::ViewTable},
+    catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, Session, TableProvider, view::ViewTable},
     error::Result as DfResult,
-    execution::{SessionState, SessionStateBuilder, runtime_env::RuntimeEnv},
+    execution::{SessionState, SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv},
     logical_expr::LogicalPlan,
     optimizer::{self, Optimizer, OptimizerRule},
     physical_plan::ExecutionPlan,
+    physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
     prelude::{SessionConfig, SessionContext},
     sql::{parser::Statement as DfStatement, sqlparser::ast},
 };
@@ -19,10 +20,10 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     statement::Emit,
     table::InputTable,
-    watermark::{WatermarkNode, WatermarkSpec},
+    watermark::{WatermarkNode, WatermarkPlanner, WatermarkSpec},
 };
 use crate::{
-    changes::without_diff,
+    changes::{DIFF, without_diff},
     error::{Error, Kind, Result},
     operators::{Emission, exec::EpochCell},
 };
@@ -77,10 +78,16 @@ impl Planner {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        // A literal is the number that it says, not the nearest binary one.
+        config.options_mut().sql_parser.parse_float_as_decimal = true;
+        // Errors tell where in the text they are.
+        config.options_mut().sql_parser.collect_spans = true;
+        // What is a moment in SQL is one in Arrow; standing queries have no session whose zone could count.
+        config.options_mut().execution.time_zone = Some(super::types::UTC.to_string());
         config.options_mut().sql_parser.enable_ident_normalization = true;
         config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
         let base = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-        let mut base = base.build();
+        let mut base = base.with_query_planner(Arc::new(BatchPlanner)).build();
         for function in super::functions::all() {
             // Registering only fails on a name clash with another kind of function; ours have none.
             let _ = datafusion::execution::FunctionRegistry::register_udf(&mut base, function);
@@ -149,10 +156,37 @@ impl Planner {
     }
 }
 
+/// Fails on the one name that columns cannot have: plans carry it beside them.
+pub fn check_column_name(name: &str) -> Result<()> {
+    if name == DIFF {
+        return Err(Error::new(Kind::ReservedName, format!("column name \"{name}\" is reserved"))
+            .hint("Give the column another name."));
+    }
+    Ok(())
+}
+
+/// DataFusion's own planner of batch queries, to whom a watermark is nothing to be done. It stays in the plan as long as
+/// that, so that a query reads the same columns whether it stands or not: which rows are bad may depend on them.
+#[derive(Debug)]
+struct BatchPlanner;
+
+#[async_trait]
+impl QueryPlanner for BatchPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WatermarkPlanner)]);
+        planner.create_physical_plan(plan, session).await
+    }
+}
+
 /// The columns that clients see: each name once, and every column may be NULL for all that a reader should rely on.
 pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
     let mut seen = std::collections::HashSet::new();
     for field in schema.fields() {
+        check_column_name(field.name())?;
         if !seen.insert(field.name()) {
             return Err(Error::new(
                 Kind::DuplicateColumn,

@@ -2,10 +2,17 @@
 
 use std::{cmp::Ordering, collections::HashSet, fmt, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use datafusion::{
-    common::{DFSchemaRef, tree_node::Transformed},
+    catalog::Session,
+    common::DFSchemaRef,
     error::Result as DfResult,
-    logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore},
+    logical_expr::{
+        Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+        physical_planning_context::PhysicalPlanningContext,
+    },
+    physical_plan::ExecutionPlan,
+    physical_planner::{ExtensionPlanner, PhysicalPlanner},
 };
 
 use crate::{
@@ -69,14 +76,23 @@ impl WatermarkNode {
         let index = self.input.schema().iter().position(|(_, field)| field.name() == &self.spec.column);
         index.ok_or_else(|| Error::internal("a watermark lost its column"))
     }
+}
 
-    /// A plan without its watermarks: what a batch query runs.
-    pub fn strip(plan: LogicalPlan) -> Result<LogicalPlan> {
-        let stripped = plan.transform_up_with_subqueries(|plan| match WatermarkNode::of(&plan) {
-            Some(node) => Ok(Transformed::yes(node.input.as_ref().clone())),
-            None => Ok(Transformed::no(plan)),
-        })?;
-        Ok(stripped.data)
+/// Plans a watermark where there is nothing to watch for: in a batch query.
+pub struct WatermarkPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for WatermarkPlanner {
+    async fn plan_extension(
+        &self,
+        _: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        _: &dyn Session,
+        _: &PhysicalPlanningContext,
+    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        Ok(node.as_any().downcast_ref::<WatermarkNode>().and(inputs.first().cloned()))
     }
 }
 
@@ -98,7 +114,7 @@ impl UserDefinedLogicalNodeCore for WatermarkNode {
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        self.schema().fields().iter().map(|f| f.name().clone()).collect()
+        self.input.schema().fields().iter().map(|f| f.name().clone()).collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {

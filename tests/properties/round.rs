@@ -258,6 +258,7 @@ fn land(story: &mut Story, input: &mut Input, rows: &[Vec<String>]) -> Result<()
 async fn compare_with_datafusion(story: &mut Story, view: &View, relations: &[Relation]) -> Result<(), Failure> {
     let mut config = datafusion::prelude::SessionConfig::new();
     config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
+    config.options_mut().sql_parser.parse_float_as_decimal = true;
     let context = SessionContext::new_with_config(config);
     for relation in relations {
         let batches =

@@ -38,7 +38,9 @@ impl Type {
             Type::Int if rng.random_bool(0.02) => "1000000007".to_string(),
             Type::Int => rng.random_range(-4..5).to_string(),
             // Quarters: their sums are exact in any order.
-            Type::Float => format!("{:?}", f64::from(rng.random_range(1..40)) * 0.25 - 5.0 + 10.0),
+            Type::Float => {
+                format!("CAST({:?} AS DOUBLE PRECISION)", f64::from(rng.random_range(1..40)) * 0.25 - 5.0 + 10.0)
+            }
             Type::Text => format!("'{}'", pick(rng, &["a", "b", "ab", "B", "", "é%", "it''s", "c"])),
             Type::Bool => pick(rng, &["true", "false"]).to_string(),
             Type::Time if rng.random_bool(0.03) => "TIMESTAMP '1969-12-31 23:59:59.5'".to_string(),
@@ -90,7 +92,7 @@ pub fn expr(rng: &mut SmallRng, columns: &[Column], of: Type, depth: u32) -> Str
             format!("CAST({condition} AS BIGINT)"),
         ],
         Type::Float => vec![
-            format!("({same} * 0.5e0)"),
+            format!("({same} * CAST(0.5 AS DOUBLE PRECISION))"),
             format!("round({same})"),
             format!("CAST({int} % 1000 AS DOUBLE PRECISION)"),
             format!("greatest({same}, {other})"),

@@ -50,7 +50,8 @@ async fn a_view_that_outgrows_the_memory_stops_alone() {
         "CREATE SOURCE s (n BIGINT) WITH (connector = 'datagen', rows_per_second = 0, number_of_rows = 100000,
            fields.n.kind = 'sequence', fields.n.start = 1, max_rows_per_trigger = 1000);
          CREATE TABLE t (n BIGINT) APPEND ONLY;
-         CREATE TABLE ballast AS SELECT i FROM generate_series(1, 100000) AS s(i);
+         CREATE TABLE ballast (n BIGINT) APPEND ONLY;
+         INSERT INTO ballast SELECT i FROM generate_series(1, 50000) AS s(i);
          CREATE MATERIALIZED VIEW wide AS SELECT n, count(*) AS c FROM s GROUP BY n",
     )
     .await;

@@ -3,6 +3,7 @@
 mod harness;
 
 mod bad_input;
+mod durability;
 mod examples;
 mod kill;
 mod limits;

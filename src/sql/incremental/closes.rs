@@ -45,8 +45,12 @@ pub fn of_expr(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Option<Fact> {
         Expr::Column(column) => of_column(column, schema, facts),
         Expr::Alias(alias) => of_expr(&alias.expr, schema, facts),
         Expr::Cast(cast) => match cast.field.data_type() {
-            // A coarser unit would round a time down and so let it close too early.
-            DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _) => of_expr(&cast.expr, schema, facts),
+            // A coarser unit would round a time down and so let it close too early; another zone moves it.
+            to @ DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
+                if is_utc(to) && value_type(&cast.expr, schema).is_some_and(|from| is_utc(&from)) =>
+            {
+                of_expr(&cast.expr, schema, facts)
+            }
             _ => None,
         },
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
@@ -110,6 +114,14 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
             fields.get(names.find(&field)?.0)?.clone()
         }
         _ => None,
+    }
+}
+
+/// Whether a time is told in UTC, or in no zone, which is taken for it.
+fn is_utc(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, Some(zone)) => matches!(zone.as_ref(), "UTC" | "Etc/UTC" | "Z" | "+00:00" | "+00"),
+        _ => true,
     }
 }
 

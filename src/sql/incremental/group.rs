@@ -3,12 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
-    common::DFSchema,
+    common::{DFSchema, tree_node::TreeNode},
     logical_expr::{Aggregate, Expr, LogicalPlan, Projection},
 };
 
 use super::{
-    closes::{close, of_projection},
+    closes::{Fact, Facts, close, of_projection},
     linear::{Linear, linear},
     refuse::refused,
     rewrite::{Node, Rewriter, diff_column, diff_field, schema_with_diff},
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    operators::Emission,
+    operators::{Emission, IN_ORDER},
 };
 
 impl Rewriter {
@@ -25,9 +25,10 @@ impl Rewriter {
         if !input.moving {
             return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));
         }
+        refuse_sorted(aggregate)?;
         let keys = of_projection(&aggregate.group_expr, &aggregate.input, &input.facts);
         let close = close(&keys).filter(|_| !self.watermarks.is_empty());
-        self.check_emission(close.is_some())?;
+        self.check_emission(close.is_some(), &keys)?;
         let diff = self.emission != Emission::OnClose;
         let step = AggregateStep {
             group: aggregate.group_expr.clone(),
@@ -58,7 +59,7 @@ impl Rewriter {
         Ok(Node { plan, diff, moving: true, facts, key })
     }
 
-    fn check_emission(&mut self, closes: bool) -> Result<()> {
+    fn check_emission(&mut self, closes: bool, keys: &Facts) -> Result<()> {
         self.aggregates += 1;
         if self.emission != Emission::OnClose {
             return Ok(());
@@ -70,7 +71,11 @@ impl Rewriter {
         if closes {
             return Ok(());
         }
+        let months = keys.iter().any(|fact| matches!(fact, Some(Fact::Months(_))));
         let (detail, hint) = match self.watermarks.is_empty() {
+            _ if months => {
+                ("The start of a window of months does not tell when it ends.", "Group by window_start and window_end.")
+            }
             true => (
                 "Its input has no watermark, so nothing says when a group is complete.",
                 "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
@@ -114,6 +119,21 @@ impl Rewriter {
         };
         let functions = list(&aggregate.aggr_expr);
         self.remembers.push(format!("Aggregate [{functions}]: {how}, {keyed}; {evicted}; {shown}"));
+    }
+}
+
+/// A standing query sees rows in the order in which they come. A function whose answer depends on another one must say
+/// so itself.
+fn refuse_sorted(aggregate: &Aggregate) -> Result<()> {
+    let by_arrival = |expr: &Expr| match expr.clone().unalias() {
+        Expr::AggregateFunction(call) => IN_ORDER.contains(&call.func.name()) && call.params.order_by.is_empty(),
+        _ => false,
+    };
+    let sorted = aggregate.input.exists(|node| Ok(matches!(node, LogicalPlan::Sort(_))))?;
+    match aggregate.aggr_expr.iter().find(|expr| by_arrival(expr)).filter(|_| sorted) {
+        Some(call) => Err(refused(&format!("{} over a subquery with ORDER BY", call.clone().unalias()))
+            .hint("Put the order into the function: array_agg(x ORDER BY y).")),
+        None => Ok(()),
     }
 }
 

@@ -5,11 +5,15 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, Volatility},
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    sql::plan::check_column_name,
+};
 
 /// Fails on the first expression in a plan that no standing query can keep up to date.
 pub fn refuse(plan: &LogicalPlan) -> Result<()> {
     plan.apply(|node| {
+        node.schema().fields().iter().try_for_each(|field| check_column_name(field.name()))?;
         node.apply_expressions(|expr| {
             expr.apply(|e| refuse_expr(e).map(|()| TreeNodeRecursion::Continue).map_err(Into::into))
         })
@@ -21,6 +25,9 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
     match expr {
         Expr::ScalarFunction(call) => {
             let name = call.func.name();
+            if name == "version" {
+                return Err(refused("version()").hint("Ask for it in the query that reads the view."));
+            }
             if matches!(name, "now" | "current_date" | "current_time") {
                 return Err(refused(&format!("{name}()"))
                     .detail("Its answer would change without any change of the input.")
@@ -40,6 +47,10 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
         Expr::ScalarSubquery(_) => Err(refused("a scalar subquery").hint("Join with the subquery instead.")),
         Expr::InSubquery(_) => Err(refused("IN (subquery)").hint("Join with a fixed table instead.")),
         Expr::Exists(_) => Err(refused("EXISTS (subquery)").hint("Join with a fixed table instead.")),
+        Expr::OuterReferenceColumn(_, column) => {
+            Err(refused(&format!("a subquery in FROM that reads column \"{}\" of another input", column.name))
+                .hint("Where it is unnest, write it among the columns: SELECT id, unnest(items) AS item FROM t."))
+        }
         Expr::Placeholder(p) => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {}", p.id))
             .hint("A standing query has no parameters: write the value.")),
         Expr::WindowFunction(_) => Err(refused("a window function (OVER)")

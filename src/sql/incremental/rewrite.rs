@@ -1,11 +1,12 @@
 //! The rewrite itself: one function a kind of node, each from rewritten inputs to a rewritten output.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{any::Any, collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::{
     catalog::default_table_source::source_as_provider,
     common::{Column, DFSchema, DFSchemaRef, TableReference},
+    functions_table::generate_series::GenerateSeriesTable,
     logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, TableScan, Union, Unnest, lit},
 };
 
@@ -50,11 +51,6 @@ pub struct Rewritten {
 pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
     let mut rewriter =
         Rewriter { emission, inputs: Vec::new(), watermarks: Vec::new(), remembers: Vec::new(), aggregates: 0 };
-    // The order of a kept answer is that of the query that reads it.
-    let plan = match plan {
-        LogicalPlan::Sort(sort) if sort.fetch.is_none() => &sort.input,
-        plan => plan,
-    };
     let node = rewriter.node(plan)?;
     let node = if node.moving { node } else { once(node) };
     if emission == Emission::OnClose && node.diff {
@@ -136,6 +132,8 @@ impl Rewriter {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
+            // The order of a kept answer is that of the query that reads it.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
             other => self.fixed_or_refused(other),
         }
     }
@@ -157,6 +155,9 @@ impl Rewriter {
         let table = match InputTable::of(provider.as_ref()) {
             Some(table) if !table.fixed => table.clone(),
             Some(_) => return Ok(Node::fixed(LogicalPlan::TableScan(scan.clone()))),
+            None if (provider.as_ref() as &dyn Any).is::<GenerateSeriesTable>() => {
+                return Ok(Node::fixed(LogicalPlan::TableScan(scan.clone())));
+            }
             None => {
                 return Err(refused(&format!("reading system table \"{}\"", scan.table_name.table()))
                     .hint("Select from it in an ordinary query."));

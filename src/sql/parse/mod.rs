@@ -26,6 +26,7 @@ mod tests;
 
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+pub use query::as_bytes;
 pub use text::line_column;
 
 use self::{cursor::Cursor, dialect::Postgres, text::Text};

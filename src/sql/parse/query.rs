@@ -114,16 +114,28 @@ impl VisitorMut for Settle<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
-        let (text, data_type) = match expr {
-            ast::Expr::TypedString(typed) => (&mut typed.value.value, &typed.data_type),
+        let (value, data_type) = match expr {
+            ast::Expr::TypedString(typed) => (Some(&mut typed.value.value), &mut typed.data_type),
             ast::Expr::Cast { expr, data_type, .. } => match expr.as_mut() {
-                ast::Expr::Value(value) => (&mut value.value, &*data_type),
-                _ => return ControlFlow::Continue(()),
+                ast::Expr::Value(value) => (Some(&mut value.value), data_type),
+                _ => (None, data_type),
             },
             _ => return ControlFlow::Continue(()),
         };
-        if let (ast::Value::SingleQuotedString(text), ast::DataType::Timestamp(..)) = (text, data_type) {
-            *text = with_seconds(text).into_owned();
+        match (value, data_type) {
+            (value, ast::DataType::Timestamp(precision, _)) => {
+                // Postgres' own resolution, and the range of its years.
+                precision.get_or_insert(6);
+                if let Some(ast::Value::SingleQuotedString(text)) = value {
+                    *text = with_seconds(text).into_owned();
+                }
+            }
+            (Some(value @ ast::Value::SingleQuotedString(_)), ast::DataType::Bytea) => {
+                if let Err(error) = as_bytes(value) {
+                    return ControlFlow::Break(error);
+                }
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -139,6 +151,46 @@ impl VisitorMut for Settle<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// A text in the place of a `bytea` as the bytes that it stands for.
+pub fn as_bytes(value: &mut ast::Value) -> Result<()> {
+    if let ast::Value::SingleQuotedString(text) = value {
+        *value = ast::Value::HexStringLiteral(hex_of_bytea(text)?);
+    }
+    Ok(())
+}
+
+/// Postgres' two spellings of bytes, `\\x6162` and `a\\142\\\\`, as hexadecimal digits.
+fn hex_of_bytea(text: &str) -> Result<String> {
+    let bad = |what: &str| Error::new(Kind::InvalidText, format!("invalid {what} for type bytea"));
+    if let Some(digits) = text.strip_prefix("\\x") {
+        let digits: String = digits.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        return match digits.len() % 2 == 0 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            true => Ok(digits),
+            false => Err(bad("hexadecimal data")),
+        };
+    }
+    let mut hex = String::with_capacity(text.len() * 2);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'\\' => match bytes.next().ok_or_else(|| bad("input syntax"))? {
+                b'\\' => b'\\',
+                first => {
+                    let octal = [Some(first), bytes.next(), bytes.next()];
+                    let digits: String = octal.into_iter().flatten().map(char::from).collect();
+                    match digits.len() {
+                        3 => u8::from_str_radix(&digits, 8).map_err(|_| bad("input syntax"))?,
+                        _ => return Err(bad("input syntax")),
+                    }
+                }
+            },
+            byte => byte,
+        };
+        hex.push_str(&format!("{byte:02x}"));
+    }
+    Ok(hex)
 }
 
 /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.

@@ -1,0 +1,93 @@
+//! What clients write into a table, in the spelling that its columns take: `DEFAULT`, timestamps without seconds,
+//! bytes as text, queries among values.
+
+use arrow::datatypes::DataType;
+use datafusion::sql::sqlparser::ast::{self, AssignmentTarget, Expr, Ident, ObjectName, SetExpr, Value};
+
+use super::tables::Table;
+use crate::{
+    error::{Error, Result},
+    sql::{self, names, statement::Body},
+    time::with_seconds,
+};
+
+/// `INSERT … VALUES`
+pub fn settle_insert(insert: &mut ast::Insert, table: &Table) -> Result<()> {
+    let Some(source) = insert.source.as_mut() else { return Ok(()) };
+    let SetExpr::Values(values) = source.body.as_mut() else { return Ok(()) };
+    let width = values.rows.first().map_or(0, |row| row.content.len());
+    if insert.columns.is_empty() && width < table.columns.fields().len() {
+        // As in Postgres, the columns that are left out at the end have their defaults.
+        let name = |field: &std::sync::Arc<arrow::datatypes::Field>| {
+            ObjectName::from(vec![Ident::with_quote('"', field.name().clone())])
+        };
+        insert.columns = table.columns.fields().iter().take(width).map(name).collect();
+    }
+    let column = |n: usize| match insert.columns.get(n) {
+        Some(name) => name.0.last().and_then(|part| part.as_ident()).map(names::fold),
+        None if insert.columns.is_empty() => table.columns.fields().get(n).map(|field| field.name().clone()),
+        None => None,
+    };
+    let mut asks = false;
+    for row in &mut values.rows {
+        for (n, value) in row.content.iter_mut().enumerate() {
+            if let Some(column) = column(n) {
+                settle(value, &column, table)?;
+            }
+            asks |= matches!(value, Expr::Subquery(_));
+        }
+    }
+    if asks {
+        source.body = selects(values)?;
+    }
+    Ok(())
+}
+
+/// `UPDATE … SET`
+pub fn settle_update(update: &mut ast::Update, table: &Table) -> Result<()> {
+    for assignment in &mut update.assignments {
+        if let AssignmentTarget::ColumnName(name) = &assignment.target
+            && let Some(column) = name.0.last().and_then(|part| part.as_ident())
+        {
+            settle(&mut assignment.value, &names::fold(column), table)?;
+        }
+    }
+    Ok(())
+}
+
+/// One value for one column.
+fn settle(value: &mut Expr, column: &str, table: &Table) -> Result<()> {
+    if matches!(value, Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
+    {
+        let null = || Expr::Value(Value::Null.with_empty_span());
+        *value = table.written_defaults.get(column).cloned().unwrap_or_else(null);
+    }
+    match table.columns.field_with_name(column) {
+        Ok(field) => spell(value, field.data_type()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A literal as a type takes it.
+pub fn spell(value: &mut Expr, data_type: &DataType) -> Result<()> {
+    let Expr::Value(literal) = value else { return Ok(()) };
+    match (&mut literal.value, data_type) {
+        (Value::SingleQuotedString(text), DataType::Timestamp(..)) => *text = with_seconds(text).into_owned(),
+        (text @ Value::SingleQuotedString(_), DataType::Binary) => sql::as_bytes(text)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Rows of values as queries: one may ask for what it is.
+fn selects(values: &ast::Values) -> Result<Box<SetExpr>> {
+    let row = |row: &ast::Parens<Vec<Expr>>| {
+        let values: Vec<String> = row.content.iter().map(ToString::to_string).collect();
+        format!("SELECT {}", values.join(", "))
+    };
+    let rows: Vec<String> = values.rows.iter().map(row).collect();
+    match sql::parse(&rows.join(" UNION ALL "))?.pop().map(|statement| statement.body) {
+        Some(Body::Query(query)) => Ok(query.body),
+        _ => Err(Error::internal("values make no query")),
+    }
+}

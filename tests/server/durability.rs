@@ -1,0 +1,322 @@
+//! What was acknowledged stays, and counts once: through clients that go away, statements that fail, files that are
+//! lost and found, and the deaths between.
+
+use std::{fs, time::Duration};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+use super::harness::{Home, Server, eventually, fails, rows, run, seed, try_rows};
+
+/// A log that is cut often.
+const SMALL: &str = "journal: { segment_size: 64 kB }\n";
+
+fn configured(text: &str) -> Home {
+    let home = Home::new();
+    fs::write(home.path("tidemark.yaml"), text).unwrap();
+    home
+}
+
+async fn killed(server: Server, home: &Home) -> (Server, Client) {
+    server.kill();
+    let server = home.start();
+    let client = server.connect().await;
+    (server, client)
+}
+
+/// Enough for the log to be cut, in a table that nobody else looks at.
+async fn fill_the_log(client: &Client) {
+    run(client, "CREATE TABLE IF NOT EXISTS filler (s TEXT) APPEND ONLY").await;
+    run(client, "INSERT INTO filler SELECT repeat('x', 100) FROM generate_series(1, 1000)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_its_client_gives_up_takes_nobodys_place() {
+    let mut rng = SmallRng::seed_from_u64(seed());
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE t (n INT, s TEXT) APPEND ONLY").await;
+    for n in 0..80 {
+        let hasty = server.connect().await;
+        let large = format!("INSERT INTO t VALUES (-1, '{}')", "x".repeat(200_000));
+        // Cut off anywhere between its first byte and its answer.
+        let _ = timeout(Duration::from_micros(rng.random_range(200..20_000)), hasty.batch_execute(&large)).await;
+        drop(hasty);
+        run(&client, &format!("INSERT INTO t VALUES ({n}, '')")).await;
+    }
+    let before = rows(&client, "SELECT count(*) FROM t WHERE n >= 0").await;
+    let (_server, client) = killed(server, &home).await;
+    assert_eq!(
+        (before, rows(&client, "SELECT count(*) FROM t WHERE n >= 0").await),
+        (vec!["80".into()], vec!["80".into()])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_its_client_gives_up_is_whole_or_not_there() {
+    let mut rng = SmallRng::seed_from_u64(seed());
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    let mut there = Vec::new();
+    for n in 0..30 {
+        run(&client, &format!("CREATE TABLE t{n} (a INT); INSERT INTO t{n} VALUES (1)")).await;
+        let hasty = server.connect().await;
+        let statement = match n % 2 {
+            0 => format!("DROP TABLE t{n}"),
+            _ => format!("CREATE OR REPLACE TABLE t{n} (a INT, b INT)"),
+        };
+        let _ = timeout(Duration::from_micros(rng.random_range(200..15_000)), hasty.batch_execute(&statement)).await;
+        drop(hasty);
+        if client.batch_execute(&format!("INSERT INTO t{n} VALUES (2)")).await.is_ok() {
+            there.push(n);
+        }
+    }
+    let (_server, client) = killed(server, &home).await;
+    for n in there {
+        let found = try_rows(&client, &format!("SELECT max(a) FROM t{n}")).await;
+        // It may have been replaced or dropped after the answer, but then by a statement, not by the restart.
+        let gone = found.as_ref().is_err_and(|e| e.code().is_some_and(|c| c.code() == "42P01"));
+        assert!(gone && n % 2 == 0 || found.is_ok(), "t{n}: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_fails_changes_nothing() {
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE t (a INT);
+         INSERT INTO t VALUES (1), (2), (3);
+         CREATE TABLE u (a INT, at TIMESTAMP) APPEND ONLY;
+         INSERT INTO u VALUES (1, '2026-01-01 00:00:00');
+         CREATE MATERIALIZED VIEW v AS SELECT count(*) AS c, sum(a) AS s FROM u;
+         FLUSH;
+         INSERT INTO u VALUES (2, '2026-01-01 00:00:00');
+         FLUSH",
+    )
+    .await;
+    fails(&client, "CREATE OR REPLACE TABLE t (a INT, b INT DEFAULT nosuch(1))").await;
+    fails(&client, "CREATE OR REPLACE TABLE t AS SELECT 1 / (a - 3) AS b FROM t").await;
+    fails(&client, "CREATE TABLE made AS SELECT 1 / (a - 3) AS b FROM t").await;
+    fails(&client, "CREATE OR REPLACE MATERIALIZED VIEW v WITH WATERMARK FOR nope AS nope AS SELECT a FROM u").await;
+    let error = fails(&client, "CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT * FROM v").await;
+    assert_eq!(
+        (error.code().code(), error.message()),
+        ("42P17", "materialized view \"v\" cannot read what it replaces")
+    );
+    run(&client, "INSERT INTO t VALUES (4); INSERT INTO u VALUES (3, '2026-01-01 00:00:00'); FLUSH").await;
+    let (server, client) = killed(server, &home).await;
+    run(&client, "FLUSH").await;
+    assert_eq!(rows(&client, "SELECT a FROM t ORDER BY a").await, ["1", "2", "3", "4"]);
+    assert_eq!(rows(&client, "SELECT c, s FROM v").await, ["3|6"]);
+    assert_eq!(fails(&client, "SELECT * FROM made").await.code().code(), "42P01");
+    // A table may be made of what it was.
+    run(&client, "CREATE OR REPLACE TABLE t AS SELECT a + 1 AS a FROM t").await;
+    let (_server, client) = killed(server, &home).await;
+    assert_eq!(rows(&client, "SELECT a FROM t ORDER BY a").await, ["2", "3", "4", "5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_fell_too_far_behind_is_told_so_after_a_restart_too() {
+    let home = configured("journal: { segment_size: 64 kB }\nchangelog: { max_rows: 500 }\n");
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT, s TEXT);
+         INSERT INTO t VALUES (0, 0, '');
+         CREATE MATERIALIZED VIEW v WITH (checkpoint_interval = '100 ms') AS SELECT a, count(*) AS c FROM t GROUP BY a;
+         FLUSH;
+         INSERT INTO t VALUES (-1, 0, '');
+         FLUSH;
+         ALTER MATERIALIZED VIEW v PAUSE",
+    )
+    .await;
+    for n in 1..5 {
+        let range = format!("generate_series({n}000, {n}399)");
+        run(&client, &format!("INSERT INTO t SELECT value, {n}, repeat('x', 200) FROM {range}")).await;
+        // The log is cut, and the table saved, within a second or two.
+        sleep(Duration::from_millis(1_300)).await;
+    }
+    let (_server, client) = killed(server, &home).await;
+    run(&client, "ALTER MATERIALIZED VIEW v RESUME").await;
+    let state = "SELECT last_error FROM tidemark.queries WHERE state = 'failed'";
+    let error = eventually("it says so", async || rows(&client, state).await.pop()).await;
+    assert!(error.contains("the reader is too far behind"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_cleaned_away_when_all_its_readers_are_past_it() {
+    let home = Home::new();
+    let folder = home.folder("in");
+    let count = || fs::read_dir(&folder).unwrap().count();
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE SOURCE s (a INT) WITH (connector = 'directory', path = 'in', format = 'csv', clean_source = 'delete');
+         CREATE STREAM st AS SELECT a FROM s WHERE a > 0;
+         CREATE MATERIALIZED VIEW quick WITH (checkpoint_interval = '200 ms') AS SELECT count(*) AS c FROM s",
+    )
+    .await;
+    for n in 1..4 {
+        home.put(&format!("in/{n}.csv"), format!("{n}\n"));
+    }
+    run(&client, "FLUSH").await;
+    run(
+        &client,
+        "CREATE MATERIALIZED VIEW slow WITH (checkpoint_interval = '1 hour') AS SELECT count(*) AS c FROM st; FLUSH",
+    )
+    .await;
+    let read = rows(&client, "SELECT c FROM slow").await;
+    eventually("the quick one is saved", async || {
+        let saved = "SELECT 1 FROM tidemark.queries WHERE name = 'quick' AND checkpoint > 0";
+        rows(&client, saved).await.pop()
+    })
+    .await;
+    assert_eq!(count(), 3, "the slow one has no checkpoint");
+    // It reads again what it had read.
+    let (_server, client) = killed(server, &home).await;
+    run(&client, "FLUSH").await;
+    assert_eq!(rows(&client, "SELECT c FROM quick").await, ["3"]);
+    assert_eq!(rows(&client, "SELECT c FROM slow").await, read);
+    // Who reads through a stream lets go like any other.
+    run(&client, "DROP MATERIALIZED VIEW slow").await;
+    home.put("in/5.csv", "5\n");
+    run(&client, "FLUSH").await;
+    eventually("all is cleaned away", async || (count() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_cannot_recover_at_first_is_right_later() {
+    let home = configured(SMALL);
+    let server = home.start();
+    let client = server.connect().await;
+    home.folder("in");
+    run(
+        &client,
+        "CREATE SOURCE s (k INT, a INT) WITH (connector = 'directory', path = 'in', format = 'csv');
+         CREATE MATERIALIZED VIEW below WITH (checkpoint_interval = '1 s') AS SELECT k, sum(a) AS s FROM s GROUP BY k;
+         CREATE MATERIALIZED VIEW above WITH (checkpoint_interval = '100 ms') AS SELECT count(*) AS c, sum(s) AS s
+           FROM below",
+    )
+    .await;
+    let land = async |client: &Client, n: u32| {
+        home.put(&format!("in/{n}.csv"), format!("{n},{n}\n"));
+        run(client, "FLUSH").await;
+    };
+    land(&client, 1).await;
+    let saved = "SELECT 1 FROM tidemark.queries WHERE name = 'below' AND checkpoint > 0";
+    eventually("there is a checkpoint", async || rows(&client, saved).await.pop()).await;
+    for n in 2..6 {
+        land(&client, n).await;
+    }
+    sleep(Duration::from_millis(300)).await;
+    server.kill();
+    // What it would read again is away, and the log is cut meanwhile.
+    let away: Vec<u32> = (2..6).filter(|n| home.path(&format!("in/{n}.csv")).exists()).collect();
+    for n in &away {
+        fs::rename(home.path(&format!("in/{n}.csv")), home.path(&format!("{n}.away"))).unwrap();
+    }
+    let server = home.start();
+    let client = server.connect().await;
+    for _ in 0..3 {
+        fill_the_log(&client).await;
+        sleep(Duration::from_millis(1_100)).await;
+    }
+    for n in &away {
+        fs::rename(home.path(&format!("{n}.away")), home.path(&format!("in/{n}.csv"))).unwrap();
+    }
+    let (_server, client) = killed(server, &home).await;
+    for n in 6..9 {
+        home.put(&format!("in/{n}.csv"), format!("{n},{n}\n"));
+    }
+    run(&client, "FLUSH").await;
+    let batch = rows(&client, "SELECT count(*), sum(s) FROM (SELECT k, sum(a) AS s FROM s GROUP BY k) AS x").await;
+    assert_eq!((rows(&client, "SELECT c, s FROM above").await, batch), (vec!["8|36".into()], vec!["8|36".into()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_rows_are_told_of_once() {
+    let home = configured(SMALL);
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE t (at TIMESTAMP, a INT, WATERMARK FOR at AS at - INTERVAL '1 minute') APPEND ONLY;
+         CREATE MATERIALIZED VIEW v WITH (checkpoint_interval = '1 hour') AS SELECT window_start, count(*) AS c
+           FROM TUMBLE(t, at, INTERVAL '1 minute') GROUP BY window_start;
+         INSERT INTO t VALUES ('2026-01-02 00:00:00', 1);
+         FLUSH;
+         INSERT INTO t VALUES ('2026-01-02 00:00:01', 1);
+         FLUSH;
+         INSERT INTO t SELECT TIMESTAMP '2026-01-01 00:00:00', 7 FROM generate_series(1, 900);
+         FLUSH",
+    )
+    .await;
+    let counts = "SELECT (SELECT late FROM tidemark.queries), (SELECT count(*) FROM tidemark.late_rows)";
+    assert_eq!(rows(&client, counts).await, ["900|900"]);
+    fill_the_log(&client).await;
+    let cut = home.path("data/server");
+    eventually("the log is cut", async || fs::read_dir(&cut).ok()?.next().map(drop)).await;
+    let (_server, client) = killed(server, &home).await;
+    assert_eq!(rows(&client, counts).await, ["900|900"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flush_waits_for_no_view_that_is_paused_and_for_all_others() {
+    let home = Home::new();
+    let server = home.start();
+    let (client, other) = (server.connect().await, server.connect().await);
+    run(
+        &client,
+        "CREATE TABLE t (n INT) APPEND ONLY;
+         CREATE MATERIALIZED VIEW slow WITH (trigger = '1 hour') AS SELECT count(*) AS c FROM t;
+         CREATE MATERIALIZED VIEW broken AS SELECT 1 / n AS x FROM t;
+         CREATE MATERIALIZED VIEW last AS SELECT count(*) AS c FROM t;
+         FLUSH;
+         INSERT INTO t VALUES (1), (0)",
+    )
+    .await;
+    let flush = tokio::spawn(async move { client.batch_execute("FLUSH").await });
+    run(&other, "ALTER MATERIALIZED VIEW slow PAUSE").await;
+    let error = timeout(Duration::from_secs(30), flush).await.expect("it hangs").unwrap().unwrap_err();
+    assert_eq!(error.code().map(|c| c.code()), Some("22012"), "{error}");
+    assert_eq!(rows(&other, "SELECT c FROM last").await, ["2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_checkpoint_that_is_damaged_stops_one_view() {
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE t (n INT) APPEND ONLY;
+         CREATE MATERIALIZED VIEW a AS SELECT count(*) AS c FROM t;
+         CREATE MATERIALIZED VIEW b AS SELECT count(*) AS c FROM t;
+         INSERT INTO t VALUES (1);
+         FLUSH",
+    )
+    .await;
+    assert!(server.terminate().await.success());
+    let state = home.path("data/state/2");
+    for entry in fs::read_dir(state).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    let server = home.start();
+    let client = server.connect().await;
+    run(&client, "INSERT INTO t VALUES (2)").await;
+    eventually("the other goes on", async || (rows(&client, "SELECT c FROM b").await == ["2"]).then_some(())).await;
+    let error = fails(&client, "SELECT c FROM a").await;
+    assert_eq!(error.code().code(), "XX001", "{error}");
+}
