@@ -86,9 +86,17 @@ impl<T: Durable> Windowed<T> {
         let Some(close) = &self.close else {
             return Ok(vec![(NEVER, (0..rows as u32).collect())]);
         };
-        let mut parts: BTreeMap<Micros, Vec<u32>> = BTreeMap::new();
+        // There are few windows among the keys of an epoch, and most keys are of the window of the one before.
+        let mut parts: Vec<(Micros, Vec<u32>)> = Vec::new();
+        let mut last = 0;
         for (row, moment) in close.moments(keys)?.values().iter().enumerate() {
-            parts.entry(*moment).or_default().push(row as u32);
+            if parts.get(last).is_none_or(|(known, _)| known != moment) {
+                last = parts.binary_search_by_key(moment, |(known, _)| *known).unwrap_or_else(|place| {
+                    parts.insert(place, (*moment, Vec::new()));
+                    place
+                });
+            }
+            parts[last].1.push(row as u32);
         }
         Ok(parts.into_iter().map(|(moment, rows)| (moment, rows.into())).collect())
     }
