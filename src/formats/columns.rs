@@ -150,7 +150,7 @@ fn bare_number(texts: &StringArray, error: &ArrowError) -> (String, String) {
 }
 
 fn is_number(text: &str) -> bool {
-    text.trim().parse::<f64>().is_ok()
+    text.trim().parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 fn not_null(field: &Field, nulls: usize) -> Result<(), String> {

@@ -199,7 +199,8 @@ fn as_json(rows: &RecordBatch) -> Result<String> {
     let (mut fields, mut columns): (Vec<_>, Vec<ArrayRef>) = Default::default();
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
         if make_encoder(field, column, &options).is_ok() {
-            (fields.push(field.clone()), columns.push(column.clone()));
+            fields.push(field.clone());
+            columns.push(column.clone());
         } else {
             let formatter = ArrayFormatter::try_new(column, &FormatOptions::default())?;
             let text = |row| column.is_valid(row).then(|| formatter.value(row).to_string());
