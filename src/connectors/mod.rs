@@ -190,7 +190,8 @@ impl BadRecord {
     fn cut(mut self) -> BadRecord {
         self.raw.truncate(Self::RAW_BYTES_MAX);
         if self.reason.len() > Self::REASON_BYTES_MAX {
-            self.reason.truncate(self.reason.floor_char_boundary(Self::REASON_BYTES_MAX));
+            let boundary = (0..=Self::REASON_BYTES_MAX).rev().find(|at| self.reason.is_char_boundary(*at));
+            self.reason.truncate(boundary.unwrap_or(0));
             self.reason.push('…');
         }
         self
