@@ -34,8 +34,10 @@ pub fn from_ipc(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
 /// A header and its sections as the bytes of a file. A section without batches is kept, and is empty again when read.
 pub fn encode(header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<Vec<u8>> {
     let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a checkpoint header: {e}")))?;
+    let length = u32::try_from(json.len())
+        .map_err(|_| Error::new(Kind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
     let mut body = Vec::new();
-    body.extend_from_slice(&(json.len() as u32).to_le_bytes());
+    body.extend_from_slice(&length.to_le_bytes());
     body.extend_from_slice(&json);
     for section in sections {
         // Batches of a section may have different schemas (keys removed, keys set), so each is a stream of its own.

@@ -74,6 +74,7 @@ pub struct DeadLetter {
     pub query: String,
     pub origin: String,
     pub position: Option<i64>,
+    #[serde(with = "raw_bytes")]
     pub raw: Vec<u8>,
     pub reason: String,
     pub at: Micros,
@@ -86,11 +87,52 @@ pub struct Rows {
     pub epoch: Epoch,
 }
 
+/// The bytes of a record as JSON: as text where they are plain text, else `{"hex": "…"}`. Older logs have a number for
+/// each byte, which is up to four times as long.
+mod raw_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Spelled {
+        Text(String),
+        Hex { hex: String },
+        Numbers(Vec<u8>),
+    }
+
+    pub fn serialize<S: Serializer>(raw: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let spelled = match std::str::from_utf8(raw) {
+            // JSON spells a control character with six.
+            Ok(text) if !text.contains(|c: char| c.is_control() && c != '\t') => Spelled::Text(text.to_string()),
+            _ => Spelled::Hex { hex: raw.iter().map(|byte| format!("{byte:02x}")).collect() },
+        };
+        spelled.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        match Spelled::deserialize(deserializer)? {
+            Spelled::Text(text) => Ok(text.into_bytes()),
+            Spelled::Numbers(bytes) => Ok(bytes),
+            Spelled::Hex { hex } => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).map(|d| d as u8);
+                let byte = |pair: &[u8]| match pair {
+                    [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+                    _ => None,
+                };
+                let bytes = hex.as_bytes().chunks(2).map(byte).collect::<Option<Vec<u8>>>();
+                bytes.ok_or_else(|| D::Error::custom("bytes are no pairs of hexadecimal digits"))
+            }
+        }
+    }
+}
+
 impl Record {
     pub fn encode(&self, bytes: &[u8]) -> Result<Bytes> {
         let json = serde_json::to_vec(self).map_err(|e| Error::internal(format!("a log record: {e}")))?;
+        let length = u32::try_from(json.len())
+            .map_err(|_| Error::new(Kind::LimitExceeded, "a log record is larger than 4 GiB"))?;
         let mut all = Vec::with_capacity(4 + json.len() + bytes.len());
-        all.extend_from_slice(&(json.len() as u32).to_le_bytes());
+        all.extend_from_slice(&length.to_le_bytes());
         all.extend_from_slice(&json);
         all.extend_from_slice(bytes);
         Ok(all.into())
@@ -104,5 +146,39 @@ impl Record {
         let decoded = serde_json::from_slice(json)
             .map_err(|e| corrupt().detail(e.to_string()).hint("It may have been written by a newer release."))?;
         Ok((decoded, record.slice(end..)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(raw: &[u8]) -> DeadLetter {
+        let text = String::new;
+        DeadLetter {
+            source: text(),
+            query: text(),
+            origin: text(),
+            position: None,
+            raw: raw.to_vec(),
+            reason: text(),
+            at: 0,
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_dead_letter_are_short_and_come_back() {
+        for raw in [&b""[..], "a line,\t\"quoted\", é".as_bytes(), b"\xFF\x00\x0a", b"one\ntwo", &[b'x'; 60_000]] {
+            let json = serde_json::to_string(&letter(raw)).unwrap();
+            assert!(json.len() < 2 * raw.len() + 200, "{} for {}", json.len(), raw.len());
+            assert_eq!(serde_json::from_str::<DeadLetter>(&json).unwrap(), letter(raw));
+        }
+    }
+
+    #[test]
+    fn letters_of_older_logs_are_read() {
+        let json = r#"{"source":"","query":"","origin":"","position":null,"raw":[120,255],"reason":"","at":0}"#;
+        assert_eq!(serde_json::from_str::<DeadLetter>(json).unwrap(), letter(b"x\xFF"));
+        assert!(serde_json::from_str::<DeadLetter>(&json.replace("[120,255]", "{\"hex\":\"0\"}")).is_err());
     }
 }

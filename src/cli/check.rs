@@ -17,14 +17,14 @@ use crate::{
 pub fn check(path: &Path, environment: &Environment) -> Result<String> {
     let document = Document::read(path)?;
     let yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
-    match yaml {
-        false => check_sql(&document),
-        true if is_pipeline(&document) => check_pipeline(&document, environment),
-        true => {
-            Config::load(&document, environment)?;
-            Ok(format!("{}: a valid server configuration", document.file))
-        }
+    if !yaml {
+        return check_sql(&document);
     }
+    if is_pipeline(&document)? {
+        return check_pipeline(&document, environment);
+    }
+    Config::load(&document, environment)?;
+    Ok(format!("{}: a valid server configuration", document.file))
 }
 
 fn check_sql(document: &Document) -> Result<String> {
@@ -107,5 +107,48 @@ mod tests {
         assert!(
             check(Path::new("nowhere.sql"), &Environment::process()).unwrap_err().message().contains("nowhere.sql")
         );
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_said_where_it_is() {
+        let message = |text: &str| check_text("a.yaml", text).unwrap_err().message().to_string();
+        let views = "views:\n  v: {query: SELECT 1}\n";
+        for (text, expected) in [
+            (format!("{views}views: {{}}\n"), "a.yaml:3:1: key \"views\" is there twice"),
+            (format!("{views}  w: {{query: [}}\n"), "a.yaml:3:15: "),
+            (format!("{views}\tw: 1\n"), "a.yaml:3:1: "),
+            (format!("{views}---\nviews: {{}}\n"), "a.yaml:3:1: "),
+            (format!("{views}  w: {{query: 'SELECT 1\n"), "a.yaml:4:1: "),
+        ] {
+            assert!(message(&text).starts_with(expected), "{text}: {}", message(&text));
+            assert!(!message(&text).contains("unknown key"), "{text}: {}", message(&text));
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_compared_with_those_of_both_kinds_of_file() {
+        let told = |text: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.yaml");
+            std::fs::write(&path, text).unwrap();
+            let error = check(&path, &Environment::with(|_| None)).unwrap_err();
+            let message = error.message().rsplit('/').next().unwrap_or_default().to_string();
+            (message, error.hint_text().unwrap_or_default().to_string())
+        };
+        let (message, hint) = told("\nview: {v: {query: SELECT 1}}\n");
+        assert_eq!(message, "a.yaml:2:1: unknown key \"view\"");
+        assert_eq!(hint, "Perhaps you meant \"views\".");
+        assert_eq!(told("lisen: x\n").1, "Perhaps you meant \"listen\".");
+        let (message, hint) = told("something_else: 1\n");
+        assert_eq!(message, "a.yaml:1:1: unknown key \"something_else\"");
+        assert!(hint.contains("views") && hint.contains("listen"), "{hint}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        assert_eq!(check_text("a.sql", "\u{feff}SELECT 1;\n").unwrap(), "a.sql: 1 statement, valid");
+        assert!(check_text("a.yaml", "\u{feff}views: {v: {query: SELECT 1}}").is_ok());
+        let message = check_text("a.sql", "\u{feff}SELEC 1;\n").unwrap_err().message().to_string();
+        assert!(message.starts_with("a.sql:1:1: "), "{message}");
     }
 }

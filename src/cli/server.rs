@@ -44,6 +44,8 @@ fn engine_options(config: &Config) -> EngineOptions {
         epoch_rows_max: config.epoch.max_rows,
         epoch_bytes_max: config.epoch.max_bytes,
         dead_letters_max: usize::try_from(config.dead_letters.max_rows).unwrap_or(usize::MAX),
+        dead_letters_bytes_max: config.dead_letters.max_bytes,
+        late_rows_bytes_max: config.late_rows.max_bytes,
         late_rows_max: usize::try_from(config.late_rows.max_rows).unwrap_or(usize::MAX),
         partitions: config.threads.query,
         memory_bytes_max: config.query.memory_limit_bytes,

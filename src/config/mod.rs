@@ -103,6 +103,7 @@ pub struct Changelog {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     pub max_rows: u64,
+    pub max_bytes: u64,
 }
 
 /// Worker threads of the two runtimes.
@@ -140,8 +141,8 @@ impl Default for Config {
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
             journal: Journal { segment_size_bytes: 64 << 20 },
             changelog: Changelog { max_rows: 10_000_000 },
-            dead_letters: Kept { max_rows: 100_000 },
-            late_rows: Kept { max_rows: 100_000 },
+            dead_letters: Kept { max_rows: 100_000, max_bytes: 64 << 20 },
+            late_rows: Kept { max_rows: 100_000, max_bytes: 64 << 20 },
             threads: Threads { network: 2, query: 0 },
             logging: Logging { level: "info".to_string(), format: LogFormat::Text },
         }
@@ -195,10 +196,14 @@ impl Config {
             layer.set(rows, &raw.max_rows, "changelog.max_rows", "a number from 1", from_one)?;
         }
         if let Some(raw) = &raw.dead_letters {
-            layer.set(&mut self.dead_letters.max_rows, &raw.max_rows, "dead_letters.max_rows", A_COUNT, count)?;
+            let kept = &mut self.dead_letters;
+            layer.set(&mut kept.max_rows, &raw.max_rows, "dead_letters.max_rows", A_COUNT, count)?;
+            layer.set(&mut kept.max_bytes, &raw.max_bytes, "dead_letters.max_bytes", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.late_rows {
-            layer.set(&mut self.late_rows.max_rows, &raw.max_rows, "late_rows.max_rows", A_COUNT, count)?;
+            let kept = &mut self.late_rows;
+            layer.set(&mut kept.max_rows, &raw.max_rows, "late_rows.max_rows", A_COUNT, count)?;
+            layer.set(&mut kept.max_bytes, &raw.max_bytes, "late_rows.max_bytes", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.threads {
             let threads = &mut self.threads;

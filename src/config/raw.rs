@@ -22,6 +22,14 @@ pub struct RawConfig {
     pub logging: Option<RawLogging>,
 }
 
+impl RawConfig {
+    /// Its keys, in the order of the file.
+    pub fn keys() -> Vec<String> {
+        let Ok(serde_yaml::Value::Mapping(map)) = serde_yaml::to_value(RawConfig::default()) else { return Vec::new() };
+        map.keys().filter_map(|key| key.as_str().map(str::to_string)).collect()
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSessions {
@@ -72,6 +80,7 @@ pub struct RawChangelog {
 #[serde(deny_unknown_fields)]
 pub struct RawKept {
     pub max_rows: Option<Scalar>,
+    pub max_bytes: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

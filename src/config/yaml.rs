@@ -3,7 +3,7 @@
 //! Promises that whatever the bytes are, reading ends in a value or in an error that says `file:line:column: why`.
 //! Never panics, never follows a file that is larger than [`Document::BYTES_MAX`].
 
-use std::{fmt, path::Path};
+use std::{collections::HashSet, fmt, path::Path};
 
 use serde::{
     Deserialize, Deserializer,
@@ -66,7 +66,8 @@ impl Document {
         }
         let bytes = std::fs::read(path).map_err(|e| Error::from(e).context(&file))?;
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Document { file, text }),
+            // Some editors begin a file with a mark that is no part of its text.
+            Ok(text) => Ok(Document { file, text: text.strip_prefix('\u{feff}').unwrap_or(&text).to_string() }),
             Err(e) => Err(Error::new(Kind::Config, format!("{file}: is not UTF-8 text")).caused_by(e)),
         }
     }
@@ -77,6 +78,11 @@ impl Document {
             return Ok(None);
         }
         serde_yaml::from_str::<Option<T>>(&self.text).map_err(|e| self.misshapen(&e))
+    }
+
+    /// Fails where the text is no YAML, or a mapping has a key twice, whatever else it says.
+    pub fn check(&self) -> Result<()> {
+        self.parse::<Sound>().map(|_| ())
     }
 
     /// Where a node stands. A path that leads nowhere gives the last node on it that exists.
@@ -103,10 +109,24 @@ impl Document {
         self.error(self.place(path, Part::Value), message)
     }
 
+    /// The first `---` with something before it. serde_yaml knows only that there is one.
+    fn second_document(&self) -> Place {
+        let empty = |line: &str| matches!(line.trim_start().chars().next(), None | Some('#' | '%'));
+        let mut lines = self.text.lines().enumerate().filter(|(_, line)| !empty(line)).skip(1);
+        let line = lines.find(|(_, line)| line.starts_with("---")).map_or(1, |(n, _)| n + 1);
+        Place { line, column: 1 }
+    }
+
     /// serde's complaint in our words: `unknown key "sesions"`, with the nearest one as hint.
     fn misshapen(&self, e: &serde_yaml::Error) -> Error {
-        let at = e.location().map_or(Place { line: 1, column: 1 }, |l| Place { line: l.line(), column: l.column() });
         let shown = e.to_string();
+        let at = match e.location() {
+            Some(at) => Place { line: at.line(), column: at.column() },
+            None if shown.contains("more than one document") => {
+                return self.error(self.second_document(), "a second document begins here, and a file has one");
+            }
+            None => Place { line: 1, column: 1 },
+        };
         let text = shown.split(" at line ").next().unwrap_or(&shown);
         let Some((before, after)) = text.split_once("unknown field `") else {
             return self.error(at, text);
@@ -149,6 +169,74 @@ impl<'de> Deserialize<'de> for Scalar {
             }
         }
         deserializer.deserialize_str(AsWritten)
+    }
+}
+
+/// Any YAML in which no mapping has a key twice: serde_yaml itself tells where such a mapping begins, not which key.
+struct Sound;
+
+impl<'de> Deserialize<'de> for Sound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Node;
+        impl<'de> Visitor<'de> for Node {
+            type Value = Sound;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a value, a list or a mapping")
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Sound, E> {
+                Ok(Sound)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Sound, E> {
+                Ok(Sound)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Sound, E> {
+                Ok(Sound)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Sound, E> {
+                Ok(Sound)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Sound, E> {
+                Ok(Sound)
+            }
+            fn visit_unit<E>(self) -> Result<Sound, E> {
+                Ok(Sound)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Sound, A::Error> {
+                while seq.next_element::<Sound>()?.is_some() {}
+                Ok(Sound)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Sound, A::Error> {
+                let mut seen = HashSet::new();
+                while map.next_key_seed(NewKey(&mut seen))?.is_some() {
+                    map.next_value::<Sound>()?;
+                }
+                Ok(Sound)
+            }
+        }
+        deserializer.deserialize_any(Node)
+    }
+}
+
+/// Refuses a key on the spot where it was seen before.
+struct NewKey<'a>(&'a mut HashSet<String>);
+
+impl<'de> DeserializeSeed<'de> for NewKey<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NewKey<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<(), E> {
+        match self.0.insert(key.to_string()) {
+            true => Ok(()),
+            false => Err(E::custom(format!("key \"{key}\" is there twice"))),
+        }
     }
 }
 

@@ -183,30 +183,80 @@ pub struct BadRecord {
 impl BadRecord {
     /// Enough to see and to replay a record; a whole bad file is not copied.
     pub const RAW_BYTES_MAX: usize = 64 << 10;
+    /// A reason may quote a value that is as long as its record.
+    pub const REASON_BYTES_MAX: usize = 1 << 10;
+
+    /// Cuts what is too long.
+    fn cut(mut self) -> BadRecord {
+        self.raw.truncate(Self::RAW_BYTES_MAX);
+        if self.reason.len() > Self::REASON_BYTES_MAX {
+            let boundary = (0..=Self::REASON_BYTES_MAX).rev().find(|at| self.reason.is_char_boundary(*at));
+            self.reason.truncate(boundary.unwrap_or(0));
+            self.reason.push('…');
+        }
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<BadRecord>() + self.origin.len() + self.raw.len() + self.reason.len()
+    }
 }
 
 /// Collects the bad records of one scan, from all its streams. Clones share the collection.
 ///
-/// Keeps the first [`BadRecords::KEPT_MAX`] and counts the rest, so that a file of garbage cannot fill the memory.
+/// Keeps the first [`BadRecords::KEPT_MAX`], up to [`BadRecords::KEPT_BYTES_MAX`], and counts the rest, so that a file
+/// of garbage can fill neither the memory nor the log.
 #[derive(Debug, Clone, Default)]
-pub struct BadRecords(Arc<Mutex<(Vec<BadRecord>, u64)>>);
+pub struct BadRecords(Arc<Mutex<Collected>>);
+
+#[derive(Debug, Default)]
+struct Collected {
+    kept: Vec<BadRecord>,
+    bytes: usize,
+    /// Kept or not.
+    count: u64,
+}
 
 impl BadRecords {
     pub const KEPT_MAX: usize = 10_000;
+    /// They all go into one record of the log, and a client who asks for them gets them in one piece.
+    pub const KEPT_BYTES_MAX: usize = 16 << 20;
 
     pub fn push(&self, record: BadRecord) {
+        let record = record.cut();
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1 += 1;
-        if inner.0.len() < Self::KEPT_MAX {
-            inner.0.push(record);
+        inner.count += 1;
+        let bytes = inner.bytes + record.bytes();
+        if inner.kept.len() < Self::KEPT_MAX && bytes <= Self::KEPT_BYTES_MAX {
+            inner.bytes = bytes;
+            inner.kept.push(record);
         }
     }
 
     /// What was collected, in a stable order, and how many there were in all. Leaves it empty.
     pub fn take(&self) -> (Vec<BadRecord>, u64) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut kept, count) = std::mem::take(&mut *inner);
+        let Collected { mut kept, count, .. } = std::mem::take(&mut *inner);
         kept.sort();
         (kept, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_records_are_kept_up_to_a_number_of_bytes_and_counted_beyond() {
+        let bad = BadRecords::default();
+        for line in 0..2_000 {
+            let record = |raw, reason| BadRecord { origin: "f".to_string(), position: Some(line), raw, reason };
+            bad.push(record(vec![b'x'; 60_000], "é".repeat(60_000)));
+        }
+        let (kept, count) = bad.take();
+        assert_eq!(count, 2_000);
+        assert!((250..300).contains(&kept.len()), "{}", kept.len());
+        assert!(kept[0].reason.len() < 1_100 && kept[0].reason.ends_with("é…"));
+        assert_eq!(bad.take().1, 0);
     }
 }

@@ -66,7 +66,9 @@ pub struct EngineOptions {
     pub epoch_rows_max: u64,
     pub epoch_bytes_max: u64,
     pub dead_letters_max: usize,
+    pub dead_letters_bytes_max: u64,
     pub late_rows_max: usize,
+    pub late_rows_bytes_max: u64,
     /// Changed rows that a table or view keeps for the views that read it.
     pub changelog_rows_max: usize,
     /// Cores that one query may use; 0 is all.
@@ -87,7 +89,9 @@ impl Default for EngineOptions {
             epoch_rows_max: 1_000_000,
             epoch_bytes_max: 256 << 20,
             dead_letters_max: 100_000,
+            dead_letters_bytes_max: 64 << 20,
             late_rows_max: 100_000,
+            late_rows_bytes_max: 64 << 20,
             changelog_rows_max: 10_000_000,
             partitions: 0,
             memory_bytes_max: 1 << 30,

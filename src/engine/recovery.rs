@@ -18,7 +18,7 @@ use crate::{
     checkpoint::{Log, Logged, Record},
     connectors::{Offsets, START},
     error::Result,
-    query::{Checkpoints, Command, Env as QueryEnv, Letters},
+    query::{Checkpoints, Command, Env as QueryEnv, Letters, LettersMax},
     sql::{parse, plan::Planner},
     state::Budget,
     time::Epoch,
@@ -30,7 +30,9 @@ impl Engine {
     pub async fn open(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
         let snapshot = housekeeping::load(env.storage.as_ref())?;
         let (log, records) = Log::open(env.storage.clone(), snapshot.log_file)?;
-        let letters = Arc::new(Letters::new(options.dead_letters_max, options.late_rows_max));
+        let dead_max = LettersMax { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
+        let late_max = LettersMax { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
+        let letters = Arc::new(Letters::new(dead_max, late_max));
         letters.add(&snapshot.dead_letters, &snapshot.late_rows);
         let mut catalog = snapshot.catalog.clone();
         let mut pasts: HashMap<u64, Past> = HashMap::new();

@@ -3,103 +3,154 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array},
+    array::{
+        Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StringArray,
+        StructArray, new_null_array,
+    },
     compute::{CastOptions, cast_with_options},
-    datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit},
+    datatypes::{DataType, Decimal128Type, Decimal256Type, Field, FieldRef, SchemaRef, TimeUnit},
     error::ArrowError,
     util::display::FormatOptions,
 };
 
-use super::{Request, timestamps::TimestampFormat};
+use super::{
+    Request, decimals,
+    timestamps::{TimestampFormat, parse_iso},
+};
 
 /// How each column of the output is made of the decoded batch.
 #[derive(Debug)]
 pub(super) struct Columns {
     schema: SchemaRef,
-    columns: Vec<Column>,
+    /// For each of its columns which one of the decoded batch; `None` where the file has none: all NULL.
+    sources: Vec<Option<usize>>,
+    timestamps: Option<TimestampFormat>,
 }
 
-#[derive(Debug)]
-struct Column {
-    field: FieldRef,
-    /// Which column of the decoded batch; `None` where the file has none: all NULL.
-    source: Option<usize>,
-    step: Step,
-}
-
-#[derive(Debug)]
-enum Step {
-    Keep,
-    /// From text, by Arrow's own rules.
-    Cast,
-    /// From text, by a format that was asked for.
-    Timestamp(TimestampFormat),
-}
-
-/// What the decoder is to make of a column, so that [`Columns`] can finish it.
+/// What the decoder is to make of a column, so that [`Columns`] can finish it: text, unless the decoder itself makes
+/// exactly the declared type of it.
 pub(super) fn raw_field(field: &Field, native: fn(&DataType) -> bool, format: Option<&TimestampFormat>) -> Field {
-    let data_type = match field.data_type() {
+    Field::new(field.name(), raw_type(field.data_type(), native, format), true)
+}
+
+fn raw_type(data_type: &DataType, native: fn(&DataType) -> bool, format: Option<&TimestampFormat>) -> DataType {
+    let inner =
+        |f: &FieldRef| Arc::new(f.as_ref().clone().with_data_type(raw_type(f.data_type(), native, format))) as FieldRef;
+    match data_type {
+        DataType::List(item) => DataType::List(inner(item)),
+        DataType::LargeList(item) => DataType::LargeList(inner(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
         DataType::Timestamp(..) if format.is_some() => DataType::Utf8,
         t if native(t) => t.clone(),
         _ => DataType::Utf8,
-    };
-    Field::new(field.name(), data_type, true)
+    }
 }
 
 impl Columns {
     /// `sources` tells for each column of the output which decoded one it is made of.
-    pub fn new(
-        request: &Request,
-        sources: &[Option<usize>],
-        native: fn(&DataType) -> bool,
-        format: Option<&TimestampFormat>,
-    ) -> Columns {
-        let schema = request.output();
-        let columns = schema.fields().iter().zip(sources).map(|(field, source)| {
-            let step = match (field.data_type(), format) {
-                (DataType::Timestamp(..), Some(format)) => Step::Timestamp(format.clone()),
-                (t, _) if native(t) => Step::Keep,
-                _ => Step::Cast,
-            };
-            Column { field: field.clone(), source: *source, step }
-        });
-        let columns = columns.collect();
-        Columns { schema, columns }
+    pub fn new(request: &Request, sources: Vec<Option<usize>>, format: Option<&TimestampFormat>) -> Columns {
+        Columns { schema: request.output(), sources, timestamps: format.cloned() }
     }
 
     /// The output; an error tells what is wrong with at least one row.
     pub fn finish(&self, decoded: &RecordBatch) -> Result<RecordBatch, String> {
         let rows = decoded.num_rows();
-        let arrays = self.columns.iter().map(|c| c.finish(decoded, rows)).collect::<Result<Vec<_>, _>>()?;
+        let columns = self.schema.fields().iter().zip(&self.sources);
+        let arrays = columns.map(|(field, source)| {
+            let array = match source {
+                None => new_null_array(field.data_type(), rows),
+                Some(source) => self
+                    .convert(decoded.column(*source), field.data_type())
+                    .map_err(|(text, why)| told(&text, field.name(), &why))?,
+            };
+            not_null(field, array.null_count())?;
+            Ok(array)
+        });
+        let arrays = arrays.collect::<Result<Vec<_>, String>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(|e| reason(&e))
     }
-}
 
-impl Column {
-    fn finish(&self, decoded: &RecordBatch, rows: usize) -> Result<ArrayRef, String> {
-        let Some(source) = self.source else {
-            not_null(&self.field, rows)?;
-            return Ok(new_null_array(self.field.data_type(), rows));
-        };
-        let array = decoded.column(source);
-        let array = match &self.step {
-            Step::Keep => array.clone(),
-            Step::Cast => cast(array, self.field.data_type())
-                .map_err(|e| format!("{} in column \"{}\"", reason(&e), self.field.name()))?,
-            Step::Timestamp(format) => {
-                let micros = format.parse_all(array.as_string::<i32>()).map_err(|text| {
-                    format!("'{text}' in column \"{}\" is not a timestamp of the given format", self.field.name())
-                })?;
-                let DataType::Timestamp(TimeUnit::Microsecond, zone) = self.field.data_type() else {
-                    return cast(&(Arc::new(micros) as ArrayRef), self.field.data_type()).map_err(|e| reason(&e));
-                };
+    /// Makes the declared type of what was decoded, down to the items of lists; the error is the text that is to blame,
+    /// where it is known, and what is wrong with it.
+    fn convert(&self, array: &ArrayRef, to: &DataType) -> Result<ArrayRef, (String, String)> {
+        Ok(match (to, &self.timestamps) {
+            _ if array.data_type() == to => array.clone(),
+            (DataType::List(item), _) => Arc::new(self.list::<i32>(array, item)?),
+            (DataType::LargeList(item), _) => Arc::new(self.list::<i64>(array, item)?),
+            (DataType::Struct(fields), _) => {
+                let parts = array.as_struct();
+                let inner = fields.iter().zip(parts.columns()).map(|(f, part)| self.convert(part, f.data_type()));
+                let inner = inner.collect::<Result<Vec<_>, _>>()?;
+                let nulls = parts.nulls().cloned();
+                Arc::new(StructArray::try_new_with_length(fields.clone(), inner, nulls, array.len()).map_err(unknown)?)
+            }
+            (DataType::Decimal128(precision, scale), _) => {
+                Arc::new(decimals::parse_all::<Decimal128Type>(array.as_string(), *precision, *scale)?)
+            }
+            (DataType::Decimal256(precision, scale), _) => {
+                Arc::new(decimals::parse_all::<Decimal256Type>(array.as_string(), *precision, *scale)?)
+            }
+            (DataType::Timestamp(unit, zone), Some(format)) => {
+                let wrong = |text| (text, "is not a timestamp of the given format".to_string());
+                let micros = format.parse_all(array.as_string()).map_err(wrong)?;
+                match unit {
+                    TimeUnit::Microsecond => Arc::new(micros.with_timezone_opt(zone.clone())),
+                    _ => cast(&(Arc::new(micros) as ArrayRef), to).map_err(unknown)?,
+                }
+            }
+            (DataType::Timestamp(TimeUnit::Microsecond, zone), None) => {
+                let texts = array.as_string();
+                let micros = parse_iso(texts, zone.as_deref()).map_err(|e| bare_number(texts, &e))?;
                 Arc::new(micros.with_timezone_opt(zone.clone()))
             }
-        };
-        not_null(&self.field, array.null_count())?;
-        Ok(array)
+            (DataType::Time32(_) | DataType::Time64(_), _) => {
+                // Arrow would count a bare number in the units of the type.
+                let number = array.as_string::<i32>().iter().flatten().find(|text| is_number(text));
+                if let Some(text) = number {
+                    return Err((text.to_string(), "is a number, and no time of day".to_string()));
+                }
+                cast(array, to).map_err(unknown)?
+            }
+            _ => cast(array, to).map_err(unknown)?,
+        })
     }
+
+    fn list<O: OffsetSizeTrait>(
+        &self,
+        array: &ArrayRef,
+        item: &FieldRef,
+    ) -> Result<GenericListArray<O>, (String, String)> {
+        let list = array.as_list::<O>();
+        let values = self.convert(list.values(), item.data_type())?;
+        GenericListArray::try_new(item.clone(), list.offsets().clone(), values, list.nulls().cloned()).map_err(unknown)
+    }
+}
+
+/// What is wrong with a value of a column.
+fn told(text: &str, column: &str, why: &str) -> String {
+    if text.is_empty() {
+        format!("{why} in column \"{column}\"")
+    } else {
+        format!("'{text}' in column \"{column}\" {why}")
+    }
+}
+
+/// Arrow's message names the text itself.
+fn unknown(error: ArrowError) -> (String, String) {
+    (String::new(), reason(&error))
+}
+
+/// Why a column is no timestamps: a number may count seconds or something else, and nobody here guesses.
+fn bare_number(texts: &StringArray, error: &ArrowError) -> (String, String) {
+    match texts.iter().flatten().find(|text| is_number(text)) {
+        Some(text) => (text.to_string(), "is a number, which needs timestamp_format = 'epoch' or the like".to_string()),
+        None => (String::new(), reason(error)),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.trim().parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 fn not_null(field: &Field, nulls: usize) -> Result<(), String> {

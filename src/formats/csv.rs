@@ -1,7 +1,8 @@
 //! CSV. Fields become columns by the names of the header, or by position where there is none.
 //!
 //! A record is a line, so that a file can be read in parts; `multiline = true` lets quoted fields hold line breaks, and
-//! then a file is read in one part. An empty field is NULL (or what `null` says), quoted or not.
+//! then a file is read in one part. An empty field is NULL (or what `null` says), quoted or not. A column that the header
+//! does not name is NULL; a header that names none of them is that of another dialect, and nothing of its file is read.
 
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use arrow::{
 use super::{
     BadSink, Batches, Damage, File, Request,
     columns::{Columns, raw_field, reason},
-    records::{Framing, RECORD_BYTES_MAX, line},
-    rescue::{BYTE_ORDER_MARK, Decode, TextBatches},
+    records::{Framing, Records, Step},
+    rescue::{Decode, TextBatches, open_text},
     timestamps::TimestampFormat,
 };
 use crate::{
@@ -90,32 +91,29 @@ impl CsvOptions {
     fn framing(&self) -> Framing {
         match self.multiline {
             true => Framing::Quoted { delimiter: self.delimiter, quote: self.quote, escape: self.escape },
-            false => Framing::Lines,
+            false => Framing::Lines { delimiter: Some(self.delimiter) },
         }
     }
 
     /// The fields of the first record of a file: its names, or how many there are. `None` where the file is empty.
     pub fn first_record(&self, file: &File) -> Result<Option<Vec<String>>, Damage> {
-        for max in [64 << 10, RECORD_BYTES_MAX] {
-            let (head, whole) = file.head(max)?;
-            let mut rest = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
-            // Blank lines before the first record do not count, as everywhere in a file.
-            while let Some(n) = line(rest).filter(|n| rest[..*n].trim_ascii().is_empty()) {
-                rest = &rest[n..];
-            }
-            match line(rest) {
-                Some(n) => return Ok(Some(self.fields(&rest[..n]))),
-                None if whole && rest.is_empty() => return Ok(None),
-                None if whole => return Ok(Some(self.fields(rest))),
-                None => {}
+        let (source, _) = open_text(file, 0)?;
+        let mut records = Records::new(source, self.framing());
+        match records.next(1)? {
+            Step::End => Ok(None),
+            Step::Broken(reason) => Err(Damage(format!("its header cannot be read: {reason}"))),
+            Step::Unit => {
+                let (bytes, records) = records.unit();
+                Ok(records.first().map(|record| self.fields(&bytes[record.clone()])))
             }
         }
-        Err(Damage("its first line is longer than 16 MiB".to_string()))
     }
 
-    /// Takes one line apart.
-    fn fields(&self, line: &[u8]) -> Vec<String> {
-        let line = line.trim_ascii_end();
+    /// Takes one record apart.
+    fn fields(&self, record: &[u8]) -> Vec<String> {
+        // A field at the end may be empty, and its delimiter white space.
+        let line = record.strip_suffix(b"\n").unwrap_or(record);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mut fields = Vec::new();
         let (mut field, mut inside, mut start, mut at) = (Vec::new(), false, true, 0);
         while let Some(byte) = line.get(at) {
@@ -169,8 +167,6 @@ fn native(data_type: &DataType) -> bool {
             | UInt64
             | Float32
             | Float64
-            | Decimal128(..)
-            | Decimal256(..)
             | Date32
             | Date64
             | Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond | TimeUnit::Second, _)
@@ -189,6 +185,16 @@ pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: Bad
     let names = if options.header { options.first_record(&file)? } else { None };
     if options.header && names.is_none() {
         return Ok(Box::new(std::iter::empty()));
+    }
+    let declared = request.schema.fields();
+    if let Some(names) = &names
+        && !declared.is_empty()
+        && declared.iter().all(|f| find(names, f.name()).is_none())
+    {
+        // Rows of nothing but NULLs would say nothing of what is wrong.
+        let missing: Vec<_> = declared.iter().map(|f| format!("\"{}\"", f.name())).collect();
+        let missing = missing.join(", ");
+        return Err(Damage(format!("its header names none of the columns {missing}; is option delimiter right?")));
     }
     let decode = Box::new(CsvDecode::new(options, names.as_deref(), request));
     Ok(Box::new(TextBatches::open(&file, options.framing(), options.header, decode, request.batch_rows, bad)?))
@@ -240,7 +246,7 @@ impl CsvDecode {
             format: options.arrow(),
             fields: Arc::new(Schema::new(fields)),
             projection,
-            columns: Columns::new(request, &sources, native, format),
+            columns: Columns::new(request, sources, format),
             batch_rows: request.batch_rows.max(1),
             decoder: None,
         }

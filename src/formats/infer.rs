@@ -13,7 +13,7 @@ use super::{
     csv::CsvOptions,
     input::Compression,
     json::is_array,
-    records::{Framing, Records, Step},
+    records::{Framing, LINES, Records, Step},
     rescue::BYTE_ORDER_MARK,
 };
 
@@ -83,8 +83,8 @@ fn first_values(file: &File, max: usize) -> Vec<Vec<u8>> {
     let Ok((head, whole)) = file.head(BYTES_MAX) else { return found };
     let whole = whole || file.compression == Compression::None && file.input.size() <= BYTES_MAX as u64;
     let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head).to_vec();
-    for framing in [Framing::Lines, Framing::Values] {
-        if framing == Framing::Lines && is_array(file).unwrap_or(false) {
+    for framing in [LINES, Framing::Values] {
+        if framing == LINES && is_array(file).unwrap_or(false) {
             continue;
         }
         let mut records = Records::new(Box::new(std::io::Cursor::new(text.clone())), framing);

@@ -3,12 +3,15 @@
 //!
 //! Members become columns by their names, as they are written; a missing member is NULL, an unknown one is ignored.
 //! Nested objects and arrays become structs and lists. A number or a boolean fits a text column.
+//!
+//! A value becomes what a cast makes of its text, as `('{"v": 2.0}'::json ->> 'v')::int` does in Postgres: 1.9 and 2.0 are
+//! no integers, 1e2 is a NUMERIC, and a number is no timestamp unless `timestamp_format` says what it counts.
 
 use std::sync::Arc;
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Schema, SchemaRef, TimeUnit},
+    datatypes::{DataType, Schema, SchemaRef},
     json::{ReaderBuilder, reader::Decoder},
 };
 
@@ -16,7 +19,7 @@ use super::{
     BadSink, Batches, Damage, File, Request,
     columns::{Columns, raw_field, reason},
     input::Compression,
-    records::{Framing, line},
+    records::{Framing, LINES, line},
     rescue::{BYTE_ORDER_MARK, Decode, TextBatches},
     timestamps::TimestampFormat,
 };
@@ -42,27 +45,25 @@ impl JsonOptions {
 /// A value nested deeper is bad: decoders that go down into it must not run out of stack.
 const DEPTH_MAX: usize = 128;
 
-/// What Arrow's decoder makes of a value by itself; the rest goes through text and a cast.
+/// What Arrow's decoder makes of a value by itself; the rest goes through text and a cast. It would cut 1.9 to fit an
+/// integer, and take any number for a timestamp or a date.
 fn native(data_type: &DataType) -> bool {
     use DataType::*;
-    match data_type {
-        Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32 | Float64 => true,
-        Decimal128(..) | Decimal256(..) | Date32 | Date64 | Utf8 | LargeUtf8 | Utf8View => true,
-        Time32(TimeUnit::Second | TimeUnit::Millisecond) | Time64(_) | Timestamp(..) => true,
-        List(f) | LargeList(f) => native(f.data_type()),
-        Struct(fields) => fields.iter().all(|f| native(f.data_type())),
-        _ => false,
-    }
+    matches!(data_type, Boolean | Float32 | Float64 | Utf8 | LargeUtf8 | Utf8View)
 }
 
 /// Whether a value can become such a column.
 pub(super) fn can_hold(data_type: &DataType) -> bool {
-    native(data_type) || (!data_type.is_nested() && arrow::compute::can_cast_types(&DataType::Utf8, data_type))
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) => can_hold(item.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|f| can_hold(f.data_type())),
+        t => native(t) || (!t.is_nested() && arrow::compute::can_cast_types(&DataType::Utf8, t)),
+    }
 }
 
 /// The rows of a part.
 pub(super) fn read(options: &JsonOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
-    let framing = if options.multiline || is_array(&file)? { Framing::Values } else { Framing::Lines };
+    let framing = if options.multiline || is_array(&file)? { Framing::Values } else { LINES };
     let mut file = file;
     if framing == Framing::Values && file.compression == Compression::None {
         // An array cannot be cut: whoever has its beginning reads it all.
@@ -96,10 +97,10 @@ impl JsonDecode {
         let format = options.timestamp_format.as_ref();
         let raw = |i: &usize| raw_field(&request.schema.fields()[*i], native, format);
         let fields: Vec<_> = request.projection.iter().map(raw).collect();
-        let sources: Vec<_> = (0..fields.len()).map(Some).collect();
+        let sources = (0..fields.len()).map(Some).collect();
         JsonDecode {
             fields: Arc::new(Schema::new(fields)),
-            columns: Columns::new(request, &sources, native, format),
+            columns: Columns::new(request, sources, format),
             batch_rows: request.batch_rows.max(1),
             decoder: None,
         }

@@ -8,6 +8,8 @@
 
 mod columns;
 mod csv;
+mod decimals;
+mod fitting;
 mod infer;
 mod input;
 mod json;

@@ -1,8 +1,8 @@
 //! Parquet. Columns are found by name; one that a file lacks is NULL, one of another type is cast.
 //!
 //! A part of a file is a range of its rows, in proportion to the bytes, so that even a file of one row group can be
-//! read by several threads. A value that does not fit its declared type makes its row bad; a type that cannot be cast,
-//! or bytes that are no Parquet, make the whole file bad.
+//! read by several threads. A value that does not fit its declared type, be it inside a list, makes its row bad; a type
+//! that cannot be cast, or bytes that are no Parquet, make the whole file bad.
 
 use std::{
     io::BufReader,
@@ -13,8 +13,8 @@ use std::{
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array},
-    compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch},
-    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
+    compute::filter_record_batch,
+    datatypes::{Field, FieldRef, Schema, SchemaRef},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use datafusion::parquet::{
 use super::{
     Bad, BadSink, Batches, Damage, File, Request,
     csv::find,
+    fitting::{Fitted, can_fit, fit},
     infer::plain,
     input::{Cursor, Input},
 };
@@ -67,8 +68,7 @@ fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, 
     for field in output.fields() {
         let root = find(&names, field.name());
         if let Some(stored) = root.map(|i| metadata.schema().field(i))
-            && stored.data_type() != field.data_type()
-            && !can_cast_types(stored.data_type(), field.data_type())
+            && !can_fit(stored.data_type(), field.data_type())
         {
             let (name, stored, declared) = (field.name(), stored.data_type(), field.data_type());
             return Err(Damage(format!("its column \"{name}\" of type {stored} cannot be cast to {declared}")));
@@ -159,12 +159,12 @@ impl ParquetBatches {
         let mut reasons: Vec<(usize, Vec<u8>, String)> = Vec::new();
         for column in &self.columns {
             let stored = column.source.map(|i| batch.column(i).clone());
-            let array = match &stored {
-                None => new_null_array(column.field.data_type(), rows),
-                Some(stored) => cast(stored, column.field.data_type())?,
+            let fitted = match &stored {
+                None => Fitted { array: new_null_array(column.field.data_type(), rows), lost: Vec::new() },
+                Some(stored) => fit(stored, column.field.data_type())?,
             };
-            column.misfits(stored.as_ref(), &array, &mut reasons);
-            arrays.push(array);
+            column.misfits(stored.as_ref(), &fitted, &mut reasons);
+            arrays.push(fitted.array);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let first = self.row;
@@ -190,36 +190,27 @@ impl ParquetBatches {
 
 impl Column {
     /// Finds the rows whose value was lost by the cast, or is missing and may not be.
-    fn misfits(&self, stored: Option<&ArrayRef>, array: &ArrayRef, reasons: &mut Vec<(usize, Vec<u8>, String)>) {
-        let lost = stored.is_some_and(|s| array.null_count() > s.logical_null_count());
+    fn misfits(&self, stored: Option<&ArrayRef>, fitted: &Fitted, reasons: &mut Vec<(usize, Vec<u8>, String)>) {
+        let Fitted { array, lost } = fitted;
         let forbidden = array.null_count() > 0 && !self.field.is_nullable();
-        if !lost && !forbidden {
+        if lost.is_empty() && !forbidden {
             return;
         }
         let name = self.field.name();
-        let nulls = stored.and_then(|s| s.logical_nulls());
-        for row in (0..array.len()).filter(|row| array.is_null(*row)) {
-            let value = stored.filter(|_| nulls.as_ref().is_none_or(|n| n.is_valid(row)));
-            match value {
+        for row in 0..array.len() {
+            match stored.filter(|_| lost.get(row) == Some(&true)) {
                 Some(stored) => {
                     let text = show(stored, row);
                     let reason = format!("{text} in column \"{name}\" does not fit type {}", self.field.data_type());
                     reasons.push((row, text.into_bytes(), reason));
                 }
-                None if forbidden => {
+                None if forbidden && array.is_null(row) => {
                     reasons.push((row, Vec::new(), format!("column \"{name}\" is NULL, and may not be")));
                 }
                 None => {}
             }
         }
     }
-}
-
-fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Damage> {
-    if array.data_type() == to {
-        return Ok(array.clone());
-    }
-    Ok(cast_with_options(array, to, &CastOptions { safe: true, format_options: FormatOptions::default() })?)
 }
 
 fn show(array: &ArrayRef, row: usize) -> String {

@@ -14,8 +14,8 @@ use std::{
 /// How records are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// A line each; blank lines are none.
-    Lines,
+    /// A line each; blank lines are none, but one that holds a delimiter is not blank.
+    Lines { delimiter: Option<u8> },
     /// A line each, blank or not.
     AllLines,
     /// CSV whose quoted fields may hold line breaks.
@@ -23,6 +23,9 @@ pub(super) enum Framing {
     /// JSON values with white space or commas between them, perhaps in one array, each over any number of lines.
     Values,
 }
+
+/// Lines in which no white space means anything.
+pub(super) const LINES: Framing = Framing::Lines { delimiter: None };
 
 /// A record may not be longer: it would fill the memory.
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -64,6 +67,8 @@ pub(super) struct Records {
     /// The line breaks before the current unit, counted from where the stream began.
     lines: u64,
     exhausted: bool,
+    /// Why the stream goes no further; told once the records before it are.
+    failed: Option<io::Error>,
     /// Everything up to the next line break is to be left out.
     skipping: bool,
 }
@@ -94,6 +99,7 @@ impl Records {
             end: u64::MAX,
             lines: 0,
             exhausted: false,
+            failed: None,
             skipping: false,
         }
     }
@@ -122,6 +128,9 @@ impl Records {
     /// Goes on to the next unit, of at most `max` records.
     pub fn next(&mut self, max: usize) -> io::Result<Step> {
         self.leave();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.skipping && !self.skip()? {
             return Ok(Step::End);
         }
@@ -146,9 +155,17 @@ impl Records {
                     if open > RECORD_BYTES_MAX {
                         return Ok(self.too_long());
                     }
-                    self.fill()?;
+                    if let Err(error) = self.fill() {
+                        self.failed = Some(error);
+                        break;
+                    }
                 }
             }
+        }
+        if self.records.is_empty()
+            && let Some(error) = self.failed.take()
+        {
+            return Err(error);
         }
         Ok(if self.records.is_empty() { Step::End } else { Step::Unit })
     }
@@ -215,7 +232,7 @@ impl Records {
         let rest = &rest[skip..];
         let (length, reason) = match self.framing {
             _ if !self.records.is_empty() => return Step::Unit,
-            Framing::Lines | Framing::AllLines => return Step::End,
+            Framing::Lines { .. } | Framing::AllLines => return Step::End,
             // The quote that was never closed stands in the first line; those behind it may be fine.
             Framing::Quoted { .. } => (line(rest).unwrap_or(rest.len()), "a quote is never closed"),
             Framing::Values => (rest.len(), "a JSON value is never closed"),
@@ -249,8 +266,8 @@ impl Framing {
                 Some(length) => Frame::Record { skip: 0, length },
                 None => Frame::More,
             },
-            Framing::Lines => match line(bytes) {
-                Some(length) if is_blank(&bytes[..length]) => Frame::Blank(length),
+            Framing::Lines { delimiter } => match line(bytes) {
+                Some(length) if is_blank(&bytes[..length], delimiter) => Frame::Blank(length),
                 Some(length) => Frame::Record { skip: 0, length },
                 None => Frame::More,
             },
@@ -267,8 +284,9 @@ pub(super) fn line(bytes: &[u8]) -> Option<usize> {
     (length > 0 && bytes[length - 1] == b'\n').then_some(length)
 }
 
-fn is_blank(line: &[u8]) -> bool {
-    matches!(line, b"\n" | b"\r\n") || (line[0].is_ascii_whitespace() && line.trim_ascii().is_empty())
+fn is_blank(line: &[u8], delimiter: Option<u8>) -> bool {
+    let blank = |b: &u8| b.is_ascii_whitespace() && Some(*b) != delimiter;
+    matches!(line, b"\n" | b"\r\n") || (blank(&line[0]) && line.iter().all(blank))
 }
 
 /// How many line breaks there are.
@@ -294,7 +312,11 @@ fn quoted(bytes: &[u8], delimiter: u8, quote: u8, escape: Option<u8>) -> Frame {
                 }
             }
         } else if *byte == b'\n' {
-            return if is_blank(&bytes[..at]) { Frame::Blank(at) } else { Frame::Record { skip: 0, length: at } };
+            return if is_blank(&bytes[..at], Some(delimiter)) {
+                Frame::Blank(at)
+            } else {
+                Frame::Record { skip: 0, length: at }
+            };
         } else if *byte == quote && field_start {
             inside = true;
             field_start = false;

@@ -180,7 +180,7 @@ fn join(bytes: &[u8], records: &[Range<usize>]) -> Vec<u8> {
 }
 
 /// Opens a file at a position, but behind the byte order mark that some programs begin with; tells where that is.
-fn open_text(file: &File, at: u64) -> Result<(Box<dyn Read + Send>, u64), Damage> {
+pub(super) fn open_text(file: &File, at: u64) -> Result<(Box<dyn Read + Send>, u64), Damage> {
     let mut source = file.open(at)?;
     if at > 0 {
         return Ok((source, at));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Int64Array, StringArray, TimestampNanosecondArray},
+    array::{ArrayRef, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder, TimestampNanosecondArray},
     datatypes::{DataType, Field, Schema, TimeUnit},
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -239,6 +239,125 @@ fn times_in_json() {
     assert_eq!(got.rows, ["1970-01-01T00:00:01.500|1970-01-01T00:00:02.500Z"]);
 }
 
+/// The rows of a file, and for each bad record its position.
+fn told(format: &Format, text: &str, columns: &[(&str, DataType)]) -> (Vec<String>, Vec<i64>) {
+    let got = read(format, "f", text.as_bytes(), &schema(columns), 1);
+    assert_eq!(got.damage, None);
+    (got.rows, got.bad.iter().map(|b| b.position).collect())
+}
+
+#[test]
+fn numerics_are_rounded_and_never_cut() {
+    let columns = [("n", DataType::Decimal128(10, 2))];
+    let values = ["1.239", "-1.235", "1e2", "99999999.994", "99999999.999", "1e9", "", "7"];
+    let csv: String = values.iter().map(|v| format!("{v},x\n")).collect();
+    let json: String =
+        values.iter().map(|v| format!("{{\"n\":{}}}\n", if v.is_empty() { "null" } else { v })).collect();
+    let rows = ["1.24", "-1.24", "100.00", "99999999.99", "NULL", "7.00"].map(String::from).to_vec();
+    let (got, bad) = told(&format(&[("format", "json")]), &json, &columns);
+    assert_eq!((&got, &bad), (&rows, &vec![5, 6]));
+    let with_text = [columns[0].clone(), ("x", DataType::Utf8)];
+    let (got, bad) = told(&format(&[("format", "csv")]), &csv, &with_text);
+    assert_eq!((got, bad), (rows.iter().map(|r| format!("{r}|x")).collect(), vec![5, 6]));
+    let got = read(&format(&[("format", "json")]), "f", b"{\"n\":1e9}\n{\"n\":\"x\"}", &schema(&columns), 1);
+    assert_eq!(got.bad[0].reason, "'1e9' in column \"n\" is out of range of numeric(10, 2)");
+    assert_eq!(got.bad[1].reason, "'x' in column \"n\" is no number");
+    let list = DataType::List(Arc::new(Field::new("item", DataType::Decimal128(4, 1), true)));
+    let nested = [("l", list)];
+    let json = "{\"l\":[1.25,null,1e1]}\n{\"l\":[1000]}\n{\"l\":[]}\n{}\n";
+    assert_eq!(
+        told(&format(&[("format", "json")]), json, &nested),
+        (["[1.3, NULL, 10.0]", "[]", "NULL"].map(String::from).to_vec(), vec![2])
+    );
+}
+
+#[test]
+fn a_json_number_becomes_an_integer_only_if_it_is_one() {
+    let json = format(&[("format", "json")]);
+    let values = ["1", "-0", "1.9", "2.0", "1e2", "9007199254740993.0", "-9223372036854775809", "9223372036854775807"];
+    let text: String = values.iter().map(|v| format!("{{\"v\":{v}}}\n")).collect();
+    let (rows, bad) = told(&json, &text, &[("v", DataType::Int64)]);
+    assert_eq!((rows.join(" ").as_str(), bad), ("1 0 9223372036854775807", vec![3, 4, 5, 6, 7]));
+    assert_eq!(told(&json, "{\"v\":128}\n{\"v\":\"-128\"}\n", &[("v", DataType::Int8)]).1, [1]);
+    let item = Arc::new(Field::new("item", DataType::Int32, true));
+    let inner = DataType::Struct(vec![Field::new("n", DataType::Int32, true)].into());
+    let columns = [("l", DataType::List(item)), ("s", inner)];
+    let text = "{\"l\":[1.5],\"s\":{\"n\":1}}\n{\"l\":[1,2],\"s\":{\"n\":1.5}}\n{\"l\":[1,2],\"s\":{\"n\":3}}\n{}\n";
+    let (rows, bad) = told(&json, text, &columns);
+    assert_eq!((rows, bad), (vec!["[1, 2]|{n: 3}".to_string(), "NULL|NULL".to_string()], vec![1, 2]));
+}
+
+#[test]
+fn a_json_number_is_no_time_unless_a_format_says_so() {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let json = format(&[("format", "json")]);
+    let got = read(&json, "f", b"{\"t\":1704067200}\n{\"t\":null}\n", &schema(&[("t", time.clone())]), 1);
+    assert_eq!(got.rows, ["NULL"]);
+    let reason = "'1704067200' in column \"t\" is a number, which needs timestamp_format = 'epoch' or the like";
+    assert_eq!(got.bad.iter().map(|b| b.reason.as_str()).collect::<Vec<_>>(), [reason]);
+    assert_eq!(told(&json, "{\"d\":19723}\n{\"d\":\"2024-01-02\"}\n", &[("d", DataType::Date32)]).1, [1]);
+    let hour = DataType::Time64(TimeUnit::Microsecond);
+    assert_eq!(told(&json, "{\"d\":3600000000}\n{\"d\":\"01:00:00\"}\n", &[("d", hour)]).1, [1]);
+    let epoch = format(&[("format", "json"), ("timestamp_format", "epoch")]);
+    let times = DataType::List(Arc::new(Field::new("item", time, true)));
+    let (rows, bad) = told(&epoch, "{\"t\":[1704067200, 1.5]}\n", &[("t", times)]);
+    assert_eq!((rows.join(""), bad.len()), ("[2024-01-01T00:00:00, 1970-01-01T00:00:01.500]".to_string(), 0));
+}
+
+#[test]
+fn a_broken_record_is_bad_whichever_columns_are_wanted() {
+    let csv = "1,one\n2\n3,three,3\n";
+    let json = "{\"a\":1,\"b\":\"one\"}\n{\"a\":2,\"b\":}\n{\"a\":3,\"b\":nul}\n{\"a\":4,\"c\":[1}\n[5]\n6\n";
+    for (kind, text, bad) in [("csv", csv, vec![2, 3]), ("json", json, vec![2, 3, 4, 5, 6])] {
+        for columns in [&[0][..], &[1], &[]] {
+            let got = read_projected(&format(&[("format", kind)]), "f", text.as_bytes(), &two(), 1, columns);
+            assert_eq!(got.bad.iter().map(|b| b.position).collect::<Vec<_>>(), bad, "{kind} {columns:?}");
+        }
+    }
+    for columns in [&[0][..], &[1], &[]] {
+        let got = read_projected(&format(&[("format", "csv")]), "f", b"1,one\n2,\xFF\n", &two(), 1, columns);
+        assert_eq!((got.rows.len(), got.bad.len()), (1, 1), "{columns:?}");
+    }
+}
+
+#[test]
+fn a_csv_header_that_names_no_column_is_damage() {
+    let csv = format(&[("format", "csv"), ("header", "true")]);
+    for columns in [&[0][..], &[]] {
+        let got = read_projected(&csv, "f", b"a;b\n1;one\n", &two(), 1, columns);
+        assert_eq!(
+            got.damage.as_deref(),
+            Some("its header names none of the columns \"a\", \"b\"; is option delimiter right?")
+        );
+        assert!(got.rows.is_empty() && got.bad.is_empty());
+    }
+    assert_eq!(read_projected(&csv, "f", b"b,c\none,1\n", &two(), 1, &[0]).rows, ["NULL"]);
+}
+
+#[test]
+fn a_csv_header_may_have_a_line_break_in_quotes() {
+    let csv = format(&[("format", "csv"), ("header", "true"), ("multiline", "true")]);
+    let columns = [("a", DataType::Int64), ("two\nlines", DataType::Utf8), ("c", DataType::Utf8)];
+    let (rows, bad) = told(&csv, "\n\"a\",\"two\nlines\",c\n1,\"x\ny\",z\n", &columns);
+    assert_eq!((rows, bad), (vec!["1|x\ny|z".to_string()], vec![]));
+    let got = read(&csv, "f", b"\"a,b\n1,2\n", &two(), 1);
+    assert_eq!(got.damage.as_deref(), Some("its header cannot be read: a quote is never closed"));
+}
+
+#[test]
+fn a_line_of_delimiters_is_a_row() {
+    let columns = [("a", DataType::Int64), ("b", DataType::Utf8), ("c", DataType::Utf8)];
+    for more in [("header", "true"), ("multiline", "true")] {
+        let tabs = format(&[("format", "csv"), ("delimiter", "tab"), more]);
+        let header = if more.0 == "header" { "a\tb\t\n" } else { "" };
+        let got = told(&tabs, &format!("{header}1\tx\t\n\t\t\n \n\n2\ty\t\r\n\t\t"), &columns);
+        assert_eq!(
+            got,
+            (["1|x|NULL", "NULL|NULL|NULL", "2|y|NULL", "NULL|NULL|NULL"].map(String::from).to_vec(), vec![])
+        );
+    }
+}
+
 #[test]
 fn text_is_a_row_a_line() {
     let got = read(&format(&[("format", "text")]), "f.txt", b"one\r\n\n\xFF\nfour", &text::schema(), 1);
@@ -317,9 +436,22 @@ fn parquet_that_does_not_fit() {
     assert_eq!((got.rows.len(), got.bad.len(), got.bad[0].position), (128, 172, 129));
     assert_eq!(got.bad[0].raw, b"128");
     let item = Arc::new(Field::new("item", DataType::Int64, true));
-    let never = DataType::Struct(vec![Field::new("x", DataType::List(item), true)].into());
+    let never = DataType::Struct(vec![Field::new("x", DataType::List(item.clone()), true)].into());
     let got = read(&parquet, "f", &file, &schema(&[("t", never)]), 1);
     assert!(got.damage.as_ref().is_some_and(|d| d.contains("cannot be cast")), "{got:?}");
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![5.0, 5.7]));
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    lists.append_value([Some("1"), None]);
+    lists.append_value([Some("1"), Some("x")]);
+    let lists: ArrayRef = Arc::new(lists.finish());
+    let batch = RecordBatch::try_from_iter([("f", floats), ("l", lists)]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let file = writer.into_inner().unwrap();
+    for (name, data_type, row) in [("f", DataType::Int32, "5"), ("l", DataType::List(item), "[1, NULL]")] {
+        let got = read(&parquet, "f", &file, &schema(&[(name, data_type)]), 1);
+        assert_eq!((got.rows, got.bad.len(), got.bad[0].position), (vec![row.to_string()], 1, 2));
+    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! `timestamp_format`: timestamps as a file spells them.
+//! Timestamps as a file spells them: in ISO 8601, or as `timestamp_format` says.
 
 use arrow::{
-    array::{Array, StringArray, TimestampMicrosecondArray},
+    array::{Array, StringArray, TimestampMicrosecondArray, timezone::Tz},
+    compute::kernels::cast_utils::string_to_datetime,
     datatypes::TimestampMicrosecondType,
+    error::ArrowError,
 };
 use chrono::{
-    NaiveTime,
+    Datelike, NaiveDate, NaiveTime,
     format::{Item, Parsed, StrftimeItems, parse},
 };
 
@@ -81,6 +83,48 @@ impl TimestampFormat {
     }
 }
 
+/// All of a column in ISO 8601, with or without `T`, fraction and zone; one that names none is of `zone`, or UTC.
+pub(super) fn parse_iso(texts: &StringArray, zone: Option<&str>) -> Result<TimestampMicrosecondArray, ArrowError> {
+    let utc = matches!(zone, None | Some("UTC" | "+00:00"));
+    let zone: Tz = zone.unwrap_or("+00:00").parse()?;
+    let mut micros = arrow::array::PrimitiveBuilder::<TimestampMicrosecondType>::with_capacity(texts.len());
+    for text in texts {
+        match text {
+            None => micros.append_null(),
+            Some(text) => micros.append_value(match plain_iso(text.as_bytes()).filter(|_| utc) {
+                Some(plain) => plain,
+                None => string_to_datetime(&zone, text)?.timestamp_micros(),
+            }),
+        }
+    }
+    Ok(micros.finish())
+}
+
+/// `2024-01-02T03:04:05`, perhaps with a fraction and `Z`: nearly all that there are, and three times as fast as Arrow,
+/// which reads everything else.
+fn plain_iso(text: &[u8]) -> Option<Micros> {
+    let (head, rest) = text.split_at_checked(19)?;
+    let between = [head[4], head[7], head[13], head[16]] == *b"--::" && matches!(head[10], b'T' | b' ');
+    let [year, month, day] = [number(&head[..4])?, number(&head[5..7])?, number(&head[8..10])?];
+    let [hour, minute, second] = [number(&head[11..13])?, number(&head[14..16])?, number(&head[17..])?];
+    if !between || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let rest = rest.strip_suffix(b"Z").unwrap_or(rest);
+    let fraction = match rest {
+        [] => 0,
+        [b'.', digits @ ..] if (1..=6).contains(&digits.len()) => number(digits)? * 10_i64.pow(6 - digits.len() as u32),
+        _ => return None,
+    };
+    let date = NaiveDate::from_ymd_opt(year as i32, month as u32, day as u32)?;
+    let days = i64::from(date.num_days_from_ce() - NaiveDate::default().num_days_from_ce());
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction)
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +146,33 @@ mod tests {
         assert_eq!(parse_as("epoch_ms", "1e300"), None);
         assert_eq!(parse_as("epoch", "9223372036854775807"), None);
         assert_eq!(parse_as("%d.%m.%Y", "31.02.2024"), None);
+    }
+
+    #[test]
+    fn what_is_read_fast_is_what_arrow_reads() {
+        let dates = ["1970-01-01", "1969-12-31", "2024-02-29", "2023-02-29", "2024-13-01", "0001-01-01", "9999-12-31"];
+        let times = ["00:00:00", "23:59:59", "24:00:00", "12:60:00", "23:59:60", "1:02:03", "01:02", "0a:00:00"];
+        let rests = ["", "Z", ".5", ".000001", ".123456Z", ".1234567", ".", ".Z", "+01:00", " Z", "ZZ", "x", ".12x"];
+        let mut read = 0;
+        for (date, time) in dates.iter().flat_map(|d| times.map(|t| (d, t))) {
+            for text in rests.iter().flat_map(|r| ["T", " ", "_"].map(|between| format!("{date}{between}{time}{r}"))) {
+                let arrow = string_to_datetime(&chrono::Utc, &text).ok().map(|t| t.timestamp_micros());
+                let plain = plain_iso(text.as_bytes());
+                assert!(plain.is_none() || plain == arrow, "{text}: {plain:?} {arrow:?}");
+                read += usize::from(plain.is_some());
+            }
+        }
+        assert!(read > 50);
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_of_the_column() {
+        let text = StringArray::from(vec![Some("2024-01-01 12:00:00"), None, Some("2024-01-01T12:00:00Z")]);
+        let read = |zone| parse_iso(&text, zone).unwrap().iter().flatten().collect::<Vec<_>>();
+        let (noon, hour) = (1_704_110_400_000_000, 3_600_000_000);
+        assert_eq!(read(None), [noon, noon]);
+        assert_eq!(read(Some("UTC")), [noon, noon]);
+        assert_eq!(read(Some("+01:00")), [noon - hour, noon]);
     }
 
     #[test]

@@ -3,10 +3,18 @@
 use std::{
     collections::{HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray},
+    datatypes::{DataType, Field, Schema},
+    json::{
+        LineDelimitedWriter,
+        writer::{EncoderOptions, make_encoder},
+    },
+    util::display::{ArrayFormatter, FormatOptions},
+};
 
 use super::Worker;
 use crate::{
@@ -16,24 +24,82 @@ use crate::{
     error::Result,
 };
 
-/// Rows that did not make it into an answer, for all queries: the newest of them, up to a limit of each kind.
+/// Rows that did not make it into an answer, for all queries: the newest of them, up to the limits of each kind.
 #[derive(Debug)]
 pub struct Letters {
     kept: Mutex<Kept>,
-    dead_max: usize,
-    late_max: usize,
+    dead_max: LettersMax,
+    late_max: LettersMax,
+}
+
+/// How many letters of a kind are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LettersMax {
+    pub rows: usize,
+    pub bytes: u64,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    dead: VecDeque<DeadLetter>,
-    late: VecDeque<LateRow>,
+    dead: Queue<DeadLetter>,
+    late: Queue<LateRow>,
     /// What tells the letters in `dead` apart.
     known: HashSet<u64>,
 }
 
+/// Letters in the order in which they came, and what they take.
+#[derive(Debug)]
+struct Queue<T> {
+    letters: VecDeque<T>,
+    bytes: u64,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue { letters: VecDeque::new(), bytes: 0 }
+    }
+}
+
+/// What a letter takes in memory.
+trait Bytes {
+    fn bytes(&self) -> u64;
+}
+
+impl Bytes for DeadLetter {
+    fn bytes(&self) -> u64 {
+        let texts = self.source.len() + self.query.len() + self.origin.len() + self.reason.len();
+        (size_of::<Self>() + texts + self.raw.len()) as u64
+    }
+}
+
+impl Bytes for LateRow {
+    fn bytes(&self) -> u64 {
+        (size_of::<Self>() + self.query.len() + self.row.len()) as u64
+    }
+}
+
+impl<T: Bytes> Queue<T> {
+    fn push(&mut self, letter: T) {
+        self.bytes += letter.bytes();
+        self.letters.push_back(letter);
+    }
+
+    /// The oldest letter, where there are too many.
+    fn pop_beyond(&mut self, max: LettersMax) -> Option<T> {
+        if self.letters.len() <= max.rows && self.bytes <= max.bytes {
+            return None;
+        }
+        let oldest = self.letters.pop_front()?;
+        self.bytes -= oldest.bytes();
+        Some(oldest)
+    }
+}
+
+/// What one epoch keeps of its late rows: they all go into one record of the log.
+const LATE_BYTES_MAX: usize = 16 << 20;
+
 impl Letters {
-    pub fn new(dead_max: usize, late_max: usize) -> Self {
+    pub fn new(dead_max: LettersMax, late_max: LettersMax) -> Self {
         Letters { kept: Mutex::default(), dead_max, late_max }
     }
 
@@ -50,30 +116,28 @@ impl Letters {
         let mut kept = self.lock();
         for letter in dead {
             if kept.known.insert(identity(letter)) {
-                kept.dead.push_back(letter.clone());
+                kept.dead.push(letter.clone());
             }
         }
         let told = |row: &LateRow| {
             let same = |other: &LateRow| (other.epoch, other.at) == (row.epoch, row.at) && other.query == row.query;
-            kept.late.iter().rev().any(same)
+            kept.late.letters.iter().rev().any(same)
         };
         if !late.first().is_some_and(told) {
-            kept.late.extend(late.iter().cloned());
+            late.iter().for_each(|row| kept.late.push(row.clone()));
         }
-        while kept.dead.len() > self.dead_max {
-            let oldest = kept.dead.pop_front();
-            oldest.map(|letter| kept.known.remove(&identity(&letter)));
+        while let Some(oldest) = kept.dead.pop_beyond(self.dead_max) {
+            kept.known.remove(&identity(&oldest));
         }
-        let late = kept.late.len().saturating_sub(self.late_max);
-        kept.late.drain(..late);
+        while kept.late.pop_beyond(self.late_max).is_some() {}
     }
 
     pub fn dead(&self) -> Vec<DeadLetter> {
-        self.lock().dead.iter().cloned().collect()
+        self.lock().dead.letters.iter().cloned().collect()
     }
 
     pub fn late(&self) -> Vec<LateRow> {
-        self.lock().late.iter().cloned().collect()
+        self.lock().late.letters.iter().cloned().collect()
     }
 }
 
@@ -106,23 +170,50 @@ impl Worker {
 
     /// The late rows that an epoch kept.
     pub(super) fn late_rows(&self, intent: &Intent, kept: &[RecordBatch]) -> Result<Vec<LateRow>> {
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         for batch in kept {
             let changes = Changes::from_batch(batch.clone())?;
-            let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-            writer.write(changes.rows())?;
-            writer.finish()?;
-            let text = String::from_utf8_lossy(&writer.into_inner()).into_owned();
-            rows.extend(text.lines().map(|row| LateRow {
-                query: self.setup.name.clone(),
-                epoch: intent.epoch,
-                watermark: intent.watermark,
-                row: row.to_string(),
-                at: intent.now,
-            }));
+            let text = as_json(changes.rows())?;
+            for row in text.lines() {
+                bytes += row.len();
+                if bytes > LATE_BYTES_MAX {
+                    return Ok(rows);
+                }
+                rows.push(LateRow {
+                    query: self.setup.name.clone(),
+                    epoch: intent.epoch,
+                    watermark: intent.watermark,
+                    row: row.to_string(),
+                    at: intent.now,
+                });
+            }
         }
         Ok(rows)
     }
+}
+
+/// A line of JSON for each row. What JSON has no word for, such as an interval, is text: a row that is only told of
+/// must not stop a query.
+fn as_json(rows: &RecordBatch) -> Result<String> {
+    let options = EncoderOptions::default();
+    let (mut fields, mut columns): (Vec<_>, Vec<ArrayRef>) = Default::default();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        if make_encoder(field, column, &options).is_ok() {
+            fields.push(field.clone());
+            columns.push(column.clone());
+        } else {
+            let formatter = ArrayFormatter::try_new(column, &FormatOptions::default())?;
+            let text = |row| column.is_valid(row).then(|| formatter.value(row).to_string());
+            fields.push(Field::new(field.name(), DataType::Utf8, true).into());
+            columns.push(Arc::new((0..column.len()).map(text).collect::<StringArray>()));
+        }
+    }
+    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &count)?;
+    let mut writer = LineDelimitedWriter::new(Vec::new());
+    writer.write(&rows)?;
+    writer.finish()?;
+    Ok(String::from_utf8_lossy(&writer.into_inner()).into_owned())
 }
 
 #[cfg(test)]
@@ -142,7 +233,8 @@ mod tests {
 
     #[test]
     fn each_is_taken_once_and_the_oldest_go() {
-        let letters = Letters::new(3, 3);
+        let max = LettersMax { rows: 3, bytes: 1 << 20 };
+        let letters = Letters::new(max, max);
         letters.add(&[dead(1), dead(2), dead(1)], &[late(1), late(1)]);
         letters.add(&[dead(2), dead(3)], &[late(1), late(1)]);
         let positions = |letters: &Letters| letters.dead().iter().filter_map(|l| l.position).collect::<Vec<_>>();
@@ -153,5 +245,35 @@ mod tests {
         assert_eq!(letters.late().iter().map(|row| row.epoch.0).collect::<Vec<_>>(), [1, 2, 2]);
         letters.add(&[dead(1)], &[]);
         assert_eq!(positions(&letters), [3, 4, 1], "what is no longer known is new");
+    }
+
+    #[test]
+    fn long_ones_are_fewer() {
+        let max = LettersMax { rows: 1_000, bytes: 10_000 };
+        let letters = Letters::new(max, max);
+        for n in 0..100 {
+            let long = DeadLetter { raw: vec![b'x'; 3_000], ..dead(n) };
+            letters.add(&[long], &[LateRow { row: "x".repeat(3_000), ..late(n as u64) }]);
+        }
+        assert_eq!(letters.dead().iter().filter_map(|l| l.position).collect::<Vec<_>>(), [97, 98, 99]);
+        assert_eq!(letters.late().iter().map(|row| row.epoch.0).collect::<Vec<_>>(), [97, 98, 99]);
+        let huge = DeadLetter { raw: vec![b'x'; 20_000], ..dead(100) };
+        letters.add(&[huge], &[]);
+        assert!(letters.dead().is_empty());
+        letters.add(&[dead(101)], &[]);
+        assert_eq!(letters.dead().len(), 1);
+    }
+
+    #[test]
+    fn a_row_of_any_type_can_be_told() {
+        use arrow::{array::IntervalMonthDayNanoArray, datatypes::IntervalMonthDayNano};
+        let intervals = vec![Some(IntervalMonthDayNano::new(1, 2, 0)), None];
+        let columns: Vec<(_, ArrayRef)> = vec![
+            ("text", Arc::new(StringArray::from(vec!["a\nb", "c"]))),
+            ("span", Arc::new(IntervalMonthDayNanoArray::from(intervals))),
+        ];
+        let text = as_json(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines, [r#"{"text":"a\nb","span":"1 mons 2 days"}"#, r#"{"text":"c"}"#]);
     }
 }

@@ -20,7 +20,7 @@ mod watermarks;
 
 pub use checkpoints::{Checkpoints, Header};
 pub use epoch::{Env, Next, Setup, Worker};
-pub use letters::Letters;
+pub use letters::{Letters, LettersMax};
 pub use progress::{InputProgress, Progress, State};
 pub use runner::{Command, Finished, Handle, Remake, panicked, start};
 pub use trigger::Trigger;

@@ -105,6 +105,55 @@ async fn a_file_that_is_gone_before_it_is_read_is_one_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changed_behind_a_crash_does_not_change_an_answer() {
+    let (home, server, client) = server().await;
+    home.put("in/a.csv", "1\n2\n");
+    run(
+        &client,
+        "CREATE SOURCE s (id INT) WITH (connector = 'directory', path = 'in', format = 'csv');
+         CREATE MATERIALIZED VIEW v WITH (checkpoint_interval = '1 hour') AS SELECT sum(id) AS n FROM s;
+         FLUSH",
+    )
+    .await;
+    assert_eq!(rows(&client, "SELECT n FROM v").await, ["3"]);
+    server.kill();
+    // As many bytes and rows, but others.
+    fs::write(home.path("in/a.csv"), "3\n4\n").unwrap();
+    let server = home.start();
+    let client = server.connect().await;
+    let told = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
+    let told = eventually("the query says so", async || rows(&client, told).await.pop()).await;
+    assert!(told.contains("read 2 rows and gave 1, but now reads 0"), "{told}");
+    assert!(!try_rows(&client, "SELECT n FROM v").await.is_ok_and(|rows| rows == ["7"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_means_the_same_in_a_file_and_in_an_insert() {
+    let (home, _server, client) = server().await;
+    home.put("csv/a.csv", "n,i\n1.235,1\n-1.235,2\n99999999.999,3\n0.5,1.9\n");
+    let json = [("1.235", "1"), ("-1.235", "2"), ("99999999.999", "3"), ("0.5", "1.9")];
+    home.put("json/a.json", json.map(|(n, i)| format!("{{\"n\": {n}, \"i\": {i}}}\n")).concat());
+    run(
+        &client,
+        "CREATE TABLE t (n NUMERIC(10, 2), i INT);
+         INSERT INTO t VALUES ('1.235', 1), ('-1.235', 2);
+         CREATE SOURCE c (n NUMERIC(10, 2), i INT)
+           WITH (connector = 'directory', path = 'csv', format = 'csv', header = true);
+         CREATE SOURCE j (n NUMERIC(10, 2), i INT) WITH (connector = 'directory', path = 'json', format = 'json');
+         CREATE MATERIALIZED VIEW vc AS SELECT n, i FROM c;
+         CREATE MATERIALIZED VIEW vj AS SELECT n, i FROM j;
+         FLUSH",
+    )
+    .await;
+    for name in ["t", "c", "j", "vc", "vj"] {
+        let answer = rows(&client, &format!("SELECT n, i FROM {name} ORDER BY i")).await;
+        assert_eq!(answer, ["1.24|1", "-1.24|2"], "{name}");
+    }
+    let letters = rows(&client, "SELECT source, line FROM tidemark.dead_letters ORDER BY source, line").await;
+    assert_eq!(letters, ["c|4", "c|5", "j|3", "j|4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_must_be_there_and_may_go() {
     let (home, server, client) = server().await;
     let error =

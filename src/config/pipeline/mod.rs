@@ -15,12 +15,13 @@ pub use lower::{Lowered, lower};
 pub use raw::RawPipeline;
 
 use super::{
-    Config, Environment, Layer,
-    yaml::{Document, Step},
+    Config, Environment, Layer, RawConfig,
+    yaml::{Document, Part, Step},
 };
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
+    options::nearest,
     sql::{
         self,
         statement::{Body, IfExists, Statement},
@@ -76,12 +77,30 @@ pub fn apply_server(
     }
 }
 
-/// Whether a YAML file is a pipeline rather than a server's configuration.
-pub fn is_pipeline(document: &Document) -> bool {
-    let keys = ["server", "sources", "tables", "streams", "views", "sql"];
-    match document.parse::<serde_yaml::Value>() {
-        Ok(Some(serde_yaml::Value::Mapping(map))) => map.keys().any(|k| k.as_str().is_some_and(|k| keys.contains(&k))),
-        _ => false,
+/// The keys of a pipeline file.
+const KEYS: [&str; 6] = ["server", "sources", "tables", "streams", "views", "sql"];
+
+/// Whether a YAML file is a pipeline rather than a server's configuration. One that is no YAML is neither, and the
+/// error says where it stops to be some; where no key of it tells, the nearest one does.
+pub fn is_pipeline(document: &Document) -> Result<bool> {
+    document.check()?;
+    let Some(serde_yaml::Value::Mapping(map)) = document.parse()? else { return Ok(false) };
+    let keys: Vec<&str> = map.keys().filter_map(serde_yaml::Value::as_str).collect();
+    if keys.iter().any(|key| KEYS.contains(key)) {
+        return Ok(true);
+    }
+    let server = RawConfig::keys();
+    let Some(unknown) = keys.iter().find(|key| !server.iter().any(|known| known == *key)) else { return Ok(false) };
+    let known: Vec<String> = KEYS.map(str::to_string).into_iter().chain(server.clone()).collect();
+    match nearest(unknown, &known) {
+        Some(near) => Ok(KEYS.contains(&near)),
+        None if keys.iter().any(|key| server.iter().any(|known| known == key)) => Ok(false),
+        None => {
+            let path = [Step::Key(unknown.to_string())];
+            let error = document.error(document.place(&path, Part::Key), format!("unknown key \"{unknown}\""));
+            let (pipeline, server) = (KEYS.join(", "), server.join(", "));
+            Err(error.hint(format!("A pipeline has {pipeline}; a server's configuration has {server}.")))
+        }
     }
 }
 

@@ -234,7 +234,7 @@ fn the_shipped_pipelines_are_valid() {
         [include_str!("../../../config/pipelines/flights.yaml"), include_str!("../../../config/pipelines/datagen.yaml")]
     {
         let document = Document::new("p.yaml", text);
-        assert!(is_pipeline(&document));
+        assert!(is_pipeline(&document).unwrap());
         let (raw, pipeline) = Pipeline::load(&document, &environment()).unwrap();
         apply_server(&mut Config::default(), &raw, &document, &environment()).unwrap();
         assert!(pipeline.definitions.len() >= 3);

@@ -11,7 +11,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
+use object_store::{
+    GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath,
+};
 
 use super::{
     files::FileEntry,
@@ -139,7 +141,12 @@ impl Folder {
 
     /// Opens a file for reading as it was found. An error is worth another try.
     pub async fn open(&self, entry: &FileEntry) -> Result<Opened> {
-        let got = match self.store.get(&self.object(&entry.path)?).await {
+        let path = match self.object(&entry.path) {
+            Ok(path) => path,
+            // No path of a later day will be one: a single odd name must not hold up all other files.
+            Err(e) => return Ok(Opened::Lost(e.message().to_string())),
+        };
+        let got = match self.store.get(&path).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => {
                 // Where all of the folder is away, it is not the file that is lost: it may be back in a moment.
@@ -160,13 +167,24 @@ impl Folder {
         let GetResultPayload::File(file, _) = got.payload else {
             return Err(Error::internal("a local file came as a stream"));
         };
+        if size == entry.size && is_later(&got.meta, entry) {
+            return Ok(Opened::Lost("the file was changed after it was found".to_string()));
+        }
         let input = Arc::new(FileInput { file, size: entry.size });
         Ok(if size > entry.size { Opened::Grown(input, size) } else { Opened::Whole(input) })
     }
 
-    /// Moves away or deletes a file that was read for good. A missing one is fine.
-    pub async fn clean(&self, number: u64, path: &str) -> Result<()> {
+    /// Moves away or deletes a file that was read for good. A missing one is fine; one that was written since stays,
+    /// for nobody has read what is in it now.
+    pub async fn clean(&self, number: u64, entry: &FileEntry) -> Result<()> {
+        let path = entry.path.as_str();
         let from = self.object(path)?;
+        if let Ok(now) = self.store.head(&from).await
+            && (now.size != entry.size || is_later(&now, entry))
+        {
+            let message = format!("\"{}\" was changed after it was found", self.origin(path));
+            return Err(Error::new(Kind::ObjectNotInState, message));
+        }
         let done = match &self.options.clean {
             Clean::Off => return Ok(()),
             Clean::Delete => self.store.delete(&from).await,
@@ -209,6 +227,12 @@ impl Folder {
     pub fn origin(&self, path: &str) -> String {
         format!("{}/{path}", self.options.path.trim_end_matches('/'))
     }
+}
+
+/// Whether a file was written after it was found. A later time alone tells: programs that copy set an earlier one behind
+/// their own writing.
+fn is_later(now: &ObjectMeta, entry: &FileEntry) -> bool {
+    micros(now.last_modified.into()) > entry.modified
 }
 
 fn object(path: &Path) -> Result<ObjectPath> {

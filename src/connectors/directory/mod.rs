@@ -1,9 +1,13 @@
 //! `connector = 'directory'`: a folder to which files are added.
 //!
 //! Each file is read once, in the order in which files appear (those of one moment by modification time, then by name).
-//! A file's number is its offset; it means the same bytes of the same file for ever. A file that vanished, shrank or
-//! cannot be read by then is one bad record, and stops nothing. What a file grows by after it was found is not read,
-//! and is reported.
+//! A file's number is its offset; it means the same bytes of the same file for ever. A file that vanished, shrank, was
+//! written again or cannot be read by then is one bad record, and stops nothing. What a file grows by after it was
+//! found is not read, and is reported.
+//!
+//! Whether a file of the same size holds other bytes is told by its modification time: one that is later means that it
+//! was changed, even where it was only touched. An earlier one does not: `cp -p`, `unzip` and the like set it when the
+//! file is whole, which may be after it was found.
 
 mod discovery;
 mod files;
@@ -176,7 +180,7 @@ impl Source for Directory {
         // would be read again.
         let mut kept = Vec::new();
         for (number, file) in self.files.range(first, before) {
-            if let Err(e) = self.folder.clean(number, &file.path).await {
+            if let Err(e) = self.folder.clean(number, &file).await {
                 tracing::warn!(error = %e, "a file that was read stays where it is");
                 kept.push(file.path);
             }

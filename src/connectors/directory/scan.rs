@@ -155,8 +155,7 @@ impl Scan {
     /// Decodes a part on a thread that may block; tells whether anyone still wants rows.
     fn decode(&self, part: &Part, input: Arc<dyn Input>, rows: &Sender<DataFusionResult<RecordBatch>>) -> bool {
         let (origin, sink) = (self.folder.origin(&part.file.path), self.bad.clone());
-        let bad = Box::new(move |Bad { position, mut raw, reason }| {
-            raw.truncate(BadRecord::RAW_BYTES_MAX);
+        let bad = Box::new(move |Bad { position, raw, reason }| {
             sink.push(BadRecord { origin: origin.clone(), position: Some(position), raw, reason });
         });
         let read = self.format.read(&part.file.path, input, part.bytes.clone(), &self.request, bad);

@@ -165,6 +165,66 @@ async fn what_happened_to_a_file_before_it_is_read_is_one_bad_record() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_written_again_is_not_read_as_another() {
+    let f = Fixture::new(&[]);
+    for name in ["again", "older", "touched", "fine"] {
+        f.write(name, "1\n2\n");
+    }
+    let source = f.open().await;
+    assert_eq!(end(source.as_ref()).await, 4);
+    fs::write(f.path("again"), "3\n4\n").unwrap();
+    let set = |name: &str, seconds| {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        fs::File::options().write(true).open(f.path(name)).unwrap().set_modified(time).unwrap();
+    };
+    // As `cp -p` does behind its writing: nothing tells it from that, and what it copied counts.
+    set("older", 1);
+    set("touched", 1_000_000);
+    let (rows, bad) = read(source.as_ref(), 0, 4, 1).await;
+    assert_eq!(rows, [1, 2, 1, 2]);
+    let bad: Vec<_> = bad.iter().map(|b| (b.origin.rsplit('/').next().unwrap(), b.reason.as_str())).collect();
+    let reason = "the file was changed after it was found";
+    assert_eq!(bad, [("again", reason), ("touched", reason)]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_after_it_was_read_is_not_cleaned_away() {
+    let f = Fixture::new(&[("clean_source", "delete")]);
+    for name in ["again", "grown", "read"] {
+        f.write(name, "1\n2\n");
+    }
+    let source = f.open().await;
+    assert_eq!(read(source.as_ref(), 0, end(source.as_ref()).await, 1).await.0.len(), 6);
+    fs::write(f.path("again"), "3\n4\n").unwrap();
+    fs::write(f.path("grown"), "1\n2\n3\n").unwrap();
+    source.forget(&Offsets::single(3)).await.unwrap();
+    assert_eq!((f.exists("again"), f.exists("grown"), f.exists("read")), (true, true, false));
+    // What stays is not taken for new.
+    f.write("new", "5\n");
+    assert_eq!(end(source.as_ref()).await, 4);
+}
+
+#[tokio::test]
+async fn any_name_that_is_text_can_be_read() {
+    let f = Fixture::new(&[("clean_source", "delete")]);
+    let names = ["a b", "a%20b", "100%", "ü", "a#b?c", "a\\b", "~", "a:b*", "x/y..", "'\"", "&<>|", "a^`{}[]"];
+    for name in names {
+        f.write(name, "1\n");
+    }
+    let source = f.open().await;
+    let to = end(source.as_ref()).await;
+    let (rows, bad) = read(source.as_ref(), 0, to, 1).await;
+    assert_eq!((to, rows.len(), bad), (names.len() as u64, names.len(), vec![]));
+    // No path of ours, but no reason for others to wait.
+    f.write("a\nb", "1\n");
+    f.write("c", "1\n");
+    let (rows, bad) = read(source.as_ref(), to, end(source.as_ref()).await, 1).await;
+    assert_eq!((rows.len(), bad.len()), (1, 1), "{bad:?}");
+    source.forget(&Offsets::single(to)).await.unwrap();
+    assert_eq!(names.into_iter().filter(|name| f.exists(name)).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
 async fn one_bad_line_in_a_big_file_read_in_parts() {
     let f = Fixture::new(&[]);
     let lines: String =
