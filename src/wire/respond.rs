@@ -19,7 +19,7 @@ use crate::{
     sql::statement::CopyFormat,
 };
 
-/// Rows are encoded in pieces of this many, so that a piece is never far from what a socket takes at once.
+/// Rows are encoded in pieces of at most this many; of wide rows in smaller ones, as [`Rows::next`] gives them.
 const PIECE_ROWS: usize = 1024;
 /// Pieces of COPY that have come together are read together.
 const COPY_BYTES: usize = 256 * 1024;
@@ -87,8 +87,13 @@ impl<D: Door> Connection<D> {
             if let Some(Some(left)) = left.as_deref_mut() {
                 *left -= count;
             }
-            let format = format.clone();
-            let bytes = self.link.wait(work::run(&workers, async move { format.rows(&batch) })).await?;
+            let (format, ready) = (format.clone(), rows.are_ready());
+            let encoded = move || format.rows(&batch);
+            // What was there without the engine goes out without it.
+            let bytes = match ready {
+                true => self.link.wait(work::aside(encoded)).await?,
+                false => self.link.wait(work::run(&workers, async move { encoded() })).await?,
+            };
             self.link.out.extend_from_slice(&bytes);
             self.link.flush_if_full().await?;
         }
@@ -121,15 +126,16 @@ impl<D: Door> Connection<D> {
         let writer = CopyWriter::new(schema, format, self.zone()?)?;
         backend::copy_out(&mut self.link.out, writer.is_binary(), schema.fields().len())?;
         writer.header(schema, &mut self.link.out);
-        let mut sent = 0;
+        let (mut sent, mut head) = (0, writer.head());
         while let Some(batch) = self.link.wait(rows.next(PIECE_ROWS)).await? {
             sent += batch.num_rows();
             let writer = writer.clone();
-            let bytes = self.work(async move { writer.rows(&batch) }).await?;
+            let head = std::mem::take(&mut head);
+            let bytes = self.work(async move { writer.rows(&batch, head) }).await?;
             self.link.out.extend_from_slice(&bytes);
             self.link.flush_if_full().await?;
         }
-        writer.trailer(&mut self.link.out);
+        writer.trailer(head, &mut self.link.out);
         backend::bare(&mut self.link.out, Bare::CopyDone);
         self.complete(&format!("COPY {sent}"))
     }
