@@ -365,6 +365,7 @@ impl Engine {
             database: session.database.clone(),
             pid: session.pid,
             settings: session.settings.clone(),
+            peers: session.peers.clone(),
         };
         crate::pg_catalog::register(context, listing, &facts)
     }

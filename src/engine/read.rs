@@ -33,10 +33,14 @@ impl Engine {
     /// A context that sees everything there is, `pg_catalog` included.
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
         let scene: Arc<dyn World> = Arc::new(self.scene());
-        let state = SessionStateBuilder::new_from_existing(self.planner.context(&scene).state());
-        let mut state = state.with_physical_optimizer_rules(turns::rules()).build();
+        let world = self.planner.context(&scene);
+        let mut config = world.copied_config();
         // So that an error can tell its place in the statement.
-        state.config_mut().options_mut().sql_parser.collect_spans = true;
+        config.options_mut().sql_parser.collect_spans = true;
+        // What a moment without a zone means, and by which clocks `now()` is told.
+        config.options_mut().execution.time_zone = session.setting("timezone");
+        let state = SessionStateBuilder::new_from_existing(world.state()).with_config(config);
+        let state = state.with_physical_optimizer_rules(turns::rules()).build();
         let context = SessionContext::new_with_state(state);
         self.register_pg_catalog(&context, session)?;
         Ok(context)
@@ -102,6 +106,7 @@ impl Engine {
             Body::Query(query) => {
                 let (_, plan) = self.plan_query(session, query).await?;
                 let parameters = parameters::types(statement, &plan, types)?;
+                let parameters = crate::pg_catalog::typed_parameters(parameters, query);
                 // A column that is a parameter has the type that the client said.
                 let nulls = parameters.iter().map(ScalarValue::try_from).collect::<Result<Vec<_>, _>>()?;
                 let plan = if nulls.is_empty() { plan } else { parameters::bind(plan, &nulls)? };
@@ -247,6 +252,7 @@ fn compatible(query: &ast::Query) -> ast::Query {
 
 /// The columns of a query under the names that Postgres would give them.
 fn renamed(schema: &SchemaRef, query: &ast::Query) -> SchemaRef {
+    let schema = &crate::pg_catalog::typed(schema, query);
     let Some(names) = naming::names(query).filter(|names| names.len() == schema.fields().len()) else {
         return schema.clone();
     };

@@ -11,7 +11,7 @@ use super::{
     door::{Door, Intake},
     encode::RowFormat,
     frontend::Message,
-    portal::{Source, no_cursor},
+    portal::Source,
     work::{self, Rows},
 };
 use crate::{
@@ -58,8 +58,8 @@ impl<D: Door> Connection<D> {
         match source {
             Source::Own(rows) => RowFormat::new(&rows.schema, formats, zone),
             Source::Cursor { name, .. } => {
-                let cursor = self.kept.cursor(name)?;
-                RowFormat::new(&cursor.rows.schema, if cursor.binary { &[1] } else { formats }, zone)
+                let (rows, binary) = self.kept.reading(name)?;
+                RowFormat::new(&rows.schema, if binary { &[1] } else { formats }, zone)
             }
         }
     }
@@ -69,9 +69,7 @@ impl<D: Door> Connection<D> {
         let workers = self.shared.options.workers.clone();
         let (rows, mut left) = match source {
             Source::Own(rows) => (rows, None),
-            Source::Cursor { name, left } => {
-                (&mut self.kept.cursors.get_mut(name).ok_or_else(|| no_cursor(name))?.rows, Some(left))
-            }
+            Source::Cursor { name, left } => (self.kept.reading(name)?.0, Some(left)),
         };
         let mut sent = 0;
         loop {
@@ -111,7 +109,7 @@ impl<D: Door> Connection<D> {
     }
 
     async fn skip(&mut self, name: &str, left: Option<u64>) -> Result<u64> {
-        let rows = &mut self.kept.cursors.get_mut(name).ok_or_else(|| no_cursor(name))?.rows;
+        let (rows, _) = self.kept.reading(name)?;
         let mut moved = 0;
         while left.is_none_or(|left| moved < left) {
             let most = left.map_or(usize::MAX, |left| usize::try_from(left - moved).unwrap_or(usize::MAX));

@@ -6,6 +6,7 @@ mod bad_input;
 mod examples;
 mod kill;
 mod limits;
+mod parameters;
 mod psql;
 mod restart;
 mod slt;
