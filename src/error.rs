@@ -25,6 +25,8 @@ pub enum Kind {
     DuplicateObject,
     WrongObjectType,
     InvalidDefinition,
+    InvalidColumnReference,
+    IndeterminateType,
     InvalidTableDefinition,
     ReservedName,
     DatatypeMismatch,
@@ -36,8 +38,13 @@ pub enum Kind {
     NotNullViolation,
     DivisionByZero,
     NumericOutOfRange,
+    InvalidLimit,
+    InvalidOffset,
+    BadCharacter,
     InvalidDatetime,
+    DatetimeOverflow,
     InvalidText,
+    InvalidBinary,
     BadCopyFormat,
     CardinalityViolation,
     ProtocolViolation,
@@ -82,6 +89,8 @@ impl Kind {
             Kind::DuplicateObject => "42710",
             Kind::WrongObjectType => "42809",
             Kind::InvalidDefinition => "42P17",
+            Kind::InvalidColumnReference => "42P10",
+            Kind::IndeterminateType => "42P18",
             Kind::InvalidTableDefinition => "42P16",
             Kind::ReservedName => "42939",
             Kind::DatatypeMismatch => "42804",
@@ -93,8 +102,13 @@ impl Kind {
             Kind::NotNullViolation => "23502",
             Kind::DivisionByZero => "22012",
             Kind::NumericOutOfRange => "22003",
+            Kind::InvalidLimit => "2201W",
+            Kind::InvalidOffset => "2201X",
+            Kind::BadCharacter => "22021",
             Kind::InvalidDatetime => "22007",
+            Kind::DatetimeOverflow => "22008",
             Kind::InvalidText => "22P02",
+            Kind::InvalidBinary => "22P03",
             Kind::BadCopyFormat => "22P04",
             Kind::CardinalityViolation => "21000",
             Kind::ProtocolViolation => "08P01",
@@ -135,13 +149,15 @@ struct Inner {
     detail: Option<String>,
     hint: Option<String>,
     position: Option<usize>,
+    /// Line and column, from 1, of a place that only the statement's text can turn into a position.
+    place: Option<(u64, u64)>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Error(Box::new(Inner { kind, message, detail: None, hint: None, position: None, source: None }))
+        Error(Box::new(Inner { kind, message, detail: None, hint: None, position: None, place: None, source: None }))
     }
 
     /// Something DESIGN allows but this server does not do (yet): names the construct.
@@ -168,6 +184,14 @@ impl Error {
     pub fn at(mut self, position: usize) -> Self {
         self.0.position.get_or_insert(position);
         self
+    }
+
+    /// Turns the place that the planner told, if it told one, into a position.
+    pub fn placed(self, position: impl FnOnce(u64, u64) -> Option<usize>) -> Self {
+        match self.0.place.and_then(|(line, column)| position(line, column)) {
+            Some(position) => self.at(position),
+            None => self,
+        }
     }
 
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -271,7 +295,11 @@ impl From<DataFusionError> for Error {
                 let inner = Error::from(*inner);
                 if inner.0.detail.is_none() && inner.kind() == Kind::Internal { inner.detail(context) } else { inner }
             }
-            DataFusionError::Diagnostic(_, inner) => Error::from(*inner),
+            DataFusionError::Diagnostic(diagnostic, inner) => {
+                let mut error = Error::from(*inner);
+                error.0.place = diagnostic.span.map(|span| (span.start.line, span.start.column)).or(error.0.place);
+                error
+            }
             DataFusionError::Collection(mut all) if !all.is_empty() => Error::from(all.swap_remove(0)),
             DataFusionError::Shared(inner) => shared(&inner),
             DataFusionError::SchemaError(e, _) => match *e {
@@ -302,7 +330,7 @@ impl From<DataFusionError> for Error {
                 Error::new(kind, lower(&e.to_string()))
             }
             DataFusionError::Plan(m) => planning(&m),
-            DataFusionError::Execution(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
+            DataFusionError::Execution(m) => execution(&m),
             DataFusionError::Configuration(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
             other => Error::internal(lower(&other.strip_backtrace())),
         }
@@ -329,8 +357,19 @@ fn shared(e: &DataFusionError) -> Error {
         DataFusionError::Shared(e) => shared(e),
         DataFusionError::Context(_, e) | DataFusionError::Diagnostic(_, e) => shared(e),
         DataFusionError::ResourcesExhausted(m) => Error::new(Kind::OutOfMemory, lower(m)),
+        DataFusionError::Execution(m) => execution(m),
         other => Error::internal(lower(&other.strip_backtrace())),
     }
+}
+
+fn execution(message: &str) -> Error {
+    if message.contains("calar subquery returned more than one row") {
+        return Error::new(
+            Kind::CardinalityViolation,
+            "more than one row returned by a subquery used as an expression",
+        );
+    }
+    Error::new(Kind::InvalidParameterValue, lower(message))
 }
 
 /// DataFusion's planner says most things as one string; the class is in its words.
@@ -342,6 +381,9 @@ fn planning(message: &str) -> Error {
         let name = name.strip_prefix("tidemark.").unwrap_or(name);
         let name = name.strip_prefix("public.").unwrap_or(name);
         return Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
+    }
+    if let Some(error) = function(&text).or_else(|| position_or_count(&text)) {
+        return error;
     }
     let kind = if has("table") && has("not found") {
         Kind::UndefinedTable
@@ -357,10 +399,48 @@ fn planning(message: &str) -> Error {
     Error::new(kind, text)
 }
 
+/// A function that nobody knows, or not for these arguments. What comes before is the planner's own search for one.
+fn function(text: &str) -> Option<Error> {
+    if let Some(rest) = text.strip_prefix("invalid function '") {
+        let (name, guess) = rest.split_once('\'')?;
+        let error = Error::new(Kind::UndefinedFunction, format!("function \"{name}\" does not exist"));
+        let guess = guess.split_once("Did you mean '").and_then(|(_, guess)| guess.split_once('\''));
+        return Some(match guess {
+            Some((guess, _)) => error.hint(format!("Perhaps you meant \"{guess}\".")),
+            None => error,
+        });
+    }
+    let (_, rest) = text.split_once("No function matches the given name and argument types '")?;
+    let (call, rest) = rest.split_once("'. ")?;
+    let error = Error::new(Kind::UndefinedFunction, format!("function {call} does not exist"))
+        .hint("No function matches the given name and argument types. You might need to add explicit type casts.");
+    Some(match rest.split_once("Candidate functions:") {
+        Some((_, all)) => {
+            let all: Vec<&str> = all.split_whitespace().collect();
+            error.detail(format!("Candidates are: {}.", all.join(" ").replace(") ", "), ")))
+        }
+        None => error,
+    })
+}
+
+/// Numbers that stand for columns and for counts of rows.
+fn position_or_count(text: &str) -> Option<Error> {
+    if let Some(rest) = text.strip_prefix("order by column out of bounds, specified: ") {
+        let (position, _) = rest.split_once(',')?;
+        let message = format!("ORDER BY position {position} is not in select list");
+        return Some(Error::new(Kind::InvalidColumnReference, message));
+    }
+    if text.starts_with("LIMIT must be >=") {
+        return Some(Error::new(Kind::InvalidLimit, "LIMIT must not be negative"));
+    }
+    let offset = text.starts_with("OFFSET must be >=");
+    offset.then(|| Error::new(Kind::InvalidOffset, "OFFSET must not be negative"))
+}
+
 /// A value that does not fit a type: Arrow says one thing in many words, drivers want to know which.
 fn value(message: &str) -> Error {
     let text = lower(message);
-    let kind = if text.starts_with("can't cast value") || text.contains("to store in a Decimal") {
+    let kind = if text.starts_with("can't cast value") || text.contains("to store in a Decimal") || too_large(&text) {
         Kind::NumericOutOfRange
     } else if ["error parsing timestamp", "error parsing date"].iter().any(|start| text.starts_with(start))
         || ["of Date32 type", "of Date64 type", "of Time64(us) type", "of Time64(ns) type"]
@@ -372,6 +452,12 @@ fn value(message: &str) -> Error {
         Kind::InvalidText
     };
     Error::new(kind, text)
+}
+
+/// A text that is a whole number, but none of its type.
+fn too_large(text: &str) -> bool {
+    let quoted = text.strip_prefix("cannot cast string '").and_then(|rest| rest.split_once("' to value of "));
+    quoted.is_some_and(|(value, ty)| ty.contains("Int") && value.trim().parse::<i128>().is_ok())
 }
 
 /// Postgres' manner: lowercase first letter, no full stop, no prefix of the library that said it.
@@ -397,5 +483,39 @@ fn lower(message: &str) -> String {
             first.to_lowercase().chain(chars).collect()
         }
         _ => text.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(message: &str) -> String {
+        let error = Error::from(DataFusionError::Plan(message.to_string()));
+        format!("{} {error}", error.kind().sqlstate())
+    }
+
+    #[test]
+    fn what_the_planner_says_has_its_class() {
+        for (said, expected) in [
+            (
+                "Internal error: Function 'avg' failed to match any signature, errors: …. This issue was likely caused \
+                 by a bug in DataFusion's code. No function matches the given name and argument types \
+                 'avg(Utf8)'. You might need to add explicit type casts.\n\tCandidate functions:\n\tavg(Decimal)",
+                "42883 function avg(Utf8) does not exist",
+            ),
+            ("Invalid function 'nofunc'.\nDid you mean 'round'?", "42883 function \"nofunc\" does not exist"),
+            ("Order by column out of bounds, specified: 2, max: 1", "42P10 ORDER BY position 2 is not in select list"),
+            ("LIMIT must be >= 0, '-1' was provided", "2201W LIMIT must not be negative"),
+            ("OFFSET must be >=0, '-1' was provided", "2201X OFFSET must not be negative"),
+        ] {
+            assert_eq!(told(said), expected);
+        }
+        let more = Error::from(DataFusionError::Execution("Scalar subquery returned more than one row".into()));
+        assert_eq!(more.kind(), Kind::CardinalityViolation);
+        for (value, kind) in [("99999999999", Kind::NumericOutOfRange), ("x", Kind::InvalidText)] {
+            let error = ArrowError::CastError(format!("Cannot cast string '{value}' to value of Int32 type"));
+            assert_eq!(Error::from(error).kind(), kind, "{value}");
+        }
     }
 }

@@ -44,7 +44,29 @@ pub struct Options {
     dbname: String,
 }
 
-/// Where statements come from, line by line.
+/// Where statements come from, and the rows of `COPY … FROM STDIN`: behind their statement in a file, on stdin where the
+/// statement was an argument.
+struct Input {
+    statements: Lines,
+    rows: Rows,
+}
+
+enum Rows {
+    Behind,
+    /// Read only once it is asked for: it may be somebody else's.
+    Stdin(Option<Lines>),
+}
+
+impl Input {
+    fn rows(&mut self) -> &mut Lines {
+        match &mut self.rows {
+            Rows::Behind => &mut self.statements,
+            Rows::Stdin(lines) => lines.get_or_insert_with(|| Lines::of(io::BufReader::new(io::stdin()))),
+        }
+    }
+}
+
+/// Text, line by line.
 struct Lines {
     receiver: mpsc::Receiver<io::Result<String>>,
 }
@@ -73,7 +95,8 @@ pub async fn run(options: Options) -> Result<()> {
     let client = connect(&options).await?;
     if !options.command.is_empty() {
         let text = options.command.join(";\n") + ";\n";
-        return statements(&client, Lines::of(io::Cursor::new(text)), false).await;
+        let input = Input { statements: Lines::of(io::Cursor::new(text)), rows: Rows::Stdin(None) };
+        return statements(&client, input, false).await;
     }
     let lines = match &options.file {
         Some(path) if path.as_os_str() != "-" => {
@@ -84,7 +107,7 @@ pub async fn run(options: Options) -> Result<()> {
         _ => Lines::of(io::BufReader::new(io::stdin())),
     };
     let terminal = options.file.is_none() && io::stdin().is_terminal();
-    statements(&client, lines, terminal).await
+    statements(&client, Input { statements: lines, rows: Rows::Behind }, terminal).await
 }
 
 async fn connect(options: &Options) -> Result<Client> {
@@ -127,7 +150,7 @@ fn say(text: &str) -> Result<()> {
 }
 
 /// Runs statement after statement, as they become whole.
-async fn statements(client: &Client, mut lines: Lines, terminal: bool) -> Result<()> {
+async fn statements(client: &Client, mut input: Input, terminal: bool) -> Result<()> {
     let mut script = Script::default();
     loop {
         if terminal {
@@ -135,7 +158,7 @@ async fn statements(client: &Client, mut lines: Lines, terminal: bool) -> Result
             io::stdout().flush()?;
         }
         let line = tokio::select! {
-            line = lines.next() => line?,
+            line = input.statements.next() => line?,
             _ = tokio::signal::ctrl_c(), if terminal => {
                 script = Script::default();
                 say("\n")?;
@@ -153,11 +176,11 @@ async fn statements(client: &Client, mut lines: Lines, terminal: bool) -> Result
             script.line(&line);
         }
         while let Some(statement) = script.next() {
-            settle(statement_of(client, &statement, &mut lines).await, terminal)?;
+            settle(statement_of(client, &statement, &mut input).await, terminal)?;
         }
     }
     match script.rest() {
-        Some(statement) => settle(statement_of(client, &statement, &mut lines).await, terminal),
+        Some(statement) => settle(statement_of(client, &statement, &mut input).await, terminal),
         None => Ok(()),
     }
 }
@@ -188,9 +211,9 @@ fn command(line: &str) -> Option<Option<String>> {
     }
 }
 
-async fn statement_of(client: &Client, text: &str, lines: &mut Lines) -> Result<()> {
+async fn statement_of(client: &Client, text: &str, input: &mut Input) -> Result<()> {
     match script::copy(text) {
-        Some(script::Copy::In) => copy_in(client, text, lines).await,
+        Some(script::Copy::In) => copy_in(client, text, input.rows()).await,
         Some(script::Copy::Out) => cancelled(client, copy_out(client, text)).await,
         None => cancelled(client, query(client, text)).await,
     }
@@ -245,7 +268,7 @@ async fn copy_out(client: &Client, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The lines behind the statement are its rows, up to `\.` or the end.
+/// The next lines are its rows, up to `\.` or the end.
 async fn copy_in(client: &Client, text: &str, lines: &mut Lines) -> Result<()> {
     let sink = client.copy_in::<_, Bytes>(text).await.map_err(|e| error(e, text))?;
     let mut sink = std::pin::pin!(sink);

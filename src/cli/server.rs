@@ -1,6 +1,6 @@
 //! An engine with its socket, from the first byte of the data folder to the last client told.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -20,6 +20,10 @@ use crate::{
     time::SystemClock,
     wire::{self, WireOptions},
 };
+
+/// How long the last epochs and checkpoints may take: less than the half minute after which whoever sent the signal
+/// (an init system, a container's host) usually ends the process itself.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// A server that is up. [`Server::drain`] ends it in order; dropping it ends it like a crash would.
 pub struct Server {
@@ -77,11 +81,17 @@ impl Server {
         Ok(Server { address, engine, stop, serving: tokio::spawn(served) })
     }
 
-    /// No new client and no new epoch; clients are told, the last epoch of every query is committed.
+    /// No new client and no new epoch; clients are told, the last epoch of every query is committed. One that does not
+    /// come to its end in time is run again at the next start, like after a crash.
     pub async fn drain(self) -> Result<()> {
         self.stop.cancel();
         let served = self.serving.await.map_err(|e| Error::internal(format!("the wire stopped: {e}")))?;
-        self.engine.shutdown().await;
+        if tokio::time::timeout(DRAIN_MAX, self.engine.shutdown()).await.is_err() {
+            tracing::warn!(
+                "not everything came to its end in {} s; the next start goes on with it",
+                DRAIN_MAX.as_secs()
+            );
+        }
         served
     }
 }

@@ -136,7 +136,7 @@ impl Engine {
     ) -> Result<(SessionContext, DmlStatement)> {
         let context = self.context(session)?;
         let plan = context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
-        let plan = super::read::bind(plan, params)?;
+        let plan = super::parameters::bind(plan, params)?;
         match plan {
             LogicalPlan::Dml(dml) => Ok((context, dml)),
             _ => Err(Error::internal("a statement that writes was planned as one that does not")),
@@ -272,7 +272,7 @@ fn on_conflict(on: Option<&OnInsert>, table: &Table) -> Result<OnConflict> {
         key.sort();
         if named != key {
             return Err(Error::new(
-                Kind::InvalidDefinition,
+                Kind::InvalidColumnReference,
                 "there is no unique constraint matching the ON CONFLICT specification",
             ));
         }

@@ -6,11 +6,13 @@ mod dml;
 mod housekeeping;
 mod literals;
 mod objects;
+mod parameters;
 mod read;
 mod recovery;
 mod session;
 mod system;
 mod tables;
+mod turns;
 
 use std::{
     collections::BTreeMap,
@@ -25,11 +27,12 @@ use arrow::{
 };
 use datafusion::{
     common::ScalarValue, execution::runtime_env::RuntimeEnvBuilder, physical_plan::SendableRecordBatchStream,
-    prelude::SessionContext,
+    prelude::SessionContext, sql::sqlparser::tokenizer::Location,
 };
 use tokio::runtime::Handle as Runtime;
 
 use objects::{Object, Objects};
+pub use parameters::parameters;
 pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionState};
 use tables::{OnConflict, Table};
 
@@ -199,6 +202,11 @@ async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + S
     }
 }
 
+/// The planner tells lines and columns, a client is told characters.
+fn placed(error: Error, statement: &Statement) -> Error {
+    error.placed(|line, column| statement.position(Location { line, column }))
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -208,7 +216,7 @@ impl Engine {
     /// statements and cursors are the session's and do not come here.
     pub async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Reply> {
         let this = self.this.upgrade().ok_or_else(|| Error::new(ErrorKind::AdminShutdown, "the server is stopping"))?;
-        let outcome = this.dispatch(session, statement, parameters).await;
+        let outcome = this.dispatch(session, statement, parameters).await.map_err(|error| placed(error, statement));
         outcome.map_err(|error| match self.env.log.failure() {
             Some(failure) => failure.hint("Nothing more can be made durable: see to the disk and restart the server."),
             None => error,
@@ -237,7 +245,9 @@ impl Engine {
                 let rows = self.query(session, &copy.query, parameters).await?;
                 Ok(Reply::CopyOut { format: copy.format.clone(), rows })
             }
-            Body::Explain { analyze, verbose, statement } => self.explain(session, statement, *analyze, *verbose).await,
+            Body::Explain { analyze, verbose, statement } => {
+                self.explain(session, statement, parameters, (*analyze, *verbose)).await
+            }
             Body::ExplainRelation(name) => self.explain_relation(name).await,
             Body::Show(show) => self.show(show),
             Body::Flush => self.flush().await,
@@ -360,6 +370,7 @@ impl Engine {
             database: session.database.clone(),
             pid: session.pid,
             settings: session.settings.clone(),
+            peers: session.peers.clone(),
         };
         crate::pg_catalog::register(context, listing, &facts)
     }

@@ -7,15 +7,16 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
-    common::{ParamValues, ScalarValue},
+    common::ScalarValue,
+    execution::SessionStateBuilder,
     logical_expr::LogicalPlan,
     physical_plan::{SendableRecordBatchStream, displayable, memory::MemoryStream, stream::RecordBatchStreamAdapter},
     prelude::SessionContext,
-    sql::sqlparser::ast,
+    sql::{parser::Statement as DfStatement, sqlparser::ast},
 };
 use futures::StreamExt;
 
-use super::{Description, Engine, Reply, Session, build::ViewOptions, objects::What};
+use super::{Description, Engine, Reply, Session, build::ViewOptions, objects::What, parameters, turns};
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
@@ -31,7 +32,15 @@ impl Engine {
     /// A context that sees everything there is, `pg_catalog` included.
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
         let scene: Arc<dyn World> = Arc::new(self.scene());
-        let context = self.planner.context(&scene);
+        let world = self.planner.context(&scene);
+        let mut config = world.copied_config();
+        // So that an error can tell its place in the statement.
+        config.options_mut().sql_parser.collect_spans = true;
+        // What a moment without a zone means, and by which clocks `now()` is told.
+        config.options_mut().execution.time_zone = session.setting("timezone");
+        let state = SessionStateBuilder::new_from_existing(world.state()).with_config(config);
+        let state = state.with_physical_optimizer_rules(turns::rules()).build();
+        let context = SessionContext::new_with_state(state);
         self.register_pg_catalog(&context, session)?;
         Ok(context)
     }
@@ -55,7 +64,7 @@ impl Engine {
         params: &[ScalarValue],
     ) -> Result<SendableRecordBatchStream> {
         let (context, plan) = self.plan_query(session, query).await?;
-        let plan = bind(plan, params)?;
+        let plan = parameters::bind(plan, params)?;
         let schema = renamed(plan.schema().inner(), query);
         let rows = context.execute_logical_plan(plan).await?.execute_stream().await?;
         let to = schema.clone();
@@ -78,6 +87,15 @@ impl Engine {
         statement: &Statement,
         types: &[Option<DataType>],
     ) -> Result<Description> {
+        self.described(session, statement, types).await.map_err(|error| super::placed(error, statement))
+    }
+
+    async fn described(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        types: &[Option<DataType>],
+    ) -> Result<Description> {
         let text = |names: &[&str]| {
             let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect();
             Some(Arc::new(Schema::new(fields)))
@@ -86,25 +104,33 @@ impl Engine {
         match &statement.body {
             Body::Query(query) => {
                 let (_, plan) = self.plan_query(session, query).await?;
-                let parameters = parameters(&plan, types)?;
+                let parameters = parameters::types(statement, &plan, types)?;
+                let parameters = crate::pg_catalog::typed_parameters(parameters, query);
                 // A column that is a parameter has the type that the client said.
                 let nulls = parameters.iter().map(ScalarValue::try_from).collect::<Result<Vec<_>, _>>()?;
-                let plan = bind(plan, &nulls)?;
+                let plan = if nulls.is_empty() { plan } else { parameters::bind(plan, &nulls)? };
                 let columns = Some(renamed(plan.schema().inner(), query));
                 Ok(Description { parameters, columns })
             }
             Body::Insert(insert) => {
                 let mut insert = insert.as_ref().clone();
                 insert.on = None;
-                self.describe_dml(session, ast::Statement::Insert(insert), types).await
+                let plan = self.plan_write(session, ast::Statement::Insert(insert)).await?;
+                Ok(Description { parameters: parameters::types(statement, &plan, types)?, columns: None })
             }
             Body::Update(update) => {
-                self.describe_dml(session, ast::Statement::Update(update.as_ref().clone()), types).await
+                let plan = self.plan_write(session, ast::Statement::Update(update.as_ref().clone())).await?;
+                Ok(Description { parameters: parameters::types(statement, &plan, types)?, columns: None })
             }
             Body::Delete(delete) => {
-                self.describe_dml(session, ast::Statement::Delete(delete.as_ref().clone()), types).await
+                let plan = self.plan_write(session, ast::Statement::Delete(delete.as_ref().clone())).await?;
+                Ok(Description { parameters: parameters::types(statement, &plan, types)?, columns: None })
             }
-            Body::Explain { .. } | Body::ExplainRelation(_) => none(text(&["QUERY PLAN"])),
+            Body::Explain { statement, .. } => {
+                let inner = Box::pin(self.described(session, statement, types)).await?;
+                Ok(Description { columns: text(&["QUERY PLAN"]), ..inner })
+            }
+            Body::ExplainRelation(_) => none(text(&["QUERY PLAN"])),
             Body::Show(Show::Objects(_)) => none(text(&["name"])),
             Body::Show(Show::Create(..)) => none(text(&["name", "create_statement"])),
             Body::Show(Show::Columns(_)) => none(text(&["column", "type"])),
@@ -112,16 +138,9 @@ impl Engine {
         }
     }
 
-    async fn describe_dml(
-        &self,
-        session: &Session,
-        statement: ast::Statement,
-        types: &[Option<DataType>],
-    ) -> Result<Description> {
-        use datafusion::sql::parser::Statement as DfStatement;
-        let context = self.context(session)?;
-        let plan = context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
-        Ok(Description { parameters: parameters(&plan, types)?, columns: None })
+    async fn plan_write(&self, session: &Session, statement: ast::Statement) -> Result<LogicalPlan> {
+        let statement = DfStatement::Statement(Box::new(statement));
+        Ok(self.context(session)?.state().statement_to_plan(statement).await?)
     }
 
     /// `EXPLAIN`: of a query its batch plan; of a `CREATE … VIEW` the plan of its epochs, without making it.
@@ -129,12 +148,13 @@ impl Engine {
         &self,
         session: &Session,
         statement: &Statement,
-        analyze: bool,
-        verbose: bool,
+        params: &[ScalarValue],
+        (analyze, verbose): (bool, bool),
     ) -> Result<Reply> {
         match &statement.body {
             Body::Query(query) if analyze => {
                 let (context, plan) = self.plan_query(session, query).await?;
+                let plan = parameters::bind(plan, params)?;
                 let plan = context.execute_logical_plan(plan).await?.create_physical_plan().await?;
                 let started = tokio::time::Instant::now();
                 let batches = datafusion::physical_plan::collect(plan.clone(), context.task_ctx()).await?;
@@ -150,6 +170,7 @@ impl Engine {
             }
             Body::Query(query) => {
                 let (context, plan) = self.plan_query(session, query).await?;
+                let plan = parameters::bind(plan, params)?;
                 let plan = context.execute_logical_plan(plan).await?.create_physical_plan().await?;
                 reply(
                     "EXPLAIN",
@@ -232,29 +253,9 @@ fn compatible(query: &ast::Query) -> ast::Query {
     query
 }
 
-/// The plan with values for its parameters.
-pub fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan> {
-    if params.is_empty() {
-        return Ok(plan);
-    }
-    let values = params.iter().cloned().map(Into::into).collect();
-    Ok(plan.replace_params_with_values(&ParamValues::List(values))?)
-}
-
-/// The types of a plan's parameters, `$1` first: what the client said, or what the plan needs, or text.
-fn parameters(plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
-    let inferred = plan.get_parameter_types()?;
-    let number = |name: &String| name.trim_start_matches('$').parse::<usize>().ok();
-    let count = inferred.keys().filter_map(number).max().unwrap_or(0).max(said.len());
-    let of = |n: usize| {
-        let told = said.get(n).cloned().flatten();
-        told.or_else(|| inferred.get(&format!("${}", n + 1)).cloned().flatten()).unwrap_or(DataType::Utf8)
-    };
-    Ok((0..count).map(of).collect())
-}
-
 /// The columns of a query under the names that Postgres would give them.
 fn renamed(schema: &SchemaRef, query: &ast::Query) -> SchemaRef {
+    let schema = &crate::pg_catalog::typed(schema, query);
     let Some(names) = naming::names(query).filter(|names| names.len() == schema.fields().len()) else {
         let together = |field: &Arc<Field>| field.as_ref().clone().with_name(naming::together(field.name()));
         return Arc::new(Schema::new(schema.fields().iter().map(together).collect::<Vec<_>>()));

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::pg_catalog::Peers;
 pub use crate::pg_catalog::settings::Settings;
 
 /// More than these are dropped: a statement that warns of each of a million rows must not fill the memory.
@@ -18,6 +19,8 @@ pub struct Session {
     /// What `pg_backend_pid()` tells; 0 where nobody is connected (a pipeline, a test).
     pub pid: i32,
     pub settings: Arc<Settings>,
+    /// Those beside it; `None` where nobody is connected.
+    pub peers: Option<Arc<dyn Peers>>,
     transaction: Mutex<Transaction>,
     notices: Mutex<Vec<Notice>>,
 }

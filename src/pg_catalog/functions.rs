@@ -19,7 +19,7 @@ use datafusion_pg_catalog::pg_catalog::{array_bounds_udf, quote_ident_udf};
 
 use super::{
     objects::{self, OWNER_OID, SCHEMAS, Scene},
-    schema, tables, types, version,
+    schema, tables, texts, types, version,
 };
 use crate::{
     catalog::Kind,
@@ -231,6 +231,14 @@ const FUNCTIONS: &[(&str, Returns, Run)] = &[
     ("regtype", Returns::Int, |s, args| strict(s, args, type_oid, ErrorKind::UndefinedObject, "type")),
     ("regnamespace", Returns::Int, |s, args| strict(s, args, namespace_oid, ErrorKind::UndefinedObject, "schema")),
     ("regrole", Returns::Int, |s, args| strict(s, args, role_oid, ErrorKind::UndefinedObject, "role")),
+    ("regproc", Returns::Int, |s, args| strict(s, args, function_oid, ErrorKind::UndefinedFunction, "function")),
+    ("format", Returns::Text, |_, args| texts::format(args)),
+    ("json_build_object", Returns::Text, |_, args| texts::json_object(args)),
+    ("jsonb_build_object", Returns::Text, |_, args| texts::json_object(args)),
+    ("pg_cancel_backend", Returns::Bool, |s, args| {
+        let Some(pid) = args.first().and_then(oid_of) else { return Ok(ScalarValue::Boolean(None)) };
+        Ok(s.facts.peers.as_ref().is_some_and(|peers| peers.cancel(pid)).into())
+    }),
     ("to_regclass", Returns::Int, |s, args| Ok(ScalarValue::Int32(args.first().and_then(|v| relation_oid(s, v))))),
     ("to_regtype", Returns::Int, |s, args| Ok(ScalarValue::Int32(args.first().and_then(|v| type_oid(s, v))))),
     ("regclass_out", Returns::Text, |s, args| {
@@ -307,6 +315,11 @@ fn type_oid(_: &Scene, value: &ScalarValue) -> Option<i32> {
         .map(|o| o as i32)
 }
 
+fn function_oid(_: &Scene, value: &ScalarValue) -> Option<i32> {
+    let name = || string(value).map(|name| name.trim_start_matches("pg_catalog.").to_lowercase());
+    oid_of(value).or_else(|| schema::functions().get(name()?.split('(').next()?).copied())
+}
+
 fn namespace_oid(_: &Scene, value: &ScalarValue) -> Option<i32> {
     oid_of(value).or_else(|| {
         let name = string(value)?;
@@ -380,7 +393,10 @@ struct Function {
 }
 
 fn function(name: &'static str, returns: DataType, run: Run, scene: &Arc<Scene>) -> ScalarUDF {
-    let volatility = if name == "set_config" { Volatility::Volatile } else { Volatility::Stable };
+    let volatility = match name {
+        "set_config" | "pg_cancel_backend" => Volatility::Volatile,
+        _ => Volatility::Stable,
+    };
     let any = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
     let signature = Signature::one_of(any, volatility);
     ScalarUDF::new_from_impl(Function { name, returns, run, scene: scene.clone(), signature })

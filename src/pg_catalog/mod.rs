@@ -4,14 +4,19 @@
 //! datafusion-pg-catalog's exports. What exists here is made of a [`Listing`] whenever a statement asks. Queries of
 //! clients are made for Postgres' own executor; [`rewrite()`] turns what DataFusion cannot plan into what it can.
 
+mod dressed;
 mod functions;
+mod idioms;
 mod information;
 mod objects;
 mod rewrite;
 mod schema;
 pub mod settings;
 mod tables;
+mod texts;
+mod typed;
 pub mod types;
+mod vacant;
 
 #[cfg(test)]
 mod tests;
@@ -26,10 +31,17 @@ use crate::{
 };
 pub use rewrite::rewrite;
 pub use settings::Settings;
+pub use typed::{typed, typed_parameters};
 
 /// Where the dynamic part comes from.
 pub trait Listing: Send + Sync + std::fmt::Debug {
     fn relations(&self) -> Vec<Relation>;
+}
+
+/// The sessions beside one, as far as it may reach them.
+pub trait Peers: Send + Sync + std::fmt::Debug {
+    /// Cancels what a session runs; false where there is no such session.
+    fn cancel(&self, pid: i32) -> bool;
 }
 
 /// What the catalog knows of one session.
@@ -39,6 +51,7 @@ pub struct Facts {
     pub database: String,
     pub pid: i32,
     pub settings: Arc<Settings>,
+    pub peers: Option<Arc<dyn Peers>>,
 }
 
 /// The version of the server, as `version()` tells it: drivers look for a number behind the first word.

@@ -19,6 +19,8 @@ use datafusion_pg_catalog::sql::rules::{
     StripCollate,
 };
 
+use super::idioms::{Idioms, escaped, subscripts, without_rows};
+
 /// Tables of the catalog that have no rows here: there are no triggers, partitions, policies, publications.
 const EMPTY: &[&str] = &[
     "pg_attrdef",
@@ -60,10 +62,12 @@ static CATALOG: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(
 /// Makes a query plannable. To be called on every query before it is planned, and before its columns are named.
 pub fn rewrite(query: &mut Query) {
     apply(query, &SPELLING);
+    let _ = query.visit(&mut Qualified);
     let mut found = Relations::default();
     let _ = query.visit(&mut found);
     let catalog = found.catalog && !found.other;
     if catalog {
+        let _ = query.visit(&mut Idioms);
         let _ = query.visit(&mut Catalog);
     }
     let _ = query.visit(&mut Spelling);
@@ -72,8 +76,25 @@ pub fn rewrite(query: &mut Query) {
     }
 }
 
+/// Whether a query reads tables of the catalog, and no others that are named with a schema.
+pub(super) fn reads_catalog_only(query: &Query) -> bool {
+    let (mut query, mut found) = (query.clone(), Relations::default());
+    let _ = query.visit(&mut Qualified);
+    let _ = query.visit(&mut found);
+    found.catalog && !found.other
+}
+
 fn apply(query: &mut Query, rules: &[Arc<dyn SqlStatementRewriteRule>]) {
-    let empty = Query {
+    let whole = std::mem::replace(query, nothing());
+    let whole = rules.iter().fold(Statement::Query(Box::new(whole)), |statement, rule| rule.rewrite(statement));
+    if let Statement::Query(whole) = whole {
+        *query = *whole;
+    }
+}
+
+/// A query to stand in for another for a moment.
+pub(super) fn nothing() -> Query {
+    Query {
         with: None,
         body: Box::new(SetExpr::Values(ast::Values { explicit_row: false, value_keyword: false, rows: Vec::new() })),
         order_by: None,
@@ -84,11 +105,6 @@ fn apply(query: &mut Query, rules: &[Arc<dyn SqlStatementRewriteRule>]) {
         settings: None,
         format_clause: None,
         pipe_operators: Vec::new(),
-    };
-    let whole = std::mem::replace(query, empty);
-    let whole = rules.iter().fold(Statement::Query(Box::new(whole)), |statement, rule| rule.rewrite(statement));
-    if let Statement::Query(whole) = whole {
-        *query = *whole;
     }
 }
 
@@ -120,8 +136,25 @@ fn schema(name: &ObjectName) -> Option<String> {
     name.0[at].as_ident().map(|ident| ident.value.to_lowercase())
 }
 
-fn last(name: &ObjectName) -> Option<String> {
+pub(super) fn last(name: &ObjectName) -> Option<String> {
     name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase())
+}
+
+/// Tables of the catalog are found without their schema; those that the rule of the exports does not know, here.
+struct Qualified;
+
+impl VisitorMut for Qualified {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: None, .. } = factor
+            && name.0.len() == 1
+            && last(name).is_some_and(|name| name.starts_with("pg_") && super::schema::all().any(|known| known == name))
+        {
+            name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Spelling that holds for every query.
@@ -133,6 +166,7 @@ impl VisitorMut for Spelling {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args: Some(_), .. } = factor {
             unqualify(name);
+            without_rows(factor);
         }
         ControlFlow::Continue(())
     }
@@ -147,6 +181,14 @@ impl VisitorMut for Spelling {
                 {
                     function.args = FunctionArguments::List(arguments(Vec::new()));
                 }
+                if last(&function.name).as_deref() == Some("generate_subscripts") {
+                    subscripts(expr);
+                }
+            }
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+                let mut escape = escape_char.take().map(|escape| escape.value);
+                escaped(pattern, &mut escape);
+                *escape_char = escape.map(Into::into);
             }
             Expr::Identifier(ident)
                 if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("current_schema") =>
@@ -168,6 +210,13 @@ impl VisitorMut for Spelling {
         if let Some(kind) = alias_of(data_type).filter(|name| REG.contains(&name.as_str())) {
             let inner = std::mem::replace(inner.as_mut(), null());
             *expr = call(&kind, vec![inner]);
+            return ControlFlow::Continue(());
+        }
+        // Functions are kept by name: only a name that is written down has a number to be looked for.
+        if alias_of(data_type).is_some_and(|name| name == "regproc" || name == "regprocedure") {
+            let inner = std::mem::replace(inner.as_mut(), null());
+            let written = matches!(&inner, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+            *expr = if written { call("regproc", vec![inner]) } else { inner };
             return ControlFlow::Continue(());
         }
         if let Some(plain) = alias_of(data_type).and_then(|name| plain_type(&name)) {
@@ -208,8 +257,9 @@ fn alias_of(data_type: &DataType) -> Option<String> {
 
 fn plain_type(name: &str) -> Option<DataType> {
     Some(match name {
-        "oid" | "xid" | "cid" | "regproc" | "regprocedure" | "regoper" | "regoperator" | "regconfig"
-        | "regdictionary" | "regcollation" | "int4" => DataType::Integer(None),
+        "oid" | "xid" | "cid" | "regoper" | "regoperator" | "regconfig" | "regdictionary" | "regcollation" | "int4" => {
+            DataType::Integer(None)
+        }
         "int2" => DataType::SmallInt(None),
         "int8" => DataType::BigInt(None),
         "float4" => DataType::Real,
@@ -409,7 +459,7 @@ fn at_most_one(query: &mut Query) {
     }
 }
 
-fn null() -> Expr {
+pub(super) fn null() -> Expr {
     Expr::Value(Value::Null.into())
 }
 
@@ -418,7 +468,7 @@ fn arguments(args: Vec<Expr>) -> FunctionArgumentList {
     FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,

@@ -1,7 +1,14 @@
 //! The schema `pg_catalog`: which tables it has, and where each comes from.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int32Type,
+};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{MemTable, SchemaProvider, TableProvider},
@@ -12,7 +19,7 @@ use datafusion_pg_catalog::pg_catalog::{
     context::EmptyContextProvider,
 };
 
-use super::{objects::Scene, tables};
+use super::{dressed::dressed, objects::Scene, tables, vacant};
 
 /// What is the same in every Postgres. Read once, at the first question.
 static STATIC: LazyLock<DfResult<Arc<PgCatalogStaticTables>>> =
@@ -56,8 +63,8 @@ pub(super) fn name_of(oid: i32) -> Option<&'static str> {
 
 /// Every table and view of the schema.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
-    let ours = tables::NAMES.iter().filter(|name| !PG_CATALOG_TABLES.contains(*name));
-    PG_CATALOG_TABLES.iter().chain(ours).copied()
+    let ours = tables::NAMES.iter().copied().chain(vacant::names()).filter(|name| !PG_CATALOG_TABLES.contains(name));
+    PG_CATALOG_TABLES.iter().copied().chain(ours)
 }
 
 /// One session's `pg_catalog`.
@@ -82,15 +89,39 @@ impl SchemaProvider for PgCatalog {
         if let Some(batch) = tables::table(&self.scene, name)? {
             return Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)));
         }
-        match fixed(name)? {
-            Some(table) => table.try_into_table_provider().map(Some),
-            None => Ok(None),
-        }
+        let batches = match (vacant::table(name), fixed(name)?) {
+            (Some(none), _) => vec![none],
+            (None, Some(PgCatalogTable::Static(table))) => {
+                // Some of the exports have columns and nothing else.
+                let none = [RecordBatch::new_empty(table.schema())];
+                let data = if table.data().is_empty() { &none[..] } else { table.data() };
+                data.iter().map(dressed).collect::<Result<Vec<_>, _>>()?
+            }
+            (None, Some(other)) => return other.try_into_table_provider().map(Some),
+            (None, None) => return Ok(None),
+        };
+        let Some(first) = batches.first() else { return Ok(None) };
+        Ok(Some(Arc::new(MemTable::try_new(first.schema(), vec![batches])?)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         all().any(|known| known == name)
     }
+}
+
+/// The numbers of the functions that every Postgres has, by name; of several the first.
+pub(super) fn functions() -> HashMap<String, i32> {
+    let mut all = HashMap::new();
+    let Ok(Some(PgCatalogTable::Static(functions))) = fixed("pg_proc") else { return all };
+    for batch in functions.data() {
+        let names = batch.column_by_name("proname").and_then(|c| c.as_string_opt::<i32>());
+        let oids = batch.column_by_name("oid").and_then(|c| c.as_primitive_opt::<Int32Type>());
+        let (Some(names), Some(oids)) = (names, oids) else { continue };
+        for (name, oid) in names.iter().zip(oids).filter_map(|(name, oid)| name.zip(oid)) {
+            all.entry(name.to_string()).or_insert(oid);
+        }
+    }
+    all
 }
 
 /// A table that is the same everywhere.

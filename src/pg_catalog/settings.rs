@@ -304,7 +304,8 @@ fn check(name: &str, value: &str) -> Result<String> {
         Check::Duration => milliseconds(value)
             .map(|_| value.to_string())
             .ok_or_else(|| wrong().hint("Valid units are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".")),
-        Check::Encoding => match word.replace(['-', '_'], "").as_str() {
+        // Drivers write 'utf-8', some with the quotes: only letters and digits count.
+        Check::Encoding => match word.replace(|c: char| !c.is_ascii_alphanumeric(), "").as_str() {
             "utf8" | "unicode" | "sqlascii" => Ok("UTF8".into()),
             _ => Err(wrong().hint("This server speaks UTF8 only.")),
         },
@@ -374,6 +375,8 @@ mod tests {
         assert_eq!(s.get("TimeZone").as_deref(), Some("UTC"));
         s.set("datestyle", "iso, dmy", false).expect("a style");
         assert_eq!(s.get("DateStyle").as_deref(), Some("ISO, DMY"));
+        s.set_initial("client_encoding", "'utf-8'").expect("an encoding");
+        assert_eq!(s.get("client_encoding").as_deref(), Some("UTF8"));
         s.set("statement_timeout", "2s", false).expect("a duration");
         assert_eq!(s.statement_timeout(), Some(Duration::from_secs(2)));
         s.set("my_app.colour", "red", false).expect("a setting of one's own");

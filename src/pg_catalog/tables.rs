@@ -6,7 +6,7 @@ use arrow::{
     array::{
         ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
     },
-    datatypes::{DataType, Field, Int16Type, Schema},
+    datatypes::{DataType, Field, Int16Type, Int32Type, Schema, TimeUnit},
 };
 use datafusion_pg_catalog::pg_catalog::oid_field::{kind as alias, oid_field};
 
@@ -38,8 +38,6 @@ pub(super) const NAMES: &[&str] = &[
     "pg_foreign_server",
     "pg_foreign_data_wrapper",
     "pg_stat_activity",
-    "pg_prepared_statements",
-    "pg_cursors",
 ];
 
 pub(super) fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
@@ -60,8 +58,6 @@ pub(super) fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
         "pg_foreign_server" => pg_foreign_server(),
         "pg_foreign_data_wrapper" => pg_foreign_data_wrapper(),
         "pg_stat_activity" => pg_stat_activity(scene),
-        "pg_prepared_statements" => Columns::default().none("name", 0).none("statement", 0).build(),
-        "pg_cursors" => Columns::default().none("name", 0).none("statement", 0).build(),
         _ => return Ok(None),
     }?))
 }
@@ -122,6 +118,20 @@ impl Columns {
         let lists = values.into_iter().map(|v| Some(v.into_iter().map(Some).collect::<Vec<_>>()));
         let array = ListArray::from_iter_primitive::<Int16Type, _, _>(lists.collect::<Vec<_>>());
         self.add(Field::new(name, arrow::array::Array::data_type(&array).clone(), true), Arc::new(array))
+    }
+
+    /// Lists of numbers of objects.
+    fn oids(self, name: &str, values: impl IntoIterator<Item = Vec<i32>>) -> Columns {
+        let lists = values.into_iter().map(|v| Some(v.into_iter().map(Some).collect::<Vec<_>>()));
+        let array = ListArray::from_iter_primitive::<Int32Type, _, _>(lists.collect::<Vec<_>>());
+        self.add(Field::new(name, arrow::array::Array::data_type(&array).clone(), true), Arc::new(array))
+    }
+
+    /// Moments that nobody has noted.
+    fn no_moment(self, name: &str, rows: usize) -> Columns {
+        let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
+        let array = arrow::array::new_null_array(&moment, rows);
+        self.add(Field::new(name, moment, true), array)
     }
 
     pub fn build(self) -> Result<RecordBatch> {
@@ -296,6 +306,24 @@ fn key_columns(relation: &Relation) -> Vec<i16> {
     relation.primary_key.iter().map(|i| *i as i16 + 1).collect()
 }
 
+/// How `btree` orders each column of the key: the default of its type, by the number that every Postgres has.
+fn operator_classes(relation: &Relation) -> Vec<i32> {
+    let of = |field: &Arc<Field>| match types::of_field(field).name() {
+        "int2" => 1979,
+        "int4" => 1978,
+        "int8" => 3124,
+        "float4" => 1970,
+        "float8" => 3123,
+        "numeric" => 3125,
+        "text" => 3126,
+        "timestamptz" => 3127,
+        "timestamp" => 3128,
+        "date" => 3122,
+        _ => 0,
+    };
+    relation.primary_key.iter().filter_map(|i| relation.columns.fields().get(*i)).map(of).collect()
+}
+
 fn pg_index(scene: &Scene) -> Result<RecordBatch> {
     let rows = keyed(scene);
     let n = rows.len();
@@ -317,6 +345,8 @@ fn pg_index(scene: &Scene) -> Result<RecordBatch> {
         .flag("indislive", yes())
         .flag("indisreplident", no())
         .numbers("indkey", rows.iter().map(|(r, _)| key_columns(r)))
+        .oids("indcollation", rows.iter().map(|(r, _)| vec![0; r.primary_key.len()]))
+        .oids("indclass", rows.iter().map(|(r, _)| operator_classes(r)))
         .numbers("indoption", rows.iter().map(|(r, _)| vec![0; r.primary_key.len()]))
         .none("indexprs", n)
         .none("indpred", n)
@@ -440,6 +470,11 @@ fn pg_roles(scene: &Scene, user: bool) -> Result<RecordBatch> {
             .oid("usesysid", alias::OID, [OWNER_OID])
             .flag("usecreatedb", [true])
             .flag("usesuper", [true])
+            .flag("userepl", [false])
+            .flag("usebypassrls", [true])
+            .text("passwd", ["********"])
+            .no_moment("valuntil", 1)
+            .no_list("useconfig", 1)
             .build();
     }
     Columns::default()
@@ -503,6 +538,15 @@ fn pg_stat_activity(scene: &Scene) -> Result<RecordBatch> {
         .oid("usesysid", alias::OID, [OWNER_OID])
         .text("usename", [facts.user.clone()])
         .text("application_name", [facts.settings.get("application_name").unwrap_or_default()])
+        .none("client_addr", 1)
+        .none("client_hostname", 1)
+        .int("client_port", [-1])
+        .no_moment("backend_start", 1)
+        .no_moment("xact_start", 1)
+        .no_moment("query_start", 1)
+        .no_moment("state_change", 1)
+        .none("wait_event_type", 1)
+        .none("wait_event", 1)
         .text("state", ["active"])
         .text("backend_type", ["client backend"])
         .add(Field::new("backend_xid", DataType::Int64, true), Arc::new(Int64Array::new_null(1)))

@@ -13,6 +13,9 @@ pub fn of_field(field: &Arc<Field>) -> Type {
     match field.data_type() {
         DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal256(..) => Type::NUMERIC,
         DataType::Null => Type::TEXT,
+        DataType::List(item) if *item.data_type() == DataType::Int32 && of_field(item) == Type::OID => Type::OID_ARRAY,
+        // Postgres has one type for arrays of however many dimensions.
+        DataType::List(item) if matches!(item.data_type(), DataType::List(_)) => of_field(item),
         _ => arrow_pg::datatypes::field_into_pg_type(field).unwrap_or(Type::TEXT),
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::{
     backend::{self, Blame},
     door::Door,
-    frontend::Message,
+    frontend::{self, Message},
     link::Link,
     portal::Kept,
     server::Shared,
@@ -63,6 +63,10 @@ impl<D: Door> Connection<D> {
                     self.ready().await?;
                 }
                 Message::Flush => self.link.flush().await?,
+                Message::NotText(b'Q') => {
+                    self.failed(frontend::not_text())?;
+                    self.ready().await?;
+                }
                 // What a client still sends of a copy that has failed.
                 Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => {}
                 Message::Unexpected(kind) => {
@@ -153,7 +157,7 @@ impl<D: Door> Connection<D> {
     }
 
     pub async fn parse(&mut self, text: String) -> Result<Vec<Statement>> {
-        self.work(async move { sql::parse(&text) }).await
+        self.link.wait(work::aside(move || sql::parse(&text))).await
     }
 
     pub fn zone(&self) -> Result<Tz> {

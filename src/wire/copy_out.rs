@@ -37,11 +37,9 @@ impl CopyWriter {
         self.binary.is_some()
     }
 
-    /// What comes before the rows.
+    /// The line of names before the rows, in a message of its own.
     pub fn header(&self, schema: &Schema, out: &mut BytesMut) {
-        if self.is_binary() {
-            backend::framed(out, b'd', |out| out.put_slice(BINARY_HEADER));
-        } else if self.format.header {
+        if self.format.header && !self.is_binary() {
             let mut line = String::new();
             for (i, field) in schema.fields().iter().enumerate() {
                 self.separate(i, &mut line);
@@ -52,9 +50,15 @@ impl CopyWriter {
         }
     }
 
-    pub fn rows(&self, batch: &RecordBatch) -> Result<BytesMut> {
+    /// What the first message of rows begins with: drivers take each message for a row, as Postgres puts its header
+    /// and the first row into one.
+    pub fn head(&self) -> &'static [u8] {
+        if self.is_binary() { BINARY_HEADER } else { b"" }
+    }
+
+    pub fn rows(&self, batch: &RecordBatch, head: &'static [u8]) -> Result<BytesMut> {
         if let Some(binary) = &self.binary {
-            return binary.copy_rows(batch);
+            return binary.copy_rows(batch, head);
         }
         let mut out = BytesMut::new();
         let (mut line, mut value) = (String::new(), String::new());
@@ -77,10 +81,13 @@ impl CopyWriter {
         Ok(out)
     }
 
-    /// What comes behind the rows.
-    pub fn trailer(&self, out: &mut BytesMut) {
+    /// What comes behind the rows; `head` where there were none.
+    pub fn trailer(&self, head: &'static [u8], out: &mut BytesMut) {
         if self.is_binary() {
-            backend::framed(out, b'd', |out| out.put_slice(BINARY_TRAILER));
+            backend::framed(out, b'd', |out| {
+                out.put_slice(head);
+                out.put_slice(BINARY_TRAILER);
+            });
         }
     }
 

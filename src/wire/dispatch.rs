@@ -12,7 +12,7 @@ use futures::StreamExt;
 use super::{
     connection::Connection,
     door::{Answer, Door, Intake},
-    portal::{Cursor, Prepared, Source},
+    portal::{Cursor, Prepared, Source, no_cursor},
     work::Rows,
 };
 use crate::{
@@ -88,7 +88,7 @@ impl<D: Door> Connection<D> {
                 self.declare(name, query, *hold, *binary, parameters).await
             }
             Body::Fetch { name, count, skip } => {
-                self.kept.cursor(name)?;
+                self.kept.reading(name)?;
                 let left = match count {
                     FetchCount::All => None,
                     FetchCount::Rows(count) => Some(*count),
@@ -97,8 +97,9 @@ impl<D: Door> Connection<D> {
                 Ok(if *skip { Outcome::Move { name, left } } else { Outcome::Rows(Source::Cursor { name, left }) })
             }
             Body::Close(Some(name)) => {
-                self.kept.cursor(name)?;
-                self.kept.cursors.remove(name);
+                if self.kept.cursors.remove(name).is_none() && self.kept.portals.remove(name).is_none() {
+                    return Err(no_cursor(name));
+                }
                 done("CLOSE CURSOR")
             }
             Body::Close(None) => {
@@ -315,7 +316,7 @@ impl<D: Door> Connection<D> {
         let columns = match &statement.body {
             Body::Show(Show::Setting(name)) => Some(shown(name)),
             Body::Show(Show::AllSettings) => Some(all_shown()),
-            Body::Fetch { name, skip: false, .. } => Some(self.kept.cursor(name)?.rows.schema.clone()),
+            Body::Fetch { name, skip: false, .. } => Some(self.kept.reading(name)?.0.schema.clone()),
             Body::Execute { name, .. } => {
                 let inner = self.kept.statement(name)?.clone();
                 if let Some(Body::Execute { .. }) = inner.statement.as_ref().map(|s| &s.body) {

@@ -79,12 +79,12 @@ impl RowFormat {
         Ok(out)
     }
 
-    /// The same as COPY sends them.
-    pub fn copy_rows(&self, batch: &RecordBatch) -> Result<BytesMut> {
+    /// The same as COPY sends them, with `head` before the first.
+    pub fn copy_rows(&self, batch: &RecordBatch, head: &[u8]) -> Result<BytesMut> {
         let columns = self.columns(batch)?;
         let (mut out, mut scratch) = (BytesMut::new(), String::new());
         for row in 0..batch.num_rows() {
-            let mut tuple = BytesMut::new();
+            let mut tuple = BytesMut::from(if row == 0 { head } else { b"" });
             self.tuple(&columns, row, &mut tuple, &mut scratch)?;
             backend::framed(&mut out, b'd', |out| out.put_slice(&tuple));
         }

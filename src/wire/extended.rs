@@ -12,8 +12,8 @@ use super::{
     dispatch::Outcome,
     door::Door,
     encode::RowFormat,
-    frontend::{Bind, Message, Target},
-    portal::{Portal, Prepared, Progress, no_cursor},
+    frontend::{self, Bind, Message, Target},
+    portal::{Portal, Prepared, Progress, Source, no_cursor},
     values,
 };
 use crate::{
@@ -35,11 +35,16 @@ impl<D: Door> Connection<D> {
             Message::Close(target) => {
                 match target {
                     Target::Statement(name) => drop(self.kept.prepared.remove(&name)),
-                    Target::Portal(name) => drop(self.kept.portals.remove(&name)),
+                    Target::Portal(name) => {
+                        if self.kept.portals.remove(&name).is_none() {
+                            self.kept.cursors.remove(&name);
+                        }
+                    }
                 }
                 backend::bare(&mut self.link.out, Bare::CloseComplete);
                 Ok(())
             }
+            Message::NotText(_) => Err(frontend::not_text()),
             other => Err(Error::internal(format!("{other:?} is no message of the extended protocol"))),
         };
         self.disarm();
@@ -54,6 +59,8 @@ impl<D: Door> Connection<D> {
         let statement = statements.pop().map(Arc::new);
         if let Some(statement) = &statement {
             self.admit(&statement.body)?;
+            // Refuses those that cannot be, before anybody counts up to them.
+            crate::engine::parameters(statement)?;
         }
         self.kept.prepare(name, Prepared { statement, declared, description: None })?;
         backend::bare(&mut self.link.out, Bare::ParseComplete);
@@ -105,6 +112,10 @@ impl<D: Door> Connection<D> {
     }
 
     async fn on_describe_portal(&mut self, name: &str) -> Result<()> {
+        if !self.kept.portals.contains_key(name) && self.kept.cursors.contains_key(name) {
+            let format = self.row_format(&cursor(name), &[])?;
+            return backend::row_description(&mut self.link.out, format.description());
+        }
         let zone = self.zone()?;
         let portal = self.kept.portals.get(name).ok_or_else(|| no_portal(name))?;
         let (prepared, formats) = (portal.prepared.clone(), portal.formats.clone());
@@ -123,6 +134,11 @@ impl<D: Door> Connection<D> {
     }
 
     async fn on_execute(&mut self, name: String, rows_max: u32) -> Result<()> {
+        if !self.kept.portals.contains_key(&name) && self.kept.cursors.contains_key(&name) {
+            let mut source = cursor(&name);
+            let format = self.row_format(&source, &[])?;
+            return self.step(&mut source, &format, rows_max).await;
+        }
         // It stays out of the map while it runs; one that fails is gone.
         let mut portal = self.kept.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
         self.execute(&mut portal, rows_max).await?;
@@ -152,6 +168,12 @@ impl<D: Door> Connection<D> {
         let Progress::Sending(source, format) = &mut portal.progress else {
             return Err(Error::new(Kind::ObjectNotInState, "the portal cannot be run any more"));
         };
+        let format = format.clone();
+        self.step(source, &format, rows_max).await
+    }
+
+    /// Sends what Execute asked for: all, or so many rows.
+    async fn step(&mut self, source: &mut Source, format: &RowFormat, rows_max: u32) -> Result<()> {
         let max = (rows_max > 0).then_some(u64::from(rows_max));
         let sent = self.send(source, format, max).await?;
         if max == Some(sent) {
@@ -179,6 +201,11 @@ impl<D: Door> Connection<D> {
             _ => Ok(()),
         }
     }
+}
+
+/// What a cursor has left: to the protocol it is a portal.
+fn cursor(name: &str) -> Source {
+    Source::Cursor { name: name.to_string(), left: None }
 }
 
 fn no_portal(name: &str) -> Error {
@@ -218,11 +245,7 @@ fn parameters(bind: &Bind, oids: &[u32], description: &Description) -> Result<Ve
 fn parameter(value: Option<&Bytes>, format: i16, oid: u32, target: &arrow::datatypes::DataType) -> Result<ScalarValue> {
     match (value, format) {
         (None, _) => Ok(ScalarValue::try_from(target)?),
-        (Some(bytes), 0) => {
-            let text = std::str::from_utf8(bytes)
-                .map_err(|_| Error::new(Kind::InvalidText, "invalid byte sequence for encoding \"UTF8\""))?;
-            values::from_text(text, target)
-        }
+        (Some(bytes), 0) => values::from_text(&values::text_of(bytes.clone())?, target),
         (Some(bytes), 1) => {
             let ty = Type::from_oid(oid).or(Type::from_oid(types::TEXT)).unwrap_or(Type::UNKNOWN);
             values::from_binary(bytes.clone(), &ty, target)

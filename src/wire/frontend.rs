@@ -49,6 +49,8 @@ pub(super) enum Message {
     CopyDone,
     CopyFail(String),
     Terminate,
+    /// A message with a text in it that is none: it was read to its end, so that the session can go on.
+    NotText(u8),
     /// A message that no open session expects: a password, a function call.
     Unexpected(u8),
 }
@@ -113,7 +115,14 @@ pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<M
     let kind = input[0];
     let mut body = Body(input.split_to(length + 1).freeze());
     body.0.advance(5);
-    let message = match kind {
+    match typed(kind, body) {
+        Err(error) if error.kind() == Kind::BadCharacter => Ok(Some(Message::NotText(kind))),
+        message => message.map(Some),
+    }
+}
+
+fn typed(kind: u8, mut body: Body) -> Result<Message> {
+    Ok(match kind {
         b'Q' => Message::Query(body.text()?),
         b'P' => {
             let (name, text) = (body.text()?, body.text()?);
@@ -134,12 +143,16 @@ pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<M
         b'S' => Message::Sync,
         b'd' => Message::CopyData(body.0),
         b'c' => Message::CopyDone,
-        b'f' => Message::CopyFail(body.text()?),
+        b'f' => Message::CopyFail(String::from_utf8_lossy(&body.0).trim_end_matches('\0').to_string()),
         b'X' => Message::Terminate,
         b'p' | b'F' => Message::Unexpected(kind),
         _ => return Err(protocol(format!("invalid frontend message type {kind}"))),
-    };
-    Ok(Some(message))
+    })
+}
+
+/// What is said of bytes that are no text.
+pub(super) fn not_text() -> Error {
+    Error::new(Kind::BadCharacter, "invalid byte sequence for encoding \"UTF8\"")
 }
 
 fn peek_length(input: &BytesMut, at: usize) -> Result<Option<usize>> {
@@ -178,8 +191,7 @@ impl Body {
         let end = self.0.iter().position(|b| *b == 0).ok_or_else(|| protocol("invalid string in message"))?;
         let bytes = self.0.split_to(end);
         self.0.advance(1);
-        String::from_utf8(bytes.into())
-            .map_err(|_| Error::new(Kind::ProtocolViolation, "invalid byte sequence for encoding \"UTF8\""))
+        String::from_utf8(bytes.into()).map_err(|_| not_text())
     }
 
     fn value(&mut self) -> Result<Option<Bytes>> {
@@ -231,6 +243,14 @@ mod tests {
         input.extend_from_slice(&framed(b'S', b""));
         assert_eq!(message(&mut input, 1000).expect("whole"), Some(Message::Query("select 1".into())));
         assert_eq!(message(&mut input, 1000).expect("whole"), Some(Message::Sync));
+    }
+
+    #[test]
+    fn what_is_no_text_does_not_lose_the_place_of_the_next_message() {
+        let mut input = framed(b'Q', b"select '\xff'\0");
+        input.extend_from_slice(&framed(b'S', b""));
+        assert_eq!(message(&mut input, 1000).expect("read"), Some(Message::NotText(b'Q')));
+        assert_eq!(message(&mut input, 1000).expect("read"), Some(Message::Sync));
     }
 
     #[test]

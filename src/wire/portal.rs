@@ -131,8 +131,16 @@ impl Kept {
         }
     }
 
-    pub fn cursor(&mut self, name: &str) -> Result<&mut Cursor> {
-        self.cursors.get_mut(name).ok_or_else(|| no_cursor(name))
+    /// The rows that are read under a name, and whether they always go out in binary: a cursor's, or those of a portal
+    /// that has been begun, which `FETCH` and `MOVE` know as well.
+    pub fn reading(&mut self, name: &str) -> Result<(&mut Rows, bool)> {
+        if let Some(cursor) = self.cursors.get_mut(name) {
+            return Ok((&mut cursor.rows, cursor.binary));
+        }
+        match self.portals.get_mut(name).map(|portal| &mut portal.progress) {
+            Some(Progress::Sending(Source::Own(rows), _)) => Ok((rows, false)),
+            _ => Err(no_cursor(name)),
+        }
     }
 
     /// A transaction ends, and with it whatever was open in it.

@@ -11,7 +11,7 @@ use super::{
     door::{Door, Intake},
     encode::RowFormat,
     frontend::Message,
-    portal::{Source, no_cursor},
+    portal::Source,
     work::{self, Rows},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     sql::statement::CopyFormat,
 };
 
-/// Rows are encoded in pieces of this many, so that a piece is never far from what a socket takes at once.
+/// Rows are encoded in pieces of at most this many; of wide rows in smaller ones, as [`Rows::next`] gives them.
 const PIECE_ROWS: usize = 1024;
 /// Pieces of COPY that have come together are read together.
 const COPY_BYTES: usize = 256 * 1024;
@@ -58,8 +58,8 @@ impl<D: Door> Connection<D> {
         match source {
             Source::Own(rows) => RowFormat::new(&rows.schema, formats, zone),
             Source::Cursor { name, .. } => {
-                let cursor = self.kept.cursor(name)?;
-                RowFormat::new(&cursor.rows.schema, if cursor.binary { &[1] } else { formats }, zone)
+                let (rows, binary) = self.kept.reading(name)?;
+                RowFormat::new(&rows.schema, if binary { &[1] } else { formats }, zone)
             }
         }
     }
@@ -69,9 +69,7 @@ impl<D: Door> Connection<D> {
         let workers = self.shared.options.workers.clone();
         let (rows, mut left) = match source {
             Source::Own(rows) => (rows, None),
-            Source::Cursor { name, left } => {
-                (&mut self.kept.cursors.get_mut(name).ok_or_else(|| no_cursor(name))?.rows, Some(left))
-            }
+            Source::Cursor { name, left } => (self.kept.reading(name)?.0, Some(left)),
         };
         let mut sent = 0;
         loop {
@@ -87,8 +85,13 @@ impl<D: Door> Connection<D> {
             if let Some(Some(left)) = left.as_deref_mut() {
                 *left -= count;
             }
-            let format = format.clone();
-            let bytes = self.link.wait(work::run(&workers, async move { format.rows(&batch) })).await?;
+            let (format, ready) = (format.clone(), rows.are_ready());
+            let encoded = move || format.rows(&batch);
+            // What was there without the engine goes out without it.
+            let bytes = match ready {
+                true => self.link.wait(work::aside(encoded)).await?,
+                false => self.link.wait(work::run(&workers, async move { encoded() })).await?,
+            };
             self.link.out.extend_from_slice(&bytes);
             self.link.flush_if_full().await?;
         }
@@ -106,7 +109,7 @@ impl<D: Door> Connection<D> {
     }
 
     async fn skip(&mut self, name: &str, left: Option<u64>) -> Result<u64> {
-        let rows = &mut self.kept.cursors.get_mut(name).ok_or_else(|| no_cursor(name))?.rows;
+        let (rows, _) = self.kept.reading(name)?;
         let mut moved = 0;
         while left.is_none_or(|left| moved < left) {
             let most = left.map_or(usize::MAX, |left| usize::try_from(left - moved).unwrap_or(usize::MAX));
@@ -121,15 +124,16 @@ impl<D: Door> Connection<D> {
         let writer = CopyWriter::new(schema, format, self.zone()?)?;
         backend::copy_out(&mut self.link.out, writer.is_binary(), schema.fields().len())?;
         writer.header(schema, &mut self.link.out);
-        let mut sent = 0;
+        let (mut sent, mut head) = (0, writer.head());
         while let Some(batch) = self.link.wait(rows.next(PIECE_ROWS)).await? {
             sent += batch.num_rows();
             let writer = writer.clone();
-            let bytes = self.work(async move { writer.rows(&batch) }).await?;
+            let head = std::mem::take(&mut head);
+            let bytes = self.work(async move { writer.rows(&batch, head) }).await?;
             self.link.out.extend_from_slice(&bytes);
             self.link.flush_if_full().await?;
         }
-        writer.trailer(&mut self.link.out);
+        writer.trailer(head, &mut self.link.out);
         backend::bare(&mut self.link.out, Bare::CopyDone);
         self.complete(&format!("COPY {sent}"))
     }

@@ -7,7 +7,10 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    pg_catalog::Peers,
+};
 
 /// All open sessions of one server.
 #[derive(Debug)]
@@ -72,6 +75,18 @@ impl Sessions {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Peers for Sessions {
+    /// There is one role, so that everybody may cancel everybody.
+    fn cancel(&self, pid: i32) -> bool {
+        let open = self.lock();
+        let Some(key) = open.keys.get(&pid) else { return false };
+        if let Some(running) = &key.running {
+            running.cancel();
+        }
+        true
     }
 }
 

@@ -7,14 +7,21 @@ use super::{
     connection::Connection,
     door::Door,
 };
-use crate::{error::Result, sql::statement::Statement};
+use crate::{
+    engine::parameters,
+    error::{Error, Kind, Result},
+    sql::statement::{Body, Statement},
+};
 
 impl<D: Door> Connection<D> {
     /// Runs the statements up to the first that fails.
     pub async fn simple(&mut self, text: String) -> Result<()> {
         self.kept.prepared.remove("");
         self.kept.portals.remove("");
-        let statements = match self.parse(text).await {
+        self.arm();
+        let parsed = self.parse(text).await;
+        self.disarm();
+        let statements = match parsed {
             Ok(statements) => statements,
             Err(error) => return self.failed(error),
         };
@@ -33,6 +40,12 @@ impl<D: Door> Connection<D> {
     }
 
     async fn one(&mut self, statement: Arc<Statement>) -> Result<()> {
+        // Those of a statement to be prepared come with EXECUTE.
+        if !matches!(statement.body, Body::Prepare { .. })
+            && let Some(first) = parameters(&statement)?.first()
+        {
+            return Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter ${first}")));
+        }
         let outcome = self.dispatch(statement, Vec::new()).await?;
         self.respond(outcome).await
     }

@@ -51,7 +51,8 @@ async fn greet<D: Door>(shared: &Arc<Shared<D>>, link: &mut Link) -> Result<Opti
             }
             Some(Opening::Startup { minor, parameters }) => {
                 let seat = shared.sessions.enter()?;
-                let session = introduce(&parameters, seat.pid)?;
+                let mut session = introduce(&parameters, seat.pid)?;
+                session.peers = Some(shared.sessions.clone());
                 welcome(link, minor, &parameters, &session, &seat)?;
                 link.flush().await?;
                 return Ok(Some((session, seat)));

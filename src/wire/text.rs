@@ -269,7 +269,7 @@ fn list(values: &dyn Array, zone: Tz, out: &mut String) -> Result<()> {
         if row > 0 {
             out.push(',');
         }
-        if values.is_null(row) {
+        if is_null(values, row) {
             out.push_str("NULL");
             continue;
         }
@@ -294,7 +294,7 @@ fn record(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<(
         if i > 0 {
             out.push(',');
         }
-        if column.is_null(row) {
+        if is_null(column, row) {
             continue;
         }
         let mut item = String::new();
@@ -308,6 +308,11 @@ fn record(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<(
     }
     out.push(')');
     Ok(())
+}
+
+/// A column of nothing but nulls does not mark them.
+fn is_null(values: &dyn Array, row: usize) -> bool {
+    values.is_null(row) || *values.data_type() == DataType::Null
 }
 
 fn quoted(item: &str, escape: &str, out: &mut String) {
@@ -432,6 +437,12 @@ mod tests {
         assert_eq!(shown(&list, "UTC"), ["{1,NULL,3}"]);
         let text: ArrayRef = Arc::new(StringArray::from(vec![Some("a b"), Some(""), Some("q\"\\")]));
         let record = StructArray::from(vec![(Arc::new(Field::new("t", DataType::Utf8, true)), text)]);
+        let none: ArrayRef = Arc::new(arrow::array::NullArray::new(1));
+        let nulls = StructArray::from(vec![
+            (Arc::new(Field::new("a", DataType::Null, true)), none.clone()),
+            (Arc::new(Field::new("b", DataType::Null, true)), none),
+        ]);
+        assert_eq!(shown(&nulls, "UTC"), ["(,)"]);
         assert_eq!(shown(&record, "UTC"), ["(\"a b\")", "(\"\")", "(\"q\\\"\\\\\")"]);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
 
 /// An array of arrays of arrays is enough.
 const DEPTH_MAX: usize = 6;
+const DAY_US: i64 = 86_400_000_000;
 
 /// One value in text form.
 pub(super) fn from_text(text: &str, target: &DataType) -> Result<ScalarValue> {
@@ -281,7 +282,11 @@ fn binary(mut bytes: Bytes, ty: &Type, depth: usize) -> Result<ScalarValue> {
         }
         Type::TIME => {
             fixed(8)?;
-            ScalarValue::Time64Microsecond(Some(bytes.get_i64()))
+            let at = bytes.get_i64();
+            if !(0..DAY_US).contains(&at) {
+                return Err(Error::new(Kind::DatetimeOverflow, "time out of range"));
+            }
+            ScalarValue::Time64Microsecond(Some(at))
         }
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
             fixed(8)?;
@@ -307,11 +312,11 @@ fn binary(mut bytes: Bytes, ty: &Type, depth: usize) -> Result<ScalarValue> {
         }
         Type::JSONB => {
             let text = bytes.strip_prefix(b"\x01").ok_or_else(|| malformed(ty))?;
-            ScalarValue::Utf8(Some(String::from_utf8(text.to_vec()).map_err(|_| not_utf8())?))
+            ScalarValue::Utf8(Some(text_of(Bytes::copy_from_slice(text))?))
         }
         _ => match types::item(ty) {
             Some(item) => return binary_array(bytes, &item, depth),
-            None => ScalarValue::Utf8(Some(String::from_utf8(bytes.into()).map_err(|_| not_utf8())?)),
+            None => ScalarValue::Utf8(Some(text_of(bytes)?)),
         },
     })
 }
@@ -329,6 +334,9 @@ fn binary_array(mut bytes: Bytes, item: &Type, depth: usize) -> Result<ScalarVal
     let mut values = Vec::new();
     if dimensions == 1 {
         let count = bytes.try_get_i32().map_err(|_| wrong())?;
+        if count < 0 {
+            return Err(wrong());
+        }
         bytes.try_get_i32().map_err(|_| wrong())?;
         for _ in 0..count {
             let length = bytes.try_get_i32().map_err(|_| wrong())?;
@@ -346,11 +354,16 @@ fn binary_array(mut bytes: Bytes, item: &Type, depth: usize) -> Result<ScalarVal
 }
 
 fn malformed(ty: &Type) -> Error {
-    Error::new(Kind::InvalidText, format!("incorrect binary data format for type {}", ty.name()))
+    Error::new(Kind::InvalidBinary, format!("incorrect binary data format for type {}", ty.name()))
 }
 
-fn not_utf8() -> Error {
-    Error::new(Kind::InvalidText, "invalid byte sequence for encoding \"UTF8\"")
+/// The text that a client sent. A zero byte is a character, but none that Postgres lets into a text.
+pub(super) fn text_of(bytes: Bytes) -> Result<String> {
+    let text = String::from_utf8(bytes.into()).map_err(|_| super::frontend::not_text())?;
+    match text.contains('\0') {
+        true => Err(Error::new(Kind::BadCharacter, "invalid byte sequence for encoding \"UTF8\": 0x00")),
+        false => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -393,6 +406,21 @@ mod tests {
         for text in ["{1", "1}", "{1,,2}", "{\"1}", "{{1}"] {
             assert_eq!(read(text, &list), format!("22P02 malformed array literal: \"{text}\""));
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_value_say_so() {
+        let read = |bytes: &[u8], ty: &Type| {
+            let target = types::from_oid(ty.oid()).expect("known");
+            let error = from_binary(Bytes::copy_from_slice(bytes), ty, &target).expect_err("no value");
+            error.kind().sqlstate()
+        };
+        assert_eq!(read(&i64::MAX.to_be_bytes(), &Type::TIME), "22008");
+        assert_eq!(read(&(-1i64).to_be_bytes(), &Type::TIME), "22008");
+        assert_eq!(read(b"\0\0\0\x01\0\0\0\0\0\0\0\x17\xff\xff\xff\xfe\0\0\0\x01", &Type::INT4_ARRAY), "22P03");
+        assert_eq!(read(b"\0\x01", &Type::INT4), "22P03");
+        assert_eq!(read(b"a\0b", &Type::TEXT), "22021");
+        assert_eq!(read(b"a\xff", &Type::TEXT), "22021");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 
 use std::future::Future;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{Array, RecordBatch},
+    datatypes::SchemaRef,
+};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::{
@@ -16,6 +19,11 @@ use crate::error::{Error, Result};
 
 /// How many batches are computed ahead of the client.
 const BATCHES_AHEAD: usize = 2;
+/// A batch larger than this is not followed by another before the client begins to read it: DataFusion counts the rows
+/// of a batch, not their bytes, and a client that does not read at all holds what is ahead of it for ever.
+const AHEAD_BYTES: usize = 1 << 20;
+/// A piece of rows is about this large: what a socket takes at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A task that ends when it is dropped.
 struct Task<T>(JoinHandle<T>);
@@ -33,6 +41,15 @@ pub(super) async fn run<T: Send + 'static>(
 ) -> Result<T> {
     let mut task = Task(workers.spawn(work));
     match (&mut task.0).await {
+        Ok(done) => done,
+        Err(e) => Err(broken(e)),
+    }
+}
+
+/// Runs what only computes on a thread of the network's, where no query keeps it waiting. To be used for what is short:
+/// it cannot be stopped, only forgotten.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(e) => Err(broken(e)),
     }
@@ -68,7 +85,11 @@ impl Rows {
         let task = Task(workers.spawn(async move {
             while let Some(batch) = stream.next().await {
                 let end = batch.is_err();
+                let large = batch.as_ref().is_ok_and(|batch| bytes(batch) > AHEAD_BYTES);
                 if sender.send(batch.map_err(Error::from)).await.is_err() || end {
+                    return;
+                }
+                if large && sender.reserve_many(BATCHES_AHEAD).await.is_err() {
                     return;
                 }
             }
@@ -82,7 +103,12 @@ impl Rows {
         Rows { schema, tag, receiver, rest: rows, task: None }
     }
 
-    /// The next rows, at most `max`; `None` at the end, and ever after. Cancel safe.
+    /// True where nobody computes them any more.
+    pub fn are_ready(&self) -> bool {
+        self.task.is_none()
+    }
+
+    /// The next rows, at most `max` and about [`PIECE_BYTES`] of them; `None` at the end, and ever after. Cancel safe.
     pub async fn next(&mut self, max: usize) -> Result<Option<RecordBatch>> {
         let batch = match self.rest.take() {
             Some(rest) => rest,
@@ -94,6 +120,8 @@ impl Rows {
                 }
             },
         };
+        let row_bytes = bytes(&batch) / batch.num_rows().max(1);
+        let max = max.min(PIECE_BYTES / row_bytes.max(1)).max(1);
         if batch.num_rows() <= max {
             return Ok(Some(batch));
         }
@@ -108,4 +136,9 @@ impl Rows {
         self.task = None;
         ended.map(|()| None).map_err(broken)
     }
+}
+
+/// What the rows of a batch take, of whatever it is a part.
+fn bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }

@@ -37,6 +37,21 @@ async fn first_view_sql() {
     assert_eq!(table, [["customer", "orders", "spent"], ["ada", "1", "7.50"], ["bob", "1", "6.00"]], "{stdout}");
 }
 
+/// A statement that is an argument has its rows on stdin; without them it takes none, and says nothing wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_copy_are_read_from_stdin() {
+    let server = Home::new().start();
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT)").await;
+    server.home.put("rows", "1\tada\n2\tbob\n");
+    let mut command = sql(&server);
+    command.args(["-c", "COPY t FROM STDIN", "-c", "SELECT count(*) FROM t"]);
+    command.stdin(fs::File::open(server.home.path("rows")).unwrap());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(rows(&client, "SELECT id, name FROM t ORDER BY id").await, ["1|ada", "2|bob"]);
+}
+
 fn cells(line: &str) -> Vec<&str> {
     line.split('|').map(str::trim).collect()
 }

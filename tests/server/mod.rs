@@ -7,6 +7,7 @@ mod durability;
 mod examples;
 mod kill;
 mod limits;
+mod parameters;
 mod psql;
 mod restart;
 mod slt;

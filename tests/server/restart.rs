@@ -20,8 +20,18 @@ async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
     let (_idle, connection) = tokio_postgres::connect(&parameters, NoTls).await.unwrap();
     let idle = tokio::spawn(connection);
     let busy = server.connect().await;
+    // More of them than there are threads, none of which gives a row: they must not keep the end waiting.
+    let mut joins = Vec::new();
+    for _ in 0..4 {
+        let client = server.connect().await;
+        joins.push(tokio::spawn(async move { client.simple_query(JOIN).await.map(|_| ()) }));
+    }
 
     let (query, status) = tokio::join!(busy.simple_query(LONG), server.terminate());
+    for join in joins {
+        let error = join.await.unwrap().expect_err("the join cannot have ended");
+        assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", told(&error));
+    }
     assert_eq!(status.code(), Some(0), "{}", home.log());
     let error = idle.await.unwrap().expect_err("the connection ended without a word");
     assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{error}");
@@ -39,6 +49,30 @@ async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
 
 /// A query that nobody waits for the end of.
 pub const LONG: &str = "SELECT count(*) FROM generate_series(1, 100000000000) AS a(i) WHERE i % 7 = 3";
+/// The same of two tables that are small.
+const JOIN: &str = "SELECT count(*) FROM generate_series(1, 200000) a(i) JOIN generate_series(1, 200000) b(i) \
+                    ON a.i * b.i % 7 = 9";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_that_ran_out_of_time_leave_the_server_to_others() {
+    let home = Home::new();
+    let server = home.start();
+    let mut late = Vec::new();
+    for _ in 0..4 {
+        let client = server.connect().await;
+        run(&client, "SET statement_timeout = '500ms'").await;
+        late.push(tokio::spawn(async move { client.simple_query(JOIN).await.map(|_| ()) }));
+    }
+    // While they run, and after.
+    let client = server.connect().await;
+    assert_eq!(rows(&client, "SELECT count(*) FROM generate_series(1, 10)").await, ["10"]);
+    for late in late {
+        let error = late.await.unwrap().expect_err("late");
+        assert_eq!(error.code().map(|c| c.code()), Some("57014"), "{}", told(&error));
+    }
+    assert_eq!(rows(&client, "SELECT count(*) FROM generate_series(1, 10)").await, ["10"]);
+    assert!(server.terminate().await.success());
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_is_not_needed_when_nobody_is_connected() {

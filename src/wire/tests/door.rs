@@ -82,6 +82,7 @@ impl TestDoor {
             database: session.database.clone(),
             pid: session.pid,
             settings: session.settings.clone(),
+            peers: session.peers.clone(),
         };
         pg_catalog::register(&self.context, Arc::new(Relations), &facts)?;
         let mut query = query.clone();

@@ -2,6 +2,7 @@
 
 mod copying;
 mod door;
+mod drivers;
 mod psql;
 mod queries;
 mod stopping;

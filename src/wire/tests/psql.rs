@@ -138,3 +138,57 @@ async fn psql_describes_everything_without_an_error() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     check(&server, "select 'nowhere'::regclass;", "ERROR:  relation \"nowhere\" does not exist").await;
 }
+
+/// What psql has beside what is described above: all of its lists, short and long.
+const LISTS: &str = "\\d \\dS \\da \\dA \\dAc \\dAf \\dAo \\dAp \\db \\dc \\dC \\dconfig \\dd \\dD \\ddp \\dE \\des \\det \\deu \
+                     \\dew \\df \\dfS \\dF \\dFd \\dFp \\dFt \\dg \\di \\dl \\dL \\dm \\dn \\do \\dO \\dp \\dP \\dPtn \\drds \\dRp \
+                     \\dRs \\ds \\dt \\dT \\dTS \\du \\dv \\dx \\dX \\dy \\l \\lo_list \\z";
+const LISTS_OF_ONE: [&str; 8] = [
+    "\\sf now",
+    "\\sv \"Recent\"",
+    "\\d orders_pkey",
+    "\\d+ orders_pkey",
+    "\\d pg_class",
+    "\\dT int4",
+    "\\do =",
+    "\\dfS+ now",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psql_lists_everything_without_an_error() {
+    let server = Server::start().await;
+    let mut failed = Vec::new();
+    let lists = LISTS.split(' ').flat_map(|list| {
+        // Those of one kind of thing without a longer form.
+        let longer = !["\\da", "\\lo_list", "\\z"].contains(&list);
+        std::iter::once(list.to_string()).chain(longer.then(|| format!("{list}+")))
+    });
+    for command in lists.chain(LISTS_OF_ONE.map(str::to_string)) {
+        let Some(printed) = tokio::task::block_in_place(|| psql(&server, &command)) else { return };
+        // The names of functions that are listed may say it too, behind a space.
+        if printed.lines().any(|line| line.starts_with("ERROR") || line.starts_with("invalid command")) {
+            failed.push(format!("{command}\n{printed}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn functions_of_the_catalog_answer() {
+    let server = Server::start().await;
+    for (sql, expected) in [
+        ("select format('%I has %s', 'My table', 3);", "\"My table\" has 3"),
+        ("select json_build_object('a', 1, 'b', null);", "{\"a\" : 1, \"b\" : null}"),
+        ("select 'pg/x' like 'pg//%' escape '/' as a, 'pg_x' like 'pg/_%' escape '/' as b;", " t | t"),
+        ("select 'pgax' like 'pg/_%' escape '/' as a, 'a\\b' like 'a\\/%' escape '/' as b;", " f | f"),
+        ("select row(1, null), array[null];", "(1,) | {NULL}"),
+        ("select indexname from pg_indexes;", "orders_pkey"),
+        ("select count(*) from pg_stat_activity where query_start is null;", "1"),
+        ("select pg_cancel_backend(123456);", "f"),
+        ("select 'now'::regproc::oid;", "1299"),
+        ("select count(*) from pg_enum e left join pg_attrdef d on d.adrelid = e.enumtypid;", "0"),
+    ] {
+        let Some(printed) = tokio::task::block_in_place(|| psql(&server, sql)) else { return };
+        assert!(printed.contains(expected), "{sql}\n{printed}");
+    }
+}

@@ -27,6 +27,19 @@ async fn a_cancel_ends_what_runs_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_session_cancels_another_by_its_number() {
+    let server = Server::start().await;
+    let (client, other) = (server.connect().await, server.connect().await);
+    let pid = simple(&client, "SELECT pg_backend_pid()").await.remove(0);
+    let cancel = async {
+        server.door.watch.begun.notified().await;
+        assert_eq!(simple(&other, &format!("SELECT pg_cancel_backend({pid})")).await, ["t", "(1)"]);
+    };
+    let (failed, ()) = tokio::join!(failure(&client, "SELECT * FROM forever"), cancel);
+    assert_eq!(failed, "57014 canceling statement due to user request");
+}
+
+#[tokio::test]
 async fn a_statement_that_takes_too_long_ends() {
     let server = Server::start().await;
     let client = server.connect().await;

@@ -1,0 +1,290 @@
+//! The parameters of a statement: which it has, and of which types where the client does not say.
+//!
+//! Which, the statement itself tells; a plan may have lost one. Of which types, the plan tells by what stands around
+//! them. DataFusion knows comparisons; casts, limits, arrays, functions and the columns of an `INSERT` are seen to here.
+
+use std::{collections::BTreeMap, ops::ControlFlow};
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::{
+    common::{
+        DFSchema, ParamValues, ScalarValue,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    logical_expr::{
+        Case, Expr, ExprSchemable, LogicalPlan, Operator, expr::ScalarFunction,
+        type_coercion::functions::fields_with_udf,
+    },
+    sql::sqlparser::ast::{self, Visit, Visitor},
+};
+
+use crate::{
+    error::{Error, Kind, Result},
+    sql::statement::{Body, Statement},
+};
+
+/// As many as a message of the protocol can carry.
+const PARAMETERS_MAX: usize = u16::MAX as usize;
+
+/// The numbers of a statement's parameters, ascending: of `$1 + $3`, 1 and 3. 42P02 for one that cannot be.
+pub fn parameters(statement: &Statement) -> Result<Vec<usize>> {
+    let mut found = Found::default();
+    let end = match &statement.body {
+        Body::Query(query) | Body::Declare { query, .. } => query.visit(&mut found),
+        Body::CopyOut(copy) => copy.query.visit(&mut found),
+        Body::Insert(insert) => insert.visit(&mut found),
+        Body::Update(update) => update.visit(&mut found),
+        Body::Delete(delete) => delete.visit(&mut found),
+        Body::Explain { statement, .. } | Body::Prepare { statement, .. } => return parameters(statement),
+        _ => ControlFlow::Continue(()),
+    };
+    match end {
+        ControlFlow::Break(name) => Err(missing(&name)),
+        ControlFlow::Continue(()) => {
+            found.0.sort_unstable();
+            found.0.dedup();
+            Ok(found.0)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Found(Vec<usize>);
+
+impl Visitor for Found {
+    type Break = String;
+
+    fn pre_visit_value(&mut self, value: &ast::ValueWithSpan) -> ControlFlow<String> {
+        let ast::Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
+        match number(name).filter(|n| (1..=PARAMETERS_MAX).contains(n)) {
+            Some(n) => {
+                self.0.push(n);
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(name.clone()),
+        }
+    }
+}
+
+fn number(name: &str) -> Option<usize> {
+    name.strip_prefix('$')?.parse().ok()
+}
+
+fn missing(name: &str) -> Error {
+    Error::new(Kind::UndefinedParameter, format!("there is no parameter {name}"))
+}
+
+/// The plan with values for its parameters.
+pub(super) fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan> {
+    if params.is_empty() {
+        return match plan.get_parameter_names()?.into_iter().min() {
+            Some(name) => Err(missing(&name)),
+            None => Ok(plan),
+        };
+    }
+    let values = params.iter().cloned().map(Into::into).collect();
+    Ok(plan.replace_params_with_values(&ParamValues::List(values))?)
+}
+
+/// The types of a statement's parameters, `$1` first: what the client said, or what the plan needs, or text. One that
+/// nobody mentions has none: 42P18, as Postgres.
+pub(super) fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
+    let mentioned = parameters(statement)?;
+    let inferred = inferred(plan)?;
+    let count = mentioned.last().copied().unwrap_or(0).max(said.len());
+    let of = |n: usize| {
+        let known = said.get(n - 1).cloned().flatten().or_else(|| inferred.get(&n).cloned());
+        match known {
+            Some(known) => Ok(known),
+            None if mentioned.binary_search(&n).is_ok() || n <= said.len() => Ok(DataType::Utf8),
+            None => {
+                let message = format!("could not determine data type of parameter ${n}");
+                Err(Error::new(Kind::IndeterminateType, message))
+            }
+        }
+    };
+    (1..=count).map(of).collect()
+}
+
+/// What the plan tells of its parameters. The first word counts: where two disagree, the other is cast.
+fn inferred(plan: &LogicalPlan) -> Result<BTreeMap<usize, DataType>> {
+    let mut told = Told::default();
+    plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Limit(limit) => {
+                for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                    told.note(expr, &DataType::Int64);
+                }
+            }
+            LogicalPlan::Dml(dml) => told.written(&dml.input, dml.target.schema().fields()),
+            _ => {}
+        }
+        let mut schema = DFSchema::empty();
+        node.inputs().iter().for_each(|input| schema.merge(input.schema()));
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                told.expression(expr, &schema)?;
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    let Told { strong, weak } = told;
+    let mut all = weak;
+    all.extend(strong);
+    Ok(all)
+}
+
+#[derive(Default)]
+struct Told {
+    /// By a place that takes one type only: a cast, a column.
+    strong: BTreeMap<usize, DataType>,
+    /// By what it is compared or computed with.
+    weak: BTreeMap<usize, DataType>,
+}
+
+impl Told {
+    fn expression(&mut self, expr: &Expr, schema: &DFSchema) -> DfResult<()> {
+        match expr {
+            Expr::Placeholder(p) => {
+                if let (Some(n), Some(field)) = (number(&p.id), &p.field) {
+                    self.weak.entry(n).or_insert_with(|| plain(field.data_type()));
+                }
+            }
+            Expr::Cast(cast) => self.note(&cast.expr, cast.field.data_type()),
+            Expr::TryCast(cast) => self.note(&cast.expr, cast.field.data_type()),
+            Expr::BinaryExpr(binary) if matches!(binary.op, Operator::Multiply | Operator::Divide) => {
+                // A span of time is multiplied by a number, never by another.
+                for (one, other) in [(&binary.left, &binary.right), (&binary.right, &binary.left)] {
+                    if matches!(one.get_type(schema), Ok(DataType::Interval(_))) {
+                        self.note(other, &DataType::Float64);
+                    }
+                }
+            }
+            Expr::ScalarFunction(function) => self.arguments(function, schema),
+            Expr::Case(case) => self.case(case, schema),
+            Expr::InList(list) => {
+                let known = list.list.iter().find_map(|item| known(item, schema));
+                self.weakly(&list.expr, known);
+            }
+            Expr::Not(inner) => self.note(inner, &DataType::Boolean),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn arguments(&mut self, function: &ScalarFunction, schema: &DFSchema) {
+        if !function.args.iter().any(|arg| open(arg).is_some()) {
+            return;
+        }
+        if let ("array_has" | "array_contains", [list, item]) = (function.name(), function.args.as_slice()) {
+            let lists = known(item, schema).map(|item| DataType::new_list(item, true));
+            self.weakly(list, lists);
+            if let Some(DataType::List(field)) = known(list, schema) {
+                self.weakly(item, Some(field.data_type().clone()));
+            }
+            return;
+        }
+        let fields: Option<Vec<FieldRef>> =
+            function.args.iter().map(|arg| arg.to_field(schema).ok().map(|(_, field)| field)).collect();
+        let taken = fields.and_then(|fields| fields_with_udf(&fields, function.func.as_ref()).ok());
+        for (arg, field) in function.args.iter().zip(taken.into_iter().flatten()) {
+            self.weakly(arg, Some(field.data_type().clone()));
+        }
+    }
+
+    fn case(&mut self, case: &Case, schema: &DFSchema) {
+        let results = || case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+        let known = results().find_map(|result| known(result, schema));
+        results().for_each(|result| self.weakly(result, known.clone()));
+    }
+
+    /// The rows of an `INSERT … SELECT $1`: each goes into a column, behind a cast.
+    fn written(&mut self, rows: &LogicalPlan, columns: &[impl AsRef<Field>]) {
+        let LogicalPlan::Projection(cast) = rows else { return };
+        for expr in &cast.expr {
+            let (_, name) = expr.qualified_name();
+            let Some(column) = columns.iter().map(AsRef::as_ref).find(|c| *c.name() == name) else { continue };
+            let mut inner = expr;
+            while let Expr::Alias(_) | Expr::Cast(_) = inner {
+                inner = match inner {
+                    Expr::Alias(alias) => &alias.expr,
+                    Expr::Cast(cast) => &cast.expr,
+                    other => other,
+                };
+            }
+            let Expr::Column(from) = inner else { continue };
+            let Ok(at) = cast.input.schema().index_of_column(from) else { continue };
+            let mut source = cast.input.as_ref();
+            while let LogicalPlan::SubqueryAlias(alias) = source {
+                source = &alias.input;
+            }
+            if let LogicalPlan::Projection(source) = source
+                && let Some(value) = source.expr.get(at)
+            {
+                self.note(value, column.data_type());
+            }
+        }
+    }
+
+    fn note(&mut self, expr: &Expr, data_type: &DataType) {
+        if let Some(n) = open(expr) {
+            self.strong.entry(n).or_insert_with(|| plain(data_type));
+        }
+    }
+
+    fn weakly(&mut self, expr: &Expr, data_type: Option<DataType>) {
+        if let (Some(n), Some(data_type)) = (open(expr), data_type.filter(|t| *t != DataType::Null)) {
+            self.weak.entry(n).or_insert_with(|| plain(&data_type));
+        }
+    }
+}
+
+/// The number of an expression that is a parameter, whatever it is called.
+fn open(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Placeholder(placeholder) => number(&placeholder.id),
+        Expr::Alias(alias) => open(&alias.expr),
+        _ => None,
+    }
+}
+
+fn known(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    match open(expr) {
+        Some(_) => None,
+        None => expr.get_type(schema).ok().filter(|t| *t != DataType::Null),
+    }
+}
+
+/// What a client is to send: the ways to store a text are one to it.
+fn plain(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Dictionary(_, values) => plain(values),
+        DataType::Timestamp(_, zone) => DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, zone.clone()),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(sql: &str) -> Result<Vec<usize>> {
+        parameters(&crate::sql::parse(sql).expect(sql).remove(0))
+    }
+
+    #[test]
+    fn parameters_are_counted_by_their_numbers() {
+        assert_eq!(numbers("SELECT $3, $1 FROM t WHERE a IN (SELECT $1 FROM u LIMIT $2)").expect("fine"), [1, 2, 3]);
+        assert_eq!(numbers("EXPLAIN SELECT $1").expect("fine"), [1]);
+        assert_eq!(numbers("INSERT INTO t VALUES ($1, $2)").expect("fine"), [1, 2]);
+        assert_eq!(numbers("FLUSH").expect("fine"), [0; 0]);
+        for sql in ["SELECT $4000000000", "SELECT $0", "SELECT $65536", "SELECT $99999999999999999999999"] {
+            let error = numbers(sql).expect_err(sql);
+            assert_eq!(error.kind(), Kind::UndefinedParameter, "{sql}");
+            assert!(error.message().starts_with("there is no parameter $"), "{error}");
+        }
+    }
+}

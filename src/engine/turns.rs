@@ -1,0 +1,340 @@
+//! Joins take turns with whatever else runs on their threads.
+//!
+//! A join makes many rows of few, and DataFusion counts only what is read from the leaves: a join of two small tables
+//! that gives billions of rows, or compares billions of pairs and gives none, never lets go of its thread. It could not
+//! be cancelled, as a task ends only where it waits, and no other session would be served meanwhile. So what a join
+//! gives is handed on by [`TurnsExec`], which waits a moment now and then; and a nested loop join, which does not look
+//! up before it has compared a whole batch with everything on its other side, is fed in small pieces.
+//!
+//! The same pieces keep rows small that a query makes large: a batch is so many rows, whatever they take, and of texts
+//! that a projection makes a single one could fill the memory.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use arrow::{
+    array::{Array, RecordBatch},
+    datatypes::{DataType, SchemaRef},
+};
+use datafusion::{
+    common::{
+        config::ConfigOptions,
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::{PhysicalExpr, expressions::Column},
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream,
+        filter_pushdown::{ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation},
+        joins::NestedLoopJoinExec,
+        projection::ProjectionExec,
+        replace_children_if_necessary,
+    },
+};
+use futures::{Stream, StreamExt};
+use tokio::time::Instant;
+
+/// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
+const TURN: Duration = Duration::from_millis(20);
+/// What the rows of a batch may take that a projection makes.
+const PIECE_BYTES: usize = 1 << 20;
+/// The first piece. The next ones grow and shrink until one takes about a turn, or [`PIECE_BYTES`].
+const FIRST_PIECE_ROWS: usize = 16;
+
+/// DataFusion's rules, and ours where the plan has its shape but its filters are not linked yet.
+pub(super) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
+    rules.insert(at, Arc::new(TakeTurns));
+    rules
+}
+
+/// Puts a [`TurnsExec`] around whatever makes many rows of few.
+#[derive(Debug)]
+struct TakeTurns;
+
+impl PhysicalOptimizerRule for TakeTurns {
+    fn name(&self) -> &str {
+        "take_turns"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            if plan.downcast_ref::<ProjectionExec>().is_some_and(widens) {
+                let rows = Arc::new(AtomicUsize::new(FIRST_PIECE_ROWS));
+                let plan = fed(plan, Pace::Sized(rows.clone()))?;
+                return Ok(Transformed::yes(TurnsExec::around(plan, Pace::Measured(rows))));
+            }
+            if !plan.name().contains("Join") && plan.name() != "UnnestExec" {
+                return Ok(Transformed::no(plan));
+            }
+            let plan = match plan.name() == NestedLoopJoinExec::static_name() {
+                true => fed(plan, Pace::Timed)?,
+                false => plan,
+            };
+            Ok(Transformed::yes(TurnsExec::around(plan, Pace::Turns)))
+        })
+        .data()
+    }
+}
+
+/// A plan whose last input comes in pieces: of a nested loop join, the side that it reads batch by batch.
+fn fed(plan: Arc<dyn ExecutionPlan>, pace: Pace) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
+    if let Some(last) = children.pop() {
+        children.push(TurnsExec::around(last, pace));
+    }
+    replace_children_if_necessary(plan, children)
+}
+
+/// True where a column is made here whose values may be of any length: computed, or a long text in every row.
+fn widens(projection: &ProjectionExec) -> bool {
+    let schema = projection.schema();
+    projection.expr().iter().zip(schema.fields()).any(|(column, field)| {
+        let made = column.expr.downcast_ref::<Column>().is_none();
+        made && field.data_type().primitive_width().is_none() && *field.data_type() != DataType::Boolean
+    })
+}
+
+/// Hands on what its input gives, and lets others have the thread between.
+#[derive(Debug)]
+struct TurnsExec {
+    input: Arc<dyn ExecutionPlan>,
+    pace: Pace,
+}
+
+/// How batches go on.
+#[derive(Debug, Clone)]
+enum Pace {
+    /// As they are.
+    Turns,
+    /// In pieces, each as large as the reader is quick.
+    Timed,
+    /// In pieces of as many rows as [`Pace::Measured`] says.
+    Sized(Arc<AtomicUsize>),
+    /// As they are; says how many rows make [`PIECE_BYTES`].
+    Measured(Arc<AtomicUsize>),
+}
+
+impl TurnsExec {
+    fn around(input: Arc<dyn ExecutionPlan>, pace: Pace) -> Arc<dyn ExecutionPlan> {
+        Arc::new(TurnsExec { input, pace })
+    }
+}
+
+impl DisplayAs for TurnsExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.pace {
+            Pace::Turns | Pace::Measured(_) => "TurnsExec",
+            Pace::Timed | Pace::Sized(_) => "TurnsExec: in pieces",
+        })
+    }
+}
+
+impl ExecutionPlan for TurnsExec {
+    fn name(&self) -> &str {
+        "TurnsExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(TurnsExec::around(children.pop().unwrap_or_else(|| self.input.clone()), self.pace.clone()))
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, context)?;
+        let (pace, rows) = (self.pace.clone(), FIRST_PIECE_ROWS);
+        Ok(Box::pin(Turns { input, pace, rows, rest: None, given: None, since: Instant::now() }))
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _: FilterPushdownPhase,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> DfResult<FilterDescription> {
+        FilterDescription::from_children(filters, &self.children())
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> DfResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        Ok(FilterPushdownPropagation::if_all(result))
+    }
+}
+
+struct Turns {
+    input: SendableRecordBatchStream,
+    pace: Pace,
+    /// Of the next piece.
+    rows: usize,
+    rest: Option<RecordBatch>,
+    /// When the last piece was given: the reader comes back when it is done with it.
+    given: Option<Instant>,
+    /// When it last let others have the thread.
+    since: Instant,
+}
+
+impl Turns {
+    /// How large the next piece is to be: where it is timed, towards half a turn to a turn.
+    fn learn(&mut self, now: Instant) {
+        match (&self.pace, self.given.take().map(|given| now - given)) {
+            (Pace::Sized(rows), _) => self.rows = rows.load(Ordering::Relaxed),
+            (Pace::Timed, Some(took)) if took > TURN => self.rows = (self.rows / 2).max(1),
+            (Pace::Timed, Some(took)) if took < TURN / 2 => self.rows = self.rows.saturating_mul(2),
+            _ => {}
+        }
+    }
+
+    fn handed_on(&mut self, batch: RecordBatch) -> RecordBatch {
+        match &self.pace {
+            Pace::Turns => batch,
+            Pace::Measured(rows) => {
+                if let Some(each) = bytes(&batch).checked_div(batch.num_rows()) {
+                    // Step by step: the rows that come may be wider than those that came.
+                    let most = rows.load(Ordering::Relaxed).max(2 * batch.num_rows());
+                    rows.store((PIECE_BYTES / each.max(1)).clamp(1, most), Ordering::Relaxed);
+                }
+                batch
+            }
+            Pace::Timed | Pace::Sized(_) => {
+                self.given = Some(Instant::now());
+                if batch.num_rows() <= self.rows {
+                    return batch;
+                }
+                self.rest = Some(batch.slice(self.rows, batch.num_rows() - self.rows));
+                batch.slice(0, self.rows)
+            }
+        }
+    }
+}
+
+fn bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}
+
+impl Stream for Turns {
+    type Item = DfResult<RecordBatch>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let now = Instant::now();
+        this.learn(now);
+        if now - this.since > TURN {
+            this.since = now;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let batch = match this.rest.take() {
+            Some(rest) => rest,
+            None => match ready!(this.input.poll_next_unpin(context)) {
+                Some(Ok(batch)) => batch,
+                end => return Poll::Ready(end),
+            },
+        };
+        Poll::Ready(Some(Ok(this.handed_on(batch))))
+    }
+}
+
+impl RecordBatchStream for Turns {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::prelude::{SessionConfig, SessionContext};
+
+    use super::*;
+
+    fn context() -> SessionContext {
+        let config = SessionConfig::new().with_target_partitions(2);
+        let state = SessionStateBuilder::new_with_default_features().with_config(config);
+        SessionContext::new_with_state(state.with_physical_optimizer_rules(rules()).build())
+    }
+
+    /// On one thread: whoever does not let go of it is seen by the other, which would not run at all.
+    #[tokio::test]
+    async fn a_join_lets_others_have_the_thread() {
+        for condition in ["a.value * b.value % 7 = 3", "a.value * b.value < 0", "a.value % 2 = b.value % 2", "true"] {
+            let sql = format!(
+                "SELECT count(*) FROM generate_series(1, 200000) a JOIN generate_series(1, 200000) b ON {condition}"
+            );
+            let query = tokio::spawn(async move { context().sql(&sql).await.expect("planned").collect().await });
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            query.abort();
+            let ended = tokio::time::timeout(Duration::from_secs(20), query).await.expect("it ends");
+            assert!(ended.is_err_and(|e| e.is_cancelled()), "{condition}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wide_rows_come_in_small_batches() {
+        for text in ["repeat('x', 10000)", "repeat('x', value % 10000)"] {
+            let sql = format!("SELECT value, {text} FROM generate_series(1, 20000)");
+            let mut rows = context().sql(&sql).await.expect("planned").execute_stream().await.expect("begun");
+            let mut count = 0;
+            while let Some(batch) = rows.next().await {
+                let batch = batch.expect("rows");
+                assert!(bytes(&batch) <= 8 * PIECE_BYTES, "{} rows", batch.num_rows());
+                count += batch.num_rows();
+            }
+            assert_eq!(count, 20000);
+        }
+    }
+
+    #[tokio::test]
+    async fn pieces_are_the_whole() {
+        for (kind, rows) in [("JOIN", 990), ("LEFT JOIN", 991), ("RIGHT JOIN", 991), ("FULL JOIN", 992)] {
+            let sql = format!(
+                "SELECT a.value, b.value FROM generate_series(10, 20) a {kind} generate_series(1, 100) b \
+                 ON a.value < b.value + 1000 AND a.value <> 20 AND b.value <> 100",
+            );
+            let batches = context().sql(&sql).await.expect("planned").collect().await.expect("joined");
+            let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            assert_eq!(found, rows, "{kind}");
+        }
+    }
+}

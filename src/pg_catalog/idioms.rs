@@ -1,0 +1,166 @@
+//! What catalog queries say that only Postgres' own executor understands, one idiom after the other, in words that
+//! DataFusion plans.
+
+use std::{collections::HashMap, ops::ControlFlow};
+
+use datafusion::sql::sqlparser::{
+    ast::{
+        Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Select, SelectItem, SetExpr, Statement, TableFactor,
+        Value, VisitMut, VisitorMut,
+    },
+    dialect::PostgreSqlDialect,
+    parser::Parser,
+};
+
+use super::{
+    rewrite::{call, last, nothing, null},
+    schema,
+};
+
+/// Idioms of queries that read nothing but the catalog.
+pub(super) struct Idioms;
+
+impl VisitorMut for Idioms {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        // What a type is based on, step by step: drivers ask it of domains, and there are none.
+        if let Expr::Subquery(query) = expr
+            && query.with.as_ref().is_some_and(|with| with.recursive)
+        {
+            *expr = null();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let tables = aliases(select);
+        let _ = select.visit(&mut TableOids(tables));
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                let _ = expr.visit(&mut Existence);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Table functions that find nothing here, and the columns that they would find.
+const CALLS: &[(&str, &str)] = &[
+    (
+        "pg_partition_tree",
+        "NULL::INTEGER AS relid, NULL::INTEGER AS parentrelid, NULL::BOOLEAN AS isleaf, NULL::INTEGER AS level",
+    ),
+    ("pg_partition_ancestors", "NULL::INTEGER AS relid"),
+    ("ts_token_type", "NULL::INTEGER AS tokid, NULL::TEXT AS alias, NULL::TEXT AS description"),
+];
+
+/// A call of one of [`CALLS`] as a subquery without rows.
+pub(super) fn without_rows(factor: &mut TableFactor) {
+    let TableFactor::Table { name, args: Some(_), alias, .. } = factor else { return };
+    let name = last(name);
+    let Some((_, columns)) = CALLS.iter().find(|(call, _)| Some(*call) == name.as_deref()) else { return };
+    let called = alias.as_ref().map_or_else(|| name.unwrap_or_default(), |alias| alias.name.to_string());
+    let sql = format!("SELECT * FROM (SELECT {columns} WHERE false) AS {called}");
+    let Some(Statement::Query(query)) = Parser::parse_sql(&PostgreSqlDialect {}, &sql).ok().and_then(|mut s| s.pop())
+    else {
+        return;
+    };
+    if let SetExpr::Select(mut select) = *query.body
+        && let Some(from) = select.from.pop()
+    {
+        *factor = from.relation;
+    }
+}
+
+/// The tables of a SELECT by the names that it calls them.
+fn aliases(select: &Select) -> HashMap<String, i32> {
+    let factors =
+        select.from.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
+    let named = factors.filter_map(|factor| {
+        let TableFactor::Table { name, alias, args: None, .. } = factor else { return None };
+        let table = last(name)?;
+        let called = alias.as_ref().map_or_else(|| table.clone(), |alias| alias.name.value.to_lowercase());
+        Some((called, schema::oid_of(&table)?))
+    });
+    named.collect()
+}
+
+/// `t.tableoid`, the number of the table that a row is in, is known beforehand.
+struct TableOids(HashMap<String, i32>);
+
+impl VisitorMut for TableOids {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [.., table, column] = parts.as_slice()
+            && column.value.eq_ignore_ascii_case("tableoid")
+            && let Some(oid) = self.0.get(&table.value.to_lowercase())
+        {
+            *expr = Expr::Value(Value::Number(oid.to_string(), false).into());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `EXISTS (…)` as a value: whether there are any.
+struct Existence;
+
+impl VisitorMut for Existence {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::Exists { subquery, negated } = expr else { return ControlFlow::Continue(()) };
+        let SetExpr::Select(select) = subquery.body.as_mut() else { return ControlFlow::Continue(()) };
+        let sign = if *negated { "count(*) = 0" } else { "count(*) > 0" };
+        let Some(any) = expression(sign) else { return ControlFlow::Continue(()) };
+        select.projection = vec![SelectItem::UnnamedExpr(any)];
+        subquery.order_by = None;
+        *expr = Expr::Subquery(std::mem::replace(subquery, Box::new(nothing())));
+        ControlFlow::Continue(())
+    }
+}
+
+fn expression(sql: &str) -> Option<Expr> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).ok()?.parse_expr().ok()
+}
+
+/// `LIKE pattern ESCAPE '/'` with the backslash that DataFusion knows, where it is another.
+pub(super) fn escaped(pattern: &mut Expr, escape: &mut Option<Value>) {
+    let Some(Value::SingleQuotedString(character)) = escape.as_ref() else { return };
+    let mut characters = character.chars();
+    let (Some(own), None) = (characters.next(), characters.next()) else { return };
+    if own == '\\' {
+        return;
+    }
+    *escape = None;
+    let text = |text: String| Expr::Value(Value::SingleQuotedString(text).into());
+    let mut whole = std::mem::replace(pattern, null());
+    // One that stands for itself is put aside while the others are replaced.
+    const ASIDE: &str = "\u{1}";
+    for (from, to) in [
+        ("\\".to_string(), "\\\\".to_string()),
+        (format!("{own}{own}"), ASIDE.to_string()),
+        (own.to_string(), "\\".to_string()),
+        (ASIDE.to_string(), own.to_string()),
+    ] {
+        whole = call("replace", vec![whole, text(from), text(to)]);
+    }
+    *pattern = whole;
+}
+
+/// `generate_subscripts(array, 1)` beside `unnest(array)`: the places of its items, in step.
+pub(super) fn subscripts(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    let FunctionArguments::List(list) = &function.args else { return };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(array)), ..] = list.args.as_slice() else { return };
+    // The arrays of numbers that indexes have are counted from 0.
+    let of_index = matches!(array, Expr::CompoundIdentifier(parts)
+        if parts.last().is_some_and(|c| ["indkey", "indclass", "indoption"].contains(&c.value.as_str())));
+    let (first, behind) = if of_index { (0, 0) } else { (1, 1) };
+    let length = format!("CAST(coalesce(array_length({array}), 0) AS BIGINT)");
+    if let Some(places) = expression(&format!("unnest(range({first}, {length} + {behind}))")) {
+        *expr = places;
+    }
+}
