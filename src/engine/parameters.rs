@@ -21,7 +21,10 @@ use datafusion::{
 
 use crate::{
     error::{Error, Kind, Result},
-    sql::statement::{Body, Statement},
+    sql::{
+        statement::{Body, Statement},
+        types::column_type,
+    },
 };
 
 /// As many as a message of the protocol can carry.
@@ -29,6 +32,10 @@ const PARAMETERS_MAX: usize = u16::MAX as usize;
 
 /// The numbers of a statement's parameters, ascending: of `$1 + $3`, 1 and 3. 42P02 for one that cannot be.
 pub fn parameters(statement: &Statement) -> Result<Vec<usize>> {
+    found(statement).map(|found| found.numbers)
+}
+
+fn found(statement: &Statement) -> Result<Found> {
     let mut found = Found::default();
     let end = match &statement.body {
         Body::Query(query) | Body::Declare { query, .. } => query.visit(&mut found),
@@ -36,30 +43,45 @@ pub fn parameters(statement: &Statement) -> Result<Vec<usize>> {
         Body::Insert(insert) => insert.visit(&mut found),
         Body::Update(update) => update.visit(&mut found),
         Body::Delete(delete) => delete.visit(&mut found),
-        Body::Explain { statement, .. } | Body::Prepare { statement, .. } => return parameters(statement),
+        Body::Explain { statement, .. } | Body::Prepare { statement, .. } => return self::found(statement),
         _ => ControlFlow::Continue(()),
     };
     match end {
         ControlFlow::Break(name) => Err(missing(&name)),
         ControlFlow::Continue(()) => {
-            found.0.sort_unstable();
-            found.0.dedup();
-            Ok(found.0)
+            found.numbers.sort_unstable();
+            found.numbers.dedup();
+            Ok(found)
         }
     }
 }
 
 #[derive(Default)]
-struct Found(Vec<usize>);
+struct Found {
+    numbers: Vec<usize>,
+    /// Those that are cast where they stand: a plan in which nothing is found has no place for them.
+    casts: BTreeMap<usize, ast::DataType>,
+}
 
 impl Visitor for Found {
     type Break = String;
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<String> {
+        if let ast::Expr::Cast { expr, data_type, .. } = expr
+            && let ast::Expr::Value(value) = expr.as_ref()
+            && let ast::Value::Placeholder(name) = &value.value
+            && let Some(n) = number(name)
+        {
+            self.casts.entry(n).or_insert_with(|| data_type.clone());
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_value(&mut self, value: &ast::ValueWithSpan) -> ControlFlow<String> {
         let ast::Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
         match number(name).filter(|n| (1..=PARAMETERS_MAX).contains(n)) {
             Some(n) => {
-                self.0.push(n);
+                self.numbers.push(n);
                 ControlFlow::Continue(())
             }
             None => ControlFlow::Break(name.clone()),
@@ -90,11 +112,12 @@ pub(super) fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalP
 /// The types of a statement's parameters, `$1` first: what the client said, or what the plan needs, or text. One that
 /// nobody mentions has none: 42P18, as Postgres.
 pub(super) fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
-    let mentioned = parameters(statement)?;
+    let Found { numbers: mentioned, casts } = found(statement)?;
     let inferred = inferred(plan)?;
     let count = mentioned.last().copied().unwrap_or(0).max(said.len());
     let of = |n: usize| {
         let known = said.get(n - 1).cloned().flatten().or_else(|| inferred.get(&n).cloned());
+        let known = known.or_else(|| column_type(casts.get(&n)?).ok());
         match known {
             Some(known) => Ok(known),
             None if mentioned.binary_search(&n).is_ok() || n <= said.len() => Ok(DataType::Utf8),

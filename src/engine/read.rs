@@ -36,8 +36,9 @@ impl Engine {
         let mut config = world.copied_config();
         // So that an error can tell its place in the statement.
         config.options_mut().sql_parser.collect_spans = true;
-        // What a moment without a zone means, and by which clocks `now()` is told.
-        config.options_mut().execution.time_zone = session.setting("timezone");
+        // So that `now()` and casts to timestamptz have one. It is that of the columns, whatever the session's is: text
+        // without an offset must mean the same in a query as it does in the INSERT. Answers are shown in the session's.
+        config.options_mut().execution.time_zone = Some("+00:00".to_string());
         let state = SessionStateBuilder::new_from_existing(world.state()).with_config(config);
         let state = state.with_physical_optimizer_rules(turns::rules()).build();
         let context = SessionContext::new_with_state(state);
