@@ -382,6 +382,13 @@ fn planning(message: &str) -> Error {
         let name = name.strip_prefix("public.").unwrap_or(name);
         return Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
     }
+    if let Some((_, rest)) = text.split_once("require unique expression names but the expression \"")
+        && let Some((expr, _)) = rest.split_once("\" at position")
+    {
+        let name = expr.rsplit('.').next().unwrap_or(expr);
+        return Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+            .hint("Give one of them another name with AS.");
+    }
     if let Some(error) = function(&text).or_else(|| position_or_count(&text)) {
         return error;
     }

@@ -32,14 +32,7 @@ impl Engine {
     /// A context that sees everything there is, `pg_catalog` included.
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
         let scene: Arc<dyn World> = Arc::new(self.scene());
-        let world = self.planner.context(&scene);
-        let mut config = world.copied_config();
-        // So that an error can tell its place in the statement.
-        config.options_mut().sql_parser.collect_spans = true;
-        // So that `now()` and casts to timestamptz have one. It is that of the columns, whatever the session's is: text
-        // without an offset must mean the same in a query as it does in the INSERT. Answers are shown in the session's.
-        config.options_mut().execution.time_zone = Some("+00:00".to_string());
-        let state = SessionStateBuilder::new_from_existing(world.state()).with_config(config);
+        let state = SessionStateBuilder::new_from_existing(self.planner.context(&scene).state());
         let state = state.with_physical_optimizer_rules(turns::rules()).build();
         let context = SessionContext::new_with_state(state);
         self.register_pg_catalog(&context, session)?;

@@ -82,7 +82,9 @@ impl Planner {
         config.options_mut().sql_parser.parse_float_as_decimal = true;
         // Errors tell where in the text they are.
         config.options_mut().sql_parser.collect_spans = true;
-        // What is a moment in SQL is one in Arrow; standing queries have no session whose zone could count.
+        // So that `now()` and casts to timestamptz have one. It is that of the columns, whatever the session's is: text
+        // without an offset must mean the same in a query as it does in the INSERT, and in a view, which has no session.
+        // Answers are shown in the session's.
         config.options_mut().execution.time_zone = Some(super::types::UTC.to_string());
         config.options_mut().sql_parser.enable_ident_normalization = true;
         config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
