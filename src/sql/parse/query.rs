@@ -166,7 +166,7 @@ fn hex_of_bytea(text: &str) -> Result<String> {
     let bad = |what: &str| Error::new(Kind::InvalidText, format!("invalid {what} for type bytea"));
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: String = digits.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        return match digits.len() % 2 == 0 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return match digits.len().is_multiple_of(2) && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             true => Ok(digits),
             false => Err(bad("hexadecimal data")),
         };
