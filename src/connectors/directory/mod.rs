@@ -135,12 +135,15 @@ impl Source for Directory {
     }
 
     async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
-        self.lookout.look_well().await?;
-        let from = of.only().max(self.files.bounds().0);
         // Rows cannot be told before a file is read, so that only files and bytes limit.
         let fits = |files: u64, bytes: u64| {
             files == 1 || (files <= limit.files.unwrap_or(u64::MAX) && bytes <= limit.bytes.unwrap_or(u64::MAX))
         };
+        // New files come behind those that are known: where these fill an epoch, nobody looks for more.
+        if self.files.reach(of.only(), fits) == self.files.bounds().1 {
+            self.lookout.look_well().await?;
+        }
+        let from = of.only().max(self.files.bounds().0);
         // A beginning that was forgotten is no reason for an epoch.
         let to = Some(self.files.reach(from, fits)).filter(|to| *to > from).unwrap_or(of.only());
         let (files, bytes) = self.files.backlog(from);

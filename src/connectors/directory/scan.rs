@@ -35,6 +35,9 @@ use crate::{
 /// A file is not cut into smaller pieces.
 const PART_BYTES_MIN: u64 = 128 << 10;
 
+/// Batches that are decoded before the query takes them: enough that neither waits for the other with each.
+const BATCHES_AHEAD: usize = 8;
+
 /// A part of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
@@ -113,7 +116,7 @@ impl PartitionStream for Partition {
         let (scan, parts) = (self.scan.clone(), self.parts.clone());
         // The reading task begins with the first poll, and ends when the stream is dropped.
         let stream = futures::stream::once(async move {
-            let mut builder = RecordBatchReceiverStream::builder(scan.output.clone(), 2);
+            let mut builder = RecordBatchReceiverStream::builder(scan.output.clone(), BATCHES_AHEAD);
             let rows = builder.tx();
             builder.spawn(async move {
                 for part in parts {
