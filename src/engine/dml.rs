@@ -26,7 +26,7 @@ use crate::{
     error::{Error, Kind, Result},
     sql::{
         names, naming,
-        statement::{self, Name},
+        statement::{self, Body, Name},
     },
 };
 
@@ -58,11 +58,7 @@ impl Engine {
         }
         let table = self.writable(&name_of(target), "insert into")?;
         let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
-        let mut insert = insert.clone();
-        insert.on = None;
-        settle_insert(&mut insert, &table)?;
-        insert.source.iter_mut().for_each(|source| **source = naming::apart(source));
-        let (context, plan) = self.plan_dml(session, ast::Statement::Insert(insert), params).await?;
+        let (context, plan) = self.plan_dml(session, settled_insert(insert, &table)?, params).await?;
         let batches = collect(&context, plan.input.as_ref().clone()).await?;
         let count = table.insert(batches, &on_conflict).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))
@@ -74,17 +70,12 @@ impl Engine {
         update: &ast::Update,
         params: &[ScalarValue],
     ) -> Result<Reply> {
-        let target = match &update.table.relation {
-            TableFactor::Table { name, .. } => name_of(name),
-            _ => return Err(Error::unsupported("UPDATE of anything but a table")),
-        };
+        let target = updated(update)?;
         if update.returning.is_some() {
             return Err(Error::unsupported("UPDATE … RETURNING"));
         }
         let table = self.writable(&target, "update")?;
-        let mut update = update.clone();
-        settle_update(&mut update, &table)?;
-        let statement = ast::Statement::Update(update);
+        let statement = settled_update(update, &table)?;
         let count = table
             .change(async {
                 let (context, plan) = self.plan_dml(session, statement, params).await?;
@@ -106,13 +97,7 @@ impl Engine {
         delete: &ast::Delete,
         params: &[ScalarValue],
     ) -> Result<Reply> {
-        let tables = match &delete.from {
-            FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables) => tables,
-        };
-        let target = match tables.first().map(|t| &t.relation) {
-            Some(TableFactor::Table { name, .. }) if tables.len() == 1 => name_of(name),
-            _ => return Err(Error::unsupported("DELETE from anything but one table")),
-        };
+        let target = deleted_from(delete)?;
         if delete.returning.is_some() || delete.using.is_some() {
             return Err(Error::unsupported("DELETE … USING or RETURNING"));
         }
@@ -125,6 +110,21 @@ impl Engine {
             })
             .await?;
         Ok(Reply::Done(format!("DELETE {count}")))
+    }
+
+    /// A statement that writes, as it is planned: to be described or to be run.
+    pub(super) fn written(&self, body: &Body) -> Result<ast::Statement> {
+        match body {
+            Body::Insert(insert) => match &insert.table {
+                ast::TableObject::TableName(target) => {
+                    settled_insert(insert, &*self.writable(&name_of(target), "insert into")?)
+                }
+                _ => Err(Error::unsupported("INSERT into a table function")),
+            },
+            Body::Update(update) => settled_update(update, &*self.writable(&updated(update)?, "update")?),
+            Body::Delete(delete) => Ok(ast::Statement::Delete(unaliased(delete, &deleted_from(delete)?))),
+            _ => Err(Error::internal("a statement that does not write")),
+        }
     }
 
     /// Plans a statement that writes, against what there is now.
@@ -206,6 +206,37 @@ pub fn widened(rows: &RecordBatch, at: &[usize], fills: &[ScalarValue], table: &
     };
     let columns = fills.iter().enumerate().map(column).collect::<Result<_, _>>()?;
     Ok(RecordBatch::try_new(Arc::new(nullable(table)), columns)?)
+}
+
+fn settled_insert(insert: &ast::Insert, table: &Table) -> Result<ast::Statement> {
+    let mut insert = insert.clone();
+    insert.on = None;
+    settle_insert(&mut insert, table)?;
+    insert.source.iter_mut().for_each(|source| **source = naming::apart(source));
+    Ok(ast::Statement::Insert(insert))
+}
+
+fn settled_update(update: &ast::Update, table: &Table) -> Result<ast::Statement> {
+    let mut update = update.clone();
+    settle_update(&mut update, table)?;
+    Ok(ast::Statement::Update(update))
+}
+
+/// The table that an UPDATE is of.
+fn updated(update: &ast::Update) -> Result<Name> {
+    match &update.table.relation {
+        TableFactor::Table { name, .. } => Ok(name_of(name)),
+        _ => Err(Error::unsupported("UPDATE of anything but a table")),
+    }
+}
+
+/// The table that a DELETE is from.
+fn deleted_from(delete: &ast::Delete) -> Result<Name> {
+    let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
+    match tables.first().map(|t| &t.relation) {
+        Some(TableFactor::Table { name, .. }) if tables.len() == 1 => Ok(name_of(name)),
+        _ => Err(Error::unsupported("DELETE from anything but one table")),
+    }
 }
 
 /// A DELETE whose condition names the table itself, where it named an alias of it.

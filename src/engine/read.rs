@@ -106,18 +106,8 @@ impl Engine {
                 let columns = Some(renamed(plan.schema().inner(), query));
                 Ok(Description { parameters, columns })
             }
-            Body::Insert(insert) => {
-                let mut insert = insert.as_ref().clone();
-                insert.on = None;
-                let plan = self.plan_write(session, ast::Statement::Insert(insert)).await?;
-                Ok(Description { parameters: parameters::types(statement, &plan, types)?, columns: None })
-            }
-            Body::Update(update) => {
-                let plan = self.plan_write(session, ast::Statement::Update(update.as_ref().clone())).await?;
-                Ok(Description { parameters: parameters::types(statement, &plan, types)?, columns: None })
-            }
-            Body::Delete(delete) => {
-                let plan = self.plan_write(session, ast::Statement::Delete(delete.as_ref().clone())).await?;
+            Body::Insert(_) | Body::Update(_) | Body::Delete(_) => {
+                let plan = self.plan_write(session, self.written(&statement.body)?).await?;
                 Ok(Description { parameters: parameters::types(statement, &plan, types)?, columns: None })
             }
             Body::Explain { statement, .. } => {

@@ -1,5 +1,7 @@
 //! Going back to the last committed epoch: load the newest checkpoint, run again what was committed after it.
 
+use std::collections::BTreeMap;
+
 use super::{
     Worker,
     checkpoints::{Header, Sections},
@@ -16,8 +18,9 @@ impl Worker {
     /// last committed epoch, even where the one that was begun fails again. Before that, readers are told why not.
     pub async fn recover(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<()> {
         // Whatever fails, the next try is to know of all that was committed. Of several intents the last one counts.
-        let intent_of = |commit: &Commit| intents.iter().rev().find(|intent| intent.epoch == commit.epoch).cloned();
-        self.since = commits.iter().filter_map(|commit| Some((intent_of(commit)?, commit.clone()))).collect();
+        let last: BTreeMap<Epoch, &Intent> = intents.iter().map(|intent| (intent.epoch, intent)).collect();
+        let whole = |commit: &Commit| Some(((*last.get(&commit.epoch)?).clone(), commit.clone()));
+        self.since = commits.iter().filter_map(whole).collect();
         let pending = match self.restore(intents, commits).await {
             Ok(pending) => pending,
             Err(error) => {

@@ -27,7 +27,11 @@ async fn parameters_have_the_types_of_their_places() {
         ("EXPLAIN SELECT id FROM t WHERE d = $1", &[Type::DATE]),
         ("INSERT INTO t (id, name, d) SELECT $1, $2, $3", &[Type::INT8, Type::TEXT, Type::DATE]),
         ("INSERT INTO t (id, x) VALUES ($1, $2)", &[Type::INT8, Type::NUMERIC]),
+        ("INSERT INTO t VALUES ($1, $2)", &[Type::INT8, Type::INT4]),
+        ("INSERT INTO t (id, n) VALUES ($1, DEFAULT)", &[Type::INT8]),
         ("UPDATE t SET n = $1 WHERE name = $2", &[Type::INT4, Type::TEXT]),
+        ("UPDATE t SET n = DEFAULT WHERE name = $1", &[Type::TEXT]),
+        ("DELETE FROM t AS q WHERE q.id = $1", &[Type::INT8]),
         ("SELECT tgname FROM pg_trigger WHERE tgrelid = $1::int", &[Type::INT4]),
         ("SELECT oid FROM pg_type WHERE oid = ANY($1::oid[])", &[Type::OID_ARRAY]),
     ] {
