@@ -17,6 +17,10 @@ use crate::error::Result;
 /// The name of the column that says how often a row came (+) or went (-).
 pub const DIFF: &str = "__diff";
 
+/// The name of the column that says which partition of which input a row came from. A plan carries it, before the diff,
+/// from its leaves up to the watermark that tells partitions apart.
+pub const PARTITION: &str = "__partition";
+
 /// `schema` with the diff column at its end.
 pub fn with_diff(schema: &Schema) -> SchemaRef {
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();

@@ -4,6 +4,8 @@
 //! record = json length: u32 LE │ JSON │ bytes (a table's rows, as an Arrow IPC stream; empty otherwise)
 //! ```
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +50,8 @@ pub struct Commit {
     pub rows_out: u64,
     pub late: u64,
     pub bad: u64,
-    /// The greatest event time that each watermark saw.
-    pub observed: Vec<Option<Micros>>,
+    /// For each watermark of the plan the greatest event time that each partition showed it.
+    pub observed: Vec<BTreeMap<String, Micros>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub late_rows: Vec<LateRow>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -4,6 +4,7 @@
 
 mod datagen;
 mod directory;
+mod sink;
 mod span;
 
 use std::{
@@ -17,6 +18,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use sink::{Delivery, Outgoing, Sink, SinkDef};
 pub use span::{Offsets, Readers, START, Span};
 
 use self::{datagen::DatagenOptions, directory::DirectoryOptions};
@@ -115,13 +117,19 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The columns that its rows have. All of them come: nothing outside is ever withdrawn.
     fn schema(&self) -> SchemaRef;
 
+    /// Whether it may have more than one partition: then each tracks its own event time.
+    fn is_partitioned(&self) -> bool {
+        false
+    }
+
     /// How far could be read now, going on from `of` (empty: from the beginning), within a limit. Whatever this
     /// returns stays readable, under the same numbers, across a restart, until it is forgotten.
     async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead>;
 
-    /// The rows of a span as streams that may run in parallel, at most `hints.partitions` of them and at least one.
-    /// Nothing is read before a stream is polled. Bad records go to `hints.bad`, not into the error.
-    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<Arc<dyn PartitionStream>>>;
+    /// The rows of a span as streams that may run in parallel: at least one, and about `hints.partitions` of them. A
+    /// stream's rows are of one partition. Nothing is read before a stream is polled. Bad records go to `hints.bad`, not
+    /// into the error.
+    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>>;
 
     /// Everything before `before` is committed and checkpointed by every query that reads this source: it may be freed.
     async fn forget(&self, before: &Offsets) -> Result<()>;
@@ -143,8 +151,25 @@ pub struct ReadLimit {
 pub struct Ahead {
     /// Where a span that stays within the limit would end.
     pub to: Offsets,
+    /// Where one without a limit would: a partition that goes further than what was read of it has unread rows.
+    pub end: Offsets,
     /// What is ahead in all, limit or not; `None` where the source cannot tell.
     pub backlog: Backlog,
+}
+
+/// Rows of one partition of a source, in its order.
+#[derive(Debug, Clone)]
+pub struct SourceStream {
+    /// As in [`Offsets`].
+    pub partition: String,
+    pub rows: Arc<dyn PartitionStream>,
+}
+
+impl SourceStream {
+    /// Of an input that has but one partition.
+    pub fn only(rows: Arc<dyn PartitionStream>) -> Self {
+        SourceStream { partition: Offsets::ONLY.to_string(), rows }
+    }
 }
 
 /// What waits to be read.
@@ -160,7 +185,7 @@ pub struct Backlog {
 pub struct ScanHints {
     /// Which columns, by index in the source's schema, in this order; `None` is all. May be empty (to count rows).
     pub projection: Option<Vec<usize>>,
-    /// How many streams may run in parallel, from 1.
+    /// How many streams can run in parallel, from 1.
     pub partitions: usize,
     /// The rows of a record batch.
     pub batch_rows: usize,

@@ -14,14 +14,17 @@ use serde::{Deserialize, Serialize};
 pub struct Offsets(pub BTreeMap<String, u64>);
 
 impl Offsets {
+    /// The name of the partition of an input that has but one.
+    pub const ONLY: &str = "0";
+
     /// The offsets of an input that has but one partition.
     pub fn single(at: u64) -> Self {
-        Offsets(BTreeMap::from([("0".to_string(), at)]))
+        Offsets(BTreeMap::from([(Self::ONLY.to_string(), at)]))
     }
 
     /// The offset of the only partition; 0 where it was not begun.
     pub fn only(&self) -> u64 {
-        self.0.get("0").copied().unwrap_or(0)
+        self.get(Self::ONLY)
     }
 
     pub fn get(&self, partition: &str) -> u64 {

@@ -270,7 +270,7 @@ fn epoch_plan(standing: &Standing, verbose: bool) -> Vec<String> {
         let columns = input.projection.as_ref().map_or("all columns".to_string(), |p| format!("{} columns", p.len()));
         lines.push(format!("Reads \"{}\": {columns}", input.table.name));
     }
-    for mark in &standing.rewritten.watermarks {
+    for mark in standing.rewritten.watermarks.iter().map(|mark| &mark.spec) {
         lines.push(format!("Watermark: {} - {} s", mark.column, mark.delay_us as f64 / 1e6));
     }
     match standing.rewritten.remembers.is_empty() {

@@ -4,14 +4,18 @@
 //! input and the tick; the plan, which never changes, is then run like any other.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{AsArray, Int64Array, RecordBatch},
+    datatypes::{Int64Type, SchemaRef},
+};
 use datafusion::{
     common::tree_node::TreeNodeRecursion,
     error::{DataFusionError, Result as DfResult},
@@ -31,7 +35,8 @@ use tokio::sync::OnceCell;
 
 use super::{Collector, Late, Operator};
 use crate::{
-    changes::{Changes, has_diff},
+    changes::{Changes, PARTITION, has_diff},
+    connectors::SourceStream,
     error::{Error, Result},
     time::{Epoch, Micros, Tick, event_times},
 };
@@ -51,22 +56,52 @@ pub struct EpochCell {
 #[derive(Debug)]
 struct Run {
     tick: Tick,
-    inputs: Vec<Vec<Arc<dyn PartitionStream>>>,
+    inputs: Vec<Vec<SourceStream>>,
     /// Whether there is enough to do that partitions are worth a task each.
     parallel: bool,
     late: Late,
     rows_in: Arc<AtomicU64>,
 }
 
+/// The greatest event time that each partition showed a watermark in one epoch. The partition is named by the number of
+/// its input and its own name; it is empty where partitions are not told apart.
+pub type EventTimes = BTreeMap<String, Micros>;
+
+/// Where a row's event time stands, and the stream that it came in.
+#[derive(Debug, Clone, Copy)]
+pub struct EventTime {
+    pub column: usize,
+    pub partition: Option<usize>,
+}
+
+impl Run {
+    fn partition_of(&self, number: i64) -> String {
+        let (input, stream) = ((number >> 32) as usize, number as u32 as usize);
+        let stream = if number == UNTOLD { None } else { self.inputs.get(input).and_then(|i| i.get(stream)) };
+        stream.map_or_else(String::new, |stream| partition_name(input, &stream.partition))
+    }
+}
+
 /// The event times that passed one watermark in one epoch.
 #[derive(Debug)]
-pub struct Observed {
-    max: AtomicI64,
+struct Observed {
+    /// Per stream, as the leaves number them; [`UNTOLD`] where there is no number.
+    greatest: Mutex<BTreeMap<i64, Micros>>,
     /// Event times further than this ahead of the clock do not count.
     ahead_us_max: Option<Micros>,
 }
 
-const NONE: i64 = i64::MIN;
+const UNTOLD: i64 = -1;
+
+/// The number of a stream of an input, as a row's [`PARTITION`].
+fn stream_number(input: usize, stream: usize) -> i64 {
+    ((input as i64) << 32) | stream as i64
+}
+
+/// A partition of an input by name.
+pub fn partition_name(input: usize, partition: &str) -> String {
+    format!("{input}/{partition}")
+}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,8 +121,8 @@ impl EpochCell {
     }
 
     /// Readies the next run: for each input its streams.
-    pub fn fill(&self, tick: Tick, inputs: Vec<Vec<Arc<dyn PartitionStream>>>, parallel: bool) {
-        locked(&self.watermarks).iter().for_each(|w| w.max.store(NONE, Ordering::Relaxed));
+    pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
+        locked(&self.watermarks).iter().for_each(|w| locked(&w.greatest).clear());
         *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in: Arc::default() };
     }
 
@@ -101,10 +136,20 @@ impl EpochCell {
         locked(&self.run).rows_in.load(Ordering::Relaxed)
     }
 
-    /// The greatest event time that each watermark saw in the last run.
-    pub fn observed(&self) -> Vec<Option<Micros>> {
-        let seen = |w: &Arc<Observed>| Some(w.max.load(Ordering::Relaxed)).filter(|max| *max != NONE);
-        locked(&self.watermarks).iter().map(seen).collect()
+    /// The event times that each watermark saw in the last run.
+    pub fn observed(&self) -> Vec<EventTimes> {
+        let watermarks = locked(&self.watermarks).clone();
+        let run = locked(&self.run);
+        let named = |(number, time): (&i64, &Micros)| (run.partition_of(*number), *time);
+        let mut all = Vec::new();
+        for observed in watermarks {
+            let mut times = EventTimes::new();
+            for (partition, time) in locked(&observed.greatest).iter().map(named) {
+                times.entry(partition).and_modify(|greatest| *greatest = time.max(*greatest)).or_insert(time);
+            }
+            all.push(times);
+        }
+        all
     }
 
     pub fn tick(&self) -> Tick {
@@ -140,7 +185,7 @@ enum Kind {
     /// Its child's rows, all in one partition; computed in the first epoch that asks, kept for all others.
     Fixed { rows: Arc<OnceCell<Vec<RecordBatch>>> },
     /// Passes rows on and notes their event times.
-    Watermark { column: usize, observed: Arc<Observed> },
+    Watermark { time: EventTime, observed: Arc<Observed> },
     /// An operator over all partitions of its child.
     Operator { operator: SharedOperator, label: String },
 }
@@ -174,14 +219,14 @@ impl EpochExec {
     pub fn watermark(
         cell: &Arc<EpochCell>,
         child: Arc<dyn ExecutionPlan>,
-        column: usize,
+        time: EventTime,
         ahead_us_max: Option<Micros>,
     ) -> Self {
-        let observed = Arc::new(Observed { max: AtomicI64::new(NONE), ahead_us_max });
+        let observed = Arc::new(Observed { greatest: Mutex::default(), ahead_us_max });
         locked(&cell.watermarks).push(observed.clone());
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        EpochExec { kind: Kind::Watermark { column, observed }, cell: cell.clone(), child: Some(child), properties }
+        EpochExec { kind: Kind::Watermark { time, observed }, cell: cell.clone(), child: Some(child), properties }
     }
 
     /// `schema` is that of the operator's changes, with the diff where it withdraws.
@@ -211,7 +256,7 @@ impl DisplayAs for EpochExec {
             Kind::Delta { name, .. } => write!(f, "DeltaScan: {name}"),
             Kind::Once => write!(f, "Once"),
             Kind::Fixed { .. } => write!(f, "Fixed"),
-            Kind::Watermark { column, .. } => write!(f, "Watermark: {}", self.schema().field(*column).name()),
+            Kind::Watermark { time, .. } => write!(f, "Watermark: {}", self.schema().field(time.column).name()),
             Kind::Operator { label, .. } => write!(f, "{label}"),
         }
     }
@@ -254,12 +299,13 @@ impl ExecutionPlan for EpochExec {
         match &self.kind {
             Kind::Delta { input, .. } => {
                 let run = locked(&self.cell.run);
-                let Some(stream) = run.inputs.get(*input).and_then(|i| i.get(partition)) else { return Ok(empty()) };
-                let rows_in = run.rows_in.clone();
-                let counted = stream.execute(context).inspect_ok(move |batch| {
-                    rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-                });
-                Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), counted)))
+                let own: Vec<_> = run.inputs.get(*input).into_iter().flatten().enumerate().collect();
+                let own = own.into_iter().skip(partition).step_by(self.cell.partitions);
+                let streams: Vec<_> = own.map(|(n, s)| (stream_number(*input, n), s.rows.clone())).collect();
+                if streams.is_empty() {
+                    return Ok(empty());
+                }
+                Ok(delta(streams, run.rows_in.clone(), self.schema(), context))
             }
             Kind::Once if self.cell.tick().epoch > Epoch(1) => Ok(empty()),
             Kind::Once => self.child_stream(partition, context),
@@ -268,10 +314,10 @@ impl ExecutionPlan for EpochExec {
                 let batches = rows.map_ok(|rows| stream::iter(rows.into_iter().map(DfResult::Ok))).try_flatten_stream();
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
             }
-            Kind::Watermark { column, observed } => {
-                let (column, observed, now) = (*column, observed.clone(), self.cell.tick().now);
+            Kind::Watermark { time, observed } => {
+                let (time, observed, now) = (*time, observed.clone(), self.cell.tick().now);
                 let noted = self.child_stream(partition, context)?.inspect_ok(move |batch| {
-                    observed.note(batch, column, now);
+                    observed.note(batch, time, now);
                 });
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), noted)))
             }
@@ -299,14 +345,51 @@ async fn kept(
     rows.get_or_try_init(compute).await.cloned()
 }
 
+/// The rows of some streams, one after the other; with their numbers, where the schema has a place for them.
+fn delta(
+    streams: Vec<(i64, Arc<dyn PartitionStream>)>,
+    rows_in: Arc<AtomicU64>,
+    schema: SchemaRef,
+    context: Arc<TaskContext>,
+) -> SendableRecordBatchStream {
+    let place = schema.index_of(PARTITION).ok();
+    let output = schema.clone();
+    let rows = stream::iter(streams).flat_map(move |(number, rows)| {
+        let (rows_in, schema) = (rows_in.clone(), schema.clone());
+        rows.execute(context.clone()).map(move |batch| {
+            let batch = batch?;
+            rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            let Some(place) = place else { return Ok(batch) };
+            let mut columns = batch.columns().to_vec();
+            columns.insert(place, Arc::new(Int64Array::from_value(number, batch.num_rows())));
+            Ok(RecordBatch::try_new(schema.clone(), columns)?)
+        })
+    });
+    Box::pin(RecordBatchStreamAdapter::new(output, rows))
+}
+
 impl Observed {
-    fn note(&self, batch: &RecordBatch, column: usize, now: Micros) {
-        let Some(times) = event_times(batch.column(column)) else { return };
-        let max = match self.ahead_us_max {
-            None => arrow::compute::max(&times),
+    fn note(&self, batch: &RecordBatch, time: EventTime, now: Micros) {
+        let Some(times) = event_times(batch.column(time.column)) else { return };
+        let Some(partition) = time.partition else { return self.note_one(UNTOLD, &times, now) };
+        let numbers = batch.column(partition).as_primitive::<Int64Type>();
+        // Rows of one stream mostly stay together.
+        let mut from = 0;
+        for run in numbers.values().chunk_by(|a, b| a == b) {
+            self.note_one(run[0], &times.slice(from, run.len()), now);
+            from += run.len();
+        }
+    }
+
+    fn note_one(&self, number: i64, times: &Int64Array, now: Micros) {
+        let greatest = match self.ahead_us_max {
+            None => arrow::compute::max(times),
             Some(ahead) => times.iter().flatten().filter(|t| *t <= now.saturating_add(ahead)).max(),
         };
-        max.map(|max| self.max.fetch_max(max, Ordering::Relaxed));
+        if let Some(time) = greatest {
+            let mut all = locked(&self.greatest);
+            all.entry(number).and_modify(|greatest| *greatest = time.max(*greatest)).or_insert(time);
+        }
     }
 }
 

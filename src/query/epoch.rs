@@ -64,6 +64,8 @@ pub struct Worker {
     pub(super) store: Store,
     pub(super) checkpoints: Checkpoints,
     pub(super) offsets: Vec<Offsets>,
+    /// How far each input could be read when it was last looked at.
+    pub(super) ends: Vec<Offsets>,
     pub(super) epoch: Epoch,
     pub(super) watermarks: Watermarks,
     /// The epochs since the last checkpoint: what a recovery would run again.
@@ -106,6 +108,7 @@ impl Worker {
             store: Store::new(env.storage.clone(), setup.id),
             checkpoints: Checkpoints::new(env.storage.clone(), setup.id),
             offsets: vec![Offsets::default(); inputs],
+            ends: vec![Offsets::default(); inputs],
             epoch: Epoch(0),
             watermarks: Watermarks::new(setup.standing.rewritten.watermarks.len()),
             since: Vec::new(),
@@ -132,14 +135,15 @@ impl Worker {
         let mut spans = Vec::new();
         let mut idle = true;
         for n in 0..self.inputs().len() {
-            let Ahead { to, backlog } = self.ahead(n, &self.inputs()[n].table.limit.clone()).await?;
+            let Ahead { to, end, backlog } = self.ahead(n, &self.inputs()[n].table.limit.clone()).await?;
             let span = Span { from: self.offsets[n].clone(), to };
             idle &= span.is_empty();
             self.note_backlog(n, backlog);
+            self.ends[n] = end;
             spans.push(span);
         }
         let now = self.env.clock.now();
-        let watermark = self.watermarks.next(&self.setup.standing.rewritten.watermarks, now, idle);
+        let watermark = self.watermarks.next(&self.setup.standing.rewritten.watermarks, now, &self.unread(), idle);
         if idle && self.epoch > Epoch(0) && !self.is_due(watermark)? {
             return Ok(Next::Idle);
         }
@@ -162,7 +166,7 @@ impl Worker {
     /// Whether the watermark that the last epoch left would close something in an epoch without rows.
     pub fn closes_next(&self) -> bool {
         let specs = &self.setup.standing.rewritten.watermarks;
-        let watermark = self.watermarks.next(specs, self.env.clock.now(), false);
+        let watermark = self.watermarks.next(specs, self.env.clock.now(), &self.unread(), false);
         self.is_due(watermark).unwrap_or(false)
     }
 

@@ -1,15 +1,17 @@
 //! What a query reads: how far its inputs go, and the rows of a span.
 
-use std::sync::{Arc, PoisonError};
-
-use datafusion::physical_plan::streaming::PartitionStream;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+};
 
 use super::{Worker, batches::Batches};
 use crate::{
     changes::Changes,
     checkpoint::Intent,
-    connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, Span},
+    connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, SourceStream, Span},
     error::{Error, Kind, Result},
+    operators::exec::partition_name,
     relations::Shared,
     sql::{
         incremental::PlannedInput,
@@ -39,7 +41,7 @@ impl Worker {
             let rows = Some(snapshot.rows() as u64);
             let to = Offsets::single(snapshot.epoch().0);
             self.snapshots[n] = Some(snapshot);
-            return Ok(Ahead { to, backlog: Backlog { rows, ..Backlog::default() } });
+            return Ok(Ahead { end: to.clone(), to, backlog: Backlog { rows, ..Backlog::default() } });
         }
         // At 0 it has not recovered yet; otherwise it is never behind what was read of it.
         if Epoch(0) < snapshot.epoch() && snapshot.epoch() < from {
@@ -48,7 +50,21 @@ impl Worker {
                 .hint("The data directory lost what had happened. Drop the view and create it again."));
         }
         let (to, rows) = relation.ahead(from, snapshot.epoch().max(from), limit.rows);
-        Ok(Ahead { to: Offsets::single(to.0), backlog: Backlog { rows: Some(rows), ..Backlog::default() } })
+        let end = Offsets::single(snapshot.epoch().max(from).0);
+        Ok(Ahead { to: Offsets::single(to.0), end, backlog: Backlog { rows: Some(rows), ..Backlog::default() } })
+    }
+
+    /// The partitions that have rows which were not read yet, as far as was seen last.
+    pub(super) fn unread(&self) -> BTreeSet<String> {
+        let of = |(n, end): (usize, &Offsets)| {
+            let at = &self.offsets[n];
+            end.0
+                .iter()
+                .filter(|(name, end)| **end > at.get(name))
+                .map(move |(name, _)| partition_name(n, name))
+                .collect::<Vec<_>>()
+        };
+        self.ends.iter().enumerate().flat_map(of).collect()
     }
 
     /// How far everything that is available now reaches.
@@ -77,7 +93,7 @@ impl Worker {
         span: &Span,
         partitions: usize,
         bad: &BadRecords,
-    ) -> Result<Vec<Arc<dyn PartitionStream>>> {
+    ) -> Result<Vec<SourceStream>> {
         if span.is_empty() {
             return Ok(Vec::new());
         }
@@ -102,7 +118,7 @@ impl Worker {
                     (Some(snapshot), Epoch(0)) => snapshot.batches(None)?.into_iter().map(Changes::insert).collect(),
                     _ => shared.lock().changes(from, to)?,
                 };
-                Ok(vec![Arc::new(Batches::new(changes, input)?)])
+                Ok(vec![SourceStream::only(Arc::new(Batches::new(changes, input)?))])
             }
         }
     }

@@ -253,7 +253,7 @@ impl Runner {
     }
 
     async fn wait(&mut self, mut changed: Vec<watch::Receiver<u64>>) -> Result<Turn> {
-        let timed = self.worker.setup.standing.rewritten.watermarks.iter().any(|w| w.idle_timeout.is_some());
+        let timed = self.worker.setup.standing.rewritten.watermarks.iter().any(|w| w.spec.idle_timeout.is_some());
         let mut until = None;
         if timed {
             until = Some(Instant::now() + LOOK_EVERY);

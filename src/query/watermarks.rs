@@ -1,17 +1,24 @@
 //! How far event time has come: pure bookkeeping, fed by commits.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{sql::watermark::WatermarkSpec, time::Micros};
+use crate::{
+    operators::exec::{EventTimes, partition_name},
+    sql::incremental::PlannedWatermark,
+    time::Micros,
+};
 
 /// The event times that each watermark of a query has seen, and the watermark that follows. It never goes back.
 ///
-/// A query's watermark is the least of those of its inputs. Every input of today has one partition; where it had
-/// several, the least over those with unread rows would count, and their greatest when all have caught up.
+/// A query's watermark is the least of those of its inputs. An input's is the least over its partitions *that have
+/// unread rows*, so that one that has caught up holds nobody up, and one that lags loses nothing. Once all have caught
+/// up it is their greatest.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Watermarks {
-    /// Per watermark of the plan the greatest event time so far.
-    seen: Vec<Option<Micros>>,
+    /// Per watermark of the plan the greatest event time so far of each partition.
+    seen: Vec<EventTimes>,
     current: Option<Micros>,
     /// When the last row came, by the clock.
     row_at: Option<Micros>,
@@ -19,13 +26,15 @@ pub struct Watermarks {
 
 impl Watermarks {
     pub fn new(count: usize) -> Self {
-        Watermarks { seen: vec![None; count], ..Watermarks::default() }
+        Watermarks { seen: vec![EventTimes::new(); count], ..Watermarks::default() }
     }
 
     /// Takes in an epoch that was planned at `now` and used `watermark`.
-    pub fn observe(&mut self, observed: &[Option<Micros>], rows: u64, watermark: Option<Micros>, now: Micros) {
+    pub fn observe(&mut self, observed: &[EventTimes], rows: u64, watermark: Option<Micros>, now: Micros) {
         for (seen, observed) in self.seen.iter_mut().zip(observed) {
-            *seen = (*seen).max(*observed);
+            for (partition, time) in observed {
+                seen.entry(partition.clone()).and_modify(|seen| *seen = (*seen).max(*time)).or_insert(*time);
+            }
         }
         if rows > 0 {
             self.row_at = Some(now);
@@ -33,11 +42,18 @@ impl Watermarks {
         self.current = self.current.max(watermark);
     }
 
-    /// The watermark of an epoch planned at `now`. `idle` says that no input has unread rows.
-    pub fn next(&self, specs: &[WatermarkSpec], now: Micros, idle: bool) -> Option<Micros> {
+    /// The watermark of an epoch planned at `now`. `unread` are the partitions that have unread rows; `idle` says that
+    /// the epoch has none to read.
+    pub fn next(
+        &self,
+        planned: &[PlannedWatermark],
+        now: Micros,
+        unread: &BTreeSet<String>,
+        idle: bool,
+    ) -> Option<Micros> {
         let mut least: Option<Micros> = None;
-        for (seen, spec) in self.seen.iter().zip(specs) {
-            let Some(seen) = seen else { return self.current };
+        for (seen, PlannedWatermark { spec, partitioned }) in self.seen.iter().zip(planned) {
+            let Some(seen) = reached(seen, partitioned, unread) else { return self.current };
             let passed = spec.idle_timeout.map_or(0, |timeout| self.silence(now, idle, timeout));
             let own = seen.saturating_sub(spec.delay_us).saturating_add(passed);
             least = Some(least.map_or(own, |least| least.min(own)));
@@ -57,37 +73,78 @@ impl Watermarks {
     }
 }
 
+/// The event time that an input has come to; `None` where one of its partitions has yet to tell.
+fn reached(seen: &EventTimes, partitioned: &[usize], unread: &BTreeSet<String>) -> Option<Micros> {
+    let own = |partition: &&String| partitioned.iter().any(|input| partition.starts_with(&partition_name(*input, "")));
+    let behind: Option<Vec<Micros>> = unread.iter().filter(own).map(|partition| seen.get(partition).copied()).collect();
+    match behind?.into_iter().min() {
+        Some(least) => Some(least),
+        None => seen.values().copied().max(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::sql::watermark::WatermarkSpec;
 
-    fn spec(delay_us: i64, idle: Option<u64>) -> WatermarkSpec {
+    fn spec(delay_us: i64, idle: Option<u64>) -> PlannedWatermark {
         let idle_timeout = idle.map(Duration::from_micros);
-        WatermarkSpec { column: "ts".into(), delay_us, ahead_us_max: None, idle_timeout }
+        let spec = WatermarkSpec { column: "ts".into(), delay_us, ahead_us_max: None, idle_timeout };
+        PlannedWatermark { spec, partitioned: Vec::new() }
+    }
+
+    fn times<const N: usize>(all: [(&str, Micros); N]) -> EventTimes {
+        all.into_iter().map(|(partition, time)| (partition.to_string(), time)).collect()
+    }
+
+    fn untold(time: Option<Micros>) -> EventTimes {
+        time.into_iter().map(|time| (String::new(), time)).collect()
+    }
+
+    fn unread(all: &[&str]) -> BTreeSet<String> {
+        all.iter().map(|partition| (*partition).to_string()).collect()
+    }
+
+    #[test]
+    fn a_partition_that_lags_holds_the_watermark_and_one_that_has_caught_up_does_not() {
+        let planned = [PlannedWatermark { partitioned: vec![1], ..spec(10, None) }];
+        let mut marks = Watermarks::new(1);
+        let next = |marks: &Watermarks, behind: &[&str]| marks.next(&planned, 0, &unread(behind), false);
+        marks.observe(&[times([("1/a", 1_000), ("1/b", 400)])], 2, None, 0);
+        assert_eq!(next(&marks, &["1/a", "1/b"]), Some(390));
+        assert_eq!(next(&marks, &["1/a"]), Some(990), "b has nothing more to say");
+        assert_eq!(next(&marks, &[]), Some(990), "all have caught up");
+        assert_eq!(next(&marks, &["0/b"]), Some(990), "another input's");
+        assert_eq!(next(&marks, &["1/a", "1/c"]), None, "a new one has said nothing yet");
+        marks.observe(&[times([("1/b", 2_000)])], 1, Some(990), 0);
+        assert_eq!(next(&marks, &["1/a", "1/b"]), Some(990));
+        assert_eq!(next(&marks, &["1/a", "1/c"]), Some(990), "it never goes back");
+        assert_eq!(next(&marks, &[]), Some(1_990));
     }
 
     #[test]
     fn the_least_of_the_inputs_counts_and_never_goes_back() {
         let specs = [spec(10, None), spec(5, None)];
         let mut marks = Watermarks::new(2);
-        assert_eq!(marks.next(&specs, 0, true), None);
-        marks.observe(&[Some(100), None], 1, None, 0);
-        assert_eq!(marks.next(&specs, 0, true), None, "one input has said nothing yet");
-        marks.observe(&[None, Some(50)], 1, None, 0);
-        assert_eq!(marks.next(&specs, 0, true), Some(45));
-        marks.observe(&[Some(40), Some(200)], 1, Some(45), 0);
-        assert_eq!(marks.next(&specs, 0, true), Some(90));
+        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), None);
+        marks.observe(&[untold(Some(100)), untold(None)], 1, None, 0);
+        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), None, "one input has said nothing yet");
+        marks.observe(&[untold(None), untold(Some(50))], 1, None, 0);
+        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), Some(45));
+        marks.observe(&[untold(Some(40)), untold(Some(200))], 1, Some(45), 0);
+        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), Some(90));
     }
 
     #[test]
     fn silence_moves_it_once_it_lasts() {
         let specs = [spec(10, Some(1000))];
         let mut marks = Watermarks::new(1);
-        marks.observe(&[Some(100)], 1, None, 5000);
-        assert_eq!(marks.next(&specs, 5999, true), Some(90));
-        assert_eq!(marks.next(&specs, 6000, true), Some(1090));
-        assert_eq!(marks.next(&specs, 6000, false), Some(90), "rows wait to be read");
+        marks.observe(&[untold(Some(100))], 1, None, 5000);
+        assert_eq!(marks.next(&specs, 5999, &unread(&[]), true), Some(90));
+        assert_eq!(marks.next(&specs, 6000, &unread(&[]), true), Some(1090));
+        assert_eq!(marks.next(&specs, 6000, &unread(&[]), false), Some(90), "rows wait to be read");
     }
 }

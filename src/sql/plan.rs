@@ -23,7 +23,7 @@ use super::{
     watermark::{WatermarkNode, WatermarkPlanner, WatermarkSpec},
 };
 use crate::{
-    changes::{DIFF, without_diff},
+    changes::{DIFF, PARTITION, without_diff},
     error::{Error, Kind, Result},
     operators::{Emission, exec::EpochCell},
 };
@@ -158,9 +158,9 @@ impl Planner {
     }
 }
 
-/// Fails on the one name that columns cannot have: plans carry it beside them.
+/// Fails on the names that columns cannot have: plans carry them beside them.
 pub fn check_column_name(name: &str) -> Result<()> {
-    if name == DIFF {
+    if name == DIFF || name == PARTITION {
         return Err(Error::new(Kind::ReservedName, format!("column name \"{name}\" is reserved"))
             .hint("Give the column another name."));
     }

@@ -46,6 +46,14 @@ impl InputTable {
         (provider as &dyn Any).downcast_ref()
     }
 
+    /// Whether its rows may come in more than one partition.
+    pub fn is_partitioned(&self) -> bool {
+        match &self.input {
+            Input::Source(source) => source.is_partitioned(),
+            Input::Relation(_) => false,
+        }
+    }
+
     /// Whether its rows may be withdrawn.
     pub fn withdraws(&self) -> bool {
         match &self.input {
@@ -106,7 +114,7 @@ impl TableProvider for InputTable {
             batch_rows: state.config().batch_size(),
             bad: BadRecords::default(),
         };
-        let streams = source.scan(&span, &hints)?;
+        let streams = source.scan(&span, &hints)?.into_iter().map(|stream| stream.rows).collect();
         Ok(Arc::new(StreamingTableExec::try_new(schema, streams, None, [], false, limit)?))
     }
 }

@@ -22,7 +22,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::columns::{Column, FieldOptions};
-use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, Span};
+use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
     error::{Error, Kind, Result},
     options::{Options, Taker},
@@ -185,10 +185,11 @@ impl Source for Datagen {
         let unpaced = recipe.rows_per_second == 0;
         let most = limit.rows.unwrap_or(if unpaced { ROWS_UNPACED } else { u64::MAX }).max(1);
         let backlog = Backlog { rows: (!unpaced || due < u64::MAX).then_some(due - from), ..Backlog::default() };
-        Ok(Ahead { to: Offsets::single(due.min(from.saturating_add(most))), backlog })
+        let to = Offsets::single(due.min(from.saturating_add(most)));
+        Ok(Ahead { to, end: Offsets::single(due), backlog })
     }
 
-    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<Arc<dyn PartitionStream>>> {
+    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
         let fields = self.recipe.schema.fields();
         let projection = hints.projection.clone().unwrap_or_else(|| (0..fields.len()).collect());
         if projection.iter().any(|i| *i >= fields.len()) {
@@ -204,7 +205,7 @@ impl Source for Datagen {
             let begin = from + (i * share).min(to - from);
             let rows = begin..begin.saturating_add(share).min(to);
             let (recipe, projection, output) = (self.recipe.clone(), projection.clone(), output.clone());
-            Arc::new(Rows { recipe, projection, output, rows, batch_rows }) as Arc<dyn PartitionStream>
+            SourceStream::only(Arc::new(Rows { recipe, projection, output, rows, batch_rows }))
         };
         Ok((0..streams).map(stream).collect())
     }

@@ -56,7 +56,7 @@ async fn rows(source: &dyn Source, from: u64, to: u64, partitions: usize) -> Rec
     let streams = source.scan(&span, &hints).unwrap();
     assert!((1..=partitions).contains(&streams.len()));
     for stream in streams {
-        all.extend(stream.execute(Default::default()).try_collect::<Vec<_>>().await.unwrap());
+        all.extend(stream.rows.execute(Default::default()).try_collect::<Vec<_>>().await.unwrap());
     }
     concat_batches(&source.schema(), &all).unwrap()
 }

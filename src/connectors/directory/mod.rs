@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::physical_plan::streaming::PartitionStream;
 use tokio::sync::watch as channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -33,7 +32,7 @@ use self::{
     scan::{Partition, Scan, share},
     watch::Lookout,
 };
-use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, Span};
+use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
     error::{Error, Kind, Result},
     formats::Request,
@@ -147,11 +146,12 @@ impl Source for Directory {
         // A beginning that was forgotten is no reason for an epoch.
         let to = Some(self.files.reach(from, fits)).filter(|to| *to > from).unwrap_or(of.only());
         let (files, bytes) = self.files.backlog(from);
+        let end = if files > 0 { self.files.bounds().1.max(to) } else { to };
         let backlog = Backlog { rows: None, bytes: Some(bytes), files: Some(files) };
-        Ok(Ahead { to: Offsets::single(to), backlog })
+        Ok(Ahead { to: Offsets::single(to), end: Offsets::single(end), backlog })
     }
 
-    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<Arc<dyn PartitionStream>>> {
+    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
         let all = || (0..self.schema.fields().len()).collect();
         let projection = hints.projection.clone().unwrap_or_else(all);
         if projection.iter().any(|i| *i >= self.schema.fields().len()) {
@@ -164,7 +164,7 @@ impl Source for Directory {
         let shares = share(files, hints.partitions.max(1), |path| format.splits(path));
         let output = request.output();
         let scan = Arc::new(Scan { folder: self.folder.clone(), format, request, output, bad: hints.bad.clone() });
-        let stream = |parts| Arc::new(Partition { scan: scan.clone(), parts }) as Arc<dyn PartitionStream>;
+        let stream = |parts| SourceStream::only(Arc::new(Partition { scan: scan.clone(), parts }));
         Ok(shares.into_iter().map(stream).collect())
     }
 

@@ -74,7 +74,7 @@ async fn read(source: &dyn Source, from: u64, to: u64, partitions: usize) -> (Ve
     let hints = ScanHints { projection: None, partitions, batch_rows: 1_000, bad: bad.clone() };
     let mut rows = Vec::new();
     for stream in source.scan(&span, &hints).unwrap() {
-        let batches: Vec<RecordBatch> = stream.execute(Default::default()).try_collect().await.unwrap();
+        let batches: Vec<RecordBatch> = stream.rows.execute(Default::default()).try_collect().await.unwrap();
         rows.extend(batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()));
     }
     (rows, bad.take().0)

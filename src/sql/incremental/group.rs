@@ -8,10 +8,11 @@ use datafusion::{
 };
 
 use super::{
+    carried::{Carried, diff_column, diff_field},
     closes::{Fact, Facts, close, of_projection},
     linear::{Linear, linear},
     refuse::refused,
-    rewrite::{Node, Rewriter, diff_column, diff_field, schema_with_diff},
+    rewrite::{Node, Rewriter},
     step::{AggregateStep, Step, StepNode},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 
 impl Rewriter {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
-        let input = self.node(&aggregate.input)?;
+        let input = self.apart(&aggregate.input)?;
         if !input.moving {
             return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));
         }
@@ -38,16 +39,16 @@ impl Rewriter {
             presence: None,
             recompute: false,
         };
-        let sums = match input.diff {
+        let sums = match input.carried.diff {
             true => linear(&aggregate.aggr_expr, aggregate.input.schema(), &diff_column(&input.plan)?)?,
             false => None,
         };
-        self.remember(aggregate, &step, input.diff, sums.is_some());
+        self.remember(aggregate, &step, input.carried.diff, sums.is_some());
         let plan = match sums {
             Some(sums) => by_diff(aggregate, step, sums, input.plan, diff)?,
             None => {
-                let recompute = input.diff || aggregate.aggr_expr.iter().any(is_ordered);
-                let schema = if diff { schema_with_diff(&aggregate.schema)? } else { aggregate.schema.clone() };
+                let recompute = input.carried.diff || aggregate.aggr_expr.iter().any(is_ordered);
+                let schema = Carried { diff, ..Carried::default() }.schema(&aggregate.schema)?;
                 StepNode::plan(Step::Aggregate(AggregateStep { recompute, ..step }), Some(input.plan), schema)
             }
         };
@@ -56,7 +57,7 @@ impl Rewriter {
         // A group has one row.
         let groups = aggregate.group_expr.len();
         let key = (groups > 0).then(|| (0..groups).collect());
-        Ok(Node { plan, diff, moving: true, facts, key })
+        Ok(Node { plan, carried: Carried { diff, ..Carried::default() }, moving: true, facts, key })
     }
 
     fn check_emission(&mut self, closes: bool, keys: &Facts) -> Result<()> {

@@ -10,10 +10,10 @@ use datafusion::{
 use super::{
     closes::Fact,
     refuse::refused,
-    rewrite::{Node, Rewriter, diff_column, schema_with_diff},
+    rewrite::{Node, Rewriter},
     step::{Step, StepNode},
 };
-use crate::{changes::DIFF, error::Result};
+use crate::error::Result;
 
 impl Rewriter {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
@@ -47,8 +47,8 @@ impl Rewriter {
             true => (r.clone(), l.clone()),
             false => (l.clone(), r.clone()),
         });
-        let diff = moving.diff;
-        let diff_expr = diff.then(|| diff_column(&moving.plan)).transpose()?;
+        let carried = moving.carried;
+        let carried_exprs = carried.exprs(&moving.plan)?;
         let facts_of: HashMap<Column, Option<Fact>> =
             moving.plan.schema().columns().into_iter().zip(moving.facts.iter().cloned()).collect();
         let schema = fixed.plan.schema().clone();
@@ -66,9 +66,9 @@ impl Rewriter {
         let columns = join.schema.columns();
         let facts = columns.iter().map(|c| facts_of.get(c).cloned().flatten()).collect();
         let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
-        let schema = if diff { schema_with_diff(&join.schema)? } else { join.schema.clone() };
-        exprs.extend(diff_expr.map(|column| Expr::Column(column).alias(DIFF)));
+        exprs.extend(carried_exprs);
+        let schema = carried.schema(&join.schema)?;
         let plan = Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?;
-        Ok(Node { plan: LogicalPlan::Projection(plan), diff, moving: true, facts, key: None })
+        Ok(Node { plan: LogicalPlan::Projection(plan), carried, moving: true, facts, key: None })
     }
 }

@@ -4,12 +4,13 @@
 //! | --- | --- |
 //! | scan of a source, table or view | this epoch's span only |
 //! | VALUES, fixed table | itself, where it is joined; once, where it is unioned |
-//! | projection, filter, unnest, UNION ALL, alias | themselves; the diff is carried along |
+//! | projection, filter, unnest, UNION ALL, alias | themselves; diff and source partition are carried along |
 //! | aggregate, DISTINCT | `Aggregate` over rows that come; by diff where all functions are linear; else `Recompute` |
 //! | join with something fixed | DataFusion's own, the fixed side as build side |
 //!
 //! Everything else is refused by name.
 
+mod carried;
 mod closes;
 mod group;
 mod join;
@@ -21,4 +22,4 @@ mod step;
 
 pub use physical::plan_epoch;
 pub use refuse::refuse;
-pub use rewrite::{PlannedInput, Rewritten, rewrite};
+pub use rewrite::{PlannedInput, PlannedWatermark, Rewritten, rewrite};

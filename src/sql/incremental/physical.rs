@@ -22,11 +22,11 @@ use super::{
     step::{AggregateStep, Step, StepNode},
 };
 use crate::{
-    changes::without_diff,
+    changes::{PARTITION, without_diff},
     error::{Error, Result},
     operators::{
         Aggregate, Function, Grouping, Operator, Recompute,
-        exec::{EpochCell, EpochExec},
+        exec::{EpochCell, EpochExec, EventTime},
     },
 };
 
@@ -78,7 +78,10 @@ impl ExtensionPlanner for StepPlanner {
             Step::Delta { input, name } => EpochExec::delta(&self.cell, *input, name.clone(), schema),
             Step::Once => EpochExec::once(&self.cell, child()?),
             Step::Fixed => EpochExec::fixed(&self.cell, child()?),
-            Step::Watermark { column, spec } => EpochExec::watermark(&self.cell, child()?, *column, spec.ahead_us_max),
+            Step::Watermark { column, spec, partition } => {
+                let partition = partition.then(|| schema.index_of(PARTITION)).transpose()?;
+                EpochExec::watermark(&self.cell, child()?, EventTime { column: *column, partition }, spec.ahead_us_max)
+            }
             Step::Aggregate(step) => {
                 let operator = operator(step, node, planner, session, context)?;
                 let label = format!("{}: {}", if step.recompute { "Recompute" } else { "Aggregate" }, label(step));

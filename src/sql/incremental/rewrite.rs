@@ -1,22 +1,24 @@
 //! The rewrite itself: one function a kind of node, each from rewritten inputs to a rewritten output.
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::{any::Any, sync::Arc};
 
-use arrow::datatypes::{DataType, Field};
 use datafusion::{
     catalog::default_table_source::source_as_provider,
-    common::{Column, DFSchema, DFSchemaRef, TableReference},
+    common::{
+        Column,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     functions_table::generate_series::GenerateSeriesTable,
-    logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, TableScan, Union, Unnest, lit},
+    logical_expr::{Expr, Filter, LogicalPlan, Projection, SubqueryAlias, TableScan, Union, Unnest},
 };
 
 use super::{
+    carried::Carried,
     closes::{EVENT, Fact, Facts, of_projection},
     refuse::refused,
     step::{Step, StepNode},
 };
 use crate::{
-    changes::DIFF,
     error::{Error, Kind, Result},
     operators::Emission,
     sql::{
@@ -33,6 +35,14 @@ pub struct PlannedInput {
     pub projection: Option<Vec<usize>>,
 }
 
+/// One watermark of a standing query.
+#[derive(Debug, Clone)]
+pub struct PlannedWatermark {
+    pub spec: WatermarkSpec,
+    /// The inputs whose partitions it tells apart; none where all of its rows count as of one partition.
+    pub partitioned: Vec<usize>,
+}
+
 /// A plan for epochs.
 #[derive(Debug)]
 pub struct Rewritten {
@@ -42,18 +52,24 @@ pub struct Rewritten {
     /// Columns that tell the rows of the answer apart, where some are known to.
     pub key: Option<Vec<usize>>,
     pub inputs: Vec<PlannedInput>,
-    pub watermarks: Vec<WatermarkSpec>,
+    pub watermarks: Vec<PlannedWatermark>,
     /// A line for each thing that is remembered, for EXPLAIN.
     pub remembers: Vec<String>,
 }
 
 /// Rewrites an optimized batch plan. A construct that cannot be kept up to date is refused by name.
 pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
-    let mut rewriter =
-        Rewriter { emission, inputs: Vec::new(), watermarks: Vec::new(), remembers: Vec::new(), aggregates: 0 };
+    let mut rewriter = Rewriter {
+        emission,
+        inputs: Vec::new(),
+        watermarks: Vec::new(),
+        remembers: Vec::new(),
+        aggregates: 0,
+        tells_partitions: false,
+    };
     let node = rewriter.node(plan)?;
     let node = if node.moving { node } else { once(node) };
-    if emission == Emission::OnClose && node.diff {
+    if emission == Emission::OnClose && node.carried.diff {
         return Err(Error::new(
             Kind::Unsupported,
             "EMIT ON WINDOW CLOSE is not possible: rows of this query can be withdrawn and no window makes them final",
@@ -61,24 +77,26 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         .hint("Use EMIT ON UPDATE, or group by a window over an event time with a watermark."));
     }
     let Rewriter { inputs, watermarks, remembers, .. } = rewriter;
-    Ok(Rewritten { plan: node.plan, diff: node.diff, key: node.key, inputs, watermarks, remembers })
+    Ok(Rewritten { plan: node.plan, diff: node.carried.diff, key: node.key, inputs, watermarks, remembers })
 }
 
 /// A rewrite under way.
 pub(super) struct Rewriter {
     pub emission: Emission,
     pub inputs: Vec<PlannedInput>,
-    pub watermarks: Vec<WatermarkSpec>,
+    pub watermarks: Vec<PlannedWatermark>,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,
     pub aggregates: usize,
+    /// Whether a watermark above wants to know which partition a row is of.
+    pub tells_partitions: bool,
 }
 
 /// A rewritten part of the plan.
 pub(super) struct Node {
     pub plan: LogicalPlan,
-    /// Whether its last column is the diff.
-    pub diff: bool,
+    /// What is at the end of its columns.
+    pub carried: Carried,
     /// Whether it has new rows each epoch; else it is the same each time.
     pub moving: bool,
     pub facts: Facts,
@@ -90,31 +108,13 @@ impl Node {
     /// A part that is the same each time.
     pub fn fixed(plan: LogicalPlan) -> Node {
         let facts = vec![None; plan.schema().fields().len()];
-        Node { plan, diff: false, moving: false, facts, key: None }
+        Node { plan, carried: Carried::default(), moving: false, facts, key: None }
     }
 }
 
 fn once(node: Node) -> Node {
     let schema = node.plan.schema().clone();
     Node { plan: StepNode::plan(Step::Once, Some(node.plan), schema), moving: true, ..node }
-}
-
-/// The diff column of a plan that has one.
-pub(super) fn diff_column(plan: &LogicalPlan) -> Result<Column> {
-    let last = plan.schema().iter().last().filter(|(_, field)| field.name() == DIFF);
-    let (qualifier, field) = last.ok_or_else(|| Error::internal("a plan lost its diff column"))?;
-    Ok(Column::new(qualifier.cloned(), field.name()))
-}
-
-pub(super) fn diff_field() -> (Option<TableReference>, Arc<Field>) {
-    (None, Arc::new(Field::new(DIFF, DataType::Int64, false)))
-}
-
-/// A schema with the diff at its end.
-pub(super) fn schema_with_diff(schema: &DFSchema) -> Result<DFSchemaRef> {
-    let mut fields: Vec<_> = schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
-    fields.push(diff_field());
-    Ok(Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?))
 }
 
 impl Rewriter {
@@ -163,31 +163,45 @@ impl Rewriter {
                     .hint("Select from it in an ordinary query."));
             }
         };
-        let diff = table.withdraws();
-        let schema = match diff {
-            true => schema_with_diff(&scan.projected_schema)?,
-            false => scan.projected_schema.clone(),
-        };
+        let carried = Carried { partition: self.tells_partitions, diff: table.withdraws() };
+        let schema = carried.schema(&scan.projected_schema)?;
         let step = Step::Delta { input: self.inputs.len(), name: table.name.clone() };
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
         let mut plan = StepNode::plan(step, None, schema);
         for filter in &scan.filters {
             plan = LogicalPlan::Filter(Filter::try_new(filter.clone(), Arc::new(plan))?);
         }
-        Ok(Node { diff, moving: true, ..Node::fixed(plan) })
+        Ok(Node { carried, moving: true, ..Node::fixed(plan) })
     }
 
     fn watermark(&mut self, node: &WatermarkNode) -> Result<Node> {
-        let mut input = self.node(&node.input)?;
+        let (first, above) = (self.inputs.len(), self.tells_partitions);
+        self.tells_partitions = above || tells_partitions(&node.input)?;
+        let input = self.node(&node.input);
+        let below = std::mem::replace(&mut self.tells_partitions, above);
+        let mut input = input?;
         if !input.moving {
             return Ok(input);
         }
         let column = node.column()?;
         input.facts[column] = Some(EVENT);
-        self.watermarks.push(node.spec.clone());
+        let partitioned = if below && input.carried.partition { (first..self.inputs.len()).collect() } else { vec![] };
+        self.watermarks.push(PlannedWatermark { spec: node.spec.clone(), partitioned });
+        // Who is above goes on carrying what this one needed.
         let schema = input.plan.schema().clone();
-        let step = Step::Watermark { column, spec: node.spec.clone() };
-        Ok(Node { plan: StepNode::plan(step, Some(input.plan), schema), ..input })
+        let step = Step::Watermark { column, spec: node.spec.clone(), partition: input.carried.partition };
+        let plan = StepNode::plan(step, Some(input.plan), schema);
+        let carried = Carried { partition: input.carried.partition && above, ..input.carried };
+        let plan = carried.reshape(input.carried, plan)?;
+        Ok(Node { plan, carried, ..input })
+    }
+
+    /// An input that remembers or pairs rows: to a watermark above, its rows are of one partition.
+    pub(super) fn apart(&mut self, plan: &LogicalPlan) -> Result<Node> {
+        let above = std::mem::take(&mut self.tells_partitions);
+        let node = self.node(plan);
+        self.tells_partitions = above;
+        node
     }
 
     fn projection(&mut self, projection: &Projection) -> Result<Node> {
@@ -195,15 +209,10 @@ impl Rewriter {
         let facts = of_projection(&projection.expr, &projection.input, &input.facts);
         let key = input.key.and_then(|key| projected_key(&key, projection));
         let mut exprs = projection.expr.clone();
-        let schema = match input.diff {
-            true => {
-                exprs.push(Expr::Column(diff_column(&input.plan)?).alias(DIFF));
-                schema_with_diff(&projection.schema)?
-            }
-            false => projection.schema.clone(),
-        };
-        let plan = Projection::try_new_with_schema(exprs, Arc::new(input.plan), schema)?;
-        Ok(Node { plan: LogicalPlan::Projection(plan), facts, diff: input.diff, moving: input.moving, key })
+        exprs.extend(input.carried.exprs(&input.plan)?);
+        let schema = input.carried.schema(&projection.schema)?;
+        let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(input.plan), schema)?);
+        Ok(Node { plan, facts, key, ..input })
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Node> {
@@ -221,25 +230,42 @@ impl Rewriter {
     fn unnest(&mut self, unnest: &Unnest) -> Result<Node> {
         let input = self.node(&unnest.input)?;
         let facts = unnest.dependency_indices.iter().map(|n| input.facts.get(*n).cloned().flatten()).collect();
-        let (diff, moving) = (input.diff, input.moving);
         let plan = Unnest::try_new(Arc::new(input.plan), unnest.exec_columns.clone(), unnest.options.clone())?;
-        Ok(Node { plan: LogicalPlan::Unnest(plan), facts, diff, moving, key: None })
+        Ok(Node { plan: LogicalPlan::Unnest(plan), facts, key: None, ..input })
     }
 
     fn union(&mut self, union: &Union) -> Result<Node> {
         let parts = union.inputs.iter().map(|input| self.node(input)).collect::<Result<Vec<_>>>()?;
         let moving = parts.iter().any(|part| part.moving);
-        let diff = parts.iter().any(|part| part.diff);
+        let carried = Carried {
+            partition: parts.iter().any(|part| part.carried.partition),
+            diff: parts.iter().any(|part| part.carried.diff),
+        };
         let facts = common_facts(&parts);
         let mut inputs = Vec::new();
         for part in parts {
             let part = if moving && !part.moving { once(part) } else { part };
-            let plan = if diff && !part.diff { with_unit_diff(part.plan)? } else { part.plan };
-            inputs.push(Arc::new(plan));
+            inputs.push(Arc::new(carried.reshape(part.carried, part.plan)?));
         }
-        let schema = if diff { schema_with_diff(&union.schema)? } else { union.schema.clone() };
-        Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), diff, moving, facts, key: None })
+        let schema = carried.schema(&union.schema)?;
+        Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, facts, key: None })
     }
+}
+
+/// Whether rows come in several partitions below a watermark: those of one source, or several inputs side by side.
+fn tells_partitions(plan: &LogicalPlan) -> Result<bool> {
+    let (mut inputs, mut partitioned) = (0, false);
+    plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = InputTable::of(source_as_provider(&scan.source)?.as_ref())
+            && !table.fixed
+        {
+            inputs += 1;
+            partitioned |= table.is_partitioned();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(partitioned || inputs > 1)
 }
 
 /// Where the columns of a key are after a projection, if all of them are still there as they were.
@@ -250,13 +276,6 @@ fn projected_key(key: &[usize], projection: &Projection) -> Option<Vec<usize>> {
         projection.expr.iter().position(|expr| expr.clone().unalias() == Expr::Column(column.clone()))
     };
     key.iter().map(place).collect()
-}
-
-fn with_unit_diff(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    exprs.push(lit(1i64).alias(DIFF));
-    let schema = schema_with_diff(plan.schema())?;
-    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?))
 }
 
 /// What all parts of a union know of a column.

@@ -36,10 +36,11 @@ pub enum Step {
     Once,
     /// The input's rows, computed once and kept: what a join meets anew in each epoch.
     Fixed,
-    /// Notes the event times of a column.
+    /// Notes the event times of a column; by partition, where its input says of which a row is.
     Watermark {
         column: usize,
         spec: WatermarkSpec,
+        partition: bool,
     },
     Aggregate(AggregateStep),
 }
