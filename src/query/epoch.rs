@@ -10,13 +10,15 @@ use datafusion::execution::TaskContext;
 
 use super::{
     Letters, Progress, Watermarks,
+    begun::{self, Begun},
     checkpoints::{Checkpoints, Header},
+    reading::Opened,
     saving::Writing,
 };
 use crate::{
     changes::Changes,
     checkpoint::{Commit, Intent, Log, Record},
-    connectors::{Ahead, BadRecords, Offsets, Span},
+    connectors::{Ahead, Offsets, Span},
     error::Result,
     operators::exec,
     relations::{Shared, Snapshot, Store},
@@ -82,6 +84,8 @@ pub struct Worker {
     pub(super) log_file: u64,
     /// Rows of relations that an intent reads from the beginning, as they were when it was made.
     pub(super) snapshots: Vec<Option<Arc<Snapshot>>>,
+    /// What the next epoch will read, where that was begun.
+    pub(super) begun: Vec<Option<Begun>>,
     /// What its state and its relation hold.
     pub(super) share: Share,
     pub progress: Arc<Mutex<Progress>>,
@@ -119,6 +123,7 @@ impl Worker {
             writing: None,
             log_file: 0,
             snapshots: vec![None; inputs],
+            begun: (0..inputs).map(|_| None).collect(),
             share: env.budget.share(format!("view \"{}\"", setup.name)),
             progress,
             env,
@@ -133,10 +138,14 @@ impl Worker {
     /// What could be done now. Nothing is durable yet.
     pub async fn next(&mut self) -> Result<Next> {
         let mut spans = Vec::new();
-        let mut idle = true;
+        let (mut idle, mut partitions) = (true, self.env.partitions());
         for n in 0..self.inputs().len() {
             let Ahead { to, end, backlog } = self.ahead(n, &self.inputs()[n].table.limit.clone()).await?;
-            let span = Span { from: self.offsets[n].clone(), to };
+            // What was begun is what will be read, even where there is more by now.
+            let from = self.offsets[n].clone();
+            let begun = self.begun[n].as_ref().filter(|begun| begun.span.from == from);
+            let span = Span { from, to: begun.map_or(to, |begun| begun.span.to.clone()) };
+            partitions = if begun.is_some() { begun::PARTITIONS } else { partitions };
             idle &= span.is_empty();
             self.note_backlog(n, backlog);
             self.ends[n] = end;
@@ -148,7 +157,6 @@ impl Worker {
             return Ok(Next::Idle);
         }
         let epoch = self.epoch.next();
-        let partitions = self.env.partitions();
         Ok(Next::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now, partitions }))
     }
 
@@ -177,7 +185,9 @@ impl Worker {
         self.needs_log();
         self.env.log.note(Record::Intent(intent.clone()).encode(&[])?);
         let first = self.reads_snapshots(&intent);
-        let (commit, rows_out) = self.execute(&intent).await?;
+        let opened = self.open(&intent)?;
+        self.begin_next(&intent).await;
+        let (commit, rows_out) = self.execute(&intent, opened).await?;
         debug_assert_eq!(rows_out, commit.rows_out);
         self.share.ask(self.bytes()?)?;
         self.env.letters.add(&commit.dead_letters, &commit.late_rows);
@@ -195,19 +205,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Runs the plan over an intent's spans and applies the changes, in memory.
-    pub(super) async fn execute(&mut self, intent: &Intent) -> Result<(Commit, u64)> {
+    /// Runs the plan over the rows of an intent and applies the changes, in memory.
+    pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, u64)> {
         if intent.epoch.0.is_multiple_of(ANEW_EVERY) {
             self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
         }
+        let (streams, bad): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         let standing = &self.setup.standing;
-        let mut streams = Vec::new();
-        let mut bad = Vec::new();
-        for (n, span) in intent.spans.iter().enumerate() {
-            let records = BadRecords::default();
-            streams.push(self.streams(n, span, intent.partitions, &records)?);
-            bad.push(records);
-        }
         let parallel = streams.iter().any(|input| input.len() > 1);
         let tick = Tick { epoch: intent.epoch, watermark: intent.watermark, now: intent.now };
         standing.cell.fill(tick, streams, parallel);

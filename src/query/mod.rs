@@ -7,6 +7,7 @@
 //! ```
 
 mod batches;
+mod begun;
 mod checkpoints;
 mod epoch;
 mod letters;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Worker, batches::Batches};
+use super::{Worker, batches::Batches, begun};
 use crate::{
     changes::Changes,
     checkpoint::Intent,
@@ -19,6 +19,9 @@ use crate::{
     },
     time::Epoch,
 };
+
+/// The streams of a span, and where their bad records go.
+pub(super) type Opened = (Vec<SourceStream>, BadRecords);
 
 impl Worker {
     /// How far an input could be read.
@@ -87,26 +90,28 @@ impl Worker {
         self.inputs().iter().zip(&intent.spans).any(reads)
     }
 
-    pub(super) fn streams(
-        &self,
-        n: usize,
-        span: &Span,
-        partitions: usize,
-        bad: &BadRecords,
-    ) -> Result<Vec<SourceStream>> {
-        if span.is_empty() {
-            return Ok(Vec::new());
+    /// The rows that an intent says will be read.
+    pub(super) fn open(&mut self, intent: &Intent) -> Result<Vec<Opened>> {
+        intent.spans.iter().enumerate().map(|(n, span)| self.streams(n, span, intent.partitions)).collect()
+    }
+
+    /// Those that were begun, where they are the same.
+    fn streams(&mut self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
+        let begun = self.begun[n].take().filter(|begun| begun.span == *span && partitions == begun::PARTITIONS);
+        match begun {
+            _ if span.is_empty() => Ok((Vec::new(), BadRecords::default())),
+            Some(begun) => Ok((begun.streams, begun.bad)),
+            None => self.scan(n, span, partitions),
         }
-        let input = &self.inputs()[n];
+    }
+
+    pub(super) fn scan(&self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
+        let (input, bad) = (&self.inputs()[n], BadRecords::default());
         match &input.table.input {
             Input::Source(source) => {
-                let hints = ScanHints {
-                    projection: input.projection.clone(),
-                    partitions,
-                    batch_rows: BATCH_ROWS,
-                    bad: bad.clone(),
-                };
-                source.scan(span, &hints)
+                let projection = input.projection.clone();
+                let hints = ScanHints { projection, partitions, batch_rows: BATCH_ROWS, bad: bad.clone() };
+                Ok((source.scan(span, &hints)?, bad))
             }
             Input::Relation(shared) => {
                 let (from, to) = (Epoch(span.from.only()), Epoch(span.to.only()));
@@ -118,7 +123,7 @@ impl Worker {
                     (Some(snapshot), Epoch(0)) => snapshot.batches(None)?.into_iter().map(Changes::insert).collect(),
                     _ => shared.lock().changes(from, to)?,
                 };
-                Ok(vec![SourceStream::only(Arc::new(Batches::new(changes, input)?))])
+                Ok((vec![SourceStream::only(Arc::new(Batches::new(changes, input)?))], bad))
             }
         }
     }

@@ -93,7 +93,8 @@ impl Worker {
     }
 
     async fn redo(&mut self, intent: Intent, commit: Commit) -> Result<()> {
-        let (again, _) = self.execute(&intent).await?;
+        let opened = self.open(&intent)?;
+        let (again, _) = self.execute(&intent, opened).await?;
         if (again.rows_in, again.rows_out) != (commit.rows_in, commit.rows_out) {
             let message = format!(
                 "epoch {} of \"{}\" read {} rows and gave {}, but now reads {} and gives {}",

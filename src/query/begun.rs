@@ -1,0 +1,94 @@
+//! Scans that are begun before their epoch: while one epoch is folded into the state and committed, what the next one
+//! will read is decoded.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    error::Result as DfResult,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{EmptyRecordBatchStream, stream::RecordBatchStreamAdapter, streaming::PartitionStream},
+};
+use futures::{FutureExt, StreamExt, stream};
+
+use super::Worker;
+use crate::{
+    checkpoint::Intent,
+    connectors::{Ahead, BadRecords, SourceStream, Span},
+    sql::table::Input,
+};
+
+/// What the next epoch will read of one input. A stream holds as many batches as its source decodes ahead.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub span: Span,
+    pub streams: Vec<SourceStream>,
+    pub bad: BadRecords,
+}
+
+/// One stream each: the epochs are decoded side by side, so that none needs to be cut into parts of its own.
+pub(super) const PARTITIONS: usize = 1;
+
+impl Worker {
+    /// Gives up what was begun: nobody knows when its turn will come.
+    pub fn end_begun(&mut self) {
+        self.begun.iter_mut().for_each(|begun| *begun = None);
+    }
+
+    /// Begins to read what comes after an intent's spans, where there is more than they take. What fails here will fail
+    /// again when its turn has come, and is told then.
+    pub(super) async fn begin_next(&mut self, intent: &Intent) {
+        for (n, span) in intent.spans.iter().enumerate() {
+            let table = self.inputs()[n].table.clone();
+            let Input::Source(source) = &table.input else { continue };
+            if span.to.reaches(&self.ends[n]) {
+                continue;
+            }
+            let Ok(Ahead { to, .. }) = source.ahead(&span.to, &table.limit).await else { continue };
+            let next = Span { from: span.to.clone(), to };
+            if let Ok((mut streams, bad)) = self.scan(n, &next, PARTITIONS)
+                && !next.is_empty()
+            {
+                for stream in &mut streams {
+                    stream.rows = Arc::new(Running::start(&stream.rows, self.env.context.clone()));
+                }
+                self.begun[n] = Some(Begun { span: next, streams, bad });
+            }
+        }
+    }
+}
+
+/// A stream that was polled once, which is what makes its source begin to decode.
+struct Running {
+    schema: SchemaRef,
+    rows: Mutex<Option<SendableRecordBatchStream>>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    fn start(rows: &Arc<dyn PartitionStream>, context: Arc<TaskContext>) -> Running {
+        let schema = rows.schema().clone();
+        let mut running = rows.execute(context);
+        let first: Vec<DfResult<RecordBatch>> = running.next().now_or_never().flatten().into_iter().collect();
+        let all = stream::iter(first).chain(running);
+        let all = RecordBatchStreamAdapter::new(schema.clone(), all);
+        Running { schema, rows: Mutex::new(Some(Box::pin(all))) }
+    }
+}
+
+impl PartitionStream for Running {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Its rows, once.
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
+        rows.unwrap_or_else(|| Box::pin(EmptyRecordBatchStream::new(self.schema.clone())))
+    }
+}
