@@ -10,8 +10,8 @@ use datafusion::execution::TaskContext;
 
 use super::{
     Letters, Progress, Watermarks,
-    begun::{self, Begun},
     checkpoints::{Checkpoints, Header},
+    prefetch::{self, Prefetched},
     reading::Opened,
     saving::Writing,
 };
@@ -84,8 +84,8 @@ pub struct Worker {
     pub(super) log_file: u64,
     /// Rows of relations that an intent reads from the beginning, as they were when it was made.
     pub(super) snapshots: Vec<Option<Arc<Snapshot>>>,
-    /// What the next epoch will read, where that was begun.
-    pub(super) begun: Vec<Option<Begun>>,
+    /// What the next epoch will read, where that was prefetched.
+    pub(super) prefetched: Vec<Option<Prefetched>>,
     /// What its state and its relation hold.
     pub(super) share: Share,
     pub progress: Arc<Mutex<Progress>>,
@@ -123,7 +123,7 @@ impl Worker {
             writing: None,
             log_file: 0,
             snapshots: vec![None; inputs],
-            begun: (0..inputs).map(|_| None).collect(),
+            prefetched: (0..inputs).map(|_| None).collect(),
             share: env.budget.share(format!("view \"{}\"", setup.name)),
             progress,
             env,
@@ -141,11 +141,11 @@ impl Worker {
         let (mut idle, mut partitions) = (true, self.env.partitions());
         for n in 0..self.inputs().len() {
             let Ahead { to, end, backlog } = self.ahead(n, &self.inputs()[n].table.limit.clone()).await?;
-            // What was begun is what will be read, even where there is more by now.
+            // What was prefetched is what will be read, even where there is more by now.
             let from = self.offsets[n].clone();
-            let begun = self.begun[n].as_ref().filter(|begun| begun.span.from == from);
-            let span = Span { from, to: begun.map_or(to, |begun| begun.span.to.clone()) };
-            partitions = if begun.is_some() { begun::PARTITIONS } else { partitions };
+            let prefetched = self.prefetched[n].as_ref().filter(|next| next.span.from == from);
+            let span = Span { from, to: prefetched.map_or(to, |next| next.span.to.clone()) };
+            partitions = if prefetched.is_some() { prefetch::PARTITIONS } else { partitions };
             idle &= span.is_empty();
             self.note_backlog(n, backlog);
             self.ends[n] = end;
@@ -186,7 +186,7 @@ impl Worker {
         self.env.log.note(Record::Intent(intent.clone()).encode(&[])?);
         let first = self.reads_snapshots(&intent);
         let opened = self.open(&intent)?;
-        self.begin_next(&intent).await;
+        self.prefetch(&intent).await;
         let (commit, rows_out) = self.execute(&intent, opened).await?;
         debug_assert_eq!(rows_out, commit.rows_out);
         self.share.ask(self.bytes()?)?;

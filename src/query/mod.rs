@@ -7,10 +7,10 @@
 //! ```
 
 mod batches;
-mod begun;
 mod checkpoints;
 mod epoch;
 mod letters;
+mod prefetch;
 mod progress;
 mod reading;
 mod recovery;

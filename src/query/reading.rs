@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Worker, batches::Batches, begun};
+use super::{Worker, batches::Batches, prefetch};
 use crate::{
     changes::Changes,
     checkpoint::Intent,
@@ -95,12 +95,13 @@ impl Worker {
         intent.spans.iter().enumerate().map(|(n, span)| self.streams(n, span, intent.partitions)).collect()
     }
 
-    /// Those that were begun, where they are the same.
+    /// Those that were prefetched, where they are the same.
     fn streams(&mut self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
-        let begun = self.begun[n].take().filter(|begun| begun.span == *span && partitions == begun::PARTITIONS);
-        match begun {
+        let prefetched =
+            self.prefetched[n].take().filter(|next| next.span == *span && partitions == prefetch::PARTITIONS);
+        match prefetched {
             _ if span.is_empty() => Ok((Vec::new(), BadRecords::default())),
-            Some(begun) => Ok((begun.streams, begun.bad)),
+            Some(next) => Ok((next.streams, next.bad)),
             None => self.scan(n, span, partitions),
         }
     }

@@ -309,7 +309,7 @@ impl Runner {
                     tracing::warn!(query = self.worker.setup.name, %error, "no checkpoint of the paused query");
                 }
                 self.paused = true;
-                self.worker.end_begun();
+                self.worker.end_prefetch();
                 self.worker.set_state(State::Paused, None);
                 self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
                 let _ = done.send(());
@@ -387,7 +387,7 @@ impl Runner {
     async fn finish(&mut self) -> Result<Turn> {
         self.checkpoint().await?;
         self.paused = true;
-        self.worker.end_begun();
+        self.worker.end_prefetch();
         self.worker.set_state(State::Finished, None);
         (self.finished)();
         self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));

@@ -20,7 +20,7 @@ use crate::{
 
 /// What the next epoch will read of one input. A stream holds as many batches as its source decodes ahead.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct Prefetched {
     pub span: Span,
     pub streams: Vec<SourceStream>,
     pub bad: BadRecords,
@@ -30,14 +30,14 @@ pub(super) struct Begun {
 pub(super) const PARTITIONS: usize = 1;
 
 impl Worker {
-    /// Gives up what was begun: nobody knows when its turn will come.
-    pub fn end_begun(&mut self) {
-        self.begun.iter_mut().for_each(|begun| *begun = None);
+    /// Gives up what was prefetched: nobody knows when its turn will come.
+    pub fn end_prefetch(&mut self) {
+        self.prefetched.iter_mut().for_each(|next| *next = None);
     }
 
     /// Begins to read what comes after an intent's spans, where there is more than they take. What fails here will fail
     /// again when its turn has come, and is told then.
-    pub(super) async fn begin_next(&mut self, intent: &Intent) {
+    pub(super) async fn prefetch(&mut self, intent: &Intent) {
         for (n, span) in intent.spans.iter().enumerate() {
             let table = self.inputs()[n].table.clone();
             let Input::Source(source) = &table.input else { continue };
@@ -52,7 +52,7 @@ impl Worker {
                 for stream in &mut streams {
                     stream.rows = Arc::new(Running::start(&stream.rows, self.env.context.clone()));
                 }
-                self.begun[n] = Some(Begun { span: next, streams, bad });
+                self.prefetched[n] = Some(Prefetched { span: next, streams, bad });
             }
         }
     }
