@@ -41,10 +41,13 @@ impl Taker {
     }
 
     pub fn required(&mut self, key: &str) -> Result<String> {
-        self.text(key).ok_or_else(|| {
-            Error::new(Kind::InvalidParameterValue, format!("{} needs option \"{key}\"", self.what))
-                .hint(format!("Add {key} = '…' to its WITH clause."))
-        })
+        self.text(key).ok_or_else(|| self.missing(key))
+    }
+
+    /// That an option which must be there is not.
+    pub fn missing(&self, key: &str) -> Error {
+        Error::new(Kind::InvalidParameterValue, format!("{} needs option \"{key}\"", self.what))
+            .hint(format!("Add {key} = '…' to its WITH clause."))
     }
 
     /// A number or anything else that parses; `takes` says what was expected.

@@ -19,6 +19,8 @@ pub enum Kind {
     MaterializedView,
     /// A named query, run anew whenever it is read.
     View,
+    /// A standing query whose changes go to an outside system.
+    Sink,
     /// A table of the server itself.
     System,
 }
@@ -32,6 +34,7 @@ impl Kind {
             Kind::Stream => "stream",
             Kind::MaterializedView => "materialized view",
             Kind::View => "view",
+            Kind::Sink => "sink",
             Kind::System => "system table",
         }
     }

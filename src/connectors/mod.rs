@@ -1,10 +1,12 @@
-//! Outside systems: where rows come from. One file or folder a kind; the list of kinds is [`Connector`].
+//! Outside systems: where rows come from, and where changes go. One file or folder a kind; the list of kinds of sources
+//! is [`Connector`], that of sinks is in `sink/options.rs`.
 //!
-//! A source is replayable: the same span gives the same rows, in this process and in the next.
+//! A source is replayable: the same span gives the same rows, in this process and in the next. A sink takes an epoch
+//! whole or not at all, and knows which was the last.
 
 mod datagen;
 mod directory;
-mod sink;
+pub mod sink;
 mod span;
 
 use std::{
@@ -18,7 +20,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use sink::{Delivery, Outgoing, Sink, SinkDef};
+pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
 use self::{datagen::DatagenOptions, directory::DirectoryOptions};

@@ -1,9 +1,22 @@
-//! Where a relation's changes go.
+//! Where the changes of a standing query go. One file or folder a kind of sink; the list of kinds is in `options.rs`.
 
-use std::fmt;
+mod blackhole;
+mod console;
+#[cfg(test)]
+pub mod memory;
+mod options;
 
-use arrow::datatypes::SchemaRef;
+use std::{collections::HashMap, fmt};
+
+use arrow::{
+    array::{RecordBatch, UInt32Array},
+    compute::take_record_batch,
+    datatypes::SchemaRef,
+    row::{RowConverter, SortField},
+};
 use async_trait::async_trait;
+
+pub use options::{Answer, Mode, SinkOptions, open_sink};
 
 use crate::{changes::Changes, error::Result, time::Epoch};
 
@@ -12,17 +25,25 @@ use crate::{changes::Changes, error::Result, time::Epoch};
 /// ```text
 /// open ─▶ write(5) ─▶ write(6) ─▶ …        after a crash in 6: open says 5 or 6, and 6 is written again only after 5
 /// ```
+///
+/// An epoch that is written again has the same rows, if in another order. One that changed nothing is not written.
 #[async_trait]
-pub trait Sink: Send + fmt::Debug {
+pub trait Sink: Send + Sync + fmt::Debug {
     /// What a reader of the outside system may rely on.
     fn delivery(&self) -> Delivery;
 
     /// Takes hold of the outside system: whoever held it before under the same identity can no longer write, and what
-    /// was left half done is gone or finished. Gives the last epoch that is wholly there; 0 where there is none.
+    /// was left half done is gone or finished. Gives the last epoch that is wholly there; 0 where there is none, or
+    /// where nobody can tell.
+    ///
+    /// Called before the first write, and again after each write that failed: that one may have taken effect.
     async fn open(&mut self) -> Result<Epoch>;
 
-    /// Writes an epoch: all of it is there when this returns, together with its number, and nothing of it where it
-    /// fails. Epochs come in growing order, and never one that `open` said is there.
+    /// Writes an epoch: all of it is there when this returns, together with its number. Where it fails, all of it is
+    /// there or nothing is, and the next `open` tells which. Epochs come in growing order, and never one that `open`
+    /// said is there.
+    ///
+    /// A fault that may pass is of kind `Io` or `CannotConnectNow`; any other stops the sink until it is resumed.
     async fn write(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()>;
 }
 
@@ -37,12 +58,54 @@ pub enum Delivery {
     BestEffort,
 }
 
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Delivery::ExactlyOnce => "exactly once",
+            Delivery::AtLeastOnce => "at least once",
+            Delivery::BestEffort => "best effort",
+        })
+    }
+}
+
 /// The rows of one epoch.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     pub changes: Changes,
     /// Whether the rows are the whole answer and take the place of all that was written before.
     pub whole: bool,
+}
+
+impl Outgoing {
+    /// What the rows mean to a store that keeps one row for each value of `key`.
+    pub fn upserts(&self, key: &[usize]) -> Result<Upserts> {
+        let rows = self.changes.rows();
+        let fields = key.iter().map(|column| SortField::new(rows.column(*column).data_type().clone())).collect();
+        let columns: Vec<_> = key.iter().map(|column| rows.column(*column).clone()).collect();
+        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
+        let mut last: HashMap<&[u8], u32> = HashMap::with_capacity(rows.num_rows());
+        for row in 0..rows.num_rows() {
+            let slot = last.entry(keys.row(row).data()).or_insert(row as u32);
+            // Of a key whose row goes and comes again, what came counts, in whatever order they are told.
+            if self.changes.diff(row) > 0 || self.changes.diff(*slot as usize) < 0 {
+                *slot = row as u32;
+            }
+        }
+        let mut last: Vec<u32> = last.into_values().collect();
+        last.sort_unstable();
+        let (put, gone): (Vec<u32>, Vec<u32>) = last.into_iter().partition(|row| self.changes.diff(*row as usize) > 0);
+        let of = |at: Vec<u32>| take_record_batch(rows, &UInt32Array::from(at));
+        Ok(Upserts { put: of(put)?, gone: of(gone)? })
+    }
+}
+
+/// Changes by key: each key once, in one of the two.
+#[derive(Debug, Clone)]
+pub struct Upserts {
+    /// The newest row of each key that has one now.
+    pub put: RecordBatch,
+    /// The last row of each key that has none any more.
+    pub gone: RecordBatch,
 }
 
 /// What every sink is opened with.
@@ -52,8 +115,31 @@ pub struct SinkDef {
     /// Names this sink, and no other of any server, for ever: what the outside system keeps for it stands under it.
     pub identity: String,
     pub schema: SchemaRef,
-    /// The columns that tell rows apart, where some are known to.
+    pub mode: Mode,
+    /// The columns that tell rows apart, where some are known to; always there for [`Mode::Upsert`].
     pub key: Option<Vec<usize>>,
     /// Whether rows only ever come.
     pub append_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
+
+    use super::*;
+
+    #[test]
+    fn of_a_key_the_newest_row_is_put_and_one_that_only_went_is_gone() {
+        let column = |values: &[i64]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
+        let keys = column(&[1, 1, 2, 3, 4, 4, 5, 5]);
+        let values = column(&[10, 11, 20, 30, 41, 40, 50, 51]);
+        let rows = RecordBatch::try_from_iter([("k", keys), ("v", values)]).unwrap();
+        let diffs = Int64Array::from(vec![-1, 1, -1, 1, 1, -1, 1, 1]);
+        let Upserts { put, gone } =
+            Outgoing { changes: Changes::new(rows, diffs), whole: false }.upserts(&[0]).unwrap();
+        let of = |rows: &RecordBatch| rows.column(1).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec();
+        assert_eq!((of(&put), of(&gone)), (vec![11, 30, 41, 51], vec![20]));
+    }
 }

@@ -19,16 +19,17 @@ use super::{
     Engine,
     literals::spell,
     objects::{Object, Scene, What},
+    sinks::{Feed, identity_of},
     tables::{self, Table},
 };
 use crate::{
     catalog::Kind,
     checkpoint::{Commit, Intent},
-    connectors::{self, ReadLimit, Readers, SourceEnv},
+    connectors::{self, ReadLimit, Readers, SinkOptions, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
     options::{Options, Taker},
-    query::{Progress, Remake, Setup, Trigger, Worker, panicked, start},
-    relations::{Identity, Relation, Shared, Store},
+    query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
+    relations::{Relation, Shared, Store},
     sql::{
         names,
         plan::{Planner, Standing, World, answer_schema, check_column_name, emission, renamed},
@@ -60,11 +61,35 @@ pub struct ViewOptions {
     pub checkpoint_interval: Option<Duration>,
     pub output_mode: Option<Emit>,
     pub watermark: Option<WatermarkSpec>,
+    /// Of a sink.
+    pub sink: Option<SinkOptions>,
 }
+
+/// The options of a sink that are its query's, whatever its connector.
+const OF_A_QUERY: [&str; 2] = ["trigger", "checkpoint_interval"];
 
 impl ViewOptions {
     pub fn take(create: &CreateView) -> Result<Self> {
-        let mut taker = create.options.taker(format!("{} \"{}\"", create.kind, create.name.name));
+        let name = &create.name.name;
+        if create.kind != Kind::Sink {
+            return Self::take_own(create, &create.options);
+        }
+        let (own, outside) =
+            create.options.0.clone().into_iter().partition(|(key, _)| OF_A_QUERY.contains(&key.as_str()));
+        let mut options = Self::take_own(create, &Options(own))?;
+        let sink = SinkOptions::take(name, &Options(outside))?;
+        if sink.is_whole() {
+            if create.emit.is_some_and(|emit| emit != Emit::Complete) {
+                let message = "type = 'complete' and EMIT contradict each other";
+                return Err(Error::new(ErrorKind::InvalidParameterValue, message).hint("Leave one of them out."));
+            }
+            options.output_mode = Some(Emit::Complete);
+        }
+        Ok(ViewOptions { sink: Some(sink), ..options })
+    }
+
+    fn take_own(create: &CreateView, options: &Options) -> Result<Self> {
+        let mut taker = options.taker(format!("{} \"{}\"", create.kind, create.name.name));
         let trigger = match taker.text("trigger") {
             None => Trigger::default(),
             Some(text) => Trigger::parse(&text).ok_or_else(|| {
@@ -79,7 +104,7 @@ impl ViewOptions {
         let checkpoint_interval = taker.duration("checkpoint_interval")?;
         let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
         taker.finish()?;
-        Ok(ViewOptions { trigger, checkpoint_interval, output_mode, watermark })
+        Ok(ViewOptions { trigger, checkpoint_interval, output_mode, watermark, sink: None })
     }
 }
 
@@ -314,13 +339,10 @@ impl Engine {
         let partitions = past.intents.iter().map(|intent| intent.partitions).max();
         let partitions = partitions.unwrap_or(1).max(self.planner.partitions());
         let standing = self.plan_view(create, options, &scene, partitions).await?;
-        let identity = match (standing.rewritten.diff, &standing.rewritten.key) {
-            (false, _) => Identity::AppendOnly,
-            (true, Some(key)) => Identity::Key(key.clone()),
-            (true, None) => Identity::Row,
-        };
+        let feed = options.sink.as_ref().map(|sink| Feed::new(sink, &standing)).transpose()?;
+        let identity = feed.as_ref().map_or_else(|| identity_of(&standing), |feed| feed.identity(&standing));
         let schema = standing.schema.clone();
-        let inputs = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
+        let inputs: Vec<u64> = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
         let mut relation = Relation::new(schema.clone(), identity)?.of_a_query();
         past.followed.into_iter().for_each(|from| relation.follow(from));
         let recipe = Recipe {
@@ -331,17 +353,29 @@ impl Engine {
             shared: Shared::new(id, &create.name.name, relation, self.moment.clone()),
             progress: Arc::new(Mutex::new(Progress::new())),
             checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
+            feed,
         };
-        let mut worker = recipe.worker(self, standing);
+        let is_new = past.schema.is_none();
+        let mut outlet = recipe.outlet(self)?;
+        if let Some(outlet) = outlet.as_mut().filter(|_| is_new) {
+            // Who creates a sink is told when there is nothing to write to; later it is waited for.
+            outlet.open().await?;
+        }
+        // A new one waits until it is durable that it is there: what it writes cannot be taken back.
+        let paused = past.paused || (is_new && outlet.is_some());
+        let mut worker = recipe.worker(self, standing, outlet);
         // As in its loop, a panic is the query's own.
         let recovery = AssertUnwindSafe(worker.recover(&past.intents, &past.commits)).catch_unwind().await;
         let failed = recovery.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).err();
         let (shared, finished) = (recipe.shared.clone(), self.finished(id));
         let handle = {
             let _runtime = self.runtime.enter();
-            start(worker, options.trigger, past.paused, failed, self.remake(recipe), finished)
+            start(worker, options.trigger, paused, failed, self.remake(recipe), finished)
         };
-        Ok((schema, What::Standing { shared, handle, inputs }))
+        Ok(match create.kind {
+            Kind::Sink => (schema, What::Sink { handle, inputs }),
+            _ => (schema, What::Standing { shared, handle, inputs }),
+        })
     }
 
     /// How a failed query is made again from nothing but its definition.
@@ -354,7 +388,8 @@ impl Engine {
                 let engine = engine.upgrade().ok_or_else(stopped)?;
                 let scene: Arc<dyn World> = Arc::new(engine.scene());
                 let standing = engine.plan_view(&recipe.create, &recipe.options, &scene, recipe.partitions).await?;
-                Ok(recipe.worker(&engine, standing))
+                let outlet = recipe.outlet(&engine)?;
+                Ok(recipe.worker(&engine, standing, outlet))
             }
             .boxed()
         })
@@ -389,12 +424,20 @@ struct Recipe {
     shared: Arc<Shared>,
     progress: Arc<Mutex<Progress>>,
     checkpoint_interval: Duration,
+    /// Of a sink.
+    feed: Option<Feed>,
 }
 
 impl Recipe {
-    fn worker(&self, engine: &Engine, standing: Standing) -> Worker {
+    fn outlet(&self, engine: &Engine) -> Result<Option<Outlet>> {
+        let Some(feed) = &self.feed else { return Ok(None) };
+        feed.outlet(&self.create.name.name, &engine.sink_identity(self.id)?).map(Some)
+    }
+
+    fn worker(&self, engine: &Engine, standing: Standing, outlet: Option<Outlet>) -> Worker {
         let (name, relation) = (self.create.name.name.clone(), self.shared.clone());
-        let setup = Setup { id: self.id, name, standing, relation, checkpoint_interval: self.checkpoint_interval };
+        let checkpoint_interval = self.checkpoint_interval;
+        let setup = Setup { id: self.id, name, standing, relation, outlet, checkpoint_interval };
         Worker::new(engine.env.clone(), setup, self.progress.clone())
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Engine, Reply,
     build::{Past, ViewOptions, connector_options},
     objects::{Object, What, undefined},
+    sinks::Feed,
     tables::OnConflict,
     to_its_end,
 };
@@ -17,7 +18,7 @@ use crate::{
     checkpoint::{Record, file},
     connectors,
     error::{Error, Kind as ErrorKind, Result},
-    query::{Checkpoints, Command},
+    query::{Checkpoints, Command, Outbox},
     relations::Store,
     sql::statement::{Alter, AlterAction, Body, CreateTable, Drop, IfExists, Name, Statement},
 };
@@ -117,11 +118,12 @@ impl Engine {
                 return Err(self.forget_traces(id, kind, error));
             }
         };
-        self.add_object(object);
+        self.add_object(object.clone());
         if let Some(old) = &old {
             self.take_down(old).await;
             self.remove_traces(old);
         }
+        self.let_begin(&object).await;
         Ok(count)
     }
 
@@ -164,7 +166,8 @@ impl Engine {
         }
         if create.kind != Kind::View {
             let scene: Arc<dyn crate::sql::plan::World> = Arc::new(self.scene());
-            self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
+            let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
+            options.sink.map(|sink| Feed::new(&sink, &standing)).transpose()?;
         }
         Ok(())
     }
@@ -304,8 +307,7 @@ impl Engine {
         if let Some(handle) = object.handle() {
             handle.stop(false).await;
         }
-        let What::Standing { inputs, .. } = &object.what else { return };
-        for input in inputs.iter().filter_map(|id| self.object(*id)) {
+        for input in object.inputs().iter().filter_map(|id| self.object(*id)) {
             let left = input.readers.leave(object.id);
             if let (Some(shared), None) = (input.shared(), left) {
                 shared.lock().unfollow();
@@ -332,6 +334,7 @@ impl Engine {
         if kind == Kind::Source {
             connectors::remove(id, storage.as_ref())?;
         }
+        Outbox::new(storage.clone(), id).remove()?;
         Checkpoints::new(storage.clone(), id).remove()?;
         Store::new(storage.clone(), id).remove()
     }

@@ -81,7 +81,7 @@ impl Engine {
                     table.checkpoint().await?;
                     None
                 }
-                What::Standing { handle, .. } => handle.progress().log_file,
+                What::Standing { handle, .. } | What::Sink { handle, .. } => handle.progress().log_file,
                 What::Broken(_) => Some(0),
                 _ => None,
             };

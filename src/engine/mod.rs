@@ -10,6 +10,7 @@ mod parameters;
 mod read;
 mod recovery;
 mod session;
+mod sinks;
 mod system;
 mod tables;
 mod turns;

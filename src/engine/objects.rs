@@ -8,7 +8,7 @@ use std::{
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 
-use super::{system, tables::Table};
+use super::{sinks, system, tables::Table};
 use crate::{
     catalog::Kind,
     connectors::{ReadLimit, Readers, Source},
@@ -54,6 +54,11 @@ pub enum What {
         /// The ids of what its plan reads: behind streams and plain views, too.
         inputs: Vec<u64>,
     },
+    /// A sink: a standing query whose rows are outside.
+    Sink {
+        handle: Handle,
+        inputs: Vec<u64>,
+    },
     /// A view or stream that is computed wherever it is read.
     Query {
         query: Arc<ast::Query>,
@@ -74,8 +79,16 @@ impl Object {
 
     pub fn handle(&self) -> Option<&Handle> {
         match &self.what {
-            What::Standing { handle, .. } => Some(handle),
+            What::Standing { handle, .. } | What::Sink { handle, .. } => Some(handle),
             _ => None,
+        }
+    }
+
+    /// The ids of what its plan reads, where it has one that stands.
+    pub fn inputs(&self) -> &[u64] {
+        match &self.what {
+            What::Standing { inputs, .. } | What::Sink { inputs, .. } => inputs,
+            _ => &[],
         }
     }
 
@@ -147,7 +160,7 @@ impl Scene {
             What::Source { source, limit, fixed } => (Input::Source(source.clone()), *limit, *fixed, None),
             What::Table(table) => self.relation(object, &table.shared),
             What::Standing { shared, .. } => self.relation(object, shared),
-            What::Query { .. } | What::Broken(_) => return None,
+            What::Query { .. } | What::Sink { .. } | What::Broken(_) => return None,
         };
         let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
         let defaults = match &object.what {
@@ -166,6 +179,9 @@ impl Scene {
 impl World for Scene {
     fn public(&self, name: &str) -> Result<Option<Resolved>> {
         let Some(object) = self.objects.get(name) else { return Ok(None) };
+        if let Some(error) = sinks::unreadable(object) {
+            return Err(error);
+        }
         Ok(Some(match &object.what {
             What::Broken(error) => return Err(error.clone().context(object.label())),
             What::Query { query, columns } => Resolved::Query {

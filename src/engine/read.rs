@@ -16,14 +16,14 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{Description, Engine, Reply, Session, build::ViewOptions, objects::What, parameters, turns};
+use super::{Description, Engine, Reply, Session, build::ViewOptions, parameters, sinks::Feed, turns};
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
     sql::{
         naming,
         plan::{Planner, Standing, World},
-        statement::{Body, Name, Show, Statement},
+        statement::{Body, CreateView, Name, Show, Statement},
         types::sql_type,
     },
 };
@@ -127,7 +127,7 @@ impl Engine {
         Ok(self.context(session)?.state().statement_to_plan(statement).await?)
     }
 
-    /// `EXPLAIN`: of a query its batch plan; of a `CREATE … VIEW` the plan of its epochs, without making it.
+    /// `EXPLAIN`: of a query its batch plan; of a `CREATE … VIEW` or `SINK` the plan of its epochs, without making it.
     pub(super) async fn explain(
         &self,
         session: &Session,
@@ -163,13 +163,10 @@ impl Engine {
                 )
             }
             Body::CreateView(create) if create.kind != Kind::View => {
-                let options = ViewOptions::take(create)?;
-                let scene: Arc<dyn World> = Arc::new(self.scene());
-                let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
-                reply("EXPLAIN", &["QUERY PLAN"], vec![epoch_plan(&standing, verbose)])
+                reply("EXPLAIN", &["QUERY PLAN"], vec![self.explain_view(create, verbose).await?])
             }
             _ => Err(Error::unsupported("EXPLAIN of this statement")
-                .hint("It explains SELECT and CREATE MATERIALIZED VIEW.")),
+                .hint("It explains SELECT, CREATE MATERIALIZED VIEW and CREATE SINK.")),
         }
     }
 
@@ -180,10 +177,19 @@ impl Engine {
         let Body::CreateView(create) = &object.statement.body else {
             return Err(Error::new(ErrorKind::WrongObjectType, format!("{} is not a standing query", object.label())));
         };
+        reply("EXPLAIN", &["QUERY PLAN"], vec![self.explain_view(create, false).await?])
+    }
+
+    async fn explain_view(&self, create: &CreateView, verbose: bool) -> Result<Vec<String>> {
         let options = ViewOptions::take(create)?;
-        let scene: Arc<dyn World> = Arc::new(self.scene());
-        let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
-        reply("EXPLAIN", &["QUERY PLAN"], vec![epoch_plan(&standing, false)])
+        let scene = Arc::new(self.scene());
+        let world: Arc<dyn World> = scene.clone();
+        let standing = self.plan_view(create, &options, &world, self.planner.partitions()).await?;
+        let written = match &options.sink {
+            Some(sink) => Feed::new(sink, &standing)?.explain(&create.name.name, &standing, &scene)?,
+            None => Vec::new(),
+        };
+        Ok(epoch_plan(&standing, written, verbose))
     }
 
     /// `SHOW` of what exists. Settings are the session's.
@@ -215,11 +221,11 @@ impl Engine {
         }
     }
 
-    /// `FLUSH`: view after view, in the order in which they read each other.
+    /// `FLUSH`: view after view and sink after sink, in the order in which they read each other.
     pub(super) async fn flush(&self) -> Result<Reply> {
         let mut failed = None;
         for object in self.objects().in_order() {
-            if let What::Standing { handle, .. } = &object.what
+            if let Some(handle) = object.handle()
                 && let Err(error) = handle.flush().await
             {
                 // The others are waited for all the same.
@@ -254,7 +260,7 @@ fn lines_of(text: &str) -> Vec<String> {
 }
 
 /// How a standing query will run: what is remembered, by what, until when; and the plan of an epoch.
-fn epoch_plan(standing: &Standing, verbose: bool) -> Vec<String> {
+fn epoch_plan(standing: &Standing, written: Vec<String>, verbose: bool) -> Vec<String> {
     use crate::operators::Emission;
     let emits = match standing.emission {
         Emission::OnClose => "on window close: each row once, when the watermark makes it final (append)",
@@ -277,6 +283,7 @@ fn epoch_plan(standing: &Standing, verbose: bool) -> Vec<String> {
         true => lines.push("Remembers: nothing; each row appears in the epoch that reads it".to_string()),
         false => lines.extend(standing.rewritten.remembers.iter().map(|line| format!("Remembers: {line}"))),
     }
+    lines.extend(written);
     lines.push("Epoch plan:".to_string());
     let plan = displayable(standing.plan.as_ref()).indent(verbose).to_string();
     lines.extend(plan.lines().map(|line| format!("  {line}")));

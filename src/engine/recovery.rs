@@ -18,7 +18,7 @@ use crate::{
     checkpoint::{Log, Logged, Record},
     connectors::{Offsets, START},
     error::Result,
-    query::{Checkpoints, Command, Env as QueryEnv, Letters, LettersMax},
+    query::{Checkpoints, Command, Env as QueryEnv, Letters, LettersMax, Outbox},
     sql::{parse, plan::Planner},
     state::Budget,
     time::Epoch,
@@ -106,7 +106,8 @@ impl Engine {
     /// query is opened.
     fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, Past>) {
         let mut followed: BTreeMap<u64, Epoch> = BTreeMap::new();
-        for object in catalog.objects.values().filter(|o| matches!(o.kind, Kind::Stream | Kind::MaterializedView)) {
+        let stands = |kind| matches!(kind, Kind::Stream | Kind::MaterializedView | Kind::Sink);
+        for object in catalog.objects.values().filter(|object| stands(object.kind)) {
             let Ok(Some(header)) = Checkpoints::new(self.env.storage.clone(), object.id).peek() else { continue };
             for (input, offsets) in header.inputs.iter().zip(&header.offsets) {
                 let past = pasts.entry(*input).or_default();
@@ -149,7 +150,7 @@ impl Engine {
     /// Removes the files of objects that are no more: a crash may have come between the drop and the removal.
     fn remove_strays(&self, catalog: &Catalog) -> Result<()> {
         let mut strays: Vec<u64> = Vec::new();
-        for folder in ["state", "relations", "sources"] {
+        for folder in ["state", "relations", "sources", Outbox::FOLDER] {
             for path in self.env.storage.list(folder)? {
                 let id = path.split('/').nth(1).and_then(|id| id.parse::<u64>().ok());
                 strays.extend(id.filter(|id| !catalog.objects.contains_key(id)));

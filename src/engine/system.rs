@@ -48,7 +48,9 @@ fn queries(scene: &Scene) -> Result<RecordBatch> {
     for object in scene.objects.in_order() {
         let kind = object.kind.to_string();
         match &object.what {
-            What::Standing { handle, .. } => rows.push((object.name.clone(), kind, Some(handle.progress()), None)),
+            What::Standing { handle, .. } | What::Sink { handle, .. } => {
+                rows.push((object.name.clone(), kind, Some(handle.progress()), None))
+            }
             What::Broken(error) => rows.push((object.name.clone(), kind, None, Some(error.to_string()))),
             _ => {}
         }

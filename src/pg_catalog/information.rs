@@ -89,7 +89,7 @@ fn tables(scene: &Scene) -> Result<RecordBatch> {
     let n = rows.len();
     let kind = |r: &Relation| match r.kind {
         Kind::Table | Kind::System => "BASE TABLE",
-        Kind::Source => "FOREIGN",
+        Kind::Source | Kind::Sink => "FOREIGN",
         Kind::Stream => "STREAM",
         Kind::MaterializedView => "MATERIALIZED VIEW",
         Kind::View => "VIEW",

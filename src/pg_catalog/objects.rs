@@ -81,12 +81,12 @@ pub fn schema_oid(name: &str) -> i32 {
     SCHEMAS.iter().find(|(schema, _)| *schema == name).map_or(2200, |(_, oid)| *oid)
 }
 
-/// `pg_class.relkind`. Postgres has no sources: a foreign table is what comes nearest, rows that live elsewhere. Nor
+/// `pg_class.relkind`. Postgres has no sources and sinks: a foreign table is what comes nearest, rows that live elsewhere. Nor
 /// has it streams: to clients they are materialized views, and [`word`] tells them apart where a person reads.
 pub fn relkind(kind: Kind) -> &'static str {
     match kind {
         Kind::Table | Kind::System => "r",
-        Kind::Source => "f",
+        Kind::Source | Kind::Sink => "f",
         Kind::MaterializedView | Kind::Stream => "m",
         Kind::View => "v",
     }
@@ -95,7 +95,7 @@ pub fn relkind(kind: Kind) -> &'static str {
 /// The word for a kind that Postgres has no word for.
 pub fn word(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::Source | Kind::Stream => Some(kind.word()),
+        Kind::Source | Kind::Stream | Kind::Sink => Some(kind.word()),
         _ => None,
     }
 }

@@ -9,8 +9,9 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::execution::TaskContext;
 
 use super::{
-    Letters, Progress, Watermarks,
+    Letters, Outlet, Progress, Watermarks,
     checkpoints::{Checkpoints, Header},
+    outlet::Owed,
     prefetch::{self, Prefetched},
     reading::Opened,
     saving::Writing,
@@ -54,7 +55,10 @@ pub struct Setup {
     pub id: u64,
     pub name: String,
     pub standing: Standing,
+    /// What clients read; of a sink what is kept beside it.
     pub relation: Arc<Shared>,
+    /// Where the rows of a sink go.
+    pub outlet: Option<Outlet>,
     pub checkpoint_interval: Duration,
 }
 
@@ -88,6 +92,10 @@ pub struct Worker {
     pub(super) prefetched: Vec<Option<Prefetched>>,
     /// What its state and its relation hold.
     pub(super) share: Share,
+    /// The epoch of a sink whose rows may be outside, and whose commit is not in the log: nothing else may take its
+    /// number.
+    pub(super) begun: Option<Intent>,
+    pub(super) owed: Option<Owed>,
     pub progress: Arc<Mutex<Progress>>,
 }
 
@@ -124,7 +132,13 @@ impl Worker {
             log_file: 0,
             snapshots: vec![None; inputs],
             prefetched: (0..inputs).map(|_| None).collect(),
-            share: env.budget.share(format!("view \"{}\"", setup.name)),
+            share: env.budget.share(format!(
+                "{} \"{}\"",
+                if setup.outlet.is_some() { "sink" } else { "view" },
+                setup.name
+            )),
+            begun: None,
+            owed: None,
             progress,
             env,
             setup,
@@ -178,17 +192,17 @@ impl Worker {
         self.is_due(watermark).unwrap_or(false)
     }
 
-    /// Runs a planned epoch to its end: durable, and then visible.
+    /// Runs a planned epoch to its end: durable, and then visible. Of a sink, up to where [`Worker::deliver`] goes on.
     pub async fn run(&mut self, intent: Intent) -> Result<()> {
+        if self.setup.outlet.is_some() {
+            return self.prepare(intent).await;
+        }
         let started = tokio::time::Instant::now();
         // Nobody waits for the intent: the commit's sync covers it, and until then nobody has seen the epoch.
         self.needs_log();
         self.env.log.note(Record::Intent(intent.clone()).encode(&[])?);
         let first = self.reads_snapshots(&intent);
-        let opened = self.open(&intent)?;
-        self.prefetch(&intent).await;
-        let (commit, rows_out) = self.execute(&intent, opened).await?;
-        debug_assert_eq!(rows_out, commit.rows_out);
+        let (commit, _) = self.take_step(&intent).await?;
         self.share.ask(self.bytes()?)?;
         self.env.letters.add(&commit.dead_letters, &commit.late_rows);
         self.advance(&intent, &commit);
@@ -205,8 +219,15 @@ impl Worker {
         Ok(())
     }
 
+    /// Executes a new epoch while what comes after it is begun.
+    pub(super) async fn take_step(&mut self, intent: &Intent) -> Result<(Commit, Changes)> {
+        let opened = self.open(intent)?;
+        self.prefetch(intent).await;
+        self.execute(intent, opened).await
+    }
+
     /// Runs the plan over the rows of an intent and applies the changes, in memory.
-    pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, u64)> {
+    pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
         if intent.epoch.0.is_multiple_of(ANEW_EVERY) {
             self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
         }
@@ -217,23 +238,28 @@ impl Worker {
         standing.cell.fill(tick, streams, parallel);
         let changes = exec::run(&standing.plan, &standing.cell, self.env.context.clone()).await?;
         let changes = retyped(changes, self.setup.relation.lock().schema())?;
-        self.setup.relation.lock().apply(intent.epoch, &changes)?;
+        let changes = match &self.setup.outlet {
+            Some(outlet) => outlet.take(intent.epoch, changes, &mut self.setup.relation.lock())?,
+            None => {
+                self.setup.relation.lock().apply(intent.epoch, &changes)?;
+                changes
+            }
+        };
         self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
-        let rows_out = changes.num_rows() as u64;
         let late = standing.cell.take_late();
         let (dead_letters, bad) = self.dead_letters(intent, &bad);
         let commit = Commit {
             query: intent.query,
             epoch: intent.epoch,
             rows_in: standing.cell.rows_in(),
-            rows_out,
+            rows_out: changes.num_rows() as u64,
             late: late.count,
             bad,
             observed: standing.cell.observed(),
             late_rows: self.late_rows(intent, &late.kept)?,
             dead_letters,
         };
-        Ok((commit, rows_out))
+        Ok((commit, changes))
     }
 
     pub(super) fn advance(&mut self, intent: &Intent, commit: &Commit) {

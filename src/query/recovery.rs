@@ -21,6 +21,9 @@ impl Worker {
         let last: BTreeMap<Epoch, &Intent> = intents.iter().map(|intent| (intent.epoch, intent)).collect();
         let whole = |commit: &Commit| Some(((*last.get(&commit.epoch)?).clone(), commit.clone()));
         self.since = commits.iter().filter_map(whole).collect();
+        let committed = commits.iter().map(|commit| commit.epoch).max().unwrap_or_default();
+        let begun = last.last_key_value().filter(|(epoch, _)| self.setup.outlet.is_some() && **epoch > committed);
+        self.begun = begun.map(|(_, intent)| (*intent).clone());
         let pending = match self.restore(intents, commits).await {
             Ok(pending) => pending,
             Err(error) => {
@@ -28,6 +31,7 @@ impl Worker {
                 return Err(error);
             }
         };
+        self.begun = self.begun.take().filter(|_| pending.is_some());
         self.recovered = true;
         self.share.hold(self.bytes()?);
         self.setup.relation.publish();
@@ -35,6 +39,7 @@ impl Worker {
         // An epoch that was begun reads a relation's rows as they were then only if it can ask its changelog for them.
         match pending.filter(|intent| !self.reads_snapshots(intent)) {
             Some(intent) => self.run(intent).await,
+            None if self.setup.outlet.is_some() => self.take_up(commits),
             None => Ok(()),
         }
     }

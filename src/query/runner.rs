@@ -199,6 +199,11 @@ impl Runner {
         if self.doubtful {
             self.remake().await?;
         }
+        if self.worker.owes() {
+            // What did not go out comes before anything new.
+            self.worker.deliver().await?;
+            return self.after_epoch().await;
+        }
         if self.trigger.ends() && self.last_call.is_none() {
             self.last_call = Some(self.worker.target().await?);
         }
@@ -218,13 +223,8 @@ impl Runner {
                 self.doubtful = true;
                 self.worker.run(intent).await?;
                 self.doubtful = false;
-                self.checkpoint_if_due().await?;
-                self.answer_flushes();
-                if self.trigger == Trigger::Once {
-                    return self.finish().await;
-                }
-                tokio::task::yield_now().await;
-                Ok(Turn::Again)
+                self.worker.deliver().await?;
+                self.after_epoch().await
             }
             Next::Idle => {
                 self.answer_flushes();
@@ -236,6 +236,16 @@ impl Runner {
                 self.wait(changed).await
             }
         }
+    }
+
+    async fn after_epoch(&mut self) -> Result<Turn> {
+        self.checkpoint_if_due().await?;
+        self.answer_flushes();
+        if self.trigger == Trigger::Once {
+            return self.finish().await;
+        }
+        tokio::task::yield_now().await;
+        Ok(Turn::Again)
     }
 
     /// Watches every input. Taken before looking ahead, so that what comes after the look is not missed.

@@ -27,8 +27,14 @@ pub(super) struct Writing {
 }
 
 impl Worker {
-    pub fn needs_checkpoint(&self) -> bool {
+    /// Whether a recovery would run anything again.
+    fn is_ahead(&self) -> bool {
         self.epoch > self.checkpointed
+    }
+
+    /// Whether there is anything to save. While a sink owes an epoch, its memory is ahead of what was committed.
+    pub fn needs_checkpoint(&self) -> bool {
+        self.is_ahead() && !self.owes()
     }
 
     /// Saves everything as of the last epoch; afterwards the inputs may forget what came before it.
@@ -120,7 +126,7 @@ impl Worker {
 
     /// From now on a recovery reads the log: whoever shortens it is to know before there is anything in it.
     pub(super) fn needs_log(&mut self) {
-        if !self.needs_checkpoint() {
+        if !self.is_ahead() && self.begun.is_none() {
             self.log_file = self.env.log.file();
         }
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).log_file = Some(self.log_file);
@@ -128,11 +134,13 @@ impl Worker {
 
     /// The first log file that a recovery of this query would read; `None` where it needs none.
     pub fn log_file(&self) -> Option<u64> {
-        (!self.recovered || self.needs_checkpoint()).then_some(self.log_file)
+        (!self.recovered || self.is_ahead() || self.begun.is_some()).then_some(self.log_file)
     }
 
-    /// The epochs that a recovery would have to run again.
+    /// The epochs that a recovery would have to run again; of a sink with the one that was begun.
     pub fn since(&self) -> (Vec<Intent>, Vec<Commit>) {
-        self.since.iter().cloned().unzip()
+        let (mut intents, commits): (Vec<_>, Vec<_>) = self.since.iter().cloned().unzip();
+        intents.extend(self.begun.clone());
+        (intents, commits)
     }
 }

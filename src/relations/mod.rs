@@ -377,6 +377,11 @@ impl Relation {
     }
 }
 
+/// Changes less what came and went again: each row once, as often as it counts in the end.
+pub fn net(changes: &Changes) -> Result<Changes> {
+    Ok(consolidate(changes, &converter_of(&changes.schema(), None)?)?.0)
+}
+
 fn not_there() -> Error {
     Error::internal("a row was withdrawn that is not there")
 }

@@ -39,7 +39,7 @@ impl Statement {
 pub enum Body {
     CreateSource(CreateSource),
     CreateTable(CreateTable),
-    /// `CREATE STREAM` and `CREATE MATERIALIZED VIEW`: one thing with two names.
+    /// `CREATE STREAM`, `CREATE MATERIALIZED VIEW`, `CREATE VIEW`, `CREATE SINK`: a query under a name.
     CreateView(CreateView),
     Drop(Drop),
     Alter(Alter),
@@ -140,7 +140,7 @@ pub struct CreateTable {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateView {
-    /// [`Kind::Stream`], [`Kind::MaterializedView`] or [`Kind::View`].
+    /// [`Kind::Stream`], [`Kind::MaterializedView`], [`Kind::View`] or [`Kind::Sink`].
     pub kind: Kind,
     pub name: Name,
     pub exists: IfExists,
@@ -247,7 +247,7 @@ pub enum CopyKind {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Show {
-    /// `SHOW SOURCES | STREAMS | TABLES | MATERIALIZED VIEWS`
+    /// `SHOW SOURCES | STREAMS | TABLES | MATERIALIZED VIEWS | SINKS`
     Objects(Kind),
     /// `SHOW CREATE …`; the kind is `None` for `SHOW CREATE name`.
     Create(Option<Kind>, Name),

@@ -61,6 +61,15 @@ impl InputTable {
             Input::Relation(shared) => *shared.lock().identity() != Identity::AppendOnly,
         }
     }
+
+    /// The columns that tell its rows apart, where a relation is known by some.
+    pub fn key(&self) -> Option<Vec<usize>> {
+        let Input::Relation(shared) = &self.input else { return None };
+        match shared.lock().identity() {
+            Identity::Key(key) => Some(key.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// The rows of a record batch where nobody says otherwise: DataFusion's own default.

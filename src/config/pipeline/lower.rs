@@ -55,12 +55,17 @@ impl Lowered {
     }
 }
 
-/// The statements of a pipeline, in the order sources, tables, streams, views, SQL; each in the order of the file.
+/// The statements of a pipeline, in the order sources, tables, streams, views, sinks, SQL; each in the order of the file.
 pub fn lower(raw: &RawPipeline, document: &Document, folder: &Path, environment: &Environment) -> Result<Vec<Lowered>> {
     let mut all = Vec::new();
-    for (shape, section) in
-        [(&SOURCE, &raw.sources), (&TABLE, &raw.tables), (&STREAM, &raw.streams), (&VIEW, &raw.views)]
-    {
+    let sections = [
+        (&SOURCE, &raw.sources),
+        (&TABLE, &raw.tables),
+        (&STREAM, &raw.streams),
+        (&VIEW, &raw.views),
+        (&SINK, &raw.sinks),
+    ];
+    for (shape, section) in sections {
         for (step, object) in section.iter().flat_map(|Named(objects)| objects) {
             let path = vec![Step::Key(shape.section.to_string()), step.clone()];
             all.push(Writer { shape, document, environment, path, options: Vec::new() }.write(object)?);
@@ -84,6 +89,7 @@ const TABLE: Shape =
     Shape { section: "tables", word: "TABLE", keys: &["columns", "primary_key", "append_only", "watermark"] };
 const STREAM: Shape = Shape { section: "streams", word: "STREAM", keys: &["watermark", "query", "emit"] };
 const VIEW: Shape = Shape { section: "views", word: "MATERIALIZED VIEW", keys: &["watermark", "query", "emit"] };
+const SINK: Shape = Shape { section: "sinks", word: "SINK", keys: &["from", "query", "emit", "primary_key"] };
 
 /// Writes the statement of one object.
 struct Writer<'a> {
@@ -105,13 +111,22 @@ impl Writer<'_> {
         let takes_query = self.shape.keys.contains(&"query");
         match (&object.watermark, takes_query) {
             (Some(watermark), true) => sql.push_str(&format!(" WITH {}", self.watermark(watermark)?)),
-            _ => sql.push_str(&self.columns(object)?),
+            (None, true) => {}
+            (_, false) => sql.push_str(&self.columns(object)?),
         }
         if self.flag("append_only", &object.append_only)? {
             sql.push_str(" APPEND ONLY");
         }
         sql.push_str(&self.with_options(object)?);
-        let verbatim = if takes_query { Some(self.query(object, &name, &mut sql)?) } else { None };
+        let verbatim = match &object.from {
+            Some(from) if object.query.is_none() => {
+                sql.push_str(&format!(" FROM {}", identifier(&self.expand(from, "from")?)));
+                None
+            }
+            Some(_) => return Err(self.error("from", format!("sink {name} has both \"from\" and \"query\""))),
+            None if takes_query => Some(self.query(object, &name, &mut sql)?),
+            None => None,
+        };
         let origin = self.document.place(&self.path, Part::Key);
         Ok(Lowered { sql, file: self.document.file.clone(), origin, options: self.options, verbatim })
     }
@@ -123,6 +138,7 @@ impl Writer<'_> {
             let error = self.error("", format!("{} {name} has no \"query\"", self.shape.word.to_lowercase()));
             return Err(match nearest("query", &keys) {
                 Some(near) => error.hint(format!("Perhaps \"{near}\" is meant to be \"query\".")),
+                None if self.shape.keys.contains(&"from") => error.hint("Give from: relation, or query: SELECT …"),
                 None => error.hint("Give the SELECT that it keeps: query: SELECT …"),
             });
         };
@@ -202,6 +218,11 @@ impl Writer<'_> {
     fn with_options(&mut self, object: &RawObject) -> Result<String> {
         let mut flat = Vec::new();
         self.flatten("", &object.options, &self.path.clone(), &mut flat)?;
+        if let Some(key) = object.primary_key.as_ref().filter(|_| self.shape.keys.contains(&"query")) {
+            let names = key.0.iter().map(|name| self.expand(name, "primary_key")).collect::<Result<Vec<_>>>()?;
+            let place = self.document.place(&self.inside("primary_key"), Part::Key);
+            flat.push(("primary_key".to_string(), names.join(", "), place));
+        }
         if let Some(w) = &object.watermark {
             let more = [("policy", &w.policy), ("idle_timeout", &w.idle_timeout), ("max_ahead", &w.max_ahead)];
             for (key, value) in more.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
@@ -252,6 +273,7 @@ impl Writer<'_> {
             ("append_only", object.append_only.is_some()),
             ("watermark", object.watermark.is_some()),
             ("query", object.query.is_some()),
+            ("from", object.from.is_some()),
             ("emit", object.emit.is_some()),
         ];
         match given.iter().find(|(key, given)| *given && !self.shape.keys.contains(key)) {

@@ -1,4 +1,4 @@
-//! A pipeline: sources, tables, streams and views in one YAML file, which is another spelling of SQL.
+//! A pipeline: sources, tables, streams, views and sinks in one YAML file, which is another spelling of SQL.
 //!
 //! [`lower`] writes the very statements that a client would send; [`definitions`] parses them with the one parser. So
 //! a pipeline can say nothing that SQL cannot, and every error leads back to the line of the YAML that caused it.
@@ -78,7 +78,7 @@ pub fn apply_server(
 }
 
 /// The keys of a pipeline file.
-const KEYS: [&str; 6] = ["server", "sources", "tables", "streams", "views", "sql"];
+const KEYS: [&str; 7] = ["server", "sources", "tables", "streams", "views", "sinks", "sql"];
 
 /// Whether a YAML file is a pipeline rather than a server's configuration. One that is no YAML is neither, and the
 /// error says where it stops to be some; where no key of it tells, the nearest one does.
@@ -128,8 +128,8 @@ fn declared(body: &Body) -> Result<(Kind, String)> {
         Body::CreateTable(t) => (Kind::Table, &t.name, t.exists),
         Body::CreateView(v) => (v.kind, &v.name, v.exists),
         _ => {
-            let message = "a pipeline declares sources, tables, streams and views; other statements would run again \
-                           each time it is applied";
+            let message = "a pipeline declares sources, tables, streams, views and sinks; other statements would run \
+                           again each time it is applied";
             return Err(Error::new(ErrorKind::Config, message).hint("Send them with: tidemark sql -f FILE"));
         }
     };

@@ -20,6 +20,7 @@ pub struct RawPipeline {
     pub tables: Option<Named>,
     pub streams: Option<Named>,
     pub views: Option<Named>,
+    pub sinks: Option<Named>,
     pub sql: Option<RawSql>,
 }
 
@@ -27,7 +28,7 @@ pub struct RawPipeline {
 #[derive(Debug, Default)]
 pub struct Named(pub Vec<(Step, RawObject)>);
 
-/// One source, table, stream or view: the keys that SQL has a clause for; all others are its `WITH (…)` options.
+/// One source, table, stream, view or sink: the keys that SQL has a clause for; all others are its `WITH (…)` options.
 #[derive(Debug, Default)]
 pub struct RawObject {
     pub name: Option<Scalar>,
@@ -36,6 +37,7 @@ pub struct RawObject {
     pub append_only: Option<Scalar>,
     pub watermark: Option<RawWatermark>,
     pub query: Option<Scalar>,
+    pub from: Option<Scalar>,
     pub emit: Option<Scalar>,
     pub options: Vec<(String, RawValue)>,
 }
@@ -146,6 +148,7 @@ impl<'de> Deserialize<'de> for RawObject {
                         "append_only" => object.append_only = map.next_value()?,
                         "watermark" => object.watermark = map.next_value()?,
                         "query" => object.query = map.next_value()?,
+                        "from" => object.from = map.next_value()?,
                         "emit" => object.emit = map.next_value()?,
                         _ => object.options.push((key.clone(), map.next_value()?)),
                     }

@@ -164,6 +164,11 @@ impl Rewriter {
             }
         };
         let carried = Carried { partition: self.tells_partitions, diff: table.withdraws() };
+        let place = |column: &usize| match &scan.projection {
+            Some(read) => read.iter().position(|other| other == column),
+            None => Some(*column),
+        };
+        let key = table.key().and_then(|key| key.iter().map(place).collect());
         let schema = carried.schema(&scan.projected_schema)?;
         let step = Step::Delta { input: self.inputs.len(), name: table.name.clone() };
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
@@ -171,7 +176,7 @@ impl Rewriter {
         for filter in &scan.filters {
             plan = LogicalPlan::Filter(Filter::try_new(filter.clone(), Arc::new(plan))?);
         }
-        Ok(Node { carried, moving: true, ..Node::fixed(plan) })
+        Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
     }
 
     fn watermark(&mut self, node: &WatermarkNode) -> Result<Node> {

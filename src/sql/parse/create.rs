@@ -1,4 +1,4 @@
-//! `CREATE SOURCE | STREAM | TABLE | VIEW`.
+//! `CREATE SOURCE | STREAM | TABLE | VIEW | SINK`.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -26,6 +26,8 @@ pub(super) fn create(c: &mut Cursor) -> Result<Body> {
         view(c, catalog::Kind::MaterializedView, replace)
     } else if c.eat("VIEW") {
         view(c, catalog::Kind::View, replace)
+    } else if c.eat("SINK") {
+        sink(c, replace)
     } else {
         Err(other(c).at(position))
     }
@@ -39,7 +41,6 @@ fn other(c: &Cursor) -> Error {
         ("LOCAL", "Create a table and drop it after use."),
         ("GLOBAL", "Create a table and drop it after use."),
         ("UNBOUNDED", "CREATE SOURCE makes an input that is followed as it grows."),
-        ("SINK", "Clients read materialized views with SELECT."),
         ("SCHEMA", "All relations are in schema \"public\"."),
     ];
     const OTHERS: &[&str] = &[
@@ -79,15 +80,15 @@ fn other(c: &Cursor) -> Error {
         "STAGE",
         "LANGUAGE",
     ];
-    let Some(word) = c.word(0) else { return c.unexpected("SOURCE, STREAM, TABLE or MATERIALIZED VIEW") };
+    let Some(word) = c.word(0) else { return c.unexpected("SOURCE, STREAM, TABLE, MATERIALIZED VIEW or SINK") };
     if let Some((_, hint)) = HINTS.iter().find(|(w, _)| *w == word) {
         return c.unsupported(format!("CREATE {word}")).hint(*hint);
     }
     if OTHERS.contains(&word.as_str()) {
         return c.unsupported(format!("CREATE {word}"));
     }
-    let ours = ["SOURCE", "STREAM", "TABLE", "VIEW", "MATERIALIZED", "EXTERNAL"].map(str::to_string);
-    let error = c.unexpected("SOURCE, STREAM, TABLE or MATERIALIZED VIEW");
+    let ours = ["SOURCE", "STREAM", "TABLE", "VIEW", "MATERIALIZED", "EXTERNAL", "SINK"].map(str::to_string);
+    let error = c.unexpected("SOURCE, STREAM, TABLE, MATERIALIZED VIEW or SINK");
     match nearest(&word, &ours) {
         Some(near) => error.hint(format!("Perhaps you meant CREATE {near}.")),
         None => error,
@@ -311,6 +312,33 @@ fn view(c: &mut Cursor, kind: catalog::Kind, replace: bool) -> Result<Body> {
         query,
         emit: emit.map(|(emit, _)| emit),
     }))
+}
+
+/// `CREATE SINK s WITH (…) AS SELECT …`: `FROM relation` and options after the query are brought to this before.
+fn sink(c: &mut Cursor, replace: bool) -> Result<Body> {
+    let exists = exists(c, replace)?;
+    let name = c.name()?;
+    if *c.peek(0) == Token::LParen {
+        let hint = "A sink has the columns of its query: name them there with AS.";
+        return Err(c.unsupported("a list of columns in CREATE SINK").hint(hint));
+    }
+    let clauses = Clauses::read(c, None, false)?;
+    if clauses.append_only || clauses.watermark.is_some() {
+        let what = if clauses.append_only { "APPEND ONLY" } else { "WATERMARK" };
+        return Err(Error::unsupported(format!("{what} of a sink"))
+            .hint("It has that of what it reads.")
+            .at(name.position));
+    }
+    if !c.is("AS") {
+        return Err(c.unexpected("FROM or AS").hint("A sink takes the rows of a relation or of a query."));
+    }
+    let query = as_query(c)?;
+    let Some(options) = clauses.options else {
+        return Err(c.unexpected("WITH").hint("A sink needs WITH (connector = '…')."));
+    };
+    let emit = c.emit.take().map(|(emit, _)| emit);
+    let (kind, columns, watermark) = (catalog::Kind::Sink, Vec::new(), None);
+    Ok(Body::CreateView(CreateView { kind, name, exists, columns, watermark, options, query, emit }))
 }
 
 /// Whether the list of columns that comes next is `(name type …` and not `(name, …`.

@@ -66,14 +66,18 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
     tokens::check(&tokens, text)?;
     tokens::check_sessions(&tokens, text)?;
     let end = tokens.last().map_or(Location::empty(), |t| t.span.end);
-    let emit = tokens::cut_emit(&mut tokens);
+    let mut emit = tokens::cut_emit(&mut tokens);
+    tokens::order_sink(&mut tokens);
+    if emit.is_none() {
+        emit = tokens::cut_emit(&mut tokens);
+    }
     tokens::spell_out_table(&mut tokens);
     let dialect = Postgres::new(tokens.len());
     let mut cursor = Cursor::new(tokens, end, text, &dialect);
     cursor.emit = emit.map(|(emit, token)| (emit, text.position(token.span.start)));
     let statement = statement(&mut cursor)?;
     if let Some((_, position)) = cursor.emit {
-        return Err(Error::unsupported("EMIT outside CREATE STREAM and CREATE MATERIALIZED VIEW")
+        return Err(Error::unsupported("EMIT outside CREATE STREAM, MATERIALIZED VIEW and SINK")
             .hint("Create a materialized view with it, and SELECT from that.")
             .at(position));
     }

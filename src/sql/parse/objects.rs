@@ -9,13 +9,14 @@ use crate::{
 
 /// Takes the words for a kind of object, if they come next.
 pub(super) fn kind(c: &mut Cursor) -> Option<Kind> {
-    const WORDS: [(&str, Kind); 6] = [
+    const WORDS: [(&str, Kind); 7] = [
         ("SOURCE", Kind::Source),
         ("EXTERNAL TABLE", Kind::Source),
         ("TABLE", Kind::Table),
         ("STREAM", Kind::Stream),
         ("MATERIALIZED VIEW", Kind::MaterializedView),
         ("VIEW", Kind::View),
+        ("SINK", Kind::Sink),
     ];
     WORDS.into_iter().find(|(words, _)| c.eat(words)).map(|(_, kind)| kind)
 }
@@ -23,7 +24,6 @@ pub(super) fn kind(c: &mut Cursor) -> Option<Kind> {
 /// `DROP INDEX`, `ALTER ROLE`, …: refused by name, if it is a name.
 fn other(c: &Cursor, verb: &str) -> Error {
     const OTHERS: &[&str] = &[
-        "SINK",
         "INDEX",
         "SCHEMA",
         "DATABASE",
@@ -60,7 +60,7 @@ fn other(c: &Cursor, verb: &str) -> Error {
     ];
     match c.word(0) {
         Some(word) if OTHERS.contains(&word.as_str()) => c.unsupported(format!("{verb} {word}")),
-        _ => c.unexpected("SOURCE, STREAM, TABLE, VIEW or MATERIALIZED VIEW"),
+        _ => c.unexpected("SOURCE, STREAM, TABLE, VIEW, MATERIALIZED VIEW or SINK"),
     }
 }
 
@@ -101,9 +101,9 @@ pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
             _ => c.unexpected("PAUSE, RESUME or RENAME TO"),
         });
     };
-    let standing = matches!(kind, Kind::Stream | Kind::MaterializedView);
+    let standing = matches!(kind, Kind::Stream | Kind::MaterializedView | Kind::Sink);
     if !standing && !matches!(action, AlterAction::RenameTo(_)) {
-        let hint = "Only streams and materialized views run, so only they can be paused.";
+        let hint = "Only streams, materialized views and sinks run, so only they can be paused.";
         return Err(Error::unsupported(format!("PAUSE or RESUME of a {kind}")).hint(hint).at(name.position));
     }
     Ok(Body::Alter(Alter { kind, name, action }))

@@ -10,12 +10,13 @@ use crate::{
 };
 
 pub(super) fn show(c: &mut Cursor) -> Result<Body> {
-    const OBJECTS: [(&str, Kind); 5] = [
+    const OBJECTS: [(&str, Kind); 6] = [
         ("SOURCES", Kind::Source),
         ("STREAMS", Kind::Stream),
         ("TABLES", Kind::Table),
         ("MATERIALIZED VIEWS", Kind::MaterializedView),
         ("VIEWS", Kind::View),
+        ("SINKS", Kind::Sink),
     ];
     c.expect("SHOW")?;
     if let Some((_, kind)) = OBJECTS.into_iter().find(|(words, _)| c.eat(words)) {
@@ -28,9 +29,7 @@ pub(super) fn show(c: &mut Cursor) -> Result<Body> {
         Show::Columns(c.name()?)
     } else if c.eat("ALL") {
         Show::AllSettings
-    } else if ["SINKS", "JOBS", "QUERIES", "FUNCTIONS", "CONNECTIONS"].iter().any(|w| c.is(w))
-        && *c.peek(1) == Token::EOF
-    {
+    } else if ["JOBS", "QUERIES", "FUNCTIONS", "CONNECTIONS"].iter().any(|w| c.is(w)) && *c.peek(1) == Token::EOF {
         let what = format!("SHOW {}", c.word(0).unwrap_or_default());
         return Err(c.unsupported(what).hint("SELECT * FROM tidemark.queries tells of all that runs."));
     } else {
@@ -45,7 +44,8 @@ pub(super) fn describe(c: &mut Cursor) -> Result<Body> {
     Ok(Body::Show(Show::Columns(c.name()?)))
 }
 
-/// `EXPLAIN [ANALYZE] [VERBOSE] statement`, `EXPLAIN (ANALYZE, VERBOSE, …) statement`, `EXPLAIN MATERIALIZED VIEW v`.
+/// `EXPLAIN [ANALYZE] [VERBOSE] statement`, `EXPLAIN (ANALYZE, VERBOSE, …) statement`, `EXPLAIN MATERIALIZED VIEW v`,
+/// `EXPLAIN SINK s`.
 pub(super) fn explain(c: &mut Cursor) -> Result<Body> {
     c.expect("EXPLAIN")?;
     let (mut analyze, mut verbose) = (false, false);
@@ -57,7 +57,8 @@ pub(super) fn explain(c: &mut Cursor) -> Result<Body> {
         analyze = c.eat("ANALYZE") || c.eat("ANALYSE");
         verbose = c.eat("VERBOSE");
     }
-    if matches!(c.word(0).as_deref(), Some("MATERIALIZED" | "STREAM" | "VIEW" | "SOURCE")) && objects::kind(c).is_some()
+    if matches!(c.word(0).as_deref(), Some("MATERIALIZED" | "STREAM" | "VIEW" | "SOURCE" | "SINK"))
+        && objects::kind(c).is_some()
     {
         return Ok(Body::ExplainRelation(c.name()?));
     }

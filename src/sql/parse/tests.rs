@@ -237,6 +237,56 @@ fn watermarks() {
 }
 
 #[test]
+fn sinks() {
+    let sink = |rest: &str| format!("sink s {{\"connector\": \"console\"}} as SELECT * FROM v{rest}");
+    for written in [
+        "CREATE SINK s FROM v WITH (connector = 'console')",
+        "CREATE SINK s WITH (connector = 'console') FROM v",
+        "CREATE SINK s AS SELECT * FROM v WITH (connector = 'console')",
+        "CREATE SINK s WITH (connector = 'console') AS SELECT * FROM v",
+        "create sink s as table v with (connector = console)",
+    ] {
+        check(written, &sink(""));
+    }
+    for written in [
+        "CREATE SINK s AS SELECT * FROM v EMIT ON WINDOW CLOSE WITH (connector = 'console')",
+        "CREATE SINK s FROM v EMIT FINAL WITH (connector = 'console')",
+        "CREATE SINK s AS SELECT * FROM v WITH (connector = 'console') EMIT ON WINDOW CLOSE",
+        "CREATE SINK s WITH (connector = 'console') AS SELECT * FROM v EMIT ON WINDOW CLOSE",
+    ] {
+        check(written, &sink(" emit OnWindowClose"));
+    }
+    check(
+        "CREATE OR REPLACE SINK public.s AS WITH c AS (SELECT 1 AS a) SELECT a FROM c WITH (type = upsert, \
+         properties.bootstrap.server = 'k:1') FORMAT PLAIN ENCODE JSON",
+        "sink public.s Replace {\"format\": \"json\", \"properties.bootstrap.server\": \"k:1\", \"type\": \"upsert\"} \
+         as WITH c AS (SELECT 1 AS a) SELECT a FROM c",
+    );
+    check("CREATE SINK IF NOT EXISTS s FROM v WITH (from = 'x')", "sink s Skip {\"from\": \"x\"} as SELECT * FROM v");
+    check(
+        "EXPLAIN (VERBOSE) CREATE SINK s FROM v WITH (a = 1)",
+        "explain analyze=false verbose=true [CREATE SINK s FROM v WITH (a = 1)] sink s {\"a\": \"1\"} as SELECT * FROM v",
+    );
+    check("EXPLAIN SINK s", "explain relation s");
+    check("DROP SINK IF EXISTS s", "drop sink [\"s\"] if_exists=true cascade=false");
+    check("ALTER SINK s PAUSE", "alter sink s Pause");
+    refuse("CREATE SINK s FROM v", "42601@21 syntax error at end of input / A sink needs WITH (connector = '…').");
+    refuse(
+        "CREATE SINK s WITH (connector = 'console')",
+        "42601@43 syntax error at end of input / A sink takes the rows of a relation or of a query.",
+    );
+    refuse(
+        "CREATE SINK s (a) FROM v WITH (connector = 'console')",
+        "0A000@15 a list of columns in CREATE SINK is not supported / A sink has the columns of its query: name them \
+         there with AS.",
+    );
+    refuse(
+        "CREATE SINK s FROM v APPEND ONLY WITH (connector = 'console')",
+        "42601@29 syntax error at or near \"ONLY\"",
+    );
+}
+
+#[test]
 fn tables() {
     check(
         "CREATE TABLE t (id BIGINT PRIMARY KEY, v TEXT DEFAULT 'x' NOT NULL, w NUMERIC(5,2) NULL)",
@@ -306,7 +356,7 @@ fn standing_queries() {
     );
     refuse(
         "SELECT a FROM t EMIT CHANGES",
-        "0A000@17 EMIT outside CREATE STREAM and CREATE MATERIALIZED VIEW is not supported / Create a materialized \
+        "0A000@17 EMIT outside CREATE STREAM, MATERIALIZED VIEW and SINK is not supported / Create a materialized \
          view with it, and SELECT from that.",
     );
     refuse(
@@ -354,12 +404,7 @@ fn objects() {
         "explain analyze=false verbose=false [CREATE MATERIALIZED VIEW v AS SELECT 1 EMIT COMPLETE] materialized view \
          v as SELECT 1 emit Complete",
     );
-    refuse("DROP SINK s", "0A000@6 DROP SINK is not supported");
     refuse("DROP FROB s", "42601@6 syntax error at or near \"FROB\"");
-    refuse(
-        "CREATE SINK s FROM v",
-        "0A000@8 CREATE SINK is not supported / Clients read materialized views with SELECT.",
-    );
     refuse("CREATE INDEX i ON t (a)", "0A000@8 CREATE INDEX is not supported");
     refuse("CREATE SORCE s", "42601@8 syntax error at or near \"SORCE\" / Perhaps you meant CREATE SOURCE.");
     refuse(
@@ -368,7 +413,7 @@ fn objects() {
     );
     refuse(
         "ALTER SOURCE s PAUSE",
-        "0A000@14 PAUSE or RESUME of a source is not supported / Only streams and materialized views run, so only \
+        "0A000@14 PAUSE or RESUME of a source is not supported / Only streams, materialized views and sinks run, so only \
          they can be paused.",
     );
     refuse("SUBSCRIBE TO v", "0A000@1 SUBSCRIBE is not supported / SELECT from the view reads its newest answer.");

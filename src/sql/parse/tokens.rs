@@ -20,6 +20,9 @@ const TYPES_MAX: usize = 32;
 /// The types that have others between angle brackets.
 const TYPES: [&str; 4] = ["STRUCT", "ROW", "ARRAY", "MAP"];
 
+/// `EXPLAIN (…) CREATE OR REPLACE SINK`: how far into a statement the word is looked for.
+const SINK_WITHIN: usize = 32;
+
 /// The word, in capitals, if the token is one that was not quoted.
 pub(super) fn word(token: &Token) -> Option<String> {
     match token {
@@ -112,6 +115,33 @@ pub(super) fn cut_emit(tokens: &mut Vec<TokenWithSpan>) -> Option<(Emit, TokenWi
     let first = tokens[at].clone();
     tokens.truncate(at);
     Some((*emit, first))
+}
+
+/// Brings a `CREATE SINK` to the order of a view: options before the query. After it they would be read as hints about a
+/// table. `FROM t` becomes `AS SELECT * FROM t`.
+pub(super) fn order_sink(tokens: &mut Vec<TokenWithSpan>) {
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
+    let made = |at: &usize| is(*at, "SINK") && *at > 0 && (is(at - 1, "CREATE") || is(at - 1, "REPLACE"));
+    let Some(sink) = (0..tokens.len().min(SINK_WITHIN)).find(made) else { return };
+    let (mut depth, mut query, mut with) = (0, None, None);
+    for (at, token) in tokens.iter().enumerate().skip(sink) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ if depth > 0 => {}
+            _ if query.is_none() && (is(at, "FROM") || is(at, "AS")) => query = Some(at),
+            _ if is(at, "WITH") && tokens.get(at + 1).is_some_and(|t| t.token == Token::LParen) => with = Some(at),
+            _ => {}
+        }
+    }
+    let Some(query) = query else { return };
+    let with = with.filter(|with| *with > query);
+    let from = is(query, "FROM");
+    let tail = with.map(|with| tokens.split_off(with)).unwrap_or_default();
+    let span = tokens[query].span;
+    let select = [Token::make_keyword("AS"), Token::make_keyword("SELECT"), Token::Mul];
+    let select = select.into_iter().filter(|_| from).map(|token| TokenWithSpan { token, span });
+    tokens.splice(query..query, tail.into_iter().chain(select).collect::<Vec<_>>());
 }
 
 /// Turns `TABLE t` into what a Postgres parser understands: the bare name where it is the argument of a window

@@ -1,0 +1,99 @@
+//! An outside system in memory that can be made to fail: where tests crash a sink.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+
+use super::{Delivery, Mode, Outgoing, Sink, SinkDef};
+use crate::{
+    error::{Error, Kind, Result},
+    time::Epoch,
+};
+
+pub const MODES: &[Mode] = &[Mode::Append, Mode::Upsert, Mode::Changes, Mode::Debezium, Mode::Complete];
+
+/// What was written by one identity, epoch by epoch, and who may still write.
+#[derive(Debug, Default)]
+pub struct Place {
+    pub written: Vec<(Epoch, Outgoing)>,
+    pub opens: u64,
+    pub writes: u64,
+    /// The write that fails, from 1: before it takes effect, or after.
+    pub fail_at: Option<(u64, Fault)>,
+    /// The kind of that failure.
+    pub kind: Option<Kind>,
+    holder: u64,
+    identity: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Before,
+    After,
+}
+
+/// The places of all tests of this process, by name.
+static PLACES: Mutex<BTreeMap<String, Arc<Mutex<Place>>>> = Mutex::new(BTreeMap::new());
+
+pub fn place(name: &str) -> Arc<Mutex<Place>> {
+    let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    places.entry(name.to_string()).or_default().clone()
+}
+
+#[derive(Debug)]
+pub struct MemorySink {
+    place: Arc<Mutex<Place>>,
+    pub def: SinkDef,
+    holds: u64,
+}
+
+impl MemorySink {
+    pub fn new(name: &str, def: SinkDef) -> Self {
+        MemorySink { place: place(name), def, holds: 0 }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Sink for MemorySink {
+    fn delivery(&self) -> Delivery {
+        Delivery::ExactlyOnce
+    }
+
+    async fn open(&mut self) -> Result<Epoch> {
+        let identity = self.def.identity.clone();
+        let mut place = self.place();
+        place.opens += 1;
+        place.holder += 1;
+        assert_eq!(*place.identity.get_or_insert(identity.clone()), identity, "an identity is for ever");
+        let (holds, last) = (place.holder, place.written.last().map_or(Epoch(0), |(epoch, _)| *epoch));
+        drop(place);
+        self.holds = holds;
+        Ok(last)
+    }
+
+    async fn write(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
+        let mut place = self.place();
+        if place.holder != self.holds {
+            return Err(Error::new(Kind::ObjectInUse, "another has taken hold of the sink"));
+        }
+        let last = place.written.last().map_or(Epoch(0), |(epoch, _)| *epoch);
+        assert!(epoch > last, "epoch {epoch} is written after {last}");
+        assert!(!rows.changes.is_empty() || rows.whole, "an epoch that changed nothing is not written");
+        place.writes += 1;
+        let fault = place.fail_at.filter(|(at, _)| *at == place.writes).map(|(_, fault)| fault);
+        if fault != Some(Fault::Before) {
+            place.written.push((epoch, rows.clone()));
+        }
+        match fault {
+            Some(_) => Err(Error::new(place.kind.unwrap_or(Kind::Io), "the outside system failed")),
+            None => Ok(()),
+        }
+    }
+}

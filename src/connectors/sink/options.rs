@@ -1,0 +1,284 @@
+//! The kinds of sinks and what each can write; how a query's rows are to be written.
+
+use arrow::datatypes::SchemaRef;
+
+use super::{
+    Sink, SinkDef,
+    blackhole::{self, Blackhole},
+    console::{self, Console},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    options::{Options, Taker, nearest},
+};
+
+/// How rows are written: the option `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Rows that only ever come.
+    Append,
+    /// For each key its newest row; a key that has none any more is deleted.
+    Upsert,
+    /// Each change of a row in Debezium's envelope.
+    Debezium,
+    /// Each row that comes and each that goes, with its sign.
+    Changes,
+    /// The whole answer each time, in place of what was there.
+    Complete,
+}
+
+impl Mode {
+    const WORDS: [(&str, Mode); 5] = [
+        ("append", Mode::Append),
+        ("upsert", Mode::Upsert),
+        ("debezium", Mode::Debezium),
+        ("changes", Mode::Changes),
+        ("complete", Mode::Complete),
+    ];
+
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, mode)| *mode == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// The kinds of sinks, each with its options.
+#[derive(Debug, Clone)]
+enum Connector {
+    Blackhole,
+    Console,
+    #[cfg(test)]
+    Memory(String),
+}
+
+/// The options of a sink, read but not yet held against its query.
+#[derive(Debug, Clone)]
+pub struct SinkOptions {
+    name: String,
+    connector: Connector,
+    mode: Option<Mode>,
+    primary_key: Option<Vec<String>>,
+}
+
+/// What is known of the answer of a sink's query.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub append_only: bool,
+    /// The columns that tell its rows apart, where the query makes some do so.
+    pub key: Option<Vec<usize>>,
+    /// Whether it is given whole each time.
+    pub whole: bool,
+}
+
+/// Makes a sink. Nothing outside is touched before it is opened.
+pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+    Ok(match &options.connector {
+        Connector::Blackhole => Box::new(Blackhole),
+        Connector::Console => Box::new(Console { name: def.name }),
+        #[cfg(test)]
+        Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
+    })
+}
+
+/// Takes the options of one kind.
+type Take = fn(&mut Taker) -> Result<Connector>;
+
+impl Connector {
+    const KINDS: &[(&str, Take)] = &[
+        ("blackhole", |_| Ok(Connector::Blackhole)),
+        ("console", |_| Ok(Connector::Console)),
+        #[cfg(test)]
+        ("memory", |taker| taker.required("place").map(Connector::Memory)),
+    ];
+
+    fn word(&self) -> &'static str {
+        match self {
+            Connector::Blackhole => "blackhole",
+            Connector::Console => "console",
+            #[cfg(test)]
+            Connector::Memory(_) => "memory",
+        }
+    }
+
+    /// What it can write. Of several that would do, an earlier one is taken where the statement does not say.
+    fn modes(&self) -> &'static [Mode] {
+        match self {
+            Connector::Blackhole => blackhole::MODES,
+            Connector::Console => console::MODES,
+            #[cfg(test)]
+            Connector::Memory(_) => super::memory::MODES,
+        }
+    }
+}
+
+impl SinkOptions {
+    /// Checks the options of a sink without a look at the world outside, or at its query.
+    pub fn take(name: &str, options: &Options) -> Result<SinkOptions> {
+        let mut taker = options.taker(format!("sink \"{name}\""));
+        let mode = taker.one_of("type", &Mode::WORDS)?;
+        let primary_key = taker.text("primary_key").map(|list| list.split(',').map(|c| c.trim().to_string()).collect());
+        let connector = match taker.one_of("connector", Connector::KINDS)? {
+            Some(take) => take(&mut taker)?,
+            None => return Err(taker.missing("connector")),
+        };
+        taker.finish()?;
+        let options = SinkOptions { name: name.to_string(), connector, mode, primary_key };
+        match mode.filter(|mode| !options.can(*mode)) {
+            Some(mode) => Err(options.cannot(mode)),
+            None => Ok(options),
+        }
+    }
+
+    pub fn connector(&self) -> &'static str {
+        self.connector.word()
+    }
+
+    /// Whether the statement asks for the whole answer each time.
+    pub fn is_whole(&self) -> bool {
+        self.mode == Some(Mode::Complete)
+    }
+
+    fn can(&self, mode: Mode) -> bool {
+        self.connector.modes().contains(&mode)
+    }
+
+    fn cannot(&self, mode: Mode) -> Error {
+        let modes: Vec<String> = self.connector.modes().iter().map(|mode| format!("'{}'", mode.word())).collect();
+        let message = format!("{} of sink \"{}\" has no type '{}'", self.connector(), self.name, mode.word());
+        Error::new(Kind::InvalidParameterValue, message).hint(format!("It has {}.", modes.join(", ")))
+    }
+
+    /// How the rows of a query are to be written, and the columns that tell them apart. Fails where that does not fit.
+    pub fn settle(&self, answer: &Answer) -> Result<(Mode, Option<Vec<usize>>)> {
+        let key = self.key(answer)?;
+        let chosen = match (self.mode, answer.whole) {
+            (Some(mode), true) if mode != Mode::Complete => {
+                let message = format!("EMIT COMPLETE and type = '{}' contradict each other", mode.word());
+                return Err(Error::new(Kind::InvalidParameterValue, message).hint("Leave one of them out."));
+            }
+            (_, true) => Some(Mode::Complete),
+            (mode, false) => mode,
+        };
+        let fits = |mode: &&Mode| match mode {
+            Mode::Append => answer.append_only,
+            Mode::Upsert => key.is_some(),
+            Mode::Debezium | Mode::Changes => true,
+            Mode::Complete => false,
+        };
+        let mode = match chosen.or_else(|| self.connector.modes().iter().find(fits).copied()) {
+            Some(mode) if !self.can(mode) => return Err(self.cannot(mode)),
+            Some(Mode::Append) if !answer.append_only => {
+                return Err(self.withdrawn("type = 'append' has no word for it"));
+            }
+            Some(Mode::Upsert) if key.is_none() => return Err(self.keyless()),
+            Some(mode) => mode,
+            None if self.can(Mode::Upsert) => return Err(self.keyless()),
+            None => return Err(self.withdrawn(&format!("{} has no word for it", self.connector()))),
+        };
+        Ok((mode, key))
+    }
+
+    fn withdrawn(&self, but: &str) -> Error {
+        let others = self.connector.modes().iter().filter(|mode| **mode != Mode::Append);
+        let others: Vec<String> = others.map(|mode| format!("type = '{}'", mode.word())).collect();
+        let others = if others.is_empty() { String::new() } else { format!(", or {}", others.join(" or ")) };
+        let message = format!("rows of sink \"{}\" can be withdrawn, and {but}", self.name);
+        Error::new(Kind::InvalidDefinition, message)
+            .hint(format!("Use EMIT ON WINDOW CLOSE, which only ever appends{others}."))
+    }
+
+    fn keyless(&self) -> Error {
+        let message = format!("sink \"{}\" has no key to tell its rows apart by", self.name);
+        Error::new(Kind::InvalidDefinition, message).hint("Name its columns: primary_key = 'a, b'.")
+    }
+
+    /// The columns of `primary_key`, else those that the query is known by.
+    fn key(&self, answer: &Answer) -> Result<Option<Vec<usize>>> {
+        let Some(names) = &self.primary_key else { return Ok(answer.key.clone()) };
+        let mut key = Vec::new();
+        for name in names {
+            let index = answer.schema.index_of(name).map_err(|_| {
+                let known: Vec<String> = answer.schema.fields().iter().map(|f| f.name().clone()).collect();
+                let message = format!("column \"{name}\" of primary_key of sink \"{}\" does not exist", self.name);
+                let error = Error::new(Kind::UndefinedColumn, message);
+                match nearest(name, &known) {
+                    Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+                    None => error.hint(format!("Its columns are: {}.", known.join(", "))),
+                }
+            })?;
+            key.push(index);
+        }
+        let own = answer.key.iter().flatten().find(|column| !key.contains(column));
+        if let Some(column) = own.filter(|_| !answer.append_only) {
+            let column = answer.schema.field(*column).name();
+            let message = format!("primary_key of sink \"{}\" lacks column \"{column}\"", self.name);
+            return Err(Error::new(Kind::InvalidDefinition, message)
+                .detail("The query can have several rows that differ in that column alone.")
+                .hint("Add it, or leave primary_key out."));
+        }
+        Ok(Some(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Result<SinkOptions> {
+        let mut options = Options::default();
+        pairs.iter().for_each(|(key, value)| drop(options.insert(*key, *value)));
+        SinkOptions::take("s", &options)
+    }
+
+    fn answer(append_only: bool, key: Option<Vec<usize>>) -> Answer {
+        let field = |name: &str| Field::new(name, DataType::Int64, true);
+        let schema = Arc::new(Schema::new(vec![field("a"), field("b"), field("c")]));
+        Answer { schema, append_only, key, whole: false }
+    }
+
+    #[test]
+    fn a_mode_is_taken_that_fits_the_rows() {
+        let blackhole = options(&[("connector", "blackhole")]).unwrap();
+        assert_eq!(blackhole.settle(&answer(true, None)).unwrap(), (Mode::Append, None));
+        assert_eq!(blackhole.settle(&answer(false, Some(vec![1]))).unwrap(), (Mode::Changes, Some(vec![1])));
+        let whole = Answer { whole: true, ..answer(false, None) };
+        assert_eq!(blackhole.settle(&whole).unwrap(), (Mode::Complete, None));
+        let upsert = options(&[("connector", "blackhole"), ("type", "upsert"), ("primary_key", "b , a")]).unwrap();
+        assert_eq!(upsert.settle(&answer(false, Some(vec![0]))).unwrap(), (Mode::Upsert, Some(vec![1, 0])));
+        assert_eq!(upsert.settle(&answer(false, None)).unwrap().1, Some(vec![1, 0]));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_a_way_out() {
+        let told = |pairs: &[(&str, &str)], answer: Answer| {
+            let error = options(pairs).and_then(|options| options.settle(&answer)).unwrap_err();
+            (error.message().to_string(), error.hint_text().unwrap_or_default().to_string())
+        };
+        let (message, hint) = told(&[("connector", "console"), ("type", "append")], answer(false, None));
+        assert_eq!(message, "rows of sink \"s\" can be withdrawn, and type = 'append' has no word for it");
+        assert!(hint.contains("EMIT ON WINDOW CLOSE") && hint.contains("type = 'changes'"), "{hint}");
+        let (message, hint) = told(&[("connector", "console"), ("type", "upsert")], answer(true, None));
+        assert_eq!(message, "console of sink \"s\" has no type 'upsert'");
+        assert_eq!(hint, "It has 'append', 'changes', 'complete'.");
+        let (message, hint) = told(&[("connector", "blackhole"), ("type", "upsert")], answer(false, None));
+        assert_eq!(message, "sink \"s\" has no key to tell its rows apart by");
+        assert_eq!(hint, "Name its columns: primary_key = 'a, b'.");
+        let keyed = [("connector", "blackhole"), ("primary_key", "a")];
+        assert_eq!(told(&keyed, answer(false, Some(vec![0, 1]))).0, "primary_key of sink \"s\" lacks column \"b\"");
+        let slip = [("connector", "blackhole"), ("primary_key", "a, bb")];
+        assert_eq!(told(&slip, answer(true, None)).1, "Perhaps you meant \"b\".");
+        let whole = Answer { whole: true, ..answer(false, None) };
+        let (message, _) = told(&[("connector", "blackhole"), ("type", "append")], whole);
+        assert_eq!(message, "EMIT COMPLETE and type = 'append' contradict each other");
+        assert_eq!(told(&[("connector", "consol")], answer(true, None)).1, "");
+        assert_eq!(told(&[], answer(true, None)).0, "sink \"s\" needs option \"connector\"");
+        assert_eq!(
+            told(&[("connector", "console"), ("tipe", "x")], answer(true, None)).1,
+            "Perhaps you meant \"type\"."
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! Sinks: how the answer of a query is to be written, held against what its connector can write.
+
+#[cfg(test)]
+mod tests;
+
+use super::{
+    Engine,
+    objects::{Object, Scene, What},
+};
+use crate::{
+    catalog::Kind,
+    connectors::{
+        Sink, SinkDef, SinkOptions, open_sink,
+        sink::{Answer, Mode},
+    },
+    error::{Error, Kind as ErrorKind, Result},
+    operators::Emission,
+    query::{Keeps, Outlet},
+    relations::Identity,
+    sql::{plan::Standing, statement::Body},
+    storage::Storage,
+};
+
+/// A random number for each data directory, made once: two servers that write to one outside system are two.
+const IDENTITY: &str = "identity";
+
+/// How a sink's query feeds it.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    options: SinkOptions,
+    answer: Answer,
+    pub mode: Mode,
+    pub key: Option<Vec<usize>>,
+}
+
+/// How rows of a query's answer are found again.
+pub fn identity_of(standing: &Standing) -> Identity {
+    match (standing.rewritten.diff, &standing.rewritten.key) {
+        (false, _) => Identity::AppendOnly,
+        (true, Some(key)) => Identity::Key(key.clone()),
+        (true, None) => Identity::Row,
+    }
+}
+
+impl Feed {
+    /// Fails where what the query gives is not what the connector can write.
+    pub fn new(options: &SinkOptions, standing: &Standing) -> Result<Feed> {
+        let answer = Answer {
+            schema: standing.schema.clone(),
+            append_only: !standing.rewritten.diff,
+            key: standing.rewritten.key.clone(),
+            whole: standing.emission == Emission::Complete,
+        };
+        let (mode, key) = options.settle(&answer)?;
+        Ok(Feed { options: options.clone(), answer, mode, key })
+    }
+
+    /// Whether no two rows share the key is known from the query, or is to be seen.
+    fn is_claimed(&self) -> bool {
+        let by_key = matches!(self.mode, Mode::Upsert | Mode::Debezium) && self.key.is_some();
+        by_key && !self.answer.append_only && self.answer.key.is_none()
+    }
+
+    fn keeps(&self) -> Keeps {
+        match self.mode {
+            Mode::Complete => Keeps::ToWrite,
+            _ if self.is_claimed() => Keeps::ToCheck,
+            _ => Keeps::Nothing,
+        }
+    }
+
+    /// How the rows that are kept beside the sink are found again.
+    pub fn identity(&self, standing: &Standing) -> Identity {
+        match (self.keeps(), &self.key) {
+            (Keeps::ToCheck, Some(key)) => Identity::Key(key.clone()),
+            (Keeps::ToWrite, _) => identity_of(standing),
+            _ => Identity::AppendOnly,
+        }
+    }
+
+    /// The sink, not yet opened.
+    pub fn outlet(&self, name: &str, identity: &str) -> Result<Outlet> {
+        let nets = !self.answer.append_only && self.answer.key.is_none();
+        Ok(Outlet::new(self.sink(name, identity)?, self.keeps(), nets))
+    }
+
+    fn sink(&self, name: &str, identity: &str) -> Result<Box<dyn Sink>> {
+        let def = SinkDef {
+            name: name.to_string(),
+            identity: identity.to_string(),
+            schema: self.answer.schema.clone(),
+            mode: self.mode,
+            key: self.key.clone(),
+            append_only: self.answer.append_only,
+        };
+        open_sink(def, &self.options)
+    }
+
+    /// What EXPLAIN says of it: how rows are written, and what holds for the way from each input.
+    pub fn explain(&self, name: &str, standing: &Standing, scene: &Scene) -> Result<Vec<String>> {
+        let connector = self.options.connector();
+        let names = |key: &Vec<usize>| {
+            let names: Vec<&str> = key.iter().map(|column| self.answer.schema.field(*column).name().as_str()).collect();
+            format!(", key ({})", names.join(", "))
+        };
+        let key = self.key.as_ref().map(names).unwrap_or_default();
+        let mut lines = vec![format!("Writes to {connector}: type '{}'{key}", self.mode.word())];
+        match self.keeps() {
+            Keeps::Nothing => {}
+            Keeps::ToWrite => lines.push("Keeps: all rows of the answer, to write them each time".to_string()),
+            Keeps::ToCheck => lines.push("Keeps: all rows of the answer, to see that no two share the key".to_string()),
+        }
+        let delivery = self.sink(name, name)?.delivery();
+        let mut inputs: Vec<&str> = standing.rewritten.inputs.iter().map(|input| input.table.name.as_str()).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        for input in inputs {
+            let from = scene.objects.get(input).map_or_else(|| format!("\"{input}\""), |object| origin(object));
+            lines.push(format!("Guarantee: {from} to {connector}: {delivery}"));
+        }
+        Ok(lines)
+    }
+}
+
+/// An input with its connector, where it has one.
+fn origin(object: &Object) -> String {
+    match &object.statement.body {
+        Body::CreateSource(create) => {
+            format!("{} ({})", object.label(), create.options.get("connector").unwrap_or_default())
+        }
+        _ => object.label(),
+    }
+}
+
+impl Engine {
+    /// The name of a sink that no other sink of any server has.
+    pub(super) fn sink_identity(&self, id: u64) -> Result<String> {
+        Ok(format!("tidemark-{}-{id}", directory_identity(self.env.storage.as_ref())?))
+    }
+
+    /// Lets a new sink begin: not before it is durable that it is there.
+    pub(super) async fn let_begin(&self, object: &Object) {
+        if let (Kind::Sink, Some(handle)) = (object.kind, object.handle()) {
+            handle.tell(crate::query::Command::Resume).await;
+        }
+    }
+}
+
+fn directory_identity(storage: &dyn Storage) -> Result<String> {
+    let read = || -> Result<Option<String>> {
+        let Some(bytes) = storage.read(IDENTITY)? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes).trim().to_string();
+        match text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => Ok(Some(text)),
+            false => Err(Error::new(ErrorKind::DataCorrupted, format!("file \"{IDENTITY}\" cannot be read"))
+                .hint("Restore it from a copy: sinks know by it what they have written.")),
+        }
+    };
+    if let Some(identity) = read()? {
+        return Ok(identity);
+    }
+    let identity = format!("{:016x}", rand::random::<u64>());
+    storage.create(IDENTITY, identity.as_bytes())?;
+    Ok(identity)
+}
+
+/// That a sink has no rows to read.
+pub fn unreadable(object: &Object) -> Option<Error> {
+    matches!(object.what, What::Sink { .. }).then(|| {
+        Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is a sink: its rows are outside", object.name))
+            .hint("Read what it is made from; SHOW CREATE SINK tells.")
+    })
+}

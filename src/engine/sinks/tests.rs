@@ -1,0 +1,434 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arrow::{
+    array::RecordBatch,
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use datafusion::physical_plan::common::collect;
+
+use super::*;
+use crate::{
+    connectors::{
+        Outgoing,
+        sink::memory::{Fault, Place, place},
+    },
+    engine::{EngineOptions, Env, Reply, Session},
+    sql::parse,
+    storage::MemoryStorage,
+    time::{Epoch, ManualClock},
+};
+
+/// An engine on storage that can be crashed, with sinks whose rows are seen.
+struct Stage {
+    storage: Arc<MemoryStorage>,
+    engine: Option<Arc<Engine>>,
+    tag: String,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Each sink: what stands between its name and its options, its options, its key, and the query that it must agree with.
+const SINKS: [(&str, &str, &str, &[usize], &str); 6] = [
+    ("plain", "FROM log", "", &[], "SELECT * FROM log"),
+    ("view", "FROM sums", "type = 'upsert'", &[0], "SELECT * FROM sums"),
+    (
+        "signs",
+        "AS SELECT k, max(v) AS m FROM t GROUP BY k",
+        "type = 'changes'",
+        &[],
+        "SELECT k, max(v) FROM t GROUP BY k",
+    ),
+    (
+        "whole",
+        "AS SELECT k, count(*) AS n FROM t GROUP BY k EMIT COMPLETE",
+        "",
+        &[],
+        "SELECT k, count(*) FROM t GROUP BY k",
+    ),
+    // The query does not know that `id` tells its rows apart.
+    (
+        "claim",
+        "AS SELECT id, k FROM t UNION ALL SELECT id + 1000, k FROM t",
+        "type = 'upsert', primary_key = 'id'",
+        &[0],
+        "SELECT id, k FROM t UNION ALL SELECT id + 1000, k FROM t",
+    ),
+    (
+        "joined",
+        "AS SELECT t.k, s.n FROM t JOIN fixed AS s ON t.v % 3 = s.id",
+        "type = 'changes'",
+        &[],
+        "SELECT t.k, s.n FROM t JOIN fixed AS s ON t.v % 3 = s.id",
+    ),
+];
+
+const STEPS: &[&str] = &[
+    "CREATE TABLE t (id INT PRIMARY KEY, k TEXT, v INT)",
+    "CREATE TABLE log (id INT, k TEXT) APPEND ONLY",
+    "CREATE VIEW fixed AS SELECT * FROM (VALUES (0, 'zero'), (1, 'one'), (2, 'two')) AS f (id, n)",
+    "CREATE MATERIALIZED VIEW sums AS SELECT k, count(*) AS c, sum(v) AS s FROM t GROUP BY k",
+    "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2), (3, 'a', 3)",
+    "INSERT INTO log VALUES (1, 'x'), (2, 'y')",
+    "SINKS",
+    "INSERT INTO t VALUES (4, 'b', 4), (5, 'c', 5)",
+    "INSERT INTO log VALUES (3, 'z')",
+    "UPDATE t SET v = 10 WHERE id = 1",
+    "DELETE FROM t WHERE k = 'c'",
+    "INSERT INTO log VALUES (4, 'x'), (5, 'x')",
+    "INSERT INTO t VALUES (6, 'd', 6), (7, 'a', 0)",
+];
+
+impl Stage {
+    async fn new() -> Stage {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let tag = format!("stage{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut stage = Stage { storage: Arc::default(), engine: None, tag };
+        stage.open().await.unwrap();
+        stage
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let options =
+            EngineOptions { checkpoint_interval: Duration::from_millis(1), partitions: 2, ..EngineOptions::default() };
+        let env = Env {
+            storage: self.storage.clone(),
+            clock: Arc::new(ManualClock::new(1_704_067_200_000_000)),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        self.engine = Some(Engine::open(env, options).await?);
+        Ok(())
+    }
+
+    /// The machine dies: what runs can write no more, here or in a log; then another starts on what is left.
+    async fn crash(&mut self) {
+        self.storage.fail_at(0);
+        self.storage = Arc::new(self.storage.survivor());
+        self.engine = None;
+        self.open().await.unwrap();
+    }
+
+    fn place(&self, sink: &str) -> Arc<Mutex<Place>> {
+        place(&format!("{}-{sink}", self.tag))
+    }
+
+    async fn sql(&self, text: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let engine = self.engine.as_ref().unwrap();
+        for statement in parse(text)? {
+            match engine.execute(&Session::default(), &statement, &[]).await? {
+                Reply::Rows { rows, .. } => lines = lines_of(&collect(rows).await?),
+                _ => lines.clear(),
+            }
+        }
+        lines.sort();
+        Ok(lines)
+    }
+
+    /// One step; done already is done.
+    async fn step(&self, step: &str) -> Result<()> {
+        let all: Vec<String> = match step {
+            "SINKS" => SINKS.iter().map(|(name, from, options, ..)| self.create(name, from, options)).collect(),
+            step => vec![step.to_string()],
+        };
+        for statement in all {
+            let before = match statement.starts_with("INSERT INTO log") {
+                true => Some(self.sql("SELECT count(*) FROM log").await?),
+                false => None,
+            };
+            match self.sql(&statement).await {
+                Err(error) if matches!(error.kind(), ErrorKind::DuplicateTable | ErrorKind::UniqueViolation) => {}
+                Err(error) => {
+                    // It may have come through all the same.
+                    if before.is_some() && self.sql("SELECT count(*) FROM log").await? != before.unwrap_or_default() {
+                        continue;
+                    }
+                    return Err(error);
+                }
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &str, from: &str, options: &str) -> String {
+        let options = if options.is_empty() { String::new() } else { format!(", {options}") };
+        format!("CREATE SINK {name} {from} WITH (connector = 'memory', place = '{}-{name}'{options})", self.tag)
+    }
+
+    async fn flush(&self) -> Result<()> {
+        tokio::time::timeout(PATIENCE, self.sql("FLUSH")).await.expect("it hangs").map(drop)
+    }
+
+    /// Waits until all queries are caught up, faults that pass included.
+    async fn settle(&self) {
+        let settled = async {
+            while self.flush().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, settled).await.expect("it does not settle");
+    }
+
+    /// What is outside equals the answer of the query, for each sink.
+    async fn check(&self, when: &str) {
+        self.settle().await;
+        for (name, _, _, key, query) in SINKS.iter() {
+            let place = self.place(name);
+            let outside = folded(&locked(&place).written, key);
+            let answer = self.sql(query).await.unwrap();
+            assert_eq!(outside, answer, "{name} {when}");
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn lines_of(batches: &[RecordBatch]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for batch in batches {
+        let options = FormatOptions::default();
+        let cells: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+        for row in 0..batch.num_rows() {
+            lines.push(cells.iter().map(|cell| cell.value(row).to_string()).collect::<Vec<_>>().join("|"));
+        }
+    }
+    lines
+}
+
+/// What a reader of the outside system has in the end.
+fn folded(written: &[(Epoch, Outgoing)], key: &[usize]) -> Vec<String> {
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    let mut by_key: BTreeMap<String, String> = BTreeMap::new();
+    for (_, rows) in written {
+        if rows.whole {
+            counts.clear();
+        }
+        if !key.is_empty() {
+            let upserts = rows.upserts(key).unwrap();
+            let keys = |batch: &RecordBatch| lines_of(&[batch.project(key).unwrap()]);
+            keys(&upserts.gone).iter().for_each(|key| drop(by_key.remove(key).expect("what goes is there")));
+            by_key.extend(keys(&upserts.put).into_iter().zip(lines_of(&[upserts.put])));
+            continue;
+        }
+        for (row, line) in lines_of(&[rows.changes.rows().clone()]).into_iter().enumerate() {
+            *counts.entry(line).or_default() += rows.changes.diff(row);
+        }
+    }
+    let counted = counts.into_iter().flat_map(|(line, count)| {
+        assert!(count >= 0, "{line} went more often than it came");
+        vec![line; count as usize]
+    });
+    let mut all: Vec<String> = counted.chain(by_key.into_values()).collect();
+    all.sort();
+    all
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).thread_stack_size(16 << 20).enable_all().build().unwrap().block_on(work)
+}
+
+#[test]
+fn a_sink_has_what_its_query_answers() {
+    run(async {
+        let stage = Stage::new().await;
+        for step in STEPS {
+            stage.step(step).await.unwrap();
+            stage.flush().await.unwrap();
+        }
+        stage.check("in peace").await;
+        let epochs = locked(&stage.place("signs")).written.len();
+        stage.step("INSERT INTO t VALUES (8, 'a', 0)").await.unwrap();
+        stage.check("after a row that is no new maximum").await;
+        assert_eq!(locked(&stage.place("signs")).written.len(), epochs, "what changed nothing is not written");
+    });
+}
+
+#[test]
+fn a_crash_at_any_write_of_the_storage_loses_nothing_and_doubles_nothing() {
+    let writes = run(async {
+        let stage = Stage::new().await;
+        for step in STEPS {
+            stage.step(step).await.unwrap();
+            stage.flush().await.unwrap();
+        }
+        stage.storage.writes()
+    });
+    for write in 1..=writes {
+        run(async {
+            let mut stage = Stage::new().await;
+            stage.storage.fail_at(write);
+            for step in STEPS {
+                let done = stage.step(step).await.is_ok();
+                let well = async { while stage.flush().await.is_err() && stage.storage.writes() < write {} };
+                let _ = tokio::time::timeout(Duration::from_secs(2), well).await;
+                if stage.storage.writes() >= write && stage.engine.is_some() {
+                    stage.crash().await;
+                    stage.storage.fail_at(u64::MAX);
+                    if !done {
+                        stage.step(step).await.unwrap();
+                    }
+                }
+            }
+            stage.check(&format!("crashed at write {write} of {writes}")).await;
+        });
+    }
+}
+
+/// Each fault of each sink once: told to the query, which tries again, or the end of the server.
+#[test]
+fn a_fault_at_any_write_of_a_sink_loses_nothing_and_doubles_nothing() {
+    let counts: Vec<u64> = run(async {
+        let stage = Stage::new().await;
+        for step in STEPS {
+            stage.step(step).await.unwrap();
+            stage.flush().await.unwrap();
+        }
+        SINKS.iter().map(|(name, ..)| locked(&stage.place(name)).writes).collect()
+    });
+    let most = counts.into_iter().max().unwrap();
+    assert!(most > 3, "{most}");
+    for write in 1..=most {
+        for (fault, dies) in
+            [(Fault::Before, false), (Fault::After, false), (Fault::Before, true), (Fault::After, true)]
+        {
+            run(async {
+                let mut stage = Stage::new().await;
+                SINKS.iter().for_each(|(name, ..)| locked(&stage.place(name)).fail_at = Some((write, fault)));
+                let mut died = BTreeSet::new();
+                for step in STEPS {
+                    stage.step(step).await.unwrap();
+                    if !dies {
+                        // More may come while one waits.
+                        continue;
+                    }
+                    let _ = stage.flush().await;
+                    let now: Vec<&str> = SINKS.iter().map(|(name, ..)| *name).collect();
+                    let struck = now.into_iter().filter(|name| locked(&stage.place(name)).writes >= write);
+                    let struck: Vec<&str> = struck.filter(|name| died.insert(*name)).collect();
+                    if !struck.is_empty() {
+                        stage.crash().await;
+                    }
+                }
+                stage.check(&format!("write {write} failed {fault:?}, died: {dies}")).await;
+            });
+        }
+    }
+}
+
+#[test]
+fn a_fault_that_does_not_pass_stops_the_sink_until_it_is_resumed() {
+    run(async {
+        let stage = Stage::new().await;
+        for (number, fault) in [Fault::Before, Fault::After].into_iter().enumerate() {
+            let name = format!("s{number}");
+            stage.sql(&format!("CREATE TABLE t{number} (n INT) APPEND ONLY")).await.unwrap();
+            stage.sql(&stage.create(&name, &format!("FROM t{number}"), "")).await.unwrap();
+            let place = stage.place(&name);
+            (locked(&place).fail_at, locked(&place).kind) = (Some((1, fault)), Some(ErrorKind::ObjectInUse));
+            stage.sql(&format!("INSERT INTO t{number} VALUES (1)")).await.unwrap();
+            assert_eq!(
+                stage.flush().await.unwrap_err().message(),
+                format!("sink \"{name}\": the outside system failed")
+            );
+            stage.sql(&format!("INSERT INTO t{number} VALUES (2)")).await.unwrap();
+            let state = format!("SELECT kind, state, last_error FROM tidemark.queries WHERE name = '{name}'");
+            assert_eq!(stage.sql(&state).await.unwrap(), ["sink|failed|the outside system failed"]);
+            stage.sql(&format!("ALTER SINK {name} RESUME")).await.unwrap();
+            stage.flush().await.unwrap();
+            assert_eq!(folded(&locked(&place).written, &[]), ["1", "2"], "{fault:?}");
+            assert_eq!(locked(&place).written.len(), 2, "the epoch that failed stays what it was");
+        }
+    });
+}
+
+#[test]
+fn a_paused_sink_writes_nothing_and_goes_on_where_it_was() {
+    run(async {
+        let mut stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (n INT) APPEND ONLY").await.unwrap();
+        stage.sql(&stage.create("s", "FROM t", "")).await.unwrap();
+        stage.sql("INSERT INTO t VALUES (1); FLUSH; ALTER SINK s PAUSE; INSERT INTO t VALUES (2)").await.unwrap();
+        stage.crash().await;
+        stage.flush().await.unwrap();
+        let place = stage.place("s");
+        assert_eq!(folded(&locked(&place).written, &[]), ["1"]);
+        assert_eq!(stage.sql("SELECT state FROM tidemark.queries").await.unwrap(), ["paused"]);
+        stage.sql("ALTER SINK s RESUME; FLUSH").await.unwrap();
+        assert_eq!(folded(&locked(&place).written, &[]), ["1", "2"]);
+    });
+}
+
+#[test]
+fn an_older_copy_of_the_data_directory_does_not_write_over_a_newer_one() {
+    run(async {
+        let mut stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (n INT) APPEND ONLY").await.unwrap();
+        stage.sql(&stage.create("s", "FROM t", "")).await.unwrap();
+        let copy = stage.storage.survivor();
+        stage.sql("INSERT INTO t VALUES (1); FLUSH; INSERT INTO t VALUES (2); FLUSH").await.unwrap();
+        stage.storage.fail_at(0);
+        stage.storage = Arc::new(copy);
+        stage.engine = None;
+        stage.open().await.unwrap();
+        stage.sql("INSERT INTO t VALUES (3)").await.unwrap();
+        let error = stage.flush().await.unwrap_err();
+        assert!(error.message().starts_with("sink \"s\": the sink holds epoch "), "{error}");
+        assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["1", "2"]);
+    });
+}
+
+#[test]
+fn two_rows_of_one_named_key_stop_the_sink() {
+    run(async {
+        let stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT)").await.unwrap();
+        let (from, options) =
+            ("AS SELECT k, id FROM t UNION ALL SELECT k, 0 FROM t", "type = 'upsert', primary_key = 'k'");
+        stage.sql(&stage.create("s", from, options)).await.unwrap();
+        stage.sql("INSERT INTO t VALUES (1, 'a')").await.unwrap();
+        let error = stage.flush().await.unwrap_err();
+        assert_eq!(error.message(), "sink \"s\": two rows have the same primary_key");
+        assert_eq!(locked(&stage.place("s")).writes, 0);
+    });
+}
+
+#[test]
+fn a_sink_that_takes_anothers_place_is_another() {
+    run(async {
+        let stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (n INT) APPEND ONLY; INSERT INTO t VALUES (1)").await.unwrap();
+        stage.sql(&stage.create("s", "FROM t", "")).await.unwrap();
+        stage.flush().await.unwrap();
+        let again = format!("CREATE OR REPLACE SINK s FROM t WITH (connector = 'memory', place = '{}-r')", stage.tag);
+        stage.sql(&again).await.unwrap();
+        stage.sql("INSERT INTO t VALUES (2); FLUSH").await.unwrap();
+        assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["1"]);
+        assert_eq!(folded(&locked(&stage.place("r")).written, &[]), ["1", "2"]);
+        stage.sql(&again).await.unwrap();
+        assert_eq!(locked(&stage.place("r")).opens, 1, "the same definition again changes nothing");
+        stage.sql("DROP SINK s; INSERT INTO t VALUES (3); FLUSH").await.unwrap();
+        assert_eq!(folded(&locked(&stage.place("r")).written, &[]), ["1", "2"]);
+        assert_eq!(stage.sql("SHOW SINKS").await.unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_data_directory_has_one_identity_for_ever() {
+    let storage = MemoryStorage::default();
+    let first = directory_identity(&storage).unwrap();
+    assert_eq!(directory_identity(&storage.survivor()).unwrap(), first);
+    assert_ne!(directory_identity(&MemoryStorage::default()).unwrap(), first);
+    let broken = MemoryStorage::default();
+    broken.create(IDENTITY, b"").unwrap();
+    assert_eq!(directory_identity(&broken).unwrap_err().kind(), ErrorKind::DataCorrupted);
+}
