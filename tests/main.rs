@@ -1,6 +1,7 @@
 //! The tests that see the whole server, in one binary: DataFusion is linked once.
 
 mod harness;
+mod kafka;
 mod properties;
 mod server;
 mod streams;

@@ -1,6 +1,6 @@
 //! A real server process, and clients that come to it over a socket.
 
-mod harness;
+pub mod harness;
 
 mod bad_input;
 mod durability;

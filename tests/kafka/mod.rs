@@ -1,0 +1,4 @@
+//! Kafka for real: one Apache Kafka broker for all tests of the process, or librdkafka's mock of one where Java or Maven
+//! is missing.
+
+pub mod broker;
