@@ -4,7 +4,7 @@
 //! then a file is read in one part. An empty field is NULL (or what `null` says), quoted or not. A column that the header
 //! does not name is NULL; a header that names none of them is that of another dialect, and nothing of its file is read.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -200,8 +200,9 @@ pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: Bad
     Ok(Box::new(TextBatches::open(&file, options.framing(), options.header, decode, request.batch_rows, bad)?))
 }
 
+/// Decodes records of a dialect.
 #[derive(Debug)]
-struct CsvDecode {
+pub(super) struct CsvDecode {
     format: ArrowFormat,
     /// The fields of the file; those that nobody wants are text and are not looked at.
     fields: SchemaRef,
@@ -214,7 +215,8 @@ struct CsvDecode {
 }
 
 impl CsvDecode {
-    fn new(options: &CsvOptions, names: Option<&[String]>, request: &Request) -> Self {
+    /// `names` are those of a header, where there is one.
+    pub fn new(options: &CsvOptions, names: Option<&[String]>, request: &Request) -> Self {
         let declared = request.schema.fields();
         let format = options.timestamp_format.as_ref();
         // The field of the file that each declared column comes from.
@@ -278,32 +280,39 @@ pub(super) fn find(names: &[String], name: &str) -> Option<usize> {
 }
 
 impl Decode for CsvDecode {
-    fn decode(&mut self, bytes: &[u8], records: usize) -> Result<RecordBatch, String> {
-        let full = records * 2 > self.batch_rows;
-        let kept = if full { self.decoder.take() } else { None };
-        let mut decoder = kept.unwrap_or_else(|| self.build(if full { self.batch_rows } else { records }));
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match decoder.decode(rest) {
-                Ok(0) => break,
-                Ok(used) => rest = &rest[used..],
-                Err(e) => return Err(self.named(reason(&e))),
+    fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
+        let kept = records.len() * 2 > self.batch_rows && records.len() <= self.batch_rows;
+        let rows = if kept { self.batch_rows } else { records.len() };
+        let mut decoder = self.decoder.take().filter(|_| kept).unwrap_or_else(|| self.build(rows));
+        // One by one, so that a record which goes over into the next is seen where it does.
+        for (before, record) in records.iter().enumerate() {
+            let record = &bytes[record.clone()];
+            let end: &[u8] = if record.ends_with(b"\n") { b"" } else { b"\n" };
+            for mut rest in [record, end] {
+                while !rest.is_empty() {
+                    match decoder.decode(rest) {
+                        Ok(0) => return Err(SEVERAL.to_string()),
+                        Ok(used) => rest = &rest[used..],
+                        Err(e) => return Err(self.named(reason(&e))),
+                    }
+                }
+            }
+            match (rows - decoder.capacity()).cmp(&(before + 1)) {
+                Ordering::Equal => {}
+                Ordering::Greater => return Err(SEVERAL.to_string()),
+                Ordering::Less => {
+                    let reason = "a quote is not closed on its line; if fields hold line breaks, set multiline = true";
+                    return Err(reason.to_string());
+                }
             }
         }
         let decoded = decoder.flush().map_err(|e| self.named(reason(&e)))?;
-        let Some(batch) = decoded else {
-            // The quote that closes stands on another line, or nowhere.
-            return Err(
-                "a quote is not closed on its line; if fields hold line breaks, set multiline = true".to_string()
-            );
-        };
-        if batch.num_rows() != records || !rest.trim_ascii().is_empty() {
-            return Err("a line break in the middle of a record".to_string());
-        }
-        let batch = self.columns.finish(&batch)?;
-        if full {
+        let batch = self.columns.finish(&decoded.ok_or("no record in it")?)?;
+        if kept {
             self.decoder = Some(decoder);
         }
         Ok(batch)
     }
 }
+
+const SEVERAL: &str = "a line break in the middle of a record";

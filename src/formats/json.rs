@@ -7,7 +7,7 @@
 //! A value becomes what a cast makes of its text, as `('{"v": 2.0}'::json ->> 'v')::int` does in Postgres: 1.9 and 2.0 are
 //! no integers, 1e2 is a NUMERIC, and a number is no timestamp unless `timestamp_format` says what it counts.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -19,7 +19,7 @@ use super::{
     BadSink, Batches, Damage, File, Request,
     columns::{Columns, raw_field, reason},
     input::Compression,
-    records::{Framing, LINES, line},
+    records::{Framing, LINES},
     rescue::{BYTE_ORDER_MARK, Decode, TextBatches},
     timestamps::TimestampFormat,
 };
@@ -83,8 +83,9 @@ pub(super) fn is_array(file: &File) -> Result<bool, Damage> {
     Ok(head.trim_ascii_start().first() == Some(&b'['))
 }
 
+/// Decodes objects.
 #[derive(Debug)]
-struct JsonDecode {
+pub(super) struct JsonDecode {
     fields: SchemaRef,
     columns: Columns,
     batch_rows: usize,
@@ -93,7 +94,7 @@ struct JsonDecode {
 }
 
 impl JsonDecode {
-    fn new(options: &JsonOptions, request: &Request) -> Self {
+    pub fn new(options: &JsonOptions, request: &Request) -> Self {
         let format = options.timestamp_format.as_ref();
         let raw = |i: &usize| raw_field(&request.schema.fields()[*i], native, format);
         let fields: Vec<_> = request.projection.iter().map(raw).collect();
@@ -113,44 +114,44 @@ impl JsonDecode {
 }
 
 impl Decode for JsonDecode {
-    fn decode(&mut self, bytes: &[u8], records: usize) -> Result<RecordBatch, String> {
-        if is_too_deep(bytes) {
-            return Err(format!("nested deeper than {DEPTH_MAX} levels"));
-        }
-        let full = records * 2 > self.batch_rows;
-        let mut decoder = match self.decoder.take().filter(|_| full) {
+    fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
+        let kept = records.len() * 2 > self.batch_rows && records.len() <= self.batch_rows;
+        let mut decoder = match self.decoder.take().filter(|_| kept) {
             Some(decoder) => decoder,
-            None => self.build(if full { self.batch_rows } else { records })?,
+            None => self.build(if kept { self.batch_rows } else { records.len() })?,
         };
-        let used = decoder.decode(bytes).map_err(|e| reason(&e))?;
-        if decoder.has_partial_record() {
-            return Err("the value is cut off".to_string());
-        }
-        if decoder.len() != records || !bytes[used..].trim_ascii().is_empty() {
-            return Err("not one value to a line".to_string());
+        // One by one, so that a value which goes over into the next record is seen where it does.
+        for (before, record) in records.iter().enumerate() {
+            let record = &bytes[record.clone()];
+            if is_too_deep(record) {
+                return Err(format!("nested deeper than {DEPTH_MAX} levels"));
+            }
+            let mut used = decoder.decode(record).map_err(|e| reason(&e))?;
+            if decoder.has_partial_record() {
+                // A number ends where something else begins.
+                used += decoder.decode(b"\n").map_err(|e| reason(&e))?;
+            }
+            if decoder.has_partial_record() {
+                return Err("the value is cut off".to_string());
+            }
+            if decoder.len() != before + 1 || !record.get(used..).unwrap_or_default().trim_ascii().is_empty() {
+                return Err("not one value to a record".to_string());
+            }
         }
         let batch = decoder.flush().map_err(|e| reason(&e))?.ok_or("no value in it")?;
         let batch = self.columns.finish(&batch)?;
-        if full {
+        if kept {
             self.decoder = Some(decoder);
         }
         Ok(batch)
     }
 }
 
-/// Whether some line is nested too deep, whatever its strings hold.
-fn is_too_deep(bytes: &[u8]) -> bool {
+/// Whether a record is nested too deep, whatever its strings hold.
+fn is_too_deep(record: &[u8]) -> bool {
     let opens = |b: &&u8| matches!(**b, b'{' | b'[');
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (one, others) = rest.split_at(line(rest).unwrap_or(rest.len()));
-        // Most lines have fewer brackets than the limit, and counting them is quick.
-        if one.len() > DEPTH_MAX && one.iter().filter(opens).count() > DEPTH_MAX && depth(one) > DEPTH_MAX {
-            return true;
-        }
-        rest = others;
-    }
-    false
+    // Most have fewer brackets than the limit, and counting them is quick.
+    record.len() > DEPTH_MAX && record.iter().filter(opens).count() > DEPTH_MAX && depth(record) > DEPTH_MAX
 }
 
 /// How deep brackets nest, outside strings.

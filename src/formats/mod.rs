@@ -1,4 +1,5 @@
-//! Bytes to rows. A format reads a file, or a part of one, and gives record batches of the declared columns.
+//! Bytes to rows. A format reads a file, or a part of one, or records that come one by one, and gives record batches of
+//! the declared columns.
 //!
 //! What does not decode is handed back with its bytes, its line and the reason, and never takes a good record with it:
 //! blocks are decoded as a whole, and only a block that fails is searched for the records that are to blame. Formats
@@ -9,11 +10,13 @@
 mod columns;
 mod csv;
 mod decimals;
+mod decoder;
 mod fitting;
 mod infer;
 mod input;
 mod json;
 mod parquet;
+mod raw;
 mod records;
 mod rescue;
 mod text;
@@ -26,9 +29,10 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 
+pub use decoder::{Decoded, Decoder, Record, Rejected};
 pub use input::{Compression, FileInput, Input};
 
-use self::{csv::CsvOptions, json::JsonOptions};
+use self::{csv::CsvOptions, decoder::Messages, json::JsonOptions};
 use crate::{
     error::{Error, Kind, Result},
     options::Taker,
@@ -44,6 +48,7 @@ pub struct Format {
 
 #[derive(Debug, Clone)]
 enum FormatKind {
+    Bytes,
     Csv(CsvOptions),
     Json(JsonOptions),
     Parquet,
@@ -99,6 +104,7 @@ impl Format {
     pub fn take(options: &mut Taker) -> Result<Format> {
         #[derive(Clone, Copy)]
         enum Word {
+            Bytes,
             Csv,
             Json,
             Parquet,
@@ -109,6 +115,7 @@ impl Format {
             ("json", Word::Json),
             ("parquet", Word::Parquet),
             ("text", Word::Text),
+            ("bytes", Word::Bytes),
             ("ndjson", Word::Json),
             ("jsonl", Word::Json),
         ];
@@ -117,6 +124,7 @@ impl Format {
             return Err(Error::internal("a missing option was there"));
         };
         let kind = match word {
+            Word::Bytes => return Ok(Format { kind: FormatKind::Bytes, compression: Some(Compression::None) }),
             Word::Csv => FormatKind::Csv(CsvOptions::take(options)?),
             Word::Json => FormatKind::Json(JsonOptions::take(options)?),
             Word::Parquet => return Ok(Format { kind: FormatKind::Parquet, compression: Some(Compression::None) }),
@@ -134,6 +142,7 @@ impl Format {
     /// The word for it.
     pub fn name(&self) -> &'static str {
         match self.kind {
+            FormatKind::Bytes => "bytes",
             FormatKind::Csv(_) => "csv",
             FormatKind::Json(_) => "json",
             FormatKind::Parquet => "parquet",
@@ -143,13 +152,15 @@ impl Format {
 
     /// Whether it can hold these columns at all.
     pub fn check(&self, schema: &Schema) -> Result<()> {
-        if let FormatKind::Text = self.kind {
-            return text::check(schema);
+        match self.kind {
+            FormatKind::Bytes => return raw::check(schema),
+            FormatKind::Text => return text::check(schema),
+            _ => {}
         }
         let cannot = |f: &arrow::datatypes::Field| match self.kind {
             FormatKind::Csv(_) => !csv::can_hold(f.data_type()),
             FormatKind::Json(_) => !json::can_hold(f.data_type()),
-            FormatKind::Parquet | FormatKind::Text => false,
+            FormatKind::Bytes | FormatKind::Parquet | FormatKind::Text => false,
         };
         match schema.fields().iter().find(|f| cannot(f)) {
             None => Ok(()),
@@ -160,12 +171,62 @@ impl Format {
         }
     }
 
+    /// Whether files can be of this format.
+    pub fn check_files(&self) -> Result<()> {
+        match self.kind {
+            FormatKind::Bytes => Err(self.cannot("read files")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether records that come one by one can be of this format, with these options.
+    pub fn check_messages(&self) -> Result<()> {
+        match &self.kind {
+            FormatKind::Parquet => return Err(self.cannot("read messages")),
+            FormatKind::Csv(options) if options.header => {
+                return Err(self.cannot("read messages with a header").hint("Leave option \"header\" out."));
+            }
+            _ => {}
+        }
+        match self.compression {
+            None | Some(Compression::None) => Ok(()),
+            Some(_) => Err(self.cannot("read compressed messages").hint("Leave option \"compression\" out.")),
+        }
+    }
+
+    fn cannot(&self, what: &str) -> Error {
+        Error::new(Kind::InvalidParameterValue, format!("format {} cannot {what}", self.name()))
+    }
+
+    /// The columns of messages where the statement declares none; `None` where it has to.
+    pub fn implied(&self) -> Option<SchemaRef> {
+        match self.kind {
+            FormatKind::Bytes => Some(raw::schema()),
+            FormatKind::Text => Some(text::schema()),
+            FormatKind::Csv(_) | FormatKind::Json(_) | FormatKind::Parquet => None,
+        }
+    }
+
+    /// A decoder of records that come one by one.
+    pub fn decoder(&self, request: &Request) -> Result<Box<dyn Decoder>> {
+        self.check_messages()?;
+        let (decode, blank): (Box<dyn rescue::Decode>, bool) = match &self.kind {
+            FormatKind::Bytes => (Box::new(raw::BytesDecode::new(request)), true),
+            FormatKind::Csv(options) => (Box::new(csv::CsvDecode::new(options, None, request)), false),
+            FormatKind::Json(options) => (Box::new(json::JsonDecode::new(options, request)), false),
+            FormatKind::Text => (Box::new(text::TextDecode::new(request)), true),
+            FormatKind::Parquet => return Err(self.cannot("read messages")),
+        };
+        Ok(Box::new(Messages::new(decode, request.output(), blank, request.batch_rows)))
+    }
+
     /// Whether a file of this name may be read in several parts at once.
     pub fn splits(&self, name: &str) -> bool {
         let plain = self.compression(name) == Compression::None;
         match &self.kind {
             FormatKind::Csv(options) => plain && !options.multiline,
             FormatKind::Json(options) => plain && !options.multiline,
+            FormatKind::Bytes => false,
             FormatKind::Parquet => true,
             FormatKind::Text => plain,
         }
@@ -183,6 +244,7 @@ impl Format {
     ) -> Result<Batches, Damage> {
         let file = File { input, part, compression: self.compression(name) };
         match &self.kind {
+            FormatKind::Bytes => Err(Damage("format bytes cannot read files".to_string())),
             FormatKind::Csv(options) => csv::read(options, file, request, bad),
             FormatKind::Json(options) => json::read(options, file, request, bad),
             FormatKind::Parquet => parquet::read(file, request, bad),
@@ -202,7 +264,7 @@ impl Format {
             FormatKind::Csv(options) => infer::csv(options, files),
             FormatKind::Json(_) => infer::json(files),
             FormatKind::Parquet => files.find_map(|f| parquet::infer(&f).ok()),
-            FormatKind::Text => Some(text::schema()),
+            FormatKind::Bytes | FormatKind::Text => self.implied(),
         }
     }
 

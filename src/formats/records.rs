@@ -120,11 +120,6 @@ impl Records {
         self.lines + count_lines(&self.buffer[self.at..self.at + record.start])
     }
 
-    /// Whether a unit's bytes are its records and line breaks, nothing else.
-    pub fn contiguous(&self) -> bool {
-        self.framing != Framing::Values
-    }
-
     /// Goes on to the next unit, of at most `max` records.
     pub fn next(&mut self, max: usize) -> io::Result<Step> {
         self.leave();

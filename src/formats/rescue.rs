@@ -17,9 +17,9 @@ use super::{
 
 /// Decodes whole records.
 pub(super) trait Decode: Send {
-    /// Decodes exactly `records` records, each followed by a line break, into as many rows; or says what is wrong with
-    /// (at least) one of them.
-    fn decode(&mut self, bytes: &[u8], records: usize) -> Result<RecordBatch, String>;
+    /// Decodes each of the records, which lie in `bytes`, into one row; or says what is wrong with (at least) one of
+    /// them.
+    fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String>;
 }
 
 /// The batches of one part of a text file.
@@ -84,41 +84,19 @@ impl TextBatches {
     /// Decodes the unit; `None` where no record of it is good.
     fn unit(&mut self) -> Option<RecordBatch> {
         let (bytes, records) = self.records.unit();
-        let whole = if self.records.contiguous() {
-            self.decode.decode(bytes, records.len())
-        } else {
-            self.decode.decode(&join(bytes, records), records.len())
-        };
-        let reason = match whole {
-            Ok(batch) => return Some(batch),
-            Err(reason) => reason,
-        };
-        let records = records.to_vec();
-        let mut blamed = Vec::new();
-        blame(self.decode.as_mut(), bytes, &records, 0, reason, &mut blamed);
-        let mut next = blamed.iter().map(|(i, _)| *i).peekable();
-        let good: Vec<_> =
-            (0..records.len()).filter(|i| next.next_if_eq(i).is_none()).map(|i| records[i].clone()).collect();
-        let batch = match good.len() {
-            0 => None,
-            n => match self.decode.decode(&join(bytes, &good), n) {
-                Ok(batch) => Some(batch),
-                Err(reason) => {
-                    // Each was good by itself: so this does not happen; but were it to, nothing may be lost silently.
-                    blamed = (0..records.len()).map(|i| (i, reason.clone())).collect();
-                    None
-                }
-            },
-        };
-        for (i, reason) in blamed {
-            self.report(records[i].clone(), reason);
+        let (batch, blamed) = rescue(self.decode.as_mut(), bytes, records);
+        if !blamed.is_empty() {
+            let records = records.to_vec();
+            for (i, reason) in blamed {
+                self.report(records[i].clone(), reason);
+            }
         }
         batch
     }
 }
 
 /// No more of a bad record is kept.
-const RAW_BYTES_MAX: usize = 64 << 10;
+pub(super) const RAW_BYTES_MAX: usize = 64 << 10;
 
 impl Iterator for TextBatches {
     type Item = Result<RecordBatch, Damage>;
@@ -146,6 +124,35 @@ impl Iterator for TextBatches {
     }
 }
 
+/// Decodes records as a whole, or else those that are good: their batch, `None` where there are none, and the others,
+/// in order, each with its reason.
+pub(super) fn rescue(
+    decode: &mut dyn Decode,
+    bytes: &[u8],
+    records: &[Range<usize>],
+) -> (Option<RecordBatch>, Vec<(usize, String)>) {
+    if records.is_empty() {
+        return (None, Vec::new());
+    }
+    let reason = match decode.decode(bytes, records) {
+        Ok(batch) => return (Some(batch), Vec::new()),
+        Err(reason) => reason,
+    };
+    let mut blamed = Vec::new();
+    blame(decode, bytes, records, 0, reason, &mut blamed);
+    let mut next = blamed.iter().map(|(i, _)| *i).peekable();
+    let good: Vec<_> =
+        (0..records.len()).filter(|i| next.next_if_eq(i).is_none()).map(|i| records[i].clone()).collect();
+    if good.is_empty() {
+        return (None, blamed);
+    }
+    match decode.decode(bytes, &good) {
+        Ok(batch) => (Some(batch), blamed),
+        // Each was good by itself: so this does not happen; but were it to, nothing may be lost silently.
+        Err(reason) => (None, (0..records.len()).map(|i| (i, reason.clone())).collect()),
+    }
+}
+
 /// Finds the records that do not decode, in order, each with its reason. `reason` is why all of them together did not.
 fn blame(
     decode: &mut dyn Decode,
@@ -161,22 +168,10 @@ fn blame(
     }
     let (left, right) = records.split_at(records.len() / 2);
     for (half, first) in [(left, first), (right, first + left.len())] {
-        if let Err(reason) = decode.decode(&join(bytes, half), half.len()) {
+        if let Err(reason) = decode.decode(bytes, half) {
             blame(decode, bytes, half, first, reason, blamed);
         }
     }
-}
-
-/// Some records, each with a line break behind it.
-fn join(bytes: &[u8], records: &[Range<usize>]) -> Vec<u8> {
-    let mut joined = Vec::with_capacity(records.iter().map(|r| r.len() + 1).sum());
-    for record in records {
-        joined.extend_from_slice(&bytes[record.clone()]);
-        if joined.last() != Some(&b'\n') {
-            joined.push(b'\n');
-        }
-    }
-    joined
 }
 
 /// Opens a file at a position, but behind the byte order mark that some programs begin with; tells where that is.

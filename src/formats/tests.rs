@@ -40,7 +40,7 @@ struct Read {
     damage: Option<String>,
 }
 
-fn show(batch: &RecordBatch, rows: &mut Vec<String>) {
+pub(super) fn show(batch: &RecordBatch, rows: &mut Vec<String>) {
     let options = FormatOptions::default().with_null("NULL");
     let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
     for row in 0..batch.num_rows() {

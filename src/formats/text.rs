@@ -1,6 +1,6 @@
 //! Text: a row a line, in one column, without its line break. A blank line is a row too.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, LargeStringArray, RecordBatch, RecordBatchOptions, StringArray, StringViewArray},
@@ -9,7 +9,7 @@ use arrow::{
 
 use super::{
     BadSink, Batches, Damage, File, Request,
-    records::{Framing, line},
+    records::Framing,
     rescue::{Decode, TextBatches},
 };
 use crate::error::{Error, Kind, Result};
@@ -30,24 +30,30 @@ pub(super) fn check(schema: &Schema) -> Result<()> {
 
 /// The rows of a part.
 pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
-    let decode = Box::new(TextDecode { output: request.output() });
+    let decode = Box::new(TextDecode::new(request));
     Ok(Box::new(TextBatches::open(&file, Framing::AllLines, false, decode, request.batch_rows, bad)?))
 }
 
-struct TextDecode {
+/// Takes lines as they are.
+pub(super) struct TextDecode {
     output: SchemaRef,
 }
 
+impl TextDecode {
+    pub fn new(request: &Request) -> Self {
+        TextDecode { output: request.output() }
+    }
+}
+
 impl Decode for TextDecode {
-    fn decode(&mut self, bytes: &[u8], records: usize) -> Result<RecordBatch, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "invalid UTF-8")?;
-        let mut rest = text;
-        let lines = (0..records).map(|_| {
-            let (one, others) = rest.split_at(line(rest.as_bytes()).unwrap_or(rest.len()));
-            rest = others;
-            let one = one.strip_suffix('\n').unwrap_or(one);
-            Some(one.strip_suffix('\r').unwrap_or(one))
+    fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
+        let lines = records.iter().map(|record| {
+            let line = &bytes[record.clone()];
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line))
         });
+        let lines = lines.collect::<Result<Vec<_>, _>>().map_err(|_| "invalid UTF-8")?;
+        let lines = lines.into_iter().map(Some);
         let array = self.output.fields().first().map(|f| -> ArrayRef {
             match f.data_type() {
                 DataType::LargeUtf8 => Arc::new(lines.collect::<LargeStringArray>()),
@@ -55,7 +61,7 @@ impl Decode for TextDecode {
                 _ => Arc::new(lines.collect::<StringArray>()),
             }
         });
-        let options = RecordBatchOptions::new().with_row_count(Some(records));
+        let options = RecordBatchOptions::new().with_row_count(Some(records.len()));
         RecordBatch::try_new_with_options(self.output.clone(), array.into_iter().collect(), &options)
             .map_err(|e| e.to_string())
     }

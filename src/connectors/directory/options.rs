@@ -63,7 +63,9 @@ impl DirectoryOptions {
             (Some(2), None) => Clean::Delete,
             _ => Clean::Off,
         };
-        Ok(DirectoryOptions { path, root, glob, recursive, clean, format: Format::take(options)? })
+        let format = Format::take(options)?;
+        format.check_files()?;
+        Ok(DirectoryOptions { path, root, glob, recursive, clean, format })
     }
 }
 
