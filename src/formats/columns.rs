@@ -1,11 +1,11 @@
 //! The last step of every text format: from what the decoder gave to the declared columns.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StringArray,
-        StructArray, new_null_array,
+        Array, ArrayRef, AsArray, BinaryArray, GenericListArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions,
+        StringArray, StructArray, new_null_array,
     },
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Decimal128Type, Decimal256Type, Field, FieldRef, SchemaRef, TimeUnit},
@@ -112,6 +112,10 @@ impl Columns {
                 }
                 cast(array, to).map_err(unknown)?
             }
+            (DataType::Binary | DataType::LargeBinary | DataType::BinaryView, _) => {
+                let bytes: BinaryArray = array.as_string::<i32>().iter().map(|text| text.map(bytea)).collect();
+                cast(&(Arc::new(bytes) as ArrayRef), to).map_err(unknown)?
+            }
             _ => cast(array, to).map_err(unknown)?,
         })
     }
@@ -146,6 +150,17 @@ fn bare_number(texts: &StringArray, error: &ArrowError) -> (String, String) {
     match texts.iter().flatten().find(|text| is_number(text)) {
         Some(text) => (text.to_string(), "is a number, which needs timestamp_format = 'epoch' or the like".to_string()),
         None => (String::new(), reason(error)),
+    }
+}
+
+/// `\x6869` as Postgres has it; any other text is its own bytes.
+fn bytea(text: &str) -> Cow<'_, [u8]> {
+    let digit = |b: &u8| char::from(*b).to_digit(16);
+    let byte = |pair: &[u8]| Some((digit(&pair[0])? * 16 + digit(pair.get(1)?)?) as u8);
+    let digits = text.strip_prefix("\\x").map(str::as_bytes);
+    match digits.and_then(|digits| digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>()) {
+        Some(bytes) => Cow::Owned(bytes),
+        None => Cow::Borrowed(text.as_bytes()),
     }
 }
 

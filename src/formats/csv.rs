@@ -42,17 +42,6 @@ pub(super) struct CsvOptions {
 
 impl CsvOptions {
     pub fn take(options: &mut Taker) -> Result<Self> {
-        let byte = |options: &mut Taker, key: &str| -> Result<Option<u8>> {
-            let Some(text) = options.text(key) else { return Ok(None) };
-            match text.as_bytes() {
-                [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(*byte)),
-                b"\\t" | b"tab" => Ok(Some(b'\t')),
-                _ => Err(Error::new(
-                    Kind::InvalidParameterValue,
-                    format!("option \"{key}\" takes one ASCII character, not '{text}'"),
-                )),
-            }
-        };
         let csv = CsvOptions {
             header: options.boolean("header", false)?,
             delimiter: byte(options, "delimiter")?.unwrap_or(b','),
@@ -138,6 +127,19 @@ impl CsvOptions {
         }
         fields.push(String::from_utf8_lossy(&field).into_owned());
         fields
+    }
+}
+
+/// An option that is one character.
+pub(super) fn byte(options: &mut Taker, key: &str) -> Result<Option<u8>> {
+    let Some(text) = options.text(key) else { return Ok(None) };
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(*byte)),
+        b"\\t" | b"tab" => Ok(Some(b'\t')),
+        _ => Err(Error::new(
+            Kind::InvalidParameterValue,
+            format!("option \"{key}\" takes one ASCII character, not '{text}'"),
+        )),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Bytes to rows. A format reads a file, or a part of one, or records that come one by one, and gives record batches of
-//! the declared columns.
+//! Bytes to rows and back. A format reads a file, or a part of one, or records that come one by one, and gives record
+//! batches of the declared columns.
 //!
 //! What does not decode is handed back with its bytes, its line and the reason, and never takes a good record with it:
 //! blocks are decoded as a whole, and only a block that fails is searched for the records that are to blame. Formats
@@ -11,6 +11,7 @@ mod columns;
 mod csv;
 mod decimals;
 mod decoder;
+mod encode;
 mod fitting;
 mod infer;
 mod input;
@@ -19,8 +20,10 @@ mod parquet;
 mod raw;
 mod records;
 mod rescue;
+mod spell;
 mod text;
 mod timestamps;
+mod write;
 
 use std::{ops::Range, sync::Arc};
 
@@ -30,7 +33,10 @@ use arrow::{
 };
 
 pub use decoder::{Decoded, Decoder, Record, Rejected};
+pub use encode::{Encoder, MessageFormat};
 pub use input::{Compression, FileInput, Input};
+pub use spell::CsvDialect;
+pub use write::{FileFormat, FileWriter};
 
 use self::{csv::CsvOptions, decoder::Messages, json::JsonOptions};
 use crate::{

@@ -276,9 +276,8 @@ fn read(consumer: &BaseConsumer, topic: &str) -> Vec<Record> {
             Err(KafkaError::PartitionEOF(_)) => ends += 1,
             Err(error) => panic!("{error}"),
             Ok(message) => {
-                let header = |header: Header<'_, &[u8]>| {
-                    (header.key.to_string(), header.value.unwrap_or_default().to_vec())
-                };
+                let header =
+                    |header: Header<'_, &[u8]>| (header.key.to_string(), header.value.unwrap_or_default().to_vec());
                 records.push(Record {
                     partition: message.partition(),
                     offset: message.offset(),

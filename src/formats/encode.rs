@@ -1,0 +1,122 @@
+//! Rows to messages: a record a row, in the spelling that the decoders here read back as the same values.
+//!
+//! - JSON: an object a row, every column named, NULL as `null`. A NUMERIC is a number with all its digits; timestamps,
+//!   dates and times are ISO text; `NaN` and `Infinity`, for which JSON has no number, and bytea (`\x…`) are text, as
+//!   Postgres' own `to_json` has them.
+//! - CSV: a line a row, without its line break. NULL is what `null` says. A text that reads the same comes back as NULL:
+//!   by default these are the empty ones.
+//! - text: the bytes of the one column there is; NULL is no value at all.
+
+use std::fmt::Debug;
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, SchemaRef},
+};
+use bytes::Bytes;
+
+use super::spell::{CsvDialect, Spelling};
+use crate::{
+    error::{Error, Kind, Result},
+    options::Taker,
+};
+
+/// Makes messages of rows.
+pub trait Encoder: Send + Debug {
+    /// One record for each row, in order; `None` for a row without a value.
+    fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>>;
+}
+
+/// A format of messages and its options, as `WITH (format = 'json', …)` says them.
+#[derive(Debug, Clone)]
+pub enum MessageFormat {
+    Json,
+    Csv(CsvDialect),
+    Text,
+}
+
+impl MessageFormat {
+    /// Takes `format` and the options of that format.
+    pub fn take(options: &mut Taker) -> Result<MessageFormat> {
+        let words = [("json", 0), ("csv", 1), ("text", 2), ("bytes", 2)];
+        match options.one_of("format", &words)? {
+            Some(0) => Ok(MessageFormat::Json),
+            Some(1) => Ok(MessageFormat::Csv(CsvDialect::take(options)?)),
+            Some(_) => Ok(MessageFormat::Text),
+            None => {
+                Err(options.required("format").err().unwrap_or_else(|| Error::internal("a missing option was there")))
+            }
+        }
+    }
+
+    /// The encoder of rows with these columns, if the format can hold them.
+    pub fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+        let spelling = match self {
+            MessageFormat::Json => Spelling::Json,
+            MessageFormat::Csv(dialect) => Spelling::Csv(dialect.clone()),
+            MessageFormat::Text => {
+                return match schema.fields().as_ref() {
+                    [f] if is_bytes(f.data_type()) => Ok(Box::new(TextEncoder)),
+                    _ => Err(Error::new(
+                        Kind::InvalidTableDefinition,
+                        "format text takes exactly one column, of type text or bytea",
+                    )
+                    .hint("Select that column alone, or choose format json.")),
+                };
+            }
+        };
+        spelling.check(schema)?;
+        Ok(Box::new(LineEncoder { spelling }))
+    }
+}
+
+fn is_bytes(data_type: &DataType) -> bool {
+    use DataType::*;
+    matches!(data_type, Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView)
+}
+
+/// JSON and CSV.
+#[derive(Debug)]
+struct LineEncoder {
+    spelling: Spelling,
+}
+
+impl Encoder for LineEncoder {
+    fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>> {
+        let mut lines = Vec::new();
+        self.spelling.write(rows, false, &mut lines)?;
+        if lines.iter().filter(|b| **b == b'\n').count() != rows.num_rows() {
+            // Some field holds a line break.
+            let one = |row| {
+                let mut line = Vec::new();
+                self.spelling.write(&rows.slice(row, 1), false, &mut line)?;
+                line.pop();
+                Ok(Some(line.into()))
+            };
+            return (0..rows.num_rows()).map(one).collect();
+        }
+        let lines = Bytes::from(lines);
+        let mut begin = 0;
+        let ends = lines.iter().enumerate().filter_map(|(at, b)| (*b == b'\n').then_some(at));
+        Ok(ends.map(|end| Some(lines.slice(std::mem::replace(&mut begin, end + 1)..end))).collect())
+    }
+}
+
+/// A value as it is.
+#[derive(Debug)]
+struct TextEncoder;
+
+impl Encoder for TextEncoder {
+    fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>> {
+        let values = arrow::compute::cast(rows.column(0), &DataType::LargeBinary)?;
+        let values = values.as_binary::<i64>();
+        let buffer = Bytes::copy_from_slice(values.values());
+        let piece = |(row, range): (usize, &[i64])| {
+            values.is_valid(row).then(|| buffer.slice(range[0] as usize..range[1] as usize))
+        };
+        Ok(values.value_offsets().windows(2).enumerate().map(piece).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Rows to whole files: Parquet, CSV and JSON lines. A file is made in memory, so that it is stored whole or not at all.
+
+use std::fmt;
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use bytes::Bytes;
+use datafusion::parquet::{
+    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+
+use super::spell::{CsvDialect, Spelling};
+use crate::{
+    error::{Error, Result},
+    options::Taker,
+};
+
+/// A format of files and its options, as `WITH (format = 'csv', header = true, …)` says them.
+#[derive(Debug, Clone)]
+pub struct FileFormat(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Parquet,
+    Text {
+        spelling: Spelling,
+        /// Whether a first line names the columns.
+        header: bool,
+    },
+}
+
+impl FileFormat {
+    /// Takes `format` and the options of that format.
+    pub fn take(options: &mut Taker) -> Result<FileFormat> {
+        let words = [("parquet", 0), ("csv", 1), ("json", 2), ("ndjson", 2), ("jsonl", 2)];
+        Ok(FileFormat(match options.one_of("format", &words)? {
+            Some(0) => Kind::Parquet,
+            Some(1) => {
+                let spelling = Spelling::Csv(CsvDialect::take(options)?);
+                Kind::Text { spelling, header: options.boolean("header", true)? }
+            }
+            Some(_) => Kind::Text { spelling: Spelling::Json, header: false },
+            None => {
+                let missing = options.required("format").err();
+                return Err(missing.unwrap_or_else(|| Error::internal("a missing option was there")));
+            }
+        }))
+    }
+
+    /// The word for it, with which the names of its files end as well.
+    pub fn name(&self) -> &'static str {
+        match &self.0 {
+            Kind::Parquet => "parquet",
+            Kind::Text { spelling, .. } => spelling.name(),
+        }
+    }
+
+    /// Whether it is the one that Delta tables are made of.
+    pub fn is_parquet(&self) -> bool {
+        matches!(self.0, Kind::Parquet)
+    }
+
+    /// Begins a file of rows with these columns, if the format can hold them.
+    pub fn writer(&self, schema: &SchemaRef) -> Result<FileWriter> {
+        Ok(FileWriter(match &self.0 {
+            Kind::Parquet => {
+                let zstd = Compression::ZSTD(ZstdLevel::default());
+                let properties = WriterProperties::builder().set_compression(zstd).build();
+                let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
+                Writer::Parquet(Box::new(writer.map_err(failed)?))
+            }
+            Kind::Text { spelling, header } => {
+                spelling.check(schema)?;
+                let mut lines = Vec::new();
+                if *header {
+                    spelling.write(&RecordBatch::new_empty(schema.clone()), true, &mut lines)?;
+                }
+                Writer::Text { spelling: spelling.clone(), header: lines.len(), lines }
+            }
+        }))
+    }
+}
+
+/// A file that is being written.
+pub struct FileWriter(Writer);
+
+enum Writer {
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Text {
+        spelling: Spelling,
+        lines: Vec<u8>,
+        /// The bytes of the names of the columns, with which each file begins.
+        header: usize,
+    },
+}
+
+impl FileWriter {
+    /// Adds rows.
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        match &mut self.0 {
+            Writer::Parquet(writer) => writer.write(rows).map_err(failed),
+            Writer::Text { spelling, lines, .. } => spelling.write(rows, false, lines),
+        }
+    }
+
+    /// Adds the rows of a whole file of the same columns and format.
+    pub fn append(&mut self, file: Bytes) -> Result<()> {
+        match &mut self.0 {
+            Writer::Parquet(writer) => {
+                let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build());
+                for rows in reader.map_err(failed)? {
+                    writer.write(&rows?).map_err(failed)?;
+                }
+            }
+            Writer::Text { lines, header, .. } => lines.extend_from_slice(file.get(*header..).unwrap_or_default()),
+        }
+        Ok(())
+    }
+
+    /// About as many bytes as the file would have now.
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            Writer::Parquet(writer) => writer.bytes_written() + writer.in_progress_size(),
+            Writer::Text { lines, .. } => lines.len(),
+        }
+    }
+
+    /// The bytes of the file.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        match self.0 {
+            Writer::Parquet(writer) => writer.into_inner().map_err(failed),
+            Writer::Text { lines, .. } => Ok(lines),
+        }
+    }
+}
+
+impl fmt::Debug for FileWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileWriter").field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+fn failed(error: datafusion::parquet::errors::ParquetError) -> Error {
+    Error::from(datafusion::error::DataFusionError::ParquetError(Box::new(error)))
+}
