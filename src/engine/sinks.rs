@@ -159,6 +159,7 @@ fn directory_identity(storage: &dyn Storage) -> Result<String> {
     if let Some(identity) = read()? {
         return Ok(identity);
     }
+    #[expect(clippy::disallowed_methods, reason = "an identity is to be unlike any other")]
     let identity = format!("{:016x}", rand::random::<u64>());
     storage.create(IDENTITY, identity.as_bytes())?;
     Ok(identity)

@@ -295,8 +295,8 @@ fn read(consumer: &BaseConsumer, topic: &str) -> Vec<Record> {
 
 fn has_java() -> bool {
     let runs = |program: &str, argument: &str| {
-        let ran = Command::new(program).arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        ran.status().is_ok_and(|status| status.success())
+        let ran = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+        ran.is_ok_and(|output| output.status.success())
     };
     let there = runs("java", "-version") && runs("mvn", "-v");
     let required = env::var("TIDEMARK_KAFKA").is_ok_and(|value| value == "required");

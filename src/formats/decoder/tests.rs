@@ -16,7 +16,7 @@ use crate::{
 
 fn decoder(options: &[(&str, &str)], columns: &[(&str, DataType)], projection: &[usize]) -> Box<dyn Decoder> {
     let mut all = Options::default();
-    options.iter().for_each(|(key, value)| all.insert(*key, *value));
+    options.iter().for_each(|(key, value)| drop(all.insert(*key, *value)));
     let format = Format::take(&mut all.taker("a test")).unwrap();
     let fields: Vec<_> = columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect();
     let schema = Arc::new(Schema::new(fields));
@@ -95,7 +95,7 @@ fn a_csv_record_is_a_row() {
     assert_eq!(bad[1].1, "a line break in the middle of a record");
     let refused = Format::take(&mut {
         let mut all = Options::default();
-        [("format", "csv"), ("header", "true")].iter().for_each(|(k, v)| all.insert(*k, *v));
+        [("format", "csv"), ("header", "true")].iter().for_each(|(k, v)| drop(all.insert(*k, *v)));
         all.taker("a test")
     });
     assert_eq!(
