@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use arrow::{
-    array::{Array, ArrayRef, RecordBatch, UInt32Array},
+    array::{ArrayRef, RecordBatch, UInt32Array},
     compute::take,
     datatypes::SchemaRef,
 };
