@@ -21,6 +21,10 @@ pub const DIFF: &str = "__diff";
 /// from its leaves up to the watermark that tells partitions apart.
 pub const PARTITION: &str = "__partition";
 
+/// The name of the column that says whether a row is to be set (+1) or removed (-1): in what is saved of keyed state,
+/// and in a source of upserts, before an operator makes changes of them.
+pub const OP: &str = "__op";
+
 /// `schema` with the diff column at its end.
 pub fn with_diff(schema: &Schema) -> SchemaRef {
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();

@@ -7,6 +7,7 @@
 mod aggregates;
 mod queries;
 mod round;
+mod upserts;
 mod values;
 mod windows;
 
@@ -80,6 +81,11 @@ fn a_view_is_the_batch_answer() {
 #[test]
 fn a_closed_window_is_the_batch_answer() {
     explore("windows", 100, async |seed| windows::round(seed).await);
+}
+
+#[test]
+fn a_view_over_upserts_is_the_answer_over_what_is_left() {
+    explore("upserts", 100, async |seed| upserts::round(seed).await);
 }
 
 #[test]

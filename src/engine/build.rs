@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::{
     logical_expr::{Expr, LogicalPlan},
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     catalog::Kind,
+    changes::OP,
     checkpoint::{Commit, Intent},
     connectors::{self, ReadLimit, Readers, SinkOptions, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
@@ -140,6 +141,19 @@ pub fn columns(defs: &[ColumnDef], key: &[String]) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
+/// What a source gives whose rows are set and removed by key: its columns, and what is to be done with a row.
+fn with_op(columns: &Schema, create: &CreateSource) -> Result<SchemaRef> {
+    if let Some(field) = columns.fields().iter().find(|f| !f.is_nullable() && !create.key.contains(f.name())) {
+        let message = format!("column \"{}\" of source \"{}\" cannot be NOT NULL", field.name(), create.name.name);
+        return Err(Error::new(ErrorKind::InvalidTableDefinition, message)
+            .detail("What removes a row has the columns of its key only.")
+            .hint("Leave NOT NULL out, or make the column a part of the PRIMARY KEY."));
+    }
+    let mut fields: Vec<_> = columns.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(OP, DataType::Int8, false)));
+    Ok(Arc::new(Schema::new(fields)))
+}
+
 /// The options that are the connector's, once the engine has taken its own.
 pub fn connector_options(options: &Options) -> Options {
     Options(
@@ -180,9 +194,11 @@ impl Engine {
         let declared = match (&past.schema, create.columns.is_empty()) {
             (Some(schema), _) => Some(schema.clone()),
             (None, true) => None,
-            (None, false) => Some(columns(&create.columns, &[])?),
+            (None, false) => Some(columns(&create.columns, &create.key)?),
         };
         let options = connector_options(&create.options);
+        let declared =
+            if create.key.is_empty() { declared } else { declared.map(|s| with_op(&s, create)).transpose()? };
         let env = SourceEnv { storage: self.env.storage.clone(), clock: self.env.clock.clone() };
         let source = connectors::open(id, name, declared, &options, &env).await?;
         let limit = connectors::read_limit(&options)?;
@@ -192,6 +208,9 @@ impl Engine {
             files: limit.files,
         };
         let schema = source.schema();
+        let shown: Vec<_> =
+            schema.fields().iter().filter(|f| create.key.is_empty() || f.name() != OP).cloned().collect();
+        let schema = Arc::new(Schema::new(shown));
         schema.fields().iter().try_for_each(|field| check_column_name(field.name()))?;
         check_watermark(watermark.as_ref(), &schema, create.watermark.as_ref(), &format!("source \"{name}\""))?;
         Ok(Object {
@@ -202,7 +221,7 @@ impl Engine {
             depends: Vec::new(),
             watermark,
             readers: past.readers,
-            what: What::Source { source, limit, fixed: create.fixed },
+            what: What::Source { source, limit, fixed: create.fixed, key: create.key.clone().into() },
             statement,
         })
     }

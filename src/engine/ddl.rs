@@ -352,7 +352,7 @@ impl Engine {
             Body::CreateSource(create) => {
                 let options = connector_options(&create.options);
                 connectors::check(&create.name.name, &options)?;
-                super::build::columns(&create.columns, &[]).map(|_| ())
+                super::build::columns(&create.columns, &create.key).map(|_| ())
             }
             Body::CreateTable(create) => super::build::columns(&create.columns, &create.primary_key).map(|_| ()),
             Body::CreateView(create) => ViewOptions::take(create).map(|_| ()),

@@ -45,6 +45,8 @@ pub enum What {
         source: Arc<dyn Source>,
         limit: ReadLimit,
         fixed: bool,
+        /// The columns by which its rows are set and removed; none where rows only come.
+        key: Arc<[String]>,
     },
     Table(Arc<Table>),
     /// A view or stream that is kept.
@@ -157,7 +159,7 @@ impl Scene {
 
     fn input(&self, object: &Object) -> Option<InputTable> {
         let (input, limit, fixed, snapshot) = match &object.what {
-            What::Source { source, limit, fixed } => (Input::Source(source.clone()), *limit, *fixed, None),
+            What::Source { source, limit, fixed, .. } => (Input::Source(source.clone()), *limit, *fixed, None),
             What::Table(table) => self.relation(object, &table.shared),
             What::Standing { shared, .. } => self.relation(object, shared),
             What::Query { .. } | What::Sink { .. } | What::Broken(_) => return None,
@@ -167,7 +169,11 @@ impl Scene {
             What::Table(table) => table.defaults.clone(),
             _ => Arc::default(),
         };
-        Some(InputTable { id, name, input, fixed, snapshot, limit, readers, defaults })
+        let upsert_key = match &object.what {
+            What::Source { key, .. } => key.clone(),
+            _ => Arc::default(),
+        };
+        Some(InputTable { id, name, input, fixed, snapshot, limit, readers, defaults, upsert_key })
     }
 
     fn relation(&self, object: &Object, shared: &Arc<Shared>) -> (Input, ReadLimit, bool, Option<Arc<Snapshot>>) {

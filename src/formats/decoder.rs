@@ -67,6 +67,21 @@ impl Decoded {
             Some(records) => Ok(take(column, records, None)?),
         }
     }
+
+    /// All records rejected for one reason, with no bytes left of them.
+    pub(super) fn none(self, output: &SchemaRef, reason: &str) -> Decoded {
+        let record = |row: usize| self.records.as_ref().map_or(row, |records| records.value(row) as usize);
+        let rows = (0..self.rows.num_rows()).map(record);
+        let mut rejected: Vec<_> =
+            rows.map(|record| Rejected { record, raw: Vec::new(), reason: reason.to_string() }).collect();
+        rejected.extend(self.rejected);
+        rejected.sort_by_key(|r| r.record);
+        Decoded {
+            rows: RecordBatch::new_empty(output.clone()),
+            records: Some(UInt32Array::from_iter_values([])),
+            rejected,
+        }
+    }
 }
 
 /// A record that did not decode.
@@ -88,6 +103,8 @@ pub(super) struct Messages {
     output: SchemaRef,
     /// Whether a record of nothing but white space is one.
     blank: bool,
+    /// Whether a record without a value is silent.
+    silent: bool,
     batch_rows: usize,
     bytes: Vec<u8>,
     values: Vec<Range<usize>>,
@@ -103,6 +120,7 @@ impl Messages {
             decode,
             output,
             blank,
+            silent: false,
             batch_rows: batch_rows.max(1),
             bytes: Vec::new(),
             values: Vec::new(),
@@ -112,10 +130,19 @@ impl Messages {
         }
     }
 
+    /// The same, but a record without a value means nothing.
+    pub fn silent(self) -> Self {
+        Messages { silent: true, ..self }
+    }
+
     /// From here on a value's place no longer tells its record.
-    fn pass_over(&mut self, reason: &str) {
+    fn pass_over(&mut self) {
         let before = self.values.len();
         self.numbers.get_or_insert_with(|| (0..before).collect());
+    }
+
+    fn reject(&mut self, reason: &str) {
+        self.pass_over();
         self.rejected.push(Rejected { record: self.pending, raw: Vec::new(), reason: reason.to_string() });
     }
 
@@ -127,8 +154,9 @@ impl Messages {
 impl Decoder for Messages {
     fn push(&mut self, record: Record<'_>) {
         match record.value {
-            None => self.pass_over("the record has no value"),
-            Some(value) if !self.blank && value.trim_ascii().is_empty() => self.pass_over("the record is empty"),
+            None if self.silent => self.pass_over(),
+            None => self.reject("the record has no value"),
+            Some(value) if !self.blank && value.trim_ascii().is_empty() => self.reject("the record is empty"),
             Some(value) => {
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(value);

@@ -11,7 +11,7 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef},
     json::{ReaderBuilder, reader::Decoder},
 };
 
@@ -39,6 +39,11 @@ impl JsonOptions {
             timestamp_format: TimestampFormat::take(options)?,
             multiline: options.boolean("multiline", false)?,
         })
+    }
+
+    /// Where a value is a record in any case.
+    pub fn flat(options: &mut Taker) -> Result<Self> {
+        Ok(JsonOptions { timestamp_format: TimestampFormat::take(options)?, multiline: false })
     }
 }
 
@@ -83,38 +88,57 @@ pub(super) fn is_array(file: &File) -> Result<bool, Damage> {
     Ok(head.trim_ascii_start().first() == Some(&b'['))
 }
 
+/// What Arrow is to make of the columns of a request.
+pub(super) fn raw_fields(options: &JsonOptions, request: &Request) -> Vec<Field> {
+    let format = options.timestamp_format.as_ref();
+    request.projection.iter().map(|i| raw_field(&request.schema.fields()[*i], native, format)).collect()
+}
+
 /// Decodes objects.
 #[derive(Debug)]
 pub(super) struct JsonDecode {
-    fields: SchemaRef,
+    values: Values,
     columns: Columns,
+}
+
+impl JsonDecode {
+    pub fn new(options: &JsonOptions, request: &Request) -> Self {
+        let fields = raw_fields(options, request);
+        let sources = (0..fields.len()).map(Some).collect();
+        JsonDecode {
+            values: Values::new(fields, request.batch_rows),
+            columns: Columns::new(request, sources, options.timestamp_format.as_ref()),
+        }
+    }
+}
+
+impl Decode for JsonDecode {
+    fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
+        self.columns.finish(&self.values.decode(bytes, records)?)
+    }
+}
+
+/// Arrow's decoder, a value a record.
+#[derive(Debug)]
+pub(super) struct Values {
+    fields: SchemaRef,
     batch_rows: usize,
     /// For full units; a smaller one gets a decoder of its size.
     decoder: Option<Decoder>,
 }
 
-impl JsonDecode {
-    pub fn new(options: &JsonOptions, request: &Request) -> Self {
-        let format = options.timestamp_format.as_ref();
-        let raw = |i: &usize| raw_field(&request.schema.fields()[*i], native, format);
-        let fields: Vec<_> = request.projection.iter().map(raw).collect();
-        let sources = (0..fields.len()).map(Some).collect();
-        JsonDecode {
-            fields: Arc::new(Schema::new(fields)),
-            columns: Columns::new(request, sources, format),
-            batch_rows: request.batch_rows.max(1),
-            decoder: None,
-        }
+impl Values {
+    pub fn new(fields: Vec<Field>, batch_rows: usize) -> Self {
+        Values { fields: Arc::new(Schema::new(fields)), batch_rows: batch_rows.max(1), decoder: None }
     }
 
     fn build(&self, rows: usize) -> Result<Decoder, String> {
         let builder = ReaderBuilder::new(self.fields.clone()).with_batch_size(rows).with_coerce_primitive(true);
         builder.build_decoder().map_err(|e| reason(&e))
     }
-}
 
-impl Decode for JsonDecode {
-    fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
+    /// The members that are wanted, before they are cast.
+    pub fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
         let kept = records.len() * 2 > self.batch_rows && records.len() <= self.batch_rows;
         let mut decoder = match self.decoder.take().filter(|_| kept) {
             Some(decoder) => decoder,
@@ -126,20 +150,19 @@ impl Decode for JsonDecode {
             if is_too_deep(record) {
                 return Err(format!("nested deeper than {DEPTH_MAX} levels"));
             }
-            let mut used = decoder.decode(record).map_err(|e| reason(&e))?;
+            let used = decoder.decode(record).map_err(|e| reason(&e))?;
             if decoder.has_partial_record() {
                 // A number ends where something else begins.
-                used += decoder.decode(b"\n").map_err(|e| reason(&e))?;
+                decoder.decode(b"\n").map_err(|e| reason(&e))?;
             }
             if decoder.has_partial_record() {
                 return Err("the value is cut off".to_string());
             }
-            if decoder.len() != before + 1 || !record.get(used..).unwrap_or_default().trim_ascii().is_empty() {
+            if decoder.len() != before + 1 || !record[used..].trim_ascii().is_empty() {
                 return Err("not one value to a record".to_string());
             }
         }
         let batch = decoder.flush().map_err(|e| reason(&e))?.ok_or("no value in it")?;
-        let batch = self.columns.finish(&batch)?;
         if kept {
             self.decoder = Some(decoder);
         }

@@ -7,8 +7,10 @@
 //!
 //! The parts of a file together give the rows of the whole file, each row once, however it was cut.
 
+mod avro;
 mod columns;
 mod csv;
+mod debezium;
 mod decimals;
 mod decoder;
 mod encode;
@@ -16,6 +18,7 @@ mod fitting;
 mod infer;
 mod input;
 mod json;
+mod named;
 mod parquet;
 mod raw;
 mod records;
@@ -23,6 +26,7 @@ mod rescue;
 mod spell;
 mod text;
 mod timestamps;
+mod upsert;
 mod write;
 
 use std::{ops::Range, sync::Arc};
@@ -38,10 +42,10 @@ pub use input::{Compression, FileInput, Input};
 pub use spell::CsvDialect;
 pub use write::{FileFormat, FileWriter};
 
-use self::{csv::CsvOptions, decoder::Messages, json::JsonOptions};
+use self::{avro::AvroOptions, csv::CsvOptions, decoder::Messages, json::JsonOptions, upsert::Upserts};
 use crate::{
     error::{Error, Kind, Result},
-    options::Taker,
+    options::{Options, Taker},
 };
 
 /// A format and its options, as `WITH (format = 'csv', header = true, …)` says them.
@@ -54,11 +58,23 @@ pub struct Format {
 
 #[derive(Debug, Clone)]
 enum FormatKind {
+    Avro(AvroOptions),
     Bytes,
     Csv(CsvOptions),
+    DebeziumJson(JsonOptions),
     Json(JsonOptions),
     Parquet,
     Text,
+    UpsertJson(JsonOptions),
+}
+
+const DEBEZIUM: &str = "debezium_json";
+const UPSERT: &str = "upsert_json";
+
+/// Whether the format that some options name sets and removes rows by key. Its rows then have the column
+/// [`OP`](crate::changes::OP) too, and the columns of the key are those of the schema that may not be NULL.
+pub fn upserts(options: &Options) -> bool {
+    options.get("format").is_some_and(|name| [DEBEZIUM, UPSERT].contains(&name.trim().to_lowercase().as_str()))
 }
 
 /// What a reader wants of a file.
@@ -110,11 +126,14 @@ impl Format {
     pub fn take(options: &mut Taker) -> Result<Format> {
         #[derive(Clone, Copy)]
         enum Word {
+            Avro,
             Bytes,
             Csv,
+            DebeziumJson,
             Json,
             Parquet,
             Text,
+            UpsertJson,
         }
         let words = [
             ("csv", Word::Csv),
@@ -122,6 +141,9 @@ impl Format {
             ("parquet", Word::Parquet),
             ("text", Word::Text),
             ("bytes", Word::Bytes),
+            ("avro", Word::Avro),
+            (DEBEZIUM, Word::DebeziumJson),
+            (UPSERT, Word::UpsertJson),
             ("ndjson", Word::Json),
             ("jsonl", Word::Json),
         ];
@@ -130,9 +152,18 @@ impl Format {
             return Err(Error::internal("a missing option was there"));
         };
         let kind = match word {
+            Word::Avro => {
+                let kind = FormatKind::Avro(AvroOptions::take(options)?);
+                return Ok(Format { kind, compression: Some(Compression::None) });
+            }
             Word::Bytes => return Ok(Format { kind: FormatKind::Bytes, compression: Some(Compression::None) }),
             Word::Csv => FormatKind::Csv(CsvOptions::take(options)?),
+            Word::DebeziumJson => FormatKind::DebeziumJson(JsonOptions::flat(options)?),
             Word::Json => FormatKind::Json(JsonOptions::take(options)?),
+            Word::UpsertJson => {
+                let kind = FormatKind::UpsertJson(JsonOptions::flat(options)?);
+                return Ok(Format { kind, compression: Some(Compression::None) });
+            }
             Word::Parquet => return Ok(Format { kind: FormatKind::Parquet, compression: Some(Compression::None) }),
             Word::Text => FormatKind::Text,
         };
@@ -148,8 +179,11 @@ impl Format {
     /// The word for it.
     pub fn name(&self) -> &'static str {
         match self.kind {
+            FormatKind::Avro(_) => "avro",
             FormatKind::Bytes => "bytes",
             FormatKind::Csv(_) => "csv",
+            FormatKind::DebeziumJson(_) => DEBEZIUM,
+            FormatKind::UpsertJson(_) => UPSERT,
             FormatKind::Json(_) => "json",
             FormatKind::Parquet => "parquet",
             FormatKind::Text => "text",
@@ -165,8 +199,10 @@ impl Format {
         }
         let cannot = |f: &arrow::datatypes::Field| match self.kind {
             FormatKind::Csv(_) => !csv::can_hold(f.data_type()),
-            FormatKind::Json(_) => !json::can_hold(f.data_type()),
-            FormatKind::Bytes | FormatKind::Parquet | FormatKind::Text => false,
+            FormatKind::Json(_) | FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => {
+                !json::can_hold(f.data_type())
+            }
+            FormatKind::Avro(_) | FormatKind::Bytes | FormatKind::Parquet | FormatKind::Text => false,
         };
         match schema.fields().iter().find(|f| cannot(f)) {
             None => Ok(()),
@@ -177,10 +213,19 @@ impl Format {
         }
     }
 
+    /// Whether rows of a partition count in their order: then a stream has all that are read of it.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.kind, FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_))
+    }
+
     /// Whether files can be of this format.
     pub fn check_files(&self) -> Result<()> {
-        match self.kind {
+        match &self.kind {
+            FormatKind::Avro(options) => options.check_files(),
             FormatKind::Bytes => Err(self.cannot("read files")),
+            FormatKind::UpsertJson(_) => {
+                Err(self.cannot("read files").detail("A line has no key beside it, and cannot remove a row."))
+            }
             _ => Ok(()),
         }
     }
@@ -188,6 +233,7 @@ impl Format {
     /// Whether records that come one by one can be of this format, with these options.
     pub fn check_messages(&self) -> Result<()> {
         match &self.kind {
+            FormatKind::Avro(options) => options.check_messages()?,
             FormatKind::Parquet => return Err(self.cannot("read messages")),
             FormatKind::Csv(options) if options.header => {
                 return Err(self.cannot("read messages with a header").hint("Leave option \"header\" out."));
@@ -205,20 +251,28 @@ impl Format {
     }
 
     /// The columns of messages where the statement declares none; `None` where it has to.
-    pub fn implied(&self) -> Option<SchemaRef> {
-        match self.kind {
+    pub fn implied(&self) -> Result<Option<SchemaRef>> {
+        Ok(match &self.kind {
+            FormatKind::Avro(options) => Some(options.columns()?),
             FormatKind::Bytes => Some(raw::schema()),
             FormatKind::Text => Some(text::schema()),
             FormatKind::Csv(_) | FormatKind::Json(_) | FormatKind::Parquet => None,
-        }
+            FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => None,
+        })
     }
 
     /// A decoder of records that come one by one.
     pub fn decoder(&self, request: &Request) -> Result<Box<dyn Decoder>> {
         self.check_messages()?;
         let (decode, blank): (Box<dyn rescue::Decode>, bool) = match &self.kind {
+            FormatKind::Avro(options) => (Box::new(avro::AvroDecode::new(options, request)?), true),
             FormatKind::Bytes => (Box::new(raw::BytesDecode::new(request)), true),
             FormatKind::Csv(options) => (Box::new(csv::CsvDecode::new(options, None, request)), false),
+            FormatKind::DebeziumJson(options) => {
+                let decode = Box::new(debezium::DebeziumDecode::new(options, request));
+                return Ok(Box::new(Messages::new(decode, request.output(), false, request.batch_rows).silent()));
+            }
+            FormatKind::UpsertJson(options) => return Ok(Box::new(Upserts::new(options, request))),
             FormatKind::Json(options) => (Box::new(json::JsonDecode::new(options, request)), false),
             FormatKind::Text => (Box::new(text::TextDecode::new(request)), true),
             FormatKind::Parquet => return Err(self.cannot("read messages")),
@@ -232,7 +286,8 @@ impl Format {
         match &self.kind {
             FormatKind::Csv(options) => plain && !options.multiline,
             FormatKind::Json(options) => plain && !options.multiline,
-            FormatKind::Bytes => false,
+            FormatKind::Avro(_) | FormatKind::Bytes => false,
+            FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => false,
             FormatKind::Parquet => true,
             FormatKind::Text => plain,
         }
@@ -250,7 +305,11 @@ impl Format {
     ) -> Result<Batches, Damage> {
         let file = File { input, part, compression: self.compression(name) };
         match &self.kind {
-            FormatKind::Bytes => Err(Damage("format bytes cannot read files".to_string())),
+            FormatKind::Avro(_) => avro::read(file, request, bad),
+            FormatKind::Bytes | FormatKind::UpsertJson(_) => {
+                Err(Damage(format!("format {} cannot read files", self.name())))
+            }
+            FormatKind::DebeziumJson(options) => debezium::read(options, file, request, bad),
             FormatKind::Csv(options) => csv::read(options, file, request, bad),
             FormatKind::Json(options) => json::read(options, file, request, bad),
             FormatKind::Parquet => parquet::read(file, request, bad),
@@ -270,7 +329,9 @@ impl Format {
             FormatKind::Csv(options) => infer::csv(options, files),
             FormatKind::Json(_) => infer::json(files),
             FormatKind::Parquet => files.find_map(|f| parquet::infer(&f).ok()),
-            FormatKind::Bytes | FormatKind::Text => self.implied(),
+            FormatKind::Avro(_) => files.find_map(|f| avro::infer(&f).ok()),
+            FormatKind::Bytes | FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => None,
+            FormatKind::Text => Some(text::schema()),
         }
     }
 

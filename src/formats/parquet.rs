@@ -4,18 +4,11 @@
 //! read by several threads. A value that does not fit its declared type, be it inside a list, makes its row bad; a type
 //! that cannot be cast, or bytes that are no Parquet, make the whole file bad.
 
-use std::{
-    io::BufReader,
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{io::BufReader, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array},
-    compute::filter_record_batch,
-    datatypes::{Field, FieldRef, Schema, SchemaRef},
-    util::display::{ArrayFormatter, FormatOptions},
+    array::RecordBatch,
+    datatypes::{Field, Schema, SchemaRef},
 };
 use bytes::Bytes;
 use datafusion::parquet::{
@@ -31,10 +24,9 @@ use datafusion::parquet::{
 
 use super::{
     Bad, BadSink, Batches, Damage, File, Request,
-    csv::find,
-    fitting::{Fitted, can_fit, fit},
     infer::plain,
     input::{Cursor, Input},
+    named::{self, Named},
 };
 
 /// The rows of a part.
@@ -50,10 +42,8 @@ pub(super) fn infer(file: &File) -> Result<SchemaRef, Damage> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The decoder trusts what it reads in more places than it checks: a panic of its is a damaged file.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Damage>) -> Result<T, Damage> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(Damage("its bytes make no sense as Parquet".to_string())))
+    named::guarded("Parquet", work)
 }
 
 fn load(input: &Arc<dyn Input>) -> Result<ArrowReaderMetadata, Damage> {
@@ -62,29 +52,8 @@ fn load(input: &Arc<dyn Input>) -> Result<ArrowReaderMetadata, Damage> {
 
 fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, Damage> {
     let metadata = load(&file.input)?;
-    let names: Vec<String> = metadata.schema().fields().iter().map(|f| f.name().clone()).collect();
-    let output = request.output();
-    let mut roots = Vec::new();
-    for field in output.fields() {
-        let root = find(&names, field.name());
-        if let Some(stored) = root.map(|i| metadata.schema().field(i))
-            && !can_fit(stored.data_type(), field.data_type())
-        {
-            let (name, stored, declared) = (field.name(), stored.data_type(), field.data_type());
-            return Err(Damage(format!("its column \"{name}\" of type {stored} cannot be cast to {declared}")));
-        }
-        roots.push(root);
-    }
     // The reader gives the columns in the order of the file.
-    let mut read: Vec<usize> = roots.iter().flatten().copied().collect();
-    read.sort_unstable();
-    read.dedup();
-    let columns = output
-        .fields()
-        .iter()
-        .zip(&roots)
-        .map(|(field, root)| Column { field: field.clone(), source: root.and_then(|r| read.binary_search(&r).ok()) });
-    let columns = columns.collect();
+    let (named, read) = Named::new(request, metadata.schema())?;
     let rows = row_range(&metadata, &file.part, file.input.size());
     let mask = ProjectionMask::roots(metadata.parquet_schema(), read);
     let (groups, skip) = row_groups(&metadata, &rows);
@@ -95,7 +64,7 @@ fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, 
         .with_limit((rows.end - rows.start) as usize)
         .with_batch_size(request.batch_rows.max(1))
         .build()?;
-    Ok(ParquetBatches { reader, schema: output, columns, row: rows.start, bad, finished: false })
+    Ok(ParquetBatches { reader, named, row: rows.start, bad, finished: false })
 }
 
 /// The rows that belong to a part: the parts of a file cover its rows without a gap.
@@ -123,18 +92,11 @@ fn row_groups(metadata: &ArrowReaderMetadata, rows: &Range<u64>) -> (Vec<usize>,
 
 struct ParquetBatches {
     reader: ParquetRecordBatchReader,
-    schema: SchemaRef,
-    columns: Vec<Column>,
+    named: Named,
     /// The rows of the file before the next batch.
     row: u64,
     bad: BadSink,
     finished: bool,
-}
-
-struct Column {
-    field: FieldRef,
-    /// Which column of the reader's batches; `None` where the file has none.
-    source: Option<usize>,
 }
 
 impl Iterator for ParquetBatches {
@@ -154,68 +116,15 @@ impl Iterator for ParquetBatches {
 impl ParquetBatches {
     /// Casts, and leaves out the rows that do not fit.
     fn finish(&mut self, batch: &RecordBatch) -> Result<RecordBatch, Damage> {
-        let rows = batch.num_rows();
-        let mut arrays = Vec::with_capacity(self.columns.len());
-        let mut reasons: Vec<(usize, Vec<u8>, String)> = Vec::new();
-        for column in &self.columns {
-            let stored = column.source.map(|i| batch.column(i).clone());
-            let fitted = match &stored {
-                None => Fitted { array: new_null_array(column.field.data_type(), rows), lost: Vec::new() },
-                Some(stored) => fit(stored, column.field.data_type())?,
-            };
-            column.misfits(stored.as_ref(), &fitted, &mut reasons);
-            arrays.push(fitted.array);
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let first = self.row;
-        self.row += rows as u64;
-        if reasons.is_empty() {
-            return Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?);
+        self.row += batch.num_rows() as u64;
+        let (rows, misfits) = self.named.finish(batch)?;
+        for misfit in misfits {
+            let position = (first + misfit.row as u64 + 1) as i64;
+            (self.bad)(Bad { position, raw: misfit.raw, reason: misfit.reason });
         }
-        reasons.sort_by_key(|(row, ..)| *row);
-        reasons.dedup_by_key(|(row, ..)| *row);
-        let mut keep = vec![true; rows];
-        for (row, raw, reason) in reasons {
-            keep[row] = false;
-            (self.bad)(Bad { position: (first + row as u64 + 1) as i64, raw, reason });
-        }
-        // Rows without a value that must be there are still in it here.
-        let loose: Vec<_> = self.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let loose = RecordBatch::try_new_with_options(Arc::new(Schema::new(loose)), arrays, &options)?;
-        let kept = filter_record_batch(&loose, &BooleanArray::from(keep))?;
-        let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), kept.columns().to_vec(), &options)?)
+        Ok(rows)
     }
-}
-
-impl Column {
-    /// Finds the rows whose value was lost by the cast, or is missing and may not be.
-    fn misfits(&self, stored: Option<&ArrayRef>, fitted: &Fitted, reasons: &mut Vec<(usize, Vec<u8>, String)>) {
-        let Fitted { array, lost } = fitted;
-        let forbidden = array.null_count() > 0 && !self.field.is_nullable();
-        if lost.is_empty() && !forbidden {
-            return;
-        }
-        let name = self.field.name();
-        for row in 0..array.len() {
-            match stored.filter(|_| lost.get(row) == Some(&true)) {
-                Some(stored) => {
-                    let text = show(stored, row);
-                    let reason = format!("{text} in column \"{name}\" does not fit type {}", self.field.data_type());
-                    reasons.push((row, text.into_bytes(), reason));
-                }
-                None if forbidden && array.is_null(row) => {
-                    reasons.push((row, Vec::new(), format!("column \"{name}\" is NULL, and may not be")));
-                }
-                None => {}
-            }
-        }
-    }
-}
-
-fn show(array: &ArrayRef, row: usize) -> String {
-    let formatter = ArrayFormatter::try_new(array, &FormatOptions::default());
-    formatter.map(|f| f.value(row).to_string()).unwrap_or_default()
 }
 
 /// An input as Parquet's reader wants it.

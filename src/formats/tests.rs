@@ -1,5 +1,7 @@
 //! Every format, whole and in parts, good and bad.
 
+mod golden;
+
 use std::{
     io::Write,
     sync::{Arc, Mutex, PoisonError},

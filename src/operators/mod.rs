@@ -8,6 +8,7 @@ mod aggregate;
 pub mod exec;
 mod grouping;
 mod recompute;
+mod upsert;
 
 use std::{any::Any, fmt};
 
@@ -16,6 +17,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub use aggregate::Aggregate;
 pub use grouping::{Emission, Function, Grouping, IN_ORDER};
 pub use recompute::Recompute;
+pub use upsert::Upsert;
 
 use crate::{
     changes::Changes,

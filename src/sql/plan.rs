@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, Session, TableProvider, view::ViewTable},
     error::Result as DfResult,
-    execution::{SessionState, SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv},
+    execution::{FunctionRegistry, SessionState, SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv},
     logical_expr::LogicalPlan,
     optimizer::{self, Optimizer, OptimizerRule},
     physical_plan::ExecutionPlan,
@@ -23,7 +23,7 @@ use super::{
     watermark::{WatermarkNode, WatermarkPlanner, WatermarkSpec},
 };
 use crate::{
-    changes::{DIFF, PARTITION, without_diff},
+    changes::{DIFF, OP, PARTITION, without_diff},
     error::{Error, Kind, Result},
     operators::{Emission, exec::EpochCell},
 };
@@ -92,8 +92,10 @@ impl Planner {
         let mut base = base.with_query_planner(Arc::new(BatchPlanner)).build();
         for function in super::functions::all() {
             // Registering only fails on a name clash with another kind of function; ours have none.
-            let _ = datafusion::execution::FunctionRegistry::register_udf(&mut base, function);
+            let _ = FunctionRegistry::register_udf(&mut base, function);
         }
+        // A session's state takes any.
+        let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
         Planner { base }
     }
 
@@ -160,7 +162,7 @@ impl Planner {
 
 /// Fails on the names that columns cannot have: plans carry them beside them.
 pub fn check_column_name(name: &str) -> Result<()> {
-    if name == DIFF || name == PARTITION {
+    if [DIFF, PARTITION, OP].contains(&name) {
         return Err(Error::new(Kind::ReservedName, format!("column name \"{name}\" is reserved"))
             .hint("Give the column another name."));
     }

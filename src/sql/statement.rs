@@ -121,6 +121,8 @@ pub struct CreateSource {
     pub watermark: Option<WatermarkDef>,
     /// `CREATE EXTERNAL TABLE`: read as a whole wherever it is used, never followed.
     pub fixed: bool,
+    /// The columns by which rows are set and removed, where the format does that; else none.
+    pub key: Vec<String>,
     pub options: Options,
 }
 

@@ -2,18 +2,27 @@
 
 use std::{any::Any, collections::HashMap, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     datasource::TableType,
     error::Result as DfResult,
+    execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::Expr,
-    physical_plan::{ExecutionPlan, streaming::StreamingTableExec},
+    physical_plan::{
+        ExecutionPlan,
+        stream::RecordBatchStreamAdapter,
+        streaming::{PartitionStream, StreamingTableExec},
+    },
 };
+use futures::{StreamExt, stream};
 
 use crate::{
+    changes::OP,
     connectors::{BadRecords, Offsets, ReadLimit, Readers, ScanHints, Source, Span},
+    error::Result,
+    operators::Upsert,
     relations::{Identity, Shared, Snapshot},
 };
 
@@ -39,6 +48,20 @@ pub struct InputTable {
     pub readers: Arc<Readers>,
     /// Of a table: what a column is where an INSERT does not say.
     pub defaults: Arc<HashMap<String, Expr>>,
+    /// Of a source whose rows are set and removed by key: the key's columns, by name.
+    pub upsert_key: Arc<[String]>,
+}
+
+/// How a source is read whose rows are set and removed by key.
+#[derive(Debug)]
+pub struct Reading {
+    /// Which of the source's columns, in this order: those that are asked for, what is missing of the key, what is to
+    /// be done with the row.
+    pub columns: Vec<usize>,
+    /// The columns themselves.
+    pub input: SchemaRef,
+    /// Where the key's are among them.
+    pub key: Vec<usize>,
 }
 
 impl InputTable {
@@ -57,7 +80,7 @@ impl InputTable {
     /// Whether its rows may be withdrawn.
     pub fn withdraws(&self) -> bool {
         match &self.input {
-            Input::Source(_) => false,
+            Input::Source(_) => !self.upsert_key.is_empty(),
             Input::Relation(shared) => *shared.lock().identity() != Identity::AppendOnly,
         }
     }
@@ -72,6 +95,33 @@ impl InputTable {
     }
 }
 
+impl InputTable {
+    /// How to read some of its columns; `None` where its rows are what its source gives.
+    pub fn reading(&self, projection: Option<&[usize]>) -> Result<Option<Reading>> {
+        let Input::Source(source) = &self.input else { return Ok(None) };
+        if self.upsert_key.is_empty() {
+            return Ok(None);
+        }
+        let all = source.schema();
+        let shown: Vec<usize> = (0..all.fields().len()).filter(|i| all.field(*i).name() != OP).collect();
+        let mut columns: Vec<usize> = match projection {
+            Some(projection) => projection.iter().map(|i| shown[*i]).collect(),
+            None => shown,
+        };
+        let mut key = Vec::new();
+        for name in self.upsert_key.iter() {
+            let column = all.index_of(name)?;
+            key.push(columns.iter().position(|c| *c == column).unwrap_or_else(|| {
+                columns.push(column);
+                columns.len() - 1
+            }));
+        }
+        columns.push(all.index_of(OP)?);
+        let input = Arc::new(all.project(&columns)?);
+        Ok(Some(Reading { columns, input, key }))
+    }
+}
+
 /// The rows of a record batch where nobody says otherwise: DataFusion's own default.
 pub const BATCH_ROWS: usize = 8192;
 
@@ -79,11 +129,15 @@ pub const BATCH_ROWS: usize = 8192;
 impl TableProvider for InputTable {
     fn schema(&self) -> SchemaRef {
         match &self.input {
-            Input::Source(source) => source.schema(),
-            Input::Relation(_) => self
-                .snapshot
-                .as_ref()
-                .map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), |snapshot| snapshot.columns().clone()),
+            Input::Source(source) if self.upsert_key.is_empty() => source.schema(),
+            Input::Source(source) => {
+                let schema = source.schema();
+                let shown = schema.fields().iter().filter(|field| field.name() != OP).cloned();
+                Arc::new(Schema::new(shown.collect::<Vec<_>>()))
+            }
+            Input::Relation(_) => {
+                self.snapshot.as_ref().map_or_else(|| Arc::new(Schema::empty()), |snapshot| snapshot.columns().clone())
+            }
         }
     }
 
@@ -114,16 +168,50 @@ impl TableProvider for InputTable {
         let ahead = source.ahead(&Offsets::default(), &ReadLimit::default()).await?;
         let span = Span { from: Offsets::default(), to: ahead.to };
         let schema = match projection {
-            Some(columns) => Arc::new(source.schema().project(columns)?),
-            None => source.schema(),
+            Some(columns) => Arc::new(self.schema().project(columns)?),
+            None => self.schema(),
         };
+        let reading = self.reading(projection.map(Vec::as_slice))?;
         let hints = ScanHints {
-            projection: projection.cloned(),
+            projection: reading.as_ref().map(|reading| reading.columns.clone()).or_else(|| projection.cloned()),
             partitions: state.config().target_partitions(),
             batch_rows: state.config().batch_size(),
             bad: BadRecords::default(),
         };
-        let streams = source.scan(&span, &hints)?.into_iter().map(|stream| stream.rows).collect();
+        let mut streams: Vec<_> = source.scan(&span, &hints)?.into_iter().map(|stream| stream.rows).collect();
+        if let Some(Reading { input, key, .. }) = reading {
+            streams = vec![Arc::new(Current { streams, input, key, output: schema.clone() })];
+        }
         Ok(Arc::new(StreamingTableExec::try_new(schema, streams, None, [], false, limit)?))
+    }
+}
+
+/// The current rows of a source whose rows are set and removed by key.
+#[derive(Debug)]
+struct Current {
+    streams: Vec<Arc<dyn PartitionStream>>,
+    input: SchemaRef,
+    key: Vec<usize>,
+    output: SchemaRef,
+}
+
+impl PartitionStream for Current {
+    fn schema(&self) -> &SchemaRef {
+        &self.output
+    }
+
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let streams: Vec<_> = self.streams.iter().map(|stream| stream.execute(context.clone())).collect();
+        let upsert = Upsert::new(&self.input, self.output.clone(), self.key.clone());
+        let work = async move {
+            let mut upsert = upsert?;
+            for mut rows in streams {
+                while let Some(batch) = rows.next().await {
+                    upsert.fold(&batch?)?;
+                }
+            }
+            Ok(upsert.rows()?)
+        };
+        Box::pin(RecordBatchStreamAdapter::new(self.output.clone(), stream::once(work)))
     }
 }

@@ -8,8 +8,8 @@ use arrow::{
     row::{RowConverter, Rows, SortField},
 };
 
-use super::{Chunks, Durable, Id, Index, OP, Saved};
-use crate::error::Result;
+use super::{Chunks, Durable, Id, Index, Saved};
+use crate::{changes::OP, error::Result};
 
 /// One row of value columns for each key. Upserts and look-ups cost what they touch.
 #[derive(Debug)]

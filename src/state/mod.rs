@@ -25,9 +25,6 @@ use crate::error::Result;
 /// The id of a row or key, dense within its structure, used again once freed.
 pub type Id = u32;
 
-/// The name of the column that tells an upsert (+1) from a removal (-1) in a saved delta.
-pub const OP: &str = "__op";
-
 /// One part of a checkpoint: what a state structure has to save, as Arrow.
 #[derive(Debug, Clone)]
 pub struct Saved {

@@ -224,27 +224,25 @@ async fn change(rng: &mut SmallRng, story: &mut Story, input: &mut Input) -> Res
     story.sql(&text).await.map(|_| ())
 }
 
+/// A value of SQL as JSON writes it.
+pub fn json(value: &str, of: Type) -> String {
+    match value.strip_prefix("TIMESTAMP ").unwrap_or(value) {
+        "NULL" => "null".to_string(),
+        quoted if quoted.starts_with('\'') => {
+            let text = quoted.trim_matches('\'').replace("''", "'");
+            format!("\"{}\"", text.replace(' ', if of == Type::Time { "T" } else { " " }))
+        }
+        plain => plain.to_string(),
+    }
+}
+
 /// Rows as a file of JSON that appears whole.
 fn land(story: &mut Story, input: &mut Input, rows: &[Vec<String>]) -> Result<(), Failure> {
     let folder = input.folder.as_ref().unwrap().path();
     let mut text = String::new();
     for row in rows {
-        let fields = input.relation.columns.iter().zip(row).map(|(column, value)| {
-            let value = match value.strip_prefix("TIMESTAMP ").unwrap_or(value) {
-                "NULL" => "null".to_string(),
-                quoted if quoted.starts_with('\'') => {
-                    format!(
-                        "\"{}\"",
-                        quoted
-                            .trim_matches('\'')
-                            .replace("''", "'")
-                            .replace(' ', if column.of == Type::Time { "T" } else { " " })
-                    )
-                }
-                plain => plain.to_string(),
-            };
-            format!("\"{}\": {value}", column.name)
-        });
+        let fields = input.relation.columns.iter().zip(row);
+        let fields = fields.map(|(column, value)| format!("\"{}\": {}", column.name, json(value, column.of)));
         let _ = writeln!(text, "{{{}}}", fields.collect::<Vec<_>>().join(", "));
     }
     let name = format!("{:04}.json", input.files);

@@ -161,7 +161,8 @@ impl Source for Directory {
         let format = self.folder.options.format.clone();
         let files = self.files.range(span.from.only(), span.to.only());
         let files = files.into_iter().map(|(_, file)| file).collect();
-        let shares = share(files, hints.partitions.max(1), |path| format.splits(path));
+        let partitions = if format.is_ordered() { 1 } else { hints.partitions.max(1) };
+        let shares = share(files, partitions, |path| format.splits(path));
         let output = request.output();
         let scan = Arc::new(Scan { folder: self.folder.clone(), format, request, output, bad: hints.bad.clone() });
         let stream = |parts| SourceStream::only(Arc::new(Partition { scan: scan.clone(), parts }));

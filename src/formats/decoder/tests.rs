@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Int64Array, cast::AsArray},
-    datatypes::{DataType, Field, Int64Type, Schema},
+    datatypes::{DataType, Field, Int64Type, Schema, TimeUnit},
 };
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    changes::OP,
     formats::{Format, Request, tests::show},
     options::Options,
 };
 
 fn decoder(options: &[(&str, &str)], columns: &[(&str, DataType)], projection: &[usize]) -> Box<dyn Decoder> {
     let mut all = Options::default();
-    options.iter().for_each(|(key, value)| drop(all.insert(*key, *value)));
+    options.iter().for_each(|(key, value)| {
+        all.insert(*key, *value);
+    });
     let format = Format::take(&mut all.taker("a test")).unwrap();
     let fields: Vec<_> = columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect();
     let schema = Arc::new(Schema::new(fields));
@@ -95,7 +98,8 @@ fn a_csv_record_is_a_row() {
     assert_eq!(bad[1].1, "a line break in the middle of a record");
     let refused = Format::take(&mut {
         let mut all = Options::default();
-        [("format", "csv"), ("header", "true")].iter().for_each(|(k, v)| drop(all.insert(*k, *v)));
+        all.insert("format", "csv");
+        all.insert("header", "true");
         all.taker("a test")
     });
     assert_eq!(
@@ -131,6 +135,100 @@ fn a_decoder_is_full_at_a_batch_and_takes_more() {
     let (rows, bad) = flushed(json.as_mut());
     assert_eq!((rows.len(), bad.len(), json.is_full()), (250, 0, false));
     assert_eq!(rows[249], "249:249");
+}
+
+const KEYED: [(&str, DataType, bool); 4] = [
+    ("id", DataType::Int64, false),
+    ("a", DataType::Utf8, true),
+    ("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    (OP, DataType::Int8, false),
+];
+
+fn keyed(options: &[(&str, &str)], keys: usize, projection: &[usize]) -> Box<dyn Decoder> {
+    let mut all = Options::default();
+    options.iter().for_each(|(key, value)| {
+        all.insert(*key, *value);
+    });
+    assert!(crate::formats::upserts(&all));
+    let format = Format::take(&mut all.taker("a test")).unwrap();
+    let field =
+        |(i, (n, t, nullable)): (usize, &(&str, DataType, bool))| Field::new(*n, t.clone(), *nullable && i >= keys);
+    let schema = Arc::new(Schema::new(KEYED.iter().enumerate().map(field).collect::<Vec<_>>()));
+    format.check(&schema).unwrap();
+    format.decoder(&Request { schema, projection: projection.to_vec(), batch_rows: 100 }).unwrap()
+}
+
+#[test]
+fn an_upsert_takes_its_key_from_beside() {
+    let mut upserts = keyed(&[("format", "upsert_json"), ("timestamp_format", "epoch_ms")], 1, &[3, 0, 1, 2]);
+    let records: [(Option<&str>, Option<&str>); 14] = [
+        (Some("{\"id\":1}"), Some("{\"a\":\"x\",\"at\":1000}")),
+        (Some("2"), Some(" {\"a\":\"y\",\"id\":2} ")),
+        (None, Some("{\"id\":3,\"a\":null}")),
+        (Some("4"), Some("{}")),
+        (Some("{\"id\":1}"), None),
+        (Some("2"), None),
+        (None, None),
+        (None, Some("{\"a\":\"no key\"}")),
+        (Some("abc"), None),
+        (Some("5"), Some("{\"a\":")),
+        (Some("6"), Some("{\"a\":\"z\"}}")),
+        (Some("7"), Some("")),
+        (Some("{\"other\":8}"), None),
+        (Some("9"), Some("{\"a\":\"last\"}")),
+    ];
+    for (key, value) in records {
+        upserts.push(Record { key: key.map(str::as_bytes), value: value.map(str::as_bytes) });
+    }
+    let decoded = upserts.flush();
+    assert_eq!(decoded.rejected[1].raw, b"{\"a\":\"no key\"}");
+    assert_eq!(decoded.rejected[4].raw, b"{\"a\":\"z\"}}");
+    assert!(decoded.rejected[2].reason.starts_with("its key: "), "{:?}", decoded.rejected[2]);
+    let rejected: Vec<usize> = decoded.rejected.iter().map(|r| r.record).collect();
+    assert_eq!(rejected, [6, 7, 8, 9, 10, 11, 12]);
+    let mut rows = Vec::new();
+    show(&decoded.rows, &mut rows);
+    let expected = [
+        "1|1|x|1970-01-01T00:00:01",
+        "1|2|y|NULL",
+        "1|3|NULL|NULL",
+        "1|4|NULL|NULL",
+        "-1|1|NULL|NULL",
+        "-1|2|NULL|NULL",
+        "1|9|last|NULL",
+    ];
+    assert_eq!(rows, expected);
+    let mut composite = keyed(&[("format", "upsert_json")], 2, &[0, 1, 3]);
+    composite.push(Record { key: Some(b"{\"id\":1,\"a\":\"k\"}"), value: Some(b"{\"at\":null}") });
+    composite.push(Record { key: Some(b"1"), value: None });
+    assert_eq!(flushed(composite.as_mut()).0, ["0:1|k|1"]);
+}
+
+#[test]
+fn a_debezium_envelope_sets_or_removes_a_row() {
+    let mut debezium = keyed(&[("format", "debezium_json")], 1, &[0, 1, 3]);
+    debezium.push(Record::from(b"{\"before\":null,\"after\":{\"id\":1,\"a\":\"x\"},\"op\":\"c\"}".as_slice()));
+    debezium.push(Record { key: Some(b"1"), value: None });
+    let records: [&[u8]; 10] = [
+        b"{\"schema\":{},\"payload\":{\"after\":{\"id\":2,\"a\":\"y\"},\"op\":\"r\"}}",
+        b"{\"before\":{\"id\":1},\"after\":null,\"op\":\"d\"}",
+        b"{\"payload\":{\"before\":{\"id\":2,\"a\":\"y\"},\"op\":\"d\"}}",
+        b"{\"op\":\"t\"}",
+        b"{\"after\":{\"id\":3},\"op\":\"d\"}",
+        b"{\"before\":{\"id\":3},\"op\":\"u\"}",
+        b"{\"after\":{\"a\":\"no key\"},\"op\":\"u\"}",
+        b"{\"id\":3}",
+        b"{\"op\":\"c\",\"after\":{\"id\":\"x\"}}",
+        b"{\"after\":{\"id\":4},\"op\":\"u\"}",
+    ];
+    let (rows, bad) = decoded(debezium.as_mut(), &records);
+    assert_eq!(rows, ["0:1|x|1", "2:2|y|1", "3:1|NULL|-1", "4:2|y|-1", "11:4|NULL|1"]);
+    assert_eq!(bad.iter().map(|(record, _)| *record).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
+    assert_eq!(bad[0].1, "a truncate cannot be followed");
+    assert_eq!(bad[4].1, "it is no Debezium envelope: it has no op");
+    // Only what is wanted.
+    let mut only = keyed(&[("format", "debezium_json")], 1, &[3]);
+    assert_eq!(decoded(only.as_mut(), &records[..2]).0, ["0:1", "1:-1"]);
 }
 
 proptest! {

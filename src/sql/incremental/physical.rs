@@ -25,7 +25,7 @@ use crate::{
     changes::{PARTITION, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, Function, Grouping, Operator, Recompute,
+        Aggregate, Function, Grouping, Operator, Recompute, Upsert,
         exec::{EpochCell, EpochExec, EventTime},
     },
 };
@@ -86,6 +86,14 @@ impl ExtensionPlanner for StepPlanner {
                 let operator = operator(step, node, planner, session, context)?;
                 let label = format!("{}: {}", if step.recompute { "Recompute" } else { "Aggregate" }, label(step));
                 EpochExec::operator(&self.cell, child()?, operator, label, schema)
+            }
+            Step::Upsert { key } => {
+                let child = child()?;
+                let input = child.schema();
+                let names: Vec<_> = key.iter().map(|i| input.field(*i).name().as_str()).collect();
+                let label = format!("Upsert: by [{}]", names.join(", "));
+                let operator = Box::new(Upsert::new(&input, without_diff(&schema), key.clone())?);
+                EpochExec::operator(&self.cell, child, operator, label, schema)
             }
         };
         Ok(Some(Arc::new(exec)))

@@ -1,11 +1,12 @@
 //! The rewrite itself: one function a kind of node, each from rewritten inputs to a rewritten output.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::HashMap, sync::Arc};
 
+use arrow::datatypes::FieldRef;
 use datafusion::{
     catalog::default_table_source::source_as_provider,
     common::{
-        Column,
+        Column, DFSchema,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     functions_table::generate_series::GenerateSeriesTable,
@@ -22,7 +23,7 @@ use crate::{
     error::{Error, Kind, Result},
     operators::Emission,
     sql::{
-        table::InputTable,
+        table::{InputTable, Reading},
         watermark::{WatermarkNode, WatermarkSpec},
     },
 };
@@ -163,6 +164,9 @@ impl Rewriter {
                     .hint("Select from it in an ordinary query."));
             }
         };
+        if let Some(reading) = table.reading(scan.projection.as_deref())? {
+            return self.upserts(scan, table, reading);
+        }
         let carried = Carried { partition: self.tells_partitions, diff: table.withdraws() };
         let place = |column: &usize| match &scan.projection {
             Some(read) => read.iter().position(|other| other == column),
@@ -172,10 +176,24 @@ impl Rewriter {
         let schema = carried.schema(&scan.projected_schema)?;
         let step = Step::Delta { input: self.inputs.len(), name: table.name.clone() };
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
-        let mut plan = StepNode::plan(step, None, schema);
-        for filter in &scan.filters {
-            plan = LogicalPlan::Filter(Filter::try_new(filter.clone(), Arc::new(plan))?);
-        }
+        let plan = filtered(StepNode::plan(step, None, schema), scan)?;
+        Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
+    }
+
+    /// A source whose rows are set and removed by key: an operator makes changes of them before anything else sees them.
+    fn upserts(&mut self, scan: &TableScan, table: InputTable, reading: Reading) -> Result<Node> {
+        let qualified = |field: &FieldRef| (Some(scan.table_name.clone()), field.clone());
+        let read = reading.input.fields().iter().map(qualified).collect();
+        let read = Arc::new(DFSchema::new_with_metadata(read, HashMap::new())?);
+        let step = Step::Delta { input: self.inputs.len(), name: table.name.clone() };
+        self.remembers.push(format!("the current row of each key of \"{}\"", table.name));
+        self.inputs.push(PlannedInput { table, projection: Some(reading.columns) });
+        let delta = StepNode::plan(step, None, read);
+        let carried = Carried { partition: false, diff: true };
+        let schema = carried.schema(&scan.projected_schema)?;
+        let own = scan.projected_schema.fields().len();
+        let key = reading.key.iter().all(|i| *i < own).then(|| reading.key.clone());
+        let plan = filtered(StepNode::plan(Step::Upsert { key: reading.key }, Some(delta), schema), scan)?;
         Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
     }
 
@@ -255,6 +273,14 @@ impl Rewriter {
         let schema = carried.schema(&union.schema)?;
         Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, facts, key: None })
     }
+}
+
+/// A leaf with the filters of its scan.
+fn filtered(mut plan: LogicalPlan, scan: &TableScan) -> Result<LogicalPlan> {
+    for filter in &scan.filters {
+        plan = LogicalPlan::Filter(Filter::try_new(filter.clone(), Arc::new(plan))?);
+    }
+    Ok(plan)
 }
 
 /// Whether rows come in several partitions below a watermark: those of one source, or several inputs side by side.

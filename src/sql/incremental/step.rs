@@ -43,6 +43,10 @@ pub enum Step {
         partition: bool,
     },
     Aggregate(AggregateStep),
+    /// Makes changes of rows that are set and removed by key. The key's columns are those of the input.
+    Upsert {
+        key: Vec<usize>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +78,7 @@ impl UserDefinedLogicalNode for StepNode {
             Step::Fixed => "Fixed",
             Step::Watermark { .. } => "Watermark",
             Step::Aggregate(_) => "Aggregate",
+            Step::Upsert { .. } => "Upsert",
         }
     }
 

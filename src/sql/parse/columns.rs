@@ -1,7 +1,7 @@
 //! The columns of a `CREATE` statement, and what is said of them there: keys and watermarks.
 
 use datafusion::sql::sqlparser::{
-    ast::DataType,
+    ast::{ArrayElemTypeDef, DataType, Ident, StructBracketKind, StructField},
     dialect::{GenericDialect, Precedence},
     tokenizer::Token,
 };
@@ -17,6 +17,9 @@ use crate::{
 
 /// As many as Postgres allows.
 const COLUMNS_MAX: usize = 1600;
+
+/// Rows within rows: who reads them goes down by recursion.
+const ROW_DEPTH_MAX: usize = 50;
 
 /// All that stands between the parentheses.
 #[derive(Debug, Default)]
@@ -136,14 +139,42 @@ fn column(c: &mut Cursor, all: &mut Columns) -> Result<()> {
 
 /// A type of a column. `STRUCT<…>` and `ROW<…>` are not Postgres', so another dialect reads them.
 pub(super) fn data_type(c: &mut Cursor) -> Result<DataType> {
+    nested_type(c, 0)
+}
+
+/// A type within so many rows.
+fn nested_type(c: &mut Cursor, depth: usize) -> Result<DataType> {
     if !(c.is("STRUCT") || c.is("ROW")) {
         return c.sql(|p| p.parse_data_type());
+    }
+    if *c.peek(1) == Token::LParen && c.is("ROW") {
+        return row(c, depth);
     }
     if *c.peek(1) != Token::Lt {
         c.skip(1);
         return Err(c.unexpected("<").hint("Write STRUCT<a INTEGER, b TEXT>."));
     }
     c.read_as("STRUCT", &GenericDialect {}, |p| p.parse_data_type())
+}
+
+/// `ROW(a INTEGER, b TEXT)`, and arrays of it.
+fn row(c: &mut Cursor, depth: usize) -> Result<DataType> {
+    if depth >= ROW_DEPTH_MAX {
+        return Err(Error::new(Kind::LimitExceeded, "type is nested too deeply").at(c.here()));
+    }
+    c.skip(2);
+    let fields = c.list(|c| {
+        let (name, _) = c.ident("the name of a field")?;
+        let field_name = Some(Ident::with_quote('"', name));
+        Ok(StructField { field_name, field_type: nested_type(c, depth + 1)?, options: None })
+    })?;
+    c.expect_token(&Token::RParen)?;
+    let mut row = DataType::Struct(fields, StructBracketKind::AngleBrackets);
+    while c.eat_token(&Token::LBracket) {
+        c.expect_token(&Token::RBracket)?;
+        row = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(row), None));
+    }
+    Ok(row)
 }
 
 /// A key's columns exist and are never null; a watermark's column exists, where the columns are known.

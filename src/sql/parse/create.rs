@@ -6,6 +6,7 @@ use super::{columns, columns::Columns, cursor::Cursor, options, query, watermark
 use crate::{
     catalog,
     error::{Error, Kind, Result},
+    formats,
     options::{Options, nearest},
     sql::statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, IfExists, Name, WatermarkDef},
 };
@@ -185,7 +186,8 @@ fn as_source(
     options: Options,
     fixed: bool,
 ) -> Result<Body> {
-    if let Some(key) = columns.key.as_ref().filter(|k| k.enforced) {
+    let upserts = formats::upserts(&options);
+    if let Some(key) = columns.key.as_ref().filter(|k| k.enforced && !upserts) {
         return Err(Error::unsupported("PRIMARY KEY of a source")
             .detail("Nothing keeps the rows of a source unique.")
             .hint("Write PRIMARY KEY (…) NOT ENFORCED, or make it a table.")
@@ -194,8 +196,16 @@ fn as_source(
     if let Some(column) = columns.columns.iter().find(|c| c.default.is_some()) {
         return Err(Error::unsupported(format!("DEFAULT of source column \"{}\"", column.name)).at(column.position));
     }
+    let key = columns.key.map(|key| key.columns).filter(|_| upserts).unwrap_or_default();
+    if upserts && key.is_empty() {
+        let message = format!("source \"{}\" needs a PRIMARY KEY", name.name);
+        return Err(Error::new(Kind::InvalidTableDefinition, message)
+            .detail("Its format sets and removes rows by their key.")
+            .hint("Write CREATE SOURCE s (id BIGINT PRIMARY KEY, …).")
+            .at(name.position));
+    }
     let watermark = one_watermark(columns.watermark, watermark, &columns.columns)?;
-    Ok(Body::CreateSource(CreateSource { name, exists, columns: columns.columns, watermark, fixed, options }))
+    Ok(Body::CreateSource(CreateSource { name, exists, columns: columns.columns, watermark, fixed, key, options }))
 }
 
 /// The watermark of the column list or the one after it, not both.

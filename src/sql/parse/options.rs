@@ -78,19 +78,23 @@ fn value(c: &mut Cursor) -> Result<String> {
     }
 }
 
-/// `FORMAT PLAIN ENCODE JSON [(options)]`, `FORMAT JSON`: the option `format`.
+/// `FORMAT PLAIN | UPSERT | DEBEZIUM ENCODE JSON [(options)]`, `FORMAT JSON`: the option `format`.
 pub(super) fn format(c: &mut Cursor, all: &mut Options) -> Result<()> {
     let position = c.here();
     c.expect("FORMAT")?;
     let (mut format, _) = c.ident("a format")?;
     if c.eat("ENCODE") {
-        if format != "plain" {
-            let what = format!("FORMAT {}", format.to_uppercase());
-            return Err(Error::unsupported(what)
-                .hint("FORMAT PLAIN takes records that stand for themselves.")
-                .at(position));
-        }
-        format = c.ident("an encoding")?.0;
+        let (encoding, _) = c.ident("an encoding")?;
+        format = match (format.as_str(), encoding.as_str()) {
+            ("plain", _) => encoding,
+            ("upsert" | "debezium", "json") => format!("{format}_json"),
+            _ => {
+                let what = format!("FORMAT {} ENCODE {}", format.to_uppercase(), encoding.to_uppercase());
+                return Err(Error::unsupported(what)
+                    .hint("FORMAT PLAIN takes records that stand for themselves; UPSERT and DEBEZIUM are of JSON.")
+                    .at(position));
+            }
+        };
     }
     if matches!(format.as_str(), "plain" | "upsert" | "debezium" | "native") {
         return Err(c.unexpected("ENCODE"));

@@ -11,7 +11,9 @@ fn tell(body: &Body) -> String {
     match body {
         Body::CreateSource(s) => {
             let fixed = if s.fixed { " fixed" } else { "" };
+            let key = if s.key.is_empty() { String::new() } else { format!(" key {:?}", s.key) };
             format!("source {}{}", head(&s.name, s.exists), columns(&s.columns))
+                + &key
                 + fixed
                 + &watermark(&s.watermark)
                 + &options(&s.options)
@@ -164,6 +166,11 @@ fn sources() {
     check(
         "CREATE SOURCE s (a INT) FORMAT CSV (delimiter = ';') WITH (connector = 'directory')",
         "source s (a INT) {\"connector\": \"directory\", \"delimiter\": \";\", \"format\": \"csv\"}",
+    );
+    check(
+        "CREATE SOURCE s (a INT PRIMARY KEY) WITH (connector = 'x') FORMAT DEBEZIUM ENCODE JSON (timestamp_format = 'epoch')",
+        "source s (a INT not null) key [\"a\"] {\"connector\": \"x\", \"format\": \"debezium_json\", \
+         \"timestamp_format\": \"epoch\"}",
     );
     check(
         "CREATE TABLE s (a INT, PRIMARY KEY (a) NOT ENFORCED) WITH ('connector' = 'directory', 'trigger' = INTERVAL '1 s')",
@@ -579,8 +586,17 @@ fn syntax_errors_say_where() {
     refuse("CREATE SOURCE s", "42601@16 syntax error at end of input / A source needs WITH (connector = '…').");
     refuse("CREATE SOURCE s WITH (a = 'x', A = 'y')", "42601@32 option \"A\" specified more than once");
     refuse(
-        "CREATE TABLE t (a INT) FORMAT DEBEZIUM ENCODE JSON",
-        "0A000@24 FORMAT DEBEZIUM is not supported / FORMAT PLAIN takes records that stand for themselves.",
+        "CREATE TABLE t (a INT) FORMAT DEBEZIUM ENCODE AVRO",
+        "0A000@24 FORMAT DEBEZIUM ENCODE AVRO is not supported / FORMAT PLAIN takes records that stand for themselves; \
+         UPSERT and DEBEZIUM are of JSON.",
+    );
+    refuse(
+        "CREATE SOURCE s (a INT) WITH (connector = 'x') FORMAT UPSERT ENCODE JSON",
+        "42P16@15 source \"s\" needs a PRIMARY KEY / Write CREATE SOURCE s (id BIGINT PRIMARY KEY, …).",
+    );
+    refuse(
+        &format!("CREATE TABLE t (a {}int{})", "ROW(a ".repeat(51), ")".repeat(51)),
+        "54000@319 type is nested too deeply",
     );
     refuse("DROP TABLE a.b.c", "0A000@12 cross-database reference \"a.b.…\" is not supported");
     refuse(

@@ -1,0 +1,377 @@
+//! Avro: messages by a schema that is given, and object container files, which bring their own.
+//!
+//! Columns are found by name; one that the schema lacks is NULL, one of another type is cast, and only those that are
+//! wanted are made. A message is a bare value, or one behind a header: `avro.framing` says which. `'auto'` takes a
+//! message that begins with the mark of this very schema, or else with a zero byte, for one with a header.
+
+use std::{
+    fmt,
+    io::{BufReader, Read},
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
+};
+use arrow_avro::{
+    reader::{Decoder, Reader, ReaderBuilder},
+    schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SINGLE_OBJECT_MAGIC, SchemaStore},
+};
+
+use super::{
+    Bad, BadSink, Batches, Damage, File, Request,
+    infer::plain,
+    named::{Named, guarded},
+    rescue::Decode,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    options::Taker,
+};
+
+/// What stands before the value of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Auto,
+    None,
+    /// A zero byte and the four of a number that a registry gave to the schema.
+    Confluent,
+    /// Two bytes and the eight of the schema's fingerprint.
+    SingleObject,
+}
+
+/// Where the schema of messages comes from.
+#[derive(Debug, Clone)]
+enum Origin {
+    Inline(String),
+    File(PathBuf),
+}
+
+/// How messages are written.
+#[derive(Clone)]
+pub(super) struct AvroOptions {
+    schema: Option<Origin>,
+    header: Header,
+    /// Read and checked when it is first needed.
+    known: Arc<OnceLock<Known>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    json: String,
+    columns: SchemaRef,
+    /// The header that a message of exactly this schema may have, of the kind [`Header::SingleObject`].
+    mark: [u8; MARK_BYTES],
+}
+
+const MARK_BYTES: usize = 10;
+const CONFLUENT_BYTES: usize = 5;
+
+/// A file with a larger schema is no schema.
+const SCHEMA_BYTES_MAX: u64 = 1 << 20;
+
+impl fmt::Debug for AvroOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AvroOptions").field("schema", &self.schema).field("header", &self.header).finish()
+    }
+}
+
+impl AvroOptions {
+    pub fn take(options: &mut Taker) -> Result<Self> {
+        let schema = match (options.text("avro.schema"), options.text("avro.schema_file")) {
+            (Some(_), Some(_)) => {
+                return Err(Error::new(
+                    Kind::InvalidParameterValue,
+                    "options \"avro.schema\" and \"avro.schema_file\" exclude each other",
+                ));
+            }
+            (Some(json), None) => Some(Origin::Inline(json)),
+            (None, Some(path)) => Some(Origin::File(path.into())),
+            (None, None) => None,
+        };
+        let words = [
+            ("auto", Header::Auto),
+            ("none", Header::None),
+            ("confluent", Header::Confluent),
+            ("single_object", Header::SingleObject),
+        ];
+        let header = options.one_of("avro.framing", &words)?;
+        let avro = AvroOptions { schema, header: header.unwrap_or(Header::Auto), known: Arc::default() };
+        match &avro.schema {
+            Some(Origin::Inline(_)) => avro.known().map(|_| ())?,
+            Some(Origin::File(_)) => {}
+            None if header.is_some() => {
+                return Err(Error::new(
+                    Kind::InvalidParameterValue,
+                    "option \"avro.framing\" needs option \"avro.schema\" or \"avro.schema_file\"",
+                ));
+            }
+            None => {}
+        }
+        Ok(avro)
+    }
+
+    /// Files bring their schema along.
+    pub fn check_files(&self) -> Result<()> {
+        match self.schema {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                Kind::InvalidParameterValue,
+                "options \"avro.schema\" and \"avro.schema_file\" are for messages: an Avro file has its schema in it",
+            )),
+        }
+    }
+
+    pub fn check_messages(&self) -> Result<()> {
+        match self.schema {
+            Some(_) => Ok(()),
+            None => Err(Error::new(
+                Kind::InvalidParameterValue,
+                "format avro needs option \"avro.schema\" or \"avro.schema_file\"",
+            )),
+        }
+    }
+
+    /// The columns of messages.
+    pub fn columns(&self) -> Result<SchemaRef> {
+        sql_columns(&self.known()?.columns)
+    }
+
+    fn known(&self) -> Result<&Known> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
+        self.check_messages()?;
+        let json = match &self.schema {
+            Some(Origin::Inline(json)) => json.clone(),
+            Some(Origin::File(path)) => read_schema(path)?,
+            None => String::new(),
+        };
+        let what = match &self.schema {
+            Some(Origin::File(_)) => "avro.schema_file",
+            _ => "avro.schema",
+        };
+        let unusable = |why: &dyn fmt::Display| {
+            Error::new(Kind::InvalidParameterValue, format!("option \"{what}\" holds no usable Avro schema: {why}"))
+        };
+        let known = guarded("Avro", || Ok(Known::new(json)?)).map_err(|Damage(why)| unusable(&why))?;
+        Ok(self.known.get_or_init(|| known))
+    }
+}
+
+fn read_schema(path: &PathBuf) -> Result<String> {
+    let cannot = |why: &dyn fmt::Display| {
+        let message = format!("option \"avro.schema_file\": \"{}\" cannot be read: {why}", path.display());
+        Error::new(Kind::InvalidParameterValue, message)
+    };
+    let mut json = String::new();
+    let file = std::fs::File::open(path).map_err(|e| cannot(&e))?;
+    file.take(SCHEMA_BYTES_MAX).read_to_string(&mut json).map_err(|e| cannot(&e))?;
+    Ok(json)
+}
+
+impl Known {
+    fn new(json: String) -> Result<Known, ArrowError> {
+        let schema = AvroSchema::new(json.clone());
+        let Fingerprint::Rabin(fingerprint) = schema.fingerprint(FingerprintAlgorithm::Rabin)? else {
+            return Err(ArrowError::SchemaError("no Rabin fingerprint".to_string()));
+        };
+        let mut mark = [0; MARK_BYTES];
+        mark[..2].copy_from_slice(&SINGLE_OBJECT_MAGIC);
+        mark[2..].copy_from_slice(&fingerprint.to_le_bytes());
+        let columns = messages(&json, None, 1)?.schema();
+        Ok(Known { json, columns, mark })
+    }
+}
+
+fn messages(json: &str, read: Option<Vec<usize>>, rows: usize) -> Result<Decoder, ArrowError> {
+    let mut store = SchemaStore::new();
+    store.register(AvroSchema::new(json.to_string()))?;
+    let mut builder = ReaderBuilder::new().with_writer_schema_store(store).with_batch_size(rows);
+    if let Some(read) = read {
+        builder = builder.with_projection(read);
+    }
+    builder.build_decoder()
+}
+
+/// Columns in types that SQL has words for.
+fn sql_columns(columns: &Schema) -> Result<SchemaRef> {
+    let mut fields = Vec::new();
+    for field in columns.fields() {
+        let data_type = plain(field.data_type());
+        if !has_word(&data_type) {
+            let message = format!("SQL has no type for field \"{}\" of the Avro schema", field.name());
+            return Err(Error::unsupported(message).hint("Declare the columns that are wanted."));
+        }
+        fields.push(Field::new(field.name(), data_type, true));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn has_word(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(..) | DataType::Union(..) => false,
+        DataType::List(item) => has_word(item.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|f| has_word(f.data_type())),
+        _ => true,
+    }
+}
+
+/// At least one column must be read for the rows to count.
+fn at_least_one(read: Vec<usize>) -> Vec<usize> {
+    if read.is_empty() { vec![0] } else { read }
+}
+
+/// Decodes messages.
+pub(super) struct AvroDecode {
+    known: Known,
+    header: Header,
+    read: Vec<usize>,
+    named: Named,
+    batch_rows: usize,
+    /// For full units; a smaller one gets a decoder of its size.
+    decoder: Option<Decoder>,
+}
+
+impl AvroDecode {
+    pub fn new(options: &AvroOptions, request: &Request) -> Result<Self> {
+        let known = options.known()?.clone();
+        let (named, read) = Named::new(request, &known.columns).map_err(|Damage(why)| {
+            Error::new(Kind::DatatypeMismatch, format!("the Avro schema does not fit: {why}"))
+        })?;
+        let (header, read) = (options.header, at_least_one(read));
+        Ok(AvroDecode { known, header, read, named, batch_rows: request.batch_rows.max(1), decoder: None })
+    }
+
+    /// What is behind the header of a message.
+    fn value<'a>(&self, message: &'a [u8]) -> Result<&'a [u8], Damage> {
+        let marked = message.strip_prefix(&self.known.mark);
+        let numbered = message.strip_prefix(b"\0").and_then(|rest| rest.get(CONFLUENT_BYTES - 1..));
+        match self.header {
+            Header::None => Ok(message),
+            Header::Auto => Ok(marked.or(numbered).unwrap_or(message)),
+            Header::Confluent => numbered.ok_or_else(|| Damage("it has no Confluent header".to_string())),
+            Header::SingleObject => marked.ok_or_else(|| Damage("it is no single object of this schema".to_string())),
+        }
+    }
+
+    fn decode_all(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, Damage> {
+        let kept = records.len() * 2 > self.batch_rows && records.len() <= self.batch_rows;
+        let rows = if kept { self.batch_rows } else { records.len() };
+        let mut decoder = match self.decoder.take().filter(|_| kept) {
+            Some(decoder) => decoder,
+            None => messages(&self.known.json, Some(self.read.clone()), rows)?,
+        };
+        for (before, record) in records.iter().enumerate() {
+            let value = self.value(&bytes[record.clone()])?;
+            // The decoder wants a header before each value, whatever the message has.
+            decoder.decode(&self.known.mark)?;
+            let used = decoder.decode(value)?;
+            match rows - decoder.capacity() {
+                now if now == before + 1 && used == value.len() => {}
+                now if now <= before => return Err(Damage("the value is cut off".to_string())),
+                _ => return Err(Damage("there are bytes behind the value".to_string())),
+            }
+        }
+        let batch = decoder.flush()?.ok_or_else(|| Damage("no value in it".to_string()))?;
+        let (batch, misfits) = self.named.finish(&batch)?;
+        if let Some(misfit) = misfits.into_iter().next() {
+            return Err(Damage(misfit.reason));
+        }
+        if kept {
+            self.decoder = Some(decoder);
+        }
+        Ok(batch)
+    }
+}
+
+impl Decode for AvroDecode {
+    fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
+        guarded("Avro", || self.decode_all(bytes, records)).map_err(|Damage(reason)| reason)
+    }
+}
+
+type FileReader = Reader<BufReader<Box<dyn Read + Send>>>;
+
+/// The columns of a file.
+pub(super) fn infer(file: &File) -> Result<SchemaRef, Damage> {
+    let reader = guarded("Avro", || open(file, None, 1))?;
+    sql_columns(&reader.schema()).map_err(|e| Damage(e.message().to_string()))
+}
+
+fn open(file: &File, read: Option<Vec<usize>>, rows: usize) -> Result<FileReader, Damage> {
+    let mut builder = ReaderBuilder::new().with_batch_size(rows);
+    if let Some(read) = read {
+        builder = builder.with_projection(read);
+    }
+    Ok(builder.build(BufReader::new(file.open(0)?))?)
+}
+
+/// The rows of a file.
+pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+    guarded("Avro", || {
+        let (named, read) = Named::new(request, &open(&file, None, 1)?.schema())?;
+        let read = at_least_one(read);
+        let reader = open(&file, Some(read.clone()), request.batch_rows.max(1))?;
+        Ok(Box::new(AvroBatches { file, read, reader: Some(reader), named, row: 0, single: false, bad }) as Batches)
+    })
+}
+
+struct AvroBatches {
+    file: File,
+    read: Vec<usize>,
+    /// `None` at the end.
+    reader: Option<FileReader>,
+    named: Named,
+    /// The rows of the file before the next batch.
+    row: u64,
+    /// Whether rows are read one by one.
+    single: bool,
+    bad: BadSink,
+}
+
+impl AvroBatches {
+    fn batch(&mut self) -> Result<Option<RecordBatch>, Damage> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let next = guarded("Avro", || reader.next().transpose().map_err(Damage::from));
+        let batch = match next {
+            Ok(batch) => batch,
+            Err(_) if !self.single => {
+                // The reader keeps what it has of the batch that it could not finish.
+                self.single = true;
+                let mut reader = open(&self.file, Some(self.read.clone()), 1)?;
+                for _ in 0..self.row {
+                    guarded("Avro", || reader.next().transpose().map_err(Damage::from))?;
+                }
+                self.reader = Some(reader);
+                return self.batch();
+            }
+            Err(damage) => return Err(damage),
+        };
+        let Some(batch) = batch else { return Ok(None) };
+        let first = self.row;
+        self.row += batch.num_rows() as u64;
+        let (rows, misfits) = self.named.finish(&batch)?;
+        for misfit in misfits {
+            let position = (first + misfit.row as u64 + 1) as i64;
+            (self.bad)(Bad { position, raw: misfit.raw, reason: misfit.reason });
+        }
+        Ok(Some(rows))
+    }
+}
+
+impl Iterator for AvroBatches {
+    type Item = Result<RecordBatch, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batch().transpose();
+        if !matches!(batch, Some(Ok(_))) {
+            self.reader = None;
+        }
+        batch
+    }
+}

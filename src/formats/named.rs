@@ -1,0 +1,138 @@
+//! The last step of every format that has types of its own: columns are found by name and cast, and the rows that lost
+//! something on the way are told.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array},
+    compute::filter_record_batch,
+    datatypes::{FieldRef, Schema, SchemaRef},
+    util::display::{ArrayFormatter, FormatOptions},
+};
+
+use super::{
+    Damage, Request,
+    csv::find,
+    fitting::{Fitted, can_fit, fit},
+};
+
+/// How the columns of the output are made of those that are read.
+#[derive(Debug)]
+pub(super) struct Named {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+}
+
+#[derive(Debug)]
+struct Column {
+    field: FieldRef,
+    /// Which of the columns that are read; `None` where there is none: all NULL.
+    source: Option<usize>,
+}
+
+/// A row that is not the same in the declared types.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    pub row: usize,
+    /// The value that is to blame, as text.
+    pub raw: Vec<u8>,
+    pub reason: String,
+}
+
+impl Named {
+    /// For stored columns of which only some are read: which ones, in their own order, comes with it.
+    pub fn new(request: &Request, stored: &Schema) -> Result<(Named, Vec<usize>), Damage> {
+        let names: Vec<String> = stored.fields().iter().map(|f| f.name().clone()).collect();
+        let schema = request.output();
+        let mut places = Vec::new();
+        for field in schema.fields() {
+            let place = find(&names, field.name());
+            if let Some(stored) = place.map(|i| stored.field(i))
+                && !can_fit(stored.data_type(), field.data_type())
+            {
+                let (name, stored, declared) = (field.name(), stored.data_type(), field.data_type());
+                return Err(Damage(format!("its column \"{name}\" of type {stored} cannot be cast to {declared}")));
+            }
+            places.push(place);
+        }
+        let mut read: Vec<usize> = places.iter().flatten().copied().collect();
+        read.sort_unstable();
+        read.dedup();
+        let columns = schema.fields().iter().zip(&places).map(|(field, place)| Column {
+            field: field.clone(),
+            source: place.and_then(|place| read.binary_search(&place).ok()),
+        });
+        let columns = columns.collect();
+        Ok((Named { schema, columns }, read))
+    }
+
+    /// Casts, and leaves out the rows that do not fit.
+    pub fn finish(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Misfit>), Damage> {
+        let rows = batch.num_rows();
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        let mut misfits = Vec::new();
+        for column in &self.columns {
+            let stored = column.source.map(|i| batch.column(i).clone());
+            let fitted = match &stored {
+                None => Fitted { array: new_null_array(column.field.data_type(), rows), lost: Vec::new() },
+                Some(stored) => fit(stored, column.field.data_type())?,
+            };
+            column.misfits(stored.as_ref(), &fitted, &mut misfits);
+            arrays.push(fitted.array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        if misfits.is_empty() {
+            return Ok((RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?, misfits));
+        }
+        misfits.sort_by_key(|misfit| misfit.row);
+        misfits.dedup_by_key(|misfit| misfit.row);
+        let mut keep = vec![true; rows];
+        misfits.iter().for_each(|misfit| keep[misfit.row] = false);
+        // Rows without a value that must be there are still in it here.
+        let loose: Vec<_> = self.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let loose = RecordBatch::try_new_with_options(Arc::new(Schema::new(loose)), arrays, &options)?;
+        let kept = filter_record_batch(&loose, &BooleanArray::from(keep))?;
+        let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
+        let kept = RecordBatch::try_new_with_options(self.schema.clone(), kept.columns().to_vec(), &options)?;
+        Ok((kept, misfits))
+    }
+}
+
+impl Column {
+    /// Finds the rows whose value was lost by the cast, or is missing and may not be.
+    fn misfits(&self, stored: Option<&ArrayRef>, fitted: &Fitted, misfits: &mut Vec<Misfit>) {
+        let Fitted { array, lost } = fitted;
+        let forbidden = array.null_count() > 0 && !self.field.is_nullable();
+        if lost.is_empty() && !forbidden {
+            return;
+        }
+        let name = self.field.name();
+        for row in 0..array.len() {
+            match stored.filter(|_| lost.get(row) == Some(&true)) {
+                Some(stored) => {
+                    let text = show(stored, row);
+                    let reason = format!("{text} in column \"{name}\" does not fit type {}", self.field.data_type());
+                    misfits.push(Misfit { row, raw: text.into_bytes(), reason });
+                }
+                None if forbidden && array.is_null(row) => {
+                    let reason = format!("column \"{name}\" is NULL, and may not be");
+                    misfits.push(Misfit { row, raw: Vec::new(), reason });
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn show(array: &ArrayRef, row: usize) -> String {
+    let formatter = ArrayFormatter::try_new(array, &FormatOptions::default());
+    formatter.map(|f| f.value(row).to_string()).unwrap_or_default()
+}
+
+/// A decoder may trust what it reads in more places than it checks: a panic of its means that the bytes are damaged.
+pub(super) fn guarded<T>(format: &str, work: impl FnOnce() -> Result<T, Damage>) -> Result<T, Damage> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Damage(format!("its bytes make no sense as {format}"))))
+}
