@@ -284,7 +284,8 @@ pub(super) fn find(names: &[String], name: &str) -> Option<usize> {
 impl Decode for CsvDecode {
     fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
         let kept = records.len() * 2 > self.batch_rows && records.len() <= self.batch_rows;
-        let rows = if kept { self.batch_rows } else { records.len() };
+        // One more than there are: a full decoder would leave the line feed behind a carriage return.
+        let rows = if kept { self.batch_rows } else { records.len() } + 1;
         let mut decoder = self.decoder.take().filter(|_| kept).unwrap_or_else(|| self.build(rows));
         // One by one, so that a record which goes over into the next is seen where it does.
         for (before, record) in records.iter().enumerate() {
