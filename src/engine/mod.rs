@@ -262,6 +262,9 @@ impl Engine {
         for object in self.objects().in_order() {
             let primary_key = match &object.what {
                 objects::What::Table(table) => table.key.clone(),
+                objects::What::Source { key, .. } => {
+                    key.iter().filter_map(|name| object.schema.index_of(name).ok()).collect()
+                }
                 _ => Vec::new(),
             };
             relations.push(Relation {

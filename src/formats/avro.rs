@@ -4,6 +4,8 @@
 //! wanted are made. A message is a bare value, or one behind a header: `avro.framing` says which. `'auto'` takes a
 //! message that begins with the mark of this very schema, or else with a zero byte, for one with a header.
 
+mod encode;
+
 use std::{
     fmt,
     io::{BufReader, Read},
@@ -14,13 +16,15 @@ use std::{
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
     error::ArrowError,
 };
 use arrow_avro::{
     reader::{Decoder, Reader, ReaderBuilder},
     schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SINGLE_OBJECT_MAGIC, SchemaStore},
 };
+
+pub use encode::AvroSpelling;
 
 use super::{
     Bad, BadSink, Batches, Damage, File, Request,
@@ -102,7 +106,7 @@ impl AvroOptions {
         let header = options.one_of("avro.framing", &words)?;
         let avro = AvroOptions { schema, header: header.unwrap_or(Header::Auto), known: Arc::default() };
         match &avro.schema {
-            Some(Origin::Inline(_)) => avro.known().map(|_| ())?,
+            Some(Origin::Inline(_)) => avro.check_messages()?,
             Some(Origin::File(_)) => {}
             None if header.is_some() => {
                 return Err(Error::new(
@@ -126,34 +130,29 @@ impl AvroOptions {
         }
     }
 
+    /// Messages need a schema.
     pub fn check_messages(&self) -> Result<()> {
-        match self.schema {
-            Some(_) => Ok(()),
-            None => Err(Error::new(
-                Kind::InvalidParameterValue,
-                "format avro needs option \"avro.schema\" or \"avro.schema_file\"",
-            )),
-        }
+        self.known().map(|_| ())
     }
 
-    /// The columns of messages.
-    pub fn columns(&self) -> Result<SchemaRef> {
-        sql_columns(&self.known()?.columns)
+    /// The columns of messages; `None` where SQL has no types for them, or there is no schema.
+    pub fn columns(&self) -> Option<SchemaRef> {
+        sql_columns(&self.known().ok()?.columns)
     }
 
     fn known(&self) -> Result<&Known> {
         if let Some(known) = self.known.get() {
             return Ok(known);
         }
-        self.check_messages()?;
-        let json = match &self.schema {
-            Some(Origin::Inline(json)) => json.clone(),
-            Some(Origin::File(path)) => read_schema(path)?,
-            None => String::new(),
-        };
-        let what = match &self.schema {
-            Some(Origin::File(_)) => "avro.schema_file",
-            _ => "avro.schema",
+        let (json, what) = match &self.schema {
+            Some(Origin::Inline(json)) => (json.clone(), "avro.schema"),
+            Some(Origin::File(path)) => (read_schema(path)?, "avro.schema_file"),
+            None => {
+                return Err(Error::new(
+                    Kind::InvalidParameterValue,
+                    "format avro needs option \"avro.schema\" or \"avro.schema_file\" to read messages",
+                ));
+            }
         };
         let unusable = |why: &dyn fmt::Display| {
             Error::new(Kind::InvalidParameterValue, format!("option \"{what}\" holds no usable Avro schema: {why}"))
@@ -198,18 +197,14 @@ fn messages(json: &str, read: Option<Vec<usize>>, rows: usize) -> Result<Decoder
     builder.build_decoder()
 }
 
-/// Columns in types that SQL has words for.
-fn sql_columns(columns: &Schema) -> Result<SchemaRef> {
-    let mut fields = Vec::new();
-    for field in columns.fields() {
+/// Columns in types that SQL has words for, if there are such for all.
+fn sql_columns(columns: &Schema) -> Option<SchemaRef> {
+    let column = |field: &FieldRef| {
         let data_type = plain(field.data_type());
-        if !has_word(&data_type) {
-            let message = format!("SQL has no type for field \"{}\" of the Avro schema", field.name());
-            return Err(Error::unsupported(message).hint("Declare the columns that are wanted."));
-        }
-        fields.push(Field::new(field.name(), data_type, true));
-    }
-    Ok(Arc::new(Schema::new(fields)))
+        has_word(&data_type).then(|| Field::new(field.name(), data_type, true))
+    };
+    let fields: Option<Vec<_>> = columns.fields().iter().map(column).collect();
+    fields.map(|fields| Arc::new(Schema::new(fields)) as SchemaRef)
 }
 
 fn has_word(data_type: &DataType) -> bool {
@@ -297,10 +292,10 @@ impl Decode for AvroDecode {
 
 type FileReader = Reader<BufReader<Box<dyn Read + Send>>>;
 
-/// The columns of a file.
-pub(super) fn infer(file: &File) -> Result<SchemaRef, Damage> {
-    let reader = guarded("Avro", || open(file, None, 1))?;
-    sql_columns(&reader.schema()).map_err(|e| Damage(e.message().to_string()))
+/// The columns of a file, where SQL has types for them.
+pub(super) fn infer(file: &File) -> Option<SchemaRef> {
+    let reader = guarded("Avro", || open(file, None, 1)).ok()?;
+    sql_columns(&reader.schema())
 }
 
 fn open(file: &File, read: Option<Vec<usize>>, rows: usize) -> Result<FileReader, Damage> {

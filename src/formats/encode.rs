@@ -5,6 +5,7 @@
 //!   Postgres' own `to_json` has them.
 //! - CSV: a line a row, without its line break. NULL is what `null` says. A text that reads the same comes back as NULL:
 //!   by default these are the empty ones.
+//! - Avro: by a schema that is given, in which every column has its field.
 //! - text: the bytes of the one column there is; NULL is no value at all.
 
 use std::fmt::Debug;
@@ -15,7 +16,10 @@ use arrow::{
 };
 use bytes::Bytes;
 
-use super::spell::{CsvDialect, Spelling};
+use super::{
+    avro::AvroSpelling,
+    spell::{CsvDialect, Spelling},
+};
 use crate::{
     error::{Error, Kind, Result},
     options::Taker,
@@ -33,16 +37,18 @@ pub enum MessageFormat {
     Json,
     Csv(CsvDialect),
     Text,
+    Avro(AvroSpelling),
 }
 
 impl MessageFormat {
     /// Takes `format` and the options of that format.
     pub fn take(options: &mut Taker) -> Result<MessageFormat> {
-        let words = [("json", 0), ("csv", 1), ("text", 2), ("bytes", 2)];
+        let words = [("json", 0), ("csv", 1), ("text", 2), ("bytes", 2), ("avro", 3)];
         match options.one_of("format", &words)? {
             Some(0) => Ok(MessageFormat::Json),
             Some(1) => Ok(MessageFormat::Csv(CsvDialect::take(options)?)),
-            Some(_) => Ok(MessageFormat::Text),
+            Some(2) => Ok(MessageFormat::Text),
+            Some(_) => Ok(MessageFormat::Avro(AvroSpelling::take(options)?)),
             None => {
                 Err(options.required("format").err().unwrap_or_else(|| Error::internal("a missing option was there")))
             }
@@ -54,6 +60,7 @@ impl MessageFormat {
         let spelling = match self {
             MessageFormat::Json => Spelling::Json,
             MessageFormat::Csv(dialect) => Spelling::Csv(dialect.clone()),
+            MessageFormat::Avro(spelling) => return Ok(Box::new(spelling.encoder(schema)?)),
             MessageFormat::Text => {
                 return match schema.fields().as_ref() {
                     [f] if is_bytes(f.data_type()) => Ok(Box::new(TextEncoder)),

@@ -251,14 +251,14 @@ impl Format {
     }
 
     /// The columns of messages where the statement declares none; `None` where it has to.
-    pub fn implied(&self) -> Result<Option<SchemaRef>> {
-        Ok(match &self.kind {
-            FormatKind::Avro(options) => Some(options.columns()?),
+    pub fn implied(&self) -> Option<SchemaRef> {
+        match &self.kind {
+            FormatKind::Avro(options) => options.columns(),
             FormatKind::Bytes => Some(raw::schema()),
             FormatKind::Text => Some(text::schema()),
             FormatKind::Csv(_) | FormatKind::Json(_) | FormatKind::Parquet => None,
             FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => None,
-        })
+        }
     }
 
     /// A decoder of records that come one by one.
@@ -329,7 +329,7 @@ impl Format {
             FormatKind::Csv(options) => infer::csv(options, files),
             FormatKind::Json(_) => infer::json(files),
             FormatKind::Parquet => files.find_map(|f| parquet::infer(&f).ok()),
-            FormatKind::Avro(_) => files.find_map(|f| avro::infer(&f).ok()),
+            FormatKind::Avro(_) => files.find_map(|f| avro::infer(&f)),
             FormatKind::Bytes | FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => None,
             FormatKind::Text => Some(text::schema()),
         }
