@@ -41,6 +41,10 @@ async fn survives(format: &str, more: &str) {
            format = '{format}', partition_by = 'kind', merge_files = 3)"
     );
     run(&client, &setup).await;
+    let plan =
+        "EXPLAIN CREATE SINK e AS SELECT file FROM landed WITH (connector = 'directory', path = 'e', format = 'csv')";
+    let plan = rows(&client, plan).await.join("\n");
+    assert!(plan.contains("to directory: exactly once"), "{plan}");
     let mut least = 0;
     for kill in 0..KILLS {
         let per_kill = FILES / KILLS;

@@ -100,3 +100,60 @@ fn check(log: &Path, protocol: Option<&Protocol>) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{
+        super::{Remove, print, to_parquet},
+        *,
+    };
+
+    fn add(path: &str, data_change: bool) -> Action {
+        let (path, partition_values) = (path.to_string(), BTreeMap::new());
+        let add = Add { path, partition_values, size: 1, modification_time: 2, data_change, stats: None };
+        Action { add: Some(add), ..Action::default() }
+    }
+
+    fn remove(path: &str) -> Action {
+        let remove = Remove { path: path.to_string(), deletion_timestamp: Some(1), data_change: false };
+        Action { remove: Some(remove), ..Action::default() }
+    }
+
+    fn protocol(min_reader_version: i32, feature: Option<&str>) -> Action {
+        let reader_features = feature.map(|feature| vec![feature.to_string()]);
+        let protocol = Protocol { min_reader_version, min_writer_version: 7, reader_features, writer_features: None };
+        Action { protocol: Some(protocol), ..Action::default() }
+    }
+
+    fn paths(followed: Option<Followed>) -> Option<(u64, Vec<String>)> {
+        followed.map(|f| (f.version, f.files.into_iter().map(|add| add.path).collect()))
+    }
+
+    #[test]
+    fn begins_at_a_checkpoint_and_goes_on_with_what_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(log_of(folder.path()), None);
+        let log = folder.path().join(OWN);
+        fs::create_dir(&log).unwrap();
+        assert_eq!(log_of(folder.path()), Some(log.clone()));
+        assert_eq!(paths(follow(&log, None).unwrap()), None);
+        let put =
+            |version, actions: &[Action]| fs::write(log.join(entry_name(version)), print(actions).unwrap()).unwrap();
+        let checkpoint = to_parquet(&[protocol(3, Some("timestampNtz")), add("a", false), add("b", false)]).unwrap();
+        fs::write(log.join(checkpoint_name(7)), checkpoint).unwrap();
+        put(8, &[remove("a"), remove("b"), add("ab", false), add("c", true)]);
+        put(9, &[remove("c")]);
+        let expected = |version, paths: &[&str]| Some((version, paths.iter().map(|p| p.to_string()).collect()));
+        assert_eq!(paths(follow(&log, None).unwrap()), expected(9, &["ab"]));
+        assert_eq!(paths(follow(&log, Some(7)).unwrap()), expected(9, &["c"]));
+        assert_eq!(paths(follow(&log, Some(9)).unwrap()), None);
+        assert_eq!(follow(&log, Some(3)).unwrap_err().kind(), Kind::ObjectNotInState);
+        put(10, &[protocol(3, Some("deletionVectors"))]);
+        let error = follow(&log, Some(9)).unwrap_err();
+        assert!(error.message().contains("feature deletionVectors"), "{}", error.message());
+        fs::write(log.join(entry_name(10)), b"{\"add\":").unwrap();
+        assert_eq!(follow(&log, Some(9)).unwrap_err().kind(), Kind::DataCorrupted);
+    }
+}
