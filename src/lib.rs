@@ -19,7 +19,7 @@
 //! | [`changes`] | rows that came and rows that went: the one currency between rooms |
 //! | [`catalog`] | what exists, as plain durable data |
 //! | [`storage`] | write-once files and append-only logs: the seam where tests crash the server |
-//! | [`formats`] | bytes to rows: CSV, JSON, Avro, Parquet, Debezium, …; a bad record is handed back, not raised |
+//! | [`formats`] | bytes to rows and back: CSV, JSON, Avro, Parquet, …; a bad record is handed back, not raised |
 //! | [`state`] | what operators remember: the keyed Arrow log, by key or by window |
 //! | [`connectors`] | where rows come from, replayable: the same span gives the same rows |
 //! | [`checkpoint`] | intents, commits and checkpoints, and `resume`: recovery as a pure function |

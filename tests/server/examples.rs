@@ -140,6 +140,36 @@ async fn datagen_yaml() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn etl_yaml() {
+    let home = Home::new();
+    let start = || {
+        let mut command = pipeline(&home, "config/pipelines/etl.yaml");
+        command.env("ORDERS", "in").env("LAKE", "out/orders");
+        command
+    };
+    let header = "id,customer,amount,ordered_at";
+    home.put("in/1.csv", format!("{header}\n1, Ada ,7.50,2026-01-01 10:00:00\n2,Bob,0,2026-01-01 11:00:00\n"));
+    let server = Server::ready(&home, start());
+    run(&server.connect().await, "FLUSH").await;
+    server.kill();
+    home.put("in/2.csv", format!("{header}\n3,Bob,1.25,2026-01-02 10:00:00\n4,ada,2,\n"));
+    let server = Server::ready(&home, start());
+    let client = server.connect().await;
+    run(&client, "FLUSH").await;
+    run(&client, "CREATE SOURCE lake WITH (connector = 'directory', path = 'out/orders', format = 'parquet')").await;
+    let all = "SELECT id, customer, amount, ordered_at, day FROM lake ORDER BY id";
+    let expected = [
+        "1|ada|7.50|2026-01-01 10:00:00|2026-01-01",
+        "3|bob|1.25|2026-01-02 10:00:00|2026-01-02",
+        "4|ada|2.00|NULL|NULL",
+    ];
+    assert_eq!(rows(&client, all).await, expected);
+    for day in ["2026-01-01", "2026-01-02", "__HIVE_DEFAULT_PARTITION__"] {
+        assert!(home.path(&format!("out/orders/day={day}")).is_dir(), "{day}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_that_shows_every_key_serves() {
     let home = Home::new();
     fs::copy(checkout("config/tidemark.yaml"), home.path("tidemark.yaml")).unwrap();

@@ -6,6 +6,7 @@ mod bad_input;
 mod durability;
 mod examples;
 mod kill;
+mod lake;
 mod limits;
 mod parameters;
 mod psql;

@@ -7,10 +7,12 @@
 //! A file is taken when its writer closes it or moves it in. One that was only seen in a listing is taken when it is
 //! old, or when it has rested for a moment. So a file is best written elsewhere, or under a hidden name, and renamed
 //! in; one that its writer opens again and again may be taken too early. Empty files are never taken.
+//!
+//! Where the folder has a log, as a sink here and every writer of Delta tables makes one, it alone says what is taken.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -18,6 +20,7 @@ use std::{
 use super::{
     files::{FileEntry, Files},
     folder::Folder,
+    log::{Followed, follow, log_of, unescape},
 };
 use crate::{error::Result, time::Clock};
 
@@ -82,6 +85,9 @@ impl Discovery {
     /// Takes what can be taken; tells whether it took anything. `now` is the time since the source was opened.
     /// `list` also looks for names that no hint told of.
     pub fn look(&mut self, hints: Vec<Hint>, list: bool, now: Duration) -> Result<bool> {
+        if let Some(log) = log_of(&self.folder.root) {
+            return self.follow(&log);
+        }
         let mut ready = Vec::new();
         for hint in hints {
             self.take_hint(hint, now, &mut ready);
@@ -104,6 +110,17 @@ impl Discovery {
             return Err(e);
         }
         listed.map(|()| took)
+    }
+
+    /// Takes the files that a log names, and no other: they are whole, and an epoch's come together.
+    fn follow(&mut self, log: &Path) -> Result<bool> {
+        self.pending.clear();
+        let Some(Followed { version, files, .. }) = follow(log, self.files.version())? else { return Ok(false) };
+        let entries = files.iter().map(|add| self.folder.listed(&unescape(&add.path), add.size.unsigned_abs()));
+        let entries: Vec<_> = entries.flatten().collect();
+        let took = !entries.is_empty();
+        self.files.follow(version, entries)?;
+        Ok(took)
     }
 
     /// Whether there is something that time alone may bring forward.

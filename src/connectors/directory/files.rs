@@ -35,8 +35,16 @@ enum Record {
     Found(Vec<FileEntry>),
     /// Every file with a lower number is gone, except that `kept` could not be cleaned away.
     Forgot { before: u64, kept: Vec<String> },
+    /// The next files, in order, and with them all that the log of the folder says up to an entry.
+    Followed { version: u64, files: Vec<FileEntry> },
     /// All there is to know; what stands before it does not count.
-    All { first: u64, kept: Vec<String>, files: Vec<FileEntry> },
+    All {
+        first: u64,
+        kept: Vec<String>,
+        files: Vec<FileEntry>,
+        #[serde(default)]
+        version: Option<u64>,
+    },
 }
 
 /// The numbered files, in memory and in the journal.
@@ -65,6 +73,8 @@ struct List {
     /// The paths of all entries, and of those that could not be cleaned away.
     known: HashSet<String>,
     kept: HashSet<String>,
+    /// The last entry of the folder's log whose files are here.
+    version: Option<u64>,
 }
 
 /// Writing the journal anew pays once this many entries in it are history.
@@ -122,6 +132,19 @@ impl Files {
         if found.is_empty() { Ok(()) } else { self.write(Record::Found(found)) }
     }
 
+    /// Numbers the files that the log of the folder names up to an entry. Durable on return. Blocks.
+    pub fn follow(&self, version: u64, files: Vec<FileEntry>) -> Result<()> {
+        let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settle()?;
+        let files = files.into_iter().filter(|f| !self.knows(&f.path)).collect();
+        self.write(Record::Followed { version, files })
+    }
+
+    /// The last entry of the folder's log whose files are numbered.
+    pub fn version(&self) -> Option<u64> {
+        self.list().version
+    }
+
     /// Drops the files below a number. Those in `kept` are still there, and must not be taken for new. Blocks.
     pub fn forget(&self, before: u64, kept: Vec<String>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +167,8 @@ impl Files {
         let all = {
             let list = self.list();
             let kept = list.kept.iter().cloned().collect();
-            Record::All { first: list.first, kept, files: list.entries.iter().cloned().collect() }
+            let files = list.entries.iter().cloned().collect();
+            Record::All { first: list.first, kept, files, version: list.version }
         };
         let file = self.journal.rotate();
         self.write(all)?;
@@ -224,9 +248,14 @@ impl List {
                 self.first += count;
                 count
             }
-            Record::All { first, kept, files } => {
+            Record::Followed { version, files } => {
+                files.into_iter().for_each(|file| self.push(file));
+                self.version = Some(version);
+                0
+            }
+            Record::All { first, kept, files, version } => {
                 let known = kept.iter().cloned().collect();
-                *self = List { first, known, kept: kept.into_iter().collect(), ..List::default() };
+                *self = List { first, known, kept: kept.into_iter().collect(), version, ..List::default() };
                 files.into_iter().for_each(|file| self.push(file));
                 0
             }

@@ -77,6 +77,16 @@ impl Folder {
             && options.glob.as_ref().is_none_or(|g| g.is_match(path))
     }
 
+    /// A file that the log of the folder names; `None` where the source does not want it. One that is gone by now will be
+    /// missed when it is read. Blocks.
+    pub fn listed(&self, path: &str, size: u64) -> Option<FileEntry> {
+        let options = &self.options;
+        let wants =
+            (options.recursive || !path.contains('/')) && options.glob.as_ref().is_none_or(|g| g.is_match(path));
+        let gone = || FileEntry { path: path.to_string(), size, modified: 0 };
+        wants.then(|| self.stat(path).unwrap_or_else(gone))
+    }
+
     /// The path below the folder, as entries have it.
     pub fn relative(&self, path: &Path) -> Option<String> {
         let path = path.strip_prefix(&self.root).ok()?.to_str()?;

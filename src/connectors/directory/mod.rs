@@ -8,15 +8,24 @@
 //! Whether a file of the same size holds other bytes is told by its modification time: one that is later means that it
 //! was changed, even where it was only touched. An earlier one does not: `cp -p`, `unzip` and the like set it when the
 //! file is whole, which may be after it was found.
+//!
+//! A folder that has a log (`_delta_log`, or `_tidemark_log` of a sink here) is read by it: whole entries, in their order,
+//! and no file that none of them names. A source begins with the files that count then, and goes on with those whose
+//! rows are new; that rows of the folder were replaced it does not say. `clean_source` leaves such a folder alone.
+//!
+//! A column that a folder in the path of a file names (`year=2024/`) has its value from there, as with Hive.
 
 mod discovery;
 mod files;
 mod folder;
+mod hive;
+mod log;
 mod options;
 mod scan;
+mod sink;
 mod watch;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -24,11 +33,13 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use options::{Clean, DirectoryOptions};
+pub use sink::{DirectorySink, DirectorySinkOptions};
 
 use self::{
     discovery::Discovery,
     files::Files,
     folder::{Folder, Opened},
+    log::{follow, log_of, schema_of},
     scan::{Partition, Scan, share},
     watch::Lookout,
 };
@@ -109,6 +120,11 @@ async fn forget_all(storage: Arc<dyn Storage>, folder: String) -> Result<()> {
 /// The columns that the first files seem to have.
 async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name: &str) -> Result<SchemaRef> {
     lookout.look_well().await?;
+    let root = folder.root.clone();
+    let named = tokio::task::spawn_blocking(move || named_columns(&root)).await;
+    if let Some(schema) = named.map_err(|e| Error::internal(format!("reading a log: {e}")))?? {
+        return Ok(schema);
+    }
     let mut inputs = Vec::new();
     for (_, file) in files.range(0, u64::MAX).into_iter().take(INFER_FILES_MAX) {
         if let Opened::Whole(input) | Opened::Grown(input, _) = folder.open(&file).await? {
@@ -125,6 +141,13 @@ async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name
             format!("cannot infer the columns of source \"{name}\": no {format} file in \"{path}\" tells them");
         Error::new(Kind::InvalidTableDefinition, message).hint("Declare the columns, or put a first file there.")
     })
+}
+
+/// The columns that the log of a folder names, if it has one. Blocks.
+fn named_columns(root: &Path) -> Result<Option<SchemaRef>> {
+    let Some(log) = log_of(root) else { return Ok(None) };
+    let meta = follow(&log, None)?.and_then(|all| all.meta);
+    Ok(meta.and_then(|meta| schema_of(&meta.schema_string)))
 }
 
 #[async_trait]
@@ -171,7 +194,8 @@ impl Source for Directory {
 
     /// Cleans the files away where that was asked for; otherwise everything stays readable.
     async fn forget(&self, before: &Offsets) -> Result<()> {
-        if self.folder.options.clean == Clean::Off {
+        // The files of a log are its owner's to delete.
+        if self.folder.options.clean == Clean::Off || log_of(&self.folder.root).is_some() {
             return Ok(());
         }
         let _one = self.cleaning.lock().await;

@@ -89,7 +89,7 @@ fn outside(root: &std::path::Path, archive: PathBuf) -> Result<PathBuf> {
 }
 
 /// A plain path or a `file:` URL.
-fn local(key: &str, path: &str) -> Result<PathBuf> {
+pub(super) fn local(key: &str, path: &str) -> Result<PathBuf> {
     let bad = |message: String| Error::new(Kind::InvalidParameterValue, message);
     if path.trim().is_empty() {
         return Err(bad(format!("option \"{key}\" is empty")));

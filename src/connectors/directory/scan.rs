@@ -25,6 +25,7 @@ use tokio::sync::mpsc::Sender;
 use super::{
     files::FileEntry,
     folder::{Folder, Opened},
+    hive::Hive,
 };
 use crate::{
     connectors::{BadRecord, BadRecords},
@@ -161,13 +162,19 @@ impl Scan {
         let bad = Box::new(move |Bad { position, raw, reason }| {
             sink.push(BadRecord { origin: origin.clone(), position: Some(position), raw, reason });
         });
-        let read = self.format.read(&part.file.path, input, part.bytes.clone(), &self.request, bad);
+        let hive = Hive::of(&part.file.path, &self.request);
+        let request = hive.as_ref().map_or(&self.request, |hive| &hive.stored);
+        let read = self.format.read(&part.file.path, input, part.bytes.clone(), request, bad);
         let damage = match read {
             Err(damage) => Some(damage),
             Ok(batches) => {
                 let mut damage = None;
                 for batch in batches {
-                    match batch {
+                    let whole = batch.and_then(|stored| match &hive {
+                        None => Ok(stored),
+                        Some(hive) => hive.complete(&stored, &self.output),
+                    });
+                    match whole {
                         Err(e) => damage = Some(e),
                         Ok(batch) => {
                             if rows.blocking_send(Ok(batch)).is_err() {

@@ -390,3 +390,112 @@ async fn dropping_a_source_stops_its_lookout() {
     while tokio::time::timeout(Duration::from_secs(30), changed.changed()).await.unwrap().is_ok() {}
     assert_eq!(weak.strong_count(), 1);
 }
+
+/// Writes epochs of one row each to the folder of a fixture, as the sink does.
+struct Written {
+    sink: DirectorySink,
+    epoch: u64,
+}
+
+impl Written {
+    fn new(f: &Fixture, format: &str) -> Written {
+        let mut options = Options::default();
+        let path = f.dir.path().to_str().unwrap();
+        for (key, value) in
+            [("path", path), ("format", format), ("partition_by", "p"), ("merge_files", "2"), ("retain", "1 h")]
+        {
+            options.insert(key, value);
+        }
+        let options = DirectorySinkOptions::take(&mut options.taker("sink \"s\"")).unwrap();
+        let schema = partitioned();
+        let (name, identity) = ("s".to_string(), "one".to_string());
+        let def = connectors::SinkDef {
+            name,
+            identity,
+            schema,
+            mode: connectors::sink::Mode::Append,
+            key: None,
+            append_only: true,
+        };
+        Written { sink: DirectorySink::new(def, options, Arc::new(SystemClock)).unwrap(), epoch: 0 }
+    }
+
+    async fn write(&mut self, epochs: u64) {
+        use crate::{changes::Changes, connectors::Sink, time::Epoch};
+        if self.epoch == 0 {
+            self.sink.open().await.unwrap();
+        }
+        for _ in 0..epochs {
+            self.epoch += 1;
+            let values = Arc::new(Int64Array::from(vec![self.epoch as i64]));
+            let folders = Arc::new(Int64Array::from(vec![self.epoch as i64 % 2 * 10]));
+            let rows = RecordBatch::try_new(partitioned(), vec![folders, values]).unwrap();
+            let rows = connectors::Outgoing { changes: Changes::insert(rows), whole: false };
+            self.sink.write(Epoch(self.epoch), &rows).await.unwrap();
+        }
+    }
+}
+
+fn partitioned() -> SchemaRef {
+    let field = |name| Field::new(name, DataType::Int64, true);
+    Arc::new(Schema::new(vec![field("p"), field("a")]))
+}
+
+#[tokio::test]
+async fn of_a_folder_with_a_log_the_files_are_read_that_it_names() {
+    for format in ["parquet", "json", "csv"] {
+        let f = Fixture::new(&[("format", format), ("header", "true")]);
+        let mut f = f;
+        if format != "csv" {
+            f.options.0.remove("header");
+        }
+        let open = async |f: &Fixture, schema| connectors::open(7, "s", schema, &f.options, &f.env).await.unwrap();
+        let all = async |source: &dyn Source, from| {
+            let to = end(source).await;
+            let span = Span { from: Offsets::single(from), to: Offsets::single(to) };
+            let bad = BadRecords::default();
+            let hints = ScanHints { projection: Some(vec![1, 0]), partitions: 2, batch_rows: 10, bad: bad.clone() };
+            let mut rows = Vec::new();
+            for stream in source.scan(&span, &hints).unwrap() {
+                let batches: Vec<RecordBatch> = stream.rows.execute(Default::default()).try_collect().await.unwrap();
+                for batch in batches {
+                    let column = |i: usize| batch.column(i).as_primitive::<Int64Type>().values().to_vec();
+                    rows.extend(column(0).into_iter().zip(column(1)));
+                }
+            }
+            assert_eq!(bad.take().0, vec![]);
+            rows.sort();
+            (rows, to)
+        };
+        let expected = |from: i64, to: i64| (from..=to).map(|i| (i, i % 2 * 10)).collect::<Vec<_>>();
+        let source = open(&f, Some(partitioned())).await;
+        let mut written = Written::new(&f, format);
+        written.write(1).await;
+        // What a dead epoch leaves behind.
+        f.write(&format!("p=0/part-00000000000000000009-00000.{format}"), "a\n77\n");
+        written.write(2).await;
+        let (rows, read) = all(source.as_ref(), 0).await;
+        assert_eq!(rows, expected(1, 3), "{format}");
+        // By now files are merged.
+        written.write(6).await;
+        let (rows, read) = all(source.as_ref(), read).await;
+        assert_eq!(rows, expected(4, 9), "{format}");
+        drop(source);
+        written.write(1).await;
+        let source = open(&f, Some(partitioned())).await;
+        assert_eq!(all(source.as_ref(), read).await.0, expected(10, 10), "{format}");
+        // Who comes now reads merged files, and has the columns from the log.
+        f.env.storage = Arc::new(MemoryStorage::default());
+        let source = open(&f, None).await;
+        assert_eq!(source.schema(), partitioned());
+        let (rows, files) = all(source.as_ref(), 0).await;
+        assert_eq!(rows, expected(1, 10), "{format}");
+        assert!(files < 10);
+        // Parts of the log that were deleted before they were read are missed.
+        let log = f.path(if format == "parquet" { "_delta_log" } else { "_tidemark_log" });
+        written.write(2).await;
+        fs::remove_file(log.join(format!("{:020}.json", 11))).unwrap();
+        let error = follow(&log, Some(10)).unwrap_err();
+        assert!(error.message().contains("was deleted before it was read"), "{}", error.message());
+    }
+}

@@ -1,5 +1,7 @@
 //! The kinds of sinks and what each can write; how a query's rows are to be written.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 
 use super::{
@@ -8,8 +10,10 @@ use super::{
     console::{self, Console},
 };
 use crate::{
+    connectors::directory::{DirectorySink, DirectorySinkOptions},
     error::{Error, Kind, Result},
     options::{Options, Taker, nearest},
+    time::SystemClock,
 };
 
 /// How rows are written: the option `type`.
@@ -46,6 +50,7 @@ impl Mode {
 enum Connector {
     Blackhole,
     Console,
+    Directory(Box<DirectorySinkOptions>),
     #[cfg(test)]
     Memory(String),
 }
@@ -75,6 +80,7 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
     Ok(match &options.connector {
         Connector::Blackhole => Box::new(Blackhole),
         Connector::Console => Box::new(Console { name: def.name }),
+        Connector::Directory(options) => Box::new(DirectorySink::new(def, *options.clone(), Arc::new(SystemClock))?),
         #[cfg(test)]
         Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
     })
@@ -87,6 +93,7 @@ impl Connector {
     const KINDS: &[(&str, Take)] = &[
         ("blackhole", |_| Ok(Connector::Blackhole)),
         ("console", |_| Ok(Connector::Console)),
+        ("directory", |taker| Ok(Connector::Directory(Box::new(DirectorySinkOptions::take(taker)?)))),
         #[cfg(test)]
         ("memory", |taker| taker.required("place").map(Connector::Memory)),
     ];
@@ -95,6 +102,7 @@ impl Connector {
         match self {
             Connector::Blackhole => "blackhole",
             Connector::Console => "console",
+            Connector::Directory(_) => "directory",
             #[cfg(test)]
             Connector::Memory(_) => "memory",
         }
@@ -105,6 +113,7 @@ impl Connector {
         match self {
             Connector::Blackhole => blackhole::MODES,
             Connector::Console => console::MODES,
+            Connector::Directory(_) => DirectorySink::MODES,
             #[cfg(test)]
             Connector::Memory(_) => super::memory::MODES,
         }
