@@ -7,6 +7,7 @@
 mod datagen;
 mod directory;
 pub mod sink;
+mod socket;
 mod span;
 
 use std::{
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
-use self::{datagen::DatagenOptions, directory::DirectoryOptions};
+use self::{datagen::DatagenOptions, directory::DirectoryOptions, socket::SocketOptions};
 use crate::{
     error::Result,
     options::{Options, Taker},
@@ -36,6 +37,7 @@ use crate::{
 enum Connector {
     Directory(DirectoryOptions),
     Datagen(DatagenOptions),
+    Socket(SocketOptions),
 }
 
 /// What a source lives on.
@@ -61,6 +63,7 @@ pub async fn open(
     match Connector::take(name, options)? {
         Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await,
         Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await,
+        Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await,
     }
 }
 
@@ -90,11 +93,12 @@ fn folder(id: u64) -> String {
 impl Connector {
     fn take(name: &str, options: &Options) -> Result<Connector> {
         let mut taker = options.taker(format!("source \"{name}\""));
-        let words = [("directory", false), ("datagen", true)];
+        let words = [("directory", 0), ("datagen", 1), ("socket", 2)];
         let connector = match taker.one_of("connector", &words)? {
             None => taker.required("connector").map(|_| None)?,
-            Some(false) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
-            Some(true) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+            Some(0) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
+            Some(1) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+            Some(_) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
         };
         ReadLimit::take(&mut taker)?;
         taker.finish()?;
@@ -138,6 +142,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// Changes its value whenever there may be more ahead. A hint: it may also fire for nothing.
     fn changed(&self) -> watch::Receiver<u64>;
+
+    /// How its tie to the outside is now, where it has one that an operator should know of.
+    fn state(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The most that one epoch may take from a source. At least one unit (a file, a record) is always taken.

@@ -11,3 +11,4 @@ mod parameters;
 mod psql;
 mod restart;
 mod slt;
+mod socket;
