@@ -6,6 +6,7 @@
 
 mod datagen;
 mod directory;
+mod postgres;
 pub mod sink;
 mod socket;
 mod span;
@@ -93,12 +94,18 @@ fn folder(id: u64) -> String {
 impl Connector {
     fn take(name: &str, options: &Options) -> Result<Connector> {
         let mut taker = options.taker(format!("source \"{name}\""));
-        let words = [("directory", 0), ("datagen", 1), ("socket", 2)];
+        #[derive(Clone, Copy)]
+        enum Word {
+            Directory,
+            Datagen,
+            Socket,
+        }
+        let words = [("directory", Word::Directory), ("datagen", Word::Datagen), ("socket", Word::Socket)];
         let connector = match taker.one_of("connector", &words)? {
             None => taker.required("connector").map(|_| None)?,
-            Some(0) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
-            Some(1) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
-            Some(_) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
+            Some(Word::Directory) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
+            Some(Word::Datagen) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+            Some(Word::Socket) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
         };
         ReadLimit::take(&mut taker)?;
         taker.finish()?;

@@ -8,6 +8,7 @@ mod examples;
 mod kill;
 mod limits;
 mod parameters;
+mod postgres;
 mod psql;
 mod restart;
 mod slt;

@@ -8,6 +8,7 @@ use super::{
     console::{self, Console},
 };
 use crate::{
+    connectors::postgres::{self, PostgresOptions, PostgresSink},
     error::{Error, Kind, Result},
     options::{Options, Taker, nearest},
 };
@@ -46,6 +47,7 @@ impl Mode {
 enum Connector {
     Blackhole,
     Console,
+    Postgres(PostgresOptions),
     #[cfg(test)]
     Memory(String),
 }
@@ -75,6 +77,7 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
     Ok(match &options.connector {
         Connector::Blackhole => Box::new(Blackhole),
         Connector::Console => Box::new(Console { name: def.name }),
+        Connector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
         #[cfg(test)]
         Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
     })
@@ -87,6 +90,7 @@ impl Connector {
     const KINDS: &[(&str, Take)] = &[
         ("blackhole", |_| Ok(Connector::Blackhole)),
         ("console", |_| Ok(Connector::Console)),
+        ("postgres", |taker| PostgresOptions::take(taker).map(Connector::Postgres)),
         #[cfg(test)]
         ("memory", |taker| taker.required("place").map(Connector::Memory)),
     ];
@@ -95,6 +99,7 @@ impl Connector {
         match self {
             Connector::Blackhole => "blackhole",
             Connector::Console => "console",
+            Connector::Postgres(_) => "postgres",
             #[cfg(test)]
             Connector::Memory(_) => "memory",
         }
@@ -105,6 +110,7 @@ impl Connector {
         match self {
             Connector::Blackhole => blackhole::MODES,
             Connector::Console => console::MODES,
+            Connector::Postgres(_) => postgres::MODES,
             #[cfg(test)]
             Connector::Memory(_) => super::memory::MODES,
         }

@@ -194,6 +194,26 @@ async fn what_is_no_record_is_a_dead_letter_with_its_number() {
 }
 
 #[tokio::test]
+async fn a_line_of_csv_is_a_record_however_lines_come_together() {
+    let fixture = Fixture::new(&[("format", "csv"), ("delimiter", ";")]).await;
+    let fields = [Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)];
+    let source = fixture.open(Some(Arc::new(Schema::new(fields.to_vec())))).await;
+    let mut peer = fixture.accept().await;
+    peer.write_all(b"1;\"x;y\"\r\n2;\"open\n\n;z\n").await.unwrap();
+    peer.write_all(b"4;\"\"\n").await.unwrap();
+    reaches(source.as_ref(), 5).await;
+    let (batches, bad) = batches(source.as_ref(), 0..5, 1).await;
+    let of = |b: &RecordBatch| {
+        let (a, b) = (b.column(0).as_primitive::<Int64Type>().clone(), b.column(1).as_string::<i32>().clone());
+        a.iter().zip(b.iter()).map(|(a, b)| format!("{a:?} {b:?}")).collect::<Vec<_>>()
+    };
+    let rows: Vec<String> = batches.iter().flat_map(of).collect();
+    assert_eq!(rows, [r#"Some(1) Some("x;y")"#, r#"None Some("z")"#, "Some(4) None"]);
+    // A quote that is not closed takes no other line with it.
+    assert_eq!(bad.iter().map(|b| b.position.unwrap()).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
 async fn a_full_journal_holds_up_the_peer_until_it_is_freed() {
     let fixture = Fixture::new(&[("max_buffered_bytes", "64 kB")]).await;
     let source = fixture.open(None).await;
