@@ -28,8 +28,8 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ("pgwire", &["src/wire", "src/pg_catalog"], "the protocol is the wire's; pg_catalog may name its types"),
     (
         "tokio_postgres",
-        &["src/cli", "src/wire"],
-        "a client is a part of the command line; its value forms are the wire's",
+        &["src/cli", "src/wire", "src/connectors/postgres"],
+        "a client is a part of the command line and of the sink to Postgres; its value forms are the wire's",
     ),
     ("arrow_pg", &["src/wire", "src/pg_catalog"], "Postgres' forms of values are the wire's"),
     ("serde_yaml", &["src/config"], "YAML is another spelling of SQL, and lowered at once"),

@@ -6,7 +6,9 @@
 
 mod datagen;
 mod directory;
+mod postgres;
 pub mod sink;
+mod socket;
 mod span;
 
 use std::{
@@ -23,7 +25,7 @@ use tokio::sync::watch;
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
-use self::{datagen::DatagenOptions, directory::DirectoryOptions};
+use self::{datagen::DatagenOptions, directory::DirectoryOptions, socket::SocketOptions};
 use crate::{
     error::Result,
     options::{Options, Taker},
@@ -36,6 +38,7 @@ use crate::{
 enum Connector {
     Directory(DirectoryOptions),
     Datagen(DatagenOptions),
+    Socket(SocketOptions),
 }
 
 /// What a source lives on.
@@ -61,6 +64,7 @@ pub async fn open(
     match Connector::take(name, options)? {
         Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await,
         Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await,
+        Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await,
     }
 }
 
@@ -90,11 +94,18 @@ fn folder(id: u64) -> String {
 impl Connector {
     fn take(name: &str, options: &Options) -> Result<Connector> {
         let mut taker = options.taker(format!("source \"{name}\""));
-        let words = [("directory", false), ("datagen", true)];
+        #[derive(Clone, Copy)]
+        enum Word {
+            Directory,
+            Datagen,
+            Socket,
+        }
+        let words = [("directory", Word::Directory), ("datagen", Word::Datagen), ("socket", Word::Socket)];
         let connector = match taker.one_of("connector", &words)? {
             None => taker.required("connector").map(|_| None)?,
-            Some(false) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
-            Some(true) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+            Some(Word::Directory) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
+            Some(Word::Datagen) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+            Some(Word::Socket) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
         };
         ReadLimit::take(&mut taker)?;
         taker.finish()?;
@@ -138,6 +149,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// Changes its value whenever there may be more ahead. A hint: it may also fire for nothing.
     fn changed(&self) -> watch::Receiver<u64>;
+
+    /// How its tie to the outside is now, where it has one that an operator should know of.
+    fn state(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The most that one epoch may take from a source. At least one unit (a file, a record) is always taken.

@@ -86,18 +86,23 @@ fn inputs(scene: &Scene) -> Result<RecordBatch> {
         let Some(handle) = object.handle() else { continue };
         let progress = handle.progress();
         for input in progress.inputs {
-            rows.push((object.name.clone(), input, progress.watermark));
+            let state = match scene.objects.get(&input.name).map(|object| &object.what) {
+                Some(What::Source { source, .. }) => source.state(),
+                _ => None,
+            };
+            rows.push((object.name.clone(), input, progress.watermark, state));
         }
     }
     let offsets = |offsets: &crate::connectors::Offsets| serde_json::to_string(offsets).ok();
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("query", text(rows.iter().map(|(query, ..)| Some(query.clone()))), true),
-        ("input", text(rows.iter().map(|(_, input, _)| Some(input.name.clone()))), true),
-        ("offsets", text(rows.iter().map(|(_, input, _)| offsets(&input.offsets))), true),
-        ("backlog_rows", number(rows.iter().map(|(_, input, _)| input.backlog.rows)), true),
-        ("backlog_bytes", number(rows.iter().map(|(_, input, _)| input.backlog.bytes)), true),
-        ("backlog_files", number(rows.iter().map(|(_, input, _)| input.backlog.files)), true),
-        ("watermark", moment(rows.iter().map(|(_, _, watermark)| *watermark)), true),
+        ("input", text(rows.iter().map(|(_, input, ..)| Some(input.name.clone()))), true),
+        ("offsets", text(rows.iter().map(|(_, input, ..)| offsets(&input.offsets))), true),
+        ("backlog_rows", number(rows.iter().map(|(_, input, ..)| input.backlog.rows)), true),
+        ("backlog_bytes", number(rows.iter().map(|(_, input, ..)| input.backlog.bytes)), true),
+        ("backlog_files", number(rows.iter().map(|(_, input, ..)| input.backlog.files)), true),
+        ("watermark", moment(rows.iter().map(|(_, _, watermark, _)| *watermark)), true),
+        ("state", text(rows.iter().map(|(.., state)| state.clone())), true),
     ])?)
 }
 

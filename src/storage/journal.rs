@@ -30,18 +30,37 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal of a folder and hands back what is in it, each payload with the number of its file.
     pub fn open(storage: Arc<dyn Storage>, folder: impl Into<String>) -> Result<(Journal, Vec<(u64, Bytes)>)> {
-        let folder = folder.into();
         let mut records = Vec::new();
+        let journal = Journal::replay(storage, folder, |number, payload| {
+            records.push((number, payload));
+            Ok(())
+        })?;
+        Ok((journal, records))
+    }
+
+    /// The same, record by record: one file at a time is in memory.
+    pub fn replay(
+        storage: Arc<dyn Storage>,
+        folder: impl Into<String>,
+        mut record: impl FnMut(u64, Bytes) -> Result<()>,
+    ) -> Result<Journal> {
+        let mut journal = Journal { storage, folder: folder.into(), file: AtomicU64::new(0), append: Mutex::new(()) };
         let mut newest = 0;
-        for path in storage.list(&folder)? {
+        for path in journal.storage.list(&journal.folder)? {
             let Some(number) = file_number(&path) else { continue };
             newest = newest.max(number);
-            let bytes = storage.read(&path)?.unwrap_or_default();
-            let payloads = unframe(&bytes).map_err(|e| e.context(format!("journal \"{path}\"")))?;
-            records.extend(payloads.into_iter().map(|p| (number, p)));
+            journal.read(number)?.into_iter().try_for_each(|payload| record(number, payload))?;
         }
         // Always a new file after a start: the old one may end in a torn frame.
-        Ok((Journal { storage, folder, file: AtomicU64::new(newest + 1), append: Mutex::new(()) }, records))
+        *journal.file.get_mut() = newest + 1;
+        Ok(journal)
+    }
+
+    /// The records of one file; none where it was forgotten.
+    pub fn read(&self, file: u64) -> Result<Vec<Bytes>> {
+        let path = self.path(file);
+        let bytes = self.storage.read(&path)?.unwrap_or_default();
+        unframe(&bytes).map_err(|e| e.context(format!("journal \"{path}\"")))
     }
 
     /// The number of the file that the next record goes to.

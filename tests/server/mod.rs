@@ -9,6 +9,8 @@ mod kill;
 mod lake;
 mod limits;
 mod parameters;
+mod postgres;
 mod psql;
 mod restart;
 mod slt;
+mod socket;

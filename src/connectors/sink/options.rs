@@ -10,7 +10,10 @@ use super::{
     console::{self, Console},
 };
 use crate::{
-    connectors::directory::{DirectorySink, DirectorySinkOptions},
+    connectors::{
+        directory::{DirectorySink, DirectorySinkOptions},
+        postgres::{self, PostgresOptions, PostgresSink},
+    },
     error::{Error, Kind, Result},
     options::{Options, Taker, nearest},
     time::SystemClock,
@@ -51,6 +54,7 @@ enum Connector {
     Blackhole,
     Console,
     Directory(Box<DirectorySinkOptions>),
+    Postgres(PostgresOptions),
     #[cfg(test)]
     Memory(String),
 }
@@ -81,6 +85,7 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         Connector::Blackhole => Box::new(Blackhole),
         Connector::Console => Box::new(Console { name: def.name }),
         Connector::Directory(options) => Box::new(DirectorySink::new(def, *options.clone(), Arc::new(SystemClock))?),
+        Connector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
         #[cfg(test)]
         Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
     })
@@ -94,6 +99,7 @@ impl Connector {
         ("blackhole", |_| Ok(Connector::Blackhole)),
         ("console", |_| Ok(Connector::Console)),
         ("directory", |taker| Ok(Connector::Directory(Box::new(DirectorySinkOptions::take(taker)?)))),
+        ("postgres", |taker| PostgresOptions::take(taker).map(Connector::Postgres)),
         #[cfg(test)]
         ("memory", |taker| taker.required("place").map(Connector::Memory)),
     ];
@@ -103,6 +109,7 @@ impl Connector {
             Connector::Blackhole => "blackhole",
             Connector::Console => "console",
             Connector::Directory(_) => "directory",
+            Connector::Postgres(_) => "postgres",
             #[cfg(test)]
             Connector::Memory(_) => "memory",
         }
@@ -114,6 +121,7 @@ impl Connector {
             Connector::Blackhole => blackhole::MODES,
             Connector::Console => console::MODES,
             Connector::Directory(_) => DirectorySink::MODES,
+            Connector::Postgres(_) => postgres::MODES,
             #[cfg(test)]
             Connector::Memory(_) => super::memory::MODES,
         }
