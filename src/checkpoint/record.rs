@@ -69,11 +69,14 @@ pub struct LateRow {
     pub at: Micros,
 }
 
-/// A record that did not decode.
+/// A record that did not decode, or a row that an expression failed on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub source: String,
     pub query: String,
+    /// The epoch of the query, where the query's expression failed and not the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
     pub origin: String,
     pub position: Option<i64>,
     #[serde(with = "raw_bytes")]
@@ -160,6 +163,7 @@ mod tests {
         DeadLetter {
             source: text(),
             query: text(),
+            epoch: None,
             origin: text(),
             position: None,
             raw: raw.to_vec(),

@@ -6,6 +6,7 @@
 
 mod datagen;
 mod directory;
+mod on_error;
 pub mod sink;
 mod span;
 
@@ -20,6 +21,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use on_error::OnError;
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
@@ -97,6 +99,7 @@ impl Connector {
             Some(true) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
         };
         ReadLimit::take(&mut taker)?;
+        OnError::take(&mut taker)?;
         taker.finish()?;
         connector.ok_or_else(|| crate::error::Error::internal("a missing option was there"))
     }
@@ -258,6 +261,11 @@ impl BadRecords {
             inner.bytes = bytes;
             inner.kept.push(record);
         }
+    }
+
+    /// The first one that is kept.
+    fn first(&self) -> Option<BadRecord> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().min().cloned()
     }
 
     /// What was collected, in a stable order, and how many there were in all. Leaves it empty.

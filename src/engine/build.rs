@@ -26,7 +26,7 @@ use crate::{
     catalog::Kind,
     changes::OP,
     checkpoint::{Commit, Intent},
-    connectors::{self, ReadLimit, Readers, SinkOptions, SourceEnv},
+    connectors::{self, OnError, ReadLimit, Readers, SinkOptions, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
     options::{Options, Taker},
     query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
@@ -221,7 +221,13 @@ impl Engine {
             depends: Vec::new(),
             watermark,
             readers: past.readers,
-            what: What::Source { source, limit, fixed: create.fixed, key: create.key.clone().into() },
+            what: What::Source {
+                source,
+                on_error: OnError::of(&options)?,
+                limit,
+                fixed: create.fixed,
+                key: create.key.clone().into(),
+            },
             statement,
         })
     }

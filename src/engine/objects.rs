@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use super::{sinks, system, tables::Table};
 use crate::{
     catalog::Kind,
-    connectors::{ReadLimit, Readers, Source},
+    connectors::{OnError, ReadLimit, Readers, Source},
     error::{Error, Result},
     query::{Handle, Letters},
     relations::{Moment, Shared, Snapshot},
@@ -43,6 +43,7 @@ pub struct Object {
 pub enum What {
     Source {
         source: Arc<dyn Source>,
+        on_error: OnError,
         limit: ReadLimit,
         fixed: bool,
         /// The columns by which its rows are set and removed; none where rows only come.
@@ -159,7 +160,9 @@ impl Scene {
 
     fn input(&self, object: &Object) -> Option<InputTable> {
         let (input, limit, fixed, snapshot) = match &object.what {
-            What::Source { source, limit, fixed, .. } => (Input::Source(source.clone()), *limit, *fixed, None),
+            What::Source { source, on_error, limit, fixed, .. } => {
+                (Input::Source(source.clone(), *on_error), *limit, *fixed, None)
+            }
             What::Table(table) => self.relation(object, &table.shared),
             What::Standing { shared, .. } => self.relation(object, shared),
             What::Query { .. } | What::Sink { .. } | What::Broken(_) => return None,

@@ -118,7 +118,8 @@ fn dead_letters(scene: &Scene) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("source", text(rows.iter().map(|r| Some(r.source.clone()))), true),
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
-        ("file", text(rows.iter().map(|r| Some(r.origin.clone()))), true),
+        ("epoch", number(rows.iter().map(|r| r.epoch.map(|epoch| epoch.0))), true),
+        ("file", text(rows.iter().map(|r| Some(r.origin.clone()).filter(|origin| !origin.is_empty()))), true),
         ("line", Arc::new(rows.iter().map(|r| r.position).collect::<Int64Array>()), true),
         ("raw", raw, true),
         ("reason", text(rows.iter().map(|r| Some(r.reason.clone()))), true),

@@ -204,13 +204,13 @@ impl Worker {
         let first = self.reads_snapshots(&intent);
         let (commit, _) = self.take_step(&intent).await?;
         self.share.ask(self.bytes()?)?;
-        self.env.letters.add(&commit.dead_letters, &commit.late_rows);
         self.advance(&intent, &commit);
         if first {
             // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered.
             self.checkpoint().await?;
         }
         self.env.log.append(vec![Record::Commit(commit.clone()).encode(&[])?]).await?;
+        self.env.letters.add(&commit.dead_letters, &commit.late_rows);
         if !first {
             self.since.push((intent, commit));
         }
@@ -247,7 +247,7 @@ impl Worker {
         };
         self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
         let late = standing.cell.take_late();
-        let (dead_letters, bad) = self.dead_letters(intent, &bad);
+        let (dead_letters, bad) = self.dead_letters(intent, &bad, &standing.cell.failed());
         let commit = Commit {
             query: intent.query,
             epoch: intent.epoch,

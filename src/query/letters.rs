@@ -3,25 +3,19 @@
 use std::{
     collections::{HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use arrow::{
-    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray},
-    datatypes::{DataType, Field, Schema},
-    json::{
-        LineDelimitedWriter,
-        writer::{EncoderOptions, make_encoder},
-    },
-    util::display::{ArrayFormatter, FormatOptions},
-};
+use arrow::array::RecordBatch;
 
 use super::Worker;
 use crate::{
     changes::Changes,
     checkpoint::{DeadLetter, Intent, LateRow},
-    connectors::BadRecords,
+    connectors::{BadRecords, OnError},
     error::Result,
+    operators::as_json,
+    sql::table::Input,
 };
 
 /// Rows that did not make it into an answer, for all queries: the newest of them, up to the limits of each kind.
@@ -114,8 +108,16 @@ impl Letters {
             return;
         }
         let mut kept = self.lock();
+        let row = |letter: &&DeadLetter| letter.epoch.is_some();
+        let told = |letter: &DeadLetter| {
+            let same =
+                |other: &DeadLetter| (other.epoch, other.at, &other.query) == (letter.epoch, letter.at, &letter.query);
+            kept.dead.letters.iter().rev().any(same)
+        };
+        let told = dead.iter().find(row).is_some_and(told);
         for letter in dead {
-            if kept.known.insert(identity(letter)) {
+            let new = if row(&letter) { !told } else { kept.known.insert(identity(letter)) };
+            if new {
                 kept.dead.push(letter.clone());
             }
         }
@@ -149,21 +151,33 @@ fn identity(letter: &DeadLetter) -> u64 {
 }
 
 impl Worker {
-    /// The bad records of an epoch's inputs, and how many there were.
-    pub(super) fn dead_letters(&self, intent: &Intent, bad: &[BadRecords]) -> (Vec<DeadLetter>, u64) {
+    /// The letters of an epoch: of each input the bad records, and the rows that an expression `failed` on. And how many
+    /// of both there were, told or not.
+    pub(super) fn dead_letters(
+        &self,
+        intent: &Intent,
+        bad: &[BadRecords],
+        failed: &[BadRecords],
+    ) -> (Vec<DeadLetter>, u64) {
         let (mut letters, mut count) = (Vec::new(), 0);
-        for (input, bad) in self.inputs().iter().zip(bad) {
-            let (records, all) = bad.take();
-            count += all;
-            letters.extend(records.into_iter().map(|record| DeadLetter {
-                source: input.table.name.clone(),
-                query: self.setup.name.clone(),
-                origin: record.origin,
-                position: record.position,
-                raw: record.raw,
-                reason: record.reason,
-                at: intent.now,
-            }));
+        for (input, (bad, failed)) in self.inputs().iter().zip(bad.iter().zip(failed)) {
+            for (records, epoch) in [(bad, None), (failed, Some(intent.epoch))] {
+                let (records, all) = records.take();
+                count += all;
+                if matches!(input.table.input, Input::Source(_, OnError::Skip)) {
+                    continue;
+                }
+                letters.extend(records.into_iter().map(|record| DeadLetter {
+                    source: input.table.name.clone(),
+                    query: self.setup.name.clone(),
+                    epoch,
+                    origin: record.origin,
+                    position: record.position,
+                    raw: record.raw,
+                    reason: record.reason,
+                    at: intent.now,
+                }));
+            }
         }
         (letters, count)
     }
@@ -192,30 +206,6 @@ impl Worker {
     }
 }
 
-/// A line of JSON for each row. What JSON has no word for, such as an interval, is text: a row that is only told of
-/// must not stop a query.
-fn as_json(rows: &RecordBatch) -> Result<String> {
-    let options = EncoderOptions::default();
-    let (mut fields, mut columns): (Vec<_>, Vec<ArrayRef>) = Default::default();
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        if make_encoder(field, column, &options).is_ok() {
-            fields.push(field.clone());
-            columns.push(column.clone());
-        } else {
-            let formatter = ArrayFormatter::try_new(column, &FormatOptions::default())?;
-            let text = |row| column.is_valid(row).then(|| formatter.value(row).to_string());
-            fields.push(Field::new(field.name(), DataType::Utf8, true).into());
-            columns.push(Arc::new((0..column.len()).map(text).collect::<StringArray>()));
-        }
-    }
-    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &count)?;
-    let mut writer = LineDelimitedWriter::new(Vec::new());
-    writer.write(&rows)?;
-    writer.finish()?;
-    Ok(String::from_utf8_lossy(&writer.into_inner()).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +214,7 @@ mod tests {
     fn dead(position: i64) -> DeadLetter {
         let text = String::new;
         let (position, raw) = (Some(position), vec![]);
-        DeadLetter { source: text(), query: text(), origin: text(), position, raw, reason: text(), at: 0 }
+        DeadLetter { source: text(), query: text(), epoch: None, origin: text(), position, raw, reason: text(), at: 0 }
     }
 
     fn late(epoch: u64) -> LateRow {
@@ -248,6 +238,18 @@ mod tests {
     }
 
     #[test]
+    fn equal_rows_of_an_epoch_are_several_and_told_once() {
+        let max = LettersMax { rows: 100, bytes: 1 << 20 };
+        let letters = Letters::new(max, max);
+        let row = |epoch| DeadLetter { epoch: Some(Epoch(epoch)), position: None, ..dead(0) };
+        letters.add(&[dead(1), row(1), row(1)], &[]);
+        letters.add(&[dead(1), row(1), row(1)], &[]);
+        letters.add(&[row(2)], &[]);
+        let epochs: Vec<_> = letters.dead().iter().map(|letter| letter.epoch.map(|epoch| epoch.0)).collect();
+        assert_eq!(epochs, [None, Some(1), Some(1), Some(2)]);
+    }
+
+    #[test]
     fn long_ones_are_fewer() {
         let max = LettersMax { rows: 1_000, bytes: 10_000 };
         let letters = Letters::new(max, max);
@@ -262,18 +264,5 @@ mod tests {
         assert!(letters.dead().is_empty());
         letters.add(&[dead(101)], &[]);
         assert_eq!(letters.dead().len(), 1);
-    }
-
-    #[test]
-    fn a_row_of_any_type_can_be_told() {
-        use arrow::{array::IntervalMonthDayNanoArray, datatypes::IntervalMonthDayNano};
-        let intervals = vec![Some(IntervalMonthDayNano::new(1, 2, 0)), None];
-        let columns: Vec<(_, ArrayRef)> = vec![
-            ("text", Arc::new(StringArray::from(vec!["a\nb", "c"]))),
-            ("span", Arc::new(IntervalMonthDayNanoArray::from(intervals))),
-        ];
-        let text = as_json(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines, [r#"{"text":"a\nb","span":"1 mons 2 days"}"#, r#"{"text":"c"}"#]);
     }
 }

@@ -40,7 +40,7 @@ impl Worker {
     pub(super) async fn prefetch(&mut self, intent: &Intent) {
         for (n, span) in intent.spans.iter().enumerate() {
             let table = self.inputs()[n].table.clone();
-            let Input::Source(source) = &table.input else { continue };
+            let Input::Source(source, _) = &table.input else { continue };
             if span.to.reaches(&self.ends[n]) {
                 continue;
             }

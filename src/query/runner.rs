@@ -254,7 +254,7 @@ impl Runner {
         let mut receivers: Vec<_> = inputs
             .iter()
             .map(|input| match &input.table.input {
-                Input::Source(source) => source.changed(),
+                Input::Source(source, _) => source.changed(),
                 Input::Relation(shared) => shared.changed(),
             })
             .collect();
