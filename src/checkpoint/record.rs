@@ -83,6 +83,12 @@ pub struct DeadLetter {
     pub raw: Vec<u8>,
     pub reason: String,
     pub at: Micros,
+    /// When its source was given it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Micros>,
+    /// Its number among those that are kept; none of its own.
+    #[serde(skip)]
+    pub id: i64,
 }
 
 /// Rows that came to a table, or went, in one statement.
@@ -169,6 +175,8 @@ mod tests {
             raw: raw.to_vec(),
             reason: text(),
             at: 0,
+            replayed: None,
+            id: 0,
         }
     }
 

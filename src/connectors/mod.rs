@@ -7,6 +7,7 @@
 mod datagen;
 mod directory;
 mod on_error;
+mod replay;
 pub mod sink;
 mod span;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use on_error::OnError;
+pub use replay::{LetterId, Marks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
@@ -59,11 +61,12 @@ pub async fn open(
     schema: Option<SchemaRef>,
     options: &Options,
     env: &SourceEnv,
-) -> Result<Arc<dyn Source>> {
-    match Connector::take(name, options)? {
-        Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await,
-        Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await,
-    }
+) -> Result<Arc<Replayed>> {
+    let source = match Connector::take(name, options)? {
+        Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await?,
+        Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await?,
+    };
+    Ok(Arc::new(Replayed::open(id, source, &env.storage)?))
 }
 
 /// Checks the options of a source without a look at the world outside.
@@ -82,7 +85,7 @@ pub fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
     for path in storage.list(&folder(id))? {
         storage.remove(&path)?;
     }
-    Ok(())
+    replay::remove(id, storage)
 }
 
 fn folder(id: u64) -> String {

@@ -26,7 +26,7 @@ use crate::{
     catalog::Kind,
     changes::OP,
     checkpoint::{Commit, Intent},
-    connectors::{self, OnError, ReadLimit, Readers, SinkOptions, SourceEnv},
+    connectors::{self, OnError, ReadLimit, Readers, SinkOptions, Source, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
     options::{Options, Taker},
     query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
@@ -201,6 +201,7 @@ impl Engine {
             if create.key.is_empty() { declared } else { declared.map(|s| with_op(&s, create)).transpose()? };
         let env = SourceEnv { storage: self.env.storage.clone(), clock: self.env.clock.clone() };
         let source = connectors::open(id, name, declared, &options, &env).await?;
+        self.env.letters.mark(name, &source.marks());
         let limit = connectors::read_limit(&options)?;
         let limit = ReadLimit {
             rows: limit.rows.or(Some(self.options.epoch_rows_max)),

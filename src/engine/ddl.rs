@@ -315,8 +315,11 @@ impl Engine {
         }
     }
 
-    /// Removes the files of an object that is gone. What cannot be removed now is removed at the next start.
+    /// Removes the files of an object that is gone, and its dead letters. What cannot be removed now is removed at the next start.
     pub(super) fn remove_traces(&self, object: &Object) {
+        if object.kind == Kind::Source {
+            self.env.letters.forget(&object.name);
+        }
         if let Err(error) = self.remove_files(object.id, object.kind) {
             tracing::warn!(object = object.name, %error, "files of a dropped object are left");
         }

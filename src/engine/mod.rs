@@ -9,6 +9,7 @@ mod objects;
 mod parameters;
 mod read;
 mod recovery;
+mod replay;
 mod session;
 mod sinks;
 mod system;

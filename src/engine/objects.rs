@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use super::{sinks, system, tables::Table};
 use crate::{
     catalog::Kind,
-    connectors::{OnError, ReadLimit, Readers, Source},
+    connectors::{OnError, ReadLimit, Readers, Replayed},
     error::{Error, Result},
     query::{Handle, Letters},
     relations::{Moment, Shared, Snapshot},
@@ -42,7 +42,7 @@ pub struct Object {
 #[derive(Debug)]
 pub enum What {
     Source {
-        source: Arc<dyn Source>,
+        source: Arc<Replayed>,
         on_error: OnError,
         limit: ReadLimit,
         fixed: bool,

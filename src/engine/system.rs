@@ -116,6 +116,7 @@ fn dead_letters(scene: &Scene) -> Result<RecordBatch> {
     let rows = scene.letters.dead();
     let raw: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.raw.as_slice())).collect::<BinaryArray>());
     Ok(RecordBatch::try_from_iter_with_nullable([
+        ("id", Arc::new(rows.iter().map(|r| Some(r.id)).collect::<Int64Array>()) as ArrayRef, true),
         ("source", text(rows.iter().map(|r| Some(r.source.clone()))), true),
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
         ("epoch", number(rows.iter().map(|r| r.epoch.map(|epoch| epoch.0))), true),
@@ -124,5 +125,6 @@ fn dead_letters(scene: &Scene) -> Result<RecordBatch> {
         ("raw", raw, true),
         ("reason", text(rows.iter().map(|r| Some(r.reason.clone()))), true),
         ("at", moment(rows.iter().map(|r| Some(r.at))), true),
+        ("replayed_at", moment(rows.iter().map(|r| r.replayed)), true),
     ])?)
 }

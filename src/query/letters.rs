@@ -1,7 +1,7 @@
 //! Rows that did not make it into an answer: dead letters and late rows.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -12,10 +12,11 @@ use super::Worker;
 use crate::{
     changes::Changes,
     checkpoint::{DeadLetter, Intent, LateRow},
-    connectors::{BadRecords, OnError},
+    connectors::{BadRecords, LetterId, Marks, OnError},
     error::Result,
     operators::as_json,
     sql::table::Input,
+    time::Micros,
 };
 
 /// Rows that did not make it into an answer, for all queries: the newest of them, up to the limits of each kind.
@@ -39,6 +40,8 @@ struct Kept {
     late: Queue<LateRow>,
     /// What tells the letters in `dead` apart.
     known: HashSet<u64>,
+    /// The number of the newest.
+    last_id: i64,
 }
 
 /// Letters in the order in which they came, and what they take.
@@ -118,7 +121,9 @@ impl Letters {
         for letter in dead {
             let new = if row(&letter) { !told } else { kept.known.insert(identity(letter)) };
             if new {
-                kept.dead.push(letter.clone());
+                kept.last_id += 1;
+                let id = kept.last_id;
+                kept.dead.push(DeadLetter { id, ..letter.clone() });
             }
         }
         let told = |row: &LateRow| {
@@ -134,6 +139,48 @@ impl Letters {
         while kept.late.pop_beyond(self.late_max).is_some() {}
     }
 
+    /// The dead letters of some numbers; `None` where one is not there.
+    pub fn by_id(&self, ids: &[i64]) -> Vec<Option<DeadLetter>> {
+        let kept = self.lock();
+        let all = &kept.dead.letters;
+        // They are in the order of their numbers.
+        ids.iter().map(|id| all.binary_search_by_key(id, |letter| letter.id).ok().map(|at| all[at].clone())).collect()
+    }
+
+    /// Marks dead letters by their numbers.
+    pub fn replayed(&self, ids: &[i64], at: Micros) {
+        let mut kept = self.lock();
+        for id in ids {
+            if let Ok(place) = kept.dead.letters.binary_search_by_key(id, |letter| letter.id) {
+                kept.dead.letters[place].replayed = Some(at);
+            }
+        }
+    }
+
+    /// Marks dead letters of a source by what its replays say.
+    pub fn mark(&self, source: &str, marks: &[Marks]) {
+        let told = |marks: &'_ Marks| marks.letters.iter().map(|letter| (letter.clone(), marks.at)).collect::<Vec<_>>();
+        let marks: BTreeMap<LetterId, Micros> = marks.iter().flat_map(told).collect();
+        if marks.is_empty() {
+            return;
+        }
+        for letter in self.lock().dead.letters.iter_mut().filter(|l| l.source == source && l.epoch.is_none()) {
+            letter.replayed = letter.replayed.or_else(|| marks.get(&letter_id(letter)).copied());
+        }
+    }
+
+    /// Drops the dead letters of a source that is gone: another of its name has its own.
+    pub fn forget(&self, source: &str) {
+        let mut kept = self.lock();
+        let letters = std::mem::take(&mut kept.dead).letters;
+        for letter in letters {
+            match letter.source == source {
+                true => drop(kept.known.remove(&identity(&letter))),
+                false => kept.dead.push(letter),
+            }
+        }
+    }
+
     pub fn dead(&self) -> Vec<DeadLetter> {
         self.lock().dead.letters.iter().cloned().collect()
     }
@@ -141,6 +188,11 @@ impl Letters {
     pub fn late(&self) -> Vec<LateRow> {
         self.lock().late.letters.iter().cloned().collect()
     }
+}
+
+/// What tells a dead letter of a source from its others, for good.
+pub fn letter_id(letter: &DeadLetter) -> LetterId {
+    LetterId { origin: letter.origin.clone(), position: letter.position, crc32: crc32fast::hash(&letter.raw) }
 }
 
 /// Where a record stood and what it was.
@@ -176,6 +228,8 @@ impl Worker {
                     raw: record.raw,
                     reason: record.reason,
                     at: intent.now,
+                    replayed: None,
+                    id: 0,
                 }));
             }
         }
@@ -214,7 +268,18 @@ mod tests {
     fn dead(position: i64) -> DeadLetter {
         let text = String::new;
         let (position, raw) = (Some(position), vec![]);
-        DeadLetter { source: text(), query: text(), epoch: None, origin: text(), position, raw, reason: text(), at: 0 }
+        DeadLetter {
+            source: text(),
+            query: text(),
+            epoch: None,
+            origin: text(),
+            position,
+            raw,
+            reason: text(),
+            at: 0,
+            replayed: None,
+            id: 0,
+        }
     }
 
     fn late(epoch: u64) -> LateRow {
@@ -247,6 +312,26 @@ mod tests {
         letters.add(&[row(2)], &[]);
         let epochs: Vec<_> = letters.dead().iter().map(|letter| letter.epoch.map(|epoch| epoch.0)).collect();
         assert_eq!(epochs, [None, Some(1), Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn replayed_ones_stay_and_are_marked() {
+        let max = LettersMax { rows: 3, bytes: 1 << 20 };
+        let letters = Letters::new(max, max);
+        let of = |source: &str, n| DeadLetter { source: source.to_string(), ..dead(n) };
+        letters.add(&[of("a", 1), of("b", 1), of("a", 2), of("a", 3)], &[]);
+        let ids: Vec<_> = letters.dead().iter().map(|letter| letter.id).collect();
+        assert_eq!(ids, [2, 3, 4]);
+        let found: Vec<_> = letters.by_id(&[1, 4, 2]).into_iter().map(|l| Some(l?.source)).collect();
+        assert_eq!(found, [None, Some("a".to_string()), Some("b".to_string())]);
+        letters.replayed(&[1, 3], 7);
+        letters.mark("a", &[Marks { letters: vec![letter_id(&of("a", 3)), letter_id(&of("b", 1))], at: 8 }]);
+        letters.add(&[of("a", 2)], &[]);
+        let marks = |letters: &Letters| letters.dead().iter().map(|l| (l.id, l.replayed)).collect::<Vec<_>>();
+        assert_eq!(marks(&letters), [(2, None), (3, Some(7)), (4, Some(8))]);
+        letters.forget("a");
+        letters.add(&[of("a", 2), of("b", 1)], &[]);
+        assert_eq!(marks(&letters), [(2, None), (5, None)]);
     }
 
     #[test]

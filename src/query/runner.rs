@@ -28,6 +28,8 @@ use crate::{
 pub enum Command {
     Pause(oneshot::Sender<()>),
     Resume,
+    /// There may be more to read, whatever the inputs say.
+    Look,
     /// Everybody is there who may still ask for what was read: what nobody needs may be freed.
     Release,
     /// Answers once all that was available when it came is committed and visible.
@@ -324,6 +326,7 @@ impl Runner {
                 self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
                 let _ = done.send(());
             }
+            Command::Look => {}
             Command::Release => self.worker.release().await?,
             Command::Resume => {
                 self.paused = false;
