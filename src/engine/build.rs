@@ -170,7 +170,11 @@ impl Engine {
     /// Makes the live object of a statement. What `past` says of it is loaded and run again first.
     pub(super) async fn build(self: &Arc<Self>, id: u64, statement: Statement, past: Past) -> Result<Object> {
         match statement.body.clone() {
-            Body::CreateSource(create) => self.build_source(id, statement, &create, past).await,
+            Body::CreateSource(create) => {
+                let (options, hidden) = self.revealed(&create.options)?;
+                let create = CreateSource { options, ..create };
+                self.build_source(id, statement, &create, past).await.map_err(|error| error.masked(&hidden))
+            }
             Body::CreateTable(create) => self.build_table(id, statement, &create, past).await,
             Body::CreateView(create) => self.build_view(id, statement, create, past).await,
             _ => Err(Error::internal("only CREATE makes an object")),
@@ -305,7 +309,7 @@ impl Engine {
         create: CreateView,
         past: Past,
     ) -> Result<Object> {
-        let options = ViewOptions::take(&create)?;
+        let options = self.view_options(&create)?;
         let depends = self.depends(&create)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
         let query = Arc::new(crate::sql::naming::named(&create.query));

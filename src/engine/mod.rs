@@ -10,6 +10,7 @@ mod parameters;
 mod read;
 mod recovery;
 mod replay;
+mod secrets;
 mod session;
 mod sinks;
 mod system;
@@ -233,6 +234,8 @@ impl Engine {
     ) -> Result<Reply> {
         match &statement.body {
             Body::CreateSource(_) | Body::CreateTable(_) | Body::CreateView(_) => self.create(statement).await,
+            Body::CreateSecret(create) => self.create_secret(create).await,
+            Body::DropSecrets(drop) => self.drop_secrets(drop).await,
             Body::Drop(drop) => self.drop(drop).await,
             Body::Alter(alter) => self.alter(alter).await,
             Body::Query(query) => {
