@@ -7,6 +7,7 @@
 mod datagen;
 mod directory;
 mod on_error;
+mod patience;
 mod replay;
 pub mod sink;
 mod span;
@@ -23,13 +24,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use on_error::OnError;
+pub use patience::Patience;
 pub use replay::{LetterId, Marks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
 use self::{datagen::DatagenOptions, directory::DirectoryOptions};
 use crate::{
-    error::Result,
+    error::{Error, Kind, Result},
     options::{Options, Taker},
     storage::Storage,
     time::Clock,
@@ -103,8 +105,15 @@ impl Connector {
         };
         ReadLimit::take(&mut taker)?;
         OnError::take(&mut taker)?;
+        let patience = Patience::take(&mut taker)?;
+        if patience.is_some() && matches!(connector, Some(Connector::Directory(_))) {
+            let message = format!("option \"min_rows_per_trigger\" of source \"{name}\" is not possible");
+            return Err(Error::new(Kind::InvalidParameterValue, message)
+                .detail("How many rows files have is not known before they are read.")
+                .hint("WITH (trigger = '10 s') of the view lets rows gather."));
+        }
         taker.finish()?;
-        connector.ok_or_else(|| crate::error::Error::internal("a missing option was there"))
+        connector.ok_or_else(|| Error::internal("a missing option was there"))
     }
 }
 

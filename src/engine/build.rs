@@ -26,7 +26,7 @@ use crate::{
     catalog::Kind,
     changes::OP,
     checkpoint::{Commit, Intent},
-    connectors::{self, OnError, ReadLimit, Readers, SinkOptions, Source, SourceEnv},
+    connectors::{self, OnError, Patience, ReadLimit, Readers, SinkOptions, Source, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
     options::{Options, Taker},
     query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
@@ -60,6 +60,7 @@ pub struct Past {
 pub struct ViewOptions {
     pub trigger: Trigger,
     pub checkpoint_interval: Option<Duration>,
+    pub target_epoch: Option<Duration>,
     pub output_mode: Option<Emit>,
     pub watermark: Option<WatermarkSpec>,
     /// Of a sink.
@@ -67,7 +68,7 @@ pub struct ViewOptions {
 }
 
 /// The options of a sink that are its query's, whatever its connector.
-const OF_A_QUERY: [&str; 2] = ["trigger", "checkpoint_interval"];
+const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
 
 impl ViewOptions {
     pub fn take(create: &CreateView) -> Result<Self> {
@@ -103,9 +104,20 @@ impl ViewOptions {
             &[("append", Emit::OnWindowClose), ("update", Emit::OnUpdate), ("complete", Emit::Complete)],
         )?;
         let checkpoint_interval = taker.duration("checkpoint_interval")?;
+        let target_epoch = taker.duration("target_epoch")?;
         let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
         taker.finish()?;
-        Ok(ViewOptions { trigger, checkpoint_interval, output_mode, watermark, sink: None })
+        Ok(ViewOptions { trigger, checkpoint_interval, target_epoch, output_mode, watermark, sink: None })
+    }
+
+    /// How long an epoch is to take: at least as long as it may be till the next one. A single one takes what it gets.
+    fn epoch_target(&self, default: Duration) -> Option<Duration> {
+        let target = self.target_epoch.unwrap_or(default);
+        match self.trigger {
+            Trigger::Once => None,
+            Trigger::Interval(interval) if !target.is_zero() => Some(target.max(interval)),
+            _ => Some(target),
+        }
     }
 }
 
@@ -230,6 +242,7 @@ impl Engine {
                 source,
                 on_error: OnError::of(&options)?,
                 limit,
+                patience: Patience::of(&options)?,
                 fixed: create.fixed,
                 key: create.key.clone().into(),
             },
@@ -383,6 +396,7 @@ impl Engine {
             shared: Shared::new(id, &create.name.name, relation, self.moment.clone()),
             progress: Arc::new(Mutex::new(Progress::new())),
             checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
+            epoch_target: options.epoch_target(self.options.epoch_target),
             feed,
         };
         let is_new = past.schema.is_none();
@@ -454,6 +468,7 @@ struct Recipe {
     shared: Arc<Shared>,
     progress: Arc<Mutex<Progress>>,
     checkpoint_interval: Duration,
+    epoch_target: Option<Duration>,
     /// Of a sink.
     feed: Option<Feed>,
 }
@@ -466,8 +481,8 @@ impl Recipe {
 
     fn worker(&self, engine: &Engine, standing: Standing, outlet: Option<Outlet>) -> Worker {
         let (name, relation) = (self.create.name.name.clone(), self.shared.clone());
-        let checkpoint_interval = self.checkpoint_interval;
-        let setup = Setup { id: self.id, name, standing, relation, outlet, checkpoint_interval };
+        let (checkpoint_interval, epoch_target) = (self.checkpoint_interval, self.epoch_target);
+        let setup = Setup { id: self.id, name, standing, relation, outlet, checkpoint_interval, epoch_target };
         Worker::new(engine.env.clone(), setup, self.progress.clone())
     }
 }

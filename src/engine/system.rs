@@ -97,6 +97,9 @@ fn inputs(scene: &Scene) -> Result<RecordBatch> {
         ("backlog_rows", number(rows.iter().map(|(_, input, _)| input.backlog.rows)), true),
         ("backlog_bytes", number(rows.iter().map(|(_, input, _)| input.backlog.bytes)), true),
         ("backlog_files", number(rows.iter().map(|(_, input, _)| input.backlog.files)), true),
+        ("rows_per_second", number(rows.iter().map(|(_, input, _)| input.rows_per_second)), true),
+        ("admitted_rows", number(rows.iter().map(|(_, input, _)| input.admitted.rows)), true),
+        ("admitted_bytes", number(rows.iter().map(|(_, input, _)| input.admitted.bytes)), true),
         ("watermark", moment(rows.iter().map(|(_, _, watermark)| *watermark)), true),
     ])?)
 }

@@ -62,7 +62,8 @@ struct Run {
     /// Whether there is enough to do that partitions are worth a task each.
     parallel: bool,
     late: Late,
-    rows_in: Arc<AtomicU64>,
+    /// For each input the rows that it gave.
+    rows_in: Vec<Arc<AtomicU64>>,
     /// For each input the rows that an expression failed on.
     failed: Vec<BadRecords>,
 }
@@ -120,7 +121,7 @@ impl EpochCell {
             inputs: Vec::new(),
             parallel: false,
             late: Late::default(),
-            rows_in: Arc::default(),
+            rows_in: Vec::new(),
             failed: Vec::new(),
         };
         Arc::new(EpochCell {
@@ -135,7 +136,8 @@ impl EpochCell {
     pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
         locked(&self.watermarks).iter().for_each(|w| locked(&w.greatest).clear());
         let failed = inputs.iter().map(|_| BadRecords::default()).collect();
-        *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in: Arc::default(), failed };
+        let rows_in = inputs.iter().map(|_| Arc::default()).collect();
+        *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in, failed };
     }
 
     /// The late rows of the last run.
@@ -150,7 +152,12 @@ impl EpochCell {
 
     /// The rows that the inputs gave in the last run.
     pub fn rows_in(&self) -> u64 {
-        locked(&self.run).rows_in.load(Ordering::Relaxed)
+        locked(&self.run).rows_in.iter().map(|rows| rows.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The rows that one input gave in the last run.
+    pub fn rows_of(&self, input: usize) -> u64 {
+        locked(&self.run).rows_in.get(input).map_or(0, |rows| rows.load(Ordering::Relaxed))
     }
 
     /// The event times that each watermark saw in the last run.
@@ -179,7 +186,7 @@ impl EpochCell {
         let own: Vec<_> = run.inputs.get(input).into_iter().flatten().enumerate().collect();
         let own = own.into_iter().skip(partition).step_by(self.partitions);
         let streams = own.map(|(n, stream)| (stream_number(input, n), stream.clone())).collect();
-        delta(streams, run.rows_in.clone(), schema, context)
+        delta(streams, run.rows_in.get(input).cloned().unwrap_or_default(), schema, context)
     }
 
     /// A partition of a plan whose rows come from a source and may fail alone.

@@ -20,7 +20,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     changes::OP,
-    connectors::{BadRecords, Offsets, OnError, ReadLimit, Readers, ScanHints, Source, Span},
+    connectors::{BadRecords, Offsets, OnError, Patience, ReadLimit, Readers, ScanHints, Source, Span},
     error::Result,
     operators::Upsert,
     relations::{Identity, Shared, Snapshot},
@@ -46,6 +46,8 @@ pub struct InputTable {
     pub snapshot: Option<Arc<Snapshot>>,
     /// The most that one epoch takes of it.
     pub limit: ReadLimit,
+    /// How few rows of it are not worth one.
+    pub patience: Option<Patience>,
     pub readers: Arc<Readers>,
     /// Of a table: what a column is where an INSERT does not say.
     pub defaults: Arc<HashMap<String, Expr>>,
