@@ -53,6 +53,8 @@ pub struct EpochCell {
     run: Mutex<Run>,
     operators: Mutex<Vec<SharedOperator>>,
     watermarks: Mutex<Vec<Arc<Observed>>>,
+    /// How often parts of the plan were run since it was planned.
+    runs: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -129,15 +131,22 @@ impl EpochCell {
             run: Mutex::new(run),
             operators: Mutex::default(),
             watermarks: Mutex::default(),
+            runs: Arc::default(),
         })
     }
 
     /// Readies the next run: for each input its streams.
     pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
         locked(&self.watermarks).iter().for_each(|w| locked(&w.greatest).clear());
+        self.runs.fetch_add(1, Ordering::Relaxed);
         let failed = inputs.iter().map(|_| BadRecords::default()).collect();
         let rows_in = inputs.iter().map(|_| Arc::default()).collect();
         *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in, failed };
+    }
+
+    /// Whether parts of the plan were run so often since this was last so.
+    pub fn is_worn(&self, runs: u64) -> bool {
+        self.runs.load(Ordering::Relaxed) >= runs && self.runs.swap(0, Ordering::Relaxed) >= runs
     }
 
     /// The late rows of the last run.
@@ -200,8 +209,8 @@ impl EpochCell {
         let Kind::Delta { input, slots: Some(slots), .. } = &leaf.kind else { return None };
         let failed = locked(&self.run).failed.get(*input).cloned()?;
         let rows = self.rows(*input, at, leaf.schema(), context.clone()).map_err(Error::from).boxed();
-        let (plan, context, slots) = (plan.clone(), context.clone(), slots.clone());
-        Some(Sift { steps: Steps { plan, partition, context, slots, at }, rows, todo: Vec::new(), failed })
+        let (plan, context, slots, runs) = (plan.clone(), context.clone(), slots.clone(), self.runs.clone());
+        Some(Sift { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
     }
 
     fn add_operator(&self, operator: Box<dyn Operator>) -> SharedOperator {

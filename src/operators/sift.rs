@@ -12,7 +12,10 @@
 //!
 //! Nothing of a batch is handed on before all of it came through, so that a row is left out whole or not at all.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
 use arrow::array::RecordBatch;
 use datafusion::{
@@ -91,6 +94,8 @@ pub(super) struct Steps {
     pub slots: Arc<Slots>,
     /// The partition of the slots.
     pub at: usize,
+    /// Counts how often they are run.
+    pub runs: Arc<AtomicU64>,
 }
 
 impl Sift {
@@ -142,6 +147,7 @@ impl Steps {
         rows: &RecordBatch,
         with: &mut (impl FnMut(RecordBatch) -> Result<T> + Send),
     ) -> Result<Option<Vec<T>>> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
         self.slots.put(self.at, rows.clone());
         let mut stream = self.plan.execute(self.partition, self.context.clone())?;
         let (mut made, mut count) = (Vec::new(), 0);

@@ -117,8 +117,8 @@ pub enum Next {
     /// Nothing to read, nothing to close.
     Idle,
 }
-/// After so many epochs a plan begins anew, at the cost of its fixed sides: what it counts of itself grows till then.
-const ANEW_EVERY: u64 = 1_000;
+/// After so many runs a plan begins anew, at the cost of its fixed sides: what it counts of itself grows till then.
+const ANEW_EVERY: u64 = 10_000;
 
 impl Worker {
     pub fn new(env: Env, setup: Setup, progress: Arc<Mutex<Progress>>) -> Self {
@@ -276,7 +276,7 @@ impl Worker {
 
     /// Runs the plan over the rows of an intent and applies the changes, in memory.
     pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
-        if intent.epoch.0.is_multiple_of(ANEW_EVERY) {
+        if self.setup.standing.cell.is_worn(ANEW_EVERY) {
             self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
         }
         let (streams, bad): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
