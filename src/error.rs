@@ -210,6 +210,20 @@ impl Error {
         self
     }
 
+    /// The same without some texts that nobody may see.
+    pub fn masked(mut self, hidden: &[String]) -> Self {
+        let Inner { message, detail, hint, source, .. } = self.0.as_mut();
+        for text in [Some(message), detail.as_mut(), hint.as_mut()].into_iter().flatten() {
+            for secret in hidden.iter().filter(|secret| !secret.is_empty()) {
+                *text = text.replace(secret.as_str(), "***");
+            }
+        }
+        if !hidden.is_empty() {
+            *source = None;
+        }
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

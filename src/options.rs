@@ -11,6 +11,9 @@ use crate::error::{Error, Kind, Result};
 #[serde(transparent)]
 pub struct Options(pub BTreeMap<String, String>);
 
+/// Begins a value that is the name of a secret: no text that a client writes can hold this character.
+const SECRET: char = '\0';
+
 impl Options {
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
@@ -18,6 +21,25 @@ impl Options {
 
     pub fn insert(&mut self, key: impl Into<String>, value: impl Into<String>) -> Option<String> {
         self.0.insert(key.into().to_lowercase(), value.into())
+    }
+
+    /// The value of an option that is a secret, by the name of the secret.
+    pub fn secret(name: &str) -> String {
+        format!("{SECRET}{name}")
+    }
+
+    /// The names of the secrets that these options refer to.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.0.values().filter_map(|value| value.strip_prefix(SECRET))
+    }
+
+    /// The same options with the values of their secrets.
+    pub fn revealed(&self, mut value: impl FnMut(&str) -> Result<String>) -> Result<Options> {
+        let reveal = |(key, text): (&String, &String)| {
+            let text = text.strip_prefix(SECRET).map_or_else(|| Ok(text.clone()), &mut value)?;
+            Ok((key.clone(), text))
+        };
+        self.0.iter().map(reveal).collect::<Result<_>>().map(Options)
     }
 
     /// Begins to take options for `what` (`source "flights"`), which every error then names.

@@ -5,6 +5,7 @@
 //! and those are run before all others.
 
 mod aggregates;
+mod errors;
 mod queries;
 mod round;
 mod upserts;
@@ -91,4 +92,9 @@ fn a_view_over_upserts_is_the_answer_over_what_is_left() {
 #[test]
 fn late_rows_are_those_of_closed_windows() {
     explore("late", 40, async |seed| windows::late(seed).await);
+}
+
+#[test]
+fn a_view_is_the_batch_answer_over_the_rows_that_do_not_fail() {
+    explore("errors", 150, async |seed| errors::round(seed).await);
 }

@@ -78,6 +78,25 @@ pub struct Object {
     pub paused: bool,
 }
 
+/// A value that options refer to by name. Its value is not printed, not even by `Debug`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Secret {
+    /// Kept as it is.
+    Value(String),
+    /// The name of a variable, looked up whenever it is used.
+    Environment(String),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::Value(_) => f.write_str("***"),
+            Secret::Environment(name) => write!(f, "${{{name}}}"),
+        }
+    }
+}
+
 /// A durable change of what exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +115,11 @@ pub enum Change {
         name: String,
         definition: String,
     },
+    /// Makes a secret, gives it another value, or drops it.
+    Secret {
+        name: String,
+        secret: Option<Secret>,
+    },
 }
 
 /// Everything that exists, by id: an object only reads what has a lower id, so this order builds it up.
@@ -104,6 +128,8 @@ pub struct Catalog {
     pub objects: std::collections::BTreeMap<u64, Object>,
     /// Ids are never used twice: a dropped object's files cannot be taken for another's.
     pub last_id: u64,
+    #[serde(default)]
+    pub secrets: std::collections::BTreeMap<String, Secret>,
 }
 
 impl Catalog {
@@ -117,6 +143,12 @@ impl Catalog {
                     self.last_id = self.last_id.max(object.id);
                     self.objects.insert(object.id, object.clone());
                 }
+            }
+            Change::Secret { name, secret: Some(secret) } => {
+                self.secrets.insert(name.clone(), secret.clone());
+            }
+            Change::Secret { name, secret: None } => {
+                self.secrets.remove(name);
             }
             Change::Paused { id, paused } => {
                 if let Some(object) = self.objects.get_mut(id) {

@@ -69,17 +69,26 @@ pub struct LateRow {
     pub at: Micros,
 }
 
-/// A record that did not decode.
+/// A record that did not decode, or a row that an expression failed on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub source: String,
     pub query: String,
+    /// The epoch of the query, where the query's expression failed and not the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
     pub origin: String,
     pub position: Option<i64>,
     #[serde(with = "raw_bytes")]
     pub raw: Vec<u8>,
     pub reason: String,
     pub at: Micros,
+    /// When its source was given it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Micros>,
+    /// Its number among those that are kept; none of its own.
+    #[serde(skip)]
+    pub id: i64,
 }
 
 /// Rows that came to a table, or went, in one statement.
@@ -160,11 +169,14 @@ mod tests {
         DeadLetter {
             source: text(),
             query: text(),
+            epoch: None,
             origin: text(),
             position: None,
             raw: raw.to_vec(),
             reason: text(),
             at: 0,
+            replayed: None,
+            id: 0,
         }
     }
 

@@ -47,6 +47,7 @@ fn engine_options(config: &Config) -> EngineOptions {
         log_file_bytes: config.journal.segment_size_bytes,
         epoch_rows_max: config.epoch.max_rows,
         epoch_bytes_max: config.epoch.max_bytes,
+        epoch_target: config.epoch.target,
         dead_letters_max: usize::try_from(config.dead_letters.max_rows).unwrap_or(usize::MAX),
         dead_letters_bytes_max: config.dead_letters.max_bytes,
         late_rows_bytes_max: config.late_rows.max_bytes,

@@ -77,6 +77,7 @@ pub struct State {
 /// What one epoch reads at most of one input that sets no limit of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochLimits {
+    pub target: Duration,
     pub max_rows: u64,
     pub max_bytes: u64,
 }
@@ -137,7 +138,7 @@ impl Default for Config {
             sessions: Sessions { max: 100, startup_timeout: Duration::from_secs(60), message_bytes_max: 64 << 20 },
             query: Query { memory_limit_bytes: 1 << 30, copy_limit_bytes: 1 << 30 },
             state: State { memory_limit_bytes: 4 << 30 },
-            epoch: EpochLimits { max_rows: 1_000_000, max_bytes: 256 << 20 },
+            epoch: EpochLimits { target: Duration::from_millis(250), max_rows: 1_000_000, max_bytes: 256 << 20 },
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
             journal: Journal { segment_size_bytes: 64 << 20 },
             changelog: Changelog { max_rows: 10_000_000 },
@@ -180,6 +181,7 @@ impl Config {
             layer.set(limit, &raw.memory_limit, "state.memory_limit", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.epoch {
+            layer.set(&mut self.epoch.target, &raw.target, "epoch.target", A_DURATION, parse_duration)?;
             layer.set(&mut self.epoch.max_rows, &raw.max_rows, "epoch.max_rows", "a number from 1", from_one)?;
             layer.set(&mut self.epoch.max_bytes, &raw.max_bytes, "epoch.max_bytes", A_SIZE, size)?;
         }

@@ -54,6 +54,7 @@ pub struct RawState {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawEpoch {
+    pub target: Option<Scalar>,
     pub max_rows: Option<Scalar>,
     pub max_bytes: Option<Scalar>,
 }

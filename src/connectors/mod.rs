@@ -6,7 +6,10 @@
 
 mod datagen;
 mod directory;
+mod on_error;
+mod patience;
 mod postgres;
+mod replay;
 pub mod sink;
 mod socket;
 mod span;
@@ -22,12 +25,15 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use on_error::OnError;
+pub use patience::Patience;
+pub use replay::{LetterId, Marks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
 use self::{datagen::DatagenOptions, directory::DirectoryOptions, socket::SocketOptions};
 use crate::{
-    error::Result,
+    error::{Error, Kind, Result},
     options::{Options, Taker},
     storage::Storage,
     time::Clock,
@@ -60,12 +66,13 @@ pub async fn open(
     schema: Option<SchemaRef>,
     options: &Options,
     env: &SourceEnv,
-) -> Result<Arc<dyn Source>> {
-    match Connector::take(name, options)? {
-        Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await,
-        Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await,
-        Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await,
-    }
+) -> Result<Arc<Replayed>> {
+    let source = match Connector::take(name, options)? {
+        Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await?,
+        Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await?,
+        Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await?,
+    };
+    Ok(Arc::new(Replayed::open(id, source, &env.storage)?))
 }
 
 /// Checks the options of a source without a look at the world outside.
@@ -84,7 +91,7 @@ pub fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
     for path in storage.list(&folder(id))? {
         storage.remove(&path)?;
     }
-    Ok(())
+    replay::remove(id, storage)
 }
 
 fn folder(id: u64) -> String {
@@ -108,8 +115,16 @@ impl Connector {
             Some(Word::Socket) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
         };
         ReadLimit::take(&mut taker)?;
+        OnError::take(&mut taker)?;
+        let patience = Patience::take(&mut taker)?;
+        if patience.is_some() && matches!(connector, Some(Connector::Directory(_))) {
+            let message = format!("option \"min_rows_per_trigger\" of source \"{name}\" is not possible");
+            return Err(Error::new(Kind::InvalidParameterValue, message)
+                .detail("How many rows files have is not known before they are read.")
+                .hint("WITH (trigger = '10 s') of the view lets rows gather."));
+        }
         taker.finish()?;
-        connector.ok_or_else(|| crate::error::Error::internal("a missing option was there"))
+        connector.ok_or_else(|| Error::internal("a missing option was there"))
     }
 }
 
@@ -274,6 +289,11 @@ impl BadRecords {
             inner.bytes = bytes;
             inner.kept.push(record);
         }
+    }
+
+    /// The first one that is kept.
+    fn first(&self) -> Option<BadRecord> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().min().cloned()
     }
 
     /// What was collected, in a stable order, and how many there were in all. Leaves it empty.

@@ -26,7 +26,7 @@ use crate::{
     catalog::Kind,
     changes::OP,
     checkpoint::{Commit, Intent},
-    connectors::{self, ReadLimit, Readers, SinkOptions, SourceEnv},
+    connectors::{self, OnError, Patience, ReadLimit, Readers, SinkOptions, Source, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
     options::{Options, Taker},
     query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
@@ -60,6 +60,7 @@ pub struct Past {
 pub struct ViewOptions {
     pub trigger: Trigger,
     pub checkpoint_interval: Option<Duration>,
+    pub target_epoch: Option<Duration>,
     pub output_mode: Option<Emit>,
     pub watermark: Option<WatermarkSpec>,
     /// Of a sink.
@@ -67,7 +68,7 @@ pub struct ViewOptions {
 }
 
 /// The options of a sink that are its query's, whatever its connector.
-const OF_A_QUERY: [&str; 2] = ["trigger", "checkpoint_interval"];
+const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
 
 impl ViewOptions {
     pub fn take(create: &CreateView) -> Result<Self> {
@@ -103,9 +104,20 @@ impl ViewOptions {
             &[("append", Emit::OnWindowClose), ("update", Emit::OnUpdate), ("complete", Emit::Complete)],
         )?;
         let checkpoint_interval = taker.duration("checkpoint_interval")?;
+        let target_epoch = taker.duration("target_epoch")?;
         let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
         taker.finish()?;
-        Ok(ViewOptions { trigger, checkpoint_interval, output_mode, watermark, sink: None })
+        Ok(ViewOptions { trigger, checkpoint_interval, target_epoch, output_mode, watermark, sink: None })
+    }
+
+    /// How long an epoch is to take: at least as long as it may be till the next one. A single one takes what it gets.
+    fn epoch_target(&self, default: Duration) -> Option<Duration> {
+        let target = self.target_epoch.unwrap_or(default);
+        match self.trigger {
+            Trigger::Once => None,
+            Trigger::Interval(interval) if !target.is_zero() => Some(target.max(interval)),
+            _ => Some(target),
+        }
     }
 }
 
@@ -170,7 +182,11 @@ impl Engine {
     /// Makes the live object of a statement. What `past` says of it is loaded and run again first.
     pub(super) async fn build(self: &Arc<Self>, id: u64, statement: Statement, past: Past) -> Result<Object> {
         match statement.body.clone() {
-            Body::CreateSource(create) => self.build_source(id, statement, &create, past).await,
+            Body::CreateSource(create) => {
+                let (options, hidden) = self.revealed(&create.options)?;
+                let create = CreateSource { options, ..create };
+                self.build_source(id, statement, &create, past).await.map_err(|error| error.masked(&hidden))
+            }
             Body::CreateTable(create) => self.build_table(id, statement, &create, past).await,
             Body::CreateView(create) => self.build_view(id, statement, create, past).await,
             _ => Err(Error::internal("only CREATE makes an object")),
@@ -201,6 +217,7 @@ impl Engine {
             if create.key.is_empty() { declared } else { declared.map(|s| with_op(&s, create)).transpose()? };
         let env = SourceEnv { storage: self.env.storage.clone(), clock: self.env.clock.clone() };
         let source = connectors::open(id, name, declared, &options, &env).await?;
+        self.env.letters.mark(name, &source.marks());
         let limit = connectors::read_limit(&options)?;
         let limit = ReadLimit {
             rows: limit.rows.or(Some(self.options.epoch_rows_max)),
@@ -221,7 +238,14 @@ impl Engine {
             depends: Vec::new(),
             watermark,
             readers: past.readers,
-            what: What::Source { source, limit, fixed: create.fixed, key: create.key.clone().into() },
+            what: What::Source {
+                source,
+                on_error: OnError::of(&options)?,
+                limit,
+                patience: Patience::of(&options)?,
+                fixed: create.fixed,
+                key: create.key.clone().into(),
+            },
             statement,
         })
     }
@@ -298,7 +322,7 @@ impl Engine {
         create: CreateView,
         past: Past,
     ) -> Result<Object> {
-        let options = ViewOptions::take(&create)?;
+        let options = self.view_options(&create)?;
         let depends = self.depends(&create)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
         let query = Arc::new(crate::sql::naming::named(&create.query));
@@ -372,6 +396,7 @@ impl Engine {
             shared: Shared::new(id, &create.name.name, relation, self.moment.clone()),
             progress: Arc::new(Mutex::new(Progress::new())),
             checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
+            epoch_target: options.epoch_target(self.options.epoch_target),
             feed,
         };
         let is_new = past.schema.is_none();
@@ -443,6 +468,7 @@ struct Recipe {
     shared: Arc<Shared>,
     progress: Arc<Mutex<Progress>>,
     checkpoint_interval: Duration,
+    epoch_target: Option<Duration>,
     /// Of a sink.
     feed: Option<Feed>,
 }
@@ -455,8 +481,8 @@ impl Recipe {
 
     fn worker(&self, engine: &Engine, standing: Standing, outlet: Option<Outlet>) -> Worker {
         let (name, relation) = (self.create.name.name.clone(), self.shared.clone());
-        let checkpoint_interval = self.checkpoint_interval;
-        let setup = Setup { id: self.id, name, standing, relation, outlet, checkpoint_interval };
+        let (checkpoint_interval, epoch_target) = (self.checkpoint_interval, self.epoch_target);
+        let setup = Setup { id: self.id, name, standing, relation, outlet, checkpoint_interval, epoch_target };
         Worker::new(engine.env.clone(), setup, self.progress.clone())
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Kind as ErrorKind, Result},
     query::{Checkpoints, Command, Outbox},
     relations::Store,
-    sql::statement::{Alter, AlterAction, Body, CreateTable, Drop, IfExists, Name, Statement},
+    sql::statement::{Alter, AlterAction, Body, CreateTable, CreateView, Drop, IfExists, Name, Statement},
 };
 
 impl Engine {
@@ -154,7 +154,7 @@ impl Engine {
     /// Fails before anything is touched if the query of a view cannot be kept.
     async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<()> {
         let Body::CreateView(create) = &statement.body else { return Ok(()) };
-        let options = ViewOptions::take(create)?;
+        let options = self.view_options(create)?;
         for name in crate::sql::names::relations(&create.query) {
             self.check_readable(&name)?;
             if old.is_some_and(|old| name.schema.as_deref().is_none_or(|s| s == "public") && old.name == name.name) {
@@ -315,8 +315,11 @@ impl Engine {
         }
     }
 
-    /// Removes the files of an object that is gone. What cannot be removed now is removed at the next start.
+    /// Removes the files of an object that is gone, and its dead letters. What cannot be removed now is removed at the next start.
     pub(super) fn remove_traces(&self, object: &Object) {
+        if object.kind == Kind::Source {
+            self.env.letters.forget(&object.name);
+        }
         if let Err(error) = self.remove_files(object.id, object.kind) {
             tracing::warn!(object = object.name, %error, "files of a dropped object are left");
         }
@@ -350,12 +353,15 @@ impl Engine {
     pub fn check(statement: &Statement) -> Result<()> {
         match &statement.body {
             Body::CreateSource(create) => {
-                let options = connector_options(&create.options);
+                let options = connector_options(&create.options).revealed(|name| Ok(name.to_string()))?;
                 connectors::check(&create.name.name, &options)?;
                 super::build::columns(&create.columns, &create.key).map(|_| ())
             }
             Body::CreateTable(create) => super::build::columns(&create.columns, &create.primary_key).map(|_| ()),
-            Body::CreateView(create) => ViewOptions::take(create).map(|_| ()),
+            Body::CreateView(create) => {
+                let options = create.options.revealed(|name| Ok(name.to_string()))?;
+                ViewOptions::take(&CreateView { options, ..create.clone() }).map(|_| ())
+            }
             _ => Ok(()),
         }
     }

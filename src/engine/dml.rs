@@ -19,7 +19,8 @@ use datafusion::{
 use super::{
     CopyIn, Engine, Reply, Session,
     literals::{settle_insert, settle_update},
-    objects::What,
+    objects::{Object, What},
+    replay::replayed,
     tables::{OnConflict, Table},
 };
 use crate::{
@@ -45,7 +46,7 @@ impl Engine {
     }
 
     pub(super) async fn insert(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         insert: &ast::Insert,
         params: &[ScalarValue],
@@ -56,7 +57,11 @@ impl Engine {
         if insert.returning.is_some() {
             return Err(Error::unsupported("INSERT … RETURNING"));
         }
-        let table = self.writable(&name_of(target), "insert into")?;
+        let target = name_of(target);
+        if let Some(source) = self.source_of(&target) {
+            return self.replay(session, &source, insert, params).await;
+        }
+        let table = self.writable(&target, "insert into")?;
         let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
         let (context, plan) = self.plan_dml(session, settled_insert(insert, &table)?, params).await?;
         let batches = collect(&context, plan.input.as_ref().clone()).await?;
@@ -116,6 +121,9 @@ impl Engine {
     pub(super) fn written(&self, body: &Body) -> Result<ast::Statement> {
         match body {
             Body::Insert(insert) => match &insert.table {
+                ast::TableObject::TableName(target) if self.source_of(&name_of(target)).is_some() => {
+                    Ok(replayed(insert))
+                }
                 ast::TableObject::TableName(target) => {
                     settled_insert(insert, &*self.writable(&name_of(target), "insert into")?)
                 }
@@ -127,8 +135,14 @@ impl Engine {
         }
     }
 
+    /// The source of a name, which takes its dead letters back.
+    fn source_of(&self, name: &Name) -> Option<Arc<Object>> {
+        let object = self.objects().find(name).ok()?.clone();
+        matches!(object.what, What::Source { fixed: false, .. }).then_some(object)
+    }
+
     /// Plans a statement that writes, against what there is now.
-    async fn plan_dml(
+    pub(super) async fn plan_dml(
         &self,
         session: &Session,
         statement: ast::Statement,
@@ -286,7 +300,7 @@ fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
     Ok(LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(exprs)?.build()?)
 }
 
-async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
+pub(super) async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
     Ok(context.execute_logical_plan(plan).await?.collect().await?)
 }
 

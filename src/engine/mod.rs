@@ -9,6 +9,8 @@ mod objects;
 mod parameters;
 mod read;
 mod recovery;
+mod replay;
+mod secrets;
 mod session;
 mod sinks;
 mod system;
@@ -69,6 +71,8 @@ pub struct EngineOptions {
     /// The most that one epoch takes of a source that sets no limit of its own.
     pub epoch_rows_max: u64,
     pub epoch_bytes_max: u64,
+    /// How long an epoch is to take, unless the query says otherwise: what it takes of a backlog follows it.
+    pub epoch_target: Duration,
     pub dead_letters_max: usize,
     pub dead_letters_bytes_max: u64,
     pub late_rows_max: usize,
@@ -92,6 +96,7 @@ impl Default for EngineOptions {
             log_file_bytes: 64 << 20,
             epoch_rows_max: 1_000_000,
             epoch_bytes_max: 256 << 20,
+            epoch_target: Duration::from_millis(250),
             dead_letters_max: 100_000,
             dead_letters_bytes_max: 64 << 20,
             late_rows_max: 100_000,
@@ -232,6 +237,8 @@ impl Engine {
     ) -> Result<Reply> {
         match &statement.body {
             Body::CreateSource(_) | Body::CreateTable(_) | Body::CreateView(_) => self.create(statement).await,
+            Body::CreateSecret(create) => self.create_secret(create).await,
+            Body::DropSecrets(drop) => self.drop_secrets(drop).await,
             Body::Drop(drop) => self.drop(drop).await,
             Body::Alter(alter) => self.alter(alter).await,
             Body::Query(query) => {

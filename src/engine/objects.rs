@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use super::{sinks, system, tables::Table};
 use crate::{
     catalog::Kind,
-    connectors::{ReadLimit, Readers, Source},
+    connectors::{OnError, Patience, ReadLimit, Readers, Replayed},
     error::{Error, Result},
     query::{Handle, Letters},
     relations::{Moment, Shared, Snapshot},
@@ -42,8 +42,10 @@ pub struct Object {
 #[derive(Debug)]
 pub enum What {
     Source {
-        source: Arc<dyn Source>,
+        source: Arc<Replayed>,
+        on_error: OnError,
         limit: ReadLimit,
+        patience: Option<Patience>,
         fixed: bool,
         /// The columns by which its rows are set and removed; none where rows only come.
         key: Arc<[String]>,
@@ -159,21 +161,21 @@ impl Scene {
 
     fn input(&self, object: &Object) -> Option<InputTable> {
         let (input, limit, fixed, snapshot) = match &object.what {
-            What::Source { source, limit, fixed, .. } => (Input::Source(source.clone()), *limit, *fixed, None),
+            What::Source { source, on_error, limit, fixed, .. } => {
+                (Input::Source(source.clone(), *on_error), *limit, *fixed, None)
+            }
             What::Table(table) => self.relation(object, &table.shared),
             What::Standing { shared, .. } => self.relation(object, shared),
             What::Query { .. } | What::Sink { .. } | What::Broken(_) => return None,
         };
         let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
-        let defaults = match &object.what {
-            What::Table(table) => table.defaults.clone(),
-            _ => Arc::default(),
-        };
-        let upsert_key = match &object.what {
-            What::Source { key, .. } => key.clone(),
-            _ => Arc::default(),
-        };
-        Some(InputTable { id, name, input, fixed, snapshot, limit, readers, defaults, upsert_key })
+        let (mut defaults, mut upsert_key, mut patience) = (Arc::default(), Arc::default(), None);
+        match &object.what {
+            What::Table(table) => defaults = table.defaults.clone(),
+            What::Source { key, patience: waits, .. } => (upsert_key, patience) = (key.clone(), *waits),
+            _ => {}
+        }
+        Some(InputTable { id, name, input, fixed, snapshot, limit, patience, readers, defaults, upsert_key })
     }
 
     fn relation(&self, object: &Object, shared: &Arc<Shared>) -> (Input, ReadLimit, bool, Option<Arc<Snapshot>>) {

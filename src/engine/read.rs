@@ -16,7 +16,7 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{Description, Engine, Reply, Session, build::ViewOptions, parameters, sinks::Feed, turns};
+use super::{Description, Engine, Reply, Session, parameters, sinks::Feed, turns};
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
@@ -115,7 +115,7 @@ impl Engine {
                 Ok(Description { columns: text(&["QUERY PLAN"]), ..inner })
             }
             Body::ExplainRelation(_) => none(text(&["QUERY PLAN"])),
-            Body::Show(Show::Objects(_)) => none(text(&["name"])),
+            Body::Show(Show::Objects(_) | Show::Secrets) => none(text(&["name"])),
             Body::Show(Show::Create(..)) => none(text(&["name", "create_statement"])),
             Body::Show(Show::Columns(_)) => none(text(&["column", "type"])),
             _ => none(None),
@@ -181,7 +181,7 @@ impl Engine {
     }
 
     async fn explain_view(&self, create: &CreateView, verbose: bool) -> Result<Vec<String>> {
-        let options = ViewOptions::take(create)?;
+        let options = self.view_options(create)?;
         let scene = Arc::new(self.scene());
         let world: Arc<dyn World> = scene.clone();
         let standing = self.plan_view(create, &options, &world, self.planner.partitions()).await?;
@@ -202,6 +202,7 @@ impl Engine {
                 names.sort();
                 reply("SHOW", &["name"], vec![names])
             }
+            Show::Secrets => reply("SHOW", &["name"], vec![self.secret_names()]),
             Show::Create(kind, name) => {
                 let object = objects.find(name)?;
                 if let Some(kind) = kind.filter(|kind| *kind != object.kind) {

@@ -14,7 +14,7 @@ use super::{
     runtime_env,
 };
 use crate::{
-    catalog::{self, Catalog, Kind},
+    catalog::{self, Catalog, Change, Kind},
     checkpoint::{Log, Logged, Record},
     connectors::{Offsets, START},
     error::Result,
@@ -38,7 +38,10 @@ impl Engine {
         let mut pasts: HashMap<u64, Past> = HashMap::new();
         for Logged { file, record, bytes } in records {
             match record {
-                Record::Catalog(change) if file >= snapshot.log_file => catalog.apply(&change),
+                Record::Catalog(change) if file >= snapshot.log_file => {
+                    gone_sources(&catalog, &change).for_each(|name| letters.forget(name));
+                    catalog.apply(&change);
+                }
                 Record::Catalog(_) => {}
                 Record::Intent(intent) => pasts.entry(intent.query).or_default().intents.push(intent),
                 Record::Commit(commit) => {
@@ -150,7 +153,7 @@ impl Engine {
     /// Removes the files of objects that are no more: a crash may have come between the drop and the removal.
     fn remove_strays(&self, catalog: &Catalog) -> Result<()> {
         let mut strays: Vec<u64> = Vec::new();
-        for folder in ["state", "relations", "sources", Outbox::FOLDER] {
+        for folder in ["state", "relations", "sources", "replays", Outbox::FOLDER] {
             for path in self.env.storage.list(folder)? {
                 let id = path.split('/').nth(1).and_then(|id| id.parse::<u64>().ok());
                 strays.extend(id.filter(|id| !catalog.objects.contains_key(id)));
@@ -163,6 +166,16 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The sources that a change drops.
+fn gone_sources<'a>(catalog: &'a Catalog, change: &'a Change) -> impl Iterator<Item = &'a str> {
+    let dropped: &[u64] = match change {
+        Change::Replace { drop, .. } => drop,
+        _ => &[],
+    };
+    let objects = dropped.iter().filter_map(|id| catalog.objects.get(id));
+    objects.filter(|object| object.kind == Kind::Source).map(|object| object.name.as_str())
 }
 
 /// An object that is there in name only.

@@ -101,6 +101,9 @@ fn inputs(scene: &Scene) -> Result<RecordBatch> {
         ("backlog_rows", number(rows.iter().map(|(_, input, ..)| input.backlog.rows)), true),
         ("backlog_bytes", number(rows.iter().map(|(_, input, ..)| input.backlog.bytes)), true),
         ("backlog_files", number(rows.iter().map(|(_, input, ..)| input.backlog.files)), true),
+        ("rows_per_second", number(rows.iter().map(|(_, input, ..)| input.rows_per_second)), true),
+        ("admitted_rows", number(rows.iter().map(|(_, input, ..)| input.admitted.rows)), true),
+        ("admitted_bytes", number(rows.iter().map(|(_, input, ..)| input.admitted.bytes)), true),
         ("watermark", moment(rows.iter().map(|(_, _, watermark, _)| *watermark)), true),
         ("state", text(rows.iter().map(|(.., state)| state.clone())), true),
     ])?)
@@ -121,12 +124,15 @@ fn dead_letters(scene: &Scene) -> Result<RecordBatch> {
     let rows = scene.letters.dead();
     let raw: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.raw.as_slice())).collect::<BinaryArray>());
     Ok(RecordBatch::try_from_iter_with_nullable([
+        ("id", Arc::new(rows.iter().map(|r| Some(r.id)).collect::<Int64Array>()) as ArrayRef, true),
         ("source", text(rows.iter().map(|r| Some(r.source.clone()))), true),
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
-        ("file", text(rows.iter().map(|r| Some(r.origin.clone()))), true),
+        ("epoch", number(rows.iter().map(|r| r.epoch.map(|epoch| epoch.0))), true),
+        ("file", text(rows.iter().map(|r| Some(r.origin.clone()).filter(|origin| !origin.is_empty()))), true),
         ("line", Arc::new(rows.iter().map(|r| r.position).collect::<Int64Array>()), true),
         ("raw", raw, true),
         ("reason", text(rows.iter().map(|r| Some(r.reason.clone()))), true),
         ("at", moment(rows.iter().map(|r| Some(r.at))), true),
+        ("replayed_at", moment(rows.iter().map(|r| r.replayed)), true),
     ])?)
 }

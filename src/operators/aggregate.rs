@@ -20,7 +20,7 @@ use datafusion::{
 };
 
 use super::{
-    Collector, Function, Grouping, Late, Operator, Step,
+    Collector, Evaluated, Function, Grouping, Late, Operator, Step,
     grouping::{Emission, differing},
 };
 use crate::{
@@ -343,17 +343,21 @@ impl Gathered {
 }
 
 impl Collector for Gathered {
-    fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        let (batch, keys) = self.grouping.admit(batch, &self.tick, &mut self.late)?;
+    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+        self.grouping.evaluate(&self.functions, batch, &self.tick)
+    }
+
+    fn push(&mut self, rows: Evaluated) -> Result<()> {
+        let Evaluated { batch, keys, arguments, filters, late } = rows;
+        late.iter().for_each(|late| self.late.add(late));
         if batch.num_rows() == 0 {
             return Ok(());
         }
         self.any = true;
         self.intern(&keys, batch.num_rows())?;
         let total = self.total();
-        for (function, accumulator) in self.functions.iter().zip(&mut self.accumulators) {
-            let filter = function.filter(&batch)?;
-            accumulator.update_batch(&function.arguments(&batch)?, &self.ids, filter.as_ref(), total)?;
+        for ((accumulator, values), filter) in self.accumulators.iter_mut().zip(&arguments).zip(&filters) {
+            accumulator.update_batch(values, &self.ids, filter.as_ref(), total)?;
         }
         Ok(())
     }

@@ -27,16 +27,18 @@ use datafusion::{
         joins::{HashJoinExec, HashJoinExecBuilder},
         replace_children_if_necessary,
         stream::RecordBatchStreamAdapter,
-        streaming::PartitionStream,
     },
 };
-use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, stream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, stream, stream::BoxStream};
 use tokio::sync::OnceCell;
 
-use super::{Collector, Late, Operator};
+use super::{
+    Collector, Late, Operator,
+    sift::{Sift, Slots, Steps, leaf},
+};
 use crate::{
     changes::{Changes, PARTITION, has_diff},
-    connectors::SourceStream,
+    connectors::{BadRecords, Offsets, SourceStream},
     error::{Error, Result},
     time::{Epoch, Micros, Tick, event_times},
 };
@@ -51,6 +53,8 @@ pub struct EpochCell {
     run: Mutex<Run>,
     operators: Mutex<Vec<SharedOperator>>,
     watermarks: Mutex<Vec<Arc<Observed>>>,
+    /// How often parts of the plan were run since it was planned.
+    runs: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -60,7 +64,10 @@ struct Run {
     /// Whether there is enough to do that partitions are worth a task each.
     parallel: bool,
     late: Late,
-    rows_in: Arc<AtomicU64>,
+    /// For each input the rows that it gave.
+    rows_in: Vec<Arc<AtomicU64>>,
+    /// For each input the rows that an expression failed on.
+    failed: Vec<BadRecords>,
 }
 
 /// The greatest event time that each partition showed a watermark in one epoch. The partition is named by the number of
@@ -103,7 +110,7 @@ pub fn partition_name(input: usize, partition: &str) -> String {
     format!("{input}/{partition}")
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -111,19 +118,35 @@ impl EpochCell {
     /// For a plan whose inputs come in up to `partitions` streams.
     pub fn new(partitions: usize) -> Arc<Self> {
         let tick = Tick { epoch: Epoch(0), watermark: None, now: 0 };
-        let run = Run { tick, inputs: Vec::new(), parallel: false, late: Late::default(), rows_in: Arc::default() };
+        let run = Run {
+            tick,
+            inputs: Vec::new(),
+            parallel: false,
+            late: Late::default(),
+            rows_in: Vec::new(),
+            failed: Vec::new(),
+        };
         Arc::new(EpochCell {
             partitions,
             run: Mutex::new(run),
             operators: Mutex::default(),
             watermarks: Mutex::default(),
+            runs: Arc::default(),
         })
     }
 
     /// Readies the next run: for each input its streams.
     pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
         locked(&self.watermarks).iter().for_each(|w| locked(&w.greatest).clear());
-        *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in: Arc::default() };
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let failed = inputs.iter().map(|_| BadRecords::default()).collect();
+        let rows_in = inputs.iter().map(|_| Arc::default()).collect();
+        *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in, failed };
+    }
+
+    /// Whether parts of the plan were run so often since this was last so.
+    pub fn is_worn(&self, runs: u64) -> bool {
+        self.runs.load(Ordering::Relaxed) >= runs && self.runs.swap(0, Ordering::Relaxed) >= runs
     }
 
     /// The late rows of the last run.
@@ -131,9 +154,19 @@ impl EpochCell {
         std::mem::take(&mut locked(&self.run).late)
     }
 
+    /// For each input the rows of the last run that an expression failed on.
+    pub fn failed(&self) -> Vec<BadRecords> {
+        locked(&self.run).failed.clone()
+    }
+
     /// The rows that the inputs gave in the last run.
     pub fn rows_in(&self) -> u64 {
-        locked(&self.run).rows_in.load(Ordering::Relaxed)
+        locked(&self.run).rows_in.iter().map(|rows| rows.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The rows that one input gave in the last run.
+    pub fn rows_of(&self, input: usize) -> u64 {
+        locked(&self.run).rows_in.get(input).map_or(0, |rows| rows.load(Ordering::Relaxed))
     }
 
     /// The event times that each watermark saw in the last run.
@@ -154,6 +187,30 @@ impl EpochCell {
 
     pub fn tick(&self) -> Tick {
         locked(&self.run).tick
+    }
+
+    /// The rows of a partition of a leaf.
+    fn rows(&self, input: usize, partition: usize, schema: SchemaRef, context: Arc<TaskContext>) -> Rows {
+        let run = locked(&self.run);
+        let own: Vec<_> = run.inputs.get(input).into_iter().flatten().enumerate().collect();
+        let own = own.into_iter().skip(partition).step_by(self.partitions);
+        let streams = own.map(|(n, stream)| (stream_number(input, n), stream.clone())).collect();
+        delta(streams, run.rows_in.get(input).cloned().unwrap_or_default(), schema, context)
+    }
+
+    /// A partition of a plan whose rows come from a source and may fail alone.
+    fn sift(
+        self: &Arc<Self>,
+        plan: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: &Arc<TaskContext>,
+    ) -> Option<Sift> {
+        let (leaf, at) = leaf(plan, partition)?;
+        let Kind::Delta { input, slots: Some(slots), .. } = &leaf.kind else { return None };
+        let failed = locked(&self.run).failed.get(*input).cloned()?;
+        let rows = self.rows(*input, at, leaf.schema(), context.clone()).map_err(Error::from).boxed();
+        let (plan, context, slots, runs) = (plan.clone(), context.clone(), slots.clone(), self.runs.clone());
+        Some(Sift { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
     }
 
     fn add_operator(&self, operator: Box<dyn Operator>) -> SharedOperator {
@@ -178,8 +235,10 @@ fn properties(schema: SchemaRef, partitions: usize, emission: EmissionType) -> A
 /// The kinds of node. One `ExecutionPlan` for all: they differ only in what they do with a stream.
 #[derive(Debug, Clone)]
 enum Kind {
-    /// A leaf: this epoch's rows of an input.
-    Delta { input: usize, name: String },
+    /// A leaf: this epoch's rows of an input; or those in its slots, where rows may fail alone.
+    Delta { input: usize, name: String, slots: Option<Arc<Slots>> },
+    /// Its child's rows, less those of a source that fail.
+    Sift,
     /// Its child's rows in the first epoch, nothing ever after: what does not change comes once.
     Once,
     /// Its child's rows, all in one partition; computed in the first epoch that asks, kept for all others.
@@ -200,9 +259,21 @@ pub struct EpochExec {
 }
 
 impl EpochExec {
-    pub fn delta(cell: &Arc<EpochCell>, input: usize, name: String, schema: SchemaRef) -> Self {
+    /// `sifted`: a row that an expression above fails on is left out.
+    pub fn delta(cell: &Arc<EpochCell>, input: usize, name: String, schema: SchemaRef, sifted: bool) -> Self {
         let properties = properties(schema, cell.partitions, EmissionType::Incremental);
-        EpochExec { kind: Kind::Delta { input, name }, cell: cell.clone(), child: None, properties }
+        let slots = sifted.then(|| Slots::new(cell.partitions));
+        EpochExec { kind: Kind::Delta { input, name, slots }, cell: cell.clone(), child: None, properties }
+    }
+
+    /// `child` less the rows of its sources that fail, where it has any that may.
+    pub fn sifted(cell: &Arc<EpochCell>, child: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        let partitions = child.properties().partitioning.partition_count();
+        if (0..partitions).all(|partition| leaf(&child, partition).is_none()) {
+            return child;
+        }
+        let properties = properties(child.schema(), partitions, EmissionType::Incremental);
+        Arc::new(EpochExec { kind: Kind::Sift, cell: cell.clone(), child: Some(child), properties })
     }
 
     pub fn once(cell: &Arc<EpochCell>, child: Arc<dyn ExecutionPlan>) -> Self {
@@ -242,6 +313,19 @@ impl EpochExec {
         EpochExec { kind: Kind::Operator { operator, label }, cell: cell.clone(), child: Some(child), properties }
     }
 
+    /// The slots of a leaf whose rows may fail alone.
+    pub(super) fn slots(&self) -> Option<&Arc<Slots>> {
+        match &self.kind {
+            Kind::Delta { slots, .. } => slots.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether its rows are those of its child, by partition.
+    pub(super) fn passes_on(&self) -> bool {
+        matches!(self.kind, Kind::Watermark { .. })
+    }
+
     fn child_stream(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         match &self.child {
             Some(child) => child.execute(partition, context),
@@ -254,6 +338,7 @@ impl DisplayAs for EpochExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Delta { name, .. } => write!(f, "DeltaScan: {name}"),
+            Kind::Sift => write!(f, "Sift"),
             Kind::Once => write!(f, "Once"),
             Kind::Fixed { .. } => write!(f, "Fixed"),
             Kind::Watermark { time, .. } => write!(f, "Watermark: {}", self.schema().field(time.column).name()),
@@ -295,19 +380,28 @@ impl ExecutionPlan for EpochExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let empty = || Box::pin(EmptyRecordBatchStream::new(self.schema())) as SendableRecordBatchStream;
         match &self.kind {
-            Kind::Delta { input, .. } => {
-                let run = locked(&self.cell.run);
-                let own: Vec<_> = run.inputs.get(*input).into_iter().flatten().enumerate().collect();
-                let own = own.into_iter().skip(partition).step_by(self.cell.partitions);
-                let streams: Vec<_> = own.map(|(n, s)| (stream_number(*input, n), s.rows.clone())).collect();
-                if streams.is_empty() {
-                    return Ok(empty());
-                }
-                Ok(delta(streams, run.rows_in.clone(), self.schema(), context))
+            Kind::Delta { input, slots, .. } => {
+                let given = slots.as_ref().and_then(|slots| slots.take(partition));
+                let rows = match given {
+                    Some(batch) => stream::iter([Ok(batch)]).boxed(),
+                    None => {
+                        self.cell.rows(*input, partition, self.schema(), context).map_ok(|(_, batch)| batch).boxed()
+                    }
+                };
+                Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
             }
-            Kind::Once if self.cell.tick().epoch > Epoch(1) => Ok(empty()),
+            Kind::Sift => {
+                let child = self.child.as_ref().ok_or_else(|| Error::internal("there is nothing to sift"))?;
+                match self.cell.sift(child, partition, &context) {
+                    Some(sift) => {
+                        let rows = sift.batches().map_err(DataFusionError::from);
+                        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+                    }
+                    None => child.execute(partition, context),
+                }
+            }
+            Kind::Once if self.cell.tick().epoch > Epoch(1) => Ok(Box::pin(EmptyRecordBatchStream::new(self.schema()))),
             Kind::Once => self.child_stream(partition, context),
             Kind::Fixed { rows } => {
                 let rows = kept(rows.clone(), self.child.clone(), context);
@@ -345,27 +439,31 @@ async fn kept(
     rows.get_or_try_init(compute).await.cloned()
 }
 
+/// Batches of a leaf, each with the name of the partition that it came from.
+type Rows = BoxStream<'static, DfResult<(String, RecordBatch)>>;
+
 /// The rows of some streams, one after the other; with their numbers, where the schema has a place for them.
 fn delta(
-    streams: Vec<(i64, Arc<dyn PartitionStream>)>,
+    streams: Vec<(i64, SourceStream)>,
     rows_in: Arc<AtomicU64>,
     schema: SchemaRef,
     context: Arc<TaskContext>,
-) -> SendableRecordBatchStream {
+) -> Rows {
     let place = schema.index_of(PARTITION).ok();
-    let output = schema.clone();
-    let rows = stream::iter(streams).flat_map(move |(number, rows)| {
+    let rows = stream::iter(streams).flat_map(move |(number, source)| {
         let (rows_in, schema) = (rows_in.clone(), schema.clone());
-        rows.execute(context.clone()).map(move |batch| {
+        // The only partition has no name to tell.
+        let name = if source.partition == Offsets::ONLY { String::new() } else { source.partition };
+        source.rows.execute(context.clone()).map(move |batch| {
             let batch = batch?;
             rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-            let Some(place) = place else { return Ok(batch) };
+            let Some(place) = place else { return Ok((name.clone(), batch)) };
             let mut columns = batch.columns().to_vec();
             columns.insert(place, Arc::new(Int64Array::from_value(number, batch.num_rows())));
-            Ok(RecordBatch::try_new(schema.clone(), columns)?)
+            Ok((name.clone(), RecordBatch::try_new(schema.clone(), columns)?))
         })
     });
-    Box::pin(RecordBatchStreamAdapter::new(output, rows))
+    rows.boxed()
 }
 
 impl Observed {
@@ -406,7 +504,11 @@ async fn step(
     let mut parts = Vec::new();
     for partition in 0..child.properties().partitioning.partition_count() {
         let collector = locked(&operator).collector(&tick)?;
-        parts.push(collect(collector, child.execute(partition, context.clone())?));
+        let rows = match cell.sift(&child, partition, &context) {
+            Some(sift) => Fed::Sifted(sift),
+            None => Fed::Rows(child.execute(partition, context.clone())?),
+        };
+        parts.push(collect(collector, rows));
     }
     let collected = if parallel {
         let tasks = parts.into_iter().map(datafusion::common::runtime::SpawnedTask::spawn);
@@ -424,14 +526,27 @@ async fn step(
     Ok(step.changes.into_batch(has_diff(&schema))?)
 }
 
-async fn collect(
-    mut collector: Box<dyn Collector>,
-    mut rows: SendableRecordBatchStream,
-) -> DfResult<Box<dyn Collector>> {
-    while let Some(batch) = rows.next().await {
-        let batch = batch?;
-        if batch.num_rows() > 0 {
-            collector.push(batch)?;
+/// What a collector is fed.
+enum Fed {
+    Rows(SendableRecordBatchStream),
+    /// Rows that may fail alone, in the operator's expressions as well as below.
+    Sifted(Sift),
+}
+
+async fn collect(mut collector: Box<dyn Collector>, rows: Fed) -> DfResult<Box<dyn Collector>> {
+    match rows {
+        Fed::Rows(mut rows) => {
+            while let Some(batch) = rows.try_next().await? {
+                if batch.num_rows() > 0 {
+                    let rows = collector.evaluate(batch)?;
+                    collector.push(rows)?;
+                }
+            }
+        }
+        Fed::Sifted(mut sift) => {
+            while let Some(made) = sift.next(&mut |batch| collector.evaluate(batch)).await? {
+                made.into_iter().try_for_each(|rows| collector.push(rows))?;
+            }
         }
     }
     Ok(collector)

@@ -13,7 +13,6 @@ use datafusion::{
     physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr, aggregate::AggregateFunctionExpr},
 };
 
-use super::Late;
 use crate::{
     error::Result,
     state::Close,
@@ -48,6 +47,26 @@ pub struct Function {
     pub aggregate: Arc<AggregateFunctionExpr>,
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     pub order_by: Vec<PhysicalSortExpr>,
+}
+
+/// Rows with all that a grouped operator's expressions make of them.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// The rows that came in time.
+    pub batch: RecordBatch,
+    pub keys: Vec<ArrayRef>,
+    /// For each function what it is fed.
+    pub arguments: Vec<Vec<ArrayRef>>,
+    pub filters: Vec<Option<BooleanArray>>,
+    /// The rows that came too late, where there are any.
+    pub late: Option<RecordBatch>,
+}
+
+impl Evaluated {
+    /// Rows of which nothing is to be made.
+    pub fn plain(batch: RecordBatch) -> Self {
+        Evaluated { batch, keys: Vec::new(), arguments: Vec::new(), filters: Vec::new(), late: None }
+    }
 }
 
 /// Functions whose answer depends on the order of their rows.
@@ -85,14 +104,18 @@ pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Arr
 }
 
 impl Grouping {
-    /// Evaluates the keys of a batch and takes the late rows out of it.
-    pub fn admit(&self, batch: RecordBatch, tick: &Tick, late: &mut Late) -> Result<(RecordBatch, Vec<ArrayRef>)> {
-        let keys = self.keys_of(&batch)?;
-        let Some(on_time) = self.on_time(&keys, tick.watermark)? else { return Ok((batch, keys)) };
-        late.add(&filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?);
-        let batch = filter_record_batch(&batch, &on_time)?;
-        let keys = self.keys_of(&batch)?;
-        Ok((batch, keys))
+    /// Takes the late rows out of a batch and evaluates the others: their keys, and what `functions` are fed.
+    pub fn evaluate(&self, functions: &[Function], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
+        let (mut batch, mut late) = (batch, None);
+        let mut keys = self.keys_of(&batch)?;
+        if let Some(on_time) = self.on_time(&keys, tick.watermark)? {
+            late = Some(filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?);
+            batch = filter_record_batch(&batch, &on_time)?;
+            keys = self.keys_of(&batch)?;
+        }
+        let arguments = functions.iter().map(|function| function.arguments(&batch)).collect::<Result<_>>()?;
+        let filters = functions.iter().map(|function| function.filter(&batch)).collect::<Result<_>>()?;
+        Ok(Evaluated { batch, keys, arguments, filters, late })
     }
 
     fn keys_of(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {

@@ -8,6 +8,8 @@ mod aggregate;
 pub mod exec;
 mod grouping;
 mod recompute;
+mod sift;
+mod told;
 mod upsert;
 
 use std::{any::Any, fmt};
@@ -15,8 +17,9 @@ use std::{any::Any, fmt};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 pub use aggregate::Aggregate;
-pub use grouping::{Emission, Function, Grouping, IN_ORDER};
+pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
 pub use recompute::Recompute;
+pub use told::as_json;
 pub use upsert::Upsert;
 
 use crate::{
@@ -53,8 +56,13 @@ pub trait Operator: fmt::Debug + Send {
 
 /// Rows of one partition in one epoch, gathered for a [`Operator::step`].
 pub trait Collector: Send {
-    /// Takes rows in the schema of the operator's input, the diff as last column where the input has one.
-    fn push(&mut self, batch: RecordBatch) -> Result<()>;
+    /// What the operator's expressions make of rows in the schema of its input, the diff as last column where the input
+    /// has one. Nothing is taken in yet: where this fails, it is for one of the rows, and others may follow.
+    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated>;
+
+    /// Takes rows in. An error leaves the collector undefined.
+    fn push(&mut self, rows: Evaluated) -> Result<()>;
+
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 }
 

@@ -14,7 +14,7 @@ use datafusion::{
 };
 
 use super::{
-    Collector, Function, Grouping, Late, Operator, Step,
+    Collector, Evaluated, Function, Grouping, Late, Operator, Step,
     grouping::{Emission, differing},
 };
 use crate::{
@@ -215,8 +215,13 @@ struct Rows {
 }
 
 impl Collector for Kept {
-    fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        let (batch, mut keys) = self.grouping.admit(batch, &self.tick, &mut self.late)?;
+    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+        self.grouping.evaluate(&self.functions, batch, &self.tick)
+    }
+
+    fn push(&mut self, rows: Evaluated) -> Result<()> {
+        let Evaluated { batch, mut keys, arguments, filters, late } = rows;
+        late.iter().for_each(|late| self.late.add(late));
         let count = batch.num_rows();
         if count == 0 {
             return Ok(());
@@ -225,9 +230,9 @@ impl Collector for Kept {
             keys.push(Arc::new(Int8Array::from_value(0, count)));
         }
         let mut columns = Vec::new();
-        for function in self.functions.iter() {
-            columns.extend(function.arguments(&batch)?);
-            columns.extend(function.filter(&batch)?.map(|f| Arc::new(f) as ArrayRef));
+        for (arguments, filter) in arguments.into_iter().zip(filters) {
+            columns.extend(arguments);
+            columns.extend(filter.map(|f| Arc::new(f) as ArrayRef));
         }
         columns.push(Arc::new(Int8Array::from_value(0, count)));
         let diffs = match has_diff(&batch.schema()) {

@@ -13,7 +13,7 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Int8Type, Schema, SchemaRef},
 };
 
-use super::{Collector, Late, Operator, Step, grouping::differing};
+use super::{Collector, Evaluated, Late, Operator, Step, grouping::differing};
 use crate::{
     changes::Changes,
     error::{Error, Result},
@@ -150,8 +150,12 @@ fn at(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
 struct InOrder(Vec<RecordBatch>);
 
 impl Collector for InOrder {
-    fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        self.0.push(batch);
+    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+        Ok(Evaluated::plain(batch))
+    }
+
+    fn push(&mut self, rows: Evaluated) -> Result<()> {
+        self.0.push(rows.batch);
         Ok(())
     }
 

@@ -1,15 +1,17 @@
 //! One query and its epochs: what the next one is to read, running it, committing it.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::execution::TaskContext;
+use tokio::time::Instant;
 
 use super::{
     Letters, Outlet, Progress, Watermarks,
+    admission::Admission,
     checkpoints::{Checkpoints, Header},
     outlet::Owed,
     prefetch::{self, Prefetched},
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     changes::Changes,
     checkpoint::{Commit, Intent, Log, Record},
-    connectors::{Ahead, Offsets, Span},
+    connectors::{Ahead, Offsets, ReadLimit, Span},
     error::Result,
     operators::exec,
     relations::{Shared, Snapshot, Store},
@@ -60,6 +62,8 @@ pub struct Setup {
     /// Where the rows of a sink go.
     pub outlet: Option<Outlet>,
     pub checkpoint_interval: Duration,
+    /// How long an epoch is to take, where there is a backlog.
+    pub epoch_target: Option<Duration>,
 }
 
 /// A query that is being worked on. One task owns it.
@@ -72,6 +76,11 @@ pub struct Worker {
     pub(super) offsets: Vec<Offsets>,
     /// How far each input could be read when it was last looked at.
     pub(super) ends: Vec<Offsets>,
+    pub(super) admissions: Vec<Admission>,
+    /// What the epoch that is planned may take of each input, and whether that is less than there is.
+    pub(super) admitted: Vec<(ReadLimit, bool)>,
+    /// Since when there are rows that wait for others.
+    pub(super) waits_since: Option<Instant>,
     pub(super) epoch: Epoch,
     pub(super) watermarks: Watermarks,
     /// The epochs since the last checkpoint: what a recovery would run again.
@@ -103,11 +112,13 @@ pub struct Worker {
 #[derive(Debug)]
 pub enum Next {
     Epoch(Intent),
+    /// There are rows, but so few that others are waited for, until then.
+    Wait(Instant),
     /// Nothing to read, nothing to close.
     Idle,
 }
-/// After so many epochs a plan begins anew, at the cost of its fixed sides: what it counts of itself grows till then.
-const ANEW_EVERY: u64 = 1_000;
+/// After so many runs a plan begins anew, at the cost of its fixed sides: what it counts of itself grows till then.
+const ANEW_EVERY: u64 = 10_000;
 
 impl Worker {
     pub fn new(env: Env, setup: Setup, progress: Arc<Mutex<Progress>>) -> Self {
@@ -121,6 +132,9 @@ impl Worker {
             checkpoints: Checkpoints::new(env.storage.clone(), setup.id),
             offsets: vec![Offsets::default(); inputs],
             ends: vec![Offsets::default(); inputs],
+            admissions: vec![Admission::new(setup.epoch_target); inputs],
+            admitted: Vec::new(),
+            waits_since: None,
             epoch: Epoch(0),
             watermarks: Watermarks::new(setup.standing.rewritten.watermarks.len()),
             since: Vec::new(),
@@ -149,18 +163,30 @@ impl Worker {
         &self.setup.standing.rewritten.inputs
     }
 
-    /// What could be done now. Nothing is durable yet.
-    pub async fn next(&mut self) -> Result<Next> {
+    /// What could be done now. Nothing is durable yet. In a `hurry` no row waits for others.
+    pub async fn next(&mut self, hurry: bool) -> Result<Next> {
         let mut spans = Vec::new();
-        let (mut idle, mut partitions) = (true, self.env.partitions());
+        let (mut idle, mut until, mut partitions) = (true, None, self.env.partitions());
+        let mut enough = hurry;
+        self.admitted.clear();
         for n in 0..self.inputs().len() {
-            let Ahead { to, end, backlog } = self.ahead(n, &self.inputs()[n].table.limit.clone()).await?;
+            let limit = self.admissions[n].limit(&self.inputs()[n].table.limit);
+            let Ahead { to, end, backlog } = self.ahead(n, &limit).await?;
             // What was prefetched is what will be read, even where there is more by now.
             let from = self.offsets[n].clone();
             let prefetched = self.prefetched[n].as_ref().filter(|next| next.span.from == from);
-            let span = Span { from, to: prefetched.map_or(to, |next| next.span.to.clone()) };
+            let (to, limit) = prefetched.map_or((to, limit), |next| (next.span.to.clone(), next.limit));
+            self.admitted.push((limit, to != end));
+            let span = Span { from, to };
             partitions = if prefetched.is_some() { prefetch::PARTITIONS } else { partitions };
+            enough |= prefetched.is_some();
             idle &= span.is_empty();
+            if !span.is_empty() {
+                let patience =
+                    self.inputs()[n].table.patience.filter(|p| backlog.rows.is_some_and(|rows| rows < p.rows));
+                enough |= patience.is_none();
+                until = until.into_iter().chain(patience.map(|p| p.delay)).min();
+            }
             self.note_backlog(n, backlog);
             self.ends[n] = end;
             spans.push(span);
@@ -170,6 +196,13 @@ impl Worker {
         if idle && self.epoch > Epoch(0) && !self.is_due(watermark)? {
             return Ok(Next::Idle);
         }
+        if let Some(delay) = until.filter(|_| !enough && !self.is_due(watermark).unwrap_or(true)) {
+            let until = *self.waits_since.get_or_insert_with(Instant::now) + delay;
+            if Instant::now() < until {
+                return Ok(Next::Wait(until));
+            }
+        }
+        self.waits_since = None;
         let epoch = self.epoch.next();
         Ok(Next::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now, partitions }))
     }
@@ -197,26 +230,41 @@ impl Worker {
         if self.setup.outlet.is_some() {
             return self.prepare(intent).await;
         }
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         // Nobody waits for the intent: the commit's sync covers it, and until then nobody has seen the epoch.
         self.needs_log();
         self.env.log.note(Record::Intent(intent.clone()).encode(&[])?);
         let first = self.reads_snapshots(&intent);
         let (commit, _) = self.take_step(&intent).await?;
         self.share.ask(self.bytes()?)?;
-        self.env.letters.add(&commit.dead_letters, &commit.late_rows);
         self.advance(&intent, &commit);
         if first {
             // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered.
             self.checkpoint().await?;
         }
         self.env.log.append(vec![Record::Commit(commit.clone()).encode(&[])?]).await?;
+        self.env.letters.add(&commit.dead_letters, &commit.late_rows);
         if !first {
             self.since.push((intent, commit));
         }
         self.setup.relation.publish();
-        self.show(|progress| progress.epoch_us = started.elapsed().as_micros() as u64);
+        let took = started.elapsed();
+        self.note_speed(took);
+        self.show(|progress| progress.epoch_us = took.as_micros() as u64);
         Ok(())
+    }
+
+    /// What an epoch that was planned, and not merely recovered, tells of how much the next one can do.
+    pub(super) fn note_speed(&mut self, took: Duration) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        for (n, (limit, full)) in std::mem::take(&mut self.admitted).into_iter().enumerate() {
+            self.admissions[n].observe(&limit, full, took);
+            if let Some(input) = progress.inputs.get_mut(n) {
+                let rows = self.setup.standing.cell.rows_of(n) as f64;
+                input.rows_per_second = Some((rows / took.as_secs_f64().max(1e-6)) as u64);
+                input.admitted = self.admissions[n].limit(&self.setup.standing.rewritten.inputs[n].table.limit);
+            }
+        }
     }
 
     /// Executes a new epoch while what comes after it is begun.
@@ -228,7 +276,7 @@ impl Worker {
 
     /// Runs the plan over the rows of an intent and applies the changes, in memory.
     pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
-        if intent.epoch.0.is_multiple_of(ANEW_EVERY) {
+        if self.setup.standing.cell.is_worn(ANEW_EVERY) {
             self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
         }
         let (streams, bad): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
@@ -247,7 +295,7 @@ impl Worker {
         };
         self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
         let late = standing.cell.take_late();
-        let (dead_letters, bad) = self.dead_letters(intent, &bad);
+        let (dead_letters, bad) = self.dead_letters(intent, &bad, &standing.cell.failed());
         let commit = Commit {
             query: intent.query,
             epoch: intent.epoch,

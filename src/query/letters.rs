@@ -1,27 +1,22 @@
 //! Rows that did not make it into an answer: dead letters and late rows.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use arrow::{
-    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray},
-    datatypes::{DataType, Field, Schema},
-    json::{
-        LineDelimitedWriter,
-        writer::{EncoderOptions, make_encoder},
-    },
-    util::display::{ArrayFormatter, FormatOptions},
-};
+use arrow::array::RecordBatch;
 
 use super::Worker;
 use crate::{
     changes::Changes,
     checkpoint::{DeadLetter, Intent, LateRow},
-    connectors::BadRecords,
+    connectors::{BadRecords, LetterId, Marks, OnError},
     error::Result,
+    operators::as_json,
+    sql::table::Input,
+    time::Micros,
 };
 
 /// Rows that did not make it into an answer, for all queries: the newest of them, up to the limits of each kind.
@@ -45,6 +40,8 @@ struct Kept {
     late: Queue<LateRow>,
     /// What tells the letters in `dead` apart.
     known: HashSet<u64>,
+    /// The number of the newest.
+    last_id: i64,
 }
 
 /// Letters in the order in which they came, and what they take.
@@ -114,9 +111,19 @@ impl Letters {
             return;
         }
         let mut kept = self.lock();
+        let row = |letter: &&DeadLetter| letter.epoch.is_some();
+        let told = |letter: &DeadLetter| {
+            let same =
+                |other: &DeadLetter| (other.epoch, other.at, &other.query) == (letter.epoch, letter.at, &letter.query);
+            kept.dead.letters.iter().rev().any(same)
+        };
+        let told = dead.iter().find(row).is_some_and(told);
         for letter in dead {
-            if kept.known.insert(identity(letter)) {
-                kept.dead.push(letter.clone());
+            let new = if row(&letter) { !told } else { kept.known.insert(identity(letter)) };
+            if new {
+                kept.last_id += 1;
+                let id = kept.last_id;
+                kept.dead.push(DeadLetter { id, ..letter.clone() });
             }
         }
         let told = |row: &LateRow| {
@@ -132,6 +139,48 @@ impl Letters {
         while kept.late.pop_beyond(self.late_max).is_some() {}
     }
 
+    /// The dead letters of some numbers; `None` where one is not there.
+    pub fn by_id(&self, ids: &[i64]) -> Vec<Option<DeadLetter>> {
+        let kept = self.lock();
+        let all = &kept.dead.letters;
+        // They are in the order of their numbers.
+        ids.iter().map(|id| all.binary_search_by_key(id, |letter| letter.id).ok().map(|at| all[at].clone())).collect()
+    }
+
+    /// Marks dead letters by their numbers.
+    pub fn replayed(&self, ids: &[i64], at: Micros) {
+        let mut kept = self.lock();
+        for id in ids {
+            if let Ok(place) = kept.dead.letters.binary_search_by_key(id, |letter| letter.id) {
+                kept.dead.letters[place].replayed = Some(at);
+            }
+        }
+    }
+
+    /// Marks dead letters of a source by what its replays say.
+    pub fn mark(&self, source: &str, marks: &[Marks]) {
+        let told = |marks: &'_ Marks| marks.letters.iter().map(|letter| (letter.clone(), marks.at)).collect::<Vec<_>>();
+        let marks: BTreeMap<LetterId, Micros> = marks.iter().flat_map(told).collect();
+        if marks.is_empty() {
+            return;
+        }
+        for letter in self.lock().dead.letters.iter_mut().filter(|l| l.source == source && l.epoch.is_none()) {
+            letter.replayed = letter.replayed.or_else(|| marks.get(&letter_id(letter)).copied());
+        }
+    }
+
+    /// Drops the dead letters of a source that is gone: another of its name has its own.
+    pub fn forget(&self, source: &str) {
+        let mut kept = self.lock();
+        let letters = std::mem::take(&mut kept.dead).letters;
+        for letter in letters {
+            match letter.source == source {
+                true => drop(kept.known.remove(&identity(&letter))),
+                false => kept.dead.push(letter),
+            }
+        }
+    }
+
     pub fn dead(&self) -> Vec<DeadLetter> {
         self.lock().dead.letters.iter().cloned().collect()
     }
@@ -139,6 +188,11 @@ impl Letters {
     pub fn late(&self) -> Vec<LateRow> {
         self.lock().late.letters.iter().cloned().collect()
     }
+}
+
+/// What tells a dead letter of a source from its others, for good.
+pub fn letter_id(letter: &DeadLetter) -> LetterId {
+    LetterId { origin: letter.origin.clone(), position: letter.position, crc32: crc32fast::hash(&letter.raw) }
 }
 
 /// Where a record stood and what it was.
@@ -149,21 +203,35 @@ fn identity(letter: &DeadLetter) -> u64 {
 }
 
 impl Worker {
-    /// The bad records of an epoch's inputs, and how many there were.
-    pub(super) fn dead_letters(&self, intent: &Intent, bad: &[BadRecords]) -> (Vec<DeadLetter>, u64) {
+    /// The letters of an epoch: of each input the bad records, and the rows that an expression `failed` on. And how many
+    /// of both there were, told or not.
+    pub(super) fn dead_letters(
+        &self,
+        intent: &Intent,
+        bad: &[BadRecords],
+        failed: &[BadRecords],
+    ) -> (Vec<DeadLetter>, u64) {
         let (mut letters, mut count) = (Vec::new(), 0);
-        for (input, bad) in self.inputs().iter().zip(bad) {
-            let (records, all) = bad.take();
-            count += all;
-            letters.extend(records.into_iter().map(|record| DeadLetter {
-                source: input.table.name.clone(),
-                query: self.setup.name.clone(),
-                origin: record.origin,
-                position: record.position,
-                raw: record.raw,
-                reason: record.reason,
-                at: intent.now,
-            }));
+        for (input, (bad, failed)) in self.inputs().iter().zip(bad.iter().zip(failed)) {
+            for (records, epoch) in [(bad, None), (failed, Some(intent.epoch))] {
+                let (records, all) = records.take();
+                count += all;
+                if matches!(input.table.input, Input::Source(_, OnError::Skip)) {
+                    continue;
+                }
+                letters.extend(records.into_iter().map(|record| DeadLetter {
+                    source: input.table.name.clone(),
+                    query: self.setup.name.clone(),
+                    epoch,
+                    origin: record.origin,
+                    position: record.position,
+                    raw: record.raw,
+                    reason: record.reason,
+                    at: intent.now,
+                    replayed: None,
+                    id: 0,
+                }));
+            }
         }
         (letters, count)
     }
@@ -192,30 +260,6 @@ impl Worker {
     }
 }
 
-/// A line of JSON for each row. What JSON has no word for, such as an interval, is text: a row that is only told of
-/// must not stop a query.
-fn as_json(rows: &RecordBatch) -> Result<String> {
-    let options = EncoderOptions::default();
-    let (mut fields, mut columns): (Vec<_>, Vec<ArrayRef>) = Default::default();
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        if make_encoder(field, column, &options).is_ok() {
-            fields.push(field.clone());
-            columns.push(column.clone());
-        } else {
-            let formatter = ArrayFormatter::try_new(column, &FormatOptions::default())?;
-            let text = |row| column.is_valid(row).then(|| formatter.value(row).to_string());
-            fields.push(Field::new(field.name(), DataType::Utf8, true).into());
-            columns.push(Arc::new((0..column.len()).map(text).collect::<StringArray>()));
-        }
-    }
-    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &count)?;
-    let mut writer = LineDelimitedWriter::new(Vec::new());
-    writer.write(&rows)?;
-    writer.finish()?;
-    Ok(String::from_utf8_lossy(&writer.into_inner()).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +268,18 @@ mod tests {
     fn dead(position: i64) -> DeadLetter {
         let text = String::new;
         let (position, raw) = (Some(position), vec![]);
-        DeadLetter { source: text(), query: text(), origin: text(), position, raw, reason: text(), at: 0 }
+        DeadLetter {
+            source: text(),
+            query: text(),
+            epoch: None,
+            origin: text(),
+            position,
+            raw,
+            reason: text(),
+            at: 0,
+            replayed: None,
+            id: 0,
+        }
     }
 
     fn late(epoch: u64) -> LateRow {
@@ -248,6 +303,38 @@ mod tests {
     }
 
     #[test]
+    fn equal_rows_of_an_epoch_are_several_and_told_once() {
+        let max = LettersMax { rows: 100, bytes: 1 << 20 };
+        let letters = Letters::new(max, max);
+        let row = |epoch| DeadLetter { epoch: Some(Epoch(epoch)), position: None, ..dead(0) };
+        letters.add(&[dead(1), row(1), row(1)], &[]);
+        letters.add(&[dead(1), row(1), row(1)], &[]);
+        letters.add(&[row(2)], &[]);
+        let epochs: Vec<_> = letters.dead().iter().map(|letter| letter.epoch.map(|epoch| epoch.0)).collect();
+        assert_eq!(epochs, [None, Some(1), Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn replayed_ones_stay_and_are_marked() {
+        let max = LettersMax { rows: 3, bytes: 1 << 20 };
+        let letters = Letters::new(max, max);
+        let of = |source: &str, n| DeadLetter { source: source.to_string(), ..dead(n) };
+        letters.add(&[of("a", 1), of("b", 1), of("a", 2), of("a", 3)], &[]);
+        let ids: Vec<_> = letters.dead().iter().map(|letter| letter.id).collect();
+        assert_eq!(ids, [2, 3, 4]);
+        let found: Vec<_> = letters.by_id(&[1, 4, 2]).into_iter().map(|l| Some(l?.source)).collect();
+        assert_eq!(found, [None, Some("a".to_string()), Some("b".to_string())]);
+        letters.replayed(&[1, 3], 7);
+        letters.mark("a", &[Marks { letters: vec![letter_id(&of("a", 3)), letter_id(&of("b", 1))], at: 8 }]);
+        letters.add(&[of("a", 2)], &[]);
+        let marks = |letters: &Letters| letters.dead().iter().map(|l| (l.id, l.replayed)).collect::<Vec<_>>();
+        assert_eq!(marks(&letters), [(2, None), (3, Some(7)), (4, Some(8))]);
+        letters.forget("a");
+        letters.add(&[of("a", 2), of("b", 1)], &[]);
+        assert_eq!(marks(&letters), [(2, None), (5, None)]);
+    }
+
+    #[test]
     fn long_ones_are_fewer() {
         let max = LettersMax { rows: 1_000, bytes: 10_000 };
         let letters = Letters::new(max, max);
@@ -262,18 +349,5 @@ mod tests {
         assert!(letters.dead().is_empty());
         letters.add(&[dead(101)], &[]);
         assert_eq!(letters.dead().len(), 1);
-    }
-
-    #[test]
-    fn a_row_of_any_type_can_be_told() {
-        use arrow::{array::IntervalMonthDayNanoArray, datatypes::IntervalMonthDayNano};
-        let intervals = vec![Some(IntervalMonthDayNano::new(1, 2, 0)), None];
-        let columns: Vec<(_, ArrayRef)> = vec![
-            ("text", Arc::new(StringArray::from(vec!["a\nb", "c"]))),
-            ("span", Arc::new(IntervalMonthDayNanoArray::from(intervals))),
-        ];
-        let text = as_json(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines, [r#"{"text":"a\nb","span":"1 mons 2 days"}"#, r#"{"text":"c"}"#]);
     }
 }

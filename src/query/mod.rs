@@ -6,6 +6,7 @@
 //!        └──────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+mod admission;
 mod batches;
 mod checkpoints;
 mod epoch;
@@ -22,7 +23,7 @@ mod watermarks;
 
 pub use checkpoints::{Checkpoints, Header};
 pub use epoch::{Env, Next, Setup, Worker};
-pub use letters::{Letters, LettersMax};
+pub use letters::{Letters, LettersMax, letter_id};
 pub use outlet::{Keeps, Outbox, Outlet};
 pub use progress::{InputProgress, Progress, State};
 pub use runner::{Command, Finished, Handle, Remake, panicked, start};

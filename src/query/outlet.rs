@@ -167,7 +167,9 @@ impl Worker {
             self.advance(&intent, &commit);
             self.since.push((intent, commit));
         }
-        self.show(|progress| progress.epoch_us = started.elapsed().as_micros() as u64);
+        let took = started.elapsed();
+        self.note_speed(took);
+        self.show(|progress| progress.epoch_us = took.as_micros() as u64);
         Ok(())
     }
 

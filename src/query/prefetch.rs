@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt, stream};
 use super::Worker;
 use crate::{
     checkpoint::Intent,
-    connectors::{Ahead, BadRecords, SourceStream, Span},
+    connectors::{Ahead, BadRecords, ReadLimit, SourceStream, Span},
     sql::table::Input,
 };
 
@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Prefetched {
     pub span: Span,
+    /// What it was let take.
+    pub limit: ReadLimit,
     pub streams: Vec<SourceStream>,
     pub bad: BadRecords,
 }
@@ -40,11 +42,12 @@ impl Worker {
     pub(super) async fn prefetch(&mut self, intent: &Intent) {
         for (n, span) in intent.spans.iter().enumerate() {
             let table = self.inputs()[n].table.clone();
-            let Input::Source(source) = &table.input else { continue };
+            let Input::Source(source, _) = &table.input else { continue };
             if span.to.reaches(&self.ends[n]) {
                 continue;
             }
-            let Ok(Ahead { to, .. }) = source.ahead(&span.to, &table.limit).await else { continue };
+            let limit = self.admissions[n].limit(&table.limit);
+            let Ok(Ahead { to, .. }) = source.ahead(&span.to, &limit).await else { continue };
             let next = Span { from: span.to.clone(), to };
             if let Ok((mut streams, bad)) = self.scan(n, &next, PARTITIONS)
                 && !next.is_empty()
@@ -52,7 +55,7 @@ impl Worker {
                 for stream in &mut streams {
                     stream.rows = Arc::new(Running::start(&stream.rows, self.env.context.clone()));
                 }
-                self.prefetched[n] = Some(Prefetched { span: next, streams, bad });
+                self.prefetched[n] = Some(Prefetched { span: next, limit, streams, bad });
             }
         }
     }

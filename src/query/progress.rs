@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use super::Worker;
 use crate::{
-    connectors::{Backlog, Offsets},
+    connectors::{Backlog, Offsets, ReadLimit},
     error::Error,
     sql::incremental::PlannedInput,
     time::{Epoch, Micros},
@@ -73,6 +73,10 @@ pub struct InputProgress {
     pub name: String,
     pub offsets: Offsets,
     pub backlog: Backlog,
+    /// What the next epoch may take.
+    pub admitted: ReadLimit,
+    /// Of the last epoch.
+    pub rows_per_second: Option<u64>,
 }
 
 impl Worker {
@@ -91,11 +95,11 @@ impl Worker {
         progress.log_file = self.log_file();
         progress.state_rows = state.iter().map(|(rows, _)| *rows as u64).sum();
         progress.state_bytes = state.iter().map(|(_, bytes)| *bytes as u64).sum();
-        let backlogs: Vec<Backlog> = progress.inputs.iter().map(|input| input.backlog).collect();
+        let before = std::mem::take(&mut progress.inputs);
         let input = |(n, input): (usize, &PlannedInput)| InputProgress {
             name: input.table.name.clone(),
             offsets: self.offsets[n].clone(),
-            backlog: backlogs.get(n).copied().unwrap_or_default(),
+            ..before.get(n).cloned().unwrap_or_default()
         };
         progress.inputs = self.inputs().iter().enumerate().map(input).collect();
         also(&mut progress);

@@ -27,7 +27,7 @@ impl Worker {
     /// How far an input could be read.
     pub(super) async fn ahead(&mut self, n: usize, limit: &ReadLimit) -> Result<Ahead> {
         match &self.inputs()[n].table.input {
-            Input::Source(source) => source.clone().ahead(&self.offsets[n], limit).await,
+            Input::Source(source, _) => source.clone().ahead(&self.offsets[n], limit).await,
             Input::Relation(shared) => {
                 let shared = shared.clone();
                 self.ahead_of(n, &shared, limit)
@@ -109,10 +109,11 @@ impl Worker {
     pub(super) fn scan(&self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
         let (input, bad) = (&self.inputs()[n], BadRecords::default());
         match &input.table.input {
-            Input::Source(source) => {
+            Input::Source(source, on_error) => {
                 let projection = input.projection.clone();
                 let hints = ScanHints { projection, partitions, batch_rows: BATCH_ROWS, bad: bad.clone() };
-                Ok((source.scan(span, &hints)?, bad))
+                let streams = on_error.applied(&input.table.name, source.scan(span, &hints)?, &bad);
+                Ok((streams, bad))
             }
             Input::Relation(shared) => {
                 let (from, to) = (Epoch(span.from.only()), Epoch(span.to.only()));

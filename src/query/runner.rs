@@ -28,6 +28,8 @@ use crate::{
 pub enum Command {
     Pause(oneshot::Sender<()>),
     Resume,
+    /// There may be more to read, whatever the inputs say.
+    Look,
     /// Everybody is there who may still ask for what was read: what nobody needs may be freed.
     Release,
     /// Answers once all that was available when it came is committed and visible.
@@ -208,7 +210,8 @@ impl Runner {
             self.last_call = Some(self.worker.target().await?);
         }
         let changed = self.changes();
-        let next = self.worker.next().await?;
+        let hurry = !self.flushes.is_empty() || self.trigger.ends();
+        let next = self.worker.next(hurry).await?;
         if !self.retry.is_zero() {
             self.retry = Duration::ZERO;
             self.worker.set_state(State::Running, None);
@@ -226,6 +229,10 @@ impl Runner {
                 self.worker.deliver().await?;
                 self.after_epoch().await
             }
+            Next::Wait(until) => {
+                self.checkpoint_if_due().await?;
+                self.wait(changed, Some(until)).await
+            }
             Next::Idle => {
                 self.answer_flushes();
                 let caught_up = |target: &Vec<Offsets>| self.worker.has_reached(target);
@@ -233,7 +240,7 @@ impl Runner {
                     return self.finish().await;
                 }
                 self.checkpoint_if_due().await?;
-                self.wait(changed).await
+                self.wait(changed, None).await
             }
         }
     }
@@ -254,7 +261,7 @@ impl Runner {
         let mut receivers: Vec<_> = inputs
             .iter()
             .map(|input| match &input.table.input {
-                Input::Source(source) => source.changed(),
+                Input::Source(source, _) => source.changed(),
                 Input::Relation(shared) => shared.changed(),
             })
             .collect();
@@ -262,11 +269,12 @@ impl Runner {
         receivers
     }
 
-    async fn wait(&mut self, mut changed: Vec<watch::Receiver<u64>>) -> Result<Turn> {
+    /// Waits for a command or a change, until a moment at the latest.
+    async fn wait(&mut self, mut changed: Vec<watch::Receiver<u64>>, mut until: Option<Instant>) -> Result<Turn> {
         let timed = self.worker.setup.standing.rewritten.watermarks.iter().any(|w| w.spec.idle_timeout.is_some());
-        let mut until = None;
         if timed {
-            until = Some(Instant::now() + LOOK_EVERY);
+            let look = Instant::now() + LOOK_EVERY;
+            until = Some(until.map_or(look, |at: Instant| at.min(look)));
         }
         if self.worker.needs_checkpoint() && !self.worker.is_writing() {
             let due = self.last_checkpoint + self.checkpoint_interval;
@@ -324,6 +332,7 @@ impl Runner {
                 self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
                 let _ = done.send(());
             }
+            Command::Look => {}
             Command::Release => self.worker.release().await?,
             Command::Resume => {
                 self.paused = false;

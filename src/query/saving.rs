@@ -117,7 +117,7 @@ impl Worker {
         for (input, offsets) in self.inputs().iter().zip(&self.saved) {
             let least = input.table.readers.advance(self.setup.id, offsets);
             match &input.table.input {
-                Input::Source(source) => source.forget(&least).await?,
+                Input::Source(source, _) => source.forget(&least).await?,
                 Input::Relation(shared) => shared.lock().forget(Epoch(least.only())),
             }
         }

@@ -2,7 +2,10 @@
 
 use datafusion::sql::sqlparser::{ast, tokenizer::Location};
 
-use crate::{catalog::Kind, options::Options};
+use crate::{
+    catalog::{Kind, Secret},
+    options::Options,
+};
 
 /// One statement and the text that it was parsed from.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +44,8 @@ pub enum Body {
     CreateTable(CreateTable),
     /// `CREATE STREAM`, `CREATE MATERIALIZED VIEW`, `CREATE VIEW`, `CREATE SINK`: a query under a name.
     CreateView(CreateView),
+    CreateSecret(CreateSecret),
+    DropSecrets(DropSecrets),
     Drop(Drop),
     Alter(Alter),
     /// `SELECT`, `VALUES`, `TABLE t`, `WITH …`: windows are lowered already.
@@ -154,6 +159,21 @@ pub struct CreateView {
     pub emit: Option<Emit>,
 }
 
+/// `CREATE SECRET name AS 'value'`, `CREATE SECRET name WITH (env = 'VARIABLE')`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateSecret {
+    pub name: String,
+    pub exists: IfExists,
+    pub secret: Secret,
+}
+
+/// `DROP SECRET name, …`
+#[derive(Debug, Clone, PartialEq)]
+pub struct DropSecrets {
+    pub names: Vec<String>,
+    pub if_exists: bool,
+}
+
 /// What `CREATE` does when the name is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfExists {
@@ -251,6 +271,8 @@ pub enum CopyKind {
 pub enum Show {
     /// `SHOW SOURCES | STREAMS | TABLES | MATERIALIZED VIEWS | SINKS`
     Objects(Kind),
+    /// `SHOW SECRETS`: their names.
+    Secrets,
     /// `SHOW CREATE …`; the kind is `None` for `SHOW CREATE name`.
     Create(Option<Kind>, Name),
     /// `SHOW COLUMNS FROM name`

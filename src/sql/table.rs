@@ -20,7 +20,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     changes::OP,
-    connectors::{BadRecords, Offsets, ReadLimit, Readers, ScanHints, Source, Span},
+    connectors::{BadRecords, Offsets, OnError, Patience, ReadLimit, Readers, ScanHints, Source, Span},
     error::Result,
     operators::Upsert,
     relations::{Identity, Shared, Snapshot},
@@ -29,7 +29,8 @@ use crate::{
 /// Something that a standing query can follow.
 #[derive(Debug, Clone)]
 pub enum Input {
-    Source(Arc<dyn Source>),
+    /// With what is to be done about its records and rows that fail.
+    Source(Arc<dyn Source>, OnError),
     Relation(Arc<Shared>),
 }
 
@@ -45,6 +46,8 @@ pub struct InputTable {
     pub snapshot: Option<Arc<Snapshot>>,
     /// The most that one epoch takes of it.
     pub limit: ReadLimit,
+    /// How few rows of it are not worth one.
+    pub patience: Option<Patience>,
     pub readers: Arc<Readers>,
     /// Of a table: what a column is where an INSERT does not say.
     pub defaults: Arc<HashMap<String, Expr>>,
@@ -72,15 +75,20 @@ impl InputTable {
     /// Whether its rows may come in more than one partition.
     pub fn is_partitioned(&self) -> bool {
         match &self.input {
-            Input::Source(source) => source.is_partitioned(),
+            Input::Source(source, _) => source.is_partitioned(),
             Input::Relation(_) => false,
         }
+    }
+
+    /// Whether a standing query leaves out its rows that an expression fails on.
+    pub fn sifted(&self) -> bool {
+        matches!(self.input, Input::Source(_, OnError::DeadLetter | OnError::Skip))
     }
 
     /// Whether its rows may be withdrawn.
     pub fn withdraws(&self) -> bool {
         match &self.input {
-            Input::Source(_) => !self.upsert_key.is_empty(),
+            Input::Source(..) => !self.upsert_key.is_empty(),
             Input::Relation(shared) => *shared.lock().identity() != Identity::AppendOnly,
         }
     }
@@ -98,7 +106,7 @@ impl InputTable {
 impl InputTable {
     /// How to read some of its columns; `None` where its rows are what its source gives.
     pub fn reading(&self, projection: Option<&[usize]>) -> Result<Option<Reading>> {
-        let Input::Source(source) = &self.input else { return Ok(None) };
+        let Input::Source(source, _) = &self.input else { return Ok(None) };
         if self.upsert_key.is_empty() {
             return Ok(None);
         }
@@ -129,8 +137,8 @@ pub const BATCH_ROWS: usize = 8192;
 impl TableProvider for InputTable {
     fn schema(&self) -> SchemaRef {
         match &self.input {
-            Input::Source(source) if self.upsert_key.is_empty() => source.schema(),
-            Input::Source(source) => {
+            Input::Source(source, _) if self.upsert_key.is_empty() => source.schema(),
+            Input::Source(source, _) => {
                 let schema = source.schema();
                 let shown = schema.fields().iter().filter(|field| field.name() != OP).cloned();
                 Arc::new(Schema::new(shown.collect::<Vec<_>>()))
@@ -162,7 +170,7 @@ impl TableProvider for InputTable {
             }
             return snapshot.scan(state, projection, filters, limit).await;
         }
-        let Input::Source(source) = &self.input else {
+        let Input::Source(source, on_error) = &self.input else {
             return Err(crate::error::Error::internal("a relation was scanned without a snapshot").into());
         };
         let ahead = source.ahead(&Offsets::default(), &ReadLimit::default()).await?;
@@ -172,13 +180,15 @@ impl TableProvider for InputTable {
             None => self.schema(),
         };
         let reading = self.reading(projection.map(Vec::as_slice))?;
+        let bad = BadRecords::default();
         let hints = ScanHints {
             projection: reading.as_ref().map(|reading| reading.columns.clone()).or_else(|| projection.cloned()),
             partitions: state.config().target_partitions(),
             batch_rows: state.config().batch_size(),
-            bad: BadRecords::default(),
+            bad: bad.clone(),
         };
-        let mut streams: Vec<_> = source.scan(&span, &hints)?.into_iter().map(|stream| stream.rows).collect();
+        let streams = on_error.applied(&self.name, source.scan(&span, &hints)?, &bad);
+        let mut streams: Vec<_> = streams.into_iter().map(|stream| stream.rows).collect();
         if let Some(Reading { input, key, .. }) = reading {
             streams = vec![Arc::new(Current { streams, input, key, output: schema.clone() })];
         }

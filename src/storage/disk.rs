@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,6 +13,9 @@ use bytes::Bytes;
 
 use super::Storage;
 use crate::error::{Error, Kind, Result};
+
+/// The mode of files: nobody else reads what the server keeps, which may be secrets.
+const OWNERS: u32 = 0o600;
 
 /// The ending of files that are not whole yet.
 const DRAFT: &str = "tmp";
@@ -88,7 +92,7 @@ impl DiskStorage {
         let full = self.root.join(path);
         self.make_folder(&full)?;
         let new = !full.exists();
-        let file = Arc::new(OpenOptions::new().create(true).append(true).open(&full)?);
+        let file = Arc::new(OpenOptions::new().create(true).append(true).mode(OWNERS).open(&full)?);
         if new {
             self.sync_folder(&full)?;
         }
@@ -102,7 +106,7 @@ fn is_draft(path: &Path) -> bool {
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(OWNERS).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -45,7 +45,7 @@ impl Fixture {
     }
 
     async fn open(&self, more: &[(&str, &str)]) -> Result<Arc<dyn Source>> {
-        connectors::open(1, "g", Some(every_type()), &options(more), &self.env).await
+        Ok(connectors::open(1, "g", Some(every_type()), &options(more), &self.env).await?)
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn plan_epoch(
         .with_physical_optimizer_rules(rules())
         .build();
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner { cell: cell.clone() })]);
-    Ok(planner.create_physical_plan(&rewritten.plan, &state).await?)
+    Ok(EpochExec::sifted(cell, planner.create_physical_plan(&rewritten.plan, &state).await?))
 }
 
 /// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
@@ -75,7 +75,7 @@ impl ExtensionPlanner for StepPlanner {
         let schema: SchemaRef = node.schema.inner().clone();
         let child = || inputs.first().cloned().ok_or_else(|| Error::internal("a step has no input"));
         let exec = match &node.step {
-            Step::Delta { input, name } => EpochExec::delta(&self.cell, *input, name.clone(), schema),
+            Step::Delta { input, name, sifted } => EpochExec::delta(&self.cell, *input, name.clone(), schema, *sifted),
             Step::Once => EpochExec::once(&self.cell, child()?),
             Step::Fixed => EpochExec::fixed(&self.cell, child()?),
             Step::Watermark { column, spec, partition } => {

@@ -174,7 +174,7 @@ impl Rewriter {
         };
         let key = table.key().and_then(|key| key.iter().map(place).collect());
         let schema = carried.schema(&scan.projected_schema)?;
-        let step = Step::Delta { input: self.inputs.len(), name: table.name.clone() };
+        let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
         let plan = filtered(StepNode::plan(step, None, schema), scan)?;
         Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
@@ -185,7 +185,7 @@ impl Rewriter {
         let qualified = |field: &FieldRef| (Some(scan.table_name.clone()), field.clone());
         let read = reading.input.fields().iter().map(qualified).collect();
         let read = Arc::new(DFSchema::new_with_metadata(read, HashMap::new())?);
-        let step = Step::Delta { input: self.inputs.len(), name: table.name.clone() };
+        let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
         self.remembers.push(format!("the current row of each key of \"{}\"", table.name));
         self.inputs.push(PlannedInput { table, projection: Some(reading.columns) });
         let delta = StepNode::plan(step, None, read);

@@ -31,6 +31,8 @@ pub enum Step {
     Delta {
         input: usize,
         name: String,
+        /// Whether a row that an expression fails on is left out.
+        sifted: bool,
     },
     /// The input's rows, in the first epoch only.
     Once,

@@ -8,7 +8,9 @@ use crate::{
     error::{Error, Kind, Result},
     formats,
     options::{Options, nearest},
-    sql::statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, IfExists, Name, WatermarkDef},
+    sql::statement::{
+        Body, ColumnDef, CreateSecret, CreateSource, CreateTable, CreateView, IfExists, Name, WatermarkDef,
+    },
 };
 
 pub(super) fn create(c: &mut Cursor) -> Result<Body> {
@@ -29,6 +31,8 @@ pub(super) fn create(c: &mut Cursor) -> Result<Body> {
         view(c, catalog::Kind::View, replace)
     } else if c.eat("SINK") {
         sink(c, replace)
+    } else if c.eat("SECRET") {
+        secret(c, replace)
     } else {
         Err(other(c).at(position))
     }
@@ -69,7 +73,6 @@ fn other(c: &Cursor) -> Error {
         "PUBLICATION",
         "SUBSCRIPTION",
         "CONNECTION",
-        "SECRET",
         "RECURSIVE",
         "STATISTICS",
         "TABLESPACE",
@@ -94,6 +97,25 @@ fn other(c: &Cursor) -> Error {
         Some(near) => error.hint(format!("Perhaps you meant CREATE {near}.")),
         None => error,
     }
+}
+
+/// `CREATE SECRET name AS 'value'`, `CREATE SECRET name WITH (env = 'VARIABLE')`
+fn secret(c: &mut Cursor, replace: bool) -> Result<Body> {
+    let exists = exists(c, replace)?;
+    let (name, _) = c.ident("the name of a secret")?;
+    let position = c.here();
+    let secret = if c.eat("WITH") {
+        let mut options = Options::default();
+        options::options(c, &mut options)?;
+        let mut taker = options.taker(format!("secret \"{name}\""));
+        let variable = taker.required("env").map_err(|e| e.at(position))?;
+        taker.finish().map_err(|e| e.at(position))?;
+        catalog::Secret::Environment(variable)
+    } else {
+        c.expect("AS")?;
+        catalog::Secret::Value(c.string("the value in quotes")?)
+    };
+    Ok(Body::CreateSecret(CreateSecret { name, exists, secret }))
 }
 
 fn exists(c: &mut Cursor, replace: bool) -> Result<IfExists> {

@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use crate::{
     catalog::Kind,
     error::{Error, Result},
-    sql::statement::{Alter, AlterAction, Body, Drop},
+    sql::statement::{Alter, AlterAction, Body, Drop, DropSecrets},
 };
 
 /// Takes the words for a kind of object, if they come next.
@@ -67,6 +67,12 @@ fn other(c: &Cursor, verb: &str) -> Error {
 /// `DROP kind [IF EXISTS] name, … [CASCADE | RESTRICT]`
 pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
     c.expect("DROP")?;
+    if c.eat("SECRET") {
+        let if_exists = c.eat("IF EXISTS");
+        let names = c.list(|c| Ok(c.ident("the name of a secret")?.0))?;
+        c.eat("RESTRICT");
+        return Ok(Body::DropSecrets(DropSecrets { names, if_exists }));
+    }
     let Some(kind) = kind(c) else { return Err(other(c, "DROP")) };
     let if_exists = c.eat("IF EXISTS");
     let names = c.list(Cursor::name)?;

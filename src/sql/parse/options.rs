@@ -57,7 +57,7 @@ fn key(c: &mut Cursor) -> Result<String> {
     }
 }
 
-/// A string, a number, or a word: as text.
+/// A string, a number, or a word: as text. `SECRET name` is a secret's value.
 fn value(c: &mut Cursor) -> Result<String> {
     if let Some(text) = string(c.peek(0)) {
         c.skip(1);
@@ -66,6 +66,10 @@ fn value(c: &mut Cursor) -> Result<String> {
     if c.is("INTERVAL") && string(c.peek(1)).is_some() {
         c.skip(1);
         return value(c);
+    }
+    if c.is("SECRET") && c.word(1).is_some() {
+        c.skip(1);
+        return Ok(Options::secret(&c.ident("the name of a secret")?.0));
     }
     let sign = if c.eat_token(&Token::Minus) { "-" } else { "" };
     match c.peek(0).clone() {

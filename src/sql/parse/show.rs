@@ -22,7 +22,9 @@ pub(super) fn show(c: &mut Cursor) -> Result<Body> {
     if let Some((_, kind)) = OBJECTS.into_iter().find(|(words, _)| c.eat(words)) {
         return Ok(Body::Show(Show::Objects(kind)));
     }
-    let show = if c.eat("CREATE") {
+    let show = if c.eat("SECRETS") {
+        Show::Secrets
+    } else if c.eat("CREATE") {
         let kind = objects::kind(c);
         Show::Create(kind, c.name()?)
     } else if c.eat("COLUMNS FROM") || c.eat("COLUMNS IN") {

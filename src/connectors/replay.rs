@@ -1,0 +1,220 @@
+//! Rows that a source was given again: its dead letters, put right by whoever looks after it.
+//!
+//! Around every source stands one more partition, `replay`. What it holds is in a journal of its own, in folder
+//! `replays/<id>`: for each statement the rows, and the letters that they were before. One write holds both, so that a
+//! letter is marked where its row counts, and nowhere else.
+//!
+//! ```text
+//! record = header length: u32 LE │ header: JSON │ Arrow IPC stream of rows
+//! ```
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::SchemaRef,
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::{
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{stream::RecordBatchStreamAdapter, streaming::PartitionStream},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Ahead, Offsets, ReadLimit, ScanHints, Source, SourceStream, Span};
+use crate::{
+    error::{Error, Kind, Result},
+    storage::{Journal, Storage},
+    time::Micros,
+};
+
+/// The name of the partition. An offset in it is a number of statements.
+const PARTITION: &str = "replay";
+
+/// Rows of one source in all: they are held in memory, and for as long as the source is there.
+const BYTES_MAX: usize = 64 << 20;
+
+/// What tells a dead letter of a source from its others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LetterId {
+    pub origin: String,
+    pub position: Option<i64>,
+    /// Of its bytes.
+    pub crc32: u32,
+}
+
+/// Letters that were replayed together, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    pub letters: Vec<LetterId>,
+    pub at: Micros,
+}
+
+/// A source with what it was given again.
+#[derive(Debug)]
+pub struct Replayed {
+    inner: Arc<dyn Source>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    journal: Journal,
+    /// The rows of each statement.
+    rows: Vec<RecordBatch>,
+    marks: Vec<Marks>,
+    bytes: usize,
+}
+
+fn folder(id: u64) -> String {
+    format!("replays/{id}")
+}
+
+/// Deletes what a source that was dropped had been given again.
+pub(super) fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
+    storage.list(&folder(id))?.iter().try_for_each(|path| storage.remove(path))
+}
+
+impl Replayed {
+    pub(super) fn open(id: u64, inner: Arc<dyn Source>, storage: &Arc<dyn Storage>) -> Result<Self> {
+        let (journal, records) = Journal::open(storage.clone(), folder(id))?;
+        let mut kept = Kept { journal, rows: Vec::new(), marks: Vec::new(), bytes: 0 };
+        for (_, record) in &records {
+            let (marks, rows) = decode(record)?;
+            kept.take(marks, rows);
+        }
+        Ok(Replayed { inner, kept: Mutex::new(kept) })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All letters that were replayed.
+    pub fn marks(&self) -> Vec<Marks> {
+        self.kept().marks.clone()
+    }
+
+    /// Adds rows in the source's schema, in place of their letters. Durable on return. May block.
+    pub fn replay(&self, rows: RecordBatch, marks: Marks) -> Result<()> {
+        let mut kept = self.kept();
+        if kept.bytes + rows.get_array_memory_size() > BYTES_MAX {
+            let message = format!("the source would hold more than {BYTES_MAX} bytes of replayed rows");
+            return Err(Error::new(Kind::LimitExceeded, message)
+                .hint("Put what is to be corrected into a table, and read source and table with UNION ALL."));
+        }
+        let record = encode(&marks, &rows)?;
+        kept.journal.append(&[record])?;
+        kept.take(marks, rows);
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn take(&mut self, marks: Marks, rows: RecordBatch) {
+        self.bytes += rows.get_array_memory_size();
+        self.rows.push(rows);
+        self.marks.push(marks);
+    }
+}
+
+fn encode(marks: &Marks, rows: &RecordBatch) -> Result<Bytes> {
+    let json = serde_json::to_vec(marks).map_err(|e| Error::internal(format!("a replay: {e}")))?;
+    let length = u32::try_from(json.len()).map_err(|_| Error::new(Kind::LimitExceeded, "too many letters at once"))?;
+    let mut record = Vec::from(length.to_le_bytes());
+    record.extend_from_slice(&json);
+    let mut writer = StreamWriter::try_new(record, &rows.schema())?;
+    writer.write(rows)?;
+    Ok(writer.into_inner()?.into())
+}
+
+fn decode(record: &Bytes) -> Result<(Marks, RecordBatch)> {
+    let corrupt = || Error::new(Kind::DataCorrupted, "a replayed row cannot be read");
+    let length = record.first_chunk::<4>().ok_or_else(corrupt)?;
+    let end = 4 + u32::from_le_bytes(*length) as usize;
+    let json = record.get(4..end).ok_or_else(corrupt)?;
+    let marks = serde_json::from_slice(json).map_err(|e| corrupt().detail(e.to_string()))?;
+    let mut rows = StreamReader::try_new(&record[end..], None)?;
+    Ok((marks, rows.next().ok_or_else(corrupt)??))
+}
+
+/// Offsets in the source alone.
+fn outside(offsets: &Offsets) -> Offsets {
+    let mut outside = offsets.clone();
+    outside.0.remove(PARTITION);
+    outside
+}
+
+/// Offsets with those of the partition, once it holds anything.
+fn with_replays(mut offsets: Offsets, replays: u64) -> Offsets {
+    if replays > 0 {
+        offsets.0.insert(PARTITION.to_string(), replays);
+    }
+    offsets
+}
+
+#[async_trait]
+impl Source for Replayed {
+    fn schema(&self) -> SchemaRef {
+        self.inner.schema()
+    }
+
+    fn is_partitioned(&self) -> bool {
+        self.inner.is_partitioned()
+    }
+
+    async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
+        let replays = self.kept().rows.len() as u64;
+        let Ahead { to, end, backlog } = self.inner.ahead(&outside(of), limit).await?;
+        Ok(Ahead { to: with_replays(to, replays), end: with_replays(end, replays), backlog })
+    }
+
+    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
+        let own = Span { from: outside(&span.from), to: outside(&span.to) };
+        let replays = span.from.get(PARTITION) as usize..span.to.get(PARTITION) as usize;
+        if replays.is_empty() {
+            return self.inner.scan(&own, hints);
+        }
+        let mut streams = match own.is_empty() {
+            true => Vec::new(),
+            false => self.inner.scan(&own, hints)?,
+        };
+        let schema = self.schema();
+        let columns = hints.projection.clone().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let lost = || Error::new(Kind::DataCorrupted, "replayed rows of the source are gone");
+        let rows = self.kept().rows.get(replays).ok_or_else(lost)?.to_vec();
+        let rows = rows.iter().map(|rows| rows.project(&columns)).collect::<Result<_, _>>()?;
+        let rows = Arc::new(Rows { schema: Arc::new(schema.project(&columns)?), rows });
+        streams.push(SourceStream { partition: PARTITION.to_string(), rows });
+        Ok(streams)
+    }
+
+    async fn forget(&self, before: &Offsets) -> Result<()> {
+        self.inner.forget(&outside(before)).await
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.inner.changed()
+    }
+}
+
+/// Rows in memory.
+#[derive(Debug)]
+struct Rows {
+    schema: SchemaRef,
+    rows: Vec<RecordBatch>,
+}
+
+impl PartitionStream for Rows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.rows.clone().into_iter().map(Ok);
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(rows)))
+    }
+}

@@ -1,0 +1,174 @@
+//! `INSERT INTO source SELECT … FROM tidemark.dead_letters …`: records that were put right count, once.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{AsArray, BooleanArray, RecordBatch},
+    compute::{concat_batches, filter_record_batch},
+    datatypes::Int64Type,
+};
+use datafusion::{
+    common::{Column, ScalarValue},
+    logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias},
+    sql::sqlparser::ast,
+};
+
+use super::{
+    Engine, Reply, Session,
+    dml::collect,
+    objects::{Object, What},
+    to_its_end,
+};
+use crate::{
+    checkpoint::DeadLetter,
+    connectors::{LetterId, Marks, Replayed, Source},
+    error::{Error, Kind, Result},
+    query::{Command, letter_id},
+    sql::naming,
+};
+
+/// The column that carries a letter's id through the plan of a replay.
+const LETTER: &str = "__letter";
+
+impl Engine {
+    /// Rows made of letters become rows of their source.
+    pub(super) async fn replay(
+        self: &Arc<Self>,
+        session: &Session,
+        object: &Arc<Object>,
+        insert: &ast::Insert,
+        params: &[ScalarValue],
+    ) -> Result<Reply> {
+        let What::Source { source, fixed: false, key, .. } = &object.what else {
+            return Err(Error::internal("a replay into what is no source"));
+        };
+        if !key.is_empty() {
+            return Err(Error::new(Kind::WrongObjectType, format!("cannot insert into {}", object.label()))
+                .hint("Its rows are set and removed by key: send the outside system the record that is right."));
+        }
+        if insert.on.is_some() {
+            return Err(Error::unsupported("ON CONFLICT of a source"));
+        }
+        let (context, plan) = self.plan_dml(session, replayed(insert), params).await?;
+        let plan = carrying(&plan.input).ok_or_else(|| refused(object))??;
+        let batches = collect(&context, plan).await?;
+        let (engine, object, source) = (self.clone(), object.clone(), source.clone());
+        let count = to_its_end(async move { engine.replay_now(&object, source, &batches).await }).await?;
+        Ok(Reply::Done(format!("INSERT 0 {count}")))
+    }
+
+    async fn replay_now(&self, object: &Object, source: Arc<Replayed>, batches: &[RecordBatch]) -> Result<usize> {
+        // The source stays, and nobody else replays the same letters.
+        let _one = self.ddl.lock().await;
+        if self.object(object.id).is_none() {
+            return Err(Error::new(Kind::UndefinedTable, format!("{} is gone", object.label())));
+        }
+        let Some(first) = batches.first() else { return Ok(0) };
+        let all = concat_batches(&first.schema(), batches)?;
+        let width = all.num_columns() - 1;
+        let ids = all.column(width).as_primitive::<Int64Type>().clone();
+        let letters = self.env.letters.by_id(ids.values());
+        let mut marked = Vec::new();
+        let mut new = Vec::new();
+        for (id, letter) in ids.values().iter().zip(letters) {
+            let letter = letter
+                .ok_or_else(|| Error::new(Kind::UndefinedObject, format!("dead letter {id} is not there any more")))?;
+            check(*id, &letter, object)?;
+            new.push(letter.replayed.is_none());
+            if letter.replayed.is_none() {
+                marked.push((*id, letter_id(&letter)));
+            }
+        }
+        let columns: Vec<usize> = (0..width).collect();
+        let rows = filter_record_batch(&all.project(&columns)?, &BooleanArray::from(new))?;
+        if rows.num_rows() == 0 {
+            return Ok(0);
+        }
+        let rows = RecordBatch::try_new(source.schema(), rows.columns().to_vec()).map_err(|error| {
+            Error::new(Kind::NotNullViolation, format!("a row does not fit {}", object.label()))
+                .detail(error.to_string())
+        })?;
+        let (count, at) = (rows.num_rows(), self.env.clock.now());
+        let (ids, letters): (Vec<i64>, Vec<LetterId>) = marked.into_iter().unzip();
+        let marks = Marks { letters, at };
+        let written = tokio::task::spawn_blocking(move || source.replay(rows, marks)).await;
+        written.map_err(|e| Error::internal(format!("a replay: {e}")))??;
+        self.env.letters.replayed(&ids, at);
+        for reader in self.objects().in_order() {
+            if let Some(handle) = reader.handle().filter(|_| reader.inputs().contains(&object.id)) {
+                handle.tell(Command::Look).await;
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// The statement as it is planned.
+pub fn replayed(insert: &ast::Insert) -> ast::Statement {
+    let mut insert = insert.clone();
+    insert.source.iter_mut().for_each(|query| **query = naming::apart(query));
+    ast::Statement::Insert(insert)
+}
+
+fn refused(object: &Object) -> Error {
+    Error::new(Kind::WrongObjectType, format!("cannot insert into {}", object.label())).hint(
+        "A source takes its own dead letters back: INSERT INTO … SELECT … FROM tidemark.dead_letters WHERE …, \
+         with no join and no GROUP BY. Other rows are for tables.",
+    )
+}
+
+fn check(id: i64, letter: &DeadLetter, object: &Object) -> Result<()> {
+    if letter.source != object.name {
+        let message = format!("dead letter {id} is not of {} but of source \"{}\"", object.label(), letter.source);
+        return Err(Error::new(Kind::InvalidParameterValue, message)
+            .hint(format!("Add WHERE source = '{}'.", object.name.replace('\'', "''"))));
+    }
+    if letter.epoch.is_some() {
+        let message =
+            format!("dead letter {id} is a row that {} has, on which view \"{}\" failed", object.label(), letter.query);
+        return Err(Error::new(Kind::InvalidParameterValue, message)
+            .hint("Correct the view and create it anew; to replay the others, add WHERE epoch IS NULL."));
+    }
+    Ok(())
+}
+
+/// A plan over the dead letters with their ids as a last column; `None` where a row is not made of one letter.
+fn carrying(plan: &LogicalPlan) -> Option<Result<LogicalPlan>> {
+    let built = match plan {
+        LogicalPlan::TableScan(scan) if is_letters(scan) => scanned(plan),
+        LogicalPlan::Projection(projection) => {
+            let inner = carrying(&projection.input)?;
+            inner.and_then(|input| {
+                let mut exprs = projection.expr.clone();
+                exprs.push(Expr::Column(letter_of(&input)?).alias(LETTER));
+                Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+            })
+        }
+        LogicalPlan::Filter(filter) => carrying(&filter.input)?
+            .and_then(|input| Ok(LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input))?))),
+        LogicalPlan::SubqueryAlias(alias) => carrying(&alias.input)?.and_then(|input| {
+            Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?))
+        }),
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => carrying(plan.inputs().first()?)?
+            .and_then(|input| Ok(plan.with_new_exprs(plan.expressions(), vec![input])?)),
+        _ => return None,
+    };
+    Some(built)
+}
+
+fn is_letters(scan: &datafusion::logical_expr::TableScan) -> bool {
+    (scan.table_name.schema(), scan.table_name.table()) == (Some("tidemark"), "dead_letters")
+}
+
+fn scanned(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    let (qualifier, field) = plan.schema().qualified_field_with_unqualified_name("id")?;
+    exprs.push(Expr::Column(Column::from((qualifier, field))).alias(LETTER));
+    Ok(LogicalPlanBuilder::from(plan.clone()).project(exprs)?.build()?)
+}
+
+fn letter_of(plan: &LogicalPlan) -> Result<Column> {
+    let found = plan.schema().iter().find(|(_, field)| field.name() == LETTER);
+    let (qualifier, field) = found.ok_or_else(|| Error::internal("a replay lost its letters"))?;
+    Ok(Column::new(qualifier.cloned(), field.name()))
+}

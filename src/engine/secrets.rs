@@ -1,0 +1,107 @@
+//! Secrets: values that options refer to by name, and that nothing shows.
+
+use std::sync::Arc;
+
+use super::{Engine, Reply, build::ViewOptions, locked, to_its_end};
+use crate::{
+    catalog::{Change, Secret},
+    error::{Error, Kind, Result},
+    options::{Options, nearest},
+    sql::statement::{Body, CreateSecret, CreateView, DropSecrets, IfExists},
+};
+
+impl Engine {
+    /// `CREATE SECRET`
+    pub(super) async fn create_secret(self: &Arc<Self>, create: &CreateSecret) -> Result<Reply> {
+        let (engine, create) = (self.clone(), create.clone());
+        to_its_end(async move {
+            let _one = engine.ddl.lock().await;
+            let CreateSecret { name, exists, secret } = create;
+            match (engine.secret(&name).is_some(), exists) {
+                (true, IfExists::Skip) => {}
+                (true, IfExists::Fail) => {
+                    return Err(Error::new(Kind::DuplicateObject, format!("secret \"{name}\" already exists"))
+                        .hint("CREATE OR REPLACE SECRET gives it another value."));
+                }
+                _ => engine.log_change(Change::Secret { name, secret: Some(secret) }).await?,
+            }
+            Ok(Reply::Done("CREATE SECRET".to_string()))
+        })
+        .await
+    }
+
+    /// `DROP SECRET`
+    pub(super) async fn drop_secrets(self: &Arc<Self>, drop: &DropSecrets) -> Result<Reply> {
+        let (engine, drop) = (self.clone(), drop.clone());
+        to_its_end(async move {
+            let _one = engine.ddl.lock().await;
+            for name in &drop.names {
+                if engine.secret(name).is_none() && !drop.if_exists {
+                    return Err(engine.no_secret(name));
+                }
+                engine.check_unused(name)?;
+            }
+            for name in drop.names.into_iter().filter(|name| engine.secret(name).is_some()) {
+                engine.log_change(Change::Secret { name, secret: None }).await?;
+            }
+            Ok(Reply::Done("DROP SECRET".to_string()))
+        })
+        .await
+    }
+
+    fn check_unused(&self, name: &str) -> Result<()> {
+        for object in self.objects().in_order() {
+            let options = match &object.statement.body {
+                Body::CreateSource(create) => &create.options,
+                Body::CreateView(create) => &create.options,
+                _ => continue,
+            };
+            if options.secrets().any(|secret| secret == name) {
+                let message = format!("cannot drop secret \"{name}\" because {} uses it", object.label());
+                return Err(Error::new(Kind::DependentObjects, message)
+                    .hint("Drop that first, or give the secret another value with CREATE OR REPLACE SECRET."));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn secret_names(&self) -> Vec<String> {
+        locked(&self.live).catalog.secrets.keys().cloned().collect()
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        locked(&self.live).catalog.secrets.get(name).cloned()
+    }
+
+    fn no_secret(&self, name: &str) -> Error {
+        let error = Error::new(Kind::UndefinedObject, format!("secret \"{name}\" does not exist"));
+        match nearest(name, &self.secret_names()) {
+            Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+            None => error.hint("Make it first: CREATE SECRET name AS 'value'."),
+        }
+    }
+
+    /// The options of a query, or of a sink, whose secrets no error tells.
+    pub(super) fn view_options(&self, create: &CreateView) -> Result<ViewOptions> {
+        let (options, hidden) = self.revealed(&create.options)?;
+        let create = CreateView { options, ..create.clone() };
+        ViewOptions::take(&create).map_err(|error| error.masked(&hidden))
+    }
+
+    /// Options with the values of the secrets that they refer to; and those values, which no error may tell.
+    pub(super) fn revealed(&self, options: &Options) -> Result<(Options, Vec<String>)> {
+        let mut values = Vec::new();
+        let options = options.revealed(|name| {
+            let value = match self.secret(name).ok_or_else(|| self.no_secret(name))? {
+                Secret::Value(value) => value,
+                Secret::Environment(variable) => std::env::var(&variable).map_err(|_| {
+                    let message = format!("secret \"{name}\" is environment variable \"{variable}\", which is not set");
+                    Error::new(Kind::UndefinedObject, message).hint("Set it where the server is started.")
+                })?,
+            };
+            values.push(value.clone());
+            Ok(value)
+        })?;
+        Ok((options, values))
+    }
+}

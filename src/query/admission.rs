@@ -1,0 +1,163 @@
+//! How much an epoch takes of an input: what its query can do in the time that an epoch is to take.
+//!
+//! The estimate is Spark's `PIDRateEstimator`, with its constants. A query pulls, so there is no delay of scheduling:
+//! what an epoch took beyond its target stands for it.
+
+use std::time::Duration;
+
+use crate::connectors::ReadLimit;
+
+const PROPORTIONAL: f64 = 1.0;
+const INTEGRAL: f64 = 0.2;
+
+/// Until something is known of a query: worth an epoch, and no burden.
+const ROWS_FIRST: u64 = 1 << 16;
+const BYTES_FIRST: u64 = 16 << 20;
+
+/// An epoch takes this much however slow the query is, so that the cost of an epoch itself is spread over some rows.
+const ROWS_MIN: u64 = 100;
+const BYTES_MIN: u64 = 64 << 10;
+
+/// The admission of one input of one query. It knows nothing of rows but how many were let in.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// How long an epoch is to take; no estimate is made where there is none.
+    target: Option<Duration>,
+    rows: Rate,
+    bytes: Rate,
+}
+
+/// An estimate in one unit.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    per_second: Option<f64>,
+    first: u64,
+    min: u64,
+}
+
+impl Admission {
+    pub fn new(target: Option<Duration>) -> Self {
+        let rows = Rate { per_second: None, first: ROWS_FIRST, min: ROWS_MIN };
+        let bytes = Rate { per_second: None, first: BYTES_FIRST, min: BYTES_MIN };
+        Admission { target: target.filter(|target| !target.is_zero()), rows, bytes }
+    }
+
+    /// What the next epoch may take, within the bounds that are always kept. The input limits itself in its own unit.
+    pub fn limit(&self, bounds: &ReadLimit) -> ReadLimit {
+        let Some(target) = self.target else { return *bounds };
+        ReadLimit {
+            rows: Some(self.rows.limit(target, bounds.rows)),
+            bytes: Some(self.bytes.limit(target, bounds.bytes)),
+            files: bounds.files,
+        }
+    }
+
+    /// Notes how long an epoch took that was given `limit`. One that was `full` had more to read than it was let; of
+    /// another it is only known that it was slow, if it was.
+    pub fn observe(&mut self, limit: &ReadLimit, full: bool, took: Duration) {
+        let Some(target) = self.target else { return };
+        if full || took > target {
+            self.rows.observe(limit.rows, target, took);
+            self.bytes.observe(limit.bytes, target, took);
+        }
+    }
+}
+
+impl Rate {
+    fn limit(&self, target: Duration, bound: Option<u64>) -> u64 {
+        let estimate = self.per_second.map_or(self.first, |rate| (rate * target.as_secs_f64()) as u64);
+        estimate.max(self.min).min(bound.unwrap_or(u64::MAX))
+    }
+
+    fn observe(&mut self, taken: Option<u64>, target: Duration, took: Duration) {
+        let Some(taken) = taken else { return };
+        // A clock that stood still says nothing.
+        let (target, took) = (target.as_secs_f64(), took.as_secs_f64().max(1e-6));
+        let now = taken as f64 / took;
+        let last = self.per_second.unwrap_or(now);
+        let overdue = (took - target).max(0.0) * now / target;
+        self.per_second = Some((last - PROPORTIONAL * (last - now) - INTEGRAL * overdue).max(0.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Duration = Duration::from_millis(250);
+    const BOUNDS: ReadLimit = ReadLimit { rows: Some(1_000_000), bytes: Some(256 << 20), files: None };
+
+    /// Runs epochs of a query over a backlog without end; the rows and the time of the last one.
+    fn played(admission: &mut Admission, epochs: usize, cost: impl Fn(u64) -> Duration) -> (u64, Duration) {
+        let mut last = (0, Duration::ZERO);
+        for _ in 0..epochs {
+            let limit = admission.limit(&BOUNDS);
+            last = (limit.rows.unwrap(), cost(limit.rows.unwrap()));
+            admission.observe(&limit, true, last.1);
+        }
+        last
+    }
+
+    /// So long a start, and so long each row.
+    fn cost(start_us: u64, row_ns: u64) -> impl Fn(u64) -> Duration {
+        move |rows| Duration::from_micros(start_us) + Duration::from_nanos(rows * row_ns)
+    }
+
+    #[test]
+    fn epochs_come_near_their_target() {
+        // From half a million rows a second, with next to nothing for an epoch, to a row a millisecond.
+        for (start_us, row_ns) in [(500, 2_000), (10_000, 5_000), (50_000, 10_000), (1_000, 100_000), (0, 1_000_000)] {
+            let mut admission = Admission::new(Some(TARGET));
+            let (_, took) = played(&mut admission, 20, cost(start_us, row_ns));
+            let ratio = took.as_secs_f64() / TARGET.as_secs_f64();
+            assert!((0.8..1.2).contains(&ratio), "{start_us} µs + {row_ns} ns a row: {took:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_and_the_least_are_kept() {
+        let mut admission = Admission::new(Some(TARGET));
+        assert_eq!(played(&mut admission, 20, cost(1, 1)).0, 1_000_000);
+        assert_eq!(admission.limit(&BOUNDS).bytes, Some(256 << 20));
+        let one = ReadLimit { rows: Some(1), bytes: None, files: Some(1) };
+        assert_eq!((admission.limit(&one).rows, admission.limit(&one).files), (Some(1), Some(1)));
+        let mut admission = Admission::new(Some(TARGET));
+        assert_eq!(played(&mut admission, 20, cost(0, 1_000_000_000)).0, ROWS_MIN);
+        assert_eq!(admission.limit(&BOUNDS).bytes, Some(BYTES_MIN));
+    }
+
+    #[test]
+    fn it_follows_a_query_that_becomes_slower_and_faster() {
+        let mut admission = Admission::new(Some(TARGET));
+        let fast = played(&mut admission, 20, cost(1_000, 2_000)).0;
+        let (slow, took) = played(&mut admission, 20, cost(1_000, 20_000));
+        assert!(slow < fast / 8 && took < TARGET * 2, "{fast} then {slow} in {took:?}");
+        let again = played(&mut admission, 20, cost(1_000, 2_000)).0;
+        assert!(again.abs_diff(fast) < fast / 10, "{fast} then {again}");
+        // One long stop is forgotten.
+        let limit = admission.limit(&BOUNDS);
+        admission.observe(&limit, true, Duration::from_secs(10));
+        assert!(admission.limit(&BOUNDS).rows < Some(again / 8));
+        let after = played(&mut admission, 10, cost(1_000, 2_000)).0;
+        assert!(after.abs_diff(again) < again / 10, "{again} then {after}");
+    }
+
+    #[test]
+    fn an_epoch_that_read_all_there_was_says_little() {
+        let mut admission = Admission::new(Some(TARGET));
+        let limit = admission.limit(&BOUNDS);
+        admission.observe(&limit, false, Duration::from_micros(300));
+        assert_eq!(admission.limit(&BOUNDS), limit);
+        admission.observe(&limit, false, TARGET * 4);
+        assert!(admission.limit(&BOUNDS).rows < limit.rows);
+    }
+
+    #[test]
+    fn without_a_target_there_are_only_the_bounds() {
+        for target in [None, Some(Duration::ZERO)] {
+            let mut admission = Admission::new(target);
+            admission.observe(&BOUNDS, true, Duration::from_secs(100));
+            assert_eq!(admission.limit(&BOUNDS), BOUNDS);
+        }
+    }
+}
