@@ -6,12 +6,14 @@
 
 mod datagen;
 mod directory;
+mod kafka;
 pub mod sink;
 mod span;
 
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arrow::datatypes::SchemaRef;
@@ -23,9 +25,9 @@ use tokio::sync::watch;
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
-use self::{datagen::DatagenOptions, directory::DirectoryOptions};
+use self::{datagen::DatagenOptions, directory::DirectoryOptions, kafka::KafkaOptions};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     options::{Options, Taker},
     storage::Storage,
     time::Clock,
@@ -36,6 +38,7 @@ use crate::{
 enum Connector {
     Directory(DirectoryOptions),
     Datagen(DatagenOptions),
+    Kafka(Box<KafkaOptions>),
 }
 
 /// What a source lives on.
@@ -61,6 +64,7 @@ pub async fn open(
     match Connector::take(name, options)? {
         Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await,
         Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await,
+        Connector::Kafka(options) => kafka::open(folder(id), name, schema, *options, env).await,
     }
 }
 
@@ -70,7 +74,7 @@ pub fn check(name: &str, options: &Options) -> Result<()> {
 }
 
 /// The limit that a source's options set for each epoch: `max_files_per_trigger`, `max_bytes_per_trigger`,
-/// `max_rows_per_trigger`.
+/// `max_rows_per_trigger`, `min_rows_per_trigger` with `max_trigger_delay`.
 pub fn read_limit(options: &Options) -> Result<ReadLimit> {
     ReadLimit::take(&mut options.taker("the source"))
 }
@@ -90,15 +94,25 @@ fn folder(id: u64) -> String {
 impl Connector {
     fn take(name: &str, options: &Options) -> Result<Connector> {
         let mut taker = options.taker(format!("source \"{name}\""));
-        let words = [("directory", false), ("datagen", true)];
+        #[derive(Clone, Copy)]
+        enum Word {
+            Directory,
+            Datagen,
+            Kafka,
+        }
+        let words = [("directory", Word::Directory), ("datagen", Word::Datagen), ("kafka", Word::Kafka)];
         let connector = match taker.one_of("connector", &words)? {
             None => taker.required("connector").map(|_| None)?,
-            Some(false) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
-            Some(true) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+            Some(Word::Directory) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
+            Some(Word::Datagen) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
+            Some(Word::Kafka) => Some(Connector::Kafka(Box::new(KafkaOptions::take(&mut taker)?))),
         };
-        ReadLimit::take(&mut taker)?;
+        let limit = ReadLimit::take(&mut taker)?;
         taker.finish()?;
-        connector.ok_or_else(|| crate::error::Error::internal("a missing option was there"))
+        if limit.rows_min.is_some() && !matches!(connector, Some(Connector::Kafka(_))) {
+            return Err(Error::unsupported("min_rows_per_trigger of this kind of source"));
+        }
+        connector.ok_or_else(|| Error::internal("a missing option was there"))
     }
 }
 
@@ -109,6 +123,8 @@ impl ReadLimit {
             rows: options.parse("max_rows_per_trigger", number)?,
             bytes: options.bytes("max_bytes_per_trigger")?,
             files: options.parse("max_files_per_trigger", number)?,
+            rows_min: options.parse("min_rows_per_trigger", number)?,
+            delay_max: options.duration("max_trigger_delay")?,
         })
     }
 }
@@ -136,6 +152,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Everything before `before` is committed and checkpointed by every query that reads this source: it may be freed.
     async fn forget(&self, before: &Offsets) -> Result<()>;
 
+    /// Gives up what is lost outside, so that everybody goes on with what there is.
+    async fn reset(&self) -> Result<()> {
+        let error = Error::unsupported("RESET OFFSETS of this kind of source");
+        Err(error.hint("It is for sources that may lose what was not read yet, such as kafka."))
+    }
+
     /// Changes its value whenever there may be more ahead. A hint: it may also fire for nothing.
     fn changed(&self) -> watch::Receiver<u64>;
 }
@@ -146,6 +168,9 @@ pub struct ReadLimit {
     pub rows: Option<u64>,
     pub bytes: Option<u64>,
     pub files: Option<u64>,
+    /// With less ahead nothing is taken, until it has waited for `delay_max`.
+    pub rows_min: Option<u64>,
+    pub delay_max: Option<Duration>,
 }
 
 /// What a source could give now.

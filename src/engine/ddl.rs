@@ -280,6 +280,10 @@ impl Engine {
                 self.log_change(Change::Paused { id: object.id, paused: false }).await?;
                 handle.tell(Command::Resume).await;
             }
+            AlterAction::ResetOffsets => match &object.what {
+                What::Source { source, .. } => source.reset().await.map_err(|e| e.context(object.label()))?,
+                _ => return Err(Error::internal("only a source has offsets")),
+            },
             AlterAction::RenameTo(_) => {
                 return Err(Error::unsupported(format!("ALTER {} … RENAME", alter.kind.word().to_uppercase()))
                     .hint("Create it anew under the other name."));

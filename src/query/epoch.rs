@@ -149,12 +149,14 @@ impl Worker {
         &self.setup.standing.rewritten.inputs
     }
 
-    /// What could be done now. Nothing is durable yet.
-    pub async fn next(&mut self) -> Result<Next> {
+    /// What could be done now. Nothing is durable yet. `hurry`: somebody waits, however little there is.
+    pub async fn next(&mut self, hurry: bool) -> Result<Next> {
         let mut spans = Vec::new();
         let (mut idle, mut partitions) = (true, self.env.partitions());
         for n in 0..self.inputs().len() {
-            let Ahead { to, end, backlog } = self.ahead(n, &self.inputs()[n].table.limit.clone()).await?;
+            let mut limit = self.inputs()[n].table.limit;
+            limit.rows_min = limit.rows_min.filter(|_| !hurry);
+            let Ahead { to, end, backlog } = self.ahead(n, &limit).await?;
             // What was prefetched is what will be read, even where there is more by now.
             let from = self.offsets[n].clone();
             let prefetched = self.prefetched[n].as_ref().filter(|next| next.span.from == from);

@@ -208,7 +208,7 @@ impl Runner {
             self.last_call = Some(self.worker.target().await?);
         }
         let changed = self.changes();
-        let next = self.worker.next().await?;
+        let next = self.worker.next(!self.flushes.is_empty() || self.trigger.ends()).await?;
         if !self.retry.is_zero() {
             self.retry = Duration::ZERO;
             self.worker.set_state(State::Running, None);
