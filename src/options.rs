@@ -62,6 +62,29 @@ impl Taker {
         self.left.remove(key)
     }
 
+    /// The value of an option that has several names, of which one may be given.
+    pub fn first(&mut self, keys: &[&str]) -> Result<Option<String>> {
+        let mut found: Option<(&str, String)> = None;
+        for key in keys {
+            let Some(value) = self.text(key) else { continue };
+            if let Some((other, _)) = found {
+                let message = format!("options \"{other}\" and \"{key}\" of {} say the same", self.what);
+                return Err(Error::new(Kind::InvalidParameterValue, message));
+            }
+            found = Some((key, value));
+        }
+        Ok(found.map(|(_, value)| value))
+    }
+
+    /// All that is left whose name begins with `prefix`, without it.
+    pub fn prefixed(&mut self, prefix: &str) -> BTreeMap<String, String> {
+        self.known.push(format!("{prefix}…"));
+        let (these, left) = std::mem::take(&mut self.left).into_iter().partition(|(key, _)| key.starts_with(prefix));
+        self.left = left;
+        let these: BTreeMap<String, String> = these;
+        these.into_iter().map(|(key, value)| (key[prefix.len()..].to_string(), value)).collect()
+    }
+
     pub fn required(&mut self, key: &str) -> Result<String> {
         self.text(key).ok_or_else(|| self.missing(key))
     }
@@ -147,6 +170,13 @@ impl Taker {
     }
 }
 
+/// Whether an option's value is nobody's to see, going by its name.
+pub fn is_secret(key: &str) -> bool {
+    const WORDS: [&str; 6] = ["password", "secret", "token", "credential", "jaas", "ssl.key"];
+    let key = key.to_lowercase();
+    WORDS.iter().any(|word| key.contains(word)) || key.contains("private") && key.contains("key")
+}
+
 /// `'500 ms'`, `'1.5 s'`, `'10 minutes'`, `'2h'`; a bare number is seconds.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -213,6 +243,34 @@ mod tests {
         assert_eq!(parse_duration("soon"), None);
         assert_eq!(parse_bytes("64 MB"), Some(64 << 20));
         assert_eq!(parse_bytes("9 parsecs"), None);
+    }
+
+    #[test]
+    fn secrets_go_by_their_names() {
+        for key in
+            ["password", "properties.sasl.password", "ssl.key.pem", "sasl.jaas.config", "private_key", "aws.Secret"]
+        {
+            assert!(is_secret(key), "{key}");
+        }
+        for key in ["properties.sasl.username", "topic", "ssl.ca.location", "key", "primary_key"] {
+            assert!(!is_secret(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_names_and_all_of_a_prefix() {
+        let mut options = Options::default();
+        for (key, value) in [("b", "1"), ("p.x", "2"), ("p.y.z", "3")] {
+            options.insert(key, value);
+        }
+        let mut taker = options.taker("source \"s\"");
+        assert_eq!(taker.first(&["a", "b"]).unwrap().as_deref(), Some("1"));
+        let all = taker.prefixed("p.");
+        assert_eq!((all["x"].as_str(), all["y.z"].as_str()), ("2", "3"));
+        taker.finish().unwrap();
+        options.insert("a", "1");
+        let error = options.taker("source \"s\"").first(&["a", "b"]).unwrap_err();
+        assert_eq!(error.message(), "options \"a\" and \"b\" of source \"s\" say the same");
     }
 
     #[test]

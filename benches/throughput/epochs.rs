@@ -56,7 +56,7 @@ async fn line(arguments: &Arguments, groups: i64) -> Outcome<()> {
     Ok(())
 }
 
-fn percentile(numbers: &mut [f64], percent: usize) -> f64 {
+pub fn percentile(numbers: &mut [f64], percent: usize) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[(numbers.len() * percent / 100).min(numbers.len() - 1)]
 }

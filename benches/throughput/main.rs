@@ -3,11 +3,15 @@
 //! 1. Ten million rows in 100 files, one file an epoch, through a tumbling count per key; beside it DataFusion's batch
 //!    answer over the same files with as many threads. The two take turns, medians count, and the answers must agree.
 //! 2. One new row at a time, over views that hold 10 thousand to a million groups.
+//! 3. Messages from Kafka through a tumbling count, beside a bare consumer of the same topic; and how long one takes from
+//!    being produced to being seen, at a steady rate. Needs Java and Maven.
 //!
-//! `cargo bench -- --rows 1000000 --runs 1 --only parquet` is a quick look; `--only epochs` runs the second part alone.
+//! `cargo bench -- --rows 1000000 --runs 1 --only parquet` is a quick look; `--only epochs` runs the second part alone, `--only
+//! kafka` the third.
 
 mod data;
 mod epochs;
+mod kafka;
 mod server;
 mod stream;
 
@@ -23,7 +27,7 @@ pub struct Arguments {
     pub files: usize,
     pub runs: usize,
     pub keys: Vec<i64>,
-    /// A format, or `epochs`; `None` is all.
+    /// A format, `epochs` or `kafka`; `None` is all.
     pub only: Option<String>,
     pub threads: usize,
 }
@@ -61,7 +65,8 @@ fn main() -> ExitCode {
             tokio::runtime::Builder::new_multi_thread().worker_threads(arguments.threads).enable_all().build()?;
         runtime.block_on(async {
             stream::run(&arguments).await?;
-            epochs::run(&arguments).await
+            epochs::run(&arguments).await?;
+            kafka::run(&arguments).await
         })
     };
     let outcome: Outcome<()> = run();

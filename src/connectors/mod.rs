@@ -6,6 +6,7 @@
 
 mod datagen;
 mod directory;
+mod kafka;
 mod on_error;
 mod patience;
 mod postgres;
@@ -31,7 +32,7 @@ pub use replay::{LetterId, Marks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
-use self::{datagen::DatagenOptions, directory::DirectoryOptions, socket::SocketOptions};
+use self::{datagen::DatagenOptions, directory::DirectoryOptions, kafka::KafkaOptions, socket::SocketOptions};
 use crate::{
     error::{Error, Kind, Result},
     options::{Options, Taker},
@@ -45,6 +46,7 @@ enum Connector {
     Directory(DirectoryOptions),
     Datagen(DatagenOptions),
     Socket(SocketOptions),
+    Kafka(Box<KafkaOptions>),
 }
 
 /// What a source lives on.
@@ -71,6 +73,7 @@ pub async fn open(
         Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await?,
         Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await?,
         Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await?,
+        Connector::Kafka(options) => kafka::open(folder(id), name, schema, *options, env).await?,
     };
     Ok(Arc::new(Replayed::open(id, source, &env.storage)?))
 }
@@ -81,7 +84,7 @@ pub fn check(name: &str, options: &Options) -> Result<()> {
 }
 
 /// The limit that a source's options set for each epoch: `max_files_per_trigger`, `max_bytes_per_trigger`,
-/// `max_rows_per_trigger`.
+/// `max_rows_per_trigger`, `min_rows_per_trigger` with `max_trigger_delay`.
 pub fn read_limit(options: &Options) -> Result<ReadLimit> {
     ReadLimit::take(&mut options.taker("the source"))
 }
@@ -106,13 +109,20 @@ impl Connector {
             Directory,
             Datagen,
             Socket,
+            Kafka,
         }
-        let words = [("directory", Word::Directory), ("datagen", Word::Datagen), ("socket", Word::Socket)];
+        let words = [
+            ("directory", Word::Directory),
+            ("datagen", Word::Datagen),
+            ("socket", Word::Socket),
+            ("kafka", Word::Kafka),
+        ];
         let connector = match taker.one_of("connector", &words)? {
             None => taker.required("connector").map(|_| None)?,
             Some(Word::Directory) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
             Some(Word::Datagen) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
             Some(Word::Socket) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
+            Some(Word::Kafka) => Some(Connector::Kafka(Box::new(KafkaOptions::take(&mut taker)?))),
         };
         ReadLimit::take(&mut taker)?;
         OnError::take(&mut taker)?;
@@ -161,6 +171,12 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// Everything before `before` is committed and checkpointed by every query that reads this source: it may be freed.
     async fn forget(&self, before: &Offsets) -> Result<()>;
+
+    /// Gives up what is lost outside, so that everybody goes on with what there is.
+    async fn reset(&self) -> Result<()> {
+        let error = Error::unsupported("RESET OFFSETS of this kind of source");
+        Err(error.hint("It is for sources that may lose what was not read yet, such as kafka."))
+    }
 
     /// Changes its value whenever there may be more ahead. A hint: it may also fire for nothing.
     fn changed(&self) -> watch::Receiver<u64>;

@@ -196,8 +196,16 @@ impl Source for Replayed {
         self.inner.forget(&outside(before)).await
     }
 
+    async fn reset(&self) -> Result<()> {
+        self.inner.reset().await
+    }
+
     fn changed(&self) -> watch::Receiver<u64> {
         self.inner.changed()
+    }
+
+    fn state(&self) -> Option<String> {
+        self.inner.state()
     }
 }
 

@@ -222,7 +222,7 @@ impl Engine {
         let limit = ReadLimit {
             rows: limit.rows.or(Some(self.options.epoch_rows_max)),
             bytes: limit.bytes.or(Some(self.options.epoch_bytes_max)),
-            files: limit.files,
+            ..limit
         };
         let schema = source.schema();
         let shown: Vec<_> =

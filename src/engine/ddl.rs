@@ -16,7 +16,7 @@ use super::{
 use crate::{
     catalog::{self, Change, Kind},
     checkpoint::{Record, file},
-    connectors,
+    connectors::{self, Source},
     error::{Error, Kind as ErrorKind, Result},
     query::{Checkpoints, Command, Outbox},
     relations::Store,
@@ -280,6 +280,10 @@ impl Engine {
                 self.log_change(Change::Paused { id: object.id, paused: false }).await?;
                 handle.tell(Command::Resume).await;
             }
+            AlterAction::ResetOffsets => match &object.what {
+                What::Source { source, .. } => source.reset().await.map_err(|e| e.context(object.label()))?,
+                _ => return Err(Error::internal("only a source has offsets")),
+            },
             AlterAction::RenameTo(_) => {
                 return Err(Error::unsupported(format!("ALTER {} … RENAME", alter.kind.word().to_uppercase()))
                     .hint("Create it anew under the other name."));

@@ -21,6 +21,7 @@ use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
     sql::{
+        masking::masked,
         naming,
         plan::{Planner, Standing, World},
         statement::{Body, CreateView, Name, Show, Statement},
@@ -209,7 +210,7 @@ impl Engine {
                     return Err(Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is not a {kind}", object.name))
                         .hint(format!("It is a {}.", object.kind)));
                 }
-                let (name, text) = (object.name.clone(), object.statement.text.clone());
+                let (name, text) = (object.name.clone(), masked(&object.statement.text));
                 reply("SHOW", &["name", "create_statement"], vec![vec![name], vec![text]])
             }
             Show::Columns(name) => {

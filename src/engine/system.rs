@@ -9,7 +9,11 @@ use arrow::{
 use datafusion::{catalog::TableProvider, datasource::MemTable};
 
 use super::objects::{Scene, What};
-use crate::{error::Result, query::Progress};
+use crate::{
+    connectors::{Offsets, Source},
+    error::Result,
+    query::Progress,
+};
 
 pub const NAMES: &[&str] = &["queries", "inputs", "late_rows", "dead_letters"];
 
@@ -93,7 +97,7 @@ fn inputs(scene: &Scene) -> Result<RecordBatch> {
             rows.push((object.name.clone(), input, progress.watermark, state));
         }
     }
-    let offsets = |offsets: &crate::connectors::Offsets| serde_json::to_string(offsets).ok();
+    let offsets = |offsets: &Offsets| serde_json::to_string(offsets).ok();
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("query", text(rows.iter().map(|(query, ..)| Some(query.clone()))), true),
         ("input", text(rows.iter().map(|(_, input, ..)| Some(input.name.clone()))), true),

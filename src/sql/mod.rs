@@ -3,6 +3,7 @@
 pub mod functions;
 pub mod incremental;
 pub mod interval;
+pub mod masking;
 pub mod names;
 pub mod naming;
 pub mod parse;

@@ -233,6 +233,8 @@ pub enum AlterAction {
     Pause,
     Resume,
     RenameTo(String),
+    /// Of a source: what is lost is given up, and readers go on with what there is.
+    ResetOffsets,
 }
 
 /// `COPY t (columns) FROM STDIN`.

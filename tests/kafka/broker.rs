@@ -18,14 +18,14 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     message::{Header, Headers, OwnedHeaders},
     mocking::MockCluster,
-    producer::{BaseProducer, BaseRecord, Producer},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
     types::RDKafkaErrorCode,
 };
 use tokio::{sync::OnceCell, task::spawn_blocking};
@@ -73,6 +73,22 @@ impl Record {
     /// The value as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
+    }
+}
+
+/// Counts the messages that the broker did not take.
+#[derive(Default)]
+struct Refused(AtomicU64);
+
+impl ClientContext for Refused {}
+
+impl ProducerContext for Refused {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_err() {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -205,7 +221,8 @@ impl Broker {
 
     /// Writes records, in order, and waits until the broker has them.
     pub async fn send(&self, topic: &str, records: Vec<Record>) {
-        let producer: BaseProducer = self.config().set("linger.ms", "1").create().unwrap();
+        let producer: BaseProducer<Refused> =
+            self.config().set("linger.ms", "1").create_with_context(Refused::default()).unwrap();
         let topic = topic.to_string();
         let send = move || {
             for record in &records {
@@ -224,6 +241,7 @@ impl Broker {
                 }
             }
             producer.flush(PATIENCE).unwrap();
+            assert_eq!(producer.context().0.load(Ordering::Acquire), 0, "the broker refused messages");
         };
         spawn_blocking(send).await.unwrap();
     }

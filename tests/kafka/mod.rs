@@ -2,3 +2,5 @@
 //! is missing.
 
 pub mod broker;
+mod loss;
+mod source;

@@ -101,7 +101,7 @@ pub(super) async fn open(
     env: &SourceEnv,
 ) -> Result<Arc<dyn Source>> {
     let schema = match schema {
-        None => options.format.implied()?,
+        None => options.format.implied(),
         declared => declared,
     };
     let Some(schema) = schema else {

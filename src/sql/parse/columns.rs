@@ -177,7 +177,7 @@ fn row(c: &mut Cursor, depth: usize) -> Result<DataType> {
     Ok(row)
 }
 
-/// A key's columns exist and are never null; a watermark's column exists, where the columns are known.
+/// A key's columns exist and are never null.
 fn finish(all: &mut Columns) -> Result<()> {
     if let Some(key) = &all.key {
         for (n, name) in key.columns.iter().enumerate() {
@@ -194,10 +194,7 @@ fn finish(all: &mut Columns) -> Result<()> {
             }
         }
     }
-    match &all.watermark {
-        Some(watermark) => check_watermark(watermark, &all.columns),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Refuses a watermark on a column that is not there; no columns at all are columns still to be inferred.

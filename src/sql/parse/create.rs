@@ -162,7 +162,7 @@ impl Clauses {
             } else if c.is("FORMAT") {
                 options::format(c, &mut others)?;
             } else if c.is("INCLUDE") {
-                return Err(c.unsupported("INCLUDE"));
+                options::include(c, &mut others)?;
             } else if !(external && options::external(c, &mut others)?) {
                 let options = merge(with, others)?;
                 return Ok(Clauses { options, watermark, append_only });
@@ -226,7 +226,9 @@ fn as_source(
             .hint("Write CREATE SOURCE s (id BIGINT PRIMARY KEY, …).")
             .at(name.position));
     }
-    let watermark = one_watermark(columns.watermark, watermark, &columns.columns)?;
+    // Included columns are known to the connector only, which says what there is.
+    let known = if options.get("include").is_some() { &[][..] } else { &columns.columns };
+    let watermark = one_watermark(columns.watermark, watermark, known)?;
     Ok(Body::CreateSource(CreateSource { name, exists, columns: columns.columns, watermark, fixed, key, options }))
 }
 
@@ -240,8 +242,8 @@ fn one_watermark(
         (Some(_), Some(after)) => {
             Err(Error::new(Kind::Syntax, "watermark specified more than once").at(after.position))
         }
-        (inside, None) => Ok(inside),
-        (None, Some(after)) => columns::check_watermark(&after, columns).map(|()| Some(after)),
+        (None, None) => Ok(None),
+        (Some(one), None) | (None, Some(one)) => columns::check_watermark(&one, columns).map(|()| Some(one)),
     }
 }
 

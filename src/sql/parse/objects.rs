@@ -98,6 +98,8 @@ pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
         AlterAction::Resume
     } else if c.eat("RENAME TO") {
         AlterAction::RenameTo(c.ident("a name")?.0)
+    } else if kind == Kind::Source && c.eat("RESET OFFSETS") {
+        AlterAction::ResetOffsets
     } else {
         let known = ["ADD", "ALTER", "DROP", "RENAME", "SET", "RESET", "OWNER", "SWAP", "APPLY", "ATTACH", "DETACH"];
         return Err(match c.word(0) {
@@ -108,7 +110,7 @@ pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
         });
     };
     let standing = matches!(kind, Kind::Stream | Kind::MaterializedView | Kind::Sink);
-    if !standing && !matches!(action, AlterAction::RenameTo(_)) {
+    if !standing && matches!(action, AlterAction::Pause | AlterAction::Resume) {
         let hint = "Only streams, materialized views and sinks run, so only they can be paused.";
         return Err(Error::unsupported(format!("PAUSE or RESUME of a {kind}")).hint(hint).at(name.position));
     }

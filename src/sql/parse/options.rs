@@ -107,6 +107,37 @@ pub(super) fn format(c: &mut Cursor, all: &mut Options) -> Result<()> {
     if *c.peek(0) == Token::LParen { options(c, all) } else { Ok(()) }
 }
 
+/// What `INCLUDE` takes; some of it is reserved, and no name elsewhere.
+const INCLUDED: [&str; 7] = ["KEY", "HEADERS", "HEADER", "PARTITION", "OFFSET", "TIMESTAMP", "TOPIC"];
+
+/// `INCLUDE key [TEXT] [AS name], header 'name' …`, as often as one likes: the option `include`, of the same text.
+pub(super) fn include(c: &mut Cursor, all: &mut Options) -> Result<()> {
+    c.expect("INCLUDE")?;
+    let items = c.list(|c| {
+        let word = c.word(0).filter(|word| INCLUDED.contains(&word.as_str()));
+        let Some(word) = word else { return Err(c.unexpected("key, header, partition, offset, timestamp or topic")) };
+        c.skip(1);
+        let mut item = word.to_lowercase();
+        if let Some(header) = string(c.peek(0)) {
+            c.skip(1);
+            item.push_str(&format!(" '{}'", header.replace('\'', "''")));
+        }
+        let kinds = ["TEXT", "VARCHAR", "STRING", "BYTEA", "BYTES"];
+        if let Some(kind) = c.word(0).filter(|word| kinds.contains(&word.as_str())) {
+            c.skip(1);
+            item.push_str(&format!(" {kind}"));
+        }
+        if c.eat("AS") {
+            let (name, _) = c.ident("the name of a column")?;
+            item.push_str(&format!(" AS \"{}\"", name.replace('"', "\"\"")));
+        }
+        Ok(item)
+    })?;
+    let before = all.0.remove("include").into_iter();
+    all.insert("include", before.chain(items).collect::<Vec<_>>().join(", "));
+    Ok(())
+}
+
 /// What follows a list of columns in `CREATE EXTERNAL TABLE`: `STORED AS CSV`, `LOCATION '…'`, `OPTIONS (…)`,
 /// `WITH HEADER ROW`. Gives whether one of them came next.
 pub(super) fn external(c: &mut Cursor, all: &mut Options) -> Result<bool> {

@@ -164,6 +164,16 @@ fn sources() {
          \"json\", \"properties.bootstrap.server\": \"k:9092\"}",
     );
     check(
+        "CREATE SOURCE s (a INT, WATERMARK FOR at AS at) INCLUDE key TEXT AS \"K\", offset, header 'a''b' AS h \
+         INCLUDE timestamp AS at WITH (connector = 'kafka')",
+        "source s (a INT) watermark at -0us {\"connector\": \"kafka\", \"include\": \"key TEXT AS \\\"K\\\", offset, \
+         header 'a''b' AS \\\"h\\\", timestamp AS \\\"at\\\"\"}",
+    );
+    refuse(
+        "CREATE SOURCE s (a INT) INCLUDE value WITH (connector = 'kafka')",
+        "42601@33 syntax error at or near \"value\"",
+    );
+    check(
         "CREATE SOURCE s (a INT) FORMAT CSV (delimiter = ';') WITH (connector = 'directory')",
         "source s (a INT) {\"connector\": \"directory\", \"delimiter\": \";\", \"format\": \"csv\"}",
     );
@@ -389,6 +399,7 @@ fn objects() {
     check("ALTER MATERIALIZED VIEW v PAUSE", "alter materialized view v Pause");
     check("ALTER STREAM v RESUME", "alter stream v Resume");
     check("ALTER TABLE t RENAME TO \"U\"", "alter table t RenameTo(\"U\")");
+    check("ALTER SOURCE s RESET OFFSETS", "alter source s ResetOffsets");
     check("SHOW SOURCES; SHOW MATERIALIZED VIEWS", "Show(Objects(Source))\nShow(Objects(MaterializedView))");
     check(
         "SHOW CREATE MATERIALIZED VIEW v",

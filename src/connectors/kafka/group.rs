@@ -1,0 +1,55 @@
+//! The consumer group in which a source shows how far it was read: for the eyes of Kafka's own tools, and never asked.
+
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+};
+
+use super::{ledger::Known, options::KafkaOptions, place::Place};
+use crate::{
+    connectors::Offsets,
+    error::{Error, Kind, Result},
+};
+
+/// Commits offsets under a group's name.
+pub(super) struct Group {
+    name: String,
+    /// Made when there is something to commit.
+    consumer: Mutex<Option<BaseConsumer>>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("name", &self.name).finish()
+    }
+}
+
+impl Group {
+    pub fn new(name: String) -> Group {
+        Group { name, consumer: Mutex::default() }
+    }
+
+    /// Tells that everything before these offsets was read.
+    pub fn commit(&self, options: &KafkaOptions, known: &Known, before: &Offsets) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::new(Kind::Io, format!("offsets of group \"{}\" cannot be committed: {e}", self.name))
+        };
+        for (name, at) in &before.0 {
+            let Some(place) = Place::parse(name).filter(|place| !known.is_over(place)) else { continue };
+            let offset = Offset::Offset(i64::try_from(*at).unwrap_or(i64::MAX));
+            list.add_partition_offset(&place.partition.topic, place.partition.number, offset)
+                .map_err(|e| failed(&e))?;
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let mut consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        if consumer.is_none() {
+            *consumer = Some(options.config().set("group.id", &self.name).create().map_err(|e| failed(&e))?);
+        }
+        consumer.as_ref().map_or(Ok(()), |consumer| consumer.commit(&list, CommitMode::Sync)).map_err(|e| failed(&e))
+    }
+}

@@ -1,0 +1,167 @@
+//! What a source must know again after a restart: the lives of its topics, where each partition began, what was given
+//! up. A journal in the source's folder.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::place::{Partition, Place};
+use crate::{
+    error::{Error, Kind, Result},
+    storage::{Journal, Storage},
+};
+
+/// One record of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Entry {
+    /// Partitions of a topic's current life, and the offsets that they begin at.
+    Began { topic: String, starts: BTreeMap<i32, u64> },
+    /// A topic was found, for the first time or made anew.
+    Life { topic: String, id: Option<String> },
+    /// Whoever has not read a partition up to `before` goes on from there; whoever has read beyond `end` begins anew.
+    GivenUp { place: String, before: u64, end: u64 },
+}
+
+/// A topic from when it was made until it was deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Life {
+    pub id: Option<String>,
+    pub starts: BTreeMap<i32, u64>,
+}
+
+/// All that the journal says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// By topic, the oldest first.
+    pub lives: BTreeMap<String, Vec<Life>>,
+    /// By place, the greatest offset and the last end.
+    given_up: BTreeMap<String, (u64, u64)>,
+}
+
+impl Known {
+    fn apply(&mut self, entry: Entry) {
+        match entry {
+            Entry::Life { topic, id } => {
+                self.lives.entry(topic).or_default().push(Life { id, starts: BTreeMap::new() });
+            }
+            Entry::Began { topic, starts } => {
+                if let Some(life) = self.lives.entry(topic).or_default().last_mut() {
+                    life.starts.extend(starts);
+                }
+            }
+            Entry::GivenUp { place, before, end } => {
+                let at = self.given_up.entry(place).or_default();
+                *at = (at.0.max(before), end);
+            }
+        }
+    }
+
+    /// The partitions of the topics' current lives, each with where it begins, in order.
+    pub fn places(&self) -> Vec<(Place, u64)> {
+        let mut places = Vec::new();
+        for (topic, lives) in &self.lives {
+            let Some(life) = lives.last() else { continue };
+            let topic: Arc<str> = topic.as_str().into();
+            for (number, start) in &life.starts {
+                let partition = Partition { topic: topic.clone(), number: *number };
+                places.push((Place { partition, life: lives.len() }, *start));
+            }
+        }
+        places
+    }
+
+    /// Where a partition begins.
+    pub fn start(&self, place: &Place) -> u64 {
+        let lives = self.lives.get(place.partition.topic.as_ref());
+        let life = lives.and_then(|lives| lives.get(place.life.checked_sub(1)?));
+        life.and_then(|life| life.starts.get(&place.partition.number)).copied().unwrap_or(0)
+    }
+
+    /// Whether the topic was made again since.
+    pub fn is_over(&self, place: &Place) -> bool {
+        self.lives.get(place.partition.topic.as_ref()).is_none_or(|lives| lives.len() != place.life)
+    }
+
+    /// What of a partition nobody asks for any more.
+    pub fn given_up(&self, place: &Place) -> u64 {
+        self.given_up.get(&place.to_string()).map_or(0, |(before, _)| *before)
+    }
+
+    /// Whether it was given up too that a partition ends before what was read of it.
+    pub fn may_begin_anew(&self, place: &Place, read: u64) -> bool {
+        self.given_up.get(&place.to_string()).is_some_and(|(_, end)| read > *end)
+    }
+}
+
+/// The journal, and what it says.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    journal: Journal,
+    known: RwLock<Known>,
+}
+
+impl Ledger {
+    pub fn open(storage: Arc<dyn Storage>, folder: &str) -> Result<Ledger> {
+        let (journal, records) = Journal::open(storage, folder)?;
+        let mut known = Known::default();
+        for (_, record) in records {
+            let entry = serde_json::from_slice(&record).map_err(|e| {
+                Error::new(Kind::DataCorrupted, format!("a record of journal \"{folder}\" cannot be read: {e}"))
+            })?;
+            known.apply(entry);
+        }
+        Ok(Ledger { journal, known: RwLock::new(known) })
+    }
+
+    pub fn known(&self) -> Known {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks something up in it.
+    pub fn ask<T>(&self, what: impl FnOnce(&Known) -> T) -> T {
+        what(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes entries; durable when they are known.
+    pub fn add(&self, entries: Vec<Entry>) -> Result<()> {
+        let encode = |entry| {
+            let bytes = serde_json::to_vec(entry);
+            bytes.map(Bytes::from).map_err(|e| Error::internal(format!("a record of a kafka source: {e}")))
+        };
+        self.journal.append(&entries.iter().map(encode).collect::<Result<Vec<_>>>()?)?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        entries.into_iter().for_each(|entry| known.apply(entry));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn everything_is_known_again() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+        let ledger = Ledger::open(storage.clone(), "sources/7").unwrap();
+        let life = |id: &str| Entry::Life { topic: "t".into(), id: Some(id.into()) };
+        let began =
+            |starts: &[(i32, u64)]| Entry::Began { topic: "t".into(), starts: starts.iter().copied().collect() };
+        ledger.add(vec![life("a"), began(&[(0, 5), (1, 6)])]).unwrap();
+        ledger.add(vec![began(&[(2, 0)])]).unwrap();
+        ledger.add(vec![life("b"), began(&[(0, 9)])]).unwrap();
+        ledger.add(vec![Entry::GivenUp { place: "t/0#2".into(), before: 20, end: 30 }]).unwrap();
+        let known = Ledger::open(storage, "sources/7").unwrap().known();
+        assert_eq!(known, ledger.known());
+        let place = |name: &str| Place::parse(name).unwrap();
+        assert_eq!(known.places(), [(place("t/0#2"), 9)]);
+        assert_eq!((known.start(&place("t/1")), known.start(&place("t/2")), known.start(&place("u/0"))), (6, 0, 0));
+        assert!(known.is_over(&place("t/0")) && !known.is_over(&place("t/0#2")));
+        assert!(known.may_begin_anew(&place("t/0#2"), 31) && !known.may_begin_anew(&place("t/0#2"), 30));
+        assert_eq!((known.given_up(&place("t/0#2")), known.given_up(&place("t/0"))), (20, 0));
+    }
+}

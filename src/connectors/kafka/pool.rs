@@ -1,0 +1,229 @@
+//! The cursors of a source, by where they stand: whoever goes on from there continues, without a seek.
+//!
+//! A cursor that is lent is known by where it will stand when it comes back: what comes next waits for it, as a query
+//! that decodes its next epoch ahead does.
+//!
+//! Several queries read a source, each at its own pace, and a span does not say whose it is. A client can read a
+//! partition at one place only, so there are as many clients as there are paces, up to a limit.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    client::Client,
+    cursor::Cursor,
+    options::KafkaOptions,
+    place::{Partition, Place},
+};
+use crate::error::Result;
+
+/// Clients that stay when nobody reads with them. More are made when more read at once, and go when they are done.
+const CLIENTS_MAX: usize = 6;
+
+/// What a client fetches ahead, over all its partitions: some epochs' worth, and little beside what state may take.
+const AHEAD_KILOBYTES: usize = 48 << 10;
+
+/// The least for one partition, so that a fetch is worth it.
+const PARTITION_KILOBYTES_MIN: usize = 256;
+
+/// What was fetched and nobody takes for as long is let go.
+const STALE: Duration = Duration::from_secs(30);
+
+/// How long somebody waits for a cursor that will come to where it is wanted.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Lends cursors.
+#[derive(Debug)]
+pub(super) struct Pool {
+    options: KafkaOptions,
+    changed: Arc<watch::Sender<u64>>,
+    readers: Mutex<Vec<Reader>>,
+    /// A cursor came back, or is gone.
+    back: Condvar,
+}
+
+/// A client and its partitions.
+#[derive(Debug)]
+struct Reader {
+    client: Arc<Client>,
+    cursors: HashMap<Partition, Slot>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Idle {
+        cursor: Cursor,
+        since: Instant,
+    },
+    /// It will come back standing there.
+    Lent(Place, u64),
+}
+
+impl Slot {
+    fn stands(&self, at: &Place, position: u64) -> bool {
+        matches!(self, Slot::Idle { cursor, .. } if cursor.place == *at && cursor.position() == position)
+    }
+
+    fn will_stand(&self, at: &Place, position: u64) -> bool {
+        matches!(self, Slot::Lent(place, to) if place == at && *to == position)
+    }
+}
+
+impl Pool {
+    pub fn new(options: KafkaOptions, changed: Arc<watch::Sender<u64>>) -> Pool {
+        Pool { options, changed, readers: Mutex::default(), back: Condvar::new() }
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Vec<Reader>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cursor that stands there already, if one does; it will go to `to`. Does not block.
+    pub fn take_standing(&self, place: &Place, position: u64, to: u64) -> Option<Cursor> {
+        standing(&mut self.readers(), place, position, to)
+    }
+
+    /// A cursor that stands there: one that does already, or will in a moment, or one that is sent there. It must be given
+    /// back, or dropped and [`Pool::lose`] told. `partitions` is how many the source has.
+    pub fn take(&self, place: &Place, position: u64, to: u64, partitions: usize) -> Result<Cursor> {
+        let until = Instant::now() + WAIT;
+        let mut readers = self.readers();
+        loop {
+            if let Some(cursor) = standing(&mut readers, place, position, to) {
+                return Ok(cursor);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || !is_awaited(&readers, place, position) {
+                break;
+            }
+            readers = self.back.wait_timeout(readers, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let free = readers.iter().position(|reader| !reader.cursors.contains_key(&place.partition));
+        let n = match free {
+            Some(n) => n,
+            None if readers.len() < CLIENTS_MAX => self.more(&mut readers, partitions)?,
+            None => match least_used(&readers, &place.partition) {
+                Some(n) => n,
+                None => self.more(&mut readers, partitions)?,
+            },
+        };
+        let reader = &mut readers[n];
+        let client = reader.client.clone();
+        // One that stood elsewhere ends before the other begins.
+        drop(reader.cursors.insert(place.partition.clone(), Slot::Lent(place.clone(), to)));
+        drop(readers);
+        let made = Cursor::new(client.clone(), place.clone(), position, self.changed.clone());
+        if made.is_err() {
+            self.lose(&client, &place.partition);
+        }
+        made
+    }
+
+    fn more(&self, readers: &mut Vec<Reader>, partitions: usize) -> Result<usize> {
+        let ahead = (AHEAD_KILOBYTES / partitions.max(1)).max(PARTITION_KILOBYTES_MIN);
+        let client = Client::new(&self.options, &[("queued.max.messages.kbytes", ahead.to_string())])?;
+        readers.push(Reader { client: Arc::new(client), cursors: HashMap::new() });
+        Ok(readers.len() - 1)
+    }
+
+    /// Takes a cursor back, for whoever goes on from where it stands now.
+    pub fn give_back(&self, cursor: Cursor) {
+        let mut readers = self.readers();
+        let many = readers.len() > CLIENTS_MAX;
+        if let Some(n) = readers.iter().position(|reader| Arc::ptr_eq(&reader.client, &cursor.client)) {
+            let partition = cursor.place.partition.clone();
+            if many {
+                readers[n].cursors.remove(&partition);
+                if readers[n].cursors.is_empty() {
+                    readers.swap_remove(n);
+                }
+            } else {
+                readers[n].cursors.insert(partition, Slot::Idle { cursor, since: Instant::now() });
+            }
+        }
+        drop(readers);
+        self.back.notify_all();
+    }
+
+    /// A cursor that was taken is gone.
+    pub fn lose(&self, client: &Arc<Client>, partition: &Partition) {
+        let mut readers = self.readers();
+        if let Some(reader) = readers.iter_mut().find(|reader| Arc::ptr_eq(&reader.client, client)) {
+            reader.cursors.remove(partition);
+        }
+        drop(readers);
+        self.back.notify_all();
+    }
+
+    /// Sees to it that something stands at these places, or will, so that it fetches what comes and tells of it.
+    pub fn stand(&self, places: &[(Place, u64)], partitions: usize) -> Result<()> {
+        let mut found = false;
+        for (place, position) in places {
+            if !is_awaited(&self.readers(), place, *position) {
+                let mut cursor = self.take(place, *position, *position, partitions)?;
+                found |= cursor.look();
+                self.give_back(cursor);
+            }
+        }
+        if found {
+            // It may have come after whoever asks was told how far there is to read.
+            self.changed.send_modify(|n| *n += 1);
+        }
+        Ok(())
+    }
+
+    /// Passes on what the clients have logged, and lets go of what nobody wants.
+    pub fn tend(&self) {
+        let mut gone = Vec::new();
+        let mut readers = self.readers();
+        for reader in readers.iter_mut() {
+            reader.client.tell();
+            // One that waits at an end costs nothing, and tells of what comes.
+            let stale = |slot: &mut Slot| matches!(slot, Slot::Idle { cursor, since } if since.elapsed() > STALE && cursor.holds_records());
+            gone.extend(reader.cursors.extract_if(|_, slot| stale(slot)));
+        }
+        readers.retain(|reader| !reader.cursors.is_empty());
+        drop(readers);
+        // Which takes a moment, for which nobody waits.
+        drop(gone);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let readers = std::mem::take(&mut *self.readers());
+        // The last one to let go of a client waits for its threads: not one of the runtime.
+        drop(std::thread::spawn(move || drop(readers)));
+    }
+}
+
+fn standing(readers: &mut [Reader], place: &Place, position: u64, to: u64) -> Option<Cursor> {
+    for reader in readers {
+        let Some(slot) = reader.cursors.get_mut(&place.partition).filter(|slot| slot.stands(place, position)) else {
+            continue;
+        };
+        if let Slot::Idle { cursor, .. } = std::mem::replace(slot, Slot::Lent(place.clone(), to)) {
+            return Some(cursor);
+        }
+    }
+    None
+}
+
+/// Whether a cursor that is lent will come back standing there.
+fn is_awaited(readers: &[Reader], place: &Place, position: u64) -> bool {
+    readers.iter().any(|r| r.cursors.get(&place.partition).is_some_and(|slot| slot.will_stand(place, position)))
+}
+
+/// The reader whose cursor of a partition was given back first, and is not lent.
+fn least_used(readers: &[Reader], partition: &Partition) -> Option<usize> {
+    let since = |reader: &Reader| match reader.cursors.get(partition)? {
+        Slot::Idle { since, .. } => Some(*since),
+        Slot::Lent(..) => None,
+    };
+    readers.iter().enumerate().filter_map(|(n, reader)| Some((since(reader)?, n))).min().map(|(_, n)| n)
+}

@@ -1,0 +1,287 @@
+//! The records of a span as streams of rows, one for each partition, that run in parallel.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::{
+    arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    error::Result as DataFusionResult,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{
+        stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter},
+        streaming::PartitionStream,
+    },
+};
+use futures::StreamExt;
+use tokio::{sync::mpsc::Sender, time::Instant};
+
+use super::{
+    Sizes,
+    client::Moment,
+    columns::{Builder, Include},
+    cursor::{Cursor, Halt, Message},
+    place::Place,
+    pool::Pool,
+    topics::{Loss, Watch},
+};
+use crate::{
+    connectors::{BadRecord, BadRecords},
+    error::{Error, Kind, Result},
+    formats::{Decoder, Format, Record, Request},
+};
+
+/// Batches that are decoded before the query takes them.
+const BATCHES_AHEAD: usize = 4;
+
+/// How long a partition may give nothing of what it is known to have. Longer than a broker takes to come back.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// How long it waits for records before it looks whether there are any to wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// What every stream of a scan shares.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub watch: Arc<Watch>,
+    pub pool: Arc<Pool>,
+    pub sizes: Arc<Sizes>,
+    pub format: Format,
+    /// Of the decoded columns.
+    pub request: Request,
+    /// For each column of the output whether it is decoded or included, and which of them it is.
+    pub columns: Vec<Column>,
+    pub included: Vec<Include>,
+    pub output: SchemaRef,
+    pub bad: BadRecords,
+    /// How many partitions the source has.
+    pub partitions: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    /// By its place in the decoded batch.
+    Decoded(usize),
+    /// By its place among the included columns that are wanted.
+    Included(usize),
+}
+
+/// The rows of one partition.
+pub(super) struct Part {
+    pub scan: Arc<Scan>,
+    pub place: Place,
+    pub from: u64,
+    pub to: u64,
+    /// Whether its reader has read of it before: one that has not begins with what there is.
+    pub begun: bool,
+    /// What stood there when the scan was planned.
+    pub cursor: Mutex<Option<Cursor>>,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Part { place, from, to, .. } = self;
+        f.debug_struct("Part").field("place", place).field("from", from).field("to", to).finish()
+    }
+}
+
+/// A scan that is not run leaves things as they were.
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(cursor) = self.cursor.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            self.scan.pool.give_back(cursor);
+        }
+    }
+}
+
+impl PartitionStream for Part {
+    fn schema(&self) -> &SchemaRef {
+        &self.scan.output
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let Part { from, to, begun, .. } = *self;
+        let cursor = Mutex::new(self.cursor.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let part = Part { scan: self.scan.clone(), place: self.place.clone(), from, to, begun, cursor };
+        // The reading begins with the first poll, and ends when the stream is dropped.
+        let stream = futures::stream::once(async move {
+            let mut builder = RecordBatchReceiverStream::builder(part.scan.output.clone(), BATCHES_AHEAD);
+            let rows = builder.tx();
+            builder.spawn_blocking(move || Ok(part.read(&rows)?));
+            builder.build()
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.scan.output.clone(), stream.flatten()))
+    }
+}
+
+impl Part {
+    /// Reads on a thread that may block.
+    fn read(&self, rows: &Sender<DataFusionResult<RecordBatch>>) -> Result<()> {
+        let Scan { watch, pool, .. } = self.scan.as_ref();
+        if self.from >= self.to {
+            return Ok(());
+        }
+        if watch.ledger.ask(|known| known.is_over(&self.place)) {
+            return self.lost(self.from, "the topic was deleted and made again").map(|_| ());
+        }
+        let mut batch = Batch::new(self)?;
+        let mut from = self.from.max(watch.ledger.ask(|known| known.given_up(&self.place)));
+        while from < self.to {
+            let stood = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let mut cursor = match stood {
+                Some(cursor) if cursor.position() == from => cursor,
+                elsewhere => {
+                    elsewhere.into_iter().for_each(|cursor| pool.give_back(cursor));
+                    pool.take(&self.place, from, self.to, self.scan.partitions)?
+                }
+            };
+            let read = self.read_with(&mut cursor, &mut batch, rows);
+            from = cursor.position();
+            match read {
+                Ok(()) => pool.give_back(cursor),
+                Err(halt) => {
+                    let client = cursor.client.clone();
+                    drop(cursor);
+                    pool.lose(&client, &self.place.partition);
+                    match halt {
+                        Halt::OutOfRange => from = self.over_the_gap(from)?,
+                        Halt::Failed(error) => return Err(error.context(format!("source \"{}\"", watch.name))),
+                    }
+                }
+            }
+            if rows.is_closed() {
+                return Ok(());
+            }
+        }
+        batch.flush(rows)
+    }
+
+    fn read_with(
+        &self,
+        cursor: &mut Cursor,
+        batch: &mut Batch,
+        rows: &Sender<DataFusionResult<RecordBatch>>,
+    ) -> Result<(), Halt> {
+        let (mut at, mut moved) = (cursor.position(), Instant::now());
+        while cursor.position() < self.to {
+            cursor.read(self.to, LOOK_AGAIN, |message| batch.push(message))?;
+            if batch.decoder.is_full() {
+                batch.flush(rows)?;
+            }
+            if rows.is_closed() {
+                break;
+            }
+            if cursor.position() > at {
+                (at, moved) = (cursor.position(), Instant::now());
+            } else if moved.elapsed() > SILENCE {
+                let why = format!("it gives nothing of partition {} from offset {at} on", self.place.partition);
+                return Err(cursor.client.away(&why).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Where to go on when the record at `from` is not there.
+    fn over_the_gap(&self, from: u64) -> Result<u64> {
+        let watch = &self.scan.watch;
+        let low = watch.client.offsets(std::slice::from_ref(&self.place.partition), Moment::First)?;
+        let low = low.first().copied().unwrap_or(0);
+        if low <= from {
+            // It ends before: whoever looks ahead finds out what became of it.
+            watch.look_soon();
+            self.lost(from, "the partition ends before the offset that was to be read next")?;
+            return Ok(self.to);
+        }
+        let low = low.min(self.to);
+        if self.begun || from > self.from {
+            watch.passed_by(watch.loss(), &self.place, from, low)?;
+            self.report(from, format!("offsets {from} to {} were deleted before they were read", low - 1));
+        }
+        Ok(low)
+    }
+
+    /// What was to be read is not there and will not come back.
+    fn lost(&self, from: u64, why: &str) -> Result<()> {
+        let watch = &self.scan.watch;
+        if watch.loss() == Loss::Skip || watch.ledger.ask(|known| known.is_over(&self.place)) {
+            let reason = format!("offsets {from} to {} cannot be read: {why}", self.to - 1);
+            self.report(from, reason);
+            return Ok(());
+        }
+        let message =
+            format!("source \"{}\" has lost records of partition {}: {why}", watch.name, self.place.partition);
+        let hint = format!("ALTER SOURCE {} RESET OFFSETS goes on with what there is.", watch.name);
+        Err(Error::new(Kind::DataCorrupted, message).hint(hint))
+    }
+
+    fn report(&self, offset: u64, reason: String) {
+        let (origin, position) = (self.place.partition.to_string(), Some(offset as i64));
+        self.scan.bad.push(BadRecord { origin, position, raw: Vec::new(), reason });
+    }
+}
+
+/// Rows that are being collected.
+struct Batch<'a> {
+    part: &'a Part,
+    decoder: Box<dyn Decoder>,
+    included: Vec<Builder>,
+    /// The offset of each record that the decoder has.
+    offsets: Vec<u64>,
+    bytes: u64,
+}
+
+impl<'a> Batch<'a> {
+    fn new(part: &'a Part) -> Result<Batch<'a>> {
+        let decoder = part.scan.format.decoder(&part.scan.request)?;
+        let included = part.scan.included.iter().map(Builder::new).collect();
+        Ok(Batch { part, decoder, included, offsets: Vec::new(), bytes: 0 })
+    }
+
+    fn push(&mut self, message: &Message) {
+        let partition = &self.part.place.partition;
+        if let Some(reason) = self.included.iter().find_map(|column| column.check(message).err()) {
+            let raw = message.value().unwrap_or_default();
+            let raw = raw[..raw.len().min(BadRecord::RAW_BYTES_MAX)].to_vec();
+            let (origin, position) = (partition.to_string(), Some(message.offset() as i64));
+            self.part.scan.bad.push(BadRecord { origin, position, raw, reason });
+            return;
+        }
+        self.included.iter_mut().for_each(|column| column.push(partition, message));
+        self.decoder.push(Record { key: message.key(), value: message.value() });
+        self.offsets.push(message.offset());
+        self.bytes += (message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)) as u64;
+    }
+
+    /// Sends what was collected, if anybody still wants it.
+    fn flush(&mut self, rows: &Sender<DataFusionResult<RecordBatch>>) -> Result<()> {
+        if self.offsets.is_empty() {
+            return Ok(());
+        }
+        let decoded = self.decoder.flush();
+        for rejected in &decoded.rejected {
+            let origin = self.part.place.partition.to_string();
+            let position = self.offsets.get(rejected.record).map(|offset| *offset as i64);
+            let (raw, reason) = (rejected.raw.clone(), rejected.reason.clone());
+            self.part.scan.bad.push(BadRecord { origin, position, raw, reason });
+        }
+        self.part.scan.sizes.note(self.offsets.len() as u64, std::mem::take(&mut self.bytes));
+        self.offsets.clear();
+        let included: Vec<ArrayRef> =
+            self.included.iter_mut().map(|column| decoded.beside(&column.finish())).collect::<Result<_>>()?;
+        let columns = self.part.scan.columns.iter().map(|column| match column {
+            Column::Decoded(n) => decoded.rows.column(*n).clone(),
+            Column::Included(n) => included[*n].clone(),
+        });
+        let count = RecordBatchOptions::new().with_row_count(Some(decoded.rows.num_rows()));
+        let output = self.part.scan.output.clone();
+        let batch = RecordBatch::try_new_with_options(output, columns.collect(), &count)?;
+        if batch.num_rows() > 0 {
+            // Whoever does not want it any more has dropped the stream.
+            let _ = rows.blocking_send(Ok(batch));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! What there is to read: topics, their partitions, and what became of them since the last look.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use super::{
+    client::{Client, Moment, Topic},
+    ledger::{Entry, Ledger},
+    options::{KafkaOptions, Topics},
+    place::{Partition, Place},
+    start::Start,
+};
+use crate::error::{Error, Kind, Result};
+
+/// Looks at the brokers, and keeps the ledger. All of it blocks.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// The source's, for errors.
+    pub name: String,
+    pub options: KafkaOptions,
+    pub client: Client,
+    pub ledger: Ledger,
+    looked: Mutex<Option<Instant>>,
+}
+
+/// What to do about records that are gone before they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    Fail,
+    Skip,
+}
+
+impl Watch {
+    pub fn new(name: &str, options: KafkaOptions, ledger: Ledger) -> Result<Watch> {
+        let client = Client::new(&options, &[])?;
+        Ok(Watch { name: name.to_string(), options, client, ledger, looked: Mutex::default() })
+    }
+
+    /// What the options say.
+    pub fn loss(&self) -> Loss {
+        if self.options.skips_loss { Loss::Skip } else { Loss::Fail }
+    }
+
+    /// The first look of a new source: there must be something, and where it begins is decided.
+    pub fn begin(&self) -> Result<()> {
+        let found = self.found()?;
+        if let Topics::Named(names) = &self.options.topics
+            && let Some(missing) = names.iter().find(|name| !found.contains_key(*name))
+        {
+            let message = format!("topic \"{missing}\" does not exist on kafka broker \"{}\"", self.options.brokers);
+            return Err(Error::new(Kind::UndefinedObject, message).hint("Create the topic first."));
+        }
+        let partitions: Vec<Partition> = found
+            .iter()
+            .flat_map(|(name, topic)| {
+                let topic_name: Arc<str> = name.as_str().into();
+                topic.partitions.iter().map(move |number| Partition { topic: topic_name.clone(), number: *number })
+            })
+            .collect();
+        let starts = self.starts(&partitions)?;
+        let mut began: BTreeMap<&str, BTreeMap<i32, u64>> = BTreeMap::new();
+        for (partition, start) in partitions.iter().zip(starts) {
+            began.entry(&partition.topic).or_default().insert(partition.number, start);
+        }
+        let mut entries = Vec::new();
+        for (name, topic) in &found {
+            entries.push(Entry::Life { topic: name.clone(), id: topic.id.clone() });
+            let starts = began.remove(name.as_str()).unwrap_or_default();
+            entries.push(Entry::Began { topic: name.clone(), starts });
+        }
+        self.ledger.add(entries)?;
+        self.mark(Some(Instant::now()));
+        Ok(())
+    }
+
+    fn starts(&self, partitions: &[Partition]) -> Result<Vec<u64>> {
+        match &self.options.start {
+            Start::Earliest => self.client.offsets(partitions, Moment::First),
+            Start::Latest => self.client.offsets(partitions, Moment::End),
+            Start::Time(millis) => self.client.offsets(partitions, Moment::Time(*millis)),
+            Start::Partitions(offsets) => {
+                let first = self.client.offsets(partitions, Moment::First)?;
+                Ok(partitions.iter().zip(first).map(|(p, first)| *offsets.get(&p.number).unwrap_or(&first)).collect())
+            }
+        }
+    }
+
+    /// Looks again, if the last look is too long ago. Tells whether it did.
+    pub fn look_if_due(&self) -> Result<bool> {
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_some_and(|at| at.elapsed() < self.options.discovery) {
+            return Ok(false);
+        }
+        self.look(self.loss()).map(|()| true)
+    }
+
+    /// Looks for topics and partitions that are new, and for topics that are not what they were.
+    pub fn look(&self, loss: Loss) -> Result<()> {
+        let found = self.found()?;
+        let known = self.ledger.known();
+        let mut entries = Vec::new();
+        for (name, lives) in &known.lives {
+            let Some(life) = lives.last() else { continue };
+            let Some(topic) = found.get(name) else {
+                if loss == Loss::Skip {
+                    tracing::debug!(source = self.name, topic = name, "a topic is gone");
+                    continue;
+                }
+                let message = format!("source \"{}\": topic \"{name}\" does not exist any more", self.name);
+                return Err(Error::new(Kind::CannotConnectNow, message)
+                    .hint("It is looked for again. With on_data_loss = 'skip' the other topics are read meanwhile."));
+            };
+            if life.id.is_some() && topic.id.is_some() && life.id != topic.id {
+                self.lost(loss, || format!("topic \"{name}\" was deleted and made again"))?;
+                entries.push(Entry::Life { topic: name.clone(), id: topic.id.clone() });
+                entries.push(self.first(name, &topic.partitions)?);
+                continue;
+            }
+            let new: Vec<i32> = topic.partitions.iter().copied().filter(|n| !life.starts.contains_key(n)).collect();
+            if !new.is_empty() {
+                entries.push(self.first(name, &new)?);
+            }
+        }
+        for (name, topic) in &found {
+            if !known.lives.contains_key(name) {
+                entries.push(Entry::Life { topic: name.clone(), id: topic.id.clone() });
+                entries.push(self.first(name, &topic.partitions)?);
+            }
+        }
+        if !entries.is_empty() {
+            self.ledger.add(entries)?;
+        }
+        self.mark(Some(Instant::now()));
+        Ok(())
+    }
+
+    /// The next question looks, however long ago the last look is.
+    pub fn look_soon(&self) {
+        self.mark(None);
+    }
+
+    fn mark(&self, at: Option<Instant>) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    fn found(&self) -> Result<BTreeMap<String, Topic>> {
+        let names = match &self.options.topics {
+            Topics::Named(names) => names.clone(),
+            Topics::Pattern(_) => self.options.topics.choose(self.client.topics()?)?,
+        };
+        self.client.describe(&names)
+    }
+
+    /// Partitions that begin with the first of what they have.
+    fn first(&self, topic: &str, numbers: &[i32]) -> Result<Entry> {
+        let name: Arc<str> = topic.into();
+        let partitions: Vec<_> = numbers.iter().map(|n| Partition { topic: name.clone(), number: *n }).collect();
+        let starts = self.client.offsets(&partitions, Moment::First)?;
+        Ok(Entry::Began { topic: topic.to_string(), starts: numbers.iter().copied().zip(starts).collect() })
+    }
+
+    /// A partition ends before what was read of it, so that it is not what it was.
+    pub fn went_back(&self, loss: Loss, place: &Place, end: u64, read: u64) -> Result<()> {
+        self.look(loss)?;
+        if self.ledger.ask(|known| known.is_over(place)) {
+            return Ok(());
+        }
+        let given_up = self.ledger.ask(|known| known.may_begin_anew(place, read));
+        let loss = if given_up { Loss::Skip } else { loss };
+        let partition = &place.partition;
+        self.lost(loss, || {
+            format!(
+                "topic \"{}\" partition {} ends at {end}, but was read up to {read}",
+                partition.topic, partition.number
+            )
+        })?;
+        let lives = self.ledger.known().lives;
+        let life = lives.get(partition.topic.as_ref()).and_then(|lives| lives.last()).cloned().unwrap_or_default();
+        let numbers: Vec<i32> = life.starts.keys().copied().collect();
+        let name = partition.topic.to_string();
+        let began = self.first(&name, &numbers)?;
+        self.ledger.add(vec![Entry::Life { topic: name, id: life.id }, began])
+    }
+
+    /// What is read next of a partition is not there any more: its first record is at `low`.
+    pub fn passed_by(&self, loss: Loss, place: &Place, position: u64, low: u64) -> Result<()> {
+        let partition = &place.partition;
+        let last = low.saturating_sub(1);
+        self.lost(loss, || {
+            format!(
+                "topic \"{}\" partition {}: offsets {position} to {last} were deleted before they were read",
+                partition.topic, partition.number
+            )
+        })
+    }
+
+    fn lost(&self, loss: Loss, what: impl FnOnce() -> String) -> Result<()> {
+        let what = what();
+        if loss == Loss::Skip {
+            tracing::warn!(source = self.name, "{what}");
+            return Ok(());
+        }
+        let message = format!("source \"{}\" has lost records: {what}", self.name);
+        Err(Error::new(Kind::DataCorrupted, message).hint(format!(
+            "ALTER SOURCE {} RESET OFFSETS goes on with what there is; then resume what reads it. on_data_loss = 'skip' \
+             does so by itself.",
+            self.name
+        )))
+    }
+
+    /// Gives up what is lost, so that everybody goes on with what there is.
+    pub fn reset(&self) -> Result<()> {
+        self.look(Loss::Skip)?;
+        let places = self.ledger.known().places();
+        let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
+        let first = self.client.offsets(&partitions, Moment::First)?;
+        let ends = self.client.offsets(&partitions, Moment::End)?;
+        let given_up = |((place, _), (before, end)): (&(Place, u64), (u64, u64))| Entry::GivenUp {
+            place: place.to_string(),
+            before,
+            end,
+        };
+        self.ledger.add(places.iter().zip(first.into_iter().zip(ends)).map(given_up).collect())
+    }
+}

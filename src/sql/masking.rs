@@ -1,0 +1,119 @@
+//! A statement's text as it is shown: the values of options that are secrets are not in it.
+
+use datafusion::sql::sqlparser::{
+    dialect::PostgreSqlDialect,
+    tokenizer::{Token, Tokenizer},
+};
+
+use crate::options::is_secret;
+
+/// What stands for a secret.
+const MASK: &str = "'***'";
+
+/// The text, less the secrets in its lists of options; another text is as it was.
+pub fn masked(text: &str) -> String {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).with_unescape(false).tokenize();
+    // What cannot be told apart is shown in no part.
+    let Ok(tokens) = tokens else { return MASK.to_string() };
+    let (mut shown, mut hidden) = (String::with_capacity(text.len()), false);
+    let mut list: Option<Item> = None;
+    let mut before = [const { String::new() }; 2];
+    for token in &tokens {
+        if matches!(token, Token::Whitespace(_)) {
+            if !list.as_ref().is_some_and(|item| item.masks) {
+                shown.push_str(&token.to_string());
+            }
+            continue;
+        }
+        match (&mut list, token) {
+            (None, Token::LParen) if opens(&before) => list = Some(Item::default()),
+            (None, _) => {}
+            (Some(item), Token::Comma) => *item = Item::default(),
+            (Some(_), Token::RParen) => list = None,
+            (Some(item), token) => {
+                if item.take(token) {
+                    if !std::mem::replace(&mut item.masks, true) {
+                        shown.push_str(MASK);
+                        hidden = true;
+                    }
+                    continue;
+                }
+            }
+        }
+        shown.push_str(&token.to_string());
+        before = [std::mem::take(&mut before[1]), token.to_string().to_uppercase()];
+    }
+    if hidden { shown } else { text.to_string() }
+}
+
+/// Whether a list of options opens after these words.
+fn opens([first, second]: &[String; 2]) -> bool {
+    ["WITH", "OPTIONS"].contains(&second.as_str()) || ["FORMAT", "ENCODE"].contains(&first.as_str())
+}
+
+/// One option that is being read.
+#[derive(Default)]
+struct Item {
+    key: String,
+    /// The key is over: a value comes.
+    value: bool,
+    /// Its value was masked.
+    masks: bool,
+}
+
+impl Item {
+    /// Whether this token is of a secret value.
+    fn take(&mut self, token: &Token) -> bool {
+        let quoted = matches!(token, Token::SingleQuotedString(_));
+        match token {
+            _ if self.value => return is_secret(&self.key),
+            Token::Eq => {
+                self.value = true;
+                return false;
+            }
+            // `'key' 'value'`, without `=`.
+            _ if quoted && !self.key.is_empty() => {
+                self.value = true;
+                return is_secret(&self.key);
+            }
+            Token::Word(word) => self.key.push_str(&word.value),
+            Token::SingleQuotedString(key) => self.key.push_str(key),
+            _ => self.key.push_str(&token.to_string()),
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_and_nothing_else() {
+        let masks = |text: &str, shown: &str| assert_eq!(masked(text), shown);
+        masks(
+            "CREATE SOURCE s (password TEXT) WITH (topic = 't', properties.sasl.password = 'it''s', \"a.token\" = 5)",
+            "CREATE SOURCE s (password TEXT) WITH (topic = 't', properties.sasl.password = '***', \"a.token\" = '***')",
+        );
+        masks(
+            "CREATE SINK k FROM v WITH ('ssl.key.pem'='a\nb' , x=1) -- done",
+            "CREATE SINK k FROM v WITH ('ssl.key.pem'='***', x=1) -- done",
+        );
+        masks(
+            "CREATE EXTERNAL TABLE t STORED AS csv LOCATION 'x' OPTIONS ('aws.secret' 'y', 'z' 'w')",
+            "CREATE EXTERNAL TABLE t STORED AS csv LOCATION 'x' OPTIONS ('aws.secret' '***', 'z' 'w')",
+        );
+        masks(
+            "CREATE SOURCE s WITH (a = 'b') FORMAT PLAIN ENCODE AVRO (registry.password = $$x$$)",
+            "CREATE SOURCE s WITH (a = 'b') FORMAT PLAIN ENCODE AVRO (registry.password = '***')",
+        );
+        for same in [
+            "CREATE VIEW v AS WITH t AS (SELECT password = 'x' FROM u) SELECT * FROM t WHERE (token = 'a')",
+            "CREATE SOURCE s WITH (connector = 'datagen', rows = 5)",
+        ] {
+            masks(same, same);
+        }
+        assert!(!masked("CREATE SOURCE s WITH (password = 'hunter2").contains("hunter2"));
+        assert!(!masked("CREATE SOURCE s WITH (password = 'a', secret = E'hunt\\'er2')").contains("er2"));
+    }
+}
