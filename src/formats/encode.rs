@@ -6,6 +6,9 @@
 //! - CSV: a line a row, without its line break. NULL is what `null` says. A text that reads the same comes back as NULL:
 //!   by default these are the empty ones.
 //! - text: the bytes of the one column there is; NULL is no value at all.
+//! - Avro: a message by the schema that the columns are, behind its fingerprint or bare.
+
+mod avro;
 
 use std::fmt::Debug;
 
@@ -15,6 +18,7 @@ use arrow::{
 };
 use bytes::Bytes;
 
+use self::avro::{AvroEncoder, Framing};
 use super::spell::{CsvDialect, Spelling};
 use crate::{
     error::{Error, Kind, Result},
@@ -33,16 +37,22 @@ pub enum MessageFormat {
     Json,
     Csv(CsvDialect),
     Text,
+    Avro(Framing),
 }
 
 impl MessageFormat {
     /// Takes `format` and the options of that format.
     pub fn take(options: &mut Taker) -> Result<MessageFormat> {
-        let words = [("json", 0), ("csv", 1), ("text", 2), ("bytes", 2)];
+        let words = [("json", 0), ("csv", 1), ("text", 2), ("bytes", 2), ("avro", 3)];
         match options.one_of("format", &words)? {
             Some(0) => Ok(MessageFormat::Json),
             Some(1) => Ok(MessageFormat::Csv(CsvDialect::take(options)?)),
-            Some(_) => Ok(MessageFormat::Text),
+            Some(2) => Ok(MessageFormat::Text),
+            Some(_) => {
+                let words = [("single_object", Framing::SingleObject), ("none", Framing::None)];
+                let framing = options.one_of("avro.framing", &words)?;
+                Ok(MessageFormat::Avro(framing.unwrap_or(Framing::SingleObject)))
+            }
             None => {
                 Err(options.required("format").err().unwrap_or_else(|| Error::internal("a missing option was there")))
             }
@@ -54,6 +64,7 @@ impl MessageFormat {
         let spelling = match self {
             MessageFormat::Json => Spelling::Json,
             MessageFormat::Csv(dialect) => Spelling::Csv(dialect.clone()),
+            MessageFormat::Avro(framing) => return Ok(Box::new(AvroEncoder::new(schema, *framing)?)),
             MessageFormat::Text => {
                 return match schema.fields().as_ref() {
                     [f] if is_bytes(f.data_type()) => Ok(Box::new(TextEncoder)),

@@ -8,6 +8,7 @@ use super::{
     console::{self, Console},
 };
 use crate::{
+    connectors::kafka::{self, KafkaSink, KafkaSinkOptions},
     error::{Error, Kind, Result},
     options::{Options, Taker, nearest},
 };
@@ -46,6 +47,7 @@ impl Mode {
 enum Connector {
     Blackhole,
     Console,
+    Kafka(KafkaSinkOptions),
     #[cfg(test)]
     Memory(String),
 }
@@ -75,6 +77,7 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
     Ok(match &options.connector {
         Connector::Blackhole => Box::new(Blackhole),
         Connector::Console => Box::new(Console { name: def.name }),
+        Connector::Kafka(options) => Box::new(KafkaSink::new(def, options)?),
         #[cfg(test)]
         Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
     })
@@ -87,6 +90,7 @@ impl Connector {
     const KINDS: &[(&str, Take)] = &[
         ("blackhole", |_| Ok(Connector::Blackhole)),
         ("console", |_| Ok(Connector::Console)),
+        ("kafka", |taker| KafkaSinkOptions::take(taker).map(Connector::Kafka)),
         #[cfg(test)]
         ("memory", |taker| taker.required("place").map(Connector::Memory)),
     ];
@@ -95,6 +99,7 @@ impl Connector {
         match self {
             Connector::Blackhole => "blackhole",
             Connector::Console => "console",
+            Connector::Kafka(_) => "kafka",
             #[cfg(test)]
             Connector::Memory(_) => "memory",
         }
@@ -105,6 +110,7 @@ impl Connector {
         match self {
             Connector::Blackhole => blackhole::MODES,
             Connector::Console => console::MODES,
+            Connector::Kafka(_) => kafka::MODES,
             #[cfg(test)]
             Connector::Memory(_) => super::memory::MODES,
         }
