@@ -62,6 +62,11 @@ impl Taker {
         self.left.remove(key)
     }
 
+    /// Whether one of these is given and was not taken yet.
+    pub fn has(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.left.contains_key(*key))
+    }
+
     /// The value of an option that has several names, of which one may be given.
     pub fn first(&mut self, keys: &[&str]) -> Result<Option<String>> {
         let mut found: Option<(&str, String)> = None;

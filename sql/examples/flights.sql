@@ -22,3 +22,6 @@ CREATE MATERIALIZED VIEW landings_now AS
   FROM TUMBLE(flights, landed_at, INTERVAL '10 minutes')
   GROUP BY window_start, dest
   EMIT ON UPDATE;
+
+-- What changes there, on the server's standard output.
+CREATE SINK shown FROM landings WITH (connector = 'console');

@@ -28,7 +28,7 @@ use crate::{changes::Changes, error::Result, time::Epoch};
 ///
 /// An epoch that is written again has the same rows, if in another order. One that changed nothing is not written.
 #[async_trait]
-pub trait Sink: Send + Sync + fmt::Debug {
+pub trait Sink: Send + fmt::Debug {
     /// What a reader of the outside system may rely on.
     fn delivery(&self) -> Delivery;
 
@@ -79,24 +79,46 @@ pub struct Outgoing {
 impl Outgoing {
     /// What the rows mean to a store that keeps one row for each value of `key`.
     pub fn upserts(&self, key: &[usize]) -> Result<Upserts> {
+        let pairs = self.pairs(Some(key))?;
+        let of = |at: Vec<u32>| take_record_batch(self.changes.rows(), &UInt32Array::from(at));
+        let gone = pairs.iter().filter(|pair| pair.came.is_none()).filter_map(|pair| pair.went).collect();
+        Ok(Upserts { put: of(pairs.iter().filter_map(|pair| pair.came).collect())?, gone: of(gone)? })
+    }
+
+    /// The rows that went and came, by number: together where they have the same key; without a key each alone. In the
+    /// order in which keys are first told.
+    pub fn pairs(&self, key: Option<&[usize]>) -> Result<Vec<Pair>> {
         let rows = self.changes.rows();
+        let is_going = |row: u32| self.changes.diff(row as usize) < 0;
+        let alone = |row| match is_going(row) {
+            true => Pair { went: Some(row), came: None },
+            false => Pair { went: None, came: Some(row) },
+        };
+        let all = 0..rows.num_rows() as u32;
+        let Some(key) = key else { return Ok(all.map(alone).collect()) };
         let fields = key.iter().map(|column| SortField::new(rows.column(*column).data_type().clone())).collect();
         let columns: Vec<_> = key.iter().map(|column| rows.column(*column).clone()).collect();
         let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
-        let mut last: HashMap<&[u8], u32> = HashMap::with_capacity(rows.num_rows());
-        for row in 0..rows.num_rows() {
-            let slot = last.entry(keys.row(row).data()).or_insert(row as u32);
-            // Of a key whose row goes and comes again, what came counts, in whatever order they are told.
-            if self.changes.diff(row) > 0 || self.changes.diff(*slot as usize) < 0 {
-                *slot = row as u32;
+        let mut pairs: Vec<Pair> = Vec::new();
+        let mut at: HashMap<Vec<u8>, usize> = HashMap::with_capacity(rows.num_rows());
+        for row in all {
+            let n = *at.entry(keys.row(row as usize).data().to_vec()).or_insert(pairs.len());
+            match pairs.get_mut(n) {
+                None => pairs.push(alone(row)),
+                // Of a key whose row goes and comes again, what came counts, in whatever order they are told.
+                Some(pair) if is_going(row) => pair.went = pair.went.or(Some(row)),
+                Some(pair) => pair.came = Some(row),
             }
         }
-        let mut last: Vec<u32> = last.into_values().collect();
-        last.sort_unstable();
-        let (put, gone): (Vec<u32>, Vec<u32>) = last.into_iter().partition(|row| self.changes.diff(*row as usize) > 0);
-        let of = |at: Vec<u32>| take_record_batch(rows, &UInt32Array::from(at));
-        Ok(Upserts { put: of(put)?, gone: of(gone)? })
+        Ok(pairs)
     }
+}
+
+/// A row that went and the one that came in its place: at least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    pub went: Option<u32>,
+    pub came: Option<u32>,
 }
 
 /// Changes by key: each key once, in one of the two.

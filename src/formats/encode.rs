@@ -5,8 +5,11 @@
 //!   Postgres' own `to_json` has them.
 //! - CSV: a line a row, without its line break. NULL is what `null` says. A text that reads the same comes back as NULL:
 //!   by default these are the empty ones.
-//! - Avro: by a schema that is given, in which every column has its field.
 //! - text: the bytes of the one column there is; NULL is no value at all.
+//! - Avro: by a schema that is given, in which every column has its field; else by the schema that the columns are,
+//!   behind its fingerprint or bare.
+
+mod avro;
 
 use std::fmt::Debug;
 
@@ -16,6 +19,7 @@ use arrow::{
 };
 use bytes::Bytes;
 
+use self::avro::{AvroEncoder, Framing};
 use super::{
     avro::AvroSpelling,
     spell::{CsvDialect, Spelling},
@@ -37,7 +41,10 @@ pub enum MessageFormat {
     Json,
     Csv(CsvDialect),
     Text,
+    /// By a schema that is given.
     Avro(AvroSpelling),
+    /// By the schema that the columns are.
+    OwnAvro(Framing),
 }
 
 impl MessageFormat {
@@ -48,7 +55,14 @@ impl MessageFormat {
             Some(0) => Ok(MessageFormat::Json),
             Some(1) => Ok(MessageFormat::Csv(CsvDialect::take(options)?)),
             Some(2) => Ok(MessageFormat::Text),
-            Some(_) => Ok(MessageFormat::Avro(AvroSpelling::take(options)?)),
+            Some(_) if options.has(&["avro.schema", "avro.schema_file"]) => {
+                Ok(MessageFormat::Avro(AvroSpelling::take(options)?))
+            }
+            Some(_) => {
+                let words = [("single_object", Framing::SingleObject), ("none", Framing::None)];
+                let framing = options.one_of("avro.framing", &words)?;
+                Ok(MessageFormat::OwnAvro(framing.unwrap_or(Framing::SingleObject)))
+            }
             None => {
                 Err(options.required("format").err().unwrap_or_else(|| Error::internal("a missing option was there")))
             }
@@ -61,6 +75,7 @@ impl MessageFormat {
             MessageFormat::Json => Spelling::Json,
             MessageFormat::Csv(dialect) => Spelling::Csv(dialect.clone()),
             MessageFormat::Avro(spelling) => return Ok(Box::new(spelling.encoder(schema)?)),
+            MessageFormat::OwnAvro(framing) => return Ok(Box::new(AvroEncoder::new(schema, *framing)?)),
             MessageFormat::Text => {
                 return match schema.fields().as_ref() {
                     [f] if is_bytes(f.data_type()) => Ok(Box::new(TextEncoder)),

@@ -81,8 +81,9 @@ pub fn schema_oid(name: &str) -> i32 {
     SCHEMAS.iter().find(|(schema, _)| *schema == name).map_or(2200, |(_, oid)| *oid)
 }
 
-/// `pg_class.relkind`. Postgres has no sources and sinks: a foreign table is what comes nearest, rows that live elsewhere. Nor
-/// has it streams: to clients they are materialized views, and [`word`] tells them apart where a person reads.
+/// `pg_class.relkind`. Postgres has no sources and sinks: a foreign table is what comes nearest, rows that live
+/// elsewhere. Nor has it streams: to clients they are materialized views, and [`word`] tells them apart where a person
+/// reads.
 pub fn relkind(kind: Kind) -> &'static str {
     match kind {
         Kind::Table | Kind::System => "r",

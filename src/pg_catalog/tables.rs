@@ -495,7 +495,7 @@ fn pg_roles(scene: &Scene, user: bool) -> Result<RecordBatch> {
 }
 
 fn pg_foreign_table(scene: &Scene) -> Result<RecordBatch> {
-    let rows = of_kinds(scene, &[Kind::Source]);
+    let rows = of_kinds(scene, &[Kind::Source, Kind::Sink]);
     Columns::default()
         .oid("ftrelid", alias::OID, rows.iter().map(objects::oid))
         .oid("ftserver", alias::OID, vec![SERVER_OID; rows.len()])

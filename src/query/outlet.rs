@@ -5,7 +5,7 @@
 //!                 └ from here until the commit the epoch stays what it is: the write may have taken effect
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::{array::RecordBatch, compute::concat_batches};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,8 @@ use crate::{
 /// A sink, and how its query feeds it.
 #[derive(Debug)]
 pub struct Outlet {
-    sink: Box<dyn Sink>,
+    /// Never locked, only ever lent to who has the outlet: so that a sink need not be one that many may look at.
+    sink: Mutex<Box<dyn Sink>>,
     keeps: Keeps,
     /// Whether a row may come and go in one epoch, so that only the net is to be told.
     nets: bool,
@@ -56,13 +57,17 @@ pub(super) struct Owed {
 
 impl Outlet {
     pub fn new(sink: Box<dyn Sink>, keeps: Keeps, nets: bool) -> Self {
-        Outlet { sink, keeps, nets, there: None }
+        Outlet { sink: Mutex::new(sink), keeps, nets, there: None }
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        self.sink.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut()
     }
 
     /// Takes hold of the outside system, unless it is held.
     pub async fn open(&mut self) -> Result<Epoch> {
         if self.there.is_none() {
-            self.there = Some(self.sink.open().await?);
+            self.there = Some(self.sink().open().await?);
         }
         Ok(self.there.unwrap_or_default())
     }
@@ -104,7 +109,7 @@ impl Outlet {
         }
         if there < epoch {
             self.there = None;
-            self.sink.write(epoch, rows).await?;
+            self.sink().write(epoch, rows).await?;
             self.there = Some(epoch);
         }
         Ok(())

@@ -2,5 +2,7 @@
 //! is missing.
 
 pub mod broker;
+mod exactly_once;
 mod loss;
+mod sink;
 mod source;

@@ -38,7 +38,8 @@ async fn scene() -> Server {
          CREATE SOURCE raw (id INT, at TIMESTAMP) WITH (connector = 'directory', path = 'in', format = 'csv');
          CREATE STREAM flow WITH WATERMARK FOR at AS at - INTERVAL '1 minute' AS SELECT id, at FROM raw;
          CREATE MATERIALIZED VIEW spending AS SELECT customer, sum(amount) AS spent FROM orders GROUP BY customer;
-         CREATE VIEW plain AS SELECT id FROM orders",
+         CREATE VIEW plain AS SELECT id FROM orders;
+         CREATE SINK outward FROM spending WITH (connector = 'blackhole')",
     )
     .await;
     server
@@ -55,6 +56,7 @@ async fn kinds_are_told_apart() {
         ("flow", "stream"),
         ("spending", "materialized view"),
         ("plain", "view"),
+        ("outward", "sink"),
     ];
     for (name, kind) in kinds {
         let cells: Vec<String> = line(name).split('|').map(|cell| cell.trim().to_string()).collect();
@@ -83,6 +85,7 @@ async fn each_is_described_with_its_columns() {
         ("flow", "id", "integer"),
         ("spending", "spent", "numeric"),
         ("plain", "id", "bigint"),
+        ("outward", "spent", "numeric"),
         ("tidemark.queries", "last_error", "text"),
     ] {
         let printed = psql(&server, &format!("\\d {name}")).unwrap();

@@ -54,6 +54,35 @@ sources:
 }
 
 #[test]
+fn sinks_become_theirs() {
+    let text = "
+sinks:
+  alerts: {from: suspicious, connector: kafka, topic: alerts, type: upsert, primary_key: [card, at]}
+  Shown:
+    connector: console
+    query: SELECT 1 AS one
+    emit: complete
+";
+    assert_eq!(
+        sql(text),
+        [
+            "CREATE SINK alerts WITH (connector = 'kafka', topic = 'alerts', type = 'upsert', primary_key = 'card, at') \
+             FROM suspicious",
+            "CREATE SINK shown WITH (connector = 'console') AS SELECT 1 AS one EMIT COMPLETE",
+        ]
+    );
+    assert_eq!(
+        message("sinks: {s: {from: a, query: SELECT 1}}"),
+        "p.yaml:1:19: sink s has both \"from\" and \"query\""
+    );
+    assert_eq!(message("sinks: {s: {connector: console}}"), "p.yaml:1:9: sink s has no \"query\"");
+    assert_eq!(message("views: {v: {from: a}}"), "p.yaml:1:13: unknown key \"from\" in a materialized view");
+    let text = "sinks: {s: {from: v, connector: console}}\nviews: {v: {query: SELECT 1}}\n";
+    let names: Vec<String> = load(text).unwrap().definitions.into_iter().map(|d| d.name).collect();
+    assert_eq!(names, ["v", "s"], "what is read comes first");
+}
+
+#[test]
 fn tables_streams_and_views_become_theirs() {
     let text = "
 tables:

@@ -13,13 +13,18 @@
 mod admission;
 mod client;
 mod columns;
+mod connection;
 mod cursor;
+mod envelope;
 mod group;
 mod ledger;
+mod messages;
 mod options;
 mod place;
 mod pool;
+mod producer;
 mod scan;
+mod sink;
 mod start;
 mod topics;
 
@@ -31,6 +36,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use options::KafkaOptions;
+pub use sink::{KafkaSink, KafkaSinkOptions, MODES};
 
 use self::{
     admission::share,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use arrow::{array::StringArray, compute::regexp_is_match_scalar};
 use rdkafka::{ClientConfig, error::KafkaError};
 
-use super::{columns::Include, start::Start};
+use super::{columns::Include, connection::told, start::Start};
 use crate::{
     error::{Error, Kind, Result},
     formats::Format,
@@ -52,7 +52,7 @@ impl fmt::Debug for Properties {
 /// New partitions are found so soon: a question to one broker each time.
 const DISCOVERY: Duration = Duration::from_secs(5);
 
-const PREFIX: &str = "properties.";
+pub(super) const PREFIX: &str = "properties.";
 
 /// Properties that the source sets itself, and what says the same.
 const OWN: &[(&str, &str)] = &[
@@ -132,13 +132,7 @@ impl KafkaOptions {
 
     /// What librdkafka says of its settings, less their values.
     pub(super) fn told(&self, error: &KafkaError) -> String {
-        match error {
-            KafkaError::ClientConfig(_, _, key, _) if is_secret(key) => {
-                format!("option \"{PREFIX}{key}\" cannot be what it is")
-            }
-            KafkaError::ClientConfig(_, text, key, _) => format!("option \"{PREFIX}{key}\": {text}"),
-            other => format!("the kafka client cannot be made: {other}"),
-        }
+        told(error)
     }
 }
 
@@ -188,7 +182,7 @@ fn include(options: &mut Taker) -> Result<Vec<Include>> {
     Include::parse(&items.join(", "))
 }
 
-fn brokers(options: &mut Taker) -> Result<String> {
+pub(super) fn brokers(options: &mut Taker) -> Result<String> {
     const NAMES: [&str; 5] = [
         "bootstrap_servers",
         "bootstrap.servers",

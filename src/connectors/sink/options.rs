@@ -12,6 +12,7 @@ use super::{
 use crate::{
     connectors::{
         directory::{DirectorySink, DirectorySinkOptions},
+        kafka::{self, KafkaSink, KafkaSinkOptions},
         postgres::{self, PostgresOptions, PostgresSink},
     },
     error::{Error, Kind, Result},
@@ -55,6 +56,7 @@ enum Connector {
     Console,
     Directory(Box<DirectorySinkOptions>),
     Postgres(PostgresOptions),
+    Kafka(KafkaSinkOptions),
     #[cfg(test)]
     Memory(String),
 }
@@ -86,6 +88,7 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         Connector::Console => Box::new(Console { name: def.name }),
         Connector::Directory(options) => Box::new(DirectorySink::new(def, *options.clone(), Arc::new(SystemClock))?),
         Connector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
+        Connector::Kafka(options) => Box::new(KafkaSink::new(def, options)?),
         #[cfg(test)]
         Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
     })
@@ -100,6 +103,7 @@ impl Connector {
         ("console", |_| Ok(Connector::Console)),
         ("directory", |taker| Ok(Connector::Directory(Box::new(DirectorySinkOptions::take(taker)?)))),
         ("postgres", |taker| PostgresOptions::take(taker).map(Connector::Postgres)),
+        ("kafka", |taker| KafkaSinkOptions::take(taker).map(Connector::Kafka)),
         #[cfg(test)]
         ("memory", |taker| taker.required("place").map(Connector::Memory)),
     ];
@@ -110,6 +114,7 @@ impl Connector {
             Connector::Console => "console",
             Connector::Directory(_) => "directory",
             Connector::Postgres(_) => "postgres",
+            Connector::Kafka(_) => "kafka",
             #[cfg(test)]
             Connector::Memory(_) => "memory",
         }
@@ -122,6 +127,7 @@ impl Connector {
             Connector::Console => console::MODES,
             Connector::Directory(_) => DirectorySink::MODES,
             Connector::Postgres(_) => postgres::MODES,
+            Connector::Kafka(_) => kafka::MODES,
             #[cfg(test)]
             Connector::Memory(_) => super::memory::MODES,
         }

@@ -188,3 +188,34 @@ fn what_a_format_cannot_hold() {
     let error = message_format(&[("format", "csv")]).encoder(&nested).unwrap_err();
     assert!(error.message().starts_with("format csv cannot hold column \"l\" of type List"), "{}", error.message());
 }
+
+#[test]
+fn avro_messages_decode_by_the_schema_of_their_columns() {
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(-3)]));
+    let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), Some(""), None]));
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(1_767_225_600_000_001), None, Some(-1)]));
+    let rows =
+        RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("name", names, true), ("at", times, true)]);
+    let rows = rows.unwrap();
+    let schema = r#"{"type": "record", "name": "topLevelRecord", "fields": [
+        {"name": "id", "type": ["null", "long"]},
+        {"name": "name", "type": ["null", "string"]},
+        {"name": "at", "type": ["null", {"type": "long", "logicalType": "local-timestamp-micros"}]}
+    ]}"#;
+    for framing in ["single_object", "none"] {
+        let write = message_format(&[("format", "avro"), ("avro.framing", framing)]);
+        let mut encoder = write.encoder(&rows.schema()).unwrap();
+        let read = options(&[("format", "avro"), ("avro.schema", schema), ("avro.framing", framing)]);
+        let read = Format::take(&mut read.taker("source \"s\"")).unwrap();
+        let request = Request { schema: rows.schema(), projection: vec![0, 1, 2], batch_rows: 100 };
+        let mut decoder = read.decoder(&request).unwrap();
+        // An encoder is used again, epoch after epoch.
+        for _ in 0..2 {
+            for message in encoder.encode(&rows).unwrap() {
+                decoder.push(crate::formats::Record::from(message.unwrap().as_ref()));
+            }
+            let decoded = decoder.flush();
+            assert_eq!((decoded.rows, decoded.rejected.len()), (rows.clone(), 0), "{framing}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! How a sink reaches its brokers.
+
+use rdkafka::{ClientConfig, error::KafkaError};
+
+use super::options::{PREFIX, Properties, brokers};
+use crate::{
+    error::{Error, Kind, Result},
+    options::{Taker, is_secret},
+};
+
+/// Addresses, and what is passed on to librdkafka.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// `host:port`, with commas between.
+    pub brokers: String,
+    pub properties: Properties,
+}
+
+impl Connection {
+    /// Takes the addresses and all `properties.…` but those in `own`, each with what says the same.
+    pub fn take(options: &mut Taker, own: &[(&str, &str)]) -> Result<Connection> {
+        let brokers = brokers(options)?;
+        let properties = options.prefixed(PREFIX);
+        for (key, why) in own.iter().filter(|(key, _)| properties.contains_key(*key)) {
+            let message = format!("option \"{PREFIX}{key}\" cannot be set");
+            return Err(Error::new(Kind::InvalidParameterValue, message).hint(*why));
+        }
+        Ok(Connection { brokers, properties: Properties(properties) })
+    }
+
+    /// The settings of a client: `defaults`, over them the user's own, over them `fixed`.
+    pub fn config(&self, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("client.id", "tidemark");
+        let own = self.properties.0.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in defaults.iter().copied().chain(own).chain(fixed.iter().copied()) {
+            config.set(key, value);
+        }
+        config
+    }
+}
+
+/// What librdkafka says of its settings, less the values that are secret.
+pub fn told(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, _, key, _) if is_secret(key) => {
+            format!("option \"{PREFIX}{key}\" cannot be what it is")
+        }
+        KafkaError::ClientConfig(_, text, key, _) => format!("option \"{PREFIX}{key}\": {text}"),
+        other => format!("the kafka client cannot be made: {other}"),
+    }
+}

@@ -1,0 +1,200 @@
+//! A transactional producer: an epoch is one transaction, and its number is committed with it.
+//!
+//! The number stands as the offset of one partition in a consumer group that nobody consumes with: offsets that are sent
+//! to a transaction are there if, and only if, its messages are.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::DeliveryResult,
+    producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer},
+};
+
+use super::{
+    connection::{self, Connection},
+    messages::Message,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    time::Epoch,
+};
+
+/// Holds a topic under an identity. All calls block.
+pub struct Held {
+    topic: String,
+    producer: ThreadedProducer<Quiet>,
+    consumer: BaseConsumer<Quiet>,
+    group: ConsumerGroupMetadata,
+    patience: Duration,
+}
+
+/// What librdkafka says of its connections: whoever waits for an answer is told by it, and says so once.
+#[derive(Debug, Clone, Copy)]
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+impl ProducerContext for Quiet {
+    type DeliveryOpaque = ();
+
+    /// A message that does not arrive fails its transaction.
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+/// How long an epoch may take to write before it is tried anew, and at the most where it is tried with more time. A
+/// transaction that nobody ends is open half as long again: so long do readers wait behind a server that is dead and does
+/// not come back. One that does ends it at once.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE_MAX: Duration = Duration::from_secs(600);
+
+/// How long a broker may take to answer a question, and to make a topic.
+const ANSWER: Duration = Duration::from_secs(5);
+
+const DEFAULTS: &[(&str, &str)] = &[
+    // As Java's clients choose, so that a key is in one partition whoever writes it.
+    ("partitioner", "murmur2_random"),
+    // What waits to be sent; who makes more waits. librdkafka's own limit is a gigabyte.
+    ("queue.buffering.max.kbytes", "65536"),
+    ("linger.ms", "5"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+];
+
+impl Held {
+    /// Takes hold: who held it before is fenced, and what he left open is aborted. Gives the last epoch that is there.
+    pub fn take(connection: &Connection, topic: &str, identity: &str, patience: Duration) -> Result<(Held, Epoch)> {
+        let invalid = |e: KafkaError| Error::new(Kind::InvalidParameterValue, connection::told(&e));
+        let open_max = (patience + patience / 2).as_millis().to_string();
+        let fixed =
+            [("transactional.id", identity), ("enable.idempotence", "true"), ("transaction.timeout.ms", &open_max)];
+        let config = connection.config(DEFAULTS, &fixed);
+        let producer = ThreadedProducer::from_config_and_context(&config, Quiet).map_err(invalid)?;
+        let fixed = [("group.id", identity), ("enable.auto.commit", "false"), ("isolation.level", "read_committed")];
+        let config = connection.config(&[], &fixed);
+        let consumer = BaseConsumer::from_config_and_context(&config, Quiet).map_err(invalid)?;
+        let group = consumer.group_metadata().ok_or_else(|| Error::internal("a kafka group without metadata"))?;
+        let held = Held { topic: topic.to_string(), producer, consumer, group, patience };
+        held.check_topic(&connection.brokers)?;
+        held.producer.init_transactions(PATIENCE).map_err(|e| told("take hold of the topic", &e))?;
+        let last = held.last()?;
+        Ok((held, last))
+    }
+
+    /// Fails where the topic is not there; a broker that makes topics by itself is given the time.
+    fn check_topic(&self, brokers: &str) -> Result<()> {
+        let until = Instant::now() + ANSWER;
+        loop {
+            let metadata = self.producer.client().fetch_metadata(Some(&self.topic), ANSWER);
+            let metadata = metadata.map_err(|e| {
+                Error::new(Kind::CannotConnectNow, format!("kafka at \"{brokers}\" does not answer: {e}"))
+            })?;
+            let is_there =
+                |topic: &rdkafka::metadata::MetadataTopic| topic.error().is_none() && !topic.partitions().is_empty();
+            if metadata.topics().iter().any(is_there) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let message = format!("topic \"{}\" does not exist", self.topic);
+                return Err(Error::new(Kind::UndefinedObject, message).hint("Create it with Kafka's own tools first."));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The last epoch that was committed; waits for what is being ended.
+    fn last(&self) -> Result<Epoch> {
+        let mut at = TopicPartitionList::new();
+        at.add_partition(&self.topic, 0);
+        let found = self.consumer.committed_offsets(at, PATIENCE).map_err(|e| told("read the last epoch", &e))?;
+        match found.elements().first().map(|element| element.offset()) {
+            Some(Offset::Offset(epoch)) => Ok(Epoch(epoch.unsigned_abs())),
+            _ => Ok(Epoch(0)),
+        }
+    }
+
+    /// Writes messages and the number of their epoch, all or none. After an error it is to be taken hold of anew.
+    pub fn write(self, epoch: Epoch, messages: &[Message]) -> Result<Held> {
+        self.producer.begin_transaction().map_err(|e| told("begin a transaction", &e))?;
+        let until = Instant::now() + self.patience;
+        let written = self
+            .fill(epoch, messages, until)
+            .and_then(|()| self.producer.commit_transaction(left(until)).map_err(|e| told("commit a transaction", &e)));
+        match written {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                // Where this fails too, whoever takes hold next does it.
+                let _ = self.producer.abort_transaction(Duration::from_secs(2));
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, epoch: Epoch, messages: &[Message], until: Instant) -> Result<()> {
+        for message in messages {
+            let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic);
+            record.key = message.key.as_deref();
+            record.payload = message.value.as_deref();
+            while let Err((error, back)) = self.producer.send(record) {
+                if error.rdkafka_error_code() != Some(Code::QueueFull) || Instant::now() > until {
+                    return Err(told("send a message", &error));
+                }
+                std::thread::sleep(Duration::from_millis(2));
+                record = back;
+            }
+        }
+        let mut at = TopicPartitionList::new();
+        let number = i64::try_from(epoch.0).map_err(|_| Error::internal("there are no more epochs"))?;
+        at.add_partition_offset(&self.topic, 0, Offset::Offset(number)).map_err(|e| told("number the epoch", &e))?;
+        self.producer
+            .send_offsets_to_transaction(&at, &self.group, left(until))
+            .map_err(|e| told("number the epoch", &e))
+    }
+}
+
+/// The time up to a moment; a little where it has passed, so that what is done already is told so.
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))
+}
+
+/// What an error means: most pass, some stop the sink until somebody sees to it.
+fn told(what: &str, error: &KafkaError) -> Error {
+    let message = format!("kafka: cannot {what}: {error}");
+    let code = error.rdkafka_error_code();
+    match code {
+        Some(Code::Fenced | Code::ProducerFenced) => {
+            Error::new(Kind::ObjectInUse, "kafka: another server writes in the name of this sink")
+                .detail(error.to_string())
+                .hint(
+                    "Stop one of two servers that run on copies of one data directory; ALTER SINK … RESUME takes over.",
+                )
+        }
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Error::new(Kind::LimitExceeded, message)
+            .hint("Raise properties.message.max.bytes, and max.message.bytes of the topic, or write fewer columns."),
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed,
+        ) => Error::new(Kind::InvalidAuthorization, message).hint(
+            "A sink writes to its topic, and uses a transactional id and a consumer group of the name that it has.",
+        ),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+            Error::new(Kind::UndefinedObject, message).hint("Create the topic again and resume the sink.")
+        }
+        _ => Error::new(Kind::CannotConnectNow, message),
+    }
+}
