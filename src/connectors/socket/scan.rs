@@ -119,7 +119,7 @@ impl Scan {
 fn numbered<'a>(group: &'a Group, part: &Range<u64>) -> impl Iterator<Item = (u64, &'a [u8])> {
     let lines = group.text.split(|b| *b == b'\n');
     let skip = part.start - group.first;
-    (part.clone()).zip(lines.skip(usize::try_from(skip).unwrap_or(usize::MAX)))
+    part.clone().zip(lines.skip(usize::try_from(skip).unwrap_or(usize::MAX)))
 }
 
 /// A range of lines as a stream.
