@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -30,7 +30,7 @@ use rdkafka::{
 };
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
-use crate::server::harness::PATIENCE;
+use crate::server::harness::{PATIENCE, eventually};
 
 /// A broker. One that is dropped, or whose process ends, takes its data along.
 pub struct Broker {
@@ -206,17 +206,16 @@ impl Broker {
 
     /// Waits until the topic is known to have so many partitions.
     async fn wait_for(&self, name: &str, partitions: usize) {
-        let (consumer, name) = (self.consumer(), name.to_string());
-        let known = move || loop {
-            let metadata = consumer.fetch_metadata(Some(&name), PATIENCE).unwrap();
-            let topic = &metadata.topics()[0];
-            let ready = topic.partitions().iter().all(|p| p.leader() >= 0 && p.error().is_none());
-            if topic.partitions().len() == partitions && ready {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        let consumer = Arc::new(self.consumer());
+        let known = async || {
+            let (consumer, name) = (consumer.clone(), name.to_string());
+            let ask = move || consumer.fetch_metadata(Some(&name), PATIENCE).unwrap();
+            let metadata = spawn_blocking(ask).await.unwrap();
+            let all = metadata.topics()[0].partitions();
+            let ready = all.iter().all(|partition| partition.leader() >= 0 && partition.error().is_none());
+            (all.len() == partitions && ready).then_some(())
         };
-        spawn_blocking(known).await.unwrap();
+        eventually("the topic is as it should be", known).await;
     }
 
     /// Writes records, in order, and waits until the broker has them.
