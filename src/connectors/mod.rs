@@ -152,7 +152,8 @@ impl ReadLimit {
 /// An outside, growing, replayable input.
 #[async_trait]
 pub trait Source: Send + Sync + fmt::Debug {
-    /// The columns that its rows have. All of them come: nothing outside is ever withdrawn.
+    /// The columns that its rows have. All of them come, unless a column [`OP`](crate::changes::OP) says that they set
+    /// and remove rows by key: then one stream has all rows of a partition, in order.
     fn schema(&self) -> SchemaRef;
 
     /// Whether it may have more than one partition: then each tracks its own event time.

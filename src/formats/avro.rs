@@ -8,7 +8,7 @@ mod encode;
 
 use std::{
     fmt,
-    io::{BufReader, Read},
+    io::{self, BufReader, Read},
     ops::Range,
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -29,6 +29,7 @@ pub use encode::AvroSpelling;
 use super::{
     Bad, BadSink, Batches, Damage, File, Request,
     infer::plain,
+    input::{Cursor, Input},
     named::{Named, guarded},
     rescue::Decode,
 };
@@ -290,6 +291,62 @@ impl Decode for AvroDecode {
     }
 }
 
+/// The mark behind the header and each block.
+const SYNC_BYTES: u64 = 16;
+
+/// The last block must end where the file does: the reader takes one that is cut off for the end.
+fn check_end(input: &Arc<dyn Input>) -> Result<(), Damage> {
+    let cut = || Damage("it is cut off in the middle of a block".to_string());
+    let mut at = header_bytes(input).map_err(|_| cut())?;
+    while at < input.size() {
+        let mut head = BufReader::with_capacity(32, Cursor { input: input.clone(), at });
+        let mut used = SYNC_BYTES;
+        long(&mut head, &mut used).map_err(|_| cut())?;
+        let data = long(&mut head, &mut used).map_err(|_| cut())?;
+        let end = u64::try_from(data).ok().and_then(|data| at.checked_add(used)?.checked_add(data));
+        at = end.filter(|end| *end <= input.size()).ok_or_else(cut)?;
+    }
+    Ok(())
+}
+
+/// The length of a file's header: four bytes, a map, the mark.
+fn header_bytes(input: &Arc<dyn Input>) -> io::Result<u64> {
+    let mut head = BufReader::new(Cursor { input: input.clone(), at: 4 });
+    let mut used = 4 + SYNC_BYTES;
+    loop {
+        let entries = long(&mut head, &mut used)?;
+        if entries == 0 {
+            return Ok(used);
+        }
+        if entries < 0 {
+            long(&mut head, &mut used)?;
+        }
+        for _ in 0..2 * entries.unsigned_abs() {
+            let length = long(&mut head, &mut used)?.unsigned_abs();
+            let skipped = io::copy(&mut head.by_ref().take(length), &mut io::sink())?;
+            used += skipped;
+            if skipped < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// A number as Avro writes it, and counts its bytes.
+fn long(from: &mut impl Read, used: &mut u64) -> io::Result<i64> {
+    let mut bits = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        *used += 1;
+        bits |= u64::from(byte[0] & 0x7f) << shift;
+        if byte[0] < 0x80 {
+            return Ok((bits >> 1) as i64 ^ -((bits & 1) as i64));
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
 type FileReader = Reader<BufReader<Box<dyn Read + Send>>>;
 
 /// The columns of a file, where SQL has types for them.
@@ -347,7 +404,10 @@ impl AvroBatches {
             }
             Err(damage) => return Err(damage),
         };
-        let Some(batch) = batch else { return Ok(None) };
+        let Some(batch) = batch else {
+            check_end(&self.file.input)?;
+            return Ok(None);
+        };
         let first = self.row;
         self.row += batch.num_rows() as u64;
         let (rows, misfits) = self.named.finish(&batch)?;

@@ -98,6 +98,32 @@ impl CsvOptions {
         }
     }
 
+    /// Whether no line ends before the record does, but in quotes. Arrow's decoder would take what is behind it for the
+    /// beginning of the next record.
+    fn is_one(&self, record: &[u8]) -> bool {
+        let line = record.strip_suffix(b"\n").unwrap_or(record);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if !line.contains(&b'\n') && !line.contains(&b'\r') {
+            return true;
+        }
+        let (mut inside, mut start, mut at) = (false, true, 0);
+        while let Some(byte) = line.get(at) {
+            at += 1;
+            if inside && Some(*byte) == self.escape {
+                at += 1;
+            } else if *byte == self.quote && (inside || start) {
+                // A doubled quote closes and opens again.
+                start = inside;
+                inside = !inside;
+            } else if matches!(byte, b'\n' | b'\r') && !inside {
+                return false;
+            } else {
+                start = *byte == self.delimiter && !inside;
+            }
+        }
+        !inside
+    }
+
     /// Takes one record apart.
     fn fields(&self, record: &[u8]) -> Vec<String> {
         // A field at the end may be empty, and its delimiter white space.
@@ -205,6 +231,7 @@ pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: Bad
 /// Decodes records of a dialect.
 #[derive(Debug)]
 pub(super) struct CsvDecode {
+    dialect: CsvOptions,
     format: ArrowFormat,
     /// The fields of the file; those that nobody wants are text and are not looked at.
     fields: SchemaRef,
@@ -247,6 +274,7 @@ impl CsvDecode {
             }
         }
         CsvDecode {
+            dialect: options.clone(),
             format: options.arrow(),
             fields: Arc::new(Schema::new(fields)),
             projection,
@@ -290,6 +318,9 @@ impl Decode for CsvDecode {
         // One by one, so that a record which goes over into the next is seen where it does.
         for (before, record) in records.iter().enumerate() {
             let record = &bytes[record.clone()];
+            if !self.dialect.is_one(record) {
+                return Err(SEVERAL.to_string());
+            }
             let end: &[u8] = if record.ends_with(b"\n") { b"" } else { b"\n" };
             for mut rest in [record, end] {
                 while !rest.is_empty() {

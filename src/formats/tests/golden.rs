@@ -167,7 +167,7 @@ fn avro_options_that_make_no_sense() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whatever becomes of the bytes, every message is a row or a bad record, and the others are what they were.
     #[test]
