@@ -1,7 +1,8 @@
 //! How much an epoch takes of an input: what its query can do in the time that an epoch is to take.
 //!
 //! The estimate is Spark's `PIDRateEstimator`, with its constants. A query pulls, so there is no delay of scheduling:
-//! what an epoch took beyond its target stands for it.
+//! what an epoch took beyond its target stands for it. An epoch may cost more than its target however little it takes,
+//! where a sink's outside system is slow: then at least half of its time is for its rows.
 
 use std::time::Duration;
 
@@ -31,14 +32,18 @@ pub struct Admission {
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     per_second: Option<f64>,
+    /// The seconds that an epoch costs however little it takes.
+    overhead: f64,
+    /// What the last full epoch took, and for how many seconds.
+    last: Option<(f64, f64)>,
     first: u64,
     min: u64,
 }
 
 impl Admission {
     pub fn new(target: Option<Duration>) -> Self {
-        let rows = Rate { per_second: None, first: ROWS_FIRST, min: ROWS_MIN };
-        let bytes = Rate { per_second: None, first: BYTES_FIRST, min: BYTES_MIN };
+        let rate = |first, min| Rate { per_second: None, overhead: 0.0, last: None, first, min };
+        let (rows, bytes) = (rate(ROWS_FIRST, ROWS_MIN), rate(BYTES_FIRST, BYTES_MIN));
         Admission { target: target.filter(|target| !target.is_zero()), rows, bytes }
     }
 
@@ -52,11 +57,11 @@ impl Admission {
         }
     }
 
-    /// Notes how long an epoch took that was given `limit`. One that was `full` had more to read than it was let; of
-    /// another it is only known that it was slow, if it was.
+    /// Notes how long an epoch took that was given `limit`. One that was not `full`, as it read all that there was, says
+    /// nothing of how much it could have done.
     pub fn observe(&mut self, limit: &ReadLimit, full: bool, took: Duration) {
         let Some(target) = self.target else { return };
-        if full || took > target {
+        if full {
             self.rows.observe(limit.rows, target, took);
             self.bytes.observe(limit.bytes, target, took);
         }
@@ -65,18 +70,40 @@ impl Admission {
 
 impl Rate {
     fn limit(&self, target: Duration, bound: Option<u64>) -> u64 {
-        let estimate = self.per_second.map_or(self.first, |rate| (rate * target.as_secs_f64()) as u64);
+        let target = self.reachable(target);
+        let estimate = self.per_second.map_or(self.first, |rate| (rate * target) as u64);
         estimate.max(self.min).min(bound.unwrap_or(u64::MAX))
     }
 
     fn observe(&mut self, taken: Option<u64>, target: Duration, took: Duration) {
         let Some(taken) = taken else { return };
         // A clock that stood still says nothing.
-        let (target, took) = (target.as_secs_f64(), took.as_secs_f64().max(1e-6));
-        let now = taken as f64 / took;
+        let (taken, took) = (taken as f64, took.as_secs_f64().max(1e-6));
+        self.note_overhead(taken, took);
+        let target = self.reachable(target);
+        let now = taken / took;
         let last = self.per_second.unwrap_or(now);
         let overdue = (took - target).max(0.0) * now / target;
         self.per_second = Some((last - PROPORTIONAL * (last - now) - INTEGRAL * overdue).max(0.0));
+    }
+}
+
+impl Rate {
+    /// Two epochs that took amounts which differ enough tell what an epoch costs of itself.
+    fn note_overhead(&mut self, taken: f64, took: f64) {
+        if let Some((taken_before, took_before)) = self.last
+            && (taken / taken_before - 1.0).abs() > 0.2
+        {
+            let each = ((took - took_before) / (taken - taken_before)).max(0.0);
+            self.overhead = (self.overhead + (took - each * taken).max(0.0)) / 2.0;
+        }
+        self.overhead = self.overhead.min(took);
+        self.last = Some((taken, took));
+    }
+
+    /// The seconds that an epoch is to take, of which half are for what it reads.
+    fn reachable(&self, target: Duration) -> f64 {
+        target.as_secs_f64().max(2.0 * self.overhead)
     }
 }
 
@@ -143,13 +170,22 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_read_all_there_was_says_little() {
+    fn an_epoch_that_cannot_be_as_short_is_worth_its_cost() {
+        let mut admission = Admission::new(Some(TARGET));
+        let (rows, took) = played(&mut admission, 40, cost(300_000, 10_000));
+        assert!(rows > 20_000 && took < TARGET * 3, "{rows} in {took:?}");
+        let (_, took) = played(&mut admission, 40, cost(1_000, 10_000));
+        assert!(took < TARGET * 2, "{took:?}");
+    }
+
+    #[test]
+    fn an_epoch_that_read_all_there_was_says_nothing() {
         let mut admission = Admission::new(Some(TARGET));
         let limit = admission.limit(&BOUNDS);
-        admission.observe(&limit, false, Duration::from_micros(300));
-        assert_eq!(admission.limit(&BOUNDS), limit);
-        admission.observe(&limit, false, TARGET * 4);
-        assert!(admission.limit(&BOUNDS).rows < limit.rows);
+        for took in [Duration::from_micros(300), TARGET * 4] {
+            admission.observe(&limit, false, took);
+            assert_eq!(admission.limit(&BOUNDS), limit);
+        }
     }
 
     #[test]
