@@ -153,17 +153,25 @@ pub fn columns(defs: &[ColumnDef], key: &[String]) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// What a source gives whose rows are set and removed by key: its columns, and what is to be done with a row.
-fn with_op(columns: &Schema, create: &CreateSource) -> Result<SchemaRef> {
-    if let Some(field) = columns.fields().iter().find(|f| !f.is_nullable() && !create.key.contains(f.name())) {
-        let message = format!("column \"{}\" of source \"{}\" cannot be NOT NULL", field.name(), create.name.name);
-        return Err(Error::new(ErrorKind::InvalidTableDefinition, message)
-            .detail("What removes a row has the columns of its key only.")
-            .hint("Leave NOT NULL out, or make the column a part of the PRIMARY KEY."));
+/// Where rows are removed by key, only the key's columns are always there.
+fn check_removable(columns: &Schema, create: &CreateSource) -> Result<()> {
+    let lacking = |field: &&Arc<Field>| !field.is_nullable() && !create.key.contains(field.name());
+    match columns.fields().iter().find(lacking).filter(|_| !create.key.is_empty()) {
+        None => Ok(()),
+        Some(field) => {
+            let message = format!("column \"{}\" of source \"{}\" cannot be NOT NULL", field.name(), create.name.name);
+            Err(Error::new(ErrorKind::InvalidTableDefinition, message)
+                .detail("What removes a row has the columns of its key only.")
+                .hint("Leave NOT NULL out, or make the column a part of the PRIMARY KEY."))
+        }
     }
+}
+
+/// What a source gives whose rows are set and removed by key: its columns, and what is to be done with a row.
+fn with_op(columns: &Schema) -> SchemaRef {
     let mut fields: Vec<_> = columns.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(OP, DataType::Int8, false)));
-    Ok(Arc::new(Schema::new(fields)))
+    Arc::new(Schema::new(fields))
 }
 
 /// The options that are the connector's, once the engine has taken its own.
@@ -213,8 +221,12 @@ impl Engine {
             (None, false) => Some(columns(&create.columns, &create.key)?),
         };
         let options = connector_options(&create.options);
-        let declared =
-            if create.key.is_empty() { declared } else { declared.map(|s| with_op(&s, create)).transpose()? };
+        if past.schema.is_none()
+            && let Some(declared) = &declared
+        {
+            check_removable(declared, create)?;
+        }
+        let declared = if create.key.is_empty() { declared } else { declared.map(|columns| with_op(&columns)) };
         let env = SourceEnv { storage: self.env.storage.clone(), clock: self.env.clock.clone() };
         let source = connectors::open(id, name, declared, &options, &env).await?;
         self.env.letters.mark(name, &source.marks());
