@@ -75,7 +75,7 @@ sinks:
         message("sinks: {s: {from: a, query: SELECT 1}}"),
         "p.yaml:1:19: sink s has both \"from\" and \"query\""
     );
-    assert_eq!(message("sinks: {s: {connector: console}}"), "p.yaml:1:9: sink s has no \"query\"");
+    assert_eq!(message("sinks: {s: {connector: console}}"), "p.yaml:1:12: sink s has no \"query\"");
     assert_eq!(message("views: {v: {from: a}}"), "p.yaml:1:13: unknown key \"from\" in a materialized view");
     let text = "sinks: {s: {from: v, connector: console}}\nviews: {v: {query: SELECT 1}}\n";
     let names: Vec<String> = load(text).unwrap().definitions.into_iter().map(|d| d.name).collect();

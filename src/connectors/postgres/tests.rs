@@ -131,9 +131,14 @@ async fn a_write_that_ends_anywhere_is_there_or_not() {
             if there < Epoch(epoch) {
                 let added: Vec<_> =
                     values.iter().enumerate().map(|(n, v)| (epoch as i64 * 10_000 + n as i64, v.as_str(), 1)).collect();
-                let end = tokio::time::sleep(std::time::Duration::from_micros(rng.random_range(0..60_000)));
+                let end = std::time::Duration::from_micros(rng.random_range(0..60_000));
+                // The first write ends before any answer to it has come.
+                let is_first = ends == 0;
                 let end = async {
-                    end.await;
+                    match is_first {
+                        true => tokio::task::yield_now().await,
+                        false => tokio::time::sleep(end).await,
+                    }
                     if rng.random_bool(0.5) {
                         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark'";
                         postgres.rows(&format!("{kill} AND query LIKE '%{name}%'")).await;
