@@ -21,7 +21,7 @@ impl Connection {
     pub fn take(options: &mut Taker, own: &[(&str, &str)]) -> Result<Connection> {
         let brokers = brokers(options)?;
         let properties = options.prefixed(PREFIX);
-        for (key, why) in own.iter().filter(|(key, _)| properties.contains_key(*key)) {
+        if let Some((key, why)) = own.iter().find(|(key, _)| properties.contains_key(*key)) {
             let message = format!("option \"{PREFIX}{key}\" cannot be set");
             return Err(Error::new(Kind::InvalidParameterValue, message).hint(*why));
         }

@@ -122,7 +122,7 @@ mod tests {
         all.into_iter().map(|message| (text(message.key), text(message.value))).collect()
     }
 
-    fn pairs<'a>(all: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+    fn pairs(all: &[(String, String)]) -> Vec<(&str, &str)> {
         all.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
 

@@ -68,6 +68,9 @@ struct Kafka {
     _stop: DropGuard,
 }
 
+/// Partitions, each with where it begins; and where they end.
+type Ends = (Vec<(Place, u64)>, Vec<u64>);
+
 /// What answers how far there is to read.
 #[derive(Debug)]
 struct Asked {
@@ -212,8 +215,7 @@ impl Asked {
         Ok(Ahead { to, end, backlog })
     }
 
-    /// The partitions, each with where it begins, and where they end.
-    fn ends(&self) -> Result<(Vec<(Place, u64)>, Vec<u64>)> {
+    fn ends(&self) -> Result<Ends> {
         let places = self.watch.ledger.ask(|known| known.places());
         let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
         let ends = self.watch.client.offsets(&partitions, Moment::End)?;

@@ -74,6 +74,11 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "1000"),
 ];
 
+#[expect(clippy::disallowed_methods, reason = "a thread that blocking calls have to themselves")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 impl Held {
     /// Takes hold: who held it before is fenced, and what he left open is aborted. Gives the last epoch that is there.
     pub fn take(connection: &Connection, topic: &str, identity: &str, patience: Duration) -> Result<(Held, Epoch)> {
@@ -111,7 +116,7 @@ impl Held {
                 let message = format!("topic \"{}\" does not exist", self.topic);
                 return Err(Error::new(Kind::UndefinedObject, message).hint("Create it with Kafka's own tools first."));
             }
-            std::thread::sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
     }
 
@@ -152,7 +157,7 @@ impl Held {
                 if error.rdkafka_error_code() != Some(Code::QueueFull) || Instant::now() > until {
                     return Err(told("send a message", &error));
                 }
-                std::thread::sleep(Duration::from_millis(2));
+                pause(Duration::from_millis(2));
                 record = back;
             }
         }
