@@ -61,8 +61,8 @@ impl ProducerContext for Quiet {
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
-/// How long a broker may take to answer a question, and to make a topic.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a broker may take to answer a question, to make a topic, and to end what another had begun.
+const ANSWER: Duration = Duration::from_secs(10);
 
 const DEFAULTS: &[(&str, &str)] = &[
     // As Java's clients choose, so that a key is in one partition whoever writes it.
@@ -73,6 +73,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
 ];
+
+/// Of them those that are a consumer's, too.
+const OF_CONSUMERS: &[(&str, &str)] = &[("reconnect.backoff.ms", "50"), ("reconnect.backoff.max.ms", "1000")];
 
 #[expect(clippy::disallowed_methods, reason = "a thread that blocking calls have to themselves")]
 fn pause(time: Duration) {
@@ -89,12 +92,12 @@ impl Held {
         let config = connection.config(DEFAULTS, &fixed);
         let producer = ThreadedProducer::from_config_and_context(&config, Quiet).map_err(invalid)?;
         let fixed = [("group.id", identity), ("enable.auto.commit", "false"), ("isolation.level", "read_committed")];
-        let config = connection.config(&[], &fixed);
+        let config = connection.config(OF_CONSUMERS, &fixed);
         let consumer = BaseConsumer::from_config_and_context(&config, Quiet).map_err(invalid)?;
         let group = consumer.group_metadata().ok_or_else(|| Error::internal("a kafka group without metadata"))?;
         let held = Held { topic: topic.to_string(), producer, consumer, group, patience };
         held.check_topic(&connection.brokers)?;
-        held.producer.init_transactions(PATIENCE).map_err(|e| told("take hold of the topic", &e))?;
+        held.producer.init_transactions(ANSWER).map_err(|e| told("take hold of the topic", &e))?;
         let last = held.last()?;
         Ok((held, last))
     }
@@ -114,7 +117,8 @@ impl Held {
             }
             if Instant::now() > until {
                 let message = format!("topic \"{}\" does not exist", self.topic);
-                return Err(Error::new(Kind::UndefinedObject, message).hint("Create it with Kafka's own tools first."));
+                // A broker that has just started does not know its topics yet, and somebody may make this one.
+                return Err(Error::new(Kind::CannotConnectNow, message).hint("Create it with Kafka's own tools."));
             }
             pause(Duration::from_millis(50));
         }
@@ -124,7 +128,7 @@ impl Held {
     fn last(&self) -> Result<Epoch> {
         let mut at = TopicPartitionList::new();
         at.add_partition(&self.topic, 0);
-        let found = self.consumer.committed_offsets(at, PATIENCE).map_err(|e| told("read the last epoch", &e))?;
+        let found = self.consumer.committed_offsets(at, ANSWER).map_err(|e| told("read the last epoch", &e))?;
         match found.elements().first().map(|element| element.offset()) {
             Some(Offset::Offset(epoch)) => Ok(Epoch(epoch.unsigned_abs())),
             _ => Ok(Epoch(0)),
@@ -198,7 +202,7 @@ fn told(what: &str, error: &KafkaError) -> Error {
             "A sink writes to its topic, and uses a transactional id and a consumer group of the name that it has.",
         ),
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-            Error::new(Kind::UndefinedObject, message).hint("Create the topic again and resume the sink.")
+            Error::new(Kind::CannotConnectNow, message).hint("Where the topic is gone, create it again.")
         }
         _ => Error::new(Kind::CannotConnectNow, message),
     }

@@ -55,8 +55,8 @@ enum Connector {
     Blackhole,
     Console,
     Directory(Box<DirectorySinkOptions>),
-    Postgres(PostgresOptions),
     Kafka(KafkaSinkOptions),
+    Postgres(PostgresOptions),
     #[cfg(test)]
     Memory(String),
 }
@@ -87,8 +87,8 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         Connector::Blackhole => Box::new(Blackhole),
         Connector::Console => Box::new(Console { name: def.name }),
         Connector::Directory(options) => Box::new(DirectorySink::new(def, *options.clone(), Arc::new(SystemClock))?),
-        Connector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
         Connector::Kafka(options) => Box::new(KafkaSink::new(def, options)?),
+        Connector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
         #[cfg(test)]
         Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
     })
@@ -102,8 +102,8 @@ impl Connector {
         ("blackhole", |_| Ok(Connector::Blackhole)),
         ("console", |_| Ok(Connector::Console)),
         ("directory", |taker| Ok(Connector::Directory(Box::new(DirectorySinkOptions::take(taker)?)))),
-        ("postgres", |taker| PostgresOptions::take(taker).map(Connector::Postgres)),
         ("kafka", |taker| KafkaSinkOptions::take(taker).map(Connector::Kafka)),
+        ("postgres", |taker| PostgresOptions::take(taker).map(Connector::Postgres)),
         #[cfg(test)]
         ("memory", |taker| taker.required("place").map(Connector::Memory)),
     ];
@@ -113,8 +113,8 @@ impl Connector {
             Connector::Blackhole => "blackhole",
             Connector::Console => "console",
             Connector::Directory(_) => "directory",
-            Connector::Postgres(_) => "postgres",
             Connector::Kafka(_) => "kafka",
+            Connector::Postgres(_) => "postgres",
             #[cfg(test)]
             Connector::Memory(_) => "memory",
         }
@@ -126,8 +126,8 @@ impl Connector {
             Connector::Blackhole => blackhole::MODES,
             Connector::Console => console::MODES,
             Connector::Directory(_) => DirectorySink::MODES,
-            Connector::Postgres(_) => postgres::MODES,
             Connector::Kafka(_) => kafka::MODES,
+            Connector::Postgres(_) => postgres::MODES,
             #[cfg(test)]
             Connector::Memory(_) => super::memory::MODES,
         }
