@@ -14,7 +14,7 @@ use super::{
     admission::Admission,
     checkpoints::{Checkpoints, Header},
     outlet::Owed,
-    prefetch::{self, Prefetched},
+    prefetch::Prefetched,
     reading::Opened,
     saving::Writing,
 };
@@ -166,7 +166,7 @@ impl Worker {
     /// What could be done now. Nothing is durable yet. In a `hurry` no row waits for others.
     pub async fn next(&mut self, hurry: bool) -> Result<Next> {
         let mut spans = Vec::new();
-        let (mut idle, mut until, mut partitions) = (true, None, self.env.partitions());
+        let (mut idle, mut until) = (true, None);
         let mut enough = hurry;
         self.admitted.clear();
         for n in 0..self.inputs().len() {
@@ -178,7 +178,6 @@ impl Worker {
             let (to, limit) = prefetched.map_or((to, limit), |next| (next.span.to.clone(), next.limit));
             self.admitted.push((limit, to != end));
             let span = Span { from, to };
-            partitions = if prefetched.is_some() { prefetch::PARTITIONS } else { partitions };
             enough |= prefetched.is_some();
             idle &= span.is_empty();
             if !span.is_empty() {
@@ -204,6 +203,7 @@ impl Worker {
         }
         self.waits_since = None;
         let epoch = self.epoch.next();
+        let partitions = self.env.partitions();
         Ok(Next::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now, partitions }))
     }
 

@@ -28,9 +28,6 @@ pub(super) struct Prefetched {
     pub bad: BadRecords,
 }
 
-/// One stream each: the epochs are decoded side by side, so that none needs to be cut into parts of its own.
-pub(super) const PARTITIONS: usize = 1;
-
 impl Worker {
     /// Gives up what was prefetched: nobody knows when its turn will come.
     pub fn end_prefetch(&mut self) {
@@ -49,7 +46,7 @@ impl Worker {
             let limit = self.admissions[n].limit(&table.limit);
             let Ok(Ahead { to, .. }) = source.ahead(&span.to, &limit).await else { continue };
             let next = Span { from: span.to.clone(), to };
-            if let Ok((mut streams, bad)) = self.scan(n, &next, PARTITIONS)
+            if let Ok((mut streams, bad)) = self.scan(n, &next, self.env.partitions())
                 && !next.is_empty()
             {
                 for stream in &mut streams {

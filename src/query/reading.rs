@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Worker, batches::Batches, prefetch};
+use super::{Worker, batches::Batches, prefetch::Prefetched};
 use crate::{
     changes::Changes,
     checkpoint::Intent,
@@ -97,8 +97,8 @@ impl Worker {
 
     /// Those that were prefetched, where they are the same.
     fn streams(&mut self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
-        let prefetched =
-            self.prefetched[n].take().filter(|next| next.span == *span && partitions == prefetch::PARTITIONS);
+        let is_same = |next: &Prefetched| next.span == *span && partitions == self.env.partitions();
+        let prefetched = self.prefetched[n].take().filter(is_same);
         match prefetched {
             _ if span.is_empty() => Ok((Vec::new(), BadRecords::default())),
             Some(next) => Ok((next.streams, next.bad)),
