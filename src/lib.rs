@@ -21,7 +21,7 @@
 //! | [`storage`] | write-once files and append-only logs: the seam where tests crash the server |
 //! | [`formats`] | bytes to rows and back: CSV, JSON, Avro, Parquet, …; a bad record is handed back, not raised |
 //! | [`state`] | what operators remember: the keyed Arrow log, by key or by window |
-//! | [`connectors`] | where rows come from, replayable: the same span gives the same rows |
+//! | [`connectors`] | where rows come from, replayable: the same span gives the same rows; and where changes go, once |
 //! | [`checkpoint`] | intents, commits and checkpoints, and `resume`: recovery as a pure function |
 //! | [`operators`] | the steps that remember, and the one adapter to DataFusion's plans |
 //! | [`relations`] | tables and views: snapshot, changelog, index |
@@ -36,7 +36,8 @@
 //! # Words
 //!
 //! - *source*: an outside, growing, replayable input. *table*: durable rows that clients write. *stream*: a named query
-//!   with an event time. *materialized view*: a standing query whose answer is kept.
+//!   with an event time. *materialized view*: a standing query whose answer is kept. *sink*: one whose changes go to an
+//!   outside system.
 //! - *epoch*: one micro-batch of one standing query, over a fixed *span* of its inputs. "Batch" only ever means a
 //!   `RecordBatch`.
 //! - *changes*: rows with a *diff*, +1 came and -1 went. *changelog*: a relation's changes, epoch by epoch.
@@ -47,7 +48,7 @@
 //! # What always holds
 //!
 //! 1. A view equals the batch answer of its SELECT over the input consumed so far, less the rows declared late.
-//! 2. Every input row counts once, through `kill -9` and restart.
+//! 2. Every input row counts once, and every row of a sink is outside once, through `kill -9` and restart.
 //! 3. An epoch costs in proportion to its changes, not to the state, the result or the history.
 //! 4. All that is not deterministic about an epoch (spans, watermark, clock) is in its intent, so that running it again
 //!    is the same epoch. Recovery is a pure function of intents, commits and checkpoints.
@@ -57,9 +58,11 @@
 //!
 //! # An epoch
 //!
-//! Intent (spans, watermark and clock, appended; synced with the commit) → run the plan over the spans → apply the changes to state
-//! and relation → commit in the log → publish the snapshot; the inputs learn what they may forget. State goes to disk
-//! every checkpoint interval; recovery loads the newest checkpoint and runs the epochs after it again.
+//! Intent (spans, watermark and clock, appended; synced with the commit) → run the plan over the spans → apply the changes
+//! to state and relation → commit in the log → publish the snapshot; the inputs learn what they may forget. State goes to disk
+//! every checkpoint interval; recovery loads the newest checkpoint and runs the epochs after it again. What the next epoch
+//! will read is decoded meanwhile. A sink's intent is synced before anything is written outside, and an epoch of it stays
+//! what it is until its commit.
 
 #![deny(rustdoc::broken_intra_doc_links)]
 
