@@ -143,7 +143,12 @@ impl Held {
             .fill(epoch, messages, until)
             .and_then(|()| self.producer.commit_transaction(left(until)).map_err(|e| told("commit a transaction", &e)));
         match written {
-            Ok(()) => Ok(self),
+            // A commit is answered once it is decided. A broker that is shut down before it has told the partitions may
+            // never tell the group's, so that nobody could read the number again: only then is it there.
+            Ok(()) => match self.last()? {
+                there if there == epoch => Ok(self),
+                there => Err(Error::new(Kind::CannotConnectNow, format!("kafka holds epoch {there}, not yet {epoch}"))),
+            },
             Err(error) => {
                 // Where this fails too, whoever takes hold next does it.
                 let _ = self.producer.abort_transaction(Duration::from_secs(2));
