@@ -243,6 +243,17 @@ pub struct ScanHints {
     pub bad: BadRecords,
 }
 
+impl ScanHints {
+    /// The columns that are wanted of a source with so many.
+    pub fn columns(&self, all: usize) -> Result<Vec<usize>> {
+        let wanted = self.projection.clone().unwrap_or_else(|| (0..all).collect());
+        match wanted.iter().any(|column| *column >= all) {
+            true => Err(Error::internal("a projection names a column that the source does not have")),
+            false => Ok(wanted),
+        }
+    }
+}
+
 /// One record that did not decode.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BadRecord {

@@ -191,10 +191,7 @@ impl Source for Datagen {
 
     fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
         let fields = self.recipe.schema.fields();
-        let projection = hints.projection.clone().unwrap_or_else(|| (0..fields.len()).collect());
-        if projection.iter().any(|i| *i >= fields.len()) {
-            return Err(Error::internal("a projection names a column that the source does not have"));
-        }
+        let projection = hints.columns(fields.len())?;
         let output = Arc::new(Schema::new(projection.iter().map(|i| fields[*i].clone()).collect::<Vec<_>>()));
         let (from, to) = (span.from.only(), span.to.only().max(span.from.only()));
         let batch_rows = hints.batch_rows.max(1) as u64;

@@ -175,11 +175,7 @@ impl Source for Directory {
     }
 
     fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
-        let all = || (0..self.schema.fields().len()).collect();
-        let projection = hints.projection.clone().unwrap_or_else(all);
-        if projection.iter().any(|i| *i >= self.schema.fields().len()) {
-            return Err(Error::internal("a projection names a column that the source does not have"));
-        }
+        let projection = hints.columns(self.schema.fields().len())?;
         let request = Request { schema: self.schema.clone(), projection, batch_rows: hints.batch_rows.max(1) };
         let format = self.folder.options.format.clone();
         let files = self.files.range(span.from.only(), span.to.only());

@@ -257,8 +257,7 @@ impl Source for Kafka {
     }
 
     fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
-        let all = || (0..self.schema.fields().len()).collect();
-        let projection: Vec<usize> = hints.projection.clone().unwrap_or_else(all);
+        let projection = hints.columns(self.schema.fields().len())?;
         let Asked { watch, pool, .. } = self.asked.as_ref();
         let (mut decoded, mut included, mut columns) = (Vec::new(), Vec::new(), Vec::new());
         for index in &projection {
@@ -266,13 +265,8 @@ impl Source for Kafka {
                 columns.push(Column::Decoded(decoded.len()));
                 decoded.push(*index);
             } else {
-                let include = watch.options.include.get(index - self.decoded.fields().len());
                 columns.push(Column::Included(included.len()));
-                included.push(
-                    include
-                        .cloned()
-                        .ok_or_else(|| Error::internal("a projection names a column that the source does not have"))?,
-                );
+                included.push(watch.options.include[index - self.decoded.fields().len()].clone());
             }
         }
         let output = Arc::new(self.schema.project(&projection)?);
