@@ -83,8 +83,8 @@ impl Replayed {
         let (journal, records) = Journal::open(storage.clone(), folder(id))?;
         let mut kept = Kept { journal, rows: Vec::new(), marks: Vec::new(), bytes: 0 };
         for (_, record) in &records {
-            let (marks, rows) = decode(record)?;
-            kept.take(marks, rows);
+            let (Header { number, marks }, rows) = decode(record)?;
+            kept.put(number, marks, rows);
         }
         Ok(Replayed { inner, kept: Mutex::new(kept) })
     }
@@ -106,23 +106,37 @@ impl Replayed {
             return Err(Error::new(Kind::LimitExceeded, message)
                 .hint("Put what is to be corrected into a table, and read source and table with UNION ALL."));
         }
-        let record = encode(&marks, &rows)?;
-        kept.journal.append(&[record])?;
-        kept.take(marks, rows);
+        let header = Header { number: kept.rows.len(), marks };
+        kept.journal.append(&[encode(&header, &rows)?])?;
+        kept.put(header.number, header.marks, rows);
         Ok(())
     }
 }
 
 impl Kept {
-    fn take(&mut self, marks: Marks, rows: RecordBatch) {
+    /// Puts a statement at its number. Where one is there already, its write failed and came through all the same: nobody
+    /// has read it, and those who read on count by the one that took its number.
+    fn put(&mut self, number: usize, marks: Marks, rows: RecordBatch) {
         self.bytes += rows.get_array_memory_size();
+        for failed in self.rows.drain(number.min(self.rows.len())..) {
+            self.bytes -= failed.get_array_memory_size();
+        }
+        self.marks.truncate(number);
         self.rows.push(rows);
         self.marks.push(marks);
     }
 }
 
-fn encode(marks: &Marks, rows: &RecordBatch) -> Result<Bytes> {
-    let json = serde_json::to_vec(marks).map_err(|e| Error::internal(format!("a replay: {e}")))?;
+/// What stands before the rows of a statement.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    number: usize,
+    #[serde(flatten)]
+    marks: Marks,
+}
+
+fn encode(header: &Header, rows: &RecordBatch) -> Result<Bytes> {
+    let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a replay: {e}")))?;
     let length = u32::try_from(json.len()).map_err(|_| Error::new(Kind::LimitExceeded, "too many letters at once"))?;
     let mut record = Vec::from(length.to_le_bytes());
     record.extend_from_slice(&json);
@@ -131,14 +145,14 @@ fn encode(marks: &Marks, rows: &RecordBatch) -> Result<Bytes> {
     Ok(writer.into_inner()?.into())
 }
 
-fn decode(record: &Bytes) -> Result<(Marks, RecordBatch)> {
+fn decode(record: &Bytes) -> Result<(Header, RecordBatch)> {
     let corrupt = || Error::new(Kind::DataCorrupted, "a replayed row cannot be read");
     let length = record.first_chunk::<4>().ok_or_else(corrupt)?;
     let end = 4 + u32::from_le_bytes(*length) as usize;
     let json = record.get(4..end).ok_or_else(corrupt)?;
-    let marks = serde_json::from_slice(json).map_err(|e| corrupt().detail(e.to_string()))?;
+    let header = serde_json::from_slice(json).map_err(|e| corrupt().detail(e.to_string()))?;
     let mut rows = StreamReader::try_new(&record[end..], None)?;
-    Ok((marks, rows.next().ok_or_else(corrupt)??))
+    Ok((header, rows.next().ok_or_else(corrupt)??))
 }
 
 /// Offsets in the source alone.
@@ -183,7 +197,7 @@ impl Source for Replayed {
             false => self.inner.scan(&own, hints)?,
         };
         let schema = self.schema();
-        let columns = hints.projection.clone().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let columns = hints.columns(schema.fields().len())?;
         let lost = || Error::new(Kind::DataCorrupted, "replayed rows of the source are gone");
         let rows = self.kept().rows.get(replays).ok_or_else(lost)?.to_vec();
         let rows = rows.iter().map(|rows| rows.project(&columns)).collect::<Result<_, _>>()?;
@@ -224,5 +238,54 @@ impl PartitionStream for Rows {
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let rows = self.rows.clone().into_iter().map(Ok);
         Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(rows)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::{
+        connectors::{self, SourceEnv},
+        options::Options,
+        storage::MemoryStorage,
+        time::ManualClock,
+    };
+
+    async fn source(env: &SourceEnv) -> Arc<Replayed> {
+        let mut options = Options::default();
+        options.insert("connector", "datagen");
+        let schema = rows(0).schema();
+        connectors::open(1, "s", Some(schema), &options, env).await.unwrap()
+    }
+
+    fn rows(value: i64) -> RecordBatch {
+        RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![value])) as ArrayRef)]).unwrap()
+    }
+
+    fn marks(position: i64) -> Marks {
+        Marks { letters: vec![LetterId { origin: "f".to_string(), position: Some(position), crc32: 0 }], at: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_that_came_through_moves_no_number() {
+        let storage = Arc::new(MemoryStorage::default());
+        let env = SourceEnv { storage, clock: Arc::new(ManualClock::new(0)) };
+        let before = source(&env).await;
+        before.replay(rows(1), marks(1)).unwrap();
+        // What the server was told had failed is in the journal all the same.
+        let failed = encode(&Header { number: 1, marks: marks(2) }, &rows(2)).unwrap();
+        before.kept().journal.append(&[failed]).unwrap();
+        before.replay(rows(3), marks(3)).unwrap();
+        before.replay(rows(4), marks(4)).unwrap();
+        let again = source(&env).await;
+        assert_eq!(again.marks(), before.marks());
+        let values = |source: &Replayed| -> Vec<i64> {
+            source.kept().rows.iter().map(|rows| rows.column(0).as_primitive::<Int64Type>().value(0)).collect()
+        };
+        assert_eq!(values(&again), [1, 3, 4]);
+        assert_eq!(values(&before), [1, 3, 4]);
     }
 }
