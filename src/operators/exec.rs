@@ -4,7 +4,6 @@
 //! input and the tick; the plan, which never changes, is then run like any other.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -13,8 +12,8 @@ use std::{
 };
 
 use arrow::{
-    array::{AsArray, Int64Array, RecordBatch},
-    datatypes::{Int64Type, SchemaRef},
+    array::{Int64Array, RecordBatch},
+    datatypes::SchemaRef,
 };
 use datafusion::{
     common::tree_node::TreeNodeRecursion,
@@ -34,13 +33,14 @@ use tokio::sync::OnceCell;
 
 use super::{
     Collector, Late, Operator,
+    event_times::{EventTime, EventTimes, Observed, partition_name, stream_number, stream_of},
     sift::{Sift, Slots, Steps, leaf},
 };
 use crate::{
     changes::{Changes, PARTITION, has_diff},
     connectors::{BadRecords, Offsets, SourceStream},
     error::{Error, Result},
-    time::{Epoch, Micros, Tick, event_times},
+    time::{Epoch, Micros, Tick},
 };
 
 /// An operator and its state: one step at a time.
@@ -70,44 +70,12 @@ struct Run {
     failed: Vec<BadRecords>,
 }
 
-/// The greatest event time that each partition showed a watermark in one epoch. The partition is named by the number of
-/// its input and its own name; it is empty where partitions are not told apart.
-pub type EventTimes = BTreeMap<String, Micros>;
-
-/// Where a row's event time stands, and the stream that it came in.
-#[derive(Debug, Clone, Copy)]
-pub struct EventTime {
-    pub column: usize,
-    pub partition: Option<usize>,
-}
-
 impl Run {
     fn partition_of(&self, number: i64) -> String {
-        let (input, stream) = ((number >> 32) as usize, number as u32 as usize);
-        let stream = if number == UNTOLD { None } else { self.inputs.get(input).and_then(|i| i.get(stream)) };
+        let Some((input, stream)) = stream_of(number) else { return String::new() };
+        let stream = self.inputs.get(input).and_then(|streams| streams.get(stream));
         stream.map_or_else(String::new, |stream| partition_name(input, &stream.partition))
     }
-}
-
-/// The event times that passed one watermark in one epoch.
-#[derive(Debug)]
-struct Observed {
-    /// Per stream, as the leaves number them; [`UNTOLD`] where there is no number.
-    greatest: Mutex<BTreeMap<i64, Micros>>,
-    /// Event times further than this ahead of the clock do not count.
-    ahead_us_max: Option<Micros>,
-}
-
-const UNTOLD: i64 = -1;
-
-/// The number of a stream of an input, as a row's [`PARTITION`].
-fn stream_number(input: usize, stream: usize) -> i64 {
-    ((input as i64) << 32) | stream as i64
-}
-
-/// A partition of an input by name.
-pub fn partition_name(input: usize, partition: &str) -> String {
-    format!("{input}/{partition}")
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -137,7 +105,7 @@ impl EpochCell {
 
     /// Readies the next run: for each input its streams.
     pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
-        locked(&self.watermarks).iter().for_each(|w| locked(&w.greatest).clear());
+        locked(&self.watermarks).iter().for_each(|observed| observed.clear());
         self.runs.fetch_add(1, Ordering::Relaxed);
         let failed = inputs.iter().map(|_| BadRecords::default()).collect();
         let rows_in = inputs.iter().map(|_| Arc::default()).collect();
@@ -173,16 +141,7 @@ impl EpochCell {
     pub fn observed(&self) -> Vec<EventTimes> {
         let watermarks = locked(&self.watermarks).clone();
         let run = locked(&self.run);
-        let named = |(number, time): (&i64, &Micros)| (run.partition_of(*number), *time);
-        let mut all = Vec::new();
-        for observed in watermarks {
-            let mut times = EventTimes::new();
-            for (partition, time) in locked(&observed.greatest).iter().map(named) {
-                times.entry(partition).and_modify(|greatest| *greatest = time.max(*greatest)).or_insert(time);
-            }
-            all.push(times);
-        }
-        all
+        watermarks.iter().map(|observed| observed.by_name(|number| run.partition_of(number))).collect()
     }
 
     pub fn tick(&self) -> Tick {
@@ -293,7 +252,7 @@ impl EpochExec {
         time: EventTime,
         ahead_us_max: Option<Micros>,
     ) -> Self {
-        let observed = Arc::new(Observed { greatest: Mutex::default(), ahead_us_max });
+        let observed = Arc::new(Observed::new(ahead_us_max));
         locked(&cell.watermarks).push(observed.clone());
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
@@ -464,31 +423,6 @@ fn delta(
         })
     });
     rows.boxed()
-}
-
-impl Observed {
-    fn note(&self, batch: &RecordBatch, time: EventTime, now: Micros) {
-        let Some(times) = event_times(batch.column(time.column)) else { return };
-        let Some(partition) = time.partition else { return self.note_one(UNTOLD, &times, now) };
-        let numbers = batch.column(partition).as_primitive::<Int64Type>();
-        // Rows of one stream mostly stay together.
-        let mut from = 0;
-        for run in numbers.values().chunk_by(|a, b| a == b) {
-            self.note_one(run[0], &times.slice(from, run.len()), now);
-            from += run.len();
-        }
-    }
-
-    fn note_one(&self, number: i64, times: &Int64Array, now: Micros) {
-        let greatest = match self.ahead_us_max {
-            None => arrow::compute::max(times),
-            Some(ahead) => times.iter().flatten().filter(|t| *t <= now.saturating_add(ahead)).max(),
-        };
-        if let Some(time) = greatest {
-            let mut all = locked(&self.greatest);
-            all.entry(number).and_modify(|greatest| *greatest = time.max(*greatest)).or_insert(time);
-        }
-    }
 }
 
 /// One epoch of one operator: every partition collected, then the step.

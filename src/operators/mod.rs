@@ -5,6 +5,7 @@
 //! changed. `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
 
 mod aggregate;
+mod event_times;
 pub mod exec;
 mod grouping;
 mod recompute;
@@ -17,6 +18,7 @@ use std::{any::Any, fmt};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 pub use aggregate::Aggregate;
+pub use event_times::{EventTime, EventTimes, partition_name};
 pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
 pub use recompute::Recompute;
 pub use told::as_json;

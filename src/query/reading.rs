@@ -11,7 +11,7 @@ use crate::{
     checkpoint::Intent,
     connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, SourceStream, Span},
     error::{Error, Kind, Result},
-    operators::exec::partition_name,
+    operators::partition_name,
     relations::Shared,
     sql::{
         incremental::PlannedInput,

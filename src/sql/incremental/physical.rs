@@ -25,8 +25,8 @@ use crate::{
     changes::{PARTITION, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, Function, Grouping, Operator, Recompute, Upsert,
-        exec::{EpochCell, EpochExec, EventTime},
+        Aggregate, EventTime, Function, Grouping, Operator, Recompute, Upsert,
+        exec::{EpochCell, EpochExec},
     },
 };
 
