@@ -92,3 +92,54 @@ impl PartitionStream for Running {
         rows.unwrap_or_else(|| Box::pin(EmptyRecordBatchStream::new(self.schema.clone())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array};
+    use futures::TryStreamExt;
+    use tokio::sync::{Mutex, mpsc};
+
+    use super::*;
+
+    /// Rows as they are sent; whoever executes it takes them all.
+    #[derive(Debug)]
+    struct Sent(SchemaRef, Arc<Mutex<mpsc::Receiver<RecordBatch>>>);
+
+    impl PartitionStream for Sent {
+        fn schema(&self) -> &SchemaRef {
+            &self.0
+        }
+
+        fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+            let rows = stream::unfold(self.1.clone(), async |sent| {
+                let next = sent.lock().await.recv().await;
+                next.map(|rows| (Ok(rows), sent))
+            });
+            Box::pin(RecordBatchStreamAdapter::new(self.0.clone(), rows))
+        }
+    }
+
+    fn rows(value: i64) -> RecordBatch {
+        RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![value])) as ArrayRef)]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_gives_every_row_once_whatever_was_there_at_the_beginning() {
+        for before in 0..3 {
+            let (send, sent) = mpsc::channel(4);
+            let source: Arc<dyn PartitionStream> = Arc::new(Sent(rows(0).schema(), Arc::new(Mutex::new(sent))));
+            for value in 0..before {
+                send.send(rows(value)).await.unwrap();
+            }
+            let running = Running::start(&source, Arc::default());
+            for value in before..3 {
+                send.send(rows(value)).await.unwrap();
+            }
+            drop(send);
+            let all: Vec<RecordBatch> = running.execute(Arc::default()).try_collect().await.unwrap();
+            assert_eq!(all, [rows(0), rows(1), rows(2)]);
+            let again: Vec<RecordBatch> = running.execute(Arc::default()).try_collect().await.unwrap();
+            assert_eq!(again, []);
+        }
+    }
+}
