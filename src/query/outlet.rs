@@ -98,16 +98,26 @@ impl Outlet {
         })
     }
 
-    /// Writes an epoch, unless it is there.
-    async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
+    /// An error if what is there is newer than an epoch.
+    async fn expect_none_after(&mut self, epoch: Epoch) -> Result<Epoch> {
         let there = self.open().await?;
         if there > epoch {
             let message = format!("the sink holds epoch {there}, but the server has come to {epoch} only");
             return Err(Error::new(Kind::DataCorrupted, message)
-                .detail("The data directory is older than what was written from it.")
+                .detail("The data directory is older than what was written from it, or what an epoch had read is gone.")
                 .hint("Drop the sink and create it again, where what is outside is not in its way."));
         }
-        if there < epoch {
+        Ok(there)
+    }
+
+    /// Before an epoch is begun: nobody can have written it yet. One that was may be there already.
+    async fn expect_new(&mut self, epoch: Epoch) -> Result<()> {
+        self.expect_none_after(Epoch(epoch.0.saturating_sub(1))).await.map(drop)
+    }
+
+    /// Writes an epoch that was begun, unless it is there.
+    async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
+        if self.expect_none_after(epoch).await? < epoch {
             self.there = None;
             self.sink().write(epoch, rows).await?;
             self.there = Some(epoch);
@@ -127,6 +137,9 @@ impl Worker {
         let rows = outlet.outgoing(changes, &self.setup.relation.lock())?;
         let owed = Owed { intent, commit, rows, saved: fleeting, started };
         if fleeting {
+            if let (Some(_), Some(outlet)) = (&owed.rows, &mut self.setup.outlet) {
+                outlet.expect_new(owed.intent.epoch).await?;
+            }
             // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered, and only
             // the outbox keeps its rows.
             self.needs_log();
@@ -148,11 +161,12 @@ impl Worker {
 
     /// Writes what is owed and commits it. Where that fails, the next call goes on with the same rows.
     pub async fn deliver(&mut self) -> Result<()> {
-        let Some(owed) = &self.owed else { return Ok(()) };
+        let (Some(owed), Some(outlet)) = (&self.owed, &mut self.setup.outlet) else { return Ok(()) };
         let intent = Record::Intent(owed.intent.clone()).encode(&[])?;
         let commit = Record::Commit(owed.commit.clone()).encode(&[])?;
         if owed.rows.is_some() && self.begun.is_none() && !owed.saved {
             let begun = owed.intent.clone();
+            outlet.expect_new(begun.epoch).await?;
             self.needs_log();
             self.env.log.append(vec![intent.clone()]).await?;
             self.begun = Some(begun);

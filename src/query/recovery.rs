@@ -31,7 +31,6 @@ impl Worker {
                 return Err(error);
             }
         };
-        self.begun = self.begun.take().filter(|_| pending.is_some());
         self.recovered = true;
         self.share.hold(self.bytes()?);
         self.setup.relation.publish();
@@ -39,7 +38,10 @@ impl Worker {
         // An epoch that was begun reads a relation's rows as they were then only if it can ask its changelog for them.
         match pending.filter(|intent| !self.reads_snapshots(intent)) {
             Some(intent) => self.run(intent).await,
-            None if self.setup.outlet.is_some() => self.take_up(commits),
+            None if self.setup.outlet.is_some() => {
+                self.begun = None;
+                self.take_up(commits)
+            }
             None => Ok(()),
         }
     }
