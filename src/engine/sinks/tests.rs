@@ -309,6 +309,9 @@ fn a_crash_at_any_write_of_the_storage_loses_nothing_and_doubles_nothing() {
                     }
                 }
             }
+            // A write that nobody waits for may come after the last step.
+            stage.storage.fail_at(u64::MAX);
+            stage.crash().await;
             stage.check(&format!("crashed at write {write} of {writes}")).await;
         });
     }
