@@ -1,7 +1,7 @@
-//! Kafka to Kafka while the server is killed with -9 and the broker restarts: what a reader of committed messages has in
-//! the end is the batch answer, each row once.
+//! Kafka to Kafka, to a folder of Parquet and to PostgreSQL, while the server is killed with -9 and the broker restarts:
+//! what a reader has in the end is the batch answer, each row once.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,10 +9,13 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::broker::{Broker, Record};
-use crate::server::harness::{Home, PATIENCE, eventually, rows, run, seed, try_rows};
+use crate::server::{
+    harness::{Home, PATIENCE, eventually, rows, run, seed, try_rows},
+    postgres::{self, Postgres},
+};
 
-const MESSAGES: u64 = 200_000;
-const CHUNK: u64 = 2_000;
+const MESSAGES: u64 = 1_000_000;
+const CHUNK: u64 = 10_000;
 const PARTITIONS: i32 = 4;
 const KEYS: u64 = 50;
 const KILLS: usize = 10;
@@ -37,15 +40,20 @@ fn message(n: u64) -> Record {
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_and_restarts_lose_nothing_and_double_nothing() {
     let broker = Arc::new(Broker::own().await);
-    if !broker.is_real_for("Kafka to Kafka under kill -9, exactly once") {
+    if !broker.is_real_for("from Kafka to each sink under kill -9, exactly once") {
         return;
     }
+    let postgres = Postgres::start();
     let (from, closed, totals) =
         (broker.topic("from", PARTITIONS).await, broker.topic("closed", 3).await, broker.topic("totals", 2).await);
     let home = Home::new();
     let mut server = home.start();
     let client = server.connect().await;
+    home.folder("files");
     set_up(&client, broker.bootstrap(), &from, &closed, &totals).await;
+    if let Some(postgres) = &postgres {
+        run(&client, &format!("CREATE SINK counted {COUNTS} {}", postgres::to(postgres, "counted"))).await;
+    }
     let load = tokio::spawn(produce(broker.clone(), from.clone()));
     let mut rng = SmallRng::seed_from_u64(seed());
     for kill in 1..=KILLS {
@@ -68,9 +76,26 @@ async fn kills_and_restarts_lose_nothing_and_double_nothing() {
     caught_up(&client).await;
     let closed = no_transaction_is_open(&broker, &closed).await;
     let totals = no_transaction_is_open(&broker, &totals).await;
-    check(&broker.read(&from).await, &closed, &totals);
+    let answer = Answer::of(&broker.read(&from).await);
+    answer.check_closed("Kafka", closed.iter().map(Record::text).collect());
+    answer.check_totals(&totals);
+    let as_json = |row: &String| {
+        let cells: Vec<&str> = row.split('|').collect();
+        line(&cells[0].replace(' ', "T"), cells[1], cells[2])
+    };
+    let reader = "CREATE SOURCE files WITH (connector = 'directory', path = 'files', format = 'parquet')";
+    run(&client, reader).await;
+    let files = rows(&client, "SELECT window_start, k, n FROM files").await;
+    answer.check_closed("files", files.iter().map(as_json).collect());
+    if let Some(postgres) = &postgres {
+        let counted = postgres.rows("SELECT window_start, k, n FROM counted").await;
+        answer.check_closed("PostgreSQL", counted.iter().map(as_json).collect());
+    }
     assert_eq!(rows(&client, "SELECT sum(late) FROM tidemark.queries").await, ["0"]);
 }
+
+const COUNTS: &str = "AS SELECT window_start, k, count(*) AS n
+    FROM TUMBLE(s, at, INTERVAL '10 seconds') GROUP BY window_start, k EMIT ON WINDOW CLOSE";
 
 async fn set_up(client: &Client, bootstrap: &str, from: &str, closed: &str, totals: &str) {
     let kafka = format!("connector = 'kafka', bootstrap_servers = '{bootstrap}', format = 'json'");
@@ -78,12 +103,11 @@ async fn set_up(client: &Client, bootstrap: &str, from: &str, closed: &str, tota
         client,
         &format!(
             "CREATE SOURCE s (k BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '10 seconds')
-               WITH ({kafka}, topic = '{from}', max_rows_per_trigger = 3000);
-             CREATE SINK closed AS SELECT window_start, k, count(*) AS n
-               FROM TUMBLE(s, at, INTERVAL '10 seconds') GROUP BY window_start, k EMIT ON WINDOW CLOSE
-               WITH ({kafka}, topic = '{closed}', checkpoint_interval = '300 ms');
+               WITH ({kafka}, topic = '{from}', max_rows_per_trigger = 15000);
+             CREATE SINK closed {COUNTS} WITH ({kafka}, topic = '{closed}', checkpoint_interval = '300 ms');
              CREATE SINK totals AS SELECT k, count(*) AS n FROM s GROUP BY k
-               WITH ({kafka}, topic = '{totals}', type = 'upsert');"
+               WITH ({kafka}, topic = '{totals}', type = 'upsert');
+             CREATE SINK written {COUNTS} WITH (connector = 'directory', path = 'files', format = 'parquet');"
         ),
     )
     .await;
@@ -124,33 +148,48 @@ async fn no_transaction_is_open(broker: &Broker, topic: &str) -> Vec<Record> {
     broker.read(topic).await
 }
 
+fn line(start: &str, k: impl Display, n: impl Display) -> String {
+    format!(r#"{{"window_start":"{start}","k":{k},"n":{n}}}"#)
+}
+
 /// The batch answer, of what the topic has: who wrote it tried again when the broker was away, and may have doubled some.
-fn check(from: &[Record], closed: &[Record], totals: &[Record]) {
-    let mut windows: BTreeMap<(u64, i64), u64> = BTreeMap::new();
-    let mut sums: BTreeMap<i64, u64> = BTreeMap::new();
-    assert!(from.len() as u64 >= MESSAGES);
-    for record in from {
-        let message: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
-        let (k, n) = (message["k"].as_i64().unwrap(), message["n"].as_u64());
-        *sums.entry(k).or_default() += 1;
-        // The last ones stand in a window that nothing closes.
-        n.into_iter().for_each(|n| *windows.entry((moment(n) / 10 * 10, k)).or_default() += 1);
+struct Answer {
+    closed: Vec<String>,
+    totals: Vec<String>,
+}
+
+impl Answer {
+    fn of(from: &[Record]) -> Answer {
+        let mut windows: BTreeMap<(u64, i64), u64> = BTreeMap::new();
+        let mut sums: BTreeMap<i64, u64> = BTreeMap::new();
+        assert!(from.len() as u64 >= MESSAGES);
+        for record in from {
+            let message: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+            let (k, n) = (message["k"].as_i64().unwrap(), message["n"].as_u64());
+            *sums.entry(k).or_default() += 1;
+            // The last ones stand in a window that nothing closes.
+            n.into_iter().for_each(|n| *windows.entry((moment(n) / 10 * 10, k)).or_default() += 1);
+        }
+        let closed = windows.iter().map(|((start, k), n)| line(&time(*start), k, n));
+        let totals = sums.iter().map(|(k, n)| format!(r#"{{"k":{k},"n":{n}}}"#));
+        Answer { closed: sorted(closed.collect()), totals: sorted(totals.collect()) }
     }
-    let row =
-        |((start, k), n): (&(u64, i64), &u64)| format!(r#"{{"window_start":"{}","k":{k},"n":{n}}}"#, time(*start));
-    let mut expected: Vec<String> = windows.iter().map(row).collect();
-    let mut found: Vec<String> = closed.iter().map(Record::text).collect();
-    expected.sort();
-    found.sort();
-    assert_eq!(found.len(), expected.len(), "each window once");
-    assert_eq!(found, expected);
-    let mut newest = BTreeMap::new();
-    for record in totals {
-        newest.insert(record.key.clone(), record.text());
+
+    fn check_closed(&self, place: &str, found: Vec<String>) {
+        assert_eq!(found.len(), self.closed.len(), "{place}: each window once");
+        assert_eq!(sorted(found), self.closed, "{place}");
     }
-    let mut newest: Vec<String> = newest.into_values().collect();
-    let mut expected: Vec<String> = sums.iter().map(|(k, n)| format!(r#"{{"k":{k},"n":{n}}}"#)).collect();
-    newest.sort();
-    expected.sort();
-    assert_eq!(newest, expected);
+
+    fn check_totals(&self, found: &[Record]) {
+        let mut newest = BTreeMap::new();
+        for record in found {
+            newest.insert(record.key.clone(), record.text());
+        }
+        assert_eq!(sorted(newest.into_values().collect()), self.totals);
+    }
+}
+
+fn sorted(mut rows: Vec<String>) -> Vec<String> {
+    rows.sort();
+    rows
 }

@@ -1,6 +1,7 @@
 //! A real server process, and clients that come to it over a socket.
 
 pub mod harness;
+pub mod postgres;
 
 mod bad_input;
 mod durability;
@@ -9,7 +10,6 @@ mod kill;
 mod lake;
 mod limits;
 mod parameters;
-mod postgres;
 mod psql;
 mod restart;
 mod slt;

@@ -10,9 +10,11 @@ use super::harness::{Home, Server, eventually, fails, rows, run, seed};
 #[path = "../postgres/server.rs"]
 mod server;
 
-use self::server::{PASSWORD, Postgres, USER};
+pub use self::server::Postgres;
+use self::server::{PASSWORD, USER};
 
-fn to(postgres: &Postgres, table: &str) -> String {
+/// The options of a sink into a table.
+pub fn to(postgres: &Postgres, table: &str) -> String {
     let port = postgres.port;
     let url = format!("postgres://{USER}@127.0.0.1:{port}/postgres");
     format!("WITH (connector = 'postgres', url = '{url}', password = '{PASSWORD}', table = '{table}')")
