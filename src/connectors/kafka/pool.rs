@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -58,10 +59,12 @@ struct Reader {
 enum Slot {
     Idle {
         cursor: Cursor,
+        /// Where it stood before it came to where it stands.
+        from: u64,
         since: Instant,
     },
-    /// It will come back standing there.
-    Lent(Place, u64),
+    /// It goes through these offsets, and will come back standing at the last.
+    Lent(Place, RangeInclusive<u64>),
 }
 
 impl Slot {
@@ -70,7 +73,16 @@ impl Slot {
     }
 
     fn will_stand(&self, at: &Place, position: u64) -> bool {
-        matches!(self, Slot::Lent(place, to) if place == at && *to == position)
+        matches!(self, Slot::Lent(place, way) if place == at && *way.end() == position)
+    }
+
+    /// Whether it stands there, or has passed there on its last way.
+    fn passed(&self, at: &Place, position: u64) -> bool {
+        let (place, way) = match self {
+            Slot::Idle { cursor, from, .. } => (&cursor.place, *from..=cursor.position()),
+            Slot::Lent(place, way) => (place, way.clone()),
+        };
+        place == at && way.contains(&position)
     }
 }
 
@@ -98,7 +110,7 @@ impl Pool {
                 return Ok(cursor);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || !is_awaited(&readers, place, position) {
+            if left.is_zero() || !has_slot(&readers, place, |slot| slot.will_stand(place, position)) {
                 break;
             }
             readers = self.back.wait_timeout(readers, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -115,7 +127,7 @@ impl Pool {
         let reader = &mut readers[n];
         let client = reader.client.clone();
         // One that stood elsewhere ends before the other begins.
-        drop(reader.cursors.insert(place.partition.clone(), Slot::Lent(place.clone(), to)));
+        drop(reader.cursors.insert(place.partition.clone(), Slot::Lent(place.clone(), position..=to)));
         drop(readers);
         let made = Cursor::new(client.clone(), place.clone(), position, self.changed.clone());
         if made.is_err() {
@@ -143,7 +155,11 @@ impl Pool {
                     readers.swap_remove(n);
                 }
             } else {
-                readers[n].cursors.insert(partition, Slot::Idle { cursor, since: Instant::now() });
+                let from = match readers[n].cursors.get(&partition) {
+                    Some(Slot::Lent(_, way)) => *way.start(),
+                    _ => cursor.position(),
+                };
+                readers[n].cursors.insert(partition, Slot::Idle { cursor, from, since: Instant::now() });
             }
         }
         drop(readers);
@@ -160,15 +176,18 @@ impl Pool {
         self.back.notify_all();
     }
 
-    /// Sees to it that something stands at these places, or will, so that it fetches what comes and tells of it.
+    /// Sees to it that something stands at these places, or is just beyond, so that it fetches what comes and tells of it.
     pub fn stand(&self, places: &[(Place, u64)], partitions: usize) -> Result<()> {
         let mut found = false;
         for (place, position) in places {
-            if !is_awaited(&self.readers(), place, *position) {
-                let mut cursor = self.take(place, *position, *position, partitions)?;
-                found |= cursor.look();
-                self.give_back(cursor);
-            }
+            let mut cursor = match self.take_standing(place, *position, *position) {
+                Some(cursor) => cursor,
+                // Who decodes an epoch ahead has left where its query still stands, and tells as well of what comes.
+                None if has_slot(&self.readers(), place, |slot| slot.passed(place, *position)) => continue,
+                None => self.take(place, *position, *position, partitions)?,
+            };
+            found |= cursor.look();
+            self.give_back(cursor);
         }
         if found {
             // It may have come after whoever asks was told how far there is to read.
@@ -184,7 +203,7 @@ impl Pool {
         for reader in readers.iter_mut() {
             reader.client.tell();
             // One that waits at an end costs nothing, and tells of what comes.
-            let stale = |slot: &mut Slot| matches!(slot, Slot::Idle { cursor, since } if since.elapsed() > STALE && cursor.holds_records());
+            let stale = |slot: &mut Slot| matches!(slot, Slot::Idle { cursor, since, .. } if since.elapsed() > STALE && cursor.holds_records());
             gone.extend(reader.cursors.extract_if(|_, slot| stale(slot)));
         }
         readers.retain(|reader| !reader.cursors.is_empty());
@@ -207,16 +226,16 @@ fn standing(readers: &mut [Reader], place: &Place, position: u64, to: u64) -> Op
         let Some(slot) = reader.cursors.get_mut(&place.partition).filter(|slot| slot.stands(place, position)) else {
             continue;
         };
-        if let Slot::Idle { cursor, .. } = std::mem::replace(slot, Slot::Lent(place.clone(), to)) {
+        if let Slot::Idle { cursor, .. } = std::mem::replace(slot, Slot::Lent(place.clone(), position..=to)) {
             return Some(cursor);
         }
     }
     None
 }
 
-/// Whether a cursor that is lent will come back standing there.
-fn is_awaited(readers: &[Reader], place: &Place, position: u64) -> bool {
-    readers.iter().any(|r| r.cursors.get(&place.partition).is_some_and(|slot| slot.will_stand(place, position)))
+/// Whether one of a partition's cursors is such.
+fn has_slot(readers: &[Reader], place: &Place, such: impl Fn(&Slot) -> bool) -> bool {
+    readers.iter().any(|reader| reader.cursors.get(&place.partition).is_some_and(&such))
 }
 
 /// The reader whose cursor of a partition was given back first, and is not lent.
