@@ -3,10 +3,6 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +12,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    producer::{BaseProducer, BaseRecord, Producer},
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 
 use crate::{Arguments, Outcome, epochs::percentile, median, server::Server};
@@ -26,6 +22,9 @@ const PARTITIONS: i32 = 4;
 /// Messages a second while latency is measured, for so long.
 const RATE: usize = 20_000;
 const STEADY: Duration = Duration::from_secs(20);
+
+/// How often somebody looks: a part of what is measured, and of what the machine does.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,24 +93,23 @@ async fn latency(arguments: &Arguments, broker: &Broker, topic: &'static str, ba
     server.run(&source(topic, broker)).await?;
     server.run("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, max(id) AS last FROM s").await?;
     server.run("FLUSH").await?;
-    let producer: BaseProducer = broker.config().set("linger.ms", "1").create()?;
-    let done = Arc::new(AtomicBool::new(false));
-    let (over, began) = (done.clone(), Instant::now());
+    // One that is polled in short turns spins, on one of the cores that all share.
+    let producer: ThreadedProducer<DefaultProducerContext> = broker.config().set("linger.ms", "1").create()?;
+    let began = Instant::now();
     let due = |id: usize| Duration::from_secs_f64(id as f64 / RATE as f64);
     let total = (STEADY.as_secs_f64() * RATE as f64) as usize;
+    let runtime = tokio::runtime::Handle::current();
     let producing = tokio::task::spawn_blocking(move || {
         for id in 0..total {
             let due = Duration::from_secs_f64(id as f64 / RATE as f64);
             while began.elapsed() < due {
-                producer.poll(Duration::from_millis(1));
+                runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
             }
             let message = message(id);
             let record = BaseRecord::<(), str>::to(topic).partition(id as i32 % PARTITIONS).payload(&message);
             producer.send(record).map_err(|(error, _)| error)?;
         }
-        let flushed = producer.flush(PATIENCE);
-        over.store(true, Ordering::Release);
-        flushed
+        producer.flush(PATIENCE)
     });
     // The messages of a partition come in order, so that the count tells which are seen, but for an epoch's cut.
     let (mut seen, mut all) = (0, Vec::with_capacity(total));
@@ -122,13 +120,12 @@ async fn latency(arguments: &Arguments, broker: &Broker, topic: &'static str, ba
         let count = count.map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0) as usize);
         let count = count.saturating_sub(backlog);
         all.extend((seen..count).map(|id| (now.saturating_sub(due(id))).as_secs_f64() * 1e3));
-        if count == seen {
-            tokio::time::sleep(Duration::from_micros(200)).await;
-            if done.load(Ordering::Acquire) && now > STEADY + PATIENCE {
-                return Err(format!("only {seen} of {total} messages were seen").into());
-            }
+        if count == seen && producing.is_finished() && now > STEADY + PATIENCE {
+            producing.await??;
+            return Err(format!("only {seen} of {total} messages were seen").into());
         }
         seen = count.max(seen);
+        tokio::time::sleep(LOOK_EVERY).await;
     }
     producing.await??;
     // The first second is the plan's and the connections'.
