@@ -8,6 +8,7 @@ mod datagen;
 mod directory;
 mod kafka;
 mod on_error;
+mod origins;
 mod patience;
 mod postgres;
 mod replay;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use on_error::OnError;
+pub use origins::{Origin, Origins, Teller};
 pub use patience::Patience;
 pub use replay::{LetterId, Marks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
@@ -213,12 +215,21 @@ pub struct SourceStream {
     /// As in [`Offsets`].
     pub partition: String,
     pub rows: Arc<dyn PartitionStream>,
+    /// Where the rows stood; `None` where that is not known.
+    pub origins: Option<Arc<Origins>>,
 }
 
 impl SourceStream {
     /// Of an input that has but one partition.
     pub fn only(rows: Arc<dyn PartitionStream>) -> Self {
-        SourceStream { partition: Offsets::ONLY.to_string(), rows }
+        SourceStream { partition: Offsets::ONLY.to_string(), rows, origins: None }
+    }
+
+    /// One that tells where its rows stood.
+    pub fn told<S: PartitionStream + 'static>(partition: &str, rows: impl FnOnce(Teller) -> S) -> Self {
+        let origins = Arc::new(Origins::default());
+        let rows = Arc::new(rows(origins.teller()));
+        SourceStream { partition: partition.to_string(), rows, origins: Some(origins) }
     }
 }
 

@@ -44,9 +44,9 @@ impl OnError {
         if self != OnError::Fail {
             return streams;
         }
-        let strict = |SourceStream { partition, rows }| {
+        let strict = |SourceStream { partition, rows, origins }| {
             let rows = Arc::new(Strict { rows, source: source.to_string(), bad: bad.clone() });
-            SourceStream { partition, rows }
+            SourceStream { partition, rows, origins }
         };
         streams.into_iter().map(strict).collect()
     }

@@ -202,7 +202,7 @@ impl Source for Replayed {
         let rows = self.kept().rows.get(replays).ok_or_else(lost)?.to_vec();
         let rows = rows.iter().map(|rows| rows.project(&columns)).collect::<Result<_, _>>()?;
         let rows = Arc::new(Rows { schema: Arc::new(schema.project(&columns)?), rows });
-        streams.push(SourceStream { partition: PARTITION.to_string(), rows });
+        streams.push(SourceStream { partition: PARTITION.to_string(), rows, origins: None });
         Ok(streams)
     }
 

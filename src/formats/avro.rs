@@ -27,7 +27,7 @@ use arrow_avro::{
 pub use encode::AvroSpelling;
 
 use super::{
-    Bad, BadSink, Batches, Damage, File, Request,
+    BadSink, Batches, Damage, File, Request, Rows,
     infer::plain,
     input::{Cursor, Input},
     named::{Named, guarded},
@@ -387,7 +387,7 @@ struct AvroBatches {
 }
 
 impl AvroBatches {
-    fn batch(&mut self) -> Result<Option<RecordBatch>, Damage> {
+    fn batch(&mut self) -> Result<Option<Rows>, Damage> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         let next = guarded("Avro", || reader.next().transpose().map_err(Damage::from));
         let batch = match next {
@@ -408,19 +408,14 @@ impl AvroBatches {
             check_end(&self.file.input)?;
             return Ok(None);
         };
-        let first = self.row;
+        let first = self.row as i64 + 1;
         self.row += batch.num_rows() as u64;
-        let (rows, misfits) = self.named.finish(&batch)?;
-        for misfit in misfits {
-            let position = (first + misfit.row as u64 + 1) as i64;
-            (self.bad)(Bad { position, raw: misfit.raw, reason: misfit.reason });
-        }
-        Ok(Some(rows))
+        Ok(Some(self.named.rows(&batch, first, &mut self.bad)?))
     }
 }
 
 impl Iterator for AvroBatches {
-    type Item = Result<RecordBatch, Damage>;
+    type Item = Result<Rows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batch().transpose();

@@ -68,6 +68,14 @@ impl Decoded {
         }
     }
 
+    /// The position of each row, of those of the records.
+    pub fn positions(&self, of: &[u64]) -> Vec<i64> {
+        match &self.records {
+            None => of.iter().map(|at| *at as i64).collect(),
+            Some(records) => records.values().iter().map(|record| of[*record as usize] as i64).collect(),
+        }
+    }
+
     /// All records rejected for one reason, with no bytes left of them.
     pub(super) fn none(self, output: &SchemaRef, reason: &str) -> Decoded {
         let record = |row: usize| self.records.as_ref().map_or(row, |records| records.value(row) as usize);

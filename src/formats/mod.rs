@@ -20,6 +20,7 @@ mod input;
 mod json;
 mod named;
 mod parquet;
+mod positions;
 mod raw;
 mod records;
 mod rescue;
@@ -39,6 +40,7 @@ use arrow::{
 pub use decoder::{Decoded, Decoder, Record, Rejected};
 pub use encode::{Encoder, MessageFormat};
 pub use input::{Compression, FileInput, Input};
+pub use positions::Positions;
 pub use spell::CsvDialect;
 pub use write::{FileFormat, FileWriter};
 
@@ -118,8 +120,16 @@ impl<E: std::error::Error> From<E> for Damage {
 /// Where bad records go.
 pub type BadSink = Box<dyn FnMut(Bad) + Send>;
 
+/// Some rows of a file.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    pub batch: RecordBatch,
+    /// As those of [`Bad`] are counted.
+    pub positions: Positions,
+}
+
 /// The rows of a part. An error is the last item.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Damage>> + Send>;
+pub type Batches = Box<dyn Iterator<Item = Result<Rows, Damage>> + Send>;
 
 impl Format {
     /// Takes `format` and the options of that format.

@@ -14,7 +14,7 @@ use arrow::{
 };
 
 use super::{
-    Damage, Request,
+    Bad, BadSink, Damage, Positions, Request, Rows,
     csv::find,
     fitting::{Fitted, can_fit, fit},
 };
@@ -67,6 +67,16 @@ impl Named {
         });
         let columns = columns.collect();
         Ok((Named { schema, columns }, read))
+    }
+
+    /// Casts the rows of a file from `first` on, counted from 1; those that do not fit are bad.
+    pub fn rows(&self, batch: &RecordBatch, first: i64, bad: &mut BadSink) -> Result<Rows, Damage> {
+        let (rows, misfits) = self.finish(batch)?;
+        let positions = Positions::without(first, batch.num_rows(), misfits.iter().map(|misfit| misfit.row));
+        for misfit in misfits {
+            bad(Bad { position: first + misfit.row as i64, raw: misfit.raw, reason: misfit.reason });
+        }
+        Ok(Rows { batch: rows, positions })
     }
 
     /// Casts, and leaves out the rows that do not fit.

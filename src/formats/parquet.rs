@@ -23,7 +23,7 @@ use datafusion::parquet::{
 };
 
 use super::{
-    Bad, BadSink, Batches, Damage, File, Request,
+    BadSink, Batches, Damage, File, Request, Rows,
     infer::plain,
     input::{Cursor, Input},
     named::{self, Named},
@@ -100,7 +100,7 @@ struct ParquetBatches {
 }
 
 impl Iterator for ParquetBatches {
-    type Item = Result<RecordBatch, Damage>;
+    type Item = Result<Rows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.finished {
@@ -115,15 +115,10 @@ impl Iterator for ParquetBatches {
 
 impl ParquetBatches {
     /// Casts, and leaves out the rows that do not fit.
-    fn finish(&mut self, batch: &RecordBatch) -> Result<RecordBatch, Damage> {
-        let first = self.row;
+    fn finish(&mut self, batch: &RecordBatch) -> Result<Rows, Damage> {
+        let first = self.row as i64 + 1;
         self.row += batch.num_rows() as u64;
-        let (rows, misfits) = self.named.finish(batch)?;
-        for misfit in misfits {
-            let position = (first + misfit.row as u64 + 1) as i64;
-            (self.bad)(Bad { position, raw: misfit.raw, reason: misfit.reason });
-        }
-        Ok(rows)
+        self.named.rows(batch, first, &mut self.bad)
     }
 }
 

@@ -66,6 +66,8 @@ pub(super) struct Records {
     end: u64,
     /// The line breaks before the current unit, counted from where the stream began.
     lines: u64,
+    /// Those in it, once they were counted.
+    unit_lines: Option<u64>,
     exhausted: bool,
     /// Why the stream goes no further; told once the records before it are.
     failed: Option<io::Error>,
@@ -98,6 +100,7 @@ impl Records {
             offset: 0,
             end: u64::MAX,
             lines: 0,
+            unit_lines: None,
             exhausted: false,
             failed: None,
             skipping: false,
@@ -118,6 +121,25 @@ impl Records {
     /// The line breaks between where the stream began and a record of the current unit.
     pub fn lines_before(&self, record: &Range<usize>) -> u64 {
         self.lines + count_lines(&self.buffer[self.at..self.at + record.start])
+    }
+
+    /// The line of each of some records of the current unit, in order, from 1 where the stream began.
+    pub fn lines_of(&self, records: &[Range<usize>]) -> Vec<i64> {
+        let (unit, mut at, mut lines) = (self.unit().0, 0, self.lines);
+        let line = |record: &Range<usize>| {
+            lines += count_lines(&unit[at..record.start]);
+            at = record.start;
+            lines as i64 + 1
+        };
+        records.iter().map(line).collect()
+    }
+
+    /// Whether each record of the current unit is a line of its own, and there is no other.
+    pub fn are_lines(&mut self) -> bool {
+        let unit = &self.buffer[self.at..self.at + self.length];
+        let count = *self.unit_lines.get_or_insert_with(|| count_lines(unit));
+        let ended = unit.last() == Some(&b'\n');
+        count + u64::from(!ended) == self.records.len() as u64
     }
 
     /// Goes on to the next unit, of at most `max` records.
@@ -167,7 +189,8 @@ impl Records {
 
     /// Leaves the current unit behind.
     fn leave(&mut self) {
-        self.lines += count_lines(&self.buffer[self.at..self.at + self.length]);
+        let unit = &self.buffer[self.at..self.at + self.length];
+        self.lines += self.unit_lines.take().unwrap_or_else(|| count_lines(unit));
         self.at += self.length;
         self.length = 0;
         self.records.clear();

@@ -10,9 +10,9 @@ use std::{
 use arrow::array::RecordBatch;
 
 use super::{
-    Bad, BadSink, Damage, File,
-    input::{Cursor, Input},
-    records::{Framing, RECORD_BYTES_MAX, Records, Step, count_lines},
+    Bad, BadSink, Damage, File, Rows,
+    positions::{LinesBefore, Positions},
+    records::{Framing, RECORD_BYTES_MAX, Records, Step},
 };
 
 /// Decodes whole records.
@@ -28,14 +28,9 @@ pub(super) struct TextBatches {
     decode: Box<dyn Decode>,
     batch_rows: usize,
     bad: BadSink,
-    lines: LinesBefore,
+    /// The line breaks before the part.
+    before: Arc<LinesBefore>,
     finished: bool,
-}
-
-/// The line breaks before the part. Counted when the first bad record wants to know its line.
-enum LinesBefore {
-    Known(u64),
-    Uncounted { input: Arc<dyn Input>, to: u64 },
 }
 
 impl TextBatches {
@@ -55,43 +50,47 @@ impl TextBatches {
         if file.part.end < file.input.size() || begin > 0 {
             records = records.part(offset, file.part.clone());
         }
-        let lines = match begin {
-            0 => LinesBefore::Known(0),
-            to => LinesBefore::Uncounted { input: file.input.clone(), to },
-        };
+        let before = Arc::new(LinesBefore::new(file.input.clone(), begin));
         if header && file.part.start == 0 {
             records.next(1)?;
         }
-        Ok(TextBatches { records, decode, batch_rows: batch_rows.max(1), bad, lines, finished: false })
-    }
-
-    fn line_of(&mut self, record: &Range<usize>) -> i64 {
-        if let LinesBefore::Uncounted { input, to } = &self.lines {
-            // A line that cannot be counted any more is a lesser evil than a record that is not reported.
-            self.lines = LinesBefore::Known(lines_to(input, *to).unwrap_or(0));
-        }
-        let LinesBefore::Known(before) = self.lines else { return 0 };
-        (before + self.records.lines_before(record) + 1) as i64
+        Ok(TextBatches { records, decode, batch_rows: batch_rows.max(1), bad, before, finished: false })
     }
 
     fn report(&mut self, record: Range<usize>, reason: String) {
-        let position = self.line_of(&record);
+        let position = (self.before.count() + self.records.lines_before(&record) + 1) as i64;
         let raw = self.records.unit().0[record].trim_ascii_end();
         let raw = raw[..raw.len().min(RAW_BYTES_MAX)].to_vec();
         (self.bad)(Bad { position, raw, reason });
     }
 
     /// Decodes the unit; `None` where no record of it is good.
-    fn unit(&mut self) -> Option<RecordBatch> {
+    fn unit(&mut self) -> Option<Rows> {
         let (bytes, records) = self.records.unit();
         let (batch, blamed) = rescue(self.decode.as_mut(), bytes, records);
+        let mut good = None;
         if !blamed.is_empty() {
             let records = records.to_vec();
+            let mut next = blamed.iter().map(|(i, _)| *i).peekable();
+            let is_good = |i: &usize| next.next_if_eq(i).is_none();
+            good = Some((0..records.len()).filter(is_good).map(|i| records[i].clone()).collect());
             for (i, reason) in blamed {
                 self.report(records[i].clone(), reason);
             }
         }
-        batch
+        batch.map(|batch| Rows { batch, positions: self.positions(good) })
+    }
+
+    /// Where the rows of the unit stood: those of all its records, or of the good ones among them.
+    fn positions(&mut self, good: Option<Vec<Range<usize>>>) -> Positions {
+        let within = match good {
+            None if self.records.are_lines() => Positions::From(self.records.lines_before(&(0..0)) as i64 + 1),
+            good => {
+                let records = good.unwrap_or_else(|| self.records.unit().1.to_vec());
+                Positions::Each(self.records.lines_of(&records))
+            }
+        };
+        Positions::Within(self.before.clone(), Box::new(within))
     }
 }
 
@@ -99,15 +98,15 @@ impl TextBatches {
 pub(super) const RAW_BYTES_MAX: usize = 64 << 10;
 
 impl Iterator for TextBatches {
-    type Item = Result<RecordBatch, Damage>;
+    type Item = Result<Rows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.finished {
             match self.records.next(self.batch_rows) {
                 Ok(Step::End) => self.finished = true,
                 Ok(Step::Unit) => {
-                    if let Some(batch) = self.unit() {
-                        return Some(Ok(batch));
+                    if let Some(rows) = self.unit() {
+                        return Some(Ok(rows));
                     }
                 }
                 Ok(Step::Broken(reason)) => {
@@ -189,17 +188,5 @@ pub(super) fn open_text(file: &File, at: u64) -> Result<(Box<dyn Read + Send>, u
 }
 
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-fn lines_to(input: &Arc<dyn Input>, to: u64) -> io::Result<u64> {
-    let mut source = Cursor { input: input.clone(), at: 0 }.take(to);
-    let mut buffer = vec![0; 1 << 20];
-    let mut lines = 0;
-    loop {
-        match source.read(&mut buffer)? {
-            0 => return Ok(lines),
-            n => lines += count_lines(&buffer[..n]),
-        }
-    }
-}
 
 const _: () = assert!(RAW_BYTES_MAX <= RECORD_BYTES_MAX);

@@ -38,6 +38,8 @@ fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
 #[derive(Debug, Default, PartialEq)]
 struct Read {
     rows: Vec<String>,
+    /// Where each row stood.
+    at: Vec<i64>,
     bad: Vec<Bad>,
     damage: Option<String>,
 }
@@ -73,9 +75,10 @@ fn read_projected(
             Ok(batches) => {
                 for batch in batches {
                     match batch {
-                        Ok(batch) => {
+                        Ok(Rows { batch, positions }) => {
                             assert_eq!(batch.schema(), request.output());
                             show(&batch, &mut read.rows);
+                            read.at.extend((0..batch.num_rows()).map(|row| positions.of(row).unwrap()));
                         }
                         Err(Damage(reason)) => read.damage = Some(reason),
                     }
@@ -200,6 +203,7 @@ fn quoted_line_breaks() {
     let csv = format(&[("format", "csv"), ("multiline", "true")]);
     let got = read(&csv, "f.csv", b"1,\"one\nand \"\"more\"\"\"\nbad\n3,\"three\"\n4,\"open\n5,five\n", &two(), 4);
     assert_eq!(got.rows, ["1|one\nand \"more\"", "3|three", "5|five"]);
+    assert_eq!(got.at, [1, 4, 6]);
     assert_eq!(got.bad.iter().map(|b| b.position).collect::<Vec<_>>(), [3, 5]);
 }
 
@@ -209,9 +213,10 @@ fn json_over_lines_and_in_an_array() {
     let array = b" [ {\"a\":1,\n\"b\":\"one\"},{\"b\":\"x\"}\n,\n{\"a\":3,\"b\":true}]\n";
     let got = read(&format(&[("format", "json")]), "f.json", array, &two(), 3);
     assert_eq!((got.rows, got.bad.len()), (expected.map(String::from).to_vec(), 0));
+    assert_eq!(got.at, [1, 2, 4]);
     let values = b"{\"a\":1,\n\"b\":\"one\"}{\"b\":\"x\"}\n\n{\"a\":3,\n\"b\":true}\n{\"a\":";
     let got = read(&format(&[("format", "json"), ("multiline", "true")]), "f.json", values, &two(), 1);
-    assert_eq!(got.rows, expected);
+    assert_eq!((got.rows.as_slice(), got.at), (expected.map(String::from).as_slice(), vec![1, 2, 4]));
     assert_eq!((got.bad.len(), got.bad[0].position), (1, 6));
 }
 
@@ -436,6 +441,7 @@ fn parquet_that_does_not_fit() {
     let parquet = format(&[("format", "parquet")]);
     let got = read(&parquet, "f", &file, &schema(&[("a", DataType::Int8)]), 2);
     assert_eq!((got.rows.len(), got.bad.len(), got.bad[0].position), (128, 172, 129));
+    assert_eq!(got.at, (1..=128).collect::<Vec<_>>());
     assert_eq!(got.bad[0].raw, b"128");
     let item = Arc::new(Field::new("item", DataType::Int64, true));
     let never = DataType::Struct(vec![Field::new("x", DataType::List(item.clone()), true)].into());

@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     changes::{Changes, PARTITION, has_diff},
-    connectors::{BadRecords, Offsets, SourceStream},
+    connectors::{BadRecords, Offsets, Origin, SourceStream},
     error::{Error, Result},
     time::{Epoch, Micros, Tick},
 };
@@ -399,7 +399,7 @@ async fn kept(
 }
 
 /// Batches of a leaf, each with the name of the partition that it came from.
-type Rows = BoxStream<'static, DfResult<(String, RecordBatch)>>;
+type Rows = BoxStream<'static, DfResult<(Origin, RecordBatch)>>;
 
 /// The rows of some streams, one after the other; with their numbers, where the schema has a place for them.
 fn delta(
@@ -412,14 +412,17 @@ fn delta(
     let rows = stream::iter(streams).flat_map(move |(number, source)| {
         let (rows_in, schema) = (rows_in.clone(), schema.clone());
         // The only partition has no name to tell.
-        let name = if source.partition == Offsets::ONLY { String::new() } else { source.partition };
+        let name = if source.partition == Offsets::ONLY { "" } else { source.partition.as_str() };
+        let unknown = Origin::within(name);
         source.rows.execute(context.clone()).map(move |batch| {
             let batch = batch?;
+            let told = source.origins.as_ref().and_then(|origins| origins.take());
+            let origin = told.unwrap_or_else(|| unknown.clone());
             rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-            let Some(place) = place else { return Ok((name.clone(), batch)) };
+            let Some(place) = place else { return Ok((origin, batch)) };
             let mut columns = batch.columns().to_vec();
             columns.insert(place, Arc::new(Int64Array::from_value(number, batch.num_rows())));
-            Ok((name.clone(), RecordBatch::try_new(schema.clone(), columns)?))
+            Ok((origin, RecordBatch::try_new(schema.clone(), columns)?))
         })
     });
     rows.boxed()

@@ -27,7 +27,7 @@ use futures::{Stream, TryStreamExt, stream::BoxStream};
 use super::{exec::EpochExec, told::as_json};
 use crate::{
     changes::PARTITION,
-    connectors::{BadRecord, BadRecords},
+    connectors::{BadRecord, BadRecords, Origin},
     error::{Error, Result},
 };
 
@@ -78,10 +78,10 @@ const MADE_ROWS_MAX: usize = 1 << 20;
 /// One partition of a source on its way through the steps above it.
 pub(super) struct Sift {
     pub steps: Steps,
-    /// Batches of the source, each with the name of its partition there.
-    pub rows: BoxStream<'static, Result<(String, RecordBatch)>>,
-    /// Parts of a batch that are still to go through.
-    pub todo: Vec<(String, RecordBatch)>,
+    /// Batches of the source, each with where it stood there.
+    pub rows: BoxStream<'static, Result<(Origin, RecordBatch)>>,
+    /// Parts of a batch that are still to go through, each with the number of its first row there.
+    pub todo: Vec<(Origin, usize, RecordBatch)>,
     /// Where the rows go that fail.
     pub failed: BadRecords,
 }
@@ -107,9 +107,9 @@ impl Sift {
         loop {
             let next = match self.todo.pop() {
                 Some(next) => Some(next),
-                None => self.rows.try_next().await?,
+                None => self.rows.try_next().await?.map(|(origin, rows)| (origin, 0, rows)),
             };
-            let Some((origin, rows)) = next else { return Ok(None) };
+            let Some((origin, first, rows)) = next else { return Ok(None) };
             match self.steps.attempt(&rows, with).await {
                 Ok(Some(made)) => return Ok(Some(made)),
                 Ok(None) => {}
@@ -118,15 +118,16 @@ impl Sift {
                     // What fails without any row is the query's own fault.
                     self.steps.attempt(&rows.slice(0, 0), with).await?;
                     if rows.num_rows() == 1 {
+                        let (origin, position) = (origin.name.to_string(), origin.of(first));
                         let (raw, reason) = (raw(&rows)?, error.to_string());
-                        self.failed.push(BadRecord { origin, position: None, raw, reason });
+                        self.failed.push(BadRecord { origin, position, raw, reason });
                         continue;
                     }
                 }
             }
             let half = rows.num_rows() / 2;
-            self.todo.push((origin.clone(), rows.slice(half, rows.num_rows() - half)));
-            self.todo.push((origin, rows.slice(0, half)));
+            self.todo.push((origin.clone(), first + half, rows.slice(half, rows.num_rows() - half)));
+            self.todo.push((origin, first, rows.slice(0, half)));
         }
     }
 

@@ -174,6 +174,10 @@ fn a_poison_message_is_one_dead_letter_with_its_coordinates() {
         assert_eq!(stage.sql("SELECT * FROM v").await, ["10010|49995045"]);
         let letters = stage.sql("SELECT file, line, CAST(raw AS TEXT) FROM tidemark.dead_letters").await;
         assert_eq!(letters, [format!("{}/0|5000|{{\"id\": ", stage.topic)]);
+        // So has a row that an expression fails on.
+        stage.sql("CREATE MATERIALIZED VIEW w AS SELECT sum(1 / (id - 7000)) AS total FROM s; FLUSH").await;
+        let letters = "SELECT file, line, CAST(raw AS TEXT) FROM tidemark.dead_letters WHERE epoch IS NOT NULL";
+        assert_eq!(stage.sql(letters).await, [format!("{}/0|7001|{{\"id\":7000}}", stage.topic)]);
     });
 }
 

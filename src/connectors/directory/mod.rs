@@ -184,7 +184,8 @@ impl Source for Directory {
         let shares = share(files, partitions, |path| format.splits(path));
         let output = request.output();
         let scan = Arc::new(Scan { folder: self.folder.clone(), format, request, output, bad: hints.bad.clone() });
-        let stream = |parts| SourceStream::only(Arc::new(Partition { scan: scan.clone(), parts }));
+        let stream =
+            |parts| SourceStream::told(Offsets::ONLY, |teller| Partition { scan: scan.clone(), parts, teller });
         Ok(shares.into_iter().map(stream).collect())
     }
 

@@ -28,9 +28,9 @@ use super::{
     hive::Hive,
 };
 use crate::{
-    connectors::{BadRecord, BadRecords},
+    connectors::{BadRecord, BadRecords, Teller},
     error::{Error, Result},
-    formats::{Bad, Damage, Format, Input, Request},
+    formats::{Bad, Damage, Format, Input, Request, Rows},
 };
 
 /// A file is not cut into smaller pieces.
@@ -99,6 +99,7 @@ pub(super) struct Scan {
 pub(super) struct Partition {
     pub scan: Arc<Scan>,
     pub parts: Vec<Part>,
+    pub teller: Teller,
 }
 
 impl fmt::Debug for Partition {
@@ -114,14 +115,14 @@ impl PartitionStream for Partition {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (scan, parts) = (self.scan.clone(), self.parts.clone());
+        let (scan, parts, teller) = (self.scan.clone(), self.parts.clone(), self.teller.clone());
         // The reading task begins with the first poll, and ends when the stream is dropped.
         let stream = futures::stream::once(async move {
             let mut builder = RecordBatchReceiverStream::builder(scan.output.clone(), BATCHES_AHEAD);
             let rows = builder.tx();
             builder.spawn(async move {
                 for part in parts {
-                    if !read(&scan, part, &rows).await? {
+                    if !read(&scan, part, &rows, &teller).await? {
                         break;
                     }
                 }
@@ -134,7 +135,12 @@ impl PartitionStream for Partition {
 }
 
 /// Reads one part; tells whether anyone still wants rows.
-async fn read(scan: &Arc<Scan>, part: Part, rows: &Sender<DataFusionResult<RecordBatch>>) -> Result<bool> {
+async fn read(
+    scan: &Arc<Scan>,
+    part: Part,
+    rows: &Sender<DataFusionResult<RecordBatch>>,
+    teller: &Teller,
+) -> Result<bool> {
     let input = match scan.folder.open(&part.file).await? {
         Opened::Whole(input) => input,
         Opened::Grown(input, size) => {
@@ -150,15 +156,22 @@ async fn read(scan: &Arc<Scan>, part: Part, rows: &Sender<DataFusionResult<Recor
             return Ok(true);
         }
     };
-    let (scan, rows) = (scan.clone(), rows.clone());
-    let done = tokio::task::spawn_blocking(move || scan.decode(&part, input, &rows));
+    let (scan, rows, teller) = (scan.clone(), rows.clone(), teller.clone());
+    let done = tokio::task::spawn_blocking(move || scan.decode(&part, input, &rows, &teller));
     done.await.map_err(|e| Error::internal(format!("reading a file: {e}")))
 }
 
 impl Scan {
     /// Decodes a part on a thread that may block; tells whether anyone still wants rows.
-    fn decode(&self, part: &Part, input: Arc<dyn Input>, rows: &Sender<DataFusionResult<RecordBatch>>) -> bool {
+    fn decode(
+        &self,
+        part: &Part,
+        input: Arc<dyn Input>,
+        rows: &Sender<DataFusionResult<RecordBatch>>,
+        teller: &Teller,
+    ) -> bool {
         let (origin, sink) = (self.folder.origin(&part.file.path), self.bad.clone());
+        let name: Arc<str> = origin.as_str().into();
         let bad = Box::new(move |Bad { position, raw, reason }| {
             sink.push(BadRecord { origin: origin.clone(), position: Some(position), raw, reason });
         });
@@ -169,14 +182,15 @@ impl Scan {
             Err(damage) => Some(damage),
             Ok(batches) => {
                 let mut damage = None;
-                for batch in batches {
-                    let whole = batch.and_then(|stored| match &hive {
-                        None => Ok(stored),
-                        Some(hive) => hive.complete(&stored, &self.output),
+                for stored in batches {
+                    let whole = stored.and_then(|Rows { batch, positions }| match &hive {
+                        None => Ok((batch, positions)),
+                        Some(hive) => Ok((hive.complete(&batch, &self.output)?, positions)),
                     });
                     match whole {
                         Err(e) => damage = Some(e),
-                        Ok(batch) => {
+                        Ok((batch, positions)) => {
+                            teller.tell(&name, || positions);
                             if rows.blocking_send(Ok(batch)).is_err() {
                                 return false;
                             }

@@ -285,20 +285,16 @@ impl Source for Kafka {
             let from = read.unwrap_or_else(start);
             if from < *to {
                 let cursor = Mutex::new(scan.pool.take_standing(&place, from, *to));
-                let part = Part { scan: scan.clone(), place, from, to: *to, begun: read.is_some(), cursor };
-                streams.push(SourceStream { partition: name.clone(), rows: Arc::new(part) });
+                let (begun, to, scan) = (read.is_some(), *to, scan.clone());
+                let part = |teller| Part { scan, place, from, to, begun, cursor, teller };
+                streams.push(SourceStream::told(name, part));
             }
         }
         if streams.is_empty() {
             let place = Place { partition: Partition { topic: "".into(), number: 0 }, life: 1 };
-            streams.push(SourceStream::only(Arc::new(Part {
-                scan,
-                place,
-                from: 0,
-                to: 0,
-                begun: true,
-                cursor: Mutex::default(),
-            })));
+            let cursor = Mutex::default();
+            let part = |teller| Part { scan, place, from: 0, to: 0, begun: true, cursor, teller };
+            streams.push(SourceStream::told(Offsets::ONLY, part));
         }
         Ok(streams)
     }

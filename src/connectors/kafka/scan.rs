@@ -29,9 +29,9 @@ use super::{
     topics::{Loss, Watch},
 };
 use crate::{
-    connectors::{BadRecord, BadRecords},
+    connectors::{BadRecord, BadRecords, Teller},
     error::{Error, Kind, Result},
-    formats::{Decoder, Format, Record, Request},
+    formats::{Decoder, Format, Positions, Record, Request},
 };
 
 /// Batches that are decoded before the query takes them.
@@ -79,6 +79,7 @@ pub(super) struct Part {
     pub begun: bool,
     /// What stood there when the scan was planned.
     pub cursor: Mutex<Option<Cursor>>,
+    pub teller: Teller,
 }
 
 impl fmt::Debug for Part {
@@ -105,7 +106,8 @@ impl PartitionStream for Part {
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let Part { from, to, begun, .. } = *self;
         let cursor = Mutex::new(self.cursor.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let part = Part { scan: self.scan.clone(), place: self.place.clone(), from, to, begun, cursor };
+        let (scan, place, teller) = (self.scan.clone(), self.place.clone(), self.teller.clone());
+        let part = Part { scan, place, from, to, begun, cursor, teller };
         // The reading begins with the first poll, and ends when the stream is dropped.
         let stream = futures::stream::once(async move {
             let mut builder = RecordBatchReceiverStream::builder(part.scan.output.clone(), BATCHES_AHEAD);
@@ -228,6 +230,8 @@ struct Batch<'a> {
     part: &'a Part,
     decoder: Box<dyn Decoder>,
     included: Vec<Builder>,
+    /// Of the partition.
+    name: Arc<str>,
     /// The offset of each record that the decoder has.
     offsets: Vec<u64>,
     bytes: u64,
@@ -237,7 +241,8 @@ impl<'a> Batch<'a> {
     fn new(part: &'a Part) -> Result<Batch<'a>> {
         let decoder = part.scan.format.decoder(&part.scan.request)?;
         let included = part.scan.included.iter().map(Builder::new).collect();
-        Ok(Batch { part, decoder, included, offsets: Vec::new(), bytes: 0 })
+        let name = part.place.partition.to_string().into();
+        Ok(Batch { part, decoder, included, name, offsets: Vec::new(), bytes: 0 })
     }
 
     fn push(&mut self, message: &Message) {
@@ -268,7 +273,7 @@ impl<'a> Batch<'a> {
             self.part.scan.bad.push(BadRecord { origin, position, raw, reason });
         }
         self.part.scan.sizes.note(self.offsets.len() as u64, std::mem::take(&mut self.bytes));
-        self.offsets.clear();
+        let offsets = std::mem::take(&mut self.offsets);
         let included: Vec<ArrayRef> =
             self.included.iter_mut().map(|column| decoded.beside(&column.finish())).collect::<Result<_>>()?;
         let columns = self.part.scan.columns.iter().map(|column| match column {
@@ -279,6 +284,7 @@ impl<'a> Batch<'a> {
         let output = self.part.scan.output.clone();
         let batch = RecordBatch::try_new_with_options(output, columns.collect(), &count)?;
         if batch.num_rows() > 0 {
+            self.part.teller.tell(&self.name, || Positions::Each(decoded.positions(&offsets)));
             // Whoever does not want it any more has dropped the stream.
             let _ = rows.blocking_send(Ok(batch));
         }

@@ -16,9 +16,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::{lines::Group, received::Received};
 use crate::{
-    connectors::{BadRecord, BadRecords, SourceStream},
+    connectors::{BadRecord, BadRecords, Offsets, SourceStream, Teller},
     error::Result,
-    formats::{Decoder, Format, Record, Request},
+    formats::{Decoder, Format, Positions, Record, Request},
 };
 
 /// Batches that are decoded before the query takes them.
@@ -34,7 +34,7 @@ pub(super) struct Scan {
     request: Request,
     output: SchemaRef,
     /// Where dead letters say that they come from.
-    origin: String,
+    origin: Arc<str>,
     bad: BadRecords,
     /// Whether a line of white space is a record.
     blank: bool,
@@ -44,7 +44,7 @@ impl Scan {
     pub fn new(received: Arc<Received>, format: Format, request: Request, origin: String, bad: BadRecords) -> Scan {
         let output = request.output();
         let blank = matches!(format.name(), "text" | "bytes");
-        Scan { received, format, request, output, origin, bad, blank }
+        Scan { received, format, request, output, origin: origin.into(), bad, blank }
     }
 
     /// Shares lines out among at most `partitions` streams.
@@ -57,13 +57,13 @@ impl Scan {
         let stream = |n: u64| {
             let from = from + (n * share).min(count);
             let lines = from..from.saturating_add(share).min(lines.end);
-            SourceStream::only(Arc::new(Lines { scan: self.clone(), lines }))
+            SourceStream::told(Offsets::ONLY, |teller| Lines { scan: self.clone(), lines, teller })
         };
         (0..streams).map(stream).collect()
     }
 
     /// Decodes lines on a thread that may block, until nobody wants their rows any more.
-    fn read(&self, lines: Range<u64>, rows: &Sender<DataFusionResult<RecordBatch>>) -> Result<()> {
+    fn read(&self, lines: Range<u64>, rows: &Sender<DataFusionResult<RecordBatch>>, teller: &Teller) -> Result<()> {
         let mut decoder = self.format.decoder(&self.request)?;
         let mut pushed = Vec::new();
         for piece in self.received.pieces(lines) {
@@ -81,13 +81,13 @@ impl Scan {
                     }
                     decoder.push(Record::from(line));
                     pushed.push(number);
-                    if decoder.is_full() && !self.flush(decoder.as_mut(), &mut pushed, rows) {
+                    if decoder.is_full() && !self.flush(decoder.as_mut(), &mut pushed, rows, teller) {
                         return Ok(());
                     }
                 }
             }
         }
-        self.flush(decoder.as_mut(), &mut pushed, rows);
+        self.flush(decoder.as_mut(), &mut pushed, rows, teller);
         Ok(())
     }
 
@@ -97,21 +97,26 @@ impl Scan {
         decoder: &mut dyn Decoder,
         pushed: &mut Vec<u64>,
         rows: &Sender<DataFusionResult<RecordBatch>>,
+        teller: &Teller,
     ) -> bool {
         if decoder.pending() == 0 {
             return true;
         }
         let decoded = decoder.flush();
-        for rejected in decoded.rejected {
+        let pushed = std::mem::take(pushed);
+        for rejected in &decoded.rejected {
             let number = pushed.get(rejected.record).copied().unwrap_or_default();
-            self.report(number, rejected.raw, rejected.reason);
+            self.report(number, rejected.raw.clone(), rejected.reason.clone());
         }
-        pushed.clear();
-        decoded.rows.num_rows() == 0 || rows.blocking_send(Ok(decoded.rows)).is_ok()
+        if decoded.rows.num_rows() == 0 {
+            return true;
+        }
+        teller.tell(&self.origin, || Positions::Each(decoded.positions(&pushed)));
+        rows.blocking_send(Ok(decoded.rows)).is_ok()
     }
 
     fn report(&self, number: u64, raw: Vec<u8>, reason: String) {
-        self.bad.push(BadRecord { origin: self.origin.clone(), position: i64::try_from(number).ok(), raw, reason });
+        self.bad.push(BadRecord { origin: self.origin.to_string(), position: i64::try_from(number).ok(), raw, reason });
     }
 }
 
@@ -126,6 +131,7 @@ fn numbered<'a>(group: &'a Group, part: &Range<u64>) -> impl Iterator<Item = (u6
 struct Lines {
     scan: Arc<Scan>,
     lines: Range<u64>,
+    teller: Teller,
 }
 
 impl fmt::Debug for Lines {
@@ -140,12 +146,12 @@ impl PartitionStream for Lines {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (scan, lines) = (self.scan.clone(), self.lines.clone());
+        let (scan, lines, teller) = (self.scan.clone(), self.lines.clone(), self.teller.clone());
         // The reading thread begins with the first poll, and ends when the stream is dropped.
         let stream = futures::stream::once(async move {
             let mut builder = RecordBatchReceiverStream::builder(scan.output.clone(), BATCHES_AHEAD);
             let rows = builder.tx();
-            builder.spawn_blocking(move || Ok(scan.read(lines, &rows)?));
+            builder.spawn_blocking(move || Ok(scan.read(lines, &rows, &teller)?));
             builder.build()
         });
         Box::pin(RecordBatchStreamAdapter::new(self.scan.output.clone(), stream.flatten()))

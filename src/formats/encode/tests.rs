@@ -40,7 +40,7 @@ fn decode(pairs: &[(&str, &str)], bytes: Vec<u8>, schema: &SchemaRef) -> RecordB
     let part = 0..bytes.len() as u64;
     let sink = Box::new(move |b| sink.lock().unwrap().push(b));
     let batches = format.read("f", Arc::new(Bytes::from(bytes)), part, &request, sink).unwrap();
-    let batches: Vec<_> = batches.map(Result::unwrap).collect();
+    let batches: Vec<_> = batches.map(|rows| rows.unwrap().batch).collect();
     assert_eq!(*bad.lock().unwrap(), []);
     arrow::compute::concat_batches(schema, &batches).unwrap()
 }

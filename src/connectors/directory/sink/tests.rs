@@ -177,7 +177,7 @@ impl Setup {
             let bad = Box::new(|bad| panic!("{bad:?}"));
             let mut count = 0;
             for batch in format.read("f", Arc::new(bytes), part, &request, bad).unwrap() {
-                let batch = batch.unwrap();
+                let batch = batch.unwrap().batch;
                 count += batch.num_rows() as u64;
                 let (keys, values) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string::<i32>());
                 for row in 0..batch.num_rows() {
