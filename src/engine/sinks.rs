@@ -80,7 +80,7 @@ impl Feed {
 
     /// The sink, not yet opened.
     pub fn outlet(&self, name: &str, identity: &str) -> Result<Outlet> {
-        let nets = !self.answer.append_only && self.answer.key.is_none();
+        let nets = !self.answer.append_only;
         Ok(Outlet::new(self.sink(name, identity)?, self.keeps(), nets))
     }
 

@@ -171,10 +171,14 @@ impl Aggregate {
         let there: Vec<u32> = (0..window.found.len() as u32).filter(|r| window.found[*r as usize].is_some()).collect();
         let before = self.answers(&window.before)?;
         let at: UInt32Array = there.clone().into();
-        let after_there: Vec<ArrayRef> = after.iter().map(|c| take(c, &at, None)).collect::<Result<_, _>>()?;
-        let differs = match after.is_empty() {
+        // Nobody is shown how many rows a group has, unless a function of its own counts them.
+        let shown = |n: &usize| Some(*n) != self.presence;
+        let was: Vec<ArrayRef> = (0..before.len()).filter(shown).map(|n| before[n].clone()).collect();
+        let is = (0..after.len()).filter(shown).map(|n| take(&after[n], &at, None));
+        let is: Vec<ArrayRef> = is.collect::<Result<_, _>>()?;
+        let differs = match is.is_empty() {
             true => vec![false; there.len()],
-            false => differing(&before, &after_there)?,
+            false => differing(&was, &is)?,
         };
         // Of the old rows by their place among the old; of the new by their place among all.
         let mut withdrawn = Vec::new();

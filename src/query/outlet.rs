@@ -27,7 +27,7 @@ pub struct Outlet {
     /// Never locked, only ever lent to who has the outlet: so that a sink need not be one that many may look at.
     sink: Mutex<Box<dyn Sink>>,
     keeps: Keeps,
-    /// Whether a row may come and go in one epoch, so that only the net is to be told.
+    /// Whether rows are withdrawn: one that comes and goes in an epoch, or comes again as it was, is not told.
     nets: bool,
     /// The last epoch that is there; `None` before it is opened, and after a write that may have taken effect.
     there: Option<Epoch>,

@@ -123,12 +123,12 @@ async fn produce(broker: Arc<Broker>, topic: String) {
     broker.send(&topic, (0..PARTITIONS).map(last).collect()).await;
 }
 
-async fn caught_up(client: &Client) {
+pub(super) async fn caught_up(client: &Client) {
     eventually("both sinks are caught up", async || try_rows(client, "FLUSH").await.ok()).await;
 }
 
 /// All that is committed, once nothing stands open before it: which is soon, and not when a transaction times out.
-async fn no_transaction_is_open(broker: &Broker, topic: &str) -> Vec<Record> {
+pub(super) async fn no_transaction_is_open(broker: &Broker, topic: &str) -> Vec<Record> {
     let ends = |level: &str| {
         let consumer: BaseConsumer =
             broker.config().set("group.id", "ends").set("isolation.level", level).create().unwrap();

@@ -5,5 +5,6 @@ mod backlog;
 pub mod broker;
 mod exactly_once;
 mod loss;
+mod pipelines;
 mod sink;
 mod source;

@@ -3,11 +3,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use super::harness::{Home, Server, eventually, finished, rows, run, tidemark};
-
-fn checkout(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
-}
+use super::harness::{Home, Server, checkout, eventually, finished, rows, run, tidemark};
 
 /// `tidemark sql` on a server, in its folder.
 fn sql(server: &Server) -> Command {
@@ -72,19 +68,12 @@ async fn flights_sql() {
     assert_eq!(rows(&client, "SELECT count(*) FROM flights").await, ["3"]);
 }
 
-/// `tidemark run` on a free port.
-fn pipeline(home: &Home, path: &str) -> Command {
-    let mut command = home.command();
-    command.arg("run").arg(checkout(path)).args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
-    command
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn flights_yaml() {
     let home = Home::new();
     home.put("elsewhere/1.csv", FLIGHTS);
     let start = || {
-        let mut command = pipeline(&home, "config/pipelines/flights.yaml");
+        let mut command = home.pipeline("config/pipelines/flights.yaml");
         command.env("FLIGHTS", "elsewhere");
         command
     };
@@ -126,7 +115,7 @@ async fn flights_yaml() {
 #[tokio::test(flavor = "multi_thread")]
 async fn datagen_yaml() {
     let home = Home::new();
-    let server = Server::ready(&home, pipeline(&home, "config/pipelines/datagen.yaml"));
+    let server = Server::ready(&home, home.pipeline("config/pipelines/datagen.yaml"));
     let client = server.connect().await;
     let sum = "SELECT coalesce(sum(readings), 0) FROM by_sensor";
     eventually("readings come", async || (rows(&client, sum).await != ["0"]).then_some(())).await;
@@ -143,7 +132,7 @@ async fn datagen_yaml() {
 async fn etl_yaml() {
     let home = Home::new();
     let start = || {
-        let mut command = pipeline(&home, "config/pipelines/etl.yaml");
+        let mut command = home.pipeline("config/pipelines/etl.yaml");
         command.env("ORDERS", "in").env("LAKE", "out/orders");
         command
     };

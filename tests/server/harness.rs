@@ -66,6 +66,13 @@ impl Home {
         command
     }
 
+    /// The command that serves with what a pipeline of the checkout declares.
+    pub fn pipeline(&self, path: &str) -> Command {
+        let mut command = self.command();
+        command.arg("run").arg(checkout(path)).args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
+        command
+    }
+
     /// Starts the server and waits until it is ready.
     pub fn start(&self) -> Server {
         Server::ready(self, self.serve())
@@ -74,6 +81,11 @@ impl Home {
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("server.log")).unwrap_or_default()
     }
+}
+
+/// A file of the checkout.
+pub fn checkout(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// The binary under test, with nothing of this process' settings.

@@ -64,9 +64,8 @@ async fn words_yaml() {
     use std::io::Write;
     let home = Home::new();
     let port = free_port();
-    let mut command = home.command();
-    command.arg("run").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/config/pipelines/words.yaml"));
-    command.args(["--data-dir", "data", "--listen", "127.0.0.1:0"]).env("WORDS_PORT", port.to_string());
+    let mut command = home.pipeline("config/pipelines/words.yaml");
+    command.env("WORDS_PORT", port.to_string());
     let server = Server::ready(&home, command);
     let client = server.connect().await;
     let state = "SELECT DISTINCT state FROM tidemark.inputs WHERE input = 'lines'";

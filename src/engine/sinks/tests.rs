@@ -422,6 +422,35 @@ fn an_older_copy_of_the_data_directory_does_not_write_over_a_newer_one() {
 }
 
 #[test]
+fn a_row_that_stays_as_it_was_is_not_written_again() {
+    run(async {
+        let stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT, v INT)").await.unwrap();
+        stage
+            .sql("CREATE MATERIALIZED VIEW names AS SELECT k FROM t WHERE v >= 0 UNION SELECT k FROM t WHERE v < 5")
+            .await
+            .unwrap();
+        for (name, from) in [("sums", "AS SELECT k, sum(v) AS s FROM t GROUP BY k"), ("names", "FROM names")] {
+            stage.sql(&stage.create(&format!("to_{name}"), from, "type = 'upsert'")).await.unwrap();
+        }
+        // Groups get and lose rows, and neither their sums nor their names change.
+        for step in
+            ["INSERT INTO t VALUES (1, 'a', 7)", "INSERT INTO t VALUES (2, 'a', 0)", "DELETE FROM t WHERE id = 2"]
+        {
+            stage.sql(step).await.unwrap();
+            stage.flush().await.unwrap();
+        }
+        for (name, row) in [("to_sums", "a|7"), ("to_names", "a")] {
+            let place = stage.place(name);
+            assert_eq!(folded(&locked(&place).written, &[0]), [row]);
+            assert_eq!(locked(&place).written.len(), 1, "{name}");
+        }
+        let view = "SELECT rows_out FROM tidemark.queries WHERE name = 'names'";
+        assert_eq!(stage.sql(view).await.unwrap(), ["1"]);
+    });
+}
+
+#[test]
 fn two_rows_of_one_named_key_stop_the_sink() {
     run(async {
         let stage = Stage::new().await;
