@@ -10,7 +10,7 @@ use super::{
 use crate::{
     catalog::Kind,
     connectors::{
-        Sink, SinkDef, SinkOptions, open_sink,
+        Delivery, Sink, SinkDef, SinkOptions, open_sink,
         sink::{Answer, Mode},
     },
     error::{Error, Kind as ErrorKind, Result},
@@ -115,20 +115,31 @@ impl Feed {
         inputs.sort_unstable();
         inputs.dedup();
         for input in inputs {
-            let from = scene.objects.get(input).map_or_else(|| format!("\"{input}\""), |object| origin(object));
-            lines.push(format!("Guarantee: {from} to {connector}: {delivery}"));
+            let object = scene.objects.get(input);
+            let from = object.map_or_else(|| format!("\"{input}\""), |object| origin(object));
+            // Who sends lines does not send them again.
+            let is_heard =
+                delivery == Delivery::ExactlyOnce && object.is_some_and(|o| connector_of(o) == Some("socket"));
+            let what = if is_heard { " what was received" } else { "" };
+            lines.push(format!("Guarantee: {from} to {connector}: {delivery}{what}"));
         }
         Ok(lines)
     }
 }
 
+/// Of a source.
+fn connector_of(object: &Object) -> Option<&str> {
+    match &object.statement.body {
+        Body::CreateSource(create) => create.options.get("connector"),
+        _ => None,
+    }
+}
+
 /// An input with its connector, where it has one.
 fn origin(object: &Object) -> String {
-    match &object.statement.body {
-        Body::CreateSource(create) => {
-            format!("{} ({})", object.label(), create.options.get("connector").unwrap_or_default())
-        }
-        _ => object.label(),
+    match connector_of(object) {
+        Some(connector) => format!("{} ({connector})", object.label()),
+        None => object.label(),
     }
 }
 

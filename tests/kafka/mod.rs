@@ -4,6 +4,7 @@
 mod backlog;
 pub mod broker;
 mod exactly_once;
+mod guarantees;
 mod loss;
 mod pipelines;
 mod sink;

@@ -273,10 +273,10 @@ async fn fraud_yaml_says_what_is_strange_at_once() {
         (0i64..).zip(usual).map(|(n, (merchant, most))| payment(&format!("usual {n}"), most * 100, merchant, "DE", n));
     pay(usual.collect(), &[]).await;
     let much = vec![
-        payment("ada", 300_01, "groceries", "DE", 10),
-        payment("ada", 300_00, "fuel", "DE", 11),
-        payment("ada", 4_999_99, "jeweller", "DE", 12),
-        payment("bob", 1_000_01, "books", "DE", 13),
+        payment("ada", 30_001, "groceries", "DE", 10),
+        payment("ada", 30_000, "fuel", "DE", 11),
+        payment("ada", 499_999, "jeweller", "DE", 12),
+        payment("bob", 100_001, "books", "DE", 13),
     ];
     let alerts = [
         "over limit|ada|2026-01-01|300.01 at groceries at 22:00:10, limit 300",
@@ -286,16 +286,16 @@ async fn fraud_yaml_says_what_is_strange_at_once() {
     pay(much, &alerts).await;
 
     // Five are as many as may be; the sixth is one too many, and a seventh says nothing new.
-    let cheap = |card: &str, second: i64| payment(card, 1_00, "books", "DE", second);
+    let cheap = |card: &str, second: i64| payment(card, 100, "books", "DE", second);
     pay((0..5).map(|n| cheap("eve", 60 + 50 * n)).collect(), &[]).await;
     pay(vec![cheap("eve", 290)], &["many payments|eve|2026-01-01|more than 5 in 5 minutes"]).await;
     pay(vec![cheap("eve", 295)], &[]).await;
 
     // Fifty minutes to another country are too few; an hour and more is not.
-    pay(vec![payment("kim", 1_00, "books", "DE", 600), payment("lea", 1_00, "books", "DE", 600)], &[]).await;
-    pay(vec![payment("kim", 1_00, "books", "FI", 3_599)], &["many countries|kim|2026-01-01|more than 1 in an hour"])
+    pay(vec![payment("kim", 100, "books", "DE", 600), payment("lea", 100, "books", "DE", 600)], &[]).await;
+    pay(vec![payment("kim", 100, "books", "FI", 3_599)], &["many countries|kim|2026-01-01|more than 1 in an hour"])
         .await;
-    pay(vec![payment("lea", 1_00, "books", "FI", 4_201)], &[]).await;
+    pay(vec![payment("lea", 100, "books", "FI", 4_201)], &[]).await;
 
     // What is no payment is put aside, and what names no card is no payment.
     broker.produce(&from, 0, ["{", r#"{"card":null,"amount":9999,"at":"2026-01-01T22:00:00"}"#]).await;
