@@ -210,6 +210,14 @@ impl Error {
         self
     }
 
+    /// Whether a text stands anywhere in it.
+    pub fn tells(&self, text: &str) -> bool {
+        let Inner { message, detail, hint, source, .. } = self.0.as_ref();
+        let told =
+            [Some(message), detail.as_ref(), hint.as_ref()].into_iter().flatten().any(|told| told.contains(text));
+        told || source.as_ref().is_some_and(|source| format!("{source:?} {source}").contains(text))
+    }
+
     /// The same without some texts that nobody may see.
     pub fn masked(mut self, hidden: &[String]) -> Self {
         let Inner { message, detail, hint, source, .. } = self.0.as_mut();

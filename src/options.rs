@@ -1,9 +1,12 @@
 //! `WITH (key = 'value', …)`: the options of a statement, taken one by one, so that what is left over is an error.
 
+mod hidden;
+
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::hidden::Hidden;
 use crate::error::{Error, Kind, Result};
 
 /// Options as written: keys in lowercase, values as text. Order does not matter.

@@ -423,6 +423,7 @@ impl Engine {
         // As in its loop, a panic is the query's own.
         let recovery = AssertUnwindSafe(worker.recover(&past.intents, &past.commits)).catch_unwind().await;
         let failed = recovery.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).err();
+        let failed = failed.map(|error| self.env.hidden.mask(error));
         let (shared, finished) = (recipe.shared.clone(), self.finished(id));
         let handle = {
             let _runtime = self.runtime.enter();

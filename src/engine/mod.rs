@@ -222,7 +222,8 @@ impl Engine {
     /// statements and cursors are the session's and do not come here.
     pub async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Reply> {
         let this = self.this.upgrade().ok_or_else(|| Error::new(ErrorKind::AdminShutdown, "the server is stopping"))?;
-        let outcome = this.dispatch(session, statement, parameters).await.map_err(|error| placed(error, statement));
+        let outcome = this.dispatch(session, statement, parameters).await;
+        let outcome = outcome.map_err(|error| placed(self.env.hidden.mask(error), statement));
         outcome.map_err(|error| match self.env.log.failure() {
             Some(failure) => failure.hint("Nothing more can be made durable: see to the disk and restart the server."),
             None => error,

@@ -62,7 +62,8 @@ impl Engine {
         let changelog_rows_max = options.changelog_rows_max;
         let (storage, clock, log) = (env.storage, env.clock, Arc::new(log));
         let budget = Arc::new(Budget::new(options.state_bytes_max));
-        let query_env = QueryEnv { storage, clock, log, letters, context, budget, changelog_rows_max };
+        let hidden = Arc::default();
+        let query_env = QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog_rows_max };
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),
             options,

@@ -6,7 +6,7 @@ use super::{Engine, Reply, build::ViewOptions, locked, to_its_end};
 use crate::{
     catalog::{Change, Secret},
     error::{Error, Kind, Result},
-    options::{Options, nearest},
+    options::{Options, is_secret, nearest},
     sql::statement::{Body, CreateSecret, CreateView, DropSecrets, IfExists},
 };
 
@@ -102,6 +102,8 @@ impl Engine {
             values.push(value.clone());
             Ok(value)
         })?;
+        let told = options.0.iter().filter(|(key, _)| is_secret(key)).map(|(_, value)| value.clone());
+        self.env.hidden.add(values.iter().cloned().chain(told));
         Ok((options, values))
     }
 }

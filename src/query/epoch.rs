@@ -24,6 +24,7 @@ use crate::{
     connectors::{Ahead, Offsets, ReadLimit, Span},
     error::Result,
     operators::exec,
+    options::Hidden,
     relations::{Shared, Snapshot, Store},
     sql::{incremental::PlannedInput, plan::Standing},
     state::{Budget, Share},
@@ -40,6 +41,7 @@ pub struct Env {
     pub letters: Arc<Letters>,
     pub context: Arc<TaskContext>,
     pub budget: Arc<Budget>,
+    pub hidden: Arc<Hidden>,
     /// Changed rows that a relation keeps for its followers, at the most.
     pub changelog_rows_max: usize,
 }

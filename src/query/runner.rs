@@ -429,6 +429,7 @@ impl Runner {
     /// Decides what an error means: some pass, the rest stop this query and nothing else.
     async fn after_error(&mut self, error: Error) -> Turn {
         let name = self.worker.setup.name.clone();
+        let error = self.worker.env.hidden.mask(error);
         if !is_transient(&error) {
             tracing::error!(query = name, %error, "query failed");
             self.stop_failed(error);

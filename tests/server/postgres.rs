@@ -103,6 +103,29 @@ async fn change(client: &Client, items: &mut BTreeMap<i64, (i64, i64)>, rng: &mu
     run(client, &statement).await;
 }
 
+/// Whatever PostgreSQL says, the password that a sink was given is shown nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_quotes_the_password_is_shown_without_it() {
+    let Some(postgres) = Postgres::shared() else { return };
+    postgres.rows("CREATE TABLE telling (n bigint)").await;
+    let refuses = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no row for %', 'PASSWORD' USING HINT = 'Not PASSWORD.'; END $$;
+        CREATE TRIGGER refuses BEFORE INSERT ON telling FOR EACH ROW EXECUTE FUNCTION refuse()";
+    postgres.rows(&refuses.replace("PASSWORD", PASSWORD)).await;
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    let sink = to(postgres, "telling").replace(&format!("'{PASSWORD}'"), "SECRET word");
+    run(&client, &format!("CREATE SECRET word AS '{PASSWORD}'; CREATE TABLE t (n BIGINT) APPEND ONLY")).await;
+    run(&client, &format!("CREATE SINK s {sink} AS SELECT n FROM t; INSERT INTO t VALUES (1)")).await;
+    let error = fails(&client, "FLUSH").await;
+    assert!(error.message().contains("no row for ***"), "{error:?}");
+    let state = "SELECT last_error FROM tidemark.queries WHERE state = 'failed'";
+    assert!(rows(&client, state).await[0].contains("no row for ***"));
+    let shown = format!("{error:?} {:?} {}", rows(&client, state).await, home.log());
+    assert!(!shown.contains(PASSWORD), "{shown}");
+}
+
 /// A table that refuses a row stops the sink, which says which row; once it does not, the sink goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_row_stops_the_sink_until_it_is_resumed() {
