@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 
 use super::{
     Engine, Reply,
-    build::{Past, ViewOptions, connector_options},
+    build::{Past, connector_options},
     objects::{Object, What, undefined},
     sinks::Feed,
+    standing::ViewOptions,
     tables::OnConflict,
     to_its_end,
 };

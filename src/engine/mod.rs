@@ -13,6 +13,7 @@ mod replay;
 mod secrets;
 mod session;
 mod sinks;
+mod standing;
 mod system;
 mod tables;
 mod turns;

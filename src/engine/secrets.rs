@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Reply, build::ViewOptions, locked, to_its_end};
+use super::{Engine, Reply, locked, standing::ViewOptions, to_its_end};
 use crate::{
     catalog::{Change, Secret},
     error::{Error, Kind, Result},

@@ -3,18 +3,9 @@
 //! All nodes of one query's plan share one [`EpochCell`]. Before an epoch the runner fills it with the streams of each
 //! input and the tick; the plan, which never changes, is then run like any other.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
-use arrow::{
-    array::{Int64Array, RecordBatch},
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     common::tree_node::TreeNodeRecursion,
     error::{DataFusionError, Result as DfResult},
@@ -28,162 +19,20 @@ use datafusion::{
         stream::RecordBatchStreamAdapter,
     },
 };
-use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, stream, stream::BoxStream};
+use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, stream};
 use tokio::sync::OnceCell;
 
 use super::{
-    Collector, Late, Operator,
-    event_times::{EventTime, EventTimes, Observed, partition_name, stream_number, stream_of},
+    Collector, Operator,
+    cell::{EpochCell, SharedOperator, locked},
+    event_times::{EventTime, Observed},
     sift::{Sift, Slots, Steps, leaf},
 };
 use crate::{
-    changes::{Changes, PARTITION, has_diff},
-    connectors::{BadRecords, Offsets, Origin, SourceStream},
+    changes::{Changes, has_diff},
     error::{Error, Result},
-    time::{Epoch, Micros, Tick},
+    time::{Epoch, Micros},
 };
-
-/// An operator and its state: one step at a time.
-type SharedOperator = Arc<Mutex<Box<dyn Operator>>>;
-
-/// What one epoch hands to the nodes of its plan, and gets back from them.
-#[derive(Debug)]
-pub struct EpochCell {
-    partitions: usize,
-    run: Mutex<Run>,
-    operators: Mutex<Vec<SharedOperator>>,
-    watermarks: Mutex<Vec<Arc<Observed>>>,
-    /// How often parts of the plan were run since it was planned.
-    runs: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct Run {
-    tick: Tick,
-    inputs: Vec<Vec<SourceStream>>,
-    /// Whether there is enough to do that partitions are worth a task each.
-    parallel: bool,
-    late: Late,
-    /// For each input the rows that it gave.
-    rows_in: Vec<Arc<AtomicU64>>,
-    /// For each input the rows that an expression failed on.
-    failed: Vec<BadRecords>,
-}
-
-impl Run {
-    fn partition_of(&self, number: i64) -> String {
-        let Some((input, stream)) = stream_of(number) else { return String::new() };
-        let stream = self.inputs.get(input).and_then(|streams| streams.get(stream));
-        stream.map_or_else(String::new, |stream| partition_name(input, &stream.partition))
-    }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl EpochCell {
-    /// For a plan whose inputs come in up to `partitions` streams.
-    pub fn new(partitions: usize) -> Arc<Self> {
-        let tick = Tick { epoch: Epoch(0), watermark: None, now: 0 };
-        let run = Run {
-            tick,
-            inputs: Vec::new(),
-            parallel: false,
-            late: Late::default(),
-            rows_in: Vec::new(),
-            failed: Vec::new(),
-        };
-        Arc::new(EpochCell {
-            partitions,
-            run: Mutex::new(run),
-            operators: Mutex::default(),
-            watermarks: Mutex::default(),
-            runs: Arc::default(),
-        })
-    }
-
-    /// Readies the next run: for each input its streams.
-    pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
-        locked(&self.watermarks).iter().for_each(|observed| observed.clear());
-        self.runs.fetch_add(1, Ordering::Relaxed);
-        let failed = inputs.iter().map(|_| BadRecords::default()).collect();
-        let rows_in = inputs.iter().map(|_| Arc::default()).collect();
-        *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in, failed };
-    }
-
-    /// Whether parts of the plan were run so often since this was last so.
-    pub fn is_worn(&self, runs: u64) -> bool {
-        self.runs.load(Ordering::Relaxed) >= runs && self.runs.swap(0, Ordering::Relaxed) >= runs
-    }
-
-    /// The late rows of the last run.
-    pub fn take_late(&self) -> Late {
-        std::mem::take(&mut locked(&self.run).late)
-    }
-
-    /// For each input the rows of the last run that an expression failed on.
-    pub fn failed(&self) -> Vec<BadRecords> {
-        locked(&self.run).failed.clone()
-    }
-
-    /// The rows that the inputs gave in the last run.
-    pub fn rows_in(&self) -> u64 {
-        locked(&self.run).rows_in.iter().map(|rows| rows.load(Ordering::Relaxed)).sum()
-    }
-
-    /// The rows that one input gave in the last run.
-    pub fn rows_of(&self, input: usize) -> u64 {
-        locked(&self.run).rows_in.get(input).map_or(0, |rows| rows.load(Ordering::Relaxed))
-    }
-
-    /// The event times that each watermark saw in the last run.
-    pub fn observed(&self) -> Vec<EventTimes> {
-        let watermarks = locked(&self.watermarks).clone();
-        let run = locked(&self.run);
-        watermarks.iter().map(|observed| observed.by_name(|number| run.partition_of(number))).collect()
-    }
-
-    pub fn tick(&self) -> Tick {
-        locked(&self.run).tick
-    }
-
-    /// The rows of a partition of a leaf.
-    fn rows(&self, input: usize, partition: usize, schema: SchemaRef, context: Arc<TaskContext>) -> Rows {
-        let run = locked(&self.run);
-        let own: Vec<_> = run.inputs.get(input).into_iter().flatten().enumerate().collect();
-        let own = own.into_iter().skip(partition).step_by(self.partitions);
-        let streams = own.map(|(n, stream)| (stream_number(input, n), stream.clone())).collect();
-        delta(streams, run.rows_in.get(input).cloned().unwrap_or_default(), schema, context)
-    }
-
-    /// A partition of a plan whose rows come from a source and may fail alone.
-    fn sift(
-        self: &Arc<Self>,
-        plan: &Arc<dyn ExecutionPlan>,
-        partition: usize,
-        context: &Arc<TaskContext>,
-    ) -> Option<Sift> {
-        let (leaf, at) = leaf(plan, partition)?;
-        let Kind::Delta { input, slots: Some(slots), .. } = &leaf.kind else { return None };
-        let failed = locked(&self.run).failed.get(*input).cloned()?;
-        let rows = self.rows(*input, at, leaf.schema(), context.clone()).map_err(Error::from).boxed();
-        let (plan, context, slots, runs) = (plan.clone(), context.clone(), slots.clone(), self.runs.clone());
-        Some(Sift { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
-    }
-
-    fn add_operator(&self, operator: Box<dyn Operator>) -> SharedOperator {
-        let operator = Arc::new(Mutex::new(operator));
-        locked(&self.operators).push(operator.clone());
-        operator
-    }
-
-    /// Calls `with` for each operator of the plan, in the order in which they were planned.
-    pub fn each_operator<T>(&self, mut with: impl FnMut(usize, &mut dyn Operator) -> Result<T>) -> Result<Vec<T>> {
-        let operators = locked(&self.operators).clone();
-        operators.iter().enumerate().map(|(n, operator)| with(n, locked(operator).as_mut())).collect()
-    }
-}
 
 fn properties(schema: SchemaRef, partitions: usize, emission: EmissionType) -> Arc<PlanProperties> {
     let equivalences = EquivalenceProperties::new(schema);
@@ -253,7 +102,7 @@ impl EpochExec {
         ahead_us_max: Option<Micros>,
     ) -> Self {
         let observed = Arc::new(Observed::new(ahead_us_max));
-        locked(&cell.watermarks).push(observed.clone());
+        cell.add_watermark(observed.clone());
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
         EpochExec { kind: Kind::Watermark { time, observed }, cell: cell.clone(), child: Some(child), properties }
@@ -352,7 +201,7 @@ impl ExecutionPlan for EpochExec {
             }
             Kind::Sift => {
                 let child = self.child.as_ref().ok_or_else(|| Error::internal("there is nothing to sift"))?;
-                match self.cell.sift(child, partition, &context) {
+                match sift(&self.cell, child, partition, &context) {
                     Some(sift) => {
                         let rows = sift.batches().map_err(DataFusionError::from);
                         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
@@ -399,33 +248,14 @@ async fn kept(
 }
 
 /// Batches of a leaf, each with the name of the partition that it came from.
-type Rows = BoxStream<'static, DfResult<(Origin, RecordBatch)>>;
-
-/// The rows of some streams, one after the other; with their numbers, where the schema has a place for them.
-fn delta(
-    streams: Vec<(i64, SourceStream)>,
-    rows_in: Arc<AtomicU64>,
-    schema: SchemaRef,
-    context: Arc<TaskContext>,
-) -> Rows {
-    let place = schema.index_of(PARTITION).ok();
-    let rows = stream::iter(streams).flat_map(move |(number, source)| {
-        let (rows_in, schema) = (rows_in.clone(), schema.clone());
-        // The only partition has no name to tell.
-        let name = if source.partition == Offsets::ONLY { "" } else { source.partition.as_str() };
-        let unknown = Origin::within(name);
-        source.rows.execute(context.clone()).map(move |batch| {
-            let batch = batch?;
-            let told = source.origins.as_ref().and_then(|origins| origins.take());
-            let origin = told.unwrap_or_else(|| unknown.clone());
-            rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-            let Some(place) = place else { return Ok((origin, batch)) };
-            let mut columns = batch.columns().to_vec();
-            columns.insert(place, Arc::new(Int64Array::from_value(number, batch.num_rows())));
-            Ok((origin, RecordBatch::try_new(schema.clone(), columns)?))
-        })
-    });
-    rows.boxed()
+/// A partition of a plan whose rows come from a source and may fail alone.
+fn sift(cell: &EpochCell, plan: &Arc<dyn ExecutionPlan>, partition: usize, context: &Arc<TaskContext>) -> Option<Sift> {
+    let (leaf, at) = leaf(plan, partition)?;
+    let Kind::Delta { input, slots: Some(slots), .. } = &leaf.kind else { return None };
+    let failed = cell.failed_of(*input)?;
+    let rows = cell.rows(*input, at, leaf.schema(), context.clone()).map_err(Error::from).boxed();
+    let (plan, context, slots, runs) = (plan.clone(), context.clone(), slots.clone(), cell.runs.clone());
+    Some(Sift { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
 }
 
 /// One epoch of one operator: every partition collected, then the step.
@@ -437,11 +267,11 @@ async fn step(
     schema: SchemaRef,
 ) -> DfResult<RecordBatch> {
     let tick = cell.tick();
-    let parallel = locked(&cell.run).parallel;
+    let parallel = cell.is_parallel();
     let mut parts = Vec::new();
     for partition in 0..child.properties().partitioning.partition_count() {
         let collector = locked(&operator).collector(&tick)?;
-        let rows = match cell.sift(&child, partition, &context) {
+        let rows = match sift(&cell, &child, partition, &context) {
             Some(sift) => Fed::Sifted(sift),
             None => Fed::Rows(child.execute(partition, context.clone())?),
         };
@@ -459,7 +289,7 @@ async fn step(
         all
     };
     let step = locked(&operator).step(collected, &tick)?;
-    locked(&cell.run).late.merge(step.late);
+    cell.add_late(step.late);
     Ok(step.changes.into_batch(has_diff(&schema))?)
 }
 
@@ -512,7 +342,7 @@ pub async fn run(plan: &Arc<dyn ExecutionPlan>, cell: &EpochCell, context: Arc<T
     let plan = again(plan)?;
     let schema = crate::changes::without_diff(&plan.schema());
     let partitions = plan.properties().partitioning.partition_count();
-    let parallel = locked(&cell.run).parallel && partitions > 1;
+    let parallel = cell.is_parallel() && partitions > 1;
     let mut streams = Vec::new();
     for partition in 0..partitions {
         streams.push(plan.execute(partition, context.clone())?);

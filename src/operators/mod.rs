@@ -5,6 +5,7 @@
 //! changed. `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
 
 mod aggregate;
+pub mod cell;
 mod event_times;
 pub mod exec;
 mod grouping;

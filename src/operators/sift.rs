@@ -41,11 +41,11 @@ impl Slots {
     }
 
     fn put(&self, partition: usize, batch: RecordBatch) {
-        *super::exec::locked(&self.0[partition]) = Some(batch);
+        *super::cell::locked(&self.0[partition]) = Some(batch);
     }
 
     pub fn take(&self, partition: usize) -> Option<RecordBatch> {
-        super::exec::locked(&self.0[partition]).take()
+        super::cell::locked(&self.0[partition]).take()
     }
 }
 

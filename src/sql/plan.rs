@@ -25,7 +25,7 @@ use super::{
 use crate::{
     changes::{DIFF, OP, PARTITION, without_diff},
     error::{Error, Kind, Result},
-    operators::{Emission, exec::EpochCell},
+    operators::{Emission, cell::EpochCell},
 };
 
 /// What a name stands for.

@@ -25,8 +25,7 @@ use crate::{
     changes::{PARTITION, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, Function, Grouping, Operator, Recompute, Upsert,
-        exec::{EpochCell, EpochExec},
+        Aggregate, EventTime, Function, Grouping, Operator, Recompute, Upsert, cell::EpochCell, exec::EpochExec,
     },
 };
 

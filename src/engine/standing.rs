@@ -1,0 +1,212 @@
+//! Standing queries of the engine: planned, recovered, started, and made again where they failed.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use arrow::datatypes::SchemaRef;
+use futures::FutureExt;
+
+use super::{
+    Engine,
+    build::{Past, watermark},
+    objects::What,
+    sinks::{Feed, identity_of},
+};
+use crate::{
+    catalog::Kind,
+    connectors::SinkOptions,
+    error::{Error, Kind as ErrorKind, Result},
+    options::Options,
+    query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
+    relations::{Relation, Shared},
+    sql::{
+        plan::{Standing, World, emission},
+        statement::{CreateView, Emit},
+        watermark::WatermarkSpec,
+    },
+};
+
+/// How a standing query is to run: the options of its statement.
+#[derive(Debug, Clone)]
+pub struct ViewOptions {
+    pub trigger: Trigger,
+    pub checkpoint_interval: Option<Duration>,
+    pub target_epoch: Option<Duration>,
+    pub output_mode: Option<Emit>,
+    pub watermark: Option<WatermarkSpec>,
+    /// Of a sink.
+    pub sink: Option<SinkOptions>,
+}
+
+/// The options of a sink that are its query's, whatever its connector.
+const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
+
+impl ViewOptions {
+    pub fn take(create: &CreateView) -> Result<Self> {
+        let name = &create.name.name;
+        if create.kind != Kind::Sink {
+            return Self::take_own(create, &create.options);
+        }
+        let (own, outside) =
+            create.options.0.clone().into_iter().partition(|(key, _)| OF_A_QUERY.contains(&key.as_str()));
+        let mut options = Self::take_own(create, &Options(own))?;
+        let sink = SinkOptions::take(name, &Options(outside))?;
+        if sink.is_whole() {
+            if create.emit.is_some_and(|emit| emit != Emit::Complete) {
+                let message = "type = 'complete' and EMIT contradict each other";
+                return Err(Error::new(ErrorKind::InvalidParameterValue, message).hint("Leave one of them out."));
+            }
+            options.output_mode = Some(Emit::Complete);
+        }
+        Ok(ViewOptions { sink: Some(sink), ..options })
+    }
+
+    fn take_own(create: &CreateView, options: &Options) -> Result<Self> {
+        let mut taker = options.taker(format!("{} \"{}\"", create.kind, create.name.name));
+        let trigger = match taker.text("trigger") {
+            None => Trigger::default(),
+            Some(text) => Trigger::parse(&text).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidParameterValue, format!("option \"trigger\" cannot be '{text}'"))
+                    .hint("Use 'asap', an interval such as '500 ms', 'once' or 'available_now'.")
+            })?,
+        };
+        let output_mode = taker.one_of(
+            "output_mode",
+            &[("append", Emit::OnWindowClose), ("update", Emit::OnUpdate), ("complete", Emit::Complete)],
+        )?;
+        let checkpoint_interval = taker.duration("checkpoint_interval")?;
+        let target_epoch = taker.duration("target_epoch")?;
+        let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
+        taker.finish()?;
+        Ok(ViewOptions { trigger, checkpoint_interval, target_epoch, output_mode, watermark, sink: None })
+    }
+
+    /// How long an epoch is to take: at least as long as it may be till the next one. A single one takes what it gets.
+    fn epoch_target(&self, default: Duration) -> Option<Duration> {
+        let target = self.target_epoch.unwrap_or(default);
+        match self.trigger {
+            Trigger::Once => None,
+            Trigger::Interval(interval) if !target.is_zero() => Some(target.max(interval)),
+            _ => Some(target),
+        }
+    }
+}
+
+impl Engine {
+    /// Plans the standing query of a view.
+    pub(super) async fn plan_view(
+        &self,
+        create: &CreateView,
+        options: &ViewOptions,
+        scene: &Arc<dyn World>,
+        partitions: usize,
+    ) -> Result<Standing> {
+        let query = crate::sql::naming::named(&create.query);
+        let context = self.planner.context(scene);
+        let emission = emission(create.emit, options.output_mode)?;
+        let label = format!("{} \"{}\"", create.kind, create.name.name);
+        self.planner.standing(&context, &query, emission, partitions, &create.columns, &label).await
+    }
+
+    /// Recovers a standing query and starts its loop.
+    pub(super) async fn stand(
+        self: &Arc<Self>,
+        id: u64,
+        create: &CreateView,
+        options: &ViewOptions,
+        past: &Past,
+    ) -> Result<(SchemaRef, What)> {
+        let scene: Arc<dyn World> = Arc::new(self.scene());
+        // Epochs of a time with more cores are run again as they were.
+        let partitions = past.intents.iter().map(|intent| intent.partitions).max();
+        let partitions = partitions.unwrap_or(1).max(self.planner.partitions());
+        let standing = self.plan_view(create, options, &scene, partitions).await?;
+        let feed = options.sink.as_ref().map(|sink| Feed::new(sink, &standing)).transpose()?;
+        let identity = feed.as_ref().map_or_else(|| identity_of(&standing), |feed| feed.identity(&standing));
+        let schema = standing.schema.clone();
+        let inputs: Vec<u64> = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
+        let mut relation = Relation::new(schema.clone(), identity)?.of_a_query();
+        past.followed.into_iter().for_each(|from| relation.follow(from));
+        let recipe = Recipe {
+            id,
+            create: create.clone(),
+            options: options.clone(),
+            partitions,
+            shared: Shared::new(id, &create.name.name, relation, self.moment.clone()),
+            progress: Arc::new(Mutex::new(Progress::new())),
+            checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
+            epoch_target: options.epoch_target(self.options.epoch_target),
+            feed,
+        };
+        let is_new = past.schema.is_none();
+        let mut outlet = recipe.outlet(self)?;
+        if let Some(outlet) = outlet.as_mut().filter(|_| is_new) {
+            // Who creates a sink is told when there is nothing to write to; later it is waited for.
+            outlet.open().await?;
+        }
+        // A new one waits until it is durable that it is there: what it writes cannot be taken back.
+        let paused = past.paused || (is_new && outlet.is_some());
+        let mut worker = recipe.worker(self, standing, outlet);
+        // As in its loop, a panic is the query's own.
+        let recovery = AssertUnwindSafe(worker.recover(&past.intents, &past.commits)).catch_unwind().await;
+        let failed = recovery.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).err();
+        let failed = failed.map(|error| self.env.hidden.mask(error));
+        let (shared, finished) = (recipe.shared.clone(), self.finished(id));
+        let handle = {
+            let _runtime = self.runtime.enter();
+            start(worker, options.trigger, paused, failed, self.remake(recipe), finished)
+        };
+        Ok(match create.kind {
+            Kind::Sink => (schema, What::Sink { handle, inputs }),
+            _ => (schema, What::Standing { shared, handle, inputs }),
+        })
+    }
+
+    /// How a failed query is made again from nothing but its definition.
+    fn remake(self: &Arc<Self>, recipe: Recipe) -> Remake {
+        let (engine, recipe) = (Arc::downgrade(self), Arc::new(recipe));
+        Box::new(move || {
+            let (engine, recipe) = (engine.clone(), recipe.clone());
+            async move {
+                let stopped = || Error::new(ErrorKind::AdminShutdown, "the server is shutting down");
+                let engine = engine.upgrade().ok_or_else(stopped)?;
+                let scene: Arc<dyn World> = Arc::new(engine.scene());
+                let standing = engine.plan_view(&recipe.create, &recipe.options, &scene, recipe.partitions).await?;
+                let outlet = recipe.outlet(&engine)?;
+                Ok(recipe.worker(&engine, standing, outlet))
+            }
+            .boxed()
+        })
+    }
+}
+
+/// What a standing query is made of, the first time and after each failure.
+struct Recipe {
+    id: u64,
+    create: CreateView,
+    options: ViewOptions,
+    partitions: usize,
+    shared: Arc<Shared>,
+    progress: Arc<Mutex<Progress>>,
+    checkpoint_interval: Duration,
+    epoch_target: Option<Duration>,
+    /// Of a sink.
+    feed: Option<Feed>,
+}
+
+impl Recipe {
+    fn outlet(&self, engine: &Engine) -> Result<Option<Outlet>> {
+        let Some(feed) = &self.feed else { return Ok(None) };
+        feed.outlet(&self.create.name.name, &engine.sink_identity(self.id)?).map(Some)
+    }
+
+    fn worker(&self, engine: &Engine, standing: Standing, outlet: Option<Outlet>) -> Worker {
+        let (name, relation) = (self.create.name.name.clone(), self.shared.clone());
+        let (checkpoint_interval, epoch_target) = (self.checkpoint_interval, self.epoch_target);
+        let setup = Setup { id: self.id, name, standing, relation, outlet, checkpoint_interval, epoch_target };
+        Worker::new(engine.env.clone(), setup, self.progress.clone())
+    }
+}

@@ -1,0 +1,199 @@
+//! What one epoch hands to the nodes of its plan, and gets back from them.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use arrow::{
+    array::{Int64Array, RecordBatch},
+    datatypes::SchemaRef,
+};
+use datafusion::{error::Result as DfResult, execution::TaskContext};
+use futures::{StreamExt, stream, stream::BoxStream};
+
+use super::{
+    Late, Operator,
+    event_times::{EventTimes, Observed, partition_name, stream_number, stream_of},
+};
+use crate::{
+    changes::PARTITION,
+    connectors::{BadRecords, Offsets, Origin, SourceStream},
+    error::Result,
+    time::{Epoch, Tick},
+};
+
+/// An operator and its state: one step at a time.
+pub(super) type SharedOperator = Arc<Mutex<Box<dyn Operator>>>;
+
+/// The seam between a plan, which never changes, and the epochs that run it.
+#[derive(Debug)]
+pub struct EpochCell {
+    pub(super) partitions: usize,
+    run: Mutex<Run>,
+    operators: Mutex<Vec<SharedOperator>>,
+    watermarks: Mutex<Vec<Arc<Observed>>>,
+    /// How often parts of the plan were run since it was planned.
+    pub(super) runs: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Run {
+    tick: Tick,
+    inputs: Vec<Vec<SourceStream>>,
+    /// Whether there is enough to do that partitions are worth a task each.
+    parallel: bool,
+    late: Late,
+    /// For each input the rows that it gave.
+    rows_in: Vec<Arc<AtomicU64>>,
+    /// For each input the rows that an expression failed on.
+    failed: Vec<BadRecords>,
+}
+
+impl Run {
+    fn partition_of(&self, number: i64) -> String {
+        let Some((input, stream)) = stream_of(number) else { return String::new() };
+        let stream = self.inputs.get(input).and_then(|streams| streams.get(stream));
+        stream.map_or_else(String::new, |stream| partition_name(input, &stream.partition))
+    }
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EpochCell {
+    /// For a plan whose inputs come in up to `partitions` streams.
+    pub fn new(partitions: usize) -> Arc<Self> {
+        let tick = Tick { epoch: Epoch(0), watermark: None, now: 0 };
+        let run = Run {
+            tick,
+            inputs: Vec::new(),
+            parallel: false,
+            late: Late::default(),
+            rows_in: Vec::new(),
+            failed: Vec::new(),
+        };
+        Arc::new(EpochCell {
+            partitions,
+            run: Mutex::new(run),
+            operators: Mutex::default(),
+            watermarks: Mutex::default(),
+            runs: Arc::default(),
+        })
+    }
+
+    /// Readies the next run: for each input its streams.
+    pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
+        locked(&self.watermarks).iter().for_each(|observed| observed.clear());
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let failed = inputs.iter().map(|_| BadRecords::default()).collect();
+        let rows_in = inputs.iter().map(|_| Arc::default()).collect();
+        *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in, failed };
+    }
+
+    /// Whether parts of the plan were run so often since this was last so.
+    pub fn is_worn(&self, runs: u64) -> bool {
+        self.runs.load(Ordering::Relaxed) >= runs && self.runs.swap(0, Ordering::Relaxed) >= runs
+    }
+
+    /// The late rows of the last run.
+    pub fn take_late(&self) -> Late {
+        std::mem::take(&mut locked(&self.run).late)
+    }
+
+    /// For each input the rows of the last run that an expression failed on.
+    pub fn failed(&self) -> Vec<BadRecords> {
+        locked(&self.run).failed.clone()
+    }
+
+    /// The rows that the inputs gave in the last run.
+    pub fn rows_in(&self) -> u64 {
+        locked(&self.run).rows_in.iter().map(|rows| rows.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The rows that one input gave in the last run.
+    pub fn rows_of(&self, input: usize) -> u64 {
+        locked(&self.run).rows_in.get(input).map_or(0, |rows| rows.load(Ordering::Relaxed))
+    }
+
+    /// The event times that each watermark saw in the last run.
+    pub fn observed(&self) -> Vec<EventTimes> {
+        let watermarks = locked(&self.watermarks).clone();
+        let run = locked(&self.run);
+        watermarks.iter().map(|observed| observed.by_name(|number| run.partition_of(number))).collect()
+    }
+
+    pub fn tick(&self) -> Tick {
+        locked(&self.run).tick
+    }
+
+    /// The rows of a partition of a leaf.
+    pub(super) fn rows(&self, input: usize, partition: usize, schema: SchemaRef, context: Arc<TaskContext>) -> Rows {
+        let run = locked(&self.run);
+        let own: Vec<_> = run.inputs.get(input).into_iter().flatten().enumerate().collect();
+        let own = own.into_iter().skip(partition).step_by(self.partitions);
+        let streams = own.map(|(n, stream)| (stream_number(input, n), stream.clone())).collect();
+        delta(streams, run.rows_in.get(input).cloned().unwrap_or_default(), schema, context)
+    }
+
+    /// Where the rows of an input go that an expression fails on.
+    pub(super) fn failed_of(&self, input: usize) -> Option<BadRecords> {
+        locked(&self.run).failed.get(input).cloned()
+    }
+
+    /// Whether there is enough to do that partitions are worth a task each.
+    pub(super) fn is_parallel(&self) -> bool {
+        locked(&self.run).parallel
+    }
+
+    pub(super) fn add_late(&self, late: Late) {
+        locked(&self.run).late.merge(late);
+    }
+
+    pub(super) fn add_watermark(&self, observed: Arc<Observed>) {
+        locked(&self.watermarks).push(observed);
+    }
+
+    pub(super) fn add_operator(&self, operator: Box<dyn Operator>) -> SharedOperator {
+        let operator = Arc::new(Mutex::new(operator));
+        locked(&self.operators).push(operator.clone());
+        operator
+    }
+
+    /// Calls `with` for each operator of the plan, in the order in which they were planned.
+    pub fn each_operator<T>(&self, mut with: impl FnMut(usize, &mut dyn Operator) -> Result<T>) -> Result<Vec<T>> {
+        let operators = locked(&self.operators).clone();
+        operators.iter().enumerate().map(|(n, operator)| with(n, locked(operator).as_mut())).collect()
+    }
+}
+
+/// Rows of an input, each batch with where it stood.
+pub(super) type Rows = BoxStream<'static, DfResult<(Origin, RecordBatch)>>;
+
+/// The rows of some streams, one after the other; with their numbers, where the schema has a place for them.
+fn delta(
+    streams: Vec<(i64, SourceStream)>,
+    rows_in: Arc<AtomicU64>,
+    schema: SchemaRef,
+    context: Arc<TaskContext>,
+) -> Rows {
+    let place = schema.index_of(PARTITION).ok();
+    let rows = stream::iter(streams).flat_map(move |(number, source)| {
+        let (rows_in, schema) = (rows_in.clone(), schema.clone());
+        // The only partition has no name to tell.
+        let name = if source.partition == Offsets::ONLY { "" } else { source.partition.as_str() };
+        let unknown = Origin::within(name);
+        source.rows.execute(context.clone()).map(move |batch| {
+            let batch = batch?;
+            let told = source.origins.as_ref().and_then(|origins| origins.take());
+            let origin = told.unwrap_or_else(|| unknown.clone());
+            rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            let Some(place) = place else { return Ok((origin, batch)) };
+            let mut columns = batch.columns().to_vec();
+            columns.insert(place, Arc::new(Int64Array::from_value(number, batch.num_rows())));
+            Ok((origin, RecordBatch::try_new(schema.clone(), columns)?))
+        })
+    });
+    rows.boxed()
+}
