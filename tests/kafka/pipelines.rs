@@ -174,7 +174,7 @@ impl Payment {
         Record::new(partition, text)
     }
 
-    /// The days on which the windows begin that it counts in.
+    /// When the windows begin that it counts in, in seconds as its own.
     fn windows(&self, slide: i64, size: i64) -> impl Iterator<Item = i64> {
         let last = self.second / slide * slide;
         (0..size / slide).map(move |n| last - n * slide)
@@ -291,7 +291,7 @@ async fn fraud_yaml_says_what_is_strange_at_once() {
     pay(vec![cheap("eve", 290)], &["many payments|eve|2026-01-01|more than 5 in 5 minutes"]).await;
     pay(vec![cheap("eve", 295)], &[]).await;
 
-    // Fifty minutes to another country are too few; an hour and more is not.
+    // Another country fifty minutes later is strange; an hour later it is not.
     pay(vec![payment("kim", 100, "books", "DE", 600), payment("lea", 100, "books", "DE", 600)], &[]).await;
     pay(vec![payment("kim", 100, "books", "FI", 3_599)], &["many countries|kim|2026-01-01|more than 1 in an hour"])
         .await;

@@ -44,7 +44,8 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
                 .detail("DataFusion's own answer to it does not heed DISTINCT where rows are grouped.")
                 .hint("Make a view of the DISTINCT rows and one with bit_xor over it."))
         }
-        Expr::ScalarSubquery(_) => Err(refused("a scalar subquery").hint("Join with the subquery instead.")),
+        Expr::ScalarSubquery(_) => Err(refused("a scalar subquery")
+            .hint("Put it into the query that reads the view; join with one that reads a fixed table.")),
         Expr::InSubquery(_) => Err(refused("IN (subquery)").hint("Join with a fixed table instead.")),
         Expr::Exists(_) => Err(refused("EXISTS (subquery)").hint("Join with a fixed table instead.")),
         Expr::OuterReferenceColumn(_, column) => {
