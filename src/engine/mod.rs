@@ -30,9 +30,13 @@ use arrow::{
     datatypes::{DataType, SchemaRef},
 };
 use datafusion::{
-    common::ScalarValue, execution::runtime_env::RuntimeEnvBuilder, physical_plan::SendableRecordBatchStream,
-    prelude::SessionContext, sql::sqlparser::tokenizer::Location,
+    common::ScalarValue,
+    execution::runtime_env::RuntimeEnvBuilder,
+    physical_plan::{SendableRecordBatchStream, stream::RecordBatchStreamAdapter},
+    prelude::SessionContext,
+    sql::sqlparser::tokenizer::Location,
 };
+use futures::TryStreamExt;
 use tokio::runtime::Handle as Runtime;
 
 use objects::{Object, Objects};
@@ -223,12 +227,21 @@ impl Engine {
     /// statements and cursors are the session's and do not come here.
     pub async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Reply> {
         let this = self.this.upgrade().ok_or_else(|| Error::new(ErrorKind::AdminShutdown, "the server is stopping"))?;
-        let outcome = this.dispatch(session, statement, parameters).await;
+        let outcome = this.dispatch(session, statement, parameters).await.map(|reply| self.masked(reply));
         let outcome = outcome.map_err(|error| placed(self.env.hidden.mask(error), statement));
         outcome.map_err(|error| match self.env.log.failure() {
             Some(failure) => failure.hint("Nothing more can be made durable: see to the disk and restart the server."),
             None => error,
         })
+    }
+
+    /// A reply in whose rows no error tells a secret.
+    fn masked(&self, reply: Reply) -> Reply {
+        let Reply::Rows { tag, rows } = reply else { return reply };
+        let hidden = self.env.hidden.clone();
+        let schema = rows.schema();
+        let rows = rows.map_err(move |error| hidden.mask(Error::from(error)).into());
+        Reply::Rows { tag, rows: Box::pin(RecordBatchStreamAdapter::new(schema, rows)) }
     }
 
     async fn dispatch(

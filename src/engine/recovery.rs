@@ -145,6 +145,7 @@ impl Engine {
         match revived.await {
             Ok(live) => live,
             Err(error) => {
+                let error = self.env.hidden.mask(error);
                 tracing::error!(object = object.name, %error, "could not be opened");
                 broken(object, error, readers)
             }
