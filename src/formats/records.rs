@@ -136,6 +136,10 @@ impl Records {
 
     /// Whether each record of the current unit is a line of its own, and there is no other.
     pub fn are_lines(&mut self) -> bool {
+        // Values share lines: as many lines as records tell nothing of them.
+        if self.framing == Framing::Values {
+            return false;
+        }
         let unit = &self.buffer[self.at..self.at + self.length];
         let count = *self.unit_lines.get_or_insert_with(|| count_lines(unit));
         let ended = unit.last() == Some(&b'\n');

@@ -221,6 +221,18 @@ fn json_over_lines_and_in_an_array() {
 }
 
 #[test]
+fn as_many_lines_as_values_are_not_a_line_for_each_value() {
+    let values = b"{\"a\":1} {\"a\":2}\n\n{\"a\":3}\n";
+    let got = read(&format(&[("format", "json"), ("multiline", "true")]), "f.json", values, &two(), 1);
+    assert_eq!(got.at, [1, 1, 3]);
+    let lines = b"{\"a\":1}\n\n{\"a\":2}\n{\"a\":3}";
+    for parts in 1..4 {
+        let got = read(&format(&[("format", "json")]), "f.json", lines, &two(), parts);
+        assert_eq!(got.at, [1, 3, 4]);
+    }
+}
+
+#[test]
 fn json_nests_and_knows_its_depth() {
     let item = Arc::new(Field::new("item", DataType::Int64, true));
     let inner = DataType::Struct(vec![Field::new("c", DataType::Utf8, true)].into());

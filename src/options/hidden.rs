@@ -7,9 +7,12 @@ use std::{
 
 use crate::error::Error;
 
-/// All secrets that a server has been told. It prints none of them.
+/// The secrets that a server was told last, the newest at the end. It prints none of them.
 #[derive(Default)]
 pub struct Hidden(RwLock<Vec<String>>);
+
+/// More are forgotten, the oldest first: statements that fail bring theirs as well, without an end.
+const SECRETS_MAX: usize = 10_000;
 
 /// Shorter ones are taken for no secrets: they stand in every text, and what is left of it would tell them.
 const BYTES_MIN: usize = 4;
@@ -23,18 +26,24 @@ impl fmt::Debug for Hidden {
 impl Hidden {
     pub fn add(&self, secrets: impl IntoIterator<Item = String>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.extend(secrets.into_iter().filter(|secret| secret.len() >= BYTES_MIN));
-        // One that is a part of another comes after it.
-        all.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        all.dedup();
+        for secret in secrets.into_iter().filter(|secret| secret.len() >= BYTES_MIN) {
+            all.retain(|known| *known != secret);
+            all.push(secret);
+        }
+        let forgotten = all.len().saturating_sub(SECRETS_MAX);
+        all.drain(..forgotten);
     }
 
     /// The error as it may be shown.
     pub fn mask(&self, error: Error) -> Error {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match all.iter().any(|secret| error.tells(secret)) {
-            true => error.masked(&all),
-            false => error,
+        let mut told: Vec<String> = all.iter().filter(|secret| error.tells(secret)).cloned().collect();
+        drop(all);
+        // One that is a part of another comes after it.
+        told.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        match told.is_empty() {
+            true => error,
+            false => error.masked(&told),
         }
     }
 }
@@ -59,5 +68,14 @@ mod tests {
         assert!(!format!("{error:?} {error:#?}").contains("hunter2"));
         let error = hidden.mask(Error::new(Kind::Io, "nothing to hide").caused_by(std::io::Error::other("why")));
         assert!(std::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_one_told_again_is_young() {
+        let hidden = Hidden::default();
+        hidden.add((0..SECRETS_MAX).map(|n| format!("secret {n:05}")));
+        hidden.add(["secret 00000".to_string(), "another".to_string()]);
+        let shown = |text: &str| hidden.mask(Error::new(Kind::Io, text)).message().to_string();
+        assert_eq!(shown("secret 00000, secret 00001, secret 00002, another"), "***, secret 00001, ***, ***");
     }
 }

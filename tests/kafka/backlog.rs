@@ -52,11 +52,11 @@ async fn a_poison_message_among_a_million_is_one_dead_letter_and_counts_once_it_
     assert_eq!(rows(&client, "SELECT count(*) FROM tidemark.dead_letters WHERE replayed_at IS NULL").await, ["0"]);
 }
 
-/// In MiB, the most that the process ever had in memory.
-fn most_memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+/// In MiB, the most that the process ever had in memory, where the system tells.
+fn most_memory(server: &Server) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().unwrap() / 1024)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,6 +114,9 @@ async fn a_backlog_of_ten_million_is_worked_off_within_the_memory_and_then_each_
     }
     assert_eq!(epoch().await, before + AFTER);
     assert_eq!(rows(&client, "SELECT backlog_rows FROM tidemark.inputs").await, ["0"]);
-    assert!(most_memory(&server) < MEMORY, "{} MiB", most_memory(&server));
+    match most_memory(&server) {
+        Some(memory) => assert!(memory < MEMORY, "{memory} MiB"),
+        None => assert!(cfg!(not(target_os = "linux")), "/proc tells no memory"),
+    }
     broker.delete_topic(&topic).await;
 }

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     connectors::{BadRecord, BadRecords, Teller},
     error::{Error, Kind, Result},
-    formats::{Decoder, Format, Positions, Record, Request},
+    formats::{Decoder, Format, Positions, Record, Rejected, Request},
 };
 
 /// Batches that are decoded before the query takes them.
@@ -265,12 +265,10 @@ impl<'a> Batch<'a> {
         if self.offsets.is_empty() {
             return Ok(());
         }
-        let decoded = self.decoder.flush();
-        for rejected in &decoded.rejected {
-            let origin = self.part.place.partition.to_string();
-            let position = self.offsets.get(rejected.record).map(|offset| *offset as i64);
-            let (raw, reason) = (rejected.raw.clone(), rejected.reason.clone());
-            self.part.scan.bad.push(BadRecord { origin, position, raw, reason });
+        let mut decoded = self.decoder.flush();
+        for Rejected { record, raw, reason } in std::mem::take(&mut decoded.rejected) {
+            let position = self.offsets.get(record).map(|offset| *offset as i64);
+            self.part.scan.bad.push(BadRecord { origin: self.name.to_string(), position, raw, reason });
         }
         self.part.scan.sizes.note(self.offsets.len() as u64, std::mem::take(&mut self.bytes));
         let offsets = std::mem::take(&mut self.offsets);

@@ -102,11 +102,11 @@ impl Scan {
         if decoder.pending() == 0 {
             return true;
         }
-        let decoded = decoder.flush();
+        let mut decoded = decoder.flush();
         let pushed = std::mem::take(pushed);
-        for rejected in &decoded.rejected {
+        for rejected in std::mem::take(&mut decoded.rejected) {
             let number = pushed.get(rejected.record).copied().unwrap_or_default();
-            self.report(number, rejected.raw.clone(), rejected.reason.clone());
+            self.report(number, rejected.raw, rejected.reason);
         }
         if decoded.rows.num_rows() == 0 {
             return true;
