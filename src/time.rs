@@ -42,8 +42,18 @@ pub struct Tick {
     pub epoch: Epoch,
     /// Event time up to which the inputs are declared complete; `None` where nothing was seen yet.
     pub watermark: Option<Micros>,
+    /// The watermark of the epoch before: what it closed is closed.
+    pub before: Option<Micros>,
     /// The wall clock when the epoch was planned.
     pub now: Micros,
+}
+
+impl Tick {
+    /// The watermark that makes rows late. An operator gives its rows in the epoch whose watermark completes them, so
+    /// that rows which are `derived` are late only by the epoch before.
+    pub fn closed(&self, derived: bool) -> Option<Micros> {
+        if derived { self.before } else { self.watermark }
+    }
 }
 
 /// A timestamp's text with its seconds: Postgres takes one without, Arrow does not. Any other text stays as it is.

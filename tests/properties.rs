@@ -6,6 +6,7 @@
 
 mod aggregates;
 mod errors;
+mod joins;
 mod queries;
 mod round;
 mod upserts;

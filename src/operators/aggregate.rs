@@ -376,7 +376,7 @@ impl Operator for Aggregate {
         self.grouping.output.clone()
     }
 
-    fn collector(&self, tick: &Tick) -> Result<Box<dyn Collector>> {
+    fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let keys = Arc::new(Schema::new(self.grouping.key_fields.clone()));
         let groups = match self.grouping.is_global() {
             true => None,
@@ -397,7 +397,7 @@ impl Operator for Aggregate {
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
         let mut parts = collected.into_iter().map(gathered);
-        let mut epoch = parts.next().unwrap_or_else(|| self.collector(tick).and_then(gathered))?;
+        let mut epoch = parts.next().unwrap_or_else(|| self.collector(0, tick).and_then(gathered))?;
         for part in parts {
             epoch.absorb(part?, &self.state_schema)?;
         }

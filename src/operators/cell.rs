@@ -65,7 +65,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl EpochCell {
     /// For a plan whose inputs come in up to `partitions` streams.
     pub fn new(partitions: usize) -> Arc<Self> {
-        let tick = Tick { epoch: Epoch(0), watermark: None, now: 0 };
+        let tick = Tick { epoch: Epoch(0), watermark: None, before: None, now: 0 };
         let run = Run {
             tick,
             inputs: Vec::new(),

@@ -53,7 +53,7 @@ enum Kind {
     Fixed { rows: Arc<OnceCell<Vec<RecordBatch>>> },
     /// Passes rows on and notes their event times.
     Watermark { time: EventTime, observed: Arc<Observed> },
-    /// An operator over all partitions of its child.
+    /// An operator over all partitions of its children, one for each of its inputs.
     Operator { operator: SharedOperator, label: String },
 }
 
@@ -62,7 +62,7 @@ enum Kind {
 pub struct EpochExec {
     kind: Kind,
     cell: Arc<EpochCell>,
-    child: Option<Arc<dyn ExecutionPlan>>,
+    children: Vec<Arc<dyn ExecutionPlan>>,
     properties: Arc<PlanProperties>,
 }
 
@@ -71,7 +71,7 @@ impl EpochExec {
     pub fn delta(cell: &Arc<EpochCell>, input: usize, name: String, schema: SchemaRef, sifted: bool) -> Self {
         let properties = properties(schema, cell.partitions, EmissionType::Incremental);
         let slots = sifted.then(|| Slots::new(cell.partitions));
-        EpochExec { kind: Kind::Delta { input, name, slots }, cell: cell.clone(), child: None, properties }
+        EpochExec { kind: Kind::Delta { input, name, slots }, cell: cell.clone(), children: Vec::new(), properties }
     }
 
     /// `child` less the rows of its sources that fail, where it has any that may.
@@ -81,18 +81,18 @@ impl EpochExec {
             return child;
         }
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        Arc::new(EpochExec { kind: Kind::Sift, cell: cell.clone(), child: Some(child), properties })
+        Arc::new(EpochExec { kind: Kind::Sift, cell: cell.clone(), children: vec![child], properties })
     }
 
     pub fn once(cell: &Arc<EpochCell>, child: Arc<dyn ExecutionPlan>) -> Self {
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        EpochExec { kind: Kind::Once, cell: cell.clone(), child: Some(child), properties }
+        EpochExec { kind: Kind::Once, cell: cell.clone(), children: vec![child], properties }
     }
 
     pub fn fixed(cell: &Arc<EpochCell>, child: Arc<dyn ExecutionPlan>) -> Self {
         let properties = properties(child.schema(), 1, EmissionType::Incremental);
-        EpochExec { kind: Kind::Fixed { rows: Arc::default() }, cell: cell.clone(), child: Some(child), properties }
+        EpochExec { kind: Kind::Fixed { rows: Arc::default() }, cell: cell.clone(), children: vec![child], properties }
     }
 
     pub fn watermark(
@@ -105,20 +105,20 @@ impl EpochExec {
         cell.add_watermark(observed.clone());
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        EpochExec { kind: Kind::Watermark { time, observed }, cell: cell.clone(), child: Some(child), properties }
+        EpochExec { kind: Kind::Watermark { time, observed }, cell: cell.clone(), children: vec![child], properties }
     }
 
     /// `schema` is that of the operator's changes, with the diff where it withdraws.
     pub fn operator(
         cell: &Arc<EpochCell>,
-        child: Arc<dyn ExecutionPlan>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         operator: Box<dyn Operator>,
         label: String,
         schema: SchemaRef,
     ) -> Self {
         let operator = cell.add_operator(operator);
         let properties = properties(schema, 1, EmissionType::Final);
-        EpochExec { kind: Kind::Operator { operator, label }, cell: cell.clone(), child: Some(child), properties }
+        EpochExec { kind: Kind::Operator { operator, label }, cell: cell.clone(), children, properties }
     }
 
     /// The slots of a leaf whose rows may fail alone.
@@ -135,7 +135,7 @@ impl EpochExec {
     }
 
     fn child_stream(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        match &self.child {
+        match self.children.first() {
             Some(child) => child.execute(partition, context),
             None => Ok(Box::pin(EmptyRecordBatchStream::new(self.schema()))),
         }
@@ -165,17 +165,17 @@ impl ExecutionPlan for EpochExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        self.child.iter().collect()
+        self.children.iter().collect()
     }
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         Ok(Arc::new(EpochExec {
             kind: self.kind.clone(),
             cell: self.cell.clone(),
-            child: children.pop(),
+            children,
             properties: self.properties.clone(),
         }))
     }
@@ -200,7 +200,7 @@ impl ExecutionPlan for EpochExec {
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
             }
             Kind::Sift => {
-                let child = self.child.as_ref().ok_or_else(|| Error::internal("there is nothing to sift"))?;
+                let child = self.children.first().ok_or_else(|| Error::internal("there is nothing to sift"))?;
                 match sift(&self.cell, child, partition, &context) {
                     Some(sift) => {
                         let rows = sift.batches().map_err(DataFusionError::from);
@@ -212,7 +212,7 @@ impl ExecutionPlan for EpochExec {
             Kind::Once if self.cell.tick().epoch > Epoch(1) => Ok(Box::pin(EmptyRecordBatchStream::new(self.schema()))),
             Kind::Once => self.child_stream(partition, context),
             Kind::Fixed { rows } => {
-                let rows = kept(rows.clone(), self.child.clone(), context);
+                let rows = kept(rows.clone(), self.children.first().cloned(), context);
                 let batches = rows.map_ok(|rows| stream::iter(rows.into_iter().map(DfResult::Ok))).try_flatten_stream();
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
             }
@@ -224,8 +224,8 @@ impl ExecutionPlan for EpochExec {
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), noted)))
             }
             Kind::Operator { operator, .. } => {
-                let child = self.child.clone().ok_or_else(|| Error::internal("an operator has no input"))?;
-                let work = step(self.cell.clone(), operator.clone(), child, context, self.schema());
+                let children = self.children.clone();
+                let work = step(self.cell.clone(), operator.clone(), children, context, self.schema());
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(work))))
             }
         }
@@ -247,7 +247,6 @@ async fn kept(
     rows.get_or_try_init(compute).await.cloned()
 }
 
-/// Batches of a leaf, each with the name of the partition that it came from.
 /// A partition of a plan whose rows come from a source and may fail alone.
 fn sift(cell: &EpochCell, plan: &Arc<dyn ExecutionPlan>, partition: usize, context: &Arc<TaskContext>) -> Option<Sift> {
     let (leaf, at) = leaf(plan, partition)?;
@@ -258,24 +257,26 @@ fn sift(cell: &EpochCell, plan: &Arc<dyn ExecutionPlan>, partition: usize, conte
     Some(Sift { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
 }
 
-/// One epoch of one operator: every partition collected, then the step.
+/// One epoch of one operator: every partition of each input collected, then the step.
 async fn step(
     cell: Arc<EpochCell>,
     operator: SharedOperator,
-    child: Arc<dyn ExecutionPlan>,
+    children: Vec<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     schema: SchemaRef,
 ) -> DfResult<RecordBatch> {
     let tick = cell.tick();
     let parallel = cell.is_parallel();
     let mut parts = Vec::new();
-    for partition in 0..child.properties().partitioning.partition_count() {
-        let collector = locked(&operator).collector(&tick)?;
-        let rows = match sift(&cell, &child, partition, &context) {
-            Some(sift) => Fed::Sifted(sift),
-            None => Fed::Rows(child.execute(partition, context.clone())?),
-        };
-        parts.push(collect(collector, rows));
+    for (input, child) in children.iter().enumerate() {
+        for partition in 0..child.properties().partitioning.partition_count() {
+            let collector = locked(&operator).collector(input, &tick)?;
+            let rows = match sift(&cell, child, partition, &context) {
+                Some(sift) => Fed::Sifted(sift),
+                None => Fed::Rows(child.execute(partition, context.clone())?),
+            };
+            parts.push(collect(collector, rows));
+        }
     }
     let collected = if parallel {
         let tasks = parts.into_iter().map(datafusion::common::runtime::SpawnedTask::spawn);

@@ -36,6 +36,8 @@ pub struct Grouping {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     pub key_fields: Fields,
     pub close: Option<Close>,
+    /// Whether its rows come from an operator: see [`Tick::closed`].
+    pub derived: bool,
     pub emission: Emission,
     /// Keys and functions, in that order.
     pub output: SchemaRef,
@@ -108,7 +110,7 @@ impl Grouping {
     pub fn evaluate(&self, functions: &[Function], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
         let (mut batch, mut late) = (batch, None);
         let mut keys = self.keys_of(&batch)?;
-        if let Some(on_time) = self.on_time(&keys, tick.watermark)? {
+        if let Some(on_time) = self.on_time(&keys, tick.closed(self.derived))? {
             late = Some(filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?);
             batch = filter_record_batch(&batch, &on_time)?;
             keys = self.keys_of(&batch)?;

@@ -9,6 +9,7 @@ pub mod cell;
 mod event_times;
 pub mod exec;
 mod grouping;
+mod join;
 mod recompute;
 mod sift;
 mod told;
@@ -21,6 +22,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub use aggregate::Aggregate;
 pub use event_times::{EventTime, EventTimes, partition_name};
 pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
+pub use join::{Join, JoinSpec, Shows, SideSpec};
 pub use recompute::Recompute;
 pub use told::as_json;
 pub use upsert::Upsert;
@@ -37,8 +39,8 @@ pub trait Operator: fmt::Debug + Send {
     /// The columns of its changes, without the diff.
     fn schema(&self) -> SchemaRef;
 
-    /// Takes the rows of one partition in one epoch.
-    fn collector(&self, tick: &Tick) -> Result<Box<dyn Collector>>;
+    /// Takes the rows of one partition of an input, by its number, in one epoch.
+    fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>>;
 
     /// Folds an epoch's rows into the state and gives what changed. An error leaves the state undefined: the query is
     /// then recovered from its last checkpoint.

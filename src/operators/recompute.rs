@@ -266,7 +266,7 @@ impl Operator for Recompute {
         self.grouping.output.clone()
     }
 
-    fn collector(&self, tick: &Tick) -> Result<Box<dyn Collector>> {
+    fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let (grouping, functions) = (self.grouping.clone(), self.functions.clone());
         Ok(Box::new(Kept { grouping, functions, tick: *tick, batches: Vec::new(), late: Late::default() }))
     }

@@ -169,7 +169,7 @@ impl Operator for Upsert {
         self.output.clone()
     }
 
-    fn collector(&self, _: &Tick) -> Result<Box<dyn Collector>> {
+    fn collector(&self, _: usize, _: &Tick) -> Result<Box<dyn Collector>> {
         Ok(Box::new(InOrder(Vec::new())))
     }
 

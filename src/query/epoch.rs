@@ -284,7 +284,8 @@ impl Worker {
         let (streams, bad): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         let standing = &self.setup.standing;
         let parallel = streams.iter().any(|input| input.len() > 1);
-        let tick = Tick { epoch: intent.epoch, watermark: intent.watermark, now: intent.now };
+        let before = self.watermarks.current();
+        let tick = Tick { epoch: intent.epoch, watermark: intent.watermark, before, now: intent.now };
         standing.cell.fill(tick, streams, parallel);
         let changes = exec::run(&standing.plan, &standing.cell, self.env.context.clone()).await?;
         let changes = retyped(changes, self.setup.relation.lock().schema())?;

@@ -17,7 +17,7 @@ use datafusion::{
 };
 
 use super::{
-    incremental::{Rewritten, plan_epoch, refuse, rewrite},
+    incremental::{Rewritten, plan_epoch, refuse, refuse_left, rewrite},
     statement::Emit,
     table::InputTable,
     watermark::{WatermarkNode, WatermarkPlanner, WatermarkSpec},
@@ -148,10 +148,13 @@ impl Planner {
         what: &str,
     ) -> Result<Standing> {
         let logical = renamed(Planner::logical(context, query).await?, columns, what)?;
-        let state = context.state();
+        let mut state = context.state();
+        // A subquery's answer changes as any other: as a join it reaches the rows that were there before.
+        state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
         let analyzed = state.analyzer().execute_and_check(logical, state.config_options(), |_, _| {})?;
         refuse(&analyzed)?;
         let optimized = Optimizer::with_rules(rules()).optimize(analyzed, &state, |_, _| {})?;
+        refuse_left(&optimized)?;
         let rewritten = rewrite(&optimized, emission)?;
         let cell = EpochCell::new(partitions);
         let plan = plan_epoch(&rewritten, &state, &cell).await?;
@@ -209,8 +212,12 @@ pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
 /// DataFusion's own, so that an upgrade that adds one is noticed.
 pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
+        Arc::new(optimizer::rewrite_set_comparison::RewriteSetComparison::new()),
         Arc::new(optimizer::simplify_expressions::SimplifyExpressions::new()),
         Arc::new(optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate::new()),
+        Arc::new(optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery::new()),
+        Arc::new(optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin::new()),
+        Arc::new(optimizer::decorrelate_lateral_join::DecorrelateLateralJoin::new()),
         Arc::new(optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate::new()),
         Arc::new(optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr::new()),
         Arc::new(optimizer::eliminate_filter::EliminateFilter::new()),
@@ -340,11 +347,6 @@ mod tests {
             "eliminate_join",
             "filter_null_join_keys",
             "eliminate_group_by_constant",
-            // Subqueries are refused before.
-            "rewrite_set_comparison",
-            "decorrelate_predicate_subquery",
-            "scalar_subquery_to_join",
-            "decorrelate_lateral_join",
             // Only shape.
             "optimize_unions",
             "extract_leaf_expressions",

@@ -9,6 +9,7 @@ mod chunks;
 mod index;
 mod keyed;
 mod multiset;
+mod side;
 mod windowed;
 
 pub use budget::{Budget, Share};
@@ -16,6 +17,7 @@ pub use chunks::{Chunks, Live};
 pub use index::Index;
 pub use keyed::KeyedLog;
 pub use multiset::Multiset;
+pub use side::{Side, Slot};
 pub use windowed::{Close, NEVER, Shape, Windowed};
 
 use arrow::array::RecordBatch;

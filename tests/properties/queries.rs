@@ -4,6 +4,7 @@ use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
 
 use super::{
     aggregates::call,
+    joins,
     values::{Column, TYPES, Type, column, expr, pick, predicate},
 };
 
@@ -27,7 +28,8 @@ pub struct Query {
 pub fn query(rng: &mut SmallRng, relations: &[Relation]) -> Query {
     let from = relations.choose(rng).unwrap().clone();
     let time = column(rng, &from.columns, Type::Time);
-    match (rng.random_range(0..14), time) {
+    match (rng.random_range(0..20), time) {
+        (14.., _) => joins::query(rng, relations),
         (0, _) => select(rng, &from.name, &from.columns, ""),
         (1, _) => select(rng, &from.name, &from.columns, "DISTINCT "),
         (2, _) => union(rng, relations),
@@ -63,7 +65,7 @@ fn clause(rng: &mut SmallRng, columns: &[Column]) -> String {
     if rng.random_bool(0.4) { format!(" WHERE {}", predicate(rng, columns, 1)) } else { String::new() }
 }
 
-fn select(rng: &mut SmallRng, from: &str, columns: &[Column], distinct: &str) -> Query {
+pub fn select(rng: &mut SmallRng, from: &str, columns: &[Column], distinct: &str) -> Query {
     let mut items = Vec::new();
     let mut out = Vec::new();
     for n in 0..rng.random_range(1..5) {
@@ -97,7 +99,7 @@ fn aggregates(rng: &mut SmallRng, columns: &[Column], items: &mut Vec<String>, o
     }
 }
 
-fn grouped(rng: &mut SmallRng, from: &str, columns: &[Column], windows: &[&str]) -> Query {
+pub fn grouped(rng: &mut SmallRng, from: &str, columns: &[Column], windows: &[&str]) -> Query {
     let (mut items, mut keys, mut out) = (Vec::new(), Vec::new(), Vec::new());
     for (n, window) in windows.iter().enumerate() {
         keys.push((*window).to_string());

@@ -153,6 +153,11 @@ fn negated(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
     IntervalMonthDayNano::new(-interval.months, -interval.days, -interval.nanoseconds)
 }
 
+/// A constant interval without months, in microseconds.
+pub fn micros_of(expr: &Expr) -> Option<Micros> {
+    micros(interval(expr)?)
+}
+
 /// An interval without months, in microseconds. Days are of 24 hours: event times are without zone, or in UTC.
 fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
     (interval.months == 0).then(|| i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)

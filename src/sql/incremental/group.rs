@@ -38,6 +38,7 @@ impl Rewriter {
             emission: self.emission,
             presence: None,
             recompute: false,
+            derived: input.derived,
         };
         let sums = match input.carried.diff {
             true => linear(&aggregate.aggr_expr, aggregate.input.schema(), &diff_column(&input.plan)?)?,
@@ -49,7 +50,7 @@ impl Rewriter {
             None => {
                 let recompute = input.carried.diff || aggregate.aggr_expr.iter().any(is_ordered);
                 let schema = Carried { diff, ..Carried::default() }.schema(&aggregate.schema)?;
-                StepNode::plan(Step::Aggregate(AggregateStep { recompute, ..step }), Some(input.plan), schema)
+                StepNode::plan(Step::Aggregate(AggregateStep { recompute, ..step }), vec![input.plan], schema)
             }
         };
         let mut facts = keys;
@@ -57,19 +58,12 @@ impl Rewriter {
         // A group has one row.
         let groups = aggregate.group_expr.len();
         let key = (groups > 0).then(|| (0..groups).collect());
-        Ok(Node { plan, carried: Carried { diff, ..Carried::default() }, moving: true, facts, key })
+        let carried = Carried { diff, ..Carried::default() };
+        Ok(Node { plan, carried, moving: true, derived: true, facts, key })
     }
 
     fn check_emission(&mut self, closes: bool, keys: &Facts) -> Result<()> {
-        self.aggregates += 1;
-        if self.emission != Emission::OnClose {
-            return Ok(());
-        }
-        if self.aggregates > 1 {
-            return Err(refused("an aggregate of an aggregate with EMIT ON WINDOW CLOSE")
-                .hint("Use EMIT ON UPDATE, or make a view of the inner aggregate and one over it."));
-        }
-        if closes {
+        if self.emission != Emission::OnClose || closes {
             return Ok(());
         }
         let months = keys.iter().any(|fact| matches!(fact, Some(Fact::Months(_))));
@@ -171,7 +165,7 @@ fn by_diff(
         exprs.push(answer.alias(field.name()));
     }
     let step = AggregateStep { functions: sums.sums, presence: Some(0), ..step };
-    let plan = StepNode::plan(Step::Aggregate(step), Some(input), schema);
+    let plan = StepNode::plan(Step::Aggregate(step), vec![input], schema);
     let mut fields: Vec<_> = aggregate.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
     // `count` is never NULL, but this expression might be for all that the planner knows.
     fields.iter_mut().skip(groups).for_each(|(_, f)| *f = Arc::new(f.as_ref().clone().with_nullable(true)));

@@ -1,74 +1,217 @@
-//! How a join is rewritten. So far one side must be fixed: then it is DataFusion's own join, once an epoch.
+//! How a join is rewritten: with something fixed it is DataFusion's own, once an epoch; else an operator keeps both sides.
 
 use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
-    common::{Column, JoinType},
+    common::{Column, DFSchema, JoinType, NullEquality, tree_node::{TreeNode, TreeNodeRecursion}},
+    catalog::default_table_source::source_as_provider,
     logical_expr::{Expr, Join, LogicalPlan, Projection},
 };
 
 use super::{
-    closes::Fact,
-    refuse::refused,
-    rewrite::{Node, Rewriter},
-    step::{Step, StepNode},
+    bounds::{Bounds, Times, bounds},
+    carried::Carried,
+    closes::{Fact, Facts},
+    rewrite::{Node, Rewriter, once},
+    step::{JoinStep, Step, StepNode},
 };
-use crate::error::Result;
+use crate::{
+    error::{Error, Kind, Result},
+    operators::Emission,
+    sql::table::InputTable,
+};
 
 impl Rewriter {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
-        let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
+        let both = moves(&join.left)? && moves(&join.right)?;
+        let mut side = |plan| if both { self.apart(plan) } else { self.node(plan) };
+        let (left, right) = (side(&join.left)?, side(&join.right)?);
         match (left.moving, right.moving) {
             (false, false) => Ok(Node::fixed(LogicalPlan::Join(join.clone()))),
-            (true, true) => Err(refused("a join of two inputs that both grow")
-                .hint("Join with a fixed table: VALUES, or CREATE EXTERNAL TABLE.")),
-            (true, false) => self.fixed_join(join, left, right, true),
-            (false, true) => self.fixed_join(join, right, left, false),
+            (true, true) => self.moving_join(join, left, right),
+            (true, false) => match of_fixed(join, join.join_type) {
+                Some(kind) => fixed_join(join, left, right, kind, true),
+                None => self.moving_join(join, left, once(right)),
+            },
+            (false, true) => match of_fixed(join, join.join_type.swap()) {
+                Some(kind) => fixed_join(join, right, left, kind, false),
+                None => self.moving_join(join, once(left), right),
+            },
         }
     }
 
-    /// A join of moving rows with fixed ones. The fixed side becomes the left one, which is DataFusion's build side.
-    fn fixed_join(&mut self, join: &Join, moving: Node, fixed: Node, moving_left: bool) -> Result<Node> {
+    /// A join of two inputs that both change.
+    fn moving_join(&mut self, join: &Join, left: Node, right: Node) -> Result<Node> {
         use JoinType::*;
-        let kept = if moving_left { join.join_type } else { join.join_type.swap() };
-        // As seen from the moving side on the right.
-        let join_type = match kept {
-            Inner => Inner,
-            Left => Right,
-            LeftSemi if !join.null_aware => RightSemi,
-            LeftAnti if !join.null_aware => RightAnti,
-            LeftMark => RightMark,
+        let (on, filter) = condition(join);
+        let sides = [own_schema(&left)?, own_schema(&right)?];
+        let bounds = match self.emission {
+            // Nothing is ever forgotten, and nothing is late.
+            Emission::Complete => Bounds::default(),
             _ => {
-                return Err(refused(&format!("a {} join that keeps rows of the fixed side", join.join_type))
-                    .hint("Swap the sides, so that the rows kept are those of the input that grows."));
+                let times = [
+                    Times { schema: &sides[0], facts: &left.facts },
+                    Times { schema: &sides[1], facts: &right.facts },
+                ];
+                bounds(times, &on, filter.as_ref())
             }
         };
-        let on = join.on.iter().map(|(l, r)| match moving_left {
-            true => (r.clone(), l.clone()),
-            false => (l.clone(), r.clone()),
-        });
-        let carried = moving.carried;
-        let carried_exprs = carried.exprs(&moving.plan)?;
-        let facts_of: HashMap<Column, Option<Fact>> =
-            moving.plan.schema().columns().into_iter().zip(moving.facts.iter().cloned()).collect();
-        let schema = fixed.plan.schema().clone();
-        let fixed = StepNode::plan(Step::Fixed, Some(fixed.plan), schema);
-        let plan = LogicalPlan::Join(Join::try_new(
-            Arc::new(fixed),
-            Arc::new(moving.plan),
-            on.collect(),
-            join.filter.clone(),
-            join_type,
-            join.join_constraint,
-            join.null_equality,
-            false,
-        )?);
-        let columns = join.schema.columns();
-        let facts = columns.iter().map(|c| facts_of.get(c).cloned().flatten()).collect();
-        let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
-        exprs.extend(carried_exprs);
+        let waits: &[usize] = match join.join_type {
+            Inner | LeftSemi | RightSemi => &[],
+            Left | LeftAnti | LeftMark => &[0],
+            Right | RightAnti | RightMark => &[1],
+            Full => &[0, 1],
+        };
+        let withdraws = left.carried.diff || right.carried.diff;
+        let bounded = waits.iter().all(|n| bounds.close[*n].is_some());
+        let marks = matches!(join.join_type, LeftMark | RightMark);
+        let deferred = self.emission == Emission::OnClose && !withdraws && bounded && !marks;
+        if self.emission == Emission::OnClose && !withdraws && !bounded {
+            self.unproven = Some(unproven(join, &left, &right, self.watermarks.len()));
+        }
+        let carried = Carried { partition: false, diff: withdraws || (!waits.is_empty() && !deferred) };
+        let facts = facts(join, &bounds, [&left.facts, &right.facts]);
+        self.remember_join(join, &on, &bounds, &sides);
+        let step = JoinStep {
+            on,
+            filter,
+            join_type: join.join_type,
+            null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
+            deferred,
+            close: bounds.close,
+            late: bounds.late,
+            derived: [left.derived, right.derived],
+        };
         let schema = carried.schema(&join.schema)?;
-        let plan = Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?;
-        Ok(Node { plan: LogicalPlan::Projection(plan), carried, moving: true, facts, key: None })
+        let plan = StepNode::plan(Step::Join(step), vec![left.plan, right.plan], schema);
+        Ok(Node { plan, carried, moving: true, derived: true, facts, key: None })
     }
+
+    fn remember_join(&mut self, join: &Join, on: &[(Expr, Expr)], bounds: &Bounds, sides: &[DFSchema; 2]) {
+        let keys: Vec<String> = on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
+        let keyed = if keys.is_empty() { "without keys".to_string() } else { format!("by {}", keys.join(", ")) };
+        let evicted = |n: usize| match &bounds.close[n] {
+            Some(close) => {
+                let (column, offset) = (sides[n].field(close.column).name(), close.offset_us as f64 / 1e6);
+                format!("evicted when the watermark reaches {column} + {offset} s")
+            }
+            None => "never evicted: no time bound that a watermark completes".to_string(),
+        };
+        let (left, right) = (evicted(0), evicted(1));
+        let line = format!("{} Join {keyed}: the rows of the left side, {left}; those of the right side, {right}", join.join_type);
+        self.remembers.push(line);
+    }
+}
+
+/// Whether anything in a plan changes.
+fn moves(plan: &LogicalPlan) -> Result<bool> {
+    let mut moves = false;
+    plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            moves |= InputTable::of(source_as_provider(&scan.source)?.as_ref()).is_some_and(|table| !table.fixed);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(moves)
+}
+
+/// A node's own columns.
+fn own_schema(node: &Node) -> Result<DFSchema> {
+    let own = node.plan.schema().iter().take(node.facts.len()).map(|(q, f)| (q.cloned(), f.clone())).collect();
+    Ok(DFSchema::new_with_metadata(own, HashMap::new())?)
+}
+
+/// The equal keys of a join and what else must hold. `NOT IN` is a join that a NULL on either side meets, as nobody can
+/// say that it does not: so its key is none.
+fn condition(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>) {
+    let (mut on, mut filter) = (join.on.clone(), join.filter.clone());
+    if join.null_aware && !on.is_empty() {
+        let (left, right) = on.remove(0);
+        let unknown = left.clone().is_null().or(right.clone().is_null());
+        let equal = left.eq(right).or(unknown);
+        filter = Some(match filter {
+            Some(filter) => filter.and(equal),
+            None => equal,
+        });
+    }
+    (on, filter)
+}
+
+/// What is known of the columns of the answer.
+fn facts(join: &Join, bounds: &Bounds, sides: [&Facts; 2]) -> Facts {
+    use JoinType::*;
+    let of = |n: usize| bounds.facts(n, sides[n]);
+    let mut facts = match join.join_type {
+        Inner | Left | Right | Full => [of(0), of(1)].concat(),
+        LeftSemi | LeftAnti | LeftMark => of(0),
+        RightSemi | RightAnti | RightMark => of(1),
+    };
+    facts.resize(join.schema.fields().len(), None);
+    facts
+}
+
+/// Why rows that meet nothing cannot be shown once and for all.
+fn unproven(join: &Join, left: &Node, right: &Node, watermarks: usize) -> Error {
+    let timed = |node: &Node| node.facts.iter().any(|fact| matches!(fact, Some(Fact::Offset(_))));
+    let (detail, hint) = match (timed(left) && timed(right), watermarks) {
+        (false, _) => (
+            "That a row meets nothing is certain only once the other side is complete, and a side has no watermark.",
+            "Add WATERMARK FOR column AS column - INTERVAL '…' to both sources or streams, or use EMIT ON UPDATE.",
+        ),
+        (true, _) => (
+            "That a row meets nothing is certain only where the join says how far apart in time rows may be.",
+            "Add a bound such as a.ts BETWEEN b.ts - INTERVAL '5 minutes' AND b.ts + INTERVAL '5 minutes', or use EMIT \
+             ON UPDATE.",
+        ),
+    };
+    let message = format!("EMIT ON WINDOW CLOSE is not possible for a {} join without a time bound", join.join_type);
+    Error::new(Kind::Unsupported, message.to_lowercase().replace("emit on window close", "EMIT ON WINDOW CLOSE"))
+        .detail(detail)
+        .hint(hint)
+}
+
+/// The kind of a join with a fixed side as DataFusion runs it: as seen from the moving side on the right. `None` where
+/// it keeps rows of the fixed side. `kept` is its kind with the moving side on the left.
+fn of_fixed(join: &Join, kept: JoinType) -> Option<JoinType> {
+    use JoinType::*;
+    match kept {
+        Inner => Some(Inner),
+        Left => Some(Right),
+        LeftSemi if !join.null_aware => Some(RightSemi),
+        LeftAnti if !join.null_aware => Some(RightAnti),
+        LeftMark => Some(RightMark),
+        _ => None,
+    }
+}
+
+/// A join of moving rows with fixed ones. The fixed side becomes the left one, which is DataFusion's build side.
+fn fixed_join(join: &Join, moving: Node, fixed: Node, kind: JoinType, moving_left: bool) -> Result<Node> {
+    let on = join.on.iter().map(|(l, r)| match moving_left {
+        true => (r.clone(), l.clone()),
+        false => (l.clone(), r.clone()),
+    });
+    let carried = moving.carried;
+    let carried_exprs = carried.exprs(&moving.plan)?;
+    let facts_of: HashMap<Column, Option<Fact>> =
+        moving.plan.schema().columns().into_iter().zip(moving.facts.iter().cloned()).collect();
+    let schema = fixed.plan.schema().clone();
+    let fixed = StepNode::plan(Step::Fixed, vec![fixed.plan], schema);
+    let plan = LogicalPlan::Join(Join::try_new(
+        Arc::new(fixed),
+        Arc::new(moving.plan),
+        on.collect(),
+        join.filter.clone(),
+        kind,
+        join.join_constraint,
+        join.null_equality,
+        false,
+    )?);
+    let columns = join.schema.columns();
+    let facts = columns.iter().map(|c| facts_of.get(c).cloned().flatten()).collect();
+    let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+    exprs.extend(carried_exprs);
+    let schema = carried.schema(&join.schema)?;
+    let plan = Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?;
+    let plan = LogicalPlan::Projection(plan);
+    Ok(Node { plan, carried, moving: true, derived: moving.derived, facts, key: None })
 }

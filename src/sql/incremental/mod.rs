@@ -7,9 +7,11 @@
 //! | projection, filter, unnest, UNION ALL, alias | themselves; diff and source partition are carried along |
 //! | aggregate, DISTINCT | `Aggregate` over rows that come; by diff where all functions are linear; else `Recompute` |
 //! | join with something fixed | DataFusion's own, the fixed side as build side |
+//! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
 //!
 //! Everything else is refused by name.
 
+mod bounds;
 mod carried;
 mod closes;
 mod group;
@@ -21,5 +23,5 @@ mod rewrite;
 mod step;
 
 pub use physical::plan_epoch;
-pub use refuse::refuse;
+pub use refuse::{refuse, refuse_left};
 pub use rewrite::{PlannedInput, PlannedWatermark, Rewritten, rewrite};

@@ -1,11 +1,12 @@
 //! From a rewritten plan to the plan that is run each epoch.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::Session,
+    common::{DFSchema, JoinType},
     error::Result as DfResult,
     execution::{SessionState, SessionStateBuilder},
     logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext},
@@ -19,13 +20,14 @@ use datafusion::{
 
 use super::{
     Rewritten,
-    step::{AggregateStep, Step, StepNode},
+    step::{AggregateStep, JoinStep, Step, StepNode},
 };
 use crate::{
-    changes::{PARTITION, without_diff},
+    changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, Function, Grouping, Operator, Recompute, Upsert, cell::EpochCell, exec::EpochExec,
+        Aggregate, EventTime, Function, Grouping, Join, JoinSpec, Operator, Recompute, Shows, SideSpec, Upsert,
+        cell::EpochCell, exec::EpochExec,
     },
 };
 
@@ -84,7 +86,14 @@ impl ExtensionPlanner for StepPlanner {
             Step::Aggregate(step) => {
                 let operator = operator(step, node, planner, session, context)?;
                 let label = format!("{}: {}", if step.recompute { "Recompute" } else { "Aggregate" }, label(step));
-                EpochExec::operator(&self.cell, child()?, operator, label, schema)
+                EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
+            }
+            Step::Join(step) => {
+                let spec = join(step, node, planner, session, context)?;
+                let on = step.on.iter().map(|(l, r)| format!("{l} = {r}")).collect::<Vec<_>>().join(", ");
+                let label = format!("Join: {} on [{on}]", step.join_type);
+                let operator = Box::new(Join::new(Arc::new(spec))?);
+                EpochExec::operator(&self.cell, inputs.to_vec(), operator, label, schema)
             }
             Step::Upsert { key } => {
                 let child = child()?;
@@ -92,7 +101,7 @@ impl ExtensionPlanner for StepPlanner {
                 let names: Vec<_> = key.iter().map(|i| input.field(*i).name().as_str()).collect();
                 let label = format!("Upsert: by [{}]", names.join(", "));
                 let operator = Box::new(Upsert::new(&input, without_diff(&schema), key.clone())?);
-                EpochExec::operator(&self.cell, child, operator, label, schema)
+                EpochExec::operator(&self.cell, vec![child], operator, label, schema)
             }
         };
         Ok(Some(Arc::new(exec)))
@@ -111,7 +120,7 @@ fn operator(
     session: &dyn Session,
     context: &PhysicalPlanningContext,
 ) -> Result<Box<dyn Operator>> {
-    let input = node.input.as_ref().ok_or_else(|| Error::internal("an aggregate has no input"))?.schema();
+    let input = node.inputs.first().ok_or_else(|| Error::internal("an aggregate has no input"))?.schema();
     let input_schema = input.inner();
     let keys = step.group.iter().map(|e| planner.create_physical_expr(e, input, session, context));
     let mut functions = Vec::new();
@@ -126,6 +135,7 @@ fn operator(
         keys: keys.collect::<DfResult<_>>()?,
         key_fields: output.fields().iter().take(step.group.len()).cloned().collect(),
         close: step.close,
+        derived: step.derived,
         emission: step.emission,
         output,
     };
@@ -133,4 +143,61 @@ fn operator(
         true => Box::new(Recompute::new(grouping, functions, input_schema)?),
         false => Box::new(Aggregate::new(grouping, functions.into(), step.presence, input_schema)?),
     })
+}
+
+/// A join as its operator wants it.
+fn join(
+    step: &JoinStep,
+    node: &StepNode,
+    planner: &dyn PhysicalPlanner,
+    session: &dyn Session,
+    context: &PhysicalPlanningContext,
+) -> Result<JoinSpec> {
+    use JoinType::*;
+    let [left, right] = node.inputs.as_slice() else { return Err(Error::internal("a join has two inputs")) };
+    let own = [own_columns(left)?, own_columns(right)?];
+    let shows = match step.join_type {
+        Inner => [Shows::Nothing; 2],
+        Left | LeftAnti => [Shows::Unmatched, Shows::Nothing],
+        Right | RightAnti => [Shows::Nothing, Shows::Unmatched],
+        Full => [Shows::Unmatched; 2],
+        LeftSemi => [Shows::Matched, Shows::Nothing],
+        RightSemi => [Shows::Nothing, Shows::Matched],
+        LeftMark => [Shows::Mark, Shows::Nothing],
+        RightMark => [Shows::Nothing, Shows::Mark],
+    };
+    let side = |n: usize, input: &LogicalPlan| -> Result<SideSpec> {
+        let keys = step.on.iter().map(|(l, r)| if n == 0 { l } else { r });
+        let keys = keys.map(|key| planner.create_physical_expr(key, &own[n], session, context));
+        Ok(SideSpec {
+            schema: own[n].inner().clone(),
+            keys: keys.collect::<DfResult<_>>()?,
+            withdraws: has_diff(input.schema().inner()),
+            shows: shows[n],
+            close: step.close[n],
+            late: step.late[n],
+            derived: step.derived[n],
+        })
+    };
+    let fields: Vec<_> = own.iter().flat_map(|schema| schema.fields().iter().cloned()).collect();
+    let filter = step.filter.as_ref().map(|filter| {
+        let combined = own[0].join(&own[1])?;
+        planner.create_physical_expr(filter, &combined, session, context)
+    });
+    Ok(JoinSpec {
+        sides: [side(0, left)?, side(1, right)?],
+        filter: filter.transpose()?,
+        combined: Arc::new(Schema::new(fields)),
+        pairs: matches!(step.join_type, Inner | Left | Right | Full),
+        null_equals_null: step.null_equals_null,
+        deferred: step.deferred,
+        output: without_diff(node.schema.inner()),
+    })
+}
+
+/// The columns of an input without the diff.
+fn own_columns(input: &LogicalPlan) -> Result<DFSchema> {
+    let own = input.schema().iter().filter(|(_, field)| field.name() != DIFF);
+    let own = own.map(|(qualifier, field)| (qualifier.cloned(), field.clone())).collect();
+    Ok(DFSchema::new_with_metadata(own, HashMap::new())?)
 }

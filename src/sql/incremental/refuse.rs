@@ -10,9 +10,28 @@ use crate::{
     sql::plan::check_column_name,
 };
 
+/// Fails on a subquery that the optimizer has made no join of.
+pub fn refuse_left(plan: &LogicalPlan) -> Result<()> {
+    let left = |expr: &Expr| match expr {
+        Expr::ScalarSubquery(_) => Err(refused("a scalar subquery in this place")
+            .hint("Join with a subquery in FROM instead.")),
+        Expr::InSubquery(_) | Expr::SetComparison(_) => Err(refused("IN, ANY or ALL (subquery) in this place")
+            .hint("Join with a subquery in FROM instead, or use it alone in WHERE.")),
+        Expr::Exists(_) => Err(refused("EXISTS (subquery) in this place")
+            .hint("Join with a subquery in FROM instead, or use it alone in WHERE.")),
+        Expr::OuterReferenceColumn(_, column) => {
+            Err(refused(&format!("a subquery in FROM that reads column \"{}\" of another input", column.name))
+                .hint("Where it is unnest, write it among the columns: SELECT id, unnest(items) AS item FROM t."))
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    };
+    plan.apply(|node| node.apply_expressions(|expr| expr.apply(|e| left(e).map_err(Into::into))))?;
+    Ok(())
+}
+
 /// Fails on the first expression in a plan that no standing query can keep up to date.
 pub fn refuse(plan: &LogicalPlan) -> Result<()> {
-    plan.apply(|node| {
+    plan.apply_with_subqueries(|node| {
         node.schema().fields().iter().try_for_each(|field| check_column_name(field.name()))?;
         node.apply_expressions(|expr| {
             expr.apply(|e| refuse_expr(e).map(|()| TreeNodeRecursion::Continue).map_err(Into::into))
@@ -44,13 +63,9 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
                 .detail("DataFusion's own answer to it does not heed DISTINCT where rows are grouped.")
                 .hint("Make a view of the DISTINCT rows and one with bit_xor over it."))
         }
-        Expr::ScalarSubquery(_) => Err(refused("a scalar subquery")
-            .hint("Put it into the query that reads the view; join with one that reads a fixed table.")),
-        Expr::InSubquery(_) => Err(refused("IN (subquery)").hint("Join with a fixed table instead.")),
-        Expr::Exists(_) => Err(refused("EXISTS (subquery)").hint("Join with a fixed table instead.")),
-        Expr::OuterReferenceColumn(_, column) => {
-            Err(refused(&format!("a subquery in FROM that reads column \"{}\" of another input", column.name))
-                .hint("Where it is unnest, write it among the columns: SELECT id, unnest(items) AS item FROM t."))
+        Expr::ScalarSubquery(subquery) if !is_one_row(&subquery.subquery) => {
+            Err(refused("a scalar subquery that may have several rows")
+                .hint("Give it an aggregate such as max(…), or join with it in FROM."))
         }
         Expr::Placeholder(p) => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {}", p.id))
             .hint("A standing query has no parameters: write the value.")),
@@ -59,6 +74,12 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
         Expr::GroupingSet(_) => Err(refused("GROUPING SETS, CUBE or ROLLUP").hint("Make a view for each grouping.")),
         _ => Ok(()),
     }
+}
+
+/// Whether a subquery can be known to have one row at the most; one that reads columns of the query around it is an
+/// aggregate, or was refused before.
+fn is_one_row(subquery: &LogicalPlan) -> bool {
+    subquery.max_rows().is_some_and(|rows| rows <= 1) || !subquery.all_out_ref_exprs().is_empty()
 }
 
 /// An error that names a construct.

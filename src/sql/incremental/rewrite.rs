@@ -65,12 +65,15 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         inputs: Vec::new(),
         watermarks: Vec::new(),
         remembers: Vec::new(),
-        aggregates: 0,
         tells_partitions: false,
+        unproven: None,
     };
     let node = rewriter.node(plan)?;
     let node = if node.moving { node } else { once(node) };
     if emission == Emission::OnClose && node.carried.diff {
+        if let Some(error) = rewriter.unproven {
+            return Err(error);
+        }
         return Err(Error::new(
             Kind::Unsupported,
             "EMIT ON WINDOW CLOSE is not possible: rows of this query can be withdrawn and no window makes them final",
@@ -88,7 +91,8 @@ pub(super) struct Rewriter {
     pub watermarks: Vec<PlannedWatermark>,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,
-    pub aggregates: usize,
+    /// Why a join below cannot show its rows once and for all.
+    pub unproven: Option<Error>,
     /// Whether a watermark above wants to know which partition a row is of.
     pub tells_partitions: bool,
 }
@@ -100,6 +104,8 @@ pub(super) struct Node {
     pub carried: Carried,
     /// Whether it has new rows each epoch; else it is the same each time.
     pub moving: bool,
+    /// Whether its rows come from an operator, which gives them in the epoch whose watermark completes them.
+    pub derived: bool,
     pub facts: Facts,
     /// Columns that tell its rows apart: in one epoch a value of them is withdrawn once and comes once at the most.
     pub key: Option<Vec<usize>>,
@@ -109,13 +115,14 @@ impl Node {
     /// A part that is the same each time.
     pub fn fixed(plan: LogicalPlan) -> Node {
         let facts = vec![None; plan.schema().fields().len()];
-        Node { plan, carried: Carried::default(), moving: false, facts, key: None }
+        Node { plan, carried: Carried::default(), moving: false, derived: false, facts, key: None }
     }
 }
 
-fn once(node: Node) -> Node {
+/// Rows that are the same each time, as changes: they come in the first epoch.
+pub(super) fn once(node: Node) -> Node {
     let schema = node.plan.schema().clone();
-    Node { plan: StepNode::plan(Step::Once, Some(node.plan), schema), moving: true, ..node }
+    Node { plan: StepNode::plan(Step::Once, vec![node.plan], schema), moving: true, ..node }
 }
 
 impl Rewriter {
@@ -176,7 +183,7 @@ impl Rewriter {
         let schema = carried.schema(&scan.projected_schema)?;
         let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
-        let plan = filtered(StepNode::plan(step, None, schema), scan)?;
+        let plan = filtered(StepNode::plan(step, vec![], schema), scan)?;
         Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
     }
 
@@ -188,12 +195,12 @@ impl Rewriter {
         let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
         self.remembers.push(format!("the current row of each key of \"{}\"", table.name));
         self.inputs.push(PlannedInput { table, projection: Some(reading.columns) });
-        let delta = StepNode::plan(step, None, read);
+        let delta = StepNode::plan(step, vec![], read);
         let carried = Carried { partition: false, diff: true };
         let schema = carried.schema(&scan.projected_schema)?;
         let own = scan.projected_schema.fields().len();
         let key = reading.key.iter().all(|i| *i < own).then(|| reading.key.clone());
-        let plan = filtered(StepNode::plan(Step::Upsert { key: reading.key }, Some(delta), schema), scan)?;
+        let plan = filtered(StepNode::plan(Step::Upsert { key: reading.key }, vec![delta], schema), scan)?;
         Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
     }
 
@@ -213,7 +220,7 @@ impl Rewriter {
         // Who is above goes on carrying what this one needed.
         let schema = input.plan.schema().clone();
         let step = Step::Watermark { column, spec: node.spec.clone(), partition: input.carried.partition };
-        let plan = StepNode::plan(step, Some(input.plan), schema);
+        let plan = StepNode::plan(step, vec![input.plan], schema);
         let carried = Carried { partition: input.carried.partition && above, ..input.carried };
         let plan = carried.reshape(input.carried, plan)?;
         Ok(Node { plan, carried, ..input })
@@ -265,13 +272,14 @@ impl Rewriter {
             diff: parts.iter().any(|part| part.carried.diff),
         };
         let facts = common_facts(&parts);
+        let derived = parts.iter().any(|part| part.derived);
         let mut inputs = Vec::new();
         for part in parts {
             let part = if moving && !part.moving { once(part) } else { part };
             inputs.push(Arc::new(carried.reshape(part.carried, part.plan)?));
         }
         let schema = carried.schema(&union.schema)?;
-        Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, facts, key: None })
+        Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, derived, facts, key: None })
     }
 }
 

@@ -10,18 +10,18 @@ use std::{
 };
 
 use datafusion::{
-    common::DFSchemaRef,
+    common::{DFSchemaRef, JoinType},
     error::Result as DfResult,
     logical_expr::{Expr, Extension, InvariantLevel, LogicalPlan, UserDefinedLogicalNode},
 };
 
-use crate::{error::Error, operators::Emission, sql::watermark::WatermarkSpec, state::Close};
+use crate::{operators::Emission, sql::watermark::WatermarkSpec, state::Close};
 
 /// One node of an epoch's plan that is ours.
 #[derive(Debug, Clone)]
 pub struct StepNode {
     pub step: Step,
-    pub input: Option<LogicalPlan>,
+    pub inputs: Vec<LogicalPlan>,
     pub schema: DFSchemaRef,
 }
 
@@ -45,6 +45,8 @@ pub enum Step {
         partition: bool,
     },
     Aggregate(AggregateStep),
+    /// Joins its two inputs.
+    Join(JoinStep),
     /// Makes changes of rows that are set and removed by key. The key's columns are those of the input.
     Upsert {
         key: Vec<usize>,
@@ -60,11 +62,29 @@ pub struct AggregateStep {
     /// Which function counts the rows of a group by diff.
     pub presence: Option<usize>,
     pub recompute: bool,
+    /// Whether its rows come from an operator.
+    pub derived: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct JoinStep {
+    /// Equal keys of the left and of the right side.
+    pub on: Vec<(Expr, Expr)>,
+    pub filter: Option<Expr>,
+    pub join_type: JoinType,
+    pub null_equals_null: bool,
+    /// Rows that meet nothing are shown once it is certain, and never withdrawn.
+    pub deferred: bool,
+    /// For each side when a row can meet nothing new, and when one comes too late.
+    pub close: [Option<Close>; 2],
+    pub late: [Option<Close>; 2],
+    /// For each side whether its rows come from an operator.
+    pub derived: [bool; 2],
 }
 
 impl StepNode {
-    pub fn plan(step: Step, input: Option<LogicalPlan>, schema: DFSchemaRef) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(StepNode { step, input, schema }) })
+    pub fn plan(step: Step, inputs: Vec<LogicalPlan>, schema: DFSchemaRef) -> LogicalPlan {
+        LogicalPlan::Extension(Extension { node: Arc::new(StepNode { step, inputs, schema }) })
     }
 }
 
@@ -80,12 +100,13 @@ impl UserDefinedLogicalNode for StepNode {
             Step::Fixed => "Fixed",
             Step::Watermark { .. } => "Watermark",
             Step::Aggregate(_) => "Aggregate",
+            Step::Join(_) => "Join",
             Step::Upsert { .. } => "Upsert",
         }
     }
 
     fn inputs(&self) -> Vec<&LogicalPlan> {
-        self.input.iter().collect()
+        self.inputs.iter().collect()
     }
 
     fn schema(&self) -> &DFSchemaRef {
@@ -107,12 +128,9 @@ impl UserDefinedLogicalNode for StepNode {
     fn with_exprs_and_inputs(
         &self,
         _: Vec<Expr>,
-        mut inputs: Vec<LogicalPlan>,
+        inputs: Vec<LogicalPlan>,
     ) -> DfResult<Arc<dyn UserDefinedLogicalNode>> {
-        if inputs.len() > 1 {
-            return Err(Error::internal("a step has one input").into());
-        }
-        Ok(Arc::new(StepNode { step: self.step.clone(), input: inputs.pop(), schema: self.schema.clone() }))
+        Ok(Arc::new(StepNode { step: self.step.clone(), inputs, schema: self.schema.clone() }))
     }
 
     fn dyn_hash(&self, mut state: &mut dyn Hasher) {

@@ -1,0 +1,156 @@
+//! The new rows of one side of a join in one epoch.
+
+use std::{any::Any, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, RecordBatchOptions},
+    buffer::NullBuffer,
+    compute::{concat_batches, filter_record_batch, not, take, take_record_batch},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    row::Rows,
+};
+
+use super::JoinSpec;
+use crate::{
+    changes::has_diff,
+    error::Result,
+    operators::{Collector, Evaluated, Late},
+    state::Side,
+    time::Tick,
+};
+
+/// Rows of one partition of one side.
+pub(super) struct Arrived {
+    spec: Arc<JoinSpec>,
+    pub side: usize,
+    tick: Tick,
+    /// Rows with the keys of each and, where rows can be withdrawn, its diff.
+    pub batches: Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>,
+    pub late: Late,
+}
+
+impl Arrived {
+    pub fn new(spec: Arc<JoinSpec>, side: usize, tick: &Tick) -> Self {
+        Arrived { spec, side, tick: *tick, batches: Vec::new(), late: Late::default() }
+    }
+
+    /// Which rows come in time; `None` where all do.
+    fn on_time(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let side = &self.spec.sides[self.side];
+        let (Some(late), Some(watermark)) = (side.late, self.tick.closed(side.derived)) else { return Ok(None) };
+        let moments = late.moments(batch.columns())?;
+        if moments.values().iter().all(|moment| *moment > watermark) {
+            return Ok(None);
+        }
+        Ok(Some(BooleanArray::from_unary(&moments, |moment| moment > watermark)))
+    }
+}
+
+impl Collector for Arrived {
+    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+        let (mut batch, mut late) = (batch, None);
+        if let Some(on_time) = self.on_time(&batch)? {
+            late = Some(filter_record_batch(&batch, &not(&on_time)?)?);
+            batch = filter_record_batch(&batch, &on_time)?;
+        }
+        let keys = self.spec.sides[self.side].keys_of(&batch)?;
+        Ok(Evaluated { keys, late, ..Evaluated::plain(batch) })
+    }
+
+    fn push(&mut self, rows: Evaluated) -> Result<()> {
+        let Evaluated { batch, keys, late, .. } = rows;
+        late.iter().for_each(|late| self.late.add(late));
+        let count = batch.num_rows();
+        if count == 0 {
+            return Ok(());
+        }
+        let diffs = has_diff(&batch.schema()).then(|| batch.column(batch.num_columns() - 1).as_primitive().clone());
+        let side = &self.spec.sides[self.side];
+        let mut columns = batch.columns()[..side.schema.fields().len()].to_vec();
+        if columns.is_empty() {
+            columns.push(constant(count));
+        }
+        self.batches.push((RecordBatch::try_new(side.kept(), columns)?, keys, diffs));
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+/// The new rows of one side: distinct ones, where rows can be withdrawn.
+pub(super) struct Delta {
+    pub rows: RecordBatch,
+    pub keys: Rows,
+    pub diffs: Vec<i64>,
+    /// The rows whose key equals nothing are the nulls of this.
+    alone: Option<NullBuffer>,
+}
+
+impl Delta {
+    /// `None` where nothing changes.
+    pub fn new(
+        spec: &JoinSpec,
+        n: usize,
+        side: &Side,
+        batches: Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>,
+    ) -> Result<Option<Delta>> {
+        let Some((_, first, _)) = batches.first() else { return Ok(None) };
+        let mut keys = Vec::new();
+        for key in 0..first.len() {
+            let parts: Vec<&dyn Array> = batches.iter().map(|(_, keys, _)| keys[key].as_ref()).collect();
+            keys.push(arrow::compute::concat(&parts)?);
+        }
+        let mut rows = concat_batches(&spec.sides[n].kept(), batches.iter().map(|(rows, ..)| rows))?;
+        let mut diffs = vec![1; rows.num_rows()];
+        if batches.iter().any(|(_, _, diffs)| diffs.is_some()) {
+            let of = |(rows, _, diffs): &(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)| match diffs {
+                Some(diffs) => diffs.values().to_vec(),
+                None => vec![1; rows.num_rows()],
+            };
+            diffs = batches.iter().flat_map(of).collect();
+        }
+        if let Some((first, net)) = side.net(&rows, &Int64Array::from(diffs.clone()))? {
+            if net.is_empty() {
+                return Ok(None);
+            }
+            rows = take_record_batch(&rows, &first)?;
+            keys = keys.iter().map(|key| take(key, &first, None)).collect::<Result<_, _>>()?;
+            diffs = net;
+        }
+        Ok(Some(Delta { keys: side.encode(&keys)?, rows, diffs, alone: alone(spec, &keys) }))
+    }
+
+    pub fn len(&self) -> usize {
+        self.diffs.len()
+    }
+
+    /// Whether the key of a row equals nothing.
+    pub fn is_alone(&self, row: usize) -> bool {
+        self.alone.as_ref().is_some_and(|alone| alone.is_null(row))
+    }
+}
+
+/// The rows whose key has a NULL that equals nothing, as nulls.
+pub(super) fn alone(spec: &JoinSpec, keys: &[ArrayRef]) -> Option<NullBuffer> {
+    if spec.null_equals_null {
+        return None;
+    }
+    keys.iter().fold(None, |all, key| NullBuffer::union(all.as_ref(), key.logical_nulls().as_ref()))
+}
+
+/// What is kept of rows without columns.
+pub(super) fn counted() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("row", DataType::Int8, true)]))
+}
+
+pub(super) fn constant(rows: usize) -> ArrayRef {
+    Arc::new(Int8Array::from_value(0, rows))
+}
+
+/// A batch that may have no columns.
+pub(super) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}

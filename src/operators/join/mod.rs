@@ -1,0 +1,303 @@
+//! Joins of two inputs that both change: each side's rows are kept by key, and what comes meets what is there.
+//!
+//! ```text
+//! ΔL ⋈ R         the new rows of the left side and the rows of the right one so far
+//! (L + ΔL) ⋈ ΔR  the new rows of the right side and all rows of the left one
+//! ```
+//!
+//! Of a row that is also shown for itself (outer, semi, anti and mark joins) it is counted how many rows it meets; what
+//! is shown of it follows from that count alone, and an epoch tells the difference between its beginning and its end.
+//! (Symmetric hash join: Wilschut & Apers, PDIS 1991; over Z-sets: Budiu et al., "DBSP", VLDB 2023.)
+
+mod delta;
+mod pairs;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array},
+    datatypes::{Field, Fields, SchemaRef},
+};
+use datafusion::physical_expr::PhysicalExpr;
+
+use self::delta::{Arrived, Delta};
+use super::{Collector, Late, Operator, Step, grouping::evaluate};
+use crate::{
+    changes::Changes,
+    error::{Error, Result},
+    state::{Close, Durable, Id, Saved, Side, Slot},
+    time::{Micros, Tick},
+};
+
+/// What a join is, as planned.
+#[derive(Debug)]
+pub struct JoinSpec {
+    pub sides: [SideSpec; 2],
+    /// What else must hold of a pair: over the columns of `combined`.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// The columns of the left side, then those of the right one.
+    pub combined: SchemaRef,
+    /// Whether pairs are shown; else only rows of one side are.
+    pub pairs: bool,
+    /// Whether NULL equals NULL among keys.
+    pub null_equals_null: bool,
+    /// Rows that meet nothing are shown once it is certain, and never withdrawn.
+    pub deferred: bool,
+    pub output: SchemaRef,
+}
+
+/// One side of a join, as planned.
+#[derive(Debug)]
+pub struct SideSpec {
+    /// Its columns, without the diff.
+    pub schema: SchemaRef,
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// Whether its rows can be withdrawn.
+    pub withdraws: bool,
+    pub shows: Shows,
+    /// When a row can meet nothing new.
+    pub close: Option<Close>,
+    /// When a row comes too late: the other side may have forgotten what it would meet.
+    pub late: Option<Close>,
+    /// Whether it is fed by an operator, which gives rows in the epoch whose watermark completes them.
+    pub derived: bool,
+}
+
+/// What is shown of a side's row for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    Nothing,
+    /// It, where it meets nothing.
+    Unmatched,
+    /// It, where it meets something.
+    Matched,
+    /// It, and whether it meets something.
+    Mark,
+}
+
+/// A join of two inputs that both change.
+#[derive(Debug)]
+pub struct Join {
+    spec: Arc<JoinSpec>,
+    sides: Sides,
+}
+
+/// What a join remembers.
+#[derive(Debug)]
+struct Sides {
+    spec: Arc<JoinSpec>,
+    sides: [Side; 2],
+}
+
+const NAMES: [&str; 2] = ["left", "right"];
+
+impl SideSpec {
+    /// The columns that are kept: Arrow counts rows by columns.
+    fn kept(&self) -> SchemaRef {
+        match self.schema.fields().is_empty() {
+            true => delta::counted(),
+            false => self.schema.clone(),
+        }
+    }
+
+    fn key_fields(&self) -> Result<Fields> {
+        let field = |(n, key): (usize, &Arc<dyn PhysicalExpr>)| -> Result<Field> {
+            Ok(Field::new(n.to_string(), key.data_type(&self.schema)?, true))
+        };
+        if self.keys.is_empty() {
+            return Ok(delta::counted().fields().clone());
+        }
+        self.keys.iter().enumerate().map(field).collect()
+    }
+
+    /// The keys of rows: of a join without any all rows have the same.
+    fn keys_of(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        match self.keys.is_empty() {
+            true => Ok(vec![delta::constant(rows.num_rows())]),
+            false => self.keys.iter().map(|key| evaluate(key, rows)).collect(),
+        }
+    }
+}
+
+impl Join {
+    pub fn new(spec: Arc<JoinSpec>) -> Result<Self> {
+        let side = |side: &SideSpec| Side::new(&side.kept(), &side.key_fields()?, side.withdraws, side.close);
+        let sides = [side(&spec.sides[0])?, side(&spec.sides[1])?];
+        Ok(Join { sides: Sides { spec: spec.clone(), sides }, spec })
+    }
+
+    /// Takes the new rows of one side in: the pairs that they make go to `out`, and what was known of the rows that are
+    /// shown for themselves to `before`.
+    fn take(&mut self, n: usize, delta: &Delta, before: &mut [Before; 2], out: &mut Vec<Changes>) -> Result<Vec<Id>> {
+        let met = pairs::meet(&self.spec, &self.sides.sides, n, delta, out)?;
+        let [mut own, mut other] = self.sides.sides.each_mut().map(Some);
+        let (own, other) = match n {
+            0 => (own.take(), other.take()),
+            _ => (other.take(), own.take()),
+        };
+        let (Some(own), Some(other)) = (own, other) else { return Ok(Vec::new()) };
+        let added = own.add(&delta.rows, &delta.keys, |row| delta.is_alone(row), &delta.diffs, &met.matches)?;
+        if self.spec.sides[n].shows != Shows::Nothing {
+            added.iter().for_each(|(id, slot)| _ = before[n].entry(*id).or_insert(*slot));
+        }
+        for (id, more) in met.others {
+            before[1 - n].entry(id).or_insert_with(|| other.slot(id));
+            other.meet(id, more);
+        }
+        Ok(added.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// What is shown differently of rows of one side for themselves.
+    fn show(&self, n: usize, before: &Before, out: &mut Vec<Changes>) -> Result<()> {
+        let (shows, side) = (self.spec.sides[n].shows, &self.sides.sides[n]);
+        let marks: &[bool] = match shows {
+            Shows::Nothing => return Ok(()),
+            Shows::Mark => &[true, false],
+            Shows::Matched => &[true],
+            Shows::Unmatched if self.spec.deferred => return Ok(()),
+            Shows::Unmatched => &[false],
+        };
+        for mark in marks {
+            let shown = |slot: &Slot| if (slot.matches > 0) == *mark { slot.count } else { 0 };
+            let (mut ids, mut diffs) = (Vec::new(), Vec::new());
+            for (id, before) in before {
+                let diff = shown(&side.slot(*id)) - shown(before);
+                // One row for each time.
+                for _ in 0..diff.abs() {
+                    ids.push(*id);
+                    diffs.push(diff.signum());
+                }
+            }
+            out.extend(self.alone(n, &ids, *mark, diffs)?);
+        }
+        Ok(())
+    }
+
+    /// Rows of one side as they are shown for themselves.
+    fn alone(&self, n: usize, ids: &[Id], mark: bool, diffs: Vec<i64>) -> Result<Option<Changes>> {
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let rows = self.sides.sides[n].gather(ids)?;
+        let own = rows.columns()[..self.spec.sides[n].schema.fields().len()].iter().cloned();
+        let mut columns: Vec<ArrayRef> = own.collect();
+        if self.spec.pairs {
+            let of_other = self.spec.sides[1 - n].schema.fields();
+            let nothing = of_other.iter().map(|field| new_null_array(field.data_type(), ids.len()));
+            match n {
+                0 => columns.extend(nothing),
+                _ => columns.splice(0..0, nothing).for_each(drop),
+            }
+        } else if self.spec.sides[n].shows == Shows::Mark {
+            columns.push(Arc::new(BooleanArray::from(vec![mark; ids.len()])));
+        }
+        let rows = delta::batch(&self.spec.output, columns, ids.len())?;
+        Ok(Some(match diffs.iter().all(|diff| *diff > 0) {
+            true => Changes::insert(rows),
+            false => Changes::new(rows, Int64Array::from(diffs)),
+        }))
+    }
+
+    /// Forgets the rows that can meet nothing new; shows those that met nothing, where that was waited for.
+    fn close(&mut self, watermark: Option<Micros>, out: &mut Vec<Changes>) -> Result<()> {
+        for n in 0..2 {
+            let expired = self.sides.sides[n].expired(watermark);
+            if self.spec.deferred && self.spec.sides[n].shows == Shows::Unmatched {
+                let met_nothing = |id: &&Id| self.sides.sides[n].slot(**id).matches == 0;
+                let ids: Vec<Id> = expired.iter().filter(met_nothing).copied().collect();
+                out.extend(self.alone(n, &ids, false, vec![1; ids.len()])?);
+            }
+            self.sides.sides[n].forget(&expired);
+        }
+        Ok(())
+    }
+}
+
+/// What was known of rows before the epoch, by id.
+type Before = BTreeMap<Id, Slot>;
+
+impl Operator for Join {
+    fn schema(&self) -> SchemaRef {
+        self.spec.output.clone()
+    }
+
+    fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
+        Ok(Box::new(Arrived::new(self.spec.clone(), input, tick)))
+    }
+
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+        let (mut late, mut arrived) = (Late::default(), [Vec::new(), Vec::new()]);
+        for part in collected {
+            let part = part.into_any().downcast::<Arrived>();
+            let part = part.map_err(|_| Error::internal("a join was given another operator's rows"))?;
+            late.merge(part.late);
+            arrived[part.side].extend(part.batches);
+        }
+        let (mut out, mut before): (Vec<Changes>, [Before; 2]) = Default::default();
+        let mut added = [Vec::new(), Vec::new()];
+        for (n, batches) in arrived.into_iter().enumerate() {
+            if let Some(delta) = Delta::new(&self.spec, n, &self.sides.sides[n], batches)? {
+                added[n] = self.take(n, &delta, &mut before, &mut out)?;
+            }
+        }
+        for n in 0..2 {
+            self.show(n, &before[n], &mut out)?;
+        }
+        for (side, added) in self.sides.sides.iter_mut().zip(&added) {
+            side.settle(added);
+        }
+        self.close(tick.watermark, &mut out)?;
+        Ok(Step { changes: Changes::concat(&self.spec.output, &out)?, late })
+    }
+
+    fn fresh(&self) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Join::new(self.spec.clone())?))
+    }
+
+    fn state(&mut self) -> &mut dyn Durable {
+        &mut self.sides
+    }
+
+    fn restored(&mut self, watermark: Option<Micros>) {
+        for side in &mut self.sides.sides {
+            let expired = side.expired(watermark);
+            side.forget(&expired);
+        }
+    }
+
+    fn is_due(&self, watermark: Option<Micros>) -> bool {
+        self.sides.sides.iter().any(|side| side.is_due(watermark))
+    }
+}
+
+impl Durable for Sides {
+    fn save(&mut self, full: bool) -> Result<Saved> {
+        let mut rows = Vec::new();
+        for (side, name) in self.sides.iter_mut().zip(NAMES) {
+            rows.extend(side.save(name, full)?);
+        }
+        Ok(Saved { rows })
+    }
+
+    fn load(&mut self, saved: &RecordBatch) -> Result<()> {
+        let schema = saved.schema();
+        let n = NAMES.iter().position(|name| schema.fields().first().is_some_and(|field| field.name() == name));
+        let n = n.ok_or_else(|| Error::internal("a join was given another operator's state"))?;
+        let (spec, side) = (&self.spec, &mut self.sides[n]);
+        let Some(rows) = side.saved_rows(saved)? else {
+            side.load_removed(saved);
+            return Ok(());
+        };
+        let keys = spec.sides[n].keys_of(&rows)?;
+        let alone = delta::alone(spec, &keys);
+        side.load_rows(saved, &rows, &side.encode(&keys)?, |row| alone.as_ref().is_some_and(|nulls| nulls.is_null(row)))
+    }
+
+    fn len(&self) -> usize {
+        self.sides.iter().map(Side::len).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.sides.iter().map(Side::bytes).sum()
+    }
+}

@@ -1,0 +1,120 @@
+//! The rows that meet: what comes to one side, and what the other one holds.
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
+    compute::{prep_null_mask_filter, take_record_batch},
+};
+
+use super::{JoinSpec, Shows, delta, delta::Delta};
+use crate::{changes::Changes, error::Result, operators::grouping::evaluate, state::{Id, Side}};
+
+/// Pairs that are looked at together.
+const PAIRS_MAX: usize = 1 << 16;
+
+/// How many rows met.
+pub(super) struct Met {
+    /// For each new row how many rows it meets.
+    pub matches: Vec<i64>,
+    /// For rows of the other side how many more they meet; empty where nobody asks.
+    pub others: Vec<(Id, i64)>,
+}
+
+/// The pairs of new rows of side `n` with the rows of the other side. They go to `out`, where pairs are shown.
+pub(super) fn meet(
+    spec: &JoinSpec,
+    sides: &[Side; 2],
+    n: usize,
+    delta: &Delta,
+    out: &mut Vec<Changes>,
+) -> Result<Met> {
+    let mut met = Met { matches: vec![0; delta.len()], others: Vec::new() };
+    let other = &sides[1 - n];
+    let (mut rows, mut ids) = (Vec::new(), Vec::new());
+    for row in (0..delta.len()).filter(|row| !delta.is_alone(*row)) {
+        for id in other.members(delta.keys.row(row).as_ref()) {
+            rows.push(row as u32);
+            ids.push(*id);
+            if rows.len() == PAIRS_MAX {
+                let (rows, ids) = (std::mem::take(&mut rows), std::mem::take(&mut ids));
+                Pairs { spec, n, delta, other, rows, ids }.note(&mut met, out)?;
+            }
+        }
+    }
+    Pairs { spec, n, delta, other, rows, ids }.note(&mut met, out)?;
+    Ok(met)
+}
+
+/// Some pairs: of new rows by number and rows of the other side by id.
+struct Pairs<'a> {
+    spec: &'a JoinSpec,
+    n: usize,
+    delta: &'a Delta,
+    other: &'a Side,
+    rows: Vec<u32>,
+    ids: Vec<Id>,
+}
+
+impl Pairs<'_> {
+    fn note(mut self, met: &mut Met, out: &mut Vec<Changes>) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let mut columns = None;
+        if let Some(filter) = &self.spec.filter {
+            let all = self.columns()?;
+            let pairs = delta::batch(&self.spec.combined, all, self.rows.len())?;
+            let passed = evaluate(filter, &pairs)?.as_boolean().clone();
+            let passed = if passed.null_count() > 0 { prep_null_mask_filter(&passed) } else { passed };
+            if passed.true_count() < self.rows.len() {
+                let kept: Vec<usize> = passed.values().set_indices().collect();
+                self.rows = kept.iter().map(|at| self.rows[*at]).collect();
+                self.ids = kept.iter().map(|at| self.ids[*at]).collect();
+                let kept: UInt32Array = kept.into_iter().map(|at| at as u32).collect();
+                columns = Some(take_record_batch(&pairs, &kept)?.columns().to_vec());
+            } else {
+                columns = Some(pairs.columns().to_vec());
+            }
+        }
+        let tracked = self.spec.sides[1 - self.n].shows != Shows::Nothing;
+        let mut diffs = Vec::with_capacity(self.rows.len());
+        for (row, id) in self.rows.iter().zip(&self.ids) {
+            let (diff, count) = (self.delta.diffs[*row as usize], self.other.slot(*id).count);
+            met.matches[*row as usize] += count;
+            if tracked {
+                met.others.push((*id, diff));
+            }
+            diffs.push(diff * count);
+        }
+        if self.spec.pairs && !self.rows.is_empty() {
+            let columns = columns.map_or_else(|| self.columns(), Ok)?;
+            out.push(each_once(delta::batch(&self.spec.output, columns, diffs.len())?, diffs)?);
+        }
+        Ok(())
+    }
+
+    /// The columns of the left side, then those of the right one.
+    fn columns(&self) -> Result<Vec<ArrayRef>> {
+        let new = take_record_batch(&self.delta.rows, &UInt32Array::from(self.rows.clone()))?;
+        let old = self.other.gather(&self.ids)?;
+        let own = |n: usize, batch: &RecordBatch| batch.columns()[..self.spec.sides[n].schema.fields().len()].to_vec();
+        let (mut left, right) = match self.n {
+            0 => (own(0, &new), own(1, &old)),
+            _ => (own(0, &old), own(1, &new)),
+        };
+        left.extend(right);
+        Ok(left)
+    }
+}
+
+/// Rows that come or go so many times each as changes by one.
+fn each_once(rows: RecordBatch, diffs: Vec<i64>) -> Result<Changes> {
+    if diffs.iter().all(|diff| *diff == 1) {
+        return Ok(Changes::insert(rows));
+    }
+    if diffs.iter().all(|diff| diff.abs() == 1) {
+        return Ok(Changes::new(rows, Int64Array::from(diffs)));
+    }
+    let times = |(row, diff): (usize, &i64)| std::iter::repeat_n((row as u32, diff.signum()), diff.unsigned_abs() as usize);
+    let (at, diffs): (Vec<u32>, Vec<i64>) = diffs.iter().enumerate().flat_map(times).unzip();
+    Ok(Changes::new(take_record_batch(&rows, &UInt32Array::from(at))?, Int64Array::from(diffs)))
+}

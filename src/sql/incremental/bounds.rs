@@ -1,0 +1,124 @@
+//! The time bounds of a join: how long a row can still meet what is to come.
+//!
+//! ```text
+//! l.x - r.y >= lo   what l meets has y <= l.x - lo: once the right side is complete up to there, l can go
+//! l.x - r.y <= hi   what r meets has x <= r.y + hi: once the left side is complete up to there, r can go
+//! ```
+//!
+//! An equality of two times is both, with 0. (Interval joins: as in Spark's and Flink's streaming joins.)
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::{
+    common::DFSchema,
+    logical_expr::{BinaryExpr, Expr, Operator, utils::split_conjunction},
+};
+
+use super::closes::{Fact, Facts, micros_of};
+use crate::{state::Close, time::Micros};
+
+/// What a join's condition says of the rows of each side, left and right.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Bounds {
+    /// When a row can meet nothing new.
+    pub close: [Option<Close>; 2],
+    /// When a row comes too late to find all that it would meet.
+    pub late: [Option<Close>; 2],
+}
+
+/// One side of a join, as its condition sees it.
+pub(super) struct Times<'a> {
+    /// Its own columns.
+    pub schema: &'a DFSchema,
+    pub facts: &'a Facts,
+}
+
+/// A time of one side: a column, so much earlier or later.
+struct Time {
+    side: usize,
+    column: usize,
+    shift: Micros,
+    /// When the rows with a time of this column are complete.
+    complete: Micros,
+    /// Whether it may be rounded down to the microsecond.
+    rounded: bool,
+}
+
+/// The bounds that follow from equal keys and from the rest of a join's condition.
+pub(super) fn bounds(sides: [Times; 2], on: &[(Expr, Expr)], filter: Option<&Expr>) -> Bounds {
+    let mut bounds = Bounds::default();
+    for (left, right) in on {
+        bounds.compare(&sides, left, Operator::Eq, right);
+    }
+    for part in filter.into_iter().flat_map(split_conjunction) {
+        if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part {
+            bounds.compare(&sides, left, *op, right);
+        }
+    }
+    bounds
+}
+
+impl Bounds {
+    fn compare(&mut self, sides: &[Times; 2], a: &Expr, op: Operator, b: &Expr) {
+        let (Some(a), Some(b)) = (time(sides, a), time(sides, b)) else { return };
+        let (left, right, op) = match (a.side, b.side) {
+            (0, 1) => (a, b, op),
+            (1, 0) => match op.swap() {
+                Some(op) => (b, a, op),
+                None => return,
+            },
+            _ => return,
+        };
+        // left.x + its shift OP right.y + its shift
+        let apart = right.shift - left.shift;
+        let slack = Micros::from(left.rounded || right.rounded);
+        if matches!(op, Operator::Eq | Operator::Gt | Operator::GtEq) {
+            self.keep(0, &left, &right, slack - apart);
+        }
+        if matches!(op, Operator::Eq | Operator::Lt | Operator::LtEq) {
+            self.keep(1, &right, &left, slack + apart);
+        }
+    }
+
+    /// A row of side `n` meets nothing that is later than its own time and `reach`.
+    fn keep(&mut self, n: usize, own: &Time, other: &Time, reach: Micros) {
+        let offset_us = reach + other.complete;
+        if self.close[n].is_none_or(|known| offset_us < known.offset_us) {
+            self.close[n] = Some(Close { column: own.column, field: None, offset_us });
+            self.late[1 - n] = Some(Close { column: other.column, field: None, offset_us: other.complete });
+        }
+    }
+
+    /// What is known of the columns of the pairs: of the times that a bound is on.
+    pub fn facts(&self, n: usize, own: &Facts) -> Facts {
+        let fact = |(column, fact): (usize, &Option<Fact>)| match (self.close[n], fact) {
+            (Some(close), Some(Fact::Offset(offset))) if close.column == column => {
+                Some(Fact::Offset(close.offset_us.max(*offset)))
+            }
+            _ => None,
+        };
+        own.iter().enumerate().map(fact).collect()
+    }
+}
+
+/// An expression as a time of one side, where it is one that a watermark completes.
+fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
+    match expr {
+        Expr::Alias(alias) => time(sides, &alias.expr),
+        Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Timestamp(..)) => {
+            let inner = time(sides, &cast.expr)?;
+            let fine = matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _));
+            fine.then_some(Time { rounded: true, ..inner })
+        }
+        Expr::Column(column) => sides.iter().enumerate().find_map(|(side, Times { schema, facts })| {
+            let at = schema.index_of_column(column).ok()?;
+            let Some(Fact::Offset(complete)) = facts.get(at)? else { return None };
+            let rounded = !matches!(schema.field(at).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
+            Some(Time { side, column: at, shift: 0, complete: *complete, rounded })
+        }),
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) => {
+            let (inner, by) = (time(sides, left)?, micros_of(right)?);
+            Some(Time { shift: inner.shift + if *op == Operator::Plus { by } else { -by }, ..inner })
+        }
+        _ => None,
+    }
+}
