@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{AsArray, Int64Array, RecordBatch},
-    compute::concat_batches,
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
+    compute::{concat_batches, take},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 
@@ -39,6 +39,18 @@ pub fn without_diff(schema: &Schema) -> SchemaRef {
 
 pub fn has_diff(schema: &Schema) -> bool {
     schema.fields().last().is_some_and(|f| f.name() == DIFF)
+}
+
+/// A batch that may have no columns.
+pub fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// Some rows of a batch, in their order; it may have no columns.
+pub fn rows_at(batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>()?;
+    batch_of(&batch.schema(), columns, rows.len())
 }
 
 /// The rows of one epoch of one relation.

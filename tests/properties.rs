@@ -7,6 +7,7 @@
 mod aggregates;
 mod errors;
 mod joins;
+mod over;
 mod queries;
 mod round;
 mod upserts;

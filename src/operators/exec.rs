@@ -23,7 +23,7 @@ use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, strea
 use tokio::sync::OnceCell;
 
 use super::{
-    Collector, Operator,
+    Collector, Given, Operator,
     cell::{EpochCell, SharedOperator, locked},
     event_times::{EventTime, Observed},
     sift::{Sift, Slots, Steps, leaf},
@@ -45,6 +45,8 @@ fn properties(schema: SchemaRef, partitions: usize, emission: EmissionType) -> A
 enum Kind {
     /// A leaf: this epoch's rows of an input; or those in its slots, where rows may fail alone.
     Delta { input: usize, name: String, slots: Option<Arc<Slots>> },
+    /// A leaf: the rows that an operator gives to a plan of its own.
+    Given { given: Given },
     /// Its child's rows, less those of a source that fail.
     Sift,
     /// Its child's rows in the first epoch, nothing ever after: what does not change comes once.
@@ -72,6 +74,12 @@ impl EpochExec {
         let properties = properties(schema, cell.partitions, EmissionType::Incremental);
         let slots = sifted.then(|| Slots::new(cell.partitions));
         EpochExec { kind: Kind::Delta { input, name, slots }, cell: cell.clone(), children: Vec::new(), properties }
+    }
+
+    /// A leaf of a plan that an operator runs over rows of its own.
+    pub fn given(cell: &Arc<EpochCell>, given: Given, schema: SchemaRef) -> Self {
+        let properties = properties(schema, 1, EmissionType::Incremental);
+        EpochExec { kind: Kind::Given { given }, cell: cell.clone(), children: Vec::new(), properties }
     }
 
     /// `child` less the rows of its sources that fail, where it has any that may.
@@ -146,6 +154,7 @@ impl DisplayAs for EpochExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Delta { name, .. } => write!(f, "DeltaScan: {name}"),
+            Kind::Given { .. } => write!(f, "Given"),
             Kind::Sift => write!(f, "Sift"),
             Kind::Once => write!(f, "Once"),
             Kind::Fixed { .. } => write!(f, "Fixed"),
@@ -197,6 +206,10 @@ impl ExecutionPlan for EpochExec {
                         self.cell.rows(*input, partition, self.schema(), context).map_ok(|(_, batch)| batch).boxed()
                     }
                 };
+                Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+            }
+            Kind::Given { given } => {
+                let rows = stream::iter(locked(given).take().map(Ok));
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
             }
             Kind::Sift => {
@@ -322,7 +335,7 @@ async fn collect(mut collector: Box<dyn Collector>, rows: Fed) -> DfResult<Box<d
 
 /// A plan that can be run again: nothing is left in it of earlier runs, but what its joins have made of their build
 /// side. That side is fixed, and none of our joins marks in it what was found.
-fn again(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+pub(super) fn again(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
     let children = plan.children().into_iter().map(again).collect::<DfResult<Vec<_>>>()?;
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         return HashJoinExecBuilder::from(join).with_new_children(children)?.build_exec();

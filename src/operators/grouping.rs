@@ -5,11 +5,12 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, RecordBatch},
     compute::{filter_record_batch, kernels::cmp::distinct},
-    datatypes::{Fields, SchemaRef},
+    datatypes::{Field, Fields, Schema, SchemaRef},
     row::{RowConverter, SortField},
 };
 use datafusion::{
-    logical_expr::GroupsAccumulator,
+    logical_expr::{EmitTo, GroupsAccumulator},
+    physical_plan::aggregates::{group_values::new_group_values, order::GroupOrdering},
     physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr, aggregate::AggregateFunctionExpr},
 };
 
@@ -181,4 +182,13 @@ fn differing_rows(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<bool>> {
     let before = converter.convert_columns(std::slice::from_ref(before))?;
     let after = converter.convert_columns(std::slice::from_ref(after))?;
     Ok(before.iter().zip(after.iter()).map(|(b, a)| b != a).collect())
+}
+
+/// Each key once, in the order in which they come first.
+pub fn distinct_keys(keys: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    let fields: Vec<_> =
+        keys.iter().enumerate().map(|(n, k)| Field::new(n.to_string(), k.data_type().clone(), true)).collect();
+    let mut groups = new_group_values(Arc::new(Schema::new(fields)), &GroupOrdering::None)?;
+    groups.intern(keys, &mut Vec::new())?;
+    Ok(groups.emit(EmitTo::All)?)
 }

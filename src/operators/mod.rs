@@ -11,6 +11,7 @@ pub mod exec;
 mod grouping;
 mod join;
 mod recompute;
+mod regroup;
 mod sift;
 mod told;
 mod upsert;
@@ -24,6 +25,7 @@ pub use event_times::{EventTime, EventTimes, partition_name};
 pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
 pub use join::{Join, JoinSpec, Shows, SideSpec};
 pub use recompute::Recompute;
+pub use regroup::{Given, GroupPlan, Regroup};
 pub use told::as_json;
 pub use upsert::Upsert;
 

@@ -8,14 +8,11 @@ use arrow::{
     compute::{SortColumn, concat, lexsort_to_indices, take},
     datatypes::{DataType, Field, Fields, Int64Type, SchemaRef},
 };
-use datafusion::{
-    logical_expr::EmitTo,
-    physical_plan::aggregates::{group_values::new_group_values, order::GroupOrdering},
-};
+use datafusion::logical_expr::EmitTo;
 
 use super::{
     Collector, Evaluated, Function, Grouping, Late, Operator, Step,
-    grouping::{Emission, differing},
+    grouping::{Emission, differing, distinct_keys},
 };
 use crate::{
     changes::{Changes, has_diff},
@@ -147,7 +144,7 @@ impl Recompute {
             };
             let (keys, columns) = (at(&rows.keys)?, at(&rows.columns)?);
             let diffs = take(&rows.diffs, &part, None)?.as_primitive::<Int64Type>().clone();
-            let touched = distinct(&keys)?;
+            let touched = distinct_keys(&keys)?;
             let total = touched[0].len();
             let shows = self.grouping.emission != Emission::OnClose;
             let before = self.groups.window(moment)?.gather(&touched)?;
@@ -189,14 +186,6 @@ fn has_rows(groups: &[usize], total: usize) -> bool {
     let mut seen = vec![false; total];
     groups.iter().for_each(|group| seen[*group] = true);
     !seen.contains(&false)
-}
-
-fn distinct(keys: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-    let fields: Vec<_> =
-        keys.iter().enumerate().map(|(n, k)| Field::new(n.to_string(), k.data_type().clone(), true)).collect();
-    let mut groups = new_group_values(Arc::new(arrow::datatypes::Schema::new(fields)), &GroupOrdering::None)?;
-    groups.intern(keys, &mut Vec::new())?;
-    Ok(groups.emit(EmitTo::All)?)
 }
 
 /// Rows of one partition as the operator keeps them.

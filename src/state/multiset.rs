@@ -6,9 +6,10 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, AsArray, Int64Array, RecordBatch},
-    datatypes::{Field, Fields, Int64Type, Schema, SchemaRef},
-    row::{RowConverter, SortField},
+    array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, Scalar, UInt32Array, new_null_array},
+    compute::{is_not_null, kernels::zip::zip},
+    datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef},
+    row::{RowConverter, Rows, SortField},
 };
 
 use super::{Durable, Saved};
@@ -35,10 +36,14 @@ pub struct Multiset {
     /// Net changes since the last save.
     delta: HashMap<(Bytes, Bytes), i64>,
     saved_schema: SchemaRef,
+    /// Whether its rows have no columns: a constant stands for them.
+    bare: bool,
 }
 
 impl Multiset {
     pub fn new(keys: &Fields, rows: &Fields) -> Result<Self> {
+        let one = Fields::from(vec![Field::new("row", DataType::Int8, true)]);
+        let (rows, bare) = if rows.is_empty() { (&one, true) } else { (rows, false) };
         let sort = |fields: &Fields| fields.iter().map(|f| SortField::new(f.data_type().clone())).collect::<Vec<_>>();
         let nullable = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_nullable(true));
         let saved: Vec<_> = keys.iter().chain(rows).map(nullable).collect();
@@ -51,13 +56,31 @@ impl Multiset {
             bytes: 0,
             delta: HashMap::new(),
             saved_schema: with_diff(&Schema::new(saved)),
+            bare,
         })
+    }
+
+    /// Rows as they are kept.
+    fn encode(&self, rows: &[ArrayRef], count: usize) -> Result<Rows> {
+        if self.bare && rows.is_empty() {
+            let one: ArrayRef = Arc::new(Int8Array::from_value(0, count));
+            return Ok(self.rows.convert_columns(&[one])?);
+        }
+        Ok(self.rows.convert_columns(rows)?)
+    }
+
+    fn decode<'a>(&self, rows: impl Iterator<Item = &'a Bytes>) -> Result<Vec<ArrayRef>> {
+        if self.bare {
+            return Ok(Vec::new());
+        }
+        let parser = self.rows.parser();
+        self.rows.convert_rows(rows.map(|row| parser.parse(row)))?.into_iter().map(calmed).collect()
     }
 
     /// Adds rows `diffs` times each to the groups of their keys.
     pub fn apply(&mut self, keys: &[ArrayRef], rows: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
         let keys = self.keys.convert_columns(keys)?;
-        let rows = self.rows.convert_columns(rows)?;
+        let rows = self.encode(rows, diffs.len())?;
         for ((key, row), diff) in keys.iter().zip(rows.iter()).zip(diffs.values()) {
             let (key, row): (Bytes, Bytes) = (key.as_ref().into(), row.as_ref().into());
             self.add(&key, &row, *diff);
@@ -91,19 +114,50 @@ impl Multiset {
     /// The rows of some groups, each as often as it counts, and for each row the position of its group in `keys`.
     pub fn gather(&self, keys: &[ArrayRef]) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
         let keys = self.keys.convert_columns(keys)?;
-        let parser = self.rows.parser();
         let (mut rows, mut groups) = (Vec::new(), Vec::new());
         for (position, key) in keys.iter().enumerate() {
             let Some(group) = self.groups.get(key.as_ref()) else { continue };
             for (row, count) in group {
                 // A negative count is a withdrawal that came before its row; it shows nothing.
                 for _ in 0..*count {
-                    rows.push(parser.parse(row));
+                    rows.push(row);
                     groups.push(position);
                 }
             }
         }
-        Ok((self.rows.convert_rows(rows)?, groups))
+        Ok((self.decode(rows.into_iter())?, groups))
+    }
+
+    /// Makes some rows the only ones of the groups of `keys`; `groups` are the positions of their keys. Gives what came
+    /// and what went by that, one row a time.
+    pub fn replace(
+        &mut self,
+        keys: &[ArrayRef],
+        rows: &[ArrayRef],
+        groups: &UInt32Array,
+    ) -> Result<(Vec<ArrayRef>, Int64Array)> {
+        let keys = self.keys.convert_columns(keys)?;
+        let mut differ: Vec<BTreeMap<Bytes, i64>> = vec![BTreeMap::new(); keys.num_rows()];
+        for (row, group) in self.encode(rows, groups.len())?.iter().zip(groups.values()) {
+            *differ[*group as usize].entry(row.as_ref().into()).or_default() += 1;
+        }
+        let mut changed: Vec<(Bytes, i64)> = Vec::new();
+        for (key, mut differ) in keys.iter().zip(differ) {
+            for (row, count) in self.groups.get(key.as_ref()).into_iter().flatten() {
+                *differ.entry(row.clone()).or_default() -= count;
+            }
+            let key: Bytes = key.as_ref().into();
+            for (row, diff) in differ.into_iter().filter(|(_, diff)| *diff != 0) {
+                self.add(&key, &row, diff);
+                *self.delta.entry((key.clone(), row.clone())).or_default() += diff;
+                changed.push((row, diff));
+            }
+        }
+        let each = changed.iter().flat_map(|(row, diff)| {
+            std::iter::repeat_n((row, diff.signum()), diff.unsigned_abs() as usize)
+        });
+        let (rows, diffs): (Vec<&Bytes>, Vec<i64>) = each.unzip();
+        Ok((self.decode(rows.into_iter())?, diffs.into()))
     }
 
     /// Drops whole groups.
@@ -166,6 +220,14 @@ impl Durable for Multiset {
     fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// A column without what `arrow-row` leaves under its NULLs: functions such as `date_trunc` compute with it, and panic.
+fn calmed(column: ArrayRef) -> Result<ArrayRef> {
+    if column.null_count() == 0 || !column.data_type().is_primitive() {
+        return Ok(column);
+    }
+    Ok(zip(&is_not_null(&column)?, &column, &Scalar::new(new_null_array(column.data_type(), 1)))?)
 }
 
 /// About what a row costs, and a group without its rows: bytes and their place in a table.

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, RecordBatchOptions},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch},
     buffer::NullBuffer,
     compute::{concat_batches, filter_record_batch, not, take, take_record_batch},
     datatypes::{DataType, Field, Schema, SchemaRef},
@@ -147,10 +147,4 @@ pub(super) fn counted() -> SchemaRef {
 
 pub(super) fn constant(rows: usize) -> ArrayRef {
     Arc::new(Int8Array::from_value(0, rows))
-}
-
-/// A batch that may have no columns.
-pub(super) fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }

@@ -23,7 +23,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use self::delta::{Arrived, Delta};
 use super::{Collector, Late, Operator, Step, grouping::evaluate};
 use crate::{
-    changes::Changes,
+    changes::{Changes, batch_of},
     error::{Error, Result},
     state::{Close, Durable, Id, Saved, Side, Slot},
     time::{Micros, Tick},
@@ -191,7 +191,7 @@ impl Join {
         } else if self.spec.sides[n].shows == Shows::Mark {
             columns.push(Arc::new(BooleanArray::from(vec![mark; ids.len()])));
         }
-        let rows = delta::batch(&self.spec.output, columns, ids.len())?;
+        let rows = batch_of(&self.spec.output, columns, ids.len())?;
         Ok(Some(match diffs.iter().all(|diff| *diff > 0) {
             true => Changes::insert(rows),
             false => Changes::new(rows, Int64Array::from(diffs)),

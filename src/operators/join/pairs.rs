@@ -2,11 +2,11 @@
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
-    compute::{prep_null_mask_filter, take_record_batch},
+    compute::prep_null_mask_filter,
 };
 
-use super::{JoinSpec, Shows, delta, delta::Delta};
-use crate::{changes::Changes, error::Result, operators::grouping::evaluate, state::{Id, Side}};
+use super::{JoinSpec, Shows, delta::Delta};
+use crate::{changes::{Changes, batch_of, rows_at}, error::Result, operators::grouping::evaluate, state::{Id, Side}};
 
 /// Pairs that are looked at together.
 const PAIRS_MAX: usize = 1 << 16;
@@ -62,7 +62,7 @@ impl Pairs<'_> {
         let mut columns = None;
         if let Some(filter) = &self.spec.filter {
             let all = self.columns()?;
-            let pairs = delta::batch(&self.spec.combined, all, self.rows.len())?;
+            let pairs = batch_of(&self.spec.combined, all, self.rows.len())?;
             let passed = evaluate(filter, &pairs)?.as_boolean().clone();
             let passed = if passed.null_count() > 0 { prep_null_mask_filter(&passed) } else { passed };
             if passed.true_count() < self.rows.len() {
@@ -70,7 +70,7 @@ impl Pairs<'_> {
                 self.rows = kept.iter().map(|at| self.rows[*at]).collect();
                 self.ids = kept.iter().map(|at| self.ids[*at]).collect();
                 let kept: UInt32Array = kept.into_iter().map(|at| at as u32).collect();
-                columns = Some(take_record_batch(&pairs, &kept)?.columns().to_vec());
+                columns = Some(rows_at(&pairs, &kept)?.columns().to_vec());
             } else {
                 columns = Some(pairs.columns().to_vec());
             }
@@ -87,14 +87,14 @@ impl Pairs<'_> {
         }
         if self.spec.pairs && !self.rows.is_empty() {
             let columns = columns.map_or_else(|| self.columns(), Ok)?;
-            out.push(each_once(delta::batch(&self.spec.output, columns, diffs.len())?, diffs)?);
+            out.push(each_once(batch_of(&self.spec.output, columns, diffs.len())?, diffs)?);
         }
         Ok(())
     }
 
     /// The columns of the left side, then those of the right one.
     fn columns(&self) -> Result<Vec<ArrayRef>> {
-        let new = take_record_batch(&self.delta.rows, &UInt32Array::from(self.rows.clone()))?;
+        let new = rows_at(&self.delta.rows, &UInt32Array::from(self.rows.clone()))?;
         let old = self.other.gather(&self.ids)?;
         let own = |n: usize, batch: &RecordBatch| batch.columns()[..self.spec.sides[n].schema.fields().len()].to_vec();
         let (mut left, right) = match self.n {
@@ -116,5 +116,5 @@ fn each_once(rows: RecordBatch, diffs: Vec<i64>) -> Result<Changes> {
     }
     let times = |(row, diff): (usize, &i64)| std::iter::repeat_n((row as u32, diff.signum()), diff.unsigned_abs() as usize);
     let (at, diffs): (Vec<u32>, Vec<i64>) = diffs.iter().enumerate().flat_map(times).unzip();
-    Ok(Changes::new(take_record_batch(&rows, &UInt32Array::from(at))?, Int64Array::from(diffs)))
+    Ok(Changes::new(rows_at(&rows, &UInt32Array::from(at))?, Int64Array::from(diffs)))
 }

@@ -76,7 +76,7 @@ pub(super) fn diff_column(plan: &LogicalPlan) -> Result<Column> {
     column(plan, DIFF)
 }
 
-fn column(plan: &LogicalPlan, name: &str) -> Result<Column> {
+pub(super) fn column(plan: &LogicalPlan, name: &str) -> Result<Column> {
     let found = plan.schema().iter().find(|(_, field)| field.name() == name);
     let (qualifier, field) = found.ok_or_else(|| Error::internal(format!("a plan lost its column {name}")))?;
     Ok(Column::new(qualifier.cloned(), field.name()))

@@ -44,7 +44,7 @@ impl Rewriter {
     fn moving_join(&mut self, join: &Join, left: Node, right: Node) -> Result<Node> {
         use JoinType::*;
         let (on, filter) = condition(join);
-        let sides = [own_schema(&left)?, own_schema(&right)?];
+        let sides = [left.own_schema()?, right.own_schema()?];
         let bounds = match self.emission {
             // Nothing is ever forgotten, and nothing is late.
             Emission::Complete => Bounds::default(),
@@ -113,12 +113,6 @@ fn moves(plan: &LogicalPlan) -> Result<bool> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(moves)
-}
-
-/// A node's own columns.
-fn own_schema(node: &Node) -> Result<DFSchema> {
-    let own = node.plan.schema().iter().take(node.facts.len()).map(|(q, f)| (q.cloned(), f.clone())).collect();
-    Ok(DFSchema::new_with_metadata(own, HashMap::new())?)
 }
 
 /// The equal keys of a join and what else must hold. `NOT IN` is a join that a NULL on either side meets, as nobody can

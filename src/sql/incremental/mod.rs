@@ -8,6 +8,7 @@
 //! | aggregate, DISTINCT | `Aggregate` over rows that come; by diff where all functions are linear; else `Recompute` |
 //! | join with something fixed | DataFusion's own, the fixed side as build side |
 //! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
+//! | window functions, ORDER BY … LIMIT | `Regroup`: DataFusion's own over all rows of the touched groups |
 //!
 //! Everything else is refused by name.
 
@@ -19,6 +20,7 @@ mod join;
 mod linear;
 mod physical;
 mod refuse;
+mod regroup;
 mod rewrite;
 mod step;
 

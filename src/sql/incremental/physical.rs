@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::Session,
@@ -10,7 +10,7 @@ use datafusion::{
     error::Result as DfResult,
     execution::{SessionState, SessionStateBuilder},
     logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext},
-    physical_expr::aggregate::LoweredAggregateBuilder,
+    physical_expr::{PhysicalExpr, aggregate::LoweredAggregateBuilder},
     physical_optimizer::{
         PhysicalOptimizerRule, ensure_requirements::EnsureRequirements, sanity_checker::SanityCheckPlan,
     },
@@ -20,13 +20,13 @@ use datafusion::{
 
 use super::{
     Rewritten,
-    step::{AggregateStep, JoinStep, Step, StepNode},
+    step::{AggregateStep, JoinStep, RegroupStep, Step, StepNode},
 };
 use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, Function, Grouping, Join, JoinSpec, Operator, Recompute, Shows, SideSpec, Upsert,
+        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Operator, Recompute, Regroup, Shows, SideSpec, Upsert,
         cell::EpochCell, exec::EpochExec,
     },
 };
@@ -95,6 +95,13 @@ impl ExtensionPlanner for StepPlanner {
                 let operator = Box::new(Join::new(Arc::new(spec))?);
                 EpochExec::operator(&self.cell, inputs.to_vec(), operator, label, schema)
             }
+            Step::Given(given) => EpochExec::given(&self.cell, given.clone(), schema),
+            Step::Regroup(step) => {
+                let plan = planner.create_physical_plan(&step.plan, session).await?;
+                let operator = regroup(step, node, plan, planner, session, context)?;
+                let label = format!("Regroup: by [{}]", list(&step.keys));
+                EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
+            }
             Step::Upsert { key } => {
                 let child = child()?;
                 let input = child.schema();
@@ -108,8 +115,11 @@ impl ExtensionPlanner for StepPlanner {
     }
 }
 
+fn list(exprs: &[Expr]) -> String {
+    exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 fn label(step: &AggregateStep) -> String {
-    let list = |exprs: &[Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
     format!("by [{}] of [{}]", list(&step.group), list(&step.functions))
 }
 
@@ -143,6 +153,35 @@ fn operator(
         true => Box::new(Recompute::new(grouping, functions, input_schema)?),
         false => Box::new(Aggregate::new(grouping, functions.into(), step.presence, input_schema)?),
     })
+}
+
+fn regroup(
+    step: &RegroupStep,
+    node: &StepNode,
+    plan: Arc<dyn ExecutionPlan>,
+    planner: &dyn PhysicalPlanner,
+    session: &dyn Session,
+    context: &PhysicalPlanningContext,
+) -> Result<Box<dyn Operator>> {
+    let input = node.inputs.first().ok_or_else(|| Error::internal("a regroup has no input"))?.schema();
+    let keys = step.keys.iter().map(|e| planner.create_physical_expr(e, input, session, context));
+    let keys: Vec<_> = keys.collect::<DfResult<_>>()?;
+    let field = |key: &Arc<dyn PhysicalExpr>| Ok(Field::new("key", key.data_type(input.inner())?, true));
+    let grouping = Grouping {
+        key_fields: keys.iter().map(field).collect::<DfResult<_>>()?,
+        keys,
+        close: step.close,
+        derived: step.derived,
+        emission: step.emission,
+        output: without_diff(node.schema.inner()),
+    };
+    let plan = GroupPlan {
+        plan,
+        given: step.given.clone(),
+        input: without_diff(input.inner()),
+        context: session.task_ctx(),
+    };
+    Ok(Box::new(Regroup::new(grouping, plan)?))
 }
 
 /// A join as its operator wants it.

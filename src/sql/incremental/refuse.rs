@@ -69,8 +69,6 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
         }
         Expr::Placeholder(p) => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {}", p.id))
             .hint("A standing query has no parameters: write the value.")),
-        Expr::WindowFunction(_) => Err(refused("a window function (OVER)")
-            .hint("Keep the rows in a view and put the window function into the query that reads it.")),
         Expr::GroupingSet(_) => Err(refused("GROUPING SETS, CUBE or ROLLUP").hint("Make a view for each grouping.")),
         _ => Ok(()),
     }

@@ -106,12 +106,24 @@ pub(super) struct Node {
     pub moving: bool,
     /// Whether its rows come from an operator, which gives them in the epoch whose watermark completes them.
     pub derived: bool,
+    /// Of its own columns.
     pub facts: Facts,
     /// Columns that tell its rows apart: in one epoch a value of them is withdrawn once and comes once at the most.
     pub key: Option<Vec<usize>>,
 }
 
 impl Node {
+    /// Its own columns, without what it carries.
+    pub fn own_schema(&self) -> Result<DFSchema> {
+        let own = self.plan.schema().iter().take(self.facts.len());
+        Ok(DFSchema::new_with_metadata(own.map(|(q, f)| (q.cloned(), f.clone())).collect(), HashMap::new())?)
+    }
+
+    /// A part that has new rows each epoch, and of whose columns nothing is known.
+    fn changing(plan: LogicalPlan, carried: Carried, columns: usize, key: Option<Vec<usize>>) -> Node {
+        Node { plan, carried, moving: true, derived: false, facts: vec![None; columns], key }
+    }
+
     /// A part that is the same each time.
     pub fn fixed(plan: LogicalPlan) -> Node {
         let facts = vec![None; plan.schema().fields().len()];
@@ -140,6 +152,8 @@ impl Rewriter {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Limit(limit) => self.limit(limit),
             // The order of a kept answer is that of the query that reads it.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
             other => self.fixed_or_refused(other),
@@ -184,7 +198,7 @@ impl Rewriter {
         let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
         let plan = filtered(StepNode::plan(step, vec![], schema), scan)?;
-        Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
+        Ok(Node::changing(plan, carried, scan.projected_schema.fields().len(), key))
     }
 
     /// A source whose rows are set and removed by key: an operator makes changes of them before anything else sees them.
@@ -201,7 +215,7 @@ impl Rewriter {
         let own = scan.projected_schema.fields().len();
         let key = reading.key.iter().all(|i| *i < own).then(|| reading.key.clone());
         let plan = filtered(StepNode::plan(Step::Upsert { key: reading.key }, vec![delta], schema), scan)?;
-        Ok(Node { carried, moving: true, key, ..Node::fixed(plan) })
+        Ok(Node::changing(plan, carried, own, key))
     }
 
     fn watermark(&mut self, node: &WatermarkNode) -> Result<Node> {
@@ -235,26 +249,18 @@ impl Rewriter {
     }
 
     fn projection(&mut self, projection: &Projection) -> Result<Node> {
-        let input = self.node(&projection.input)?;
-        let facts = of_projection(&projection.expr, &projection.input, &input.facts);
-        let key = input.key.and_then(|key| projected_key(&key, projection));
-        let mut exprs = projection.expr.clone();
-        exprs.extend(input.carried.exprs(&input.plan)?);
-        let schema = input.carried.schema(&projection.schema)?;
-        let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(input.plan), schema)?);
-        Ok(Node { plan, facts, key, ..input })
+        projected(projection, self.node(&projection.input)?)
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Node> {
-        let input = self.node(&filter.input)?;
-        let plan = LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input.plan))?);
-        Ok(Node { plan, ..input })
+        if let Some(node) = self.over_window(filter)? {
+            return Ok(node);
+        }
+        filtered_by(filter, self.node(&filter.input)?)
     }
 
     fn alias(&mut self, alias: &SubqueryAlias) -> Result<Node> {
-        let input = self.node(&alias.input)?;
-        let plan = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias.clone())?;
-        Ok(Node { plan: LogicalPlan::SubqueryAlias(plan), ..input })
+        aliased(alias, self.node(&alias.input)?)
     }
 
     fn unnest(&mut self, unnest: &Unnest) -> Result<Node> {
@@ -281,6 +287,29 @@ impl Rewriter {
         let schema = carried.schema(&union.schema)?;
         Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, derived, facts, key: None })
     }
+}
+
+/// A projection over a rewritten input.
+pub(super) fn projected(projection: &Projection, input: Node) -> Result<Node> {
+    let facts = of_projection(&projection.expr, &projection.input, &input.facts);
+    let key = input.key.and_then(|key| projected_key(&key, projection));
+    let mut exprs = projection.expr.clone();
+    exprs.extend(input.carried.exprs(&input.plan)?);
+    let schema = input.carried.schema(&projection.schema)?;
+    let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(input.plan), schema)?);
+    Ok(Node { plan, facts, key, ..input })
+}
+
+/// A filter over a rewritten input.
+pub(super) fn filtered_by(filter: &Filter, input: Node) -> Result<Node> {
+    let plan = LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input.plan))?);
+    Ok(Node { plan, ..input })
+}
+
+/// An alias over a rewritten input.
+pub(super) fn aliased(alias: &SubqueryAlias, input: Node) -> Result<Node> {
+    let plan = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias.clone())?;
+    Ok(Node { plan: LogicalPlan::SubqueryAlias(plan), ..input })
 }
 
 /// A leaf with the filters of its scan.
@@ -328,10 +357,6 @@ fn common_facts(parts: &[Node]) -> Facts {
 
 fn refused_node(plan: &LogicalPlan) -> Error {
     match plan {
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => refused("ORDER BY … LIMIT")
-            .hint("Keep all rows in the view and put ORDER BY and LIMIT into the query that reads it."),
-        LogicalPlan::Window(_) => refused("a window function (OVER)")
-            .hint("Keep the rows in a view and put the window function into the query that reads it."),
         LogicalPlan::Distinct(_) => refused("DISTINCT ON").hint("Use GROUP BY with first_value(… ORDER BY …)."),
         LogicalPlan::RecursiveQuery(_) => refused("WITH RECURSIVE"),
         LogicalPlan::Subquery(_) => refused("a correlated subquery"),

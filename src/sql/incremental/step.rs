@@ -15,7 +15,8 @@ use datafusion::{
     logical_expr::{Expr, Extension, InvariantLevel, LogicalPlan, UserDefinedLogicalNode},
 };
 
-use crate::{operators::Emission, sql::watermark::WatermarkSpec, state::Close};
+use crate::{
+    operators::{Emission, Given}, sql::watermark::WatermarkSpec, state::Close};
 
 /// One node of an epoch's plan that is ours.
 #[derive(Debug, Clone)]
@@ -47,6 +48,10 @@ pub enum Step {
     Aggregate(AggregateStep),
     /// Joins its two inputs.
     Join(JoinStep),
+    /// Runs a plan over the rows of each touched group.
+    Regroup(RegroupStep),
+    /// The leaf of that plan.
+    Given(Given),
     /// Makes changes of rows that are set and removed by key. The key's columns are those of the input.
     Upsert {
         key: Vec<usize>,
@@ -62,6 +67,18 @@ pub struct AggregateStep {
     /// Which function counts the rows of a group by diff.
     pub presence: Option<usize>,
     pub recompute: bool,
+    /// Whether its rows come from an operator.
+    pub derived: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct RegroupStep {
+    pub keys: Vec<Expr>,
+    pub given: Given,
+    /// The plan over the leaf; its last column is the number of the group.
+    pub plan: LogicalPlan,
+    pub close: Option<Close>,
+    pub emission: Emission,
     /// Whether its rows come from an operator.
     pub derived: bool,
 }
@@ -101,6 +118,8 @@ impl UserDefinedLogicalNode for StepNode {
             Step::Watermark { .. } => "Watermark",
             Step::Aggregate(_) => "Aggregate",
             Step::Join(_) => "Join",
+            Step::Regroup(_) => "Regroup",
+            Step::Given(_) => "Given",
             Step::Upsert { .. } => "Upsert",
         }
     }

@@ -1,0 +1,210 @@
+//! How window functions and ORDER BY … LIMIT are rewritten: their own batch plan runs over the rows of each touched group.
+//!
+//! ```text
+//! Filter n <= 3                        Regroup by k        over the rows of a group, numbered:
+//!   Projection k, n          ─▶          │                   Filter n <= 3
+//!     Window row_number(PARTITION BY k)  │                     Projection k, n, group
+//!       input                            input'                  Window row_number(PARTITION BY group)
+//!                                                                  Given k, …, group
+//! ```
+//!
+//! What stands between a filter and the window below it goes along, so that rows which the filter leaves out are never
+//! told as changes.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::Column,
+    logical_expr::{
+        Expr, Filter, Limit, LogicalPlan, Projection, Sort, Window,
+        expr::{WindowFunction, WindowFunctionParams},
+    },
+};
+
+use super::{
+    carried::{Carried, column},
+    closes::{close, of_projection},
+    rewrite::{Node, Rewriter, aliased, filtered_by, projected},
+    step::{RegroupStep, Step, StepNode},
+};
+use crate::{
+    changes::PARTITION,
+    error::{Error, Kind, Result},
+    operators::{Emission, Given},
+};
+
+/// Rows carry the number of their group as they else carry their partition.
+const NUMBERED: Carried = Carried { partition: true, diff: false };
+
+impl Rewriter {
+    pub(super) fn window(&mut self, window: &Window) -> Result<Node> {
+        self.regroup(window, &[])
+    }
+
+    /// A filter over a window function, perhaps with projections in between; `None` where there is no window below.
+    pub(super) fn over_window(&mut self, filter: &Filter) -> Result<Option<Node>> {
+        let top = LogicalPlan::Filter(filter.clone());
+        let (mut above, mut at) = (Vec::new(), &top);
+        loop {
+            let next = match at {
+                LogicalPlan::Filter(filter) => &filter.input,
+                LogicalPlan::Projection(projection) => &projection.input,
+                LogicalPlan::SubqueryAlias(alias) => &alias.input,
+                LogicalPlan::Window(window) => return self.regroup(window, &above).map(Some),
+                _ => return Ok(None),
+            };
+            above.push(at);
+            at = next;
+        }
+    }
+
+    /// `above` are the nodes over the window, the outermost first.
+    fn regroup(&mut self, window: &Window, above: &[&LogicalPlan]) -> Result<Node> {
+        let input = self.apart(&window.input)?;
+        if !input.moving {
+            let top = above.first().map_or_else(|| LogicalPlan::Window(window.clone()), |top| (*top).clone());
+            return Ok(Node::fixed(top));
+        }
+        let keys = common_keys(window)?;
+        let facts = of_projection(&keys, &window.input, &input.facts);
+        let close = close(&facts).filter(|_| !self.watermarks.is_empty());
+        if self.emission == Emission::OnClose && close.is_none() {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "EMIT ON WINDOW CLOSE is not possible for a window function whose partitions the watermark cannot close",
+            )
+            .hint("Add window_start of TUMBLE or HOP over the event time to its PARTITION BY, or use EMIT ON UPDATE."));
+        }
+        let (leaf, given) = leaf(&input)?;
+        let mut plan = numbered_window(window, &keys, leaf)?;
+        // Of the other columns nothing is certain before the group is closed.
+        for (key, fact) in keys.iter().zip(&facts) {
+            if let Expr::Column(column) = key {
+                plan.facts[window.input.schema().index_of_column(column)?] = fact.clone();
+            }
+        }
+        plan.key = input.key.clone();
+        for node in above.iter().rev() {
+            plan = match node {
+                LogicalPlan::Filter(filter) => filtered_by(filter, plan)?,
+                LogicalPlan::Projection(projection) => projected(projection, plan)?,
+                LogicalPlan::SubqueryAlias(alias) => aliased(alias, plan)?,
+                _ => return Err(Error::internal("a regroup stands over another node")),
+            };
+        }
+        let what: Vec<String> = window.window_expr.iter().map(|e| e.schema_name().to_string()).collect();
+        self.remembers.push(format!(
+            "Regroup [{}]: the rows of each group and its answer, recomputed when touched; {}",
+            what.join(", "),
+            if close.is_some() { "evicted with its window" } else { "never evicted: no window with a watermark" }
+        ));
+        let step = RegroupStep {
+            keys,
+            given,
+            plan: plan.plan.clone(),
+            close,
+            emission: self.emission,
+            derived: input.derived,
+        };
+        regrouped(step, plan, input)
+    }
+
+    /// `ORDER BY … LIMIT n OFFSET m`: all rows are one group.
+    pub(super) fn limit(&mut self, limit: &Limit) -> Result<Node> {
+        let sort = match limit.input.as_ref() {
+            LogicalPlan::Sort(sort) => Some(sort),
+            _ => None,
+        };
+        let below = sort.map_or(&limit.input, |sort| &sort.input);
+        let input = self.apart(below)?;
+        if !input.moving {
+            return Ok(Node::fixed(LogicalPlan::Limit(limit.clone())));
+        }
+        if self.emission == Emission::OnClose {
+            return Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE is not possible for ORDER BY … LIMIT")
+                .detail("A later row may always take the place of one of the first.")
+                .hint("Rank within a window, by ROW_NUMBER() OVER (PARTITION BY window_start …), or use EMIT ON UPDATE."));
+        }
+        let (mut plan, given) = leaf(&input)?;
+        if let Some(Sort { expr, fetch, .. }) = sort {
+            let sorted = Sort { expr: expr.clone(), input: Arc::new(plan.plan), fetch: *fetch };
+            plan = Node { plan: LogicalPlan::Sort(sorted), ..plan };
+        }
+        let (skip, fetch) = (limit.skip.clone(), limit.fetch.clone());
+        plan.plan = LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(plan.plan) });
+        plan.key = input.key.clone();
+        self.remembers.push("Regroup [ORDER BY … LIMIT]: all rows, sorted anew when any changes; never evicted".to_string());
+        let step = RegroupStep {
+            keys: Vec::new(),
+            given,
+            plan: plan.plan.clone(),
+            close: None,
+            emission: self.emission,
+            derived: input.derived,
+        };
+        regrouped(step, plan, input)
+    }
+}
+
+/// The node of a step whose plan is rewritten.
+fn regrouped(step: RegroupStep, plan: Node, input: Node) -> Result<Node> {
+    let carried = Carried { partition: false, diff: step.emission != Emission::OnClose };
+    let schema = carried.schema(&plan.own_schema()?)?;
+    let node = StepNode::plan(Step::Regroup(step), vec![input.plan], schema);
+    Ok(Node { plan: node, carried, moving: true, derived: true, facts: plan.facts, key: plan.key })
+}
+
+/// A leaf with the columns of an input and the number of a row's group.
+fn leaf(input: &Node) -> Result<(Node, Given)> {
+    let schema = NUMBERED.schema(&input.own_schema()?)?;
+    let given = Given::default();
+    let plan = StepNode::plan(Step::Given(given.clone()), vec![], schema);
+    Ok((Node { carried: NUMBERED, facts: vec![None; input.facts.len()], ..Node::fixed(plan) }, given))
+}
+
+fn window_function(expr: &Expr) -> Result<&WindowFunction> {
+    match expr {
+        Expr::Alias(alias) => window_function(&alias.expr),
+        Expr::WindowFunction(function) => Ok(function),
+        other => Err(Error::internal(format!("{other} is no window function"))),
+    }
+}
+
+/// What all functions of a window are partitioned by.
+fn common_keys(window: &Window) -> Result<Vec<Expr>> {
+    let mut functions = window.window_expr.iter().map(window_function);
+    let Some(first) = functions.next() else { return Ok(Vec::new()) };
+    let mut keys = first?.params.partition_by.clone();
+    keys.dedup();
+    for function in functions {
+        let theirs = &function?.params.partition_by;
+        keys.retain(|key| theirs.contains(key));
+    }
+    Ok(keys)
+}
+
+/// A window over numbered groups: the number takes the place of the keys.
+fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
+    let number = Expr::Column(column(&leaf.plan, PARTITION)?);
+    let renumbered = |expr: &Expr| -> Result<Expr> {
+        let function = window_function(expr)?;
+        let rest = function.params.partition_by.iter().filter(|key| !keys.contains(key)).cloned();
+        let partition_by = std::iter::once(number.clone()).chain(rest).collect();
+        let params = WindowFunctionParams { partition_by, ..function.params.clone() };
+        Ok(Expr::WindowFunction(Box::new(WindowFunction { fun: function.fun.clone(), params })))
+    };
+    let exprs = window.window_expr.iter().map(renumbered).collect::<Result<Vec<_>>>()?;
+    let (own, facts) = (leaf.facts.len(), window.schema.fields().len());
+    let columns = leaf.plan.schema().columns();
+    let plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(leaf.plan))?);
+    // The columns as they were, and under the names that they had.
+    let made: Vec<Column> = plan.schema().columns().into_iter().skip(own + 1).collect();
+    let mut exprs: Vec<Expr> = columns.into_iter().take(own).map(Expr::Column).collect();
+    for (column, (qualifier, field)) in made.into_iter().zip(window.schema.iter().skip(own)) {
+        exprs.push(Expr::Column(column).alias_qualified(qualifier.cloned(), field.name()));
+    }
+    exprs.push(number);
+    let schema = NUMBERED.schema(&window.schema)?;
+    let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?);
+    Ok(Node { plan, carried: NUMBERED, facts: vec![None; facts], ..Node::fixed(LogicalPlan::default()) })
+}
