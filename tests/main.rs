@@ -7,3 +7,4 @@ mod properties;
 mod server;
 mod streams;
 mod tidy;
+mod tpch;

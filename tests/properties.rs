@@ -19,12 +19,13 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+pub use self::round::{Story, options};
 use crate::harness::run;
 
 /// Cases that a run has at the least.
 const CASES_MIN: usize = 1000;
 
-type Failure = String;
+pub type Failure = String;
 
 fn seeds(kind: &str) -> Vec<u64> {
     if let Ok(seed) = std::env::var("SEED") {
@@ -39,7 +40,7 @@ fn seeds(kind: &str) -> Vec<u64> {
 }
 
 /// Runs rounds on two threads until there are enough cases; fails with the first that fails.
-fn explore(kind: &str, cases_min: usize, round: impl AsyncFn(u64) -> Result<usize, Failure> + Send + Sync) {
+pub fn explore(kind: &str, cases_min: usize, round: impl AsyncFn(u64) -> Result<usize, Failure> + Send + Sync) {
     let old = seeds(kind);
     let alone = std::env::var("SEED").is_ok();
     let rounds_min: u64 = std::env::var("ROUNDS").map_or(0, |n| n.parse().unwrap());

@@ -15,7 +15,7 @@ use tidemark::{
 };
 use tokio::runtime::{Builder, Handle};
 
-pub use self::rows::Rows;
+pub use self::rows::{Cell, Rows};
 
 /// 2024-01-01, for a clock that stands still.
 const NEW_YEAR: i64 = 1_704_067_200_000_000;

@@ -1,0 +1,16 @@
+-- Large volume customer. 150 pieces instead of 300: orders are small. Of 5 rows, so that LIMIT cuts; the key of the
+-- order is added to the order of rows.
+select c_name, c_custkey, o_orderkey, o_orderdate, o_totalprice, sum(l_quantity)
+from customer, orders, lineitem
+where
+    o_orderkey in (
+        select l_orderkey
+        from lineitem
+        group by l_orderkey
+        having sum(l_quantity) > 150
+    )
+    and c_custkey = o_custkey
+    and o_orderkey = l_orderkey
+group by c_name, c_custkey, o_orderkey, o_orderdate, o_totalprice
+order by o_totalprice desc, o_orderdate, o_orderkey
+limit 5
