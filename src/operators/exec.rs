@@ -177,10 +177,7 @@ impl ExecutionPlan for EpochExec {
         self.children.iter().collect()
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
         Ok(Arc::new(EpochExec {
             kind: self.kind.clone(),
             cell: self.cell.clone(),

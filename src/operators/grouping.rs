@@ -10,8 +10,8 @@ use arrow::{
 };
 use datafusion::{
     logical_expr::{EmitTo, GroupsAccumulator},
-    physical_plan::aggregates::{group_values::new_group_values, order::GroupOrdering},
     physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr, aggregate::AggregateFunctionExpr},
+    physical_plan::aggregates::{group_values::new_group_values, order::GroupOrdering},
 };
 
 use crate::{

@@ -153,9 +153,9 @@ impl Multiset {
                 changed.push((row, diff));
             }
         }
-        let each = changed.iter().flat_map(|(row, diff)| {
-            std::iter::repeat_n((row, diff.signum()), diff.unsigned_abs() as usize)
-        });
+        let each = changed
+            .iter()
+            .flat_map(|(row, diff)| std::iter::repeat_n((row, diff.signum()), diff.unsigned_abs() as usize));
         let (rows, diffs): (Vec<&Bytes>, Vec<i64>) = each.unzip();
         Ok((self.decode(rows.into_iter())?, diffs.into()))
     }

@@ -335,8 +335,7 @@ impl Side {
                 Field::new("matches", DataType::Int64, false),
             ];
             fields.extend(rows.schema().fields().iter().map(|f| f.as_ref().clone()));
-            let mut columns: Vec<ArrayRef> =
-                vec![std::sync::Arc::new(UInt32Array::from(touched)), counts, matches];
+            let mut columns: Vec<ArrayRef> = vec![std::sync::Arc::new(UInt32Array::from(touched)), counts, matches];
             columns.extend(rows.columns().iter().cloned());
             batches.push(RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns)?);
         }

@@ -41,14 +41,19 @@ fn condition(rng: &mut SmallRng, left: &[Column], right: &[Column]) -> String {
         let of = *[Type::Int, Type::Float, Type::Decimal].choose(rng).unwrap();
         parts.push(format!("{} < {}", expr(rng, left, of, 0), expr(rng, right, of, 0)));
     }
-    if parts.is_empty() { format!("{} % 3 = {} % 2", expr(rng, left, Type::Int, 0), expr(rng, right, Type::Int, 0)) } else { parts.join(" AND ") }
+    if parts.is_empty() {
+        format!("{} % 3 = {} % 2", expr(rng, left, Type::Int, 0), expr(rng, right, Type::Int, 0))
+    } else {
+        parts.join(" AND ")
+    }
 }
 
 fn joined(rng: &mut SmallRng, relations: &[Relation]) -> Query {
     let (mut from, mut columns) = named(rng, relations, "x");
     for prefix in ["y", "z"].iter().take(rng.random_range(1..3)) {
         let (other, theirs) = named(rng, relations, prefix);
-        let kind = pick(rng, &["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"]);
+        let kind =
+            pick(rng, &["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"]);
         from = format!("{from} {kind} {other} ON {}", condition(rng, &columns, &theirs));
         if !kind.contains("SEMI") && !kind.contains("ANTI") {
             columns.extend(theirs);
@@ -72,10 +77,8 @@ fn exists(rng: &mut SmallRng, relations: &[Relation]) -> Query {
     let also = if also.is_empty() { String::new() } else { format!("{also}{more}") };
     let tied = condition(rng, &columns, &theirs);
     let (items, out) = items(rng, &columns);
-    let text = format!(
-        "SELECT {} FROM {from} WHERE {not}EXISTS (SELECT 1 FROM {other} WHERE {tied}){also}",
-        items.join(", ")
-    );
+    let text =
+        format!("SELECT {} FROM {from} WHERE {not}EXISTS (SELECT 1 FROM {other} WHERE {tied}){also}", items.join(", "));
     Query { text, columns: out, plain: true }
 }
 
@@ -86,7 +89,8 @@ fn within(rng: &mut SmallRng, relations: &[Relation]) -> Query {
     let not = pick(rng, &["", "NOT "]);
     let clause = if rng.random_bool(0.5) { format!(" WHERE {}", predicate(rng, &theirs, 1)) } else { String::new() };
     let (items, out) = items(rng, &columns);
-    let text = format!("SELECT {} FROM {from} WHERE {own} {not}IN (SELECT {their} FROM {other}{clause})", items.join(", "));
+    let text =
+        format!("SELECT {} FROM {from} WHERE {own} {not}IN (SELECT {their} FROM {other}{clause})", items.join(", "));
     Query { text, columns: out, plain: true }
 }
 

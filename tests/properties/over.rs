@@ -58,7 +58,8 @@ fn windowed(rng: &mut SmallRng, from: &str, columns: &[Column]) -> Query {
                 " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
             ],
         );
-        let (call, gives) = match (rng.random_range(if count > 1 { 4 } else { 0 }..8), column(rng, columns, Type::Int)) {
+        let (call, gives) = match (rng.random_range(if count > 1 { 4 } else { 0 }..8), column(rng, columns, Type::Int))
+        {
             (0, _) => ("row_number()".to_string(), Some(Type::Int)),
             (1, _) => (format!("lead({}, 2)", of.name), Some(of.of)),
             (2, _) => (format!("lag({})", of.name), Some(of.of)),
@@ -68,7 +69,11 @@ fn windowed(rng: &mut SmallRng, from: &str, columns: &[Column]) -> Query {
             (6, _) => (format!("max({})", of.name), Some(of.of)),
             _ => ("count(*)".to_string(), Some(Type::Int)),
         };
-        let frame = if call.contains("row_number") || call.contains("rank") || call.starts_with('l') || count > 1 { "" } else { frame };
+        let frame = if call.contains("row_number") || call.contains("rank") || call.starts_with('l') || count > 1 {
+            ""
+        } else {
+            frame
+        };
         let name = format!("w{}_{n}", columns.len());
         items.push(format!("{call} OVER ({partition}ORDER BY {order}{frame}) AS {name}"));
         out.extend(gives.map(|of| Column { name, of }));

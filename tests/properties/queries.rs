@@ -132,7 +132,13 @@ pub fn grouped(rng: &mut SmallRng, from: &str, columns: &[Column], windows: &[&s
         1 => format!(" HAVING min({}) IS NOT NULL", expr(rng, columns, Type::Int, 0)),
         _ => String::new(),
     };
-    let text = format!("SELECT {} FROM {from}{clause} GROUP BY {}{having}", items.join(", "), keys.join(", "));
+    let simple = windows.is_empty() && keys.iter().all(|key| !key.contains(' '));
+    let keys = match (rng.random_range(0..8), keys.len()) {
+        (0, 2) if simple => format!("{}({})", pick(rng, &["CUBE ", "ROLLUP "]), keys.join(", ")),
+        (1, 2) if simple => format!("GROUPING SETS (({0}, {1}), ({1}), ({0}), ({1}))", keys[0], keys[1]),
+        _ => keys.join(", "),
+    };
+    let text = format!("SELECT {} FROM {from}{clause} GROUP BY {keys}{having}", items.join(", "));
     Query { text, columns: out, plain: true }
 }
 

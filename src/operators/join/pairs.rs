@@ -6,7 +6,12 @@ use arrow::{
 };
 
 use super::{JoinSpec, Shows, delta::Delta};
-use crate::{changes::{Changes, batch_of, rows_at}, error::Result, operators::grouping::evaluate, state::{Id, Side}};
+use crate::{
+    changes::{Changes, batch_of, rows_at},
+    error::Result,
+    operators::grouping::evaluate,
+    state::{Id, Side},
+};
 
 /// Pairs that are looked at together.
 const PAIRS_MAX: usize = 1 << 16;
@@ -20,13 +25,7 @@ pub(super) struct Met {
 }
 
 /// The pairs of new rows of side `n` with the rows of the other side. They go to `out`, where pairs are shown.
-pub(super) fn meet(
-    spec: &JoinSpec,
-    sides: &[Side; 2],
-    n: usize,
-    delta: &Delta,
-    out: &mut Vec<Changes>,
-) -> Result<Met> {
+pub(super) fn meet(spec: &JoinSpec, sides: &[Side; 2], n: usize, delta: &Delta, out: &mut Vec<Changes>) -> Result<Met> {
     let mut met = Met { matches: vec![0; delta.len()], others: Vec::new() };
     let other = &sides[1 - n];
     let (mut rows, mut ids) = (Vec::new(), Vec::new());
@@ -114,7 +113,8 @@ fn each_once(rows: RecordBatch, diffs: Vec<i64>) -> Result<Changes> {
     if diffs.iter().all(|diff| diff.abs() == 1) {
         return Ok(Changes::new(rows, Int64Array::from(diffs)));
     }
-    let times = |(row, diff): (usize, &i64)| std::iter::repeat_n((row as u32, diff.signum()), diff.unsigned_abs() as usize);
+    let times =
+        |(row, diff): (usize, &i64)| std::iter::repeat_n((row as u32, diff.signum()), diff.unsigned_abs() as usize);
     let (at, diffs): (Vec<u32>, Vec<i64>) = diffs.iter().enumerate().flat_map(times).unzip();
     Ok(Changes::new(rows_at(&rows, &UInt32Array::from(at))?, Int64Array::from(diffs)))
 }

@@ -106,7 +106,8 @@ fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
         Expr::Alias(alias) => time(sides, &alias.expr),
         Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Timestamp(..)) => {
             let inner = time(sides, &cast.expr)?;
-            let fine = matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _));
+            let fine =
+                matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _));
             fine.then_some(Time { rounded: true, ..inner })
         }
         Expr::Column(column) => sides.iter().enumerate().find_map(|(side, Times { schema, facts })| {

@@ -13,6 +13,7 @@ use super::{
     linear::{Linear, linear},
     refuse::refused,
     rewrite::{Node, Rewriter},
+    sets::without_sets,
     step::{AggregateStep, Step, StepNode},
 };
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
 
 impl Rewriter {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
+        if let Some(plan) = without_sets(aggregate)? {
+            return self.node(&plan);
+        }
         let input = self.apart(&aggregate.input)?;
         if !input.moving {
             return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));

@@ -3,8 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
-    common::{Column, DFSchema, JoinType, NullEquality, tree_node::{TreeNode, TreeNodeRecursion}},
     catalog::default_table_source::source_as_provider,
+    common::{
+        Column, DFSchema, JoinType, NullEquality,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     logical_expr::{Expr, Join, LogicalPlan, Projection},
 };
 
@@ -49,10 +52,8 @@ impl Rewriter {
             // Nothing is ever forgotten, and nothing is late.
             Emission::Complete => Bounds::default(),
             _ => {
-                let times = [
-                    Times { schema: &sides[0], facts: &left.facts },
-                    Times { schema: &sides[1], facts: &right.facts },
-                ];
+                let times =
+                    [Times { schema: &sides[0], facts: &left.facts }, Times { schema: &sides[1], facts: &right.facts }];
                 bounds(times, &on, filter.as_ref())
             }
         };
@@ -98,7 +99,10 @@ impl Rewriter {
             None => "never evicted: no time bound that a watermark completes".to_string(),
         };
         let (left, right) = (evicted(0), evicted(1));
-        let line = format!("{} Join {keyed}: the rows of the left side, {left}; those of the right side, {right}", join.join_type);
+        let line = format!(
+            "{} Join {keyed}: the rows of the left side, {left}; those of the right side, {right}",
+            join.join_type
+        );
         self.remembers.push(line);
     }
 }

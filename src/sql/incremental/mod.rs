@@ -6,6 +6,7 @@
 //! | VALUES, fixed table | itself, where it is joined; once, where it is unioned |
 //! | projection, filter, unnest, UNION ALL, alias | themselves; diff and source partition are carried along |
 //! | aggregate, DISTINCT | `Aggregate` over rows that come; by diff where all functions are linear; else `Recompute` |
+//! | GROUPING SETS, CUBE, ROLLUP | an aggregate of each row with each set |
 //! | join with something fixed | DataFusion's own, the fixed side as build side |
 //! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
 //! | window functions, ORDER BY … LIMIT | `Regroup`: DataFusion's own over all rows of the touched groups |
@@ -22,6 +23,7 @@ mod physical;
 mod refuse;
 mod regroup;
 mod rewrite;
+mod sets;
 mod step;
 
 pub use physical::plan_epoch;

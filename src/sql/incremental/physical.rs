@@ -26,8 +26,8 @@ use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Operator, Recompute, Regroup, Shows, SideSpec, Upsert,
-        cell::EpochCell, exec::EpochExec,
+        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Operator, Recompute, Regroup, Shows,
+        SideSpec, Upsert, cell::EpochCell, exec::EpochExec,
     },
 };
 
@@ -175,12 +175,8 @@ fn regroup(
         emission: step.emission,
         output: without_diff(node.schema.inner()),
     };
-    let plan = GroupPlan {
-        plan,
-        given: step.given.clone(),
-        input: without_diff(input.inner()),
-        context: session.task_ctx(),
-    };
+    let plan =
+        GroupPlan { plan, given: step.given.clone(), input: without_diff(input.inner()), context: session.task_ctx() };
     Ok(Box::new(Regroup::new(grouping, plan)?))
 }
 

@@ -13,8 +13,9 @@ use crate::{
 /// Fails on a subquery that the optimizer has made no join of.
 pub fn refuse_left(plan: &LogicalPlan) -> Result<()> {
     let left = |expr: &Expr| match expr {
-        Expr::ScalarSubquery(_) => Err(refused("a scalar subquery in this place")
-            .hint("Join with a subquery in FROM instead.")),
+        Expr::ScalarSubquery(_) => {
+            Err(refused("a scalar subquery in this place").hint("Join with a subquery in FROM instead."))
+        }
         Expr::InSubquery(_) | Expr::SetComparison(_) => Err(refused("IN, ANY or ALL (subquery) in this place")
             .hint("Join with a subquery in FROM instead, or use it alone in WHERE.")),
         Expr::Exists(_) => Err(refused("EXISTS (subquery) in this place")
@@ -69,7 +70,6 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
         }
         Expr::Placeholder(p) => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {}", p.id))
             .hint("A standing query has no parameters: write the value.")),
-        Expr::GroupingSet(_) => Err(refused("GROUPING SETS, CUBE or ROLLUP").hint("Make a view for each grouping.")),
         _ => Ok(()),
     }
 }

@@ -123,7 +123,9 @@ impl Rewriter {
         if self.emission == Emission::OnClose {
             return Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE is not possible for ORDER BY … LIMIT")
                 .detail("A later row may always take the place of one of the first.")
-                .hint("Rank within a window, by ROW_NUMBER() OVER (PARTITION BY window_start …), or use EMIT ON UPDATE."));
+                .hint(
+                    "Rank within a window, by ROW_NUMBER() OVER (PARTITION BY window_start …), or use EMIT ON UPDATE.",
+                ));
         }
         let (mut plan, given) = leaf(&input)?;
         if let Some(Sort { expr, fetch, .. }) = sort {
@@ -133,7 +135,8 @@ impl Rewriter {
         let (skip, fetch) = (limit.skip.clone(), limit.fetch.clone());
         plan.plan = LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(plan.plan) });
         plan.key = input.key.clone();
-        self.remembers.push("Regroup [ORDER BY … LIMIT]: all rows, sorted anew when any changes; never evicted".to_string());
+        self.remembers
+            .push("Regroup [ORDER BY … LIMIT]: all rows, sorted anew when any changes; never evicted".to_string());
         let step = RegroupStep {
             keys: Vec::new(),
             given,

@@ -16,7 +16,10 @@ use datafusion::{
 };
 
 use crate::{
-    operators::{Emission, Given}, sql::watermark::WatermarkSpec, state::Close};
+    operators::{Emission, Given},
+    sql::watermark::WatermarkSpec,
+    state::Close,
+};
 
 /// One node of an epoch's plan that is ours.
 #[derive(Debug, Clone)]
