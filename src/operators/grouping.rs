@@ -109,11 +109,10 @@ pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Arr
 impl Grouping {
     /// Takes the late rows out of a batch and evaluates the others: their keys, and what `functions` are fed.
     pub fn evaluate(&self, functions: &[Function], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
-        let (mut batch, mut late) = (batch, None);
         let mut keys = self.keys_of(&batch)?;
-        if let Some(on_time) = self.on_time(&keys, tick.closed(self.derived))? {
-            late = Some(filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?);
-            batch = filter_record_batch(&batch, &on_time)?;
+        let on_time = self.on_time(&keys, tick.closed(self.derived))?;
+        let (batch, late) = apart(batch, on_time)?;
+        if late.is_some() {
             keys = self.keys_of(&batch)?;
         }
         let arguments = functions.iter().map(|function| function.arguments(&batch)).collect::<Result<_>>()?;
@@ -131,11 +130,7 @@ impl Grouping {
         if self.emission == Emission::Complete {
             return Ok(None);
         }
-        let moments = close.moments(keys)?;
-        if moments.values().iter().all(|m| *m > watermark) {
-            return Ok(None);
-        }
-        Ok(Some(BooleanArray::from_unary(&moments, |m| m > watermark)))
+        in_time(close, keys, watermark)
     }
 
     /// The watermark that closes groups; none where nothing is ever forgotten.
@@ -159,6 +154,22 @@ impl Grouping {
     pub fn is_global(&self) -> bool {
         self.key_fields.is_empty()
     }
+}
+
+/// Which rows are not yet closed at a watermark; `None` where all are open.
+pub fn in_time(close: &Close, columns: &[ArrayRef], watermark: Micros) -> Result<Option<BooleanArray>> {
+    let moments = close.moments(columns)?;
+    if moments.values().iter().all(|m| *m > watermark) {
+        return Ok(None);
+    }
+    Ok(Some(BooleanArray::from_unary(&moments, |m| m > watermark)))
+}
+
+/// Rows apart: those in time, and those that came too late.
+pub fn apart(batch: RecordBatch, on_time: Option<BooleanArray>) -> Result<(RecordBatch, Option<RecordBatch>)> {
+    let Some(on_time) = on_time else { return Ok((batch, None)) };
+    let late = filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?;
+    Ok((filter_record_batch(&batch, &on_time)?, Some(late)))
 }
 
 /// Which of two equally long lists of rows differ, row by row.

@@ -25,7 +25,7 @@ pub use event_times::{EventTime, EventTimes, partition_name};
 pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
 pub use join::{Join, JoinSpec, Shows, SideSpec};
 pub use recompute::Recompute;
-pub use regroup::{Given, GroupPlan, Regroup};
+pub use regroup::{Given, GroupPlan, Regroup, Sessions};
 pub use told::as_json;
 pub use upsert::Upsert;
 

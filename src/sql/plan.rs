@@ -94,6 +94,9 @@ impl Planner {
             // Registering only fails on a name clash with another kind of function; ours have none.
             let _ = FunctionRegistry::register_udf(&mut base, function);
         }
+        for function in super::functions::windows() {
+            let _ = FunctionRegistry::register_udwf(&mut base, function);
+        }
         // A session's state takes any.
         let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
         Planner { base }

@@ -6,9 +6,12 @@
 //! - sliding windows start at `unnest(hop_starts(ts, slide, size [, offset]))`, one row for each window;
 //! - either ends at its start `+ size`.
 //!
+//! A session is what two window functions tell of a row: see `session`.
+//!
 //! They stay these very expressions over a column, so that whoever looks at a plan can tell when a window closes.
 //! A row without an event time lies in the tumbling window NULL, and in no sliding one.
 
+mod session;
 mod spark;
 mod table;
 
@@ -31,6 +34,8 @@ use super::{
     names::fold,
 };
 use crate::error::{Error, Kind, Result};
+
+pub(super) use self::session::PARTITION_BY;
 
 /// Lowers all windows in a query or a part of a statement. `locate` tells the positions that errors are given.
 pub fn lower<V: VisitMut>(node: &mut V, locate: &dyn Fn(Location) -> usize) -> Result<()> {
@@ -58,7 +63,8 @@ impl VisitorMut for Lowering<'_> {
 
 /// The windows that come later, refused by name.
 pub(super) fn unsupported(function: &str) -> Error {
-    Error::unsupported(function.to_uppercase()).hint("TUMBLE and HOP make windows of a fixed size.")
+    Error::unsupported(function.to_uppercase())
+        .hint("TUMBLE and HOP make windows of a fixed size, SESSION windows that end with a gap.")
 }
 
 fn or_break(result: Result<()>) -> ControlFlow<Error> {

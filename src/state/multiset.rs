@@ -77,6 +77,21 @@ impl Multiset {
         self.rows.convert_rows(rows.map(|row| parser.parse(row)))?.into_iter().map(calmed).collect()
     }
 
+    /// How many columns its rows have.
+    pub fn row_columns(&self) -> usize {
+        if self.bare { 0 } else { self.saved_schema.fields().len() - self.key_columns - 1 }
+    }
+
+    /// Keys as bytes, and back.
+    pub fn encode_keys(&self, keys: &[ArrayRef]) -> Result<Rows> {
+        Ok(self.keys.convert_columns(keys)?)
+    }
+
+    pub fn decode_keys(&self, keys: &[Bytes]) -> Result<Vec<ArrayRef>> {
+        let parser = self.keys.parser();
+        Ok(self.keys.convert_rows(keys.iter().map(|key| parser.parse(key)))?)
+    }
+
     /// Adds rows `diffs` times each to the groups of their keys.
     pub fn apply(&mut self, keys: &[ArrayRef], rows: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
         let keys = self.keys.convert_columns(keys)?;
@@ -176,10 +191,9 @@ impl Multiset {
 
     /// The keys of all groups, in order.
     pub fn all_keys(&self) -> Result<Vec<ArrayRef>> {
-        let parser = self.keys.parser();
-        let mut keys: Vec<&Bytes> = self.groups.keys().collect();
+        let mut keys: Vec<Bytes> = self.groups.keys().cloned().collect();
         keys.sort_unstable();
-        Ok(self.keys.convert_rows(keys.into_iter().map(|key| parser.parse(key)))?)
+        self.decode_keys(&keys)
     }
 
     fn batch(&self, all: &[(&Bytes, &Bytes, i64)]) -> Result<RecordBatch> {

@@ -54,6 +54,13 @@ pub fn query(rng: &mut SmallRng, relations: &[Relation]) -> Query {
             let text = format!("HOP({name}, {time}, INTERVAL '{slide} {unit}', INTERVAL '{size} {unit}')");
             Query { plain: false, ..grouped(rng, &text, &from.columns, &["window_start", "window_end"]) }
         }
+        (10, Some(time)) => {
+            let (key, gap) = (&from.columns.choose(rng).unwrap().name, rng.random_range(1..9));
+            let keys = if rng.random_bool(0.7) { format!(" PARTITION BY {key}") } else { String::new() };
+            let max = pick(rng, &["", ", max => INTERVAL '7 minutes'"]);
+            let text = format!("SESSION({}{keys}, {time}, INTERVAL '{gap} minutes'{max})", from.name);
+            Query { plain: false, ..grouped(rng, &text, &from.columns, &["window_start", "window_end"]) }
+        }
         (9, Some(time)) => {
             let window = format!("window({time}, '{}')", pick(rng, &["10 minutes", "10 minutes', '5 minutes"]));
             Query { plain: false, ..grouped(rng, &from.name, &from.columns, &[&window]) }

@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc};
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch},
     buffer::NullBuffer,
-    compute::{concat_batches, filter_record_batch, not, take, take_record_batch},
+    compute::{concat_batches, take, take_record_batch},
     datatypes::{DataType, Field, Schema, SchemaRef},
     row::Rows,
 };
@@ -14,7 +14,10 @@ use super::JoinSpec;
 use crate::{
     changes::has_diff,
     error::Result,
-    operators::{Collector, Evaluated, Late},
+    operators::{
+        Collector, Evaluated, Late,
+        grouping::{apart, in_time},
+    },
     state::Side,
     time::Tick,
 };
@@ -38,21 +41,14 @@ impl Arrived {
     fn on_time(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
         let side = &self.spec.sides[self.side];
         let (Some(late), Some(watermark)) = (side.late, self.tick.closed(side.derived)) else { return Ok(None) };
-        let moments = late.moments(batch.columns())?;
-        if moments.values().iter().all(|moment| *moment > watermark) {
-            return Ok(None);
-        }
-        Ok(Some(BooleanArray::from_unary(&moments, |moment| moment > watermark)))
+        in_time(&late, batch.columns(), watermark)
     }
 }
 
 impl Collector for Arrived {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        let (mut batch, mut late) = (batch, None);
-        if let Some(on_time) = self.on_time(&batch)? {
-            late = Some(filter_record_batch(&batch, &not(&on_time)?)?);
-            batch = filter_record_batch(&batch, &on_time)?;
-        }
+        let on_time = self.on_time(&batch)?;
+        let (batch, late) = apart(batch, on_time)?;
         let keys = self.spec.sides[self.side].keys_of(&batch)?;
         Ok(Evaluated { keys, late, ..Evaluated::plain(batch) })
     }

@@ -1,21 +1,28 @@
-//! Scalar functions of our own.
+//! Functions of our own.
 
 mod hop;
 mod json;
+mod session;
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::{ScalarUDF, planner::ExprPlanner};
+use datafusion::logical_expr::{ScalarUDF, WindowUDF, planner::ExprPlanner};
 
 pub use hop::{HOP_STARTS, WINDOWS_MAX};
+pub use session::{SESSION_END, SESSION_START};
 
-/// All of them, to be registered wherever queries are planned.
+/// All that look at one row, to be registered wherever queries are planned.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     vec![
         Arc::new(ScalarUDF::from(hop::HopStarts::default())),
         Arc::new(ScalarUDF::from(json::JsonGet::new(false))),
         Arc::new(ScalarUDF::from(json::JsonGet::new(true))),
     ]
+}
+
+/// Those that look at more than one row.
+pub fn windows() -> Vec<Arc<WindowUDF>> {
+    [false, true].map(|end| Arc::new(WindowUDF::from(session::SessionBound::new(end)))).into()
 }
 
 /// What knows the operators that are ours.

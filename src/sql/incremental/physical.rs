@@ -175,8 +175,13 @@ fn regroup(
         emission: step.emission,
         output: without_diff(node.schema.inner()),
     };
-    let plan =
-        GroupPlan { plan, given: step.given.clone(), input: without_diff(input.inner()), context: session.task_ctx() };
+    let plan = GroupPlan {
+        plan,
+        given: step.given.clone(),
+        input: without_diff(input.inner()),
+        context: session.task_ctx(),
+        sessions: step.sessions.clone(),
+    };
     Ok(Box::new(Regroup::new(grouping, plan)?))
 }
 

@@ -17,21 +17,26 @@ use datafusion::{
     common::Column,
     logical_expr::{
         Expr, Filter, Limit, LogicalPlan, Projection, Sort, Window,
-        expr::{WindowFunction, WindowFunctionParams},
+        expr::{WindowFunction, WindowFunctionDefinition, WindowFunctionParams},
     },
 };
 
 use super::{
     carried::{Carried, column},
-    closes::{close, of_projection},
+    closes::{EVENT, Fact, close, of_projection},
     rewrite::{Node, Rewriter, aliased, filtered_by, projected},
     step::{RegroupStep, Step, StepNode},
 };
 use crate::{
     changes::PARTITION,
     error::{Error, Kind, Result},
-    operators::{Emission, Given},
+    operators::{Emission, Given, Sessions},
+    sql::functions::{self, SESSION_END, SESSION_START},
+    state::Close,
 };
+
+/// The name of the column that tells when a row's session ends.
+const END: &str = "__end";
 
 /// Rows carry the number of their group as they else carry their partition.
 const NUMBERED: Carried = Carried { partition: true, diff: false };
@@ -50,7 +55,9 @@ impl Rewriter {
                 LogicalPlan::Filter(filter) => &filter.input,
                 LogicalPlan::Projection(projection) => &projection.input,
                 LogicalPlan::SubqueryAlias(alias) => &alias.input,
-                LogicalPlan::Window(window) => return self.regroup(window, &above).map(Some),
+                LogicalPlan::Window(window) if session(window)?.is_none() => {
+                    return self.regroup(window, &above).map(Some);
+                }
                 _ => return Ok(None),
             };
             above.push(at);
@@ -64,6 +71,9 @@ impl Rewriter {
         if !input.moving {
             let top = above.first().map_or_else(|| LogicalPlan::Window(window.clone()), |top| (*top).clone());
             return Ok(Node::fixed(top));
+        }
+        if let Some(end) = session(window)? {
+            return self.sessions(window, end, input);
         }
         let keys = common_keys(window)?;
         let facts = of_projection(&keys, &window.input, &input.facts);
@@ -102,11 +112,53 @@ impl Rewriter {
             keys,
             given,
             plan: plan.plan.clone(),
+            sessions: None,
             close,
             emission: self.emission,
             derived: input.derived,
         };
         regrouped(step, plan, input)
+    }
+
+    /// Rows with their sessions, of which `end` tells the end.
+    fn sessions(&mut self, window: &Window, end: WindowFunction, input: Node) -> Result<Node> {
+        let keys = common_keys(window)?;
+        let late = match session_time(&end, window, &input) {
+            Some((column, Fact::Offset(offset_us))) if self.emission != Emission::Complete => {
+                Some(Close { column, field: None, offset_us })
+            }
+            _ => None,
+        };
+        if self.emission == Emission::OnClose && late.is_none() {
+            return Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE needs sessions over an event time")
+                .detail("Its input has no watermark on that column, so nothing says when a session is complete.")
+                .hint(
+                    "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
+                ));
+        }
+        self.remembers.push(format!(
+            "Sessions by [{}]: the rows of each session, recomputed when touched; {}",
+            keys.iter().map(|key| key.schema_name().to_string()).collect::<Vec<_>>().join(", "),
+            if late.is_some() { "evicted when the watermark is past its end" } else { "never evicted: no watermark" }
+        ));
+        let ends = |expr: &Expr| window_function(expr).is_ok_and(|f| f.fun.name() == SESSION_END);
+        let mut facts = vec![None; window.schema.fields().len()];
+        for (fact, expr) in facts.iter_mut().rev().zip(window.window_expr.iter().rev()) {
+            *fact = late.filter(|_| ends(expr)).map(|_| EVENT);
+        }
+        // What tells the end of a row's session comes last, and is not shown.
+        let mut exprs = window.window_expr.clone();
+        exprs.push(Expr::WindowFunction(Box::new(end)).alias(END));
+        let ended = Window::try_new(exprs, window.input.clone())?;
+        let (leaf, given) = leaf(&input)?;
+        let plan = numbered_window(&ended, &keys, leaf)?.plan;
+        let end = ended.schema.fields().last().ok_or_else(|| Error::internal("a session has no end"))?.clone();
+        let (emission, derived) = (self.emission, input.derived);
+        let sessions = Some(Sessions { end, late });
+        let step = RegroupStep { keys, given, plan, sessions, close: None, emission, derived };
+        let carried = Carried { partition: false, diff: emission != Emission::OnClose };
+        let plan = StepNode::plan(Step::Regroup(step), vec![input.plan], carried.schema(&window.schema)?);
+        Ok(Node { plan, carried, moving: true, derived: true, facts, key: input.key })
     }
 
     /// `ORDER BY … LIMIT n OFFSET m`: all rows are one group.
@@ -141,6 +193,7 @@ impl Rewriter {
             keys: Vec::new(),
             given,
             plan: plan.plan.clone(),
+            sessions: None,
             close: None,
             emission: self.emission,
             derived: input.derived,
@@ -173,6 +226,27 @@ fn window_function(expr: &Expr) -> Result<&WindowFunction> {
     }
 }
 
+/// The function that tells the end of the sessions of a window, where it is one of sessions.
+fn session(window: &Window) -> Result<Option<WindowFunction>> {
+    let mut found = None;
+    for expr in &window.window_expr {
+        let function = window_function(expr)?;
+        if ![SESSION_START, SESSION_END].contains(&function.fun.name()) {
+            return Ok(None);
+        }
+        found = Some(function.clone());
+    }
+    let end = functions::windows().into_iter().find(|function| function.name() == SESSION_END);
+    Ok(found.zip(end).map(|(found, end)| WindowFunction { fun: WindowFunctionDefinition::WindowUDF(end), ..found }))
+}
+
+/// The column of the event time of sessions, and what is known of it.
+fn session_time(end: &WindowFunction, window: &Window, input: &Node) -> Option<(usize, Fact)> {
+    let Expr::Column(column) = end.params.args.first()? else { return None };
+    let column = window.input.schema().index_of_column(column).ok()?;
+    Some((column, input.facts.get(column)?.clone()?))
+}
+
 /// What all functions of a window are partitioned by.
 fn common_keys(window: &Window) -> Result<Vec<Expr>> {
     let mut functions = window.window_expr.iter().map(window_function);
@@ -189,14 +263,15 @@ fn common_keys(window: &Window) -> Result<Vec<Expr>> {
 /// A window over numbered groups: the number takes the place of the keys.
 fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
     let number = Expr::Column(column(&leaf.plan, PARTITION)?);
-    let renumbered = |expr: &Expr| -> Result<Expr> {
+    let renumbered = |(n, expr): (usize, &Expr)| -> Result<Expr> {
         let function = window_function(expr)?;
         let rest = function.params.partition_by.iter().filter(|key| !keys.contains(key)).cloned();
         let partition_by = std::iter::once(number.clone()).chain(rest).collect();
         let params = WindowFunctionParams { partition_by, ..function.params.clone() };
-        Ok(Expr::WindowFunction(Box::new(WindowFunction { fun: function.fun.clone(), params })))
+        let function = WindowFunction { fun: function.fun.clone(), params };
+        Ok(Expr::WindowFunction(Box::new(function)).alias(format!("__window{n}")))
     };
-    let exprs = window.window_expr.iter().map(renumbered).collect::<Result<Vec<_>>>()?;
+    let exprs = window.window_expr.iter().enumerate().map(renumbered).collect::<Result<Vec<_>>>()?;
     let (own, facts) = (leaf.facts.len(), window.schema.fields().len());
     let columns = leaf.plan.schema().columns();
     let plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(leaf.plan))?);

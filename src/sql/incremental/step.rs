@@ -16,7 +16,7 @@ use datafusion::{
 };
 
 use crate::{
-    operators::{Emission, Given},
+    operators::{Emission, Given, Sessions},
     sql::watermark::WatermarkSpec,
     state::Close,
 };
@@ -80,6 +80,8 @@ pub struct RegroupStep {
     pub given: Given,
     /// The plan over the leaf; its last column is the number of the group.
     pub plan: LogicalPlan,
+    /// Whether each answer says itself when it ends.
+    pub sessions: Option<Sessions>,
     pub close: Option<Close>,
     pub emission: Emission,
     /// Whether its rows come from an operator.

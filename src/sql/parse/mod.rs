@@ -64,7 +64,6 @@ pub fn parse(text: &str) -> Result<Vec<Statement>> {
 
 fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
     tokens::check(&tokens, text)?;
-    tokens::check_sessions(&tokens, text)?;
     let end = tokens.last().map_or(Location::empty(), |t| t.span.end);
     let mut emit = tokens::cut_emit(&mut tokens);
     tokens::order_sink(&mut tokens);
@@ -72,6 +71,7 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
         emit = tokens::cut_emit(&mut tokens);
     }
     tokens::spell_out_table(&mut tokens);
+    tokens::spell_out_partitions(&mut tokens);
     let dialect = Postgres::new(tokens.len());
     let mut cursor = Cursor::new(tokens, end, text, &dialect);
     cursor.emit = emit.map(|(emit, token)| (emit, text.position(token.span.start)));

@@ -84,17 +84,39 @@ pub(super) fn closing(token: &Token) -> usize {
     }
 }
 
-/// Refuses Flink's `SESSION(TABLE t PARTITION BY …)` by its name: what stands in it would not parse.
-pub(super) fn check_sessions(tokens: &[TokenWithSpan], text: &Text) -> Result<()> {
-    let later = tokens.windows(3).find(|t| {
-        (is_word(&t[0].token, "SESSION") || is_word(&t[0].token, "CUMULATE"))
-            && t[1].token == Token::LParen
-            && is_word(&t[2].token, "TABLE")
-    });
-    match later {
-        Some(t) => Err(windows::unsupported(&t[0].token.to_string()).at(text.position(t[0].span.start))),
-        None => Ok(()),
+/// Makes an argument of the keys in `SESSION(t PARTITION BY key, …)`: `SESSION(t, partition_by(key), …)`.
+pub(super) fn spell_out_partitions(tokens: &mut Vec<TokenWithSpan>) {
+    // One entry for each open parenthesis: whether it is that of SESSION.
+    let mut sessions = vec![];
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut rest = tokens.drain(..).peekable();
+    while let Some(token) = rest.next() {
+        let by = rest.peek().is_some_and(|next| is_word(&next.token, "BY"));
+        if sessions.last() == Some(&true) && is_word(&token.token, "PARTITION") && by {
+            let span = token.span;
+            let put = |token: Token| TokenWithSpan { token, span };
+            rest.next();
+            out.extend([put(Token::Comma), put(Token::make_word(windows::PARTITION_BY, None))]);
+            // Several keys stand in parentheses of their own.
+            if !rest.peek().is_some_and(|next| next.token == Token::LParen) {
+                out.push(put(Token::LParen));
+                let key = |next: &TokenWithSpan| !matches!(next.token, Token::Comma | Token::RParen);
+                out.extend(std::iter::from_fn(|| rest.next_if(key)));
+                out.push(put(Token::RParen));
+            }
+            continue;
+        }
+        match token.token {
+            Token::LParen => sessions.push(out.last().is_some_and(|t| is_word(&t.token, "SESSION"))),
+            Token::RParen => {
+                sessions.pop();
+            }
+            _ => {}
+        }
+        out.push(token);
     }
+    drop(rest);
+    *tokens = out;
 }
 
 /// Cuts `EMIT …` off the end of a statement; `FROM t EMIT …` would be read as an alias.

@@ -1,8 +1,9 @@
-//! Spark's `window(ts, size [, slide [, offset]])`: a group of a GROUP BY, with `window.start` and `window.end`.
+//! Spark's `window(ts, size [, slide [, offset]])` and `session_window(ts, gap)`: a group of a GROUP BY, with a `start` and
+//! an `end`.
 //!
 //! Tumbling windows need no more than expressions, so they stand wherever the call stood, over joins too. Sliding ones
 //! make several rows of one, which only FROM can do: the relation that the event time is a column of gets the starts
-//! as one more column.
+//! as one more column. So do the sessions, which are those of the other groups.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +15,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{Windows, bare_name, call, length, placed, table, unsupported};
+use super::{Windows, bare_name, call, length, placed, session::Sessions, table, unsupported};
 use crate::{
     error::{Error, Kind, Result},
     sql::names::fold,
@@ -22,7 +23,27 @@ use crate::{
 
 /// The column of sliding windows' starts: a name that no client would give.
 const START: &str = "__window_start";
+const END: &str = "__window_end";
 const WINDOW: &str = "window";
+const SESSION_WINDOW: &str = "session_window";
+
+/// What one call describes.
+#[derive(Debug, PartialEq)]
+enum Found {
+    Windows(Windows),
+    /// The event time and the gap.
+    Sessions(Expr, Expr),
+}
+
+impl Found {
+    /// What the call, and so its column, is called.
+    fn name(&self) -> &'static str {
+        match self {
+            Found::Windows(_) => WINDOW,
+            Found::Sessions(..) => SESSION_WINDOW,
+        }
+    }
+}
 
 /// Lowers the calls of each SELECT that a query is made of; the ones in subqueries are lowered already.
 pub(super) fn lower(query: &mut Query, locate: &dyn Fn(Location) -> usize) -> Result<()> {
@@ -50,18 +71,32 @@ fn lower_select(
     if let ControlFlow::Break(error) = broken {
         return Err(error);
     }
-    let Some(windows) = finder.found else { return Ok(()) };
-    let start = match windows.tumbling_start() {
-        Some(start) => start,
-        None => {
-            add_starts(select, &windows).map_err(|e| placed(e, &windows.time, locate))?;
-            Expr::Identifier(Ident::with_quote('"', START))
+    let Some(found) = finder.found else { return Ok(()) };
+    let name = found.name();
+    let column = |name: &str| Expr::Identifier(Ident::with_quote('"', name));
+    let (start, end) = match &found {
+        Found::Windows(windows) => {
+            let start = match windows.tumbling_start() {
+                Some(start) => start,
+                None => {
+                    add_starts(select, windows).map_err(|e| placed(e, &windows.time, locate))?;
+                    column(START)
+                }
+            };
+            let end = windows.end(start.clone());
+            (start, end)
+        }
+        Found::Sessions(time, gap) => {
+            add_sessions(select, time, gap).map_err(|e| placed(e, time, locate))?;
+            (column(START), column(END))
         }
     };
-    let end = windows.end(start.clone());
-    group_by_start(select, &start);
-    name_items(&mut select.projection);
-    let mut replacer = Replacer { depth: 0, whole: structure(&start, &end), start, end };
+    group_by_start(select, &start, name);
+    if let (Found::Sessions(..), GroupByExpr::Expressions(groups, _)) = (&found, &mut select.group_by) {
+        groups.push(end.clone());
+    }
+    name_items(&mut select.projection, name);
+    let mut replacer = Replacer { name, depth: 0, whole: structure(&start, &end), start, end };
     let _ = select.projection.visit(&mut replacer);
     let _ = select.selection.visit(&mut replacer);
     let _ = select.having.visit(&mut replacer);
@@ -93,7 +128,7 @@ struct Finder<'a> {
     locate: &'a dyn Fn(Location) -> usize,
     /// How many subqueries deep: theirs are not ours.
     depth: usize,
-    found: Option<Windows>,
+    found: Option<Found>,
 }
 
 impl VisitorMut for Finder<'_> {
@@ -124,40 +159,56 @@ impl VisitorMut for Finder<'_> {
 impl Finder<'_> {
     fn see(&mut self, function: &Function) -> Result<()> {
         match bare_name(&function.name).as_deref() {
-            Some(WINDOW) => {}
-            Some(other @ ("session_window" | "session" | "cumulate")) => return Err(unsupported(other)),
-            Some(other @ ("tumble" | "hop")) => {
+            Some(WINDOW | SESSION_WINDOW) => {}
+            Some(other @ "cumulate") => return Err(unsupported(other)),
+            Some(other @ ("tumble" | "hop" | "session")) => {
                 let what = format!("{} outside FROM", other.to_uppercase());
                 return Err(Error::unsupported(what).hint("Write FROM TUMBLE(t, ts, INTERVAL '10 minutes')."));
             }
             _ => return Ok(()),
         }
-        let windows = read(function, self.locate)?;
+        let seen = match bare_name(&function.name).as_deref() {
+            Some(SESSION_WINDOW) => read_sessions(function)?,
+            _ => Found::Windows(read(function, self.locate)?),
+        };
         match &self.found {
-            Some(found) if *found != windows => {
+            Some(found) if *found != seen => {
                 Err(Error::unsupported("more than one window in a SELECT").hint("Join two queries with one each."))
             }
             _ => {
-                self.found = Some(windows);
+                self.found = Some(seen);
                 Ok(())
             }
         }
     }
 }
 
-/// `window(ts, size [, slide [, offset]])`: a slide as long as the size is none.
-fn read(function: &Function, locate: &dyn Fn(Location) -> usize) -> Result<Windows> {
+/// The arguments of a call, where all of them are plain.
+fn arguments(function: &Function) -> Option<Vec<&Expr>> {
     let args = match &function.args {
         FunctionArguments::List(list) => list.args.as_slice(),
         _ => &[],
     };
-    let exprs: Option<Vec<&Expr>> = args
-        .iter()
-        .map(|arg| match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-            _ => None,
-        })
-        .collect();
+    let plain = |arg| match arg {
+        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expr)) => Some(expr),
+        _ => None,
+    };
+    args.iter().map(plain).collect()
+}
+
+/// `session_window(ts, gap)`
+fn read_sessions(function: &Function) -> Result<Found> {
+    let exprs = arguments(function);
+    let Some([time, gap]) = exprs.as_deref() else {
+        return Err(Error::new(Kind::UndefinedFunction, "wrong arguments of session_window()")
+            .hint("Write session_window(ts, '5 minutes')."));
+    };
+    Ok(Found::Sessions((*time).clone(), (*gap).clone()))
+}
+
+/// `window(ts, size [, slide [, offset]])`: a slide as long as the size is none.
+fn read(function: &Function, locate: &dyn Fn(Location) -> usize) -> Result<Windows> {
+    let exprs = arguments(function);
     let Some([time, size, rest @ ..]) = exprs.as_deref().filter(|e| e.len() <= 4) else {
         return Err(Error::new(Kind::UndefinedFunction, "wrong arguments of window()")
             .hint("Write window(ts, '10 minutes') or window(ts, '10 minutes', '5 minutes')."));
@@ -170,7 +221,7 @@ fn read(function: &Function, locate: &dyn Fn(Location) -> usize) -> Result<Windo
 
 /// `GROUP BY 1` and `GROUP BY w`, where that is the window in the SELECT list, group by its start: a timestamp is a
 /// better key than a struct of two.
-fn group_by_start(select: &mut Select, start: &Expr) {
+fn group_by_start(select: &mut Select, start: &Expr, name: &str) {
     let GroupByExpr::Expressions(groups, _) = &mut select.group_by else { return };
     for group in groups {
         let item = match group {
@@ -185,18 +236,18 @@ fn group_by_start(select: &mut Select, start: &Expr) {
             _ => None,
         };
         let Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { continue };
-        if matches!(part(expr), Some(Part::Whole | Part::Start)) {
+        if matches!(part(expr, name), Some(Part::Whole | Part::Start)) {
             *group = start.clone();
         }
     }
 }
 
 /// The names that the columns have in Spark: `window`, `start`, `end`.
-fn name_items(items: &mut [SelectItem]) {
+fn name_items(items: &mut [SelectItem], window: &str) {
     for item in items {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
-        let name = match part(expr) {
-            Some(Part::Whole) => WINDOW,
+        let name = match part(expr, window) {
+            Some(Part::Whole) => window,
             Some(Part::Start) => "start",
             Some(Part::End) => "end",
             None => continue,
@@ -212,25 +263,25 @@ enum Part {
     End,
 }
 
-/// Which part of the window an expression is, if it is one.
-fn part(expr: &Expr) -> Option<Part> {
+/// Which part of the window of a name an expression is, if it is one.
+fn part(expr: &Expr, window: &str) -> Option<Part> {
     let field = |name: &Ident| match fold(name).as_str() {
         "start" => Some(Part::Start),
         "end" => Some(Part::End),
         _ => None,
     };
     match expr {
-        Expr::Nested(inner) => part(inner),
+        Expr::Nested(inner) => part(inner, window),
         Expr::Function(function) if function.over.is_none() => {
-            (bare_name(&function.name).as_deref() == Some(WINDOW)).then_some(Part::Whole)
+            (bare_name(&function.name).as_deref() == Some(window)).then_some(Part::Whole)
         }
-        Expr::Identifier(name) => (fold(name) == WINDOW).then_some(Part::Whole),
+        Expr::Identifier(name) => (fold(name) == window).then_some(Part::Whole),
         Expr::CompoundIdentifier(names) => match names.as_slice() {
-            [window, name] if fold(window) == WINDOW => field(name),
+            [first, name] if fold(first) == window => field(name),
             _ => None,
         },
         Expr::CompoundFieldAccess { root, access_chain } => match access_chain.as_slice() {
-            [AccessExpr::Dot(Expr::Identifier(name))] if matches!(part(root), Some(Part::Whole)) => field(name),
+            [AccessExpr::Dot(Expr::Identifier(name))] if matches!(part(root, window), Some(Part::Whole)) => field(name),
             _ => None,
         },
         _ => None,
@@ -245,6 +296,7 @@ fn structure(start: &Expr, end: &Expr) -> Expr {
 
 /// Puts expressions in the place of the window and its parts.
 struct Replacer {
+    name: &'static str,
     depth: usize,
     whole: Expr,
     start: Expr,
@@ -279,7 +331,7 @@ impl VisitorMut for Replacer {
             }
             return ControlFlow::Continue(());
         }
-        match part(expr) {
+        match part(expr, self.name) {
             Some(Part::Whole) => *expr = self.whole.clone(),
             Some(Part::Start) => *expr = self.start.clone(),
             Some(Part::End) => *expr = self.end.clone(),
@@ -299,12 +351,39 @@ fn add_starts(select: &mut Select, windows: &Windows) -> Result<()> {
     let factor = relation_of(select, &windows.time)?;
     let name = name_of(factor);
     let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: starts.clone(), alias: None });
-    *factor = table::derived(table::select(vec![quoted(starts)], inner)?, name.map(table::alias_of));
+    *factor = table::derived(table::select(vec![table::quoted(starts, START)], inner)?, name.map(table::alias_of));
     Ok(())
 }
 
-fn quoted(starts: Expr) -> SelectItem {
-    SelectItem::ExprWithAlias { expr: starts, alias: Ident::with_quote('"', START) }
+/// Adds the sessions of each combination of the other groups to the only relation.
+fn add_sessions(select: &mut Select, time: &Expr, gap: &Expr) -> Result<()> {
+    let wildcard = |i: &SelectItem| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    if select.projection.iter().any(wildcard) {
+        return Err(Error::unsupported("SELECT * beside a session").hint("Write FROM SESSION(t, ts, gap)."));
+    }
+    if !matches!(select.from.as_slice(), [only] if only.joins.is_empty()) {
+        return Err(Error::unsupported("session_window over a join")
+            .hint("Write FROM SESSION((SELECT … FROM a JOIN b ON …) PARTITION BY key, ts, gap)."));
+    }
+    let GroupByExpr::Expressions(groups, _) = &select.group_by else { return Ok(()) };
+    let item = |group: &Expr| match group {
+        Expr::Value(value) => match &value.value {
+            Value::Number(n, _) => n.parse::<usize>().ok().and_then(|n| select.projection.get(n.checked_sub(1)?)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let shown = |group: &Expr| match item(group) {
+        Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) => expr.clone(),
+        _ => group.clone(),
+    };
+    let keys = groups.iter().map(shown).filter(|group| part(group, SESSION_WINDOW).is_none()).collect();
+    let sessions = Sessions { keys, time: time.clone(), gap: gap.clone(), max: None }.check()?;
+    let factor = &mut select.from[0].relation;
+    let name = name_of(factor);
+    let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: time.clone(), alias: None });
+    *factor = table::derived(sessions.over(inner, [START, END])?, name.map(table::alias_of));
+    Ok(())
 }
 
 /// The relation in FROM that `time` is a column of. A row of it becomes several before it is joined, which gives what

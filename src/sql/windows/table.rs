@@ -10,7 +10,11 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Location, Token},
 };
 
-use super::{Windows, bare_name, length, placed, unsupported};
+use super::{
+    Windows, bare_name, length, placed,
+    session::{self, Sessions},
+    unsupported,
+};
 use crate::{
     error::{Error, Kind, Result},
     sql::names::fold,
@@ -23,6 +27,10 @@ pub(super) const END: &str = "window_end";
 const TUMBLE: (&str, &[&str]) = ("TUMBLE(t, ts, INTERVAL '10 minutes')", &["data", "timecol", "size", "offset"]);
 const HOP: (&str, &[&str]) =
     ("HOP(t, ts, INTERVAL '5 minutes', INTERVAL '10 minutes')", &["data", "timecol", "slide", "size", "offset"]);
+const SESSION: (&str, &[&str]) = (
+    "SESSION(t PARTITION BY key, ts, INTERVAL '5 minutes', max => INTERVAL '1 hour')",
+    &["data", "timecol", "gap", "max"],
+);
 
 /// Lowers one factor of a FROM, if it is a call of a window function, plain or within `TABLE(…)`.
 pub(super) fn lower(factor: &mut TableFactor, locate: &dyn Fn(Location) -> usize) -> Result<()> {
@@ -38,7 +46,13 @@ pub(super) fn lower(factor: &mut TableFactor, locate: &dyn Fn(Location) -> usize
     let (usage, parameters) = match bare_name(name).as_deref() {
         Some("tumble") => TUMBLE,
         Some("hop") => HOP,
-        Some(other @ ("session" | "cumulate")) => return Err(placed(unsupported(other), name, locate)),
+        Some("session") => {
+            let (name, args) = (name.clone(), args.clone());
+            let lowered = sessions(args, alias, locate).map_err(|e| placed(e, &name, locate))?;
+            *factor = lowered;
+            return Ok(());
+        }
+        Some(other @ "cumulate") => return Err(placed(unsupported(other), name, locate)),
         _ => return Ok(()),
     };
     let given = arguments(args, parameters, usage, locate).map_err(|e| placed(e, name, locate))?;
@@ -55,6 +69,21 @@ pub(super) fn lower(factor: &mut TableFactor, locate: &dyn Fn(Location) -> usize
     let (relation, own_name) = relation(required(given[0], usage)?).map_err(|e| placed(e, name, locate))?;
     *factor = derived(with_windows(&windows, relation, own_name.clone())?, alias.or(own_name.map(alias_of)));
     Ok(())
+}
+
+/// A relation with the sessions of its rows.
+fn sessions(
+    mut args: Vec<FunctionArg>,
+    alias: Option<TableAlias>,
+    locate: &dyn Fn(Location) -> usize,
+) -> Result<TableFactor> {
+    let (usage, parameters) = SESSION;
+    let keys = session::take_keys(&mut args);
+    let given = arguments(&args, parameters, usage, locate)?;
+    let (time, gap) = (column(required(given[1], usage)?, locate)?, required(given[2], usage)?.clone());
+    let sessions = Sessions { keys, time, gap, max: given[3].cloned() }.check()?;
+    let (relation, own_name) = relation(required(given[0], usage)?)?;
+    Ok(derived(sessions.over(relation, [START, END])?, alias.or(own_name.map(alias_of))))
 }
 
 /// The arguments in the order of `parameters`, whether they were given by place or by name.
@@ -134,6 +163,11 @@ fn with_windows(windows: &Windows, relation: TableFactor, name: Option<Ident>) -
     let starts = windows.sliding_starts().ok_or_else(|| Error::internal("windows neither tumble nor slide"))?;
     let inner = derived(select(vec![start(starts)], relation)?, name.map(alias_of));
     select(vec![named(windows.end(Expr::Identifier(Ident::new(START))), END)], inner)
+}
+
+/// A column of a name that needs quotes.
+pub(super) fn quoted(expr: Expr, alias: &str) -> SelectItem {
+    SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) }
 }
 
 pub(super) fn named(expr: Expr, alias: &str) -> SelectItem {

@@ -123,26 +123,49 @@ fn windows_that_group() {
 }
 
 #[test]
+fn sessions() {
+    let bound = |function: &str, keys: &str, name: &str, max: &str| {
+        format!("{function}(ts, ts + (INTERVAL '5 minutes'){max}) OVER ({keys}ORDER BY ts) AS \"{name}\"")
+    };
+    let both = |keys: &str, start: &str, end: &str, max: &str| {
+        let (first, second) = (bound("session_start", keys, start, max), bound("session_end", keys, end, max));
+        format!("(SELECT *, {first}, {second} FROM t) AS t")
+    };
+    let by_key = format!("SELECT * FROM {}", both("PARTITION BY k ", "window_start", "window_end", ""));
+    check("SELECT * FROM SESSION(t PARTITION BY k, ts, INTERVAL '5 minutes')", &by_key);
+    check("SELECT * FROM TABLE(SESSION(TABLE t PARTITION BY (k), DESCRIPTOR(ts), INTERVAL '5' MINUTE))", &by_key);
+    check("SELECT * FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), DESCRIPTOR(k), INTERVAL '5' MINUTE))", &by_key);
+    check(
+        "SELECT * FROM SESSION(t PARTITION BY (k, l), ts, '5 minutes', max => INTERVAL '1 hour')",
+        &format!("SELECT * FROM {}", both("PARTITION BY k, l ", "window_start", "window_end", ", INTERVAL '1 hour'")),
+    );
+    check(
+        "SELECT session_window.start, k, count(*) FROM t GROUP BY session_window(ts, '5 minutes'), k",
+        &format!(
+            "SELECT \"__window_start\" AS \"start\", k, count(*) FROM {} GROUP BY \"__window_start\", k, \"__window_end\"",
+            both("PARTITION BY k ", "__window_start", "__window_end", "")
+        ),
+    );
+}
+
+#[test]
 fn refusals() {
     refuse(
-        "SELECT * FROM SESSION(t, ts, '1 m')",
-        "0A000@15 SESSION is not supported / TUMBLE and HOP make windows of a fixed size.",
+        "SELECT count(*) FROM t GROUP BY session_window(ts)",
+        "42883@33 wrong arguments of session_window() / Write session_window(ts, '5 minutes').",
     );
     refuse(
-        "SELECT * FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
-        "0A000@21 SESSION is not supported / TUMBLE and HOP make windows of a fixed size.",
+        "SELECT * FROM SESSION(t, ts, INTERVAL '-1 minute')",
+        "22023@15 the gap of a session must be positive, not -1 minutes / ",
     );
     refuse(
-        "SELECT * FROM TABLE(SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
-        "0A000@21 SESSION is not supported / TUMBLE and HOP make windows of a fixed size.",
-    );
-    refuse(
-        "SELECT count(*) FROM t GROUP BY session_window(ts, '5 minutes')",
-        "0A000@33 SESSION_WINDOW is not supported / TUMBLE and HOP make windows of a fixed size.",
+        "SELECT count(*) FROM t JOIN u ON t.k = u.k GROUP BY session_window(t.ts, '5 minutes')",
+        "0A000@68 session_window over a join is not supported / \
+         Write FROM SESSION((SELECT … FROM a JOIN b ON …) PARTITION BY key, ts, gap).",
     );
     refuse(
         "SELECT * FROM CUMULATE(t, ts, '1 m', '10 m')",
-        "0A000@15 CUMULATE is not supported / TUMBLE and HOP make windows of a fixed size.",
+        "0A000@15 CUMULATE is not supported / TUMBLE and HOP make windows of a fixed size, SESSION windows that end with a gap.",
     );
     let trap = "HOP(t, ts, slide, size) takes the slide first; window(ts, size, slide) takes it last.";
     refuse(

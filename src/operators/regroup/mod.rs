@@ -7,6 +7,8 @@
 //! changes ◀─ what differs ◀─ the answers that were given, kept by group ◀──── answers by group number
 //! ```
 
+mod ends;
+
 use std::{
     any::Any,
     sync::{Arc, Mutex},
@@ -15,20 +17,21 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, UInt32Array},
     compute::{concat_batches, take},
-    datatypes::{DataType, Field, Fields, Int64Type, SchemaRef},
+    datatypes::{DataType, Field, FieldRef, Fields, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 
+use self::ends::Ends;
 use super::{
     Collector, Evaluated, Grouping, Late, Operator, Step,
     cell::locked,
     exec::again,
-    grouping::{Emission, distinct_keys},
+    grouping::{Emission, apart, distinct_keys, in_time},
 };
 use crate::{
     changes::{Changes, batch_of, has_diff, rows_at},
     error::{Error, Result},
-    state::{Durable, Multiset, Saved, Shape, Windowed},
+    state::{Close, Durable, Multiset, NEVER, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -44,6 +47,17 @@ pub struct GroupPlan {
     /// The columns of the leaf, without the number.
     pub input: SchemaRef,
     pub context: Arc<TaskContext>,
+    /// Where each answer says itself when it ends, in a last column that is not shown.
+    pub sessions: Option<Sessions>,
+}
+
+/// Answers that end.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    /// The column that they end in.
+    pub end: FieldRef,
+    /// When a row comes too late; `None` where nothing ever ends.
+    pub late: Option<Close>,
 }
 
 /// Runs a plan over the rows of each touched group.
@@ -53,6 +67,8 @@ pub struct Regroup {
     grouping: Grouping,
     plan: GroupPlan,
     kept: Kept,
+    /// The columns of the answers as they are kept.
+    answered: SchemaRef,
 }
 
 /// What came, and what was answered.
@@ -60,6 +76,7 @@ pub struct Regroup {
 struct Kept {
     rows: Windowed<Multiset>,
     answers: Windowed<Multiset>,
+    ends: Option<Ends>,
 }
 
 const ROWS: &str = "rows";
@@ -77,8 +94,13 @@ impl Regroup {
         let shape = |name: &str, values: &SchemaRef| Shape { keys: keys(name), values: values.fields().clone() };
         let kept = |shape| Windowed::new(grouping.close, shape, |shape| Multiset::new(&shape.keys, &shape.values));
         let rows = kept(shape(ROWS, &plan.input));
-        let answers = kept(shape(ANSWERS, &grouping.output));
-        Ok(Regroup { grouping, plan, kept: Kept { rows, answers } })
+        let mut fields: Vec<FieldRef> = grouping.output.fields().iter().cloned().collect();
+        fields.extend(plan.sessions.iter().map(|sessions| sessions.end.clone()));
+        let answered = Arc::new(Schema::new(fields));
+        let answers = kept(shape(ANSWERS, &answered));
+        let end = plan.sessions.as_ref().filter(|sessions| sessions.late.is_some());
+        let ends = end.map(|_| Ends::new(answered.fields().len() - 1));
+        Ok(Regroup { grouping, plan, kept: Kept { rows, answers, ends }, answered })
     }
 
     /// The answers over some groups' rows, and the group of each.
@@ -96,7 +118,7 @@ impl Regroup {
         let groups = all.column(last).as_primitive::<Int64Type>();
         let groups = groups.values().iter().map(|group| *group as u32).collect();
         let columns = all.columns()[..last].to_vec();
-        Ok((batch_of(&self.grouping.output, columns, all.num_rows())?, groups))
+        Ok((batch_of(&self.answered, columns, all.num_rows())?, groups))
     }
 
     fn fold(&mut self, batches: &[(RecordBatch, Vec<ArrayRef>, Int64Array)]) -> Result<Vec<Changes>> {
@@ -114,7 +136,8 @@ impl Regroup {
             let rows = rows_at(&rows, &part)?;
             let diffs = take(&diffs, &part, None)?.as_primitive::<Int64Type>().clone();
             self.kept.rows.window(moment)?.apply(&keys, rows.columns(), &diffs)?;
-            if self.grouping.emission == Emission::OnClose {
+            let shows = self.grouping.emission != Emission::OnClose;
+            if !shows && self.kept.ends.is_none() {
                 continue;
             }
             let touched = distinct_keys(&keys)?;
@@ -122,13 +145,31 @@ impl Regroup {
             let (answers, groups) = self.answers(rows, &groups)?;
             let window = self.kept.answers.window(moment)?;
             let (columns, diffs) = window.replace(&touched, answers.columns(), &groups)?;
-            changes.push(Changes::new(batch_of(&self.grouping.output, columns, diffs.len())?, diffs));
+            if let Some(ends) = &mut self.kept.ends {
+                let keys: Vec<ArrayRef> =
+                    touched.iter().map(|key| take(key, &groups, None)).collect::<Result<_, _>>()?;
+                ends.note(answers.columns(), &keys, window)?;
+            }
+            if shows {
+                changes.push(Changes::new(self.shown(&columns, diffs.len())?, diffs));
+            }
         }
         Ok(changes)
     }
 
-    /// Takes out the closed windows; their answers where those are to be shown now.
+    /// Answers without what is not shown of them.
+    fn shown(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
+        batch_of(&self.grouping.output, columns[..self.grouping.output.fields().len()].to_vec(), rows)
+    }
+
+    /// Takes out what the watermark closes; its answers where those are to be shown now.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
+        if self.kept.ends.is_some() {
+            let closed = self.kept.close(watermark)?;
+            let shown = closed.filter(|_| self.grouping.emission == Emission::OnClose);
+            let shown = shown.map(|columns| self.shown(&columns, columns[0].len()));
+            return Ok(shown.transpose()?.map(Changes::insert).into_iter().collect());
+        }
         let closing = self.grouping.closing(watermark);
         let closed = self.kept.rows.close(closing);
         self.kept.answers.close(closing);
@@ -138,7 +179,8 @@ impl Regroup {
         let mut changes = Vec::new();
         for window in closed.iter().filter(|w| !w.is_empty()) {
             let (rows, groups) = window.gather(&window.all_keys()?)?;
-            changes.push(Changes::insert(self.answers(rows, &groups)?.0));
+            let answers = self.answers(rows, &groups)?.0;
+            changes.push(Changes::insert(self.shown(answers.columns(), answers.num_rows())?));
         }
         Ok(changes)
     }
@@ -153,6 +195,8 @@ fn leaf_schema(plan: &Arc<dyn ExecutionPlan>) -> SchemaRef {
 struct Arrived {
     grouping: Grouping,
     input: SchemaRef,
+    /// When a row comes too late, by its own columns.
+    late_at: Option<Close>,
     tick: Tick,
     batches: Vec<(RecordBatch, Vec<ArrayRef>, Int64Array)>,
     late: Late,
@@ -160,7 +204,14 @@ struct Arrived {
 
 impl Collector for Arrived {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        self.grouping.evaluate(&[], batch, &self.tick)
+        let closed = self.tick.closed(self.grouping.derived);
+        let on_time = match (&self.late_at, closed) {
+            (Some(close), Some(watermark)) => in_time(close, batch.columns(), watermark)?,
+            _ => None,
+        };
+        let (batch, late) = apart(batch, on_time)?;
+        let evaluated = self.grouping.evaluate(&[], batch, &self.tick)?;
+        Ok(Evaluated { late: late.or(evaluated.late), ..evaluated })
     }
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
@@ -194,7 +245,8 @@ impl Operator for Regroup {
 
     fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let (grouping, input) = (self.grouping.clone(), self.plan.input.clone());
-        Ok(Box::new(Arrived { grouping, input, tick: *tick, batches: Vec::new(), late: Late::default() }))
+        let late_at = self.plan.sessions.as_ref().and_then(|sessions| sessions.late);
+        Ok(Box::new(Arrived { grouping, input, late_at, tick: *tick, batches: Vec::new(), late: Late::default() }))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
@@ -222,10 +274,30 @@ impl Operator for Regroup {
         let closing = self.grouping.closing(watermark);
         self.kept.rows.close(closing);
         self.kept.answers.close(closing);
+        // Sessions are closed by the next step: what it would take out again was told before the checkpoint.
     }
 
     fn is_due(&self, watermark: Option<Micros>) -> bool {
+        if let Some(ends) = &self.kept.ends {
+            return ends.is_due(watermark);
+        }
         self.kept.rows.is_due(self.grouping.closing(watermark))
+    }
+}
+
+impl Kept {
+    /// Takes out the sessions that a watermark closes; gives their answers.
+    fn close(&mut self, watermark: Option<Micros>) -> Result<Option<Vec<ArrayRef>>> {
+        let closed = match (&mut self.ends, watermark) {
+            (Some(ends), Some(watermark)) => {
+                ends.close(watermark, self.rows.window(NEVER)?, self.answers.window(NEVER)?)?
+            }
+            _ => None,
+        };
+        // Measures what there is.
+        self.rows.close(None);
+        self.answers.close(None);
+        Ok(closed)
     }
 }
 
@@ -239,7 +311,13 @@ impl Durable for Kept {
     fn load(&mut self, rows: &RecordBatch) -> Result<()> {
         match rows.schema().field(0).name().as_str() {
             ROWS => self.rows.load(rows),
-            _ => self.answers.load(rows),
+            _ => {
+                self.answers.load(rows)?;
+                let Some(ends) = &mut self.ends else { return Ok(()) };
+                let keys = rows.num_columns() - 1 - self.answers.window(NEVER)?.row_columns();
+                let columns = rows.columns();
+                ends.note(&columns[keys..columns.len() - 1], &columns[..keys], self.answers.window(NEVER)?)
+            }
         }
     }
 

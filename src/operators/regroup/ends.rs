@@ -1,0 +1,75 @@
+//! When the answers of a group end, where each row's answer says so itself: the ends of sessions.
+
+use std::collections::{BTreeMap, HashSet};
+
+use arrow::{
+    array::{ArrayRef, Int64Array, UInt32Array},
+    compute::take,
+};
+
+use crate::{
+    error::Result,
+    state::{Close, Multiset, NEVER},
+    time::Micros,
+};
+
+/// The last column of the answers is their end.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// How the end of a row tells when it is closed.
+    close: Close,
+    /// Groups by when one of their answers may be closed; some of the moments are no longer true.
+    due: BTreeMap<Micros, HashSet<Box<[u8]>>>,
+}
+
+impl Ends {
+    /// `column` is that of the end.
+    pub fn new(column: usize) -> Self {
+        Ends { close: Close { column, field: None, offset_us: 1 }, due: BTreeMap::new() }
+    }
+
+    /// Notes when answers end.
+    pub fn note(&mut self, answers: &[ArrayRef], keys: &[ArrayRef], kept: &Multiset) -> Result<()> {
+        let keys = kept.encode_keys(keys)?;
+        for (row, moment) in self.close.moments(answers)?.values().iter().enumerate() {
+            if *moment != NEVER {
+                self.due.entry(*moment).or_default().insert(keys.row(row).as_ref().into());
+            }
+        }
+        Ok(())
+    }
+
+    pub fn is_due(&self, watermark: Option<Micros>) -> bool {
+        watermark.is_some_and(|watermark| self.due.first_key_value().is_some_and(|(moment, _)| *moment <= watermark))
+    }
+
+    /// Takes out what a watermark closes, of the answers and of the rows that they begin with; gives the answers.
+    pub fn close(
+        &mut self,
+        watermark: Micros,
+        rows: &mut Multiset,
+        answers: &mut Multiset,
+    ) -> Result<Option<Vec<ArrayRef>>> {
+        let later = self.due.split_off(&watermark.saturating_add(1));
+        let mut keys: Vec<_> = std::mem::replace(&mut self.due, later).into_values().flatten().collect();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let keys = answers.decode_keys(&keys)?;
+        let (columns, groups) = answers.gather(&keys)?;
+        let moments = self.close.moments(&columns)?;
+        let closed: UInt32Array =
+            (0..groups.len() as u32).filter(|row| moments.value(*row as usize) <= watermark).collect();
+        let at = |columns: &[ArrayRef], rows: &UInt32Array| -> Result<Vec<ArrayRef>> {
+            Ok(columns.iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>()?)
+        };
+        let of: UInt32Array = closed.values().iter().map(|row| groups[*row as usize] as u32).collect();
+        let (keys, gone) = (at(&keys, &of)?, Int64Array::from_value(-1, closed.len()));
+        let columns = at(&columns, &closed)?;
+        answers.apply(&keys, &columns, &gone)?;
+        rows.apply(&keys, &columns[..rows.row_columns()], &gone)?;
+        Ok(Some(columns))
+    }
+}

@@ -1,0 +1,126 @@
+//! `SESSION(t [PARTITION BY key], ts, gap [, max => …])` in FROM: the two window functions that tell a row's session.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, OrderByExpr, OrderByOptions, Query,
+    SelectItem, TableFactor, WindowSpec, WindowType,
+};
+
+use super::{
+    bare_name, call,
+    table::{quoted, select},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    sql::{functions, interval},
+};
+
+/// What the keys of `PARTITION BY` are put into before the text is parsed, as one argument more.
+pub(crate) const PARTITION_BY: &str = "partition_by";
+
+/// Sessions over the rows of a relation.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pub keys: Vec<Expr>,
+    pub time: Expr,
+    /// How long after a row the next one is still of its session: a constant interval, or an expression over the row.
+    pub gap: Expr,
+    /// How long a session may last.
+    pub max: Option<Expr>,
+}
+
+/// Takes the keys of PARTITION BY out of the arguments of a call.
+pub(super) fn take_keys(args: &mut Vec<FunctionArg>) -> Vec<Expr> {
+    let keys = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function)))
+            if bare_name(&function.name).as_deref() == Some(PARTITION_BY) =>
+        {
+            arguments(&function.args)
+        }
+        _ => None,
+    };
+    let Some(at) = args.iter().position(|arg| keys(arg).is_some()) else { return by_descriptor(args) };
+    let found = keys(&args[at]).unwrap_or_default();
+    args.remove(at);
+    found
+}
+
+/// `SESSION(TABLE t, DESCRIPTOR(ts), DESCRIPTOR(key), gap)`: a neighbour's spelling.
+fn by_descriptor(args: &mut Vec<FunctionArg>) -> Vec<Expr> {
+    let descriptor = match args.get(2) {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function))))
+            if bare_name(&function.name).as_deref() == Some("descriptor") =>
+        {
+            arguments(&function.args)
+        }
+        _ => None,
+    };
+    match descriptor {
+        Some(keys) => {
+            args.remove(2);
+            keys
+        }
+        None => Vec::new(),
+    }
+}
+
+fn arguments(args: &FunctionArguments) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = args else { return None };
+    let expr = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(expr).collect()
+}
+
+impl Sessions {
+    /// Refuses what would be no sessions.
+    pub fn check(mut self) -> Result<Self> {
+        let positive = |what: &str, expr: &Expr| -> Result<Expr> {
+            let length = interval::constant(expr)?;
+            match (length.is_positive(), length.months) {
+                (true, 0) => Ok(length.literal()),
+                (true, _) => {
+                    Err(Error::unsupported(format!("the {what} of a session of {length}")).hint("Say it in days."))
+                }
+                (false, _) => {
+                    let message = format!("the {what} of a session must be positive, not {length}");
+                    Err(Error::new(Kind::InvalidParameterValue, message))
+                }
+            }
+        };
+        // Anything else is computed for each row.
+        if matches!(self.gap, Expr::Value(_) | Expr::Interval(_)) {
+            self.gap = positive("gap", &self.gap)?;
+        }
+        self.max = self.max.map(|max| positive("longest duration", &max)).transpose()?;
+        Ok(self)
+    }
+
+    /// `SELECT *, session_start(…) OVER (…) AS start, session_end(…) OVER (…) AS end FROM relation`
+    pub fn over(&self, relation: TableFactor, [start, end]: [&str; 2]) -> Result<Query> {
+        select(vec![self.bound(functions::SESSION_START, start), self.bound(functions::SESSION_END, end)], relation)
+    }
+
+    fn bound(&self, function: &str, name: &str) -> SelectItem {
+        let end = Expr::BinaryOp {
+            left: Box::new(self.time.clone()),
+            op: BinaryOperator::Plus,
+            right: Box::new(Expr::Nested(Box::new(self.gap.clone()))),
+        };
+        let args = [self.time.clone(), end].into_iter().chain(self.max.clone()).collect();
+        let mut call = call(function, args);
+        if let Expr::Function(function) = &mut call {
+            function.over = Some(WindowType::WindowSpec(WindowSpec {
+                window_name: None,
+                partition_by: self.keys.clone(),
+                order_by: vec![OrderByExpr {
+                    expr: self.time.clone(),
+                    options: OrderByOptions { asc: None, nulls_first: None },
+                    with_fill: None,
+                }],
+                window_frame: None,
+            }));
+        }
+        quoted(call, name)
+    }
+}
