@@ -7,6 +7,7 @@
 mod datagen;
 mod directory;
 mod kafka;
+mod nexmark;
 mod on_error;
 mod origins;
 mod patience;
@@ -34,7 +35,10 @@ pub use replay::{LetterId, Marks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 
-use self::{datagen::DatagenOptions, directory::DirectoryOptions, kafka::KafkaOptions, socket::SocketOptions};
+use self::{
+    datagen::DatagenOptions, directory::DirectoryOptions, kafka::KafkaOptions, nexmark::NexmarkOptions,
+    socket::SocketOptions,
+};
 use crate::{
     error::{Error, Kind, Result},
     options::{Options, Taker},
@@ -49,6 +53,7 @@ enum Connector {
     Datagen(DatagenOptions),
     Socket(SocketOptions),
     Kafka(Box<KafkaOptions>),
+    Nexmark(NexmarkOptions),
 }
 
 /// What a source lives on.
@@ -76,6 +81,7 @@ pub async fn open(
         Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await?,
         Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await?,
         Connector::Kafka(options) => kafka::open(folder(id), name, schema, *options, env).await?,
+        Connector::Nexmark(options) => nexmark::open(folder(id), name, schema, options, env).await?,
     };
     Ok(Arc::new(Replayed::open(id, source, &env.storage)?))
 }
@@ -112,12 +118,14 @@ impl Connector {
             Datagen,
             Socket,
             Kafka,
+            Nexmark,
         }
         let words = [
             ("directory", Word::Directory),
             ("datagen", Word::Datagen),
             ("socket", Word::Socket),
             ("kafka", Word::Kafka),
+            ("nexmark", Word::Nexmark),
         ];
         let connector = match taker.one_of("connector", &words)? {
             None => taker.required("connector").map(|_| None)?,
@@ -125,6 +133,7 @@ impl Connector {
             Some(Word::Datagen) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
             Some(Word::Socket) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
             Some(Word::Kafka) => Some(Connector::Kafka(Box::new(KafkaOptions::take(&mut taker)?))),
+            Some(Word::Nexmark) => Some(Connector::Nexmark(NexmarkOptions::take(&mut taker)?)),
         };
         ReadLimit::take(&mut taker)?;
         OnError::take(&mut taker)?;
