@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use super::harness::{Home, Server, checkout, eventually, finished, rows, run, tidemark};
+use super::harness::{Home, Server, checkout, eventually, finished, rows, run, tidemark, try_rows};
 
 /// `tidemark sql` on a server, in its folder.
 fn sql(server: &Server) -> Command {
@@ -66,6 +66,53 @@ async fn flights_sql() {
     let now = rows(&client, "SELECT * FROM landings_now ORDER BY window_start").await;
     assert_eq!(now, [LANDINGS[0], "2026-01-01 10:10:00|OSL|1|99"]);
     assert_eq!(rows(&client, "SELECT count(*) FROM flights").await, ["3"]);
+}
+
+/// The queries of the Nexmark benchmark, and how many rows each has over the first 5000 events.
+const NEXMARK: [(&str, &str); 23] = [
+    ("q0.sql", "4600"),
+    ("q1.sql", "4600"),
+    ("q2.sql", "16"),
+    ("q3.sql", "42"),
+    ("q4.sql", "5"),
+    ("q5.sql", "5"),
+    ("q6.sql", "270"),
+    ("q7.sql", "1"),
+    ("q8.sql", "47"),
+    ("q9.sql", "270"),
+    ("q10.sql", "4600"),
+    ("q11.sql", "102"),
+    ("q12.sql", "102"),
+    ("q13.sql", "4600"),
+    ("q14.sql", "1320"),
+    ("q15.sql", "1"),
+    ("q16.sql", "2104"),
+    ("q17.sql", "295"),
+    ("q18.sql", "994"),
+    ("q19.sql", "2021"),
+    ("q20.sql", "1107"),
+    ("q21.sql", "4383"),
+    ("q22.sql", "4600"),
+];
+
+/// Each query as an ordinary `SELECT`.
+#[tokio::test(flavor = "multi_thread")]
+async fn nexmark_sql() {
+    let server = Home::new().start();
+    let client = server.connect().await;
+    let text = |name: &str| fs::read_to_string(checkout("sql/examples/nexmark").join(name)).unwrap();
+    run(&client, &text("sources.sql").replace("events = 1000000", "events = 5000")).await;
+    for (name, count) in NEXMARK {
+        let statement = text(name);
+        let (create, select) = statement.split_once(" AS\n").unwrap();
+        assert!(create.ends_with(&format!("CREATE MATERIALIZED VIEW {}", name.trim_end_matches(".sql"))), "{name}");
+        let select = select.trim_end().trim_end_matches(';');
+        match try_rows(&client, &format!("SELECT count(*) FROM ({select}) AS q")).await {
+            // There are no sessions yet.
+            Err(_) if select.contains("SESSION(") => {}
+            found => assert_eq!(found.unwrap_or_else(|e| panic!("{name}: {e:?}")), [count], "{name}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
