@@ -3,6 +3,7 @@
 mod formats;
 mod harness;
 mod kafka;
+mod nexmark;
 mod properties;
 mod server;
 mod streams;
