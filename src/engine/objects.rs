@@ -16,6 +16,7 @@ use crate::{
     query::{Handle, Letters},
     relations::{Moment, Shared, Snapshot},
     sql::{
+        incremental::Facts,
         plan::{Resolved, World},
         statement::{Name, Statement},
         table::{Input, InputTable},
@@ -57,6 +58,8 @@ pub enum What {
         handle: Handle,
         /// The ids of what its plan reads: behind streams and plain views, too.
         inputs: Vec<u64>,
+        /// What is known of the times in its columns.
+        times: Arc<Facts>,
     },
     /// A sink: a standing query whose rows are outside.
     Sink {
@@ -169,13 +172,15 @@ impl Scene {
             What::Query { .. } | What::Sink { .. } | What::Broken(_) => return None,
         };
         let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
-        let (mut defaults, mut upsert_key, mut patience) = (Arc::default(), Arc::default(), None);
+        let (mut defaults, mut upsert_key, mut patience, mut times) =
+            (Arc::default(), Arc::default(), None, Arc::default());
         match &object.what {
             What::Table(table) => defaults = table.defaults.clone(),
             What::Source { key, patience: waits, .. } => (upsert_key, patience) = (key.clone(), *waits),
+            What::Standing { times: known, .. } => times = known.clone(),
             _ => {}
         }
-        Some(InputTable { id, name, input, fixed, snapshot, limit, patience, readers, defaults, upsert_key })
+        Some(InputTable { id, name, input, fixed, snapshot, limit, patience, readers, defaults, upsert_key, times })
     }
 
     fn relation(&self, object: &Object, shared: &Arc<Shared>) -> (Input, ReadLimit, bool, Option<Arc<Snapshot>>) {

@@ -127,6 +127,7 @@ impl Engine {
         let feed = options.sink.as_ref().map(|sink| Feed::new(sink, &standing)).transpose()?;
         let identity = feed.as_ref().map_or_else(|| identity_of(&standing), |feed| feed.identity(&standing));
         let schema = standing.schema.clone();
+        let times = Arc::new(standing.rewritten.times.clone());
         let inputs: Vec<u64> = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
         let mut relation = Relation::new(schema.clone(), identity)?.of_a_query();
         past.followed.into_iter().for_each(|from| relation.follow(from));
@@ -161,7 +162,7 @@ impl Engine {
         };
         Ok(match create.kind {
             Kind::Sink => (schema, What::Sink { handle, inputs }),
-            _ => (schema, What::Standing { shared, handle, inputs }),
+            _ => (schema, What::Standing { shared, handle, inputs, times }),
         })
     }
 

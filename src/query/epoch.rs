@@ -26,10 +26,10 @@ use crate::{
     operators::exec,
     options::Hidden,
     relations::{Shared, Snapshot, Store},
-    sql::{incremental::PlannedInput, plan::Standing},
+    sql::{incremental::PlannedInput, plan::Standing, table::Input},
     state::{Budget, Share},
     storage::Storage,
-    time::{Clock, Epoch, Tick},
+    time::{Clock, Epoch, Micros, Tick},
 };
 
 /// What all queries share.
@@ -85,6 +85,8 @@ pub struct Worker {
     pub(super) waits_since: Option<Instant>,
     pub(super) epoch: Epoch,
     pub(super) watermarks: Watermarks,
+    /// The watermarks of the views that it reads, as far as it was to read them last.
+    pub(super) followed: Vec<Option<Micros>>,
     /// The epochs since the last checkpoint: what a recovery would run again.
     pub(super) since: Vec<(Intent, Commit)>,
     pub(super) totals: Header,
@@ -139,6 +141,7 @@ impl Worker {
             waits_since: None,
             epoch: Epoch(0),
             watermarks: Watermarks::new(setup.standing.rewritten.watermarks.len()),
+            followed: Vec::new(),
             since: Vec::new(),
             totals: Header::default(),
             checkpointed: Epoch(0),
@@ -193,7 +196,9 @@ impl Worker {
             spans.push(span);
         }
         let now = self.env.clock.now();
-        let watermark = self.watermarks.next(&self.setup.standing.rewritten.watermarks, now, &self.unread(), idle);
+        self.followed = self.followed_to(&spans);
+        let specs = &self.setup.standing.rewritten.watermarks;
+        let watermark = self.watermarks.next(specs, &self.followed, now, &self.unread(), idle);
         if idle && self.epoch > Epoch(0) && !self.is_due(watermark)? {
             return Ok(Next::Idle);
         }
@@ -215,7 +220,21 @@ impl Worker {
         Ok(state.iter().sum::<usize>() + self.setup.relation.lock().bytes())
     }
 
+    /// The watermarks of the views among the inputs, where the spans end.
+    fn followed_to(&self, spans: &[Span]) -> Vec<Option<Micros>> {
+        let of = |n: &usize| match &self.inputs()[*n].table.input {
+            Input::Relation(shared) => shared.lock().watermark(Epoch(spans[*n].to.only())),
+            Input::Source(..) => None,
+        };
+        self.setup.standing.rewritten.followed.iter().map(of).collect()
+    }
+
+    /// Whether an epoch without rows would change anything: for itself, or for a view that reads the times in its answer.
     fn is_due(&self, watermark: Option<i64>) -> Result<bool> {
+        let timed = self.setup.standing.rewritten.times.iter().any(Option::is_some);
+        if timed && watermark > self.watermarks.current() && self.setup.relation.lock().follows_from().is_some() {
+            return Ok(true);
+        }
         let due = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.is_due(watermark)))?;
         Ok(due.contains(&true))
     }
@@ -223,7 +242,7 @@ impl Worker {
     /// Whether the watermark that the last epoch left would close something in an epoch without rows.
     pub fn closes_next(&self) -> bool {
         let specs = &self.setup.standing.rewritten.watermarks;
-        let watermark = self.watermarks.next(specs, self.env.clock.now(), &self.unread(), false);
+        let watermark = self.watermarks.next(specs, &self.followed, self.env.clock.now(), &self.unread(), false);
         self.is_due(watermark).unwrap_or(false)
     }
 
@@ -292,7 +311,9 @@ impl Worker {
         let changes = match &self.setup.outlet {
             Some(outlet) => outlet.take(intent.epoch, changes, &mut self.setup.relation.lock())?,
             None => {
-                self.setup.relation.lock().apply(intent.epoch, &changes)?;
+                let mut relation = self.setup.relation.lock();
+                relation.apply(intent.epoch, &changes)?;
+                relation.note_watermark(intent.watermark);
                 changes
             }
         };

@@ -63,6 +63,7 @@ impl Worker {
         self.store.load(&mut relation, Some(at), followed)?;
         self.checkpointed = at;
         self.saved.clone_from(&self.offsets);
+        relation.note_watermark(self.totals.watermark);
         let plan = resume(at, intents, commits)?;
         self.since.clone_from(&plan.redo);
         // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.

@@ -43,15 +43,20 @@ impl Watermarks {
     }
 
     /// The watermark of an epoch planned at `now`. `unread` are the partitions that have unread rows; `idle` says that
-    /// the epoch has none to read.
+    /// the epoch has none to read. `followed` are the watermarks of the views among the inputs.
     pub fn next(
         &self,
         planned: &[PlannedWatermark],
+        followed: &[Option<Micros>],
         now: Micros,
         unread: &BTreeSet<String>,
         idle: bool,
     ) -> Option<Micros> {
         let mut least: Option<Micros> = None;
+        for own in followed {
+            let Some(own) = *own else { return self.current };
+            least = Some(least.map_or(own, |least| least.min(own)));
+        }
         for (seen, PlannedWatermark { spec, partitioned }) in self.seen.iter().zip(planned) {
             let Some(seen) = reached(seen, partitioned, unread) else { return self.current };
             let passed = spec.idle_timeout.map_or(0, |timeout| self.silence(now, idle, timeout));
@@ -112,7 +117,7 @@ mod tests {
     fn a_partition_that_lags_holds_the_watermark_and_one_that_has_caught_up_does_not() {
         let planned = [PlannedWatermark { partitioned: vec![1], ..spec(10, None) }];
         let mut marks = Watermarks::new(1);
-        let next = |marks: &Watermarks, behind: &[&str]| marks.next(&planned, 0, &unread(behind), false);
+        let next = |marks: &Watermarks, behind: &[&str]| marks.next(&planned, &[], 0, &unread(behind), false);
         marks.observe(&[times([("1/a", 1_000), ("1/b", 400)])], 2, None, 0);
         assert_eq!(next(&marks, &["1/a", "1/b"]), Some(390));
         assert_eq!(next(&marks, &["1/a"]), Some(990), "b has nothing more to say");
@@ -129,13 +134,13 @@ mod tests {
     fn the_least_of_the_inputs_counts_and_never_goes_back() {
         let specs = [spec(10, None), spec(5, None)];
         let mut marks = Watermarks::new(2);
-        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), None);
+        assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), None);
         marks.observe(&[untold(Some(100)), untold(None)], 1, None, 0);
-        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), None, "one input has said nothing yet");
+        assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), None, "one input has said nothing yet");
         marks.observe(&[untold(None), untold(Some(50))], 1, None, 0);
-        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), Some(45));
+        assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), Some(45));
         marks.observe(&[untold(Some(40)), untold(Some(200))], 1, Some(45), 0);
-        assert_eq!(marks.next(&specs, 0, &unread(&[]), true), Some(90));
+        assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), Some(90));
     }
 
     #[test]
@@ -143,8 +148,8 @@ mod tests {
         let specs = [spec(10, Some(1000))];
         let mut marks = Watermarks::new(1);
         marks.observe(&[untold(Some(100))], 1, None, 5000);
-        assert_eq!(marks.next(&specs, 5999, &unread(&[]), true), Some(90));
-        assert_eq!(marks.next(&specs, 6000, &unread(&[]), true), Some(1090));
-        assert_eq!(marks.next(&specs, 6000, &unread(&[]), false), Some(90), "rows wait to be read");
+        assert_eq!(marks.next(&specs, &[], 5999, &unread(&[]), true), Some(90));
+        assert_eq!(marks.next(&specs, &[], 6000, &unread(&[]), true), Some(1090));
+        assert_eq!(marks.next(&specs, &[], 6000, &unread(&[]), false), Some(90), "rows wait to be read");
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     changes::Changes,
     error::{Error, Kind, Result},
     state::{Chunks, Id, Index},
-    time::Epoch,
+    time::{Epoch, Micros},
 };
 
 /// How rows are found again when they are withdrawn.
@@ -66,6 +66,8 @@ pub struct Relation {
     /// Whether `unsaved` may be given up, for a new base, where it is more than all rows are; and whether it was.
     rebases: bool,
     rebase: bool,
+    /// The watermark of its query after each epoch that moved it; the newest ones.
+    watermarks: VecDeque<(Epoch, Micros)>,
     /// The changes of the newest epoch: who begins to follow may not have seen it yet.
     newest: Option<(Epoch, Changes)>,
 }
@@ -73,6 +75,9 @@ pub struct Relation {
 /// What a row costs besides its columns: its place, and its entry in an index with a short key.
 const PLACE_BYTES: usize = 8;
 const INDEXED_BYTES: usize = PLACE_BYTES + 56;
+
+/// Watermarks that are kept for followers.
+const WATERMARKS_MAX: usize = 4096;
 
 /// Changes are kept for the next save up to this many rows more than the relation has.
 const UNSAVED_ROWS_MIN: usize = 1 << 16;
@@ -102,6 +107,7 @@ impl Relation {
             saved: Epoch(0),
             rebases: false,
             rebase: false,
+            watermarks: VecDeque::new(),
             newest: None,
         })
     }
@@ -293,6 +299,24 @@ impl Relation {
     /// The rows of ids.
     pub fn gather(&self, ids: &[Id]) -> Result<RecordBatch> {
         self.chunks.gather(ids)
+    }
+
+    /// Notes the watermark of the newest epoch.
+    pub fn note_watermark(&mut self, watermark: Option<Micros>) {
+        let Some(watermark) = watermark.filter(|w| self.watermarks.back().is_none_or(|(_, last)| w > last)) else {
+            return;
+        };
+        self.watermarks.push_back((self.epoch, watermark));
+        if self.watermarks.len() > WATERMARKS_MAX {
+            self.watermarks.pop_front();
+        }
+    }
+
+    /// The watermark after an epoch; `None` where there was none, or where it is too long ago to be known: a follower
+    /// then goes by the one that it has.
+    pub fn watermark(&self, epoch: Epoch) -> Option<Micros> {
+        let after = self.watermarks.partition_point(|(noted, _)| *noted <= epoch);
+        Some(self.watermarks.get(after.checked_sub(1)?)?.1)
     }
 
     /// From now on changes are kept for followers: those after `from`, which a follower has just read.

@@ -18,6 +18,7 @@ use datafusion::{
 };
 use futures::{StreamExt, stream};
 
+use super::incremental::Facts;
 use crate::{
     changes::OP,
     connectors::{BadRecords, Offsets, OnError, Patience, ReadLimit, Readers, ScanHints, Source, Span},
@@ -53,6 +54,8 @@ pub struct InputTable {
     pub defaults: Arc<HashMap<String, Expr>>,
     /// Of a source whose rows are set and removed by key: the key's columns, by name.
     pub upsert_key: Arc<[String]>,
+    /// Of a view: what is known of the times in its columns.
+    pub times: Arc<Facts>,
 }
 
 /// How a source is read whose rows are set and removed by key.

@@ -91,8 +91,8 @@ impl Bounds {
     /// What is known of the columns of the pairs: of the times that a bound is on.
     pub fn facts(&self, n: usize, own: &Facts) -> Facts {
         let fact = |(column, fact): (usize, &Option<Fact>)| match (self.close[n], fact) {
-            (Some(close), Some(Fact::Offset(offset))) if close.column == column => {
-                Some(Fact::Offset(close.offset_us.max(*offset)))
+            (Some(close), Some(Fact::Offset(offset, step))) if close.column == column => {
+                Some(Fact::Offset(close.offset_us.max(*offset), *step))
             }
             _ => None,
         };
@@ -112,7 +112,7 @@ fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
         }
         Expr::Column(column) => sides.iter().enumerate().find_map(|(side, Times { schema, facts })| {
             let at = schema.index_of_column(column).ok()?;
-            let Some(Fact::Offset(complete)) = facts.get(at)? else { return None };
+            let Some(Fact::Offset(complete, _)) = facts.get(at)? else { return None };
             let rounded = !matches!(schema.field(at).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
             Some(Time { side, column: at, shift: 0, complete: *complete, rounded })
         }),

@@ -14,8 +14,8 @@ use crate::{state::Close, time::Micros};
 /// What is known of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
-    /// Rows with value `v` are complete at watermark `v + offset`.
-    Offset(Micros),
+    /// Rows with value `v` are complete at watermark `v + offset`, and every `v` is a multiple of the second number.
+    Offset(Micros, Micros),
     /// The start of a window of whole months: only its end has an offset.
     Months(IntervalMonthDayNano),
     /// A struct, each field with its own fact.
@@ -25,15 +25,15 @@ pub enum Fact {
 pub type Facts = Vec<Option<Fact>>;
 
 /// An event time itself: complete once the watermark is past it.
-pub const EVENT: Fact = Fact::Offset(1);
+pub const EVENT: Fact = Fact::Offset(1, 1);
 
 /// How a group with these facts of its keys closes, if ever.
 pub fn close(keys: &Facts) -> Option<Close> {
     keys.iter().enumerate().find_map(|(column, fact)| match fact.as_ref()? {
-        Fact::Offset(offset_us) => Some(Close { column, field: None, offset_us: *offset_us }),
+        Fact::Offset(offset_us, _) => Some(Close { column, field: None, offset_us: *offset_us }),
         Fact::Months(_) => None,
         Fact::Fields(fields) => fields.iter().enumerate().find_map(|(field, fact)| match fact {
-            Some(Fact::Offset(offset_us)) => Some(Close { column, field: Some(field), offset_us: *offset_us }),
+            Some(Fact::Offset(offset_us, _)) => Some(Close { column, field: Some(field), offset_us: *offset_us }),
             _ => None,
         }),
     })
@@ -73,35 +73,37 @@ fn of_column(column: &Column, schema: &DFSchema, facts: &Facts) -> Option<Fact> 
 
 fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Option<Fact> {
     match (name, args) {
-        ("date_bin", [stride, time, ..]) => {
-            let Fact::Offset(offset) = of_expr(time, schema, facts)? else { return None };
+        ("date_bin", [stride, time, origin @ ..]) => {
+            let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
             let stride = interval(stride)?;
             if stride.months != 0 {
                 return (offset == 1).then_some(Fact::Months(stride));
             }
-            // The last time of a bin is one microsecond before the next bin.
-            Some(Fact::Offset(micros(stride)? + offset - 1))
+            let stride = micros(stride)?;
+            Some(binned(stride, if origin.is_empty() { stride } else { 1 }, offset, step))
         }
         ("date_trunc", [unit, time]) => {
-            let Fact::Offset(offset) = of_expr(time, schema, facts)? else { return None };
+            let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
             let unit = match literal(unit)? {
                 ScalarValue::Utf8(Some(unit)) | ScalarValue::Utf8View(Some(unit)) => unit.to_lowercase(),
                 _ => return None,
             };
-            let length = match unit.as_str() {
-                "second" => 1_000_000,
-                "minute" => 60_000_000,
-                "hour" => 3_600_000_000,
-                "day" => 86_400_000_000,
-                "week" => 7 * 86_400_000_000,
+            // 1970 began on a Thursday, and weeks on a Monday.
+            let (length, multiple) = match unit.as_str() {
+                "second" => (1_000_000, 1_000_000),
+                "minute" => (60_000_000, 60_000_000),
+                "hour" => (3_600_000_000, 3_600_000_000),
+                "day" => (86_400_000_000, 86_400_000_000),
+                "week" => (7 * 86_400_000_000, 86_400_000_000),
                 _ => return None,
             };
-            Some(Fact::Offset(length + offset - 1))
+            Some(binned(length, multiple, offset, step))
         }
         // The starts of the windows of a time, as a list whose elements this fact is of.
-        ("hop_starts", [time, _, size]) => {
-            let Fact::Offset(offset) = of_expr(time, schema, facts)? else { return None };
-            Some(Fact::Offset(micros(interval(size)?)? + offset - 1))
+        ("hop_starts", [time, slide, size, rest @ ..]) => {
+            let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
+            let slide = micros(interval(slide)?)?;
+            Some(binned(micros(interval(size)?)?, if rest.is_empty() { slide } else { 1 }, offset, step))
         }
         ("named_struct", pairs) => {
             let fields = pairs.chunks_exact(2).map(|pair| of_expr(&pair[1], schema, facts)).collect();
@@ -115,6 +117,13 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
         }
         _ => None,
     }
+}
+
+/// The fact of the starts of windows of a length over times with an offset and a step. The starts are multiples of
+/// `multiple`; the last time in a window is a step before its end.
+fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Fact {
+    let step = if length % step == 0 && multiple % step == 0 { step } else { 1 };
+    Fact::Offset(length + offset - step, multiple)
 }
 
 /// Whether a time is told in UTC, or in no zone, which is taken for it.
@@ -166,8 +175,11 @@ fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
 /// The fact of `x + interval`.
 fn shifted(fact: Fact, by: IntervalMonthDayNano) -> Option<Fact> {
     match fact {
-        Fact::Offset(offset) => Some(Fact::Offset(offset - micros(by)?)),
-        Fact::Months(length) if length == by => Some(Fact::Offset(0)),
+        Fact::Offset(offset, step) => {
+            let by = micros(by)?;
+            Some(Fact::Offset(offset - by, if by % step == 0 { step } else { 1 }))
+        }
+        Fact::Months(length) if length == by => Some(Fact::Offset(0, 1)),
         _ => None,
     }
 }

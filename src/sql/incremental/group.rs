@@ -32,7 +32,7 @@ impl Rewriter {
         }
         refuse_sorted(aggregate)?;
         let keys = of_projection(&aggregate.group_expr, &aggregate.input, &input.facts);
-        let close = close(&keys).filter(|_| !self.watermarks.is_empty());
+        let close = close(&keys).filter(|_| self.is_timed());
         self.check_emission(close.is_some(), &keys)?;
         let diff = self.emission != Emission::OnClose;
         let step = AggregateStep {
@@ -71,7 +71,7 @@ impl Rewriter {
             return Ok(());
         }
         let months = keys.iter().any(|fact| matches!(fact, Some(Fact::Months(_))));
-        let (detail, hint) = match self.watermarks.is_empty() {
+        let (detail, hint) = match !self.is_timed() {
             _ if months => {
                 ("The start of a window of months does not tell when it ends.", "Group by window_start and window_end.")
             }

@@ -68,7 +68,7 @@ impl Rewriter {
         let marks = matches!(join.join_type, LeftMark | RightMark);
         let deferred = self.emission == Emission::OnClose && !withdraws && bounded && !marks;
         if self.emission == Emission::OnClose && !withdraws && !bounded {
-            self.unproven = Some(unproven(join, &left, &right, self.watermarks.len()));
+            self.unproven = Some(unproven(join, &left, &right));
         }
         let carried = Carried { partition: false, diff: withdraws || (!waits.is_empty() && !deferred) };
         let facts = facts(join, &bounds, [&left.facts, &right.facts]);
@@ -149,14 +149,14 @@ fn facts(join: &Join, bounds: &Bounds, sides: [&Facts; 2]) -> Facts {
 }
 
 /// Why rows that meet nothing cannot be shown once and for all.
-fn unproven(join: &Join, left: &Node, right: &Node, watermarks: usize) -> Error {
-    let timed = |node: &Node| node.facts.iter().any(|fact| matches!(fact, Some(Fact::Offset(_))));
-    let (detail, hint) = match (timed(left) && timed(right), watermarks) {
-        (false, _) => (
+fn unproven(join: &Join, left: &Node, right: &Node) -> Error {
+    let timed = |node: &Node| node.facts.iter().any(|fact| matches!(fact, Some(Fact::Offset(..))));
+    let (detail, hint) = match timed(left) && timed(right) {
+        false => (
             "That a row meets nothing is certain only once the other side is complete, and a side has no watermark.",
             "Add WATERMARK FOR column AS column - INTERVAL '…' to both sources or streams, or use EMIT ON UPDATE.",
         ),
-        (true, _) => (
+        true => (
             "That a row meets nothing is certain only where the join says how far apart in time rows may be.",
             "Add a bound such as a.ts BETWEEN b.ts - INTERVAL '5 minutes' AND b.ts + INTERVAL '5 minutes', or use EMIT \
              ON UPDATE.",

@@ -26,6 +26,7 @@ mod rewrite;
 mod sets;
 mod step;
 
+pub use closes::{Fact, Facts};
 pub use physical::plan_epoch;
 pub use refuse::{refuse, refuse_left};
 pub use rewrite::{PlannedInput, PlannedWatermark, Rewritten, rewrite};

@@ -77,7 +77,7 @@ impl Rewriter {
         }
         let keys = common_keys(window)?;
         let facts = of_projection(&keys, &window.input, &input.facts);
-        let close = close(&facts).filter(|_| !self.watermarks.is_empty());
+        let close = close(&facts).filter(|_| self.is_timed());
         if self.emission == Emission::OnClose && close.is_none() {
             return Err(Error::new(
                 Kind::Unsupported,
@@ -124,7 +124,7 @@ impl Rewriter {
     fn sessions(&mut self, window: &Window, end: WindowFunction, input: Node) -> Result<Node> {
         let keys = common_keys(window)?;
         let late = match session_time(&end, window, &input) {
-            Some((column, Fact::Offset(offset_us))) if self.emission != Emission::Complete => {
+            Some((column, Fact::Offset(offset_us, _))) if self.emission != Emission::Complete => {
                 Some(Close { column, field: None, offset_us })
             }
             _ => None,

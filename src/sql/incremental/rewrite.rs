@@ -54,6 +54,10 @@ pub struct Rewritten {
     pub key: Option<Vec<usize>>,
     pub inputs: Vec<PlannedInput>,
     pub watermarks: Vec<PlannedWatermark>,
+    /// The inputs that have a watermark of their own: views.
+    pub followed: Vec<usize>,
+    /// What is known of the times in its answer, as of its own watermark.
+    pub times: Facts,
     /// A line for each thing that is remembered, for EXPLAIN.
     pub remembers: Vec<String>,
 }
@@ -64,6 +68,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         emission,
         inputs: Vec::new(),
         watermarks: Vec::new(),
+        followed: Vec::new(),
         remembers: Vec::new(),
         tells_partitions: false,
         unproven: None,
@@ -80,8 +85,11 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         )
         .hint("Use EMIT ON UPDATE, or group by a window over an event time with a watermark."));
     }
-    let Rewriter { inputs, watermarks, remembers, .. } = rewriter;
-    Ok(Rewritten { plan: node.plan, diff: node.carried.diff, key: node.key, inputs, watermarks, remembers })
+    // What is never closed is never complete.
+    let times = if emission == Emission::Complete { vec![None; node.facts.len()] } else { node.facts };
+    let Rewriter { inputs, watermarks, followed, remembers, .. } = rewriter;
+    let (plan, diff, key) = (node.plan, node.carried.diff, node.key);
+    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, times, remembers })
 }
 
 /// A rewrite under way.
@@ -89,6 +97,8 @@ pub(super) struct Rewriter {
     pub emission: Emission,
     pub inputs: Vec<PlannedInput>,
     pub watermarks: Vec<PlannedWatermark>,
+    /// See [`Rewritten::followed`].
+    pub followed: Vec<usize>,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,
     /// Why a join below cannot show its rows once and for all.
@@ -138,6 +148,11 @@ pub(super) fn once(node: Node) -> Node {
 }
 
 impl Rewriter {
+    /// Whether there is a watermark so far.
+    pub fn is_timed(&self) -> bool {
+        !self.watermarks.is_empty() || !self.followed.is_empty()
+    }
+
     pub fn node(&mut self, plan: &LogicalPlan) -> Result<Node> {
         if let Some(watermark) = WatermarkNode::of(plan) {
             return self.watermark(watermark);
@@ -196,9 +211,19 @@ impl Rewriter {
         let key = table.key().and_then(|key| key.iter().map(place).collect());
         let schema = carried.schema(&scan.projected_schema)?;
         let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
+        let fact = |field: usize| {
+            let column = scan.projection.as_ref().map_or(field, |read| read[field]);
+            table.times.get(column).cloned().flatten()
+        };
+        let facts: Facts = (0..scan.projected_schema.fields().len()).map(fact).collect();
+        let timed = facts.iter().any(Option::is_some);
+        if timed {
+            self.followed.push(self.inputs.len());
+        }
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
         let plan = filtered(StepNode::plan(step, vec![], schema), scan)?;
-        Ok(Node::changing(plan, carried, scan.projected_schema.fields().len(), key))
+        // A view gives its rows in the epoch whose watermark completes them.
+        Ok(Node { derived: timed, facts, ..Node::changing(plan, carried, scan.projected_schema.fields().len(), key) })
     }
 
     /// A source whose rows are set and removed by key: an operator makes changes of them before anything else sees them.
