@@ -23,7 +23,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub use aggregate::Aggregate;
 pub use event_times::{EventTime, EventTimes, partition_name};
 pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
-pub use join::{Join, JoinSpec, Shows, SideSpec};
+pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
 pub use recompute::Recompute;
 pub use regroup::{Given, GroupPlan, Regroup, Sessions};
 pub use told::as_json;

@@ -22,13 +22,15 @@ use crate::{
     time::Tick,
 };
 
+/// Rows with the keys of each and, where rows can be withdrawn, its diff.
+pub(super) type Batches = Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>;
+
 /// Rows of one partition of one side.
 pub(super) struct Arrived {
     spec: Arc<JoinSpec>,
     pub side: usize,
     tick: Tick,
-    /// Rows with the keys of each and, where rows can be withdrawn, its diff.
-    pub batches: Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>,
+    pub batches: Batches,
     pub late: Late,
 }
 
@@ -90,7 +92,7 @@ impl Delta {
         spec: &JoinSpec,
         n: usize,
         side: &Side,
-        batches: Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>,
+        batches: Batches,
     ) -> Result<Option<Delta>> {
         let Some((_, first, _)) = batches.first() else { return Ok(None) };
         let mut keys = Vec::new();

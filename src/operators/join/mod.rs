@@ -10,6 +10,7 @@
 //! (Symmetric hash join: Wilschut & Apers, PDIS 1991; over Z-sets: Budiu et al., "DBSP", VLDB 2023.)
 
 mod delta;
+mod lookup;
 mod pairs;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -20,7 +21,8 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-use self::delta::{Arrived, Delta};
+pub use self::lookup::Lookup;
+use self::delta::{Arrived, Batches, Delta};
 use super::{Collector, Late, Operator, Step, grouping::evaluate};
 use crate::{
     changes::{Changes, batch_of},
@@ -119,17 +121,61 @@ impl SideSpec {
     }
 }
 
-impl Join {
-    pub fn new(spec: Arc<JoinSpec>) -> Result<Self> {
+impl JoinSpec {
+    /// Rows of one side as they are shown for themselves.
+    fn alone(&self, n: usize, rows: &RecordBatch, mark: bool) -> Result<RecordBatch> {
+        let own = rows.columns()[..self.sides[n].schema.fields().len()].iter().cloned();
+        let mut columns: Vec<ArrayRef> = own.collect();
+        if self.pairs {
+            let of_other = self.sides[1 - n].schema.fields();
+            let nothing = of_other.iter().map(|field| new_null_array(field.data_type(), rows.num_rows()));
+            match n {
+                0 => columns.extend(nothing),
+                _ => columns.splice(0..0, nothing).for_each(drop),
+            }
+        } else if self.sides[n].shows == Shows::Mark {
+            columns.push(Arc::new(BooleanArray::from(vec![mark; rows.num_rows()])));
+        }
+        batch_of(&self.output, columns, rows.num_rows())
+    }
+}
+
+/// What the collectors of an epoch took: the rows of each side.
+struct Taken {
+    arrived: [Batches; 2],
+    late: Late,
+}
+
+impl Taken {
+    fn of(collected: Vec<Box<dyn Collector>>) -> Result<Self> {
+        let mut taken = Taken { arrived: Default::default(), late: Late::default() };
+        for part in collected {
+            let part = part.into_any().downcast::<Arrived>();
+            let part = part.map_err(|_| Error::internal("a join was given another operator's rows"))?;
+            taken.late.merge(part.late);
+            taken.arrived[part.side].extend(part.batches);
+        }
+        Ok(taken)
+    }
+}
+
+impl Sides {
+    fn new(spec: Arc<JoinSpec>) -> Result<Self> {
         let side = |side: &SideSpec| Side::new(&side.kept(), &side.key_fields()?, side.withdraws, side.close);
         let sides = [side(&spec.sides[0])?, side(&spec.sides[1])?];
-        Ok(Join { sides: Sides { spec: spec.clone(), sides }, spec })
+        Ok(Sides { spec, sides })
+    }
+}
+
+impl Join {
+    pub fn new(spec: Arc<JoinSpec>) -> Result<Self> {
+        Ok(Join { sides: Sides::new(spec.clone())?, spec })
     }
 
     /// Takes the new rows of one side in: the pairs that they make go to `out`, and what was known of the rows that are
     /// shown for themselves to `before`.
     fn take(&mut self, n: usize, delta: &Delta, before: &mut [Before; 2], out: &mut Vec<Changes>) -> Result<Vec<Id>> {
-        let met = pairs::meet(&self.spec, &self.sides.sides, n, delta, out)?;
+        let met = pairs::meet(&self.spec, &self.sides.sides[1 - n], n, delta, out)?;
         let [mut own, mut other] = self.sides.sides.each_mut().map(Some);
         let (own, other) = match n {
             0 => (own.take(), other.take()),
@@ -178,20 +224,7 @@ impl Join {
         if ids.is_empty() {
             return Ok(None);
         }
-        let rows = self.sides.sides[n].gather(ids)?;
-        let own = rows.columns()[..self.spec.sides[n].schema.fields().len()].iter().cloned();
-        let mut columns: Vec<ArrayRef> = own.collect();
-        if self.spec.pairs {
-            let of_other = self.spec.sides[1 - n].schema.fields();
-            let nothing = of_other.iter().map(|field| new_null_array(field.data_type(), ids.len()));
-            match n {
-                0 => columns.extend(nothing),
-                _ => columns.splice(0..0, nothing).for_each(drop),
-            }
-        } else if self.spec.sides[n].shows == Shows::Mark {
-            columns.push(Arc::new(BooleanArray::from(vec![mark; ids.len()])));
-        }
-        let rows = batch_of(&self.spec.output, columns, ids.len())?;
+        let rows = self.spec.alone(n, &self.sides.sides[n].gather(ids)?, mark)?;
         Ok(Some(match diffs.iter().all(|diff| *diff > 0) {
             true => Changes::insert(rows),
             false => Changes::new(rows, Int64Array::from(diffs)),
@@ -226,13 +259,7 @@ impl Operator for Join {
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
-        let (mut late, mut arrived) = (Late::default(), [Vec::new(), Vec::new()]);
-        for part in collected {
-            let part = part.into_any().downcast::<Arrived>();
-            let part = part.map_err(|_| Error::internal("a join was given another operator's rows"))?;
-            late.merge(part.late);
-            arrived[part.side].extend(part.batches);
-        }
+        let Taken { arrived, late } = Taken::of(collected)?;
         let (mut out, mut before): (Vec<Changes>, [Before; 2]) = Default::default();
         let mut added = [Vec::new(), Vec::new()];
         for (n, batches) in arrived.into_iter().enumerate() {

@@ -24,10 +24,9 @@ pub(super) struct Met {
     pub others: Vec<(Id, i64)>,
 }
 
-/// The pairs of new rows of side `n` with the rows of the other side. They go to `out`, where pairs are shown.
-pub(super) fn meet(spec: &JoinSpec, sides: &[Side; 2], n: usize, delta: &Delta, out: &mut Vec<Changes>) -> Result<Met> {
+/// The pairs of new rows of side `n` with the rows of the `other` side. They go to `out`, where pairs are shown.
+pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: &mut Vec<Changes>) -> Result<Met> {
     let mut met = Met { matches: vec![0; delta.len()], others: Vec::new() };
-    let other = &sides[1 - n];
     let (mut rows, mut ids) = (Vec::new(), Vec::new());
     for row in (0..delta.len()).filter(|row| !delta.is_alone(*row)) {
         for id in other.members(delta.keys.row(row).as_ref()) {

@@ -63,7 +63,7 @@ impl Rewriter {
         let groups = aggregate.group_expr.len();
         let key = (groups > 0).then(|| (0..groups).collect());
         let carried = Carried { diff, ..Carried::default() };
-        Ok(Node { plan, carried, moving: true, derived: true, facts, key })
+        Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key })
     }
 
     fn check_emission(&mut self, closes: bool, keys: &Facts) -> Result<()> {

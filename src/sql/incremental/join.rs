@@ -15,6 +15,7 @@ use super::{
     bounds::{Bounds, Times, bounds},
     carried::Carried,
     closes::{Fact, Facts},
+    refuse::refused,
     rewrite::{Node, Rewriter, once},
     step::{JoinStep, Step, StepNode},
 };
@@ -29,6 +30,14 @@ impl Rewriter {
         let both = moves(&join.left)? && moves(&join.right)?;
         let mut side = |plan| if both { self.apart(plan) } else { self.node(plan) };
         let (left, right) = (side(&join.left)?, side(&join.right)?);
+        match (left.moving && left.as_of_now, right.moving && right.as_of_now) {
+            (false, true) if left.moving => return self.lookup(join, left, right),
+            (false, false) => {}
+            _ => {
+                return Err(refused("FOR SYSTEM_TIME AS OF PROCTIME() on the left side of a join")
+                    .hint("Put the rows that come on the left: FROM orders JOIN rates FOR SYSTEM_TIME AS OF PROCTIME() AS r ON …."));
+            }
+        }
         match (left.moving, right.moving) {
             (false, false) => Ok(Node::fixed(LogicalPlan::Join(join.clone()))),
             (true, true) => self.moving_join(join, left, right),
@@ -79,13 +88,48 @@ impl Rewriter {
             join_type: join.join_type,
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
             deferred,
+            as_of_now: false,
             close: bounds.close,
             late: bounds.late,
             derived: [left.derived, right.derived],
         };
         let schema = carried.schema(&join.schema)?;
         let plan = StepNode::plan(Step::Join(step), vec![left.plan, right.plan], schema);
-        Ok(Node { plan, carried, moving: true, derived: true, facts, key: None })
+        Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key: None })
+    }
+
+    /// A join of rows that come with something as it is then.
+    fn lookup(&mut self, join: &Join, left: Node, right: Node) -> Result<Node> {
+        use JoinType::*;
+        if !matches!(join.join_type, Inner | Left | LeftSemi | LeftAnti | LeftMark) {
+            return Err(refused(&format!("a {} join FOR SYSTEM_TIME AS OF PROCTIME()", join.join_type))
+                .hint("Use JOIN or LEFT JOIN: a row meets what is there when it comes."));
+        }
+        if left.carried.diff {
+            return Err(refused("FOR SYSTEM_TIME AS OF PROCTIME() joined to rows that can be withdrawn")
+                .detail("What a row met is not remembered, so it could not be taken back with it.")
+                .hint("Join an append-only table, a source or a stream; or join without FOR SYSTEM_TIME."));
+        }
+        let (on, filter) = condition(join);
+        let mut facts = left.facts.clone();
+        facts.resize(join.schema.fields().len(), None);
+        let line = "Join as of now: the rows of the right side by key; each row of the left side meets them once";
+        self.remembers.push(line.to_string());
+        let step = JoinStep {
+            on,
+            filter,
+            join_type: join.join_type,
+            null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
+            deferred: false,
+            as_of_now: true,
+            close: [None; 2],
+            late: [None; 2],
+            derived: [left.derived, right.derived],
+        };
+        let derived = left.derived;
+        let schema = Carried::default().schema(&join.schema)?;
+        let plan = StepNode::plan(Step::Join(step), vec![left.plan, right.plan], schema);
+        Ok(Node { plan, carried: Carried::default(), moving: true, derived, as_of_now: false, facts, key: None })
     }
 
     fn remember_join(&mut self, join: &Join, on: &[(Expr, Expr)], bounds: &Bounds, sides: &[DFSchema; 2]) {
@@ -211,5 +255,5 @@ fn fixed_join(join: &Join, moving: Node, fixed: Node, kind: JoinType, moving_lef
     let schema = carried.schema(&join.schema)?;
     let plan = Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?;
     let plan = LogicalPlan::Projection(plan);
-    Ok(Node { plan, carried, moving: true, derived: moving.derived, facts, key: None })
+    Ok(Node { plan, carried, moving: true, derived: moving.derived, as_of_now: false, facts, key: None })
 }

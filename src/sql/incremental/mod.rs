@@ -9,6 +9,7 @@
 //! | GROUPING SETS, CUBE, ROLLUP | an aggregate of each row with each set |
 //! | join with something fixed | DataFusion's own, the fixed side as build side |
 //! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
+//! | join FOR SYSTEM_TIME AS OF PROCTIME() | `Lookup`: what is there in its epoch, once |
 //! | window functions, ORDER BY … LIMIT | `Regroup`: DataFusion's own over all rows of the touched groups |
 //!
 //! Everything else is refused by name.
@@ -29,4 +30,4 @@ mod step;
 pub use closes::{Fact, Facts};
 pub use physical::plan_epoch;
 pub use refuse::{refuse, refuse_left};
-pub use rewrite::{PlannedInput, PlannedWatermark, Rewritten, rewrite};
+pub use rewrite::{AS_OF_NOW, PlannedInput, PlannedWatermark, Rewritten, rewrite};

@@ -26,7 +26,7 @@ use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Operator, Recompute, Regroup, Shows,
+        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup, Operator, Recompute, Regroup, Shows,
         SideSpec, Upsert, cell::EpochCell, exec::EpochExec,
     },
 };
@@ -92,7 +92,11 @@ impl ExtensionPlanner for StepPlanner {
                 let spec = join(step, node, planner, session, context)?;
                 let on = step.on.iter().map(|(l, r)| format!("{l} = {r}")).collect::<Vec<_>>().join(", ");
                 let label = format!("Join: {} on [{on}]", step.join_type);
-                let operator = Box::new(Join::new(Arc::new(spec))?);
+                let spec = Arc::new(spec);
+                let operator: Box<dyn Operator> = match step.as_of_now {
+                    true => Box::new(Lookup::new(spec)?),
+                    false => Box::new(Join::new(spec)?),
+                };
                 EpochExec::operator(&self.cell, inputs.to_vec(), operator, label, schema)
             }
             Step::Given(given) => EpochExec::given(&self.cell, given.clone(), schema),

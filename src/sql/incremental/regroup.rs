@@ -158,7 +158,7 @@ impl Rewriter {
         let step = RegroupStep { keys, given, plan, sessions, close: None, emission, derived };
         let carried = Carried { partition: false, diff: emission != Emission::OnClose };
         let plan = StepNode::plan(Step::Regroup(step), vec![input.plan], carried.schema(&window.schema)?);
-        Ok(Node { plan, carried, moving: true, derived: true, facts, key: input.key })
+        Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key: input.key })
     }
 
     /// `ORDER BY … LIMIT n OFFSET m`: all rows are one group.
@@ -207,7 +207,7 @@ fn regrouped(step: RegroupStep, plan: Node, input: Node) -> Result<Node> {
     let carried = Carried { partition: false, diff: step.emission != Emission::OnClose };
     let schema = carried.schema(&plan.own_schema()?)?;
     let node = StepNode::plan(Step::Regroup(step), vec![input.plan], schema);
-    Ok(Node { plan: node, carried, moving: true, derived: true, facts: plan.facts, key: plan.key })
+    Ok(Node { plan: node, carried, moving: true, derived: true, as_of_now: false, facts: plan.facts, key: plan.key })
 }
 
 /// A leaf with the columns of an input and the number of a row's group.

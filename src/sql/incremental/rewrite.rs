@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// The alias that a relation gets where it is read `FOR SYSTEM_TIME AS OF PROCTIME()`.
+pub const AS_OF_NOW: &str = "__as_of_now";
+
 /// One input of a standing query.
 #[derive(Debug, Clone)]
 pub struct PlannedInput {
@@ -116,6 +119,8 @@ pub(super) struct Node {
     pub moving: bool,
     /// Whether its rows come from an operator, which gives them in the epoch whose watermark completes them.
     pub derived: bool,
+    /// Whether it is to be joined as it is in each epoch, without what it is later.
+    pub as_of_now: bool,
     /// Of its own columns.
     pub facts: Facts,
     /// Columns that tell its rows apart: in one epoch a value of them is withdrawn once and comes once at the most.
@@ -131,13 +136,13 @@ impl Node {
 
     /// A part that has new rows each epoch, and of whose columns nothing is known.
     fn changing(plan: LogicalPlan, carried: Carried, columns: usize, key: Option<Vec<usize>>) -> Node {
-        Node { plan, carried, moving: true, derived: false, facts: vec![None; columns], key }
+        Node { plan, carried, moving: true, derived: false, as_of_now: false, facts: vec![None; columns], key }
     }
 
     /// A part that is the same each time.
     pub fn fixed(plan: LogicalPlan) -> Node {
         let facts = vec![None; plan.schema().fields().len()];
-        Node { plan, carried: Carried::default(), moving: false, derived: false, facts, key: None }
+        Node { plan, carried: Carried::default(), moving: false, derived: false, as_of_now: false, facts, key: None }
     }
 }
 
@@ -285,7 +290,9 @@ impl Rewriter {
     }
 
     fn alias(&mut self, alias: &SubqueryAlias) -> Result<Node> {
-        aliased(alias, self.node(&alias.input)?)
+        let input = self.node(&alias.input)?;
+        let as_of_now = input.as_of_now || alias.alias.table() == AS_OF_NOW;
+        Ok(Node { as_of_now, ..aliased(alias, input)? })
     }
 
     fn unnest(&mut self, unnest: &Unnest) -> Result<Node> {
@@ -310,7 +317,7 @@ impl Rewriter {
             inputs.push(Arc::new(carried.reshape(part.carried, part.plan)?));
         }
         let schema = carried.schema(&union.schema)?;
-        Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, derived, facts, key: None })
+        Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, derived, as_of_now: false, facts, key: None })
     }
 }
 

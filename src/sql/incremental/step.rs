@@ -97,6 +97,8 @@ pub struct JoinStep {
     pub null_equals_null: bool,
     /// Rows that meet nothing are shown once it is certain, and never withdrawn.
     pub deferred: bool,
+    /// Rows of the left side meet what the right side is in their epoch.
+    pub as_of_now: bool,
     /// For each side when a row can meet nothing new, and when one comes too late.
     pub close: [Option<Close>; 2],
     pub late: [Option<Close>; 2],

@@ -72,6 +72,7 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
     }
     tokens::spell_out_table(&mut tokens);
     tokens::spell_out_partitions(&mut tokens);
+    tokens::spell_out_system_time(&mut tokens, text)?;
     let dialect = Postgres::new(tokens.len());
     let mut cursor = Cursor::new(tokens, end, text, &dialect);
     cursor.emit = emit.map(|(emit, token)| (emit, text.position(token.span.start)));

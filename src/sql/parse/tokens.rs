@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::{
     error::{Error, Kind, Result},
-    sql::{parse::text::Text, statement::Emit, windows},
+    sql::{incremental::AS_OF_NOW, parse::text::Text, statement::Emit, windows},
 };
 
 /// How many tokens may stand beside each other with no comma between them. A chain such as `1 + 1 + …` is a tree as
@@ -117,6 +117,62 @@ pub(super) fn spell_out_partitions(tokens: &mut Vec<TokenWithSpan>) {
     }
     drop(rest);
     *tokens = out;
+}
+
+/// Makes a subquery of a relation that is read as it is now: `t FOR SYSTEM_TIME AS OF PROCTIME() [AS x]`.
+pub(super) fn spell_out_system_time(tokens: &mut Vec<TokenWithSpan>, text: &Text) -> Result<()> {
+    let is = |tokens: &[TokenWithSpan], at: usize, words: &[&str]| {
+        words.iter().enumerate().all(|(n, word)| tokens.get(at + n).is_some_and(|t| is_word(&t.token, word)))
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        if at == 0 || !is(tokens, at, &["FOR", "SYSTEM_TIME", "AS", "OF"]) {
+            at += 1;
+            continue;
+        }
+        let now = is(tokens, at + 4, &["PROCTIME"]) || is(tokens, at + 4, &["NOW"]);
+        let call = tokens.get(at + 5..at + 7).is_some_and(|t| t[0].token == Token::LParen && t[1].token == Token::RParen);
+        if !(now && call) {
+            return Err(Error::unsupported("FOR SYSTEM_TIME AS OF a time")
+                .hint("FOR SYSTEM_TIME AS OF PROCTIME() reads what is there when a row comes.")
+                .at(text.position(tokens[at].span.start)));
+        }
+        let mut first = at - 1;
+        while first >= 2 && tokens[first - 1].token == Token::Period {
+            first -= 2;
+        }
+        let out = as_of_now(&tokens[first..at], !has_alias(tokens.get(at + 7)));
+        let length = out.len();
+        tokens.splice(first..at + 7, out);
+        at = first + length;
+    }
+    Ok(())
+}
+
+/// `(SELECT * FROM name AS __as_of_now)`, and the alias that it would have had by itself.
+fn as_of_now(name: &[TokenWithSpan], named: bool) -> Vec<TokenWithSpan> {
+    let Some(last) = name.last() else { return Vec::new() };
+    let put = |token: Token| TokenWithSpan { token, span: last.span };
+    let word = |word: &str| put(Token::make_word(word, None));
+    let mut out = vec![put(Token::LParen), word("SELECT"), put(Token::Mul), word("FROM")];
+    out.extend(name.iter().cloned());
+    out.extend([word("AS"), word(AS_OF_NOW), put(Token::RParen)]);
+    if named {
+        out.extend([word("AS"), last.clone()]);
+    }
+    out
+}
+
+/// Whether what follows a relation is its alias.
+fn has_alias(next: Option<&TokenWithSpan>) -> bool {
+    const OTHERS: [&str; 20] = [
+        "ON", "USING", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "EXCEPT", "INTERSECT",
+        "WINDOW", "JOIN", "LEFT", "RIGHT", "INNER", "FULL", "CROSS", "NATURAL",
+    ];
+    match next.map(|next| &next.token) {
+        Some(token @ Token::Word(_)) => !OTHERS.iter().any(|word| is_word(token, word)),
+        _ => false,
+    }
 }
 
 /// Cuts `EMIT …` off the end of a statement; `FROM t EMIT …` would be read as an alias.

@@ -1,0 +1,99 @@
+//! Joins with another input *as of now*: each row meets what is there in its epoch, once, and is then forgotten.
+//!
+//! ```text
+//! ΔR ─▶ kept by key        first what changed of the table
+//! ΔL ⋈ R ─▶ rows           then the new rows meet it; no later change of the table reaches them
+//! ```
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{RecordBatch, UInt32Array},
+    datatypes::SchemaRef,
+};
+
+use super::{
+    JoinSpec, Shows, Sides, Taken,
+    delta::{Arrived, Delta},
+    pairs,
+};
+use crate::{
+    changes::{Changes, rows_at},
+    error::Result,
+    operators::{Collector, Operator, Step},
+    state::Durable,
+    time::{Micros, Tick},
+};
+
+/// A join of rows that only come with the current rows of something else, which is its right side.
+#[derive(Debug)]
+pub struct Lookup {
+    spec: Arc<JoinSpec>,
+    /// Of the left side nothing is kept.
+    sides: Sides,
+}
+
+impl Lookup {
+    pub fn new(spec: Arc<JoinSpec>) -> Result<Self> {
+        Ok(Lookup { sides: Sides::new(spec.clone())?, spec })
+    }
+
+    /// Rows that are shown for themselves, by how many others they met.
+    fn alone(&self, rows: &RecordBatch, matches: &[i64], out: &mut Vec<Changes>) -> Result<()> {
+        let shown: &[bool] = match self.spec.sides[0].shows {
+            Shows::Nothing => &[],
+            Shows::Unmatched => &[false],
+            Shows::Matched => &[true],
+            Shows::Mark => &[true, false],
+        };
+        for met in shown {
+            let at = (0..matches.len() as u32).filter(|row| (matches[*row as usize] > 0) == *met);
+            let at: UInt32Array = at.collect();
+            if !at.is_empty() {
+                out.push(Changes::insert(self.spec.alone(0, &rows_at(rows, &at)?, *met)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Operator for Lookup {
+    fn schema(&self) -> SchemaRef {
+        self.spec.output.clone()
+    }
+
+    fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
+        Ok(Box::new(Arrived::new(self.spec.clone(), input, tick)))
+    }
+
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<Step> {
+        let Taken { mut arrived, late } = Taken::of(collected)?;
+        let mut out = Vec::new();
+        let [_, table] = &mut self.sides.sides;
+        if let Some(delta) = Delta::new(&self.spec, 1, table, std::mem::take(&mut arrived[1]))? {
+            let nothing = vec![0; delta.len()];
+            let added = table.add(&delta.rows, &delta.keys, |row| delta.is_alone(row), &delta.diffs, &nothing)?;
+            table.settle(&added.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+        }
+        let [rows, table] = &self.sides.sides;
+        if let Some(delta) = Delta::new(&self.spec, 0, rows, std::mem::take(&mut arrived[0]))? {
+            let met = pairs::meet(&self.spec, table, 0, &delta, &mut out)?;
+            self.alone(&delta.rows, &met.matches, &mut out)?;
+        }
+        Ok(Step { changes: Changes::concat(&self.spec.output, &out)?, late })
+    }
+
+    fn fresh(&self) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Lookup::new(self.spec.clone())?))
+    }
+
+    fn state(&mut self) -> &mut dyn Durable {
+        &mut self.sides
+    }
+
+    fn restored(&mut self, _: Option<Micros>) {}
+
+    fn is_due(&self, _: Option<Micros>) -> bool {
+        false
+    }
+}
