@@ -435,7 +435,7 @@ impl Operator for Aggregate {
         self.groups.close(self.grouping.closing(watermark));
     }
 
-    fn is_due(&self, watermark: Option<Micros>) -> bool {
+    fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
         self.groups.is_due(self.grouping.closing(watermark))
     }
 }

@@ -13,6 +13,7 @@ mod join;
 mod recompute;
 mod regroup;
 mod sift;
+mod temporal;
 mod told;
 mod upsert;
 
@@ -26,6 +27,7 @@ pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
 pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
 pub use recompute::Recompute;
 pub use regroup::{Given, GroupPlan, Regroup, Sessions};
+pub use temporal::{Moments, Presence, Temporal};
 pub use told::as_json;
 pub use upsert::Upsert;
 
@@ -57,8 +59,8 @@ pub trait Operator: fmt::Debug + Send {
     /// After a load: drops what the watermark of the checkpoint had closed.
     fn restored(&mut self, watermark: Option<Micros>);
 
-    /// Whether an epoch without rows, but with this watermark, would change anything.
-    fn is_due(&self, watermark: Option<Micros>) -> bool;
+    /// Whether an epoch without rows, but with this watermark and at this time, would change anything.
+    fn is_due(&self, watermark: Option<Micros>, now: Micros) -> bool;
 }
 
 /// Rows of one partition in one epoch, gathered for a [`Operator::step`].

@@ -196,7 +196,7 @@ impl Operator for Upsert {
 
     fn restored(&mut self, _: Option<Micros>) {}
 
-    fn is_due(&self, _: Option<Micros>) -> bool {
+    fn is_due(&self, _: Option<Micros>, _: Micros) -> bool {
         false
     }
 }

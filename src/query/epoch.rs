@@ -235,7 +235,8 @@ impl Worker {
         if timed && watermark > self.watermarks.current() && self.setup.relation.lock().follows_from().is_some() {
             return Ok(true);
         }
-        let due = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.is_due(watermark)))?;
+        let now = self.env.clock.now();
+        let due = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.is_due(watermark, now)))?;
         Ok(due.contains(&true))
     }
 

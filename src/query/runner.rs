@@ -271,7 +271,8 @@ impl Runner {
 
     /// Waits for a command or a change, until a moment at the latest.
     async fn wait(&mut self, mut changed: Vec<watch::Receiver<u64>>, mut until: Option<Instant>) -> Result<Turn> {
-        let timed = self.worker.setup.standing.rewritten.watermarks.iter().any(|w| w.spec.idle_timeout.is_some());
+        let rewritten = &self.worker.setup.standing.rewritten;
+        let timed = rewritten.clocked || rewritten.watermarks.iter().any(|w| w.spec.idle_timeout.is_some());
         if timed {
             let look = Instant::now() + LOOK_EVERY;
             until = Some(until.map_or(look, |at: Instant| at.min(look)));

@@ -10,6 +10,7 @@ pub mod parse;
 pub mod plan;
 pub mod statement;
 pub mod table;
+pub mod temporal;
 pub mod types;
 pub mod watermark;
 pub mod windows;

@@ -20,6 +20,7 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, refuse_left, rewrite},
     statement::Emit,
     table::InputTable,
+    temporal,
     watermark::{WatermarkNode, WatermarkPlanner, WatermarkSpec},
 };
 use crate::{
@@ -155,6 +156,7 @@ impl Planner {
         // A subquery's answer changes as any other: as a join it reaches the rows that were there before.
         state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
         let analyzed = state.analyzer().execute_and_check(logical, state.config_options(), |_, _| {})?;
+        let analyzed = temporal::lift(analyzed)?;
         refuse(&analyzed)?;
         let optimized = Optimizer::with_rules(rules()).optimize(analyzed, &state, |_, _| {})?;
         refuse_left(&optimized)?;

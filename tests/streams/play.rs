@@ -121,7 +121,10 @@ impl Play {
 
     /// Whether the step was acknowledged.
     async fn try_step(&mut self, rig: &mut Rig, step: &Step, faults: &Faults) -> bool {
-        if matches!(step.what, What::Changes { .. } | What::Restart) {
+        if let What::Clock { seconds } = step.what {
+            rig.clock.advance(seconds * 1_000_000);
+        }
+        if matches!(step.what, What::Changes { .. } | What::Clock { .. } | What::Restart) {
             return true;
         }
         let outcome = match &step.what {
@@ -224,6 +227,7 @@ impl Play {
                 self.compare(step, expected, &now);
                 seen = Some(now);
             }
+            What::Clock { seconds } => rig.clock.advance(seconds * 1_000_000),
             What::Restart => {}
         }
         if flush {

@@ -14,6 +14,7 @@
 //!   1 | a
 //! error does not exist        the statement below fails, and says so
 //!   DROP TABLE nothing;
+//! clock 90                    so many seconds pass
 //! restart                     the server is stopped in peace and started again
 //! ```
 
@@ -36,6 +37,7 @@ pub enum What {
     Changes { relation: String, expected: Vec<String> },
     Expect { relation: String, expected: Vec<String> },
     Fails { message: String, statement: String },
+    Clock { seconds: i64 },
     Restart,
 }
 
@@ -86,6 +88,7 @@ fn step(lines: &[String], at: usize) -> Option<Step> {
         "changes" => What::Changes { relation: rest, expected: texts },
         "expect" => What::Expect { relation: rest, expected: texts },
         "error" => What::Fails { message: rest, statement: texts.join("\n") },
+        "clock" => What::Clock { seconds: rest.parse().ok()? },
         "restart" => What::Restart,
         word if word.chars().all(|c| c.is_ascii_uppercase()) => {
             let length = lines[at..].iter().position(|line| line.trim_end().ends_with(';'))? + 1;

@@ -88,12 +88,7 @@ pub(super) struct Delta {
 
 impl Delta {
     /// `None` where nothing changes.
-    pub fn new(
-        spec: &JoinSpec,
-        n: usize,
-        side: &Side,
-        batches: Batches,
-    ) -> Result<Option<Delta>> {
+    pub fn new(spec: &JoinSpec, n: usize, side: &Side, batches: Batches) -> Result<Option<Delta>> {
         let Some((_, first, _)) = batches.first() else { return Ok(None) };
         let mut keys = Vec::new();
         for key in 0..first.len() {

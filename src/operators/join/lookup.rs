@@ -93,7 +93,7 @@ impl Operator for Lookup {
 
     fn restored(&mut self, _: Option<Micros>) {}
 
-    fn is_due(&self, _: Option<Micros>) -> bool {
+    fn is_due(&self, _: Option<Micros>, _: Micros) -> bool {
         false
     }
 }

@@ -21,8 +21,8 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-pub use self::lookup::Lookup;
 use self::delta::{Arrived, Batches, Delta};
+pub use self::lookup::Lookup;
 use super::{Collector, Late, Operator, Step, grouping::evaluate};
 use crate::{
     changes::{Changes, batch_of},
@@ -292,7 +292,7 @@ impl Operator for Join {
         }
     }
 
-    fn is_due(&self, watermark: Option<Micros>) -> bool {
+    fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
         self.sides.sides.iter().any(|side| side.is_due(watermark))
     }
 }

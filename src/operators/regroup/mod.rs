@@ -277,7 +277,7 @@ impl Operator for Regroup {
         // Sessions are closed by the next step: what it would take out again was told before the checkpoint.
     }
 
-    fn is_due(&self, watermark: Option<Micros>) -> bool {
+    fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
         if let Some(ends) = &self.kept.ends {
             return ends.is_due(watermark);
         }

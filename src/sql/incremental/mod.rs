@@ -10,6 +10,7 @@
 //! | join with something fixed | DataFusion's own, the fixed side as build side |
 //! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
 //! | join FOR SYSTEM_TIME AS OF PROCTIME() | `Lookup`: what is there in its epoch, once |
+//! | WHERE that compares with now() | `Temporal`: each row comes and leaves when its time has come |
 //! | window functions, ORDER BY … LIMIT | `Regroup`: DataFusion's own over all rows of the touched groups |
 //!
 //! Everything else is refused by name.

@@ -26,9 +26,10 @@ use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup, Operator, Recompute, Regroup, Shows,
-        SideSpec, Upsert, cell::EpochCell, exec::EpochExec,
+        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup, Moments, Operator, Presence,
+        Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell, exec::EpochExec,
     },
+    sql::temporal::Bound,
 };
 
 /// Plans a rewritten query. The nodes of the plan share `cell`, which is filled before each run.
@@ -98,6 +99,10 @@ impl ExtensionPlanner for StepPlanner {
                     false => Box::new(Join::new(spec)?),
                 };
                 EpochExec::operator(&self.cell, inputs.to_vec(), operator, label, schema)
+            }
+            Step::Temporal { from, until } => {
+                let operator = temporal(from, until, node, planner, session, context)?;
+                EpochExec::operator(&self.cell, vec![child()?], operator, "Temporal".to_string(), schema)
             }
             Step::Given(given) => EpochExec::given(&self.cell, given.clone(), schema),
             Step::Regroup(step) => {
@@ -187,6 +192,25 @@ fn regroup(
         sessions: step.sessions.clone(),
     };
     Ok(Box::new(Regroup::new(grouping, plan)?))
+}
+
+fn temporal(
+    from: &[Bound],
+    until: &[Bound],
+    node: &StepNode,
+    planner: &dyn PhysicalPlanner,
+    session: &dyn Session,
+    context: &PhysicalPlanningContext,
+) -> Result<Box<dyn Operator>> {
+    let input = node.inputs.first().ok_or_else(|| Error::internal("a temporal filter has no input"))?.schema();
+    let moments = |bounds: &[Bound]| -> DfResult<Moments> {
+        let moment =
+            |bound: &Bound| Ok((planner.create_physical_expr(&bound.time, input, session, context)?, bound.plus_us));
+        bounds.iter().map(moment).collect()
+    };
+    let (withdraws, input) = (has_diff(input.inner()), without_diff(input.inner()));
+    let presence = Presence { from: moments(from)?, until: moments(until)?, input, withdraws };
+    Ok(Box::new(Temporal::new(presence)?))
 }
 
 /// A join as its operator wants it.

@@ -51,7 +51,10 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
             if matches!(name, "now" | "current_date" | "current_time") {
                 return Err(refused(&format!("{name}()"))
                     .detail("Its answer would change without any change of the input.")
-                    .hint("Filter by now() in the query that reads the view."));
+                    .hint(
+                        "Compare with it in WHERE: ts > now() - INTERVAL '1 hour'; or ask for it in the query that \
+                         reads the view.",
+                    ));
             }
             if call.func.signature().volatility == Volatility::Volatile {
                 return Err(refused(&format!("{name}()"))

@@ -24,6 +24,7 @@ use crate::{
     operators::Emission,
     sql::{
         table::{InputTable, Reading},
+        temporal::TemporalNode,
         watermark::{WatermarkNode, WatermarkSpec},
     },
 };
@@ -59,6 +60,8 @@ pub struct Rewritten {
     pub watermarks: Vec<PlannedWatermark>,
     /// The inputs that have a watermark of their own: views.
     pub followed: Vec<usize>,
+    /// Whether rows come and leave by the clock.
+    pub clocked: bool,
     /// What is known of the times in its answer, as of its own watermark.
     pub times: Facts,
     /// A line for each thing that is remembered, for EXPLAIN.
@@ -72,6 +75,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         inputs: Vec::new(),
         watermarks: Vec::new(),
         followed: Vec::new(),
+        clocked: false,
         remembers: Vec::new(),
         tells_partitions: false,
         unproven: None,
@@ -90,9 +94,9 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
     }
     // What is never closed is never complete.
     let times = if emission == Emission::Complete { vec![None; node.facts.len()] } else { node.facts };
-    let Rewriter { inputs, watermarks, followed, remembers, .. } = rewriter;
+    let Rewriter { inputs, watermarks, followed, clocked, remembers, .. } = rewriter;
     let (plan, diff, key) = (node.plan, node.carried.diff, node.key);
-    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, times, remembers })
+    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, clocked, times, remembers })
 }
 
 /// A rewrite under way.
@@ -102,6 +106,8 @@ pub(super) struct Rewriter {
     pub watermarks: Vec<PlannedWatermark>,
     /// See [`Rewritten::followed`].
     pub followed: Vec<usize>,
+    /// See [`Rewritten::clocked`].
+    pub clocked: bool,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,
     /// Why a join below cannot show its rows once and for all.
@@ -161,6 +167,9 @@ impl Rewriter {
     pub fn node(&mut self, plan: &LogicalPlan) -> Result<Node> {
         if let Some(watermark) = WatermarkNode::of(plan) {
             return self.watermark(watermark);
+        }
+        if let Some(temporal) = TemporalNode::of(plan) {
+            return self.temporal(temporal);
         }
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
@@ -270,6 +279,20 @@ impl Rewriter {
         Ok(Node { plan, carried, ..input })
     }
 
+    /// Rows that come and leave by the clock.
+    fn temporal(&mut self, node: &TemporalNode) -> Result<Node> {
+        let input = self.apart(&node.input)?;
+        let input = if input.moving { input } else { once(input) };
+        self.clocked = true;
+        self.remembers.push("Temporal: the rows that are there or still to come, until their time is over".to_string());
+        // Only rows that never leave are not withdrawn.
+        let carried = Carried { partition: false, diff: input.carried.diff || !node.until.is_empty() };
+        let schema = carried.schema(&input.own_schema()?)?;
+        let step = Step::Temporal { from: node.from.clone(), until: node.until.clone() };
+        let plan = StepNode::plan(step, vec![input.plan], schema);
+        Ok(Node { derived: true, ..Node::changing(plan, carried, input.facts.len(), None) })
+    }
+
     /// An input that remembers or pairs rows: to a watermark above, its rows are of one partition.
     pub(super) fn apart(&mut self, plan: &LogicalPlan) -> Result<Node> {
         let above = std::mem::take(&mut self.tells_partitions);
@@ -317,7 +340,15 @@ impl Rewriter {
             inputs.push(Arc::new(carried.reshape(part.carried, part.plan)?));
         }
         let schema = carried.schema(&union.schema)?;
-        Ok(Node { plan: LogicalPlan::Union(Union { inputs, schema }), carried, moving, derived, as_of_now: false, facts, key: None })
+        Ok(Node {
+            plan: LogicalPlan::Union(Union { inputs, schema }),
+            carried,
+            moving,
+            derived,
+            as_of_now: false,
+            facts,
+            key: None,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use datafusion::{
 
 use crate::{
     operators::{Emission, Given, Sessions},
-    sql::watermark::WatermarkSpec,
+    sql::{temporal::Bound, watermark::WatermarkSpec},
     state::Close,
 };
 
@@ -55,6 +55,11 @@ pub enum Step {
     Regroup(RegroupStep),
     /// The leaf of that plan.
     Given(Given),
+    /// Lets rows come and leave by the clock.
+    Temporal {
+        from: Vec<Bound>,
+        until: Vec<Bound>,
+    },
     /// Makes changes of rows that are set and removed by key. The key's columns are those of the input.
     Upsert {
         key: Vec<usize>,
@@ -127,6 +132,7 @@ impl UserDefinedLogicalNode for StepNode {
             Step::Join(_) => "Join",
             Step::Regroup(_) => "Regroup",
             Step::Given(_) => "Given",
+            Step::Temporal { .. } => "Temporal",
             Step::Upsert { .. } => "Upsert",
         }
     }

@@ -131,7 +131,8 @@ pub(super) fn spell_out_system_time(tokens: &mut Vec<TokenWithSpan>, text: &Text
             continue;
         }
         let now = is(tokens, at + 4, &["PROCTIME"]) || is(tokens, at + 4, &["NOW"]);
-        let call = tokens.get(at + 5..at + 7).is_some_and(|t| t[0].token == Token::LParen && t[1].token == Token::RParen);
+        let call =
+            tokens.get(at + 5..at + 7).is_some_and(|t| t[0].token == Token::LParen && t[1].token == Token::RParen);
         if !(now && call) {
             return Err(Error::unsupported("FOR SYSTEM_TIME AS OF a time")
                 .hint("FOR SYSTEM_TIME AS OF PROCTIME() reads what is there when a row comes.")
@@ -166,8 +167,26 @@ fn as_of_now(name: &[TokenWithSpan], named: bool) -> Vec<TokenWithSpan> {
 /// Whether what follows a relation is its alias.
 fn has_alias(next: Option<&TokenWithSpan>) -> bool {
     const OTHERS: [&str; 20] = [
-        "ON", "USING", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "EXCEPT", "INTERSECT",
-        "WINDOW", "JOIN", "LEFT", "RIGHT", "INNER", "FULL", "CROSS", "NATURAL",
+        "ON",
+        "USING",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "WINDOW",
+        "JOIN",
+        "LEFT",
+        "RIGHT",
+        "INNER",
+        "FULL",
+        "CROSS",
+        "NATURAL",
     ];
     match next.map(|next| &next.token) {
         Some(token @ Token::Word(_)) => !OTHERS.iter().any(|word| is_word(token, word)),

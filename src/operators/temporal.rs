@@ -1,0 +1,275 @@
+//! Rows that are there for a time by the clock: each comes when its time begins and leaves when it is over.
+//!
+//! ```text
+//! row ─▶ waits ── now >= from ──▶ is there (+) ── now >= until ──▶ is gone (-)
+//! ```
+//!
+//! The clock is that of the epoch's intent, so that an epoch which is run again moves the same rows.
+
+use std::{any::Any, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array},
+    datatypes::{DataType, Field, FieldRef, Fields, Int8Type, Int64Type, Schema, SchemaRef, TimeUnit},
+};
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::{Collector, Evaluated, Late, Operator, Step, grouping::evaluate};
+use crate::{
+    changes::{Changes, batch_of, has_diff, rows_at},
+    error::{Error, Result},
+    state::{Close, Durable, NEVER, Saved, Side},
+    time::{Micros, Tick, event_times},
+};
+
+/// Moments that follow from a row: what gives a time, and what is added to it.
+pub type Moments = Vec<(Arc<dyn PhysicalExpr>, Micros)>;
+
+/// When rows are there.
+#[derive(Debug, Clone)]
+pub struct Presence {
+    /// From the latest of these on.
+    pub from: Moments,
+    /// Until before the earliest of these.
+    pub until: Moments,
+    /// The columns of its input, without the diff.
+    pub input: SchemaRef,
+    /// Whether rows of its input can be withdrawn.
+    pub withdraws: bool,
+}
+
+/// Lets rows come and leave by the clock.
+#[derive(Debug)]
+pub struct Temporal {
+    presence: Presence,
+    /// The rows that wait or are there: their columns, when they leave, whether they are there, when they change next.
+    kept: Kept,
+}
+
+#[derive(Debug)]
+struct Kept(Side);
+
+const WAITS: i8 = 0;
+const THERE: i8 = 1;
+
+impl Temporal {
+    pub fn new(presence: Presence) -> Result<Self> {
+        let mut fields: Vec<FieldRef> = presence.input.fields().iter().cloned().collect();
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        fields.push(Arc::new(Field::new("until", time.clone(), false)));
+        fields.push(Arc::new(Field::new("there", DataType::Int8, false)));
+        fields.push(Arc::new(Field::new("next", time, false)));
+        let close = Close { column: fields.len() - 1, field: None, offset_us: 0 };
+        let keys = Fields::from(vec![Field::new("all", DataType::Int8, false)]);
+        let side = Side::new(&Arc::new(Schema::new(fields)), &keys, presence.withdraws, Some(close))?;
+        Ok(Temporal { presence, kept: Kept(side) })
+    }
+
+    /// Keeps rows, whose last columns are when they leave, whether they are there and when they change next.
+    fn keep(&mut self, rows: &RecordBatch, diffs: &[i64]) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let side = &mut self.kept.0;
+        let all: ArrayRef = Arc::new(Int8Array::from_value(0, rows.num_rows()));
+        let keys = side.encode(&[all])?;
+        // Equal rows count together.
+        let (rows, diffs) = match side.net(rows, &Int64Array::from(diffs.to_vec()))? {
+            Some((first, net)) => (rows_at(rows, &first)?, net),
+            None => (rows.clone(), diffs.to_vec()),
+        };
+        let ids = side.add(&rows, &keys, |_| true, &diffs, &vec![0; diffs.len()])?;
+        side.settle(&ids.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Moves the rows whose next moment has come.
+    fn pass(&mut self, now: Micros, out: &mut Vec<Changes>) -> Result<()> {
+        let ids = self.kept.0.expired(Some(now));
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let rows = self.kept.0.gather(&ids)?;
+        let counts: Vec<i64> = ids.iter().map(|id| self.kept.0.slot(*id).count).collect();
+        self.kept.0.forget(&ids);
+        let own = self.presence.input.fields().len();
+        let until = rows.column(own).as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+        let there = rows.column(own + 1).as_primitive::<Int8Type>();
+        let all = 0..ids.len();
+        let comes = |row: &usize| there.value(*row) == WAITS && until.value(*row) > now;
+        let leaves = |row: &usize| there.value(*row) == THERE;
+        out.push(self.shown(&rows, all.clone().filter(comes), &counts, 1)?);
+        out.push(self.shown(&rows, all.clone().filter(leaves), &counts, -1)?);
+        let stays: Vec<usize> = all.filter(comes).filter(|row| until.value(*row) != NEVER).collect();
+        let at: UInt32Array = stays.iter().map(|row| *row as u32).collect();
+        let counts: Vec<i64> = stays.iter().map(|row| counts[*row]).collect();
+        let rows = rows_at(&rows, &at)?;
+        let until = rows.column(own).clone();
+        let mut columns = rows.columns()[..=own].to_vec();
+        columns.push(Arc::new(Int8Array::from_value(THERE, counts.len())));
+        columns.push(until);
+        self.keep(&batch_of(&rows.schema(), columns, counts.len())?, &counts)
+    }
+
+    /// Some rows as changes, each as often as it counts.
+    fn shown(
+        &self,
+        rows: &RecordBatch,
+        which: impl Iterator<Item = usize>,
+        counts: &[i64],
+        sign: i64,
+    ) -> Result<Changes> {
+        let each = which.flat_map(|row| {
+            let diff = counts[row] * sign;
+            std::iter::repeat_n((row as u32, diff.signum()), diff.unsigned_abs() as usize)
+        });
+        let (at, diffs): (Vec<u32>, Vec<i64>) = each.unzip();
+        let rows = rows_at(rows, &UInt32Array::from(at))?;
+        let columns = rows.columns()[..self.presence.input.fields().len()].to_vec();
+        let rows = batch_of(&self.presence.input, columns, diffs.len())?;
+        Ok(match diffs.iter().all(|diff| *diff > 0) {
+            true => Changes::insert(rows),
+            false => Changes::new(rows, diffs.into()),
+        })
+    }
+
+    /// Takes new rows in.
+    fn take(&mut self, new: &New, now: Micros, out: &mut Vec<Changes>) -> Result<()> {
+        let New { rows, from, until, diffs } = new;
+        let all = 0..diffs.len();
+        let ends = |row: usize| if until.is_null(row) { now } else { until.value(row) };
+        let lives = |row: &usize| from.is_valid(*row) && ends(*row) > now;
+        let there = |row: &usize| lives(row) && from.value(*row) <= now;
+        let waits = |row: &usize| lives(row) && from.value(*row) > now && from.value(*row) < ends(*row);
+        out.push(self.shown(rows, all.clone().filter(there), diffs, 1)?);
+        // What never leaves need not be kept.
+        let kept: Vec<usize> = all.filter(|row| waits(row) || (there(row) && ends(*row) != NEVER)).collect();
+        let at: UInt32Array = kept.iter().map(|row| *row as u32).collect();
+        let mut columns = rows_at(rows, &at)?.columns().to_vec();
+        let times = |of: &dyn Fn(usize) -> Micros| -> ArrayRef {
+            Arc::new(kept.iter().map(|row| Some(of(*row))).collect::<TimestampMicrosecondArray>())
+        };
+        columns.push(times(&ends));
+        columns
+            .push(Arc::new(kept.iter().map(|row| Some(if there(row) { THERE } else { WAITS })).collect::<Int8Array>()));
+        columns.push(times(&|row| if there(&row) { ends(row) } else { from.value(row) }));
+        let diffs: Vec<i64> = kept.iter().map(|row| diffs[*row]).collect();
+        let schema = self.kept.0.schema().clone();
+        self.keep(&batch_of(&schema, columns, diffs.len())?, &diffs)
+    }
+}
+
+/// New rows, with when they come, when they leave and how often.
+struct New {
+    rows: RecordBatch,
+    from: Int64Array,
+    until: Int64Array,
+    diffs: Vec<i64>,
+}
+
+/// Rows of one partition.
+struct Arrived {
+    presence: Presence,
+    batches: Vec<New>,
+}
+
+/// The latest (`most`) or the earliest of some moments of each row; NULL where one of them is.
+fn moments(of: &Moments, batch: &RecordBatch, none: Micros, most: bool) -> Result<ArrayRef> {
+    let mut all = Int64Array::from_value(none, batch.num_rows());
+    for (time, plus) in of {
+        let column = evaluate(time, batch)?;
+        let times = event_times(&column).ok_or_else(|| Error::internal("now() is compared with no time"))?;
+        let pick = |(a, b): (Option<Micros>, Option<Micros>)| {
+            let (a, b) = (a?, b?.saturating_add(*plus));
+            Some(if most { a.max(b) } else { a.min(b) })
+        };
+        all = all.iter().zip(times.iter()).map(pick).collect();
+    }
+    Ok(Arc::new(all))
+}
+
+impl Collector for Arrived {
+    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+        let from = moments(&self.presence.from, &batch, Micros::MIN, true)?;
+        let until = moments(&self.presence.until, &batch, NEVER, false)?;
+        Ok(Evaluated { keys: vec![from, until], ..Evaluated::plain(batch) })
+    }
+
+    fn push(&mut self, rows: Evaluated) -> Result<()> {
+        let Evaluated { batch, keys, .. } = rows;
+        let diffs = match has_diff(&batch.schema()) {
+            true => batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>().values().to_vec(),
+            false => vec![1; batch.num_rows()],
+        };
+        let input = &self.presence.input;
+        let rows = batch_of(input, batch.columns()[..input.fields().len()].to_vec(), batch.num_rows())?;
+        let times = |n: usize| keys[n].as_primitive::<Int64Type>().clone();
+        self.batches.push(New { rows, from: times(0), until: times(1), diffs });
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+impl Operator for Temporal {
+    fn schema(&self) -> SchemaRef {
+        self.presence.input.clone()
+    }
+
+    fn collector(&self, _: usize, _: &Tick) -> Result<Box<dyn Collector>> {
+        Ok(Box::new(Arrived { presence: self.presence.clone(), batches: Vec::new() }))
+    }
+
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+        let mut out = Vec::new();
+        self.pass(tick.now, &mut out)?;
+        for part in collected {
+            let part = part.into_any().downcast::<Arrived>();
+            let part = part.map_err(|_| Error::internal("a temporal filter was given another operator's rows"))?;
+            for new in &part.batches {
+                self.take(new, tick.now, &mut out)?;
+            }
+        }
+        Ok(Step { changes: Changes::concat(&self.presence.input, &out)?, late: Late::default() })
+    }
+
+    fn fresh(&self) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Temporal::new(self.presence.clone())?))
+    }
+
+    fn state(&mut self) -> &mut dyn Durable {
+        &mut self.kept
+    }
+
+    fn restored(&mut self, _: Option<Micros>) {}
+
+    fn is_due(&self, _: Option<Micros>, now: Micros) -> bool {
+        self.kept.0.is_due(Some(now))
+    }
+}
+
+impl Durable for Kept {
+    fn save(&mut self, full: bool) -> Result<Saved> {
+        Ok(Saved { rows: self.0.save("id", full)? })
+    }
+
+    fn load(&mut self, saved: &RecordBatch) -> Result<()> {
+        let Some(rows) = self.0.saved_rows(saved)? else {
+            self.0.load_removed(saved);
+            return Ok(());
+        };
+        let all: ArrayRef = Arc::new(Int8Array::from_value(0, rows.num_rows()));
+        let keys = self.0.encode(&[all])?;
+        self.0.load_rows(saved, &rows, &keys, |_| true)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+}

@@ -1,0 +1,213 @@
+//! `WHERE ts > now() - INTERVAL '1 hour'` in a standing query: rows come and leave as time passes.
+//!
+//! A condition that compares something of a row with `now()` says from when and until when the row is there. It becomes
+//! a node of its own, above the rest of its filter, before the optimizer makes a constant of `now()`. (Temporal filters:
+//! as in Materialize.)
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use datafusion::{
+    common::{
+        DFSchemaRef, ScalarValue,
+        tree_node::{Transformed, TreeNode},
+    },
+    error::Result as DfResult,
+    logical_expr::{
+        Between, BinaryExpr, Expr, Extension, Filter, LogicalPlan, Operator, UserDefinedLogicalNodeCore,
+        utils::{conjunction, split_conjunction_owned},
+    },
+};
+
+use crate::{
+    error::{Error, Result},
+    time::Micros,
+};
+
+/// A moment that follows from a row: an expression that gives a time, and what is to be added to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub struct Bound {
+    pub time: Expr,
+    pub plus_us: Micros,
+}
+
+/// Rows of the input from the latest of some moments on, until before the earliest of others. A row of which one of them
+/// is NULL is never there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub struct TemporalNode {
+    pub from: Vec<Bound>,
+    pub until: Vec<Bound>,
+    pub input: Arc<LogicalPlan>,
+}
+
+impl TemporalNode {
+    pub fn of(plan: &LogicalPlan) -> Option<&TemporalNode> {
+        match plan {
+            LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Makes nodes of the conditions on `now()` in all filters of a plan. Where it stands otherwise it is left.
+pub fn lift(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(plan.transform_up_with_subqueries(|plan| Ok(lift_filter(plan)?)).map(|lifted| lifted.data)?)
+}
+
+fn lift_filter(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = plan else { return Ok(Transformed::no(plan)) };
+    let (mut rest, mut from, mut until) = (Vec::new(), Vec::new(), Vec::new());
+    for part in split_conjunction_owned(filter.predicate.clone()).into_iter().flat_map(halves) {
+        match condition(&part) {
+            Some(Condition::From(bound)) => from.push(bound),
+            Some(Condition::Until(bound)) => until.push(bound),
+            None => rest.push(part),
+        }
+    }
+    if from.is_empty() && until.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let input = match conjunction(rest) {
+        Some(rest) => Arc::new(LogicalPlan::Filter(Filter::try_new(rest, filter.input)?)),
+        None => filter.input,
+    };
+    let node = TemporalNode { from, until, input };
+    Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
+}
+
+/// `a BETWEEN b AND c` as what it is.
+fn halves(part: Expr) -> Vec<Expr> {
+    match part {
+        Expr::Between(Between { expr, negated: false, low, high }) => {
+            vec![expr.as_ref().clone().gt_eq(*low), expr.lt_eq(*high)]
+        }
+        other => vec![other],
+    }
+}
+
+enum Condition {
+    From(Bound),
+    Until(Bound),
+}
+
+/// What a comparison with `now()` says of when a row is there.
+fn condition(part: &Expr) -> Option<Condition> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else { return None };
+    if let Some(found) = compared(left, *op, right) {
+        return Some(found);
+    }
+    compared(right, op.swap()?, left)
+}
+
+/// `time OP now() + shift`, or `now() - time OP length`.
+fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
+    let (time, shift, op) = match now_plus(right) {
+        Some(shift) if !says_now(left) => (left.clone(), -shift, op),
+        _ => {
+            let Expr::BinaryExpr(BinaryExpr { left: now, op: Operator::Minus, right: time }) = uncast(left) else {
+                return None;
+            };
+            let (shift, length) = (now_plus(now)?, micros(right)?);
+            if says_now(time) {
+                return None;
+            }
+            // now + shift - time OP length, which is time + length - shift OP' now.
+            (time.as_ref().clone(), length - shift, op.swap()?)
+        }
+    };
+    let bound = |plus: Micros| Bound { time, plus_us: shift + plus };
+    Some(match op {
+        Operator::Gt => Condition::Until(bound(0)),
+        Operator::GtEq => Condition::Until(bound(1)),
+        Operator::Lt => Condition::From(bound(1)),
+        Operator::LtEq => Condition::From(bound(0)),
+        _ => return None,
+    })
+}
+
+fn uncast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(cast) => uncast(&cast.expr),
+        other => other,
+    }
+}
+
+/// How much an expression is later than `now()`, where it is that and nothing else.
+fn now_plus(expr: &Expr) -> Option<Micros> {
+    match expr {
+        Expr::Alias(alias) => now_plus(&alias.expr),
+        Expr::Cast(cast) if cast.field.data_type().is_temporal() => match cast.field.data_type() {
+            arrow::datatypes::DataType::Timestamp(..) => now_plus(&cast.expr),
+            _ => None,
+        },
+        Expr::ScalarFunction(call) if call.func.name() == "now" => Some(0),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right }) => Some(now_plus(left)? + micros(right)?),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) => Some(now_plus(left)? - micros(right)?),
+        _ => None,
+    }
+}
+
+fn says_now(expr: &Expr) -> bool {
+    expr.exists(|e| Ok(matches!(e, Expr::ScalarFunction(call) if call.func.name() == "now"))).unwrap_or(true)
+}
+
+/// A constant interval without months.
+fn micros(expr: &Expr) -> Option<Micros> {
+    let interval = match expr {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => *interval,
+        Expr::Literal(ScalarValue::DurationNanosecond(Some(length)), _) => return Some(length / 1_000),
+        Expr::Literal(ScalarValue::DurationMicrosecond(Some(length)), _) => return Some(*length),
+        Expr::Cast(cast) => return micros(&cast.expr),
+        Expr::Negative(inner) => return Some(-micros(inner)?),
+        _ => return None,
+    };
+    (interval.months == 0).then(|| i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)
+}
+
+impl UserDefinedLogicalNodeCore for TemporalNode {
+    fn name(&self) -> &str {
+        "Temporal"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.from.iter().chain(&self.until).map(|bound| bound.time.clone()).collect()
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        // A row that a filter leaves out is left out of what this node keeps.
+        HashSet::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Temporal: from {} moments, until {}", self.from.len(), self.until.len())
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
+        let input = inputs.pop().ok_or_else(|| Error::internal("a temporal filter has no input"))?;
+        let mut exprs = exprs.into_iter();
+        let mut again = |bounds: &[Bound]| -> Vec<Bound> {
+            bounds.iter().zip(&mut exprs).map(|(bound, time)| Bound { time, ..*bound }).collect()
+        };
+        let (from, until) = (again(&self.from), again(&self.until));
+        Ok(TemporalNode { from, until, input: Arc::new(input) })
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let mut needed = output_columns.to_vec();
+        for bound in self.from.iter().chain(&self.until) {
+            for column in bound.time.column_refs() {
+                needed.push(self.input.schema().index_of_column(column).ok()?);
+            }
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
+    }
+}
