@@ -6,7 +6,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use tokio::sync::oneshot;
 
 use super::{
-    Engine, Reply,
+    Engine, Notice, Reply, Session, Severity,
     build::{Past, connector_options},
     objects::{Object, What, undefined},
     sinks::Feed,
@@ -26,7 +26,7 @@ use crate::{
 
 impl Engine {
     /// `CREATE` anything.
-    pub(super) async fn create(self: &Arc<Self>, statement: &Statement) -> Result<Reply> {
+    pub(super) async fn create(self: &Arc<Self>, session: &Session, statement: &Statement) -> Result<Reply> {
         let rows = match &statement.body {
             Body::CreateTable(CreateTable { query: Some(query), name, exists, .. })
                 if *exists != IfExists::Skip || self.objects().get(&name.name).is_none() =>
@@ -36,11 +36,20 @@ impl Engine {
             _ => None,
         };
         let (engine, statement) = (self.clone(), statement.clone());
-        to_its_end(async move { engine.create_now(&statement, rows).await }).await
+        let (reply, unbounded) = to_its_end(async move { engine.create_now(&statement, rows).await }).await?;
+        for message in unbounded {
+            let hint = "Say how far apart in time rows may be: a.ts BETWEEN b.ts - INTERVAL '5 minutes' AND b.ts, over watermarks.";
+            session.tell(Notice { severity: Severity::Warning, message, hint: Some(hint.to_string()) });
+        }
+        Ok(reply)
     }
 
-    /// `rows` are those of `CREATE TABLE … AS`.
-    async fn create_now(self: &Arc<Self>, statement: &Statement, rows: Option<Vec<RecordBatch>>) -> Result<Reply> {
+    /// `rows` are those of `CREATE TABLE … AS`. Gives what of it remembers without an end, too.
+    async fn create_now(
+        self: &Arc<Self>,
+        statement: &Statement,
+        rows: Option<Vec<RecordBatch>>,
+    ) -> Result<(Reply, Vec<String>)> {
         let (kind, name, exists) = match &statement.body {
             Body::CreateSource(create) => (Kind::Source, &create.name, create.exists),
             Body::CreateTable(create) => (Kind::Table, &create.name, create.exists),
@@ -58,7 +67,7 @@ impl Engine {
         let old = self.objects().get(&name.name).cloned();
         let drop = match (&old, exists) {
             (None, _) => None,
-            (Some(_), IfExists::Skip) => return Ok(Reply::Done(tag)),
+            (Some(_), IfExists::Skip) => return Ok((Reply::Done(tag), Vec::new())),
             (Some(old), IfExists::Replace) => Some(self.replaceable(old, kind, statement)?),
             (Some(_), IfExists::Fail) => {
                 return Err(Error::new(
@@ -70,10 +79,11 @@ impl Engine {
         };
         if let Some(None) = drop {
             // The same definition again: nothing changes, and nothing is lost.
-            return Ok(Reply::Done(tag));
+            return Ok((Reply::Done(tag), Vec::new()));
         }
+        let unbounded = self.check_query(statement, old.as_deref()).await?;
         let rows = self.create_new(statement, kind, drop.flatten(), rows).await?;
-        Ok(Reply::Done(rows.map_or(tag, |rows| format!("SELECT {rows}"))))
+        Ok((Reply::Done(rows.map_or(tag, |rows| format!("SELECT {rows}"))), unbounded))
     }
 
     /// What `OR REPLACE` takes away; `None` where the definition is the same.
@@ -105,7 +115,6 @@ impl Engine {
         old: Option<Arc<Object>>,
         rows: Option<Vec<RecordBatch>>,
     ) -> Result<Option<u64>> {
-        self.check_query(statement, old.as_deref()).await?;
         let id = self.next_id();
         let statement = self.with_columns(statement).await?;
         let object = match self.build(id, statement.clone(), Past::default()).await {
@@ -153,8 +162,8 @@ impl Engine {
     }
 
     /// Fails before anything is touched if the query of a view cannot be kept.
-    async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<()> {
-        let Body::CreateView(create) = &statement.body else { return Ok(()) };
+    async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<Vec<String>> {
+        let Body::CreateView(create) = &statement.body else { return Ok(Vec::new()) };
         let options = self.view_options(create)?;
         for name in crate::sql::names::relations(&create.query) {
             self.check_readable(&name)?;
@@ -169,8 +178,11 @@ impl Engine {
             let scene: Arc<dyn crate::sql::plan::World> = Arc::new(self.scene());
             let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
             options.sink.map(|sink| Feed::new(&sink, &standing)).transpose()?;
+            let label = format!("{} \"{}\"", create.kind, create.name.name);
+            let warning = |what: &String| format!("{label} remembers without an end: {what}");
+            return Ok(standing.rewritten.unbounded.iter().map(warning).collect());
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn check_readable(&self, name: &Name) -> Result<()> {

@@ -251,7 +251,7 @@ impl Engine {
         parameters: &[ScalarValue],
     ) -> Result<Reply> {
         match &statement.body {
-            Body::CreateSource(_) | Body::CreateTable(_) | Body::CreateView(_) => self.create(statement).await,
+            Body::CreateSource(_) | Body::CreateTable(_) | Body::CreateView(_) => self.create(session, statement).await,
             Body::CreateSecret(create) => self.create_secret(create).await,
             Body::DropSecrets(drop) => self.drop_secrets(drop).await,
             Body::Drop(drop) => self.drop(drop).await,

@@ -68,6 +68,27 @@ async fn flights_sql() {
     assert_eq!(rows(&client, "SELECT count(*) FROM flights").await, ["3"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn clicks_sql() {
+    let server = Home::new().start();
+    let (status, _, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/clicks.sql"))).await;
+    assert!(status.success(), "{stderr}");
+    let client = server.connect().await;
+    let day = |times: &str| times.replace("@", "2026-01-01 ");
+    run(&client, &day("INSERT INTO ads VALUES (1, '@10:00:00'), (2, '@10:01:00'), (3, '@10:30:00')")).await;
+    let clicks = "INSERT INTO clicks VALUES (1, '@10:02:00'), (1, '@10:03:30'), (1, '@10:09:00'), (9, '@10:30:00')";
+    run(&client, &day(clicks)).await;
+    run(&client, "FLUSH").await;
+    let clicked = rows(&client, "SELECT ad, shown::TIME, at::TIME FROM clicked ORDER BY ad, at").await;
+    assert_eq!(clicked, ["1|10:00:00|10:02:00", "1|10:00:00|10:03:30", "2|10:01:00|NULL"]);
+    let visits = "SELECT ad, window_start::TIME, window_end::TIME, clicks FROM visits ORDER BY ad, window_start";
+    let visits = rows(&client, visits).await;
+    assert_eq!(visits, ["1|10:02:00|10:05:30|2", "1|10:09:00|10:11:00|1", "9|10:30:00|10:32:00|1"]);
+    let last = rows(&client, "SELECT ad, at::TIME FROM last_two ORDER BY ad, at").await;
+    assert_eq!(last, ["1|10:03:30", "1|10:09:00", "9|10:30:00"]);
+    assert_eq!(rows(&client, "SELECT ad FROM never_clicked ORDER BY ad").await, ["2", "3"]);
+}
+
 /// The queries of the Nexmark benchmark, and how many rows each has over the first 5000 events.
 const NEXMARK: [(&str, &str); 23] = [
     ("q0.sql", "4600"),

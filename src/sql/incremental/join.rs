@@ -40,20 +40,20 @@ impl Rewriter {
         }
         match (left.moving, right.moving) {
             (false, false) => Ok(Node::fixed(LogicalPlan::Join(join.clone()))),
-            (true, true) => self.moving_join(join, left, right),
+            (true, true) => self.moving_join(join, left, right, [true, true]),
             (true, false) => match of_fixed(join, join.join_type) {
                 Some(kind) => fixed_join(join, left, right, kind, true),
-                None => self.moving_join(join, left, once(right)),
+                None => self.moving_join(join, left, once(right), [true, false]),
             },
             (false, true) => match of_fixed(join, join.join_type.swap()) {
                 Some(kind) => fixed_join(join, right, left, kind, false),
-                None => self.moving_join(join, once(left), right),
+                None => self.moving_join(join, once(left), right, [false, true]),
             },
         }
     }
 
-    /// A join of two inputs that both change.
-    fn moving_join(&mut self, join: &Join, left: Node, right: Node) -> Result<Node> {
+    /// A join of two inputs that both change; `grows` says whether after the first epoch, too.
+    fn moving_join(&mut self, join: &Join, left: Node, right: Node, grows: [bool; 2]) -> Result<Node> {
         use JoinType::*;
         let (on, filter) = condition(join);
         let sides = [left.own_schema()?, right.own_schema()?];
@@ -82,6 +82,12 @@ impl Rewriter {
         let carried = Carried { partition: false, diff: withdraws || (!waits.is_empty() && !deferred) };
         let facts = facts(join, &bounds, [&left.facts, &right.facts]);
         self.remember_join(join, &on, &bounds, &sides);
+        let sides = [(&left, 0, "left"), (&right, 1, "right")].into_iter();
+        let grows = sides.filter(|(node, n, _)| grows[*n] && !node.carried.diff && bounds.close[*n].is_none());
+        let grows: Vec<&str> = grows.map(|(.., side)| side).collect();
+        if !grows.is_empty() {
+            self.unbounded.push(format!("the {} side of a join, whose rows only come", grows.join(" and the ")));
+        }
         let step = JoinStep {
             on,
             filter,

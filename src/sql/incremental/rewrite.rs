@@ -66,6 +66,8 @@ pub struct Rewritten {
     pub times: Facts,
     /// A line for each thing that is remembered, for EXPLAIN.
     pub remembers: Vec<String>,
+    /// What grows with its inputs and is never let go, though rows only come.
+    pub unbounded: Vec<String>,
 }
 
 /// Rewrites an optimized batch plan. A construct that cannot be kept up to date is refused by name.
@@ -77,6 +79,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         followed: Vec::new(),
         clocked: false,
         remembers: Vec::new(),
+        unbounded: Vec::new(),
         tells_partitions: false,
         unproven: None,
     };
@@ -94,9 +97,9 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
     }
     // What is never closed is never complete.
     let times = if emission == Emission::Complete { vec![None; node.facts.len()] } else { node.facts };
-    let Rewriter { inputs, watermarks, followed, clocked, remembers, .. } = rewriter;
+    let Rewriter { inputs, watermarks, followed, clocked, remembers, unbounded, .. } = rewriter;
     let (plan, diff, key) = (node.plan, node.carried.diff, node.key);
-    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, clocked, times, remembers })
+    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, clocked, times, remembers, unbounded })
 }
 
 /// A rewrite under way.
@@ -110,6 +113,8 @@ pub(super) struct Rewriter {
     pub clocked: bool,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,
+    /// See [`Rewritten::unbounded`].
+    pub unbounded: Vec<String>,
     /// Why a join below cannot show its rows once and for all.
     pub unproven: Option<Error>,
     /// Whether a watermark above wants to know which partition a row is of.
