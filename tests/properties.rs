@@ -10,6 +10,7 @@ mod joins;
 mod over;
 mod queries;
 mod round;
+mod twice;
 mod upserts;
 mod values;
 mod windows;
@@ -80,6 +81,11 @@ pub fn explore(kind: &str, cases_min: usize, round: impl AsyncFn(u64) -> Result<
 #[test]
 fn a_view_is_the_batch_answer() {
     explore("batch", CASES_MIN, async |seed| round::round(seed).await);
+}
+
+#[test]
+fn what_is_read_twice_is_read_as_far() {
+    run(2, async || twice::round(300).await.unwrap_or_else(|failure| panic!("{failure}")));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     changes::Changes,
     checkpoint::{Commit, Intent, Log, Record},
-    connectors::{Ahead, Offsets, ReadLimit, Span},
+    connectors::{Ahead, Backlog, Offsets, ReadLimit, Span},
     error::Result,
     operators::exec,
     options::Hidden,
@@ -170,16 +170,25 @@ impl Worker {
 
     /// What could be done now. Nothing is durable yet. In a `hurry` no row waits for others.
     pub async fn next(&mut self, hurry: bool) -> Result<Next> {
-        let mut spans = Vec::new();
+        let (mut spans, mut backlogs): (Vec<Span>, Vec<Backlog>) = Default::default();
         let (mut idle, mut until) = (true, None);
         let mut enough = hurry;
         self.admitted.clear();
         for n in 0..self.inputs().len() {
             let limit = self.admissions[n].limit(&self.inputs()[n].table.limit);
-            let Ahead { to, end, backlog } = self.ahead(n, &limit).await?;
+            let twin = self.twin(n);
+            let Ahead { to, end, backlog } = match twin {
+                Some(m) => {
+                    self.snapshots[n] = self.snapshots[m].clone();
+                    Ahead { to: spans[m].to.clone(), end: self.ends[m].clone(), backlog: backlogs[m] }
+                }
+                None => self.ahead(n, &limit).await?,
+            };
+            backlogs.push(backlog);
             // What was prefetched is what will be read, even where there is more by now.
             let from = self.offsets[n].clone();
             let prefetched = self.prefetched[n].as_ref().filter(|next| next.span.from == from);
+            let prefetched = prefetched.filter(|next| twin.is_none() || next.span.to == to);
             let (to, limit) = prefetched.map_or((to, limit), |next| (next.span.to.clone(), next.limit));
             self.admitted.push((limit, to != end));
             let span = Span { from, to };
@@ -218,6 +227,13 @@ impl Worker {
     pub(super) fn bytes(&self) -> Result<usize> {
         let state = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.state().bytes()))?;
         Ok(state.iter().sum::<usize>() + self.setup.relation.lock().bytes())
+    }
+
+    /// An input before this one that is the same thing, read as far: a query that reads something twice reads the same
+    /// of it each time, or its answer would be that over no moment.
+    pub(super) fn twin(&self, n: usize) -> Option<usize> {
+        let inputs = self.inputs();
+        (0..n).find(|m| inputs[*m].table.id == inputs[n].table.id && self.offsets[*m] == self.offsets[n])
     }
 
     /// The watermarks of the views among the inputs, where the spans end.

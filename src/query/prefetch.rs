@@ -44,7 +44,14 @@ impl Worker {
                 continue;
             }
             let limit = self.admissions[n].limit(&table.limit);
-            let Ok(Ahead { to, .. }) = source.ahead(&span.to, &limit).await else { continue };
+            let before = self.twin(n).and_then(|m| self.prefetched[m].as_ref()).filter(|next| next.span.from == span.to);
+            let to = match before.map(|next| next.span.to.clone()) {
+                Some(to) => to,
+                None => match source.ahead(&span.to, &limit).await {
+                    Ok(Ahead { to, .. }) => to,
+                    Err(_) => continue,
+                },
+            };
             let next = Span { from: span.to.clone(), to };
             if let Ok((mut streams, bad)) = self.scan(n, &next, self.env.partitions())
                 && !next.is_empty()
