@@ -44,7 +44,8 @@ impl Worker {
                 continue;
             }
             let limit = self.admissions[n].limit(&table.limit);
-            let before = self.twin(n).and_then(|m| self.prefetched[m].as_ref()).filter(|next| next.span.from == span.to);
+            let before =
+                self.twin(n).and_then(|m| self.prefetched[m].as_ref()).filter(|next| next.span.from == span.to);
             let to = match before.map(|next| next.span.to.clone()) {
                 Some(to) => to,
                 None => match source.ahead(&span.to, &limit).await {

@@ -6,11 +6,13 @@
 //! - sliding windows start at `unnest(hop_starts(ts, slide, size [, offset]))`, one row for each window;
 //! - either ends at its start `+ size`.
 //!
+//! An ASOF join is one with rows that count until the next: see `asof`.
 //! A session is what two window functions tell of a row: see `session`.
 //!
 //! They stay these very expressions over a column, so that whoever looks at a plan can tell when a window closes.
 //! A row without an event time lies in the tumbling window NULL, and in no sliding one.
 
+mod asof;
 mod session;
 mod spark;
 mod table;
@@ -23,7 +25,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::{
     ast::{
         BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-        ObjectName, Query, Spanned, TableFactor, Value, VisitMut, VisitorMut,
+        ObjectName, Query, Select, Spanned, TableFactor, Value, VisitMut, VisitorMut,
     },
     tokenizer::Location,
 };
@@ -54,6 +56,10 @@ impl VisitorMut for Lowering<'_> {
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
         or_break(table::lower(factor, self.locate))
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        or_break(asof::lower(select))
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {

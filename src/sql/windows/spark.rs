@@ -421,7 +421,7 @@ fn keeps_rows_together(operator: &JoinOperator) -> bool {
 }
 
 /// What columns of the relation are qualified with.
-fn name_of(factor: &TableFactor) -> Option<Ident> {
+pub(super) fn name_of(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
             Some(alias.name.clone())
