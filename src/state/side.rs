@@ -300,6 +300,10 @@ impl Side {
         self.count
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     pub fn bytes(&self) -> usize {
         let by_row = self.by_row.as_ref().map_or(0, |by| by.held + by.bytes.len() * 16 + by.table.capacity() * 5);
         let members = self.members.len() * size_of::<Vec<Id>>() + self.count * size_of::<Id>();

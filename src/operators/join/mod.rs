@@ -267,8 +267,8 @@ impl Operator for Join {
                 added[n] = self.take(n, &delta, &mut before, &mut out)?;
             }
         }
-        for n in 0..2 {
-            self.show(n, &before[n], &mut out)?;
+        for (n, before) in before.iter().enumerate() {
+            self.show(n, before, &mut out)?;
         }
         for (side, added) in self.sides.sides.iter_mut().zip(&added) {
             side.settle(added);

@@ -98,7 +98,7 @@ pub(super) fn spell_out_partitions(tokens: &mut Vec<TokenWithSpan>) {
             rest.next();
             out.extend([put(Token::Comma), put(Token::make_word(windows::PARTITION_BY, None))]);
             // Several keys stand in parentheses of their own.
-            if !rest.peek().is_some_and(|next| next.token == Token::LParen) {
+            if rest.peek().is_none_or(|next| next.token != Token::LParen) {
                 out.push(put(Token::LParen));
                 let key = |next: &TokenWithSpan| !matches!(next.token, Token::Comma | Token::RParen);
                 out.extend(std::iter::from_fn(|| rest.next_if(key)));

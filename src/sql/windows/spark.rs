@@ -30,9 +30,9 @@ const SESSION_WINDOW: &str = "session_window";
 /// What one call describes.
 #[derive(Debug, PartialEq)]
 enum Found {
-    Windows(Windows),
+    Windows(Box<Windows>),
     /// The event time and the gap.
-    Sessions(Expr, Expr),
+    Sessions(Box<(Expr, Expr)>),
 }
 
 impl Found {
@@ -86,7 +86,8 @@ fn lower_select(
             let end = windows.end(start.clone());
             (start, end)
         }
-        Found::Sessions(time, gap) => {
+        Found::Sessions(of) => {
+            let (time, gap) = of.as_ref();
             add_sessions(select, time, gap).map_err(|e| placed(e, time, locate))?;
             (column(START), column(END))
         }
@@ -169,7 +170,7 @@ impl Finder<'_> {
         }
         let seen = match bare_name(&function.name).as_deref() {
             Some(SESSION_WINDOW) => read_sessions(function)?,
-            _ => Found::Windows(read(function, self.locate)?),
+            _ => Found::Windows(Box::new(read(function, self.locate)?)),
         };
         match &self.found {
             Some(found) if *found != seen => {
@@ -203,7 +204,7 @@ fn read_sessions(function: &Function) -> Result<Found> {
         return Err(Error::new(Kind::UndefinedFunction, "wrong arguments of session_window()")
             .hint("Write session_window(ts, '5 minutes')."));
     };
-    Ok(Found::Sessions((*time).clone(), (*gap).clone()))
+    Ok(Found::Sessions(Box::new(((*time).clone(), (*gap).clone()))))
 }
 
 /// `window(ts, size [, slide [, offset]])`: a slide as long as the size is none.
