@@ -210,7 +210,12 @@ impl Engine {
         let mut relation = tables::relation(&columns, &key, create.append_only)?;
         relation.limit_changelog(self.options.changelog_rows_max);
         let store = Store::new(self.env.storage.clone(), id);
-        store.load(&mut relation, None, past.followed)?;
+        if store.keeps_history()? {
+            relation.keep_history();
+        }
+        past.followed.into_iter().for_each(|from| relation.follow(from));
+        let followed = relation.follows_from();
+        store.load(&mut relation, None, followed)?;
         let shared = Shared::new(id, name, relation, self.moment.clone());
         let defaults = self.defaults(create, &columns).await?;
         let log = self.env.log.clone();

@@ -324,6 +324,9 @@ impl Engine {
         if let Some(handle) = object.handle() {
             handle.stop(false).await;
         }
+        if let Some(shared) = object.shared() {
+            shared.set_dropped();
+        }
         for input in object.inputs().iter().filter_map(|id| self.object(*id)) {
             let left = input.readers.leave(object.id);
             if let (Some(shared), None) = (input.shared(), left) {

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Kind as ErrorKind, Result},
     options::Options,
     query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
-    relations::{Relation, Shared},
+    relations::{Relation, Shared, Store},
     sql::{
         plan::{Standing, World, emission},
         statement::{CreateView, Emit},
@@ -130,6 +130,9 @@ impl Engine {
         let times = Arc::new(standing.rewritten.times.clone());
         let inputs: Vec<u64> = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
         let mut relation = Relation::new(schema.clone(), identity)?.of_a_query();
+        if Store::new(self.env.storage.clone(), id).keeps_history()? {
+            relation.keep_history();
+        }
         past.followed.into_iter().for_each(|from| relation.follow(from));
         let recipe = Recipe {
             id,

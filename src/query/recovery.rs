@@ -53,12 +53,12 @@ impl Worker {
         if let Some((header, chain)) = loaded {
             self.load(header, &chain)?;
         }
-        let followed = self.setup.relation.lock().follows_from();
-        let (schema, identity) = {
-            let relation = self.setup.relation.lock();
-            (relation.schema().clone(), relation.identity().clone())
+        let (mut relation, followed) = {
+            let old = self.setup.relation.lock();
+            let mut relation = Relation::new(old.schema().clone(), old.identity().clone())?.of_a_query();
+            relation.serve_as(&old);
+            (relation, old.follows_from())
         };
-        let mut relation = Relation::new(schema, identity)?.of_a_query();
         relation.limit_changelog(self.env.changelog_rows_max);
         self.store.load(&mut relation, Some(at), followed)?;
         self.checkpointed = at;

@@ -3,12 +3,12 @@
 //! A relation is its rows at its latest epoch, and its changelog for as long as somebody follows it. A snapshot shares
 //! the rows and never blocks a writer.
 
+mod changelog;
 mod keys;
 mod shared;
 mod snapshot;
 mod store;
-
-use std::collections::VecDeque;
+mod subscriber;
 
 use arrow::{
     array::{RecordBatch, UInt32Array},
@@ -17,10 +17,12 @@ use arrow::{
     row::RowConverter,
 };
 
+use changelog::Changelog;
 use keys::{Keys, consolidate, converter_of};
 pub use shared::{Moment, Shared};
 pub use snapshot::Snapshot;
 pub use store::{Draft, Store};
+pub use subscriber::Subscriber;
 
 use crate::{
     changes::Changes,
@@ -50,14 +52,7 @@ pub struct Relation {
     keys: Option<RowConverter>,
     next: Id,
     epoch: Epoch,
-    /// The changes of past epochs that a follower may still ask for, oldest first.
-    changelog: VecDeque<(Epoch, Changes)>,
-    /// Changes up to here are not kept in the changelog.
-    forgotten: Epoch,
-    followed: bool,
-    /// Changed rows in the changelog now, and at the most.
-    changelog_rows: usize,
-    changelog_rows_max: usize,
+    changelog: Changelog,
     /// What no file holds yet, oldest first.
     unsaved: Vec<(Epoch, Changes)>,
     unsaved_rows: usize,
@@ -97,11 +92,7 @@ impl Relation {
             keys,
             next: 0,
             epoch: Epoch(0),
-            changelog: VecDeque::new(),
-            forgotten: Epoch(0),
-            followed: false,
-            changelog_rows: 0,
-            changelog_rows_max: usize::MAX,
+            changelog: Changelog::default(),
             unsaved: Vec::new(),
             unsaved_rows: 0,
             saved: Epoch(0),
@@ -160,7 +151,7 @@ impl Relation {
         };
         self.epoch = epoch;
         if !net.is_empty() {
-            if self.followed {
+            if self.changelog.is_open() {
                 self.remember(epoch, net.clone());
             }
             self.keep(epoch, net);
@@ -173,7 +164,7 @@ impl Relation {
         self.newest = Some((epoch, net.clone()));
         self.unsaved_rows += net.num_rows();
         self.unsaved.push((epoch, net));
-        if self.rebases && !self.followed && self.unsaved_rows > self.rows() + UNSAVED_ROWS_MIN {
+        if self.rebases && !self.changelog.is_open() && self.unsaved_rows > self.rows() + UNSAVED_ROWS_MIN {
             self.unsaved.clear();
             (self.unsaved_rows, self.saved, self.rebase) = (0, self.epoch, true);
         }
@@ -182,23 +173,12 @@ impl Relation {
     /// Keeps changes for followers. Past the limit the oldest go: a follower that is so far behind is told so, and is to
     /// be made again.
     fn remember(&mut self, epoch: Epoch, changes: Changes) {
-        self.changelog_rows += changes.num_rows();
-        self.changelog.push_back((epoch, changes));
-        while self.changelog_rows > self.changelog_rows_max && self.changelog.len() > 1 {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((epoch, changes)) = self.changelog.pop_front() {
-            self.changelog_rows -= changes.num_rows();
-            self.forgotten = self.forgotten.max(epoch);
-        }
+        self.changelog.push(epoch, changes, self.chunks.rows());
     }
 
     /// The most changed rows that are kept for followers.
     pub fn limit_changelog(&mut self, rows_max: usize) {
-        self.changelog_rows_max = rows_max;
+        self.changelog.limit(rows_max);
     }
 
     /// Removes, then adds, the rows of consolidated changes.
@@ -319,47 +299,91 @@ impl Relation {
         Some(self.watermarks.get(after.checked_sub(1)?)?.1)
     }
 
-    /// From now on changes are kept for followers: those after `from`, which a follower has just read.
+    /// From now on changes are kept for a view that follows: those after `from`, which it has just read.
     pub fn follow(&mut self, from: Epoch) {
-        if !self.followed {
-            self.followed = true;
-            self.forgotten = from;
-            if let Some((epoch, changes)) = self.newest.clone().filter(|(epoch, _)| *epoch > from) {
-                if self.unsaved.is_empty() {
-                    // It was given up for a new base, which does not tell what came last.
-                    self.unsaved_rows += changes.num_rows();
-                    self.unsaved.push((epoch, changes.clone()));
-                    self.saved = from;
-                }
-                self.remember(epoch, changes);
+        self.log_from(from);
+        self.changelog.follow(from);
+    }
+
+    /// Opens the changelog, if it is not open yet.
+    fn log_from(&mut self, from: Epoch) {
+        if self.changelog.is_open() {
+            return;
+        }
+        self.changelog.open(Some(from));
+        if let Some((epoch, changes)) = self.newest.clone().filter(|(epoch, _)| *epoch > from) {
+            if self.unsaved.is_empty() {
+                // It was given up for a new base, which does not tell what came last.
+                self.unsaved_rows += changes.num_rows();
+                self.unsaved.push((epoch, changes.clone()));
+                self.saved = from;
             }
+            self.remember(epoch, changes);
         }
     }
 
-    /// Where the changelog begins, if anybody follows.
-    pub fn follows_from(&self) -> Option<Epoch> {
-        self.followed.then_some(self.forgotten)
+    /// Before it is loaded: it serves the followers and subscribers of another one, whose place it is to take.
+    pub fn serve_as(&mut self, other: &Relation) {
+        self.changelog.serve_as(&other.changelog);
     }
 
-    /// Nobody follows any more.
+    /// Before it is loaded: somebody has subscribed to it once, and may come back.
+    pub fn keep_history(&mut self) {
+        self.log_from(Epoch(0));
+        self.changelog.keep_history();
+    }
+
+    /// A place for a subscriber who has read up to `at`, and sees no more than was `published`; `None` where what comes
+    /// after `at` is not kept.
+    pub fn subscribe(&mut self, at: Epoch, published: Epoch) -> Option<u64> {
+        self.log_from(published);
+        self.changelog.keep_history();
+        (at >= self.changelog.forgotten()).then(|| self.changelog.join(at))
+    }
+
+    pub fn unsubscribe(&mut self, subscriber: u64) {
+        self.changelog.leave(subscriber, self.chunks.rows());
+    }
+
+    /// The changes after `from` up to `to`, epoch by epoch: about `rows` of them, but at least an epoch. `None` where they
+    /// were forgotten.
+    pub fn epochs(&self, from: Epoch, to: Epoch, rows: usize) -> Option<Vec<(Epoch, Changes)>> {
+        let mut taken = 0;
+        let enough = |(_, changes): &&(Epoch, Changes)| {
+            let more = taken < rows;
+            taken += changes.num_rows();
+            more
+        };
+        let found = || self.changelog.entries(from, to).take_while(enough).cloned().collect();
+        (from >= self.changelog.forgotten()).then(found)
+    }
+
+    /// A subscriber has read up to here.
+    pub fn read(&mut self, subscriber: u64, up_to: Epoch) {
+        self.changelog.advance(subscriber, up_to, self.chunks.rows());
+    }
+
+    /// Where the changelog begins, if changes are kept.
+    pub fn follows_from(&self) -> Option<Epoch> {
+        self.changelog.is_open().then_some(self.changelog.forgotten())
+    }
+
+    /// No view follows any more.
     pub fn unfollow(&mut self) {
-        self.followed = false;
-        self.changelog.clear();
-        self.changelog_rows = 0;
-        self.forgotten = self.epoch;
+        self.changelog.unfollow(self.epoch, self.chunks.rows());
     }
 
     /// The changes of the epochs after `from` up to `to`; what came and went between them is left out. Fails where they
     /// were forgotten.
     pub fn changes(&self, from: Epoch, to: Epoch) -> Result<Vec<Changes>> {
-        if from < self.forgotten && from < to {
+        if from < self.changelog.forgotten() && from < to {
             return Err(Error::new(
                 Kind::ObjectNotInState,
                 format!("the changes after epoch {from} are no longer kept: the reader is too far behind"),
             )
             .hint("Drop the view that reads them and create it again, or raise changelog.max_rows."));
         }
-        let found: Vec<Changes> = self.logged(from, to).map(|(_, changes)| changes.clone()).collect();
+        let found: Vec<Changes> = self.changelog.entries(from, to).map(|(_, changes)| changes.clone()).collect();
         if found.len() < 2 || found.iter().all(Changes::is_insert_only) {
             return Ok(found);
         }
@@ -368,20 +392,13 @@ impl Relation {
         Ok(vec![consolidate(&all, &converter_of(&self.schema, None)?)?.0])
     }
 
-    /// The entries of the changelog after `from` up to `to`.
-    fn logged(&self, from: Epoch, to: Epoch) -> impl Iterator<Item = &(Epoch, Changes)> {
-        let end = self.changelog.partition_point(|(epoch, _)| *epoch <= to);
-        let start = self.changelog.partition_point(|(epoch, _)| *epoch <= from).min(end);
-        self.changelog.range(start..end)
-    }
-
     /// How far a reader gets from `from`, up to `published`, with about `rows` changed rows at the most but at least
     /// one epoch; and the changed rows up to `published` in all.
     pub fn ahead(&self, from: Epoch, published: Epoch, rows: Option<u64>) -> (Epoch, u64) {
         let mut to = from;
         let (mut taken, mut backlog) = (0, 0);
         let mut full = false;
-        for (epoch, changes) in self.logged(from, published) {
+        for (epoch, changes) in self.changelog.entries(from, published) {
             let size = changes.num_rows() as u64;
             backlog += size;
             full = full || (to > from && rows.is_some_and(|max| taken + size > max));
@@ -392,12 +409,9 @@ impl Relation {
         (if full { to } else { published }, backlog)
     }
 
-    /// Every follower has read, and checkpointed, up to here.
+    /// Every view that follows has read, and checkpointed, up to here.
     pub fn forget(&mut self, up_to: Epoch) {
-        while self.changelog.front().is_some_and(|(epoch, _)| *epoch <= up_to) {
-            self.forget_oldest();
-        }
-        self.forgotten = self.forgotten.max(up_to);
+        self.changelog.release(up_to, self.chunks.rows());
     }
 }
 

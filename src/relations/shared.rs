@@ -1,6 +1,9 @@
 //! A relation that many share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::watch;
 
@@ -19,6 +22,7 @@ pub struct Shared {
     published: RwLock<Arc<Snapshot>>,
     moment: Moment,
     changed: watch::Sender<u64>,
+    dropped: AtomicBool,
 }
 
 impl Shared {
@@ -31,6 +35,7 @@ impl Shared {
             published: RwLock::new(snapshot),
             moment,
             changed: watch::Sender::new(0),
+            dropped: AtomicBool::new(false),
         })
     }
 
@@ -56,8 +61,9 @@ impl Shared {
     pub fn take_over(&self, rebuilt: &Shared) {
         let (mut own, mut rebuilt) = (self.lock(), rebuilt.lock());
         if let Some(from) = own.follows_from() {
-            rebuilt.follow(from);
+            rebuilt.log_from(from);
         }
+        rebuilt.serve_as(&own);
         std::mem::swap(&mut *own, &mut *rebuilt);
     }
 
@@ -68,6 +74,16 @@ impl Shared {
         let _not_within_a_moment = self.moment.read().unwrap_or_else(PoisonError::into_inner);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
         self.changed.send_replace(epoch);
+    }
+
+    /// It is gone: who still waits for its changes waits in vain.
+    pub fn set_dropped(&self) {
+        self.dropped.store(true, Ordering::SeqCst);
+        self.changed.send_modify(|_| {});
+    }
+
+    pub fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::SeqCst)
     }
 
     pub fn changed(&self) -> watch::Receiver<u64> {

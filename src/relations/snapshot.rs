@@ -55,6 +55,11 @@ impl Snapshot {
         &self.schema
     }
 
+    /// The rows of one of the pieces that it is kept in; `None` past the last.
+    pub fn piece(&self, n: usize) -> Option<Result<RecordBatch>> {
+        self.chunks.get(n).map(|chunk| chunk.project(None))
+    }
+
     /// The rows, of all columns or of some.
     pub fn batches(&self, projection: Option<&[usize]>) -> Result<Vec<RecordBatch>> {
         self.chunks.iter().map(|chunk| chunk.project(projection)).collect()

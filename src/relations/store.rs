@@ -3,6 +3,7 @@
 //! ```text
 //! relations/<id>/<epoch>.base    all rows at the epoch
 //! relations/<id>/<epoch>.delta   the changes after an epoch that it names, up to its own, each row with diff and epoch
+//! relations/<id>/history         there if somebody subscribed once: changes are kept for those who come back
 //! ```
 
 use std::{ops::ControlFlow, sync::Arc};
@@ -79,7 +80,7 @@ impl Store {
             unsaved: std::mem::take(&mut relation.unsaved),
             rebase: std::mem::take(&mut relation.rebase),
             // With a base, only who follows will ask how it came to these rows.
-            has_delta: base.is_none() || relation.followed,
+            has_delta: base.is_none() || relation.changelog.is_open(),
             base,
         }))
     }
@@ -112,8 +113,7 @@ impl Store {
             false => ControlFlow::Break(told),
         });
         let (ControlFlow::Continue(told) | ControlFlow::Break(told)) = told;
-        relation.followed = followed_from.is_some();
-        relation.forgotten = followed_from.map_or(Epoch(0), |from| from.max(told));
+        relation.changelog.open(followed_from.map(|from| from.max(told)));
         for (_, (_, batches)) in deltas {
             batches.iter().try_for_each(|batch| load_delta(relation, batch))?;
         }
@@ -144,8 +144,25 @@ impl Store {
         Ok(())
     }
 
+    /// Notes that changes are to be kept for subscribers who come back. Durable on return.
+    pub fn keep_history(&self) -> Result<()> {
+        match self.storage.create(&self.history(), &[]) {
+            Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn keeps_history(&self) -> Result<bool> {
+        Ok(self.storage.read(&self.history())?.is_some())
+    }
+
+    fn history(&self) -> String {
+        format!("{}/history", self.folder)
+    }
+
     /// Removes every trace.
     pub fn remove(&self) -> Result<()> {
+        self.storage.remove(&self.history())?;
         for (epoch, form) in self.files()? {
             self.storage.remove(&self.path(epoch, form))?;
         }
@@ -244,8 +261,7 @@ fn load_delta(relation: &mut Relation, batch: &RecordBatch) -> Result<()> {
             relation.change(&changes)?;
             relation.epoch = epoch;
         }
-        let told = relation.changelog.back().map_or(relation.forgotten, |(epoch, _)| *epoch);
-        if relation.followed && epoch > told {
+        if relation.changelog.is_open() && epoch > relation.changelog.told() {
             relation.remember(epoch, changes);
         }
     }
@@ -277,7 +293,7 @@ mod tests {
             let mut saved = relation();
             insert(&mut saved, 1, 0..10);
             saved.rebase = true;
-            saved.followed = true;
+            saved.follow(Epoch(0));
             storage.fail_at(fail_at);
             let draft = store.draft(&mut saved).unwrap().unwrap();
             assert!(draft.write().is_err());
@@ -288,6 +304,7 @@ mod tests {
             }
             store.draft(&mut saved).unwrap().unwrap().write().unwrap();
             let mut loaded = relation();
+            loaded.follow(Epoch(0));
             store.load(&mut loaded, None, Some(Epoch(0))).unwrap();
             let rows = if more { 15 } else { 10 };
             assert_eq!((loaded.rows(), loaded.epoch()), (rows, saved.epoch()), "{fail_at} {more}");
@@ -306,6 +323,7 @@ mod tests {
         }
         store.storage.remove(&store.path(Epoch(2), Form::Delta)).unwrap();
         let mut loaded = relation();
+        loaded.follow(Epoch(1));
         store.load(&mut loaded, None, Some(Epoch(1))).unwrap();
         assert!(loaded.changes(Epoch(1), Epoch(4)).is_err());
         assert_eq!(loaded.changes(Epoch(2), Epoch(4)).unwrap().len(), 2);

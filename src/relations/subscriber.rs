@@ -1,0 +1,86 @@
+//! Somebody who reads a relation's changes as they come, and has a place in its changelog for as long.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Shared, Snapshot};
+use crate::{
+    changes::Changes,
+    error::{Error, Kind, Result},
+    time::Epoch,
+};
+
+/// Gives each epoch after the one that it began with, once and in order. What it has not read yet it holds, up to the
+/// changelog's limit. Dropping it gives its place back.
+#[derive(Debug)]
+pub struct Subscriber {
+    shared: Arc<Shared>,
+    place: u64,
+    /// What was read is up to here.
+    at: Epoch,
+    changed: watch::Receiver<u64>,
+}
+
+impl Subscriber {
+    /// One who knows everything up to an epoch; or who begins with the rows that readers see now, which are given, too.
+    pub fn begin(shared: &Arc<Shared>, after: Option<Epoch>) -> Result<(Subscriber, Arc<Snapshot>)> {
+        let changed = shared.changed();
+        let mut relation = shared.lock();
+        let snapshot = shared.snapshot();
+        if let Some(refusal) = snapshot.refusal() {
+            return Err(refusal.context(format!("\"{}\"", shared.name)));
+        }
+        let at = after.unwrap_or(snapshot.epoch());
+        if at > snapshot.epoch() {
+            let message =
+                format!("\"{}\" has not come to epoch {at}: it is at epoch {}", shared.name, snapshot.epoch());
+            return Err(Error::new(Kind::InvalidParameterValue, message)
+                .hint("It may be another one of the same name: SUBSCRIBE without AS OF EPOCH begins with its rows."));
+        }
+        let place = relation.subscribe(at, snapshot.epoch()).ok_or_else(|| {
+            let message = format!("the changes of \"{}\" after epoch {at} are no longer kept", shared.name);
+            Error::new(Kind::ObjectNotInState, message)
+                .hint("SUBSCRIBE without AS OF EPOCH begins anew, with the rows that are there.")
+        })?;
+        drop(relation);
+        Ok((Subscriber { shared: shared.clone(), place, at, changed }, snapshot))
+    }
+
+    /// The epochs that have come since: about `rows` changed rows of them. What was given before is let go.
+    pub fn read(&mut self, rows: usize) -> Result<Vec<(Epoch, Changes)>> {
+        // Before the look, so that what comes after it is not missed.
+        self.changed.mark_unchanged();
+        let dropped = self.shared.is_dropped();
+        let published = self.shared.snapshot().epoch();
+        let mut relation = self.shared.lock();
+        relation.read(self.place, self.at);
+        let Some(epochs) = relation.epochs(self.at, published, rows) else { return Err(self.too_slow()) };
+        if let Some((epoch, _)) = epochs.last() {
+            self.at = *epoch;
+        } else if dropped {
+            return Err(Error::new(Kind::UndefinedTable, format!("\"{}\" was dropped", self.shared.name))
+                .hint("If there is another one of its name by now, SUBSCRIBE to that."));
+        }
+        Ok(epochs)
+    }
+
+    /// Waits until there may be more to read.
+    pub async fn wait(&mut self) -> Result<()> {
+        let gone = |_| Error::new(Kind::AdminShutdown, "the server is stopping");
+        self.changed.changed().await.map_err(gone)
+    }
+
+    fn too_slow(&self) -> Error {
+        let (name, at) = (&self.shared.name, self.at);
+        Error::new(Kind::ObjectNotInState, format!("the subscription to \"{name}\" is too far behind"))
+            .detail(format!("It has read up to epoch {at}, and what came after that is no longer kept."))
+            .hint("SUBSCRIBE again, which begins with the rows that are there, and read faster; or raise changelog.max_rows.")
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.shared.lock().unsubscribe(self.place);
+    }
+}
