@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt, stream};
+use futures::{FutureExt, SinkExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, SimpleQueryMessage, error::DbError};
 
@@ -236,7 +236,19 @@ async fn query(client: &Client, text: &str) -> Result<()> {
     let messages = client.simple_query_raw(text).await.map_err(|e| error(e, text))?;
     let mut messages = std::pin::pin!(messages);
     let mut table: Option<Table> = None;
-    while let Some(message) = messages.next().await {
+    let live = text.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("SUBSCRIBE"));
+    loop {
+        let message = match messages.next().now_or_never() {
+            Some(message) => message,
+            None => {
+                // Nobody knows when the next rows of a subscription come.
+                if let Some(table) = table.as_mut().filter(|table| live && table.len() > 0) {
+                    say(&table.take())?;
+                }
+                messages.next().await
+            }
+        };
+        let Some(message) = message else { break };
         match message.map_err(|e| error(e, text))? {
             SimpleQueryMessage::RowDescription(columns) => {
                 table = Some(Table::new(columns.iter().map(|c| c.name().to_string()).collect()));

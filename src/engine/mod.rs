@@ -14,6 +14,7 @@ mod secrets;
 mod session;
 mod sinks;
 mod standing;
+mod subscribe;
 mod system;
 mod tables;
 mod turns;
@@ -51,7 +52,7 @@ use crate::{
     relations::Moment,
     sql::{
         plan::Planner,
-        statement::{Body, CopyFormat, Statement},
+        statement::{Body, CopyFormat, CopyOut, Reads, Statement},
     },
     storage::Storage,
     time::Clock,
@@ -159,6 +160,8 @@ pub enum Reply {
     CopyIn(CopyIn),
     /// Rows that go out in COPY's form.
     CopyOut { format: CopyFormat, rows: SendableRecordBatchStream },
+    /// The changes of a relation as they come, without an end; in COPY's form, if so wished.
+    Live { rows: SendableRecordBatchStream, copy: Option<CopyFormat> },
 }
 
 /// An open `COPY … FROM STDIN`: all of its rows become durable at [`CopyIn::finish`], or none of them.
@@ -264,9 +267,13 @@ impl Engine {
             Body::Update(update) => self.update(session, update, parameters).await,
             Body::Delete(delete) => self.delete(session, delete, parameters).await,
             Body::CopyIn(copy) => self.copy_in(copy).await,
-            Body::CopyOut(copy) => {
-                let rows = self.query(session, &copy.query, parameters).await?;
-                Ok(Reply::CopyOut { format: copy.format.clone(), rows })
+            Body::Subscribe(subscribe) => Ok(Reply::Live { rows: self.subscribe(subscribe).await?, copy: None }),
+            Body::CopyOut(CopyOut { reads: Reads::Query(query), format }) => {
+                let rows = self.query(session, query, parameters).await?;
+                Ok(Reply::CopyOut { format: format.clone(), rows })
+            }
+            Body::CopyOut(CopyOut { reads: Reads::Subscription(subscribe), format }) => {
+                Ok(Reply::Live { rows: self.subscribe(subscribe).await?, copy: Some(format.clone()) })
             }
             Body::Explain { analyze, verbose, statement } => {
                 self.explain(session, statement, parameters, (*analyze, *verbose)).await

@@ -22,7 +22,7 @@ use datafusion::{
 use crate::{
     error::{Error, Kind, Result},
     sql::{
-        statement::{Body, Statement},
+        statement::{Body, CopyOut, Reads, Statement},
         types::column_type,
     },
 };
@@ -38,8 +38,9 @@ pub fn parameters(statement: &Statement) -> Result<Vec<usize>> {
 fn found(statement: &Statement) -> Result<Found> {
     let mut found = Found::default();
     let end = match &statement.body {
-        Body::Query(query) | Body::Declare { query, .. } => query.visit(&mut found),
-        Body::CopyOut(copy) => copy.query.visit(&mut found),
+        Body::Query(query)
+        | Body::Declare { reads: Reads::Query(query), .. }
+        | Body::CopyOut(CopyOut { reads: Reads::Query(query), .. }) => query.visit(&mut found),
         Body::Insert(insert) => insert.visit(&mut found),
         Body::Update(update) => update.visit(&mut found),
         Body::Delete(delete) => delete.visit(&mut found),

@@ -115,6 +115,7 @@ impl Engine {
                 let inner = Box::pin(self.described(session, statement, types)).await?;
                 Ok(Description { columns: text(&["QUERY PLAN"]), ..inner })
             }
+            Body::Subscribe(subscribe) => none(Some(self.subscribe_columns(subscribe)?)),
             Body::ExplainRelation(_) => none(text(&["QUERY PLAN"])),
             Body::Show(Show::Objects(_) | Show::Secrets) => none(text(&["name"])),
             Body::Show(Show::Create(..)) => none(text(&["name", "create_statement"])),

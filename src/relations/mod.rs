@@ -10,6 +10,8 @@ mod snapshot;
 mod store;
 mod subscriber;
 
+use std::collections::VecDeque;
+
 use arrow::{
     array::{RecordBatch, UInt32Array},
     compute::take_record_batch,

@@ -1,5 +1,7 @@
 //! What a client can ask for, as plain data. Queries and expressions are sqlparser's; everything of our own is here.
 
+use std::time::Duration;
+
 use datafusion::sql::sqlparser::{ast, tokenizer::Location};
 
 use crate::{
@@ -50,6 +52,7 @@ pub enum Body {
     Alter(Alter),
     /// `SELECT`, `VALUES`, `TABLE t`, `WITH …`: windows are lowered already.
     Query(Box<ast::Query>),
+    Subscribe(Subscribe),
     Insert(Box<ast::Insert>),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
@@ -94,7 +97,7 @@ pub enum Body {
     Deallocate(Option<String>),
     Declare {
         name: String,
-        query: Box<ast::Query>,
+        reads: Reads,
         hold: bool,
         binary: bool,
     },
@@ -102,6 +105,8 @@ pub enum Body {
         name: String,
         count: FetchCount,
         skip: bool,
+        /// How long it may wait for the rows of a subscription.
+        timeout: Option<Duration>,
     },
     /// `CLOSE name`, or all of them where `None`.
     Close(Option<String>),
@@ -245,11 +250,37 @@ pub struct CopyIn {
     pub format: CopyFormat,
 }
 
-/// `COPY t TO STDOUT`, `COPY (SELECT …) TO STDOUT`.
+/// `COPY t TO STDOUT`, `COPY (SELECT …) TO STDOUT`, `COPY (SUBSCRIBE …) TO STDOUT`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopyOut {
-    pub query: Box<ast::Query>,
+    pub reads: Reads,
     pub format: CopyFormat,
+}
+
+/// `SUBSCRIBE TO relation`: its changes as they come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscribe {
+    pub relation: Name,
+    /// Whether the rows that are there come first.
+    pub snapshot: bool,
+    /// `AS OF EPOCH n`: goes on after that epoch, without a snapshot.
+    pub after: Option<u64>,
+}
+
+/// What gives the rows of a cursor, and of COPY.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reads {
+    Query(Box<ast::Query>),
+    Subscription(Subscribe),
+}
+
+impl From<Reads> for Body {
+    fn from(reads: Reads) -> Body {
+        match reads {
+            Reads::Query(query) => Body::Query(query),
+            Reads::Subscription(subscribe) => Body::Subscribe(subscribe),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Who runs a statement: what concerns the session alone is done here, all else is the engine's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, StringArray},
@@ -34,6 +34,7 @@ pub(super) enum Outcome {
     Move {
         name: String,
         left: Option<u64>,
+        timeout: Option<Duration>,
     },
     CopyIn(Box<dyn Intake>),
     CopyOut {
@@ -83,19 +84,11 @@ impl<D: Door> Connection<D> {
                 self.kept.prepared.clear();
                 done("DEALLOCATE ALL")
             }
-            Body::Declare { name, query, hold, binary } => {
-                let query = Statement { body: Body::Query(query.clone()), ..statement.as_ref().clone() };
+            Body::Declare { name, reads, hold, binary } => {
+                let query = Statement { body: reads.clone().into(), ..statement.as_ref().clone() };
                 self.declare(name, query, *hold, *binary, parameters).await
             }
-            Body::Fetch { name, count, skip } => {
-                self.kept.reading(name)?;
-                let left = match count {
-                    FetchCount::All => None,
-                    FetchCount::Rows(count) => Some(*count),
-                };
-                let name = name.clone();
-                Ok(if *skip { Outcome::Move { name, left } } else { Outcome::Rows(Source::Cursor { name, left }) })
-            }
+            Body::Fetch { name, count, skip, timeout } => self.fetch(name, *count, *skip, *timeout),
             Body::Close(Some(name)) => {
                 if self.kept.cursors.remove(name).is_none() && self.kept.portals.remove(name).is_none() {
                     return Err(no_cursor(name));
@@ -147,6 +140,8 @@ impl<D: Door> Connection<D> {
             Answer::Rows { tag, rows } => Outcome::Rows(Source::Own(Rows::start(workers, tag, rows))),
             Answer::CopyIn(intake) => Outcome::CopyIn(intake),
             Answer::CopyOut { format, rows } => Outcome::CopyOut { format, rows: Rows::start(workers, "COPY", rows) },
+            Answer::Live { rows, copy: None } => Outcome::Rows(Source::Own(Rows::live(workers, rows))),
+            Answer::Live { rows, copy: Some(format) } => Outcome::CopyOut { format, rows: Rows::live(workers, rows) },
         })
     }
 
@@ -260,6 +255,23 @@ impl<D: Door> Connection<D> {
         done("DECLARE CURSOR")
     }
 
+    fn fetch(&mut self, name: &str, count: FetchCount, skip: bool, timeout: Option<Duration>) -> Result<Outcome> {
+        let (rows, _) = self.kept.reading(name)?;
+        if timeout.is_some() && !rows.are_live() {
+            return Err(Error::unsupported("FETCH … WITH (timeout) of a query's cursor")
+                .hint("It is for cursors of SUBSCRIBE; statement_timeout limits any statement."));
+        }
+        let left = match count {
+            FetchCount::All => None,
+            FetchCount::Rows(count) => Some(count),
+        };
+        let name = name.to_string();
+        Ok(match skip {
+            true => Outcome::Move { name, left, timeout },
+            false => Outcome::Rows(Source::Cursor { name, left, timeout }),
+        })
+    }
+
     /// What `EXECUTE name (…)` runs: the statement, and its parameters computed.
     async fn executed(&mut self, name: &str, arguments: &[ast::Expr]) -> Result<(Arc<Statement>, Vec<ScalarValue>)> {
         let prepared = self.kept.statement(name)?.clone();
@@ -324,9 +336,9 @@ impl<D: Door> Connection<D> {
                 }
                 Box::pin(self.describe(&inner)).await?.columns.clone()
             }
-            Body::Declare { query, .. } => {
+            Body::Declare { reads, .. } => {
                 // Its parameters are the query's; its rows come with FETCH.
-                let query = Statement { body: Body::Query(query.clone()), ..statement.as_ref().clone() };
+                let query = Statement { body: reads.clone().into(), ..statement.as_ref().clone() };
                 let description = self.ask(Arc::new(query), prepared.types()).await?;
                 return Ok(Arc::new(Description { columns: None, ..description }));
             }

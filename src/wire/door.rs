@@ -40,6 +40,11 @@ pub enum Answer {
         format: CopyFormat,
         rows: SendableRecordBatchStream,
     },
+    /// Rows without an end, each to be sent as soon as it comes; in a form of COPY, if so wished.
+    Live {
+        rows: SendableRecordBatchStream,
+        copy: Option<CopyFormat>,
+    },
 }
 
 /// An open `COPY … FROM STDIN`. Dropping it leaves nothing behind.
@@ -69,6 +74,7 @@ impl Door for Engine {
             engine::Reply::Rows { tag, rows } => Answer::Rows { tag, rows },
             engine::Reply::CopyIn(copy) => Answer::CopyIn(Box::new(copy)),
             engine::Reply::CopyOut { format, rows } => Answer::CopyOut { format, rows },
+            engine::Reply::Live { rows, copy } => Answer::Live { rows, copy },
         })
     }
 }

@@ -205,7 +205,7 @@ impl<D: Door> Connection<D> {
 
 /// What a cursor has left: to the protocol it is a portal.
 fn cursor(name: &str) -> Source {
-    Source::Cursor { name: name.to_string(), left: None }
+    Source::Cursor { name: name.to_string(), left: None, timeout: None }
 }
 
 fn no_portal(name: &str) -> Error {

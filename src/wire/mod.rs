@@ -16,6 +16,7 @@ mod encode;
 mod extended;
 mod frontend;
 mod link;
+mod live;
 mod numeric;
 mod portal;
 mod respond;

@@ -1,6 +1,6 @@
 //! What a connection keeps between messages: prepared statements, portals and cursors. All of it is bounded.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -65,10 +65,11 @@ pub(super) enum Progress {
 /// Where rows come from.
 pub(super) enum Source {
     Own(Rows),
-    /// `FETCH`: so many of a cursor's, or all.
+    /// `FETCH`: so many of a cursor's, or all. Those of a subscription are waited for so long at the most.
     Cursor {
         name: String,
         left: Option<u64>,
+        timeout: Option<Duration>,
     },
 }
 

@@ -1,6 +1,9 @@
 //! From what a statement gave to what the client gets.
 
-use arrow::datatypes::Schema;
+use std::time::Duration;
+
+use arrow::{array::RecordBatch, datatypes::Schema};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     backend::{self, Bare},
@@ -11,6 +14,7 @@ use super::{
     door::{Door, Intake},
     encode::RowFormat,
     frontend::Message,
+    link::Link,
     portal::Source,
     work::{self, Rows},
 };
@@ -23,6 +27,40 @@ use crate::{
 const PIECE_ROWS: usize = 1024;
 /// Pieces of COPY that have come together are read together.
 const COPY_BYTES: usize = 256 * 1024;
+
+/// How long live rows are waited for.
+#[derive(Clone, Copy)]
+enum Patience {
+    Endless,
+    Until(Instant),
+}
+
+impl Patience {
+    /// That of `FETCH`, which by itself takes what is there.
+    fn of(timeout: Option<Duration>) -> Patience {
+        Instant::now().checked_add(timeout.unwrap_or_default()).map_or(Patience::Endless, Patience::Until)
+    }
+}
+
+/// The next rows. Live ones that are there go out before others are waited for; where the wait is over there are none.
+async fn more(link: &mut Link, rows: &mut Rows, max: usize, patience: Patience) -> Result<Option<RecordBatch>> {
+    if !rows.are_live() {
+        return link.wait(rows.next(max)).await;
+    }
+    if let Some(batch) = link.wait(rows.at_hand(max)).await? {
+        return Ok(Some(batch));
+    }
+    match patience {
+        Patience::Endless => {
+            link.flush().await?;
+            link.wait(rows.next(max)).await
+        }
+        Patience::Until(moment) => {
+            let next = timeout_at(moment, rows.next(max));
+            link.wait(async { next.await.unwrap_or(Ok(None)) }).await
+        }
+    }
+}
 
 impl<D: Door> Connection<D> {
     /// The whole of an outcome, as the simple protocol has it: text, after a description.
@@ -42,8 +80,8 @@ impl<D: Door> Connection<D> {
     pub async fn respond_without_rows(&mut self, outcome: Outcome) -> Result<()> {
         match outcome {
             Outcome::Done(tag) => self.complete(&tag),
-            Outcome::Move { name, left } => {
-                let moved = self.skip(&name, left).await?;
+            Outcome::Move { name, left, timeout } => {
+                let moved = self.skip(&name, left, Patience::of(timeout)).await?;
                 self.complete(&format!("MOVE {moved}"))
             }
             Outcome::CopyIn(intake) => self.copy_in(intake).await,
@@ -67,9 +105,9 @@ impl<D: Door> Connection<D> {
     /// Sends at most `max` rows and tells how many they were.
     pub async fn send(&mut self, source: &mut Source, format: &RowFormat, max: Option<u64>) -> Result<u64> {
         let workers = self.shared.options.workers.clone();
-        let (rows, mut left) = match source {
-            Source::Own(rows) => (rows, None),
-            Source::Cursor { name, left } => (self.kept.reading(name)?.0, Some(left)),
+        let (rows, mut left, patience) = match source {
+            Source::Own(rows) => (rows, None, Patience::Endless),
+            Source::Cursor { name, left, timeout } => (self.kept.reading(name)?.0, Some(left), Patience::of(*timeout)),
         };
         let mut sent = 0;
         loop {
@@ -79,7 +117,7 @@ impl<D: Door> Connection<D> {
                 break;
             }
             let piece = usize::try_from(wanted).unwrap_or(usize::MAX).min(PIECE_ROWS);
-            let Some(batch) = self.link.wait(rows.next(piece)).await? else { break };
+            let Some(batch) = more(&mut self.link, rows, piece, patience).await? else { break };
             let count = batch.num_rows() as u64;
             sent += count;
             if let Some(Some(left)) = left.as_deref_mut() {
@@ -108,12 +146,12 @@ impl<D: Door> Connection<D> {
         })
     }
 
-    async fn skip(&mut self, name: &str, left: Option<u64>) -> Result<u64> {
+    async fn skip(&mut self, name: &str, left: Option<u64>, patience: Patience) -> Result<u64> {
         let (rows, _) = self.kept.reading(name)?;
         let mut moved = 0;
         while left.is_none_or(|left| moved < left) {
             let most = left.map_or(usize::MAX, |left| usize::try_from(left - moved).unwrap_or(usize::MAX));
-            let Some(batch) = self.link.wait(rows.next(most)).await? else { break };
+            let Some(batch) = more(&mut self.link, rows, most, patience).await? else { break };
             moved += batch.num_rows() as u64;
         }
         Ok(moved)
@@ -125,7 +163,7 @@ impl<D: Door> Connection<D> {
         backend::copy_out(&mut self.link.out, writer.is_binary(), schema.fields().len())?;
         writer.header(schema, &mut self.link.out);
         let (mut sent, mut head) = (0, writer.head());
-        while let Some(batch) = self.link.wait(rows.next(PIECE_ROWS)).await? {
+        while let Some(batch) = more(&mut self.link, &mut rows, PIECE_ROWS, Patience::Endless).await? {
             sent += batch.num_rows();
             let writer = writer.clone();
             let head = std::mem::take(&mut head);

@@ -15,6 +15,7 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
+use super::live::Live;
 use crate::error::{Error, Result};
 
 /// How many batches are computed ahead of the client.
@@ -26,7 +27,7 @@ const AHEAD_BYTES: usize = 1 << 20;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A task that ends when it is dropped.
-struct Task<T>(JoinHandle<T>);
+pub(super) struct Task<T>(pub JoinHandle<T>);
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
@@ -55,7 +56,7 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + 
     }
 }
 
-fn broken(e: JoinError) -> Error {
+pub(super) fn broken(e: JoinError) -> Error {
     match e.try_into_panic() {
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
@@ -72,10 +73,19 @@ fn broken(e: JoinError) -> Error {
 pub(super) struct Rows {
     pub schema: SchemaRef,
     pub tag: &'static str,
-    receiver: mpsc::Receiver<Result<RecordBatch>>,
+    from: From,
     /// What the last batch had more than was asked for.
     rest: Option<RecordBatch>,
-    task: Option<Task<()>>,
+}
+
+enum From {
+    Query {
+        receiver: mpsc::Receiver<Result<RecordBatch>>,
+        task: Task<()>,
+    },
+    Subscription(Live),
+    /// Nobody: what is there is all.
+    Nobody,
 }
 
 impl Rows {
@@ -94,47 +104,75 @@ impl Rows {
                 }
             }
         }));
-        Rows { schema, tag, receiver, rest: None, task: Some(task) }
+        Rows { schema, tag, from: From::Query { receiver, task }, rest: None }
+    }
+
+    /// Rows of a subscription.
+    pub fn live(workers: &Handle, stream: SendableRecordBatchStream) -> Rows {
+        let schema = stream.schema();
+        Rows { schema, tag: "SUBSCRIBE", from: From::Subscription(Live::start(workers, stream)), rest: None }
     }
 
     /// Rows that are there already.
     pub fn ready(tag: &'static str, schema: SchemaRef, rows: Option<RecordBatch>) -> Rows {
-        let (_, receiver) = mpsc::channel(1);
-        Rows { schema, tag, receiver, rest: rows, task: None }
+        Rows { schema, tag, from: From::Nobody, rest: rows }
     }
 
     /// True where nobody computes them any more.
     pub fn are_ready(&self) -> bool {
-        self.task.is_none()
+        matches!(self.from, From::Nobody)
+    }
+
+    /// True where there will always be more.
+    pub fn are_live(&self) -> bool {
+        matches!(self.from, From::Subscription(_))
     }
 
     /// The next rows, at most `max` and about [`PIECE_BYTES`] of them; `None` at the end, and ever after. Cancel safe.
     pub async fn next(&mut self, max: usize) -> Result<Option<RecordBatch>> {
-        let batch = match self.rest.take() {
-            Some(rest) => rest,
-            None => loop {
-                match self.receiver.recv().await {
-                    Some(Ok(batch)) if batch.num_rows() == 0 => {}
-                    Some(batch) => break batch?,
-                    None => return self.end().await,
-                }
-            },
-        };
+        Ok(self.batch(true).await?.map(|batch| self.piece(batch, max)))
+    }
+
+    /// The same of live rows where it need not be waited for; else `None`.
+    pub async fn at_hand(&mut self, max: usize) -> Result<Option<RecordBatch>> {
+        Ok(self.batch(false).await?.map(|batch| self.piece(batch, max)))
+    }
+
+    /// What was left of the last batch, or the next one that is not empty.
+    async fn batch(&mut self, wait: bool) -> Result<Option<RecordBatch>> {
+        if let Some(rest) = self.rest.take() {
+            return Ok(Some(rest));
+        }
+        loop {
+            let next = match &mut self.from {
+                From::Query { receiver, task } => match receiver.recv().await {
+                    Some(batch) => Some(batch?),
+                    None => {
+                        // The channel is closed: by the end of the rows, or by a panic?
+                        let ended = (&mut task.0).await;
+                        self.from = From::Nobody;
+                        return ended.map(|()| None).map_err(broken);
+                    }
+                },
+                From::Subscription(live) => live.next(wait).await?,
+                From::Nobody => None,
+            };
+            match next {
+                Some(batch) if batch.num_rows() == 0 => {}
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// As much of a batch as is sent together; the rest is kept.
+    fn piece(&mut self, batch: RecordBatch, max: usize) -> RecordBatch {
         let row_bytes = bytes(&batch) / batch.num_rows().max(1);
         let max = max.min(PIECE_BYTES / row_bytes.max(1)).max(1);
         if batch.num_rows() <= max {
-            return Ok(Some(batch));
+            return batch;
         }
         self.rest = Some(batch.slice(max, batch.num_rows() - max));
-        Ok(Some(batch.slice(0, max)))
-    }
-
-    /// The channel is closed: by the end of the rows, or by a panic?
-    async fn end(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(task) = &mut self.task else { return Ok(None) };
-        let ended = (&mut task.0).await;
-        self.task = None;
-        ended.map(|()| None).map_err(broken)
+        batch.slice(0, max)
     }
 }
 

@@ -94,8 +94,8 @@ impl Rig {
             match self.engine().execute(&self.session, &statement, &[]).await? {
                 Reply::Done(_) => {}
                 Reply::Rows { rows: stream, .. } => rows = Rows::new(&collect(stream).await?)?,
-                Reply::CopyIn(_) | Reply::CopyOut { .. } => {
-                    return Err(Error::new(Kind::Unsupported, "COPY needs a client"));
+                Reply::CopyIn(_) | Reply::CopyOut { .. } | Reply::Live { .. } => {
+                    return Err(Error::new(Kind::Unsupported, "COPY and SUBSCRIBE need a client"));
                 }
             }
         }

@@ -14,3 +14,4 @@ mod psql;
 mod restart;
 mod slt;
 mod socket;
+mod subscribe;

@@ -4,11 +4,11 @@ use datafusion::sql::sqlparser::{ast::Query, dialect::PostgreSqlDialect, parser:
 
 use super::{
     cursor::{Cursor, string},
-    query,
+    subscribe,
 };
 use crate::{
     error::{Error, Kind, Result},
-    sql::statement::{Body, CopyFormat, CopyIn, CopyKind, CopyOut, Name},
+    sql::statement::{Body, CopyFormat, CopyIn, CopyKind, CopyOut, Name, Reads},
 };
 
 const HINT: &str = "COPY goes to and from the client: psql's \\copy reads its files; CREATE SOURCE reads the server's.";
@@ -16,14 +16,11 @@ const HINT: &str = "COPY goes to and from the client: psql's \\copy reads its fi
 pub(super) fn copy(c: &mut Cursor) -> Result<Body> {
     c.expect("COPY")?;
     if c.eat_token(&Token::LParen) {
-        if c.is("SUBSCRIBE") {
-            return Err(c.unsupported("SUBSCRIBE"));
-        }
-        let query = query::query(c)?;
+        let reads = subscribe::reads(c)?;
         c.expect_token(&Token::RParen)?;
         c.expect("TO")?;
         client(c, "STDOUT")?;
-        return Ok(Body::CopyOut(CopyOut { query, format: options(c)? }));
+        return Ok(Body::CopyOut(CopyOut { reads, format: options(c)? }));
     }
     let table = c.name()?;
     let columns = if *c.peek(0) == Token::LParen { c.column_names()? } else { vec![] };
@@ -40,7 +37,7 @@ pub(super) fn copy(c: &mut Cursor) -> Result<Body> {
     }
     client(c, "STDOUT")?;
     let query = select(&table, &columns).ok_or_else(|| Error::internal("COPY of a table makes no query"))?;
-    Ok(Body::CopyOut(CopyOut { query, format: options(c)? }))
+    Ok(Body::CopyOut(CopyOut { reads: Reads::Query(query), format: options(c)? }))
 }
 
 fn client(c: &mut Cursor, stream: &str) -> Result<()> {

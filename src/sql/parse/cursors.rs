@@ -1,10 +1,13 @@
 //! Prepared statements and cursors.
 
+use std::time::Duration;
+
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{columns, cursor::Cursor, query, statement};
+use super::{columns, cursor::Cursor, options, statement, subscribe};
 use crate::{
-    error::{Error, Result},
+    error::Result,
+    options::Options,
     sql::statement::{Body, FetchCount},
 };
 
@@ -50,7 +53,7 @@ pub(super) fn deallocate(c: &mut Cursor) -> Result<Body> {
     Ok(Body::Deallocate(Some(c.ident("a name")?.0)))
 }
 
-/// `DECLARE name [BINARY] [INSENSITIVE] [[NO] SCROLL] CURSOR [WITH | WITHOUT HOLD] FOR query`
+/// `DECLARE name [BINARY] [INSENSITIVE] [[NO] SCROLL] CURSOR [WITH | WITHOUT HOLD] FOR query | SUBSCRIBE …`
 pub(super) fn declare(c: &mut Cursor) -> Result<Body> {
     c.expect("DECLARE")?;
     let (name, _) = c.ident("a name")?;
@@ -60,7 +63,7 @@ pub(super) fn declare(c: &mut Cursor) -> Result<Body> {
             binary = true;
         } else if !(c.eat("INSENSITIVE") || c.eat("ASENSITIVE") || c.eat("NO SCROLL") || c.eat("SCROLL")) {
             return Err(match c.is("SUBSCRIPTION") {
-                true => c.unsupported("SUBSCRIPTION CURSOR"),
+                true => c.unsupported("SUBSCRIPTION CURSOR").hint("DECLARE c CURSOR FOR SUBSCRIBE TO v does the same."),
                 false => c.unexpected("CURSOR"),
             });
         }
@@ -71,13 +74,10 @@ pub(super) fn declare(c: &mut Cursor) -> Result<Body> {
         c.eat("WITHOUT HOLD");
     }
     c.expect("FOR")?;
-    if c.is("SUBSCRIBE") {
-        return Err(c.unsupported("SUBSCRIBE"));
-    }
-    Ok(Body::Declare { name, query: query::query(c)?, hold, binary })
+    Ok(Body::Declare { name, reads: subscribe::reads(c)?, hold, binary })
 }
 
-/// `FETCH` and `MOVE`, forward only.
+/// `FETCH` and `MOVE`, forward only: `FETCH n FROM c [WITH (timeout = '1s')]`.
 pub(super) fn fetch(c: &mut Cursor) -> Result<Body> {
     let skip = c.is("MOVE");
     c.skip(1);
@@ -106,10 +106,18 @@ pub(super) fn fetch(c: &mut Cursor) -> Result<Body> {
         c.eat("IN");
     }
     let (name, _) = c.ident("the name of a cursor")?;
-    if c.is("WITH") {
-        return Err(Error::unsupported("FETCH … WITH").at(c.here()));
-    }
-    Ok(Body::Fetch { name, count, skip })
+    let timeout = if c.eat("WITH") { timeout(c)? } else { None };
+    Ok(Body::Fetch { name, count, skip, timeout })
+}
+
+/// `(timeout = '1s')`
+fn timeout(c: &mut Cursor) -> Result<Option<Duration>> {
+    let position = c.here();
+    let mut given = Options::default();
+    options::options(c, &mut given)?;
+    let mut taker = given.taker("FETCH");
+    let timeout = taker.duration("timeout").and_then(|timeout| taker.finish().map(|()| timeout));
+    timeout.map_err(|e| e.at(position))
 }
 
 pub(super) fn close(c: &mut Cursor) -> Result<Body> {

@@ -16,6 +16,7 @@ mod options;
 mod query;
 mod session;
 mod show;
+mod subscribe;
 mod syntax;
 mod text;
 mod tokens;
@@ -122,6 +123,7 @@ fn body(c: &mut Cursor) -> Result<Body> {
         "DECLARE" => cursors::declare(c),
         "FETCH" | "MOVE" => cursors::fetch(c),
         "CLOSE" => cursors::close(c),
+        "SUBSCRIBE" => subscribe::subscribe(c).map(Body::Subscribe),
         "FLUSH" => {
             c.skip(1);
             Ok(Body::Flush)
@@ -133,8 +135,7 @@ fn body(c: &mut Cursor) -> Result<Body> {
 /// A statement that we do not have: refused by name if somebody has it, else a syntax error.
 fn stranger(c: &Cursor, word: &str) -> Error {
     const HINTS: &[(&str, &str)] = &[
-        ("SUBSCRIBE", "SELECT from the view reads its newest answer."),
-        ("TAIL", "SELECT from the view reads its newest answer."),
+        ("TAIL", "SUBSCRIBE TO v gives the changes of a view as they come."),
         ("TRUNCATE", "DELETE FROM t removes all rows."),
         ("MERGE", "INSERT … ON CONFLICT writes over rows that exist."),
         ("REFRESH", "A materialized view is always up to date; FLUSH waits until all that was available is in it."),
@@ -171,6 +172,7 @@ fn stranger(c: &Cursor, word: &str) -> Error {
         "FETCH",
         "CLOSE",
         "FLUSH",
+        "SUBSCRIBE",
     ];
     if let Some((word, hint)) = HINTS.iter().find(|(w, _)| *w == word) {
         return c.unsupported(word).hint(*hint);

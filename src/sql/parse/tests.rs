@@ -56,7 +56,7 @@ fn tell(body: &Body) -> String {
         Body::Update(u) => u.to_string(),
         Body::Delete(d) => d.to_string(),
         Body::CopyIn(c) => format!("copy in {} {:?} {}", name(&c.table), c.columns, copy_format(&c.format)),
-        Body::CopyOut(c) => format!("copy out {} {}", c.query, copy_format(&c.format)),
+        Body::CopyOut(c) => format!("copy out {} {}", reads(&c.reads), copy_format(&c.format)),
         Body::Explain { analyze, verbose, statement } => {
             format!("explain analyze={analyze} verbose={verbose} [{}] {}", statement.text, tell(&statement.body))
         }
@@ -67,9 +67,23 @@ fn tell(body: &Body) -> String {
         Body::Execute { name, parameters } => {
             format!("execute {name} {:?}", parameters.iter().map(ToString::to_string).collect::<Vec<_>>())
         }
-        Body::Declare { name, query, hold, binary } => format!("declare {name} hold={hold} binary={binary} {query}"),
+        Body::Declare { name, reads: r, hold, binary } => {
+            format!("declare {name} hold={hold} binary={binary} {}", reads(r))
+        }
+        Body::Subscribe(s) => subscribe(s),
         other => format!("{other:?}"),
     }
+}
+
+fn reads(reads: &Reads) -> String {
+    match reads {
+        Reads::Query(query) => query.to_string(),
+        Reads::Subscription(s) => subscribe(s),
+    }
+}
+
+fn subscribe(s: &Subscribe) -> String {
+    format!("subscribe {} snapshot={} after={:?}", name(&s.relation), s.snapshot, s.after)
 }
 
 fn name(name: &Name) -> String {
@@ -434,7 +448,7 @@ fn objects() {
         "0A000@14 PAUSE or RESUME of a source is not supported / Only streams, materialized views and sinks run, so only \
          they can be paused.",
     );
-    refuse("SUBSCRIBE TO v", "0A000@1 SUBSCRIBE is not supported / SELECT from the view reads its newest answer.");
+    refuse("TAIL v", "0A000@1 TAIL is not supported / SUBSCRIBE TO v gives the changes of a view as they come.");
     refuse(
         "MERGE INTO t USING s ON a = b WHEN MATCHED THEN DELETE",
         "0A000@1 MERGE is not supported / INSERT … ON CONFLICT writes over rows that exist.",
@@ -523,22 +537,71 @@ fn sessions() {
     );
     check(
         "FETCH ALL c; FETCH 5 FROM c; FETCH FORWARD ALL IN c; FETCH NEXT c",
-        "Fetch { name: \"c\", count: All, skip: false }\nFetch { name: \"c\", count: Rows(5), skip: false }\nFetch { \
-         name: \"c\", count: All, skip: false }\nFetch { name: \"c\", count: Rows(1), skip: false }",
+        "Fetch { name: \"c\", count: All, skip: false, timeout: None }\nFetch { name: \"c\", count: Rows(5), skip: \
+         false, timeout: None }\nFetch { name: \"c\", count: All, skip: false, timeout: None }\nFetch { name: \"c\", \
+         count: Rows(1), skip: false, timeout: None }",
     );
     check(
         "FETCH c; MOVE FORWARD 10 FROM c; CLOSE c; CLOSE ALL",
-        "Fetch { name: \"c\", count: Rows(1), skip: false }\nFetch { name: \"c\", count: Rows(10), skip: true \
-         }\nClose(Some(\"c\"))\nClose(None)",
+        "Fetch { name: \"c\", count: Rows(1), skip: false, timeout: None }\nFetch { name: \"c\", count: Rows(10), \
+         skip: true, timeout: None }\nClose(Some(\"c\"))\nClose(None)",
     );
     refuse(
         "FETCH BACKWARD 1 FROM c",
         "0A000@7 FETCH BACKWARD is not supported / A cursor goes forward: FETCH [FORWARD] n FROM c.",
     );
-    refuse("DECLARE c CURSOR FOR SUBSCRIBE v", "0A000@22 SUBSCRIBE is not supported");
+    check(
+        "FETCH 5 FROM c WITH (timeout = '1.5s')",
+        "Fetch { name: \"c\", count: Rows(5), skip: false, timeout: Some(1.5s) }",
+    );
+    refuse(
+        "FETCH ALL c WITH (timeout = 'soon')",
+        "22023@18 option \"timeout\" of FETCH takes a duration such as '500 ms' or '10 seconds', not 'soon'",
+    );
     refuse("COMMIT AND CHAIN", "0A000@8 AND CHAIN is not supported");
     refuse("BEGIN ISOLATION LEVEL SOLID", "42601@23 syntax error at or near \"SOLID\"");
     refuse("PREPARE p AS PREPARE q AS SELECT 1", "42601@14 syntax error at or near \"PREPARE\"");
+}
+
+#[test]
+fn subscriptions() {
+    check("SUBSCRIBE TO v", "subscribe v snapshot=true after=None");
+    check("SUBSCRIBE \"V\"", "subscribe V snapshot=true after=None");
+    check(
+        "SUBSCRIBE public.v WITH (snapshot = false, progress = false)",
+        "subscribe public.v snapshot=false after=None",
+    );
+    check("SUBSCRIBE v WITH (SNAPSHOT)", "subscribe v snapshot=true after=None");
+    check("SUBSCRIBE TO v AS OF EPOCH 42", "subscribe v snapshot=true after=Some(42)");
+    check("SUBSCRIBE v AS OF EPOCH 0 WITH (snapshot = off)", "subscribe v snapshot=false after=Some(0)");
+    check("DECLARE c CURSOR FOR SUBSCRIBE v", "declare c hold=false binary=false subscribe v snapshot=true after=None");
+    check(
+        "COPY (SUBSCRIBE TO v) TO STDOUT",
+        "copy out subscribe v snapshot=true after=None Text ['\\t', '\"', '\"'] null=\"\\\\N\" header=false",
+    );
+    refuse("SUBSCRIBE", "42601@10 syntax error at end of input");
+    refuse("SUBSCRIBE TO v AS OF 42", "42601@22 syntax error at or near \"42\"");
+    refuse("SUBSCRIBE TO v AS OF EPOCH -1", "42601@28 syntax error at or near \"-\"");
+    refuse("SUBSCRIBE TO v WITH (snapshot = maybe)", "42601@33 syntax error at or near \"maybe\"");
+    refuse(
+        "SUBSCRIBE TO v WITH (snapshop = true)",
+        "42601@22 option \"snapshop\" not recognized / SUBSCRIBE has snapshot and progress.",
+    );
+    refuse("SUBSCRIBE TO v WITH (snapshot, snapshot)", "42601@32 option \"snapshot\" specified more than once");
+    refuse(
+        "SUBSCRIBE TO v WITH (progress = true)",
+        "0A000@22 SUBSCRIBE … WITH (progress = true) is not supported / An epoch is whole when there are rows of a later one.",
+    );
+    refuse(
+        "SUBSCRIBE TO v WITH (snapshot = true) AS OF EPOCH 1",
+        "22023@22 snapshot = true and AS OF EPOCH contradict each other / AS OF EPOCH goes on after an epoch whose rows \
+         are known; leave one of them out.",
+    );
+    refuse(
+        "SUBSCRIBE TO (SELECT 1)",
+        "0A000@14 SUBSCRIBE to a query is not supported / CREATE MATERIALIZED VIEW … AS the query, and SUBSCRIBE to that.",
+    );
+    refuse("SUBSCRIBE v ENVELOPE UPSERT (KEY (a))", "0A000@13 SUBSCRIBE … ENVELOPE is not supported");
 }
 
 #[test]

@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Kind, Result},
     pg_catalog::{self, Facts, Listing},
     sql::naming,
-    sql::statement::{Body, CopyFormat, Statement},
+    sql::statement::{Body, CopyFormat, CopyOut, Reads, Statement},
     wire::{Answer, Door, Intake},
 };
 
@@ -148,8 +148,8 @@ impl Door for TestDoor {
             Body::Query(query) => {
                 Ok(Answer::Rows { tag: "SELECT", rows: self.rows(session, query, parameters).await? })
             }
-            Body::CopyOut(copy) => {
-                Ok(Answer::CopyOut { format: copy.format.clone(), rows: self.rows(session, &copy.query, &[]).await? })
+            Body::CopyOut(CopyOut { reads: Reads::Query(query), format }) => {
+                Ok(Answer::CopyOut { format: format.clone(), rows: self.rows(session, query, &[]).await? })
             }
             Body::CopyIn(copy) if copy.table.name == "copied" => Ok(Answer::CopyIn(Box::new(TestIntake {
                 format: copy.format.clone(),

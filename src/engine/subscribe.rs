@@ -1,0 +1,178 @@
+//! `SUBSCRIBE`: the changes of a table or view, as they come.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch},
+    compute::filter_record_batch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use datafusion::physical_plan::{SendableRecordBatchStream, stream::RecordBatchStreamAdapter};
+use futures::stream;
+
+use super::{
+    Engine,
+    objects::{Object, What},
+    sinks,
+};
+use crate::{
+    changes::Changes,
+    error::{Error, Kind as ErrorKind, Result},
+    relations::{Shared, Snapshot, Store, Subscriber},
+    sql::statement::{Name, Subscribe},
+    time::Epoch,
+};
+
+/// About so many rows are made ready together.
+const ROWS: usize = 8192;
+
+impl Engine {
+    /// The rows of a subscription. They have no end but an error.
+    pub(super) async fn subscribe(&self, subscribe: &Subscribe) -> Result<SendableRecordBatchStream> {
+        let object = self.subscribed(&subscribe.relation)?;
+        let shared = subscribable(&object).map_err(|error| error.at(subscribe.relation.position.max(1)))?;
+        // Before anybody relies on it: who comes back after a crash is to find what has happened meanwhile.
+        let store = Store::new(self.env.storage.clone(), object.id);
+        let kept = tokio::task::spawn_blocking(move || store.keep_history()).await;
+        kept.map_err(|e| Error::internal(format!("a subscription died: {e}")))??;
+        let (subscriber, snapshot) = Subscriber::begin(shared, subscribe.after.map(Epoch))?;
+        let begins_with_rows = subscribe.snapshot && subscribe.after.is_none();
+        let subscription = Subscription {
+            schema: columns(snapshot.columns()),
+            subscriber,
+            snapshot: begins_with_rows.then_some((snapshot, 0)),
+            ready: VecDeque::new(),
+            failed: None,
+        };
+        let schema = subscription.schema.clone();
+        let rows = stream::unfold(subscription, async |mut subscription| {
+            let next = subscription.next().await;
+            Some((next.map_err(Into::into), subscription))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    pub(super) fn subscribe_columns(&self, subscribe: &Subscribe) -> Result<SchemaRef> {
+        let object = self.subscribed(&subscribe.relation)?;
+        let shared = subscribable(&object).map_err(|error| error.at(subscribe.relation.position.max(1)))?;
+        Ok(columns(shared.snapshot().columns()))
+    }
+
+    /// What a subscription names.
+    fn subscribed(&self, name: &Name) -> Result<Arc<Object>> {
+        match name.schema.as_deref() {
+            Some(schema @ ("tidemark" | "pg_catalog" | "information_schema")) => {
+                let message = format!("cannot subscribe to \"{schema}.{}\": it has no changes", name.name);
+                Err(Error::new(ErrorKind::WrongObjectType, message)
+                    .hint("SELECT reads what it is now.")
+                    .at(name.position.max(1)))
+            }
+            _ => self.objects().find(name).cloned(),
+        }
+    }
+}
+
+fn subscribable(object: &Object) -> Result<&Arc<Shared>> {
+    if let What::Broken(error) = &object.what {
+        return Err(error.clone().context(object.label()));
+    }
+    if let Some(error) = sinks::unreadable(object) {
+        return Err(error);
+    }
+    object.shared().ok_or_else(|| {
+        let message = format!("cannot subscribe to {}: its rows are not kept", object.label());
+        Error::new(ErrorKind::WrongObjectType, message).hint(format!(
+            "CREATE MATERIALIZED VIEW … AS SELECT … FROM {}, and SUBSCRIBE to that.",
+            crate::sql::names::quote(&object.name)
+        ))
+    })
+}
+
+/// What a subscriber gets: when, whether it came or went, and the row.
+fn columns(relation: &Schema) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> =
+        ["epoch", "diff"].map(|name| Arc::new(Field::new(name, DataType::Int64, false))).into();
+    fields.extend(relation.fields().iter().cloned());
+    Arc::new(Schema::new(fields))
+}
+
+/// Where a subscriber is, and what is ready for it.
+struct Subscription {
+    schema: SchemaRef,
+    subscriber: Subscriber,
+    /// The rows that it begins with, and how many pieces of them were given.
+    snapshot: Option<(Arc<Snapshot>, usize)>,
+    ready: VecDeque<Part>,
+    failed: Option<Error>,
+}
+
+/// Some rows of an epoch: those that went, or those that came.
+struct Part {
+    epoch: Epoch,
+    changes: Changes,
+    came: bool,
+}
+
+impl Subscription {
+    /// The next rows, as soon as there are any. Never waits while there are. What has failed once fails again.
+    async fn next(&mut self) -> Result<RecordBatch> {
+        loop {
+            if let Some(error) = &self.failed {
+                return Err(error.clone());
+            }
+            match self.at_hand() {
+                Ok(Some(rows)) if rows.num_rows() > 0 => return Ok(rows),
+                Ok(Some(_)) => {}
+                Ok(None) => self.failed = self.subscriber.wait().await.err(),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+    }
+
+    /// The next rows that are there, which may be none of them; `None` where nothing is.
+    fn at_hand(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some((snapshot, given)) = &mut self.snapshot {
+            let (epoch, piece) = (snapshot.epoch(), snapshot.piece(*given));
+            *given += 1;
+            match piece {
+                Some(rows) => return self.told(epoch, 1, &rows?).map(Some),
+                None => self.snapshot = None,
+            }
+        }
+        if self.ready.is_empty() {
+            for (epoch, changes) in self.subscriber.read(ROWS)? {
+                self.ready.extend(parts(epoch, &changes));
+            }
+        }
+        let Some(Part { epoch, changes, came }) = self.ready.pop_front() else { return Ok(None) };
+        let Some(diffs) = changes.diffs() else { return self.told(epoch, 1, changes.rows()).map(Some) };
+        let these: BooleanArray = diffs.values().iter().map(|diff| Some((*diff > 0) == came)).collect();
+        let rows = filter_record_batch(changes.rows(), &these)?;
+        self.told(epoch, if came { 1 } else { -1 }, &rows).map(Some)
+    }
+
+    /// Rows as a subscriber gets them.
+    fn told(&self, epoch: Epoch, diff: i64, rows: &RecordBatch) -> Result<RecordBatch> {
+        let whole = |value| Arc::new(Int64Array::from_value(value, rows.num_rows())) as ArrayRef;
+        let mut columns = vec![whole(epoch.0 as i64), whole(diff)];
+        columns.extend(rows.columns().iter().cloned());
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+}
+
+/// An epoch in pieces: what went before what came, so that a key is never there twice.
+fn parts(epoch: Epoch, changes: &Changes) -> Vec<Part> {
+    let pieces = |came| {
+        (0..changes.num_rows()).step_by(ROWS).map(move |from| {
+            let length = ROWS.min(changes.num_rows() - from);
+            let rows = changes.rows().slice(from, length);
+            let changes = match changes.diffs() {
+                Some(diffs) => Changes::new(rows, diffs.slice(from, length)),
+                None => Changes::insert(rows),
+            };
+            Part { epoch, changes, came }
+        })
+    };
+    let went: Vec<Part> = if changes.is_insert_only() { Vec::new() } else { pieces(false).collect() };
+    went.into_iter().chain(pieces(true)).collect()
+}

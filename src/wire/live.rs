@@ -1,0 +1,105 @@
+//! Rows that come for ever, asked for one by one: so that it is known what is there already, and nothing is taken that
+//! nobody wants yet.
+
+use arrow::array::RecordBatch;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::{FutureExt, StreamExt};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
+
+use super::work::{Task, broken};
+use crate::error::{Error, Result};
+
+/// A stream on the engine's runtime, at the other end. Dropping it ends the stream.
+pub(super) struct Live {
+    asks: mpsc::Sender<Ask>,
+    task: Option<Task<()>>,
+}
+
+/// Somebody wants rows; who does not wait any more has dropped the other end.
+struct Ask {
+    wait: bool,
+    answer: oneshot::Sender<Next>,
+}
+
+/// `None` where there is nothing now, or nothing ever again.
+type Next = Option<Result<RecordBatch>>;
+
+impl Live {
+    pub fn start(workers: &Handle, mut stream: SendableRecordBatchStream) -> Live {
+        let (asks, mut asked) = mpsc::channel::<Ask>(1);
+        let task = workers.spawn(async move {
+            // What came for somebody who did not wait for it is the next one's.
+            let mut left: Next = None;
+            while let Some(Ask { wait, mut answer }) = asked.recv().await {
+                let next = match left.take() {
+                    Some(left) => Some(left),
+                    None if wait => tokio::select! {
+                        biased;
+                        next = stream.next() => next.map(|rows| rows.map_err(Error::from)),
+                        () = answer.closed() => continue,
+                    },
+                    None => stream.next().now_or_never().flatten().map(|rows| rows.map_err(Error::from)),
+                };
+                left = answer.send(next).err().flatten();
+            }
+        });
+        Live { asks, task: Some(Task(task)) }
+    }
+
+    /// The next rows. Without `wait`, `None` is that there are none now. Cancel safe.
+    pub async fn next(&mut self, wait: bool) -> Result<Option<RecordBatch>> {
+        let (answer, answered) = oneshot::channel();
+        if self.asks.send(Ask { wait, answer }).await.is_ok()
+            && let Ok(next) = answered.await
+        {
+            return next.transpose();
+        }
+        // Nobody answers: by a panic, or by the end of the runtime?
+        let Some(mut task) = self.task.take() else { return Ok(None) };
+        (&mut task.0).await.map(|()| None).map_err(broken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use arrow::{
+        array::{ArrayRef, AsArray, Int64Array},
+        datatypes::{DataType, Field, Int64Type, Schema},
+    };
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_lost_by_who_stops_waiting() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let (send, sent) = mpsc::unbounded_channel::<i64>();
+        let row = |schema: &Arc<Schema>, n| {
+            let column = Arc::new(Int64Array::from(vec![n])) as ArrayRef;
+            RecordBatch::try_new(schema.clone(), vec![column]).map_err(Into::into)
+        };
+        let of = schema.clone();
+        let rows = futures::stream::unfold(sent, move |mut sent| {
+            let schema = of.clone();
+            async move { sent.recv().await.map(|n| (row(&schema, n), sent)) }
+        });
+        let mut live = Live::start(&Handle::current(), Box::pin(RecordBatchStreamAdapter::new(schema, rows)));
+        assert!(live.next(false).await.unwrap().is_none(), "nothing is there");
+        for n in 0..100 {
+            let waited = timeout(Duration::from_micros(n % 7 * 50), live.next(true)).await;
+            send.send(n as i64).unwrap();
+            let next = match waited {
+                Ok(next) => next.unwrap(),
+                Err(_) => live.next(true).await.unwrap(),
+            };
+            let next = next.unwrap();
+            assert_eq!(next.column(0).as_primitive::<Int64Type>().value(0), n as i64);
+        }
+    }
+}
