@@ -321,6 +321,22 @@ impl Gathered {
         Ok(aside)
     }
 
+    /// Tells the functions that fold that there is nothing older of the groups that were not stored, so that what is
+    /// stored of them does not grow with their rows.
+    fn begin(&mut self, windows: &[Touched], total: usize) -> Result<()> {
+        let new = |window: &Touched| -> Vec<usize> {
+            let rows = window.found.iter().zip(window.rows.values());
+            rows.filter(|(id, _)| id.is_none()).map(|(_, row)| *row as usize).collect()
+        };
+        let new: Vec<usize> = windows.iter().flat_map(new).collect();
+        for (function, accumulator) in self.functions.iter().zip(&mut self.accumulators) {
+            if let Some(first) = function.beginning(new.len())?.filter(|_| !new.is_empty()) {
+                accumulator.merge_batch(&first, &new, total)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds them behind the older ones.
     fn add(&mut self, aside: Vec<(usize, Vec<ArrayRef>)>, total: usize) -> Result<()> {
         let groups: Vec<usize> = (0..total).collect();
@@ -412,6 +428,7 @@ impl Operator for Aggregate {
             let keys = epoch.keys()?;
             let later = epoch.set_aside()?;
             let windows = self.merge_stored(&keys, &mut epoch.accumulators)?;
+            epoch.begin(&windows, keys[0].len())?;
             epoch.add(later, keys[0].len())?;
             let state = match self.functions.is_empty() {
                 true => there(&self.state_schema, keys[0].len())?,
@@ -449,3 +466,6 @@ fn gathered(collector: Box<dyn Collector>) -> Result<Gathered> {
 fn there(schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema.clone(), vec![Arc::new(Int8Array::from_value(0, rows))])?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,12 @@ use arrow::{
     row::{RowConverter, SortField},
 };
 use datafusion::{
-    logical_expr::{EmitTo, GroupsAccumulator},
+    logical_expr::{AggregateUDF, EmitTo, GroupsAccumulator},
     physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr, PhysicalSortExpr, aggregate::AggregateFunctionExpr},
     physical_plan::aggregates::{group_values::new_group_values, order::GroupOrdering},
 };
 
+use super::Fold;
 use crate::{
     error::Result,
     state::Close,
@@ -73,12 +74,25 @@ impl Evaluated {
 }
 
 /// Functions whose answer depends on the order of their rows.
-pub const IN_ORDER: [&str; 6] = ["any_value", "array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+const IN_ORDER: [&str; 6] = ["any_value", "array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+
+/// Whether the answer of a function depends on the order of its rows.
+pub fn is_in_order(function: &AggregateUDF) -> bool {
+    IN_ORDER.contains(&function.name()) || Fold::behind(function.inner().as_ref()).is_some()
+}
 
 impl Function {
     /// Whether its answer depends on the order in which states are merged.
     pub fn is_in_order(&self) -> bool {
-        IN_ORDER.contains(&self.aggregate.fun().name())
+        is_in_order(self.aggregate.fun())
+    }
+
+    /// The state of groups that had no row yet, for a function to which that is more than no state at all.
+    pub fn beginning(&self, groups: usize) -> Result<Option<Vec<ArrayRef>>> {
+        match Fold::behind(self.aggregate.fun().inner().as_ref()) {
+            Some(fold) => fold.beginning(groups),
+            None => Ok(None),
+        }
     }
 
     pub fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {

@@ -8,6 +8,7 @@ mod aggregate;
 pub mod cell;
 mod event_times;
 pub mod exec;
+mod fold;
 mod grouping;
 mod join;
 mod recompute;
@@ -23,7 +24,8 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 pub use aggregate::Aggregate;
 pub use event_times::{EventTime, EventTimes, partition_name};
-pub use grouping::{Emission, Evaluated, Function, Grouping, IN_ORDER};
+pub use fold::{Call, Fold, FoldSpec, check_arguments, fits, fitted};
+pub use grouping::{Emission, Evaluated, Function, Grouping, is_in_order};
 pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
 pub use recompute::Recompute;
 pub use regroup::{Given, GroupPlan, Regroup, Sessions};

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    operators::{Emission, IN_ORDER},
+    operators::{Emission, is_in_order},
 };
 
 impl Rewriter {
@@ -125,7 +125,7 @@ impl Rewriter {
 /// so itself.
 fn refuse_sorted(aggregate: &Aggregate) -> Result<()> {
     let by_arrival = |expr: &Expr| match expr.clone().unalias() {
-        Expr::AggregateFunction(call) => IN_ORDER.contains(&call.func.name()) && call.params.order_by.is_empty(),
+        Expr::AggregateFunction(call) => is_in_order(&call.func) && call.params.order_by.is_empty(),
         _ => false,
     };
     let sorted = aggregate.input.exists(|node| Ok(matches!(node, LogicalPlan::Sort(_))))?;

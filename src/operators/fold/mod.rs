@@ -1,0 +1,263 @@
+//! Aggregates that fold: a function of a state and a row gives the next state, row after row, as they come.
+//!
+//! Two such states cannot be merged unless there is a function for it. Without one the rows themselves are what a part
+//! of the input leaves behind, in their order, until they meet the state that they are to be folded into: the one that
+//! is kept of their group, or the first one, where it is known that nothing came before.
+
+mod accumulator;
+
+use std::{
+    any::Any,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
+};
+use datafusion::{
+    common::ScalarValue,
+    error::Result as DfResult,
+    logical_expr::{
+        Accumulator, AggregateUDFImpl, Signature, Volatility,
+        function::{AccumulatorArgs, StateFieldsArgs},
+        utils::AggregateOrderSensitivity,
+    },
+    physical_expr::PhysicalExpr,
+};
+
+use accumulator::Folding;
+
+use crate::error::{Error, Kind, Result};
+
+/// What an aggregate is made of.
+#[derive(Debug)]
+pub struct FoldSpec {
+    pub name: String,
+    /// Tells it from others that had its name before.
+    pub id: u64,
+    pub arguments: Vec<DataType>,
+    pub state: DataType,
+    /// What is there before any row; NULL where nobody said.
+    pub initial: Option<ScalarValue>,
+    /// The next state, from the state and the arguments.
+    pub step: Call,
+    /// The answer, from the state; else the state is it.
+    pub finish: Option<Call>,
+    /// One state of two.
+    pub combine: Option<Call>,
+    pub output: DataType,
+}
+
+/// An expression over rows of its own.
+#[derive(Debug)]
+pub struct Call {
+    expr: Arc<dyn PhysicalExpr>,
+    schema: SchemaRef,
+    /// Whether it is not to be asked where an argument is NULL.
+    pub strict: bool,
+}
+
+impl Call {
+    /// The columns that `expr` finds its arguments in.
+    pub fn schema(arguments: &[DataType]) -> SchemaRef {
+        let field = |(n, of): (usize, &DataType)| Field::new(format!("${}", n + 1), of.clone(), true);
+        Arc::new(Schema::new(arguments.iter().enumerate().map(field).collect::<Fields>()))
+    }
+
+    pub fn new(expr: Arc<dyn PhysicalExpr>, schema: SchemaRef, strict: bool) -> Call {
+        Call { expr, schema, strict }
+    }
+
+    /// Its value over so many rows of columns.
+    pub fn of(&self, columns: Vec<ArrayRef>, rows: usize) -> DfResult<ArrayRef> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        self.expr.evaluate(&batch)?.into_array(rows)
+    }
+}
+
+/// The aggregate as DataFusion knows it.
+#[derive(Debug)]
+pub struct Fold {
+    pub spec: Arc<FoldSpec>,
+    aliases: Vec<String>,
+    signature: Signature,
+}
+
+impl PartialEq for Fold {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec.id == other.spec.id && self.spec.name == other.spec.name
+    }
+}
+
+impl Eq for Fold {}
+
+impl Hash for Fold {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.spec.id.hash(state);
+    }
+}
+
+impl Fold {
+    pub fn new(spec: FoldSpec, aliases: Vec<String>) -> Fold {
+        Fold { spec: Arc::new(spec), aliases, signature: Signature::variadic_any(Volatility::Immutable) }
+    }
+
+    /// The function behind an aggregate function, if it is one that folds.
+    pub fn behind(function: &dyn AggregateUDFImpl) -> Option<&Fold> {
+        (function as &dyn Any).downcast_ref()
+    }
+
+    /// The state of groups that had no row yet and are known to have had none; `None` where states are combined, so
+    /// that nobody needs to know.
+    pub fn beginning(&self, groups: usize) -> Result<Option<Vec<ArrayRef>>> {
+        if self.spec.combine.is_some() {
+            return Ok(None);
+        }
+        let mut first = Folding::new(self.spec.clone(), Vec::new(), Vec::new());
+        first.begin()?;
+        let columns = first.state()?.into_iter().map(|value| value.to_array_of_size(groups));
+        Ok(Some(columns.collect::<DfResult<_>>()?))
+    }
+
+    fn check_distinct(&self, is_distinct: bool) -> DfResult<()> {
+        match is_distinct {
+            false => Ok(()),
+            true => Err(Error::unsupported(format!("{}(DISTINCT …)", self.spec.name))
+                .hint("Aggregate over a subquery with SELECT DISTINCT.")
+                .into()),
+        }
+    }
+}
+
+impl AggregateUDFImpl for Fold {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> DfResult<DataType> {
+        check_arguments(&self.spec.name, &self.spec.arguments, arguments)?;
+        Ok(self.spec.output.clone())
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.check_distinct(args.is_distinct)?;
+        let types = args.order_bys.iter().map(|by| by.expr.data_type(args.schema)).collect::<DfResult<_>>()?;
+        let options = args.order_bys.iter().map(|by| by.options).collect();
+        Ok(Box::new(Folding::new(self.spec.clone(), types, options)))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        self.check_distinct(args.is_distinct)?;
+        let order: Vec<DataType> = args.ordering_fields.iter().map(|field| field.data_type().clone()).collect();
+        let name = |part: &str| format!("{}[{part}]", args.name);
+        let mut fields = vec![
+            Field::new(name("phase"), DataType::Int8, true),
+            Field::new(name("state"), self.spec.state.clone(), true),
+        ];
+        if self.spec.is_put_off(&order) {
+            fields.push(Field::new(name("rows"), self.spec.rows_type(&order), true));
+        }
+        Ok(fields.into_iter().map(Arc::new).collect())
+    }
+
+    /// It sorts the rows itself, as those of several partitions meet in any order.
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::SoftRequirement
+    }
+
+    /// Rows that come sorted are sorted again.
+    fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> DfResult<Option<Arc<dyn AggregateUDFImpl>>> {
+        Ok(Some(self))
+    }
+
+    fn default_value(&self, _: &DataType) -> DfResult<ScalarValue> {
+        Folding::new(self.spec.clone(), Vec::new(), Vec::new()).evaluate()
+    }
+}
+
+impl FoldSpec {
+    /// Whether rows must wait for the state that they are folded into.
+    fn is_put_off(&self, order: &[DataType]) -> bool {
+        self.combine.is_none() || !order.is_empty()
+    }
+
+    /// What rows that wait are: the arguments, and what they are ordered by.
+    fn row_fields(&self, order: &[DataType]) -> Fields {
+        let all = self.arguments.iter().chain(order).enumerate();
+        all.map(|(n, of)| Field::new(n.to_string(), of.clone(), true)).collect()
+    }
+
+    fn rows_type(&self, order: &[DataType]) -> DataType {
+        DataType::new_list(DataType::Struct(self.row_fields(order)), true)
+    }
+}
+
+/// A value in the type that was declared for it.
+pub fn fitted(value: &ArrayRef, declared: &DataType) -> DfResult<ArrayRef> {
+    match value.data_type() == declared {
+        true => Ok(value.clone()),
+        false => Ok(cast(value, declared)?),
+    }
+}
+
+/// Fails unless arguments can be taken for the declared ones without being asked: a text is any literal, and numbers
+/// are numbers.
+pub fn check_arguments(name: &str, declared: &[DataType], given: &[DataType]) -> DfResult<()> {
+    let fits =
+        declared.len() == given.len() && declared.iter().zip(given).all(|(declared, given)| fits(declared, given));
+    match fits {
+        true => Ok(()),
+        false => {
+            let list = |types: &[DataType]| types.iter().map(spelled).collect::<Vec<_>>().join(", ");
+            let message = format!("function {name}({}) does not exist", list(given));
+            Err(Error::new(Kind::UndefinedFunction, message)
+                .detail(format!("There is {name}({}).", list(declared)))
+                .hint("You might need to add explicit type casts.")
+                .into())
+        }
+    }
+}
+
+/// Whether a value can be taken for one of a declared type without being asked.
+pub fn fits(declared: &DataType, given: &DataType) -> bool {
+    let time = |of: &DataType| matches!(of, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
+    declared == given
+        || given.is_null()
+        || (declared.is_numeric() && given.is_numeric())
+        || (given.is_string() && !declared.is_nested())
+        || (time(declared) && time(given))
+        || (declared.is_nested() && given.is_nested() && arrow::compute::can_cast_types(given, declared))
+}
+
+/// The word that SQL has for a type, as far as this room knows it.
+fn spelled(of: &DataType) -> String {
+    match of {
+        DataType::Boolean => "boolean".to_string(),
+        DataType::Int16 => "smallint".to_string(),
+        DataType::Int32 => "integer".to_string(),
+        DataType::Int64 => "bigint".to_string(),
+        DataType::Float32 => "real".to_string(),
+        DataType::Float64 => "double precision".to_string(),
+        DataType::Decimal128(..) => "numeric".to_string(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_string(),
+        DataType::Binary => "bytea".to_string(),
+        DataType::Date32 => "date".to_string(),
+        DataType::Timestamp(_, None) => "timestamp".to_string(),
+        DataType::Timestamp(..) => "timestamptz".to_string(),
+        DataType::List(item) => format!("{}[]", spelled(item.data_type())),
+        DataType::Null => "unknown".to_string(),
+        other => other.to_string().to_lowercase(),
+    }
+}
