@@ -25,6 +25,8 @@ pub enum Kind {
     DuplicateObject,
     WrongObjectType,
     InvalidDefinition,
+    InvalidFunctionDefinition,
+    DuplicateFunction,
     InvalidColumnReference,
     IndeterminateType,
     InvalidTableDefinition,
@@ -89,6 +91,8 @@ impl Kind {
             Kind::DuplicateObject => "42710",
             Kind::WrongObjectType => "42809",
             Kind::InvalidDefinition => "42P17",
+            Kind::InvalidFunctionDefinition => "42P13",
+            Kind::DuplicateFunction => "42723",
             Kind::InvalidColumnReference => "42P10",
             Kind::IndeterminateType => "42P18",
             Kind::InvalidTableDefinition => "42P16",
@@ -183,6 +187,18 @@ impl Error {
     /// Where in the statement's text, in characters from 1, as Postgres counts.
     pub fn at(mut self, position: usize) -> Self {
         self.0.position.get_or_insert(position);
+        self
+    }
+
+    /// The same in a longer text, in which so many characters stand before its own.
+    pub fn moved(mut self, by: usize) -> Self {
+        self.0.position = self.0.position.map(|position| position + by);
+        self
+    }
+
+    /// The same without a place that is one of another text.
+    pub fn unplaced(mut self) -> Self {
+        self.0.place = None;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 /// The kinds of things that a name can stand for.
@@ -61,6 +61,20 @@ pub struct Relation {
     pub definition: String,
 }
 
+/// One function as clients see it in `pg_catalog` and `SHOW`.
+#[derive(Debug, Clone)]
+pub struct Routine {
+    /// Never used twice, stable across restarts: `pg_proc.oid` is made of it.
+    pub id: u64,
+    pub name: String,
+    pub aggregate: bool,
+    pub strict: bool,
+    pub arguments: Vec<(Option<String>, DataType)>,
+    pub returns: DataType,
+    /// The statement that made it.
+    pub definition: String,
+}
+
 /// One thing that exists, as the log keeps it. Its statement is parsed again at each start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Object {
@@ -97,6 +111,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A function or an aggregate that a statement made. It is parsed again at each start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// Of one that is replaced another: a function only uses what has a lower id.
+    pub id: u64,
+    pub definition: String,
+}
+
 /// A durable change of what exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +142,11 @@ pub enum Change {
         name: String,
         secret: Option<Secret>,
     },
+    /// Makes a function, puts another one in its place, or drops it.
+    Function {
+        name: String,
+        function: Option<Function>,
+    },
 }
 
 /// Everything that exists, by id: an object only reads what has a lower id, so this order builds it up.
@@ -130,6 +157,8 @@ pub struct Catalog {
     pub last_id: u64,
     #[serde(default)]
     pub secrets: std::collections::BTreeMap<String, Secret>,
+    #[serde(default)]
+    pub functions: std::collections::BTreeMap<String, Function>,
 }
 
 impl Catalog {
@@ -149,6 +178,13 @@ impl Catalog {
             }
             Change::Secret { name, secret: None } => {
                 self.secrets.remove(name);
+            }
+            Change::Function { name, function: Some(function) } => {
+                self.last_id = self.last_id.max(function.id);
+                self.functions.insert(name.clone(), function.clone());
+            }
+            Change::Function { name, function: None } => {
+                self.functions.remove(name);
             }
             Change::Paused { id, paused } => {
                 if let Some(object) = self.objects.get_mut(id) {

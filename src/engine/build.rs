@@ -12,6 +12,7 @@ use datafusion::{
 use super::{
     Engine,
     literals::spell,
+    locked,
     objects::{Object, Scene, What},
     standing::ViewOptions,
     tables::{self, Table},
@@ -314,7 +315,11 @@ impl Engine {
     }
 
     pub(super) fn scene(&self) -> Scene {
-        Scene::new(self.objects(), self.env.letters.clone(), &self.moment)
+        let (objects, functions) = {
+            let live = locked(&self.live);
+            (live.objects.clone(), live.functions.clone())
+        };
+        Scene::new(objects, functions, self.env.letters.clone(), &self.moment)
     }
 }
 

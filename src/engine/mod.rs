@@ -3,6 +3,7 @@
 mod build;
 mod ddl;
 mod dml;
+mod functions;
 mod housekeeping;
 mod literals;
 mod objects;
@@ -46,11 +47,12 @@ pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionS
 use tables::{OnConflict, Table};
 
 use crate::{
-    catalog::{Catalog, Change, Kind, Relation},
+    catalog::{Catalog, Change, Kind, Relation, Routine},
     error::{Error, Kind as ErrorKind, Result},
     query::{Env as QueryEnv, Finished},
     relations::Moment,
     sql::{
+        functions::Functions,
         plan::Planner,
         statement::{Body, CopyFormat, CopyOut, Reads, Statement},
     },
@@ -133,6 +135,7 @@ pub struct Engine {
 struct Live {
     catalog: Catalog,
     objects: Objects,
+    functions: Functions,
 }
 
 impl fmt::Debug for Engine {
@@ -257,6 +260,8 @@ impl Engine {
             Body::CreateSource(_) | Body::CreateTable(_) | Body::CreateView(_) => self.create(session, statement).await,
             Body::CreateSecret(create) => self.create_secret(create).await,
             Body::DropSecrets(drop) => self.drop_secrets(drop).await,
+            Body::CreateFunction(_) | Body::CreateAggregate(_) => self.create_function(statement).await,
+            Body::DropFunctions(drop) => self.drop_functions(drop).await,
             Body::Drop(drop) => self.drop(drop).await,
             Body::Alter(alter) => self.alter(alter).await,
             Body::Query(query) => {
@@ -418,5 +423,9 @@ fn runtime_env(options: &EngineOptions) -> Result<Arc<datafusion::execution::run
 impl crate::pg_catalog::Listing for Engine {
     fn relations(&self) -> Vec<Relation> {
         Engine::relations(self)
+    }
+
+    fn routines(&self) -> Vec<Routine> {
+        Engine::routines(self)
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     query::{Handle, Letters},
     relations::{Moment, Shared, Snapshot},
     sql::{
+        functions::Functions,
         incremental::Facts,
         plan::{Resolved, World},
         statement::{Name, Statement},
@@ -151,15 +152,16 @@ pub fn undefined<'a>(name: &Name, known: impl Iterator<Item = &'a String>) -> Er
 pub struct Scene {
     pub objects: Objects,
     pub letters: Arc<Letters>,
+    functions: Functions,
     snapshots: BTreeMap<u64, Arc<Snapshot>>,
 }
 
 impl Scene {
     /// The rows of all relations, taken at one moment.
-    pub fn new(objects: Objects, letters: Arc<Letters>, moment: &Moment) -> Self {
+    pub fn new(objects: Objects, functions: Functions, letters: Arc<Letters>, moment: &Moment) -> Self {
         let _moment = moment.write().unwrap_or_else(PoisonError::into_inner);
         let snapshots = objects.0.values().filter_map(|o| Some((o.id, o.shared()?.snapshot()))).collect();
-        Scene { objects, letters, snapshots }
+        Scene { objects, letters, functions, snapshots }
     }
 
     fn input(&self, object: &Object) -> Option<InputTable> {
@@ -220,5 +222,9 @@ impl World for Scene {
 
     fn system_names(&self) -> Vec<String> {
         system::NAMES.iter().map(|name| (*name).to_string()).collect()
+    }
+
+    fn functions(&self) -> Functions {
+        self.functions.clone()
     }
 }

@@ -118,7 +118,7 @@ impl Engine {
             Body::Subscribe(subscribe) => none(Some(self.subscribe_columns(subscribe)?)),
             Body::ExplainRelation(_) => none(text(&["QUERY PLAN"])),
             Body::Show(Show::Objects(_) | Show::Secrets) => none(text(&["name"])),
-            Body::Show(Show::Create(..)) => none(text(&["name", "create_statement"])),
+            Body::Show(Show::Create(..) | Show::Functions) => none(text(&["name", "create_statement"])),
             Body::Show(Show::Columns(_)) => none(text(&["column", "type"])),
             _ => none(None),
         }
@@ -205,6 +205,12 @@ impl Engine {
                 reply("SHOW", &["name"], vec![names])
             }
             Show::Secrets => reply("SHOW", &["name"], vec![self.secret_names()]),
+            Show::Functions => {
+                let mut routines = self.routines();
+                routines.sort_by(|a, b| a.name.cmp(&b.name));
+                let (names, texts) = routines.into_iter().map(|r| (r.name, r.definition)).unzip();
+                reply("SHOW", &["name", "create_statement"], vec![names, texts])
+            }
             Show::Create(kind, name) => {
                 let object = objects.find(name)?;
                 if let Some(kind) = kind.filter(|kind| *kind != object.kind) {

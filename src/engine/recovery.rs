@@ -74,6 +74,7 @@ impl Engine {
             live: Mutex::new(Live { catalog: catalog.clone(), ..Live::default() }),
             ddl: tokio::sync::Mutex::new(()),
         });
+        engine.revive_functions(&catalog);
         engine.note_readers(&catalog, &mut pasts);
         for object in catalog.objects.values() {
             let past = pasts.remove(&object.id).unwrap_or_default();

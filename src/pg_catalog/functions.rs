@@ -19,10 +19,10 @@ use datafusion_pg_catalog::pg_catalog::{array_bounds_udf, quote_ident_udf};
 
 use super::{
     objects::{self, OWNER_OID, SCHEMAS, Scene},
-    schema, tables, texts, types, version,
+    routines, schema, tables, texts, types, version,
 };
 use crate::{
-    catalog::Kind,
+    catalog::{Kind, Routine},
     error::{Error, Kind as ErrorKind, Result},
 };
 
@@ -93,11 +93,7 @@ const NOTHING: &[&str] = &[
     "pg_get_ruledef",
     "pg_get_triggerdef",
     "pg_get_serial_sequence",
-    "pg_get_functiondef",
     "pg_get_function_sqlbody",
-    "pg_get_function_result",
-    "pg_get_function_arguments",
-    "pg_get_function_identity_arguments",
     "pg_tablespace_location",
     "inet_server_addr",
     "inet_client_addr",
@@ -190,6 +186,10 @@ const FUNCTIONS: &[(&str, Returns, Run)] = &[
         let found = relations.iter().find(|r| objects::index_oid(r) == Some(oid));
         Ok(ScalarValue::Utf8(found.map(|r| format!("PRIMARY KEY ({})", objects::key_definition(r)))))
     }),
+    ("pg_get_functiondef", Returns::Text, |s, args| routine(s, args, |r| r.definition.clone())),
+    ("pg_get_function_result", Returns::Text, |s, args| routine(s, args, |r| routines::type_name(&r.returns))),
+    ("pg_get_function_arguments", Returns::Text, |s, args| routine(s, args, routines::arguments)),
+    ("pg_get_function_identity_arguments", Returns::Text, |s, args| routine(s, args, routines::arguments)),
     ("format_type", Returns::Text, |_, args| {
         let Some(oid) = args.first().and_then(oid_of) else { return Ok(ScalarValue::Utf8(None)) };
         Ok(text(types::sql_name(oid as u32, args.get(1).and_then(oid_of).unwrap_or(-1))))
@@ -288,6 +288,12 @@ fn string(value: &ScalarValue) -> Option<String> {
 }
 
 /// A number, or a number as text, as clients send oids either way.
+/// What there is to say of a function that a statement made, by its number; nothing of others.
+fn routine(scene: &Scene, args: &[ScalarValue], tell: fn(&Routine) -> String) -> Result<ScalarValue> {
+    let found = args.first().and_then(oid_of).and_then(|oid| routines::find(scene, oid));
+    Ok(ScalarValue::Utf8(found.as_ref().map(tell)))
+}
+
 fn oid_of(value: &ScalarValue) -> Option<i32> {
     match value {
         ScalarValue::Int32(oid) => *oid,

@@ -10,6 +10,7 @@ mod idioms;
 mod information;
 mod objects;
 mod rewrite;
+mod routines;
 mod schema;
 pub mod settings;
 mod tables;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use datafusion::prelude::SessionContext;
 
 use crate::{
-    catalog::Relation,
+    catalog::{Relation, Routine},
     error::{Error, Result},
 };
 pub use rewrite::rewrite;
@@ -36,6 +37,10 @@ pub use typed::{typed, typed_parameters};
 /// Where the dynamic part comes from.
 pub trait Listing: Send + Sync + std::fmt::Debug {
     fn relations(&self) -> Vec<Relation>;
+    /// The functions that statements made.
+    fn routines(&self) -> Vec<Routine> {
+        Vec::new()
+    }
 }
 
 /// The sessions beside one, as far as it may reach them.

@@ -6,7 +6,7 @@ use super::{Facts, Listing};
 use crate::catalog::{Kind, Relation};
 
 /// The first oid that Postgres gives to users' objects.
-const FIRST_OID: i32 = 16384;
+pub const FIRST_OID: i32 = 16384;
 /// Oids of the server's own tables: above Postgres' own, below users'.
 const SYSTEM_OID: i32 = 14000;
 /// Oids of the indexes behind primary keys.

@@ -19,7 +19,7 @@ use datafusion_pg_catalog::pg_catalog::{
     context::EmptyContextProvider,
 };
 
-use super::{dressed::dressed, objects::Scene, tables, vacant};
+use super::{dressed::dressed, objects::Scene, routines, tables, vacant};
 
 /// What is the same in every Postgres. Read once, at the first question.
 static STATIC: LazyLock<DfResult<Arc<PgCatalogStaticTables>>> =
@@ -89,7 +89,7 @@ impl SchemaProvider for PgCatalog {
         if let Some(batch) = tables::table(&self.scene, name)? {
             return Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)));
         }
-        let batches = match (vacant::table(name), fixed(name)?) {
+        let mut batches = match (vacant::table(name), fixed(name)?) {
             (Some(none), _) => vec![none],
             (None, Some(PgCatalogTable::Static(table))) => {
                 // Some of the exports have columns and nothing else.
@@ -100,7 +100,10 @@ impl SchemaProvider for PgCatalog {
             (None, Some(other)) => return other.try_into_table_provider().map(Some),
             (None, None) => return Ok(None),
         };
-        let Some(first) = batches.first() else { return Ok(None) };
+        let Some(first) = batches.first().cloned() else { return Ok(None) };
+        if name == "pg_proc" {
+            batches.extend(routines::rows(&self.scene, &first.schema())?);
+        }
         Ok(Some(Arc::new(MemTable::try_new(first.schema(), vec![batches])?)))
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::{
-    ast::{Ident, ObjectName, Query, TableFactor, Visit, Visitor},
+    ast::{Expr, Ident, ObjectName, Query, TableFactor, Visit, Visitor, visit_expressions},
     tokenizer::Location,
 };
 
@@ -127,6 +127,30 @@ pub fn relations_at<V: Visit>(node: &V, locate: &dyn Fn(Location) -> usize) -> V
     let mut finder = Finder { locate, scopes: vec![], seen: HashSet::new(), found: vec![] };
     let _ = node.visit(&mut finder);
     finder.found
+}
+
+/// The functions of schema `public`, or of no schema, that a part of a statement calls, each once.
+pub fn calls<V: Visit>(node: &V) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let _ = visit_expressions(node, |expr| {
+        if let Expr::Function(function) = expr
+            && let Some(name) = public(&function.name)
+            && !found.contains(&name)
+        {
+            found.push(name);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
+fn public(name: &ObjectName) -> Option<String> {
+    let parts: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
+    match parts.as_slice() {
+        [name] => Some(fold(name)),
+        [schema, name] if fold(schema) == "public" => Some(fold(name)),
+        _ => None,
+    }
 }
 
 /// Walks a tree and knows at each place which common table expressions are visible there.

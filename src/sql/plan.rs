@@ -17,6 +17,7 @@ use datafusion::{
 };
 
 use super::{
+    functions::{Functions, Inliner},
     incremental::{Rewritten, plan_epoch, refuse, refuse_left, rewrite},
     statement::Emit,
     table::InputTable,
@@ -48,6 +49,10 @@ pub trait World: fmt::Debug + Send + Sync {
     /// The same for schema `tidemark`.
     fn system(&self, name: &str) -> Result<Option<Resolved>>;
     fn system_names(&self) -> Vec<String>;
+    /// The functions that statements made.
+    fn functions(&self) -> Functions {
+        Functions::default()
+    }
 }
 
 /// The name of the only catalog.
@@ -100,6 +105,7 @@ impl Planner {
         }
         // A session's state takes any.
         let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
+        let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Inliner));
         Planner { base }
     }
 
@@ -112,9 +118,16 @@ impl Planner {
         self.base.config().target_partitions()
     }
 
+    /// The functions and settings that all sessions share, and functions that statements made.
+    pub fn with(&self, functions: &Functions) -> SessionState {
+        let mut state = self.base.clone();
+        functions.register(&mut state);
+        state
+    }
+
     /// A context that sees a world; more schemas and functions can be registered in it.
     pub fn context(self: &Arc<Self>, world: &Arc<dyn World>) -> SessionContext {
-        let state = SessionStateBuilder::new_from_existing(self.base.clone())
+        let state = SessionStateBuilder::new_from_existing(self.with(&world.functions()))
             .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
             .build();
         let context = SessionContext::new_with_state(state);

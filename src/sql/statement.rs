@@ -48,6 +48,9 @@ pub enum Body {
     CreateView(CreateView),
     CreateSecret(CreateSecret),
     DropSecrets(DropSecrets),
+    CreateFunction(CreateFunction),
+    CreateAggregate(CreateAggregate),
+    DropFunctions(DropFunctions),
     Drop(Drop),
     Alter(Alter),
     /// `SELECT`, `VALUES`, `TABLE t`, `WITH …`: windows are lowered already.
@@ -179,6 +182,47 @@ pub struct DropSecrets {
     pub if_exists: bool,
 }
 
+/// `CREATE FUNCTION`: an expression under a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateFunction {
+    pub name: Name,
+    pub replace: bool,
+    pub arguments: Vec<Argument>,
+    pub returns: ast::DataType,
+    /// Whether it is NULL where an argument is, whatever it says.
+    pub strict: bool,
+    pub body: Box<ast::Expr>,
+}
+
+/// `CREATE AGGREGATE`: functions that fold rows into a state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateAggregate {
+    pub name: Name,
+    pub replace: bool,
+    pub arguments: Vec<Argument>,
+    /// `SFUNC`, `STYPE`, `INITCOND`, `FINALFUNC`, `COMBINEFUNC`
+    pub step: Name,
+    pub state: ast::DataType,
+    pub initial: Option<String>,
+    pub finish: Option<Name>,
+    pub combine: Option<Name>,
+}
+
+/// An argument of a function, which need not have a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Argument {
+    pub name: Option<String>,
+    pub data_type: ast::DataType,
+}
+
+/// `DROP FUNCTION name [(types)], …`, `DROP AGGREGATE …`
+#[derive(Debug, Clone, PartialEq)]
+pub struct DropFunctions {
+    pub aggregates: bool,
+    pub names: Vec<(Name, Option<Vec<ast::DataType>>)>,
+    pub if_exists: bool,
+}
+
 /// What `CREATE` does when the name is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfExists {
@@ -306,6 +350,8 @@ pub enum Show {
     Objects(Kind),
     /// `SHOW SECRETS`: their names.
     Secrets,
+    /// `SHOW FUNCTIONS`: those that statements made, aggregates among them.
+    Functions,
     /// `SHOW CREATE …`; the kind is `None` for `SHOW CREATE name`.
     Create(Option<Kind>, Name),
     /// `SHOW COLUMNS FROM name`

@@ -1,6 +1,8 @@
-//! Functions of our own.
+//! Functions of our own, and those that statements make.
 
+mod define;
 mod hop;
+mod inline;
 mod json;
 mod session;
 
@@ -8,7 +10,9 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::{ScalarUDF, WindowUDF, planner::ExprPlanner};
 
+pub use define::{Defined, Functions, What, define};
 pub use hop::{HOP_STARTS, WINDOWS_MAX};
+pub use inline::Inliner;
 pub use session::{SESSION_END, SESSION_START};
 
 /// All that look at one row, to be registered wherever queries are planned.

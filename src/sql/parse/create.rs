@@ -1,8 +1,8 @@
-//! `CREATE SOURCE | STREAM | TABLE | VIEW | SINK`.
+//! `CREATE SOURCE | STREAM | TABLE | VIEW | SINK | SECRET`; functions are in `functions.rs`.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{columns, columns::Columns, cursor::Cursor, options, query, watermark};
+use super::{columns, columns::Columns, cursor::Cursor, functions, options, query, watermark};
 use crate::{
     catalog,
     error::{Error, Kind, Result},
@@ -33,6 +33,10 @@ pub(super) fn create(c: &mut Cursor) -> Result<Body> {
         sink(c, replace)
     } else if c.eat("SECRET") {
         secret(c, replace)
+    } else if c.eat("FUNCTION") {
+        functions::function(c, replace)
+    } else if c.eat("AGGREGATE") {
+        functions::aggregate(c, replace)
     } else {
         Err(other(c).at(position))
     }
@@ -52,7 +56,6 @@ fn other(c: &Cursor) -> Error {
         "INDEX",
         "UNIQUE",
         "DATABASE",
-        "FUNCTION",
         "PROCEDURE",
         "TYPE",
         "DOMAIN",
@@ -66,7 +69,6 @@ fn other(c: &Cursor) -> Error {
         "RULE",
         "SERVER",
         "FOREIGN",
-        "AGGREGATE",
         "OPERATOR",
         "CAST",
         "COLLATION",

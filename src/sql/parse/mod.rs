@@ -11,6 +11,7 @@ mod cursor;
 mod cursors;
 mod depth;
 mod dialect;
+mod functions;
 mod objects;
 mod options;
 mod query;

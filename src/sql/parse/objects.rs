@@ -1,6 +1,6 @@
 //! `DROP` and `ALTER`.
 
-use super::cursor::Cursor;
+use super::{cursor::Cursor, functions};
 use crate::{
     catalog::Kind,
     error::{Error, Result},
@@ -72,6 +72,9 @@ pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
         let names = c.list(|c| Ok(c.ident("the name of a secret")?.0))?;
         c.eat("RESTRICT");
         return Ok(Body::DropSecrets(DropSecrets { names, if_exists }));
+    }
+    if c.is("FUNCTION") || c.is("AGGREGATE") {
+        return functions::drop(c);
     }
     let Some(kind) = kind(c) else { return Err(other(c, "DROP")) };
     let if_exists = c.eat("IF EXISTS");

@@ -24,6 +24,9 @@ pub(super) fn show(c: &mut Cursor) -> Result<Body> {
     }
     let show = if c.eat("SECRETS") {
         Show::Secrets
+    } else if c.is("FUNCTIONS") && *c.peek(1) == Token::EOF {
+        c.skip(1);
+        Show::Functions
     } else if c.eat("CREATE") {
         let kind = objects::kind(c);
         Show::Create(kind, c.name()?)
@@ -31,7 +34,7 @@ pub(super) fn show(c: &mut Cursor) -> Result<Body> {
         Show::Columns(c.name()?)
     } else if c.eat("ALL") {
         Show::AllSettings
-    } else if ["JOBS", "QUERIES", "FUNCTIONS", "CONNECTIONS"].iter().any(|w| c.is(w)) && *c.peek(1) == Token::EOF {
+    } else if ["JOBS", "QUERIES", "CONNECTIONS"].iter().any(|w| c.is(w)) && *c.peek(1) == Token::EOF {
         let what = format!("SHOW {}", c.word(0).unwrap_or_default());
         return Err(c.unsupported(what).hint("SELECT * FROM tidemark.queries tells of all that runs."));
     } else {

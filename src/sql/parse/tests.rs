@@ -46,6 +46,27 @@ fn tell(body: &Body) -> String {
             }
             text
         }
+        Body::CreateFunction(f) => {
+            let strict = if f.strict { " strict" } else { "" };
+            let returns = format!(" returns {}{strict} as {}", f.returns, f.body);
+            format!("function {} replace={}{}{returns}", name(&f.name), f.replace, arguments(&f.arguments))
+        }
+        Body::CreateAggregate(a) => {
+            let mut text = format!("aggregate {} replace={}{}", name(&a.name), a.replace, arguments(&a.arguments));
+            write!(text, " step {} state {} initial {:?}", name(&a.step), a.state, a.initial).unwrap();
+            for (what, function) in [("finish", &a.finish), ("combine", &a.combine)] {
+                function.iter().for_each(|function| write!(text, " {what} {}", name(function)).unwrap());
+            }
+            text
+        }
+        Body::DropFunctions(d) => {
+            let named = |(n, types): &(Name, Option<Vec<_>>)| match types {
+                Some(types) => format!("{}{types:?}", name(n)),
+                None => name(n),
+            };
+            let names: Vec<_> = d.names.iter().map(named).collect();
+            format!("drop functions {} aggregates={} if_exists={}", names.join(", "), d.aggregates, d.if_exists)
+        }
         Body::Drop(d) => {
             let names: Vec<_> = d.names.iter().map(name).collect();
             format!("drop {} {names:?} if_exists={} cascade={}", d.kind, d.if_exists, d.cascade)
@@ -91,6 +112,11 @@ fn name(name: &Name) -> String {
         Some(schema) => format!("{schema}.{}", name.name),
         None => name.name.clone(),
     }
+}
+
+fn arguments(arguments: &[Argument]) -> String {
+    let all = arguments.iter().map(|a| format!("{} {}", a.name.as_deref().unwrap_or("_"), a.data_type));
+    format!(" ({})", all.collect::<Vec<_>>().join(", "))
 }
 
 fn head(n: &Name, exists: IfExists) -> String {
@@ -922,4 +948,94 @@ proptest! {
     fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         never_panics(&String::from_utf8_lossy(&bytes));
     }
+}
+
+#[test]
+fn functions() {
+    check(
+        "CREATE FUNCTION add_count(history BIGINT, new BIGINT) RETURNS BIGINT LANGUAGE SQL IMMUTABLE RETURN history + new",
+        "function add_count replace=false (history BIGINT, new BIGINT) returns BIGINT as history + new",
+    );
+    check(
+        "CREATE OR REPLACE FUNCTION public.f(double precision, b timestamp with time zone, \"C\" text[], struct<a int>) \
+         RETURNS TEXT STRICT PARALLEL SAFE COST 10 LANGUAGE 'sql' AS $x$ SELECT $1 || b AS c $x$",
+        "function public.f replace=true (_ DOUBLE PRECISION, b TIMESTAMP WITH TIME ZONE, C TEXT[], _ STRUCT<a INT>) \
+         returns TEXT strict as $1 || b",
+    );
+    check(
+        "CREATE FUNCTION one() RETURNS INT AS 'SELECT 1' RETURNS NULL ON NULL INPUT STABLE CALLED ON NULL INPUT",
+        "function one replace=false () returns INT as 1",
+    );
+    check(
+        "DROP FUNCTION IF EXISTS f(int, a text), s.g RESTRICT",
+        "drop functions f[Int(None), Text], s.g aggregates=false if_exists=true",
+    );
+    let start = "CREATE FUNCTION f(a int) RETURNS int";
+    for (rest, expected) in [
+        ("", "42P13@37 function \"f\" has no body / Write AS 'SELECT expression', or RETURN expression."),
+        (
+            " LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$",
+            "0A000@38 LANGUAGE plpgsql is not supported / Write LANGUAGE SQL, with one expression: AS 'SELECT a + b'.",
+        ),
+        (
+            " AS 'SELECT a FROM t'",
+            "0A000@41 function \"f\" with a body that is not one expression is not supported / Write AS 'SELECT \
+             expression', without FROM; a query under a name is a view.",
+        ),
+        (
+            " AS 'SELECT 1; SELECT 2'",
+            "0A000@41 function \"f\" with a body that is not one expression is not supported / Write AS 'SELECT \
+             expression', without FROM; a query under a name is a view.",
+        ),
+        (
+            " RETURN (SELECT 1)",
+            "0A000@45 a subquery in function \"f\" is not supported / Give what it reads to the function as an argument.",
+        ),
+        (" AS $$ SELECT a + $$", "42601@54 syntax error at end of input"),
+        (" RETURN a RETURN a", "42601@47 syntax error at or near \"RETURN\""),
+        (" SECURITY DEFINER RETURN a", "0A000@38 SECURITY of a function is not supported / Leave it out."),
+    ] {
+        refuse(&format!("{start}{rest}"), expected);
+    }
+    refuse(
+        "CREATE FUNCTION f(a int) RETURNS TABLE (b int) AS 'SELECT 1'",
+        "0A000@34 RETURNS TABLE is not supported / A function of rows is a view: CREATE VIEW.",
+    );
+    refuse(
+        "CREATE FUNCTION f(a anyelement) RETURNS int RETURN 1",
+        "0A000@21 pseudo-type anyelement is not supported / Name the type; for others make a function each, under another name.",
+    );
+    refuse(
+        "CREATE FUNCTION f(a int, a text) RETURNS int RETURN 1",
+        "42P13@26 parameter name \"a\" used more than once",
+    );
+    refuse("DROP FUNCTION f CASCADE", "0A000@17 CASCADE of functions is not supported / Drop what uses them first.");
+}
+
+#[test]
+fn aggregates() {
+    check(
+        "CREATE AGGREGATE running_count(BIGINT) (SFUNC = add_count, STYPE = BIGINT, INITCOND = '0')",
+        "aggregate running_count replace=false (_ BIGINT) step add_count state BIGINT initial Some(\"0\")",
+    );
+    check(
+        "CREATE OR REPLACE AGGREGATE a(x int, text) (stype = text[], sfunc = public.s, finalfunc = f, combinefunc = c, \
+         parallel = safe)",
+        "aggregate a replace=true (x INT, _ TEXT) step public.s state TEXT[] initial None finish f combine c",
+    );
+    check("DROP AGGREGATE a(int)", "drop functions a[Int(None)] aggregates=true if_exists=false");
+    refuse(
+        "CREATE AGGREGATE a(int) (SFUNC = f)",
+        "42P13@18 aggregate stype must be specified / Write CREATE AGGREGATE name (type) (SFUNC = function, STYPE = type).",
+    );
+    refuse(
+        "CREATE AGGREGATE a(int) (SFUNC = f, STYPE = int, MSFUNC = f)",
+        "0A000@50 MSFUNC of an aggregate is not supported / It may have SFUNC, STYPE, INITCOND, FINALFUNC and COMBINEFUNC.",
+    );
+    refuse(
+        "CREATE AGGREGATE a(*) (SFUNC = f, STYPE = int)",
+        "0A000@19 an aggregate without arguments is not supported / Give it an argument that it does not heed, and call \
+         it with 1.",
+    );
+    refuse("CREATE AGGREGATE a(int) (SFUNC = f, SFUNC = g)", "42601@37 sfunc specified more than once");
 }

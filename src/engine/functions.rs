@@ -1,0 +1,242 @@
+//! Functions that statements make: `CREATE FUNCTION`, `CREATE AGGREGATE`, and how they go.
+
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast;
+
+use super::{Engine, Reply, Session, locked, to_its_end};
+use crate::{
+    catalog::{self, Catalog, Change, Routine},
+    error::{Error, Kind, Result},
+    options::nearest,
+    sql::{
+        functions::{Defined, What, define},
+        names, parse,
+        statement::{Body, DropFunctions, Name, Statement},
+        types::{column_type, sql_type},
+    },
+};
+
+/// What the planner knows as a function and the session does not list as one.
+const SYNTAX: [&str; 5] = ["grouping", "session_window", "unnest", "window", "row"];
+
+/// The word for what a statement makes.
+fn word(aggregate: bool) -> &'static str {
+    if aggregate { "aggregate" } else { "function" }
+}
+
+fn is_aggregate(function: &Defined) -> bool {
+    matches!(function.what, What::Aggregate(_))
+}
+
+/// The functions that a statement uses.
+fn used(body: &Body) -> Vec<String> {
+    match body {
+        Body::CreateView(create) => names::calls(create.query.as_ref()),
+        Body::CreateFunction(create) => names::calls(create.body.as_ref()),
+        Body::CreateAggregate(create) => {
+            let all = [Some(&create.step), create.finish.as_ref(), create.combine.as_ref()];
+            all.into_iter().flatten().map(|name| name.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn check_schema(name: &Name) -> Result<()> {
+    match name.schema.as_deref().filter(|schema| *schema != "public") {
+        None => Ok(()),
+        Some(schema) => Err(Error::new(Kind::Unsupported, format!("cannot create anything in schema \"{schema}\""))
+            .hint("There is one schema for users: public.")
+            .at(name.position.max(1))),
+    }
+}
+
+impl Engine {
+    /// `CREATE FUNCTION`, `CREATE AGGREGATE`
+    pub(super) async fn create_function(self: &Arc<Self>, statement: &Statement) -> Result<Reply> {
+        let (engine, statement) = (self.clone(), statement.clone());
+        to_its_end(async move {
+            let _one = engine.ddl.lock().await;
+            let (name, replace, aggregate) = match &statement.body {
+                Body::CreateFunction(create) => (&create.name, create.replace, false),
+                Body::CreateAggregate(create) => (&create.name, create.replace, true),
+                _ => return Err(Error::internal("no function is made")),
+            };
+            check_schema(name)?;
+            let tag = Reply::Done(format!("CREATE {}", word(aggregate).to_uppercase()));
+            if engine.check_free(name, replace, aggregate)?.is_some_and(|old| old.definition == statement.text) {
+                return Ok(tag);
+            }
+            engine.check_unneeded(&name.name, "replace", aggregate)?;
+            let others = locked(&engine.live).functions.without(&name.name);
+            let function = define(&engine.planner, &others, engine.next_id(), &statement)?;
+            let kept = catalog::Function { id: function.id, definition: statement.text.clone() };
+            engine.log_change(Change::Function { name: name.name.clone(), function: Some(kept) }).await?;
+            locked(&engine.live).functions = others.with(function);
+            Ok(tag)
+        })
+        .await
+    }
+
+    /// The function that a new one is to replace; fails where its name is taken for good.
+    fn check_free(&self, name: &Name, replace: bool, aggregate: bool) -> Result<Option<catalog::Function>> {
+        let taken = format!("function \"{}\" already exists", name.name);
+        let taken = Error::new(Kind::DuplicateFunction, taken).at(name.position.max(1));
+        let old = locked(&self.live).catalog.functions.get(&name.name).cloned();
+        match &old {
+            None if self.is_built_in(&name.name)? => Err(taken.detail("It is built in.").hint("Give it another name.")),
+            None => Ok(None),
+            Some(_) if !replace => {
+                let hint = format!("CREATE OR REPLACE {} makes it anew.", word(aggregate).to_uppercase());
+                Err(taken.hint(hint))
+            }
+            Some(_) => self.check_kind(name, aggregate).map(|()| old),
+        }
+    }
+
+    fn is_built_in(&self, name: &str) -> Result<bool> {
+        let state = self.context(&Session::default())?.state();
+        Ok(SYNTAX.contains(&name)
+            || state.scalar_functions().contains_key(name)
+            || state.aggregate_functions().contains_key(name)
+            || state.window_functions().contains_key(name)
+            || state.table_functions().contains_key(name))
+    }
+
+    /// Fails on an aggregate where a function is meant, or the other way round.
+    fn check_kind(&self, name: &Name, aggregate: bool) -> Result<()> {
+        let Some(function) = locked(&self.live).functions.find(&name.name).cloned() else { return Ok(()) };
+        if is_aggregate(&function) == aggregate {
+            return Ok(());
+        }
+        let (is, said) = (word(!aggregate), word(aggregate));
+        let is_a = if aggregate { "a" } else { "an" };
+        let said_a = if aggregate { "an" } else { "a" };
+        let message = format!("\"{}\" is {is_a} {is}, not {said_a} {said}", name.name);
+        Err(Error::new(Kind::WrongObjectType, message)
+            .hint(format!("Use DROP {} to remove it.", is.to_uppercase()))
+            .at(name.position.max(1)))
+    }
+
+    /// Fails while something uses a function.
+    fn check_unneeded(&self, name: &str, verb: &str, aggregate: bool) -> Result<()> {
+        let users = self.users_of(name);
+        if users.is_empty() {
+            return Ok(());
+        }
+        let what = format!("{} \"{name}\"", word(aggregate));
+        let list: Vec<String> = users.iter().map(|user| format!("{user} depends on {what}")).collect();
+        let message = format!("cannot {verb} {what} because other objects depend on it");
+        Err(Error::new(Kind::DependentObjects, message).detail(list.join("\n")).hint("Drop them first."))
+    }
+
+    /// What uses a function, as errors say it.
+    fn users_of(&self, name: &str) -> Vec<String> {
+        let uses = |body: &Body| used(body).iter().any(|used| used == name);
+        let objects = self.objects().in_order();
+        let mut users: Vec<String> =
+            objects.iter().filter(|object| uses(&object.statement.body)).map(|object| object.label()).collect();
+        let functions = locked(&self.live).catalog.functions.clone();
+        for (other, function) in functions.iter().filter(|(other, _)| *other != name) {
+            let Ok(statements) = parse(&function.definition) else { continue };
+            if let Some(statement) = statements.iter().find(|statement| uses(&statement.body)) {
+                let aggregate = matches!(statement.body, Body::CreateAggregate(_));
+                users.push(format!("{} \"{other}\"", word(aggregate)));
+            }
+        }
+        users
+    }
+
+    /// `DROP FUNCTION`, `DROP AGGREGATE`
+    pub(super) async fn drop_functions(self: &Arc<Self>, drop: &DropFunctions) -> Result<Reply> {
+        let (engine, drop) = (self.clone(), drop.clone());
+        to_its_end(async move {
+            let _one = engine.ddl.lock().await;
+            let mut gone = Vec::new();
+            for (name, types) in &drop.names {
+                if !engine.is_there(name, types.as_deref(), drop.aggregates)? {
+                    match drop.if_exists {
+                        true => continue,
+                        false => return Err(engine.no_function(name, types.as_deref(), drop.aggregates)),
+                    }
+                }
+                engine.check_kind(name, drop.aggregates)?;
+                engine.check_unneeded(&name.name, "drop", drop.aggregates)?;
+                gone.push(name.name.clone());
+            }
+            for name in gone {
+                engine.log_change(Change::Function { name: name.clone(), function: None }).await?;
+                let mut live = locked(&engine.live);
+                live.functions = live.functions.without(&name);
+            }
+            Ok(Reply::Done(format!("DROP {}", word(drop.aggregates).to_uppercase())))
+        })
+        .await
+    }
+
+    /// Whether a function has a name, and takes these types where some are said.
+    fn is_there(&self, name: &Name, types: Option<&[ast::DataType]>, aggregate: bool) -> Result<bool> {
+        let live = locked(&self.live);
+        let public = name.schema.as_deref().is_none_or(|schema| schema == "public");
+        if !public || !live.catalog.functions.contains_key(&name.name) {
+            return Ok(false);
+        }
+        let (Some(types), Some(function)) = (types, live.functions.find(&name.name)) else { return Ok(true) };
+        let types = types.iter().map(column_type).collect::<Result<Vec<_>>>()?;
+        // Of the wrong kind: that is what will be told.
+        Ok(is_aggregate(function) != aggregate || function.arguments.iter().map(|(_, of)| of).eq(&types))
+    }
+
+    fn no_function(&self, name: &Name, types: Option<&[ast::DataType]>, aggregate: bool) -> Error {
+        let list = types.map(|types| types.iter().map(|of| of.to_string().to_lowercase()).collect::<Vec<_>>());
+        let call = match list {
+            Some(list) => format!("{}({})", name.name, list.join(", ")),
+            None => format!("\"{}\"", name.name),
+        };
+        let error = Error::new(Kind::UndefinedFunction, format!("{} {call} does not exist", word(aggregate)))
+            .at(name.position.max(1));
+        let routines = self.routines();
+        if let Some(other) = routines.iter().find(|routine| routine.name == name.name) {
+            let types: Vec<String> = other.arguments.iter().map(|(_, of)| sql_type(of)).collect();
+            return error.hint(format!("There is {}({}).", other.name, types.join(", ")));
+        }
+        match nearest(&name.name, &routines.into_iter().map(|routine| routine.name).collect::<Vec<_>>()) {
+            Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
+            None => error.hint("SHOW FUNCTIONS lists what there is."),
+        }
+    }
+
+    /// Makes all functions of a catalog again, before whatever calls them. What cannot be made is told to the log, and
+    /// what calls it says so itself.
+    pub(super) fn revive_functions(&self, catalog: &Catalog) {
+        let mut all: Vec<_> = catalog.functions.iter().collect();
+        all.sort_by_key(|(_, function)| function.id);
+        for (name, function) in all {
+            let others = locked(&self.live).functions.clone();
+            let statement = parse(&function.definition).map(|mut statements| statements.pop());
+            let defined = statement.and_then(|statement| {
+                let statement = statement.ok_or_else(|| Error::internal("an empty definition"))?;
+                define(&self.planner, &others, function.id, &statement)
+            });
+            match defined {
+                Ok(defined) => locked(&self.live).functions = others.with(defined),
+                Err(error) => tracing::error!(name, %error, "a function could not be made again"),
+            }
+        }
+    }
+
+    /// The functions that statements made, in the order of making.
+    pub(super) fn routines(&self) -> Vec<Routine> {
+        let functions = locked(&self.live).functions.clone();
+        let routine = |function: &Arc<Defined>| Routine {
+            id: function.id,
+            name: function.name.clone(),
+            aggregate: is_aggregate(function),
+            strict: function.strict,
+            arguments: function.arguments.clone(),
+            returns: function.returns.clone(),
+            definition: function.definition.clone(),
+        };
+        functions.all().iter().map(routine).collect()
+    }
+}
