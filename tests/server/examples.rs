@@ -89,6 +89,25 @@ async fn clicks_sql() {
     assert_eq!(rows(&client, "SELECT ad FROM never_clicked ORDER BY ad").await, ["2", "3"]);
 }
 
+/// Arbitrary state: the count of each word goes on from chunk to chunk, and through a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn word_count_sql() {
+    let home = Home::new();
+    let server = home.start();
+    let (status, _, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/word_count.sql"))).await;
+    assert!(status.success(), "{stderr}");
+    let client = server.connect().await;
+    run(&client, "INSERT INTO chunks VALUES (1, 'to be or not to be'), (2, 'that is the question'); FLUSH").await;
+    let often = "SELECT word, seen FROM word_count WHERE seen > 1 ORDER BY word";
+    assert_eq!(rows(&client, often).await, ["be|2", "to|2"]);
+    server.kill();
+    let server = home.start();
+    let client = server.connect().await;
+    run(&client, "INSERT INTO chunks VALUES (3, 'To die, to sleep'); FLUSH").await;
+    assert_eq!(rows(&client, often).await, ["be|2", "to|4"]);
+    assert_eq!(rows(&client, "SELECT sum(seen) FROM word_count").await, ["14"]);
+}
+
 /// The queries of the Nexmark benchmark, and how many rows each has over the first 5000 events.
 const NEXMARK: [(&str, &str); 23] = [
     ("q0.sql", "4600"),

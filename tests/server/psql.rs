@@ -129,3 +129,22 @@ async fn examples_are_read_with_i() {
     let pieces = "\\set FETCH_COUNT 10\nselect i from generate_series(1, 25) as s(i);";
     assert!(psql(&server, pieces).unwrap().contains("(25 rows)"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_are_listed() {
+    let server = Home::new().start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE FUNCTION add_count(history BIGINT, new BIGINT) RETURNS BIGINT RETURN history + new;
+         CREATE AGGREGATE running_count(BIGINT) (SFUNC = add_count, STYPE = BIGINT, INITCOND = '0')",
+    )
+    .await;
+    let Some(listed) = psql(&server, "\\df add_count") else { return };
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = "public | add_count | bigint | history bigint, new bigint | func";
+    assert!(squeezed(&listed).contains(line), "{listed}");
+    let listed = psql(&server, "\\da").unwrap();
+    assert!(squeezed(&listed).contains("public | running_count | bigint | bigint |"), "{listed}");
+    assert!(!listed.contains("add_count |"), "{listed}");
+}
