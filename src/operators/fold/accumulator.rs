@@ -1,6 +1,6 @@
 //! One group of an aggregate that folds.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, ListArray, StructArray, UInt32Array, new_null_array},
@@ -233,7 +233,62 @@ impl Accumulator for Folding {
     }
 
     fn size(&self) -> usize {
-        let rows: usize = self.rows.iter().flatten().map(|column| column.get_array_memory_size()).sum();
-        size_of_val(self) + self.state.get_array_memory_size() + rows
+        // What is given to a group is a slice of what is given to all.
+        let of = |column: &ArrayRef| size_of::<ArrayRef>() + column.to_data().get_slice_memory_size().unwrap_or(0);
+        size_of_val(self) + of(&self.state) + self.rows.iter().flatten().map(of).sum::<usize>()
+    }
+}
+
+/// The rows of a window frame that moves on: they are folded anew for each place of it.
+#[derive(Debug)]
+pub struct Sliding {
+    spec: Arc<FoldSpec>,
+    rows: VecDeque<Vec<ArrayRef>>,
+}
+
+impl Sliding {
+    pub fn new(spec: Arc<FoldSpec>) -> Sliding {
+        Sliding { spec, rows: VecDeque::new() }
+    }
+
+    fn folded(&self) -> DfResult<Folding> {
+        let mut folding = Folding::new(self.spec.clone(), Vec::new(), Vec::new());
+        self.rows.iter().try_for_each(|row| folding.update_batch(row))?;
+        Ok(folding)
+    }
+}
+
+impl Accumulator for Sliding {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        let count = values.first().map_or(0, |column| column.len());
+        self.rows.extend((0..count).map(|row| values.iter().map(|column| column.slice(row, 1)).collect()));
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        let count = values.first().map_or(0, |column| column.len());
+        self.rows.drain(..count.min(self.rows.len()));
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> DfResult<()> {
+        Err(Error::internal("a window frame is not merged").into())
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        self.folded()?.evaluate()
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        self.folded()?.state()
+    }
+
+    fn size(&self) -> usize {
+        let row = |row: &Vec<ArrayRef>| size_of_val(row.as_slice());
+        size_of_val(self) + self.rows.iter().map(row).sum::<usize>()
     }
 }

@@ -28,7 +28,7 @@ use datafusion::{
     physical_expr::PhysicalExpr,
 };
 
-use accumulator::Folding;
+use accumulator::{Folding, Sliding};
 
 use crate::error::{Error, Kind, Result};
 
@@ -156,6 +156,11 @@ impl AggregateUDFImpl for Fold {
         let types = args.order_bys.iter().map(|by| by.expr.data_type(args.schema)).collect::<DfResult<_>>()?;
         let options = args.order_bys.iter().map(|by| by.options).collect();
         Ok(Box::new(Folding::new(self.spec.clone(), types, options)))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.check_distinct(args.is_distinct)?;
+        Ok(Box::new(Sliding::new(self.spec.clone())))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {

@@ -7,6 +7,7 @@ use datafusion::{
 
 use crate::{
     error::{Error, Kind, Result},
+    operators::Fold,
     sql::plan::check_column_name,
 };
 
@@ -66,6 +67,10 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
             Err(refused("bit_xor(DISTINCT …)")
                 .detail("DataFusion's own answer to it does not heed DISTINCT where rows are grouped.")
                 .hint("Make a view of the DISTINCT rows and one with bit_xor over it."))
+        }
+        Expr::AggregateFunction(call) if call.params.distinct && Fold::behind(call.func.inner().as_ref()).is_some() => {
+            Err(refused(&format!("{}(DISTINCT …)", call.func.name()))
+                .hint("Make a view of the DISTINCT rows and one with the aggregate over it."))
         }
         Expr::ScalarSubquery(subquery) if !is_one_row(&subquery.subquery) => {
             Err(refused("a scalar subquery that may have several rows")
