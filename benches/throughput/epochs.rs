@@ -7,19 +7,19 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{Arguments, Outcome, server::Server};
 
-const STATES: [i64; 3] = [10_000, 100_000, 1_000_000];
-const EPOCHS: usize = 500;
-
 pub async fn run(arguments: &Arguments) -> Outcome<()> {
     if !arguments.wants("epochs") {
         return Ok(());
     }
     println!();
-    println!("one new row an epoch, {EPOCHS} of them, milliseconds; a target is 5, whatever the number of groups");
+    println!(
+        "one new row an epoch, {} of them, milliseconds; a target is 5, whatever the number of groups",
+        arguments.epochs
+    );
     println!("| groups  | epoch p50 | epoch p99 | INSERT to visible p50 | p99   |");
     println!("| ------- | --------- | --------- | --------------------- | ----- |");
-    for groups in STATES {
-        line(arguments, groups).await?;
+    for groups in &arguments.states {
+        line(arguments, *groups).await?;
     }
     Ok(())
 }
@@ -34,7 +34,7 @@ async fn line(arguments: &Arguments, groups: i64) -> Outcome<()> {
     server.run("FLUSH").await?;
     let mut chance = SmallRng::seed_from_u64(7);
     let (mut epochs, mut visible) = (Vec::new(), Vec::new());
-    for _ in 0..EPOCHS {
+    for _ in 0..arguments.epochs {
         let key = chance.random_range(1..=groups);
         let insert = format!("INSERT INTO t VALUES ({key}, 1)");
         let started = Instant::now();
@@ -46,8 +46,8 @@ async fn line(arguments: &Arguments, groups: i64) -> Outcome<()> {
     }
     let sums = server.run("SELECT sum(n), sum(total) FROM v").await?;
     let sum = sums[0].column(0).as_primitive::<Int64Type>().value(0);
-    if sum != groups + EPOCHS as i64 {
-        return Err(format!("the view counts {sum} rows, not {}", groups + EPOCHS as i64).into());
+    if sum != groups + arguments.epochs as i64 {
+        return Err(format!("the view counts {sum} rows, not {}", groups + arguments.epochs as i64).into());
     }
     let [e50, e99] = [50, 99].map(|p| percentile(&mut epochs, p));
     let [v50, v99] = [50, 99].map(|p| percentile(&mut visible, p));
