@@ -1,9 +1,6 @@
 //! Groups of rows, each row with a count: what group recompute keeps.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, Scalar, UInt32Array, new_null_array},
@@ -11,6 +8,7 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef},
     row::{RowConverter, Rows, SortField},
 };
+use hashbrown::HashMap;
 
 use super::{Durable, Saved};
 use crate::{
@@ -105,17 +103,27 @@ impl Multiset {
     }
 
     fn add(&mut self, key: &Bytes, row: &Bytes, diff: i64) {
-        let group = self.groups.entry(key.clone()).or_insert_with(|| {
-            self.bytes += group_bytes(key);
-            BTreeMap::new()
-        });
-        let count = group.entry(row.clone()).or_insert_with(|| {
-            self.bytes += row_bytes(row);
-            self.count += 1;
-            0
-        });
-        *count += diff;
-        if *count == 0 {
+        // Most often both are there, and neither need be copied.
+        let group = match self.groups.get_mut(key) {
+            Some(group) => group,
+            None => {
+                self.bytes += group_bytes(key);
+                self.groups.entry(key.clone()).or_default()
+            }
+        };
+        let left = match group.get_mut(row) {
+            Some(count) => {
+                *count += diff;
+                *count
+            }
+            None => {
+                self.bytes += row_bytes(row);
+                self.count += 1;
+                group.insert(row.clone(), diff);
+                diff
+            }
+        };
+        if left == 0 {
             group.remove(row);
             self.bytes -= row_bytes(row);
             self.count -= 1;
