@@ -6,6 +6,7 @@
 
 mod aggregates;
 mod errors;
+mod intervals;
 mod joins;
 mod over;
 mod queries;
@@ -81,6 +82,11 @@ pub fn explore(kind: &str, cases_min: usize, round: impl AsyncFn(u64) -> Result<
 #[test]
 fn a_view_is_the_batch_answer() {
     explore("batch", CASES_MIN, async |seed| round::round(seed).await);
+}
+
+#[test]
+fn a_join_within_a_bound_is_the_batch_answer() {
+    explore("intervals", 150, async |seed| intervals::round(seed).await);
 }
 
 #[test]

@@ -247,11 +247,15 @@ impl Worker {
 
     /// Whether an epoch without rows would change anything: for itself, or for a view that reads the times in its answer.
     fn is_due(&self, watermark: Option<i64>) -> Result<bool> {
-        let timed = self.setup.standing.rewritten.times.iter().any(Option::is_some);
-        if timed && watermark > self.watermarks.current() && self.setup.relation.lock().follows_from().is_some() {
-            return Ok(true);
-        }
         let now = self.env.clock.now();
+        let rewritten = &self.setup.standing.rewritten;
+        if rewritten.times.iter().any(Option::is_some) && self.setup.relation.lock().follows_from().is_some() {
+            // As far as rows have moved it: what the clock moves has no end.
+            let moved = self.watermarks.next(&rewritten.watermarks, &self.followed, now, &self.unread(), false);
+            if moved > self.watermarks.current() {
+                return Ok(true);
+            }
+        }
         let due = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.is_due(watermark, now)))?;
         Ok(due.contains(&true))
     }

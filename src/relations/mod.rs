@@ -303,8 +303,9 @@ impl Relation {
 
     /// From now on changes are kept for a view that follows: those after `from`, which it has just read.
     pub fn follow(&mut self, from: Epoch) {
-        self.log_from(from);
+        // First: nothing is kept for nobody.
         self.changelog.follow(from);
+        self.log_from(from);
     }
 
     /// Opens the changelog, if it is not open yet.
@@ -331,15 +332,15 @@ impl Relation {
 
     /// Before it is loaded: somebody has subscribed to it once, and may come back.
     pub fn keep_history(&mut self) {
-        self.log_from(Epoch(0));
         self.changelog.keep_history();
+        self.log_from(Epoch(0));
     }
 
     /// A place for a subscriber who has read up to `at`, and sees no more than was `published`; `None` where what comes
     /// after `at` is not kept.
     pub fn subscribe(&mut self, at: Epoch, published: Epoch) -> Option<u64> {
-        self.log_from(published);
         self.changelog.keep_history();
+        self.log_from(published);
         (at >= self.changelog.forgotten()).then(|| self.changelog.join(at))
     }
 

@@ -60,10 +60,10 @@ impl Shared {
     /// Takes the place of its contents with others of the same epoch, made anew. Who follows goes on following.
     pub fn take_over(&self, rebuilt: &Shared) {
         let (mut own, mut rebuilt) = (self.lock(), rebuilt.lock());
+        rebuilt.serve_as(&own);
         if let Some(from) = own.follows_from() {
             rebuilt.log_from(from);
         }
-        rebuilt.serve_as(&own);
         std::mem::swap(&mut *own, &mut *rebuilt);
     }
 

@@ -314,6 +314,15 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_to_follow_is_told_of_the_epoch_that_is_not_published_yet() {
+        let mut relation = relation();
+        insert(&mut relation, 1, 0..5);
+        insert(&mut relation, 2, 5..10);
+        relation.follow(Epoch(1));
+        assert_eq!(relation.changes(Epoch(1), Epoch(2)).unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_follower_is_told_where_files_leave_something_out() {
         let store = Store::new(Arc::new(MemoryStorage::default()), 1);
         let mut saved = relation();

@@ -34,6 +34,11 @@ pub fn refuse_left(plan: &LogicalPlan) -> Result<()> {
 /// Fails on the first expression in a plan that no standing query can keep up to date.
 pub fn refuse(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::RecursiveQuery(_)) {
+            return Err(refused("WITH RECURSIVE")
+                .hint("Keep the rows in a view and put WITH RECURSIVE into the query that reads it.")
+                .into());
+        }
         node.schema().fields().iter().try_for_each(|field| check_column_name(field.name()))?;
         node.apply_expressions(|expr| {
             expr.apply(|e| refuse_expr(e).map(|()| TreeNodeRecursion::Continue).map_err(Into::into))

@@ -426,7 +426,6 @@ fn common_facts(parts: &[Node]) -> Facts {
 fn refused_node(plan: &LogicalPlan) -> Error {
     match plan {
         LogicalPlan::Distinct(_) => refused("DISTINCT ON").hint("Use GROUP BY with first_value(… ORDER BY …)."),
-        LogicalPlan::RecursiveQuery(_) => refused("WITH RECURSIVE"),
         LogicalPlan::Subquery(_) => refused("a correlated subquery"),
         other => refused(&format!("{} over an input that grows", other.display())),
     }
