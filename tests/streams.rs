@@ -4,7 +4,13 @@
 mod play;
 mod script;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use self::{
     play::Play,
@@ -54,21 +60,31 @@ async fn as_written(script: &Script) -> (Play, u64) {
 
 #[test]
 fn scripts_crashed_at_every_write() {
+    let (scripts, next, failures) = (scripts(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let worker = || {
+        while let Some((_, script)) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = run(1, async || crashed(script).await);
+            failures.lock().unwrap().extend(found);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(worker);
+        scope.spawn(worker);
+    });
+    all_well(failures.into_inner().unwrap());
+}
+
+/// What fails where a script is crashed at each of its writes.
+async fn crashed(script: &Script) -> Vec<String> {
+    let (_, writes) = as_written(script).await;
+    assert!(writes > 0, "{} writes nothing", script.name);
     let mut failures = Vec::new();
-    for (_, script) in scripts() {
-        failures.extend(run(2, async || {
-            let (_, writes) = as_written(&script).await;
-            assert!(writes > 0, "{} writes nothing", script.name);
-            let mut failures = Vec::new();
-            for write in 1..=writes {
-                let mut play = Play::new(&script);
-                play.crashed_at(&script, write).await;
-                failures.extend(play.failures.iter().map(|f| format!("crashed at write {write} of {writes}: {f}")));
-            }
-            failures
-        }));
+    for write in 1..=writes {
+        let mut play = Play::new(script);
+        play.crashed_at(script, write).await;
+        failures.extend(play.failures.iter().map(|f| format!("crashed at write {write} of {writes}: {f}")));
     }
-    all_well(failures);
+    failures
 }
 
 #[test]

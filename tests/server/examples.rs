@@ -73,6 +73,8 @@ async fn clicks_sql() {
     let server = Home::new().start();
     let (status, _, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/clicks.sql"))).await;
     assert!(status.success(), "{stderr}");
+    // A join without a bound says so.
+    assert!(stderr.contains("\"never_clicked\" remembers without an end"), "{stderr}");
     let client = server.connect().await;
     let day = |times: &str| times.replace("@", "2026-01-01 ");
     run(&client, &day("INSERT INTO ads VALUES (1, '@10:00:00'), (2, '@10:01:00'), (3, '@10:30:00')")).await;
