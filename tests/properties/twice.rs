@@ -1,19 +1,61 @@
-//! A query that reads something twice: in every answer that anybody sees both have read the same.
+//! A query that reads something twice: in every answer that anybody sees both have read the same, though there is more
+//! each time that one looks.
 
-use super::{Failure, round::Story};
-use tidemark::engine::EngineOptions;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
-/// The number of answers seen.
-pub async fn round(rows: usize) -> Result<usize, Failure> {
-    let mut story = Story::new(EngineOptions::default()).await;
-    story.sql("CREATE TABLE t (n INT) APPEND ONLY").await?;
-    let view = "SELECT (SELECT count(*) FROM t) - (SELECT count(*) FROM t WHERE n >= 0) AS apart";
-    story.sql(&format!("CREATE MATERIALIZED VIEW v AS {view}; FLUSH")).await?;
-    for n in 0..rows {
-        story.sql(&format!("INSERT INTO t VALUES ({n})")).await?;
-        story.same("v", "SELECT 0").await?;
+use datafusion::physical_plan::common::collect;
+use tidemark::{
+    engine::{Engine, EngineOptions, Env, Reply, Session},
+    sql::parse,
+    storage::MemoryStorage,
+    time::Clock,
+};
+use tokio::runtime::Handle;
+
+use crate::harness::Rows;
+
+/// A clock that goes on by the time of a row with each look at it.
+#[derive(Debug, Default)]
+struct Looked(AtomicI64);
+
+impl Clock for Looked {
+    fn now(&self) -> i64 {
+        self.0.fetch_add(100_000, Ordering::Relaxed)
     }
-    story.sql("FLUSH").await?;
-    story.same("v", view).await?;
-    Ok(rows)
+}
+
+async fn sql(engine: &Arc<Engine>, text: &str) -> Rows {
+    let mut rows = Rows::default();
+    for statement in parse(text).unwrap() {
+        if let Reply::Rows { rows: stream, .. } = engine.execute(&Session::default(), &statement, &[]).await.unwrap() {
+            rows = Rows::new(&collect(stream).await.unwrap()).unwrap();
+        }
+    }
+    rows
+}
+
+/// Looks at answers until so many different ones were seen.
+pub async fn round(answers: usize) {
+    let env = Env {
+        storage: Arc::new(MemoryStorage::default()),
+        clock: Arc::new(Looked::default()),
+        runtime: Handle::current(),
+    };
+    let engine = Engine::open(env, EngineOptions::default()).await.unwrap();
+    let source = "CREATE SOURCE s (n BIGINT) WITH (connector = 'datagen', rows_per_second = 10)";
+    let counts = "SELECT (SELECT count(*) FROM s) AS a, (SELECT count(*) FROM s WHERE n IS NOT NULL) AS b";
+    sql(&engine, &format!("{source}; CREATE MATERIALIZED VIEW v AS {counts}; FLUSH")).await;
+    let (mut seen, mut last) = (0, None);
+    while seen < answers {
+        let rows = sql(&engine, "SELECT a, b FROM v").await;
+        let [row] = rows.0.as_slice() else { panic!("one answer, not {rows}") };
+        let [a, b] = [row[0].to_string(), row[1].to_string()];
+        assert_eq!(a, b, "what was read is apart");
+        seen += usize::from(last.replace(a.clone()).is_some_and(|last| last != a));
+        tokio::task::yield_now().await;
+    }
+    engine.shutdown().await;
 }
