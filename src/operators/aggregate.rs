@@ -22,10 +22,11 @@ use datafusion::{
 use super::{
     Collector, Evaluated, Function, Grouping, Late, Operator, Step,
     grouping::{Emission, differing},
+    taken,
 };
 use crate::{
     changes::Changes,
-    error::{Error, Result},
+    error::Result,
     state::{Durable, Id, KeyedLog, Shape, Windowed},
     time::{Micros, Tick},
 };
@@ -412,8 +413,8 @@ impl Operator for Aggregate {
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
-        let mut parts = collected.into_iter().map(gathered);
-        let mut epoch = parts.next().unwrap_or_else(|| self.collector(0, tick).and_then(gathered))?;
+        let mut parts = collected.into_iter().map(taken::<Gathered>);
+        let mut epoch = parts.next().unwrap_or_else(|| self.collector(0, tick).and_then(taken))?;
         for part in parts {
             epoch.absorb(part?, &self.state_schema)?;
         }
@@ -455,11 +456,6 @@ impl Operator for Aggregate {
     fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
         self.groups.is_due(self.grouping.closing(watermark))
     }
-}
-
-fn gathered(collector: Box<dyn Collector>) -> Result<Gathered> {
-    let gathered = collector.into_any().downcast::<Gathered>();
-    gathered.map(|g| *g).map_err(|_| Error::internal("an aggregate was given another operator's rows"))
 }
 
 /// `DISTINCT` has keys and no functions: a state of rows without columns.

@@ -16,6 +16,7 @@ use datafusion::{
 
 use super::Fold;
 use crate::{
+    changes::batch_of,
     error::Result,
     state::Close,
     time::{Micros, Tick},
@@ -158,11 +159,9 @@ impl Grouping {
     pub fn rows(&self, keys: &[ArrayRef], functions: Vec<ArrayRef>) -> Result<RecordBatch> {
         let keys = keys[..self.key_fields.len()].to_vec();
         let columns: Vec<ArrayRef> = keys.into_iter().chain(functions).collect();
-        if columns.is_empty() {
-            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
-            return Ok(RecordBatch::try_new_with_options(self.output.clone(), columns, &options)?);
-        }
-        Ok(RecordBatch::try_new(self.output.clone(), columns)?)
+        // Without columns there is the one group of all rows.
+        let rows = columns.first().map_or(1, |column| column.len());
+        batch_of(&self.output, columns, rows)
     }
 
     pub fn is_global(&self) -> bool {

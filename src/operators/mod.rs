@@ -35,7 +35,7 @@ pub use upsert::Upsert;
 
 use crate::{
     changes::Changes,
-    error::Result,
+    error::{Error, Result},
     state::Durable,
     time::{Micros, Tick},
 };
@@ -75,6 +75,12 @@ pub trait Collector: Send {
     fn push(&mut self, rows: Evaluated) -> Result<()>;
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
+}
+
+/// A collector that an operator has made, back again.
+fn taken<T: 'static>(collector: Box<dyn Collector>) -> Result<T> {
+    let own = collector.into_any().downcast::<T>();
+    own.map(|own| *own).map_err(|_| Error::internal("an operator was given another one's rows"))
 }
 
 /// What one step gave.

@@ -13,9 +13,10 @@ use datafusion::logical_expr::EmitTo;
 use super::{
     Collector, Evaluated, Function, Grouping, Late, Operator, Step,
     grouping::{Emission, differing, distinct_keys},
+    taken,
 };
 use crate::{
-    changes::{Changes, has_diff},
+    changes::Changes,
     error::{Error, Result},
     state::{Durable, Multiset, Shape, Windowed},
     time::{Micros, Tick},
@@ -224,10 +225,7 @@ impl Collector for Kept {
             columns.extend(filter.map(|f| Arc::new(f) as ArrayRef));
         }
         columns.push(Arc::new(Int8Array::from_value(0, count)));
-        let diffs = match has_diff(&batch.schema()) {
-            true => batch.column(batch.num_columns() - 1).clone(),
-            false => Arc::new(Int64Array::from_value(1, count)),
-        };
+        let diffs = Arc::new(Changes::from_batch(batch)?.diff_column());
         self.batches.push(Rows { keys, columns, diffs });
         Ok(())
     }
@@ -263,8 +261,7 @@ impl Operator for Recompute {
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
         let (mut batches, mut late) = (Vec::new(), Late::default());
         for part in collected {
-            let part = part.into_any().downcast::<Kept>();
-            let part = part.map_err(|_| Error::internal("a recompute was given another operator's rows"))?;
+            let part: Kept = taken(part)?;
             batches.extend(part.batches);
             late.merge(part.late);
         }

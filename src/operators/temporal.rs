@@ -14,9 +14,9 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::{Collector, Evaluated, Late, Operator, Step, grouping::evaluate};
+use super::{Collector, Evaluated, Late, Operator, Step, grouping::evaluate, taken};
 use crate::{
-    changes::{Changes, batch_of, has_diff, rows_at},
+    changes::{Changes, batch_of, rows_at},
     error::{Error, Result},
     state::{Close, Durable, NEVER, Saved, Side},
     time::{Micros, Tick, event_times},
@@ -197,12 +197,9 @@ impl Collector for Arrived {
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
         let Evaluated { batch, keys, .. } = rows;
-        let diffs = match has_diff(&batch.schema()) {
-            true => batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>().values().to_vec(),
-            false => vec![1; batch.num_rows()],
-        };
-        let input = &self.presence.input;
-        let rows = batch_of(input, batch.columns()[..input.fields().len()].to_vec(), batch.num_rows())?;
+        let changes = Changes::from_batch(batch)?;
+        let diffs = changes.diff_column().values().to_vec();
+        let rows = batch_of(&self.presence.input, changes.rows().columns().to_vec(), diffs.len())?;
         let times = |n: usize| keys[n].as_primitive::<Int64Type>().clone();
         self.batches.push(New { rows, from: times(0), until: times(1), diffs });
         Ok(())
@@ -226,8 +223,7 @@ impl Operator for Temporal {
         let mut out = Vec::new();
         self.pass(tick.now, &mut out)?;
         for part in collected {
-            let part = part.into_any().downcast::<Arrived>();
-            let part = part.map_err(|_| Error::internal("a temporal filter was given another operator's rows"))?;
+            let part: Arrived = taken(part)?;
             for new in &part.batches {
                 self.take(new, tick.now, &mut out)?;
             }

@@ -8,14 +8,14 @@
 use std::{any::Any, collections::HashSet, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
+    array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, UInt32Array},
     compute::{concat_batches, take},
     datatypes::{DataType, Field, Fields, Int8Type, Schema, SchemaRef},
 };
 
-use super::{Collector, Evaluated, Late, Operator, Step, grouping::differing};
+use super::{Collector, Evaluated, Late, Operator, Step, grouping::differing, taken};
 use crate::{
-    changes::Changes,
+    changes::{Changes, batch_of},
     error::{Error, Result},
     state::{Durable, KeyedLog},
     time::{Micros, Tick},
@@ -137,8 +137,7 @@ impl Upsert {
         };
         let columns = (0..self.output.fields().len()).map(|i| column(i).cloned());
         let columns = columns.collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a row lost a column"))?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.output.clone(), columns, &options)?)
+        batch_of(&self.output, columns, rows)
     }
 }
 
@@ -176,8 +175,7 @@ impl Operator for Upsert {
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<Step> {
         let mut batches = Vec::new();
         for part in collected {
-            let part = part.into_any().downcast::<InOrder>();
-            batches.extend(part.map_err(|_| Error::internal("an upsert was given another operator's rows"))?.0);
+            batches.extend(taken::<InOrder>(part)?.0);
         }
         let changes = match batches.is_empty() {
             true => Changes::empty(self.output.clone()),

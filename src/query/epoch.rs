@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use super::{
     saving::Writing,
 };
 use crate::{
-    changes::Changes,
+    changes::{Changes, batch_of},
     checkpoint::{Commit, Intent, Log, Record},
     connectors::{Ahead, Backlog, Offsets, ReadLimit, Span},
     error::Result,
@@ -370,8 +370,7 @@ impl Worker {
 /// Changes with the names and the nullability of a relation.
 fn retyped(changes: Changes, schema: &SchemaRef) -> Result<Changes> {
     let rows = changes.rows();
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    let rows = RecordBatch::try_new_with_options(schema.clone(), rows.columns().to_vec(), &options)?;
+    let rows = batch_of(schema, rows.columns().to_vec(), rows.num_rows())?;
     Ok(match changes.diffs() {
         Some(diffs) => Changes::new(rows, diffs.clone()),
         None => Changes::insert(rows),

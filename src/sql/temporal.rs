@@ -18,6 +18,7 @@ use datafusion::{
     },
 };
 
+use super::incremental::micros_of;
 use crate::{
     error::{Error, Result},
     time::Micros,
@@ -150,17 +151,15 @@ fn says_now(expr: &Expr) -> bool {
     expr.exists(|e| Ok(matches!(e, Expr::ScalarFunction(call) if call.func.name() == "now"))).unwrap_or(true)
 }
 
-/// A constant interval without months.
+/// A constant length of time without months.
 fn micros(expr: &Expr) -> Option<Micros> {
-    let interval = match expr {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => *interval,
-        Expr::Literal(ScalarValue::DurationNanosecond(Some(length)), _) => return Some(length / 1_000),
-        Expr::Literal(ScalarValue::DurationMicrosecond(Some(length)), _) => return Some(*length),
-        Expr::Cast(cast) => return micros(&cast.expr),
-        Expr::Negative(inner) => return Some(-micros(inner)?),
-        _ => return None,
-    };
-    (interval.months == 0).then(|| i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)
+    match expr {
+        Expr::Literal(ScalarValue::DurationNanosecond(Some(length)), _) => Some(length / 1_000),
+        Expr::Literal(ScalarValue::DurationMicrosecond(Some(length)), _) => Some(*length),
+        Expr::Cast(cast) => micros(&cast.expr),
+        Expr::Negative(inner) => Some(-micros(inner)?),
+        other => micros_of(other),
+    }
 }
 
 impl UserDefinedLogicalNodeCore for TemporalNode {

@@ -364,8 +364,7 @@ impl Side {
         self.removed.clear();
     }
 
-    /// Applies a saved batch of rows, whose keys are given. Afterwards, and before anything else is done with the side,
-    /// [`Side::loaded`] is to be called.
+    /// Applies a saved batch of rows, whose keys are given.
     pub fn load_rows(
         &mut self,
         saved: &RecordBatch,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    array::ArrayRef,
     compute::cast,
     datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
 };
@@ -30,7 +30,10 @@ use datafusion::{
 
 use accumulator::{Folding, Sliding};
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    changes::batch_of,
+    error::{Error, Kind, Result},
+};
 
 /// What an aggregate is made of.
 #[derive(Debug)]
@@ -73,8 +76,7 @@ impl Call {
 
     /// Its value over so many rows of columns.
     pub fn of(&self, columns: Vec<ArrayRef>, rows: usize) -> DfResult<ArrayRef> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        let batch = batch_of(&self.schema, columns, rows)?;
         self.expr.evaluate(&batch)?.into_array(rows)
     }
 }

@@ -27,10 +27,11 @@ use super::{
     cell::locked,
     exec::again,
     grouping::{Emission, apart, distinct_keys, in_time},
+    taken,
 };
 use crate::{
-    changes::{Changes, batch_of, has_diff, rows_at},
-    error::{Error, Result},
+    changes::{Changes, batch_of, rows_at},
+    error::Result,
     state::{Close, Durable, Multiset, NEVER, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
@@ -44,7 +45,8 @@ pub struct GroupPlan {
     /// Its leaf reads `given`; its last column is the number of the group, as the last one of its leaf is.
     pub plan: Arc<dyn ExecutionPlan>,
     pub given: Given,
-    /// The columns of the leaf, without the number.
+    /// The columns of the leaf; and without the number.
+    pub leaf: SchemaRef,
     pub input: SchemaRef,
     pub context: Arc<TaskContext>,
     /// Where each answer says itself when it ends, in a last column that is not shown.
@@ -108,8 +110,7 @@ impl Regroup {
         let numbers = Int64Array::from_iter_values(groups.iter().map(|group| *group as i64));
         let mut columns = rows;
         columns.push(Arc::new(numbers));
-        let leaf = leaf_schema(&self.plan.plan);
-        *locked(&self.plan.given) = Some(RecordBatch::try_new(leaf, columns)?);
+        *locked(&self.plan.given) = Some(RecordBatch::try_new(self.plan.leaf.clone(), columns)?);
         let plan = again(&self.plan.plan)?;
         let run = datafusion::physical_plan::collect(plan.clone(), self.plan.context.clone());
         let batches = futures::executor::block_on(run)?;
@@ -186,11 +187,6 @@ impl Regroup {
     }
 }
 
-/// The columns of the only leaf of a plan.
-fn leaf_schema(plan: &Arc<dyn ExecutionPlan>) -> SchemaRef {
-    plan.children().first().map_or_else(|| plan.schema(), |child| leaf_schema(child))
-}
-
 /// Rows of one partition.
 struct Arrived {
     grouping: Grouping,
@@ -224,12 +220,9 @@ impl Collector for Arrived {
         if keys.is_empty() {
             keys.push(Arc::new(Int8Array::from_value(0, count)));
         }
-        let diffs = match has_diff(&batch.schema()) {
-            true => batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>().clone(),
-            false => Int64Array::from_value(1, count),
-        };
-        let columns = batch.columns()[..self.input.fields().len()].to_vec();
-        self.batches.push((batch_of(&self.input, columns, count)?, keys, diffs));
+        let changes = Changes::from_batch(batch)?;
+        let rows = batch_of(&self.input, changes.rows().columns().to_vec(), count)?;
+        self.batches.push((rows, keys, changes.diff_column()));
         Ok(())
     }
 
@@ -252,8 +245,7 @@ impl Operator for Regroup {
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
         let (mut batches, mut late) = (Vec::new(), Late::default());
         for part in collected {
-            let part = part.into_any().downcast::<Arrived>();
-            let part = part.map_err(|_| Error::internal("a regroup was given another operator's rows"))?;
+            let part: Arrived = taken(part)?;
             batches.extend(part.batches);
             late.merge(part.late);
         }

@@ -28,7 +28,7 @@ mod rewrite;
 mod sets;
 mod step;
 
-pub use closes::{Fact, Facts};
+pub use closes::{Fact, Facts, micros_of};
 pub use physical::plan_epoch;
 pub use refuse::{refuse, refuse_left};
 pub use rewrite::{AS_OF_NOW, PlannedInput, PlannedWatermark, Rewritten, rewrite};

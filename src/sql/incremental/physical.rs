@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::Session,
@@ -184,10 +184,14 @@ fn regroup(
         emission: step.emission,
         output: without_diff(node.schema.inner()),
     };
+    let input = without_diff(input.inner());
+    let mut leaf: Vec<FieldRef> = input.fields().iter().cloned().collect();
+    leaf.push(Arc::new(Field::new(PARTITION, DataType::Int64, false)));
     let plan = GroupPlan {
         plan,
         given: step.given.clone(),
-        input: without_diff(input.inner()),
+        leaf: Arc::new(Schema::new(leaf)),
+        input,
         context: session.task_ctx(),
         sessions: step.sessions.clone(),
     };
@@ -260,6 +264,7 @@ fn join(
         null_equals_null: step.null_equals_null,
         deferred: step.deferred,
         output: without_diff(node.schema.inner()),
+        pool: session.runtime_env().memory_pool.clone(),
     })
 }
 
