@@ -79,3 +79,36 @@ async fn a_view_that_outgrows_the_memory_stops_alone() {
         .await;
     assert_eq!(rows(&client, "SELECT n FROM t").await, ["1"]);
 }
+
+/// A join without a key makes far more rows of two tables than there is memory for: it stops, and nothing else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_outgrows_the_memory_stops_alone() {
+    let home = Home::new();
+    std::fs::write(home.path("tidemark.yaml"), "query: { memory_limit: 32 MB }\n").unwrap();
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE a (n BIGINT) APPEND ONLY; CREATE TABLE b (n BIGINT) APPEND ONLY;
+         CREATE MATERIALIZED VIEW every AS SELECT a.n, b.n AS m FROM a, b WHERE a.n <> b.n;
+         CREATE MATERIALIZED VIEW same AS SELECT a.n FROM a JOIN b ON a.n = b.n;
+         INSERT INTO a SELECT i FROM generate_series(1, 3000) AS s(i)",
+    )
+    .await;
+    run(&client, "INSERT INTO b SELECT i FROM generate_series(1, 3000) AS s(i)").await;
+    let failed = "SELECT last_error FROM tidemark.queries WHERE name = 'every' AND state = 'failed'";
+    let error = eventually("it fails", async || rows(&client, failed).await.pop()).await;
+    assert_eq!(error, "the pairs of a join in one epoch would hold more than query.memory_limit");
+    eventually("the other one is there", async || {
+        (rows(&client, "SELECT count(*) FROM same").await == ["3000"]).then_some(())
+    })
+    .await;
+    // With fewer rows it goes on where it was.
+    assert_eq!(rows(&client, "SELECT count(*) FROM every").await, ["0"]);
+    assert!(server.terminate().await.success());
+    std::fs::write(home.path("tidemark.yaml"), "query: { memory_limit: 2 GB }\n").unwrap();
+    let server = home.start();
+    let client = server.connect().await;
+    eventually("it goes on", async || (rows(&client, "SELECT count(*) FROM every").await == ["8997000"]).then_some(()))
+        .await;
+}

@@ -5,14 +5,14 @@ use std::{any::Any, sync::Arc};
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch},
     buffer::NullBuffer,
-    compute::{concat_batches, take, take_record_batch},
+    compute::{concat_batches, filter, filter_record_batch, take, take_record_batch},
     datatypes::{DataType, Field, Schema, SchemaRef},
     row::Rows,
 };
 
-use super::JoinSpec;
+use super::{JoinSpec, Shows};
 use crate::{
-    changes::has_diff,
+    changes::Changes,
     error::Result,
     operators::{
         Collector, Evaluated, Late,
@@ -62,13 +62,13 @@ impl Collector for Arrived {
         if count == 0 {
             return Ok(());
         }
-        let diffs = has_diff(&batch.schema()).then(|| batch.column(batch.num_columns() - 1).as_primitive().clone());
-        let side = &self.spec.sides[self.side];
-        let mut columns = batch.columns()[..side.schema.fields().len()].to_vec();
+        let changes = Changes::from_batch(batch)?;
+        let mut columns = changes.rows().columns().to_vec();
         if columns.is_empty() {
             columns.push(constant(count));
         }
-        self.batches.push((RecordBatch::try_new(side.kept(), columns)?, keys, diffs));
+        let rows = RecordBatch::try_new(self.spec.sides[self.side].kept(), columns)?;
+        self.batches.push((rows, keys, changes.diffs().cloned()));
         Ok(())
     }
 
@@ -96,21 +96,26 @@ impl Delta {
             keys.push(arrow::compute::concat(&parts)?);
         }
         let mut rows = concat_batches(&spec.sides[n].kept(), batches.iter().map(|(rows, ..)| rows))?;
-        let mut diffs = vec![1; rows.num_rows()];
-        if batches.iter().any(|(_, _, diffs)| diffs.is_some()) {
-            let of = |(rows, _, diffs): &(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)| match diffs {
-                Some(diffs) => diffs.values().to_vec(),
-                None => vec![1; rows.num_rows()],
-            };
-            diffs = batches.iter().flat_map(of).collect();
+        let mut diffs: Int64Array = batches.iter().flat_map(each_diff).collect();
+        if spec.sides[n].shows == Shows::Nothing
+            && let Some(alone) = alone(spec, &keys)
+        {
+            // Nobody ever asks for a row that equals nothing.
+            let meets = BooleanArray::new(alone.inner().clone(), None);
+            rows = filter_record_batch(&rows, &meets)?;
+            keys = keys.iter().map(|key| filter(key, &meets)).collect::<Result<_, _>>()?;
+            diffs = filter(&diffs, &meets)?.as_primitive().clone();
         }
-        if let Some((first, net)) = side.net(&rows, &Int64Array::from(diffs.clone()))? {
-            if net.is_empty() {
-                return Ok(None);
+        let diffs = match side.net(&rows, &diffs)? {
+            None => diffs.values().to_vec(),
+            Some((first, net)) => {
+                rows = take_record_batch(&rows, &first)?;
+                keys = keys.iter().map(|key| take(key, &first, None)).collect::<Result<_, _>>()?;
+                net
             }
-            rows = take_record_batch(&rows, &first)?;
-            keys = keys.iter().map(|key| take(key, &first, None)).collect::<Result<_, _>>()?;
-            diffs = net;
+        };
+        if diffs.is_empty() {
+            return Ok(None);
         }
         Ok(Some(Delta { keys: side.encode(&keys)?, rows, diffs, alone: alone(spec, &keys) }))
     }
@@ -122,6 +127,14 @@ impl Delta {
     /// Whether the key of a row equals nothing.
     pub fn is_alone(&self, row: usize) -> bool {
         self.alone.as_ref().is_some_and(|alone| alone.is_null(row))
+    }
+}
+
+/// How often each row of a batch came or went.
+fn each_diff((rows, _, diffs): &(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)) -> Vec<i64> {
+    match diffs {
+        Some(diffs) => diffs.values().to_vec(),
+        None => vec![1; rows.num_rows()],
     }
 }
 

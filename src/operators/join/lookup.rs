@@ -15,7 +15,7 @@ use arrow::{
 use super::{
     JoinSpec, Shows, Sides, Taken,
     delta::{Arrived, Delta},
-    pairs,
+    pairs::{self, Found},
 };
 use crate::{
     changes::{Changes, rows_at},
@@ -68,7 +68,7 @@ impl Operator for Lookup {
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<Step> {
         let Taken { mut arrived, late } = Taken::of(collected)?;
-        let mut out = Vec::new();
+        let mut found = Found::new(&self.spec);
         let [_, table] = &mut self.sides.sides;
         if let Some(delta) = Delta::new(&self.spec, 1, table, std::mem::take(&mut arrived[1]))? {
             let nothing = vec![0; delta.len()];
@@ -77,9 +77,10 @@ impl Operator for Lookup {
         }
         let [rows, table] = &self.sides.sides;
         if let Some(delta) = Delta::new(&self.spec, 0, rows, std::mem::take(&mut arrived[0]))? {
-            let met = pairs::meet(&self.spec, table, 0, &delta, &mut out)?;
-            self.alone(&delta.rows, &met.matches, &mut out)?;
+            let met = pairs::meet(&self.spec, table, 0, &delta, &mut found)?;
+            self.alone(&delta.rows, &met.matches, &mut found.changes)?;
         }
+        let out = std::mem::take(&mut found.changes);
         Ok(Step { changes: Changes::concat(&self.spec.output, &out)?, late })
     }
 

@@ -19,11 +19,14 @@ use arrow::{
     array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array},
     datatypes::{Field, Fields, SchemaRef},
 };
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::{execution::memory_pool::MemoryPool, physical_expr::PhysicalExpr};
 
-use self::delta::{Arrived, Batches, Delta};
 pub use self::lookup::Lookup;
-use super::{Collector, Late, Operator, Step, grouping::evaluate};
+use self::{
+    delta::{Arrived, Batches, Delta},
+    pairs::Found,
+};
+use super::{Collector, Late, Operator, Step, grouping::evaluate, taken};
 use crate::{
     changes::{Changes, batch_of},
     error::{Error, Result},
@@ -46,6 +49,8 @@ pub struct JoinSpec {
     /// Rows that meet nothing are shown once it is certain, and never withdrawn.
     pub deferred: bool,
     pub output: SchemaRef,
+    /// Where the pairs of an epoch have room.
+    pub pool: Arc<dyn MemoryPool>,
 }
 
 /// One side of a join, as planned.
@@ -148,14 +153,13 @@ struct Taken {
 
 impl Taken {
     fn of(collected: Vec<Box<dyn Collector>>) -> Result<Self> {
-        let mut taken = Taken { arrived: Default::default(), late: Late::default() };
+        let mut all = Taken { arrived: Default::default(), late: Late::default() };
         for part in collected {
-            let part = part.into_any().downcast::<Arrived>();
-            let part = part.map_err(|_| Error::internal("a join was given another operator's rows"))?;
-            taken.late.merge(part.late);
-            taken.arrived[part.side].extend(part.batches);
+            let part: Arrived = taken(part)?;
+            all.late.merge(part.late);
+            all.arrived[part.side].extend(part.batches);
         }
-        Ok(taken)
+        Ok(all)
     }
 }
 
@@ -174,7 +178,7 @@ impl Join {
 
     /// Takes the new rows of one side in: the pairs that they make go to `out`, and what was known of the rows that are
     /// shown for themselves to `before`.
-    fn take(&mut self, n: usize, delta: &Delta, before: &mut [Before; 2], out: &mut Vec<Changes>) -> Result<Vec<Id>> {
+    fn take(&mut self, n: usize, delta: &Delta, before: &mut [Before; 2], out: &mut Found) -> Result<Vec<Id>> {
         let met = pairs::meet(&self.spec, &self.sides.sides[1 - n], n, delta, out)?;
         let [mut own, mut other] = self.sides.sides.each_mut().map(Some);
         let (own, other) = match n {
@@ -260,13 +264,14 @@ impl Operator for Join {
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
         let Taken { arrived, late } = Taken::of(collected)?;
-        let (mut out, mut before): (Vec<Changes>, [Before; 2]) = Default::default();
+        let (mut found, mut before): (_, [Before; 2]) = (Found::new(&self.spec), Default::default());
         let mut added = [Vec::new(), Vec::new()];
         for (n, batches) in arrived.into_iter().enumerate() {
             if let Some(delta) = Delta::new(&self.spec, n, &self.sides.sides[n], batches)? {
-                added[n] = self.take(n, &delta, &mut before, &mut out)?;
+                added[n] = self.take(n, &delta, &mut before, &mut found)?;
             }
         }
+        let mut out = std::mem::take(&mut found.changes);
         for (n, before) in before.iter().enumerate() {
             self.show(n, before, &mut out)?;
         }

@@ -5,16 +5,43 @@ use arrow::{
     compute::prep_null_mask_filter,
 };
 
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+
 use super::{JoinSpec, Shows, delta::Delta};
 use crate::{
     changes::{Changes, batch_of, rows_at},
-    error::Result,
+    error::{Error, Kind, Result},
     operators::grouping::evaluate,
     state::{Id, Side},
 };
 
 /// Pairs that are looked at together.
 const PAIRS_MAX: usize = 1 << 16;
+
+/// The pairs of an epoch, and the room that they take: a join without a key can make more of few rows than there is
+/// memory for.
+pub(super) struct Found {
+    pub changes: Vec<Changes>,
+    room: MemoryReservation,
+}
+
+impl Found {
+    pub fn new(spec: &JoinSpec) -> Self {
+        Found { changes: Vec::new(), room: MemoryConsumer::new("the pairs of a join").register(&spec.pool) }
+    }
+
+    fn push(&mut self, pairs: Changes) -> Result<()> {
+        self.room.try_grow(pairs.rows().get_array_memory_size()).map_err(|e| {
+            let message = "the pairs of a join in one epoch would hold more than query.memory_limit";
+            Error::new(Kind::ConfigurationLimit, message).caused_by(e).hint(
+                "Join by a key or a narrower condition, let epochs read less at a time (max_rows_per_trigger), or raise \
+                 query.memory_limit; then ALTER … RESUME.",
+            )
+        })?;
+        self.changes.push(pairs);
+        Ok(())
+    }
+}
 
 /// How many rows met.
 pub(super) struct Met {
@@ -25,7 +52,7 @@ pub(super) struct Met {
 }
 
 /// The pairs of new rows of side `n` with the rows of the `other` side. They go to `out`, where pairs are shown.
-pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: &mut Vec<Changes>) -> Result<Met> {
+pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: &mut Found) -> Result<Met> {
     let mut met = Met { matches: vec![0; delta.len()], others: Vec::new() };
     let (mut rows, mut ids) = (Vec::new(), Vec::new());
     for row in (0..delta.len()).filter(|row| !delta.is_alone(*row)) {
@@ -53,7 +80,7 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
-    fn note(mut self, met: &mut Met, out: &mut Vec<Changes>) -> Result<()> {
+    fn note(mut self, met: &mut Met, out: &mut Found) -> Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -85,7 +112,7 @@ impl Pairs<'_> {
         }
         if self.spec.pairs && !self.rows.is_empty() {
             let columns = columns.map_or_else(|| self.columns(), Ok)?;
-            out.push(each_once(batch_of(&self.spec.output, columns, diffs.len())?, diffs)?);
+            out.push(each_once(batch_of(&self.spec.output, columns, diffs.len())?, diffs)?)?;
         }
         Ok(())
     }
