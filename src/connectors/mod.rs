@@ -6,6 +6,7 @@
 
 mod datagen;
 mod directory;
+mod generator;
 mod kafka;
 mod nexmark;
 mod on_error;

@@ -85,7 +85,7 @@ pub struct EngineOptions {
     pub dead_letters_bytes_max: u64,
     pub late_rows_max: usize,
     pub late_rows_bytes_max: u64,
-    /// Changed rows that a table or view keeps for the views that read it.
+    /// Changed rows that a table or view keeps for the views that read it, and for subscriptions.
     pub changelog_rows_max: usize,
     /// Cores that one query may use; 0 is all.
     pub partitions: usize,

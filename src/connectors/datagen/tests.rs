@@ -1,12 +1,16 @@
 use arrow::{
-    array::{Array, AsArray},
+    array::{Array, AsArray, RecordBatch},
     compute::concat_batches,
-    datatypes::{DataType, Field, Int64Type, TimeUnit, TimestampMicrosecondType},
+    datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType},
 };
 use futures::TryStreamExt;
 
 use super::*;
-use crate::{connectors, storage::MemoryStorage, time::ManualClock};
+use crate::{
+    connectors::{self, Offsets, ReadLimit, ScanHints, Span},
+    storage::MemoryStorage,
+    time::ManualClock,
+};
 
 const START: Micros = 1_700_000_000_000_000;
 

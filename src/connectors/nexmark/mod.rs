@@ -7,34 +7,24 @@
 mod columns;
 mod dice;
 mod events;
-mod pace;
 mod words;
 
 use std::{ops::Range, sync::Arc};
 
-use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
-    compute::kernels::cast_utils::string_to_datetime,
-    datatypes::SchemaRef,
-};
-use async_trait::async_trait;
-use datafusion::{
-    execution::{SendableRecordBatchStream, TaskContext},
-    physical_plan::{stream::RecordBatchStreamAdapter, streaming::PartitionStream},
-};
-use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use arrow::{array::ArrayRef, compute::kernels::cast_utils::string_to_datetime, datatypes::SchemaRef};
 
 use self::{
     columns::Column,
     events::{Events, Table},
-    pace::Pace,
 };
-use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
+use super::{
+    Source, SourceEnv,
+    generator::{Generator, Pace, Recipe},
+};
 use crate::{
     error::{Error, Kind, Result},
     options::Taker,
-    time::{Clock, Micros, with_seconds},
+    time::{Micros, with_seconds},
 };
 
 /// `WITH (connector = 'nexmark', …)`.
@@ -58,9 +48,6 @@ const EVENTS_PER_SECOND_MAX: u64 = 1_000_000_000;
 
 /// 2015-07-15, when the benchmark's auctions begin.
 const START_TIME: Micros = 1_436_918_400_000_000;
-
-/// What one epoch takes of a source without pace and end, unless its limit says otherwise.
-const EVENTS_UNPACED: u64 = 100_000;
 
 impl NexmarkOptions {
     /// Takes them.
@@ -95,20 +82,9 @@ fn start_time(text: &str) -> Result<Micros> {
     Ok(moment.timestamp_micros())
 }
 
-/// One of the three tables as a source.
-#[derive(Debug)]
-struct Nexmark {
-    recipe: Arc<Recipe>,
-    pace: Arc<Pace>,
-    clock: Arc<dyn Clock>,
-    changed: watch::Sender<u64>,
-    /// Dropping the source stops its ticking.
-    _stop: DropGuard,
-}
-
 /// All that decides what the rows are.
 #[derive(Debug)]
-struct Recipe {
+struct Rows {
     table: Table,
     schema: SchemaRef,
     columns: Vec<Column>,
@@ -128,95 +104,21 @@ pub(super) async fn open(
     let columns = Column::all(table, &schema, name)?;
     let spaced = if options.events_per_second == 0 { EVENTS_PER_SECOND } else { options.events_per_second };
     let events = Events { seed: options.seed, start: options.start_time, per_second: spaced };
-    let pace = Arc::new(Pace::open(env, folder, options.events_per_second, options.events).await?);
-    let (changed, stop) = (watch::Sender::new(0), CancellationToken::new());
-    tokio::spawn(pace::tick(pace.clone(), env.clock.clone(), changed.clone(), stop.clone()));
-    let recipe = Arc::new(Recipe { table, schema, columns, events });
-    Ok(Arc::new(Nexmark { recipe, pace, clock: env.clock.clone(), changed, _stop: stop.drop_guard() }))
+    let pace = Pace::open(env, folder, options.events_per_second, options.events).await?;
+    Ok(Generator::start(Rows { table, schema, columns, events }, pace, env.clock.clone()))
 }
 
-impl Recipe {
-    /// Some rows, by their numbers among those of the table.
-    fn batch(&self, rows: Range<u64>, projection: &[usize], output: &SchemaRef) -> Result<RecordBatch> {
-        let count = usize::try_from(rows.end - rows.start).map_err(|e| Error::internal(e.to_string()))?;
-        let arrays = projection.iter().map(|i| self.columns[*i].values(&self.events, rows.clone())).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
-        Ok(RecordBatch::try_new_with_options(output.clone(), arrays, &options)?)
-    }
-}
-
-#[async_trait]
-impl Source for Nexmark {
-    fn schema(&self) -> SchemaRef {
-        self.recipe.schema.clone()
-    }
-
-    /// The limit of rows counts events: then sources that belong together stay side by side, and joins of them need not
-    /// remember what the others have not come to yet.
-    async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
-        let from = of.only();
-        let due = self.pace.due(self.clock.now()).max(from);
-        let endless = self.pace.is_endless();
-        let most = limit.rows.unwrap_or(if endless { EVENTS_UNPACED } else { u64::MAX }).max(1);
-        let waiting = self.recipe.table.rows_before(due) - self.recipe.table.rows_before(from);
-        let backlog = Backlog { rows: (!endless).then_some(waiting), ..Backlog::default() };
-        let to = Offsets::single(due.min(from.saturating_add(most)));
-        Ok(Ahead { to, end: Offsets::single(due), backlog })
-    }
-
-    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
-        let projection = hints.columns(self.recipe.columns.len())?;
-        let output = Arc::new(self.recipe.schema.project(&projection)?);
-        let table = self.recipe.table;
-        let from = table.rows_before(span.from.only());
-        let to = table.rows_before(span.to.only()).max(from);
-        let batch_rows = hints.batch_rows.max(1) as u64;
-        // A stream of its own is worth it for some full batches.
-        let streams = (to - from).div_ceil(batch_rows.saturating_mul(4)).clamp(1, hints.partitions.max(1) as u64);
-        let share = (to - from).div_ceil(streams);
-        let stream = |i: u64| {
-            let begin = from + (i * share).min(to - from);
-            let rows = begin..begin.saturating_add(share).min(to);
-            let (recipe, projection, output) = (self.recipe.clone(), projection.clone(), output.clone());
-            SourceStream::only(Arc::new(Rows { recipe, projection, output, rows, batch_rows }))
-        };
-        Ok((0..streams).map(stream).collect())
-    }
-
-    async fn forget(&self, _: &Offsets) -> Result<()> {
-        Ok(())
-    }
-
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-}
-
-/// A range of rows as a stream.
-#[derive(Debug)]
-struct Rows {
-    recipe: Arc<Recipe>,
-    projection: Vec<usize>,
-    output: SchemaRef,
-    rows: Range<u64>,
-    batch_rows: u64,
-}
-
-impl PartitionStream for Rows {
+impl Recipe for Rows {
     fn schema(&self) -> &SchemaRef {
-        &self.output
+        &self.schema
     }
 
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (recipe, projection, output) = (self.recipe.clone(), self.projection.clone(), self.output.clone());
-        let (end, step) = (self.rows.end, self.batch_rows);
-        let mut at = self.rows.start;
-        let batches = std::iter::from_fn(move || {
-            let rows = at..at.saturating_add(step).min(end);
-            at = rows.end;
-            (!rows.is_empty()).then(|| recipe.batch(rows, &projection, &output).map_err(Into::into))
-        });
-        Box::pin(RecordBatchStreamAdapter::new(self.output.clone(), futures::stream::iter(batches)))
+    fn values(&self, column: usize, rows: Range<u64>) -> ArrayRef {
+        self.columns[column].values(&self.events, rows)
+    }
+
+    fn rows_before(&self, events: u64) -> u64 {
+        self.table.rows_before(events)
     }
 }
 
