@@ -178,7 +178,8 @@ fn a_view_counts_each_line_once_through_a_crash_at_every_write() {
 async fn crashed_at(write: u64) -> bool {
     const LINES: i64 = 20;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let source = source(listener.local_addr().unwrap().port(), "");
+    // However fast they come, there is more than one epoch to die in.
+    let source = source(listener.local_addr().unwrap().port(), ", max_rows_per_trigger = 3");
     let view = format!(
         "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, count(DISTINCT line) AS different,
              count(*) FILTER (WHERE line LIKE '%line {}') AS ends FROM lines",
