@@ -4,7 +4,7 @@
 use std::{fmt::Debug, ops::Range, sync::Arc, time::Duration};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, RecordBatch},
     datatypes::SchemaRef,
 };
 use async_trait::async_trait;
@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
+    changes::batch_of,
     error::{Error, Kind, Result},
     storage::{Journal, Storage},
     time::{Clock, Micros},
@@ -218,6 +219,5 @@ impl<R: Recipe> PartitionStream for Rows<R> {
 fn batch(recipe: &impl Recipe, rows: Range<u64>, projection: &[usize], output: &SchemaRef) -> Result<RecordBatch> {
     let count = usize::try_from(rows.end - rows.start).map_err(|e| Error::internal(e.to_string()))?;
     let arrays = projection.iter().map(|column| recipe.values(*column, rows.clone())).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(count));
-    Ok(RecordBatch::try_new_with_options(output.clone(), arrays, &options)?)
+    batch_of(output, arrays, count)
 }

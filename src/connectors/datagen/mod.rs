@@ -46,7 +46,7 @@ impl DatagenOptions {
 
 /// All that decides what the rows are.
 #[derive(Debug)]
-struct Rows {
+struct Datagen {
     schema: SchemaRef,
     columns: Vec<Column>,
     pace: Pace,
@@ -68,10 +68,10 @@ pub(super) async fn open(
     };
     let columns = Column::all(&schema, &options.fields, options.seed, name)?;
     let pace = Pace::open(env, folder, options.rows_per_second, options.number_of_rows).await?;
-    Ok(Generator::start(Rows { schema, columns, pace }, pace, env.clock.clone()))
+    Ok(Generator::start(Datagen { schema, columns, pace }, pace, env.clock.clone()))
 }
 
-impl Rows {
+impl Datagen {
     /// The moment of a row.
     fn moment(&self, row: u64) -> Micros {
         // Without a rate, time goes on by a millisecond a row.
@@ -81,7 +81,7 @@ impl Rows {
     }
 }
 
-impl Recipe for Rows {
+impl Recipe for Datagen {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }

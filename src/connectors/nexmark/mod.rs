@@ -84,7 +84,7 @@ fn start_time(text: &str) -> Result<Micros> {
 
 /// All that decides what the rows are.
 #[derive(Debug)]
-struct Rows {
+struct Nexmark {
     table: Table,
     schema: SchemaRef,
     columns: Vec<Column>,
@@ -105,10 +105,10 @@ pub(super) async fn open(
     let spaced = if options.events_per_second == 0 { EVENTS_PER_SECOND } else { options.events_per_second };
     let events = Events { seed: options.seed, start: options.start_time, per_second: spaced };
     let pace = Pace::open(env, folder, options.events_per_second, options.events).await?;
-    Ok(Generator::start(Rows { table, schema, columns, events }, pace, env.clock.clone()))
+    Ok(Generator::start(Nexmark { table, schema, columns, events }, pace, env.clock.clone()))
 }
 
-impl Recipe for Rows {
+impl Recipe for Nexmark {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
