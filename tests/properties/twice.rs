@@ -1,9 +1,12 @@
 //! A query that reads something twice: in every answer that anybody sees both have read the same, though there is more
 //! each time that one looks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use datafusion::physical_plan::common::collect;
@@ -13,9 +16,12 @@ use tidemark::{
     storage::MemoryStorage,
     time::Clock,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::harness::Rows;
+
+/// Before an answer that does not change is called stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A clock that goes on by the time of a row with each look at it.
 #[derive(Debug, Default)]
@@ -48,14 +54,17 @@ pub async fn round(answers: usize) {
     let source = "CREATE SOURCE s (n BIGINT) WITH (connector = 'datagen', rows_per_second = 10)";
     let counts = "SELECT (SELECT count(*) FROM s) AS a, (SELECT count(*) FROM s WHERE n IS NOT NULL) AS b";
     sql(&engine, &format!("{source}; CREATE MATERIALIZED VIEW v AS {counts}; FLUSH")).await;
-    let (mut seen, mut last) = (0, None);
-    while seen < answers {
-        let rows = sql(&engine, "SELECT a, b FROM v").await;
-        let [row] = rows.0.as_slice() else { panic!("one answer, not {rows}") };
-        let [a, b] = [row[0].to_string(), row[1].to_string()];
-        assert_eq!(a, b, "what was read is apart");
-        seen += usize::from(last.replace(a.clone()).is_some_and(|last| last != a));
-        tokio::task::yield_now().await;
-    }
+    let looks = async {
+        let (mut seen, mut last) = (0, None);
+        while seen < answers {
+            let rows = sql(&engine, "SELECT a, b FROM v").await;
+            let [row] = rows.0.as_slice() else { panic!("one answer, not {rows}") };
+            let [a, b] = [row[0].to_string(), row[1].to_string()];
+            assert_eq!(a, b, "what was read is apart");
+            seen += usize::from(last.replace(a.clone()).is_some_and(|last| last != a));
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("the answer does not go on"));
     engine.shutdown().await;
 }
