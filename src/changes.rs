@@ -47,6 +47,11 @@ pub fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Resu
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }
 
+/// What the rows of a batch take, of whatever it is a part.
+pub fn bytes_of(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}
+
 /// Some rows of a batch, in their order; it may have no columns.
 pub fn rows_at(batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>()?;

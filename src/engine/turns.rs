@@ -21,7 +21,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, RecordBatch},
+    array::RecordBatch,
     datatypes::{DataType, SchemaRef},
 };
 use datafusion::{
@@ -43,6 +43,8 @@ use datafusion::{
 };
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
+
+use crate::changes::bytes_of;
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
 const TURN: Duration = Duration::from_millis(20);
@@ -228,7 +230,7 @@ impl Turns {
         match &self.pace {
             Pace::Turns => batch,
             Pace::Measured(rows) => {
-                if let Some(each) = bytes(&batch).checked_div(batch.num_rows()) {
+                if let Some(each) = bytes_of(&batch).checked_div(batch.num_rows()) {
                     // Step by step: the rows that come may be wider than those that came.
                     let most = rows.load(Ordering::Relaxed).max(2 * batch.num_rows());
                     rows.store((PIECE_BYTES / each.max(1)).clamp(1, most), Ordering::Relaxed);
@@ -245,10 +247,6 @@ impl Turns {
             }
         }
     }
-}
-
-fn bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 impl Stream for Turns {
@@ -318,7 +316,7 @@ mod tests {
             let mut count = 0;
             while let Some(batch) = rows.next().await {
                 let batch = batch.expect("rows");
-                assert!(bytes(&batch) <= 8 * PIECE_BYTES, "{} rows", batch.num_rows());
+                assert!(bytes_of(&batch) <= 8 * PIECE_BYTES, "{} rows", batch.num_rows());
                 count += batch.num_rows();
             }
             assert_eq!(count, 20000);

@@ -3,10 +3,7 @@
 
 use std::future::Future;
 
-use arrow::{
-    array::{Array, RecordBatch},
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::{
@@ -16,7 +13,10 @@ use tokio::{
 };
 
 use super::live::Live;
-use crate::error::{Error, Result};
+use crate::{
+    changes::bytes_of,
+    error::{Error, Result},
+};
 
 /// How many batches are computed ahead of the client.
 const BATCHES_AHEAD: usize = 2;
@@ -95,7 +95,7 @@ impl Rows {
         let task = Task(workers.spawn(async move {
             while let Some(batch) = stream.next().await {
                 let end = batch.is_err();
-                let large = batch.as_ref().is_ok_and(|batch| bytes(batch) > AHEAD_BYTES);
+                let large = batch.as_ref().is_ok_and(|batch| bytes_of(batch) > AHEAD_BYTES);
                 if sender.send(batch.map_err(Error::from)).await.is_err() || end {
                     return;
                 }
@@ -166,7 +166,7 @@ impl Rows {
 
     /// As much of a batch as is sent together; the rest is kept.
     fn piece(&mut self, batch: RecordBatch, max: usize) -> RecordBatch {
-        let row_bytes = bytes(&batch) / batch.num_rows().max(1);
+        let row_bytes = bytes_of(&batch) / batch.num_rows().max(1);
         let max = max.min(PIECE_BYTES / row_bytes.max(1)).max(1);
         if batch.num_rows() <= max {
             return batch;
@@ -174,9 +174,4 @@ impl Rows {
         self.rest = Some(batch.slice(max, batch.num_rows() - max));
         batch.slice(0, max)
     }
-}
-
-/// What the rows of a batch take, of whatever it is a part.
-fn bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }

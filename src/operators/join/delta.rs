@@ -96,7 +96,7 @@ impl Delta {
             keys.push(arrow::compute::concat(&parts)?);
         }
         let mut rows = concat_batches(&spec.sides[n].kept(), batches.iter().map(|(rows, ..)| rows))?;
-        let mut diffs: Int64Array = batches.iter().flat_map(each_diff).collect();
+        let mut diffs = Int64Array::from_iter_values(batches.iter().flat_map(each_diff));
         if spec.sides[n].shows == Shows::Nothing
             && let Some(alone) = alone(spec, &keys)
         {

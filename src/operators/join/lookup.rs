@@ -80,8 +80,7 @@ impl Operator for Lookup {
             let met = pairs::meet(&self.spec, table, 0, &delta, &mut found)?;
             self.alone(&delta.rows, &met.matches, &mut found.changes)?;
         }
-        let out = std::mem::take(&mut found.changes);
-        Ok(Step { changes: Changes::concat(&self.spec.output, &out)?, late })
+        Ok(Step { changes: Changes::concat(&self.spec.output, &found.changes)?, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {

@@ -19,7 +19,7 @@ use arrow::{
     array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array},
     datatypes::{Field, Fields, SchemaRef},
 };
-use datafusion::{execution::memory_pool::MemoryPool, physical_expr::PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
 
 pub use self::lookup::Lookup;
 use self::{
@@ -49,8 +49,8 @@ pub struct JoinSpec {
     /// Rows that meet nothing are shown once it is certain, and never withdrawn.
     pub deferred: bool,
     pub output: SchemaRef,
-    /// Where the pairs of an epoch have room.
-    pub pool: Arc<dyn MemoryPool>,
+    /// What the pairs of an epoch may hold.
+    pub pairs_bytes_max: usize,
 }
 
 /// One side of a join, as planned.
@@ -271,7 +271,7 @@ impl Operator for Join {
                 added[n] = self.take(n, &delta, &mut before, &mut found)?;
             }
         }
-        let mut out = std::mem::take(&mut found.changes);
+        let mut out = found.changes;
         for (n, before) in before.iter().enumerate() {
             self.show(n, before, &mut out)?;
         }

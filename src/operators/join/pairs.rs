@@ -5,11 +5,9 @@ use arrow::{
     compute::prep_null_mask_filter,
 };
 
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-
 use super::{JoinSpec, Shows, delta::Delta};
 use crate::{
-    changes::{Changes, batch_of, rows_at},
+    changes::{Changes, batch_of, bytes_of, rows_at},
     error::{Error, Kind, Result},
     operators::grouping::evaluate,
     state::{Id, Side},
@@ -18,27 +16,38 @@ use crate::{
 /// Pairs that are looked at together.
 const PAIRS_MAX: usize = 1 << 16;
 
-/// The pairs of an epoch, and the room that they take: a join without a key can make more of few rows than there is
-/// memory for.
+/// What an epoch finds, and the bytes that it holds: a join without a key, or of rows that are there many times, can make
+/// more of few rows than there is memory for.
 pub(super) struct Found {
     pub changes: Vec<Changes>,
-    room: MemoryReservation,
+    bytes: usize,
+    bytes_max: usize,
 }
 
 impl Found {
     pub fn new(spec: &JoinSpec) -> Self {
-        Found { changes: Vec::new(), room: MemoryConsumer::new("the pairs of a join").register(&spec.pool) }
+        Found { changes: Vec::new(), bytes: 0, bytes_max: spec.pairs_bytes_max }
     }
 
-    fn push(&mut self, pairs: Changes) -> Result<()> {
-        self.room.try_grow(pairs.rows().get_array_memory_size()).map_err(|e| {
-            let message = "the pairs of a join in one epoch would hold more than query.memory_limit";
-            Error::new(Kind::ConfigurationLimit, message).caused_by(e).hint(
-                "Join by a key or a narrower condition, let epochs read less at a time (max_rows_per_trigger), or raise \
-                 query.memory_limit; then ALTER … RESUME.",
-            )
-        })?;
-        self.changes.push(pairs);
+    /// Room for so many more bytes, before they are there.
+    fn ask(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= self.bytes_max {
+            return Ok(());
+        }
+        let message = "the pairs of a join in one epoch would hold more than query.memory_limit";
+        Err(Error::new(Kind::ConfigurationLimit, message).hint(
+            "Join by a key or a narrower condition, let epochs read less at a time (max_rows_per_trigger), or raise \
+             query.memory_limit; then ALTER … RESUME.",
+        ))
+    }
+
+    /// Pairs that come or go so many times each.
+    fn push(&mut self, pairs: RecordBatch, diffs: Vec<i64>) -> Result<()> {
+        let times = diffs.iter().fold(0_usize, |all, diff| all.saturating_add(diff.unsigned_abs() as usize));
+        let row = bytes_of(&pairs) / diffs.len().max(1) + size_of::<i64>();
+        self.ask(times.saturating_mul(row))?;
+        self.changes.push(each_once(pairs, diffs)?);
         Ok(())
     }
 }
@@ -101,6 +110,9 @@ impl Pairs<'_> {
             }
         }
         let tracked = self.spec.sides[1 - self.n].shows != Shows::Nothing;
+        if tracked {
+            out.ask(self.ids.len() * size_of::<(Id, i64)>())?;
+        }
         let mut diffs = Vec::with_capacity(self.rows.len());
         for (row, id) in self.rows.iter().zip(&self.ids) {
             let (diff, count) = (self.delta.diffs[*row as usize], self.other.slot(*id).count);
@@ -108,11 +120,11 @@ impl Pairs<'_> {
             if tracked {
                 met.others.push((*id, diff));
             }
-            diffs.push(diff * count);
+            diffs.push(diff.saturating_mul(count));
         }
         if self.spec.pairs && !self.rows.is_empty() {
             let columns = columns.map_or_else(|| self.columns(), Ok)?;
-            out.push(each_once(batch_of(&self.spec.output, columns, diffs.len())?, diffs)?)?;
+            out.push(batch_of(&self.spec.output, columns, diffs.len())?, diffs)?;
         }
         Ok(())
     }

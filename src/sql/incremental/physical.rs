@@ -8,7 +8,7 @@ use datafusion::{
     catalog::Session,
     common::{DFSchema, JoinType},
     error::Result as DfResult,
-    execution::{SessionState, SessionStateBuilder},
+    execution::{SessionState, SessionStateBuilder, memory_pool::MemoryLimit},
     logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext},
     physical_expr::{PhysicalExpr, aggregate::LoweredAggregateBuilder},
     physical_optimizer::{
@@ -264,7 +264,11 @@ fn join(
         null_equals_null: step.null_equals_null,
         deferred: step.deferred,
         output: without_diff(node.schema.inner()),
-        pool: session.runtime_env().memory_pool.clone(),
+        // Whatever clients have taken of it: a view does not stop for what others do.
+        pairs_bytes_max: match session.runtime_env().memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
+        },
     })
 }
 
