@@ -2,7 +2,7 @@
 
 mod rows;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::common::collect;
@@ -13,7 +13,7 @@ use tidemark::{
     storage::MemoryStorage,
     time::{Clock, ManualClock},
 };
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Runtime};
 
 pub use self::rows::{Cell, Rows};
 
@@ -23,16 +23,46 @@ const NEW_YEAR: i64 = 1_704_067_200_000_000;
 /// Plans are deep, and futures without optimization are large.
 const STACK_BYTES: usize = 16 << 20;
 
+/// How long a call that blocks may go on once the machine it runs on is dead.
+const LAST_BREATH: Duration = Duration::from_secs(60);
+
+fn runtime(threads: usize) -> Runtime {
+    Builder::new_multi_thread().worker_threads(threads).thread_stack_size(STACK_BYTES).enable_all().build().unwrap()
+}
+
 /// Runs work on a runtime as the server's, which ends with it.
 pub fn run<T: Send>(threads: usize, work: impl AsyncFnOnce() -> T + Send) -> T {
-    let runtime = || {
-        Builder::new_multi_thread().worker_threads(threads).thread_stack_size(STACK_BYTES).enable_all().build().unwrap()
-    };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, || runtime().block_on(work())).unwrap();
+        let thread = thread.spawn_scoped(scope, || runtime(threads).block_on(work())).unwrap();
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// An engine and all that runs for it: when this is gone nothing of it runs any more, as when a process was killed. What
+/// went on for a moment could take hold of an outside system after its successor has.
+struct Life {
+    engine: Option<Arc<Engine>>,
+    runtime: Option<Runtime>,
+}
+
+impl Life {
+    /// Runs work as the engine's own.
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = self.runtime.as_ref().expect("the machine runs");
+        runtime.spawn(work).await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.engine = None;
+        if let Some(runtime) = self.runtime.take() {
+            // A thread of its own: one that runs tasks may not wait.
+            let ended = std::thread::spawn(move || runtime.shutdown_timeout(LAST_BREATH)).join();
+            ended.expect("a runtime ends");
+        }
+    }
 }
 
 /// A running engine, and what is left of it after a crash.
@@ -40,39 +70,45 @@ pub struct Rig {
     pub storage: Arc<MemoryStorage>,
     pub clock: Arc<ManualClock>,
     pub options: EngineOptions,
-    engine: Option<Arc<Engine>>,
-    session: Session,
+    life: Option<Life>,
+    session: Arc<Session>,
 }
 
 impl Rig {
     pub async fn new(options: EngineOptions) -> Rig {
         let clock = Arc::new(ManualClock::new(NEW_YEAR));
         let storage = Arc::new(MemoryStorage::default());
-        let mut rig = Rig { storage, clock, options, engine: None, session: Session::default() };
+        let mut rig = Rig { storage, clock, options, life: None, session: Arc::default() };
         rig.open().await.unwrap();
         rig
     }
 
     /// Opens an engine on the storage as it is.
     pub async fn open(&mut self) -> Result<()> {
+        let runtime = runtime(2);
         let env = Env {
             storage: self.storage.clone(),
             clock: self.clock.clone() as Arc<dyn Clock>,
-            runtime: Handle::current(),
+            runtime: runtime.handle().clone(),
         };
-        self.engine = Some(Engine::open(env, self.options.clone()).await?);
+        let mut life = Life { engine: None, runtime: Some(runtime) };
+        life.engine = Some(life.run(Engine::open(env, self.options.clone())).await?);
+        self.life = Some(life);
         Ok(())
     }
 
-    pub fn engine(&self) -> &Arc<Engine> {
-        self.engine.as_ref().expect("the engine is open")
+    fn life(&self) -> &Life {
+        self.life.as_ref().expect("the engine is open")
     }
 
-    /// The machine dies: nobody is told, and what the storage holds now is all that is left. Not open again yet.
+    pub fn engine(&self) -> &Arc<Engine> {
+        self.life().engine.as_ref().expect("the engine is open")
+    }
+
+    /// The machine dies: nobody is told, and what the storage holds then is all that is left. Not open again yet.
     pub fn die(&mut self) {
-        let survivor = Arc::new(self.storage.survivor());
-        self.engine = None;
-        self.storage = survivor;
+        self.life = None;
+        self.storage = Arc::new(self.storage.survivor());
     }
 
     /// Dies and comes back.
@@ -89,28 +125,26 @@ impl Rig {
 
     /// Runs the statements of a text; the rows of the last one that gives any.
     pub async fn sql(&self, text: &str) -> Result<Rows> {
-        let mut rows = Rows::default();
-        for statement in parse(text)? {
-            match self.engine().execute(&self.session, &statement, &[]).await? {
-                Reply::Done(_) => {}
-                Reply::Rows { rows: stream, .. } => rows = Rows::new(&collect(stream).await?)?,
-                Reply::CopyIn(_) | Reply::CopyOut { .. } | Reply::Live { .. } => {
-                    return Err(Error::new(Kind::Unsupported, "COPY and SUBSCRIBE need a client"));
-                }
-            }
-        }
-        Ok(rows)
+        self.batches(text).await.and_then(|batches| Rows::new(&batches))
     }
 
-    /// The rows of a query as they are computed.
-    pub async fn batches(&self, query: &str) -> Result<Vec<RecordBatch>> {
-        let mut batches = Vec::new();
-        for statement in parse(query)? {
-            if let Reply::Rows { rows, .. } = self.engine().execute(&self.session, &statement, &[]).await? {
-                batches = collect(rows).await?;
+    /// As [`Rig::sql`], the rows as they are computed.
+    pub async fn batches(&self, text: &str) -> Result<Vec<RecordBatch>> {
+        let (engine, session, statements) = (self.engine().clone(), self.session.clone(), parse(text)?);
+        let work = async move {
+            let mut batches = Vec::new();
+            for statement in statements {
+                match engine.execute(&session, &statement, &[]).await? {
+                    Reply::Done(_) => {}
+                    Reply::Rows { rows, .. } => batches = collect(rows).await?,
+                    Reply::CopyIn(_) | Reply::CopyOut { .. } | Reply::Live { .. } => {
+                        return Err(Error::new(Kind::Unsupported, "COPY and SUBSCRIBE need a client"));
+                    }
+                }
             }
-        }
-        Ok(batches)
+            Ok(batches)
+        };
+        self.life().run(work).await
     }
 
     /// The whole of a relation or a query.
