@@ -1,5 +1,5 @@
-//! Where a watermark bounds what may still come, what is remembered is bounded: event time goes on, and state does not
-//! grow with it.
+//! Where a watermark bounds what may still come, or what came can never show any more, what is remembered is bounded:
+//! event time goes on, and state does not grow with it.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +46,17 @@ const BOUNDED: [(&str, &str); 9] = [
              FROM TUMBLE(a, at, INTERVAL '2 minutes')) AS q
          WHERE place <= 2",
     ),
+];
+
+/// Queries that remember as many rows as they show, however many come: what is behind the first ones never shows.
+const FIRST: [(&str, &str); 3] = [
+    ("first_of_all", "SELECT id, v FROM a ORDER BY v % 100 DESC, id LIMIT 10 OFFSET 5"),
+    (
+        "first_of_each",
+        "SELECT k, id, place FROM (SELECT k, id, row_number() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM a)
+             AS q WHERE place <= 3",
+    ),
+    ("newest", "SELECT k, id FROM a QUALIFY dense_rank() OVER (PARTITION BY k ORDER BY at DESC) = 1"),
 ];
 
 /// Queries of which nothing is ever over.
@@ -97,7 +108,7 @@ async fn create(rig: &Rig) -> Vec<String> {
             names.push((format!("{name}_{form}"), format!("{query} {emit}")));
         }
     }
-    names.extend(GROWING.map(|(name, query)| (name.to_string(), query.to_string())));
+    names.extend(FIRST.iter().chain(&GROWING).map(|(name, query)| (name.to_string(), query.to_string())));
     for (name, query) in &names {
         let made = rig.sql(&format!("CREATE MATERIALIZED VIEW {name} AS {}", query.replace("{near}", NEAR))).await;
         made.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -76,7 +76,7 @@ impl Aggregate {
             values.push(Field::new("there", DataType::Int8, true));
         }
         let values = Fields::from(values);
-        let shape = Shape { keys: state_keys(&grouping), values: values.clone() };
+        let shape = Shape { keys: state_keys(&grouping), values: values.clone(), order: Vec::new() };
         let groups = Windowed::new(grouping.close, shape, |shape| KeyedLog::new(&shape.keys, &shape.values));
         let state_schema = Arc::new(Schema::new(values));
         let (widths, input) = (widths.into(), input.clone());

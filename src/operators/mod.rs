@@ -28,7 +28,7 @@ pub use fold::{Call, Fold, FoldSpec, check_arguments, fits, fitted};
 pub use grouping::{Emission, Evaluated, Function, Grouping, is_in_order};
 pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
 pub use recompute::Recompute;
-pub use regroup::{Given, GroupPlan, Regroup, Sessions};
+pub use regroup::{FirstRows, Given, GroupPlan, Regroup, Sessions};
 pub use temporal::{Moments, Presence, Temporal};
 pub use told::as_json;
 pub use upsert::Upsert;

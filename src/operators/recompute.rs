@@ -63,8 +63,8 @@ impl Recompute {
         widths: Vec<(usize, bool)>,
         kept: Fields,
     ) -> Result<Self> {
-        let shape = Shape { keys: keys_of(&grouping), values: kept.clone() };
-        let groups = Windowed::new(grouping.close, shape, |shape| Multiset::new(&shape.keys, &shape.values));
+        let shape = Shape { keys: keys_of(&grouping), values: kept.clone(), order: Vec::new() };
+        let groups = Windowed::new(grouping.close, shape, Multiset::new);
         Ok(Recompute { grouping, functions, widths, kept, groups })
     }
 
@@ -129,7 +129,7 @@ impl Recompute {
         let mut changes = Vec::new();
         for window in closed.iter().filter(|w| !w.is_empty()) {
             let keys = window.all_keys()?;
-            let (rows, groups) = window.gather(&keys)?;
+            let (rows, groups) = window.gather(&keys, None)?;
             let (answers, present) = self.answers(&rows, &groups, keys[0].len())?;
             let there = (0..present.len() as u32).filter(|row| present[*row as usize]).collect();
             changes.push(Changes::insert(self.rows_at(&keys, &answers, &there)?));
@@ -148,12 +148,12 @@ impl Recompute {
             let touched = distinct_keys(&keys)?;
             let total = touched[0].len();
             let shows = self.grouping.emission != Emission::OnClose;
-            let before = self.groups.window(moment)?.gather(&touched)?;
+            let before = self.groups.window(moment)?.gather(&touched, None)?;
             let before = shows.then(|| self.answers(&before.0, &before.1, total)).transpose()?;
             let window = self.groups.window(moment)?;
             window.apply(&keys, &columns, &diffs)?;
             let Some(before) = before else { continue };
-            let (rows, groups) = window.gather(&touched)?;
+            let (rows, groups) = window.gather(&touched, None)?;
             let after = self.answers(&rows, &groups, total)?;
             changes.push(self.difference(&touched, before, after)?);
         }

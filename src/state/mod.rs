@@ -9,6 +9,7 @@ mod chunks;
 mod index;
 mod keyed;
 mod multiset;
+mod row_bytes;
 mod side;
 mod windowed;
 
@@ -16,7 +17,7 @@ pub use budget::{Budget, Share};
 pub use chunks::{Chunks, Live};
 pub use index::Index;
 pub use keyed::KeyedLog;
-pub use multiset::Multiset;
+pub use multiset::{Counted, First, Multiset};
 pub use side::{Side, Slot};
 pub use windowed::{Close, NEVER, Shape, Windowed};
 

@@ -1,22 +1,22 @@
 //! Groups of rows, each row with a count: what group recompute keeps.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, Scalar, UInt32Array, new_null_array},
-    compute::{is_not_null, kernels::zip::zip},
-    datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef},
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
+    datatypes::{Field, Int64Type, Schema, SchemaRef},
     row::{RowConverter, Rows, SortField},
 };
 use hashbrown::HashMap;
 
-use super::{Durable, Saved};
+use super::{
+    Durable, Saved, Shape,
+    row_bytes::{Bytes, RowBytes},
+};
 use crate::{
     changes::{DIFF, with_diff},
     error::Result,
 };
-
-type Bytes = Box<[u8]>;
 
 /// A group's rows and how often each is there. In order: a sum of floats, or a list, is made anew from the same rows
 /// after a restart, and must come out the same to the last bit to be withdrawn.
@@ -27,57 +27,55 @@ type Group = BTreeMap<Bytes, i64>;
 pub struct Multiset {
     key_columns: usize,
     keys: RowConverter,
-    rows: RowConverter,
+    rows: RowBytes,
     groups: HashMap<Bytes, Group>,
     count: usize,
     bytes: usize,
     /// Net changes since the last save.
     delta: HashMap<(Bytes, Bytes), i64>,
     saved_schema: SchemaRef,
-    /// Whether its rows have no columns: a constant stands for them.
-    bare: bool,
+}
+
+/// The first rows of a group, as `row_number`, `rank` or `dense_rank` count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct First {
+    /// The greatest number that a row may have.
+    pub most: i64,
+    pub counted: Counted,
+}
+
+/// What number a row has in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    /// Its place. Of rows that tie the smaller bytes come first.
+    RowNumber,
+    /// The place of the first row that it ties with.
+    Rank,
+    /// How many different ones there are up to it.
+    DenseRank,
 }
 
 impl Multiset {
-    pub fn new(keys: &Fields, rows: &Fields) -> Result<Self> {
-        let one = Fields::from(vec![Field::new("row", DataType::Int8, true)]);
-        let (rows, bare) = if rows.is_empty() { (&one, true) } else { (rows, false) };
-        let sort = |fields: &Fields| fields.iter().map(|f| SortField::new(f.data_type().clone())).collect::<Vec<_>>();
+    /// Where the shape has an order, the rows of a group are in it.
+    pub fn new(shape: &Shape) -> Result<Self> {
+        let sort = |f: &Arc<Field>| SortField::new(f.data_type().clone());
         let nullable = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_nullable(true));
-        let saved: Vec<_> = keys.iter().chain(rows).map(nullable).collect();
+        let saved: Vec<_> = shape.keys.iter().chain(&shape.values).map(nullable).collect();
         Ok(Multiset {
-            key_columns: keys.len(),
-            keys: RowConverter::new(sort(keys))?,
-            rows: RowConverter::new(sort(rows))?,
+            key_columns: shape.keys.len(),
+            keys: RowConverter::new(shape.keys.iter().map(sort).collect())?,
+            rows: RowBytes::new(&shape.values, &shape.order)?,
             groups: HashMap::new(),
             count: 0,
             bytes: 0,
             delta: HashMap::new(),
             saved_schema: with_diff(&Schema::new(saved)),
-            bare,
         })
-    }
-
-    /// Rows as they are kept.
-    fn encode(&self, rows: &[ArrayRef], count: usize) -> Result<Rows> {
-        if self.bare && rows.is_empty() {
-            let one: ArrayRef = Arc::new(Int8Array::from_value(0, count));
-            return Ok(self.rows.convert_columns(&[one])?);
-        }
-        Ok(self.rows.convert_columns(rows)?)
-    }
-
-    fn decode<'a>(&self, rows: impl Iterator<Item = &'a Bytes>) -> Result<Vec<ArrayRef>> {
-        if self.bare {
-            return Ok(Vec::new());
-        }
-        let parser = self.rows.parser();
-        self.rows.convert_rows(rows.map(|row| parser.parse(row)))?.into_iter().map(calmed).collect()
     }
 
     /// How many columns its rows have.
     pub fn row_columns(&self) -> usize {
-        if self.bare { 0 } else { self.saved_schema.fields().len() - self.key_columns - 1 }
+        self.rows.columns()
     }
 
     /// Keys as bytes, and back.
@@ -93,9 +91,9 @@ impl Multiset {
     /// Adds rows `diffs` times each to the groups of their keys.
     pub fn apply(&mut self, keys: &[ArrayRef], rows: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
         let keys = self.keys.convert_columns(keys)?;
-        let rows = self.encode(rows, diffs.len())?;
-        for ((key, row), diff) in keys.iter().zip(rows.iter()).zip(diffs.values()) {
-            let (key, row): (Bytes, Bytes) = (key.as_ref().into(), row.as_ref().into());
+        let rows = self.rows.encode(rows, diffs.len())?;
+        for ((key, row), diff) in keys.iter().zip(rows).zip(diffs.values()) {
+            let key: Bytes = key.as_ref().into();
             self.add(&key, &row, *diff);
             *self.delta.entry((key, row)).or_default() += diff;
         }
@@ -134,21 +132,59 @@ impl Multiset {
         }
     }
 
-    /// The rows of some groups, each as often as it counts, and for each row the position of its group in `keys`.
-    pub fn gather(&self, keys: &[ArrayRef]) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
+    /// The rows of some groups, or the first of each, each as often as it counts, and for each row the position of its
+    /// group in `keys`.
+    pub fn gather(&self, keys: &[ArrayRef], first: Option<First>) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
         let keys = self.keys.convert_columns(keys)?;
         let (mut rows, mut groups) = (Vec::new(), Vec::new());
         for (position, key) in keys.iter().enumerate() {
             let Some(group) = self.groups.get(key.as_ref()) else { continue };
-            for (row, count) in group {
-                // A negative count is a withdrawal that came before its row; it shows nothing.
-                for _ in 0..*count {
-                    rows.push(row);
-                    groups.push(position);
-                }
+            for (row, count) in self.shown(group, first) {
+                rows.extend(std::iter::repeat_n(row, count as usize));
+                groups.extend(std::iter::repeat_n(position, count as usize));
             }
         }
-        Ok((self.decode(rows.into_iter())?, groups))
+        Ok((self.rows.decode(&rows)?, groups))
+    }
+
+    /// The rows of a group, or the first of them, and how often each.
+    fn shown<'a>(&self, group: &'a Group, first: Option<First>) -> impl Iterator<Item = (&'a Bytes, i64)> {
+        // The rows so far, those of them before the ties of the last one, and how many ranks they have.
+        let (mut rows, mut before, mut ranks, mut tie) = (0, 0, 0, None);
+        // A negative count is a withdrawal that came before its row; it shows nothing.
+        group.iter().filter(|(_, count)| **count > 0).map_while(move |(row, count)| {
+            let Some(First { most, counted }) = first else { return Some((row, *count)) };
+            let order = self.rows.order_of(row);
+            if tie != Some(order) {
+                (before, ranks, tie) = (rows, ranks + 1, Some(order));
+            }
+            let left = match counted {
+                Counted::RowNumber => most - rows,
+                Counted::Rank if before >= most => 0,
+                Counted::DenseRank if ranks > most => 0,
+                Counted::Rank | Counted::DenseRank => *count,
+            };
+            rows += count;
+            (left > 0).then(|| (row, left.min(*count)))
+        })
+    }
+
+    /// Lets go of what comes after the first rows of some groups: where rows only come, it never shows.
+    pub fn keep_first(&mut self, keys: &[ArrayRef], first: First) -> Result<()> {
+        for key in &self.keys.convert_columns(keys)? {
+            let Some((key, group)) = self.groups.get_key_value(key.as_ref()) else { continue };
+            let last = self.shown(group, Some(first)).last();
+            let from = last.map_or(Bound::Unbounded, |(row, _)| Bound::Included(row));
+            let behind = group.range::<Bytes, _>((from, Bound::Unbounded));
+            let kept = |row| last.filter(|(last, _)| *last == row).map_or(0, |(_, count)| count);
+            let gone = behind.map(|(row, count)| (row.clone(), kept(row) - count)).filter(|(_, diff)| *diff != 0);
+            let (key, gone): (Bytes, Vec<_>) = (key.clone(), gone.collect());
+            for (row, diff) in gone {
+                self.add(&key, &row, diff);
+                *self.delta.entry((key.clone(), row)).or_default() += diff;
+            }
+        }
+        Ok(())
     }
 
     /// Makes some rows the only ones of the groups of `keys`; `groups` are the positions of their keys. Gives what came
@@ -161,8 +197,8 @@ impl Multiset {
     ) -> Result<(Vec<ArrayRef>, Int64Array)> {
         let keys = self.keys.convert_columns(keys)?;
         let mut differ: Vec<BTreeMap<Bytes, i64>> = vec![BTreeMap::new(); keys.num_rows()];
-        for (row, group) in self.encode(rows, groups.len())?.iter().zip(groups.values()) {
-            *differ[*group as usize].entry(row.as_ref().into()).or_default() += 1;
+        for (row, group) in self.rows.encode(rows, groups.len())?.into_iter().zip(groups.values()) {
+            *differ[*group as usize].entry(row).or_default() += 1;
         }
         let mut changed: Vec<(Bytes, i64)> = Vec::new();
         for (key, mut differ) in keys.iter().zip(differ) {
@@ -180,7 +216,7 @@ impl Multiset {
             .iter()
             .flat_map(|(row, diff)| std::iter::repeat_n((row, diff.signum()), diff.unsigned_abs() as usize));
         let (rows, diffs): (Vec<&Bytes>, Vec<i64>) = each.unzip();
-        Ok((self.decode(rows.into_iter())?, diffs.into()))
+        Ok((self.rows.decode(&rows)?, diffs.into()))
     }
 
     /// Drops whole groups.
@@ -205,9 +241,9 @@ impl Multiset {
     }
 
     fn batch(&self, all: &[(&Bytes, &Bytes, i64)]) -> Result<RecordBatch> {
-        let (keys, rows) = (self.keys.parser(), self.rows.parser());
+        let keys = self.keys.parser();
         let mut columns = self.keys.convert_rows(all.iter().map(|(key, ..)| keys.parse(key)))?;
-        columns.extend(self.rows.convert_rows(all.iter().map(|(_, row, _)| rows.parse(row)))?);
+        columns.extend(self.rows.decode(&all.iter().map(|(_, row, _)| *row).collect::<Vec<_>>())?);
         columns.push(Arc::new(all.iter().map(|(.., count)| *count).collect::<Int64Array>()));
         Ok(RecordBatch::try_new(self.saved_schema.clone(), columns)?)
     }
@@ -242,14 +278,6 @@ impl Durable for Multiset {
     fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-/// A column without what `arrow-row` leaves under its NULLs: functions such as `date_trunc` compute with it, and panic.
-fn calmed(column: ArrayRef) -> Result<ArrayRef> {
-    if column.null_count() == 0 || !column.data_type().is_primitive() {
-        return Ok(column);
-    }
-    Ok(zip(&is_not_null(&column)?, &column, &Scalar::new(new_null_array(column.data_type(), 1)))?)
 }
 
 /// About what a row costs, and a group without its rows: bytes and their place in a table.

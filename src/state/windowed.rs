@@ -72,6 +72,8 @@ struct Window<T> {
 pub struct Shape {
     pub keys: arrow::datatypes::Fields,
     pub values: arrow::datatypes::Fields,
+    /// How the first value columns order the rows of a key, where the structure keeps them in order.
+    pub order: Vec<arrow::compute::SortOptions>,
 }
 
 impl<T: Durable> Windowed<T> {

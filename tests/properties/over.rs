@@ -82,15 +82,31 @@ fn windowed(rng: &mut SmallRng, from: &str, columns: &[Column]) -> Query {
     Query { text: format!("SELECT {} FROM {from}{clause}", items.join(", ")), columns: out, plain: true }
 }
 
-/// The first rows of each group.
+/// The first rows of each group, told in one of the ways to write it. Rows that tie share a rank, so that an order of
+/// some columns will do there.
 fn ranked(rng: &mut SmallRng, from: &str, columns: &[Column]) -> Query {
     let rank = pick(rng, &["row_number", "rank", "dense_rank"]);
-    let (partition, order, clause) = (partition(rng, columns), order(rng, columns), clause(rng, columns));
+    let (partition, total, clause) = (partition(rng, columns), order(rng, columns), clause(rng, columns));
+    let order = match rank {
+        "row_number" => total,
+        _ => total.split(", ").take(rng.random_range(1..3)).collect::<Vec<_>>().join(", "),
+    };
     let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
-    let (names, most) = (names.join(", "), rng.random_range(1..4));
-    let shown = if rng.random_bool(0.5) { "" } else { ", rn" };
-    let inner = format!("SELECT {names}, {rank}() OVER ({partition}ORDER BY {order}) AS rn FROM {from}{clause}");
-    let text = format!("SELECT {names}{shown} FROM ({inner}) AS q WHERE rn <= {most}");
+    let (names, most) = (names.join(", "), rng.random_range(0..5));
+    // Beside it another number of the same rows, or one that all of them have a part in.
+    let all = "count(*) OVER (w RANGE BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)";
+    let other = pick(rng, &["1", "1", "rank() OVER w", all]);
+    let shown = pick(rng, &["", ", rn", ", other", ", rn, other"]);
+    let first = match rng.random_range(0..4) {
+        0 => format!("rn < {}", most + 1),
+        1 => format!("{most} >= rn AND rn > 0"),
+        2 => format!("rn = {most}"),
+        _ => format!("rn <= {most}"),
+    };
+    let inner = format!(
+        "SELECT {names}, {other} AS other, {rank}() OVER w AS rn FROM {from}{clause} WINDOW w AS ({partition}ORDER BY {order})"
+    );
+    let text = format!("SELECT {names}{shown} FROM ({inner}) AS q WHERE {first}");
     Query { text, columns: columns.to_vec(), plain: true }
 }
 

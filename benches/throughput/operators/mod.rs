@@ -37,7 +37,7 @@ const A: &[&str] = &["a"];
 const AB: &[&str] = &["a", "b"];
 
 /// `a` and `b` have the same rows: see [`rows`].
-const OPERATORS: [Operator; 13] = [
+const OPERATORS: [Operator; 14] = [
     Operator {
         name: "aggregate",
         what: "GROUP BY",
@@ -162,6 +162,15 @@ const OPERATORS: [Operator; 13] = [
         what: "ORDER BY LIMIT 10",
         tables: A,
         kind: Kind::Append,
+        each: 10,
+        query: "SELECT id, v FROM a ORDER BY v DESC, id LIMIT 10",
+        batch: None,
+    },
+    Operator {
+        name: "limit_updates",
+        what: "ORDER BY LIMIT, updates",
+        tables: A,
+        kind: Kind::Keyed,
         each: 10,
         query: "SELECT id, v FROM a ORDER BY v DESC, id LIMIT 10",
         batch: None,

@@ -58,7 +58,7 @@ impl Ends {
         keys.sort_unstable();
         keys.dedup();
         let keys = answers.decode_keys(&keys)?;
-        let (columns, groups) = answers.gather(&keys)?;
+        let (columns, groups) = answers.gather(&keys, None)?;
         let moments = self.close.moments(&columns)?;
         let closed: UInt32Array =
             (0..groups.len() as u32).filter(|row| moments.value(*row as usize) <= watermark).collect();

@@ -6,8 +6,12 @@
 //!                                                                                             │ DataFusion's
 //! changes ◀─ what differs ◀─ the answers that were given, kept by group ◀──── answers by group number
 //! ```
+//!
+//! Where an answer follows from the first rows of a group in some order (`ROW_NUMBER() … <= n`, `ORDER BY … LIMIT n`),
+//! the rows are kept in that order and only the first ones run.
 
 mod ends;
+mod order;
 
 use std::{
     any::Any,
@@ -21,7 +25,8 @@ use arrow::{
 };
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 
-use self::ends::Ends;
+pub use self::order::FirstRows;
+use self::{ends::Ends, order::Layout};
 use super::{
     Collector, Evaluated, Grouping, Late, Operator, Step,
     cell::locked,
@@ -32,7 +37,7 @@ use super::{
 use crate::{
     changes::{Changes, batch_of, rows_at},
     error::Result,
-    state::{Close, Durable, Multiset, NEVER, Saved, Shape, Windowed},
+    state::{Close, Durable, First, Multiset, NEVER, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -51,6 +56,8 @@ pub struct GroupPlan {
     pub context: Arc<TaskContext>,
     /// Where each answer says itself when it ends, in a last column that is not shown.
     pub sessions: Option<Sessions>,
+    /// Where the first rows of a group are all that it is to be run over.
+    pub first: Option<FirstRows>,
 }
 
 /// Answers that end.
@@ -68,6 +75,7 @@ pub struct Regroup {
     /// Its output has the columns of the plan, without the number.
     grouping: Grouping,
     plan: GroupPlan,
+    layout: Layout,
     kept: Kept,
     /// The columns of the answers as they are kept.
     answered: SchemaRef,
@@ -93,22 +101,27 @@ impl Regroup {
                 false => grouping.key_fields.iter().map(|f| f.as_ref().clone().with_name(name)).collect(),
             }
         };
-        let shape = |name: &str, values: &SchemaRef| Shape { keys: keys(name), values: values.fields().clone() };
-        let kept = |shape| Windowed::new(grouping.close, shape, |shape| Multiset::new(&shape.keys, &shape.values));
-        let rows = kept(shape(ROWS, &plan.input));
+        let shape = |name: &str, values: &Fields, order: &[_]| Shape {
+            keys: keys(name),
+            values: values.clone(),
+            order: order.to_vec(),
+        };
+        let kept = |shape| Windowed::new(grouping.close, shape, Multiset::new);
+        let layout = Layout::new(&plan.input, plan.first.as_ref())?;
+        let rows = kept(shape(ROWS, &layout.fields, &layout.order));
         let mut fields: Vec<FieldRef> = grouping.output.fields().iter().cloned().collect();
         fields.extend(plan.sessions.iter().map(|sessions| sessions.end.clone()));
         let answered = Arc::new(Schema::new(fields));
-        let answers = kept(shape(ANSWERS, &answered));
+        let answers = kept(shape(ANSWERS, answered.fields(), &[]));
         let end = plan.sessions.as_ref().filter(|sessions| sessions.late.is_some());
         let ends = end.map(|_| Ends::new(answered.fields().len() - 1));
-        Ok(Regroup { grouping, plan, kept: Kept { rows, answers, ends }, answered })
+        Ok(Regroup { grouping, plan, layout, kept: Kept { rows, answers, ends }, answered })
     }
 
-    /// The answers over some groups' rows, and the group of each.
-    fn answers(&self, rows: Vec<ArrayRef>, groups: &[usize]) -> Result<(RecordBatch, UInt32Array)> {
+    /// The answers over some groups' rows, as they were kept, and the group of each.
+    fn answers(&self, rows: &[ArrayRef], groups: &[usize]) -> Result<(RecordBatch, UInt32Array)> {
         let numbers = Int64Array::from_iter_values(groups.iter().map(|group| *group as i64));
-        let mut columns = rows;
+        let mut columns = self.layout.restore(rows);
         columns.push(Arc::new(numbers));
         *locked(&self.plan.given) = Some(RecordBatch::try_new(self.plan.leaf.clone(), columns)?);
         let plan = again(&self.plan.plan)?;
@@ -122,6 +135,10 @@ impl Regroup {
         Ok((batch_of(&self.answered, columns, all.num_rows())?, groups))
     }
 
+    fn first(&self) -> Option<First> {
+        self.plan.first.as_ref().map(|first| first.first)
+    }
+
     fn fold(&mut self, batches: &[(RecordBatch, Vec<ArrayRef>, Int64Array)]) -> Result<Vec<Changes>> {
         let Some((_, first, _)) = batches.first() else { return Ok(Vec::new()) };
         let rows = concat_batches(&self.plan.input, batches.iter().map(|(rows, ..)| rows))?;
@@ -131,19 +148,24 @@ impl Regroup {
         });
         let keys: Vec<ArrayRef> = keys.collect::<Result<_>>()?;
         let diffs: Int64Array = batches.iter().flat_map(|(_, _, diffs)| diffs.values().to_vec()).collect();
+        let (first, only_comes) = (self.first(), self.plan.first.as_ref().is_some_and(|first| first.appends));
         let mut changes = Vec::new();
         for (moment, part) in self.kept.rows.split(&keys)? {
             let keys: Vec<ArrayRef> = keys.iter().map(|key| take(key, &part, None)).collect::<Result<_, _>>()?;
             let rows = rows_at(&rows, &part)?;
             let diffs = take(&diffs, &part, None)?.as_primitive::<Int64Type>().clone();
-            self.kept.rows.window(moment)?.apply(&keys, rows.columns(), &diffs)?;
+            let touched = distinct_keys(&keys)?;
+            let window = self.kept.rows.window(moment)?;
+            window.apply(&keys, &self.layout.arrange(&rows)?, &diffs)?;
+            if let Some(first) = first.filter(|_| only_comes) {
+                window.keep_first(&touched, first)?;
+            }
             let shows = self.grouping.emission != Emission::OnClose;
             if !shows && self.kept.ends.is_none() {
                 continue;
             }
-            let touched = distinct_keys(&keys)?;
-            let (rows, groups) = self.kept.rows.window(moment)?.gather(&touched)?;
-            let (answers, groups) = self.answers(rows, &groups)?;
+            let (rows, groups) = window.gather(&touched, first)?;
+            let (answers, groups) = self.answers(&rows, &groups)?;
             let window = self.kept.answers.window(moment)?;
             let (columns, diffs) = window.replace(&touched, answers.columns(), &groups)?;
             if let Some(ends) = &mut self.kept.ends {
@@ -179,8 +201,8 @@ impl Regroup {
         }
         let mut changes = Vec::new();
         for window in closed.iter().filter(|w| !w.is_empty()) {
-            let (rows, groups) = window.gather(&window.all_keys()?)?;
-            let answers = self.answers(rows, &groups)?.0;
+            let (rows, groups) = window.gather(&window.all_keys()?, self.first())?;
+            let answers = self.answers(&rows, &groups)?.0;
             changes.push(Changes::insert(self.shown(answers.columns(), answers.num_rows())?));
         }
         Ok(changes)

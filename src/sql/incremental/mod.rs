@@ -11,13 +11,14 @@
 //! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
 //! | join FOR SYSTEM_TIME AS OF PROCTIME() | `Lookup`: what is there in its epoch, once |
 //! | WHERE that compares with now() | `Temporal`: each row comes and leaves when its time has come |
-//! | window functions, ORDER BY … LIMIT | `Regroup`: DataFusion's own over all rows of the touched groups |
+//! | window functions, ORDER BY … LIMIT | `Regroup`: DataFusion's own over all rows of the touched groups, or the first of each where those decide |
 //!
 //! Everything else is refused by name.
 
 mod bounds;
 mod carried;
 mod closes;
+mod first;
 mod group;
 mod join;
 mod linear;

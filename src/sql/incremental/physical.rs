@@ -2,15 +2,20 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::{
+    compute::SortOptions,
+    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
+};
 use async_trait::async_trait;
 use datafusion::{
     catalog::Session,
     common::{DFSchema, JoinType},
     error::Result as DfResult,
     execution::{SessionState, SessionStateBuilder, memory_pool::MemoryLimit},
-    logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext},
-    physical_expr::{PhysicalExpr, aggregate::LoweredAggregateBuilder},
+    logical_expr::{
+        Expr, LogicalPlan, SortExpr, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext,
+    },
+    physical_expr::{PhysicalExpr, PhysicalSortExpr, aggregate::LoweredAggregateBuilder},
     physical_optimizer::{
         PhysicalOptimizerRule, ensure_requirements::EnsureRequirements, sanity_checker::SanityCheckPlan,
     },
@@ -26,8 +31,8 @@ use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup, Moments, Operator, Presence,
-        Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell, exec::EpochExec,
+        Aggregate, EventTime, FirstRows, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup, Moments, Operator,
+        Presence, Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell, exec::EpochExec,
     },
     sql::temporal::Bound,
 };
@@ -184,6 +189,15 @@ fn regroup(
         emission: step.emission,
         output: without_diff(node.schema.inner()),
     };
+    let first = step.first.as_ref().map(|(first, order)| {
+        let by = |by: &SortExpr| -> DfResult<PhysicalSortExpr> {
+            let expr = planner.create_physical_expr(&by.expr, input, session, context)?;
+            Ok(PhysicalSortExpr::new(expr, SortOptions::new(!by.asc, by.nulls_first)))
+        };
+        let order = order.iter().map(by).collect::<DfResult<_>>()?;
+        Ok::<_, Error>(FirstRows { order, first: *first, appends: !has_diff(input.inner()) })
+    });
+    let first = first.transpose()?;
     let input = without_diff(input.inner());
     let mut leaf: Vec<FieldRef> = input.fields().iter().cloned().collect();
     leaf.push(Arc::new(Field::new(PARTITION, DataType::Int64, false)));
@@ -194,6 +208,7 @@ fn regroup(
         input,
         context: session.task_ctx(),
         sessions: step.sessions.clone(),
+        first,
     };
     Ok(Box::new(Regroup::new(grouping, plan)?))
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What stands between a filter and the window below it goes along, so that rows which the filter leaves out are never
-//! told as changes.
+//! told as changes. Where it lets only the first rows through, the plan runs over no others.
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use datafusion::{
 use super::{
     carried::{Carried, column},
     closes::{EVENT, Fact, close, of_projection},
+    first::{Firsts, of_filters, of_limit},
     rewrite::{Node, Rewriter, aliased, filtered_by, projected},
     step::{RegroupStep, Step, StepNode},
 };
@@ -103,9 +104,11 @@ impl Rewriter {
             };
         }
         let what: Vec<String> = window.window_expr.iter().map(|e| e.schema_name().to_string()).collect();
+        let first = of_filters(window, &keys, above)?;
         self.remembers.push(format!(
-            "Regroup [{}]: the rows of each group and its answer, recomputed when touched; {}",
+            "Regroup [{}]: {} and its answer, recomputed when touched; {}",
             what.join(", "),
+            remembered(first.as_ref(), &input, "the rows of each group"),
             if close.is_some() { "evicted with its window" } else { "never evicted: no window with a watermark" }
         ));
         let step = RegroupStep {
@@ -113,6 +116,7 @@ impl Rewriter {
             given,
             plan: plan.plan.clone(),
             sessions: None,
+            first,
             close,
             emission: self.emission,
             derived: input.derived,
@@ -155,7 +159,7 @@ impl Rewriter {
         let end = ended.schema.fields().last().ok_or_else(|| Error::internal("a session has no end"))?.clone();
         let (emission, derived) = (self.emission, input.derived);
         let sessions = Some(Sessions { end, late });
-        let step = RegroupStep { keys, given, plan, sessions, close: None, emission, derived };
+        let step = RegroupStep { keys, given, plan, sessions, first: None, close: None, emission, derived };
         let carried = Carried { partition: false, diff: emission != Emission::OnClose };
         let plan = StepNode::plan(Step::Regroup(step), vec![input.plan], carried.schema(&window.schema)?);
         Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key: input.key })
@@ -187,13 +191,15 @@ impl Rewriter {
         let (skip, fetch) = (limit.skip.clone(), limit.fetch.clone());
         plan.plan = LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(plan.plan) });
         plan.key = input.key.clone();
-        self.remembers
-            .push("Regroup [ORDER BY … LIMIT]: all rows, sorted anew when any changes; never evicted".to_string());
+        let first = of_limit(limit, sort)?;
+        let remembered = remembered(first.as_ref(), &input, "all rows");
+        self.remembers.push(format!("Regroup [ORDER BY … LIMIT]: {remembered} and the answer; never evicted"));
         let step = RegroupStep {
             keys: Vec::new(),
             given,
             plan: plan.plan.clone(),
             sessions: None,
+            first,
             close: None,
             emission: self.emission,
             derived: input.derived,
@@ -210,6 +216,15 @@ fn regrouped(step: RegroupStep, plan: Node, input: Node) -> Result<Node> {
     Ok(Node { plan: node, carried, moving: true, derived: true, as_of_now: false, facts: plan.facts, key: plan.key })
 }
 
+/// What is kept of the rows of a group, in words.
+fn remembered(first: Option<&Firsts>, input: &Node, rows: &str) -> String {
+    match first {
+        Some(_) if !input.carried.diff => format!("the first of {rows}"),
+        Some(_) => format!("{rows} in order, of which the first are looked at,"),
+        None => rows.to_string(),
+    }
+}
+
 /// A leaf with the columns of an input and the number of a row's group.
 fn leaf(input: &Node) -> Result<(Node, Given)> {
     let schema = NUMBERED.schema(&input.own_schema()?)?;
@@ -218,7 +233,8 @@ fn leaf(input: &Node) -> Result<(Node, Given)> {
     Ok((Node { carried: NUMBERED, facts: vec![None; input.facts.len()], ..Node::fixed(plan) }, given))
 }
 
-fn window_function(expr: &Expr) -> Result<&WindowFunction> {
+/// The function of an expression of a window.
+pub(super) fn window_function(expr: &Expr) -> Result<&WindowFunction> {
     match expr {
         Expr::Alias(alias) => window_function(&alias.expr),
         Expr::WindowFunction(function) => Ok(function),

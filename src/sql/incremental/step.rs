@@ -12,13 +12,13 @@ use std::{
 use datafusion::{
     common::{DFSchemaRef, JoinType},
     error::Result as DfResult,
-    logical_expr::{Expr, Extension, InvariantLevel, LogicalPlan, UserDefinedLogicalNode},
+    logical_expr::{Expr, Extension, InvariantLevel, LogicalPlan, SortExpr, UserDefinedLogicalNode},
 };
 
 use crate::{
     operators::{Emission, Given, Sessions},
     sql::{temporal::Bound, watermark::WatermarkSpec},
-    state::Close,
+    state::{Close, First},
 };
 
 /// One node of an epoch's plan that is ours.
@@ -87,6 +87,8 @@ pub struct RegroupStep {
     pub plan: LogicalPlan,
     /// Whether each answer says itself when it ends.
     pub sessions: Option<Sessions>,
+    /// Where only the first rows of a group matter: which those are, and in what order.
+    pub first: Option<(First, Vec<SortExpr>)>,
     pub close: Option<Close>,
     pub emission: Emission,
     /// Whether its rows come from an operator.
