@@ -49,13 +49,14 @@ const BOUNDED: [(&str, &str); 9] = [
 ];
 
 /// Queries that remember as many rows as they show, however many come: what is behind the first ones never shows.
-const FIRST: [(&str, &str); 3] = [
+const FIRST: [(&str, &str); 4] = [
     ("first_of_all", "SELECT id, v FROM a ORDER BY v % 100 DESC, id LIMIT 10 OFFSET 5"),
     (
         "first_of_each",
         "SELECT k, id, place FROM (SELECT k, id, row_number() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM a)
              AS q WHERE place <= 3",
     ),
+    ("distinct_on", "SELECT DISTINCT ON (k) k, id, v FROM a ORDER BY k, v DESC, id"),
     ("newest", "SELECT k, id FROM a QUALIFY dense_rank() OVER (PARTITION BY k ORDER BY at DESC) = 1"),
 ];
 

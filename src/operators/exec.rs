@@ -178,12 +178,15 @@ impl ExecutionPlan for EpochExec {
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(EpochExec {
-            kind: self.kind.clone(),
-            cell: self.cell.clone(),
-            children,
-            properties: self.properties.clone(),
-        }))
+        let properties = match (&self.kind, children.as_slice()) {
+            // It has the partitions of its child, of which the new one may have fewer.
+            (Kind::Once | Kind::Sift | Kind::Watermark { .. }, [child]) => {
+                let partitions = child.properties().partitioning.partition_count();
+                properties(self.schema(), partitions, EmissionType::Incremental)
+            }
+            _ => self.properties.clone(),
+        };
+        Ok(Arc::new(EpochExec { kind: self.kind.clone(), cell: self.cell.clone(), children, properties }))
     }
 
     fn apply_expressions(

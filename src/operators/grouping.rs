@@ -82,6 +82,14 @@ pub fn is_in_order(function: &AggregateUDF) -> bool {
     IN_ORDER.contains(&function.name()) || Fold::behind(function.inner().as_ref()).is_some()
 }
 
+/// Functions whose answer is that of one row: the first in some order.
+const OF_ONE_ROW: [&str; 6] = ["bool_and", "bool_or", "first_value", "last_value", "max", "min"];
+
+/// Whether the answer of a function is that of one row, in the order that it is given or that of its argument.
+pub fn is_of_one_row(function: &AggregateUDF) -> bool {
+    OF_ONE_ROW.contains(&function.name()) && Fold::behind(function.inner().as_ref()).is_none()
+}
+
 impl Function {
     /// Whether its answer depends on the order in which states are merged.
     pub fn is_in_order(&self) -> bool {

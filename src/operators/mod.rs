@@ -25,7 +25,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 pub use aggregate::Aggregate;
 pub use event_times::{EventTime, EventTimes, partition_name};
 pub use fold::{Call, Fold, FoldSpec, check_arguments, fits, fitted};
-pub use grouping::{Emission, Evaluated, Function, Grouping, is_in_order};
+pub use grouping::{Emission, Evaluated, Function, Grouping, is_in_order, is_of_one_row};
 pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
 pub use recompute::Recompute;
 pub use regroup::{FirstRows, Given, GroupPlan, Regroup, Sessions};

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use datafusion::functions_aggregate::all_default_aggregate_functions;
-use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
+use rand::{
+    Rng,
+    rngs::SmallRng,
+    seq::{IndexedRandom, IteratorRandom},
+};
 
 use super::values::{Column, Type, column, expr, predicate};
 
@@ -99,9 +103,14 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("grouping", "belongs to GROUPING SETS, which a standing query refuses by name"),
 ];
 
-/// A call of a random function, and what it gives if that can be computed with.
-pub fn call(rng: &mut SmallRng, columns: &[Column]) -> (String, Option<Type>) {
-    let function = FUNCTIONS.choose(rng).unwrap();
+/// Those whose answer is that of one row.
+const OF_ONE_ROW: [&str; 6] = ["min", "max", "bool_and", "bool_or", "first_value", "last_value"];
+
+/// A call of a random function, perhaps of one whose answer is that of one row, and what it gives if that can be computed
+/// with.
+pub fn call(rng: &mut SmallRng, columns: &[Column], of_one_row: bool) -> (String, Option<Type>) {
+    let wanted = |function: &&Function| !of_one_row || OF_ONE_ROW.contains(&function.name);
+    let function = FUNCTIONS.iter().filter(wanted).choose(rng).unwrap();
     let distinct = if function.distinct && rng.random_bool(0.3) { "DISTINCT " } else { "" };
     let name = function.name;
     let mut fed = Type::Float;

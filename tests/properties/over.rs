@@ -9,8 +9,9 @@ use super::{
 
 pub fn query(rng: &mut SmallRng, relations: &[Relation]) -> Query {
     let Relation { name, columns } = relations.choose(rng).unwrap();
-    match rng.random_range(0..6) {
+    match rng.random_range(0..7) {
         0 => limited(rng, name, columns),
+        3 => first_of_each(rng, name, columns),
         1 | 2 => ranked(rng, name, columns),
         _ => windowed(rng, name, columns),
     }
@@ -107,6 +108,14 @@ fn ranked(rng: &mut SmallRng, from: &str, columns: &[Column]) -> Query {
         "SELECT {names}, {other} AS other, {rank}() OVER w AS rn FROM {from}{clause} WINDOW w AS ({partition}ORDER BY {order})"
     );
     let text = format!("SELECT {names}{shown} FROM ({inner}) AS q WHERE {first}");
+    Query { text, columns: columns.to_vec(), plain: true }
+}
+
+fn first_of_each(rng: &mut SmallRng, from: &str, columns: &[Column]) -> Query {
+    let key = &columns.choose(rng).unwrap().name;
+    let names: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
+    let (order, clause) = (order(rng, columns), clause(rng, columns));
+    let text = format!("SELECT DISTINCT ON ({key}) {} FROM {from}{clause} ORDER BY {key}, {order}", names.join(", "));
     Query { text, columns: columns.to_vec(), plain: true }
 }
 

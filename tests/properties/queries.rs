@@ -94,9 +94,9 @@ fn global(rng: &mut SmallRng, from: &str, columns: &[Column]) -> Query {
 }
 
 fn aggregates(rng: &mut SmallRng, columns: &[Column], items: &mut Vec<String>, out: &mut Vec<Column>) {
-    let mut ordered = false;
+    let (mut ordered, of_one_row) = (false, rng.random_bool(0.3));
     for n in 0..rng.random_range(1..4) {
-        let (text, gives) = call(rng, columns);
+        let (text, gives) = call(rng, columns, of_one_row);
         // DataFusion cannot serve two orders in one batch query.
         if text.contains("ORDER BY") && std::mem::replace(&mut ordered, true) {
             continue;
@@ -111,9 +111,11 @@ pub fn grouped(rng: &mut SmallRng, from: &str, columns: &[Column], windows: &[&s
     let (mut items, mut keys, mut out) = (Vec::new(), Vec::new(), Vec::new());
     for (n, window) in windows.iter().enumerate() {
         keys.push((*window).to_string());
-        items.push(format!("{window} AS w{n}"));
+        // What is a column for later steps has the name of one; GROUP BY would take another for it.
+        let name = if window.starts_with("window_") { format!("w{n}") } else { format!("span{n}") };
+        items.push(format!("{window} AS {name}"));
         if window.starts_with("window_") {
-            out.push(Column { name: format!("w{n}"), of: Type::Time });
+            out.push(Column { name, of: Type::Time });
         }
     }
     for n in 0..rng.random_range(usize::from(windows.is_empty())..3) {

@@ -37,7 +37,7 @@ const A: &[&str] = &["a"];
 const AB: &[&str] = &["a", "b"];
 
 /// `a` and `b` have the same rows: see [`rows`].
-const OPERATORS: [Operator; 14] = [
+const OPERATORS: [Operator; 16] = [
     Operator {
         name: "aggregate",
         what: "GROUP BY",
@@ -63,6 +63,24 @@ const OPERATORS: [Operator; 14] = [
         kind: Kind::Keyed,
         each: 10,
         query: "SELECT key, max(v) AS most FROM a GROUP BY key",
+        batch: None,
+    },
+    Operator {
+        name: "max_of_all",
+        what: "max of all, updates",
+        tables: A,
+        kind: Kind::Keyed,
+        each: 1,
+        query: "SELECT max(v) AS most, min(v) AS least FROM a",
+        batch: None,
+    },
+    Operator {
+        name: "distinct_on",
+        what: "DISTINCT ON, groups of 1000",
+        tables: A,
+        kind: Kind::Keyed,
+        each: 1000,
+        query: "SELECT DISTINCT ON (key) key, id, v FROM a ORDER BY key, v DESC, id",
         batch: None,
     },
     Operator {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
     common::{DFSchema, tree_node::TreeNode},
-    logical_expr::{Aggregate, Expr, LogicalPlan, Projection},
+    logical_expr::{Aggregate, Expr, LogicalPlan, Projection, expr::NullTreatment},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    operators::{Emission, is_in_order},
+    operators::{Emission, is_in_order, is_of_one_row},
 };
 
 impl Rewriter {
@@ -91,12 +91,15 @@ impl Rewriter {
 
     fn remember(&mut self, aggregate: &Aggregate, step: &AggregateStep, diff: bool, linear: bool) {
         let list = |exprs: &[Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
+        let first = !aggregate.aggr_expr.is_empty() && aggregate.aggr_expr.iter().all(is_first);
         let how = match (diff, linear) {
-            (false, _) if aggregate.aggr_expr.iter().any(is_ordered) => {
-                "the rows of each group, recomputed when touched"
-            }
+            (false, _) if aggregate.aggr_expr.iter().any(is_ordered) => match first {
+                true => "the first row of each group",
+                false => "the rows of each group, recomputed when touched",
+            },
             (false, _) => "one row of partial state a group",
             (true, true) => "one row of sums a group, changed by diff",
+            (true, false) if first => "the rows of each group in order, of which the first are looked at",
             (true, false) => "the rows of each group, recomputed when touched",
         };
         let keyed = match aggregate.group_expr.is_empty() {
@@ -141,6 +144,18 @@ fn is_ordered(function: &Expr) -> bool {
     match function {
         Expr::Alias(alias) => is_ordered(&alias.expr),
         Expr::AggregateFunction(call) => !call.params.order_by.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether a function follows from the first row of its group.
+fn is_first(function: &Expr) -> bool {
+    match function {
+        Expr::Alias(alias) => is_first(&alias.expr),
+        Expr::AggregateFunction(call) => {
+            let all_nulls = call.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+            is_of_one_row(&call.func) && !all_nulls && (!is_in_order(&call.func) || is_ordered(function))
+        }
         _ => false,
     }
 }

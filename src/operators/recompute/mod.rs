@@ -1,24 +1,28 @@
 //! Group recompute: keep a group's input rows; for each touched group run the batch functions again and emit the
-//! difference. Slow and always right: what every faster way is tested against.
+//! difference. Slow and always right. Where all functions follow from one row (`min`, `first_value`, …) that is found at
+//! once.
+
+mod parts;
 
 use std::{any::Any, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, UInt32Array},
     compute::{SortColumn, concat, lexsort_to_indices, take},
-    datatypes::{DataType, Field, Fields, Int64Type, SchemaRef},
+    datatypes::{DataType, Field, FieldRef, Fields, Int64Type, SchemaRef},
 };
 use datafusion::logical_expr::EmitTo;
 
+use self::parts::{Fed, Part, parts};
 use super::{
     Collector, Evaluated, Function, Grouping, Late, Operator, Step,
     grouping::{Emission, differing, distinct_keys},
     taken,
 };
 use crate::{
-    changes::Changes,
-    error::{Error, Result},
-    state::{Durable, Multiset, Shape, Windowed},
+    changes::{Changes, has_diff},
+    error::{Error, Kind, Result},
+    state::{Durable, Multiset, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -27,59 +31,68 @@ use crate::{
 pub struct Recompute {
     grouping: Grouping,
     functions: Arc<[Function]>,
-    /// Per function how many of the kept columns are its arguments, and whether a filter follows them.
-    widths: Vec<(usize, bool)>,
-    kept: Fields,
-    groups: Windowed<Multiset>,
+    fed: Fed,
+    /// Whether rows only come: what is behind the first of a group then never shows, and is not kept.
+    appends: bool,
+    kept: Kept,
 }
 
-fn keys_of(grouping: &Grouping) -> Fields {
+/// The rows of each part. All have the same groups.
+#[derive(Debug)]
+struct Kept(Vec<(Part, Windowed<Multiset>)>);
+
+/// Rows that were gathered of some groups: for each part its columns, and the group of each row.
+type Gathered = Vec<(Vec<ArrayRef>, Vec<usize>)>;
+
+/// The name of a part's keys, which tells apart what is saved of it.
+fn keys_of(grouping: &Grouping, part: usize) -> Fields {
+    let name = part.to_string();
     match grouping.is_global() {
-        true => Fields::from(vec![Field::new("all", DataType::Int8, false)]),
-        false => grouping.key_fields.clone(),
+        true => Fields::from(vec![Field::new(name, DataType::Int8, false)]),
+        false => grouping.key_fields.iter().map(|f| f.as_ref().clone().with_name(&name)).collect(),
     }
 }
 
 impl Recompute {
     /// `input` is the schema of the rows that it is fed.
     pub fn new(grouping: Grouping, functions: Vec<Function>, input: &SchemaRef) -> Result<Self> {
-        let (mut columns, mut widths) = (Vec::new(), Vec::new());
+        let mut fed = Fed::new();
         for function in &functions {
             let order = function.order_by.iter().map(|sort| sort.expr.clone());
             let arguments: Vec<_> = function.aggregate.expressions().into_iter().chain(order).collect();
-            widths.push((arguments.len(), function.filter.is_some()));
-            for argument in arguments.iter().chain(&function.filter) {
-                columns.push(Field::new(format!("{}", columns.len()), argument.data_type(input)?, true));
+            let columns = arguments.iter().chain(&function.filter).map(|column| column.data_type(input));
+            fed.push(columns.collect::<Result<_, _>>()?, arguments.len());
+        }
+        Ok(Recompute::keeping(grouping, functions.into(), fed, !has_diff(input)))
+    }
+
+    fn keeping(grouping: Grouping, functions: Arc<[Function]>, fed: Fed, appends: bool) -> Self {
+        let kept = parts(&functions, &fed).into_iter().enumerate().map(|(n, part)| {
+            let (keys, values) = (keys_of(&grouping, n), part.fields(&fed));
+            let shape = Shape { keys, values, order: part.order.clone() };
+            let groups = Windowed::new(grouping.close, shape, Multiset::new);
+            (part, groups)
+        });
+        let kept = Kept(kept.collect());
+        Recompute { grouping, functions, fed, appends, kept }
+    }
+
+    /// The answers of groups from the rows that were gathered of them, and which groups have any.
+    fn answers(&self, gathered: &Gathered, total: usize) -> Result<(Vec<ArrayRef>, Vec<bool>)> {
+        let mut present = vec![self.grouping.is_global(); total];
+        gathered.iter().take(1).flat_map(|(_, groups)| groups).for_each(|group| present[*group] = true);
+        let mut answers: Vec<Option<ArrayRef>> = vec![None; self.functions.len()];
+        for ((part, _), (rows, groups)) in self.kept.0.iter().zip(gathered) {
+            for n in &part.functions {
+                let function = &self.functions[*n];
+                let columns = self.fed.columns(*n);
+                let filter = function.filter.as_ref().map(|_| columns.end);
+                let own = columns.clone().chain(filter).filter_map(|column| part.place(column));
+                let own: Vec<ArrayRef> = own.map(|place| rows[place].clone()).collect();
+                answers[*n] = Some(answer(function, &own, columns.len(), groups, total)?);
             }
         }
-        // `count(*)` has a constant for its argument; a DISTINCT has none, and its rows still count.
-        columns.push(Field::new("row", DataType::Int8, true));
-        Recompute::keeping(grouping, functions.into(), widths, Fields::from(columns))
-    }
-
-    fn keeping(
-        grouping: Grouping,
-        functions: Arc<[Function]>,
-        widths: Vec<(usize, bool)>,
-        kept: Fields,
-    ) -> Result<Self> {
-        let shape = Shape { keys: keys_of(&grouping), values: kept.clone(), order: Vec::new() };
-        let groups = Windowed::new(grouping.close, shape, Multiset::new);
-        Ok(Recompute { grouping, functions, widths, kept, groups })
-    }
-
-    /// The answers of groups from the rows kept of them, and which groups have any.
-    fn answers(&self, rows: &[ArrayRef], groups: &[usize], total: usize) -> Result<(Vec<ArrayRef>, Vec<bool>)> {
-        let mut present = vec![self.grouping.is_global(); total];
-        groups.iter().for_each(|group| present[*group] = true);
-        let mut columns = rows;
-        let mut answers = Vec::new();
-        for (function, (width, filtered)) in self.functions.iter().zip(&self.widths) {
-            let (own, rest) = columns.split_at(width + usize::from(*filtered));
-            columns = rest;
-            answers.push(answer(function, own, *width, groups, total)?);
-        }
-        Ok((answers, present))
+        Ok((answers.into_iter().flatten().collect(), present))
     }
 
     fn difference(
@@ -105,10 +118,11 @@ impl Recompute {
         Changes::concat(&self.grouping.output, &[withdrawn, Changes::insert(new)])
     }
 
-    /// The kept columns of no rows.
-    fn no_rows(&self) -> Result<Vec<ArrayRef>> {
-        let nothing = |f: &Arc<Field>| arrow::array::new_empty_array(f.data_type());
-        Ok(self.kept.iter().map(nothing).collect())
+    /// What is gathered of no rows.
+    fn no_rows(&self) -> Gathered {
+        let nothing = |field: &FieldRef| arrow::array::new_empty_array(field.data_type());
+        let of = |(part, _): &(Part, _)| (part.fields(&self.fed).iter().map(nothing).collect(), Vec::new());
+        self.kept.0.iter().map(of).collect()
     }
 
     fn rows_at(&self, keys: &[ArrayRef], answers: &[ArrayRef], rows: &UInt32Array) -> Result<RecordBatch> {
@@ -122,24 +136,29 @@ impl Recompute {
     }
 
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
-        let closed = self.groups.close(self.grouping.closing(watermark));
+        let closing = self.grouping.closing(watermark);
+        let closed: Vec<Vec<Multiset>> = self.kept.0.iter_mut().map(|(_, groups)| groups.close(closing)).collect();
         if self.grouping.emission != Emission::OnClose {
             return Ok(Vec::new());
         }
         let mut changes = Vec::new();
-        for window in closed.iter().filter(|w| !w.is_empty()) {
-            let keys = window.all_keys()?;
-            let (rows, groups) = window.gather(&keys, None)?;
-            let (answers, present) = self.answers(&rows, &groups, keys[0].len())?;
+        for window in 0..closed[0].len() {
+            if closed[0][window].is_empty() {
+                continue;
+            }
+            let keys = closed[0][window].all_keys()?;
+            let gathered = self.kept.0.iter().zip(&closed);
+            let gathered = gathered.map(|((part, _), windows)| windows[window].gather(&keys, part.first()));
+            let (answers, present) = self.answers(&gathered.collect::<Result<_>>()?, keys[0].len())?;
             let there = (0..present.len() as u32).filter(|row| present[*row as usize]).collect();
             changes.push(Changes::insert(self.rows_at(&keys, &answers, &there)?));
         }
         Ok(changes)
     }
 
-    fn fold(&mut self, rows: Rows) -> Result<Vec<Changes>> {
+    fn fold(&mut self, rows: &Rows) -> Result<Vec<Changes>> {
         let mut changes = Vec::new();
-        for (moment, part) in self.groups.split(&rows.keys)? {
+        for (moment, part) in self.kept.0[0].1.split(&rows.keys)? {
             let at = |columns: &[ArrayRef]| -> Result<Vec<ArrayRef>> {
                 Ok(columns.iter().map(|c| take(c, &part, None)).collect::<Result<_, _>>()?)
             };
@@ -148,16 +167,69 @@ impl Recompute {
             let touched = distinct_keys(&keys)?;
             let total = touched[0].len();
             let shows = self.grouping.emission != Emission::OnClose;
-            let before = self.groups.window(moment)?.gather(&touched, None)?;
-            let before = shows.then(|| self.answers(&before.0, &before.1, total)).transpose()?;
-            let window = self.groups.window(moment)?;
-            window.apply(&keys, &columns, &diffs)?;
+            let before = shows.then(|| self.kept.gather(moment, &touched)).transpose()?;
+            let before = before.map(|before| self.answers(&before, total)).transpose()?;
+            self.kept.apply(moment, &keys, &columns, &diffs)?;
+            if self.appends {
+                self.kept.keep_first(moment, &touched)?;
+            }
             let Some(before) = before else { continue };
-            let (rows, groups) = window.gather(&touched, None)?;
-            let after = self.answers(&rows, &groups, total)?;
+            let after = self.kept.gather(moment, &touched)?;
+            let after = self.answers(&after, total)?;
             changes.push(self.difference(&touched, before, after)?);
         }
         Ok(changes)
+    }
+}
+
+impl Kept {
+    fn gather(&mut self, moment: Micros, keys: &[ArrayRef]) -> Result<Gathered> {
+        self.0.iter_mut().map(|(part, groups)| groups.window(moment)?.gather(keys, part.first())).collect()
+    }
+
+    fn apply(&mut self, moment: Micros, keys: &[ArrayRef], columns: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
+        for (part, groups) in &mut self.0 {
+            let own: Vec<ArrayRef> = part.columns.iter().map(|column| columns[*column].clone()).collect();
+            groups.window(moment)?.apply(keys, &own, diffs)?;
+        }
+        Ok(())
+    }
+
+    fn keep_first(&mut self, moment: Micros, keys: &[ArrayRef]) -> Result<()> {
+        for (part, groups) in &mut self.0 {
+            if let Some(first) = part.first() {
+                groups.window(moment)?.keep_first(keys, first)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Durable for Kept {
+    fn save(&mut self, full: bool) -> Result<Saved> {
+        let mut rows = Vec::new();
+        for (_, groups) in &mut self.0 {
+            rows.extend(groups.save(full)?.rows);
+        }
+        Ok(Saved { rows })
+    }
+
+    fn load(&mut self, rows: &RecordBatch) -> Result<()> {
+        let part = rows.schema().field(0).name().parse::<usize>().ok();
+        match part.and_then(|part| self.0.get_mut(part)) {
+            Some((_, groups)) => groups.load(rows),
+            None => {
+                Err(Error::new(Kind::DataCorrupted, "rows that were saved of an aggregate are of none of its parts"))
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|(_, groups)| groups.len()).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|(_, groups)| groups.bytes()).sum()
     }
 }
 
@@ -189,8 +261,8 @@ fn has_rows(groups: &[usize], total: usize) -> bool {
     !seen.contains(&false)
 }
 
-/// Rows of one partition as the operator keeps them.
-struct Kept {
+/// Rows of one partition.
+struct Arrived {
     grouping: Grouping,
     functions: Arc<[Function]>,
     tick: Tick,
@@ -204,7 +276,7 @@ struct Rows {
     diffs: ArrayRef,
 }
 
-impl Collector for Kept {
+impl Collector for Arrived {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
         self.grouping.evaluate(&self.functions, batch, &self.tick)
     }
@@ -224,7 +296,6 @@ impl Collector for Kept {
             columns.extend(arguments);
             columns.extend(filter.map(|f| Arc::new(f) as ArrayRef));
         }
-        columns.push(Arc::new(Int8Array::from_value(0, count)));
         let diffs = Arc::new(Changes::from_batch(batch)?.diff_column());
         self.batches.push(Rows { keys, columns, diffs });
         Ok(())
@@ -255,24 +326,24 @@ impl Operator for Recompute {
 
     fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let (grouping, functions) = (self.grouping.clone(), self.functions.clone());
-        Ok(Box::new(Kept { grouping, functions, tick: *tick, batches: Vec::new(), late: Late::default() }))
+        Ok(Box::new(Arrived { grouping, functions, tick: *tick, batches: Vec::new(), late: Late::default() }))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
         let (mut batches, mut late) = (Vec::new(), Late::default());
         for part in collected {
-            let part: Kept = taken(part)?;
+            let part: Arrived = taken(part)?;
             batches.extend(part.batches);
             late.merge(part.late);
         }
         let mut changes = Vec::new();
         if self.grouping.is_global() && tick.epoch.0 == 1 {
             // The answer over no rows is there before any row is.
-            let (answers, _) = self.answers(&self.no_rows()?, &[], 1)?;
+            let (answers, _) = self.answers(&self.no_rows(), 1)?;
             changes.push(Changes::insert(self.grouping.rows(&[], answers)?));
         }
         if let Some(rows) = Rows::concat(&batches)? {
-            changes.extend(self.fold(rows)?);
+            changes.extend(self.fold(&rows)?);
         }
         changes.extend(self.close(tick.watermark)?);
         Ok(Step { changes: Changes::concat(&self.grouping.output, &changes)?, late })
@@ -280,18 +351,19 @@ impl Operator for Recompute {
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {
         let (grouping, functions) = (self.grouping.clone(), self.functions.clone());
-        Ok(Box::new(Recompute::keeping(grouping, functions, self.widths.clone(), self.kept.clone())?))
+        Ok(Box::new(Recompute::keeping(grouping, functions, self.fed.clone(), self.appends)))
     }
 
     fn state(&mut self) -> &mut dyn Durable {
-        &mut self.groups
+        &mut self.kept
     }
 
     fn restored(&mut self, watermark: Option<Micros>) {
-        self.groups.close(self.grouping.closing(watermark));
+        let closing = self.grouping.closing(watermark);
+        self.kept.0.iter_mut().for_each(|(_, groups)| drop(groups.close(closing)));
     }
 
     fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
-        self.groups.is_due(self.grouping.closing(watermark))
+        self.kept.0[0].1.is_due(self.grouping.closing(watermark))
     }
 }

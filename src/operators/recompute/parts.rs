@@ -1,0 +1,148 @@
+//! What group recompute keeps of its rows, and for which functions.
+//!
+//! Where each function follows from the first row in some order, its rows are kept in that order, once for all functions
+//! that have the same one. Else all functions share the rows as they are.
+
+use std::sync::Arc;
+
+use arrow::{
+    compute::SortOptions,
+    datatypes::{DataType, Field, Fields},
+};
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::{
+    operators::{Function, grouping::is_of_one_row},
+    state::{Counted, First},
+};
+
+/// Functions that look at the same rows.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The positions of the functions.
+    pub functions: Vec<usize>,
+    /// Which of all columns are kept; those that rows are ordered by come first.
+    pub columns: Vec<usize>,
+    pub order: Vec<SortOptions>,
+}
+
+/// The columns that functions are fed, one after the other: the arguments of each, what it orders by, its filter.
+#[derive(Debug, Clone)]
+pub(super) struct Fed {
+    types: Vec<DataType>,
+    /// For each function its first column, and how many there are without the filter.
+    at: Vec<(usize, usize)>,
+}
+
+/// How one row decides: the column, what it holds, the order.
+type By = (usize, Arc<dyn PhysicalExpr>, SortOptions);
+
+impl Part {
+    /// Which rows of a group the functions look at.
+    pub fn first(&self) -> Option<First> {
+        (!self.order.is_empty()).then_some(First { most: 1, counted: Counted::RowNumber })
+    }
+
+    pub fn fields(&self, fed: &Fed) -> Fields {
+        let field = |column: &usize| Field::new(column.to_string(), fed.types[*column].clone(), true);
+        self.columns.iter().map(field).collect()
+    }
+
+    /// Where a column is among those that are kept.
+    pub fn place(&self, column: usize) -> Option<usize> {
+        self.columns.iter().position(|kept| *kept == column)
+    }
+}
+
+impl Fed {
+    pub fn new() -> Self {
+        Fed { types: Vec::new(), at: Vec::new() }
+    }
+
+    /// Adds a function by the types of its columns, of which `width` are before the filter.
+    pub fn push(&mut self, types: Vec<DataType>, width: usize) {
+        self.at.push((self.types.len(), width));
+        self.types.extend(types);
+    }
+
+    /// The columns of a function, without its filter.
+    pub fn columns(&self, function: usize) -> std::ops::Range<usize> {
+        let (first, width) = self.at[function];
+        first..first + width
+    }
+}
+
+/// Shares functions out. There is one part at the least, since it tells which groups have rows; and one only where some
+/// function looks at all rows.
+pub(super) fn parts(functions: &[Function], fed: &Fed) -> Vec<Part> {
+    let columns = |n: usize| fed.columns(n).chain(functions[n].filter.as_ref().map(|_| fed.columns(n).end));
+    let firsts: Option<Vec<Vec<By>>> = (0..functions.len()).map(|n| first_row(&functions[n], fed, n)).collect();
+    let Some(firsts) = firsts.filter(|firsts| !firsts.is_empty()) else {
+        let all = (0..functions.len()).collect::<Vec<_>>();
+        return vec![Part {
+            columns: all.iter().copied().flat_map(columns).collect(),
+            functions: all,
+            order: Vec::new(),
+        }];
+    };
+    let mut parts: Vec<(Vec<By>, Part)> = Vec::new();
+    for (n, by) in firsts.into_iter().enumerate() {
+        let same = |(other, _): &&mut (Vec<By>, Part)| {
+            other.len() == by.len() && other.iter().zip(&by).all(|(a, b)| (&a.1, a.2) == (&b.1, b.2))
+        };
+        if let Some((_, part)) = parts.iter_mut().find(same) {
+            part.functions.push(n);
+            part.columns.extend(columns(n));
+            continue;
+        }
+        let first: Vec<usize> = by.iter().map(|(column, ..)| *column).collect();
+        let others = columns(n).filter(|column| !first.contains(column));
+        let columns = first.iter().copied().chain(others).collect();
+        let order = by.iter().map(|(.., options)| *options).collect();
+        parts.push((by, Part { functions: vec![n], columns, order }));
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+/// The order in which the first row is all that a function looks at; `None` where it looks at more.
+fn first_row(function: &Function, fed: &Fed, n: usize) -> Option<Vec<By>> {
+    let aggregate = &function.aggregate;
+    if !is_of_one_row(aggregate.fun()) || aggregate.ignore_nulls() {
+        return None;
+    }
+    let (arguments, columns) = (aggregate.expressions(), fed.columns(n));
+    let least = |descending| match arguments.as_slice() {
+        [of] if is_ordered_alike(&fed.types[columns.start]) => {
+            Some(vec![(columns.start, of.clone(), SortOptions::new(descending, false))])
+        }
+        _ => None,
+    };
+    let of_order = |reversed: bool| {
+        let by = function.order_by.iter().enumerate().map(|(place, by)| {
+            let SortOptions { descending, nulls_first } = by.options;
+            let options = SortOptions::new(descending != reversed, nulls_first != reversed);
+            (columns.start + arguments.len() + place, by.expr.clone(), options)
+        });
+        Some(by.collect::<Vec<_>>()).filter(|by| !by.is_empty())
+    };
+    let mut by = match aggregate.fun().name() {
+        "min" | "bool_and" => least(false)?,
+        "max" | "bool_or" => least(true)?,
+        "first_value" => of_order(false)?,
+        "last_value" => of_order(true)?,
+        _ => return None,
+    };
+    // Rows that a filter leaves out are behind all others.
+    let kept_first = SortOptions::new(true, false);
+    let filter = function.filter.as_ref().map(|filter| (columns.end, filter.clone(), kept_first));
+    by.splice(..0, filter);
+    Some(by)
+}
+
+/// Whether values of a type are in the same order as bytes and to the functions.
+fn is_ordered_alike(data_type: &DataType) -> bool {
+    let text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let binary = matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+    let interval = matches!(data_type, DataType::Interval(_));
+    (data_type.is_primitive() && !interval) || text || binary || *data_type == DataType::Boolean
+}
