@@ -6,6 +6,7 @@ pub mod interval;
 pub mod masking;
 pub mod names;
 pub mod naming;
+mod order;
 pub mod parse;
 pub mod plan;
 pub mod statement;

@@ -1,6 +1,6 @@
 //! Queries and changes of rows: sqlparser's, brought to one spelling.
 
-use std::{collections::HashSet, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{self, VisitMut, VisitorMut},
@@ -93,9 +93,6 @@ impl VisitorMut for Settle<'_> {
         if let Some(what) = what {
             return ControlFlow::Break(Error::unsupported(what));
         }
-        if let Some(ast::OrderBy { kind: ast::OrderByKind::Expressions(order), .. }) = &mut query.order_by {
-            once(order);
-        }
         match fetch_to_limit(query) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -117,13 +114,6 @@ impl VisitorMut for Settle<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
-        if let ast::Expr::Function(ast::Function { args: ast::FunctionArguments::List(list), .. }) = expr {
-            for clause in &mut list.clauses {
-                if let ast::FunctionArgumentClause::OrderBy(order) = clause {
-                    once(order);
-                }
-            }
-        }
         let (value, data_type) = match expr {
             ast::Expr::TypedString(typed) => (Some(&mut typed.value.value), &mut typed.data_type),
             ast::Expr::Cast { expr, data_type, .. } => match expr.as_mut() {
@@ -201,12 +191,6 @@ fn hex_of_bytea(text: &str) -> Result<String> {
         hex.push_str(&format!("{byte:02x}"));
     }
     Ok(hex)
-}
-
-/// What an order names twice decides nothing the second time; DataFusion's `first_value` panics at it.
-fn once(order: &mut Vec<ast::OrderByExpr>) {
-    let mut seen = HashSet::new();
-    order.retain(|by| seen.insert(by.expr.clone()));
 }
 
 /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
