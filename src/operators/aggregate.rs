@@ -46,14 +46,6 @@ pub struct Aggregate {
     groups: Windowed<KeyedLog>,
 }
 
-/// Keys as the state has them: a query without `GROUP BY` has one group, under a constant key.
-fn state_keys(grouping: &Grouping) -> Fields {
-    match grouping.is_global() {
-        true => Fields::from(vec![Field::new("all", DataType::Int8, false)]),
-        false => grouping.key_fields.clone(),
-    }
-}
-
 impl Aggregate {
     /// `input` is the schema of the rows that it is fed.
     pub fn new(
@@ -76,7 +68,7 @@ impl Aggregate {
             values.push(Field::new("there", DataType::Int8, true));
         }
         let values = Fields::from(values);
-        let shape = Shape { keys: state_keys(&grouping), values: values.clone(), order: Vec::new() };
+        let shape = Shape { keys: grouping.state_fields("key"), values: values.clone(), order: Vec::new() };
         let groups = Windowed::new(grouping.close, shape, |shape| KeyedLog::new(&shape.keys, &shape.values));
         let state_schema = Arc::new(Schema::new(values));
         let (widths, input) = (widths.into(), input.clone());

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, BooleanArray, RecordBatch},
+    array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch},
     compute::{filter_record_batch, kernels::cmp::distinct},
-    datatypes::{Field, Fields, Schema, SchemaRef},
+    datatypes::{DataType, Field, Fields, Schema, SchemaRef},
     row::{RowConverter, SortField},
 };
 use datafusion::{
@@ -174,6 +174,23 @@ impl Grouping {
 
     pub fn is_global(&self) -> bool {
         self.key_fields.is_empty()
+    }
+
+    /// The keys that state is kept under, all with one name, which tells apart what is saved of several structures. A
+    /// query without `GROUP BY` has one group, under a constant: see [`state_keys`].
+    pub fn state_fields(&self, name: &str) -> Fields {
+        match self.is_global() {
+            true => Fields::from(vec![Field::new(name, DataType::Int8, false)]),
+            false => self.key_fields.iter().map(|f| f.as_ref().clone().with_name(name)).collect(),
+        }
+    }
+}
+
+/// The keys of some rows, or the constant that stands for none.
+pub fn state_keys(keys: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
+    match keys.is_empty() {
+        true => vec![Arc::new(Int8Array::from_value(0, rows))],
+        false => keys,
     }
 }
 

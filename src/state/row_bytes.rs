@@ -51,8 +51,10 @@ impl RowBytes {
     /// `count` is that of the rows, which may have no columns.
     pub fn encode(&self, columns: &[ArrayRef], count: usize) -> Result<Vec<Bytes>> {
         let (first, others) = columns.split_at(columns.len() - self.others);
-        let constant: [ArrayRef; 1] = [Arc::new(Int8Array::from_value(0, if self.others == 0 { count } else { 0 }))];
-        let rest = self.rest.convert_columns(if self.others == 0 { &constant } else { others })?;
+        let rest = match self.others {
+            0 => self.rest.convert_columns(&[Arc::new(Int8Array::from_value(0, count))])?,
+            _ => self.rest.convert_columns(others)?,
+        };
         let Some((order, _)) = &self.order else {
             return Ok(rest.iter().map(|row| row.as_ref().into()).collect());
         };

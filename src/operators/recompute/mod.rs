@@ -7,16 +7,16 @@ mod parts;
 use std::{any::Any, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, UInt32Array},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array},
     compute::{SortColumn, concat, lexsort_to_indices, take},
-    datatypes::{DataType, Field, FieldRef, Fields, Int64Type, SchemaRef},
+    datatypes::{FieldRef, Int64Type, SchemaRef},
 };
 use datafusion::logical_expr::EmitTo;
 
 use self::parts::{Fed, Part, parts};
 use super::{
     Collector, Evaluated, Function, Grouping, Late, Operator, Step,
-    grouping::{Emission, differing, distinct_keys},
+    grouping::{Emission, differing, distinct_keys, state_keys},
     taken,
 };
 use crate::{
@@ -44,15 +44,6 @@ struct Kept(Vec<(Part, Windowed<Multiset>)>);
 /// Rows that were gathered of some groups: for each part its columns, and the group of each row.
 type Gathered = Vec<(Vec<ArrayRef>, Vec<usize>)>;
 
-/// The name of a part's keys, which tells apart what is saved of it.
-fn keys_of(grouping: &Grouping, part: usize) -> Fields {
-    let name = part.to_string();
-    match grouping.is_global() {
-        true => Fields::from(vec![Field::new(name, DataType::Int8, false)]),
-        false => grouping.key_fields.iter().map(|f| f.as_ref().clone().with_name(&name)).collect(),
-    }
-}
-
 impl Recompute {
     /// `input` is the schema of the rows that it is fed.
     pub fn new(grouping: Grouping, functions: Vec<Function>, input: &SchemaRef) -> Result<Self> {
@@ -68,7 +59,7 @@ impl Recompute {
 
     fn keeping(grouping: Grouping, functions: Arc<[Function]>, fed: Fed, appends: bool) -> Self {
         let kept = parts(&functions, &fed).into_iter().enumerate().map(|(n, part)| {
-            let (keys, values) = (keys_of(&grouping, n), part.fields(&fed));
+            let (keys, values) = (grouping.state_fields(&n.to_string()), part.fields(&fed));
             let shape = Shape { keys, values, order: part.order.clone() };
             let groups = Windowed::new(grouping.close, shape, Multiset::new);
             (part, groups)
@@ -282,14 +273,11 @@ impl Collector for Arrived {
     }
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
-        let Evaluated { batch, mut keys, arguments, filters, late } = rows;
+        let Evaluated { batch, keys, arguments, filters, late } = rows;
         late.iter().for_each(|late| self.late.add(late));
         let count = batch.num_rows();
         if count == 0 {
             return Ok(());
-        }
-        if keys.is_empty() {
-            keys.push(Arc::new(Int8Array::from_value(0, count)));
         }
         let mut columns = Vec::new();
         for (arguments, filter) in arguments.into_iter().zip(filters) {
@@ -297,7 +285,7 @@ impl Collector for Arrived {
             columns.extend(filter.map(|f| Arc::new(f) as ArrayRef));
         }
         let diffs = Arc::new(Changes::from_batch(batch)?.diff_column());
-        self.batches.push(Rows { keys, columns, diffs });
+        self.batches.push(Rows { keys: state_keys(keys, count), columns, diffs });
         Ok(())
     }
 

@@ -19,9 +19,9 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, UInt32Array},
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
     compute::{concat_batches, take},
-    datatypes::{DataType, Field, FieldRef, Fields, Int64Type, Schema, SchemaRef},
+    datatypes::{FieldRef, Fields, Int64Type, Schema, SchemaRef},
 };
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 
@@ -31,7 +31,7 @@ use super::{
     Collector, Evaluated, Grouping, Late, Operator, Step,
     cell::locked,
     exec::again,
-    grouping::{Emission, apart, distinct_keys, in_time},
+    grouping::{Emission, apart, distinct_keys, in_time, state_keys},
     taken,
 };
 use crate::{
@@ -94,15 +94,8 @@ const ANSWERS: &str = "answers";
 
 impl Regroup {
     pub fn new(grouping: Grouping, plan: GroupPlan) -> Result<Self> {
-        // The names tell apart what is saved of the two.
-        let keys = |name: &str| -> Fields {
-            match grouping.is_global() {
-                true => Fields::from(vec![Field::new(name, DataType::Int8, false)]),
-                false => grouping.key_fields.iter().map(|f| f.as_ref().clone().with_name(name)).collect(),
-            }
-        };
         let shape = |name: &str, values: &Fields, order: &[_]| Shape {
-            keys: keys(name),
+            keys: grouping.state_fields(name),
             values: values.clone(),
             order: order.to_vec(),
         };
@@ -233,18 +226,15 @@ impl Collector for Arrived {
     }
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
-        let Evaluated { batch, mut keys, late, .. } = rows;
+        let Evaluated { batch, keys, late, .. } = rows;
         late.iter().for_each(|late| self.late.add(late));
         let count = batch.num_rows();
         if count == 0 {
             return Ok(());
         }
-        if keys.is_empty() {
-            keys.push(Arc::new(Int8Array::from_value(0, count)));
-        }
         let changes = Changes::from_batch(batch)?;
         let rows = batch_of(&self.input, changes.rows().columns().to_vec(), count)?;
-        self.batches.push((rows, keys, changes.diff_column()));
+        self.batches.push((rows, state_keys(keys, count), changes.diff_column()));
         Ok(())
     }
 
