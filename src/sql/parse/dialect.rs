@@ -13,8 +13,9 @@ use datafusion::sql::sqlparser::{
 /// line of text takes years. Each expression begun is therefore counted, and past [`Postgres::tries`] the text is
 /// refused as nested too deeply.
 ///
-/// All that sqlparser's own Postgres dialect says is said here by it, but for one: names of arguments are words and
-/// not expressions (`f(a => 1)`), as in Postgres itself; to try for expressions is one of those doublings.
+/// All that sqlparser's own Postgres dialect says is said here by it, but for two: names of arguments are words and
+/// not expressions (`f(a => 1)`), as in Postgres itself; to try for expressions is one of those doublings. And
+/// `IS [NOT] DISTINCT FROM` binds as tightly as `IS` does: sqlparser would take all of `b AND c` for its right side.
 #[derive(Debug)]
 pub(super) struct Postgres {
     tries: Cell<usize>,
@@ -47,6 +48,18 @@ impl Dialect for Postgres {
             }
             None => Some(Err(ParserError::RecursionLimitExceeded)),
         }
+    }
+
+    fn parse_infix(&self, parser: &mut Parser, left: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
+        if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            return Some(right.map(|right| Expr::IsDistinctFrom(Box::new(left.clone()), Box::new(right))));
+        }
+        if parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+            let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            return Some(right.map(|right| Expr::IsNotDistinctFrom(Box::new(left.clone()), Box::new(right))));
+        }
+        None
     }
 
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
