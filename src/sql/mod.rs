@@ -1,5 +1,6 @@
 //! SQL: text to statement, statement to plan.
 
+mod frames;
 pub mod functions;
 pub mod incremental;
 pub mod interval;

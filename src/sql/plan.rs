@@ -146,7 +146,7 @@ impl Planner {
         let statement = ast::Statement::Query(Box::new(query.clone()));
         let state = context.state();
         let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
-        let plan = super::order::named_once(plan)?;
+        let plan = super::frames::by_groups(super::order::named_once(plan)?)?;
         if !plan.get_parameter_names()?.is_empty() {
             return Ok(plan);
         }
