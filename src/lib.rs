@@ -32,6 +32,7 @@
 //! | [`wire`] | the Postgres protocol |
 //! | [`config`] | settings and pipelines; a pipeline lowers to the same statements as SQL |
 //! | [`cli`] | `serve`, `run`, `check`, `sql`, `demo`; signals, runtimes, logs |
+//! | [`fuzzing`] | what bytes from outside reach, each as a function of bytes |
 //!
 //! # Words
 //!
@@ -75,6 +76,7 @@ pub mod connectors;
 pub mod engine;
 pub mod error;
 pub mod formats;
+pub mod fuzzing;
 pub mod operators;
 pub mod options;
 pub mod pg_catalog;

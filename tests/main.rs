@@ -2,6 +2,7 @@
 
 mod bounded;
 mod formats;
+mod fuzzing;
 mod harness;
 mod kafka;
 mod nexmark;

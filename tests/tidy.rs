@@ -8,14 +8,14 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "error", "time", "options", "changes", "catalog",
     "storage", "formats",
     "state", "connectors", "checkpoint",
     "operators", "relations",
     "sql", "query",
     "pg_catalog", "engine",
-    "wire", "config", "cli",
+    "wire", "config", "cli", "fuzzing",
     "lib", "main",
 ];
 

@@ -29,6 +29,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use directory::decode_log;
 pub use on_error::OnError;
 pub use origins::{Origin, Origins, Teller};
 pub use patience::Patience;

@@ -33,3 +33,11 @@ mod tests;
 
 pub use door::{Answer, Door, Intake};
 pub use server::{WireOptions, serve};
+
+/// Reads bytes as the first packets of a client, and as its messages: what a fuzzer calls.
+pub fn decode_frontend(data: &[u8]) {
+    let mut input = bytes::BytesMut::from(data);
+    while let Ok(Some(_)) = frontend::opening(&mut input) {}
+    let mut input = bytes::BytesMut::from(data);
+    while let Ok(Some(_)) = frontend::message(&mut input, data.len()) {}
+}

@@ -35,6 +35,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use options::{Clean, DirectoryOptions};
 pub use sink::{DirectorySink, DirectorySinkOptions};
 
+/// Reads bytes as an entry of a log, and as a checkpoint of one: what a fuzzer calls.
+pub fn decode_log(data: &[u8]) {
+    let entry = log::parse("fuzzed", data);
+    let checkpoint = log::from_parquet("fuzzed", bytes::Bytes::copy_from_slice(data));
+    let mut contents = log::Contents::default();
+    entry.into_iter().chain(checkpoint).flatten().for_each(|action| contents.apply(action));
+    if let Some(meta) = &contents.meta {
+        let _ = schema_of(&meta.schema_string);
+    }
+}
+
 use self::{
     discovery::Discovery,
     files::Files,
