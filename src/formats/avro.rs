@@ -4,11 +4,13 @@
 //! wanted are made. A message is a bare value, or one behind a header: `avro.framing` says which. `'auto'` takes a
 //! message that begins with the mark of this very schema, or else with a zero byte, for one with a header.
 
+mod blocks;
+mod container;
 mod encode;
 
 use std::{
     fmt,
-    io::{self, BufReader, Read},
+    io::Read,
     ops::Range,
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -20,16 +22,17 @@ use arrow::{
     error::ArrowError,
 };
 use arrow_avro::{
-    reader::{Decoder, Reader, ReaderBuilder},
+    reader::{Decoder, ReaderBuilder},
     schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SINGLE_OBJECT_MAGIC, SchemaStore},
 };
 
+use self::container::bounded;
+pub(super) use container::{infer, read};
 pub use encode::AvroSpelling;
 
 use super::{
-    BadSink, Batches, Damage, File, Request, Rows,
+    Damage, Request,
     infer::plain,
-    input::{Cursor, Input},
     named::{Named, guarded},
     rescue::Decode,
 };
@@ -184,6 +187,7 @@ impl Known {
         mark[..2].copy_from_slice(&SINGLE_OBJECT_MAGIC);
         mark[2..].copy_from_slice(&fingerprint.to_le_bytes());
         let columns = messages(&json, None, 1)?.schema();
+        bounded(&columns)?;
         Ok(Known { json, columns, mark })
     }
 }
@@ -217,9 +221,9 @@ fn has_word(data_type: &DataType) -> bool {
     }
 }
 
-/// At least one column must be read for the rows to count.
-fn at_least_one(read: Vec<usize>) -> Vec<usize> {
-    if read.is_empty() { vec![0] } else { read }
+/// At least one column must be read for the rows to count, where there is one.
+fn at_least_one(read: Vec<usize>, columns: &Schema) -> Vec<usize> {
+    if read.is_empty() && !columns.fields().is_empty() { vec![0] } else { read }
 }
 
 /// Decodes messages.
@@ -239,7 +243,7 @@ impl AvroDecode {
         let (named, read) = Named::new(request, &known.columns).map_err(|Damage(why)| {
             Error::new(Kind::DatatypeMismatch, format!("the Avro schema does not fit: {why}"))
         })?;
-        let (header, read) = (options.header, at_least_one(read));
+        let (header, read) = (options.header, at_least_one(read, &known.columns));
         Ok(AvroDecode { known, header, read, named, batch_rows: request.batch_rows.max(1), decoder: None })
     }
 
@@ -288,140 +292,5 @@ impl AvroDecode {
 impl Decode for AvroDecode {
     fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
         guarded("Avro", || self.decode_all(bytes, records)).map_err(|Damage(reason)| reason)
-    }
-}
-
-/// The mark behind the header and each block.
-const SYNC_BYTES: u64 = 16;
-
-/// The last block must end where the file does: the reader takes one that is cut off for the end.
-fn check_end(input: &Arc<dyn Input>) -> Result<(), Damage> {
-    let cut = || Damage("it is cut off in the middle of a block".to_string());
-    let mut at = header_bytes(input).map_err(|_| cut())?;
-    while at < input.size() {
-        let mut head = BufReader::with_capacity(32, Cursor { input: input.clone(), at });
-        let mut used = SYNC_BYTES;
-        long(&mut head, &mut used).map_err(|_| cut())?;
-        let data = long(&mut head, &mut used).map_err(|_| cut())?;
-        let end = u64::try_from(data).ok().and_then(|data| at.checked_add(used)?.checked_add(data));
-        at = end.filter(|end| *end <= input.size()).ok_or_else(cut)?;
-    }
-    Ok(())
-}
-
-/// The length of a file's header: four bytes, a map, the mark.
-fn header_bytes(input: &Arc<dyn Input>) -> io::Result<u64> {
-    let mut head = BufReader::new(Cursor { input: input.clone(), at: 4 });
-    let mut used = 4 + SYNC_BYTES;
-    loop {
-        let entries = long(&mut head, &mut used)?;
-        if entries == 0 {
-            return Ok(used);
-        }
-        if entries < 0 {
-            long(&mut head, &mut used)?;
-        }
-        for _ in 0..2 * entries.unsigned_abs() {
-            let length = long(&mut head, &mut used)?.unsigned_abs();
-            let skipped = io::copy(&mut head.by_ref().take(length), &mut io::sink())?;
-            used += skipped;
-            if skipped < length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
-}
-
-/// A number as Avro writes it, and counts its bytes.
-fn long(from: &mut impl Read, used: &mut u64) -> io::Result<i64> {
-    let mut bits = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let mut byte = [0];
-        from.read_exact(&mut byte)?;
-        *used += 1;
-        bits |= u64::from(byte[0] & 0x7f) << shift;
-        if byte[0] < 0x80 {
-            return Ok((bits >> 1) as i64 ^ -((bits & 1) as i64));
-        }
-    }
-    Err(io::ErrorKind::InvalidData.into())
-}
-
-type FileReader = Reader<BufReader<Box<dyn Read + Send>>>;
-
-/// The columns of a file, where SQL has types for them.
-pub(super) fn infer(file: &File) -> Option<SchemaRef> {
-    let reader = guarded("Avro", || open(file, None, 1)).ok()?;
-    sql_columns(&reader.schema())
-}
-
-fn open(file: &File, read: Option<Vec<usize>>, rows: usize) -> Result<FileReader, Damage> {
-    let mut builder = ReaderBuilder::new().with_batch_size(rows);
-    if let Some(read) = read {
-        builder = builder.with_projection(read);
-    }
-    Ok(builder.build(BufReader::new(file.open(0)?))?)
-}
-
-/// The rows of a file.
-pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
-    guarded("Avro", || {
-        let (named, read) = Named::new(request, &open(&file, None, 1)?.schema())?;
-        let read = at_least_one(read);
-        let reader = open(&file, Some(read.clone()), request.batch_rows.max(1))?;
-        Ok(Box::new(AvroBatches { file, read, reader: Some(reader), named, row: 0, single: false, bad }) as Batches)
-    })
-}
-
-struct AvroBatches {
-    file: File,
-    read: Vec<usize>,
-    /// `None` at the end.
-    reader: Option<FileReader>,
-    named: Named,
-    /// The rows of the file before the next batch.
-    row: u64,
-    /// Whether rows are read one by one.
-    single: bool,
-    bad: BadSink,
-}
-
-impl AvroBatches {
-    fn batch(&mut self) -> Result<Option<Rows>, Damage> {
-        let Some(reader) = &mut self.reader else { return Ok(None) };
-        let next = guarded("Avro", || reader.next().transpose().map_err(Damage::from));
-        let batch = match next {
-            Ok(batch) => batch,
-            Err(_) if !self.single => {
-                // The reader keeps what it has of the batch that it could not finish.
-                self.single = true;
-                let mut reader = open(&self.file, Some(self.read.clone()), 1)?;
-                for _ in 0..self.row {
-                    guarded("Avro", || reader.next().transpose().map_err(Damage::from))?;
-                }
-                self.reader = Some(reader);
-                return self.batch();
-            }
-            Err(damage) => return Err(damage),
-        };
-        let Some(batch) = batch else {
-            check_end(&self.file.input)?;
-            return Ok(None);
-        };
-        let first = self.row as i64 + 1;
-        self.row += batch.num_rows() as u64;
-        Ok(Some(self.named.rows(&batch, first, &mut self.bad)?))
-    }
-}
-
-impl Iterator for AvroBatches {
-    type Item = Result<Rows, Damage>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batch().transpose();
-        if !matches!(batch, Some(Ok(_))) {
-            self.reader = None;
-        }
-        batch
     }
 }

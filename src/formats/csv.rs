@@ -15,8 +15,8 @@ use arrow::{
 use super::{
     BadSink, Batches, Damage, File, Request,
     columns::{Columns, raw_field, reason},
-    records::{Framing, Records, Step},
-    rescue::{Decode, TextBatches, open_text},
+    records::{Framing, LINE_FEED, Records, Step, line_end},
+    rescue::{BYTE_ORDER_MARK, Decode, HEAD_BYTES, Layout, TextBatches, open_text},
     timestamps::TimestampFormat,
 };
 use crate::{
@@ -38,6 +38,21 @@ pub(super) struct CsvOptions {
     pub timestamp_format: Option<TimestampFormat>,
     /// Quoted fields may hold line breaks.
     pub multiline: bool,
+}
+
+/// The first record of a file, where it names the fields.
+struct Header {
+    names: Vec<String>,
+    /// Where it ends, in unpacked bytes of the file.
+    end: u64,
+}
+
+/// What came of a look for bytes that are in no quotes.
+enum Scan {
+    Found,
+    /// There is none, and each quote is closed.
+    Closed,
+    Open,
 }
 
 impl CsvOptions {
@@ -84,16 +99,31 @@ impl CsvOptions {
         }
     }
 
-    /// The fields of the first record of a file: its names, or how many there are. `None` where the file is empty.
-    pub fn first_record(&self, file: &File) -> Result<Option<Vec<String>>, Damage> {
-        let (source, _) = open_text(file, 0)?;
-        let mut records = Records::new(source, self.framing());
-        match records.next(1)? {
+    /// What ends the lines of a file. Line breaks in quotes end none, but that a line feed does where no quoted field may
+    /// hold one.
+    pub fn line_end(&self, file: &File) -> Result<u8, Damage> {
+        let (head, whole) = file.head(HEAD_BYTES)?;
+        let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
+        Ok(line_end(head, whole, |bytes, byte| match byte {
+            LINE_FEED if !self.multiline => bytes.contains(&byte),
+            _ => matches!(self.scan(bytes, |b| b == byte), Scan::Found),
+        }))
+    }
+
+    /// The header of a file. `None` where the file is empty.
+    fn header(&self, file: &File, line_end: u8) -> Result<Option<Header>, Damage> {
+        let (source, begin) = open_text(file)?;
+        let mut records = Records::new(source, self.framing()).ended_by(line_end).until(begin, u64::MAX);
+        match records.first()? {
             Step::End => Ok(None),
             Step::Broken(reason) => Err(Damage(format!("its header cannot be read: {reason}"))),
             Step::Unit => {
-                let (bytes, records) = records.unit();
-                Ok(records.first().map(|record| self.fields(&bytes[record.clone()])))
+                let (bytes, ranges) = records.unit();
+                let record = ranges.first().map_or(bytes, |record| &bytes[record.clone()]);
+                if !self.is_one(record) {
+                    return Err(Damage(format!("its header cannot be read: {SEVERAL}")));
+                }
+                Ok(Some(Header { names: self.fields(record), end: records.unit_end() }))
             }
         }
     }
@@ -106,8 +136,13 @@ impl CsvOptions {
         if !line.contains(&b'\n') && !line.contains(&b'\r') {
             return true;
         }
+        matches!(self.scan(line, |b| matches!(b, b'\n' | b'\r')), Scan::Closed)
+    }
+
+    /// Looks for a byte that is in no quotes.
+    fn scan(&self, bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Scan {
         let (mut inside, mut start, mut at) = (false, true, 0);
-        while let Some(byte) = line.get(at) {
+        while let Some(byte) = bytes.get(at) {
             at += 1;
             if inside && Some(*byte) == self.escape {
                 at += 1;
@@ -115,13 +150,13 @@ impl CsvOptions {
                 // A doubled quote closes and opens again.
                 start = inside;
                 inside = !inside;
-            } else if matches!(byte, b'\n' | b'\r') && !inside {
-                return false;
+            } else if !inside && wanted(*byte) {
+                return Scan::Found;
             } else {
-                start = *byte == self.delimiter && !inside;
+                start = !inside && (*byte == self.delimiter || matches!(byte, b'\n' | b'\r'));
             }
         }
-        !inside
+        if inside { Scan::Open } else { Scan::Closed }
     }
 
     /// Takes one record apart.
@@ -210,12 +245,14 @@ pub(super) fn can_hold(data_type: &DataType) -> bool {
 
 /// The rows of a part.
 pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
-    let names = if options.header { options.first_record(&file)? } else { None };
-    if options.header && names.is_none() {
+    let line_end = options.line_end(&file)?;
+    let header = if options.header { options.header(&file, line_end)? } else { None };
+    if options.header && header.is_none() {
         return Ok(Box::new(std::iter::empty()));
     }
+    let names = header.as_ref().map(|header| &header.names);
     let declared = request.schema.fields();
-    if let Some(names) = &names
+    if let Some(names) = names
         && !declared.is_empty()
         && declared.iter().all(|f| find(names, f.name()).is_none())
     {
@@ -224,8 +261,9 @@ pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: Bad
         let missing = missing.join(", ");
         return Err(Damage(format!("its header names none of the columns {missing}; is option delimiter right?")));
     }
-    let decode = Box::new(CsvDecode::new(options, names.as_deref(), request));
-    Ok(Box::new(TextBatches::open(&file, options.framing(), options.header, decode, request.batch_rows, bad)?))
+    let decode = Box::new(CsvDecode::new(options, names.map(Vec::as_slice), request));
+    let layout = Layout { framing: options.framing(), line_end, header_end: header.map(|header| header.end) };
+    Ok(Box::new(TextBatches::open(&file, layout, decode, request, bad)?))
 }
 
 /// Decodes records of a dialect.

@@ -19,7 +19,7 @@ use super::{
     columns::Columns,
     json::{JsonOptions, Values, raw_fields},
     records::LINES,
-    rescue::{Decode, TextBatches},
+    rescue::{Decode, Layout, TextBatches},
     upsert::{Ops, REMOVE, SET},
 };
 
@@ -112,5 +112,5 @@ fn chosen(first: &BooleanArray, yes: &StructArray, no: &StructArray) -> Result<V
 /// The rows of a part of a file with an envelope a line.
 pub(super) fn read(options: &JsonOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
     let decode = Box::new(DebeziumDecode::new(options, request));
-    Ok(Box::new(TextBatches::open(&file, LINES, false, decode, request.batch_rows, bad)?))
+    Ok(Box::new(TextBatches::open(&file, Layout::of(&file, LINES)?, decode, request, bad)?))
 }

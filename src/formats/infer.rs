@@ -13,7 +13,7 @@ use super::{
     csv::CsvOptions,
     input::Compression,
     json::is_array,
-    records::{Framing, LINES, Records, Step},
+    records::{Framing, LINE_FEED, LINES, Records, Step},
     rescue::BYTE_ORDER_MARK,
 };
 
@@ -28,7 +28,8 @@ pub(super) fn csv(options: &CsvOptions, files: impl Iterator<Item = File>) -> Op
     for file in files {
         let Ok((mut head, whole)) = file.head(BYTES_MAX) else { continue };
         if !whole {
-            head.truncate(head.iter().rposition(|b| *b == b'\n').map_or(head.len(), |at| at + 1));
+            let line_end = options.line_end(&file).unwrap_or(LINE_FEED);
+            head.truncate(head.iter().rposition(|b| *b == line_end).map_or(head.len(), |at| at + 1));
         }
         let text = String::from_utf8_lossy(head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head)).into_owned();
         // Lines with too few or too many fields are bad records, no reason to give up.
@@ -119,7 +120,7 @@ fn wider(a: &DataType, b: &DataType) -> DataType {
 /// The nearest type that SQL has a plain word for.
 pub(super) fn plain(data_type: &DataType) -> DataType {
     use DataType::*;
-    let field = |f: &Field| Arc::new(f.clone().with_data_type(plain(f.data_type())));
+    let field = |f: &Field| Arc::new(f.clone().with_data_type(plain(f.data_type())).with_nullable(true));
     match data_type {
         Null | LargeUtf8 | Utf8View => Utf8,
         LargeBinary | BinaryView | FixedSizeBinary(_) => Binary,

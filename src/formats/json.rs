@@ -20,7 +20,7 @@ use super::{
     columns::{Columns, raw_field, reason},
     input::Compression,
     records::{Framing, LINES},
-    rescue::{BYTE_ORDER_MARK, Decode, TextBatches},
+    rescue::{BYTE_ORDER_MARK, Decode, Layout, TextBatches},
     timestamps::TimestampFormat,
 };
 use crate::{error::Result, options::Taker};
@@ -72,13 +72,13 @@ pub(super) fn read(options: &JsonOptions, file: File, request: &Request, bad: Ba
     let mut file = file;
     if framing == Framing::Values && file.compression == Compression::None {
         // An array cannot be cut: whoever has its beginning reads it all.
-        if file.part.start > 0 {
+        if !file.part.contains(&0) {
             return Ok(Box::new(std::iter::empty()));
         }
         file.part = 0..file.input.size();
     }
     let decode = Box::new(JsonDecode::new(options, request));
-    Ok(Box::new(TextBatches::open(&file, framing, false, decode, request.batch_rows, bad)?))
+    Ok(Box::new(TextBatches::open(&file, Layout::of(&file, framing)?, decode, request, bad)?))
 }
 
 /// Whether the file's first character, white space aside, begins an array.

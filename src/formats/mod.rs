@@ -5,6 +5,8 @@
 //! blocks are decoded as a whole, and only a block that fails is searched for the records that are to blame. Formats
 //! never open files and never wait for anything but [`Input`]; they run on threads that may block.
 //!
+//! A packed file is read to its end before any of its rows count: only there is known whether they were written.
+//!
 //! The parts of a file together give the rows of the whole file, each row once, however it was cut.
 
 mod avro;
@@ -19,6 +21,8 @@ mod infer;
 mod input;
 mod json;
 mod named;
+mod nulls;
+mod packed;
 mod parquet;
 mod positions;
 mod raw;
@@ -40,11 +44,12 @@ use arrow::{
 pub use decoder::{Decoded, Decoder, Record, Rejected};
 pub use encode::{Encoder, MessageFormat};
 pub use input::{Compression, FileInput, Input};
+pub use nulls::{field_of, nulls_below};
 pub use positions::Positions;
 pub use spell::CsvDialect;
 pub use write::{FileFormat, FileWriter};
 
-use self::{avro::AvroOptions, csv::CsvOptions, decoder::Messages, json::JsonOptions, upsert::Upserts};
+use self::{avro::AvroOptions, csv::CsvOptions, decoder::Messages, json::JsonOptions, packed::Packed, upsert::Upserts};
 use crate::{
     error::{Error, Kind, Result},
     options::{Options, Taker},
@@ -128,7 +133,14 @@ pub struct Rows {
     pub positions: Positions,
 }
 
-/// The rows of a part. An error is the last item.
+impl Rows {
+    /// None.
+    fn none(request: &Request) -> Rows {
+        Rows { batch: RecordBatch::new_empty(request.output()), positions: Positions::From(1) }
+    }
+}
+
+/// The rows of a part. An error is the last item. One without rows says that reading goes on, and may be left.
 pub type Batches = Box<dyn Iterator<Item = Result<Rows, Damage>> + Send>;
 
 impl Format {
@@ -314,6 +326,14 @@ impl Format {
         bad: BadSink,
     ) -> Result<Batches, Damage> {
         let file = File { input, part, compression: self.compression(name) };
+        match file.compression {
+            Compression::None => self.read_plain(file, request, bad),
+            _ => Ok(Box::new(Packed::new(file, self.clone(), request, bad)?)),
+        }
+    }
+
+    /// Reads the records of a part of a file whose bytes are those that were written.
+    fn read_plain(&self, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
         match &self.kind {
             FormatKind::Avro(_) => avro::read(file, request, bad),
             FormatKind::Bytes | FormatKind::UpsertJson(_) => {

@@ -17,6 +17,7 @@ use super::{
     Bad, BadSink, Damage, Positions, Request, Rows,
     csv::find,
     fitting::{Fitted, can_fit, fit},
+    nulls::nulls_below,
 };
 
 /// How the columns of the output are made of those that are read.
@@ -91,7 +92,7 @@ impl Named {
                 Some(stored) => fit(stored, column.field.data_type())?,
             };
             column.misfits(stored.as_ref(), &fitted, &mut misfits);
-            arrays.push(fitted.array);
+            arrays.push(nulls_below(&fitted.array)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         if misfits.is_empty() {

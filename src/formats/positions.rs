@@ -48,28 +48,29 @@ impl Positions {
 pub struct LinesBefore {
     input: Arc<dyn Input>,
     to: u64,
+    line_end: u8,
     counted: OnceLock<u64>,
 }
 
 impl LinesBefore {
-    pub(super) fn new(input: Arc<dyn Input>, to: u64) -> Self {
-        LinesBefore { input, to, counted: OnceLock::new() }
+    pub(super) fn new(input: Arc<dyn Input>, to: u64, line_end: u8) -> Self {
+        LinesBefore { input, to, line_end, counted: OnceLock::new() }
     }
 
     pub(super) fn count(&self) -> u64 {
         // A line that cannot be counted any more is a lesser evil than a record that is not reported.
-        *self.counted.get_or_init(|| lines_to(&self.input, self.to).unwrap_or(0))
+        *self.counted.get_or_init(|| lines_to(&self.input, self.to, self.line_end).unwrap_or(0))
     }
 }
 
-fn lines_to(input: &Arc<dyn Input>, to: u64) -> io::Result<u64> {
+fn lines_to(input: &Arc<dyn Input>, to: u64, line_end: u8) -> io::Result<u64> {
     let mut source = Cursor { input: input.clone(), at: 0 }.take(to);
     let mut buffer = vec![0; to.min(1 << 20) as usize];
     let mut lines = 0;
     loop {
         match source.read(&mut buffer)? {
             0 => return Ok(lines),
-            n => lines += count_lines(&buffer[..n]),
+            n => lines += count_lines(&buffer[..n], line_end),
         }
     }
 }

@@ -27,8 +27,25 @@ pub(super) enum Framing {
 /// Lines in which no white space means anything.
 pub(super) const LINES: Framing = Framing::Lines { delimiter: None };
 
+/// What ends a line, in nearly every file.
+pub(super) const LINE_FEED: u8 = b'\n';
+/// What ends one where no line feed does, as on the Macs of old.
+const CARRIAGE_RETURN: u8 = b'\r';
+
+/// What ends the lines of a file that begins with `head`: carriage returns only where there is no line feed. `has` tells
+/// whether a byte is among others, and means something there.
+pub(super) fn line_end(head: &[u8], whole: bool, has: impl Fn(&[u8], u8) -> bool) -> u8 {
+    // The line feed behind the last byte may not be in sight.
+    let returns = if whole { head } else { head.strip_suffix(&[CARRIAGE_RETURN]).unwrap_or(head) };
+    match returns.contains(&CARRIAGE_RETURN) && !has(head, LINE_FEED) && has(returns, CARRIAGE_RETURN) {
+        true => CARRIAGE_RETURN,
+        false => LINE_FEED,
+    }
+}
+
 /// A record may not be longer: it would fill the memory.
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
+const TOO_LONG: &str = "the record is longer than 16 MiB";
 const UNIT_BYTES_MAX: usize = 8 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -41,7 +58,7 @@ const TAIL_BYTES: usize = 64 << 10;
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Whole records: see [`Records::unit`].
+    /// Whole records, perhaps none: see [`Records::unit`].
     Unit,
     /// Bytes that have no end, as the only record of the unit, and why.
     Broken(&'static str),
@@ -52,6 +69,8 @@ pub(super) enum Step {
 pub(super) struct Records {
     source: Box<dyn Read + Send>,
     framing: Framing,
+    line_end: u8,
+    record_bytes_max: usize,
     buffer: Vec<u8>,
     /// The size of the next piece to be read.
     chunk: usize,
@@ -92,6 +111,8 @@ impl Records {
         Records {
             source,
             framing,
+            line_end: LINE_FEED,
+            record_bytes_max: RECORD_BYTES_MAX,
             buffer: Vec::new(),
             chunk: FIRST_CHUNK_BYTES,
             at: 0,
@@ -107,10 +128,24 @@ impl Records {
         }
     }
 
-    /// Reads only the lines that begin in `part`. The stream stands at `offset`: at the beginning of the file, or one
-    /// byte before the part.
-    pub fn part(self, offset: u64, part: Range<u64>) -> Self {
-        Records { offset, end: part.end, skipping: part.start > 0, ..self }
+    /// The same, of lines that end so.
+    pub fn ended_by(self, line_end: u8) -> Self {
+        Records { line_end, ..self }
+    }
+
+    /// Reads only the records that begin before `end`, counted as `offset` counts where the stream stands.
+    pub fn until(self, offset: u64, end: u64) -> Self {
+        Records { offset, end, ..self }
+    }
+
+    /// Leaves out what is left of the line in which the stream stands.
+    pub fn behind_line(self) -> Self {
+        Records { skipping: true, ..self }
+    }
+
+    /// Where the current unit ends, in bytes from where the stream began.
+    pub fn unit_end(&self) -> u64 {
+        self.offset + (self.at + self.length) as u64
     }
 
     /// The bytes of the current unit, and its records in them.
@@ -120,14 +155,14 @@ impl Records {
 
     /// The line breaks between where the stream began and a record of the current unit.
     pub fn lines_before(&self, record: &Range<usize>) -> u64 {
-        self.lines + count_lines(&self.buffer[self.at..self.at + record.start])
+        self.lines + count_lines(&self.buffer[self.at..self.at + record.start], self.line_end)
     }
 
     /// The line of each of some records of the current unit, in order, from 1 where the stream began.
     pub fn lines_of(&self, records: &[Range<usize>]) -> Vec<i64> {
         let (unit, mut at, mut lines) = (self.unit().0, 0, self.lines);
         let line = |record: &Range<usize>| {
-            lines += count_lines(&unit[at..record.start]);
+            lines += count_lines(&unit[at..record.start], self.line_end);
             at = record.start;
             lines as i64 + 1
         };
@@ -141,39 +176,68 @@ impl Records {
             return false;
         }
         let unit = &self.buffer[self.at..self.at + self.length];
-        let count = *self.unit_lines.get_or_insert_with(|| count_lines(unit));
-        let ended = unit.last() == Some(&b'\n');
+        let count = *self.unit_lines.get_or_insert_with(|| count_lines(unit, self.line_end));
+        let ended = unit.last() == Some(&self.line_end);
         count + u64::from(!ended) == self.records.len() as u64
     }
 
-    /// Goes on to the next unit, of at most `max` records.
+    /// Goes on to the first record there is, as a unit of its own.
+    pub fn first(&mut self) -> io::Result<Step> {
+        loop {
+            match self.next(1)? {
+                Step::Unit if self.records.is_empty() => {}
+                step => return Ok(step),
+            }
+        }
+    }
+
+    /// Goes on to the next unit, of at most `max` records; of none after a long way without one, so that whoever reads
+    /// can stop.
     pub fn next(&mut self, max: usize) -> io::Result<Step> {
         self.leave();
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        if self.skipping && !self.skip()? {
-            return Ok(Step::End);
+        if self.skipping
+            && let Some(step) = self.skip()?
+        {
+            return Ok(step);
         }
+        let mut blank = 0;
         while self.records.len() < max {
             let from = self.at + self.length;
             if self.offset + from as u64 >= self.end {
                 break;
             }
-            match self.framing.next(&self.buffer[from..]) {
+            match self.framing.next(&self.buffer[from..], self.line_end) {
+                // Too long or not must not hang on how much of it was read at once.
+                Frame::Record { length, .. } | Frame::Blank(length) if length > self.record_bytes_max => {
+                    if !self.records.is_empty() {
+                        break;
+                    }
+                    return Ok(self.broken(length, TOO_LONG));
+                }
                 Frame::Record { skip, length } => {
                     let start = self.length + skip;
                     self.length = start + length;
                     self.records.push(start..self.length);
                 }
+                Frame::Blank(length) if self.records.is_empty() => {
+                    self.at += length;
+                    self.lines += 1;
+                    blank += length;
+                    if blank >= UNIT_BYTES_MAX {
+                        return Ok(Step::Unit);
+                    }
+                }
                 Frame::Blank(length) => self.length += length,
                 Frame::More if self.exhausted => return Ok(self.unfinished()),
                 Frame::More => {
                     let open = self.buffer.len() - from;
-                    if !self.records.is_empty() && (self.length >= UNIT_BYTES_MAX || open > RECORD_BYTES_MAX) {
+                    if !self.records.is_empty() && (self.length >= UNIT_BYTES_MAX || open > self.record_bytes_max) {
                         break;
                     }
-                    if open > RECORD_BYTES_MAX {
+                    if open > self.record_bytes_max {
                         return Ok(self.too_long());
                     }
                     if let Err(error) = self.fill() {
@@ -194,25 +258,30 @@ impl Records {
     /// Leaves the current unit behind.
     fn leave(&mut self) {
         let unit = &self.buffer[self.at..self.at + self.length];
-        self.lines += self.unit_lines.take().unwrap_or_else(|| count_lines(unit));
+        self.lines += self.unit_lines.take().unwrap_or_else(|| count_lines(unit, self.line_end));
         self.at += self.length;
         self.length = 0;
         self.records.clear();
     }
 
-    /// Leaves out everything up to and with the next line break; tells whether there was one.
-    fn skip(&mut self) -> io::Result<bool> {
+    /// Leaves out everything up to and with the next line break. Where that is not in sight, gives what comes instead.
+    fn skip(&mut self) -> io::Result<Option<Step>> {
+        let mut passed = 0;
         loop {
-            if let Some(length) = line(&self.buffer[self.at..]) {
+            if let Some(length) = line(&self.buffer[self.at..], self.line_end) {
                 self.at += length;
                 self.lines += 1;
                 self.skipping = false;
-                return Ok(true);
+                return Ok(None);
             }
             if self.exhausted {
-                return Ok(false);
+                return Ok(Some(Step::End));
             }
+            passed += self.buffer.len() - self.at;
             self.at = self.buffer.len();
+            if passed >= UNIT_BYTES_MAX {
+                return Ok(Some(Step::Unit));
+            }
             self.fill()?;
         }
     }
@@ -236,8 +305,8 @@ impl Records {
         if read? == 0 {
             self.exhausted = true;
             // The last line need not have an end.
-            if self.buffer.last().is_some_and(|b| *b != b'\n') {
-                self.buffer.push(b'\n');
+            if self.buffer.last().is_some_and(|b| *b != self.line_end) {
+                self.buffer.push(self.line_end);
             }
         }
         Ok(())
@@ -256,7 +325,7 @@ impl Records {
             _ if !self.records.is_empty() => return Step::Unit,
             Framing::Lines { .. } | Framing::AllLines => return Step::End,
             // The quote that was never closed stands in the first line; those behind it may be fine.
-            Framing::Quoted { .. } => (line(rest).unwrap_or(rest.len()), "a quote is never closed"),
+            Framing::Quoted { .. } => (line(rest, self.line_end).unwrap_or(rest.len()), "a quote is never closed"),
             Framing::Values => (rest.len(), "a JSON value is never closed"),
         };
         if rest[..length].iter().all(|b| is_separator(*b)) {
@@ -269,9 +338,9 @@ impl Records {
     /// Gives up on a record that is too long, and goes on behind its first line.
     fn too_long(&mut self) -> Step {
         let rest = &self.buffer[self.at + self.length..];
-        let length = line(rest);
+        let length = line(rest, self.line_end);
         self.skipping = length.is_none();
-        self.broken(length.unwrap_or(rest.len()), "the record is longer than 16 MiB")
+        self.broken(length.unwrap_or(rest.len()), TOO_LONG)
     }
 
     fn broken(&mut self, length: usize, reason: &'static str) -> Step {
@@ -282,28 +351,28 @@ impl Records {
 }
 
 impl Framing {
-    fn next(self, bytes: &[u8]) -> Frame {
+    fn next(self, bytes: &[u8], line_end: u8) -> Frame {
         match self {
-            Framing::AllLines => match line(bytes) {
+            Framing::AllLines => match line(bytes, line_end) {
                 Some(length) => Frame::Record { skip: 0, length },
                 None => Frame::More,
             },
-            Framing::Lines { delimiter } => match line(bytes) {
+            Framing::Lines { delimiter } => match line(bytes, line_end) {
                 Some(length) if is_blank(&bytes[..length], delimiter) => Frame::Blank(length),
                 Some(length) => Frame::Record { skip: 0, length },
                 None => Frame::More,
             },
-            Framing::Quoted { delimiter, quote, escape } => quoted(bytes, delimiter, quote, escape),
+            Framing::Quoted { delimiter, quote, escape } => quoted(bytes, line_end, delimiter, quote, escape),
             Framing::Values => value(bytes),
         }
     }
 }
 
 /// The length of the first line with its line break.
-pub(super) fn line(bytes: &[u8]) -> Option<usize> {
+pub(super) fn line(bytes: &[u8], line_end: u8) -> Option<usize> {
     // `skip_until` on a slice is the standard library's way to the processor's fastest search for a byte.
-    let length = { bytes }.skip_until(b'\n').ok()?;
-    (length > 0 && bytes[length - 1] == b'\n').then_some(length)
+    let length = { bytes }.skip_until(line_end).ok()?;
+    (length > 0 && bytes[length - 1] == line_end).then_some(length)
 }
 
 fn is_blank(line: &[u8], delimiter: Option<u8>) -> bool {
@@ -312,13 +381,13 @@ fn is_blank(line: &[u8], delimiter: Option<u8>) -> bool {
 }
 
 /// How many line breaks there are.
-pub(super) fn count_lines(bytes: &[u8]) -> u64 {
+pub(super) fn count_lines(bytes: &[u8], line_end: u8) -> u64 {
     // Sums of at most 255 fit a byte, which lets the compiler count many bytes at once.
-    bytes.chunks(255).map(|c| u64::from(c.iter().map(|b| u8::from(*b == b'\n')).sum::<u8>())).sum()
+    bytes.chunks(255).map(|c| u64::from(c.iter().map(|b| u8::from(*b == line_end)).sum::<u8>())).sum()
 }
 
 /// A CSV record; a line break in quotes does not end it.
-fn quoted(bytes: &[u8], delimiter: u8, quote: u8, escape: Option<u8>) -> Frame {
+fn quoted(bytes: &[u8], line_end: u8, delimiter: u8, quote: u8, escape: Option<u8>) -> Frame {
     let (mut field_start, mut inside, mut at) = (true, false, 0);
     while let Some(byte) = bytes.get(at) {
         at += 1;
@@ -333,7 +402,7 @@ fn quoted(bytes: &[u8], delimiter: u8, quote: u8, escape: Option<u8>) -> Frame {
                     at += 1;
                 }
             }
-        } else if *byte == b'\n' {
+        } else if *byte == line_end {
             return if is_blank(&bytes[..at], Some(delimiter)) {
                 Frame::Blank(at)
             } else {

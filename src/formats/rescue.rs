@@ -10,9 +10,10 @@ use std::{
 use arrow::array::RecordBatch;
 
 use super::{
-    Bad, BadSink, Damage, File, Rows,
+    Bad, BadSink, Damage, File, Request, Rows,
+    input::Compression,
     positions::{LinesBefore, Positions},
-    records::{Framing, RECORD_BYTES_MAX, Records, Step},
+    records::{Framing, RECORD_BYTES_MAX, Records, Step, line_end},
 };
 
 /// Decodes whole records.
@@ -27,45 +28,72 @@ pub(super) struct TextBatches {
     records: Records,
     decode: Box<dyn Decode>,
     batch_rows: usize,
+    /// What comes where no record is good, so that whoever reads can stop.
+    nothing: Rows,
     bad: BadSink,
     /// The line breaks before the part.
     before: Arc<LinesBefore>,
     finished: bool,
 }
 
+/// How the records of a text file lie in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    pub framing: Framing,
+    pub line_end: u8,
+    /// Where the first record ends that only names the columns, if there is one.
+    pub header_end: Option<u64>,
+}
+
+impl Layout {
+    /// That of a file in which line breaks always end a line.
+    pub fn of(file: &File, framing: Framing) -> Result<Layout, Damage> {
+        let (head, whole) = file.head(HEAD_BYTES)?;
+        let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
+        let line_end = line_end(head, whole, |bytes, byte| bytes.contains(&byte));
+        Ok(Layout { framing, line_end, header_end: None })
+    }
+}
+
+/// What is looked at to see what ends a line.
+pub(super) const HEAD_BYTES: usize = 64 << 10;
+
 impl TextBatches {
-    /// The records of a part, as `framing` finds them; the first of the file is left out where it is its `header`.
+    /// The records of a part.
     pub fn open(
         file: &File,
-        framing: Framing,
-        header: bool,
+        layout: Layout,
         decode: Box<dyn Decode>,
-        batch_rows: usize,
+        request: &Request,
         bad: BadSink,
     ) -> Result<Self, Damage> {
-        let begin = file.part.start.saturating_sub(1);
-        let (source, offset) = open_text(file, begin)?;
-        let mut records = Records::new(source, framing);
-        // Positions count packed bytes, so that a packed file is always one part.
-        if file.part.end < file.input.size() || begin > 0 {
-            records = records.part(offset, file.part.clone());
-        }
-        let before = Arc::new(LinesBefore::new(file.input.clone(), begin));
-        if header && file.part.start == 0 {
-            records.next(1)?;
-        }
-        Ok(TextBatches { records, decode, batch_rows: batch_rows.max(1), bad, before, finished: false })
+        let (records, begin) = match file.compression {
+            Compression::None => plain_part(file, layout)?,
+            // Parts are counted in packed bytes, so that a packed file is always one.
+            _ => (all_packed(file, layout)?, 0),
+        };
+        let before = Arc::new(LinesBefore::new(file.input.clone(), begin, layout.line_end));
+        let (batch_rows, nothing) = (request.batch_rows.max(1), Rows::none(request));
+        Ok(TextBatches { records, decode, batch_rows, nothing, bad, before, finished: false })
     }
 
-    fn report(&mut self, record: Range<usize>, reason: String) {
-        let position = (self.before.count() + self.records.lines_before(&record) + 1) as i64;
+    /// Hands back records of the unit, in order.
+    fn report(&mut self, records: Vec<(Range<usize>, String)>) {
+        let ranges: Vec<_> = records.iter().map(|(record, _)| record.clone()).collect();
+        for ((record, reason), line) in records.into_iter().zip(self.records.lines_of(&ranges)) {
+            self.report_one(record, line, reason);
+        }
+    }
+
+    fn report_one(&mut self, record: Range<usize>, line: i64, reason: String) {
+        let position = self.before.count() as i64 + line;
         let raw = self.records.unit().0[record].trim_ascii_end();
         let raw = raw[..raw.len().min(RAW_BYTES_MAX)].to_vec();
         (self.bad)(Bad { position, raw, reason });
     }
 
-    /// Decodes the unit; `None` where no record of it is good.
-    fn unit(&mut self) -> Option<Rows> {
+    /// Decodes the unit.
+    fn unit(&mut self) -> Rows {
         let (bytes, records) = self.records.unit();
         let (batch, blamed) = rescue(self.decode.as_mut(), bytes, records);
         let mut good = None;
@@ -74,11 +102,12 @@ impl TextBatches {
             let mut next = blamed.iter().map(|(i, _)| *i).peekable();
             let is_good = |i: &usize| next.next_if_eq(i).is_none();
             good = Some((0..records.len()).filter(is_good).map(|i| records[i].clone()).collect());
-            for (i, reason) in blamed {
-                self.report(records[i].clone(), reason);
-            }
+            self.report(blamed.into_iter().map(|(i, reason)| (records[i].clone(), reason)).collect());
         }
-        batch.map(|batch| Rows { batch, positions: self.positions(good) })
+        match batch {
+            Some(batch) => Rows { batch, positions: self.positions(good) },
+            None => self.nothing.clone(),
+        }
     }
 
     /// Where the rows of the unit stood: those of all its records, or of the good ones among them.
@@ -101,25 +130,25 @@ impl Iterator for TextBatches {
     type Item = Result<Rows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.finished {
-            match self.records.next(self.batch_rows) {
-                Ok(Step::End) => self.finished = true,
-                Ok(Step::Unit) => {
-                    if let Some(rows) = self.unit() {
-                        return Some(Ok(rows));
-                    }
-                }
-                Ok(Step::Broken(reason)) => {
-                    let record = self.records.unit().1[0].clone();
-                    self.report(record, reason.to_string());
-                }
-                Err(e) => {
-                    self.finished = true;
-                    return Some(Err(e.into()));
-                }
+        if self.finished {
+            return None;
+        }
+        match self.records.next(self.batch_rows) {
+            Ok(Step::End) => {
+                self.finished = true;
+                None
+            }
+            Ok(Step::Unit) => Some(Ok(self.unit())),
+            Ok(Step::Broken(reason)) => {
+                let record = self.records.unit().1[0].clone();
+                self.report(vec![(record, reason.to_string())]);
+                Some(Ok(self.nothing.clone()))
+            }
+            Err(e) => {
+                self.finished = true;
+                Some(Err(e.into()))
             }
         }
-        None
     }
 }
 
@@ -173,12 +202,34 @@ fn blame(
     }
 }
 
-/// Opens a file at a position, but behind the byte order mark that some programs begin with; tells where that is.
-pub(super) fn open_text(file: &File, at: u64) -> Result<(Box<dyn Read + Send>, u64), Damage> {
-    let mut source = file.open(at)?;
-    if at > 0 {
-        return Ok((source, at));
+/// The records that begin in a part of a file, and where their stream begins. Whoever has the first byte behind the
+/// header has the first record; every other part begins behind the line that its first byte, or the one before, is in.
+fn plain_part(file: &File, Layout { framing, line_end, header_end }: Layout) -> Result<(Records, u64), Damage> {
+    let first = match header_end {
+        Some(end) => end.min(file.input.size()),
+        None => open_text(file)?.1,
+    };
+    let records = |begin| {
+        Ok::<_, Damage>(Records::new(file.open(begin)?, framing).ended_by(line_end).until(begin, file.part.end))
+    };
+    match file.part.start.checked_sub(1) {
+        Some(before) if file.part.start > first => Ok((records(before)?.behind_line(), before)),
+        _ => Ok((records(first)?, first)),
     }
+}
+
+/// The records of a packed file.
+fn all_packed(file: &File, layout: Layout) -> Result<Records, Damage> {
+    let mut records = Records::new(open_text(file)?.0, layout.framing).ended_by(layout.line_end);
+    if layout.header_end.is_some() {
+        records.first()?;
+    }
+    Ok(records)
+}
+
+/// The unpacked bytes of a file behind the byte order mark that some programs begin with; tells where that is.
+pub(super) fn open_text(file: &File) -> Result<(Box<dyn Read + Send>, u64), Damage> {
+    let mut source = file.open(0)?;
     let mut first = Vec::new();
     source.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut first)?;
     if first == BYTE_ORDER_MARK {

@@ -1,6 +1,10 @@
 //! Every format, whole and in parts, good and bad.
 
+mod containers;
+mod cuts;
 mod golden;
+mod nulls;
+mod packed;
 
 use std::{
     io::Write,
@@ -60,17 +64,28 @@ fn read_projected(
     parts: u64,
     columns: &[usize],
 ) -> Read {
-    let input = Arc::new(Bytes::copy_from_slice(bytes));
     let size = bytes.len() as u64;
+    let parts = if format.splits(name) { parts } else { 1 };
+    let parts: Vec<_> = (0..parts).map(|part| size * part / parts..size * (part + 1) / parts).collect();
+    read_parts(format, name, &Bytes::copy_from_slice(bytes), schema, &parts, columns)
+}
+
+/// Reads given parts of a file, in their order.
+fn read_parts(
+    format: &Format,
+    name: &str,
+    bytes: &Bytes,
+    schema: &SchemaRef,
+    parts: &[Range<u64>],
+    columns: &[usize],
+) -> Read {
     let request = Request { schema: schema.clone(), projection: columns.to_vec(), batch_rows: 100 };
     let bad = Arc::new(Mutex::new(Vec::new()));
     let mut read = Read::default();
-    let parts = if format.splits(name) { parts } else { 1 };
-    for part in 0..parts {
+    for part in parts {
         let sink = bad.clone();
         let sink = Box::new(move |b| sink.lock().unwrap_or_else(PoisonError::into_inner).push(b));
-        let range = size * part / parts..size * (part + 1) / parts;
-        match format.read(name, input.clone(), range, &request, sink) {
+        match format.read(name, Arc::new(bytes.clone()), part.clone(), &request, sink) {
             Err(Damage(reason)) => read.damage = Some(reason),
             Ok(batches) => {
                 for batch in batches {
@@ -407,6 +422,23 @@ fn a_line_without_end_does_not_fill_the_memory() {
     let got = read(&format(&[("format", "csv")]), "f.csv", &text, &two(), 1);
     assert_eq!(got.rows, ["1|one", "3|three"]);
     assert_eq!((got.bad.len(), got.bad[0].position, got.bad[0].raw.len()), (1, 2, 64 << 10));
+}
+
+/// Whoever reads can stop between two batches, and so they come even where no row does.
+#[test]
+fn reading_that_finds_no_row_for_long_comes_by_in_steps() {
+    let garbage = "this is no number\n".repeat(20_000);
+    let files = [("f", "\n".repeat(20 << 20)), ("f", "x".repeat(40 << 20)), ("f", garbage)];
+    let packed = gzip("\n".repeat(40 << 20).as_bytes());
+    let files = files.map(|(name, text)| (name, text.into_bytes())).into_iter().chain([("f.gz", packed)]);
+    for (name, bytes) in files {
+        let request = Request { schema: two(), projection: vec![0], batch_rows: 1_000 };
+        let part = 0..bytes.len() as u64;
+        let csv = format(&[("format", "csv")]);
+        let batches = csv.read(name, Arc::new(Bytes::from(bytes)), part, &request, Box::new(|_| ())).unwrap();
+        let rows: Vec<_> = batches.map(|rows| rows.unwrap().batch.num_rows()).collect();
+        assert!(rows.len() >= 2 && rows.iter().all(|rows| *rows == 0), "{name}: {rows:?}");
+    }
 }
 
 fn parquet(rows: i64, group: usize) -> Vec<u8> {

@@ -10,7 +10,7 @@ use arrow::{
 use super::{
     BadSink, Batches, Damage, File, Request,
     records::Framing,
-    rescue::{Decode, TextBatches},
+    rescue::{Decode, Layout, TextBatches},
 };
 use crate::error::{Error, Kind, Result};
 
@@ -31,7 +31,7 @@ pub(super) fn check(schema: &Schema) -> Result<()> {
 /// The rows of a part.
 pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
     let decode = Box::new(TextDecode::new(request));
-    Ok(Box::new(TextBatches::open(&file, Framing::AllLines, false, decode, request.batch_rows, bad)?))
+    Ok(Box::new(TextBatches::open(&file, Layout::of(&file, Framing::AllLines)?, decode, request, bad)?))
 }
 
 /// Takes lines as they are.

@@ -17,7 +17,7 @@ use datafusion::{
 };
 
 use super::{
-    functions::{Functions, Inliner},
+    functions::{FieldsOfNull, Functions, Inliner, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, refuse_left, rewrite},
     statement::Emit,
     table::InputTable,
@@ -95,7 +95,8 @@ impl Planner {
         config.options_mut().sql_parser.enable_ident_normalization = true;
         config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
         let base = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-        let mut base = base.with_query_planner(Arc::new(BatchPlanner)).build();
+        let base = base.with_query_planner(Arc::new(BatchPlanner)).with_analyzer_rule(Arc::new(UnnestOfNull));
+        let mut base = base.build();
         for function in super::functions::all() {
             // Registering only fails on a name clash with another kind of function; ours have none.
             let _ = FunctionRegistry::register_udf(&mut base, function);
@@ -106,6 +107,7 @@ impl Planner {
         // A session's state takes any.
         let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Inliner));
+        let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(FieldsOfNull));
         Planner { base }
     }
 

@@ -1,6 +1,7 @@
 //! Functions of our own, and those that statements make.
 
 mod define;
+mod fields;
 mod hop;
 mod inline;
 mod json;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::{ScalarUDF, WindowUDF, planner::ExprPlanner};
 
 pub use define::{Defined, Functions, What, define};
+pub use fields::{FieldsOfNull, UnnestOfNull};
 pub use hop::{HOP_STARTS, WINDOWS_MAX};
 pub use inline::Inliner;
 pub use session::{SESSION_END, SESSION_START};

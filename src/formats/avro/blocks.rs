@@ -1,0 +1,213 @@
+//! Object container files: a header, then blocks of rows, each with their number, its length, and the mark of the file
+//! behind it. A block that makes no sense inside is passed over; where a length makes none, nothing behind it can be found.
+
+use std::{
+    io::{self, BufReader, Read},
+    sync::Arc,
+};
+
+use arrow_avro::{compression::CompressionCodec, reader::read_header_info};
+
+use crate::formats::{
+    Damage, File,
+    input::{Cursor, Input},
+};
+
+/// The mark behind the header and each block.
+const SYNC_BYTES: usize = 16;
+
+/// A longer header is none.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// A block is in memory as a whole, packed and unpacked: it may not be longer either way.
+const BLOCK_BYTES_MAX: u64 = 64 << 20;
+
+/// Rows of a schema without bytes (all of them NULL) are bounded by nothing else.
+const EMPTY_ROWS_MAX: u64 = 1 << 20;
+
+/// What stands before the first block.
+pub(super) struct Header {
+    /// The schema, as JSON.
+    pub schema: String,
+    codec: Option<CompressionCodec>,
+    sync: [u8; SYNC_BYTES],
+    bytes: u64,
+}
+
+impl Header {
+    pub fn read(file: &File) -> Result<Header, Damage> {
+        let info = read_header_info(BufReader::new(file.open(0)?.take(HEADER_BYTES_MAX)))?;
+        let schema = info.writer_schema()?.json_string;
+        Ok(Header { schema, codec: info.compression()?, sync: info.sync(), bytes: info.header_len() })
+    }
+}
+
+/// Walks over the blocks of a file.
+pub(super) struct Blocks {
+    input: Arc<dyn Input>,
+    codec: Option<CompressionCodec>,
+    sync: [u8; SYNC_BYTES],
+    /// Where the next block begins.
+    pub at: u64,
+}
+
+/// What stands at a place in a file.
+pub(super) enum Step {
+    Block(Block),
+    /// A block that cannot be unpacked, and why.
+    Bad {
+        rows: u64,
+        reason: String,
+    },
+    End,
+}
+
+/// The rows of one block.
+pub(super) struct Block {
+    /// Where it begins in the file.
+    pub at: u64,
+    pub rows: u64,
+    /// An Avro array of the rows: their number, the rows, and a zero.
+    pub array: Vec<u8>,
+    /// Where in it the rows begin.
+    head: usize,
+}
+
+impl Block {
+    /// The bytes of the rows.
+    pub fn data(&self) -> &[u8] {
+        &self.array[self.head..self.array.len() - 1]
+    }
+
+    /// What is wrong with it, for who looks for it.
+    pub fn nonsense(&self, reason: &str) -> String {
+        format!("the block at byte {} makes no sense: {reason}", self.at)
+    }
+
+    /// The same, where so many bytes are more than its rows take.
+    pub fn left_behind(&self, bytes: usize) -> String {
+        self.nonsense(&format!("{bytes} bytes are left behind its {} rows", self.rows))
+    }
+}
+
+impl Blocks {
+    pub fn new(file: &File, header: &Header) -> Blocks {
+        Blocks { input: file.input.clone(), codec: header.codec, sync: header.sync, at: header.bytes }
+    }
+
+    /// The next block. An error means that nothing behind it can be read.
+    pub fn step(&mut self) -> Result<Step, Damage> {
+        let at = self.at;
+        if at >= self.input.size() {
+            return Ok(Step::End);
+        }
+        let cut = || Damage(format!("it is cut off in the middle of the block at byte {at}"));
+        let mut used = 0;
+        let mut head = BufReader::with_capacity(32, Cursor { input: self.input.clone(), at });
+        let rows = long(&mut head, &mut used).map_err(|_| cut())?;
+        let size = long(&mut head, &mut used).map_err(|_| cut())?;
+        let (Ok(rows), Ok(size)) = (u64::try_from(rows), u64::try_from(size)) else {
+            return Err(Damage(format!("the block at byte {at} has a negative length")));
+        };
+        let data = at + used;
+        let mark = data.checked_add(size).filter(|mark| self.input.size().saturating_sub(*mark) >= SYNC_BYTES as u64);
+        let mark = mark.ok_or_else(cut)?;
+        let mut sync = [0; SYNC_BYTES];
+        Cursor { input: self.input.clone(), at: mark }.read_exact(&mut sync)?;
+        if sync != self.sync {
+            return Err(Damage(format!("the block at byte {at} does not end with the mark of the file")));
+        }
+        self.at = mark + SYNC_BYTES as u64;
+        let unpacked = match size > BLOCK_BYTES_MAX {
+            true => Err(too_long()),
+            false => self.unpacked(rows, data, size as usize),
+        };
+        let (array, head) = match unpacked {
+            Ok(unpacked) => unpacked,
+            Err(reason) => return Ok(Step::Bad { rows, reason: format!("the block at byte {at} {reason}") }),
+        };
+        let bytes = (array.len() - head - 1) as u64;
+        if rows > bytes && rows > EMPTY_ROWS_MAX || rows == 0 && bytes > 0 {
+            return Ok(Step::Bad {
+                rows: 0,
+                reason: format!("the block at byte {at} has {rows} rows in {bytes} bytes"),
+            });
+        }
+        Ok(Step::Block(Block { at, rows, array, head }))
+    }
+
+    /// The rows as an array, and where in it they begin; or what is wrong with them.
+    fn unpacked(&self, rows: u64, data: u64, size: usize) -> Result<(Vec<u8>, usize), String> {
+        let mut array = Vec::with_capacity(size + 12);
+        put_long(rows, &mut array);
+        let head = array.len();
+        let packed = Cursor { input: self.input.clone(), at: data }.take(size as u64);
+        let unpacked = match self.codec {
+            None => read_all(packed, &mut array),
+            Some(CompressionCodec::Deflate) => read_all(flate2::read::DeflateDecoder::new(packed), &mut array),
+            Some(CompressionCodec::ZStandard) => {
+                zstd::Decoder::new(packed).and_then(|unpacked| read_all(unpacked, &mut array))
+            }
+            Some(CompressionCodec::Snappy) => snappy(packed, size, &mut array),
+            Some(other) => return Err(format!("is packed with {other:?}, which cannot be read")),
+        };
+        unpacked.map_err(|e| format!("cannot be unpacked: {e}"))?;
+        if (array.len() - head) as u64 > BLOCK_BYTES_MAX {
+            return Err(too_long());
+        }
+        array.push(0);
+        Ok((array, head))
+    }
+}
+
+fn too_long() -> String {
+    format!("is longer than {} MiB", BLOCK_BYTES_MAX >> 20)
+}
+
+/// Reads to the end, or a byte more than a block may have.
+fn read_all(source: impl Read, into: &mut Vec<u8>) -> io::Result<()> {
+    source.take(BLOCK_BYTES_MAX + 1).read_to_end(into).map(drop)
+}
+
+/// A raw Snappy stream with a checksum behind it.
+fn snappy(packed: impl Read, size: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(size);
+    read_all(packed, &mut bytes)?;
+    let bad = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let (bytes, checksum) = bytes.split_last_chunk::<4>().ok_or_else(|| bad("it has no checksum"))?;
+    let length = snap::raw::decompress_len(bytes)?;
+    if length as u64 > BLOCK_BYTES_MAX {
+        return Err(bad("it is too long"));
+    }
+    let unpacked = snap::raw::Decoder::new().decompress_vec(bytes)?;
+    if crc32fast::hash(&unpacked) != u32::from_be_bytes(*checksum) {
+        return Err(bad("its checksum is another"));
+    }
+    into.extend_from_slice(&unpacked);
+    Ok(())
+}
+
+/// A number as Avro writes it, and counts its bytes.
+fn long(from: &mut impl Read, used: &mut u64) -> io::Result<i64> {
+    let mut bits = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        *used += 1;
+        bits |= u64::from(byte[0] & 0x7f) << shift;
+        if byte[0] < 0x80 {
+            return Ok((bits >> 1) as i64 ^ -((bits & 1) as i64));
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+/// The same, written.
+fn put_long(number: u64, into: &mut Vec<u8>) {
+    let mut bits = number << 1;
+    while bits >= 0x80 {
+        into.push(bits as u8 | 0x80);
+        bits >>= 7;
+    }
+    into.push(bits as u8);
+}

@@ -1,0 +1,346 @@
+//! The rows of object container files. Whole blocks are decoded together, each as what it is to Avro: an array of rows,
+//! which must end where the block does. A block that does not is decoded row by row up to what is wrong with it, which
+//! is a bad record; what stands in other blocks comes.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{AsArray, RecordBatch, RecordBatchOptions},
+    compute::concat_batches,
+    datatypes::{DataType, Schema, SchemaRef},
+    error::ArrowError,
+};
+use arrow_avro::{
+    reader::{Decoder, ReaderBuilder},
+    schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore},
+};
+use serde_json::{Value, json};
+
+use super::{
+    at_least_one,
+    blocks::{Block, Blocks, Header, Step},
+    sql_columns,
+};
+use crate::formats::{
+    Bad, BadSink, Batches, Damage, File, Request, Rows,
+    named::{Named, guarded},
+};
+
+/// The columns of a file, where SQL has types for them.
+pub(in crate::formats) fn infer(file: &File) -> Option<SchemaRef> {
+    let columns = guarded("Avro", || Ok(Stored::read(file)?.columns)).ok()?;
+    sql_columns(&columns)
+}
+
+/// The rows of a file.
+pub(in crate::formats) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+    guarded("Avro", || {
+        let stored = Stored::read(&file)?;
+        let (named, read) = Named::new(request, &stored.columns)?;
+        let blocks = Blocks::new(&file, &stored.header);
+        let read = at_least_one(read, &stored.columns);
+        let decoded = RecordBatch::new_empty(stored.columns.project(&read)?.into());
+        let container = Container {
+            blocks,
+            layout: Layout::new(stored, read),
+            named,
+            batch_rows: request.batch_rows.max(1),
+            decoder: None,
+            decoded,
+            row: 0,
+            lost: 0,
+            bad,
+            finished: false,
+        };
+        Ok(Box::new(container) as Batches)
+    })
+}
+
+/// What a file says of itself.
+struct Stored {
+    header: Header,
+    schema: Value,
+    /// The columns that may hold anything but NULL.
+    columns: SchemaRef,
+    /// Where each of them is among all.
+    places: Vec<usize>,
+}
+
+impl Stored {
+    fn read(file: &File) -> Result<Stored, Damage> {
+        let header = Header::read(file)?;
+        let schema: Value = serde_json::from_str(&header.schema)?;
+        let all = decoder(&schema, &schema, 1)?.schema();
+        bounded(&all)?;
+        let places: Vec<_> = (0..all.fields().len()).filter(|n| *all.field(*n).data_type() != DataType::Null).collect();
+        let columns = Arc::new(all.project(&places)?);
+        Ok(Stored { header, schema, columns, places })
+    }
+}
+
+/// Fails for schemas by which a few bytes may mean any number of values.
+pub(super) fn bounded(columns: &Schema) -> Result<(), ArrowError> {
+    match columns.fields().iter().find(|column| has_endless(column.data_type())) {
+        None => Ok(()),
+        Some(column) => {
+            Err(ArrowError::SchemaError(format!("column \"{}\" has an array of what takes no bytes", column.name())))
+        }
+    }
+}
+
+fn has_endless(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) => is_empty(item.data_type()) || has_endless(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_endless(field.data_type())),
+        DataType::Map(entries, _) => has_endless(entries.data_type()),
+        DataType::Union(fields, _) => fields.iter().any(|(_, field)| has_endless(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Whether values of a type take no bytes.
+fn is_empty(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Null | DataType::FixedSizeBinary(0) => true,
+        DataType::Struct(fields) => fields.iter().all(|field| is_empty(field.data_type())),
+        _ => false,
+    }
+}
+
+/// What stands before each value: the decoder wants a header, whatever there is.
+const MARK: [u8; 5] = [0; 5];
+
+fn decoder(writer: &Value, reader: &Value, values: usize) -> Result<Decoder, ArrowError> {
+    let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+    store.set(Fingerprint::Id(0), AvroSchema::new(writer.to_string()))?;
+    let mut builder = ReaderBuilder::new().with_writer_schema_store(store).with_batch_size(values);
+    if writer != reader {
+        builder = builder.with_reader_schema(AvroSchema::new(reader.to_string()));
+    }
+    builder.build_decoder()
+}
+
+/// How rows are decoded.
+struct Layout {
+    writer: Value,
+    /// Of the writer's columns those that are wanted, if they can be had without the others.
+    reader: Value,
+    /// Which of the columns that are decoded are wanted.
+    wanted: Vec<usize>,
+}
+
+impl Layout {
+    fn new(stored: Stored, read: Vec<usize>) -> Layout {
+        let writer = stored.schema;
+        let places: Vec<_> = read.iter().map(|column| stored.places[*column]).collect();
+        let reader = projected(&writer, &places);
+        // A column may have a type that is defined in another, which is not wanted.
+        match decoder(&writer, &reader, 1) {
+            Ok(_) => Layout { writer, reader, wanted: (0..read.len()).collect() },
+            Err(_) => Layout { reader: writer.clone(), writer, wanted: places },
+        }
+    }
+
+    /// A decoder of so many blocks.
+    fn of_blocks(&self, blocks: usize) -> Result<Decoder, ArrowError> {
+        let block = |row: &Value| {
+            let rows = json!({"name": "rows", "type": {"type": "array", "items": row}});
+            json!({"type": "record", "name": "tidemark_block", "fields": [rows]})
+        };
+        decoder(&block(&self.writer), &block(&self.reader), blocks)
+    }
+}
+
+/// A record schema with some of its fields.
+fn projected(schema: &Value, read: &[usize]) -> Value {
+    let mut schema = schema.clone();
+    if let Some(Value::Array(fields)) = schema.get_mut("fields") {
+        *fields = read.iter().filter_map(|field| fields.get(*field).cloned()).collect();
+    }
+    schema
+}
+
+/// Blocks that are decoded together at most: most have thousands of rows, but some writers make one for each row.
+const BLOCKS_MAX: usize = 1024;
+
+struct Container {
+    blocks: Blocks,
+    layout: Layout,
+    named: Named,
+    batch_rows: usize,
+    /// `None` where it holds the beginning of something that did not decode.
+    decoder: Option<Decoder>,
+    /// What is decoded and not given yet.
+    decoded: RecordBatch,
+    /// The rows of the file before those.
+    row: u64,
+    /// The rows behind those that cannot be had.
+    lost: u64,
+    bad: BadSink,
+    finished: bool,
+}
+
+impl Container {
+    fn batch(&mut self) -> Result<Option<Rows>, Damage> {
+        if self.decoded.num_rows() == 0 {
+            self.row = self.row.saturating_add(std::mem::take(&mut self.lost));
+            let Some(decoded) = guarded("Avro", || self.group(u64::MAX))? else { return Ok(None) };
+            self.decoded = decoded;
+        }
+        let rows = self.batch_rows.min(self.decoded.num_rows());
+        let batch = self.decoded.slice(0, rows);
+        self.decoded = self.decoded.slice(rows, self.decoded.num_rows() - rows);
+        let first = self.row as i64 + 1;
+        self.row += rows as u64;
+        Ok(Some(self.named.rows(&batch, first, &mut self.bad)?))
+    }
+
+    /// The rows of the next blocks, those before `until` that all decode; none of them at the end. A block that does not
+    /// decode comes alone, with what is good of it.
+    fn group(&mut self, until: u64) -> Result<Option<RecordBatch>, Damage> {
+        if self.layout.wanted.is_empty() {
+            return self.count();
+        }
+        let begin = self.blocks.at;
+        let (mut taken, mut rows) = (Vec::new(), 0);
+        let mut decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => self.layout.of_blocks(BLOCKS_MAX)?,
+        };
+        while rows < self.batch_rows as u64 && taken.len() < BLOCKS_MAX && self.blocks.at < until {
+            let at = self.blocks.at;
+            let block = match self.blocks.step() {
+                Ok(Step::Block(block)) => block,
+                // First what is there before it.
+                _ if !taken.is_empty() => {
+                    self.blocks.at = at;
+                    break;
+                }
+                Ok(Step::End) => return Ok(None),
+                Ok(Step::Bad { rows, reason }) => return Ok(Some(self.lose(rows, reason))),
+                Err(damage) => return Err(damage),
+            };
+            match decode(&mut decoder, &block) {
+                Ok(()) => {
+                    rows += block.rows;
+                    taken.push((at, block.rows));
+                }
+                Err(_) if !taken.is_empty() => {
+                    self.blocks.at = begin;
+                    return self.group(block.at);
+                }
+                Err(_) => return self.salvage(&block).map(Some),
+            }
+        }
+        let batch = match decoder.flush()? {
+            Some(blocks) => self.rows_of(&blocks, &taken)?,
+            None => self.decoded.slice(0, 0),
+        };
+        self.decoder = Some(decoder);
+        Ok(Some(batch))
+    }
+
+    /// The rows of the next block, where all columns are always NULL and so take no bytes.
+    fn count(&mut self) -> Result<Option<RecordBatch>, Damage> {
+        let block = match self.blocks.step()? {
+            Step::End => return Ok(None),
+            Step::Bad { rows, reason } => return Ok(Some(self.lose(rows, reason))),
+            Step::Block(block) => block,
+        };
+        if !block.data().is_empty() {
+            self.report(block.rows, block.left_behind(block.data().len()));
+        }
+        let rows = RecordBatchOptions::new().with_row_count(Some(block.rows as usize));
+        Ok(Some(RecordBatch::try_new_with_options(self.decoded.schema(), vec![], &rows)?))
+    }
+
+    /// Says why a block cannot be had; gives what comes of it.
+    fn lose(&mut self, rows: u64, reason: String) -> RecordBatch {
+        self.report(0, reason);
+        self.lost = rows;
+        self.decoded.slice(0, 0)
+    }
+
+    /// The rows of decoded blocks, up to the first that has not as many as it said: that one comes by itself.
+    fn rows_of(&mut self, blocks: &RecordBatch, taken: &[(u64, u64)]) -> Result<RecordBatch, Damage> {
+        let arrays = blocks.column(0).as_list::<i32>();
+        let rows = RecordBatch::from(arrays.values().as_struct().clone()).project(&self.layout.wanted)?;
+        let is_off = |block: &usize| arrays.value_length(*block) as u64 != taken[*block].1;
+        let Some(off) = (0..taken.len()).find(is_off) else { return Ok(rows) };
+        self.blocks.at = taken[off].0;
+        match (off, self.blocks.step()?) {
+            (0, Step::Block(block)) => self.salvage(&block),
+            _ => {
+                self.blocks.at = taken[off].0;
+                Ok(rows.slice(0, arrays.value_offsets()[off] as usize))
+            }
+        }
+    }
+
+    /// Decodes a block row by row up to what is wrong with it.
+    fn salvage(&mut self, block: &Block) -> Result<RecordBatch, Damage> {
+        let mut decoder = decoder(&self.layout.writer, &self.layout.reader, 1)?;
+        let (mut batches, mut left, mut wrong) = (Vec::new(), block.data(), None);
+        for _ in 0..block.rows {
+            let row = guarded("Avro", || one_row(&mut decoder, &mut left));
+            match row {
+                Ok(row) => batches.push(row.project(&self.layout.wanted)?),
+                Err(Damage(reason)) => {
+                    wrong = Some(reason);
+                    break;
+                }
+            }
+        }
+        match wrong {
+            Some(reason) => self.report(batches.len() as u64, block.nonsense(&reason)),
+            None if !left.is_empty() => self.report(batches.len() as u64, block.left_behind(left.len())),
+            None => {}
+        }
+        self.lost = block.rows - batches.len() as u64;
+        match batches.first() {
+            Some(first) => Ok(concat_batches(&first.schema(), &batches)?),
+            None => Ok(self.decoded.slice(0, 0)),
+        }
+    }
+
+    /// Says what is wrong at a row from the next one on.
+    fn report(&mut self, rows: u64, reason: String) {
+        let position = self.row.saturating_add(rows).saturating_add(1) as i64;
+        (self.bad)(Bad { position, raw: Vec::new(), reason });
+    }
+}
+
+/// Takes in a whole block, which must be the array that it says.
+fn decode(decoder: &mut Decoder, block: &Block) -> Result<(), Damage> {
+    let before = decoder.capacity();
+    guarded("Avro", || {
+        decoder.decode(&MARK)?;
+        let used = decoder.decode(&block.array)?;
+        match used == block.array.len() && decoder.capacity() + 1 == before {
+            true => Ok(()),
+            false => Err(Damage("it is no array of its rows".to_string())),
+        }
+    })
+}
+
+/// Decodes the first of some rows, and goes on behind it.
+fn one_row(decoder: &mut Decoder, left: &mut &[u8]) -> Result<RecordBatch, Damage> {
+    decoder.decode(&MARK)?;
+    let used = decoder.decode(left)?;
+    let row = decoder.flush()?.ok_or_else(|| Damage("a row is cut off".to_string()))?;
+    *left = &left[used..];
+    Ok(row)
+}
+
+impl Iterator for Container {
+    type Item = Result<Rows, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finished {
+            return None;
+        }
+        let batch = self.batch().transpose();
+        self.finished = !matches!(batch, Some(Ok(_)));
+        batch
+    }
+}

@@ -1,0 +1,111 @@
+//! Packed files. Their checksum stands behind their bytes, so that all of them are unpacked once before any is believed:
+//! a small file into memory, a large one twice.
+
+use std::{io::Read, ops::ControlFlow, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{BadSink, Batches, Compression, Damage, File, Format, Request, Rows};
+
+/// What is unpacked into memory. Larger files are unpacked again for their rows.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// What is unpacked at a time, so that whoever reads can stop between.
+const STEP_BYTES: usize = 16 << 20;
+
+/// The rows of a packed file.
+pub(super) struct Packed {
+    state: State,
+    format: Format,
+    request: Request,
+    /// Of no use any more once the rows come.
+    bad: Option<BadSink>,
+}
+
+enum State {
+    Unpacking(Unpacking),
+    Reading(Batches),
+    Finished,
+}
+
+/// A file on its way to its end.
+struct Unpacking {
+    file: File,
+    source: Box<dyn Read + Send>,
+    /// Its first bytes, and how many there are in all.
+    kept: Vec<u8>,
+    count: u64,
+    buffer: Vec<u8>,
+}
+
+impl Packed {
+    pub fn new(file: File, format: Format, request: &Request, bad: BadSink) -> Result<Packed, Damage> {
+        let source = file.open(0)?;
+        let state = State::Unpacking(Unpacking { file, source, kept: Vec::new(), count: 0, buffer: vec![0; 64 << 10] });
+        Ok(Packed { state, format, request: request.clone(), bad: Some(bad) })
+    }
+}
+
+impl Unpacking {
+    /// Goes on by a step; breaks with the file once all of it is whole.
+    fn step(mut self) -> Result<ControlFlow<File, Self>, Damage> {
+        let mut step = 0;
+        while step < STEP_BYTES {
+            let read = match self.source.read(&mut self.buffer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if read == 0 {
+                return Ok(ControlFlow::Break(self.whole()));
+            }
+            step += read;
+            self.count += read as u64;
+            if self.count <= KEPT_BYTES_MAX as u64 {
+                self.kept.extend_from_slice(&self.buffer[..read]);
+            }
+        }
+        Ok(ControlFlow::Continue(self))
+    }
+
+    fn whole(self) -> File {
+        if self.count > KEPT_BYTES_MAX as u64 {
+            return self.file;
+        }
+        File { part: 0..self.count, input: Arc::new(Bytes::from(self.kept)), compression: Compression::None }
+    }
+}
+
+impl Packed {
+    fn step(&mut self) -> Result<Option<Rows>, Damage> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Finished) {
+                State::Finished => return Ok(None),
+                State::Unpacking(unpacking) => match unpacking.step()? {
+                    ControlFlow::Continue(unpacking) => {
+                        self.state = State::Unpacking(unpacking);
+                        return Ok(Some(Rows::none(&self.request)));
+                    }
+                    ControlFlow::Break(file) => {
+                        let Some(bad) = self.bad.take() else { return Ok(None) };
+                        self.state = State::Reading(self.format.read_plain(file, &self.request, bad)?);
+                    }
+                },
+                State::Reading(mut batches) => {
+                    let rows = batches.next().transpose();
+                    if matches!(rows, Ok(Some(_))) {
+                        self.state = State::Reading(batches);
+                    }
+                    return rows;
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Packed {
+    type Item = Result<Rows, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
