@@ -50,6 +50,8 @@ fn engine_options(config: &Config) -> EngineOptions {
         epoch_target: config.epoch.target,
         dead_letters_max: usize::try_from(config.dead_letters.max_rows).unwrap_or(usize::MAX),
         dead_letters_bytes_max: config.dead_letters.max_bytes,
+        dead_letters_epoch_max: usize::try_from(config.dead_letters.epoch_max_rows).unwrap_or(usize::MAX),
+        dead_letters_epoch_bytes_max: config.dead_letters.epoch_max_bytes,
         late_rows_bytes_max: config.late_rows.max_bytes,
         late_rows_max: usize::try_from(config.late_rows.max_rows).unwrap_or(usize::MAX),
         partitions: config.threads.query,

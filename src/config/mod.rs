@@ -41,7 +41,7 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     pub journal: Journal,
     pub changelog: Changelog,
-    pub dead_letters: Kept,
+    pub dead_letters: DeadLetters,
     pub late_rows: Kept,
     pub threads: Threads,
     pub logging: Logging,
@@ -100,6 +100,15 @@ pub struct Changelog {
     pub max_rows: u64,
 }
 
+/// Bad records: the newest are kept, and of one epoch the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    pub max_rows: u64,
+    pub max_bytes: u64,
+    pub epoch_max_rows: u64,
+    pub epoch_max_bytes: u64,
+}
+
 /// A system table that keeps the newest rows and forgets the oldest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
@@ -142,7 +151,12 @@ impl Default for Config {
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
             journal: Journal { segment_size_bytes: 64 << 20 },
             changelog: Changelog { max_rows: 10_000_000 },
-            dead_letters: Kept { max_rows: 100_000, max_bytes: 64 << 20 },
+            dead_letters: DeadLetters {
+                max_rows: 100_000,
+                max_bytes: 64 << 20,
+                epoch_max_rows: 10_000,
+                epoch_max_bytes: 16 << 20,
+            },
             late_rows: Kept { max_rows: 100_000, max_bytes: 64 << 20 },
             threads: Threads { network: 2, query: 0 },
             logging: Logging { level: "info".to_string(), format: LogFormat::Text },
@@ -201,6 +215,10 @@ impl Config {
             let kept = &mut self.dead_letters;
             layer.set(&mut kept.max_rows, &raw.max_rows, "dead_letters.max_rows", A_COUNT, count)?;
             layer.set(&mut kept.max_bytes, &raw.max_bytes, "dead_letters.max_bytes", A_SIZE, size)?;
+            let rows = &mut kept.epoch_max_rows;
+            layer.set(rows, &raw.epoch_max_rows, "dead_letters.epoch_max_rows", A_COUNT, count)?;
+            let bytes = &mut kept.epoch_max_bytes;
+            layer.set(bytes, &raw.epoch_max_bytes, "dead_letters.epoch_max_bytes", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.late_rows {
             let kept = &mut self.late_rows;

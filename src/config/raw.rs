@@ -16,7 +16,7 @@ pub struct RawConfig {
     pub checkpoint: Option<RawCheckpoint>,
     pub journal: Option<RawJournal>,
     pub changelog: Option<RawChangelog>,
-    pub dead_letters: Option<RawKept>,
+    pub dead_letters: Option<RawDeadLetters>,
     pub late_rows: Option<RawKept>,
     pub threads: Option<RawThreads>,
     pub logging: Option<RawLogging>,
@@ -75,6 +75,15 @@ pub struct RawJournal {
 #[serde(deny_unknown_fields)]
 pub struct RawChangelog {
     pub max_rows: Option<Scalar>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDeadLetters {
+    pub max_rows: Option<Scalar>,
+    pub max_bytes: Option<Scalar>,
+    pub epoch_max_rows: Option<Scalar>,
+    pub epoch_max_bytes: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -19,6 +19,7 @@ mod socket;
 mod span;
 
 use std::{
+    collections::BinaryHeap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -312,46 +313,69 @@ impl BadRecord {
 
 /// Collects the bad records of one scan, from all its streams. Clones share the collection.
 ///
-/// Keeps the first [`BadRecords::KEPT_MAX`], up to [`BadRecords::KEPT_BYTES_MAX`], and counts the rest, so that a file
-/// of garbage can fill neither the memory nor the log.
-#[derive(Debug, Clone, Default)]
-pub struct BadRecords(Arc<Mutex<Collected>>);
+/// Keeps the first of them, by file and position, up to a number and a size, and counts the rest, so that a file of
+/// garbage can fill neither the memory nor the log. Which ones are kept does not hang on which stream comes first.
+#[derive(Debug, Clone)]
+pub struct BadRecords {
+    collected: Arc<Mutex<Collected>>,
+    rows_max: usize,
+    bytes_max: usize,
+}
 
 #[derive(Debug, Default)]
 struct Collected {
-    kept: Vec<BadRecord>,
+    /// The last one first.
+    kept: BinaryHeap<BadRecord>,
     bytes: usize,
     /// Kept or not.
     count: u64,
+    /// The first of those that are not kept: none behind it is.
+    end: Option<BadRecord>,
+}
+
+impl Default for BadRecords {
+    fn default() -> Self {
+        BadRecords::new(Self::ROWS_MAX, Self::BYTES_MAX)
+    }
 }
 
 impl BadRecords {
-    pub const KEPT_MAX: usize = 10_000;
+    pub const ROWS_MAX: usize = 10_000;
     /// They all go into one record of the log, and a client who asks for them gets them in one piece.
-    pub const KEPT_BYTES_MAX: usize = 16 << 20;
+    pub const BYTES_MAX: usize = 16 << 20;
+
+    /// Keeps at most so many, of so many bytes.
+    pub fn new(rows_max: usize, bytes_max: usize) -> BadRecords {
+        BadRecords { collected: Arc::default(), rows_max, bytes_max }
+    }
 
     pub fn push(&self, record: BadRecord) {
         let record = record.cut();
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
         inner.count += 1;
-        let bytes = inner.bytes + record.bytes();
-        if inner.kept.len() < Self::KEPT_MAX && bytes <= Self::KEPT_BYTES_MAX {
-            inner.bytes = bytes;
-            inner.kept.push(record);
+        if inner.end.as_ref().is_some_and(|end| record >= *end) {
+            return;
+        }
+        inner.bytes += record.bytes();
+        inner.kept.push(record);
+        while (inner.kept.len() > self.rows_max || inner.bytes > self.bytes_max)
+            && let Some(last) = inner.kept.pop()
+        {
+            inner.bytes -= last.bytes();
+            inner.end = Some(last);
         }
     }
 
     /// The first one that is kept.
     fn first(&self) -> Option<BadRecord> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().min().cloned()
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().min().cloned()
     }
 
-    /// What was collected, in a stable order, and how many there were in all. Leaves it empty.
+    /// What was collected, in order, and how many there were in all. Leaves it empty.
     pub fn take(&self) -> (Vec<BadRecord>, u64) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Collected { mut kept, count, .. } = std::mem::take(&mut *inner);
-        kept.sort();
-        (kept, count)
+        let mut inner = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        let Collected { kept, count, .. } = std::mem::take(&mut *inner);
+        (kept.into_sorted_vec(), count)
     }
 }
 
@@ -371,5 +395,27 @@ mod tests {
         assert!((250..300).contains(&kept.len()), "{}", kept.len());
         assert!(kept[0].reason.len() < 1_100 && kept[0].reason.ends_with("é…"));
         assert_eq!(bad.take().1, 0);
+    }
+
+    #[test]
+    fn bad_records_that_are_kept_are_the_first_whoever_comes_first() {
+        let record = |line: i64| {
+            let raw = vec![b'x'; if line % 7 == 0 { 3_000 } else { 10 }];
+            BadRecord { origin: "f".to_string(), position: Some(line), raw, reason: String::new() }
+        };
+        for (rows, bytes) in [(5, 1 << 20), (1_000, 10_000), (0, 1 << 20), (1_000, 0)] {
+            let orders: [Vec<i64>; 3] =
+                [(0..100).collect(), (0..100).rev().collect(), (0..100).map(|n| n * 37 % 100).collect()];
+            let kept = orders.map(|order| {
+                let bad = BadRecords::new(rows, bytes);
+                order.into_iter().for_each(|line| bad.push(record(line)));
+                let (kept, count) = bad.take();
+                assert_eq!(count, 100);
+                kept.into_iter().filter_map(|record| record.position).collect::<Vec<_>>()
+            });
+            assert_eq!((&kept[1], &kept[2]), (&kept[0], &kept[0]), "{rows} rows, {bytes} bytes");
+            assert!(kept[0].iter().copied().eq(0..kept[0].len() as i64));
+            assert_eq!(kept[0].is_empty(), rows == 0 || bytes == 0);
+        }
     }
 }

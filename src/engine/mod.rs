@@ -83,6 +83,9 @@ pub struct EngineOptions {
     pub epoch_target: Duration,
     pub dead_letters_max: usize,
     pub dead_letters_bytes_max: u64,
+    /// Of those that one epoch finds in one input.
+    pub dead_letters_epoch_max: usize,
+    pub dead_letters_epoch_bytes_max: u64,
     pub late_rows_max: usize,
     pub late_rows_bytes_max: u64,
     /// Changed rows that a table or view keeps for the views that read it, and for subscriptions.
@@ -107,6 +110,8 @@ impl Default for EngineOptions {
             epoch_target: Duration::from_millis(250),
             dead_letters_max: 100_000,
             dead_letters_bytes_max: 64 << 20,
+            dead_letters_epoch_max: 10_000,
+            dead_letters_epoch_bytes_max: 16 << 20,
             late_rows_max: 100_000,
             late_rows_bytes_max: 64 << 20,
             changelog_rows_max: 10_000_000,

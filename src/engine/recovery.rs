@@ -32,7 +32,8 @@ impl Engine {
         let (log, records) = Log::open(env.storage.clone(), snapshot.log_file)?;
         let dead_max = LettersMax { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
         let late_max = LettersMax { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
-        let letters = Arc::new(Letters::new(dead_max, late_max));
+        let (rows, bytes) = (options.dead_letters_epoch_max, options.dead_letters_epoch_bytes_max);
+        let letters = Arc::new(Letters::new(dead_max, late_max, LettersMax { rows, bytes }));
         letters.add(&snapshot.dead_letters, &snapshot.late_rows);
         let mut catalog = snapshot.catalog.clone();
         let mut pasts: HashMap<u64, Past> = HashMap::new();

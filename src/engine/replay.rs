@@ -123,6 +123,12 @@ fn check(id: i64, letter: &DeadLetter, object: &Object) -> Result<()> {
         return Err(Error::new(Kind::InvalidParameterValue, message)
             .hint(format!("Add WHERE source = '{}'.", object.name.replace('\'', "''"))));
     }
+    if letter.epoch.is_some() && letter.raw.is_empty() {
+        let message = format!("dead letter {id} stands for bad records that are not kept");
+        return Err(
+            Error::new(Kind::InvalidParameterValue, message).hint("To replay the others, add WHERE epoch IS NULL.")
+        );
+    }
     if letter.epoch.is_some() {
         let message =
             format!("dead letter {id} is a row that {} has, on which view \"{}\" failed", object.label(), letter.query);

@@ -83,11 +83,10 @@ impl EpochCell {
         })
     }
 
-    /// Readies the next run: for each input its streams.
-    pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, parallel: bool) {
+    /// Readies the next run: for each input its streams, and where the rows go that an expression fails on.
+    pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, failed: Vec<BadRecords>, parallel: bool) {
         locked(&self.watermarks).iter().for_each(|observed| observed.clear());
         self.runs.fetch_add(1, Ordering::Relaxed);
-        let failed = inputs.iter().map(|_| BadRecords::default()).collect();
         let rows_in = inputs.iter().map(|_| Arc::default()).collect();
         *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in, failed };
     }

@@ -326,7 +326,8 @@ impl Worker {
         let parallel = streams.iter().any(|input| input.len() > 1);
         let before = self.watermarks.current();
         let tick = Tick { epoch: intent.epoch, watermark: intent.watermark, before, now: intent.now };
-        standing.cell.fill(tick, streams, parallel);
+        let failed = streams.iter().map(|_| self.env.letters.collector()).collect();
+        standing.cell.fill(tick, streams, failed, parallel);
         let changes = exec::run(&standing.plan, &standing.cell, self.env.context.clone()).await?;
         let changes = retyped(changes, self.setup.relation.lock().schema())?;
         let changes = match &self.setup.outlet {

@@ -25,6 +25,8 @@ pub struct Letters {
     kept: Mutex<Kept>,
     dead_max: LettersMax,
     late_max: LettersMax,
+    /// Of the dead letters of one epoch and input, and of each kind of them.
+    epoch_max: LettersMax,
 }
 
 /// How many letters of a kind are kept.
@@ -96,8 +98,13 @@ impl<T: Bytes> Queue<T> {
 const LATE_BYTES_MAX: usize = 16 << 20;
 
 impl Letters {
-    pub fn new(dead_max: LettersMax, late_max: LettersMax) -> Self {
-        Letters { kept: Mutex::default(), dead_max, late_max }
+    pub fn new(dead_max: LettersMax, late_max: LettersMax, epoch_max: LettersMax) -> Self {
+        Letters { kept: Mutex::default(), dead_max, late_max, epoch_max }
+    }
+
+    /// What collects the bad records of one input in one epoch.
+    pub fn collector(&self) -> BadRecords {
+        BadRecords::new(self.epoch_max.rows, usize::try_from(self.epoch_max.bytes).unwrap_or(usize::MAX))
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -219,6 +226,7 @@ impl Worker {
                 if matches!(input.table.input, Input::Source(_, OnError::Skip)) {
                     continue;
                 }
+                let dropped = all - records.len() as u64;
                 letters.extend(records.into_iter().map(|record| DeadLetter {
                     source: input.table.name.clone(),
                     query: self.setup.name.clone(),
@@ -231,9 +239,31 @@ impl Worker {
                     replayed: None,
                     id: 0,
                 }));
+                if dropped > 0 {
+                    letters.push(self.not_kept(intent, &input.table.name, dropped));
+                }
             }
         }
         (letters, count)
+    }
+
+    /// What stands for the bad records of an epoch that are too many to be kept.
+    fn not_kept(&self, intent: &Intent, source: &str, count: u64) -> DeadLetter {
+        DeadLetter {
+            source: source.to_string(),
+            query: self.setup.name.clone(),
+            epoch: Some(intent.epoch),
+            origin: String::new(),
+            position: None,
+            raw: Vec::new(),
+            reason: format!(
+                "{count} more bad records of this epoch are counted and not kept: see dead_letters.epoch_max_rows and \
+                 dead_letters.epoch_max_bytes"
+            ),
+            at: intent.now,
+            replayed: None,
+            id: 0,
+        }
     }
 
     /// The late rows that an epoch kept.
@@ -289,7 +319,7 @@ mod tests {
     #[test]
     fn each_is_taken_once_and_the_oldest_go() {
         let max = LettersMax { rows: 3, bytes: 1 << 20 };
-        let letters = Letters::new(max, max);
+        let letters = Letters::new(max, max, max);
         letters.add(&[dead(1), dead(2), dead(1)], &[late(1), late(1)]);
         letters.add(&[dead(2), dead(3)], &[late(1), late(1)]);
         let positions = |letters: &Letters| letters.dead().iter().filter_map(|l| l.position).collect::<Vec<_>>();
@@ -305,7 +335,7 @@ mod tests {
     #[test]
     fn equal_rows_of_an_epoch_are_several_and_told_once() {
         let max = LettersMax { rows: 100, bytes: 1 << 20 };
-        let letters = Letters::new(max, max);
+        let letters = Letters::new(max, max, max);
         let row = |epoch| DeadLetter { epoch: Some(Epoch(epoch)), position: None, ..dead(0) };
         letters.add(&[dead(1), row(1), row(1)], &[]);
         letters.add(&[dead(1), row(1), row(1)], &[]);
@@ -317,7 +347,7 @@ mod tests {
     #[test]
     fn replayed_ones_stay_and_are_marked() {
         let max = LettersMax { rows: 3, bytes: 1 << 20 };
-        let letters = Letters::new(max, max);
+        let letters = Letters::new(max, max, max);
         let of = |source: &str, n| DeadLetter { source: source.to_string(), ..dead(n) };
         letters.add(&[of("a", 1), of("b", 1), of("a", 2), of("a", 3)], &[]);
         let ids: Vec<_> = letters.dead().iter().map(|letter| letter.id).collect();
@@ -337,7 +367,7 @@ mod tests {
     #[test]
     fn long_ones_are_fewer() {
         let max = LettersMax { rows: 1_000, bytes: 10_000 };
-        let letters = Letters::new(max, max);
+        let letters = Letters::new(max, max, max);
         for n in 0..100 {
             let long = DeadLetter { raw: vec![b'x'; 3_000], ..dead(n) };
             letters.add(&[long], &[LateRow { row: "x".repeat(3_000), ..late(n as u64) }]);

@@ -107,11 +107,12 @@ impl Worker {
     }
 
     pub(super) fn scan(&self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
-        let (input, bad) = (&self.inputs()[n], BadRecords::default());
+        let (input, bad) = (&self.inputs()[n], self.env.letters.collector());
         match &input.table.input {
             Input::Source(source, on_error) => {
                 let projection = input.projection.clone();
-                let hints = ScanHints { projection, partitions, batch_rows: BATCH_ROWS, bad: bad.clone() };
+                let hints =
+                    ScanHints { projection, partitions, batch_rows: BATCH_ROWS, bad: bad.clone() };
                 let streams = on_error.applied(&input.table.name, source.scan(span, &hints)?, &bad);
                 Ok((streams, bad))
             }
