@@ -80,7 +80,7 @@ pub async fn open(
     env: &SourceEnv,
 ) -> Result<Arc<Replayed>> {
     let source = match Connector::take(name, options)? {
-        Connector::Directory(options) => directory::open(folder(id), name, schema, options, env).await?,
+        Connector::Directory(options) => directory::open(id, name, schema, options, env).await?,
         Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await?,
         Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await?,
         Connector::Kafka(options) => kafka::open(folder(id), name, schema, *options, env).await?,
@@ -102,8 +102,8 @@ pub fn read_limit(options: &Options) -> Result<ReadLimit> {
 
 /// Deletes everything durable of a source that was dropped. What is outside stays.
 pub fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
-    for path in storage.list(&folder(id))? {
-        storage.remove(&path)?;
+    for folder in [folder(id), directory::retained(id)] {
+        storage.list(&folder)?.iter().try_for_each(|path| storage.remove(path))?;
     }
     replay::remove(id, storage)
 }
@@ -264,6 +264,9 @@ pub struct ScanHints {
     pub batch_rows: usize,
     /// Where records go that do not decode.
     pub bad: BadRecords,
+    /// Whether the span may have to be read again after a restart: then the source holds what it reads of it until
+    /// [`Source::forget`].
+    pub retain: bool,
 }
 
 impl ScanHints {

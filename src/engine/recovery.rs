@@ -157,7 +157,7 @@ impl Engine {
     /// Removes the files of objects that are no more: a crash may have come between the drop and the removal.
     fn remove_strays(&self, catalog: &Catalog) -> Result<()> {
         let mut strays: Vec<u64> = Vec::new();
-        for folder in ["state", "relations", "sources", "replays", Outbox::FOLDER] {
+        for folder in ["state", "relations", "sources", "retained", "replays", Outbox::FOLDER] {
             for path in self.env.storage.list(folder)? {
                 let id = path.split('/').nth(1).and_then(|id| id.parse::<u64>().ok());
                 strays.extend(id.filter(|id| !catalog.objects.contains_key(id)));

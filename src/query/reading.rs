@@ -112,7 +112,7 @@ impl Worker {
             Input::Source(source, on_error) => {
                 let projection = input.projection.clone();
                 let hints =
-                    ScanHints { projection, partitions, batch_rows: BATCH_ROWS, bad: bad.clone() };
+                    ScanHints { projection, partitions, batch_rows: BATCH_ROWS, bad: bad.clone(), retain: true };
                 let streams = on_error.applied(&input.table.name, source.scan(span, &hints)?, &bad);
                 Ok((streams, bad))
             }

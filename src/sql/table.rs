@@ -189,6 +189,7 @@ impl TableProvider for InputTable {
             partitions: state.config().target_partitions(),
             batch_rows: state.config().batch_size(),
             bad: bad.clone(),
+            retain: false,
         };
         let streams = on_error.applied(&self.name, source.scan(&span, &hints)?, &bad);
         let mut streams: Vec<_> = streams.into_iter().map(|stream| stream.rows).collect();

@@ -157,4 +157,8 @@ impl Storage for DiskStorage {
             _ => Ok(()),
         }
     }
+
+    fn local(&self, path: &str) -> Option<PathBuf> {
+        Some(self.root.join(path))
+    }
 }

@@ -8,7 +8,7 @@ mod disk;
 mod journal;
 mod memory;
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use bytes::Bytes;
 
@@ -30,4 +30,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn list(&self, prefix: &str) -> Result<Vec<String>>;
     /// Removes a file; a missing one is fine.
     fn remove(&self, path: &str) -> Result<()>;
+    /// Where a file of this path lies on the local disk, if it does: for files that are linked, not written.
+    fn local(&self, _path: &str) -> Option<PathBuf> {
+        None
+    }
 }

@@ -6,6 +6,7 @@ pub mod postgres;
 mod bad_input;
 mod durability;
 mod examples;
+mod files;
 mod kill;
 mod lake;
 mod limits;

@@ -55,7 +55,7 @@ impl Fixture {
 
 async fn rows(source: &dyn Source, from: u64, to: u64, partitions: usize) -> RecordBatch {
     let span = Span { from: Offsets::single(from), to: Offsets::single(to) };
-    let hints = ScanHints { projection: None, partitions, batch_rows: 100, bad: Default::default() };
+    let hints = ScanHints { projection: None, partitions, batch_rows: 100, bad: Default::default(), retain: false };
     let mut all = Vec::new();
     let streams = source.scan(&span, &hints).unwrap();
     assert!((1..=partitions).contains(&streams.len()));

@@ -6,12 +6,13 @@
 //! ```
 //! A file is taken when its writer closes it or moves it in. One that was only seen in a listing is taken when it is
 //! old, or when it has rested for a moment. So a file is best written elsewhere, or under a hidden name, and renamed
-//! in; one that its writer opens again and again may be taken too early. Empty files are never taken.
+//! in; one that its writer opens again and again may be taken too early. Empty files are never taken. A name may come
+//! free and stand for another file, which is a new one.
 //!
 //! Where the folder has a log, as a sink here and every writer of Delta tables makes one, it alone says what is taken.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -56,6 +57,8 @@ const REST: Duration = Duration::from_millis(50);
 const WRITER_REST: Duration = Duration::from_secs(1);
 /// Who asks what is ahead waits for files that are younger.
 const YOUNG: Duration = Duration::from_millis(60);
+/// Of no more files each is looked at whenever their folder changes, in case its name stands for another file.
+const KNOWN_LOOKED_AT_MAX: usize = 4_096;
 /// After a new folder, names are looked at again for as long: files in it may come before the kernel watches it.
 const NEW_FOLDER: Duration = Duration::from_millis(200);
 
@@ -69,17 +72,31 @@ pub(super) struct Discovery {
     /// The folders and when they last changed, as of the last look.
     folders: BTreeMap<PathBuf, SystemTime>,
     restless_until: Duration,
+    /// Names may stand for other files than those that were found under them, and nobody told.
+    doubtful: bool,
+    /// The kernel tells of changes.
+    pub watched: bool,
 }
 
 impl Discovery {
     pub fn new(folder: Arc<Folder>, files: Arc<Files>, clock: Arc<dyn Clock>) -> Self {
         let (pending, folders) = Default::default();
-        Discovery { folder, files, clock, pending, folders, restless_until: Duration::ZERO }
+        Discovery {
+            folder,
+            files,
+            clock,
+            pending,
+            folders,
+            restless_until: Duration::ZERO,
+            doubtful: true,
+            watched: false,
+        }
     }
 
     /// Forgets which folders it has seen, so that the next look reads them all.
     pub fn look_everywhere(&mut self) {
         self.folders.clear();
+        self.doubtful = true;
     }
 
     /// Takes what can be taken; tells whether it took anything. `now` is the time since the source was opened.
@@ -138,9 +155,9 @@ impl Discovery {
         let Some(relative) = self.folder.relative(path) else { return };
         if matches!(hint, Hint::Gone(_)) {
             self.pending.remove(&relative);
+            self.files.free(&relative);
             return;
         }
-        let wanted = self.folder.wants(&relative) && !self.files.knows(&relative);
         let Some(file) = self.folder.stat(&relative) else {
             self.pending.remove(&relative);
             if path.is_dir() {
@@ -150,7 +167,7 @@ impl Discovery {
             }
             return;
         };
-        if !wanted {
+        if !self.folder.wants(&relative) || self.files.has(&file) {
             return;
         }
         if matches!(hint, Hint::Closed(_)) && file.size > 0 {
@@ -169,11 +186,22 @@ impl Discovery {
 
     fn list(&mut self, now: Duration, ready: &mut Vec<FileEntry>) -> Result<()> {
         let restless = now < self.restless_until;
-        for path in self.folder.list(&mut self.folders, restless)? {
-            if self.files.knows(&path) || self.pending.contains_key(&path) {
+        let Some(found) = self.folder.list(&mut self.folders, restless)? else { return Ok(()) };
+        // Names may stand for other files by now. Of many files the kernel has to tell that.
+        let each = std::mem::take(&mut self.doubtful) || !self.watched || self.files.count() <= KNOWN_LOOKED_AT_MAX;
+        if each {
+            let here: HashSet<&str> = found.iter().map(String::as_str).collect();
+            let gone = |path: &String| !here.contains(path.as_str()) && self.folder.is_gone(path);
+            self.files.paths().iter().filter(|path| gone(path)).for_each(|path| self.files.free(path));
+        }
+        for path in found {
+            if !each && self.files.knows(&path) || self.pending.contains_key(&path) {
                 continue;
             }
             let Some(file) = self.folder.stat(&path) else { continue };
+            if self.files.has(&file) {
+                continue;
+            }
             let age = self.clock.now().saturating_sub(file.modified);
             if age >= OLD && file.size > 0 {
                 ready.push(file);
@@ -325,6 +353,42 @@ mod tests {
         assert_eq!(f.look(hints.clone(), 0), ["a"]);
         f.write("a", "changed");
         assert_eq!(f.look(hints, 5_000), ["a"]);
+    }
+
+    #[test]
+    fn another_file_under_a_name_is_taken_and_the_same_one_is_not() {
+        for told in [true, false] {
+            let mut f = Fixture::new(&[]);
+            f.write_at("a", "1", 1);
+            f.look(vec![], 0);
+            assert_eq!(f.look(vec![], 50), ["a"]);
+            let hint = |hint: fn(PathBuf) -> Hint, f: &Fixture| if told { vec![hint(f.path("a"))] } else { vec![] };
+            // Away and back again it is the same.
+            fs::rename(f.path("a"), f.path(".a")).unwrap();
+            f.look(hint(Hint::Gone, &f), 100);
+            fs::rename(f.path(".a"), f.path("a")).unwrap();
+            f.look(hint(Hint::Closed, &f), 200);
+            assert_eq!(f.look(vec![], 300), ["a"]);
+            // Deleted, and made anew.
+            fs::remove_file(f.path("a")).unwrap();
+            f.look(hint(Hint::Gone, &f), 400);
+            f.write_at("a", "2", 2);
+            f.look(hint(Hint::Closed, &f), 500);
+            assert_eq!(f.look(vec![], 600), ["a", "a"]);
+            // Another is moved onto it.
+            f.write_at(".b", "33", 3);
+            fs::rename(f.path(".b"), f.path("a")).unwrap();
+            f.look(hint(Hint::Closed, &f), 700);
+            assert_eq!(f.look(vec![], 800), ["a", "a", "a"]);
+            // What a new process finds under the name of a file that was deleted meanwhile.
+            fs::remove_file(f.path("a")).unwrap();
+            f.write_at("a", "444", 4);
+            let (folder, clock) = (f.discovery.folder.clone(), f.discovery.clock.clone());
+            f.discovery = Discovery::new(folder, f.files.clone(), clock);
+            f.look(vec![], 0);
+            assert_eq!(f.look(vec![], 50).len(), 4);
+            assert_eq!(f.look(vec![], 5_000).len(), 4);
+        }
     }
 
     #[test]

@@ -2,11 +2,15 @@
 //! number from it, so that a number means the same file after a restart.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    fs::Metadata,
+    io,
+    os::unix::fs::MetadataExt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -25,6 +29,59 @@ pub(super) struct FileEntry {
     pub path: String,
     pub size: u64,
     pub modified: Micros,
+    /// Which file it was: another one may have its name by now. `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<FileId>,
+}
+
+/// What tells a file from others of its name. Some file systems give new numbers when they are mounted again, so that
+/// this alone does not tell that it is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileId {
+    inode: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    born: Option<Micros>,
+}
+
+impl FileId {
+    fn is_another(self, than: FileId) -> bool {
+        let born = self.born.zip(than.born).is_some_and(|(one, other)| one != other);
+        self.inode != than.inode || born
+    }
+}
+
+impl FileEntry {
+    /// A file as it is now.
+    pub fn of(path: &str, now: &Metadata) -> FileEntry {
+        let time = |time: io::Result<SystemTime>| time.ok().map(micros);
+        let id = Some(FileId { inode: now.ino(), born: time(now.created()) });
+        FileEntry { path: path.to_string(), size: now.len(), modified: time(now.modified()).unwrap_or(0), id }
+    }
+
+    /// Whether what is under its name now is surely this file, written to or not.
+    fn is_same(&self, now: &FileEntry) -> bool {
+        let untouched = (self.size, self.modified) == (now.size, now.modified);
+        untouched || self.id.is_some_and(|id| id.born.is_some() && self.id == now.id)
+    }
+
+    /// Whether what is under its name now is another file.
+    pub fn is_replaced(&self, now: &FileEntry) -> bool {
+        !self.is_same(now) && self.id.zip(now.id).is_some_and(|(was, is)| is.is_another(was))
+    }
+
+    /// Whether a file still begins with what was found of this one. A later time alone tells that it was written over:
+    /// programs that copy set an earlier one behind their own writing.
+    pub fn holds(&self, now: &Metadata) -> bool {
+        let modified = now.modified().map_or(0, micros);
+        now.len() > self.size || now.len() == self.size && modified <= self.modified
+    }
+}
+
+fn micros(time: SystemTime) -> Micros {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX),
+        Err(before) => -Micros::try_from(before.duration().as_micros()).unwrap_or(Micros::MAX),
+    }
 }
 
 /// A line of the journal.
@@ -70,9 +127,11 @@ struct List {
     /// For each entry the bytes of all that came before it, and the bytes of all.
     before: VecDeque<u64>,
     bytes: u64,
-    /// The paths of all entries, and of those that could not be cleaned away.
-    known: HashSet<String>,
+    /// The paths of all entries, and of those that could not be cleaned away, each with its last number.
+    known: HashMap<String, u64>,
     kept: HashSet<String>,
+    /// Those of them that nothing was seen under since: what comes there is another file.
+    free: HashSet<String>,
     /// The last entry of the folder's log whose files are here.
     version: Option<u64>,
 }
@@ -128,7 +187,7 @@ impl Files {
     pub fn add(&self, found: Vec<FileEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle()?;
-        let found: Vec<_> = found.into_iter().filter(|f| !self.knows(&f.path)).collect();
+        let found: Vec<_> = found.into_iter().filter(|f| !self.has(f)).collect();
         if found.is_empty() { Ok(()) } else { self.write(Record::Found(found)) }
     }
 
@@ -136,7 +195,7 @@ impl Files {
     pub fn follow(&self, version: u64, files: Vec<FileEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle()?;
-        let files = files.into_iter().filter(|f| !self.knows(&f.path)).collect();
+        let files = files.into_iter().filter(|f| !self.has(f)).collect();
         self.write(Record::Followed { version, files })
     }
 
@@ -176,9 +235,38 @@ impl Files {
         self.journal.forget(file)
     }
 
-    /// Whether a path has, or had, a number.
+    /// Whether a path has, or had, a number, and was not free since.
     pub fn knows(&self, path: &str) -> bool {
-        self.list().known.contains(path)
+        let list = self.list();
+        list.known.contains_key(path) && !list.free.contains(path)
+    }
+
+    /// Whether a file has a number: it is the one of its path that was last numbered, written to or not.
+    pub fn has(&self, file: &FileEntry) -> bool {
+        let list = self.list();
+        let Some(number) = list.known.get(&file.path) else { return false };
+        let free = list.free.contains(&file.path);
+        let entry = number.checked_sub(list.first).and_then(|place| list.entries.get(usize::try_from(place).ok()?));
+        entry.map_or(!free, |entry| entry.is_same(file) || !free && !entry.is_replaced(file))
+    }
+
+    /// Notes that there is nothing under a path any more.
+    pub fn free(&self, path: &str) {
+        let mut list = self.list();
+        if list.known.contains_key(path) {
+            list.free.insert(path.to_string());
+        }
+    }
+
+    /// How many paths are known.
+    pub fn count(&self) -> usize {
+        self.list().known.len()
+    }
+
+    /// The paths that are known and not free, for who looks which of them are gone.
+    pub fn paths(&self) -> Vec<String> {
+        let list = self.list();
+        list.known.keys().filter(|path| !list.free.contains(*path)).cloned().collect()
     }
 
     /// The number of the first file that is not forgotten, and of the next that is to come.
@@ -225,7 +313,8 @@ impl List {
     fn push(&mut self, file: FileEntry) {
         self.before.push_back(self.bytes);
         self.bytes += file.size;
-        self.known.insert(file.path.clone());
+        self.free.remove(&file.path);
+        self.known.insert(file.path.clone(), self.first + self.entries.len() as u64);
         self.entries.push_back(file);
     }
 
@@ -240,9 +329,11 @@ impl List {
                 let count = before.saturating_sub(self.first).min(self.entries.len() as u64);
                 self.kept.extend(kept);
                 self.before.drain(..count as usize);
-                for file in self.entries.drain(..count as usize) {
-                    if !self.kept.contains(&file.path) {
+                for (number, file) in (self.first..).zip(self.entries.drain(..count as usize)) {
+                    // Another file may have the path, and a number of its own.
+                    if !self.kept.contains(&file.path) && self.known.get(&file.path) == Some(&number) {
                         self.known.remove(&file.path);
+                        self.free.remove(&file.path);
                     }
                 }
                 self.first += count;
@@ -254,8 +345,10 @@ impl List {
                 0
             }
             Record::All { first, kept, files, version } => {
-                let known = kept.iter().cloned().collect();
-                *self = List { first, known, kept: kept.into_iter().collect(), version, ..List::default() };
+                // Below all numbers: what they were is forgotten.
+                let known = kept.iter().map(|path| (path.clone(), 0)).collect();
+                let free = std::mem::take(&mut self.free);
+                *self = List { first, known, kept: kept.into_iter().collect(), free, version, ..List::default() };
                 files.into_iter().for_each(|file| self.push(file));
                 0
             }
@@ -269,7 +362,7 @@ mod tests {
     use crate::storage::MemoryStorage;
 
     fn file(path: String) -> FileEntry {
-        FileEntry { path, size: 1, modified: 0 }
+        FileEntry { path, size: 1, modified: 0, id: None }
     }
 
     fn paths(files: &Files) -> Vec<(u64, String)> {

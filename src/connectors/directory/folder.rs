@@ -8,12 +8,10 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
-use object_store::{
-    GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath,
-};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
 
 use super::{
     files::FileEntry,
@@ -21,8 +19,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    formats::{FileInput, Input},
-    time::Micros,
+    formats::FileInput,
 };
 
 /// One folder and the files in it that count.
@@ -36,9 +33,9 @@ pub(super) struct Folder {
 
 /// What opening a file came to.
 pub(super) enum Opened {
-    Whole(Arc<dyn Input>),
+    Whole(Arc<FileInput>),
     /// It has grown since it was found, to this size.
-    Grown(Arc<dyn Input>, u64),
+    Grown(Arc<FileInput>, u64),
     /// It cannot be read, and never will be.
     Lost(String),
 }
@@ -83,7 +80,7 @@ impl Folder {
         let options = &self.options;
         let wants =
             (options.recursive || !path.contains('/')) && options.glob.as_ref().is_none_or(|g| g.is_match(path));
-        let gone = || FileEntry { path: path.to_string(), size, modified: 0 };
+        let gone = || FileEntry { path: path.to_string(), size, modified: 0, id: None };
         wants.then(|| self.stat(path).unwrap_or_else(gone))
     }
 
@@ -93,17 +90,22 @@ impl Folder {
         (!path.is_empty()).then(|| path.to_string())
     }
 
+    /// Whether there is nothing under a path. Where that cannot be told, there is. Blocks.
+    pub fn is_gone(&self, path: &str) -> bool {
+        matches!(fs::symlink_metadata(self.root.join(path)), Err(e) if e.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The file as it is now; `None` where it is none (any more). Blocks.
     pub fn stat(&self, path: &str) -> Option<FileEntry> {
         let metadata = fs::metadata(self.root.join(path)).ok()?;
-        let modified = metadata.modified().ok().map_or(0, micros);
-        metadata.is_file().then(|| FileEntry { path: path.to_string(), size: metadata.len(), modified })
+        metadata.is_file().then(|| FileEntry::of(path, &metadata))
     }
 
     /// Looks into each folder that changed since the times in `seen`, and brings these up to date. Gives the paths of
-    /// files in them that the source wants. Folders that vanish are left out; the root must be there. Blocks.
-    pub fn list(&self, seen: &mut BTreeMap<PathBuf, SystemTime>, all: bool) -> Result<Vec<String>> {
-        let mut found = Vec::new();
+    /// files in them that the source wants, or `None` where no folder changed. Folders that vanish are left out; the root
+    /// must be there. Blocks.
+    pub fn list(&self, seen: &mut BTreeMap<PathBuf, SystemTime>, all: bool) -> Result<Option<Vec<String>>> {
+        let (mut found, mut changed) = (Vec::new(), false);
         let mut folders: Vec<PathBuf> = seen.keys().cloned().collect();
         if !seen.contains_key(&self.root) {
             folders.push(self.root.clone());
@@ -116,15 +118,17 @@ impl Folder {
                     self.check()?;
                 }
                 seen.remove(&folder);
+                changed = true;
                 continue;
             };
             let unchanged = seen.insert(folder.clone(), modified) == Some(modified);
             if unchanged && !all {
                 continue;
             }
+            changed = true;
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
-                Err(_) if folder == self.root => return self.check().map(|()| found),
+                Err(_) if folder == self.root => return self.check().map(|()| None),
                 Err(e) => {
                     tracing::warn!(folder = %folder.display(), error = %e, "cannot read a folder of a source");
                     continue;
@@ -142,7 +146,7 @@ impl Folder {
                 }
             }
         }
-        Ok(found)
+        Ok(changed.then_some(found))
     }
 
     fn object(&self, path: &str) -> Result<ObjectPath> {
@@ -169,31 +173,38 @@ impl Folder {
                 return Err(Error::new(Kind::Io, message).caused_by(e));
             }
         };
-        let size = got.meta.size;
+        let GetResultPayload::File(file, _) = got.payload else {
+            return Err(Error::internal("a local file came as a stream"));
+        };
+        let now = file.metadata()?;
+        if entry.is_replaced(&FileEntry::of(&entry.path, &now)) {
+            return Ok(Opened::Lost("another file took its name before it was read".to_string()));
+        }
+        let size = now.len();
         if size < entry.size {
             let reason = format!("the file shrank from {} to {size} bytes before it was read", entry.size);
             return Ok(Opened::Lost(reason));
         }
-        let GetResultPayload::File(file, _) = got.payload else {
-            return Err(Error::internal("a local file came as a stream"));
-        };
-        if size == entry.size && is_later(&got.meta, entry) {
+        if !entry.holds(&now) {
             return Ok(Opened::Lost("the file was changed after it was found".to_string()));
         }
         let input = Arc::new(FileInput { file, size: entry.size });
         Ok(if size > entry.size { Opened::Grown(input, size) } else { Opened::Whole(input) })
     }
 
-    /// Moves away or deletes a file that was read for good. A missing one is fine; one that was written since stays,
-    /// for nobody has read what is in it now.
+    /// Moves away or deletes a file that was read for good. A missing one is fine, and so is another file under its name;
+    /// one that was written since stays, for nobody has read what is in it now.
     pub async fn clean(&self, number: u64, entry: &FileEntry) -> Result<()> {
         let path = entry.path.as_str();
         let from = self.object(path)?;
-        if let Ok(now) = self.store.head(&from).await
-            && (now.size != entry.size || is_later(&now, entry))
-        {
-            let message = format!("\"{}\" was changed after it was found", self.origin(path));
-            return Err(Error::new(Kind::ObjectNotInState, message));
+        if let Ok(now) = tokio::fs::metadata(self.root.join(path)).await {
+            if entry.is_replaced(&FileEntry::of(path, &now)) {
+                return Ok(());
+            }
+            if now.len() != entry.size || !entry.holds(&now) {
+                let message = format!("\"{}\" was changed after it was found", self.origin(path));
+                return Err(Error::new(Kind::ObjectNotInState, message));
+            }
         }
         let done = match &self.options.clean {
             Clean::Off => return Ok(()),
@@ -239,12 +250,6 @@ impl Folder {
     }
 }
 
-/// Whether a file was written after it was found. A later time alone tells: programs that copy set an earlier one behind
-/// their own writing.
-fn is_later(now: &ObjectMeta, entry: &FileEntry) -> bool {
-    micros(now.last_modified.into()) > entry.modified
-}
-
 fn object(path: &Path) -> Result<ObjectPath> {
     ObjectPath::from_absolute_path(path)
         .map_err(|e| Error::new(Kind::UndefinedFile, format!("\"{}\" is no path to read from: {e}", path.display())))
@@ -263,11 +268,4 @@ fn is_denied(error: &object_store::Error) -> bool {
         cause = e.source();
     }
     false
-}
-
-fn micros(time: SystemTime) -> Micros {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX),
-        Err(before) => -Micros::try_from(before.duration().as_micros()).unwrap_or(Micros::MAX),
-    }
 }

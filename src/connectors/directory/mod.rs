@@ -3,7 +3,8 @@
 //! Each file is read once, in the order in which files appear (those of one moment by modification time, then by name).
 //! A file's number is its offset; it means the same bytes of the same file for ever. A file that vanished, shrank, was
 //! written again or cannot be read by then is one bad record, and stops nothing. What a file grows by after it was
-//! found is not read, and is reported.
+//! found is not read, and is reported. Another file under the name of one that is gone, or that it took the place of, is
+//! a new file.
 //!
 //! Whether a file of the same size holds other bytes is told by its modification time: one that is later means that it
 //! was changed, even where it was only touched. An earlier one does not: `cp -p`, `unzip` and the like set it when the
@@ -21,6 +22,7 @@ mod folder;
 mod hive;
 mod log;
 mod options;
+mod retained;
 mod scan;
 mod sink;
 mod watch;
@@ -33,6 +35,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use options::{Clean, DirectoryOptions};
+pub(super) use retained::folder as retained;
 pub use sink::{DirectorySink, DirectorySinkOptions};
 
 /// Reads bytes as an entry of a log, and as a checkpoint of one: what a fuzzer calls.
@@ -51,13 +54,14 @@ use self::{
     files::Files,
     folder::{Folder, Opened},
     log::{follow, log_of, schema_of},
+    retained::Retained,
     scan::{Partition, Scan, share},
     watch::Lookout,
 };
 use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
     error::{Error, Kind, Result},
-    formats::Request,
+    formats::{Input, Request},
     storage::Storage,
 };
 
@@ -68,6 +72,7 @@ struct Directory {
     folder: Arc<Folder>,
     files: Arc<Files>,
     lookout: Arc<Lookout>,
+    retained: Arc<Retained>,
     /// One clean-up at a time.
     cleaning: tokio::sync::Mutex<()>,
     /// Dropping the source stops its lookout.
@@ -79,7 +84,7 @@ const INFER_FILES_MAX: usize = 16;
 
 /// Opens a folder, new or again.
 pub(super) async fn open(
-    storage_folder: String,
+    id: u64,
     name: &str,
     schema: Option<SchemaRef>,
     options: DirectoryOptions,
@@ -89,7 +94,8 @@ pub(super) async fn open(
         options.format.check(schema)?;
     }
     let folder = Arc::new(Folder::new(options)?);
-    let files = Arc::new(open_files(&folder, env.storage.clone(), storage_folder.clone()).await?);
+    let (files, retained) = open_files(&folder, env.storage.clone(), id).await?;
+    let (files, retained) = (Arc::new(files), Arc::new(retained));
     let discovery = Discovery::new(folder.clone(), files.clone(), env.clock.clone());
     let lookout = Arc::new(Lookout::new(discovery));
     let schema = match schema {
@@ -98,7 +104,7 @@ pub(super) async fn open(
             Ok(schema) => schema,
             Err(e) => {
                 if !files.reopened() {
-                    forget_all(env.storage.clone(), storage_folder).await?;
+                    forget_all(env.storage.clone(), super::folder(id)).await?;
                 }
                 return Err(e);
             }
@@ -107,17 +113,17 @@ pub(super) async fn open(
     let stop = CancellationToken::new();
     tokio::spawn(lookout.clone().run(folder.clone(), stop.clone()));
     let cleaning = tokio::sync::Mutex::default();
-    Ok(Arc::new(Directory { schema, folder, files, lookout, cleaning, _stop: stop.drop_guard() }))
+    Ok(Arc::new(Directory { schema, folder, files, lookout, retained, cleaning, _stop: stop.drop_guard() }))
 }
 
 /// A new source needs its folder; one that was there before waits for it to come back.
-async fn open_files(folder: &Arc<Folder>, storage: Arc<dyn Storage>, at: String) -> Result<Files> {
-    let folder = folder.clone();
+async fn open_files(folder: &Arc<Folder>, storage: Arc<dyn Storage>, id: u64) -> Result<(Files, Retained)> {
+    let (folder, at) = (folder.clone(), super::folder(id));
     let opened = tokio::task::spawn_blocking(move || {
         if storage.list(&at)?.is_empty() {
             folder.check()?;
         }
-        Files::open(storage, &at)
+        Ok((Files::open(storage.clone(), &at)?, Retained::open(storage, retained::folder(id))?))
     });
     opened.await.map_err(|e| Error::internal(format!("opening the list of files: {e}")))?
 }
@@ -139,7 +145,7 @@ async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name
     let mut inputs = Vec::new();
     for (_, file) in files.range(0, u64::MAX).into_iter().take(INFER_FILES_MAX) {
         if let Opened::Whole(input) | Opened::Grown(input, _) = folder.open(&file).await? {
-            inputs.push((file.path, input));
+            inputs.push((file.path, input as Arc<dyn Input>));
         }
     }
     let format = folder.options.format.clone();
@@ -190,18 +196,22 @@ impl Source for Directory {
         let request = Request { schema: self.schema.clone(), projection, batch_rows: hints.batch_rows.max(1) };
         let format = self.folder.options.format.clone();
         let files = self.files.range(span.from.only(), span.to.only());
-        let files = files.into_iter().map(|(_, file)| file).collect();
         let partitions = if format.is_ordered() { 1 } else { hints.partitions.max(1) };
         let shares = share(files, partitions, |path| format.splits(path));
         let output = request.output();
-        let scan = Arc::new(Scan { folder: self.folder.clone(), format, request, output, bad: hints.bad.clone() });
+        let (folder, bad) = (self.folder.clone(), hints.bad.clone());
+        let retained = hints.retain.then(|| self.retained.clone());
+        let scan = Arc::new(Scan { folder, format, request, output, bad, retained });
         let stream =
             |parts| SourceStream::told(Offsets::ONLY, |teller| Partition { scan: scan.clone(), parts, teller });
         Ok(shares.into_iter().map(stream).collect())
     }
 
-    /// Cleans the files away where that was asked for; otherwise everything stays readable.
+    /// Lets go of the files that were held, and cleans those of the folder away where that was asked for.
     async fn forget(&self, before: &Offsets) -> Result<()> {
+        let (retained, number) = (self.retained.clone(), before.only());
+        let released = tokio::task::spawn_blocking(move || retained.release(number)).await;
+        released.map_err(|e| Error::internal(format!("letting go of files: {e}")))??;
         // The files of a log are its owner's to delete.
         if self.folder.options.clean == Clean::Off || log_of(&self.folder.root).is_some() {
             return Ok(());

@@ -26,11 +26,12 @@ use super::{
     files::FileEntry,
     folder::{Folder, Opened},
     hive::Hive,
+    retained::Retained,
 };
 use crate::{
     connectors::{BadRecord, BadRecords, Teller},
     error::{Error, Result},
-    formats::{Bad, Damage, Format, Input, Request, Rows},
+    formats::{Bad, Damage, FileInput, Format, Input, Request, Rows},
 };
 
 /// A file is not cut into smaller pieces.
@@ -42,21 +43,30 @@ const BATCHES_AHEAD: usize = 8;
 /// A part of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
+    pub number: u64,
     pub file: Arc<FileEntry>,
     pub bytes: Range<u64>,
-    /// Whether this part, and not another of the same file, says what is wrong with the file as a whole.
-    reported: Arc<AtomicBool>,
+    /// What was said already of the file as a whole, by whichever of its parts came to it first.
+    reported: Arc<Reported>,
+}
+
+#[derive(Debug, Default)]
+struct Reported {
+    /// How it was when it was opened.
+    found: AtomicBool,
+    /// That it cannot be read.
+    damage: AtomicBool,
 }
 
 /// Shares files out among at most `partitions` streams, in order and by their sizes; cuts those that can be cut.
-pub(super) fn share(files: Vec<FileEntry>, partitions: usize, splits: impl Fn(&str) -> bool) -> Vec<Vec<Part>> {
-    let total: u64 = files.iter().map(|f| f.size).sum();
+pub(super) fn share(files: Vec<(u64, FileEntry)>, partitions: usize, splits: impl Fn(&str) -> bool) -> Vec<Vec<Part>> {
+    let total: u64 = files.iter().map(|(_, f)| f.size).sum();
     let share = total.div_ceil(partitions.max(1) as u64).max(PART_BYTES_MIN);
     let mut shares = vec![Vec::new()];
     let mut room = share;
-    for file in files {
+    for (number, file) in files {
         let (splits, size) = (splits(&file.path), file.size);
-        let (file, reported) = (Arc::new(file), Arc::new(AtomicBool::new(false)));
+        let (file, reported) = (Arc::new(file), Arc::new(Reported::default()));
         let mut from = 0;
         loop {
             let left = size - from;
@@ -64,7 +74,7 @@ pub(super) fn share(files: Vec<FileEntry>, partitions: usize, splits: impl Fn(&s
             // What would only leave a crumb behind is not cut.
             let cut = splits && !last && left > room && left - room >= PART_BYTES_MIN / 2;
             let to = if cut { from + room } else { size };
-            let part = Part { file: file.clone(), bytes: from..to, reported: reported.clone() };
+            let part = Part { number, file: file.clone(), bytes: from..to, reported: reported.clone() };
             if let Some(current) = shares.last_mut() {
                 current.push(part);
             }
@@ -93,6 +103,8 @@ pub(super) struct Scan {
     pub request: Request,
     pub output: SchemaRef,
     pub bad: BadRecords,
+    /// Where files are held that a restart may read again; `None` for who reads once.
+    pub retained: Option<Arc<Retained>>,
 }
 
 /// The rows of some parts, one after the other.
@@ -141,27 +153,48 @@ async fn read(
     rows: &Sender<DataFusionResult<RecordBatch>>,
     teller: &Teller,
 ) -> Result<bool> {
-    let input = match scan.folder.open(&part.file).await? {
-        Opened::Whole(input) => input,
+    let (input, new): (Arc<dyn Input>, _) = match scan.folder.open(&part.file).await? {
+        Opened::Whole(input) => (input.clone(), Some(input)),
         Opened::Grown(input, size) => {
             let reason = format!(
                 "the file has grown from {} to {size} bytes since it was found; what was added is not read",
                 part.file.size
             );
-            scan.report(&part, reason);
-            input
+            scan.report(&part, &part.reported.found, reason);
+            (input.clone(), Some(input))
         }
-        Opened::Lost(reason) => {
-            scan.report(&part, reason);
-            return Ok(true);
-        }
+        Opened::Lost(reason) => match scan.held(&part).await? {
+            Some(input) => (input, None),
+            None => {
+                scan.report(&part, &part.reported.found, reason);
+                return Ok(true);
+            }
+        },
     };
     let (scan, rows, teller) = (scan.clone(), rows.clone(), teller.clone());
-    let done = tokio::task::spawn_blocking(move || scan.decode(&part, input, &rows, &teller));
+    let done = tokio::task::spawn_blocking(move || {
+        new.iter().for_each(|input| scan.hold(&part, input));
+        scan.decode(&part, input, &rows, &teller)
+    });
     done.await.map_err(|e| Error::internal(format!("reading a file: {e}")))
 }
 
 impl Scan {
+    /// Holds a file that is opened. Blocks.
+    fn hold(&self, part: &Part, input: &FileInput) {
+        if let Some(retained) = &self.retained {
+            retained.hold(part.number, &self.folder.root.join(&part.file.path), &input.file, input.size);
+        }
+    }
+
+    /// A file that is not where it was, if it is held.
+    async fn held(&self, part: &Part) -> Result<Option<Arc<dyn Input>>> {
+        let Some(retained) = self.retained.clone() else { return Ok(None) };
+        let (number, file) = (part.number, part.file.clone());
+        let held = tokio::task::spawn_blocking(move || retained.get(number, &file)).await;
+        held.map_err(|e| Error::internal(format!("reading a file that is held: {e}")))?
+    }
+
     /// Decodes a part on a thread that may block; tells whether anyone still wants rows.
     fn decode(
         &self,
@@ -189,6 +222,11 @@ impl Scan {
                     });
                     match whole {
                         Err(e) => damage = Some(e),
+                        Ok((batch, _)) if batch.num_rows() == 0 => {
+                            if rows.is_closed() {
+                                return false;
+                            }
+                        }
                         Ok((batch, positions)) => {
                             teller.tell(&name, || positions);
                             if rows.blocking_send(Ok(batch)).is_err() {
@@ -201,14 +239,14 @@ impl Scan {
             }
         };
         if let Some(Damage(reason)) = damage {
-            self.report(part, format!("the file cannot be read: {reason}"));
+            self.report(part, &part.reported.damage, format!("the file cannot be read: {reason}"));
         }
         true
     }
 
     /// Says once what is wrong with a file as a whole.
-    fn report(&self, part: &Part, reason: String) {
-        if !part.reported.swap(true, Ordering::AcqRel) {
+    fn report(&self, part: &Part, once: &AtomicBool, reason: String) {
+        if !once.swap(true, Ordering::AcqRel) {
             let origin = self.folder.origin(&part.file.path);
             self.bad.push(BadRecord { origin, position: None, raw: Vec::new(), reason });
         }
@@ -220,7 +258,9 @@ mod tests {
     use super::*;
 
     fn shares(sizes: &[u64], partitions: usize, splits: bool) -> Vec<Vec<(usize, Range<u64>)>> {
-        let file = |(i, size): (usize, &u64)| FileEntry { path: i.to_string(), size: *size, modified: 0 };
+        let file = |(i, size): (usize, &u64)| {
+            (i as u64, FileEntry { path: i.to_string(), size: *size, modified: 0, id: None })
+        };
         let files = sizes.iter().enumerate().map(file).collect();
         let part = |p: &Part| (p.file.path.parse().unwrap(), p.bytes.clone());
         share(files, partitions, |_| splits).iter().map(|s| s.iter().map(part).collect()).collect()

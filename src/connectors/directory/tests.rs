@@ -69,9 +69,24 @@ async fn end(source: &dyn Source) -> u64 {
 }
 
 async fn read(source: &dyn Source, from: u64, to: u64, partitions: usize) -> (Vec<i64>, Vec<BadRecord>) {
+    read_as(source, from, to, partitions, false).await
+}
+
+/// Reads as an epoch does, which a restart may read again.
+async fn read_to_retain(source: &dyn Source, from: u64, to: u64) -> (Vec<i64>, Vec<BadRecord>) {
+    read_as(source, from, to, 2, true).await
+}
+
+async fn read_as(
+    source: &dyn Source,
+    from: u64,
+    to: u64,
+    partitions: usize,
+    retain: bool,
+) -> (Vec<i64>, Vec<BadRecord>) {
     let span = Span { from: Offsets::single(from), to: Offsets::single(to) };
     let bad = BadRecords::default();
-    let hints = ScanHints { projection: None, partitions, batch_rows: 1_000, bad: bad.clone() };
+    let hints = ScanHints { projection: None, partitions, batch_rows: 1_000, bad: bad.clone(), retain };
     let mut rows = Vec::new();
     for stream in source.scan(&span, &hints).unwrap() {
         let batches: Vec<RecordBatch> = stream.rows.execute(Default::default()).try_collect().await.unwrap();
@@ -207,6 +222,38 @@ async fn a_file_that_is_written_after_it_was_read_is_not_cleaned_away() {
     // What stays is not taken for new.
     f.write("new", "5\n");
     assert_eq!(end(source.as_ref()).await, 4);
+}
+
+#[tokio::test]
+async fn what_an_epoch_read_stays_readable_until_it_is_forgotten() {
+    for clean in ["off", "delete", "archive"] {
+        let mut f = Fixture::new(&[("clean_source", clean)]);
+        let data = tempfile::tempdir().unwrap();
+        f.env.storage = Arc::new(crate::storage::DiskStorage::open(data.path()).unwrap());
+        for name in ["deleted", "renamed", "replaced", "overwritten", "there"] {
+            f.write(name, "1\n");
+        }
+        let source = f.open().await;
+        let (rows, bad) = read_to_retain(source.as_ref(), 0, end(source.as_ref()).await).await;
+        assert_eq!((rows.len(), bad.len()), (5, 0));
+        fs::remove_file(f.path("deleted")).unwrap();
+        fs::rename(f.path("renamed"), f.path("_renamed")).unwrap();
+        f.write("replaced", "2\n3\n");
+        fs::write(f.path("overwritten"), "5\n").unwrap();
+        drop(source);
+        let source = f.open().await;
+        let (rows, bad) = read_to_retain(source.as_ref(), 0, 5).await;
+        // Only a file that is written over in place is not what it was.
+        assert_eq!((rows, bad.len()), (vec![1; 4], 1));
+        assert!(bad[0].origin.ends_with("overwritten") && bad[0].reason.contains("was changed"), "{bad:?}");
+        source.forget(&Offsets::single(5)).await.unwrap();
+        assert!(f.env.storage.list("retained").unwrap().is_empty());
+        // What took the place of another was never read, and is a file of its own.
+        assert_eq!(end(source.as_ref()).await, 6);
+        assert_eq!(read_to_retain(source.as_ref(), 5, 6).await.0, [2, 3], "{clean}");
+        connectors::remove(7, f.env.storage.as_ref()).unwrap();
+        assert!(f.env.storage.list("retained").unwrap().is_empty());
+    }
 }
 
 #[tokio::test]
@@ -454,7 +501,13 @@ async fn of_a_folder_with_a_log_the_files_are_read_that_it_names() {
             let to = end(source).await;
             let span = Span { from: Offsets::single(from), to: Offsets::single(to) };
             let bad = BadRecords::default();
-            let hints = ScanHints { projection: Some(vec![1, 0]), partitions: 2, batch_rows: 10, bad: bad.clone() };
+            let hints = ScanHints {
+                projection: Some(vec![1, 0]),
+                partitions: 2,
+                batch_rows: 10,
+                bad: bad.clone(),
+                retain: false,
+            };
             let mut rows = Vec::new();
             for stream in source.scan(&span, &hints).unwrap() {
                 let batches: Vec<RecordBatch> = stream.rows.execute(Default::default()).try_collect().await.unwrap();

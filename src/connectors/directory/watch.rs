@@ -39,6 +39,8 @@ pub(super) struct Lookout {
     discovery: Mutex<Discovery>,
     /// Hints were lost.
     missed: AtomicBool,
+    /// The kernel tells of changes.
+    watched: AtomicBool,
     opened: Instant,
     changed: watch::Sender<u64>,
 }
@@ -48,6 +50,7 @@ impl Lookout {
         Lookout {
             discovery: Mutex::new(discovery),
             missed: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             opened: Instant::now(),
             changed: watch::Sender::new(0),
         }
@@ -64,6 +67,7 @@ impl Lookout {
         let looked = tokio::task::spawn_blocking(move || {
             let mut discovery = this.discovery.lock().unwrap_or_else(PoisonError::into_inner);
             let missed = this.missed.swap(false, Ordering::AcqRel);
+            discovery.watched = this.watched.load(Ordering::Acquire);
             if missed {
                 discovery.look_everywhere();
             }
@@ -102,6 +106,11 @@ impl Lookout {
             let poll = Instant::now() >= next_poll;
             if poll && watcher.is_none() {
                 watcher = self.watch(&folder, sender.clone()).await;
+                if watcher.is_some() {
+                    // What happened before it listened it does not tell.
+                    self.missed.store(true, Ordering::Release);
+                    self.watched.store(true, Ordering::Release);
+                }
             }
             match self.look(burst, poll || restless).await {
                 Ok(state) => restless = state.restless,
@@ -109,6 +118,7 @@ impl Lookout {
                     // Whoever asks what is ahead is told. The watch may be gone with its folder: begin anew.
                     tracing::debug!(path = folder.options.path, error = %e, "cannot look for files");
                     watcher = None;
+                    self.watched.store(false, Ordering::Release);
                     restless = false;
                 }
             }

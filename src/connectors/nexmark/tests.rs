@@ -56,7 +56,13 @@ async fn scan(
     partitions: usize,
 ) -> RecordBatch {
     let span = Span { from: Offsets::single(events.start), to: Offsets::single(events.end) };
-    let hints = ScanHints { projection: projection.clone(), partitions, batch_rows: 100, bad: Default::default() };
+    let hints = ScanHints {
+        projection: projection.clone(),
+        partitions,
+        batch_rows: 100,
+        bad: Default::default(),
+        retain: false,
+    };
     let mut all = Vec::new();
     let streams = source.scan(&span, &hints).unwrap();
     assert!((1..=partitions).contains(&streams.len()));
@@ -156,8 +162,13 @@ async fn spans_and_streams_cut_anywhere_are_the_same_rows() {
             assert_eq!(batch.column(0), whole.column(column));
         }
         let span = Span { from: Offsets::single(0), to: Offsets::single(3_000) };
-        let hints =
-            ScanHints { projection: Some(Vec::new()), partitions: 1, batch_rows: 8192, bad: Default::default() };
+        let hints = ScanHints {
+            projection: Some(Vec::new()),
+            partitions: 1,
+            batch_rows: 8192,
+            bad: Default::default(),
+            retain: false,
+        };
         let stream = source.scan(&span, &hints).unwrap().remove(0);
         let counted: Vec<_> = stream.rows.execute(Default::default()).try_collect().await.unwrap();
         assert_eq!(counted.iter().map(RecordBatch::num_rows).sum::<usize>(), whole.num_rows());

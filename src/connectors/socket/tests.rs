@@ -79,7 +79,7 @@ async fn says(source: &dyn Source, what: &str) {
 async fn batches(source: &dyn Source, lines: Range<u64>, streams: usize) -> (Vec<RecordBatch>, Vec<BadRecord>) {
     let span = Span { from: Offsets::single(lines.start), to: Offsets::single(lines.end) };
     let bad = BadRecords::default();
-    let hints = ScanHints { projection: None, partitions: streams, batch_rows: 8, bad: bad.clone() };
+    let hints = ScanHints { projection: None, partitions: streams, batch_rows: 8, bad: bad.clone(), retain: false };
     let mut batches = Vec::new();
     for stream in source.scan(&span, &hints).unwrap() {
         batches.extend(collect(stream.rows.execute(Arc::default())).await.unwrap());
