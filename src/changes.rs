@@ -116,6 +116,12 @@ impl Changes {
         Ok(Changes::new(rows, diffs))
     }
 
+    /// Some of them, in their order.
+    pub fn slice(&self, start: usize, rows: usize) -> Changes {
+        let diffs = self.diffs.as_ref().map(|diffs| diffs.slice(start, rows));
+        Changes { rows: self.rows.slice(start, rows), diffs }
+    }
+
     pub fn schema(&self) -> SchemaRef {
         self.rows.schema()
     }

@@ -1,6 +1,8 @@
 //! The tests that see the whole server, in one binary: DataFusion is linked once.
 
 mod bounded;
+mod damage;
+mod faults;
 mod formats;
 mod fuzzing;
 mod harness;

@@ -1,6 +1,7 @@
-//! Every script of `tests/streams` runs three ways: as written; crashed at every write of the storage and resumed; with
-//! its epochs cut anew. `UPDATE=1` writes what came out into the scripts.
+//! Every script of `tests/streams` runs four ways: as written; crashed at every write of the storage and resumed; on a
+//! storage that fails now and then; with its epochs cut anew. `UPDATE=1` writes what came out into the scripts.
 
+mod faults;
 mod play;
 mod script;
 
@@ -60,18 +61,38 @@ async fn as_written(script: &Script) -> (Play, u64) {
 
 #[test]
 fn scripts_crashed_at_every_write() {
+    all_well(each_script(|script| run(1, async || crashed(script).await)));
+}
+
+/// The failures of all scripts, two of them at a time.
+fn each_script(reading: impl Fn(&Script) -> Vec<String> + Sync) -> Vec<String> {
     let (scripts, next, failures) = (scripts(), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let worker = || {
         while let Some((_, script)) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let found = run(1, async || crashed(script).await);
-            failures.lock().unwrap().extend(found);
+            failures.lock().unwrap().extend(reading(script));
         }
     };
     std::thread::scope(|scope| {
         scope.spawn(worker);
         scope.spawn(worker);
     });
-    all_well(failures.into_inner().unwrap());
+    failures.into_inner().unwrap()
+}
+
+#[test]
+fn scripts_on_a_storage_that_fails_now_and_then() {
+    let seeds = std::env::var("SEEDS").map_or(2, |text| text.parse().unwrap());
+    all_well(each_script(|script| {
+        let with = |seed| {
+            let play = run(1, async || {
+                let mut play = Play::new(script);
+                play.with_faults(script, seed).await;
+                play
+            });
+            play.failures.into_iter().map(move |failure| format!("faults with seed {seed}: {failure}"))
+        };
+        (0..seeds).flat_map(with).collect()
+    }));
 }
 
 /// What fails where a script is crashed at each of its writes.

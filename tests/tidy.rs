@@ -44,7 +44,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ("Local::now", &["src/time.rs"], "only time.rs asks the clock"),
     (
         "Instant::now",
-        &["src/time.rs", "src/connectors", "src/query", "src/engine", "src/wire", "src/cli"],
+        &["src/time.rs", "src/connectors", "src/checkpoint", "src/query", "src/engine", "src/wire", "src/cli"],
         "durations may be measured where work is done and waited for; they never reach an answer",
     ),
     ("process::exit", &["src/cli"], "nobody else ends the process"),

@@ -1,9 +1,12 @@
 //! The one log of a server. Appends of many queries that come together share one sync.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -21,6 +24,10 @@ const FOLDER: &str = "log";
 /// Appends waiting for the disk, at most; then those who append wait too.
 const WAITING_MAX: usize = 1024;
 
+/// The first and the longest pause between two tries after a write has failed.
+const RETRY_MIN: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
 /// An append-only log with a thread of its own, which alone waits for the disk.
 #[derive(Debug)]
 pub struct Log {
@@ -28,8 +35,16 @@ pub struct Log {
     queue: mpsc::SyncSender<Append>,
     /// Bytes since the log was last cut: those that were found at the start count too.
     bytes: Arc<AtomicU64>,
-    /// The first failed write. Nothing is acknowledged after it: what the disk holds is not known any more.
-    broken: Arc<Mutex<Option<Error>>>,
+    failed: Arc<Mutex<Option<Failure>>>,
+}
+
+/// The last write, where it failed. What it was to write is not acknowledged and does not count; what comes next is
+/// tried again after a pause, in another file.
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    until: Instant,
+    pause: Duration,
 }
 
 /// A record of the log, as it is read back.
@@ -39,6 +54,13 @@ pub struct Logged {
     pub file: u64,
     pub record: Record,
     pub bytes: Bytes,
+}
+
+impl Logged {
+    fn decode(file: u64, payload: &Bytes) -> Result<Logged> {
+        let (record, bytes) = Record::decode(payload)?;
+        Ok(Logged { file, record, bytes })
+    }
 }
 
 struct Append {
@@ -55,23 +77,39 @@ impl Log {
         let found: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
         let mut records = Vec::with_capacity(payloads.len());
         for (file, payload) in payloads {
-            let (record, bytes) = Record::decode(&payload)?;
-            records.push(Logged { file, record, bytes });
+            records.push(Logged::decode(file, &payload)?);
         }
         let (queue, waiting) = mpsc::sync_channel(WAITING_MAX);
         let journal = Arc::new(journal);
-        let (bytes, broken) = (Arc::new(AtomicU64::new(found as u64)), Arc::new(Mutex::new(None)));
-        let writer = Writer { journal: journal.clone(), bytes: bytes.clone(), broken: broken.clone() };
+        let (bytes, failed) = (Arc::new(AtomicU64::new(found as u64)), Arc::new(Mutex::new(None)));
+        let (journal_, bytes_, failed_) = (journal.clone(), bytes.clone(), failed.clone());
+        let writer = Writer { journal: journal_, bytes: bytes_, failed: failed_, notes: Vec::new() };
         std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&waiting))?;
-        Ok((Log { journal, queue, bytes, broken }, records))
+        Ok((Log { journal, queue, bytes, failed }, records))
+    }
+
+    /// Whether nothing was ever written to it.
+    pub fn is_new(&self) -> bool {
+        self.journal.is_new()
+    }
+
+    /// Whether it was certain at the opening that all that was ever acknowledged was there.
+    pub fn is_certain(&self) -> bool {
+        self.journal.is_certain()
     }
 
     /// Queues records, in order, and returns a wait for their being durable. What is queued earlier is durable earlier.
     /// Records of one call are durable together or, after a crash, a prefix of them is.
     pub fn append(&self, records: Vec<Bytes>) -> impl Future<Output = Result<()>> + Send + use<> {
         let (done, wait) = oneshot::channel();
-        let queued = self.queue.send(Append { records, done: Some(done) });
+        // What no file can hold is refused alone: it says nothing of the disk.
+        let sized = records.iter().try_for_each(check_size);
+        let queued = match sized.is_ok() {
+            true => self.queue.send(Append { records, done: Some(done) }),
+            false => Ok(()),
+        };
         async move {
+            sized?;
             queued.map_err(|_| closed())?;
             wait.await.map_err(|_| closed())?
         }
@@ -99,14 +137,25 @@ impl Log {
         self.journal.rotate()
     }
 
+    /// The records of the files below a number, as they are read back. Reads the disk.
+    pub fn records_before(&self, before: u64) -> impl Iterator<Item = Result<Logged>> {
+        let files = self.journal.files().into_iter().filter(move |file| *file < before);
+        let of = |file: u64| match self.journal.read(file) {
+            Ok(payloads) => payloads.into_iter().map(|payload| Logged::decode(file, &payload)).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        };
+        files.flat_map(of)
+    }
+
     /// Drops the files below a number: everything in them is in checkpoints.
     pub fn forget(&self, before: u64) -> Result<()> {
         self.journal.forget(before)
     }
 
-    /// Why nothing can be written any more, if so.
+    /// Why nothing can be written for now, if so.
     pub fn failure(&self) -> Option<Error> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().map(|failure| failure.error.clone())
     }
 }
 
@@ -114,14 +163,28 @@ fn closed() -> Error {
     Error::new(Kind::AdminShutdown, "the log is closed")
 }
 
+fn check_size(record: &Bytes) -> Result<()> {
+    match u32::try_from(record.len()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::new(
+            Kind::LimitExceeded,
+            format!("a record of {} bytes is larger than the log can hold", record.len()),
+        )
+        .detail("The limit of one record is 4 GiB.")
+        .hint("Write the rows with several statements.")),
+    }
+}
+
 struct Writer {
     journal: Arc<Journal>,
     bytes: Arc<AtomicU64>,
-    broken: Arc<Mutex<Option<Error>>>,
+    failed: Arc<Mutex<Option<Failure>>>,
+    /// What a failed write was to write and nobody waited for: it is written with what comes next.
+    notes: Vec<Bytes>,
 }
 
 impl Writer {
-    fn run(&self, waiting: &mpsc::Receiver<Append>) {
+    fn run(mut self, waiting: &mpsc::Receiver<Append>) {
         let mut group = Vec::new();
         while let Ok(first) = waiting.recv() {
             group.push(first);
@@ -137,19 +200,91 @@ impl Writer {
         }
     }
 
-    fn write(&self, group: &[Append]) -> Result<()> {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = broken.as_ref() {
-            return Err(error.clone());
-        }
-        let records: Vec<Bytes> = group.iter().flat_map(|a| a.records.iter().cloned()).collect();
-        let size: usize = records.iter().map(Bytes::len).sum();
-        let written = self.journal.append(&records);
-        self.bytes.fetch_add(size as u64, Ordering::Relaxed);
-        if let Err(error) = &written {
-            tracing::error!(%error, "the log cannot be written: nothing is acknowledged until a restart");
-            *broken = Some(error.clone());
+    fn write(&mut self, group: &[Append]) -> Result<()> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let paused = failed.as_ref().filter(|failure| Instant::now() < failure.until);
+        let records = self.notes.iter().chain(group.iter().flat_map(|append| &append.records));
+        let written = match paused {
+            Some(failure) => Err(failure.error.clone()),
+            None => {
+                let records: Vec<Bytes> = records.cloned().collect();
+                let size: usize = records.iter().map(Bytes::len).sum();
+                self.bytes.fetch_add(size as u64, Ordering::Relaxed);
+                let written = self.journal.append(&records);
+                match &written {
+                    Ok(()) if failed.take().is_some() => tracing::info!("the log can be written again"),
+                    Ok(()) => {}
+                    Err(error) => {
+                        let pause = failed.as_ref().map_or(RETRY_MIN, |failure| (failure.pause * 2).min(RETRY_MAX));
+                        if failed.is_none() {
+                            tracing::error!(%error, "the log cannot be written: nothing is acknowledged until it can");
+                        }
+                        *failed = Some(Failure { error: error.clone(), until: Instant::now() + pause, pause });
+                    }
+                }
+                written
+            }
+        };
+        match &written {
+            Ok(()) => self.notes.clear(),
+            Err(_) => {
+                let notes = group.iter().filter(|append| append.done.is_none());
+                self.notes.extend(notes.flat_map(|append| append.records.iter().cloned()));
+            }
         }
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::{checkpoint::Rows, storage::MemoryStorage, time::Epoch};
+
+    fn record(table: u64) -> Bytes {
+        Record::Rows(Rows { table, epoch: Epoch(1), ..Rows::default() }).encode(&[]).unwrap()
+    }
+
+    fn tables(storage: MemoryStorage) -> Vec<u64> {
+        let (_, records) = Log::open(Arc::new(storage), 0).unwrap();
+        let table = |logged: Logged| match logged.record {
+            Record::Rows(rows) => rows.table,
+            other => panic!("{other:?}"),
+        };
+        records.into_iter().map(table).collect()
+    }
+
+    /// Waits out the pause between two tries.
+    fn append_at_last(log: &Log, table: u64) {
+        while block_on(log.append(vec![record(table)])).is_err() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn log_after_a_failed_write_goes_on_and_what_failed_does_not_count() {
+        let storage = Arc::new(MemoryStorage::default());
+        let (log, _) = Log::open(storage.clone(), 0).unwrap();
+        block_on(log.append(vec![record(1)])).unwrap();
+        storage.fail_at(2);
+        assert!(block_on(log.append(vec![record(2)])).is_err());
+        storage.heal();
+        append_at_last(&log, 3);
+        assert_eq!(log.failure().map(|error| error.to_string()), None);
+        assert_eq!(tables(storage.survivor()), [1, 3]);
+    }
+
+    #[test]
+    fn log_note_whose_write_failed_is_written_with_what_comes_next() {
+        let storage = Arc::new(MemoryStorage::default());
+        let (log, _) = Log::open(storage.clone(), 0).unwrap();
+        storage.fail_at(1);
+        log.note(record(1));
+        assert!(block_on(log.append(vec![record(2)])).is_err());
+        storage.heal();
+        append_at_last(&log, 3);
+        assert_eq!(tables(storage.survivor()), [1, 3]);
     }
 }

@@ -5,9 +5,11 @@
 
 pub mod file;
 mod log;
+mod manifest;
 mod record;
 mod resume;
 
 pub use log::{Log, Logged};
+pub use manifest::{FileEntries, FileEntry, Manifest, apply as apply_to_files};
 pub use record::{Commit, DeadLetter, Intent, LateRow, Record, Rows};
 pub use resume::{Resume, resume};

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::FileEntry;
 use crate::{
     catalog,
     connectors::Span,
@@ -26,6 +27,18 @@ pub enum Record {
     Commit(Commit),
     /// Rows of a table, durable before they are acknowledged; the rows themselves follow as bytes.
     Rows(Rows),
+    /// The first record of a data directory.
+    Begun,
+    /// A file was written.
+    File {
+        path: String,
+        #[serde(flatten)]
+        entry: FileEntry,
+    },
+    /// Files are to go, or are gone.
+    Removed {
+        paths: Vec<String>,
+    },
 }
 
 /// Epoch N will read exactly this. All that is not deterministic about an epoch is here.
@@ -91,11 +104,22 @@ pub struct DeadLetter {
     pub id: i64,
 }
 
-/// Rows that came to a table, or went, in one statement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Rows that came to a table, or went, in one statement. A statement with many has several records, which count once the
+/// last of them is there.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Rows {
     pub table: u64,
     pub epoch: Epoch,
+    /// The number of this record among those of its statement, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub part: u32,
+    /// Whether others follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+fn is_zero(part: &u32) -> bool {
+    *part == 0
 }
 
 /// The bytes of a record as JSON: as text where they are plain text, else `{"hex": "…"}`. Older logs have a number for
@@ -138,6 +162,16 @@ mod raw_bytes {
 }
 
 impl Record {
+    /// The query or the table that it is about; `None` where it is about the server.
+    pub fn object(&self) -> Option<u64> {
+        match self {
+            Record::Intent(intent) => Some(intent.query),
+            Record::Commit(commit) => Some(commit.query),
+            Record::Rows(rows) => Some(rows.table),
+            Record::Catalog(_) | Record::Begun | Record::File { .. } | Record::Removed { .. } => None,
+        }
+    }
+
     pub fn encode(&self, bytes: &[u8]) -> Result<Bytes> {
         let json = serde_json::to_vec(self).map_err(|e| Error::internal(format!("a log record: {e}")))?;
         let length = u32::try_from(json.len())

@@ -45,6 +45,7 @@ fn engine_options(config: &Config) -> EngineOptions {
     EngineOptions {
         checkpoint_interval: config.checkpoint.interval,
         log_file_bytes: config.journal.segment_size_bytes,
+        record_bytes_max: usize::try_from(config.journal.record_size_bytes).unwrap_or(usize::MAX),
         epoch_rows_max: config.epoch.max_rows,
         epoch_bytes_max: config.epoch.max_bytes,
         epoch_target: config.epoch.target,

@@ -92,6 +92,7 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
     pub segment_size_bytes: u64,
+    pub record_size_bytes: u64,
 }
 
 /// The changes of a relation that are kept for those who follow it.
@@ -149,7 +150,7 @@ impl Default for Config {
             state: State { memory_limit_bytes: 4 << 30 },
             epoch: EpochLimits { target: Duration::from_millis(250), max_rows: 1_000_000, max_bytes: 256 << 20 },
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
-            journal: Journal { segment_size_bytes: 64 << 20 },
+            journal: Journal { segment_size_bytes: 64 << 20, record_size_bytes: 16 << 20 },
             changelog: Changelog { max_rows: 10_000_000 },
             dead_letters: DeadLetters {
                 max_rows: 100_000,
@@ -206,6 +207,8 @@ impl Config {
         if let Some(raw) = &raw.journal {
             let segment = &mut self.journal.segment_size_bytes;
             layer.set(segment, &raw.segment_size, "journal.segment_size", A_SIZE, size)?;
+            let record = &mut self.journal.record_size_bytes;
+            layer.set(record, &raw.record_size, "journal.record_size", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.changelog {
             let rows = &mut self.changelog.max_rows;

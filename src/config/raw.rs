@@ -69,6 +69,7 @@ pub struct RawCheckpoint {
 #[serde(deny_unknown_fields)]
 pub struct RawJournal {
     pub segment_size: Option<Scalar>,
+    pub record_size: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -45,7 +45,7 @@ use self::{
 use crate::{
     error::{Error, Kind, Result},
     options::{Options, Taker},
-    storage::Storage,
+    storage::{Journal, Storage},
     time::Clock,
 };
 
@@ -102,9 +102,8 @@ pub fn read_limit(options: &Options) -> Result<ReadLimit> {
 
 /// Deletes everything durable of a source that was dropped. What is outside stays.
 pub fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
-    for folder in [folder(id), directory::retained(id)] {
-        storage.list(&folder)?.iter().try_for_each(|path| storage.remove(path))?;
-    }
+    Journal::remove(storage, &folder(id))?;
+    storage.clear(&directory::retained(id))?;
     replay::remove(id, storage)
 }
 

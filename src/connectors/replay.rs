@@ -75,7 +75,7 @@ fn folder(id: u64) -> String {
 
 /// Deletes what a source that was dropped had been given again.
 pub(super) fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
-    storage.list(&folder(id))?.iter().try_for_each(|path| storage.remove(path))
+    Journal::remove(storage, &folder(id))
 }
 
 impl Replayed {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     catalog::Kind,
     changes::OP,
-    checkpoint::{Commit, Intent},
+    checkpoint::{Commit, Intent, Record, Rows},
     connectors::{self, OnError, Patience, ReadLimit, Readers, Source, SourceEnv},
     error::{Error, Kind as ErrorKind, Result},
     options::{Options, Taker},
@@ -40,13 +40,26 @@ use crate::{
 pub struct Past {
     pub intents: Vec<Intent>,
     pub commits: Vec<Commit>,
-    pub rows: Vec<(Epoch, Bytes)>,
+    pub rows: Vec<(Rows, Bytes)>,
     /// The columns that were fixed when the object was made.
     pub schema: Option<SchemaRef>,
     pub paused: bool,
     /// The changelog is needed from here, by somebody who was reading it.
     pub followed: Option<Epoch>,
     pub readers: Arc<Readers>,
+    /// Why not all of it is here.
+    pub lost: Option<Error>,
+}
+
+impl Past {
+    pub fn add(&mut self, record: Record, bytes: Bytes) {
+        match record {
+            Record::Intent(intent) => self.intents.push(intent),
+            Record::Commit(commit) => self.commits.push(commit),
+            Record::Rows(rows) => self.rows.push((rows, bytes)),
+            Record::Catalog(_) | Record::Begun | Record::File { .. } | Record::Removed { .. } => {}
+        }
+    }
 }
 
 /// The watermark of a statement, with the options that belong to it.
@@ -222,9 +235,10 @@ impl Engine {
         let log = self.env.log.clone();
         let share = self.env.budget.share(&what);
         let table = Table::new(shared, columns.clone(), key, create.append_only, store, log, share);
+        let table = table.with_records_of(self.options.record_bytes_max);
         let written = |def: &ColumnDef| Some((def.name.clone(), def.default.clone()?));
         let table = table.with_defaults(defaults, create.columns.iter().filter_map(written).collect());
-        past.rows.iter().try_for_each(|(epoch, bytes)| table.redo(*epoch, bytes))?;
+        table.redo_all(&past.rows)?;
         table.shared.publish();
         table.hold();
         Ok(Object {

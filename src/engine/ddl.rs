@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Engine, Notice, Reply, Session, Severity,
+    backlog::Backlog,
     build::{Past, connector_options},
     objects::{Object, What, undefined},
     sinks::Feed,
@@ -357,6 +358,7 @@ impl Engine {
         if kind == Kind::Source {
             connectors::remove(id, storage.as_ref())?;
         }
+        Backlog::remove(storage.as_ref(), id)?;
         Outbox::new(storage.clone(), id).remove()?;
         Checkpoints::new(storage.clone(), id).remove()?;
         Store::new(storage.clone(), id).remove()

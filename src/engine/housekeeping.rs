@@ -8,15 +8,16 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, locked, objects::What};
+use super::{Engine, backlog::Backlog, locked, objects::What};
 use crate::{
     catalog::Catalog,
-    checkpoint::{DeadLetter, LateRow},
-    error::Result,
+    checkpoint::{DeadLetter, FileEntries, LateRow},
+    error::{Error, Kind, Result},
+    query::UNRECOVERED,
     storage::Storage,
 };
 
-const FOLDER: &str = "server";
+pub(super) const FOLDER: &str = "server";
 
 /// How often the log's size is looked at, and tables are saved.
 const EVERY: Duration = Duration::from_secs(1);
@@ -29,14 +30,30 @@ pub struct Snapshot {
     pub catalog: Catalog,
     pub dead_letters: Vec<DeadLetter>,
     pub late_rows: Vec<LateRow>,
+    /// The files that the log knew; `None` of an earlier release, whose log knew none.
+    #[serde(default)]
+    pub files: Option<FileEntries>,
 }
 
 /// The newest snapshot; an empty one where there is none.
 pub fn load(storage: &dyn Storage) -> Result<Snapshot> {
     let Some(newest) = storage.list(FOLDER)?.pop() else { return Ok(Snapshot::default()) };
     let bytes = storage.read(&newest)?.unwrap_or_default();
-    let (snapshot, _) = crate::checkpoint::file::decode(&newest, &bytes)?;
+    let (snapshot, _): (Snapshot, _) = crate::checkpoint::file::decode(&newest, &bytes)?;
+    if newest != path(snapshot.log_file) {
+        let message = format!("file \"{newest}\" is a copy of \"{}\"", path(snapshot.log_file));
+        return Err(Error::new(Kind::DataCorrupted, message).hint("Restore the data directory from a copy."));
+    }
     Ok(snapshot)
+}
+
+/// That the snapshots are there that the log knows, and as they were written.
+pub fn check(storage: &dyn Storage) -> Result<()> {
+    storage.list(FOLDER)?.iter().try_for_each(|path| storage.read(path).map(drop))
+}
+
+fn path(log_file: u64) -> String {
+    format!("{FOLDER}/{log_file:012}.json")
 }
 
 impl Engine {
@@ -63,18 +80,21 @@ impl Engine {
         let file = {
             // While what exists stands still: the snapshot is of exactly the files before this one.
             let _one = self.ddl.lock().await;
+            let still = self.env.letters.standstill().await;
             let file = self.env.log.rotate();
             let snapshot = Snapshot {
                 log_file: file,
                 catalog: locked(&self.live).catalog.clone(),
                 dead_letters: self.env.letters.dead(),
                 late_rows: self.env.letters.late(),
+                files: Some(self.manifest.entries()),
             };
+            drop(still);
             let bytes = crate::checkpoint::file::encode(&snapshot, &[])?;
-            storage.create(&format!("{FOLDER}/{file:012}.json"), &bytes)?;
+            storage.create(&path(file), &bytes)?;
             file
         };
-        let mut needed = file;
+        let (mut needed, mut stuck) = (file, Vec::new());
         for object in self.objects().in_order() {
             let from = match &object.what {
                 What::Table(table) => {
@@ -82,16 +102,29 @@ impl Engine {
                     None
                 }
                 What::Standing { handle, .. } | What::Sink { handle, .. } => handle.progress().log_file,
-                What::Broken(_) => Some(0),
+                What::Broken(_) => Some(UNRECOVERED),
                 _ => None,
             };
-            needed = needed.min(from.unwrap_or(file));
+            match from {
+                Some(UNRECOVERED) => stuck.push(object.id),
+                Some(from) => needed = needed.min(from),
+                None => Backlog::remove(storage.as_ref(), object.id)?,
+            }
         }
+        self.keep_backlogs(stuck, file).await?;
         self.env.log.forget(needed)?;
         let old: Vec<String> = storage.list(FOLDER)?;
-        for path in old.iter().rev().skip(1) {
-            storage.remove(path)?;
+        let older: Vec<String> = old.into_iter().rev().skip(1).collect();
+        storage.remove_all(&older)
+    }
+
+    /// Keeps what the log before a file says of objects that have not recovered.
+    async fn keep_backlogs(&self, ids: Vec<u64>, before: u64) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let (storage, log) = (self.env.storage.clone(), self.env.log.clone());
+        let kept = tokio::task::spawn_blocking(move || Backlog::keep(storage.as_ref(), &log, &ids, before)).await;
+        kept.map_err(|e| Error::internal(format!("keeping what the log says died: {e}")))?
     }
 }

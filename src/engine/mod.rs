@@ -1,5 +1,6 @@
 //! The one door: everything that a client, a pipeline or the command line wants comes through [`Engine::execute`].
 
+mod backlog;
 mod build;
 mod ddl;
 mod dml;
@@ -38,7 +39,7 @@ use datafusion::{
     prelude::SessionContext,
     sql::sqlparser::tokenizer::Location,
 };
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use tokio::runtime::Handle as Runtime;
 
 use objects::{Object, Objects};
@@ -48,6 +49,7 @@ use tables::{OnConflict, Table};
 
 use crate::{
     catalog::{Catalog, Change, Kind, Relation, Routine},
+    checkpoint::Manifest,
     error::{Error, Kind as ErrorKind, Result},
     query::{Env as QueryEnv, Finished},
     relations::Moment,
@@ -76,6 +78,8 @@ pub struct EngineOptions {
     pub checkpoint_interval: Duration,
     /// A log file of this size is closed, and dropped once checkpoints hold what is in it.
     pub log_file_bytes: u64,
+    /// Rows of one statement that are more than this take several records of the log.
+    pub record_bytes_max: usize,
     /// The most that one epoch takes of a source that sets no limit of its own.
     pub epoch_rows_max: u64,
     pub epoch_bytes_max: u64,
@@ -105,6 +109,7 @@ impl Default for EngineOptions {
         EngineOptions {
             checkpoint_interval: Duration::from_secs(10),
             log_file_bytes: 64 << 20,
+            record_bytes_max: 16 << 20,
             epoch_rows_max: 1_000_000,
             epoch_bytes_max: 256 << 20,
             epoch_target: Duration::from_millis(250),
@@ -128,6 +133,8 @@ pub struct Engine {
     this: Weak<Engine>,
     options: EngineOptions,
     env: QueryEnv,
+    /// The files of the data directory. What `env` calls its storage.
+    manifest: Arc<Manifest>,
     runtime: Runtime,
     planner: Arc<Planner>,
     moment: Moment,
@@ -241,8 +248,9 @@ impl Engine {
         let outcome = this.dispatch(session, statement, parameters).await.map(|reply| self.masked(reply));
         let outcome = outcome.map_err(|error| placed(self.env.hidden.mask(error), statement));
         outcome.map_err(|error| match self.env.log.failure() {
-            Some(failure) => failure.hint("Nothing more can be made durable: see to the disk and restart the server."),
-            None => error,
+            Some(failure) if matches!(error.kind(), ErrorKind::Io | ErrorKind::DiskFull) => failure
+                .hint("Nothing can be made durable until the disk can be written: then the server goes on by itself."),
+            _ => error,
         })
     }
 
@@ -354,6 +362,10 @@ impl Engine {
                 tracing::warn!(table = object.name, %error, "not saved at shutdown; its log is");
             }
         }
+        // What nobody waits for.
+        if let Err(error) = self.env.log.append(Vec::new()).await {
+            tracing::warn!(%error, "the log is not written to its end");
+        }
     }
 
     fn objects(&self) -> Objects {
@@ -391,18 +403,18 @@ impl Engine {
         locked(&self.live).catalog.apply(change);
     }
 
-    /// What a query calls when its trigger has nothing more to do: it stays so across a restart.
+    /// What a query waits for when its trigger has nothing more to do: it stays so across a restart.
     fn finished(self: &Arc<Self>, id: u64) -> Finished {
         let engine = Arc::downgrade(self);
         Box::new(move || {
-            let Some(engine) = engine.upgrade() else { return };
-            let runtime = engine.runtime.clone();
-            runtime.spawn(async move {
+            let engine = engine.clone();
+            async move {
+                let Some(engine) = engine.upgrade() else { return Ok(()) };
+                // Not before it is durable that it is there.
                 let _one = engine.ddl.lock().await;
-                if let Err(error) = engine.log_change(Change::Paused { id, paused: true }).await {
-                    tracing::warn!(id, %error, "a finished query will run again after a restart");
-                }
-            });
+                engine.log_change(Change::Paused { id, paused: true }).await
+            }
+            .boxed()
         })
     }
 

@@ -7,20 +7,23 @@ use std::{
 
 use super::{
     Engine, EngineOptions, Env, Live,
+    backlog::Backlog,
     build::Past,
     ddl::schema_from,
-    housekeeping,
+    housekeeping, locked,
     objects::{Object, What},
     runtime_env,
+    sinks::IDENTITY,
 };
 use crate::{
     catalog::{self, Catalog, Change, Kind},
-    checkpoint::{Log, Logged, Record},
+    checkpoint::{Log, Logged, Manifest, Record, apply_to_files},
     connectors::{Offsets, START},
-    error::Result,
+    error::{Error, Kind as ErrorKind, Result},
     query::{Checkpoints, Command, Env as QueryEnv, Letters, LettersMax, Outbox},
     sql::{parse, plan::Planner},
     state::Budget,
+    storage::Storage,
     time::Epoch,
 };
 
@@ -30,30 +33,35 @@ impl Engine {
     pub async fn open(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
         let snapshot = housekeeping::load(env.storage.as_ref())?;
         let (log, records) = Log::open(env.storage.clone(), snapshot.log_file)?;
+        if log.is_new() {
+            check_empty(env.storage.as_ref(), &snapshot)?;
+            log.append(vec![Record::Begun.encode(&[])?]).await?;
+        }
         let dead_max = LettersMax { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
         let late_max = LettersMax { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
         let (rows, bytes) = (options.dead_letters_epoch_max, options.dead_letters_epoch_bytes_max);
         let letters = Arc::new(Letters::new(dead_max, late_max, LettersMax { rows, bytes }));
         letters.add(&snapshot.dead_letters, &snapshot.late_rows);
         let mut catalog = snapshot.catalog.clone();
-        let mut pasts: HashMap<u64, Past> = HashMap::new();
-        for Logged { file, record, bytes } in records {
+        let mut files = snapshot.files.clone().unwrap_or_default();
+        for Logged { record, .. } in records.iter().filter(|logged| logged.file >= snapshot.log_file) {
+            apply_to_files(&mut files, record);
             match record {
-                Record::Catalog(change) if file >= snapshot.log_file => {
-                    gone_sources(&catalog, &change).for_each(|name| letters.forget(name));
-                    catalog.apply(&change);
+                Record::Catalog(change) => {
+                    gone_sources(&catalog, change).for_each(|name| letters.forget(name));
+                    catalog.apply(change);
                 }
-                Record::Catalog(_) => {}
-                Record::Intent(intent) => pasts.entry(intent.query).or_default().intents.push(intent),
-                Record::Commit(commit) => {
-                    if file >= snapshot.log_file {
-                        letters.add(&commit.dead_letters, &commit.late_rows);
-                    }
-                    pasts.entry(commit.query).or_default().commits.push(commit);
-                }
-                Record::Rows(rows) => pasts.entry(rows.table).or_default().rows.push((rows.epoch, bytes)),
+                Record::Commit(commit) => letters.add(&commit.dead_letters, &commit.late_rows),
+                _ => {}
             }
         }
+        let log = Arc::new(log);
+        let manifest = Arc::new(Manifest::new(env.storage, log.clone(), files));
+        housekeeping::check(manifest.as_ref())?;
+        if let Err(error) = adopt_files(&manifest) {
+            tracing::warn!(%error, "files that the log does not know are not noted yet");
+        }
+        let mut pasts = pasts(&catalog, manifest.as_ref(), records);
         let partitions = match options.partitions {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
@@ -61,7 +69,8 @@ impl Engine {
         let planner = Arc::new(Planner::new(partitions, runtime_env(&options)?));
         let context = planner.epoch_context();
         let changelog_rows_max = options.changelog_rows_max;
-        let (storage, clock, log) = (env.storage, env.clock, Arc::new(log));
+        let clock = env.clock;
+        let storage: Arc<dyn Storage> = manifest.clone();
         let budget = Arc::new(Budget::new(options.state_bytes_max));
         let hidden = Arc::default();
         let query_env = QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog_rows_max };
@@ -69,6 +78,7 @@ impl Engine {
             this: this.clone(),
             options,
             env: query_env,
+            manifest,
             runtime: env.runtime,
             planner,
             moment: Arc::default(),
@@ -84,7 +94,10 @@ impl Engine {
             engine.add_object(Arc::new(live));
         }
         engine.let_go().await;
-        engine.remove_strays(&catalog)?;
+        if let Err(error) = engine.remove_strays(&catalog) {
+            // What is left over takes room, and harms nobody.
+            tracing::warn!(%error, "files that nobody needs are left");
+        }
         engine.keep_house();
         Ok(engine)
     }
@@ -109,12 +122,19 @@ impl Engine {
 
     /// Notes how far each query's checkpoint has read each input, before anything is loaded: what a query will ask for
     /// again must not be forgotten by one that is recovered earlier. A checkpoint that cannot be read is told of when its
-    /// query is opened.
+    /// query is opened; until it can be, all that its inputs still have is kept for it.
     fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, Past>) {
         let mut followed: BTreeMap<u64, Epoch> = BTreeMap::new();
         let stands = |kind| matches!(kind, Kind::Stream | Kind::MaterializedView | Kind::Sink);
         for object in catalog.objects.values().filter(|object| stands(object.kind)) {
-            let Ok(Some(header)) = Checkpoints::new(self.env.storage.clone(), object.id).peek() else { continue };
+            let header = match Checkpoints::new(self.env.storage.clone(), object.id).peek() {
+                Ok(Some(header)) => header,
+                Ok(None) => continue,
+                Err(_) => {
+                    followed.extend(object.depends.iter().map(|input| (*input, Epoch(0))));
+                    continue;
+                }
+            };
             for (input, offsets) in header.inputs.iter().zip(&header.offsets) {
                 let past = pasts.entry(*input).or_default();
                 past.readers.advance(object.id, offsets);
@@ -138,10 +158,11 @@ impl Engine {
     async fn revive(self: &Arc<Self>, object: &catalog::Object, mut past: Past) -> Object {
         let readers = past.readers.clone();
         let revived = async {
+            past.lost.take().map_or(Ok(()), Err)?;
             past.schema = Some(schema_from(&object.schema)?);
             past.paused = object.paused;
             let mut statements = parse(&object.definition)?;
-            let statement = statements.pop().ok_or_else(|| crate::error::Error::internal("an empty definition"))?;
+            let statement = statements.pop().ok_or_else(|| Error::internal("an empty definition"))?;
             self.build(object.id, statement, past).await
         };
         match revived.await {
@@ -154,21 +175,90 @@ impl Engine {
         }
     }
 
-    /// Removes the files of objects that are no more: a crash may have come between the drop and the removal.
+    /// Removes the files of objects that are no more, as the log says: a crash may have come between the drop and the
+    /// removal, or have ended a CREATE. Where it is not certain that the log is whole, what it has never heard of is left.
     fn remove_strays(&self, catalog: &Catalog) -> Result<()> {
         let mut strays: Vec<u64> = Vec::new();
-        for folder in ["state", "relations", "sources", "retained", "replays", Outbox::FOLDER] {
-            for path in self.env.storage.list(folder)? {
-                let id = path.split('/').nth(1).and_then(|id| id.parse::<u64>().ok());
+        for folder in OF_OBJECTS {
+            for path in self.env.storage.list(folder).or_else(|_| self.manifest.found(folder))? {
+                let id = path.strip_prefix(folder).and_then(|rest| rest.split('/').nth(1)?.parse::<u64>().ok());
                 strays.extend(id.filter(|id| !catalog.objects.contains_key(id)));
             }
         }
         strays.sort_unstable();
         strays.dedup();
         for id in strays {
-            self.remove_files(id, Kind::Source)?;
+            let is_told = id <= catalog.last_id || self.env.log.is_certain();
+            let removed = if is_told { self.remove_files(id, Kind::Source) } else { Ok(()) };
+            if let Err(error) = &removed {
+                tracing::warn!(id, %error, "files of an object that is no more are left");
+            }
+            if !is_told || removed.is_err() {
+                // What is made from now on does not find them.
+                let mut live = locked(&self.live);
+                live.catalog.last_id = live.catalog.last_id.max(id);
+            }
         }
         Ok(())
+    }
+}
+
+/// Notes the files that a crash has kept the log from knowing. While nothing runs yet that could remove one.
+fn adopt_files(manifest: &Manifest) -> Result<()> {
+    let mut paths = vec![IDENTITY.to_string()];
+    for folder in ["state", "relations", Outbox::FOLDER, Backlog::FOLDER, housekeeping::FOLDER] {
+        paths.extend(manifest.found(folder)?);
+    }
+    manifest.adopt(&paths)
+}
+
+/// What the log still says of each object, after what was put aside of it.
+fn pasts(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, Past> {
+    let mut pasts: HashMap<u64, Past> = HashMap::new();
+    let mut before: HashMap<u64, u64> = HashMap::new();
+    for id in catalog.objects.keys() {
+        match Backlog::load(storage, *id) {
+            Ok(backlog) => {
+                before.insert(*id, backlog.before);
+                let past = pasts.entry(*id).or_default();
+                backlog.records.into_iter().for_each(|(record, bytes)| past.add(record, bytes));
+            }
+            Err(error) => pasts.entry(*id).or_default().lost = Some(error),
+        }
+    }
+    for Logged { file, record, bytes } in records {
+        let Some(id) = record.object() else { continue };
+        if before.get(&id).is_none_or(|before| file >= *before) {
+            pasts.entry(id).or_default().add(record, bytes);
+        }
+    }
+    pasts
+}
+
+/// The folders that have one for each object, and in it what that object keeps.
+const OF_OBJECTS: [&str; 9] = [
+    "state",
+    "relations",
+    "sources",
+    "retained",
+    "replays",
+    Outbox::FOLDER,
+    Backlog::FOLDER,
+    "marks/sources",
+    "marks/replays",
+];
+
+/// A data directory without a log is a new one, or has lost it.
+fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::Snapshot) -> Result<()> {
+    // Earlier releases dropped all of a log whose contents were in checkpoints.
+    let is_earlier = snapshot.log_file > 0 && snapshot.files.is_none();
+    let mut folders = OF_OBJECTS.into_iter().chain([housekeeping::FOLDER]).filter(|_| !is_earlier);
+    let left = folders.find_map(|folder| storage.list(folder).map(|files| files.into_iter().next()).transpose());
+    match left.transpose()? {
+        None => Ok(()),
+        Some(path) => Err(Error::new(ErrorKind::DataCorrupted, "the log of the data directory is missing")
+            .detail(format!("There is no record in \"log\", though there are other files, such as \"{path}\"."))
+            .hint("Restore folder \"log\" from a copy, or name another data directory. Nothing was changed.")),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A random number for each data directory, made once: two servers that write to one outside system are two.
-const IDENTITY: &str = "identity";
+pub(super) const IDENTITY: &str = "identity";
 
 /// How a sink's query feeds it.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use arrow::{
@@ -11,6 +11,7 @@ use arrow::{
     datatypes::SchemaRef,
     util::display::{ArrayFormatter, FormatOptions},
 };
+use bytes::Bytes;
 use datafusion::{logical_expr::Expr, sql::sqlparser::ast};
 use tokio::sync::OwnedMutexGuard;
 
@@ -40,6 +41,10 @@ pub struct Table {
     store: Store,
     log: Arc<Log>,
     share: Share,
+    /// Rows of one statement that are more than this take several records of the log.
+    record_bytes_max: usize,
+    /// Why nothing is written any more: the log holds what could not be applied.
+    poisoned: OnceLock<Error>,
     /// One writer at a time: what it read to decide is what it changes.
     writer: Arc<tokio::sync::Mutex<()>>,
 }
@@ -75,8 +80,15 @@ impl Table {
             store,
             log,
             share,
+            record_bytes_max: usize::MAX,
+            poisoned: OnceLock::new(),
             writer: Arc::default(),
         }
+    }
+
+    pub fn with_records_of(mut self, bytes_max: usize) -> Self {
+        self.record_bytes_max = bytes_max;
+        self
     }
 
     pub fn with_defaults(mut self, defaults: HashMap<String, Expr>, written: HashMap<String, ast::Expr>) -> Self {
@@ -135,18 +147,46 @@ impl Table {
     }
 
     async fn log_and_apply(&self, changes: Changes) -> Result<()> {
-        let epoch = self.shared.lock().epoch().next();
-        if changes.diffs().is_none() {
-            // Before it is durable. What only goes, or takes the place of another, is never refused.
-            self.share.ask(self.shared.lock().bytes_with(changes.rows()))?;
+        self.in_order()?;
+        let epoch = {
+            let relation = self.shared.lock();
+            // Before it is durable: what the log has, every start takes from it.
+            relation.check(&changes)?;
+            // What only goes, or takes the place of as much, is never refused.
+            let (came, went) = sizes(&changes);
+            if came > went {
+                self.share.ask(relation.bytes_with(changes.rows()).saturating_sub(2 * went))?;
+            }
+            relation.epoch().next()
+        };
+        let slices = slices(changes.num_rows(), changes.rows().get_array_memory_size(), self.record_bytes_max);
+        let count = slices.len();
+        for (part, (start, rows)) in slices.into_iter().enumerate() {
+            let bytes = encode(&changes.slice(start, rows))?;
+            let rows = Rows { table: self.shared.id, epoch, part: part as u32, more: part + 1 < count };
+            self.log.append(vec![Record::Rows(rows).encode(&bytes)?]).await?;
         }
-        let bytes = encode(&changes)?;
-        let record = Record::Rows(Rows { table: self.shared.id, epoch }).encode(&bytes)?;
-        self.log.append(vec![record]).await?;
-        self.shared.lock().apply(epoch, &changes)?;
+        if let Err(error) = self.shared.lock().apply(epoch, &changes) {
+            return Err(self.poison(error));
+        }
         self.shared.publish();
         self.hold();
         Ok(())
+    }
+
+    /// Fails where the log holds more than memory does.
+    fn in_order(&self) -> Result<()> {
+        self.poisoned.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Readers go on with what they have; nothing is written on top of what may be half there.
+    fn poison(&self, error: Error) -> Error {
+        let name = &self.shared.name;
+        let poisoned = Error::new(Kind::ObjectNotInState, format!("table \"{name}\" takes no rows until a restart"))
+            .detail(format!("A statement is in the log that could not be applied: {error}"))
+            .hint("Restart the server: it applies what is in the log.");
+        tracing::error!(table = name, %error, "a durable statement could not be applied");
+        self.poisoned.get_or_init(|| poisoned).clone()
     }
 
     /// Notes what the table holds in memory.
@@ -154,23 +194,43 @@ impl Table {
         self.share.hold(self.shared.lock().bytes());
     }
 
-    /// Runs a change of the log again, at the start.
-    pub fn redo(&self, epoch: Epoch, bytes: &[u8]) -> Result<()> {
-        let mut relation = self.shared.lock();
-        if epoch > relation.epoch() {
-            for batch in file::from_ipc(bytes)? {
-                let changes = Changes::from_batch(batch)?;
-                let changes = if changes.is_insert_only() { Changes::insert(changes.rows().clone()) } else { changes };
-                relation.apply(epoch, &changes)?;
+    /// Runs the changes of the log again, at the start. A statement of which the log has not the end did not happen.
+    pub fn redo_all(&self, records: &[(Rows, Bytes)]) -> Result<()> {
+        let mut parts: Vec<Changes> = Vec::new();
+        let mut next = 0;
+        for (rows, bytes) in records.iter().filter(|(rows, _)| rows.epoch > self.shared.lock().epoch()) {
+            if rows.part == 0 {
+                parts.clear();
+                next = 0;
+            }
+            if rows.part == next {
+                let batches = file::from_ipc(bytes)?.into_iter().map(Changes::from_batch);
+                parts.extend(batches.collect::<Result<Vec<_>>>()?);
+                next += 1;
+            } else if !rows.more {
+                let name = &self.shared.name;
+                let message = format!("the log lacks a part of epoch {} of table \"{name}\"", rows.epoch);
+                return Err(Error::new(Kind::DataCorrupted, message).hint("Restore the data directory from a copy."));
+            }
+            if !rows.more {
+                self.redo(rows.epoch, &std::mem::take(&mut parts))?;
             }
         }
         Ok(())
+    }
+
+    fn redo(&self, epoch: Epoch, parts: &[Changes]) -> Result<()> {
+        let mut relation = self.shared.lock();
+        let changes = Changes::concat(&relation.schema().clone(), parts)?;
+        let changes = if changes.is_insert_only() { Changes::insert(changes.rows().clone()) } else { changes };
+        relation.apply(epoch, &changes)
     }
 
     /// Writes what the log alone holds to files: afterwards no log file before the present one is needed.
     pub async fn checkpoint(&self) -> Result<()> {
         // Writers wait: what is saved is exactly what was logged.
         let _writer = self.writer.lock().await;
+        self.in_order()?;
         let draft = self.store.draft(&mut self.shared.lock())?;
         if let Some(draft) = draft {
             let writing = tokio::task::spawn_blocking(move || (draft.write(), draft)).await;
@@ -282,6 +342,21 @@ impl Table {
     }
 }
 
+/// The bytes of the rows that come, and of those that go; about, where a row is as large as another.
+fn sizes(changes: &Changes) -> (usize, usize) {
+    let bytes = changes.rows().get_array_memory_size();
+    let went = (0..changes.num_rows()).filter(|row| changes.diff(*row) < 0).count();
+    let went = bytes / changes.num_rows().max(1) * went;
+    (bytes - went, went)
+}
+
+/// Cuts rows into parts of about `bytes_max` each: where each begins, and how many rows it has.
+fn slices(rows: usize, bytes: usize, bytes_max: usize) -> Vec<(usize, usize)> {
+    let parts = bytes.div_ceil(bytes_max.max(1)).clamp(1, rows.max(1));
+    let rows_max = rows.div_ceil(parts).max(1);
+    (0..rows).step_by(rows_max).map(|start| (start, rows_max.min(rows - start))).collect()
+}
+
 fn encode(changes: &Changes) -> Result<Vec<u8>> {
     let diff = changes.diffs().is_some();
     let batch = changes.clone().into_batch(diff)?;
@@ -303,4 +378,87 @@ pub fn identity(key: &[usize], append_only: bool) -> crate::relations::Identity 
 pub fn relation(columns: &SchemaRef, key: &[usize], append_only: bool) -> Result<Relation> {
     let fields: Vec<_> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Relation::new(Arc::new(arrow::datatypes::Schema::new(fields)), identity(key, append_only))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::ArrayRef,
+        datatypes::{DataType, Field, Schema},
+    };
+
+    use super::*;
+    use crate::{checkpoint::Logged, state::Budget, storage::MemoryStorage};
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("a", DataType::Int64, true)]))
+    }
+
+    fn rows(ids: &[i64]) -> RecordBatch {
+        let column = || Arc::new(Int64Array::from(ids.to_vec())) as ArrayRef;
+        RecordBatch::try_new(schema(), vec![column(), column()]).unwrap()
+    }
+
+    /// A table on a log, and what the log says of it.
+    fn opened(storage: &Arc<MemoryStorage>, key: &[usize], record_bytes_max: usize) -> Result<Arc<Table>> {
+        let (log, records) = Log::open(storage.clone(), 0)?;
+        let shared = Shared::new(1, "t", relation(&schema(), key, false)?, Arc::default());
+        let (store, share) = (Store::new(storage.clone(), 1), Budget::new(1 << 30).share("table"));
+        let table = Table::new(shared, schema(), key.to_vec(), false, store, Arc::new(log), share);
+        let table = table.with_records_of(record_bytes_max);
+        let logged = |logged: Logged| match logged.record {
+            Record::Rows(rows) => Some((rows, logged.bytes)),
+            _ => None,
+        };
+        table.redo_all(&records.into_iter().filter_map(logged).collect::<Vec<_>>())?;
+        Ok(Arc::new(table))
+    }
+
+    fn count(table: &Table) -> usize {
+        table.shared.lock().rows()
+    }
+
+    #[tokio::test]
+    async fn write_that_memory_would_not_take_is_refused_before_it_is_in_the_log() {
+        for key in [&[][..], &[0]] {
+            let storage = Arc::new(MemoryStorage::default());
+            let table = opened(&storage, key, usize::MAX).unwrap();
+            table.insert(vec![rows(&[1, 2, 3])], &OnConflict::Fail).await.unwrap();
+            let writes = storage.writes();
+            // Rows that are not there, one that is there once only, and keys that are taken.
+            for (old, new) in [(&[4][..], &[5][..]), (&[1, 1], &[]), (&[1, 4], &[1])] {
+                let change = async { Ok((vec![rows(old)], vec![rows(new)])) };
+                assert!(table.change(change).await.is_err(), "{key:?}: {old:?} to {new:?}");
+            }
+            assert_eq!(storage.writes(), writes, "{key:?}: it is in the log");
+            table.change(async { Ok((vec![rows(&[1, 2])], vec![rows(&[1, 7])])) }).await.unwrap();
+            table.insert(vec![rows(&[8])], &OnConflict::Fail).await.unwrap();
+            assert_eq!((count(&table), count(&opened(&storage, key, usize::MAX).unwrap())), (4, 4), "{key:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn statement_of_several_records_is_all_there_or_not_at_all() {
+        let ids: Vec<i64> = (0..100).collect();
+        for crash in 1.. {
+            let storage = Arc::new(MemoryStorage::default());
+            let table = opened(&storage, &[0], 200).unwrap();
+            table.insert(vec![rows(&[-1])], &OnConflict::Fail).await.unwrap();
+            let before = storage.writes();
+            storage.fail_at(before + crash);
+            let done = table.insert(vec![rows(&ids)], &OnConflict::Fail).await.is_ok();
+            assert_eq!(count(&table), if done { 101 } else { 1 });
+            assert!(!done || storage.writes() > before + 4, "it has several records");
+            let storage = Arc::new(storage.survivor());
+            let table = opened(&storage, &[0], 200).unwrap();
+            assert_eq!(count(&table), if done { 101 } else { 1 }, "write {crash}");
+            // What comes next takes the epoch of what did not happen.
+            table.insert(vec![rows(&[500, 501])], &OnConflict::Fail).await.unwrap();
+            let rows = count(&table);
+            assert_eq!(count(&opened(&storage, &[0], 200).unwrap()), rows, "write {crash}");
+            if done {
+                break;
+            }
+        }
+    }
 }

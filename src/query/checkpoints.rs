@@ -4,14 +4,14 @@
 //! state/<id>/<epoch>.ckpt    header: offsets, watermarks, counters, the checkpoint it builds on; sections: operators
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::Watermarks;
 use crate::{
-    checkpoint::file,
+    checkpoint::{Commit, file},
     connectors::Offsets,
     error::{Error, Kind, Result},
     operators::Operator,
@@ -37,6 +37,9 @@ pub struct Header {
     pub bad: u64,
     /// The checkpoint that this one changes; `None` where it is whole.
     pub base: Option<Epoch>,
+    /// The commit of its epoch, where that came to the log later only: what is told of the epoch is told by this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
 }
 
 /// The batches of each operator, in the order of the plan.
@@ -54,7 +57,10 @@ pub struct Draft {
     pub sections: Vec<Vec<RecordBatch>>,
     pub relation: Option<RelationDraft>,
     /// Empty operators, where the chain has become long: what the chain adds up to is loaded into them and saved whole.
-    pub fresh: Option<Vec<Box<dyn Operator>>>,
+    /// Never locked: so that an operator need not be one that many may look at.
+    pub fresh: Option<Mutex<Vec<Box<dyn Operator>>>>,
+    /// Whether the sections are all of the state already.
+    pub is_whole: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -97,7 +103,8 @@ impl Checkpoints {
         self.chain.reverse();
         // What a crash left of an older chain.
         let kept: Vec<String> = self.chain.iter().map(|epoch| self.path(*epoch)).collect();
-        files.iter().filter(|file| !kept.contains(file)).try_for_each(|file| self.storage.remove(file))?;
+        let left: Vec<String> = files.iter().filter(|file| !kept.contains(file)).cloned().collect();
+        self.storage.remove_all(&left)?;
         Ok(Some((header, all)))
     }
 
@@ -116,39 +123,51 @@ impl Checkpoints {
         file::decode(path, &bytes)
     }
 
-    /// Writes a checkpoint and drops what it makes superfluous. Blocking.
-    pub fn save(&mut self, draft: Draft) -> Result<()> {
-        let Draft { mut header, mut sections, relation, fresh } = draft;
+    /// Writes a checkpoint and drops what it makes superfluous. Where it fails, the draft is what it was: it may be saved
+    /// later. Blocking.
+    pub fn save(&mut self, draft: &mut Draft) -> Result<()> {
         // The relation first: a checkpoint without it would be worthless, a relation file past it is removed.
-        relation.as_ref().map_or(Ok(()), RelationDraft::write)?;
-        let old = if fresh.is_some() { std::mem::take(&mut self.chain) } else { Vec::new() };
-        if let Some(operators) = fresh {
-            sections = self.whole(&old, sections, operators, header.watermark)?;
+        draft.relation.as_ref().map_or(Ok(()), RelationDraft::write)?;
+        if let Some(operators) = &mut draft.fresh {
+            let operators = operators.get_mut().unwrap_or_else(PoisonError::into_inner);
+            draft.sections = self.whole(&draft.sections, operators, draft.header.watermark)?;
+            (draft.fresh, draft.is_whole) = (None, true);
         }
-        header.base = self.chain.last().copied();
-        let bytes = file::encode(&header, &sections)?;
-        self.storage.create(&self.path(header.epoch), &bytes)?;
-        self.chain.push(header.epoch);
-        for epoch in old {
-            self.storage.remove(&self.path(epoch))?;
+        let old = if draft.is_whole { self.chain.clone() } else { Vec::new() };
+        draft.header.base = self.chain.last().copied().filter(|_| !draft.is_whole);
+        let (epoch, bytes) = (draft.header.epoch, file::encode(&draft.header, &draft.sections)?);
+        match self.storage.create(&self.path(epoch), &bytes) {
+            // What an earlier try left, which did not come to its end.
+            Err(error) if error.kind() == Kind::DuplicateObject => {
+                self.storage.remove(&self.path(epoch))?;
+                self.storage.create(&self.path(epoch), &bytes)?;
+            }
+            created => created?,
+        }
+        self.chain.retain(|epoch| !old.contains(epoch));
+        self.chain.push(epoch);
+        let old: Vec<String> = old.into_iter().map(|epoch| self.path(epoch)).collect();
+        if let Err(error) = self.storage.remove_all(&old) {
+            // The next load does it.
+            tracing::warn!(%error, "checkpoints that nobody needs are left");
         }
         Ok(())
     }
 
-    /// What a chain and the changes after it add up to.
+    /// What the chain and the changes after it add up to.
     fn whole(
         &self,
-        chain: &[Epoch],
-        changes: Vec<Vec<RecordBatch>>,
-        mut operators: Vec<Box<dyn Operator>>,
+        changes: &[Vec<RecordBatch>],
+        operators: &[Box<dyn Operator>],
         watermark: Option<Micros>,
     ) -> Result<Vec<Vec<RecordBatch>>> {
-        let mut load = |sections: Vec<Vec<RecordBatch>>| {
-            let mut parts = operators.iter_mut().zip(&sections);
+        let mut operators = operators.iter().map(|operator| operator.fresh()).collect::<Result<Vec<_>>>()?;
+        let mut load = |sections: &[Vec<RecordBatch>]| {
+            let mut parts = operators.iter_mut().zip(sections);
             parts.try_for_each(|(operator, rows)| rows.iter().try_for_each(|rows| operator.state().load(rows)))
         };
-        for epoch in chain {
-            load(self.read(&self.path(*epoch))?.1)?;
+        for epoch in &self.chain {
+            load(&self.read(&self.path(*epoch))?.1)?;
         }
         load(changes)?;
         let save = |operator: &mut Box<dyn Operator>| {
@@ -160,6 +179,6 @@ impl Checkpoints {
 
     /// Removes every trace.
     pub fn remove(&self) -> Result<()> {
-        self.storage.list(&self.folder)?.iter().try_for_each(|path| self.storage.remove(path))
+        self.storage.clear(&self.folder)
     }
 }

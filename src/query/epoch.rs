@@ -16,7 +16,7 @@ use super::{
     outlet::Owed,
     prefetch::Prefetched,
     reading::Opened,
-    saving::Writing,
+    saving::{Unwritten, Writing},
 };
 use crate::{
     changes::{Changes, batch_of},
@@ -97,6 +97,10 @@ pub struct Worker {
     pub(super) recovered: bool,
     /// The checkpoint that is being written.
     pub(super) writing: Option<Writing>,
+    /// The checkpoint that could not be written yet.
+    pub(super) unwritten: Option<Unwritten>,
+    /// Whether nothing of what is to be saved was lost on its way.
+    pub(super) sound: bool,
     /// The log file that the records after the last checkpoint begin in.
     pub(super) log_file: u64,
     /// Rows of relations that an intent reads from the beginning, as they were when it was made.
@@ -109,8 +113,23 @@ pub struct Worker {
     /// number.
     pub(super) begun: Option<Intent>,
     pub(super) owed: Option<Owed>,
+    /// The epoch of a view that was run, and whose commit is not in the log yet.
+    pub(super) uncommitted: Option<Uncommitted>,
     pub progress: Arc<Mutex<Progress>>,
 }
+
+/// An epoch of a view that was run, up to its commit.
+#[derive(Debug)]
+pub(super) struct Uncommitted {
+    pub intent: Intent,
+    pub commit: Commit,
+    /// Whether it read rows that cannot be read again.
+    first: bool,
+    started: Instant,
+}
+
+/// Log files are numbered from here on.
+const ALL_LOG_FILES: u64 = 1;
 
 /// The next thing that a query could do.
 #[derive(Debug)]
@@ -148,7 +167,9 @@ impl Worker {
             saved: vec![Offsets::default(); inputs],
             recovered: false,
             writing: None,
-            log_file: 0,
+            unwritten: None,
+            sound: true,
+            log_file: ALL_LOG_FILES,
             snapshots: vec![None; inputs],
             prefetched: (0..inputs).map(|_| None).collect(),
             share: env.budget.share(format!(
@@ -158,6 +179,7 @@ impl Worker {
             )),
             begun: None,
             owed: None,
+            uncommitted: None,
             progress,
             env,
             setup,
@@ -280,12 +302,26 @@ impl Worker {
         let (commit, _) = self.take_step(&intent).await?;
         self.share.ask(self.bytes()?)?;
         self.advance(&intent, &commit);
-        if first {
+        self.uncommitted = Some(Uncommitted { intent, commit, first, started });
+        self.commit().await
+    }
+
+    /// Makes the epoch that was run durable, and then visible. Where that fails, the next call goes on with it.
+    pub(super) async fn commit(&mut self) -> Result<()> {
+        let Some(Uncommitted { intent, first, .. }) = &self.uncommitted else { return Ok(()) };
+        if *first && self.checkpointed < intent.epoch {
             // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered.
-            self.checkpoint().await?;
+            self.save_all().await?;
         }
-        self.env.log.append(vec![Record::Commit(commit.clone()).encode(&[])?]).await?;
-        self.env.letters.add(&commit.dead_letters, &commit.late_rows);
+        let Some(Uncommitted { commit, .. }) = &self.uncommitted else { return Ok(()) };
+        let record = Record::Commit(commit.clone()).encode(&[])?;
+        {
+            let letters = self.env.letters.clone();
+            let _recording = letters.recording().await;
+            self.env.log.append(vec![record]).await?;
+            letters.add(&commit.dead_letters, &commit.late_rows);
+        }
+        let Some(Uncommitted { intent, commit, first, started }) = self.uncommitted.take() else { return Ok(()) };
         if !first {
             self.since.push((intent, commit));
         }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arrow::array::RecordBatch;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Worker;
 use crate::{
@@ -23,6 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Letters {
     kept: Mutex<Kept>,
+    /// Shared from before a commit is appended until its letters are in `kept`; held alone while a log file is closed.
+    recording: RwLock<()>,
     dead_max: LettersMax,
     late_max: LettersMax,
     /// Of the dead letters of one epoch and input, and of each kind of them.
@@ -99,7 +102,7 @@ const LATE_BYTES_MAX: usize = 16 << 20;
 
 impl Letters {
     pub fn new(dead_max: LettersMax, late_max: LettersMax, epoch_max: LettersMax) -> Self {
-        Letters { kept: Mutex::default(), dead_max, late_max, epoch_max }
+        Letters { kept: Mutex::default(), recording: RwLock::default(), dead_max, late_max, epoch_max }
     }
 
     /// What collects the bad records of one input in one epoch.
@@ -109,6 +112,17 @@ impl Letters {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while something is appended to the log and then taken over into memory, so that whoever closes a log file
+    /// finds in memory what is in it.
+    pub async fn recording(&self) -> RwLockReadGuard<'_, ()> {
+        self.recording.read().await
+    }
+
+    /// Waits until nothing is between the log and memory, and keeps it so.
+    pub async fn standstill(&self) -> RwLockWriteGuard<'_, ()> {
+        self.recording.write().await
     }
 
     /// Takes in what one epoch found. A record that is there already is not taken twice: many queries may read one

@@ -25,7 +25,7 @@ pub use checkpoints::{Checkpoints, Header};
 pub use epoch::{Env, Next, Setup, Worker};
 pub use letters::{Letters, LettersMax, letter_id};
 pub use outlet::{Keeps, Outbox, Outlet};
-pub use progress::{InputProgress, Progress, State};
+pub use progress::{InputProgress, Progress, State, UNRECOVERED};
 pub use runner::{Command, Finished, Handle, Remake, panicked, start};
 pub use trigger::Trigger;
 pub use watermarks::Watermarks;

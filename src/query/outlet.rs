@@ -154,14 +154,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether the rows of an epoch are still to go out.
+    /// Whether an epoch was run that is not committed: its rows are still to go out, or its commit to be written.
     pub fn owes(&self) -> bool {
-        self.owed.is_some()
+        self.owed.is_some() || self.uncommitted.is_some()
     }
 
     /// Writes what is owed and commits it. Where that fails, the next call goes on with the same rows.
     pub async fn deliver(&mut self) -> Result<()> {
-        let (Some(owed), Some(outlet)) = (&self.owed, &mut self.setup.outlet) else { return Ok(()) };
+        let (Some(owed), Some(outlet)) = (&self.owed, &mut self.setup.outlet) else { return self.commit().await };
         let intent = Record::Intent(owed.intent.clone()).encode(&[])?;
         let commit = Record::Commit(owed.commit.clone()).encode(&[])?;
         if owed.rows.is_some() && self.begun.is_none() && !owed.saved {
@@ -176,10 +176,13 @@ impl Worker {
         }
         self.needs_log();
         let intent = self.begun.is_none().then_some(intent);
+        let letters = self.env.letters.clone();
+        let recording = letters.recording().await;
         self.env.log.append(intent.into_iter().chain([commit]).collect()).await?;
         self.begun = None;
         let Some(Owed { intent, commit, saved, started, .. }) = self.owed.take() else { return Ok(()) };
-        self.env.letters.add(&commit.dead_letters, &commit.late_rows);
+        letters.add(&commit.dead_letters, &commit.late_rows);
+        drop(recording);
         if saved {
             self.outbox().remove()?;
         } else {
@@ -271,6 +274,6 @@ impl Outbox {
 
     /// Removes every trace.
     pub fn remove(&self) -> Result<()> {
-        self.storage.list(&self.folder)?.iter().try_for_each(|path| self.storage.remove(path))
+        self.storage.clear(&self.folder)
     }
 }

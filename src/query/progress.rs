@@ -61,10 +61,13 @@ pub struct Progress {
     pub inputs: Vec<InputProgress>,
 }
 
+/// In place of a log file: the query has yet to recover, for which it may need every record about it.
+pub const UNRECOVERED: u64 = 0;
+
 impl Progress {
-    /// Of a query that has yet to recover, for which it may need every log file.
+    /// Of a query that has yet to recover.
     pub fn new() -> Self {
-        Progress { log_file: Some(0), ..Progress::default() }
+        Progress { log_file: Some(UNRECOVERED), ..Progress::default() }
     }
 }
 

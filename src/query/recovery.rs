@@ -50,7 +50,12 @@ impl Worker {
     async fn restore(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<Option<Intent>> {
         let loaded = self.checkpoints.load()?;
         let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
-        if let Some((header, chain)) = loaded {
+        if let Some((mut header, chain)) = loaded {
+            // Its commit may have come too late for the log.
+            let commit = header.commit.take().filter(|commit| !commits.iter().any(|other| other.epoch == commit.epoch));
+            if let Some(commit) = commit {
+                self.env.letters.add(&commit.dead_letters, &commit.late_rows);
+            }
             self.load(header, &chain)?;
         }
         let (mut relation, followed) = {

@@ -79,8 +79,8 @@ impl Handle {
 /// Makes a worker anew: after an error its memory is thrown away, plan and all.
 pub type Remake = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<Worker>> + Send + Sync>;
 
-/// Called when a query has done all that its trigger asks for.
-pub type Finished = Box<dyn Fn() + Send + Sync>;
+/// Makes it durable that a query has done all that its trigger asks for.
+pub type Finished = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// Starts the loop of a recovered worker on the current runtime; `failed` says why it could not be recovered.
 pub fn start(
@@ -109,7 +109,9 @@ pub fn start(
         last_checkpoint: overdue.unwrap_or_else(Instant::now),
         checkpoint_interval: interval,
         last_call: None,
+        finishing: false,
         retry: Duration::ZERO,
+        unwritten: None,
         failed: None,
         doubtful: false,
     };
@@ -140,7 +142,11 @@ struct Runner {
     checkpoint_interval: Duration,
     /// Where a trigger that ends is to stop.
     last_call: Option<Vec<Offsets>>,
+    /// Whether it is there, and only that is still to be made durable.
+    finishing: bool,
     retry: Duration,
+    /// When a checkpoint that could not be written is tried again, and the pause till then.
+    unwritten: Option<(Instant, Duration)>,
     failed: Option<Error>,
     /// Whether the worker's memory is in doubt: an epoch or a checkpoint of it did not come to its end.
     doubtful: bool,
@@ -204,7 +210,11 @@ impl Runner {
         if self.worker.owes() {
             // What did not go out comes before anything new.
             self.worker.deliver().await?;
+            self.goes_on();
             return self.after_epoch().await;
+        }
+        if self.finishing {
+            return self.finish().await;
         }
         if self.trigger.ends() && self.last_call.is_none() {
             self.last_call = Some(self.worker.target().await?);
@@ -212,10 +222,7 @@ impl Runner {
         let changed = self.changes();
         let hurry = !self.flushes.is_empty() || self.trigger.ends();
         let next = self.worker.next(hurry).await?;
-        if !self.retry.is_zero() {
-            self.retry = Duration::ZERO;
-            self.worker.set_state(State::Running, None);
-        }
+        self.goes_on();
         match next {
             Next::Epoch(intent) => {
                 let wait = self.trigger.wait(self.last_epoch.map(|at| at.elapsed()));
@@ -224,8 +231,10 @@ impl Runner {
                 }
                 self.last_epoch = Some(Instant::now());
                 self.doubtful = true;
-                self.worker.run(intent).await?;
-                self.doubtful = false;
+                let ran = self.worker.run(intent).await;
+                // One that could only not be committed is committed later.
+                self.doubtful = !self.worker.is_sound() || (ran.is_err() && !self.worker.owes());
+                ran?;
                 self.worker.deliver().await?;
                 self.after_epoch().await
             }
@@ -242,6 +251,14 @@ impl Runner {
                 self.checkpoint_if_due().await?;
                 self.wait(changed, None).await
             }
+        }
+    }
+
+    /// What failed has passed.
+    fn goes_on(&mut self) {
+        if !self.retry.is_zero() {
+            self.retry = Duration::ZERO;
+            self.worker.set_state(State::Running, None);
         }
     }
 
@@ -278,7 +295,7 @@ impl Runner {
             until = Some(until.map_or(look, |at: Instant| at.min(look)));
         }
         if self.worker.needs_checkpoint() && !self.worker.is_writing() {
-            let due = self.last_checkpoint + self.checkpoint_interval;
+            let due = self.checkpoint_due();
             until = Some(until.map_or(due, |at: Instant| at.min(due)));
         }
         if changed.is_empty() {
@@ -338,6 +355,7 @@ impl Runner {
             Command::Resume => {
                 self.paused = false;
                 self.last_call = None;
+                self.finishing = false;
                 if self.failed.take().is_some() {
                     self.doubtful = true;
                 }
@@ -380,36 +398,69 @@ impl Runner {
         }
     }
 
+    fn checkpoint_due(&self) -> Instant {
+        self.unwritten.map_or(self.last_checkpoint + self.checkpoint_interval, |(at, _)| at)
+    }
+
     async fn checkpoint_if_due(&mut self) -> Result<()> {
         if self.worker.written().now_or_never().is_some() {
-            self.doubtful = true;
-            self.worker.end_checkpoint().await?;
-            self.doubtful = false;
+            match self.worker.end_checkpoint().await {
+                Ok(()) => self.unwritten = None,
+                Err(error) => self.checkpoint_failed(error)?,
+            }
             self.worker.show(|_| {});
         }
-        let due = self.last_checkpoint.elapsed() >= self.checkpoint_interval;
+        let due = self.checkpoint_due() <= Instant::now();
         if due && self.worker.needs_checkpoint() && !self.worker.is_writing() {
-            self.doubtful = true;
-            self.worker.begin_checkpoint()?;
-            self.doubtful = false;
-            self.last_checkpoint = Instant::now();
+            let begun = self.worker.begin_checkpoint();
+            self.doubtful |= !self.worker.is_sound();
+            match begun {
+                Err(error) if self.doubtful || !is_transient(&error) => return Err(error),
+                Err(error) => self.checkpoint_failed(error)?,
+                Ok(()) => self.last_checkpoint = Instant::now(),
+            }
         }
+        Ok(())
+    }
+
+    /// One that could not be written is tried again after a pause, while the query goes on: what it holds is kept.
+    fn checkpoint_failed(&mut self, error: Error) -> Result<()> {
+        if !self.worker.is_sound() || !is_transient(&error) {
+            self.doubtful |= !self.worker.is_sound();
+            return Err(error);
+        }
+        let pause = self.unwritten.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
+        tracing::warn!(query = self.worker.setup.name, %error, wait = ?pause, "a checkpoint will be tried again");
+        self.unwritten = Some((Instant::now() + pause, pause));
         Ok(())
     }
 
     async fn checkpoint(&mut self) -> Result<()> {
         self.doubtful = true;
-        self.worker.checkpoint().await?;
-        self.doubtful = false;
+        let saved = self.worker.checkpoint().await;
+        self.doubtful = !self.worker.is_sound();
+        saved?;
+        self.unwritten = None;
         Ok(())
     }
 
     async fn finish(&mut self) -> Result<Turn> {
+        self.finishing = true;
         self.checkpoint().await?;
+        let marked = (self.finished)();
+        tokio::select! {
+            biased;
+            marked = marked => marked?,
+            // It may be waited for by whoever keeps it from being marked. Next time it is marked again.
+            command = self.inbox.recv() => return match command {
+                Some(command) => self.obey(command).await,
+                None => Ok(Turn::Stop),
+            },
+        }
+        self.finishing = false;
         self.paused = true;
         self.worker.end_prefetch();
         self.worker.set_state(State::Finished, None);
-        (self.finished)();
         self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
         Ok(Turn::Again)
     }
@@ -423,6 +474,7 @@ impl Runner {
         worker.recover(&intents, &commits).await?;
         self.worker = worker;
         self.doubtful = false;
+        self.unwritten = None;
         self.worker.set_state(State::Running, None);
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! Saving a query: its checkpoint is taken between two epochs and written beside the next ones.
 
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::task::{JoinError, JoinHandle};
 
 use super::{
     Worker,
     checkpoints::{Checkpoints, Draft, Header},
+    progress::UNRECOVERED,
 };
 use crate::{
     checkpoint::{Commit, Intent},
@@ -19,8 +20,23 @@ use crate::{
 /// A checkpoint on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Writing {
-    task: JoinHandle<(Checkpoints, Result<()>)>,
-    outcome: Option<std::result::Result<(Checkpoints, Result<()>), JoinError>>,
+    task: JoinHandle<Written>,
+    outcome: Option<std::result::Result<Written, JoinError>>,
+    point: Point,
+}
+
+type Written = (Checkpoints, Draft, Result<()>);
+
+/// A checkpoint that could not be written yet. What it holds is nowhere else: the next try is of the same.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    draft: Draft,
+    point: Point,
+}
+
+/// Where a checkpoint was taken.
+#[derive(Debug)]
+struct Point {
     epoch: Epoch,
     offsets: Vec<Offsets>,
     log_file: u64,
@@ -32,24 +48,57 @@ impl Worker {
         self.epoch > self.checkpointed
     }
 
-    /// Whether there is anything to save. While a sink owes an epoch, its memory is ahead of what was committed.
+    /// Whether there is anything to save. While an epoch is owed, memory is ahead of what was committed.
     pub fn needs_checkpoint(&self) -> bool {
         self.is_ahead() && !self.owes()
     }
 
+    /// Whether a checkpoint waits to be written that could not be.
+    pub fn has_unwritten(&self) -> bool {
+        self.unwritten.is_some()
+    }
+
+    /// Whether memory is what the last epoch and the last checkpoint left. Otherwise the query is to be made anew.
+    pub fn is_sound(&self) -> bool {
+        self.sound
+    }
+
     /// Saves everything as of the last epoch; afterwards the inputs may forget what came before it.
     pub async fn checkpoint(&mut self) -> Result<()> {
-        self.end_checkpoint().await?;
-        if self.needs_checkpoint() {
+        match self.owes() {
+            true => self.end_checkpoint().await,
+            false => self.save_all().await,
+        }
+    }
+
+    pub(super) async fn save_all(&mut self) -> Result<()> {
+        let ended = self.end_checkpoint().await;
+        // What could not be written is tried again.
+        ended.or_else(|error| if self.has_unwritten() { Ok(()) } else { Err(error) })?;
+        while self.is_ahead() {
             self.begin_checkpoint()?;
             self.end_checkpoint().await?;
         }
         Ok(())
     }
 
-    /// Starts to save everything as of the last epoch. Takes what changed since the last save; the rest goes on beside
-    /// the next epochs.
+    /// Starts to save everything as of the last epoch, or as of where it could not be saved yet. Takes what changed since
+    /// the last save; the rest goes on beside the next epochs.
     pub fn begin_checkpoint(&mut self) -> Result<()> {
+        let Unwritten { mut draft, point } = match self.unwritten.take() {
+            Some(unwritten) => unwritten,
+            None => self.draft()?,
+        };
+        let mut checkpoints = self.checkpoints.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let saved = checkpoints.save(&mut draft);
+            (checkpoints, draft, saved)
+        });
+        self.writing = Some(Writing { task, point, outcome: None });
+        Ok(())
+    }
+
+    fn draft(&mut self) -> Result<Unwritten> {
         let cell = &self.setup.standing.cell;
         let fresh = self.checkpoints.wants_whole().then(|| cell.each_operator(|_, operator| operator.fresh()));
         let header = Header {
@@ -57,26 +106,22 @@ impl Worker {
             inputs: self.inputs().iter().map(|input| input.table.id).collect(),
             offsets: self.offsets.clone(),
             watermarks: self.watermarks.clone(),
+            commit: self.uncommitted.as_ref().map(|uncommitted| uncommitted.commit.clone()),
             ..self.totals.clone()
         };
+        // It looks at the disk, which may fail; what is taken after it is in this draft alone.
+        let relation = self.store.draft(&mut self.setup.relation.lock())?;
+        self.sound = false;
         let draft = Draft {
             header,
-            fresh: fresh.transpose()?,
+            fresh: fresh.transpose()?.map(Mutex::new),
             sections: cell.each_operator(|_, operator| Ok(operator.state().save(false)?.rows))?,
-            relation: self.store.draft(&mut self.setup.relation.lock())?,
+            relation,
+            is_whole: false,
         };
-        let mut checkpoints = self.checkpoints.clone();
-        self.writing = Some(Writing {
-            epoch: self.epoch,
-            offsets: self.offsets.clone(),
-            log_file: self.env.log.file(),
-            outcome: None,
-            task: tokio::task::spawn_blocking(move || {
-                let saved = checkpoints.save(draft);
-                (checkpoints, saved)
-            }),
-        });
-        Ok(())
+        self.sound = true;
+        let point = Point { epoch: self.epoch, offsets: self.offsets.clone(), log_file: self.env.log.file() };
+        Ok(Unwritten { draft, point })
     }
 
     pub fn is_writing(&self) -> bool {
@@ -97,19 +142,27 @@ impl Worker {
             return Ok(());
         }
         self.written().await;
-        let Some(Writing { epoch, offsets, log_file, outcome: Some(outcome), .. }) = self.writing.take() else {
-            return Ok(());
-        };
-        let (checkpoints, saved) = outcome.map_err(|e| Error::internal(format!("a checkpoint died: {e}")))?;
-        saved?;
+        let Some(Writing { point, outcome: Some(outcome), .. }) = self.writing.take() else { return Ok(()) };
+        let (checkpoints, draft, saved) = outcome.map_err(|e| {
+            self.sound = false;
+            Error::internal(format!("a checkpoint died: {e}"))
+        })?;
         self.checkpoints = checkpoints;
-        self.checkpointed = epoch;
-        self.log_file = log_file;
-        self.since.retain(|(intent, _)| intent.epoch > epoch);
-        self.saved = offsets;
-        self.release().await?;
+        if let Err(error) = saved {
+            self.unwritten = Some(Unwritten { draft, point });
+            return Err(error);
+        }
+        self.checkpointed = point.epoch;
+        self.log_file = point.log_file;
+        self.since.retain(|(intent, _)| intent.epoch > point.epoch);
+        self.saved = point.offsets;
         let read_to = self.setup.relation.lock().follows_from();
-        self.store.prune(read_to)
+        let freed = self.release().await.and_then(|()| self.store.prune(read_to));
+        if let Err(error) = freed {
+            // It is saved; what it makes superfluous is freed after the next one.
+            tracing::warn!(query = self.setup.name, %error, "what was saved could not be freed yet");
+        }
+        Ok(())
     }
 
     /// Tells the inputs that this query will never again ask for what is before its last checkpoint.
@@ -129,12 +182,16 @@ impl Worker {
         if !self.is_ahead() && self.begun.is_none() {
             self.log_file = self.env.log.file();
         }
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).log_file = Some(self.log_file);
+        let log_file = if self.recovered { self.log_file } else { UNRECOVERED };
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).log_file = Some(log_file);
     }
 
     /// The first log file that a recovery of this query would read; `None` where it needs none.
     pub fn log_file(&self) -> Option<u64> {
-        (!self.recovered || self.is_ahead() || self.begun.is_some()).then_some(self.log_file)
+        if !self.recovered {
+            return Some(UNRECOVERED);
+        }
+        (self.is_ahead() || self.begun.is_some()).then_some(self.log_file)
     }
 
     /// The epochs that a recovery would have to run again; of a sink with the one that was begun.

@@ -10,7 +10,7 @@ mod snapshot;
 mod store;
 mod subscriber;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use arrow::{
     array::{RecordBatch, UInt32Array},
@@ -136,6 +136,52 @@ impl Relation {
         Snapshot::new(self.schema.clone(), self.epoch, self.chunks.snapshot(), self.chunks.rows())
     }
 
+    /// Fails, and touches nothing, where [`Relation::apply`] would fail. Costs a look at what is withdrawn and at the keys
+    /// that take its place; what only comes is not looked at.
+    pub fn check(&self, changes: &Changes) -> Result<()> {
+        match (&self.identity, &self.keys) {
+            _ if changes.is_insert_only() => Ok(()),
+            (Identity::Key(_), _) => self.check_keys(changes),
+            (Identity::Row, Some(converter)) => self.check_rows(changes, converter),
+            _ => Err(Error::internal("a row was withdrawn from an append-only relation")),
+        }
+    }
+
+    fn check_rows(&self, changes: &Changes, converter: &RowConverter) -> Result<()> {
+        let (net, keys) = consolidate(changes, converter)?;
+        let keys = keys.map_or_else(|| Keys::new(converter, net.rows().columns()), Ok)?;
+        let mut row = 0;
+        while row < net.num_rows() {
+            // Rows that are equal lie together.
+            let key = keys.rows.row(row);
+            let same = (row..net.num_rows()).take_while(|other| keys.rows.row(*other) == key).count();
+            if net.diff(row) < 0 && self.index.count(keys.hashes[row], key.as_ref()) < same {
+                return Err(not_there());
+            }
+            row += same;
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self, changes: &Changes) -> Result<()> {
+        let keys = self.keys_of(changes.rows())?;
+        let (mut gone, mut came) = (HashSet::new(), HashSet::new());
+        for row in (0..changes.num_rows()).filter(|row| changes.diff(*row) < 0) {
+            let key = keys.rows.row(row);
+            if self.index.find(keys.hashes[row], key.as_ref()).is_none() || !gone.insert(key) {
+                return Err(not_there());
+            }
+        }
+        for row in (0..changes.num_rows()).filter(|row| changes.diff(*row) > 0) {
+            let key = keys.rows.row(row);
+            let taken = !gone.contains(&key) && self.index.find(keys.hashes[row], key.as_ref()).is_some();
+            if taken || !came.insert(key) {
+                return Err(key_taken());
+            }
+        }
+        Ok(())
+    }
+
     /// Applies the changes of an epoch. Fails, and is then undefined, if a row is withdrawn that is not there, or if
     /// one comes whose key is taken.
     pub fn apply(&mut self, epoch: Epoch, changes: &Changes) -> Result<()> {
@@ -234,7 +280,7 @@ impl Relation {
             let id = beside.map(|(_, id)| *id).or_else(|| find(&self.index, row));
             let id = id.unwrap_or_else(|| self.index.insert(keys.hashes[row], keys.rows.row(row).as_ref()));
             if !self.chunks.reserve(id) {
-                return Err(Error::internal("a row came whose key is taken"));
+                return Err(key_taken());
             }
             ids.push(id);
         }
@@ -421,6 +467,10 @@ impl Relation {
 /// Changes less what came and went again: each row once, as often as it counts in the end.
 pub fn net(changes: &Changes) -> Result<Changes> {
     Ok(consolidate(changes, &converter_of(&changes.schema(), None)?)?.0)
+}
+
+fn key_taken() -> Error {
+    Error::internal("a row came whose key is taken")
 }
 
 fn not_there() -> Error {

@@ -89,9 +89,9 @@ impl Store {
     /// Files past `at` are left-overs of a crash and are removed.
     pub fn load(&self, relation: &mut Relation, at: Option<Epoch>, followed_from: Option<Epoch>) -> Result<Epoch> {
         let mut files = self.files()?;
-        for (epoch, form) in files.iter().filter(|(epoch, _)| at.is_some_and(|at| *epoch > at)) {
-            self.storage.remove(&self.path(*epoch, *form))?;
-        }
+        let left = files.iter().filter(|(epoch, _)| at.is_some_and(|at| *epoch > at));
+        let left: Vec<String> = left.map(|(epoch, form)| self.path(*epoch, *form)).collect();
+        self.storage.remove_all(&left)?;
         files.retain(|(epoch, _)| at.is_none_or(|at| *epoch <= at));
         let base = files.iter().filter(|(_, form)| *form == Form::Base).map(|(epoch, _)| *epoch).max();
         if let Some(base) = base {
@@ -134,14 +134,13 @@ impl Store {
         let files = self.files()?;
         let base = files.iter().filter(|(_, form)| *form == Form::Base).map(|(epoch, _)| *epoch).max();
         let Some(base) = base else { return Ok(()) };
-        for (epoch, form) in files {
-            let followed = form == Form::Delta && read_to.is_some_and(|read_to| epoch > read_to);
-            let needed = epoch > base || (epoch == base && form == Form::Base) || followed;
-            if !needed {
-                self.storage.remove(&self.path(epoch, form))?;
-            }
-        }
-        Ok(())
+        let needed = |(epoch, form): &(Epoch, Form)| {
+            let followed = *form == Form::Delta && read_to.is_some_and(|read_to| *epoch > read_to);
+            *epoch > base || (*epoch == base && *form == Form::Base) || followed
+        };
+        let old: Vec<String> =
+            files.iter().filter(|file| !needed(file)).map(|(epoch, form)| self.path(*epoch, *form)).collect();
+        self.storage.remove_all(&old)
     }
 
     /// Notes that changes are to be kept for subscribers who come back. Durable on return.
@@ -162,11 +161,7 @@ impl Store {
 
     /// Removes every trace.
     pub fn remove(&self) -> Result<()> {
-        self.storage.remove(&self.history())?;
-        for (epoch, form) in self.files()? {
-            self.storage.remove(&self.path(epoch, form))?;
-        }
-        Ok(())
+        self.storage.clear(&self.folder)
     }
 }
 

@@ -41,6 +41,11 @@ impl Index {
         self.table.find(hash, |id| self.bytes_of(*id) == bytes).copied()
     }
 
+    /// How many ids have these bytes.
+    pub fn count(&self, hash: u64, bytes: &[u8]) -> usize {
+        self.table.iter_hash(hash).filter(|id| self.bytes_of(**id) == bytes).count()
+    }
+
     /// Adds bytes under a new id, whether or not equal ones are there.
     pub fn insert(&mut self, hash: u64, bytes: &[u8]) -> Id {
         let entry = Entry { start: self.arena.len(), length: bytes.len() as u32, live: true, hash };

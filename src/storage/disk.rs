@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,8 +17,9 @@ use crate::error::{Error, Kind, Result};
 /// The mode of files: nobody else reads what the server keeps, which may be secrets.
 const OWNERS: u32 = 0o600;
 
-/// The ending of files that are not whole yet.
-const DRAFT: &str = "tmp";
+/// The ending of files that are not whole yet, and the one that earlier releases used for files with a number.
+const DRAFT: &str = "tidemark-draft";
+const EARLIER_DRAFT: &str = "tmp";
 
 /// Files below `root`. Durable means synced: the bytes before the name, the name by a sync of its folder.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub struct DiskStorage {
     root: PathBuf,
     /// Append handles stay open: opening costs more than a small write.
     open: Mutex<HashMap<String, Arc<File>>>,
+    /// The same of files that are overwritten.
+    overwritten: Mutex<HashMap<String, Arc<File>>>,
+    /// Makes the names in a folder durable.
+    sync: fn(&Path) -> std::io::Result<()>,
     /// Held for as long as this storage lives; the kernel lets go of it when the process dies.
     _lock: File,
 }
@@ -36,7 +41,12 @@ impl DiskStorage {
         let root = root.into();
         fs::create_dir_all(&root)
             .map_err(|e| Error::from(e).context(format!("cannot make data directory \"{}\"", root.display())))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("LOCK"))?;
+        let unusable = |e: std::io::Error| {
+            let error = Error::from(e).context(format!("cannot write to data directory \"{}\"", root.display()));
+            error.hint("Let the user that the server runs as write there, or name another one with --data-dir.")
+        };
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(OWNERS).open(root.join("LOCK"));
+        let lock = lock.map_err(unusable)?;
         if lock.try_lock().is_err() {
             return Err(Error::new(
                 Kind::ObjectInUse,
@@ -44,7 +54,9 @@ impl DiskStorage {
             )
             .hint("Stop that server first, or give this one another --data-dir."));
         }
-        let storage = DiskStorage { root, open: Mutex::default(), _lock: lock };
+        check_writable(&root).map_err(unusable)?;
+        let (open, overwritten) = (Mutex::default(), Mutex::default());
+        let storage = DiskStorage { root, open, overwritten, sync: sync_names, _lock: lock };
         // What a crash left half written.
         for draft in storage.files("")?.into_iter().filter(|path| is_draft(path)) {
             fs::remove_file(draft)?;
@@ -71,8 +83,7 @@ impl DiskStorage {
     }
 
     fn sync_folder(&self, of: &Path) -> Result<()> {
-        let parent = of.parent().unwrap_or(&self.root);
-        Ok(File::open(parent)?.sync_all()?)
+        Ok((self.sync)(of.parent().unwrap_or(&self.root))?)
     }
 
     fn make_folder(&self, of: &Path) -> Result<()> {
@@ -80,7 +91,10 @@ impl DiskStorage {
         self.make_folder(parent)?;
         match fs::create_dir(parent) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e.into()),
-            _ => self.sync_folder(parent),
+            _ => self.sync_folder(parent).inspect_err(|_| {
+                // The next try is to sync it too. Where others have put something in it by now, they have synced it.
+                let _ = fs::remove_dir(parent);
+            }),
         }
     }
 
@@ -91,18 +105,30 @@ impl DiskStorage {
         }
         let full = self.root.join(path);
         self.make_folder(&full)?;
-        let new = !full.exists();
         let file = Arc::new(OpenOptions::new().create(true).append(true).mode(OWNERS).open(&full)?);
-        if new {
-            self.sync_folder(&full)?;
-        }
+        // Once for each handle, whoever made the file: an earlier try may have come no further than that.
+        self.sync_folder(&full)?;
         open.insert(path.to_string(), file.clone());
         Ok(file)
     }
 }
 
+fn sync_names(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Fails where nothing can be written at all. Whether there is room is another matter: what is there can be read.
+fn check_writable(root: &Path) -> std::io::Result<()> {
+    let probe = root.join("PROBE").with_extension(DRAFT);
+    match File::create(&probe).and_then(|_| fs::remove_file(&probe)) {
+        Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Err(e),
+        _ => Ok(()),
+    }
+}
+
 fn is_draft(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == DRAFT)
+    let numbered = || path.file_stem().and_then(|s| s.to_str()).is_some_and(|s| s.bytes().all(|b| b.is_ascii_digit()));
+    path.extension().is_some_and(|e| e == DRAFT || (e == EARLIER_DRAFT && numbered()))
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -133,13 +159,33 @@ impl Storage for DiskStorage {
             let _ = fs::remove_file(&draft);
             return Err(Error::from(e).context(format!("cannot write \"{path}\"")));
         }
-        self.sync_folder(&full)
+        if let Err(e) = self.sync_folder(&full) {
+            // Not durable is not there.
+            let _ = fs::remove_file(&full);
+            return Err(e.context(format!("cannot write \"{path}\"")));
+        }
+        Ok(())
     }
 
     fn append(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let file = self.append_handle(path)?;
         (&*file).write_all(bytes)?;
         Ok(file.sync_data()?)
+    }
+
+    fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let mut overwritten = self.overwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match overwritten.get(path) {
+            Some(file) => file.clone(),
+            None => {
+                let full = self.root.join(path);
+                self.make_folder(&full)?;
+                let file = OpenOptions::new().create(true).truncate(false).write(true).mode(OWNERS).open(&full)?;
+                file.set_len(bytes.len() as u64)?;
+                overwritten.entry(path.to_string()).or_insert(Arc::new(file)).clone()
+            }
+        };
+        Ok(file.write_all_at(bytes, 0)?)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>> {
@@ -152,6 +198,7 @@ impl Storage for DiskStorage {
 
     fn remove(&self, path: &str) -> Result<()> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        self.overwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         match fs::remove_file(self.root.join(path)) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
             _ => Ok(()),
@@ -160,5 +207,65 @@ impl Storage for DiskStorage {
 
     fn local(&self, path: &str) -> Option<PathBuf> {
         Some(self.root.join(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    thread_local! {
+        /// The folders that were synced, and how many syncs are to fail.
+        static SYNCED: RefCell<(Vec<PathBuf>, usize)> = RefCell::default();
+    }
+
+    fn failing_sync(folder: &Path) -> std::io::Result<()> {
+        SYNCED.with_borrow_mut(|(synced, failing)| match *failing {
+            0 => {
+                synced.push(folder.to_path_buf());
+                Ok(())
+            }
+            _ => {
+                *failing -= 1;
+                Err(std::io::Error::other("the disk failed"))
+            }
+        })
+    }
+
+    #[test]
+    fn append_after_failed_directory_sync_syncs_the_directory() {
+        for failing in 1..4 {
+            let folder = tempfile::tempdir().unwrap();
+            let mut storage = DiskStorage::open(folder.path()).unwrap();
+            storage.sync = failing_sync;
+            SYNCED.set((Vec::new(), failing));
+            while storage.append("a/b/file.log", b"x").is_err() {}
+            // The name of each folder on the way and that of the file are durable before the bytes are acknowledged.
+            let synced = SYNCED.take().0;
+            for needed in ["", "a", "a/b"] {
+                assert!(synced.contains(&folder.path().join(needed)), "{failing} failed: \"{needed}\" of {synced:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn create_after_failed_directory_sync_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = DiskStorage::open(folder.path()).unwrap();
+        storage.sync = failing_sync;
+        SYNCED.set((Vec::new(), 1));
+        assert!(storage.create("file", b"x").is_err());
+        assert_eq!(storage.read("file").unwrap(), None);
+        storage.create("file", b"y").unwrap();
+        assert_eq!(storage.read("file").unwrap().as_deref(), Some(&b"y"[..]));
+    }
+
+    #[test]
+    fn open_of_unwritable_data_directory_names_it() {
+        // Nobody can make a file there, not even root.
+        let error = DiskStorage::open("/proc/self").unwrap_err();
+        assert!(error.message().starts_with("cannot write to data directory \"/proc/self\""), "{error}");
     }
 }

@@ -42,9 +42,19 @@ impl MemoryStorage {
         self.state().fail_at = None;
     }
 
+    /// All files, by their paths.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.state().files.clone()
+    }
+
     /// What a disk holds after the power came back: the same files, in working order.
     pub fn survivor(&self) -> MemoryStorage {
-        let files = self.state().files.clone();
+        MemoryStorage::from(self.files())
+    }
+}
+
+impl From<BTreeMap<String, Vec<u8>>> for MemoryStorage {
+    fn from(files: BTreeMap<String, Vec<u8>>) -> Self {
         MemoryStorage(Mutex::new(State { files, ..State::default() }))
     }
 }
@@ -85,6 +95,16 @@ impl Storage for MemoryStorage {
         };
         state.files.entry(path.to_string()).or_default().extend_from_slice(&bytes[..kept]);
         if kept == bytes.len() { Ok(()) } else { Err(broken(path)) }
+    }
+
+    fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let mut state = self.state();
+        // No write of its own: a process that is killed here leaves what one leaves that is killed a moment earlier.
+        if state.fail_at.is_some_and(|at| state.writes >= at) {
+            return Err(broken(path));
+        }
+        state.files.insert(path.to_string(), bytes.to_vec());
+        Ok(())
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>> {

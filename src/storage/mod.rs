@@ -2,9 +2,10 @@
 //!
 //! A path is relative, with `/` between its parts. A file made by [`Storage::create`] is whole and durable or is not
 //! there; a file grown by [`Storage::append`] keeps what was acknowledged, and may end in a torn piece of what was not.
-//! Nothing is ever overwritten.
+//! Nothing that counts is ever overwritten.
 
 mod disk;
+mod faulty;
 mod journal;
 mod memory;
 
@@ -13,6 +14,7 @@ use std::{fmt, path::PathBuf};
 use bytes::Bytes;
 
 pub use disk::DiskStorage;
+pub use faulty::{Fault, FaultyStorage, Operation};
 pub use journal::Journal;
 pub use memory::MemoryStorage;
 
@@ -26,6 +28,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()>;
     /// Adds to the end of a file, made if missing, durable on return.
     fn append(&self, path: &str, bytes: &[u8]) -> Result<()>;
+    /// Puts a few bytes in place of a small file's, made if missing, without waiting for the disk. After a power cut any
+    /// earlier bytes may be there, or none.
+    fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<()>;
     /// The files below a folder, sorted, as full relative paths.
     fn list(&self, prefix: &str) -> Result<Vec<String>>;
     /// Removes a file; a missing one is fine.
@@ -33,5 +38,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Where a file of this path lies on the local disk, if it does: for files that are linked, not written.
     fn local(&self, _path: &str) -> Option<PathBuf> {
         None
+    }
+
+    /// Removes several files, in this order.
+    fn remove_all(&self, paths: &[String]) -> Result<()> {
+        paths.iter().try_for_each(|path| self.remove(path))
+    }
+
+    /// Removes whatever is below a folder.
+    fn clear(&self, folder: &str) -> Result<()> {
+        self.remove_all(&self.list(folder)?)
     }
 }

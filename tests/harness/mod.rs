@@ -10,7 +10,7 @@ use tidemark::{
     engine::{Engine, EngineOptions, Env, Reply, Session},
     error::{Error, Kind, Result},
     sql::parse,
-    storage::MemoryStorage,
+    storage::{Fault, FaultyStorage, MemoryStorage, Operation, Storage},
     time::{Clock, ManualClock},
 };
 use tokio::runtime::{Builder, Runtime};
@@ -70,24 +70,41 @@ pub struct Rig {
     pub storage: Arc<MemoryStorage>,
     pub clock: Arc<ManualClock>,
     pub options: EngineOptions,
+    /// Which operations of the storage fail, from the next opening on.
+    pub plan: Option<Plan>,
     life: Option<Life>,
     session: Arc<Session>,
 }
 
+/// Says whether an operation on a path is to fail.
+pub type Plan = Arc<dyn Fn(Operation, &str) -> Option<Fault> + Send + Sync>;
+
 impl Rig {
     pub async fn new(options: EngineOptions) -> Rig {
-        let clock = Arc::new(ManualClock::new(NEW_YEAR));
-        let storage = Arc::new(MemoryStorage::default());
-        let mut rig = Rig { storage, clock, options, life: None, session: Arc::default() };
+        let mut rig = Rig::on(MemoryStorage::default(), options);
         rig.open().await.unwrap();
         rig
+    }
+
+    /// One that is not open yet.
+    pub fn on(storage: MemoryStorage, options: EngineOptions) -> Rig {
+        let clock = Arc::new(ManualClock::new(NEW_YEAR));
+        Rig { storage: Arc::new(storage), clock, options, plan: None, life: None, session: Arc::default() }
+    }
+
+    fn whole_storage(&self) -> Arc<dyn Storage> {
+        let storage: Arc<dyn Storage> = self.storage.clone();
+        match self.plan.clone() {
+            Some(plan) => Arc::new(FaultyStorage::new(storage, move |operation, path| plan(operation, path))),
+            None => storage,
+        }
     }
 
     /// Opens an engine on the storage as it is.
     pub async fn open(&mut self) -> Result<()> {
         let runtime = runtime(2);
         let env = Env {
-            storage: self.storage.clone(),
+            storage: self.whole_storage(),
             clock: self.clock.clone() as Arc<dyn Clock>,
             runtime: runtime.handle().clone(),
         };

@@ -1,4 +1,4 @@
-//! Runs a script, one of three ways.
+//! Runs a script, one of several ways.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One performance of a script.
 pub struct Play {
     folder: TempDir,
-    name: String,
+    pub(super) name: String,
     /// What each relation held when its changes were last asked for.
     last: HashMap<String, Vec<String>>,
     /// What each expectation saw, step by step.
@@ -27,7 +27,7 @@ pub struct Play {
 }
 
 /// Checkpoints come often, so that every script has some.
-fn options() -> EngineOptions {
+pub(super) fn options() -> EngineOptions {
     EngineOptions { checkpoint_interval: Duration::from_millis(1), partitions: 2, ..EngineOptions::default() }
 }
 
@@ -38,7 +38,7 @@ impl Play {
         Play { folder, name, last, seen: Vec::new(), failures: Vec::new() }
     }
 
-    fn fail(&mut self, step: &Step, what: String) {
+    pub(super) fn fail(&mut self, step: &Step, what: String) {
         self.failures.push(format!("tests/streams/{}:{}: {what}", self.name, step.line));
     }
 
@@ -110,7 +110,7 @@ impl Play {
     }
 
     /// What the table that a step writes to holds; nothing for steps that can be done twice.
-    async fn tables(&self, rig: &Rig, step: &Step) -> Option<Vec<String>> {
+    pub(super) async fn tables(&self, rig: &Rig, step: &Step) -> Option<Vec<String>> {
         let table = match &step.what {
             What::Insert { table, .. } => table,
             What::Statement(sql) => written_table(sql)?,
@@ -194,7 +194,7 @@ impl Play {
     }
 
     /// One step, with all queries caught up afterwards if so wished; what an expectation saw.
-    async fn step(&mut self, rig: &Rig, step: &Step, flush: bool) -> Result<Option<Vec<String>>> {
+    pub(super) async fn step(&mut self, rig: &Rig, step: &Step, flush: bool) -> Result<Option<Vec<String>>> {
         let mut seen = None;
         match &step.what {
             What::Statement(sql) => {
@@ -291,20 +291,20 @@ impl Faults {
 
 /// Errors of a storage that fails, which say nothing of the statement.
 fn faulty(kind: Kind) -> bool {
-    matches!(kind, Kind::Io | Kind::AdminShutdown | Kind::ObjectNotInState)
+    matches!(kind, Kind::Io | Kind::DiskFull | Kind::AdminShutdown | Kind::ObjectNotInState)
 }
 
 /// Whether an error says that an earlier try of a statement had come through.
-fn was_done(step: &Step, kind: Kind) -> bool {
+pub(super) fn was_done(step: &Step, kind: Kind) -> bool {
     let What::Statement(sql) = &step.what else { return false };
     match kind {
-        Kind::DuplicateTable => sql.starts_with("CREATE"),
-        Kind::UndefinedTable => sql.starts_with("DROP"),
+        Kind::DuplicateTable | Kind::DuplicateObject | Kind::DuplicateFunction => sql.starts_with("CREATE"),
+        Kind::UndefinedTable | Kind::UndefinedObject | Kind::UndefinedFunction => sql.starts_with("DROP"),
         _ => false,
     }
 }
 
-async fn patiently<T>(work: impl Future<Output = T>) -> T {
+pub(super) async fn patiently<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("it hangs")
 }
 

@@ -62,7 +62,7 @@ use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, So
 use crate::{
     error::{Error, Kind, Result},
     formats::{Input, Request},
-    storage::Storage,
+    storage::{Journal, Storage},
 };
 
 /// A folder as a source.
@@ -129,8 +129,7 @@ async fn open_files(folder: &Arc<Folder>, storage: Arc<dyn Storage>, id: u64) ->
 }
 
 async fn forget_all(storage: Arc<dyn Storage>, folder: String) -> Result<()> {
-    let removed =
-        tokio::task::spawn_blocking(move || storage.list(&folder)?.iter().try_for_each(|path| storage.remove(path)));
+    let removed = tokio::task::spawn_blocking(move || Journal::remove(storage.as_ref(), &folder));
     removed.await.map_err(|e| Error::internal(format!("removing the list of files: {e}")))?
 }
 

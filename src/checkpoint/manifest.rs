@@ -1,0 +1,260 @@
+//! What files there are, by name, length and checksum, as the log tells it.
+//!
+//! A file that is written whole is noted in the log once it is there, and that it is to go is durable in the log before it
+//! goes. So a file that is missing, or is not the one that was written, is told by its name, wherever it is asked for.
+//! A file that the log does not know yet, because the server died between the two, is taken as it is.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Log, Record};
+use crate::{
+    error::{Error, Kind, Result},
+    storage::Storage,
+};
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub length: u64,
+    pub crc32: u32,
+}
+
+impl FileEntry {
+    fn of(bytes: &[u8]) -> Self {
+        FileEntry { length: bytes.len() as u64, crc32: crc32fast::hash(bytes) }
+    }
+}
+
+/// All files that are known, by their paths.
+pub type FileEntries = BTreeMap<String, FileEntry>;
+
+/// Applies what a record says.
+pub fn apply(files: &mut FileEntries, record: &Record) {
+    match record {
+        Record::File { path, entry } => {
+            files.insert(path.clone(), *entry);
+        }
+        Record::Removed { paths } => paths.iter().for_each(|path| {
+            files.remove(path);
+        }),
+        _ => {}
+    }
+}
+
+/// A storage whose files are known by the log. Journals, which grow, vouch for themselves.
+#[derive(Debug)]
+pub struct Manifest {
+    storage: Arc<dyn Storage>,
+    log: Arc<Log>,
+    /// Changed, and the change queued for the log, in one step: the order of the two is one.
+    known: Mutex<FileEntries>,
+}
+
+impl Manifest {
+    pub fn new(storage: Arc<dyn Storage>, log: Arc<Log>, known: FileEntries) -> Self {
+        Manifest { storage, log, known: Mutex::new(known) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, FileEntries> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All files that are known.
+    pub fn entries(&self) -> FileEntries {
+        self.known().clone()
+    }
+
+    /// The files below a folder that are there, whatever is missing.
+    pub fn found(&self, folder: &str) -> Result<Vec<String>> {
+        self.storage.list(folder)
+    }
+
+    /// Takes those of some files that are there and not known for what they are.
+    pub fn adopt(&self, paths: &[String]) -> Result<()> {
+        let known = self.entries();
+        for path in paths.iter().filter(|path| !known.contains_key(*path)) {
+            if let Some(bytes) = self.storage.read(path)? {
+                self.note(path, FileEntry::of(&bytes))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, path: &str, entry: FileEntry) -> Result<()> {
+        let record = Record::File { path: path.to_string(), entry }.encode(&[])?;
+        let mut known = self.known();
+        known.insert(path.to_string(), entry);
+        self.log.note(record);
+        Ok(())
+    }
+
+    /// Makes it durable that files are to go.
+    fn strike(&self, paths: &[String]) -> Result<()> {
+        let (struck, done) = {
+            let mut known = self.known();
+            let struck: FileEntries = paths.iter().filter_map(|path| known.remove_entry(path)).collect();
+            if struck.is_empty() {
+                return Ok(());
+            }
+            let record = Record::Removed { paths: struck.keys().cloned().collect() }.encode(&[])?;
+            (struck, self.log.append(vec![record]))
+        };
+        futures::executor::block_on(done).inspect_err(|_| self.known().extend(struck))
+    }
+
+    /// The known files below a folder.
+    fn known_below(&self, folder: &str) -> Vec<String> {
+        let prefix = format!("{}/", folder.trim_end_matches('/'));
+        let known = self.known();
+        known
+            .range(prefix.clone()..)
+            .map(|(path, _)| path.clone())
+            .take_while(|path| path.starts_with(&prefix))
+            .collect()
+    }
+}
+
+impl Storage for Manifest {
+    fn read(&self, path: &str) -> Result<Option<Bytes>> {
+        let bytes = self.storage.read(path)?;
+        let Some(known) = self.known().get(path).copied() else { return Ok(bytes) };
+        match bytes {
+            None => Err(missing(path)),
+            Some(bytes) if FileEntry::of(&bytes) == known => Ok(Some(bytes)),
+            Some(bytes) if bytes.len() as u64 != known.length => {
+                let message =
+                    format!("file \"{path}\" has {} bytes, but {} were written to it", bytes.len(), known.length);
+                Err(damaged(message))
+            }
+            Some(_) => Err(damaged(format!("file \"{path}\" fails its checksum"))),
+        }
+    }
+
+    fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.storage.create(path, bytes)?;
+        self.note(path, FileEntry::of(bytes))
+    }
+
+    fn append(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.storage.append(path, bytes)
+    }
+
+    fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.storage.overwrite(path, bytes)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        let known = self.known_below(prefix);
+        let found = self.storage.list(prefix)?;
+        let lost = |path: &&String| found.binary_search(path).is_err() && self.known().contains_key(*path);
+        match known.iter().find(lost) {
+            Some(path) => Err(missing(path)),
+            None => Ok(found),
+        }
+    }
+
+    fn local(&self, path: &str) -> Option<PathBuf> {
+        self.storage.local(path)
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        self.remove_all(&[path.to_string()])
+    }
+
+    fn remove_all(&self, paths: &[String]) -> Result<()> {
+        self.strike(paths)?;
+        self.storage.remove_all(paths)
+    }
+
+    /// Whether or not all of it is still there.
+    fn clear(&self, folder: &str) -> Result<()> {
+        self.strike(&self.known_below(folder))?;
+        self.storage.clear(folder)
+    }
+}
+
+fn missing(path: &str) -> Error {
+    damaged(format!("file \"{path}\" is missing"))
+}
+
+fn damaged(message: String) -> Error {
+    Error::new(Kind::DataCorrupted, message)
+        .hint("The disk lost or changed data. Restore the data directory from a copy.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    /// A storage and its manifest, as a start finds them.
+    fn opened(storage: MemoryStorage) -> (Arc<MemoryStorage>, Manifest) {
+        let storage = Arc::new(storage);
+        let (log, records) = Log::open(storage.clone(), 0).unwrap();
+        let mut known = FileEntries::new();
+        records.iter().for_each(|logged| apply(&mut known, &logged.record));
+        (storage.clone(), Manifest::new(storage, Arc::new(log), known))
+    }
+
+    /// As after a pause: what was noted is durable.
+    fn settle(manifest: &Manifest) {
+        futures::executor::block_on(manifest.log.append(Vec::new())).unwrap();
+    }
+
+    #[test]
+    fn manifest_of_missing_or_changed_file_names_it() {
+        let (storage, manifest) = opened(MemoryStorage::default());
+        for path in ["a/1", "a/2", "b/1"] {
+            manifest.create(path, b"some bytes").unwrap();
+        }
+        manifest.remove("a/1").unwrap();
+        settle(&manifest);
+        let says = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+            let mut files = storage.files();
+            change(&mut files);
+            let (_, manifest) = opened(files.into());
+            let read = |path: &str| manifest.read(path).map(drop);
+            [manifest.list("a").map(drop), read("a/1"), read("a/2"), read("b/1")]
+                .map(|r| r.err().map(|e| e.to_string()))
+        };
+        let gone = || Some("file \"a/2\" is missing".to_string());
+        assert_eq!(says(&|_| {}), [None, None, None, None]);
+        assert_eq!(says(&|files| drop(files.remove("a/2"))), [gone(), None, gone(), None]);
+        let short = "file \"a/2\" has 4 bytes, but 10 were written to it";
+        assert_eq!(says(&|files| files.get_mut("a/2").unwrap().truncate(4))[2].as_deref(), Some(short));
+        let changed = says(&|files| files.get_mut("a/2").unwrap()[3] ^= 1);
+        assert_eq!(changed[2].as_deref(), Some("file \"a/2\" fails its checksum"));
+    }
+
+    #[test]
+    fn manifest_after_a_crash_at_every_write_misses_nothing() {
+        for crash in 1.. {
+            let (storage, manifest) = opened(MemoryStorage::default());
+            storage.fail_at(crash);
+            let work = || -> Result<()> {
+                for n in 0..4 {
+                    manifest.create(&format!("a/{n}"), b"bytes")?;
+                    if n > 1 {
+                        manifest.remove_all(&[format!("a/{}", n - 2), format!("a/{}", n - 1)])?;
+                    }
+                }
+                manifest.clear("a")
+            };
+            let done = work().is_ok();
+            let (_, manifest) = opened(storage.survivor());
+            for path in manifest.list("a").unwrap() {
+                assert!(manifest.read(&path).unwrap().is_some(), "write {crash}: {path}");
+            }
+            if done {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! A journal: append-only files of framed records that vouch for each other.
+//!
+//! Each file begins with a header that names the file before it, with the length and the checksum of what counts in it;
+//! the mark beside the journal does so for the newest. So whatever is missing, cut short or changed is told by its name.
+//! Only the end of the newest file, behind the mark, may be torn: it was never acknowledged and is dropped when it is
+//! read. After a failed write the next record opens the next file, whose header leaves out what the failed one left.
+
+mod frame;
+mod legacy;
+mod mark;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+
+use self::{
+    frame::{Frame, Kind as FrameKind, MAGIC, Walked},
+    mark::Prefix,
+};
+use super::Storage;
+use crate::error::{Error, Kind, Result};
+
+/// Records of one append that are more than this are written one part after the other, so that what they take in memory
+/// once more stays within it.
+const WRITE_BYTES_MAX: usize = 64 << 20;
+
+/// Numbered files of frames in one folder. Appends are durable on return.
+#[derive(Debug)]
+pub struct Journal {
+    storage: Arc<dyn Storage>,
+    folder: String,
+    /// Whether the mark was there when it was opened, so that nothing that was synced can be missing.
+    marked: bool,
+    /// The file that the next record goes to.
+    file: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Where the records end that count, and the number of the last group there.
+    tail: Prefix,
+    group: u32,
+    /// How much of each file counts.
+    lengths: BTreeMap<u64, u64>,
+    /// Files below this one are not needed any more.
+    forgotten: u64,
+}
+
+impl Journal {
+    /// Opens the journal of a folder and hands back what is in it, each payload with the number of its file.
+    pub fn open(storage: Arc<dyn Storage>, folder: impl Into<String>) -> Result<(Journal, Vec<(u64, Bytes)>)> {
+        let mut records = Vec::new();
+        let journal = Journal::replay(storage, folder, |number, payload| {
+            records.push((number, payload));
+            Ok(())
+        })?;
+        Ok((journal, records))
+    }
+
+    /// The same, record by record: two files at a time are in memory.
+    pub fn replay(
+        storage: Arc<dyn Storage>,
+        folder: impl Into<String>,
+        record: impl FnMut(u64, Bytes) -> Result<()>,
+    ) -> Result<Journal> {
+        let folder = folder.into();
+        let mut replay =
+            Replay { folder: folder.clone(), state: State::default(), record, held: None, missing: Vec::new() };
+        let mut numbers: Vec<u64> = storage.list(&folder)?.iter().filter_map(|path| file_number(path)).collect();
+        numbers.sort_unstable();
+        for number in &numbers {
+            let bytes = storage.read(&path(&folder, *number))?.unwrap_or_default();
+            replay.take(*number, bytes)?;
+        }
+        let mark = mark::read(storage.as_ref(), &folder)?;
+        let state = replay.end(&numbers, mark)?;
+        // Always a new file after a start: the old one may end in a torn frame.
+        let newest = numbers.last().copied().unwrap_or_default().max(mark.map_or(0, |mark| mark.file));
+        let marked = mark.is_some();
+        Ok(Journal { storage, folder, marked, file: AtomicU64::new(newest + 1), state: Mutex::new(state) })
+    }
+
+    /// Removes all of the journal of a folder.
+    pub fn remove(storage: &dyn Storage, folder: &str) -> Result<()> {
+        // The mark first: without its files it says that they are missing.
+        storage.remove(&mark::path(folder))?;
+        storage.clear(folder)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The records of one file; none where it was forgotten.
+    pub fn read(&self, file: u64) -> Result<Vec<Bytes>> {
+        let path = path(&self.folder, file);
+        let Some(length) = self.state().lengths.get(&file).copied() else { return Ok(Vec::new()) };
+        let bytes = match self.storage.read(&path)? {
+            Some(bytes) => up_to(&path, bytes, length)?,
+            None if self.state().lengths.contains_key(&file) => return Err(missing(&path)),
+            None => return Ok(Vec::new()),
+        };
+        if !bytes.starts_with(MAGIC) {
+            return Ok(legacy::unframe(&bytes).map_err(|e| damaged(e, &path))?.0);
+        }
+        let Walked { frames, end, .. } = frame::walk(&bytes, file);
+        if end < bytes.len() {
+            return Err(spoiled(&path, end));
+        }
+        Ok(frames.into_iter().filter(|frame| frame.kind == FrameKind::Record).map(|frame| frame.payload).collect())
+    }
+
+    /// The numbers of the files that are not forgotten.
+    pub fn files(&self) -> Vec<u64> {
+        self.state().lengths.keys().copied().collect()
+    }
+
+    /// Whether nothing was ever written to it.
+    pub fn is_new(&self) -> bool {
+        self.state().tail.file == 0
+    }
+
+    /// Whether it was certain at the opening that all that was ever acknowledged was there.
+    pub fn is_certain(&self) -> bool {
+        self.marked
+    }
+
+    /// The number of the file that the next record goes to.
+    pub fn file(&self) -> u64 {
+        self.file.load(Ordering::Acquire)
+    }
+
+    /// Adds records, so that after a crash a prefix of them is there. A failed write leaves it open whether they are
+    /// there, until the next one that does not fail: from then on they are not.
+    pub fn append(&self, payloads: &[Bytes]) -> Result<()> {
+        payloads.iter().try_for_each(|payload| frame::check_size(payload).map(drop))?;
+        self.write(FrameKind::Record, payloads)
+    }
+
+    fn write(&self, kind: FrameKind, payloads: &[Bytes]) -> Result<()> {
+        let mut state = self.state();
+        let before = (state.tail, state.group);
+        let mut rest = payloads;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |payload: &&Bytes| {
+                bytes += frame::framed_size(payload);
+                bytes <= WRITE_BYTES_MAX
+            };
+            let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            if let Err(error) = self.write_group(&mut state, kind, part) {
+                self.take_back(&mut state, before);
+                return Err(error);
+            }
+            rest = after;
+        }
+        // All that counts is durable; that it can be told when it is lost is not worth an error.
+        if let Err(error) = self.storage.overwrite(&mark::path(&self.folder), &state.tail.encode()) {
+            tracing::debug!(%error, folder = self.folder, "the mark of a journal was not written");
+        }
+        Ok(())
+    }
+
+    /// Writes frames as one group, and syncs them.
+    fn write_group(&self, state: &mut State, kind: FrameKind, payloads: &[Bytes]) -> Result<()> {
+        let number = self.file();
+        let mut bytes = Vec::with_capacity(payloads.iter().map(|p| frame::framed_size(p)).sum::<usize>() + 64);
+        let (from, group) = match state.tail.file == number {
+            true => (state.tail, state.group + 1),
+            false => {
+                bytes.extend_from_slice(MAGIC);
+                let header = Header { before: state.tail, forgotten: state.forgotten }.encode();
+                frame::push(&mut bytes, (number, 0), (FrameKind::Header, 1, false), &header)?;
+                (Prefix { file: number, ..Prefix::default() }, 1)
+            }
+        };
+        for (n, payload) in payloads.iter().enumerate() {
+            frame::push(&mut bytes, (number, from.length), (kind, group, n + 1 == payloads.len()), payload)?;
+        }
+        self.storage.append(&path(&self.folder, number), &bytes)?;
+        (state.tail, state.group) = (from.grown(&bytes), group);
+        state.lengths.insert(number, state.tail.length);
+        Ok(())
+    }
+
+    /// After a failed write: what was there before it is what counts.
+    fn take_back(&self, state: &mut State, (tail, group): (Prefix, u32)) {
+        (state.tail, state.group) = (tail, group);
+        state.lengths.retain(|file, _| *file <= tail.file);
+        state.lengths.entry(tail.file).and_modify(|length| *length = tail.length);
+        let file = self.file();
+        // A file in which nothing counts is taken away; where it cannot be, the next header leaves it out.
+        if tail.file == file || self.storage.remove(&path(&self.folder, file)).is_err() {
+            self.rotate();
+        }
+    }
+
+    /// Goes on in this file at the earliest: files that were forgotten are not written again.
+    pub fn begin_at(&self, file: u64) {
+        self.file.fetch_max(file, Ordering::AcqRel);
+    }
+
+    /// Goes on in a new file; gives its number.
+    pub fn rotate(&self) -> u64 {
+        self.file.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Drops the files below a number. That they are to go is durable before the first one does.
+    pub fn forget(&self, before: u64) -> Result<()> {
+        let old = |path: &String| file_number(path).is_some_and(|n| n < before);
+        let old: Vec<String> = self.storage.list(&self.folder)?.into_iter().filter(old).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.write(FrameKind::Forgot, &[Bytes::copy_from_slice(&before.to_le_bytes())])?;
+        {
+            let mut state = self.state();
+            state.forgotten = state.forgotten.max(before);
+            state.lengths.retain(|file, _| *file >= before);
+        }
+        self.storage.remove_all(&old)
+    }
+}
+
+/// What a file says of those before it.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    /// What the records in this file come after. Files between the two do not count.
+    before: Prefix,
+    forgotten: u64,
+}
+
+impl Header {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.before.encode();
+        bytes.extend_from_slice(&self.forgotten.to_le_bytes());
+        bytes
+    }
+
+    /// The header of a file; `None` where it does not begin with one.
+    fn read(bytes: &Bytes, number: u64) -> Option<Header> {
+        let frame = bytes.starts_with(MAGIC).then(|| frame::frame_at(bytes, number, MAGIC.len())).flatten()?;
+        let (before, forgotten) = frame.payload.split_last_chunk::<8>()?;
+        let is_header = frame.kind == FrameKind::Header;
+        is_header
+            .then(|| Some(Header { before: Prefix::decode(before)?, forgotten: u64::from_le_bytes(*forgotten) }))?
+    }
+}
+
+/// The files of a journal, oldest first, as they are read. Each is held until the next one has said what counts in it.
+struct Replay<F> {
+    folder: String,
+    state: State,
+    record: F,
+    held: Option<(u64, Bytes)>,
+    /// Files that another one names and that are not there.
+    missing: Vec<u64>,
+}
+
+impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
+    fn take(&mut self, number: u64, bytes: Bytes) -> Result<()> {
+        let path = path(&self.folder, number);
+        if let Some(header) = Header::read(&bytes, number) {
+            self.state.forgotten = self.state.forgotten.max(header.forgotten);
+            self.settle(header.before)?;
+            self.held = Some((number, bytes));
+            return Ok(());
+        }
+        let (records, _) = legacy::unframe(&bytes).map_err(|e| damaged(e, &path))?;
+        if !records.is_empty() {
+            let held = self.held.replace((number, bytes));
+            return held.map_or(Ok(()), |(number, bytes)| self.hand_out(number, &bytes));
+        }
+        // Nothing in it was ever synced, or it would begin with a header.
+        match frame::walk(&bytes, number).spoiled {
+            true => Err(spoiled(&path, 0)),
+            false => Ok(()),
+        }
+    }
+
+    /// Hands out the file that is held, if it is the one that another one comes after.
+    fn settle(&mut self, before: Prefix) -> Result<()> {
+        match self.held.take() {
+            Some((number, bytes)) if number == before.file => {
+                let path = path(&self.folder, number);
+                let bytes = up_to(&path, bytes, before.length)?;
+                if crc32fast::hash(&bytes) != before.crc32 {
+                    return Err(changed(&path));
+                }
+                self.hand_out(number, &bytes)
+            }
+            held => {
+                if before.file > self.state.tail.file {
+                    self.missing.push(before.file);
+                }
+                // One that was begun later and is not named is what a failed write left.
+                let earlier = held.filter(|(number, _)| *number < before.file);
+                earlier.map_or(Ok(()), |(number, bytes)| self.hand_out(number, &bytes))
+            }
+        }
+    }
+
+    fn hand_out(&mut self, number: u64, bytes: &Bytes) -> Result<()> {
+        let path = path(&self.folder, number);
+        let (payloads, end) = if bytes.starts_with(MAGIC) {
+            let Walked { frames, end, spoiled: was_synced } = frame::walk(bytes, number);
+            if was_synced {
+                return Err(spoiled(&path, end));
+            }
+            (frames, end)
+        } else {
+            let (payloads, end) = legacy::unframe(bytes).map_err(|e| damaged(e, &path))?;
+            let record = |payload| Frame { kind: FrameKind::Record, group: 0, last: true, payload, end };
+            (payloads.into_iter().map(record).collect(), end)
+        };
+        for frame in payloads {
+            match frame.kind {
+                FrameKind::Record => (self.record)(number, frame.payload)?,
+                FrameKind::Forgot => {
+                    let before = <[u8; 8]>::try_from(&frame.payload[..]).map_or(0, u64::from_le_bytes);
+                    self.state.forgotten = self.state.forgotten.max(before);
+                }
+                FrameKind::Header => {}
+            }
+        }
+        self.state.tail = Prefix::of(number, &bytes[..end]);
+        self.state.lengths.insert(number, end as u64);
+        Ok(())
+    }
+
+    /// Hands out the newest file, and checks that nothing is missing.
+    fn end(mut self, numbers: &[u64], mark: Option<Prefix>) -> Result<State> {
+        let newest = self.held.take();
+        if let Some(mark) = mark {
+            let is_newest = newest.as_ref().filter(|(number, _)| *number == mark.file);
+            let path = path(&self.folder, mark.file);
+            match is_newest {
+                Some((_, bytes)) if crc32fast::hash(&up_to(&path, bytes.clone(), mark.length)?) != mark.crc32 => {
+                    return Err(changed(&path));
+                }
+                Some(_) => {}
+                None if newest.as_ref().is_some_and(|(number, _)| *number > mark.file) => {}
+                None if numbers.contains(&mark.file) => return Err(spoiled(&path, 0)),
+                None => return Err(missing(&path)),
+            }
+        }
+        if let Some((number, bytes)) = newest {
+            self.hand_out(number, &bytes)?;
+        }
+        match self.missing.iter().find(|number| **number >= self.state.forgotten) {
+            Some(number) => Err(missing(&path(&self.folder, *number))),
+            None => Ok(self.state),
+        }
+    }
+}
+
+fn path(folder: &str, file: u64) -> String {
+    format!("{folder}/{file:012}.log")
+}
+
+fn file_number(path: &str) -> Option<u64> {
+    path.rsplit('/').next()?.strip_suffix(".log")?.parse().ok()
+}
+
+/// The first bytes of a file.
+fn up_to(path: &str, bytes: Bytes, length: u64) -> Result<Bytes> {
+    match usize::try_from(length).ok().filter(|length| *length <= bytes.len()) {
+        Some(length) => Ok(bytes.slice(..length)),
+        None => {
+            let message = format!("journal \"{path}\" has {} bytes, but {length} were written to it", bytes.len());
+            Err(restore(message))
+        }
+    }
+}
+
+fn missing(path: &str) -> Error {
+    restore(format!("journal \"{path}\" is missing"))
+}
+
+fn changed(path: &str) -> Error {
+    restore(format!("journal \"{path}\" fails its checksum"))
+}
+
+fn spoiled(path: &str, at: usize) -> Error {
+    restore(format!("journal \"{path}\": record at byte {at} fails its checksum"))
+}
+
+fn damaged(error: Error, path: &str) -> Error {
+    restore(format!("journal \"{path}\": {error}"))
+}
+
+fn restore(message: String) -> Error {
+    Error::new(Kind::DataCorrupted, message)
+        .hint("The disk lost or changed data. Restore the data directory from a copy.")
+}
