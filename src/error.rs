@@ -357,7 +357,7 @@ impl From<DataFusionError> for Error {
                 }
             },
             DataFusionError::SQL(e, _) => Error::new(Kind::Syntax, lower(&e.to_string())),
-            DataFusionError::NotImplemented(m) => Error::new(Kind::Unsupported, lower(&m)),
+            DataFusionError::NotImplemented(m) => unsupported(&m),
             DataFusionError::ResourcesExhausted(m) => Error::new(Kind::OutOfMemory, lower(&m)),
             DataFusionError::IoError(e) => Error::from(e),
             DataFusionError::ObjectStore(e) => {
@@ -427,7 +427,7 @@ fn planning(message: &str) -> Error {
         return Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
             .hint("Give one of them another name with AS.");
     }
-    if let Some(error) = function(&text).or_else(|| position_or_count(&text)) {
+    if let Some(error) = function(&text).or_else(|| position_or_count(&text)).or_else(|| subquery(&text)) {
         return error;
     }
     let kind = if has("table") && has("not found") {
@@ -466,6 +466,44 @@ fn function(text: &str) -> Option<Error> {
         }
         None => error,
     })
+}
+
+/// What DataFusion has no plan for. Of a part of a statement it shows its own tree, which says nothing to anybody.
+fn unsupported(message: &str) -> Error {
+    let text = lower(message);
+    let tree = text.to_ascii_lowercase();
+    match tree.contains("ast node") || tree.contains("physical plan does not support") || text.contains('{') {
+        true => Error::unsupported("an expression or a clause of this kind"),
+        false => Error::new(Kind::Unsupported, text),
+    }
+}
+
+/// A subquery that has too many columns, or that DataFusion cannot make a join of.
+fn subquery(text: &str) -> Option<Error> {
+    let has = |s: &str| text.contains(s);
+    let several = "a correlated scalar subquery that may have several rows";
+    let around =
+        "Join with a subquery in FROM that reads no column of the query around it, on what the two have in common.";
+    if has("calar subquery should only return one column") {
+        return Some(Error::new(Kind::Syntax, "subquery must return only one column"));
+    }
+    if has("ubquery should only return one column:")
+        || has("nSubquery should only return one column")
+        || has("et comparison subquery should only return one column")
+    {
+        return Some(Error::new(Kind::Syntax, "subquery has too many columns"));
+    }
+    if has("orrelated scalar subquery must be aggregated") || has("GROUP BY clause in a scalar correlated subquery") {
+        return Some(Error::unsupported(several).hint("Give it an aggregate such as max(…), or ORDER BY … LIMIT 1."));
+    }
+    if has("orrelated scalar subquery can only be used in") || has("orrelated scalar subquery in the GROUP BY clause") {
+        return Some(Error::unsupported("a correlated scalar subquery in this place").hint(around));
+    }
+    if has("SetComparison subquery can only be used in") {
+        return Some(Error::unsupported("EXISTS, IN, ANY or ALL (subquery) in this place").hint(around));
+    }
+    let outer = has("ccessing outer reference columns is not allowed");
+    outer.then(|| Error::unsupported("a correlated subquery of this kind").hint(around))
 }
 
 /// Numbers that stand for columns and for counts of rows.

@@ -10,6 +10,7 @@ mod kafka;
 mod nexmark;
 mod properties;
 mod server;
+mod shapes;
 mod streams;
 mod tidy;
 mod tpch;

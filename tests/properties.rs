@@ -8,6 +8,7 @@ mod aggregates;
 mod errors;
 mod intervals;
 mod joins;
+mod limits;
 mod over;
 mod queries;
 mod round;

@@ -43,13 +43,12 @@ const EMPTY: &[&str] = &[
 ];
 
 static SPELLING: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(|| {
-    vec![
-        Arc::new(RewriteArrayAnyAllOperation),
-        Arc::new(StripCollate),
-        Arc::new(RewritePgCatalogOperator),
-        Arc::new(PrependUnqualifiedPgTableName),
-    ]
+    vec![Arc::new(StripCollate), Arc::new(RewritePgCatalogOperator), Arc::new(PrependUnqualifiedPgTableName)]
 });
+
+/// Clients ask for names in arrays that are texts.
+static ARRAYS: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> =
+    LazyLock::new(|| vec![Arc::new(RewriteArrayAnyAllOperation)]);
 
 static CATALOG: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(|| {
     vec![
@@ -65,6 +64,9 @@ pub fn rewrite(query: &mut Query) {
     let _ = query.visit(&mut Qualified);
     let mut found = Relations::default();
     let _ = query.visit(&mut found);
+    if found.catalog {
+        apply(query, &ARRAYS);
+    }
     let catalog = found.catalog && !found.other;
     if catalog {
         let _ = query.visit(&mut Idioms);

@@ -7,13 +7,15 @@ pub mod interval;
 pub mod masking;
 pub mod names;
 pub mod naming;
-mod order;
+mod normalize;
 pub mod parse;
 pub mod plan;
+mod quantified;
 pub mod statement;
 pub mod table;
 pub mod temporal;
 pub mod types;
+mod using;
 pub mod watermark;
 pub mod windows;
 

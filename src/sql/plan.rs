@@ -18,7 +18,8 @@ use datafusion::{
 
 use super::{
     functions::{FieldsOfNull, Functions, Inliner, UnnestOfNull},
-    incremental::{Rewritten, plan_epoch, refuse, refuse_left, rewrite},
+    incremental::{Rewritten, plan_epoch, refuse, rewrite},
+    normalize::{MarkSubqueries, normalize, refuse_subqueries, unordered},
     statement::Emit,
     table::InputTable,
     temporal,
@@ -84,6 +85,8 @@ impl Planner {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        // It leaves out orders that a LIMIT further up depends on; those that mean nothing are left out by `normalize`.
+        config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         // A literal is the number that it says, not the nearest binary one.
         config.options_mut().sql_parser.parse_float_as_decimal = true;
         // Errors tell where in the text they are.
@@ -94,8 +97,13 @@ impl Planner {
         config.options_mut().execution.time_zone = Some(super::types::UTC.to_string());
         config.options_mut().sql_parser.enable_ident_normalization = true;
         config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
-        let base = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
-        let base = base.with_query_planner(Arc::new(BatchPlanner)).with_analyzer_rule(Arc::new(UnnestOfNull));
+        let base = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
+        // Before those of DataFusion.
+        let base = base.with_expr_planners(vec![Arc::new(super::functions::RowCounts)]).with_default_features();
+        let mut batch_rules = marking(Optimizer::new().rules);
+        batch_rules.push(Arc::new(super::functions::SeveralOrders));
+        let base = base.with_query_planner(Arc::new(BatchPlanner)).with_optimizer_rules(batch_rules);
+        let base = base.with_analyzer_rule(Arc::new(UnnestOfNull));
         let mut base = base.build();
         for function in super::functions::all() {
             // Registering only fails on a name clash with another kind of function; ours have none.
@@ -145,10 +153,12 @@ impl Planner {
 
     /// The logical plan of a query, analyzed but not optimized; with its watermarks still in it.
     pub async fn logical(context: &SessionContext, query: &ast::Query) -> Result<LogicalPlan> {
-        let statement = ast::Statement::Query(Box::new(query.clone()));
         let state = context.state();
+        let mut query = super::using::without_using(&state, query).await?;
+        super::quantified::with_nulls(&mut query);
+        let statement = ast::Statement::Query(Box::new(query));
         let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
-        let plan = super::frames::by_groups(super::order::named_once(plan)?)?;
+        let plan = super::frames::by_groups(normalize(plan)?)?;
         if !plan.get_parameter_names()?.is_empty() {
             return Ok(plan);
         }
@@ -172,11 +182,12 @@ impl Planner {
         // A subquery's answer changes as any other: as a join it reaches the rows that were there before.
         state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
         let analyzed = state.analyzer().execute_and_check(logical, state.config_options(), |_, _| {})?;
-        let analyzed = temporal::lift(analyzed)?;
+        let analyzed = temporal::lift(unordered(analyzed)?)?;
         refuse(&analyzed)?;
-        let optimized = Optimizer::with_rules(rules()).optimize(analyzed, &state, |_, _| {})?;
-        refuse_left(&optimized)?;
-        let rewritten = rewrite(&optimized, emission)?;
+        let optimized = Optimizer::with_rules(marking(rules())).optimize(analyzed, &state, |_, _| {})?;
+        refuse_subqueries(&optimized)?;
+        // DISTINCT ON has become an aggregate in an order.
+        let rewritten = rewrite(&unordered(optimized)?, emission)?;
         let cell = EpochCell::new(partitions);
         let plan = plan_epoch(&rewritten, &state, &cell).await?;
         let schema = answer_schema(&without_diff(&plan.schema()))?;
@@ -205,6 +216,7 @@ impl QueryPlanner for BatchPlanner {
         plan: &LogicalPlan,
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        refuse_subqueries(plan)?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WatermarkPlanner)]);
         planner.create_physical_plan(plan, session).await
     }
@@ -249,6 +261,14 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(optimizer::common_subexpr_eliminate::CommonSubexprEliminate::new()),
         Arc::new(optimizer::optimize_projections::OptimizeProjections::new()),
     ]
+}
+
+/// Rules with ours for subqueries before those that DataFusion has for conditions.
+fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let conditions = optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery::new();
+    let place = rules.iter().position(|rule| rule.name() == conditions.name()).unwrap_or(0);
+    rules.insert(place, Arc::new(MarkSubqueries));
+    rules
 }
 
 /// How a query is to show its rows, by its `EMIT` clause or its `output_mode` option.

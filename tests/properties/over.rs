@@ -18,7 +18,7 @@ pub fn query(rng: &mut SmallRng, relations: &[Relation]) -> Query {
 }
 
 /// An order in which only equal rows tie, beginning with a random column.
-fn order(rng: &mut SmallRng, columns: &[Column]) -> String {
+pub fn order(rng: &mut SmallRng, columns: &[Column]) -> String {
     let first = rng.random_range(0..columns.len());
     let mut parts: Vec<String> = columns.iter().map(|c| c.name.clone()).collect();
     parts.rotate_left(first);

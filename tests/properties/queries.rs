@@ -4,7 +4,7 @@ use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
 
 use super::{
     aggregates::call,
-    joins, over,
+    joins, limits, over,
     values::{Column, TYPES, Type, column, expr, pick, predicate},
 };
 
@@ -28,9 +28,10 @@ pub struct Query {
 pub fn query(rng: &mut SmallRng, relations: &[Relation]) -> Query {
     let from = relations.choose(rng).unwrap().clone();
     let time = column(rng, &from.columns, Type::Time);
-    match (rng.random_range(0..24), time) {
+    match (rng.random_range(0..28), time) {
         (14..20, _) => joins::query(rng, relations),
-        (20.., _) => over::query(rng, relations),
+        (20..24, _) => over::query(rng, relations),
+        (24.., _) => limits::query(rng, relations),
         (0, _) => select(rng, &from.name, &from.columns, ""),
         (1, _) => select(rng, &from.name, &from.columns, "DISTINCT "),
         (2, _) => union(rng, relations),

@@ -10,10 +10,10 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::{
     common::DFSchema,
-    logical_expr::{BinaryExpr, Expr, Operator, utils::split_conjunction},
+    logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, utils::split_conjunction},
 };
 
-use super::closes::{Fact, Facts, micros_of};
+use super::closes::{Fact, Facts, is_utc, micros_of};
 use crate::{state::Close, time::Micros};
 
 /// What a join's condition says of the rows of each side, left and right.
@@ -108,7 +108,10 @@ fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
             let inner = time(sides, &cast.expr)?;
             let fine =
                 matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _));
-            fine.then_some(Time { rounded: true, ..inner })
+            // Another zone would move it.
+            let from = cast.expr.get_type(sides[inner.side].schema).ok()?;
+            let same_zone = is_utc(cast.field.data_type()) && is_utc(&from);
+            (fine && same_zone).then_some(Time { rounded: true, ..inner })
         }
         Expr::Column(column) => sides.iter().enumerate().find_map(|(side, Times { schema, facts })| {
             let at = schema.index_of_column(column).ok()?;

@@ -127,7 +127,7 @@ fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Fac
 }
 
 /// Whether a time is told in UTC, or in no zone, which is taken for it.
-fn is_utc(data_type: &DataType) -> bool {
+pub(super) fn is_utc(data_type: &DataType) -> bool {
     match data_type {
         DataType::Timestamp(_, Some(zone)) => matches!(zone.as_ref(), "UTC" | "Etc/UTC" | "Z" | "+00:00" | "+00"),
         _ => true,

@@ -64,7 +64,9 @@ pub(super) fn of_filters(window: &Window, keys: &[Expr], above: &[&LogicalPlan])
                 };
                 columns = projection.expr.iter().map(from).collect();
             }
-            _ => {}
+            LogicalPlan::SubqueryAlias(_) => {}
+            // Which of its columns are numbers is not known.
+            _ => return Ok(None),
         }
     }
     let first = firsts.into_iter().min_by_key(|first| (first.most, first.counted));

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use datafusion::{
-    common::{DFSchema, tree_node::TreeNode},
+    common::DFSchema,
     logical_expr::{Aggregate, Expr, LogicalPlan, Projection, expr::NullTreatment},
 };
 
@@ -11,7 +11,6 @@ use super::{
     carried::{Carried, diff_column, diff_field},
     closes::{Fact, Facts, close, of_projection},
     linear::{Linear, linear},
-    refuse::refused,
     rewrite::{Node, Rewriter},
     sets::without_sets,
     step::{AggregateStep, Step, StepNode},
@@ -30,7 +29,6 @@ impl Rewriter {
         if !input.moving {
             return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));
         }
-        refuse_sorted(aggregate)?;
         let keys = of_projection(&aggregate.group_expr, &aggregate.input, &input.facts);
         let close = close(&keys).filter(|_| self.is_timed());
         self.check_emission(close.is_some(), &keys)?;
@@ -121,21 +119,6 @@ impl Rewriter {
         };
         let functions = list(&aggregate.aggr_expr);
         self.remembers.push(format!("Aggregate [{functions}]: {how}, {keyed}; {evicted}; {shown}"));
-    }
-}
-
-/// A standing query sees rows in the order in which they come. A function whose answer depends on another one must say
-/// so itself.
-fn refuse_sorted(aggregate: &Aggregate) -> Result<()> {
-    let by_arrival = |expr: &Expr| match expr.clone().unalias() {
-        Expr::AggregateFunction(call) => is_in_order(&call.func) && call.params.order_by.is_empty(),
-        _ => false,
-    };
-    let sorted = aggregate.input.exists(|node| Ok(matches!(node, LogicalPlan::Sort(_))))?;
-    match aggregate.aggr_expr.iter().find(|expr| by_arrival(expr)).filter(|_| sorted) {
-        Some(call) => Err(refused(&format!("{} over a subquery with ORDER BY", call.clone().unalias()))
-            .hint("Put the order into the function: array_agg(x ORDER BY y).")),
-        None => Ok(()),
     }
 }
 

@@ -31,5 +31,5 @@ mod step;
 
 pub use closes::{Fact, Facts, micros_of};
 pub use physical::plan_epoch;
-pub use refuse::{refuse, refuse_left};
+pub use refuse::refuse;
 pub use rewrite::{AS_OF_NOW, PlannedInput, PlannedWatermark, Rewritten, rewrite};

@@ -11,26 +11,6 @@ use crate::{
     sql::plan::check_column_name,
 };
 
-/// Fails on a subquery that the optimizer has made no join of.
-pub fn refuse_left(plan: &LogicalPlan) -> Result<()> {
-    let left = |expr: &Expr| match expr {
-        Expr::ScalarSubquery(_) => {
-            Err(refused("a scalar subquery in this place").hint("Join with a subquery in FROM instead."))
-        }
-        Expr::InSubquery(_) | Expr::SetComparison(_) => Err(refused("IN, ANY or ALL (subquery) in this place")
-            .hint("Join with a subquery in FROM instead, or use it alone in WHERE.")),
-        Expr::Exists(_) => Err(refused("EXISTS (subquery) in this place")
-            .hint("Join with a subquery in FROM instead, or use it alone in WHERE.")),
-        Expr::OuterReferenceColumn(_, column) => {
-            Err(refused(&format!("a subquery in FROM that reads column \"{}\" of another input", column.name))
-                .hint("Where it is unnest, write it among the columns: SELECT id, unnest(items) AS item FROM t."))
-        }
-        _ => Ok(TreeNodeRecursion::Continue),
-    };
-    plan.apply(|node| node.apply_expressions(|expr| expr.apply(|e| left(e).map_err(Into::into))))?;
-    Ok(())
-}
-
 /// Fails on the first expression in a plan that no standing query can keep up to date.
 pub fn refuse(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {

@@ -188,8 +188,6 @@ impl Rewriter {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Limit(limit) => self.limit(limit),
-            // The order of a kept answer is that of the query that reads it.
-            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
             other => self.fixed_or_refused(other),
         }
     }
@@ -207,6 +205,9 @@ impl Rewriter {
     }
 
     fn scan(&mut self, scan: &TableScan) -> Result<Node> {
+        if scan.fetch.is_some() {
+            return Err(Error::internal("a scan of changes leaves rows out"));
+        }
         let provider = source_as_provider(&scan.source)?;
         let table = match InputTable::of(provider.as_ref()) {
             Some(table) if !table.fixed => table.clone(),
@@ -427,6 +428,8 @@ fn refused_node(plan: &LogicalPlan) -> Error {
     match plan {
         LogicalPlan::Distinct(_) => refused("DISTINCT ON").hint("Use GROUP BY with first_value(… ORDER BY …)."),
         LogicalPlan::Subquery(_) => refused("a correlated subquery"),
+        // What depends on it has a Sort of its own by now.
+        LogicalPlan::Sort(_) => refused("ORDER BY in this place").hint("Put it beside LIMIT, or into the function."),
         other => refused(&format!("{} over an input that grows", other.display())),
     }
 }

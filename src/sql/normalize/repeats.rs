@@ -1,17 +1,18 @@
-//! Orders of aggregates and of DISTINCT ON, without what they name twice.
+//! Orders of aggregates and of DISTINCT ON, without what decides nothing: what they name twice, and those of functions that
+//! do not depend on the order of their rows.
 //!
-//! The second time decides nothing, but DataFusion's `first_value` panics at it: it counts on as many columns as there
-//! are expressions that differ. What is the same shows once names are resolved: `id` and `t.id` are.
+//! DataFusion's functions panic at them: `first_value` counts on as many columns as there are expressions that differ, and
+//! `sum` on no more than one. What is the same shows once names are resolved: `id` and `t.id` are.
 
 use std::collections::HashSet;
 
 use datafusion::{
     common::tree_node::Transformed,
     error::Result as DfResult,
-    logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, SortExpr},
+    logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, SortExpr, expr::AggregateFunction},
 };
 
-use crate::error::Result;
+use crate::{error::Result, operators::is_in_order};
 
 /// The plan with each expression once in an order.
 pub(super) fn named_once(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -29,9 +30,12 @@ pub(super) fn named_once(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// Its functions keep the names that they had.
 fn of_functions(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
     let function = |expr: Expr| match expr {
-        Expr::AggregateFunction(mut call) if repeats(&call.params.order_by) => {
+        Expr::AggregateFunction(mut call) if is_idle(&call) || repeats(&call.params.order_by) => {
             let name = Expr::AggregateFunction(call.clone()).schema_name().to_string();
-            without_repeats(&mut call.params.order_by);
+            match is_idle(&call) {
+                true => call.params.order_by.clear(),
+                false => without_repeats(&mut call.params.order_by),
+            }
             Expr::AggregateFunction(call).alias(name)
         }
         other => other,
@@ -42,7 +46,12 @@ fn of_functions(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
 }
 
 fn is_repeating(expr: &Expr) -> bool {
-    matches!(expr, Expr::AggregateFunction(call) if repeats(&call.params.order_by))
+    matches!(expr, Expr::AggregateFunction(call) if is_idle(call) || repeats(&call.params.order_by))
+}
+
+/// Whether a function has an order that does not matter to it. `WITHIN GROUP (ORDER BY …)` is an argument.
+fn is_idle(call: &AggregateFunction) -> bool {
+    !call.params.order_by.is_empty() && !is_in_order(&call.func) && !call.func.supports_within_group_clause()
 }
 
 fn repeats(order: &[SortExpr]) -> bool {

@@ -1,0 +1,33 @@
+//! What PostgreSQL means where DataFusion plans something else: rewrites of a logical plan that every query goes through,
+//! whether it is read once or kept up to date, so that both have one meaning.
+//!
+//! | rewrite | what it mends |
+//! | --- | --- |
+//! | `repeats` | an expression that an ORDER BY names twice |
+//! | `row_counts` | `count(t.*)`, which counts the rows that an outer join has found |
+//! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which are of multisets |
+//! | `subqueries` | EXISTS, IN, ANY, ALL and scalar subqueries over aggregates, and in any clause |
+//! | `ordering` | the order of a subquery, where something above depends on it |
+//! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
+
+mod left_over;
+mod marks;
+mod ordering;
+mod repeats;
+mod row_counts;
+mod set_operations;
+mod subqueries;
+
+use datafusion::logical_expr::LogicalPlan;
+
+pub(super) use self::{left_over::refuse_subqueries, marks::MarkSubqueries, ordering::unordered};
+use crate::error::Result;
+
+/// The plan of a query as DataFusion's planner made it, with the meaning that it has in PostgreSQL.
+pub(super) fn normalize(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = repeats::named_once(plan)?;
+    let plan = row_counts::of_relations(plan)?;
+    let plan = set_operations::of_multisets(plan)?;
+    let plan = subqueries::of_one_meaning(plan)?;
+    ordering::settled(plan)
+}

@@ -1,0 +1,56 @@
+//! What a subquery that reads columns of the query around it may be. DataFusion pulls the conditions with such columns up
+//! to the join that it makes of the subquery, past everything in between, also where that changes what is in between:
+//! these are refused by name.
+
+use datafusion::{
+    common::tree_node::TreeNode,
+    error::Result as DfResult,
+    logical_expr::{Expr, LogicalPlan},
+};
+
+use crate::error::Error;
+
+/// Fails on a correlated subquery that would change its meaning as a join.
+pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
+    pulled(plan, true)
+}
+
+/// `top` says whether only what works row by row is above: then an aggregate without GROUP BY gives one row for each row
+/// of the query around it, also where it has no input.
+fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
+    if plan.all_out_ref_exprs().is_empty() {
+        return Ok(());
+    }
+    let below = match plan {
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Distinct(_) => top,
+        LogicalPlan::Aggregate(aggregate) => {
+            let sets = aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)));
+            if sets || (aggregate.group_expr.is_empty() && !top) {
+                return Err(refused("an aggregate inside of a correlated subquery's FROM"));
+            }
+            false
+        }
+        // A condition that comes from one side takes the LIMIT of the other one away.
+        LogicalPlan::Join(_) if plan.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_))))? => {
+            return Err(refused("LIMIT in a join of a correlated subquery"));
+        }
+        LogicalPlan::Limit(_) => return Err(refused("LIMIT in a correlated subquery")),
+        LogicalPlan::Window(_) => return Err(refused("a function with OVER in a correlated subquery")),
+        _ => false,
+    };
+    plan.inputs().into_iter().try_for_each(|input| pulled(input, below))
+}
+
+fn refused(what: &str) -> datafusion::error::DataFusionError {
+    Error::unsupported(what)
+        .hint(
+            "Join with a subquery in FROM that reads no column of the query around it: GROUP BY, or row_number() OVER \
+               (PARTITION BY …), by what the two are joined on.",
+        )
+        .into()
+}

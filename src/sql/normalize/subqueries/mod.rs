@@ -1,0 +1,292 @@
+//! Subqueries, so that what DataFusion makes joins of means what it says.
+//!
+//! - Over an aggregate without GROUP BY there is always one row, also where the aggregate has no input: EXISTS is true, IN
+//!   is an equality, and an expression over the aggregate is computed only where its value is asked for ([`one_row`]).
+//! - `(SELECT v FROM u WHERE u.k = t.k ORDER BY o LIMIT 1)` is `first_value(v ORDER BY o)`.
+//! - In an aggregate, a window function, ORDER BY or ON a subquery is a column of the input ([`hoist`]).
+//! - What its correlation cannot be pulled out of is refused by name ([`correlation`]).
+
+mod correlation;
+mod hoist;
+mod one_row;
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{
+        Column, DFSchema, Spans,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    functions_aggregate::{count::count_udaf, first_last::first_value_udaf},
+    logical_expr::{
+        Aggregate, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Subquery,
+        expr::{AggregateFunction, Exists, InSubquery, SetComparison, SetQuantifier},
+        expr_rewriter::NamePreserver,
+        lit, when,
+    },
+    scalar::ScalarValue,
+};
+
+use self::one_row::{OneRow, one_row};
+use super::ordering::ordered;
+use crate::error::Result;
+
+pub(super) fn of_one_meaning(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(plan.transform_up_with_subqueries(of_node)?.data)
+}
+
+fn of_node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Join(_) = &plan {
+        plan.inputs().into_iter().filter_map(lateral).try_for_each(correlation::check)?;
+    }
+    if !plan.expressions().iter().any(has_subquery) {
+        return Ok(Transformed::no(plan));
+    }
+    Ok(Transformed::yes(of_hoisted(hoist::into_input(plan)?, HOISTED_DEPTH)?))
+}
+
+/// The subquery that is an input of a join which reads columns of the other one.
+fn lateral(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    match plan {
+        LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
+        LogicalPlan::SubqueryAlias(alias) => lateral(&alias.input),
+        _ => None,
+    }
+}
+
+/// How far below a node its subqueries are once they are hoisted: a projection, the node itself, a projection.
+const HOISTED_DEPTH: usize = 3;
+
+/// The nearest nodes that have subqueries.
+fn of_hoisted(plan: LogicalPlan, depth: usize) -> DfResult<LogicalPlan> {
+    if plan.expressions().iter().any(has_subquery) {
+        return Ok(of_expressions(plan)?.data);
+    }
+    match depth {
+        0 => Ok(plan),
+        _ => Ok(plan.map_children(|child| Ok(Transformed::yes(of_hoisted(child, depth - 1)?)))?.data),
+    }
+}
+
+fn of_expressions(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&plan);
+    let inputs: Vec<_> = plan.inputs().into_iter().map(|input| input.schema().clone()).collect();
+    let outer: Vec<&DFSchema> = inputs.iter().map(AsRef::as_ref).collect();
+    let plan = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform_up(|expr| of_subquery(expr, &outer))?;
+        Ok(expr.update_data(|expr| name.restore(expr)))
+    })?;
+    plan.map_data(LogicalPlan::recompute_schema)
+}
+
+/// Whether an expression has a subquery of any kind in it.
+pub(in crate::sql::normalize) fn has_subquery(expr: &Expr) -> bool {
+    let is = |expr: &Expr| {
+        matches!(expr, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_))
+    };
+    expr.exists(|expr| Ok(is(expr))).unwrap_or(true)
+}
+
+/// One subquery in an expression of a node, whose inputs have the columns `outer`.
+fn of_subquery(expr: Expr, outer: &[&DFSchema]) -> DfResult<Transformed<Expr>> {
+    match expr {
+        Expr::Exists(exists) => of_exists(exists, outer),
+        Expr::InSubquery(within) => match one_row(&within.subquery.subquery)?.filter(OneRow::is_of_one_column) {
+            Some(row) => {
+                let InSubquery { expr, negated, .. } = within;
+                let is_in = row.otherwise_false(Expr::eq(*expr, row.value(outer)?), outer)?;
+                Ok(Transformed::yes(if negated { !is_in } else { is_in }))
+            }
+            None => {
+                correlation::check(&within.subquery.subquery)?;
+                Ok(Transformed::no(Expr::InSubquery(within)))
+            }
+        },
+        Expr::SetComparison(compared) => match one_row(&compared.subquery.subquery)?.filter(OneRow::is_of_one_column) {
+            Some(row) => {
+                let SetComparison { expr, op, quantifier, .. } = compared;
+                let holds = datafusion::logical_expr::binary_expr(*expr, op, row.value(outer)?);
+                Ok(Transformed::yes(match quantifier {
+                    SetQuantifier::Any => row.otherwise_false(holds, outer)?,
+                    SetQuantifier::All => row.otherwise(holds, lit(true), outer)?,
+                }))
+            }
+            None => {
+                correlation::check(&compared.subquery.subquery)?;
+                Ok(Transformed::no(Expr::SetComparison(compared)))
+            }
+        },
+        Expr::ScalarSubquery(subquery) => of_scalar(subquery, outer),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn of_exists(exists: Exists, outer: &[&DFSchema]) -> DfResult<Transformed<Expr>> {
+    let Exists { subquery, negated } = exists;
+    let said = |is: Expr| Ok(Transformed::yes(if negated { !is } else { is }));
+    if let Some(row) = one_row(&subquery.subquery)? {
+        return said(row.exists(outer)?);
+    }
+    let is_correlated = is_correlated(&subquery.subquery);
+    match limited(&subquery.subquery)? {
+        Some((_, _, Some(0))) => said(lit(false)),
+        Some((input, 0, _)) => {
+            correlation::check(&input)?;
+            Ok(Transformed::yes(Expr::Exists(Exists { subquery: subquery_of(input), negated })))
+        }
+        // More rows than are left out.
+        Some((input, skip, _)) if is_correlated => {
+            correlation::check(&input)?;
+            let skip = i64::try_from(skip).unwrap_or(i64::MAX);
+            said(count_of(input)?.gt(lit(skip)))
+        }
+        _ => {
+            correlation::check(&subquery.subquery)?;
+            Ok(Transformed::no(Expr::Exists(Exists { subquery, negated })))
+        }
+    }
+}
+
+fn of_scalar(subquery: Subquery, outer: &[&DFSchema]) -> DfResult<Transformed<Expr>> {
+    let plan = &subquery.subquery;
+    if plan.schema().fields().len() != 1 {
+        return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
+    }
+    if let Some(row) = one_row(plan)? {
+        return match row.is_plain() {
+            true => valued(subquery),
+            false => {
+                let value = row.value(outer)?;
+                Ok(Transformed::yes(row.otherwise(value, lit(ScalarValue::Null), outer)?))
+            }
+        };
+    }
+    if is_correlated(plan)
+        && let Some((input, 0, Some(1))) = limited(plan)?
+    {
+        correlation::check(&input)?;
+        return Ok(Transformed::yes(Expr::ScalarSubquery(subquery_of(first_of(input)?))));
+    }
+    correlation::check(plan)?;
+    valued(subquery)
+}
+
+/// The name of the column of a scalar subquery: DataFusion's join of it has another one of the name that it had.
+const VALUE: &str = "__value";
+
+fn valued(subquery: Subquery) -> DfResult<Transformed<Expr>> {
+    let (_, field) = subquery.subquery.schema().qualified_field(0);
+    match field.name() == VALUE {
+        true => Ok(Transformed::no(Expr::ScalarSubquery(subquery))),
+        false => Ok(Transformed::yes(Expr::ScalarSubquery(subquery_of(value_of(subquery.subquery)?)))),
+    }
+}
+
+/// The first column of a plan, under the name of a value.
+fn value_of(plan: Arc<LogicalPlan>) -> DfResult<LogicalPlan> {
+    let value = Expr::Column(Column::from(plan.schema().qualified_field(0))).alias(VALUE);
+    Ok(LogicalPlan::Projection(Projection::try_new(vec![value], plan)?))
+}
+
+/// The first value in an order, or any where there is none.
+fn first_of(input: LogicalPlan) -> DfResult<LogicalPlan> {
+    let (input, order) = match ordered(&input)? {
+        Some(ordered) => (ordered.plan, ordered.order),
+        None => (input, Vec::new()),
+    };
+    let value = Expr::Column(Column::from(input.schema().qualified_field(0)));
+    let first = AggregateFunction::new_udf(first_value_udaf(), vec![value], false, None, order, None);
+    let aggregate = Aggregate::try_new(Arc::new(input), vec![], vec![Expr::AggregateFunction(first)])?;
+    value_of(Arc::new(LogicalPlan::Aggregate(aggregate)))
+}
+
+/// `(SELECT count(*) FROM input)`
+fn count_of(input: LogicalPlan) -> DfResult<Expr> {
+    let count = AggregateFunction::new_udf(count_udaf(), vec![lit(1i64)], false, None, vec![], None);
+    let aggregate = Aggregate::try_new(Arc::new(input), vec![], vec![Expr::AggregateFunction(count)])?;
+    Ok(Expr::ScalarSubquery(subquery_of(value_of(Arc::new(LogicalPlan::Aggregate(aggregate)))?)))
+}
+
+/// What a LIMIT with numbers is over, how many rows it leaves out and how many it lets through. Projections above it stay.
+fn limited(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, usize, Option<usize>)>> {
+    match plan {
+        LogicalPlan::Limit(limit) => {
+            Ok(numbers(limit)?.map(|(skip, fetch)| (limit.input.as_ref().clone(), skip, fetch)))
+        }
+        LogicalPlan::Projection(projection) => {
+            let Some((input, skip, fetch)) = limited(&projection.input)? else { return Ok(None) };
+            let plan = Projection::try_new(projection.expr.clone(), Arc::new(input))?;
+            Ok(Some((LogicalPlan::Projection(plan), skip, fetch)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn numbers(limit: &Limit) -> DfResult<Option<(usize, Option<usize>)>> {
+    match (limit.get_skip_type()?, limit.get_fetch_type()?) {
+        (SkipType::Literal(skip), FetchType::Literal(fetch)) => Ok(Some((skip, fetch))),
+        _ => Ok(None),
+    }
+}
+
+fn is_correlated(plan: &LogicalPlan) -> bool {
+    !plan.all_out_ref_exprs().is_empty()
+}
+
+fn subquery_of(plan: LogicalPlan) -> Subquery {
+    let outer_ref_columns = plan.all_out_ref_exprs();
+    Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: Spans::new() }
+}
+
+impl OneRow {
+    fn is_of_one_column(&self) -> bool {
+        self.columns.len() == 1
+    }
+
+    /// The value of its only column, as an expression of the query around it.
+    fn value(&self, outer: &[&DFSchema]) -> DfResult<Expr> {
+        let value = self.columns.first().cloned().unwrap_or_else(|| lit(ScalarValue::Null));
+        self.outside(value, outer)
+    }
+
+    /// Whether there is a row after all conditions.
+    fn exists(&self, outer: &[&DFSchema]) -> DfResult<Expr> {
+        let mut all: Option<Expr> = None;
+        for condition in &self.conditions {
+            let condition = self.outside(condition.clone(), outer)?.is_true();
+            all = Some(all.map_or(condition.clone(), |all| all.and(condition)));
+        }
+        Ok(all.unwrap_or_else(|| lit(true)))
+    }
+
+    /// An expression where there is a row, another one where there is none.
+    fn otherwise(&self, expr: Expr, none: Expr, outer: &[&DFSchema]) -> DfResult<Expr> {
+        match self.conditions.is_empty() {
+            true => Ok(expr),
+            false => when(self.exists(outer)?, expr).otherwise(none),
+        }
+    }
+
+    fn otherwise_false(&self, expr: Expr, outer: &[&DFSchema]) -> DfResult<Expr> {
+        self.otherwise(expr, lit(false), outer)
+    }
+
+    /// An expression over the aggregate as one of the query around it: each of the aggregate's columns is a subquery.
+    fn outside(&self, expr: Expr, outer: &[&DFSchema]) -> DfResult<Expr> {
+        let moved = expr.transform_down(|expr| match expr {
+            Expr::Column(column) => {
+                let value = Expr::Column(column).alias(VALUE);
+                let plan = Projection::try_new(vec![value], self.aggregate.clone())?;
+                let subquery = subquery_of(LogicalPlan::Projection(plan));
+                Ok(Transformed::new(Expr::ScalarSubquery(subquery), true, TreeNodeRecursion::Jump))
+            }
+            Expr::OuterReferenceColumn(_, column) if outer.iter().any(|schema| schema.has_column(&column)) => {
+                Ok(Transformed::new(Expr::Column(column), true, TreeNodeRecursion::Jump))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(moved.data)
+    }
+}

@@ -1,0 +1,112 @@
+//! Subqueries that have one row whatever there is in their relations: those of an aggregate without GROUP BY.
+//!
+//! ```text
+//! SELECT 10 / count(*) FROM u HAVING max(u.v) > 3
+//!                  └ column               └ condition, over: Aggregate [count(*), max(u.v)]
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{
+        DFSchema,
+        tree_node::{Transformed, TreeNode},
+    },
+    error::Result as DfResult,
+    logical_expr::{Distinct, Expr, LogicalPlan, Operator},
+};
+
+use super::{has_subquery, numbers};
+
+/// A row of an aggregate: what its columns are made of the aggregate's, and on which conditions it is there.
+pub(super) struct OneRow {
+    pub aggregate: Arc<LogicalPlan>,
+    pub columns: Vec<Expr>,
+    pub conditions: Vec<Expr>,
+}
+
+impl OneRow {
+    /// Whether it is as well computed inside of the subquery: nothing can fail, or is asked for under a condition.
+    pub fn is_plain(&self) -> bool {
+        self.conditions.is_empty()
+            && self.columns.iter().all(|expr| match expr {
+                Expr::Column(_) => true,
+                // One column of the aggregate costs no more outside.
+                _ => !can_fail(expr) && expr.column_refs().len() != 1,
+            })
+    }
+}
+
+/// Whether an expression may be an error for some values.
+fn can_fail(expr: &Expr) -> bool {
+    let fails = |expr: &Expr| match expr {
+        Expr::BinaryExpr(binary) => !matches!(
+            binary.op,
+            Operator::And
+                | Operator::Or
+                | Operator::Eq
+                | Operator::NotEq
+                | Operator::Lt
+                | Operator::LtEq
+                | Operator::Gt
+                | Operator::GtEq
+                | Operator::IsDistinctFrom
+                | Operator::IsNotDistinctFrom
+        ),
+        Expr::Cast(_) | Expr::ScalarFunction(_) | Expr::Negative(_) => true,
+        _ => false,
+    };
+    expr.exists(|expr| Ok(fails(expr))).unwrap_or(true)
+}
+
+/// The one row of a subquery; `None` where it may have several, or none for another reason than a condition on it.
+pub(super) fn one_row(plan: &LogicalPlan) -> DfResult<Option<OneRow>> {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
+            // A condition on rows that are not there yet is not seen from outside.
+            let columns = aggregate.schema.columns().into_iter().map(Expr::Column).collect();
+            Ok(Some(OneRow { aggregate: Arc::new(plan.clone()), columns, conditions: Vec::new() }))
+        }
+        LogicalPlan::Projection(projection) => {
+            let Some(row) = one_row(&projection.input)? else { return Ok(None) };
+            if projection.expr.iter().any(is_of_many) {
+                return Ok(None);
+            }
+            let columns = projection.expr.iter().map(|expr| over(expr, &row, projection.input.schema()));
+            let columns = columns.collect::<DfResult<_>>()?;
+            Ok(Some(OneRow { columns, ..row }))
+        }
+        LogicalPlan::Filter(filter) => {
+            let Some(mut row) = one_row(&filter.input)? else { return Ok(None) };
+            if has_subquery(&filter.predicate) {
+                return Ok(None);
+            }
+            row.conditions.push(over(&filter.predicate, &row, filter.input.schema())?);
+            Ok(Some(row))
+        }
+        LogicalPlan::SubqueryAlias(alias) => one_row(&alias.input),
+        LogicalPlan::Subquery(subquery) => one_row(&subquery.subquery),
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => one_row(&sort.input),
+        LogicalPlan::Distinct(Distinct::All(input)) => one_row(input),
+        LogicalPlan::Limit(limit) => match numbers(limit)? {
+            Some((0, fetch)) if fetch != Some(0) => one_row(&limit.input),
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Whether an expression of a projection is more than one value of one row.
+fn is_of_many(expr: &Expr) -> bool {
+    let many = |expr: &Expr| matches!(expr, Expr::Unnest(_)) || expr.is_volatile_node();
+    has_subquery(expr) || expr.exists(|expr| Ok(many(expr))).unwrap_or(true)
+}
+
+/// An expression over the columns of a row, as one over its aggregate.
+fn over(expr: &Expr, row: &OneRow, schema: &DFSchema) -> DfResult<Expr> {
+    let replaced = expr.clone().unalias().transform_up(|expr| match expr {
+        Expr::Column(column) => Ok(Transformed::yes(row.columns[schema.index_of_column(&column)?].clone())),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(replaced.data)
+}

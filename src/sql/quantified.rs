@@ -1,0 +1,76 @@
+//! `x op ANY (array)` and `x op ALL (array)` over an array with a NULL in it: what no other element decides is NULL.
+//! DataFusion takes it for false, or for true.
+//!
+//! ```text
+//! x = ANY (a)   ─▶   CASE WHEN x = ANY (a) THEN true WHEN array_has_nulls(a) THEN NULL ELSE x = ANY (a) END
+//! ```
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    Query, UnaryOperator, Value, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+};
+
+use super::functions::HAS_NULLS;
+
+/// Rewrites all such comparisons of a query.
+pub(super) fn with_nulls(query: &mut Query) {
+    let _ = query.visit(&mut Quantified);
+}
+
+struct Quantified;
+
+impl VisitorMut for Quantified {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let (array, decided) = match &*expr {
+            Expr::AnyOp { right, .. } if is_array(right) => (right, true),
+            Expr::AllOp { right, .. } if is_array(right) => (right, false),
+            _ => return ControlFlow::Continue(()),
+        };
+        let nulls = call(HAS_NULLS, array.as_ref().clone());
+        let condition = match decided {
+            true => expr.clone(),
+            false => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr.clone()))) },
+        };
+        let when = |condition, result| CaseWhen { condition, result: Expr::value(result) };
+        *expr = Expr::Case {
+            case_token: AttachedToken::empty(),
+            end_token: AttachedToken::empty(),
+            operand: None,
+            conditions: vec![when(condition, Value::Boolean(decided)), when(nulls, Value::Null)],
+            else_result: Some(Box::new(expr.clone())),
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+/// A subquery has rows in place of elements, and is another matter.
+fn is_array(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_array(inner),
+        Expr::Subquery(_) => false,
+        _ => true,
+    }
+}
+
+/// A call of a function of one argument.
+pub(super) fn call(name: &str, argument: Expr) -> Expr {
+    calls(name, vec![argument])
+}
+
+pub(super) fn calls(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}

@@ -1,0 +1,434 @@
+//! `JOIN … USING (k)` and `NATURAL JOIN` as Postgres has them: `k` is one column, of which the value is that of the side
+//! that has a row. DataFusion takes the left side's, which a RIGHT or FULL join may not have.
+//!
+//! ```text
+//! SELECT * FROM a FULL JOIN b USING (k)   ─▶   SELECT coalesce(a.k, b.k) AS k, a.x, b.y FROM a FULL JOIN b ON a.k = b.k
+//! ```
+//!
+//! It is a rewrite of the text: only there it can be told whether a query says `k` or `a.k`.
+
+use std::{collections::HashMap, mem::take, ops::ControlFlow};
+
+use datafusion::{
+    execution::SessionState,
+    sql::{
+        parser::Statement as DfStatement,
+        sqlparser::ast::{
+            self, BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem,
+            SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+            helpers::attached_token::AttachedToken,
+        },
+    },
+};
+
+use super::{names::fold, quantified::calls};
+use crate::error::Result;
+
+/// The query without USING and NATURAL, where these are not what DataFusion takes them for.
+pub(super) async fn without_using(state: &SessionState, query: &Query) -> Result<Query> {
+    let mut query = query.clone();
+    let mut known = Known::default();
+    loop {
+        let mut search = Search { known: &known, scopes: Vec::new(), wanted: Vec::new() };
+        let _ = query.visit(&mut search);
+        if search.wanted.is_empty() {
+            return Ok(query);
+        }
+        for wanted in search.wanted {
+            let columns = columns_of(state, &wanted).await;
+            known.0.insert(wanted.to_string(), columns);
+        }
+    }
+}
+
+/// The columns of relations, by the query that gives them; `None` where it cannot be planned by itself.
+#[derive(Default)]
+struct Known(HashMap<String, Option<Vec<String>>>);
+
+async fn columns_of(state: &SessionState, query: &Query) -> Option<Vec<String>> {
+    let statement = ast::Statement::Query(Box::new(query.clone()));
+    let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await.ok()?;
+    Some(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
+}
+
+/// Rewrites each SELECT whose relations are known, the innermost first, and gathers those that are not.
+struct Search<'a> {
+    known: &'a Known,
+    scopes: Vec<Scope>,
+    wanted: Vec<Query>,
+}
+
+/// An open query: its common table expressions, and how many of them can be seen by now. The visitor enters their queries
+/// in order and before the query's own body.
+struct Scope {
+    tables: Vec<ast::Cte>,
+    recursive: bool,
+    seen: usize,
+}
+
+impl Scope {
+    fn of(query: &Query) -> Scope {
+        let tables = query.with.as_ref().map_or_else(Vec::new, |with| with.cte_tables.clone());
+        let recursive = query.with.as_ref().is_some_and(|with| with.recursive);
+        let seen = if recursive { tables.len() } else { 0 };
+        Scope { tables, recursive, seen }
+    }
+
+    fn visible(&self) -> &[ast::Cte] {
+        &self.tables[..self.seen]
+    }
+
+    /// One more of its expressions is done, as it is now.
+    fn done(&mut self, query: &Query) {
+        if !self.recursive && self.seen < self.tables.len() {
+            *self.tables[self.seen].query = query.clone();
+            self.seen += 1;
+        }
+    }
+}
+
+impl VisitorMut for Search<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.scopes.push(Scope::of(query));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let order = query.order_by.as_mut().map(|order| &mut order.kind);
+        match query.body.as_mut() {
+            SetExpr::Select(select) => self.select(select, order),
+            body => self.selects(body),
+        }
+        self.scopes.pop();
+        if let Some(around) = self.scopes.last_mut() {
+            around.done(query);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Search<'_> {
+    fn selects(&mut self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => self.select(select, None),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.selects(left);
+                self.selects(right);
+            }
+            _ => {}
+        }
+    }
+
+    fn select(&mut self, select: &mut Select, order: Option<&mut OrderByKind>) {
+        if !is_concerned(select) {
+            return;
+        }
+        let mut from = select.from.clone();
+        let mut columns = Columns::default();
+        for part in &mut from {
+            match self.joined(part) {
+                Some(of_part) => columns.append(of_part),
+                None => return,
+            }
+        }
+        select.from = from;
+        columns.settle(select, order);
+    }
+
+    /// The columns of joins, which lose their USING; `None` where they are not known.
+    fn joined(&mut self, part: &mut TableWithJoins) -> Option<Columns> {
+        let mut left = self.factor(&mut part.relation);
+        for join in &mut part.joins {
+            let right = self.factor(&mut join.relation);
+            let (Some(before), Some(right)) = (left.take(), right) else { continue };
+            let (kind, constraint) = constraint(&mut join.join_operator)?;
+            left = Some(before.join(right, kind, constraint)?);
+        }
+        left
+    }
+
+    fn factor(&mut self, factor: &mut TableFactor) -> Option<Columns> {
+        if let TableFactor::NestedJoin { table_with_joins, alias: None } = factor {
+            return self.joined(table_with_joins);
+        }
+        let alias = match factor {
+            TableFactor::NestedJoin { alias, .. }
+            | TableFactor::Derived { alias, .. }
+            | TableFactor::TableFunction { alias, .. }
+            | TableFactor::Function { alias, .. }
+            | TableFactor::UNNEST { alias, .. } => alias.as_ref().map(|alias| alias.name.clone()),
+            TableFactor::Table { alias: Some(TableAlias { name, .. }), .. } => Some(name.clone()),
+            TableFactor::Table { name, .. } => name.0.last()?.as_ident().cloned(),
+            _ => None,
+        }?;
+        let query = selecting(factor, &self.scopes);
+        let Some(columns) = self.known.0.get(&query.to_string()) else {
+            self.wanted.push(query);
+            return None;
+        };
+        let column = |name: &String| Visible {
+            name: name.clone(),
+            expr: Expr::CompoundIdentifier(vec![alias.clone(), Ident::with_quote('"', name)]),
+            merged: false,
+        };
+        Some(Columns(columns.as_ref()?.iter().map(column).collect()))
+    }
+}
+
+/// Whether a SELECT has joins that DataFusion gives another meaning: other than inner and left ones, where the left side's
+/// column is the one, or any under a `*`, whose columns begin with those of USING.
+fn is_concerned(select: &Select) -> bool {
+    let plain = |item: &SelectItem| match item {
+        SelectItem::Wildcard(options) => *options == ast::WildcardAdditionalOptions::default(),
+        _ => false,
+    };
+    let wild = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+    let all_plain = select.projection.iter().all(|item| !matches!(item, SelectItem::Wildcard(_)) || plain(item));
+    fn of(part: &TableWithJoins, wild: bool) -> bool {
+        let nested = |factor: &TableFactor| match factor {
+            TableFactor::NestedJoin { table_with_joins, alias: None } => of(table_with_joins, wild),
+            _ => false,
+        };
+        let join = |join: &ast::Join| match &join.join_operator {
+            JoinOperator::Right(constraint)
+            | JoinOperator::RightOuter(constraint)
+            | JoinOperator::FullOuter(constraint) => is_by_name(constraint),
+            JoinOperator::Join(constraint)
+            | JoinOperator::Inner(constraint)
+            | JoinOperator::Left(constraint)
+            | JoinOperator::LeftOuter(constraint) => wild && is_by_name(constraint),
+            _ => false,
+        };
+        nested(&part.relation) || part.joins.iter().any(|j| join(j) || nested(&j.relation))
+    }
+    all_plain && select.from.iter().any(|part| of(part, wild))
+}
+
+fn is_by_name(constraint: &JoinConstraint) -> bool {
+    matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural)
+}
+
+/// Which side has a value wherever there is a row.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Left,
+    Right,
+    Full,
+}
+
+fn constraint(operator: &mut JoinOperator) -> Option<(Kind, &mut JoinConstraint)> {
+    match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::CrossJoin(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint) => Some((Kind::Left, constraint)),
+        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => Some((Kind::Right, constraint)),
+        JoinOperator::FullOuter(constraint) => Some((Kind::Full, constraint)),
+        _ => None,
+    }
+}
+
+/// A column as a SELECT sees it: what a bare name means, and what `*` shows.
+#[derive(Clone)]
+struct Visible {
+    name: String,
+    expr: Expr,
+    /// Whether it is of several relations.
+    merged: bool,
+}
+
+#[derive(Default)]
+struct Columns(Vec<Visible>);
+
+impl Columns {
+    fn append(&mut self, other: Columns) {
+        self.0.extend(other.0);
+    }
+
+    /// The only column of a name.
+    fn find(&self, name: &str) -> Option<&Visible> {
+        let mut found = self.0.iter().filter(|column| column.name == name);
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// The columns of a join, whose condition is put into words.
+    fn join(self, right: Columns, kind: Kind, constraint: &mut JoinConstraint) -> Option<Columns> {
+        let names: Vec<String> = match constraint {
+            JoinConstraint::Using(columns) => {
+                columns.iter().map(|name| name.0.last()?.as_ident().map(fold)).collect::<Option<_>>()?
+            }
+            JoinConstraint::Natural => {
+                let shared = |column: &&Visible| right.0.iter().any(|other| other.name == column.name);
+                self.0.iter().filter(shared).map(|column| column.name.clone()).collect()
+            }
+            JoinConstraint::On(condition) => {
+                let mut replace = Replace { columns: &self, depth: 0 };
+                let _ = condition.visit(&mut replace);
+                Vec::new()
+            }
+            JoinConstraint::None => Vec::new(),
+        };
+        let mut merged = Vec::new();
+        let mut condition: Option<Expr> = None;
+        for name in &names {
+            let (l, r) = (self.find(name)?.expr.clone(), right.find(name)?.expr.clone());
+            let equal = binary(l.clone(), BinaryOperator::Eq, r.clone());
+            condition = Some(match condition {
+                Some(before) => binary(before, BinaryOperator::And, equal),
+                None => equal,
+            });
+            let expr = match kind {
+                Kind::Left => l,
+                Kind::Right => r,
+                Kind::Full => calls("coalesce", vec![l, r]),
+            };
+            merged.push(Visible { name: name.clone(), expr, merged: true });
+        }
+        if is_by_name(constraint) {
+            let none = Expr::value(ast::Value::Boolean(true));
+            *constraint = JoinConstraint::On(condition.unwrap_or(none));
+        }
+        let rest = self.0.into_iter().chain(right.0).filter(|column| !names.contains(&column.name));
+        merged.extend(rest);
+        Some(Columns(merged))
+    }
+
+    /// Puts the columns where a SELECT says their names.
+    fn settle(self, select: &mut Select, order: Option<&mut OrderByKind>) {
+        let mut items = Vec::new();
+        for item in take(&mut select.projection) {
+            match item {
+                SelectItem::Wildcard(_) => items.extend(self.0.iter().map(Visible::item)),
+                SelectItem::UnnamedExpr(Expr::Identifier(ident)) => match self.merged(&ident) {
+                    Some(column) => items.push(column.item()),
+                    None => items.push(SelectItem::UnnamedExpr(Expr::Identifier(ident))),
+                },
+                other => items.push(other),
+            }
+        }
+        select.projection = items;
+        let shown = |ident: &Ident| {
+            select.projection.iter().any(|item| match item {
+                SelectItem::ExprWithAlias { alias, .. } => fold(alias) == fold(ident),
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+                    parts.last().is_some_and(|last| fold(last) == fold(ident))
+                }
+                _ => false,
+            })
+        };
+        if let Some(OrderByKind::Expressions(exprs)) = order {
+            for by in exprs {
+                let is_output = matches!(&by.expr, Expr::Identifier(ident) if shown(ident));
+                if !is_output {
+                    let _ = by.expr.visit(&mut Replace { columns: &self, depth: 0 });
+                }
+            }
+        }
+        let from = take(&mut select.from);
+        let _ = select.visit(&mut Replace { columns: &self, depth: 0 });
+        select.from = from;
+    }
+
+    fn merged(&self, ident: &Ident) -> Option<&Visible> {
+        self.find(&fold(ident)).filter(|column| column.merged)
+    }
+}
+
+impl Visible {
+    fn item(&self) -> SelectItem {
+        match &self.expr {
+            Expr::CompoundIdentifier(_) => SelectItem::UnnamedExpr(self.expr.clone()),
+            expr => SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', &self.name) },
+        }
+    }
+}
+
+/// Puts columns in place of their bare names, but not in subqueries, which have columns of their own.
+struct Replace<'a> {
+    columns: &'a Columns,
+    depth: usize,
+}
+
+impl VisitorMut for Replace<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(ident) = expr
+            && self.depth == 0
+            && let Some(column) = self.columns.merged(ident)
+        {
+            *expr = column.expr.clone();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+/// `WITH … SELECT * FROM factor`, with what is visible of the common table expressions around it.
+fn selecting(factor: &TableFactor, scopes: &[Scope]) -> Query {
+    let mut tables: Vec<ast::Cte> = Vec::new();
+    for cte in scopes.iter().flat_map(Scope::visible) {
+        // The innermost of a name hides the others.
+        tables.retain(|other| fold(&other.alias.name) != fold(&cte.alias.name));
+        tables.push(cte.clone());
+    }
+    let with = (!tables.is_empty()).then(|| ast::With {
+        with_token: AttachedToken::empty(),
+        recursive: scopes.iter().any(|scope| scope.recursive),
+        cte_tables: tables,
+    });
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())],
+        exclude: None,
+        into: None,
+        from: vec![TableWithJoins { relation: factor.clone(), joins: Vec::new() }],
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: ast::GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: ast::SelectFlavor::Standard,
+    };
+    Query {
+        with,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
