@@ -305,8 +305,9 @@ impl From<ArrowError> for Error {
                 },
             },
             ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
-            ArrowError::ArithmeticOverflow(m) => Error::new(Kind::NumericOutOfRange, lower(&m)),
+            ArrowError::ArithmeticOverflow(m) => overflow(&m),
             ArrowError::CastError(m) | ArrowError::ParseError(m) => value(&m),
+            ArrowError::ComputeError(m) if m.contains("out of range") => overflow(&m),
             ArrowError::ComputeError(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
             ArrowError::InvalidArgumentError(m) if m.contains("to store in a Decimal") => value(&m),
             ArrowError::InvalidArgumentError(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
@@ -384,7 +385,8 @@ fn shared(e: &DataFusionError) -> Error {
         },
         DataFusionError::ArrowError(e, _) => match e.as_ref() {
             ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
-            ArrowError::ArithmeticOverflow(m) => Error::new(Kind::NumericOutOfRange, lower(m)),
+            ArrowError::ArithmeticOverflow(m) => overflow(m),
+            ArrowError::ComputeError(m) if m.contains("out of range") => overflow(m),
             ArrowError::CastError(m) | ArrowError::ParseError(m) => value(m),
             ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
                 Some(ours) => ours.clone(),
@@ -400,12 +402,25 @@ fn shared(e: &DataFusionError) -> Error {
     }
 }
 
+/// A number, or a time, that its type does not have.
+fn overflow(message: &str) -> Error {
+    let text = lower(message);
+    let kind = match ["timestamp", "date", "interval"].iter().any(|what| text.to_lowercase().contains(what)) {
+        true => Kind::DatetimeOverflow,
+        false => Kind::NumericOutOfRange,
+    };
+    Error::new(kind, text)
+}
+
 fn execution(message: &str) -> Error {
     if message.contains("calar subquery returned more than one row") {
         return Error::new(
             Kind::CardinalityViolation,
             "more than one row returned by a subquery used as an expression",
         );
+    }
+    if message.contains("exceeds the representable i64 range") {
+        return Error::new(Kind::DatetimeOverflow, "timestamp out of range");
     }
     Error::new(Kind::InvalidParameterValue, lower(message))
 }

@@ -1,5 +1,13 @@
 //! All that an epoch knows of time. The only place that asks the clock.
 
+mod civil;
+mod range;
+mod show;
+
+pub use civil::CivilDate;
+pub use range::{TIMESTAMPS, check, out_of_range, rows_out_of_range};
+pub use show::show;
+
 use std::{
     borrow::Cow,
     fmt,
@@ -18,6 +26,9 @@ use serde::{Deserialize, Serialize};
 
 /// A moment or an event time, in microseconds since 1970 UTC: Postgres' own resolution.
 pub type Micros = i64;
+
+/// A day of 24 hours.
+pub const DAY_US: Micros = 86_400_000_000;
 
 /// The number of one epoch of one relation; the first is 1, and 0 is "before anything".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -83,9 +94,10 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the clock")]
     fn now(&self) -> Micros {
+        let micros = |length: std::time::Duration| Micros::try_from(length.as_micros()).unwrap_or(*TIMESTAMPS.end());
         match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => since.as_micros() as Micros,
-            Err(before) => -(before.duration().as_micros() as Micros),
+            Ok(since) => micros(since),
+            Err(before) => -micros(before.duration()),
         }
     }
 }
@@ -112,20 +124,29 @@ impl Clock for ManualClock {
     }
 }
 
-/// Event times of a column, in microseconds; NULL stays NULL. Dates and timestamps of any unit have one.
+/// Event times of a column, in microseconds; NULL stays NULL, and what is no timestamp ([`TIMESTAMPS`]) becomes it:
+/// infinity, and dates beyond. Dates and timestamps of any unit have event times.
 pub fn event_times(column: &dyn Array) -> Option<Int64Array> {
-    fn scaled<T: ArrowPrimitiveType<Native = i64>>(column: &dyn Array, multiply: i64, divide: i64) -> Int64Array {
+    fn scaled<T: ArrowPrimitiveType<Native: Into<i64>>>(column: &dyn Array, multiply: i64, divide: i64) -> Int64Array {
         // `div_euclid`, so that a time before 1970 is rounded down as any other.
-        column.as_primitive::<T>().unary(|t| t.saturating_mul(multiply).div_euclid(divide))
+        let time = |t: T::Native| {
+            let t = t.into().checked_mul(multiply)?.div_euclid(divide);
+            TIMESTAMPS.contains(&t).then_some(t)
+        };
+        column.as_primitive::<T>().unary_opt(time)
     }
     Some(match column.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => scaled::<TimestampSecondType>(column, 1_000_000, 1),
         DataType::Timestamp(TimeUnit::Millisecond, _) => scaled::<TimestampMillisecondType>(column, 1_000, 1),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            column.as_primitive::<TimestampMicrosecondType>().reinterpret_cast()
+            let times = column.as_primitive::<TimestampMicrosecondType>();
+            match times.values().iter().all(|t| TIMESTAMPS.contains(t)) {
+                true => times.reinterpret_cast(),
+                false => scaled::<TimestampMicrosecondType>(column, 1, 1),
+            }
         }
         DataType::Timestamp(TimeUnit::Nanosecond, _) => scaled::<TimestampNanosecondType>(column, 1, 1_000),
-        DataType::Date32 => column.as_primitive::<Date32Type>().unary(|d| i64::from(d) * 86_400_000_000),
+        DataType::Date32 => scaled::<Date32Type>(column, DAY_US, 1),
         _ => return None,
     })
 }
@@ -137,7 +158,20 @@ pub fn is_event_time(data_type: &DataType) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{Date32Array, TimestampMicrosecondArray, TimestampSecondArray};
+
     use super::*;
+
+    #[test]
+    fn event_times_beyond_timestamps_are_null() {
+        let times = |column: &dyn Array| event_times(column).expect("times").iter().collect::<Vec<_>>();
+        let us = TimestampMicrosecondArray::from(vec![Some(1), Some(i64::MAX), None, Some(i64::MIN)]);
+        assert_eq!(times(&us), [Some(1), None, None, None]);
+        let far = *TIMESTAMPS.end();
+        assert_eq!(times(&TimestampMicrosecondArray::from(vec![far, -1])), [Some(far), Some(-1)]);
+        assert_eq!(times(&TimestampSecondArray::from(vec![i64::MAX, 1])), [None, Some(1_000_000)]);
+        assert_eq!(times(&Date32Array::from(vec![i32::MAX, 1, i32::MIN])), [None, Some(DAY_US), None]);
+    }
 
     #[test]
     fn seconds_are_added_where_there_are_none() {

@@ -5,6 +5,7 @@
 //! and those are run before all others.
 
 mod aggregates;
+mod dedup;
 mod errors;
 mod intervals;
 mod joins;
@@ -103,6 +104,11 @@ fn a_closed_window_is_the_batch_answer() {
 #[test]
 fn a_view_over_upserts_is_the_answer_over_what_is_left() {
     explore("upserts", 100, async |seed| upserts::round(seed).await);
+}
+
+#[test]
+fn distinct_on_within_the_watermark_shows_rows_whose_id_is_not_remembered() {
+    explore("dedup", 80, async |seed| dedup::round(seed).await);
 }
 
 #[test]

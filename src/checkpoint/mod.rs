@@ -11,5 +11,5 @@ mod resume;
 
 pub use log::{Log, Logged};
 pub use manifest::{FileEntries, FileEntry, Manifest, apply as apply_to_files};
-pub use record::{Commit, DeadLetter, Intent, LateRow, Record, Rows};
+pub use record::{Commit, DeadLetter, Intent, LateCause, LateRow, Record, Rows};
 pub use resume::{Resume, resume};

@@ -61,7 +61,11 @@ pub struct Commit {
     pub epoch: Epoch,
     pub rows_in: u64,
     pub rows_out: u64,
+    /// Rows that came behind the watermark.
     pub late: u64,
+    /// Rows without an event time, where one is needed.
+    #[serde(default)]
+    pub untimed: u64,
     pub bad: u64,
     /// For each watermark of the plan the greatest event time that each partition showed it.
     pub observed: Vec<BTreeMap<String, Micros>>,
@@ -71,11 +75,33 @@ pub struct Commit {
     pub dead_letters: Vec<DeadLetter>,
 }
 
-/// A row that came after its window had closed.
+/// Why a row is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LateCause {
+    /// What it belongs to had closed.
+    #[default]
+    BehindWatermark,
+    /// It has no event time, so that nothing it belongs to ever closes.
+    NoEventTime,
+}
+
+impl LateCause {
+    pub fn word(self) -> &'static str {
+        match self {
+            LateCause::BehindWatermark => "behind_watermark",
+            LateCause::NoEventTime => "no_event_time",
+        }
+    }
+}
+
+/// A row that came too late for an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LateRow {
     pub query: String,
     pub epoch: Epoch,
+    #[serde(default)]
+    pub cause: LateCause,
     pub watermark: Option<Micros>,
     /// The columns that the query reads, as JSON.
     pub row: String,

@@ -57,6 +57,7 @@ mod tests {
             rows_in: 0,
             rows_out: 0,
             late: 0,
+            untimed: 0,
             bad: 0,
             observed: vec![],
             late_rows: vec![],

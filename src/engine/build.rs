@@ -26,6 +26,7 @@ use crate::{
     options::{Options, Taker},
     relations::{Shared, Store},
     sql::{
+        functions::Functions,
         names,
         plan::{Planner, World, answer_schema, check_column_name, renamed},
         statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, Statement, WatermarkDef},
@@ -262,7 +263,8 @@ impl Engine {
             spell(&mut default, field.data_type())?;
             let mut parsed = crate::sql::parse(&format!("SELECT {default}")).map_err(|e| e.at(def.position))?;
             let Some(Body::Query(query)) = parsed.pop().map(|statement| statement.body) else { continue };
-            let context = datafusion::prelude::SessionContext::new();
+            let state = self.planner.with(&Functions::default());
+            let context = datafusion::prelude::SessionContext::new_with_state(state);
             let plan = Planner::logical(&context, &query).await?;
             let LogicalPlan::Projection(projection) = plan else {
                 return Err(Error::unsupported(format!("DEFAULT {default}")).at(def.position));

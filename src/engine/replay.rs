@@ -25,6 +25,7 @@ use crate::{
     error::{Error, Kind, Result},
     query::{Command, letter_id},
     sql::naming,
+    time,
 };
 
 /// The column that carries a letter's id through the plan of a replay.
@@ -88,6 +89,7 @@ impl Engine {
             Error::new(Kind::NotNullViolation, format!("a row does not fit {}", object.label()))
                 .detail(error.to_string())
         })?;
+        time::check(&rows)?;
         let (count, at) = (rows.num_rows(), self.env.clock.now());
         let (ids, letters): (Vec<i64>, Vec<LetterId>) = marked.into_iter().unzip();
         let marks = Marks { letters, at };

@@ -74,6 +74,7 @@ fn queries(scene: &Scene) -> Result<RecordBatch> {
         ("rows_in", count(|p| p.rows_in), true),
         ("rows_out", count(|p| p.rows_out), true),
         ("late", count(|p| p.late), true),
+        ("no_event_time", count(|p| p.untimed), true),
         ("dead_letters", count(|p| p.bad), true),
         ("state_rows", count(|p| p.state_rows), true),
         ("state_bytes", count(|p| p.state_bytes), true),
@@ -118,6 +119,7 @@ fn late_rows(scene: &Scene) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
         ("epoch", number(rows.iter().map(|r| Some(r.epoch.0))), true),
+        ("cause", text(rows.iter().map(|r| Some(r.cause.word().to_string()))), true),
         ("watermark", moment(rows.iter().map(|r| r.watermark)), true),
         ("row", text(rows.iter().map(|r| Some(r.row.clone()))), true),
         ("at", moment(rows.iter().map(|r| Some(r.at))), true),

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Kind, Result},
     relations::{Relation, Shared, Store},
     state::{Id, Share},
-    time::Epoch,
+    time::{self, Epoch},
 };
 
 /// A table with its writer's side.
@@ -100,6 +100,7 @@ impl Table {
     pub async fn insert(self: &Arc<Self>, batches: Vec<RecordBatch>, on_conflict: &OnConflict) -> Result<u64> {
         let rows = concat_batches(&self.rows, &self.retyped(batches)?)?;
         self.check_not_null(&rows)?;
+        time::check(&rows)?;
         let writer = self.writer.clone().lock_owned().await;
         let changes = match self.key.is_empty() {
             true => Changes::insert(rows),
@@ -126,6 +127,7 @@ impl Table {
         let old = concat_batches(&schema, &self.retyped(old)?)?;
         let new = concat_batches(&schema, &self.retyped(new)?)?;
         self.check_not_null(&new)?;
+        time::check(&new)?;
         self.check_keys(&old, &new)?;
         let count = old.num_rows() as u64;
         let went = Changes::new(old.clone(), Int64Array::from_value(-1, old.num_rows()));
@@ -301,6 +303,7 @@ impl Table {
         let column = |n: usize| if columns.contains(&n) { excluded.column(n) } else { old.column(n) }.clone();
         let new = RecordBatch::try_new(old.schema(), (0..old.num_columns()).map(column).collect())?;
         self.check_not_null(&new)?;
+        time::check(&new)?;
         let went = Changes::new(old, Int64Array::from_value(-1, ids.len()));
         Changes::concat(relation.schema(), &[went, Changes::insert(new), inserted])
     }

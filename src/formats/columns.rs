@@ -17,6 +17,7 @@ use super::{
     Request, decimals,
     timestamps::{TimestampFormat, parse_iso},
 };
+use crate::time::{out_of_range, rows_out_of_range};
 
 /// How each column of the output is made of the decoded batch.
 #[derive(Debug)]
@@ -64,7 +65,10 @@ impl Columns {
                     .map_err(|(text, why)| told(&text, field.name(), &why))?,
             };
             not_null(field, array.null_count())?;
-            Ok(array)
+            match rows_out_of_range(&array).is_empty() {
+                true => Ok(array),
+                false => Err(told("", field.name(), out_of_range(field.data_type()).message())),
+            }
         });
         let arrays = arrays.collect::<Result<Vec<_>, String>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

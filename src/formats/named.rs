@@ -9,7 +9,7 @@ use std::{
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array},
     compute::filter_record_batch,
-    datatypes::{FieldRef, Schema, SchemaRef},
+    datatypes::{DataType, FieldRef, Schema, SchemaRef},
     util::display::{ArrayFormatter, FormatOptions},
 };
 
@@ -19,6 +19,7 @@ use super::{
     fitting::{Fitted, can_fit, fit},
     nulls::nulls_below,
 };
+use crate::time::{out_of_range, rows_out_of_range};
 
 /// How the columns of the output are made of those that are read.
 #[derive(Debug)]
@@ -117,10 +118,16 @@ impl Column {
     fn misfits(&self, stored: Option<&ArrayRef>, fitted: &Fitted, misfits: &mut Vec<Misfit>) {
         let Fitted { array, lost } = fitted;
         let forbidden = array.null_count() > 0 && !self.field.is_nullable();
-        if lost.is_empty() && !forbidden {
+        let outside = rows_out_of_range(array);
+        if lost.is_empty() && outside.is_empty() && !forbidden {
             return;
         }
         let name = self.field.name();
+        for row in outside {
+            let reason = format!("{} in column \"{name}\"", out_of_range(self.field.data_type()));
+            let raw = stored.map(|stored| number(stored, row)).unwrap_or_default();
+            misfits.push(Misfit { row, raw: raw.into_bytes(), reason });
+        }
         for row in 0..array.len() {
             match stored.filter(|_| lost.get(row) == Some(&true)) {
                 Some(stored) => {
@@ -136,6 +143,11 @@ impl Column {
             }
         }
     }
+}
+
+/// The number that a time is stored as, which is all that there is of one out of range.
+fn number(array: &ArrayRef, row: usize) -> String {
+    arrow::compute::cast(&array.slice(row, 1), &DataType::Int64).map_or_else(|_| show(array, row), |n| show(&n, 0))
 }
 
 fn show(array: &ArrayRef, row: usize) -> String {

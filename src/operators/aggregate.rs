@@ -362,7 +362,7 @@ impl Collector for Gathered {
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
         let Evaluated { batch, keys, arguments, filters, late } = rows;
-        late.iter().for_each(|late| self.late.add(late));
+        self.late.add(late);
         if batch.num_rows() == 0 {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatch},
     compute::{filter_record_batch, kernels::cmp::distinct},
     datatypes::{DataType, Field, Fields, Schema, SchemaRef},
     row::{RowConverter, SortField},
@@ -17,9 +17,10 @@ use datafusion::{
 use super::Fold;
 use crate::{
     changes::batch_of,
+    checkpoint::LateCause,
     error::Result,
     state::Close,
-    time::{Micros, Tick},
+    time::{Micros, Tick, event_times},
 };
 
 /// When a grouped operator shows its rows.
@@ -39,6 +40,8 @@ pub struct Grouping {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     pub key_fields: Fields,
     pub close: Option<Close>,
+    /// The event times among the keys that each row must have: those of a group that shows only once it is closed.
+    pub timed: Vec<TimeColumn>,
     /// Whether its rows come from an operator: see [`Tick::closed`].
     pub derived: bool,
     pub emission: Emission,
@@ -64,13 +67,13 @@ pub struct Evaluated {
     pub arguments: Vec<Vec<ArrayRef>>,
     pub filters: Vec<Option<BooleanArray>>,
     /// The rows that came too late, where there are any.
-    pub late: Option<RecordBatch>,
+    pub late: Vec<(LateCause, RecordBatch)>,
 }
 
 impl Evaluated {
     /// Rows of which nothing is to be made.
     pub fn plain(batch: RecordBatch) -> Self {
-        Evaluated { batch, keys: Vec::new(), arguments: Vec::new(), filters: Vec::new(), late: None }
+        Evaluated { batch, keys: Vec::new(), arguments: Vec::new(), filters: Vec::new(), late: Vec::new() }
     }
 }
 
@@ -119,7 +122,6 @@ impl Function {
     }
 
     pub fn filter(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
-        use arrow::array::AsArray;
         let Some(filter) = &self.filter else { return Ok(None) };
         Ok(Some(evaluate(filter, batch)?.as_boolean().clone()))
     }
@@ -132,10 +134,14 @@ pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Arr
 impl Grouping {
     /// Takes the late rows out of a batch and evaluates the others: their keys, and what `functions` are fed.
     pub fn evaluate(&self, functions: &[Function], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
-        let mut keys = self.keys_of(&batch)?;
-        let on_time = self.on_time(&keys, tick.closed(self.derived))?;
-        let (batch, late) = apart(batch, on_time)?;
-        if late.is_some() {
+        let (mut keys, mut late) = (self.keys_of(&batch)?, Vec::new());
+        let batch = apart(batch, have_times(&self.timed, &keys), LateCause::NoEventTime, &mut late)?;
+        if !late.is_empty() {
+            keys = self.keys_of(&batch)?;
+        }
+        let (on_time, before) = (self.on_time(&keys, tick.closed(self.derived))?, late.len());
+        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
+        if late.len() > before {
             keys = self.keys_of(&batch)?;
         }
         let arguments = functions.iter().map(|function| function.arguments(&batch)).collect::<Result<_>>()?;
@@ -143,7 +149,7 @@ impl Grouping {
         Ok(Evaluated { batch, keys, arguments, filters, late })
     }
 
-    fn keys_of(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    pub(super) fn keys_of(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         self.keys.iter().map(|key| evaluate(key, batch)).collect()
     }
 
@@ -203,11 +209,45 @@ pub fn in_time(close: &Close, columns: &[ArrayRef], watermark: Micros) -> Result
     Ok(Some(BooleanArray::from_unary(&moments, |m| m > watermark)))
 }
 
-/// Rows apart: those in time, and those that came too late.
-pub fn apart(batch: RecordBatch, on_time: Option<BooleanArray>) -> Result<(RecordBatch, Option<RecordBatch>)> {
-    let Some(on_time) = on_time else { return Ok((batch, None)) };
-    let late = filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?;
-    Ok((filter_record_batch(&batch, &on_time)?, Some(late)))
+/// A column of event times, or a field of a struct that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TimeColumn {
+    pub column: usize,
+    pub field: Option<usize>,
+}
+
+impl TimeColumn {
+    /// The one that closes groups.
+    pub fn of(close: Close) -> Self {
+        TimeColumn { column: close.column, field: close.field }
+    }
+}
+
+/// Which rows have event times in all of some columns; `None` where all do. Infinity is none: see [`event_times`].
+pub fn have_times(timed: &[TimeColumn], columns: &[ArrayRef]) -> Option<BooleanArray> {
+    let mut missing: Option<Vec<bool>> = None;
+    for TimeColumn { column, field } in timed {
+        let column = match field {
+            Some(field) => columns[*column].as_struct().column(*field),
+            None => &columns[*column],
+        };
+        let Some(times) = event_times(column).filter(|times| times.null_count() > 0) else { continue };
+        let missing = missing.get_or_insert_with(|| vec![false; times.len()]);
+        missing.iter_mut().enumerate().for_each(|(row, missing)| *missing |= times.is_null(row));
+    }
+    missing.map(|missing| missing.into_iter().map(|missing| Some(!missing)).collect())
+}
+
+/// The rows that come in time; the others go to `late`.
+pub fn apart(
+    batch: RecordBatch,
+    on_time: Option<BooleanArray>,
+    cause: LateCause,
+    late: &mut Vec<(LateCause, RecordBatch)>,
+) -> Result<RecordBatch> {
+    let Some(on_time) = on_time else { return Ok(batch) };
+    late.push((cause, filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?));
+    Ok(filter_record_batch(&batch, &on_time)?)
 }
 
 /// Which of two equally long lists of rows differ, row by row.

@@ -6,6 +6,7 @@
 
 mod aggregate;
 pub mod cell;
+mod dedup;
 mod event_times;
 pub mod exec;
 mod fold;
@@ -23,9 +24,10 @@ use std::{any::Any, fmt};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 pub use aggregate::Aggregate;
+pub use dedup::{Dedup, DedupSpec};
 pub use event_times::{EventTime, EventTimes, partition_name};
 pub use fold::{Call, Fold, FoldSpec, check_arguments, fits, fitted};
-pub use grouping::{Emission, Evaluated, Function, Grouping, is_in_order, is_of_one_row};
+pub use grouping::{Emission, Evaluated, Function, Grouping, TimeColumn, is_in_order, is_of_one_row};
 pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
 pub use recompute::Recompute;
 pub use regroup::{FirstRows, Given, GroupPlan, Regroup, Sessions};
@@ -35,6 +37,7 @@ pub use upsert::Upsert;
 
 use crate::{
     changes::Changes,
+    checkpoint::LateCause,
     error::{Error, Result},
     state::Durable,
     time::{Micros, Tick},
@@ -90,28 +93,36 @@ pub struct Step {
     pub late: Late,
 }
 
-/// Rows that came after their window had closed: counted, and the first of them kept.
+/// Rows that came too late: counted by cause, and the first of them kept.
 #[derive(Debug, Default)]
 pub struct Late {
-    pub count: u64,
-    pub kept: Vec<RecordBatch>,
+    pub behind: u64,
+    pub untimed: u64,
+    pub kept: Vec<(LateCause, RecordBatch)>,
 }
 
 impl Late {
     /// Rows kept an epoch; all are counted.
     const KEPT_MAX: usize = 1_000;
 
-    fn add(&mut self, rows: &RecordBatch) {
-        let kept: usize = self.kept.iter().map(RecordBatch::num_rows).sum();
-        self.count += rows.num_rows() as u64;
-        let room = Self::KEPT_MAX.saturating_sub(kept).min(rows.num_rows());
-        if room > 0 {
-            self.kept.push(rows.slice(0, room));
+    /// Takes in the late rows of a batch.
+    fn add(&mut self, late: Vec<(LateCause, RecordBatch)>) {
+        for (cause, rows) in late {
+            let kept: usize = self.kept.iter().map(|(_, rows)| rows.num_rows()).sum();
+            match cause {
+                LateCause::BehindWatermark => self.behind += rows.num_rows() as u64,
+                LateCause::NoEventTime => self.untimed += rows.num_rows() as u64,
+            }
+            let room = Self::KEPT_MAX.saturating_sub(kept).min(rows.num_rows());
+            if room > 0 {
+                self.kept.push((cause, rows.slice(0, room)));
+            }
         }
     }
 
     fn merge(&mut self, other: Late) {
-        self.count += other.count;
+        self.behind += other.behind;
+        self.untimed += other.untimed;
         self.kept.extend(other.kept);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray},
+    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, timezone::Tz},
     datatypes::{DataType, Field, Schema},
     json::{
         LineDelimitedWriter,
@@ -12,15 +12,29 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 
-use crate::error::Result;
+use crate::{error::Result, time::show};
 
 /// A line of JSON for each row. What JSON has no word for, such as an interval, is text: a row that is only told of
 /// must not stop a query.
 pub fn as_json(rows: &RecordBatch) -> Result<String> {
+    // JSON's own words for times end in the year 262143.
+    encoded(rows, false).or_else(|_| encoded(rows, true))
+}
+
+fn encoded(rows: &RecordBatch, times_as_text: bool) -> Result<String> {
     let options = EncoderOptions::default();
     let (mut fields, mut columns): (Vec<_>, Vec<ArrayRef>) = Default::default();
+    let zone: Tz = "+00:00".parse()?;
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        if make_encoder(field, column, &options).is_ok() {
+        if times_as_text && is_moment(column.data_type()) {
+            let text = |row| {
+                let mut text = String::new();
+                show(column, row, zone, &mut text);
+                column.is_valid(row).then_some(text)
+            };
+            fields.push(Field::new(field.name(), DataType::Utf8, true).into());
+            columns.push(Arc::new((0..column.len()).map(text).collect::<StringArray>()));
+        } else if make_encoder(field, column, &options).is_ok() {
             fields.push(field.clone());
             columns.push(column.clone());
         } else {
@@ -38,6 +52,11 @@ pub fn as_json(rows: &RecordBatch) -> Result<String> {
     Ok(String::from_utf8_lossy(&writer.into_inner()).into_owned())
 }
 
+fn is_moment(data_type: &DataType) -> bool {
+    use DataType::*;
+    matches!(data_type, Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +72,14 @@ mod tests {
         let text = as_json(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines, [r#"{"text":"a\nb","span":"1 mons 2 days"}"#, r#"{"text":"c"}"#]);
+    }
+
+    #[test]
+    fn a_time_that_json_has_no_word_for_is_text() {
+        use arrow::array::TimestampMicrosecondArray;
+        let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(i64::MAX - 1), None, Some(0)]));
+        let text = as_json(&RecordBatch::try_from_iter([("at", at)]).unwrap()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines, [r#"{"at":"294247-01-10 04:00:54.775806"}"#, "{}", r#"{"at":"1970-01-01 00:00:00"}"#]);
     }
 }

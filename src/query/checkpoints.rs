@@ -34,6 +34,9 @@ pub struct Header {
     pub rows_in: u64,
     pub rows_out: u64,
     pub late: u64,
+    /// Late rows without an event time, which `late` does not count.
+    #[serde(default)]
+    pub untimed: u64,
     pub bad: u64,
     /// The checkpoint that this one changes; `None` where it is whole.
     pub base: Option<Epoch>,

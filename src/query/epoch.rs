@@ -383,7 +383,8 @@ impl Worker {
             epoch: intent.epoch,
             rows_in: standing.cell.rows_in(),
             rows_out: changes.num_rows() as u64,
-            late: late.count,
+            late: late.behind,
+            untimed: late.untimed,
             bad,
             observed: standing.cell.observed(),
             late_rows: self.late_rows(intent, &late.kept)?,
@@ -400,6 +401,7 @@ impl Worker {
         self.totals.rows_in += commit.rows_in;
         self.totals.rows_out += commit.rows_out;
         self.totals.late += commit.late;
+        self.totals.untimed += commit.untimed;
         self.totals.bad += commit.bad;
     }
 }

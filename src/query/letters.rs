@@ -12,7 +12,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::Worker;
 use crate::{
     changes::Changes,
-    checkpoint::{DeadLetter, Intent, LateRow},
+    checkpoint::{DeadLetter, Intent, LateCause, LateRow},
     connectors::{BadRecords, LetterId, Marks, OnError},
     error::Result,
     operators::as_json,
@@ -281,9 +281,9 @@ impl Worker {
     }
 
     /// The late rows that an epoch kept.
-    pub(super) fn late_rows(&self, intent: &Intent, kept: &[RecordBatch]) -> Result<Vec<LateRow>> {
+    pub(super) fn late_rows(&self, intent: &Intent, kept: &[(LateCause, RecordBatch)]) -> Result<Vec<LateRow>> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        for batch in kept {
+        for (cause, batch) in kept {
             let changes = Changes::from_batch(batch.clone())?;
             let text = as_json(changes.rows())?;
             for row in text.lines() {
@@ -294,6 +294,7 @@ impl Worker {
                 rows.push(LateRow {
                     query: self.setup.name.clone(),
                     epoch: intent.epoch,
+                    cause: *cause,
                     watermark: intent.watermark,
                     row: row.to_string(),
                     at: intent.now,
@@ -327,7 +328,8 @@ mod tests {
     }
 
     fn late(epoch: u64) -> LateRow {
-        LateRow { query: "q".into(), epoch: Epoch(epoch), watermark: None, row: "{}".into(), at: 0 }
+        let cause = LateCause::BehindWatermark;
+        LateRow { query: "q".into(), epoch: Epoch(epoch), cause, watermark: None, row: "{}".into(), at: 0 }
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Progress {
     pub rows_in: u64,
     pub rows_out: u64,
     pub late: u64,
+    /// Late rows without an event time, which `late` does not count.
+    pub untimed: u64,
     pub bad: u64,
     pub state_rows: u64,
     pub state_bytes: u64,
@@ -93,6 +95,7 @@ impl Worker {
         progress.rows_in = self.totals.rows_in;
         progress.rows_out = self.totals.rows_out;
         progress.late = self.totals.late;
+        progress.untimed = self.totals.untimed;
         progress.bad = self.totals.bad;
         progress.checkpoint = self.checkpointed;
         progress.log_file = self.log_file();

@@ -1,10 +1,12 @@
 //! SQL: text to statement, statement to plan.
 
+mod distinct_on;
 mod frames;
 pub mod functions;
 pub mod incremental;
 pub mod interval;
 pub mod masking;
+mod microseconds;
 pub mod names;
 pub mod naming;
 mod normalize;

@@ -17,8 +17,10 @@ use datafusion::{
 };
 
 use super::{
+    distinct_on,
     functions::{FieldsOfNull, Functions, Inliner, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
+    microseconds::{Microseconds, Types},
     normalize::{MarkSubqueries, normalize, refuse_subqueries, unordered},
     statement::Emit,
     table::InputTable,
@@ -103,11 +105,18 @@ impl Planner {
         let mut batch_rules = marking(Optimizer::new().rules);
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
         let base = base.with_query_planner(Arc::new(BatchPlanner)).with_optimizer_rules(batch_rules);
-        let base = base.with_analyzer_rule(Arc::new(UnnestOfNull));
+        let base = base.with_type_planner(Arc::new(Types));
+        let base = base.with_analyzer_rule(Arc::new(UnnestOfNull)).with_analyzer_rule(Arc::new(Microseconds));
         let mut base = base.build();
         for function in super::functions::all() {
             // Registering only fails on a name clash with another kind of function; ours have none.
             let _ = FunctionRegistry::register_udf(&mut base, function);
+        }
+        for function in super::functions::aggregates() {
+            let _ = FunctionRegistry::register_udaf(&mut base, function);
+        }
+        for (name, function) in super::functions::tables() {
+            base.register_udtf(name, function);
         }
         for function in super::functions::windows() {
             let _ = FunctionRegistry::register_udwf(&mut base, function);
@@ -184,15 +193,27 @@ impl Planner {
         let analyzed = state.analyzer().execute_and_check(logical, state.config_options(), |_, _| {})?;
         let analyzed = temporal::lift(unordered(analyzed)?)?;
         refuse(&analyzed)?;
-        let optimized = Optimizer::with_rules(marking(rules())).optimize(analyzed, &state, |_, _| {})?;
-        refuse_subqueries(&optimized)?;
-        // DISTINCT ON has become an aggregate in an order.
-        let rewritten = rewrite(&unordered(optimized)?, emission)?;
+        let rewritten = match rewritten(&state, analyzed.clone(), emission) {
+            // Of rows that are shown once and for all DISTINCT ON may be the first of each that are remembered.
+            Err(error) if emission == Emission::OnClose => match distinct_on::lift(analyzed)? {
+                Some(lifted) => rewritten(&state, lifted, emission)?,
+                None => return Err(error),
+            },
+            rewritten => rewritten?,
+        };
         let cell = EpochCell::new(partitions);
         let plan = plan_epoch(&rewritten, &state, &cell).await?;
         let schema = answer_schema(&without_diff(&plan.schema()))?;
         Ok(Standing { plan, cell, rewritten, schema, emission })
     }
+}
+
+/// An analyzed query, optimized and rewritten to see one epoch's rows at a time.
+fn rewritten(state: &SessionState, analyzed: LogicalPlan, emission: Emission) -> Result<Rewritten> {
+    let optimized = Optimizer::with_rules(marking(rules())).optimize(analyzed, state, |_, _| {})?;
+    refuse_subqueries(&optimized)?;
+    // DISTINCT ON has become an aggregate in an order.
+    rewrite(&unordered(optimized)?, emission)
 }
 
 /// Fails on the names that columns cannot have: plans carry them beside them.

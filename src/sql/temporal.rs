@@ -18,7 +18,7 @@ use datafusion::{
     },
 };
 
-use super::incremental::micros_of;
+use super::{functions::INTERVAL_MICROS, incremental::micros_of};
 use crate::{
     error::{Error, Result},
     time::Micros,
@@ -102,7 +102,7 @@ fn condition(part: &Expr) -> Option<Condition> {
 /// `time OP now() + shift`, or `now() - time OP length`.
 fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
     let (time, shift, op) = match now_plus(right) {
-        Some(shift) if !says_now(left) => (left.clone(), -shift, op),
+        Some(shift) if !says_now(left) => (left.clone(), shift.checked_neg()?, op),
         _ => {
             let Expr::BinaryExpr(BinaryExpr { left: now, op: Operator::Minus, right: time }) = uncast(left) else {
                 return None;
@@ -112,15 +112,15 @@ fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
                 return None;
             }
             // now + shift - time OP length, which is time + length - shift OP' now.
-            (time.as_ref().clone(), length - shift, op.swap()?)
+            (time.as_ref().clone(), length.checked_sub(shift)?, op.swap()?)
         }
     };
-    let bound = |plus: Micros| Bound { time, plus_us: shift + plus };
+    let bound = |plus: Micros| Some(Bound { time, plus_us: shift.checked_add(plus)? });
     Some(match op {
-        Operator::Gt => Condition::Until(bound(0)),
-        Operator::GtEq => Condition::Until(bound(1)),
-        Operator::Lt => Condition::From(bound(1)),
-        Operator::LtEq => Condition::From(bound(0)),
+        Operator::Gt => Condition::Until(bound(0)?),
+        Operator::GtEq => Condition::Until(bound(1)?),
+        Operator::Lt => Condition::From(bound(1)?),
+        Operator::LtEq => Condition::From(bound(0)?),
         _ => return None,
     })
 }
@@ -128,6 +128,7 @@ fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
 fn uncast(expr: &Expr) -> &Expr {
     match expr {
         Expr::Cast(cast) => uncast(&cast.expr),
+        Expr::ScalarFunction(call) if call.name() == INTERVAL_MICROS && call.args.len() == 1 => uncast(&call.args[0]),
         other => other,
     }
 }
@@ -141,8 +142,10 @@ fn now_plus(expr: &Expr) -> Option<Micros> {
             _ => None,
         },
         Expr::ScalarFunction(call) if call.func.name() == "now" => Some(0),
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right }) => Some(now_plus(left)? + micros(right)?),
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) => Some(now_plus(left)? - micros(right)?),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right }) => now_plus(left)?.checked_add(micros(right)?),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) => {
+            now_plus(left)?.checked_sub(micros(right)?)
+        }
         _ => None,
     }
 }
@@ -157,7 +160,8 @@ fn micros(expr: &Expr) -> Option<Micros> {
         Expr::Literal(ScalarValue::DurationNanosecond(Some(length)), _) => Some(length / 1_000),
         Expr::Literal(ScalarValue::DurationMicrosecond(Some(length)), _) => Some(*length),
         Expr::Cast(cast) => micros(&cast.expr),
-        Expr::Negative(inner) => Some(-micros(inner)?),
+        Expr::ScalarFunction(call) if call.name() == INTERVAL_MICROS => micros(call.args.first()?),
+        Expr::Negative(inner) => micros(inner)?.checked_neg(),
         other => micros_of(other),
     }
 }

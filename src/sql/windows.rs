@@ -109,6 +109,14 @@ impl Windows {
         if self.offset.is_some_and(|offset| offset.months != 0) || (self.offset.is_some() && self.size.months != 0) {
             return Err(Error::unsupported("the offset of a window of months"));
         }
+        if let Some(offset) =
+            self.offset.filter(|offset| chrono::DateTime::from_timestamp_micros(offset.micros).is_none())
+        {
+            return Err(Error::new(
+                Kind::DatetimeOverflow,
+                format!("the offset of a window ({offset}) is out of range"),
+            ));
+        }
         let Some(slide) = self.slide else { return Ok(self) };
         if slide.micros > self.size.micros {
             return Err(refuse(format!("the slide of a window ({slide}) is greater than its size ({})", self.size))
@@ -151,8 +159,7 @@ impl Windows {
 
 /// 1970 moved by `offset`, as a string: it takes the type of the timestamps that it is compared with.
 fn origin(offset: Interval) -> Expr {
-    let (seconds, micros) = (offset.micros.div_euclid(1_000_000), offset.micros.rem_euclid(1_000_000));
-    let moment = chrono::DateTime::from_timestamp(seconds, micros as u32 * 1000).unwrap_or_default();
+    let moment = chrono::DateTime::from_timestamp_micros(offset.micros).unwrap_or_default();
     let text = moment.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     Expr::Value(Value::SingleQuotedString(text).with_empty_span())
 }

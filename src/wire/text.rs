@@ -5,18 +5,15 @@ use std::fmt::Write;
 use arrow::{
     array::{Array, AsArray, timezone::Tz},
     datatypes::{
-        DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
-        DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type,
-        Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType,
-        IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, Time32MillisecondType, Time32SecondType,
-        Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-        TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+        DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DurationMicrosecondType,
+        DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float16Type, Float32Type, Float64Type,
+        Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit,
+        IntervalYearMonthType, TimeUnit, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
     util::display::{ArrayFormatter, FormatOptions},
 };
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike};
 
-use crate::error::Result;
+use crate::{error::Result, time::show};
 
 /// Where no zone matters.
 pub(super) fn utc() -> Tz {
@@ -37,7 +34,7 @@ pub(super) fn write(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -
         kind if kind.is_numeric() => number(array, row, out),
         DataType::Interval(unit) => interval(array, row, *unit, out),
         DataType::Duration(unit) => duration(array, row, *unit, out),
-        kind if kind.is_temporal() => return moment(array, row, zone, out),
+        kind if kind.is_temporal() => show(array, row, zone, out),
         DataType::List(_) => return list(array.as_list::<i32>().value(row).as_ref(), zone, out),
         DataType::LargeList(_) => return list(array.as_list::<i64>().value(row).as_ref(), zone, out),
         DataType::FixedSizeList(..) => return list(array.as_fixed_size_list().value(row).as_ref(), zone, out),
@@ -110,101 +107,6 @@ fn float(shortest: &str, digits: i32, out: &mut String) {
         put!(out, "{figures}{}", "0".repeat(whole - figures.len()));
     } else {
         put!(out, "{}.{}", &figures[..whole], &figures[whole..]);
-    }
-}
-
-/// A date, a time of day, or both.
-fn moment(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<()> {
-    use arrow::temporal_conversions::{date32_to_datetime, time64us_to_time};
-    use arrow::temporal_conversions::{date64_to_datetime, time32ms_to_time, time32s_to_time, time64ns_to_time};
-    let at = match array.data_type() {
-        DataType::Date32 | DataType::Date64 => {
-            let at = match array.data_type() {
-                DataType::Date32 => date32_to_datetime(array.as_primitive::<Date32Type>().value(row)),
-                _ => date64_to_datetime(array.as_primitive::<Date64Type>().value(row)),
-            };
-            let Some(at) = at else { return other(array, row, out) };
-            let era = date(at.date(), out);
-            out.push_str(era);
-            return Ok(());
-        }
-        DataType::Time32(TimeUnit::Second) => {
-            time32s_to_time(array.as_primitive::<Time32SecondType>().value(row)).map(|t| time(t, out))
-        }
-        DataType::Time32(_) => {
-            time32ms_to_time(array.as_primitive::<Time32MillisecondType>().value(row)).map(|t| time(t, out))
-        }
-        DataType::Time64(TimeUnit::Microsecond) => {
-            time64us_to_time(array.as_primitive::<Time64MicrosecondType>().value(row)).map(|t| time(t, out))
-        }
-        DataType::Time64(_) => {
-            time64ns_to_time(array.as_primitive::<Time64NanosecondType>().value(row)).map(|t| time(t, out))
-        }
-        DataType::Timestamp(unit, with_zone) => instant(array, row, *unit).map(|at| match with_zone {
-            None => timestamp(at, out),
-            Some(_) => timestamptz(at, zone, out),
-        }),
-        _ => None,
-    };
-    match at {
-        Some(()) => Ok(()),
-        None => other(array, row, out),
-    }
-}
-
-fn instant(array: &dyn Array, row: usize, unit: TimeUnit) -> Option<NaiveDateTime> {
-    let at = match unit {
-        TimeUnit::Second => DateTime::from_timestamp(array.as_primitive::<TimestampSecondType>().value(row), 0),
-        TimeUnit::Millisecond => {
-            DateTime::from_timestamp_millis(array.as_primitive::<TimestampMillisecondType>().value(row))
-        }
-        TimeUnit::Microsecond => {
-            DateTime::from_timestamp_micros(array.as_primitive::<TimestampMicrosecondType>().value(row))
-        }
-        TimeUnit::Nanosecond => {
-            Some(DateTime::from_timestamp_nanos(array.as_primitive::<TimestampNanosecondType>().value(row)))
-        }
-    };
-    at.map(|at| at.naive_utc())
-}
-
-fn timestamp(at: NaiveDateTime, out: &mut String) {
-    let era = date(at.date(), out);
-    out.push(' ');
-    time(at.time(), out);
-    out.push_str(era);
-}
-
-fn timestamptz(at: NaiveDateTime, zone: Tz, out: &mut String) {
-    let offset = zone.offset_from_utc_datetime(&at).fix();
-    let Some(local) = at.checked_add_offset(offset) else { return timestamp(at, out) };
-    let era = date(local.date(), out);
-    out.push(' ');
-    time(local.time(), out);
-    let seconds = offset.local_minus_utc();
-    let ahead = seconds.abs();
-    put!(out, "{}{:02}", if seconds < 0 { '-' } else { '+' }, ahead / 3600);
-    if ahead % 3600 != 0 {
-        put!(out, ":{:02}", ahead / 60 % 60);
-    }
-    if ahead % 60 != 0 {
-        put!(out, ":{:02}", ahead % 60);
-    }
-    out.push_str(era);
-}
-
-/// Gives what comes behind everything else: years before 1 are counted backwards.
-fn date(date: NaiveDate, out: &mut String) -> &'static str {
-    let (year, era) = if date.year() > 0 { (date.year(), "") } else { (1 - date.year(), " BC") };
-    put!(out, "{year:04}-{:02}-{:02}", date.month(), date.day());
-    era
-}
-
-fn time(time: NaiveTime, out: &mut String) {
-    put!(out, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
-    let micros = time.nanosecond() % 1_000_000_000 / 1000;
-    if micros > 0 {
-        put!(out, "{}", format!(".{micros:06}").trim_end_matches('0'));
     }
 }
 
@@ -326,7 +228,7 @@ fn quoted(item: &str, escape: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Maps, unions, and moments out of range: as Arrow shows them.
+/// Maps and unions: as Arrow shows them.
 fn other(array: &dyn Array, row: usize, out: &mut String) -> Result<()> {
     let formatter = ArrayFormatter::try_new(array, &FormatOptions::default())?;
     formatter.value(row).write(out)?;
@@ -415,6 +317,27 @@ mod tests {
         assert_eq!(shown(&zoned, "Asia/Kolkata"), ["2023-11-15 03:43:20.12+05:30"]);
         let date = cast(&plain.slice(1, 1), &DataType::Date32).expect("cast");
         assert_eq!(shown(&date, "UTC"), ["2023-11-14"]);
+    }
+
+    #[test]
+    fn every_number_of_a_temporal_type_is_shown() {
+        use arrow::array::{Date32Array, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampSecondArray};
+        let us = TimestampMicrosecondArray::from(vec![
+            i64::MAX,
+            i64::MIN,
+            i64::MAX - 1,
+            8_210_266_876_800_000_000,
+            -210_866_803_200_000_000,
+        ]);
+        let (first, last) = ("4714-11-24 00:00:00 BC", "294247-01-10 04:00:54.775806");
+        assert_eq!(shown(&us, "UTC"), ["infinity", "-infinity", last, "262142-01-01 00:00:00", first]);
+        let zoned = us.slice(2, 1).with_timezone("UTC");
+        assert_eq!(shown(&zoned, "Asia/Kolkata"), ["294247-01-10 04:00:54.775806+00"]);
+        let days = Date32Array::from(vec![i32::MAX, i32::MIN, 2_145_042_905, -2_440_588]);
+        assert_eq!(shown(&days, "UTC"), ["infinity", "-infinity", "5874897-12-31", "4714-11-24 BC"]);
+        let times = Time64MicrosecondArray::from(vec![86_400_000_000, 0, 86_399_999_999]);
+        assert_eq!(shown(&times, "UTC"), ["24:00:00", "00:00:00", "23:59:59.999999"]);
+        assert_eq!(shown(&TimestampSecondArray::from(vec![i64::MAX]), "UTC").len(), 1);
     }
 
     #[test]

@@ -16,15 +16,18 @@ use super::binary::{EPOCH_DAYS, EPOCH_US};
 use crate::{
     error::{Error, Kind, Result},
     pg_catalog::types,
-    time::with_seconds,
+    time::{out_of_range, rows_out_of_range, with_seconds},
 };
 
 /// An array of arrays of arrays is enough.
 const DEPTH_MAX: usize = 6;
-const DAY_US: i64 = 86_400_000_000;
 
 /// One value in text form.
 pub(super) fn from_text(text: &str, target: &DataType) -> Result<ScalarValue> {
+    in_range(value_of_text(text, target)?)
+}
+
+fn value_of_text(text: &str, target: &DataType) -> Result<ScalarValue> {
     let column = text_column(&StringArray::from(vec![text]), target).map_err(|(_, e)| e)?;
     Ok(ScalarValue::try_from_array(&column, 0)?)
 }
@@ -99,7 +102,7 @@ fn parse(text: &str, target: &DataType, depth: usize) -> Result<ScalarValue> {
             let items = array_items(text).ok_or_else(|| malformed_array(text))?;
             let values = items.into_iter().map(|i| match i {
                 Some(text) if by_value(item.data_type()) => parse(&text, item.data_type(), depth + 1),
-                Some(text) => from_text(&text, item.data_type()),
+                Some(text) => value_of_text(&text, item.data_type()),
                 None => Ok(ScalarValue::try_from(item.data_type())?),
             });
             array_of(values.collect::<Result<_>>()?, item)
@@ -108,6 +111,14 @@ fn parse(text: &str, target: &DataType, depth: usize) -> Result<ScalarValue> {
             cast(parse(text, &DataType::List(item.clone()), depth)?, target)
         }
         other => Err(Error::unsupported(format!("a value of type {} from a client", types::of(other).name()))),
+    }
+}
+
+/// A value that its type may have: of the times and dates that a client can write not all are.
+fn in_range(value: ScalarValue) -> Result<ScalarValue> {
+    match rows_out_of_range(&value.to_array()?).is_empty() {
+        true => Ok(value),
+        false => Err(out_of_range(&value.data_type())),
     }
 }
 
@@ -241,7 +252,7 @@ fn finished(item: &mut String, quoted: &mut bool) -> Option<Option<String>> {
 
 /// One value in binary form of the type that the client was told, or told us, it has.
 pub(super) fn from_binary(bytes: Bytes, ty: &Type, target: &DataType) -> Result<ScalarValue> {
-    cast(binary(bytes, ty, 0)?, target)
+    cast(in_range(binary(bytes, ty, 0)?)?, target)
 }
 
 fn binary(mut bytes: Bytes, ty: &Type, depth: usize) -> Result<ScalarValue> {
@@ -283,9 +294,6 @@ fn binary(mut bytes: Bytes, ty: &Type, depth: usize) -> Result<ScalarValue> {
         Type::TIME => {
             fixed(8)?;
             let at = bytes.get_i64();
-            if !(0..DAY_US).contains(&at) {
-                return Err(Error::new(Kind::DatetimeOverflow, "time out of range"));
-            }
             ScalarValue::Time64Microsecond(Some(at))
         }
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {

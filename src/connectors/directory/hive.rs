@@ -10,7 +10,10 @@ use arrow::{
 use datafusion::common::ScalarValue;
 
 use super::log::{NULL_FOLDER, unescape};
-use crate::formats::{Damage, Request};
+use crate::{
+    formats::{Damage, Request},
+    time::{out_of_range, rows_out_of_range},
+};
 
 /// How the rows of one file become those of the source.
 #[derive(Debug)]
@@ -62,6 +65,9 @@ impl Hive {
             let text: ArrayRef = Arc::new(StringArray::from(vec![value.as_deref()]));
             let options = CastOptions { safe: false, ..CastOptions::default() };
             let one = cast_with_options(&text, field.data_type(), &options)?;
+            if !rows_out_of_range(&one).is_empty() {
+                return Err(Damage(format!("{} in the name of its folder", out_of_range(field.data_type()))));
+            }
             columns.push(ScalarValue::try_from_array(&one, 0)?.to_array_of_size(rows)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));

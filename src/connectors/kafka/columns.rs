@@ -11,7 +11,10 @@ use arrow::{
 };
 
 use super::{cursor::Message, place::Partition};
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    time::{Micros, TIMESTAMPS},
+};
 
 /// The zone of a TIMESTAMPTZ.
 const UTC: &str = "+00:00";
@@ -222,6 +225,10 @@ impl Builder {
                 });
                 found
             }
+            What::Timestamp => match message.timestamp() {
+                Some(ms) if micros(ms).is_none() => Err(format!("its timestamp {ms} is out of range")),
+                _ => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -241,7 +248,7 @@ impl Builder {
             (Values::Bytes(values), _) => values.append_option(message.key()),
             (Values::Int(values), _) => values.append_value(partition.number),
             (Values::Long(values), _) => values.append_value(message.offset() as i64),
-            (Values::Time(values), _) => values.append_option(message.timestamp().and_then(|ms| ms.checked_mul(1_000))),
+            (Values::Time(values), _) => values.append_option(message.timestamp().and_then(micros)),
             (Values::Headers(values), _) => {
                 message.headers(|key, value| {
                     let header = values.values();
@@ -269,6 +276,11 @@ impl Builder {
             Values::Time(values) => Arc::new(values.finish()),
         }
     }
+}
+
+/// The timestamp of so many milliseconds, where it is one.
+fn micros(ms: i64) -> Option<Micros> {
+    ms.checked_mul(1_000).filter(|us| TIMESTAMPS.contains(us))
 }
 
 /// Gives the last header of a name, of which there may be several.

@@ -50,6 +50,7 @@ fn operator(function: Function) -> Aggregate {
     let key = Field::new("k", DataType::Int64, true);
     let output = Schema::new(vec![key.clone(), Field::new("digits", DataType::Int64, true)]);
     let grouping = Grouping {
+        timed: Vec::new(),
         keys: vec![col("k", &input()).unwrap()],
         key_fields: Fields::from(vec![key]),
         close: None,

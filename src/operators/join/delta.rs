@@ -13,10 +13,11 @@ use arrow::{
 use super::{JoinSpec, Shows};
 use crate::{
     changes::Changes,
+    checkpoint::LateCause,
     error::Result,
     operators::{
         Collector, Evaluated, Late,
-        grouping::{apart, in_time},
+        grouping::{apart, have_times, in_time},
     },
     state::Side,
     time::Tick,
@@ -49,15 +50,18 @@ impl Arrived {
 
 impl Collector for Arrived {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+        let (timed, mut late) = (self.spec.sides[self.side].timed, Vec::new());
+        let has_time = timed.and_then(|column| have_times(&[column], batch.columns()));
+        let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
         let on_time = self.on_time(&batch)?;
-        let (batch, late) = apart(batch, on_time)?;
+        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
         let keys = self.spec.sides[self.side].keys_of(&batch)?;
         Ok(Evaluated { keys, late, ..Evaluated::plain(batch) })
     }
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
         let Evaluated { batch, keys, late, .. } = rows;
-        late.iter().for_each(|late| self.late.add(late));
+        self.late.add(late);
         let count = batch.num_rows();
         if count == 0 {
             return Ok(());

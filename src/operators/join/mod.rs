@@ -26,7 +26,7 @@ use self::{
     delta::{Arrived, Batches, Delta},
     pairs::Found,
 };
-use super::{Collector, Late, Operator, Step, grouping::evaluate, taken};
+use super::{Collector, Late, Operator, Step, TimeColumn, grouping::evaluate, taken};
 use crate::{
     changes::{Changes, batch_of},
     error::{Error, Result},
@@ -66,6 +66,8 @@ pub struct SideSpec {
     pub close: Option<Close>,
     /// When a row comes too late: the other side may have forgotten what it would meet.
     pub late: Option<Close>,
+    /// The event time that each row must have, where rows are shown once and for all.
+    pub timed: Option<TimeColumn>,
     /// Whether it is fed by an operator, which gives rows in the epoch whose watermark completes them.
     pub derived: bool,
 }

@@ -274,7 +274,7 @@ impl Collector for Arrived {
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
         let Evaluated { batch, keys, arguments, filters, late } = rows;
-        late.iter().for_each(|late| self.late.add(late));
+        self.late.add(late);
         let count = batch.num_rows();
         if count == 0 {
             return Ok(());

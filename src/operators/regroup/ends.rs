@@ -9,6 +9,7 @@ use arrow::{
 
 use crate::{
     error::Result,
+    operators::grouping::distinct_keys,
     state::{Close, Multiset, NEVER},
     time::Micros,
 };
@@ -57,19 +58,45 @@ impl Ends {
         }
         keys.sort_unstable();
         keys.dedup();
-        let keys = answers.decode_keys(&keys)?;
-        let (columns, groups) = answers.gather(&keys, None)?;
-        let moments = self.close.moments(&columns)?;
+        let given = Answers::of(&answers.decode_keys(&keys)?, answers)?;
+        let moments = self.close.moments(&given.columns)?;
         let closed: UInt32Array =
-            (0..groups.len() as u32).filter(|row| moments.value(*row as usize) <= watermark).collect();
-        let at = |columns: &[ArrayRef], rows: &UInt32Array| -> Result<Vec<ArrayRef>> {
-            Ok(columns.iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>()?)
-        };
-        let of: UInt32Array = closed.values().iter().map(|row| groups[*row as usize] as u32).collect();
-        let (keys, gone) = (at(&keys, &of)?, Int64Array::from_value(-1, closed.len()));
-        let columns = at(&columns, &closed)?;
+            (0..moments.len() as u32).filter(|row| moments.value(*row as usize) <= watermark).collect();
+        given.take_out(&closed, rows, answers)
+    }
+}
+
+/// All answers of some groups.
+pub(super) struct Answers {
+    pub columns: Vec<ArrayRef>,
+    /// The group of each.
+    pub keys: Vec<ArrayRef>,
+}
+
+impl Answers {
+    /// Of groups by their keys, each once.
+    pub fn of(keys: &[ArrayRef], answers: &mut Multiset) -> Result<Self> {
+        let keys = distinct_keys(keys)?;
+        let (columns, groups) = answers.gather(&keys, None)?;
+        let groups: UInt32Array = groups.iter().map(|group| *group as u32).collect();
+        Ok(Answers { columns, keys: at(&keys, &groups)? })
+    }
+
+    /// Takes some of them out, and the rows that they begin with; gives them.
+    pub fn take_out(
+        &self,
+        which: &UInt32Array,
+        rows: &mut Multiset,
+        answers: &mut Multiset,
+    ) -> Result<Option<Vec<ArrayRef>>> {
+        let (keys, columns) = (at(&self.keys, which)?, at(&self.columns, which)?);
+        let gone = Int64Array::from_value(-1, which.len());
         answers.apply(&keys, &columns, &gone)?;
         rows.apply(&keys, &columns[..rows.row_columns()], &gone)?;
         Ok(Some(columns))
     }
+}
+
+fn at(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
+    Ok(columns.iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>()?)
 }

@@ -12,6 +12,7 @@
 
 mod ends;
 mod order;
+mod timeouts;
 
 use std::{
     any::Any,
@@ -26,17 +27,22 @@ use arrow::{
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 
 pub use self::order::FirstRows;
-use self::{ends::Ends, order::Layout};
+use self::{
+    ends::{Answers, Ends},
+    order::Layout,
+    timeouts::{TIMEOUTS, Timeouts},
+};
 use super::{
     Collector, Evaluated, Grouping, Late, Operator, Step,
     cell::locked,
     exec::again,
-    grouping::{Emission, apart, distinct_keys, in_time, state_keys},
+    grouping::{Emission, TimeColumn, apart, distinct_keys, have_times, in_time, state_keys},
     taken,
 };
 use crate::{
     changes::{Changes, batch_of, rows_at},
-    error::Result,
+    checkpoint::LateCause,
+    error::{Error, Result},
     state::{Close, Durable, First, Multiset, NEVER, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
@@ -67,6 +73,10 @@ pub struct Sessions {
     pub end: FieldRef,
     /// When a row comes too late; `None` where nothing ever ends.
     pub late: Option<Close>,
+    /// The event time that each row must have, where sessions show once they are over.
+    pub timed: Option<TimeColumn>,
+    /// How long after its last row came a session ends by the clock, in microseconds.
+    pub timeout_us: Option<Micros>,
 }
 
 /// Runs a plan over the rows of each touched group.
@@ -81,12 +91,24 @@ pub struct Regroup {
     answered: SchemaRef,
 }
 
+impl Grouping {
+    /// Of the answers that came, which begin with their rows: the groups' keys, and the last column.
+    fn came(&self, input: &SchemaRef, answers: &[ArrayRef], diffs: &Int64Array) -> Result<(Vec<ArrayRef>, ArrayRef)> {
+        let came: UInt32Array = (0..diffs.len() as u32).filter(|row| diffs.value(*row as usize) > 0).collect();
+        let columns = answers.iter().map(|column| take(column, &came, None)).collect::<Result<Vec<_>, _>>()?;
+        let rows = batch_of(input, columns[..input.fields().len()].to_vec(), came.len())?;
+        let last = columns.last().ok_or_else(|| Error::internal("answers have no end"))?.clone();
+        Ok((state_keys(self.keys_of(&rows)?, came.len()), last))
+    }
+}
+
 /// What came, and what was answered.
 #[derive(Debug)]
 struct Kept {
     rows: Windowed<Multiset>,
     answers: Windowed<Multiset>,
     ends: Option<Ends>,
+    timeouts: Option<Timeouts>,
 }
 
 const ROWS: &str = "rows";
@@ -108,7 +130,9 @@ impl Regroup {
         let answers = kept(shape(ANSWERS, answered.fields(), &[]));
         let end = plan.sessions.as_ref().filter(|sessions| sessions.late.is_some());
         let ends = end.map(|_| Ends::new(answered.fields().len() - 1));
-        Ok(Regroup { grouping, plan, layout, kept: Kept { rows, answers, ends }, answered })
+        let timeout = plan.sessions.as_ref().and_then(|sessions| Some((sessions.timeout_us?, &sessions.end)));
+        let timeouts = timeout.map(|(us, end)| Timeouts::new(us, &grouping.state_fields("key"), end)).transpose()?;
+        Ok(Regroup { grouping, plan, layout, kept: Kept { rows, answers, ends, timeouts }, answered })
     }
 
     /// The answers over some groups' rows, as they were kept, and the group of each.
@@ -132,7 +156,7 @@ impl Regroup {
         self.plan.first.as_ref().map(|first| first.first)
     }
 
-    fn fold(&mut self, batches: &[(RecordBatch, Vec<ArrayRef>, Int64Array)]) -> Result<Vec<Changes>> {
+    fn fold(&mut self, batches: &[(RecordBatch, Vec<ArrayRef>, Int64Array)], now: Micros) -> Result<Vec<Changes>> {
         let Some((_, first, _)) = batches.first() else { return Ok(Vec::new()) };
         let rows = concat_batches(&self.plan.input, batches.iter().map(|(rows, ..)| rows))?;
         let keys = (0..first.len()).map(|n| {
@@ -154,7 +178,7 @@ impl Regroup {
                 window.keep_first(&touched, first)?;
             }
             let shows = self.grouping.emission != Emission::OnClose;
-            if !shows && self.kept.ends.is_none() {
+            if !shows && self.kept.ends.is_none() && self.kept.timeouts.is_none() {
                 continue;
             }
             let (rows, groups) = window.gather(&touched, first)?;
@@ -165,6 +189,10 @@ impl Regroup {
                 let keys: Vec<ArrayRef> =
                     touched.iter().map(|key| take(key, &groups, None)).collect::<Result<_, _>>()?;
                 ends.note(answers.columns(), &keys, window)?;
+            }
+            if let Some(timeouts) = &mut self.kept.timeouts {
+                let (keys, ends) = self.grouping.came(&self.plan.input, &columns, &diffs)?;
+                timeouts.note(&keys, &ends, now)?;
             }
             if shows {
                 changes.push(Changes::new(self.shown(&columns, diffs.len())?, diffs));
@@ -178,9 +206,19 @@ impl Regroup {
         batch_of(&self.grouping.output, columns[..self.grouping.output.fields().len()].to_vec(), rows)
     }
 
+    /// Takes out the sessions that are over by the clock; their answers where those are to be shown now.
+    fn close_timed_out(&mut self, now: Micros) -> Result<Vec<Changes>> {
+        let Kept { rows, answers, timeouts, .. } = &mut self.kept;
+        let Some(timeouts) = timeouts else { return Ok(Vec::new()) };
+        let closed = timeouts.close(now, rows.window(NEVER)?, answers.window(NEVER)?)?;
+        let shown = closed.filter(|_| self.grouping.emission == Emission::OnClose);
+        let shown = shown.map(|columns| self.shown(&columns, columns[0].len()));
+        Ok(shown.transpose()?.map(Changes::insert).into_iter().collect())
+    }
+
     /// Takes out what the watermark closes; its answers where those are to be shown now.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
-        if self.kept.ends.is_some() {
+        if self.kept.ends.is_some() || self.kept.timeouts.is_some() {
             let closed = self.kept.close(watermark)?;
             let shown = closed.filter(|_| self.grouping.emission == Emission::OnClose);
             let shown = shown.map(|columns| self.shown(&columns, columns[0].len()));
@@ -208,6 +246,8 @@ struct Arrived {
     input: SchemaRef,
     /// When a row comes too late, by its own columns.
     late_at: Option<Close>,
+    /// The event time that each row must have.
+    timed: Option<TimeColumn>,
     tick: Tick,
     batches: Vec<(RecordBatch, Vec<ArrayRef>, Int64Array)>,
     late: Late,
@@ -215,19 +255,22 @@ struct Arrived {
 
 impl Collector for Arrived {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        let closed = self.tick.closed(self.grouping.derived);
+        let (closed, mut late) = (self.tick.closed(self.grouping.derived), Vec::new());
+        let has_time = self.timed.and_then(|column| have_times(&[column], batch.columns()));
+        let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
         let on_time = match (&self.late_at, closed) {
             (Some(close), Some(watermark)) => in_time(close, batch.columns(), watermark)?,
             _ => None,
         };
-        let (batch, late) = apart(batch, on_time)?;
-        let evaluated = self.grouping.evaluate(&[], batch, &self.tick)?;
-        Ok(Evaluated { late: late.or(evaluated.late), ..evaluated })
+        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
+        let mut evaluated = self.grouping.evaluate(&[], batch, &self.tick)?;
+        late.append(&mut evaluated.late);
+        Ok(Evaluated { late, ..evaluated })
     }
 
     fn push(&mut self, rows: Evaluated) -> Result<()> {
         let Evaluated { batch, keys, late, .. } = rows;
-        late.iter().for_each(|late| self.late.add(late));
+        self.late.add(late);
         let count = batch.num_rows();
         if count == 0 {
             return Ok(());
@@ -250,8 +293,17 @@ impl Operator for Regroup {
 
     fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let (grouping, input) = (self.grouping.clone(), self.plan.input.clone());
-        let late_at = self.plan.sessions.as_ref().and_then(|sessions| sessions.late);
-        Ok(Box::new(Arrived { grouping, input, late_at, tick: *tick, batches: Vec::new(), late: Late::default() }))
+        let sessions = self.plan.sessions.as_ref();
+        let (late_at, timed) = sessions.map_or((None, None), |sessions| (sessions.late, sessions.timed));
+        Ok(Box::new(Arrived {
+            grouping,
+            input,
+            late_at,
+            timed,
+            tick: *tick,
+            batches: Vec::new(),
+            late: Late::default(),
+        }))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
@@ -261,7 +313,9 @@ impl Operator for Regroup {
             batches.extend(part.batches);
             late.merge(part.late);
         }
-        let mut changes = self.fold(&batches)?;
+        // What is over by the clock is over for the rows that come now.
+        let mut changes = self.close_timed_out(tick.now)?;
+        changes.extend(self.fold(&batches, tick.now)?);
         changes.extend(self.close(tick.watermark)?);
         Ok(Step { changes: Changes::concat(&self.grouping.output, &changes)?, late })
     }
@@ -281,7 +335,10 @@ impl Operator for Regroup {
         // Sessions are closed by the next step: what it would take out again was told before the checkpoint.
     }
 
-    fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
+    fn is_due(&self, watermark: Option<Micros>, now: Micros) -> bool {
+        if self.kept.timeouts.as_ref().is_some_and(|timeouts| timeouts.is_due(now)) {
+            return true;
+        }
         if let Some(ends) = &self.kept.ends {
             return ends.is_due(watermark);
         }
@@ -309,12 +366,16 @@ impl Durable for Kept {
     fn save(&mut self, full: bool) -> Result<Saved> {
         let mut saved = self.rows.save(full)?;
         saved.rows.extend(self.answers.save(full)?.rows);
+        if let Some(timeouts) = &mut self.timeouts {
+            saved.rows.extend(timeouts.save(full)?.rows);
+        }
         Ok(saved)
     }
 
     fn load(&mut self, rows: &RecordBatch) -> Result<()> {
         match rows.schema().field(0).name().as_str() {
             ROWS => self.rows.load(rows),
+            TIMEOUTS => self.timeouts.as_mut().map_or(Ok(()), |timeouts| timeouts.load(rows)),
             _ => {
                 self.answers.load(rows)?;
                 let Some(ends) = &mut self.ends else { return Ok(()) };
@@ -326,10 +387,10 @@ impl Durable for Kept {
     }
 
     fn len(&self) -> usize {
-        self.rows.len() + self.answers.len()
+        self.rows.len() + self.answers.len() + self.timeouts.as_ref().map_or(0, Timeouts::len)
     }
 
     fn bytes(&self) -> usize {
-        self.rows.bytes() + self.answers.bytes()
+        self.rows.bytes() + self.answers.bytes() + self.timeouts.as_ref().map_or(0, Timeouts::bytes)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, ListArray, PrimitiveArray},
-    buffer::OffsetBuffer,
+    buffer::{NullBuffer, OffsetBuffer},
     datatypes::{
         ArrowTimestampType, DataType, Field, IntervalUnit, TimeUnit, TimestampMicrosecondType,
         TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
@@ -19,6 +19,8 @@ use crate::error::{Error, Kind};
 
 /// What the function is called.
 pub const HOP_STARTS: &str = "hop_starts";
+/// The same, with a window NULL for a row that lies in none, so that whoever looks for it finds it.
+pub const HOP_STARTS_OR_NULL: &str = "hop_starts_or_null";
 
 /// How many windows one moment may lie in: each row is copied into each of its windows.
 pub const WINDOWS_MAX: i64 = 1000;
@@ -32,18 +34,20 @@ const DAY_NS: i128 = 86_400_000_000_000;
 /// begin before time can be counted, an empty one: such a row lies in no window.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct HopStarts {
+    or_null: bool,
     signature: Signature,
 }
 
-impl Default for HopStarts {
-    fn default() -> Self {
-        HopStarts { signature: Signature::user_defined(Volatility::Immutable) }
+impl HopStarts {
+    /// `or_null`: it is [`HOP_STARTS_OR_NULL`].
+    pub fn new(or_null: bool) -> Self {
+        HopStarts { or_null, signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
 
 impl ScalarUDFImpl for HopStarts {
     fn name(&self) -> &str {
-        HOP_STARTS
+        if self.or_null { HOP_STARTS_OR_NULL } else { HOP_STARTS }
     }
 
     fn signature(&self) -> &Signature {
@@ -79,7 +83,7 @@ impl ScalarUDFImpl for HopStarts {
         let scalar = matches!(time, ColumnarValue::Scalar(_));
         let time = time.to_array(if scalar { 1 } else { args.number_rows })?;
         let DataType::Timestamp(unit, _) = time.data_type() else { return exec_err!("{HOP_STARTS} takes a timestamp") };
-        let hops = Hops::new(intervals, *unit)?;
+        let hops = Hops { or_null: self.or_null, ..Hops::new(intervals, *unit)? };
         let starts = match unit {
             TimeUnit::Second => hops.starts::<TimestampSecondType>(&time),
             TimeUnit::Millisecond => hops.starts::<TimestampMillisecondType>(&time),
@@ -102,6 +106,7 @@ struct Hops {
     slide: i64,
     size: i64,
     offset: i64,
+    or_null: bool,
 }
 
 impl Hops {
@@ -121,18 +126,22 @@ impl Hops {
         if size / slide > WINDOWS_MAX {
             return refuse(&format!("a moment can lie in at most {WINDOWS_MAX} windows"));
         }
-        Ok(Hops { slide, size, offset: offset.rem_euclid(slide) })
+        Ok(Hops { slide, size, offset: offset.rem_euclid(slide), or_null: false })
     }
 
     fn starts<T: ArrowTimestampType>(&self, time: &ArrayRef) -> Result<ListArray> {
         let times = time.as_primitive::<T>();
         let each = usize::try_from(self.size / self.slide).unwrap_or(0) + 1;
         let mut starts: Vec<i64> = Vec::with_capacity(times.len().saturating_mul(each).min(1 << 20));
-        let mut lengths = Vec::with_capacity(times.len());
+        let (mut lengths, mut nulls) = (Vec::with_capacity(times.len()), Vec::new());
         for time in times.iter() {
             let before = starts.len();
             if let Some(time) = time {
                 self.push(time, &mut starts);
+            }
+            if self.or_null && starts.len() == before {
+                nulls.push(before);
+                starts.push(0);
             }
             lengths.push(starts.len() - before);
         }
@@ -140,7 +149,12 @@ impl Hops {
             return exec_err!("{HOP_STARTS} of one batch makes more windows than a list can hold");
         }
         let data_type = time.data_type();
-        let values = PrimitiveArray::<T>::from_iter_values(starts).with_data_type(data_type.clone());
+        let nulls = (!nulls.is_empty()).then(|| {
+            let mut valid = vec![true; starts.len()];
+            nulls.iter().for_each(|at| valid[*at] = false);
+            NullBuffer::from(valid)
+        });
+        let values = PrimitiveArray::<T>::new(starts.into(), nulls).with_data_type(data_type.clone());
         Ok(ListArray::try_new(item(data_type), OffsetBuffer::from_lengths(lengths), Arc::new(values), None)?)
     }
 
@@ -150,7 +164,8 @@ impl Hops {
         // the moment while its start is after `time - size`.
         let Some(shifted) = time.checked_sub(self.offset) else { return };
         let Some(newest) = shifted.checked_sub(shifted.rem_euclid(self.slide)) else { return };
-        let count = (self.size - (shifted - newest) + self.slide - 1) / self.slide;
+        let covered = (self.size - (shifted - newest)).checked_add(self.slide - 1);
+        let Some(count) = covered.map(|covered| covered / self.slide) else { return };
         let Some(oldest) = newest.checked_sub((count - 1) * self.slide).and_then(|o| o.checked_add(self.offset)) else {
             return;
         };
@@ -196,12 +211,12 @@ mod tests {
 
     #[test]
     fn windows_around_a_moment() {
-        let hops = Hops { slide: 5, size: 10, offset: 0 };
+        let hops = Hops { slide: 5, size: 10, offset: 0, or_null: false };
         assert_eq!(starts(&hops, 0), [-5, 0]);
         assert_eq!(starts(&hops, 4), [-5, 0]);
         assert_eq!(starts(&hops, 5), [0, 5]);
         assert_eq!(starts(&hops, -1), [-10, -5]);
-        let hops = Hops { slide: 5, size: 7, offset: 2 };
+        let hops = Hops { slide: 5, size: 7, offset: 2, or_null: false };
         assert_eq!(starts(&hops, 8), [2, 7]);
         assert_eq!(starts(&hops, 9), [7]);
         assert_eq!(starts(&hops, i64::MIN), [] as [i64; 0]);
@@ -211,7 +226,10 @@ mod tests {
     #[test]
     fn null_lies_in_no_window() {
         let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(7), None]).with_timezone("+00:00"));
-        let lists = Hops { slide: 5, size: 5, offset: 0 }.starts::<TimestampMicrosecondType>(&times).unwrap();
+        let hops = |or_null| Hops { slide: 5, size: 5, offset: 0, or_null };
+        let lists = hops(true).starts::<TimestampMicrosecondType>(&times).unwrap();
+        assert_eq!((lists.value_length(1), lists.value(1).null_count()), (1, 1));
+        let lists = hops(false).starts::<TimestampMicrosecondType>(&times).unwrap();
         assert_eq!(lists.value_length(0), 1);
         assert_eq!(lists.value_length(1), 0);
         assert_eq!(lists.null_count(), 0);
@@ -223,7 +241,7 @@ mod tests {
         fn exactly_the_windows_that_hold_the_moment(
             time in -1000i64..1000, slide in 1i64..50, more in 0i64..100, offset in -60i64..60,
         ) {
-            let hops = Hops { slide, size: slide + more, offset: offset.rem_euclid(slide) };
+            let hops = Hops { slide, size: slide + more, offset: offset.rem_euclid(slide), or_null: false };
             let expected: Vec<i64> = (-2000..2000)
                 .filter(|start| (start - offset).rem_euclid(slide) == 0)
                 .filter(|start| *start <= time && time < start + hops.size)

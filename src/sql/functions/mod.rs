@@ -1,36 +1,71 @@
 //! Functions of our own, and those that statements make.
 
 mod arrays;
+mod date_bin;
 mod define;
 mod fields;
 mod hop;
 mod inline;
+mod interval_micros;
 mod json;
 mod ordered;
 mod rows;
+mod series;
 mod session;
+mod string_agg;
+mod to_timestamp;
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::{ScalarUDF, WindowUDF, planner::ExprPlanner};
+use datafusion::{
+    catalog::TableFunctionImpl,
+    logical_expr::{AggregateUDF, ScalarUDF, WindowUDF, planner::ExprPlanner},
+};
 
 pub use arrays::HAS_NULLS;
 pub use define::{Defined, Functions, What, define};
 pub use fields::{FieldsOfNull, UnnestOfNull};
-pub use hop::{HOP_STARTS, WINDOWS_MAX};
+pub use hop::{HOP_STARTS, HOP_STARTS_OR_NULL, WINDOWS_MAX};
 pub use inline::Inliner;
+pub use interval_micros::INTERVAL_MICROS;
 pub use ordered::SeveralOrders;
 pub use rows::{RowCounts, relation_of_rows};
+pub use series::timestamp_series;
 pub use session::{SESSION_END, SESSION_START};
 
 /// All that look at one row, to be registered wherever queries are planned.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![
+    let mut all = vec![
         Arc::new(ScalarUDF::from(arrays::HasNulls::default())),
-        Arc::new(ScalarUDF::from(hop::HopStarts::default())),
+        Arc::new(ScalarUDF::from(date_bin::DateBin::default())),
+        Arc::new(ScalarUDF::from(hop::HopStarts::new(false))),
+        length_in_micros(),
         Arc::new(ScalarUDF::from(json::JsonGet::new(false))),
         Arc::new(ScalarUDF::from(json::JsonGet::new(true))),
-    ]
+        Arc::new(ScalarUDF::from(to_timestamp::Now::default())),
+    ];
+    all.extend(to_timestamp::ToTimestamp::family().map(|function| Arc::new(ScalarUDF::from(function))));
+    all
+}
+
+/// The starts of sliding windows, with a window NULL for a row that lies in none.
+pub fn hop_starts_or_null() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(hop::HopStarts::new(true)))
+}
+
+/// A length of time as one number.
+pub fn length_in_micros() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(interval_micros::IntervalMicros::default()))
+}
+
+/// Those that make one value of many rows.
+pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
+    vec![Arc::new(AggregateUDF::from(string_agg::LimitedStringAgg::default()))]
+}
+
+/// Those that stand in FROM.
+pub fn tables() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
+    series::SeriesTable::all().into_iter().map(|(name, table)| (name, Arc::new(table) as _)).collect()
 }
 
 /// Those that look at more than one row.

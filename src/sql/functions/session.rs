@@ -1,4 +1,4 @@
-//! `session_start(ts, end [, max]) OVER (… ORDER BY ts)` and `session_end(…)`: the session that each row lies in.
+//! `session_start(ts, end [, max [, timeout]]) OVER (… ORDER BY ts)` and `session_end(…)`: the session that each row lies in.
 //!
 //! ```text
 //! ts    ●──●─●───────● ●──●            each row reaches from ts to its end, which is ts + gap
@@ -81,7 +81,9 @@ impl PartitionEvaluator for Sessions {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         let [times, ends, rest @ ..] = values else { return exec_err!("a session has a time and an end") };
         let DataType::Timestamp(unit, _) = times.data_type() else { return exec_err!("a session has a timestamp") };
-        let max = rest.first().filter(|max| !max.is_empty()).map(|max| in_unit(max, *unit)).transpose()?;
+        // The timeout behind it is for those who wait.
+        let max = rest.first().filter(|max| !max.is_empty() && max.is_valid(0));
+        let max = max.map(|max| in_unit(max, *unit)).transpose()?;
         let numbers = |column: &ArrayRef| {
             Ok::<_, datafusion::error::DataFusionError>(
                 cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone(),

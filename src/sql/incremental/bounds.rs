@@ -69,19 +69,20 @@ impl Bounds {
             _ => return,
         };
         // left.x + its shift OP right.y + its shift
-        let apart = right.shift - left.shift;
+        let Some(apart) = right.shift.checked_sub(left.shift) else { return };
         let slack = Micros::from(left.rounded || right.rounded);
         if matches!(op, Operator::Eq | Operator::Gt | Operator::GtEq) {
-            self.keep(0, &left, &right, slack - apart);
+            self.keep(0, &left, &right, slack.checked_sub(apart));
         }
         if matches!(op, Operator::Eq | Operator::Lt | Operator::LtEq) {
-            self.keep(1, &right, &left, slack + apart);
+            self.keep(1, &right, &left, slack.checked_add(apart));
         }
     }
 
-    /// A row of side `n` meets nothing that is later than its own time and `reach`.
-    fn keep(&mut self, n: usize, own: &Time, other: &Time, reach: Micros) {
-        let offset_us = reach + other.complete;
+    /// A row of side `n` meets nothing that is later than its own time and `reach`; where that cannot be counted, it is no
+    /// bound.
+    fn keep(&mut self, n: usize, own: &Time, other: &Time, reach: Option<Micros>) {
+        let Some(offset_us) = reach.and_then(|reach| reach.checked_add(other.complete)) else { return };
         if self.close[n].is_none_or(|known| offset_us < known.offset_us) {
             self.close[n] = Some(Close { column: own.column, field: None, offset_us });
             self.late[1 - n] = Some(Close { column: other.column, field: None, offset_us: other.complete });
@@ -121,7 +122,11 @@ fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
         }),
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) => {
             let (inner, by) = (time(sides, left)?, micros_of(right)?);
-            Some(Time { shift: inner.shift + if *op == Operator::Plus { by } else { -by }, ..inner })
+            let shift = match op {
+                Operator::Plus => inner.shift.checked_add(by)?,
+                _ => inner.shift.checked_sub(by)?,
+            };
+            Some(Time { shift, ..inner })
         }
         _ => None,
     }

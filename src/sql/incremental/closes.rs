@@ -9,12 +9,17 @@ use datafusion::{
     logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator},
 };
 
-use crate::{state::Close, time::Micros};
+use crate::{
+    sql::functions::{HOP_STARTS, HOP_STARTS_OR_NULL},
+    state::Close,
+    time::{DAY_US, Micros},
+};
 
 /// What is known of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
-    /// Rows with value `v` are complete at watermark `v + offset`, and every `v` is a multiple of the second number.
+    /// Rows with value `v` are complete at watermark `v + offset`, and every `v` is a multiple of the second number, which
+    /// is positive. What cannot be counted in 64 bits is not known.
     Offset(Micros, Micros),
     /// The start of a window of whole months: only its end has an offset.
     Months(IntervalMonthDayNano),
@@ -58,7 +63,7 @@ pub fn of_expr(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Option<Fact> {
             let interval = interval(right)?;
             match op {
                 Operator::Plus => shifted(fact, interval),
-                Operator::Minus => shifted(fact, negated(interval)),
+                Operator::Minus => shifted(fact, negated(interval)?),
                 _ => None,
             }
         }
@@ -80,7 +85,7 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
                 return (offset == 1).then_some(Fact::Months(stride));
             }
             let stride = micros(stride)?;
-            Some(binned(stride, if origin.is_empty() { stride } else { 1 }, offset, step))
+            binned(stride, if origin.is_empty() { stride } else { 1 }, offset, step)
         }
         ("date_trunc", [unit, time]) => {
             let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
@@ -93,17 +98,17 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
                 "second" => (1_000_000, 1_000_000),
                 "minute" => (60_000_000, 60_000_000),
                 "hour" => (3_600_000_000, 3_600_000_000),
-                "day" => (86_400_000_000, 86_400_000_000),
-                "week" => (7 * 86_400_000_000, 86_400_000_000),
+                "day" => (DAY_US, DAY_US),
+                "week" => (7 * DAY_US, DAY_US),
                 _ => return None,
             };
-            Some(binned(length, multiple, offset, step))
+            binned(length, multiple, offset, step)
         }
         // The starts of the windows of a time, as a list whose elements this fact is of.
-        ("hop_starts", [time, slide, size, rest @ ..]) => {
+        (HOP_STARTS | HOP_STARTS_OR_NULL, [time, slide, size, rest @ ..]) => {
             let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
             let slide = micros(interval(slide)?)?;
-            Some(binned(micros(interval(size)?)?, if rest.is_empty() { slide } else { 1 }, offset, step))
+            binned(micros(interval(size)?)?, if rest.is_empty() { slide } else { 1 }, offset, step)
         }
         ("named_struct", pairs) => {
             let fields = pairs.chunks_exact(2).map(|pair| of_expr(&pair[1], schema, facts)).collect();
@@ -120,10 +125,13 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
 }
 
 /// The fact of the starts of windows of a length over times with an offset and a step. The starts are multiples of
-/// `multiple`; the last time in a window is a step before its end.
-fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Fact {
+/// `multiple`; the last time in a window is a step before its end. Nothing is known of windows of no length.
+fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Option<Fact> {
+    if length < 1 || multiple < 1 {
+        return None;
+    }
     let step = if length % step == 0 && multiple % step == 0 { step } else { 1 };
-    Fact::Offset(length + offset - step, multiple)
+    Some(Fact::Offset(length.checked_add(offset)?.checked_sub(step)?, multiple))
 }
 
 /// Whether a time is told in UTC, or in no zone, which is taken for it.
@@ -158,8 +166,9 @@ fn interval(expr: &Expr) -> Option<IntervalMonthDayNano> {
     }
 }
 
-fn negated(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
-    IntervalMonthDayNano::new(-interval.months, -interval.days, -interval.nanoseconds)
+fn negated(interval: IntervalMonthDayNano) -> Option<IntervalMonthDayNano> {
+    let IntervalMonthDayNano { months, days, nanoseconds } = interval;
+    Some(IntervalMonthDayNano::new(months.checked_neg()?, days.checked_neg()?, nanoseconds.checked_neg()?))
 }
 
 /// A constant interval without months, in microseconds.
@@ -167,9 +176,13 @@ pub fn micros_of(expr: &Expr) -> Option<Micros> {
     micros(interval(expr)?)
 }
 
-/// An interval without months, in microseconds. Days are of 24 hours: event times are without zone, or in UTC.
+/// An interval without months, in microseconds; `None` where those cannot be counted. Days are of 24 hours: event times
+/// are without zone, or in UTC.
 fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
-    (interval.months == 0).then(|| i64::from(interval.days) * 86_400_000_000 + interval.nanoseconds / 1_000)
+    if interval.months != 0 {
+        return None;
+    }
+    i64::from(interval.days).checked_mul(DAY_US)?.checked_add(interval.nanoseconds / 1_000)
 }
 
 /// The fact of `x + interval`.
@@ -177,7 +190,7 @@ fn shifted(fact: Fact, by: IntervalMonthDayNano) -> Option<Fact> {
     match fact {
         Fact::Offset(offset, step) => {
             let by = micros(by)?;
-            Some(Fact::Offset(offset - by, if by % step == 0 { step } else { 1 }))
+            Some(Fact::Offset(offset.checked_sub(by)?, if by % step == 0 { step } else { 1 }))
         }
         Fact::Months(length) if length == by => Some(Fact::Offset(0, 1)),
         _ => None,

@@ -14,6 +14,7 @@ use super::{
     rewrite::{Node, Rewriter},
     sets::without_sets,
     step::{AggregateStep, Step, StepNode},
+    untimed::with_untimed,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -25,10 +26,13 @@ impl Rewriter {
         if let Some(plan) = without_sets(aggregate)? {
             return self.node(&plan);
         }
-        let input = self.apart(&aggregate.input)?;
+        let untimed =
+            (self.emission == Emission::OnClose).then(|| with_untimed(&aggregate.input, &aggregate.group_expr));
+        let input = self.apart(untimed.flatten().as_ref().unwrap_or(&aggregate.input))?;
         if !input.moving {
             return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));
         }
+        self.refuse_timed_out()?;
         let keys = of_projection(&aggregate.group_expr, &aggregate.input, &input.facts);
         let close = close(&keys).filter(|_| self.is_timed());
         self.check_emission(close.is_some(), &keys)?;
@@ -37,6 +41,7 @@ impl Rewriter {
             group: aggregate.group_expr.clone(),
             functions: aggregate.aggr_expr.clone(),
             close,
+            timed: self.timed(&keys),
             emission: self.emission,
             presence: None,
             recompute: false,
@@ -75,7 +80,8 @@ impl Rewriter {
             }
             true => (
                 "Its input has no watermark, so nothing says when a group is complete.",
-                "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
+                "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE. A view \
+                 of DISTINCT ON (id) keeps the event time with EMIT ON WINDOW CLOSE.",
             ),
             false => (
                 "It groups by nothing that the watermark could close.",

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    operators::Emission,
+    operators::{Emission, TimeColumn},
     sql::table::InputTable,
 };
 
@@ -55,6 +55,7 @@ impl Rewriter {
     /// A join of two inputs that both change; `grows` says whether after the first epoch, too.
     fn moving_join(&mut self, join: &Join, left: Node, right: Node, grows: [bool; 2]) -> Result<Node> {
         use JoinType::*;
+        self.refuse_timed_out()?;
         let (on, filter) = condition(join);
         let sides = [left.own_schema()?, right.own_schema()?];
         let bounds = match self.emission {
@@ -97,6 +98,10 @@ impl Rewriter {
             as_of_now: false,
             close: bounds.close,
             late: bounds.late,
+            timed: match self.emission {
+                Emission::OnClose => [0, 1].map(|n| bounds.close[n].or(bounds.late[n]).map(TimeColumn::of)),
+                _ => [None; 2],
+            },
             derived: [left.derived, right.derived],
         };
         let schema = carried.schema(&join.schema)?;
@@ -130,6 +135,7 @@ impl Rewriter {
             as_of_now: true,
             close: [None; 2],
             late: [None; 2],
+            timed: [None; 2],
             derived: [left.derived, right.derived],
         };
         let derived = left.derived;

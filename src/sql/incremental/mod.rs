@@ -10,6 +10,7 @@
 //! | join with something fixed | DataFusion's own, the fixed side as build side |
 //! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
 //! | join FOR SYSTEM_TIME AS OF PROCTIME() | `Lookup`: what is there in its epoch, once |
+//! | DISTINCT ON … EMIT ON WINDOW CLOSE, by no window | `Dedup`: the first row of each id, forgotten behind the watermark |
 //! | WHERE that compares with now() | `Temporal`: each row comes and leaves when its time has come |
 //! | window functions, ORDER BY … LIMIT | `Regroup`: DataFusion's own over all rows of the touched groups, or the first of each where those decide |
 //!
@@ -18,6 +19,7 @@
 mod bounds;
 mod carried;
 mod closes;
+mod dedup;
 mod first;
 mod group;
 mod join;
@@ -28,6 +30,7 @@ mod regroup;
 mod rewrite;
 mod sets;
 mod step;
+mod untimed;
 
 pub use closes::{Fact, Facts, micros_of};
 pub use physical::plan_epoch;

@@ -31,8 +31,9 @@ use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, EventTime, FirstRows, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup, Moments, Operator,
-        Presence, Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell, exec::EpochExec,
+        Aggregate, Dedup, DedupSpec, EventTime, FirstRows, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup,
+        Moments, Operator, Presence, Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell,
+        exec::EpochExec,
     },
     sql::temporal::Bound,
 };
@@ -116,6 +117,16 @@ impl ExtensionPlanner for StepPlanner {
                 let label = format!("Regroup: by [{}]", list(&step.keys));
                 EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
             }
+            Step::Dedup(step) => {
+                let child = child()?;
+                let input = node.inputs.first().ok_or_else(|| Error::internal("a dedup has no input"))?.schema();
+                let keys = step.keys.iter().map(|key| planner.create_physical_expr(key, input, session, context));
+                let (late, forget, derived) = (step.late, step.forget, step.derived);
+                let spec =
+                    DedupSpec { keys: keys.collect::<DfResult<_>>()?, late, forget, derived, rows: schema.clone() };
+                let label = format!("Dedup: by [{}]", list(&step.keys));
+                EpochExec::operator(&self.cell, vec![child], Box::new(Dedup::new(spec)?), label, schema)
+            }
             Step::Upsert { key } => {
                 let child = child()?;
                 let input = child.schema();
@@ -159,6 +170,7 @@ fn operator(
         keys: keys.collect::<DfResult<_>>()?,
         key_fields: output.fields().iter().take(step.group.len()).cloned().collect(),
         close: step.close,
+        timed: step.timed.clone(),
         derived: step.derived,
         emission: step.emission,
         output,
@@ -185,6 +197,7 @@ fn regroup(
         key_fields: keys.iter().map(field).collect::<DfResult<_>>()?,
         keys,
         close: step.close,
+        timed: step.timed.clone(),
         derived: step.derived,
         emission: step.emission,
         output: without_diff(node.schema.inner()),
@@ -263,6 +276,7 @@ fn join(
             shows: shows[n],
             close: step.close[n],
             late: step.late[n],
+            timed: step.timed[n],
             derived: step.derived[n],
         })
     };

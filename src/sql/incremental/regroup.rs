@@ -23,17 +23,19 @@ use datafusion::{
 
 use super::{
     carried::{Carried, column},
-    closes::{EVENT, Fact, close, of_projection},
+    closes::{EVENT, Fact, close, micros_of, of_projection},
     first::{Firsts, of_filters, of_limit},
     rewrite::{Node, Rewriter, aliased, filtered_by, projected},
     step::{RegroupStep, Step, StepNode},
+    untimed::with_untimed,
 };
 use crate::{
     changes::PARTITION,
     error::{Error, Kind, Result},
-    operators::{Emission, Given, Sessions},
+    operators::{Emission, Given, Sessions, TimeColumn},
     sql::functions::{self, SESSION_END, SESSION_START},
     state::Close,
+    time::Micros,
 };
 
 /// The name of the column that tells when a row's session ends.
@@ -68,7 +70,9 @@ impl Rewriter {
 
     /// `above` are the nodes over the window, the outermost first.
     fn regroup(&mut self, window: &Window, above: &[&LogicalPlan]) -> Result<Node> {
-        let input = self.apart(&window.input)?;
+        let keys = common_keys(window)?;
+        let untimed = (self.emission == Emission::OnClose).then(|| with_untimed(&window.input, &keys));
+        let input = self.apart(untimed.flatten().as_ref().unwrap_or(&window.input))?;
         if !input.moving {
             let top = above.first().map_or_else(|| LogicalPlan::Window(window.clone()), |top| (*top).clone());
             return Ok(Node::fixed(top));
@@ -76,7 +80,7 @@ impl Rewriter {
         if let Some(end) = session(window)? {
             return self.sessions(window, end, input);
         }
-        let keys = common_keys(window)?;
+        self.refuse_timed_out()?;
         let facts = of_projection(&keys, &window.input, &input.facts);
         let close = close(&facts).filter(|_| self.is_timed());
         if self.emission == Emission::OnClose && close.is_none() {
@@ -118,6 +122,7 @@ impl Rewriter {
             sessions: None,
             first,
             close,
+            timed: self.timed(&facts),
             emission: self.emission,
             derived: input.derived,
         };
@@ -133,17 +138,44 @@ impl Rewriter {
             }
             _ => None,
         };
-        if self.emission == Emission::OnClose && late.is_none() {
+        let timeout_us = timeout(&end);
+        let timed = match end.params.args.first() {
+            Some(Expr::Column(time)) if self.emission == Emission::OnClose => {
+                let column = window.input.schema().index_of_column(time)?;
+                Some(TimeColumn { column, field: None })
+            }
+            _ => None,
+        };
+        if timeout_us.is_some() && (input.carried.diff || self.emission == Emission::Complete) {
+            let why = match input.carried.diff {
+                true => "Rows of its input can be withdrawn, and a session that is over is not remembered.",
+                false => "With EMIT COMPLETE no session is ever over.",
+            };
+            return Err(Error::unsupported("the timeout of this SESSION")
+                .detail(why)
+                .hint("Leave timeout out, or use rows that only come, with EMIT ON UPDATE or ON WINDOW CLOSE."));
+        }
+        self.refuse_timed_out()?;
+        self.clocked |= timeout_us.is_some();
+        self.timed_out |= timeout_us.is_some();
+        if self.emission == Emission::OnClose && late.is_none() && timeout_us.is_none() {
             return Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE needs sessions over an event time")
                 .detail("Its input has no watermark on that column, so nothing says when a session is complete.")
                 .hint(
                     "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
                 ));
         }
+        let evicted = match (late, timeout_us) {
+            (Some(_), None) => "evicted when the watermark is past its end".to_string(),
+            (None, None) => "never evicted: no watermark".to_string(),
+            (late, Some(us)) => {
+                let or = if late.is_some() { "when the watermark is past its end, or " } else { "" };
+                format!("evicted {or}{} s by the clock after its last row came", us as f64 / 1e6)
+            }
+        };
         self.remembers.push(format!(
-            "Sessions by [{}]: the rows of each session, recomputed when touched; {}",
+            "Sessions by [{}]: the rows of each session, recomputed when touched; {evicted}",
             keys.iter().map(|key| key.schema_name().to_string()).collect::<Vec<_>>().join(", "),
-            if late.is_some() { "evicted when the watermark is past its end" } else { "never evicted: no watermark" }
         ));
         let ends = |expr: &Expr| window_function(expr).is_ok_and(|f| f.fun.name() == SESSION_END);
         let mut facts = vec![None; window.schema.fields().len()];
@@ -158,8 +190,9 @@ impl Rewriter {
         let plan = numbered_window(&ended, &keys, leaf)?.plan;
         let end = ended.schema.fields().last().ok_or_else(|| Error::internal("a session has no end"))?.clone();
         let (emission, derived) = (self.emission, input.derived);
-        let sessions = Some(Sessions { end, late });
-        let step = RegroupStep { keys, given, plan, sessions, first: None, close: None, emission, derived };
+        let sessions = Some(Sessions { end, late, timed, timeout_us });
+        let timed = Vec::new();
+        let step = RegroupStep { keys, given, plan, sessions, first: None, close: None, timed, emission, derived };
         let carried = Carried { partition: false, diff: emission != Emission::OnClose };
         let plan = StepNode::plan(Step::Regroup(step), vec![input.plan], carried.schema(&window.schema)?);
         Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key: input.key })
@@ -201,6 +234,7 @@ impl Rewriter {
             sessions: None,
             first,
             close: None,
+            timed: Vec::new(),
             emission: self.emission,
             derived: input.derived,
         };
@@ -254,6 +288,11 @@ fn session(window: &Window) -> Result<Option<WindowFunction>> {
     }
     let end = functions::windows().into_iter().find(|function| function.name() == SESSION_END);
     Ok(found.zip(end).map(|(found, end)| WindowFunction { fun: WindowFunctionDefinition::WindowUDF(end), ..found }))
+}
+
+/// How long after its last row came a session ends by the clock.
+fn timeout(end: &WindowFunction) -> Option<Micros> {
+    micros_of(end.params.args.get(3)?)
 }
 
 /// The column of the event time of sessions, and what is known of it.

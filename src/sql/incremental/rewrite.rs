@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    operators::Emission,
+    operators::{Emission, TimeColumn},
     sql::{
+        distinct_on::DistinctOnNode,
         table::{InputTable, Reading},
         temporal::TemporalNode,
         watermark::{WatermarkNode, WatermarkSpec},
@@ -81,6 +82,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         remembers: Vec::new(),
         unbounded: Vec::new(),
         tells_partitions: false,
+        timed_out: false,
         unproven: None,
     };
     let node = rewriter.node(plan)?;
@@ -119,6 +121,8 @@ pub(super) struct Rewriter {
     pub unproven: Option<Error>,
     /// Whether a watermark above wants to know which partition a row is of.
     pub tells_partitions: bool,
+    /// Whether sessions end by the clock.
+    pub timed_out: bool,
 }
 
 /// A rewritten part of the plan.
@@ -164,6 +168,33 @@ pub(super) fn once(node: Node) -> Node {
 }
 
 impl Rewriter {
+    /// The event times among keys that each row must have: where a group shows once it is closed, one that never closes
+    /// would be kept for ever.
+    pub fn timed(&self, keys: &Facts) -> Vec<TimeColumn> {
+        if self.emission != Emission::OnClose || !self.is_timed() {
+            return Vec::new();
+        }
+        let of = |(column, fact): (usize, &Option<Fact>)| match fact {
+            Some(Fact::Fields(fields)) => {
+                let timed = (0..fields.len()).filter(|field| fields[*field].is_some());
+                timed.map(|field| TimeColumn { column, field: Some(field) }).collect()
+            }
+            Some(_) => vec![TimeColumn { column, field: None }],
+            None => Vec::new(),
+        };
+        keys.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// Sessions that end by the clock are whole when they come, which a step above that waits for the watermark does not
+    /// know.
+    pub fn refuse_timed_out(&self) -> Result<()> {
+        if !self.timed_out || self.emission != Emission::OnClose {
+            return Ok(());
+        }
+        Err(Error::unsupported("GROUP BY, OVER or JOIN above SESSION with a timeout, EMIT ON WINDOW CLOSE")
+            .hint("Make a view of the sessions with EMIT ON WINDOW CLOSE, and another with EMIT ON UPDATE over it."))
+    }
+
     /// Whether there is a watermark so far.
     pub fn is_timed(&self) -> bool {
         !self.watermarks.is_empty() || !self.followed.is_empty()
@@ -175,6 +206,9 @@ impl Rewriter {
         }
         if let Some(temporal) = TemporalNode::of(plan) {
             return self.temporal(temporal);
+        }
+        if let Some(clause) = DistinctOnNode::of(plan) {
+            return self.distinct_on(clause);
         }
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),

@@ -16,7 +16,7 @@ use datafusion::{
 };
 
 use crate::{
-    operators::{Emission, Given, Sessions},
+    operators::{Emission, Given, Sessions, TimeColumn},
     sql::{temporal::Bound, watermark::WatermarkSpec},
     state::{Close, First},
 };
@@ -60,6 +60,8 @@ pub enum Step {
         from: Vec<Bound>,
         until: Vec<Bound>,
     },
+    /// The first row of each id.
+    Dedup(DedupStep),
     /// Makes changes of rows that are set and removed by key. The key's columns are those of the input.
     Upsert {
         key: Vec<usize>,
@@ -71,6 +73,8 @@ pub struct AggregateStep {
     pub group: Vec<Expr>,
     pub functions: Vec<Expr>,
     pub close: Option<Close>,
+    /// The event times among the keys that each row must have.
+    pub timed: Vec<TimeColumn>,
     pub emission: Emission,
     /// Which function counts the rows of a group by diff.
     pub presence: Option<usize>,
@@ -90,6 +94,8 @@ pub struct RegroupStep {
     /// Where only the first rows of a group matter: which those are, and in what order.
     pub first: Option<(First, Vec<SortExpr>)>,
     pub close: Option<Close>,
+    /// The event times among the keys that each row must have.
+    pub timed: Vec<TimeColumn>,
     pub emission: Emission,
     /// Whether its rows come from an operator.
     pub derived: bool,
@@ -109,8 +115,20 @@ pub struct JoinStep {
     /// For each side when a row can meet nothing new, and when one comes too late.
     pub close: [Option<Close>; 2],
     pub late: [Option<Close>; 2],
+    /// For each side the event time that each row must have.
+    pub timed: [Option<TimeColumn>; 2],
     /// For each side whether its rows come from an operator.
     pub derived: [bool; 2],
+}
+
+#[derive(Debug, Clone)]
+pub struct DedupStep {
+    pub keys: Vec<Expr>,
+    /// When a row comes too late, and when the first of its id is forgotten, by the same column.
+    pub late: Close,
+    pub forget: Close,
+    /// Whether its rows come from an operator.
+    pub derived: bool,
 }
 
 impl StepNode {
@@ -135,6 +153,7 @@ impl UserDefinedLogicalNode for StepNode {
             Step::Regroup(_) => "Regroup",
             Step::Given(_) => "Given",
             Step::Temporal { .. } => "Temporal",
+            Step::Dedup(_) => "Dedup",
             Step::Upsert { .. } => "Upsert",
         }
     }

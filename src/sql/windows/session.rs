@@ -1,8 +1,8 @@
-//! `SESSION(t [PARTITION BY key], ts, gap [, max => …])` in FROM: the two window functions that tell a row's session.
+//! `SESSION(t [PARTITION BY key], ts, gap [, max => …] [, timeout => …])` in FROM: the two window functions that tell a row's session.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, OrderByExpr, OrderByOptions, Query,
-    SelectItem, TableFactor, WindowSpec, WindowType,
+    SelectItem, TableFactor, Value, WindowSpec, WindowType,
 };
 
 use super::{
@@ -26,6 +26,8 @@ pub(super) struct Sessions {
     pub gap: Expr,
     /// How long a session may last.
     pub max: Option<Expr>,
+    /// How long after its last row came a session ends by the clock.
+    pub timeout: Option<Expr>,
 }
 
 /// Takes the keys of PARTITION BY out of the arguments of a call.
@@ -93,6 +95,7 @@ impl Sessions {
             self.gap = positive("gap", &self.gap)?;
         }
         self.max = self.max.map(|max| positive("longest duration", &max)).transpose()?;
+        self.timeout = self.timeout.map(|timeout| positive("timeout", &timeout)).transpose()?;
         Ok(self)
     }
 
@@ -107,7 +110,10 @@ impl Sessions {
             op: BinaryOperator::Plus,
             right: Box::new(Expr::Nested(Box::new(self.gap.clone()))),
         };
-        let args = [self.time.clone(), end].into_iter().chain(self.max.clone()).collect();
+        let mut args = vec![self.time.clone(), end];
+        let unlimited = || self.timeout.as_ref().map(|_| Expr::Value(Value::Null.with_empty_span()));
+        args.extend(self.max.clone().or_else(unlimited));
+        args.extend(self.timeout.clone());
         let mut call = call(function, args);
         if let Expr::Function(function) = &mut call {
             function.over = Some(WindowType::WindowSpec(WindowSpec {

@@ -379,7 +379,7 @@ fn add_sessions(select: &mut Select, time: &Expr, gap: &Expr) -> Result<()> {
         _ => group.clone(),
     };
     let keys = groups.iter().map(shown).filter(|group| part(group, SESSION_WINDOW).is_none()).collect();
-    let sessions = Sessions { keys, time: time.clone(), gap: gap.clone(), max: None }.check()?;
+    let sessions = Sessions { keys, time: time.clone(), gap: gap.clone(), max: None, timeout: None }.check()?;
     let factor = &mut select.from[0].relation;
     let name = name_of(factor);
     let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: time.clone(), alias: None });

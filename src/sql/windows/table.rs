@@ -23,13 +23,13 @@ use crate::{
 pub(super) const START: &str = "window_start";
 pub(super) const END: &str = "window_end";
 
-/// The functions, with the names of their arguments in order; the last one may be left out.
+/// The functions, with the names of their arguments in order; the last one may be left out, of a session the last two.
 const TUMBLE: (&str, &[&str]) = ("TUMBLE(t, ts, INTERVAL '10 minutes')", &["data", "timecol", "size", "offset"]);
 const HOP: (&str, &[&str]) =
     ("HOP(t, ts, INTERVAL '5 minutes', INTERVAL '10 minutes')", &["data", "timecol", "slide", "size", "offset"]);
 const SESSION: (&str, &[&str]) = (
-    "SESSION(t PARTITION BY key, ts, INTERVAL '5 minutes', max => INTERVAL '1 hour')",
-    &["data", "timecol", "gap", "max"],
+    "SESSION(t PARTITION BY key, ts, INTERVAL '5 minutes', max => INTERVAL '1 hour', timeout => INTERVAL '2 hours')",
+    &["data", "timecol", "gap", "max", "timeout"],
 );
 
 /// Lowers one factor of a FROM, if it is a call of a window function, plain or within `TABLE(…)`.
@@ -55,7 +55,7 @@ pub(super) fn lower(factor: &mut TableFactor, locate: &dyn Fn(Location) -> usize
         Some(other @ "cumulate") => return Err(placed(unsupported(other), name, locate)),
         _ => return Ok(()),
     };
-    let given = arguments(args, parameters, usage, locate).map_err(|e| placed(e, name, locate))?;
+    let given = arguments(args, parameters, 1, usage, locate).map_err(|e| placed(e, name, locate))?;
     let windows = Windows {
         time: column(required(given[1], usage)?, locate)?,
         size: length(required(given[parameters.len() - 2], usage).map_err(|e| placed(e, name, locate))?, locate)?,
@@ -79,17 +79,19 @@ fn sessions(
 ) -> Result<TableFactor> {
     let (usage, parameters) = SESSION;
     let keys = session::take_keys(&mut args);
-    let given = arguments(&args, parameters, usage, locate)?;
+    let given = arguments(&args, parameters, 2, usage, locate)?;
     let (time, gap) = (column(required(given[1], usage)?, locate)?, required(given[2], usage)?.clone());
-    let sessions = Sessions { keys, time, gap, max: given[3].cloned() }.check()?;
+    let sessions = Sessions { keys, time, gap, max: given[3].cloned(), timeout: given[4].cloned() }.check()?;
     let (relation, own_name) = relation(required(given[0], usage)?)?;
     Ok(derived(sessions.over(relation, [START, END])?, alias.or(own_name.map(alias_of))))
 }
 
-/// The arguments in the order of `parameters`, whether they were given by place or by name.
+/// The arguments in the order of `parameters`, whether they were given by place or by name; the last `optional` may be
+/// left out.
 fn arguments<'a>(
     args: &'a [FunctionArg],
     parameters: &[&str],
+    optional: usize,
     usage: &str,
     locate: &dyn Fn(Location) -> usize,
 ) -> Result<Vec<Option<&'a Expr>>> {
@@ -111,7 +113,7 @@ fn arguments<'a>(
             _ => return Err(placed(wrong(), expr, locate)),
         }
     }
-    match given[..parameters.len() - 1].iter().all(Option::is_some) {
+    match given[..parameters.len() - optional].iter().all(Option::is_some) {
         true => Ok(given),
         false => Err(wrong()),
     }

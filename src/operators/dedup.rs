@@ -1,0 +1,202 @@
+//! The first row of each id: of rows that only come, those whose id is not remembered.
+//!
+//! ```text
+//! row ─▶ behind the watermark: late
+//!    └─▶ an earlier one of its id is remembered: left out
+//!    └─▶ shown, and remembered until the watermark is so far behind it
+//! ```
+//!
+//! What is remembered at the watermark of the epoch decides, so that an epoch which is run again shows the same rows.
+
+use std::{any::Any, collections::HashSet, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, UInt32Array},
+    compute::take,
+    datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit},
+};
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::{
+    Collector, Evaluated, Late, Operator, Step, TimeColumn,
+    grouping::{apart, evaluate, have_times, in_time},
+    taken,
+};
+use crate::{
+    changes::{Changes, batch_of, rows_at},
+    checkpoint::LateCause,
+    error::{Error, Result},
+    state::{Close, Durable, Saved, Side},
+    time::{Micros, Tick, event_times},
+};
+
+/// What is the same, and for how long.
+#[derive(Debug, Clone)]
+pub struct DedupSpec {
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// When a row comes too late, by its event time.
+    pub late: Close,
+    /// When the first row of an id is forgotten, by the same column.
+    pub forget: Close,
+    /// Whether its rows come from an operator: see [`Tick::closed`].
+    pub derived: bool,
+    /// The columns of its rows, which are shown as they came.
+    pub rows: SchemaRef,
+}
+
+/// Leaves out the rows whose id was there before.
+#[derive(Debug)]
+pub struct Dedup {
+    spec: Arc<DedupSpec>,
+    seen: Seen,
+}
+
+/// The ids that are remembered: their keys, and the event time of the first row.
+#[derive(Debug)]
+struct Seen {
+    side: Side,
+    key_columns: usize,
+}
+
+impl Dedup {
+    pub fn new(spec: DedupSpec) -> Result<Self> {
+        Dedup::of(Arc::new(spec))
+    }
+
+    fn of(spec: Arc<DedupSpec>) -> Result<Self> {
+        let field = |(n, key): (usize, &Arc<dyn PhysicalExpr>)| -> Result<Field> {
+            Ok(Field::new(n.to_string(), key.data_type(&spec.rows)?, true))
+        };
+        let keys: Vec<Field> = spec.keys.iter().enumerate().map(field).collect::<Result<_>>()?;
+        let mut fields = keys.clone();
+        fields.push(Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), false));
+        let forget = Close { column: keys.len(), field: None, offset_us: spec.forget.offset_us };
+        let side = Side::new(&Arc::new(Schema::new(fields)), &Fields::from(keys), false, Some(forget))?;
+        let seen = Seen { side, key_columns: spec.keys.len() };
+        Ok(Dedup { spec, seen })
+    }
+
+    /// The rows of a batch whose ids are not remembered, in their order; they are from now on.
+    fn first(&mut self, rows: &RecordBatch, keys: &[ArrayRef]) -> Result<RecordBatch> {
+        let side = &mut self.seen.side;
+        let encoded = side.encode(keys)?;
+        let mut among = HashSet::new();
+        let is_new = |row: &u32| {
+            let key = encoded.row(*row as usize);
+            side.members(key.as_ref()).is_empty() && among.insert(key.as_ref().to_vec())
+        };
+        let new: UInt32Array = (0..rows.num_rows() as u32).filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(RecordBatch::new_empty(rows.schema()));
+        }
+        let first = rows_at(rows, &new)?;
+        let mut columns = keys.iter().map(|key| take(key, &new, None)).collect::<Result<Vec<_>, _>>()?;
+        let encoded = side.encode(&columns)?;
+        let times = event_times(first.column(self.spec.late.column))
+            .ok_or_else(|| Error::internal("rows are the same by no event time"))?;
+        columns.push(arrow::compute::cast(&times, &DataType::Timestamp(TimeUnit::Microsecond, None))?);
+        let seen = batch_of(side.schema(), columns, new.len())?;
+        side.add(&seen, &encoded, |_| false, &vec![1; new.len()], &vec![0; new.len()])?;
+        Ok(first)
+    }
+}
+
+/// Rows of one partition.
+struct Arrived {
+    spec: Arc<DedupSpec>,
+    tick: Tick,
+    batches: Vec<(RecordBatch, Vec<ArrayRef>)>,
+    late: Late,
+}
+
+impl Collector for Arrived {
+    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+        let (close, mut late) = (self.spec.late, Vec::new());
+        let has_time = have_times(&[TimeColumn::of(close)], batch.columns());
+        let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
+        let on_time = match self.tick.closed(self.spec.derived) {
+            Some(watermark) => in_time(&close, batch.columns(), watermark)?,
+            None => None,
+        };
+        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
+        let keys = self.spec.keys.iter().map(|key| evaluate(key, &batch)).collect::<Result<_>>()?;
+        Ok(Evaluated { keys, late, ..Evaluated::plain(batch) })
+    }
+
+    fn push(&mut self, rows: Evaluated) -> Result<()> {
+        let Evaluated { batch, keys, late, .. } = rows;
+        self.late.add(late);
+        if batch.num_rows() > 0 {
+            self.batches.push((batch, keys));
+        }
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+impl Operator for Dedup {
+    fn schema(&self) -> SchemaRef {
+        self.spec.rows.clone()
+    }
+
+    fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
+        let (spec, tick) = (self.spec.clone(), *tick);
+        Ok(Box::new(Arrived { spec, tick, batches: Vec::new(), late: Late::default() }))
+    }
+
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+        let forgotten = self.seen.side.expired(tick.closed(self.spec.derived));
+        self.seen.side.forget(&forgotten);
+        let (mut shown, mut late) = (Vec::new(), Late::default());
+        for part in collected {
+            let part: Arrived = taken(part)?;
+            late.merge(part.late);
+            for (rows, keys) in part.batches {
+                let first = self.first(&rows, &keys)?;
+                shown.push(Changes::insert(batch_of(&self.spec.rows, first.columns().to_vec(), first.num_rows())?));
+            }
+        }
+        Ok(Step { changes: Changes::concat(&self.spec.rows, &shown)?, late })
+    }
+
+    fn fresh(&self) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Dedup::of(self.spec.clone())?))
+    }
+
+    fn state(&mut self) -> &mut dyn Durable {
+        &mut self.seen
+    }
+
+    fn restored(&mut self, _: Option<Micros>) {}
+
+    fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
+        // Nobody sees it, but what is remembered would stay while nothing comes.
+        self.seen.side.is_due(watermark)
+    }
+}
+
+impl Durable for Seen {
+    fn save(&mut self, full: bool) -> Result<Saved> {
+        Ok(Saved { rows: self.side.save("id", full)? })
+    }
+
+    fn load(&mut self, saved: &RecordBatch) -> Result<()> {
+        let Some(rows) = self.side.saved_rows(saved)? else {
+            self.side.load_removed(saved);
+            return Ok(());
+        };
+        let keys = self.side.encode(&rows.columns()[..self.key_columns])?;
+        self.side.load_rows(saved, &rows, &keys, |_| false)
+    }
+
+    fn len(&self) -> usize {
+        self.side.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.side.bytes()
+    }
+}

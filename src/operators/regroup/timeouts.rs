@@ -1,0 +1,125 @@
+//! When sessions end by the clock: so long after their last row came, whatever the watermark says.
+//!
+//! A session is known by its group and its end. What is kept of it is the moment at which it ends, by the clock of the
+//! epochs' intents, so that an epoch which is run again ends the same ones. (As Spark's `ProcessingTimeTimeout`.)
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array},
+    compute::take,
+    datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit},
+};
+
+use super::Answers;
+use crate::{
+    changes::batch_of,
+    error::Result,
+    state::{Close, Multiset, Saved, Side},
+    time::Micros,
+};
+
+/// What tells the saved rows apart.
+pub(super) const TIMEOUTS: &str = "timeouts";
+
+#[derive(Debug)]
+pub(super) struct Timeouts {
+    timeout_us: Micros,
+    /// Rows of a group's key, the end of one of its sessions, and when that one ends by the clock.
+    due: Side,
+    key_columns: usize,
+}
+
+fn moment() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
+impl Timeouts {
+    /// For sessions of groups with such keys, of which each answer tells the end in a column of its own.
+    pub fn new(timeout_us: Micros, keys: &Fields, end: &FieldRef) -> Result<Self> {
+        let named =
+            |(n, field): (usize, &FieldRef)| field.as_ref().clone().with_name(n.to_string()).with_nullable(true);
+        let mut fields: Vec<Field> = keys.iter().enumerate().map(named).collect();
+        fields.push(end.as_ref().clone().with_name("end").with_nullable(true));
+        let known = Fields::from(fields.clone());
+        fields.push(Field::new("due", moment(), false));
+        let close = Close { column: fields.len() - 1, field: None, offset_us: 0 };
+        let due = Side::new(&Arc::new(Schema::new(fields)), &known, false, Some(close))?;
+        Ok(Timeouts { timeout_us, due, key_columns: keys.len() })
+    }
+
+    /// Notes that rows came to sessions: for each row the keys of its group, and the end of its session.
+    pub fn note(&mut self, keys: &[ArrayRef], ends: &ArrayRef, now: Micros) -> Result<()> {
+        let mut columns = keys.to_vec();
+        columns.push(ends.clone());
+        let encoded = self.due.encode(&columns)?;
+        let mut among = HashSet::new();
+        // A row without a time is in no session.
+        let is_new =
+            |row: &u32| ends.is_valid(*row as usize) && among.insert(encoded.row(*row as usize).as_ref().to_vec());
+        let rows: UInt32Array = (0..ends.len() as u32).filter(is_new).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let before: Vec<_> = rows
+            .values()
+            .iter()
+            .flat_map(|row| self.due.members(encoded.row(*row as usize).as_ref()).to_vec())
+            .collect();
+        self.due.forget(&before);
+        let mut columns = columns.iter().map(|column| take(column, &rows, None)).collect::<Result<Vec<_>, _>>()?;
+        let encoded = self.due.encode(&columns)?;
+        let due = now.saturating_add(self.timeout_us);
+        columns.push(Arc::new(TimestampMicrosecondArray::from_value(due, rows.len())));
+        let noted = batch_of(self.due.schema(), columns, rows.len())?;
+        self.due.add(&noted, &encoded, |_| false, &vec![1; rows.len()], &vec![0; rows.len()])?;
+        Ok(())
+    }
+
+    pub fn is_due(&self, now: Micros) -> bool {
+        self.due.is_due(Some(now))
+    }
+
+    /// Takes out the sessions that have ended, of the rows and of the answers; gives their answers.
+    pub fn close(&mut self, now: Micros, rows: &mut Multiset, answers: &mut Multiset) -> Result<Option<Vec<ArrayRef>>> {
+        let ids = self.due.expired(Some(now));
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let due = self.due.gather(&ids)?;
+        self.due.forget(&ids);
+        let keys = &due.columns()[..self.key_columns];
+        let ended = self.due.encode(&due.columns()[..=self.key_columns])?;
+        let ended: HashSet<&[u8]> = ended.iter().map(|row| row.data()).collect();
+        let taken = Answers::of(keys, answers)?;
+        let Some(end) = taken.columns.last() else { return Ok(None) };
+        let mut known = taken.keys.clone();
+        known.push(end.clone());
+        let known = self.due.encode(&known)?;
+        // One that has gone on since has another end.
+        let closed: UInt32Array =
+            (0..known.num_rows() as u32).filter(|row| ended.contains(known.row(*row as usize).data())).collect();
+        taken.take_out(&closed, rows, answers)
+    }
+
+    pub fn save(&mut self, full: bool) -> Result<Saved> {
+        Ok(Saved { rows: self.due.save(TIMEOUTS, full)? })
+    }
+
+    pub fn load(&mut self, saved: &RecordBatch) -> Result<()> {
+        let Some(rows) = self.due.saved_rows(saved)? else {
+            self.due.load_removed(saved);
+            return Ok(());
+        };
+        let keys = self.due.encode(&rows.columns()[..=self.key_columns])?;
+        self.due.load_rows(saved, &rows, &keys, |_| false)
+    }
+
+    pub fn len(&self) -> usize {
+        self.due.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.due.bytes()
+    }
+}
