@@ -24,3 +24,12 @@ CREATE MATERIALIZED VIEW last_two AS
 
 CREATE MATERIALIZED VIEW never_clicked AS
   SELECT ad FROM ads WHERE NOT EXISTS (SELECT 1 FROM clicks WHERE clicks.ad = ads.ad);
+
+CREATE MATERIALIZED VIEW clicked_once AS
+  SELECT DISTINCT ON (ad) ad, at FROM clicks EMIT ON WINDOW CLOSE;
+
+CREATE MATERIALIZED VIEW lately AS
+  SELECT window_start, count(*) AS ads
+  FROM HOP(clicked_once, at, INTERVAL '5 minutes', INTERVAL '15 minutes')
+  GROUP BY window_start
+  EMIT ON WINDOW CLOSE;
