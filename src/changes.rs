@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array},
     compute::{concat_batches, take},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
@@ -49,7 +49,12 @@ pub fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Resu
 
 /// What the rows of a batch take, of whatever it is a part.
 pub fn bytes_of(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+    batch.columns().iter().map(|column| bytes_of_array(column.as_ref())).sum()
+}
+
+/// The same of one column.
+pub fn bytes_of_array(array: &dyn Array) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or(0)
 }
 
 /// Some rows of a batch, in their order; it may have no columns.
@@ -128,6 +133,11 @@ impl Changes {
     pub fn rows(&self) -> &RecordBatch {
         &self.rows
     }
+    /// What its rows take, and their diffs.
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.rows) + self.diffs.as_ref().map_or(0, |diffs| diffs.len() * size_of::<i64>())
+    }
+
     pub fn num_rows(&self) -> usize {
         self.rows.num_rows()
     }

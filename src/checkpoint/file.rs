@@ -6,6 +6,8 @@
 //! ```
 //! A file is written once and whole. A checksum that fails is corruption, never a torn write.
 
+use std::ops::Range;
+
 use arrow::{
     array::RecordBatch,
     datatypes::SchemaRef,
@@ -13,7 +15,10 @@ use arrow::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    changes::bytes_of,
+    error::{Error, Kind, Result},
+};
 
 const MAGIC: &[u8; 4] = b"TMCK";
 const VERSION: u8 = 1;
@@ -33,27 +38,80 @@ pub fn from_ipc(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
 
 /// A header and its sections as the bytes of a file. A section without batches is kept, and is empty again when read.
 pub fn encode(header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<Vec<u8>> {
-    let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a checkpoint header: {e}")))?;
-    let length = u32::try_from(json.len())
-        .map_err(|_| Error::new(Kind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
-    let mut body = Vec::new();
-    body.extend_from_slice(&length.to_le_bytes());
-    body.extend_from_slice(&json);
+    let mut encoder = Encoder::new(header, sections.iter().flatten().map(bytes_of).sum())?;
     for section in sections {
-        // Batches of a section may have different schemas (keys removed, keys set), so each is a stream of its own.
-        body.extend_from_slice(&(section.len() as u64).to_le_bytes());
-        for batch in section {
-            let bytes = ipc(&batch.schema(), std::slice::from_ref(batch))?;
-            body.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            body.extend_from_slice(&bytes);
+        encoder.begin_section();
+        section.iter().try_for_each(|batch| encoder.push(batch))?;
+    }
+    Ok(encoder.finish())
+}
+
+/// Makes the bytes of a file batch by batch: they are there once, and no batch needs to be there longer than it takes.
+#[derive(Debug)]
+pub struct Encoder {
+    file: Vec<u8>,
+    /// Where the number of batches of the present section stands, and how many they are.
+    section: Option<(usize, u64)>,
+}
+
+/// Where the checksum stands, and what it is of.
+const CHECKSUM: Range<usize> = 5..9;
+
+/// What a file has besides its batches, about, and each of these.
+const OVERHEAD_BYTES: usize = 4096;
+
+impl Encoder {
+    /// For batches of about so many bytes.
+    pub fn new(header: &impl Serialize, bytes: usize) -> Result<Self> {
+        let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a checkpoint header: {e}")))?;
+        let length = u32::try_from(json.len())
+            .map_err(|_| Error::new(Kind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
+        let mut file = Vec::with_capacity(bytes + json.len() + OVERHEAD_BYTES);
+        file.extend_from_slice(MAGIC);
+        file.push(VERSION);
+        file.extend_from_slice(&[0; 4]);
+        file.extend_from_slice(&length.to_le_bytes());
+        file.extend_from_slice(&json);
+        Ok(Encoder { file, section: None })
+    }
+
+    pub fn begin_section(&mut self) {
+        self.end_section();
+        self.section = Some((self.file.len(), 0));
+        self.file.extend_from_slice(&[0; 8]);
+    }
+
+    fn end_section(&mut self) {
+        if let Some((at, count)) = self.section.take() {
+            self.put(at, count);
         }
     }
-    let mut file = Vec::with_capacity(body.len() + 9);
-    file.extend_from_slice(MAGIC);
-    file.push(VERSION);
-    file.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    file.extend_from_slice(&body);
-    Ok(file)
+
+    fn put(&mut self, at: usize, number: u64) {
+        self.file[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+
+    /// Batches of a section may have different schemas (keys removed, keys set), so each is a stream of its own.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let at = self.file.len();
+        self.file.extend_from_slice(&[0; 8]);
+        let mut writer = StreamWriter::try_new(&mut self.file, &batch.schema())?;
+        writer.write(batch)?;
+        writer.finish()?;
+        drop(writer);
+        self.put(at, (self.file.len() - at - 8) as u64);
+        if let Some((_, count)) = &mut self.section {
+            *count += 1;
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Vec<u8> {
+        self.end_section();
+        let checksum = crc32fast::hash(&self.file[CHECKSUM.end..]);
+        self.file[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+        self.file
+    }
 }
 
 /// The header and the sections of a file. `path` is for the errors.

@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::{say, ways_in};
 use crate::{
-    config::Config,
+    config::{Config, Limits, memory},
     engine::{Engine, EngineOptions, Env},
     error::{Error, Result},
     storage::DiskStorage,
@@ -37,39 +37,50 @@ pub struct Server {
 pub async fn open(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
     let storage = Arc::new(DiskStorage::open(&config.data_dir)?);
     let env = Env { storage, clock: Arc::new(SystemClock), runtime: queries };
-    Engine::open(env, engine_options(config)).await
+    let limits = Limits::of(config, memory::available());
+    let mb = |bytes: u64| format!("{} MB", bytes >> 20);
+    let (total, state, query) = (mb(limits.total), mb(limits.state), mb(limits.query));
+    info!(total, state, query, sessions = mb(limits.sessions), epochs = mb(limits.epoch), "memory limits");
+    Engine::open(env, engine_options(config, &limits)).await
 }
 
 /// What of the configuration is the engine's.
-fn engine_options(config: &Config) -> EngineOptions {
+fn engine_options(config: &Config, limits: &Limits) -> EngineOptions {
     EngineOptions {
         checkpoint_interval: config.checkpoint.interval,
-        log_file_bytes: config.journal.segment_size_bytes,
+        log_file_bytes: limits.journal_segment,
         record_bytes_max: usize::try_from(config.journal.record_size_bytes).unwrap_or(usize::MAX),
         epoch_rows_max: config.epoch.max_rows,
-        epoch_bytes_max: config.epoch.max_bytes,
+        epoch_bytes_max: limits.epoch_input,
         epoch_target: config.epoch.target,
         dead_letters_max: usize::try_from(config.dead_letters.max_rows).unwrap_or(usize::MAX),
-        dead_letters_bytes_max: config.dead_letters.max_bytes,
+        dead_letters_bytes_max: limits.dead_letters,
         dead_letters_epoch_max: usize::try_from(config.dead_letters.epoch_max_rows).unwrap_or(usize::MAX),
         dead_letters_epoch_bytes_max: config.dead_letters.epoch_max_bytes,
-        late_rows_bytes_max: config.late_rows.max_bytes,
+        late_rows_bytes_max: limits.late_rows,
         late_rows_max: usize::try_from(config.late_rows.max_rows).unwrap_or(usize::MAX),
         partitions: config.threads.query,
-        memory_bytes_max: config.query.memory_limit_bytes,
+        memory_bytes_max: limits.query,
+        value_bytes_max: limits.value,
+        epoch_memory_bytes_max: limits.epoch,
         changelog_rows_max: usize::try_from(config.changelog.max_rows).unwrap_or(usize::MAX),
-        state_bytes_max: config.state.memory_limit_bytes,
+        changelog_bytes_max: limits.changelog,
+        state_bytes_max: limits.state,
         copy_bytes_max: config.query.copy_limit_bytes,
     }
 }
 
 /// What of the configuration is the wire's.
 fn wire_options(config: &Config, queries: Handle) -> WireOptions {
-    let sessions = &config.sessions;
+    let (sessions, limits) = (&config.sessions, Limits::of(config, memory::available()));
     WireOptions {
         workers: queries,
         sessions_max: sessions.max,
+        sessions_reserved: sessions.reserved,
+        sessions_bytes_max: usize::try_from(limits.sessions).unwrap_or(usize::MAX),
         startup_timeout: sessions.startup_timeout,
+        starting_max: sessions.starting_max,
+        starting_per_address: sessions.starting_per_address,
         message_bytes_max: usize::try_from(sessions.message_bytes_max).unwrap_or(usize::MAX),
     }
 }

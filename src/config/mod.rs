@@ -4,6 +4,7 @@
 //! that it does not know is an error with its line. Later layers win: defaults, the file, a pipeline's `server:`, flags.
 
 mod environment;
+pub mod memory;
 pub mod pipeline;
 pub mod plan;
 mod raw;
@@ -15,6 +16,7 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 pub use environment::Environment;
+pub use memory::{Limit, Limits};
 pub use raw::RawConfig;
 
 use crate::{
@@ -34,6 +36,8 @@ pub struct Config {
     pub listen: String,
     /// Everything durable lives below; made if missing.
     pub data_dir: PathBuf,
+    /// What the process is to stay within: most other limits that are left out are parts of it.
+    pub memory_limit: Limit,
     pub sessions: Sessions,
     pub query: Query,
     pub state: State,
@@ -52,17 +56,26 @@ pub struct Config {
 pub struct Sessions {
     /// Clients at one time; the next one is refused with 53300.
     pub max: usize,
+    /// Of these, for addresses that have no session yet.
+    pub reserved: usize,
     /// How long a client may take to say who it is.
     pub startup_timeout: Duration,
+    /// Clients that have not said it yet, at one time; and of one address.
+    pub starting_max: usize,
+    pub starting_per_address: usize,
     /// The longest message that is taken: a statement, a parameter, a piece of COPY.
     pub message_bytes_max: u64,
+    /// What all sessions hold together: messages, statements, parameters, rows on their way.
+    pub memory_limit: Limit,
 }
 
 /// Limits of what clients ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Working memory of all running `SELECT`s together.
-    pub memory_limit_bytes: u64,
+    pub memory_limit: Limit,
+    /// One value that a function makes.
+    pub value_limit: Limit,
     /// Rows of one `COPY … FROM STDIN`, which become durable together at its end.
     pub copy_limit_bytes: u64,
 }
@@ -71,15 +84,17 @@ pub struct Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// What all of them hold together.
-    pub memory_limit_bytes: u64,
+    pub memory_limit: Limit,
 }
 
 /// What one epoch reads at most of one input that sets no limit of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochLimits {
+    /// What all running epochs hold together.
+    pub memory_limit: Limit,
     pub target: Duration,
     pub max_rows: u64,
-    pub max_bytes: u64,
+    pub max_bytes: Limit,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +106,7 @@ pub struct Checkpoint {
 /// The log of intents and commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
-    pub segment_size_bytes: u64,
+    pub segment_size: Limit,
     pub record_size_bytes: u64,
 }
 
@@ -99,13 +114,15 @@ pub struct Journal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changelog {
     pub max_rows: u64,
+    /// What all changelogs hold together.
+    pub memory_limit: Limit,
 }
 
 /// Bad records: the newest are kept, and of one epoch the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
     pub max_rows: u64,
-    pub max_bytes: u64,
+    pub max_bytes: Limit,
     pub epoch_max_rows: u64,
     pub epoch_max_bytes: u64,
 }
@@ -114,7 +131,7 @@ pub struct DeadLetters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     pub max_rows: u64,
-    pub max_bytes: u64,
+    pub max_bytes: Limit,
 }
 
 /// Worker threads of the two runtimes.
@@ -145,20 +162,34 @@ impl Default for Config {
         Config {
             listen: DEFAULT_LISTEN.to_string(),
             data_dir: PathBuf::from("./tidemark-data"),
-            sessions: Sessions { max: 100, startup_timeout: Duration::from_secs(60), message_bytes_max: 64 << 20 },
-            query: Query { memory_limit_bytes: 1 << 30, copy_limit_bytes: 1 << 30 },
-            state: State { memory_limit_bytes: 4 << 30 },
-            epoch: EpochLimits { target: Duration::from_millis(250), max_rows: 1_000_000, max_bytes: 256 << 20 },
+            memory_limit: Limit::Auto,
+            sessions: Sessions {
+                max: 100,
+                reserved: 3,
+                startup_timeout: Duration::from_secs(10),
+                starting_max: 256,
+                starting_per_address: 64,
+                message_bytes_max: 64 << 20,
+                memory_limit: Limit::Auto,
+            },
+            query: Query { memory_limit: Limit::Auto, value_limit: Limit::Auto, copy_limit_bytes: 1 << 30 },
+            state: State { memory_limit: Limit::Auto },
+            epoch: EpochLimits {
+                memory_limit: Limit::Auto,
+                target: Duration::from_millis(250),
+                max_rows: 1_000_000,
+                max_bytes: Limit::Auto,
+            },
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
-            journal: Journal { segment_size_bytes: 64 << 20, record_size_bytes: 16 << 20 },
-            changelog: Changelog { max_rows: 10_000_000 },
+            journal: Journal { segment_size: Limit::Auto, record_size_bytes: 16 << 20 },
+            changelog: Changelog { max_rows: 10_000_000, memory_limit: Limit::Auto },
             dead_letters: DeadLetters {
                 max_rows: 100_000,
-                max_bytes: 64 << 20,
+                max_bytes: Limit::Auto,
                 epoch_max_rows: 10_000,
                 epoch_max_bytes: 16 << 20,
             },
-            late_rows: Kept { max_rows: 100_000, max_bytes: 64 << 20 },
+            late_rows: Kept { max_rows: 100_000, max_bytes: Limit::Auto },
             threads: Threads { network: 2, query: 0 },
             logging: Logging { level: "info".to_string(), format: LogFormat::Text },
         }
@@ -178,46 +209,55 @@ impl Config {
     pub fn apply(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
         layer.set(&mut self.listen, &raw.listen, "listen", "host:port", address)?;
         layer.set(&mut self.data_dir, &raw.data_dir, "data_dir", "a folder", folder)?;
+        layer.set(&mut self.memory_limit, &raw.memory_limit, "memory_limit", A_LIMIT, limit)?;
         if let Some(raw) = &raw.sessions {
             let sessions = &mut self.sessions;
             layer.set(&mut sessions.max, &raw.max, "sessions.max", "a number from 1", from_one)?;
+            layer.set(&mut sessions.reserved, &raw.reserved, "sessions.reserved", A_COUNT, count)?;
+            let (starting, from) = (&mut sessions.starting_max, "a number from 1");
+            layer.set(starting, &raw.starting_max, "sessions.starting_max", from, from_one)?;
+            let starting = &mut sessions.starting_per_address;
+            layer.set(starting, &raw.starting_per_address, "sessions.starting_per_address", from, from_one)?;
+            layer.set(&mut sessions.memory_limit, &raw.memory_limit, "sessions.memory_limit", A_LIMIT, limit)?;
             let timeout = &mut sessions.startup_timeout;
             layer.set(timeout, &raw.startup_timeout, "sessions.startup_timeout", A_DURATION, parse_duration)?;
             let longest = &mut sessions.message_bytes_max;
             layer.set(longest, &raw.message_max, "sessions.message_max", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.query {
-            let limit = &mut self.query.memory_limit_bytes;
-            layer.set(limit, &raw.memory_limit, "query.memory_limit", A_SIZE, size)?;
+            layer.set(&mut self.query.memory_limit, &raw.memory_limit, "query.memory_limit", A_LIMIT, limit)?;
+            layer.set(&mut self.query.value_limit, &raw.value_limit, "query.value_limit", A_LIMIT, limit)?;
             layer.set(&mut self.query.copy_limit_bytes, &raw.copy_limit, "query.copy_limit", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.state {
-            let limit = &mut self.state.memory_limit_bytes;
-            layer.set(limit, &raw.memory_limit, "state.memory_limit", A_SIZE, size)?;
+            layer.set(&mut self.state.memory_limit, &raw.memory_limit, "state.memory_limit", A_LIMIT, limit)?;
         }
         if let Some(raw) = &raw.epoch {
+            layer.set(&mut self.epoch.memory_limit, &raw.memory_limit, "epoch.memory_limit", A_LIMIT, limit)?;
             layer.set(&mut self.epoch.target, &raw.target, "epoch.target", A_DURATION, parse_duration)?;
             layer.set(&mut self.epoch.max_rows, &raw.max_rows, "epoch.max_rows", "a number from 1", from_one)?;
-            layer.set(&mut self.epoch.max_bytes, &raw.max_bytes, "epoch.max_bytes", A_SIZE, size)?;
+            layer.set(&mut self.epoch.max_bytes, &raw.max_bytes, "epoch.max_bytes", A_LIMIT, limit)?;
         }
         if let Some(raw) = &raw.checkpoint {
             let interval = &mut self.checkpoint.interval;
             layer.set(interval, &raw.interval, "checkpoint.interval", A_DURATION, parse_duration)?;
         }
         if let Some(raw) = &raw.journal {
-            let segment = &mut self.journal.segment_size_bytes;
-            layer.set(segment, &raw.segment_size, "journal.segment_size", A_SIZE, size)?;
+            let segment = &mut self.journal.segment_size;
+            layer.set(segment, &raw.segment_size, "journal.segment_size", A_LIMIT, limit)?;
             let record = &mut self.journal.record_size_bytes;
             layer.set(record, &raw.record_size, "journal.record_size", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.changelog {
             let rows = &mut self.changelog.max_rows;
             layer.set(rows, &raw.max_rows, "changelog.max_rows", "a number from 1", from_one)?;
+            let bytes = &mut self.changelog.memory_limit;
+            layer.set(bytes, &raw.memory_limit, "changelog.memory_limit", A_LIMIT, limit)?;
         }
         if let Some(raw) = &raw.dead_letters {
             let kept = &mut self.dead_letters;
             layer.set(&mut kept.max_rows, &raw.max_rows, "dead_letters.max_rows", A_COUNT, count)?;
-            layer.set(&mut kept.max_bytes, &raw.max_bytes, "dead_letters.max_bytes", A_SIZE, size)?;
+            layer.set(&mut kept.max_bytes, &raw.max_bytes, "dead_letters.max_bytes", A_LIMIT, limit)?;
             let rows = &mut kept.epoch_max_rows;
             layer.set(rows, &raw.epoch_max_rows, "dead_letters.epoch_max_rows", A_COUNT, count)?;
             let bytes = &mut kept.epoch_max_bytes;
@@ -226,7 +266,7 @@ impl Config {
         if let Some(raw) = &raw.late_rows {
             let kept = &mut self.late_rows;
             layer.set(&mut kept.max_rows, &raw.max_rows, "late_rows.max_rows", A_COUNT, count)?;
-            layer.set(&mut kept.max_bytes, &raw.max_bytes, "late_rows.max_bytes", A_SIZE, size)?;
+            layer.set(&mut kept.max_bytes, &raw.max_bytes, "late_rows.max_bytes", A_LIMIT, limit)?;
         }
         if let Some(raw) = &raw.threads {
             let threads = &mut self.threads;
@@ -276,6 +316,7 @@ impl Layer<'_> {
 }
 
 const A_SIZE: &str = "a size such as 64 MB, from 64 kB";
+const A_LIMIT: &str = "a size such as 64 MB, from 64 kB, or auto";
 const A_DURATION: &str = "a duration such as 10 s";
 const A_COUNT: &str = "a number";
 
@@ -294,6 +335,14 @@ fn folder(text: &str) -> Option<PathBuf> {
 /// Not below 64 kB: smaller is a slip of the unit, and would make every buffer a wait.
 fn size(text: &str) -> Option<u64> {
     parse_bytes(text).filter(|bytes| *bytes >= 64 << 10)
+}
+
+/// A size, or the server's own choice.
+fn limit(text: &str) -> Option<Limit> {
+    match text {
+        "auto" => Some(Limit::Auto),
+        text => size(text).map(Limit::Bytes),
+    }
 }
 
 fn count<T: std::str::FromStr>(text: &str) -> Option<T> {

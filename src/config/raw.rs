@@ -9,6 +9,7 @@ use super::yaml::Scalar;
 pub struct RawConfig {
     pub listen: Option<Scalar>,
     pub data_dir: Option<Scalar>,
+    pub memory_limit: Option<Scalar>,
     pub sessions: Option<RawSessions>,
     pub query: Option<RawQuery>,
     pub state: Option<RawState>,
@@ -34,14 +35,19 @@ impl RawConfig {
 #[serde(deny_unknown_fields)]
 pub struct RawSessions {
     pub max: Option<Scalar>,
+    pub reserved: Option<Scalar>,
     pub startup_timeout: Option<Scalar>,
+    pub starting_max: Option<Scalar>,
+    pub starting_per_address: Option<Scalar>,
     pub message_max: Option<Scalar>,
+    pub memory_limit: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawQuery {
     pub memory_limit: Option<Scalar>,
+    pub value_limit: Option<Scalar>,
     pub copy_limit: Option<Scalar>,
 }
 
@@ -54,6 +60,7 @@ pub struct RawState {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawEpoch {
+    pub memory_limit: Option<Scalar>,
     pub target: Option<Scalar>,
     pub max_rows: Option<Scalar>,
     pub max_bytes: Option<Scalar>,
@@ -76,6 +83,7 @@ pub struct RawJournal {
 #[serde(deny_unknown_fields)]
 pub struct RawChangelog {
     pub max_rows: Option<Scalar>,
+    pub memory_limit: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -66,7 +66,8 @@ fn a_slip_in_a_key_is_named_with_its_line_and_its_neighbour() {
     assert_eq!(error.hint_text(), Some("Perhaps you meant \"sessions\"."));
     let error = load("sessions:\n  maximum_of_everything: 1\n").unwrap_err();
     assert_eq!(error.message(), "f.yaml:2:3: unknown key \"maximum_of_everything\" in \"sessions\"");
-    assert_eq!(error.hint_text(), Some("Known keys are: max, startup_timeout, message_max."));
+    let keys = "max, reserved, startup_timeout, starting_max, starting_per_address, message_max, memory_limit";
+    assert_eq!(error.hint_text(), Some(format!("Known keys are: {keys}.").as_str()));
     let error = load("query:\n  memory: 1 GB\n").unwrap_err();
     assert_eq!(error.message(), "f.yaml:2:3: unknown key \"memory\" in \"query\"");
 }

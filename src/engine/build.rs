@@ -82,6 +82,7 @@ pub fn watermark(def: Option<&WatermarkDef>, taker: &mut Taker) -> Result<Option
 
 /// The Arrow columns of a column list.
 pub fn columns(defs: &[ColumnDef], key: &[String]) -> Result<SchemaRef> {
+    crate::sql::check_columns(defs.len())?;
     let mut fields: Vec<Field> = Vec::new();
     for def in defs {
         if fields.iter().any(|f| f.name() == &def.name) {
@@ -223,7 +224,7 @@ impl Engine {
             key.push(index);
         }
         let mut relation = tables::relation(&columns, &key, create.append_only)?;
-        relation.limit_changelog(self.options.changelog_rows_max);
+        relation.limit_changelog(&self.env.changelog);
         let store = Store::new(self.env.storage.clone(), id);
         if store.keeps_history()? {
             relation.keep_history();

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::datatypes::SchemaRef;
 use tokio::sync::oneshot;
 
 use super::{
     Engine, Notice, Reply, Session, Severity,
     backlog::Backlog,
     build::{Past, connector_options},
+    collected::Collected,
     objects::{Object, What, undefined},
     sinks::Feed,
     standing::ViewOptions,
@@ -49,7 +50,7 @@ impl Engine {
     async fn create_now(
         self: &Arc<Self>,
         statement: &Statement,
-        rows: Option<Vec<RecordBatch>>,
+        rows: Option<Collected>,
     ) -> Result<(Reply, Vec<String>)> {
         let (kind, name, exists) = match &statement.body {
             Body::CreateSource(create) => (Kind::Source, &create.name, create.exists),
@@ -114,7 +115,7 @@ impl Engine {
         statement: &Statement,
         kind: Kind,
         old: Option<Arc<Object>>,
-        rows: Option<Vec<RecordBatch>>,
+        rows: Option<Collected>,
     ) -> Result<Option<u64>> {
         let id = self.next_id();
         let statement = self.with_columns(statement).await?;
@@ -139,14 +140,9 @@ impl Engine {
     }
 
     /// Makes it durable that a new object is there, with its first rows, in place of an old one.
-    async fn enter(
-        &self,
-        object: &Object,
-        old: Option<&Object>,
-        rows: Option<Vec<RecordBatch>>,
-    ) -> Result<Option<u64>> {
+    async fn enter(&self, object: &Object, old: Option<&Object>, rows: Option<Collected>) -> Result<Option<u64>> {
         let count = match (rows, &object.what) {
-            (Some(rows), What::Table(table)) => Some(table.insert(rows, &OnConflict::Fail).await?),
+            (Some(rows), What::Table(table)) => Some(table.insert(&rows.rows, &OnConflict::Fail).await?),
             _ => None,
         };
         let create = catalog::Object {

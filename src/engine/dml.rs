@@ -18,6 +18,7 @@ use datafusion::{
 
 use super::{
     CopyIn, Engine, Reply, Session,
+    collected::Collected,
     literals::{settle_insert, settle_update},
     objects::{Object, What},
     replay::replayed,
@@ -64,8 +65,8 @@ impl Engine {
         let table = self.writable(&target, "insert into")?;
         let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
         let (context, plan) = self.plan_dml(session, settled_insert(insert, &table)?, params).await?;
-        let batches = collect(&context, plan.input.as_ref().clone()).await?;
-        let count = table.insert(batches, &on_conflict).await?;
+        let collected = collect(&context, plan.input.as_ref().clone()).await?;
+        let count = table.insert(&collected.rows, &on_conflict).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))
     }
 
@@ -81,14 +82,15 @@ impl Engine {
         }
         let table = self.writable(&target, "update")?;
         let statement = settled_update(update, &table)?;
+        let mut collected = None;
         let count = table
             .change(async {
                 let (context, plan) = self.plan_dml(session, statement, params).await?;
-                let rows = collect(&context, with_old_rows(&plan)?).await?;
+                let changed = collected.insert(collect(&context, with_old_rows(&plan)?).await?);
                 let width = table.columns.fields().len();
                 let part = |from: usize| -> Result<Vec<RecordBatch>> {
                     let columns: Vec<usize> = (from..from + width).collect();
-                    rows.iter().map(|batch| Ok(batch.project(&columns)?)).collect()
+                    changed.rows.iter().map(|batch| Ok(batch.project(&columns)?)).collect()
                 };
                 Ok((part(width)?, part(0)?))
             })
@@ -108,10 +110,12 @@ impl Engine {
         }
         let table = self.writable(&target, "delete from")?;
         let statement = ast::Statement::Delete(unaliased(delete, &target));
+        let mut collected = None;
         let count = table
             .change(async {
                 let (context, plan) = self.plan_dml(session, statement, params).await?;
-                Ok((collect(&context, plan.input.as_ref().clone()).await?, Vec::new()))
+                let gone = collected.insert(collect(&context, plan.input.as_ref().clone()).await?);
+                Ok((gone.rows.clone(), Vec::new()))
             })
             .await?;
         Ok(Reply::Done(format!("DELETE {count}")))
@@ -158,7 +162,7 @@ impl Engine {
     }
 
     /// The rows of `CREATE TABLE … AS`.
-    pub(super) async fn rows_of(&self, query: &ast::Query) -> Result<Vec<RecordBatch>> {
+    pub(super) async fn rows_of(&self, query: &ast::Query) -> Result<Collected> {
         let context = self.context(&Session::default())?;
         let plan = crate::sql::plan::Planner::logical(&context, query).await?;
         collect(&context, plan).await
@@ -185,7 +189,8 @@ impl Engine {
         let columns = Arc::new(nullable(&table.columns.project(&at)?));
         let bytes_max = self.options.copy_bytes_max;
         let fills = fills(&table, &at).await?;
-        Ok(Reply::CopyIn(CopyIn::new(copy.format.clone(), columns, table, (at, fills), bytes_max)))
+        let rows = Collected::new(self.planner.memory_pool());
+        Ok(Reply::CopyIn(CopyIn::new(copy.format.clone(), columns, table, (at, fills), (rows, bytes_max))))
     }
 }
 
@@ -202,7 +207,7 @@ async fn fills(table: &Table, at: &[usize]) -> Result<Vec<ScalarValue>> {
             Some(default) => {
                 let plan = LogicalPlanBuilder::empty(true).project([default.clone()])?.build()?;
                 let rows = collect(&context, plan).await?;
-                let value = rows.first().ok_or_else(|| Error::internal("a default gave no value"))?;
+                let value = rows.rows.first().ok_or_else(|| Error::internal("a default gave no value"))?;
                 ScalarValue::try_from_array(value.column(0), 0)?
             }
             None => ScalarValue::try_from(field.data_type())?,
@@ -300,8 +305,9 @@ fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
     Ok(LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(exprs)?.build()?)
 }
 
-pub(super) async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
-    Ok(context.execute_logical_plan(plan).await?.collect().await?)
+pub(super) async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
+    let rows = context.execute_logical_plan(plan).await?.execute_stream().await?;
+    Collected::of(rows, &context.runtime_env().memory_pool).await
 }
 
 fn on_conflict(on: Option<&OnInsert>, table: &Table) -> Result<OnConflict> {

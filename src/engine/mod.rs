@@ -2,6 +2,7 @@
 
 mod backlog;
 mod build;
+mod collected;
 mod ddl;
 mod dml;
 mod functions;
@@ -20,6 +21,7 @@ mod subscribe;
 mod system;
 mod tables;
 mod turns;
+mod window_memory;
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +44,7 @@ use datafusion::{
 use futures::{FutureExt, TryStreamExt};
 use tokio::runtime::Handle as Runtime;
 
+use collected::Collected;
 use objects::{Object, Objects};
 pub use parameters::parameters;
 pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionState};
@@ -94,10 +97,16 @@ pub struct EngineOptions {
     pub late_rows_bytes_max: u64,
     /// Changed rows that a table or view keeps for the views that read it, and for subscriptions.
     pub changelog_rows_max: usize,
+    /// What the changelogs of all of them hold together.
+    pub changelog_bytes_max: u64,
     /// Cores that one query may use; 0 is all.
     pub partitions: usize,
     /// Memory for the working state of queries that clients run.
     pub memory_bytes_max: u64,
+    /// One value that a function makes.
+    pub value_bytes_max: u64,
+    /// Memory of what running epochs read and make, all of them together.
+    pub epoch_memory_bytes_max: u64,
     /// Memory of all that tables and views hold.
     pub state_bytes_max: u64,
     /// Rows of one `COPY … FROM STDIN`, held until its end.
@@ -120,8 +129,11 @@ impl Default for EngineOptions {
             late_rows_max: 100_000,
             late_rows_bytes_max: 64 << 20,
             changelog_rows_max: 10_000_000,
+            changelog_bytes_max: 1 << 30,
             partitions: 0,
             memory_bytes_max: 1 << 30,
+            value_bytes_max: 128 << 20,
+            epoch_memory_bytes_max: 1 << 30,
             state_bytes_max: 4 << 30,
             copy_bytes_max: 1 << 30,
         }
@@ -188,7 +200,7 @@ pub struct CopyIn {
     /// Where each column of the client goes in the table, and what stands in the table's other columns.
     at: Vec<usize>,
     fills: Vec<ScalarValue>,
-    rows: Vec<RecordBatch>,
+    rows: Collected,
     bytes: u64,
     bytes_max: u64,
 }
@@ -199,9 +211,9 @@ impl CopyIn {
         columns: SchemaRef,
         table: Arc<Table>,
         (at, fills): (Vec<usize>, Vec<ScalarValue>),
-        bytes_max: u64,
+        (rows, bytes_max): (Collected, u64),
     ) -> Self {
-        CopyIn { format, columns, table, at, fills, rows: Vec::new(), bytes: 0, bytes_max }
+        CopyIn { format, columns, table, at, fills, rows, bytes: 0, bytes_max }
     }
 
     /// Rows in `columns`' schema.
@@ -212,13 +224,12 @@ impl CopyIn {
             return Err(Error::new(ErrorKind::LimitExceeded, message)
                 .hint("Send the rows in several COPY statements, or raise query.copy_limit."));
         }
-        self.rows.push(dml::widened(&rows, &self.at, &self.fills, &self.table.columns)?);
-        Ok(())
+        self.rows.push(dml::widened(&rows, &self.at, &self.fills, &self.table.columns)?)
     }
 
     /// Gives the number of rows that are now durable.
     pub async fn finish(self) -> Result<u64> {
-        self.table.insert(self.rows, &OnConflict::Fail).await
+        self.table.insert(&self.rows.rows, &OnConflict::Fail).await
     }
 }
 

@@ -16,7 +16,7 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{Description, Engine, Reply, Session, parameters, sinks::Feed, turns};
+use super::{Description, Engine, Reply, Session, parameters, sinks::Feed, turns, window_memory};
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
@@ -34,7 +34,7 @@ impl Engine {
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
         let scene: Arc<dyn World> = Arc::new(self.scene());
         let state = SessionStateBuilder::new_from_existing(self.planner.context(&scene).state());
-        let state = state.with_physical_optimizer_rules(turns::rules()).build();
+        let state = state.with_physical_optimizer_rules(window_memory::counted(turns::rules())).build();
         let context = SessionContext::new_with_state(state);
         self.register_pg_catalog(&context, session)?;
         Ok(context)

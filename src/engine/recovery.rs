@@ -20,7 +20,8 @@ use crate::{
     checkpoint::{Log, Logged, Manifest, Record, apply_to_files},
     connectors::{Offsets, START},
     error::{Error, Kind as ErrorKind, Result},
-    query::{Checkpoints, Command, Env as QueryEnv, Letters, LettersMax, Outbox},
+    query::{Checkpoints, Command, Env as QueryEnv, EpochMemory, Letters, LettersMax, Outbox},
+    relations::ChangelogLimit,
     sql::{parse, plan::Planner},
     state::Budget,
     storage::Storage,
@@ -66,14 +67,16 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let planner = Arc::new(Planner::new(partitions, runtime_env(&options)?));
+        let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
+        let planner = Arc::new(Planner::new(partitions, runtime_env(&options)?, value_bytes_max));
         let context = planner.epoch_context();
-        let changelog_rows_max = options.changelog_rows_max;
+        let changelog = ChangelogLimit::new(options.changelog_rows_max, options.changelog_bytes_max);
+        let epochs = EpochMemory::new(options.epoch_memory_bytes_max);
         let clock = env.clock;
         let storage: Arc<dyn Storage> = manifest.clone();
         let budget = Arc::new(Budget::new(options.state_bytes_max));
         let hidden = Arc::default();
-        let query_env = QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog_rows_max };
+        let query_env = QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog, epochs };
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),
             options,

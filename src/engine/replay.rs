@@ -54,7 +54,7 @@ impl Engine {
         let plan = carrying(&plan.input).ok_or_else(|| refused(object))??;
         let batches = collect(&context, plan).await?;
         let (engine, object, source) = (self.clone(), object.clone(), source.clone());
-        let count = to_its_end(async move { engine.replay_now(&object, source, &batches).await }).await?;
+        let count = to_its_end(async move { engine.replay_now(&object, source, &batches.rows).await }).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))
     }
 

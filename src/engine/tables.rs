@@ -97,7 +97,7 @@ impl Table {
     }
 
     /// Adds rows, given in the schema of the table; gives how many were added or changed.
-    pub async fn insert(self: &Arc<Self>, batches: Vec<RecordBatch>, on_conflict: &OnConflict) -> Result<u64> {
+    pub async fn insert(self: &Arc<Self>, batches: &[RecordBatch], on_conflict: &OnConflict) -> Result<u64> {
         let rows = concat_batches(&self.rows, &self.retyped(batches)?)?;
         self.check_not_null(&rows)?;
         time::check(&rows)?;
@@ -124,8 +124,8 @@ impl Table {
         let writer = self.writer.clone().lock_owned().await;
         let (old, new) = select.await?;
         let schema = self.rows.clone();
-        let old = concat_batches(&schema, &self.retyped(old)?)?;
-        let new = concat_batches(&schema, &self.retyped(new)?)?;
+        let old = concat_batches(&schema, &self.retyped(&old)?)?;
+        let new = concat_batches(&schema, &self.retyped(&new)?)?;
         self.check_not_null(&new)?;
         time::check(&new)?;
         self.check_keys(&old, &new)?;
@@ -246,14 +246,14 @@ impl Table {
         self.store.prune(followed)
     }
 
-    fn retyped(&self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    fn retyped(&self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         let schema = &self.rows;
-        let retype = |batch: RecordBatch| {
+        let retype = |batch: &RecordBatch| {
             let columns = batch.columns().iter().zip(schema.fields());
             let columns = columns.map(|(column, field)| arrow::compute::cast(column, field.data_type()));
             Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)?)
         };
-        batches.into_iter().map(retype).collect()
+        batches.iter().map(retype).collect()
     }
 
     fn check_not_null(&self, rows: &RecordBatch) -> Result<()> {
@@ -426,7 +426,7 @@ mod tests {
         for key in [&[][..], &[0]] {
             let storage = Arc::new(MemoryStorage::default());
             let table = opened(&storage, key, usize::MAX).unwrap();
-            table.insert(vec![rows(&[1, 2, 3])], &OnConflict::Fail).await.unwrap();
+            table.insert(&[rows(&[1, 2, 3])], &OnConflict::Fail).await.unwrap();
             let writes = storage.writes();
             // Rows that are not there, one that is there once only, and keys that are taken.
             for (old, new) in [(&[4][..], &[5][..]), (&[1, 1], &[]), (&[1, 4], &[1])] {
@@ -435,7 +435,7 @@ mod tests {
             }
             assert_eq!(storage.writes(), writes, "{key:?}: it is in the log");
             table.change(async { Ok((vec![rows(&[1, 2])], vec![rows(&[1, 7])])) }).await.unwrap();
-            table.insert(vec![rows(&[8])], &OnConflict::Fail).await.unwrap();
+            table.insert(&[rows(&[8])], &OnConflict::Fail).await.unwrap();
             assert_eq!((count(&table), count(&opened(&storage, key, usize::MAX).unwrap())), (4, 4), "{key:?}");
         }
     }
@@ -446,17 +446,17 @@ mod tests {
         for crash in 1.. {
             let storage = Arc::new(MemoryStorage::default());
             let table = opened(&storage, &[0], 200).unwrap();
-            table.insert(vec![rows(&[-1])], &OnConflict::Fail).await.unwrap();
+            table.insert(&[rows(&[-1])], &OnConflict::Fail).await.unwrap();
             let before = storage.writes();
             storage.fail_at(before + crash);
-            let done = table.insert(vec![rows(&ids)], &OnConflict::Fail).await.is_ok();
+            let done = table.insert(&[rows(&ids)], &OnConflict::Fail).await.is_ok();
             assert_eq!(count(&table), if done { 101 } else { 1 });
             assert!(!done || storage.writes() > before + 4, "it has several records");
             let storage = Arc::new(storage.survivor());
             let table = opened(&storage, &[0], 200).unwrap();
             assert_eq!(count(&table), if done { 101 } else { 1 }, "write {crash}");
             // What comes next takes the epoch of what did not happen.
-            table.insert(vec![rows(&[500, 501])], &OnConflict::Fail).await.unwrap();
+            table.insert(&[rows(&[500, 501])], &OnConflict::Fail).await.unwrap();
             let rows = count(&table);
             assert_eq!(count(&opened(&storage, &[0], 200).unwrap()), rows, "write {crash}");
             if done {

@@ -50,7 +50,7 @@ use crate::changes::bytes_of;
 const TURN: Duration = Duration::from_millis(20);
 /// What the rows of a batch may take that a projection makes.
 const PIECE_BYTES: usize = 1 << 20;
-/// The first piece. The next ones grow and shrink until one takes about a turn, or [`PIECE_BYTES`].
+/// The first piece for a join. The next ones grow and shrink until one takes about a turn, or [`PIECE_BYTES`].
 const FIRST_PIECE_ROWS: usize = 16;
 
 /// DataFusion's rules, and ours where the plan has its shape but its filters are not linked yet.
@@ -77,7 +77,8 @@ impl PhysicalOptimizerRule for TakeTurns {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             if plan.downcast_ref::<ProjectionExec>().is_some_and(widens) {
-                let rows = Arc::new(AtomicUsize::new(FIRST_PIECE_ROWS));
+                // Nobody knows how wide the first one is.
+                let rows = Arc::new(AtomicUsize::new(1));
                 let plan = fed(plan, Pace::Sized(rows.clone()))?;
                 return Ok(Transformed::yes(TurnsExec::around(plan, Pace::Measured(rows))));
             }

@@ -13,6 +13,7 @@ use super::{
     Letters, Outlet, Progress, Watermarks,
     admission::Admission,
     checkpoints::{Checkpoints, Header},
+    memory::EpochMemory,
     outlet::Owed,
     prefetch::Prefetched,
     reading::Opened,
@@ -25,7 +26,7 @@ use crate::{
     error::Result,
     operators::exec,
     options::Hidden,
-    relations::{Shared, Snapshot, Store},
+    relations::{ChangelogLimit, Shared, Snapshot, Store},
     sql::{incremental::PlannedInput, plan::Standing, table::Input},
     state::{Budget, Share},
     storage::Storage,
@@ -42,8 +43,10 @@ pub struct Env {
     pub context: Arc<TaskContext>,
     pub budget: Arc<Budget>,
     pub hidden: Arc<Hidden>,
-    /// Changed rows that a relation keeps for its followers, at the most.
-    pub changelog_rows_max: usize,
+    /// What relations keep for their followers, at the most.
+    pub changelog: ChangelogLimit,
+    /// What all running epochs hold.
+    pub epochs: Arc<EpochMemory>,
 }
 
 impl Env {
@@ -81,6 +84,8 @@ pub struct Worker {
     pub(super) admissions: Vec<Admission>,
     /// What the epoch that is planned may take of each input, and whether that is less than there is.
     pub(super) admitted: Vec<(ReadLimit, bool)>,
+    /// What the epoch that is planned will read of each input, about, in bytes.
+    pub(super) expected: Vec<usize>,
     /// Since when there are rows that wait for others.
     pub(super) waits_since: Option<Instant>,
     pub(super) epoch: Epoch,
@@ -143,6 +148,10 @@ pub enum Next {
 /// After so many runs a plan begins anew, at the cost of its fixed sides: what it counts of itself grows till then.
 const ANEW_EVERY: u64 = 10_000;
 
+/// A row is expected to have so many bytes, and an epoch of which nothing is known to read so many.
+const EXPECTED_ROW_BYTES: u64 = 256;
+const EXPECTED_BYTES: u64 = 16 << 20;
+
 impl Worker {
     pub fn new(env: Env, setup: Setup, progress: Arc<Mutex<Progress>>) -> Self {
         let inputs = setup.standing.rewritten.inputs.len();
@@ -157,6 +166,7 @@ impl Worker {
             ends: vec![Offsets::default(); inputs],
             admissions: vec![Admission::new(setup.epoch_target); inputs],
             admitted: Vec::new(),
+            expected: Vec::new(),
             waits_since: None,
             epoch: Epoch(0),
             watermarks: Watermarks::new(setup.standing.rewritten.watermarks.len()),
@@ -196,6 +206,7 @@ impl Worker {
         let (mut idle, mut until) = (true, None);
         let mut enough = hurry;
         self.admitted.clear();
+        self.expected.clear();
         for n in 0..self.inputs().len() {
             let limit = self.admissions[n].limit(&self.inputs()[n].table.limit);
             let twin = self.twin(n);
@@ -213,6 +224,7 @@ impl Worker {
             let prefetched = prefetched.filter(|next| twin.is_none() || next.span.to == to);
             let (to, limit) = prefetched.map_or((to, limit), |next| (next.span.to.clone(), next.limit));
             self.admitted.push((limit, to != end));
+            self.expected.push(expected_bytes(&limit, backlog));
             let span = Span { from, to };
             enough |= prefetched.is_some();
             idle &= span.is_empty();
@@ -295,11 +307,15 @@ impl Worker {
             return self.prepare(intent).await;
         }
         let started = Instant::now();
+        let (intent, pieces) = self.in_pieces(intent);
         // Nobody waits for the intent: the commit's sync covers it, and until then nobody has seen the epoch.
         self.needs_log();
         self.env.log.note(Record::Intent(intent.clone()).encode(&[])?);
         let first = self.reads_snapshots(&intent);
-        let (commit, _) = self.take_step(&intent).await?;
+        let commit = match pieces.is_empty() {
+            true => self.take_step(&intent).await?.0,
+            false => self.run_pieces(&intent, pieces).await?,
+        };
         self.share.ask(self.bytes()?)?;
         self.advance(&intent, &commit);
         self.uncommitted = Some(Uncommitted { intent, commit, first, started });
@@ -352,8 +368,24 @@ impl Worker {
         self.execute(intent, opened).await
     }
 
-    /// Runs the plan over the rows of an intent and applies the changes, in memory.
+    /// Runs the plan over the rows of an intent and applies the changes, in memory, once there is room for it.
     pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
+        let bytes = self.bytes_to_read(intent);
+        if self.reads_snapshots(intent) {
+            // What it will hold when this is over: its state, and its answer.
+            self.share.ask(self.bytes()?.saturating_add(2 * bytes))?;
+        }
+        let _room = self.env.epochs.enter(bytes).await;
+        let done = self.run_plan(intent, opened).await?;
+        self.forget_snapshots();
+        Ok(done)
+    }
+
+    pub(super) fn forget_snapshots(&mut self) {
+        self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
+    }
+
+    pub(super) async fn run_plan(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
         if self.setup.standing.cell.is_worn(ANEW_EVERY) {
             self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
         }
@@ -375,7 +407,6 @@ impl Worker {
                 changes
             }
         };
-        self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
         let late = standing.cell.take_late();
         let (dead_letters, bad) = self.dead_letters(intent, &bad, &standing.cell.failed());
         let commit = Commit {
@@ -404,6 +435,13 @@ impl Worker {
         self.totals.untimed += commit.untimed;
         self.totals.bad += commit.bad;
     }
+}
+
+/// What an epoch is expected to read of an input that may take so much, and has so much.
+fn expected_bytes(limit: &ReadLimit, backlog: Backlog) -> usize {
+    let rows = backlog.rows.map(|rows| rows.min(limit.rows.unwrap_or(u64::MAX)).saturating_mul(EXPECTED_ROW_BYTES));
+    let bytes = backlog.bytes.or(rows).unwrap_or(u64::MAX).min(limit.bytes.unwrap_or(EXPECTED_BYTES));
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// Changes with the names and the nullability of a relation.

@@ -82,6 +82,8 @@ impl Outlet {
                     .hint("Name the columns that no two rows share, or group by those that are named."),
                 _ => error,
             })?;
+            // Nobody follows it.
+            kept.note_published(epoch);
         }
         Ok(changes)
     }

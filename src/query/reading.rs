@@ -92,7 +92,24 @@ impl Worker {
 
     /// The rows that an intent says will be read.
     pub(super) fn open(&mut self, intent: &Intent) -> Result<Vec<Opened>> {
-        intent.spans.iter().enumerate().map(|(n, span)| self.streams(n, span, intent.partitions)).collect()
+        (0..intent.spans.len()).map(|n| self.open_input(n, intent)).collect()
+    }
+
+    pub(super) fn open_input(&mut self, n: usize, intent: &Intent) -> Result<Opened> {
+        self.streams(n, &intent.spans[n], intent.partitions)
+    }
+
+    /// About how many bytes an intent reads.
+    pub(super) fn bytes_to_read(&self, intent: &Intent) -> usize {
+        let of = |(n, span): (usize, &Span)| match &self.inputs()[n].table.input {
+            _ if span.is_empty() => 0,
+            Input::Source(..) => self.expected.get(n).copied().unwrap_or(0),
+            Input::Relation(shared) => match &self.snapshots[n] {
+                Some(snapshot) if span.from.only() == 0 => snapshot.bytes(),
+                _ => shared.lock().bytes_of_changes(Epoch(span.from.only()), Epoch(span.to.only())),
+            },
+        };
+        intent.spans.iter().enumerate().map(of).sum()
     }
 
     /// Those that were prefetched, where they are the same.

@@ -48,6 +48,8 @@ impl Worker {
 
     /// Everything up to the last committed epoch; gives the one that was begun after it.
     async fn restore(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<Option<Intent>> {
+        // How much is loaded is not known before: it is loaded alone.
+        let room = self.env.epochs.enter(usize::MAX).await;
         let loaded = self.checkpoints.load()?;
         let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
         if let Some((mut header, chain)) = loaded {
@@ -64,8 +66,9 @@ impl Worker {
             relation.serve_as(&old);
             (relation, old.follows_from())
         };
-        relation.limit_changelog(self.env.changelog_rows_max);
+        relation.limit_changelog(&self.env.changelog);
         self.store.load(&mut relation, Some(at), followed)?;
+        drop(room);
         self.checkpointed = at;
         self.saved.clone_from(&self.offsets);
         relation.note_watermark(self.totals.watermark);

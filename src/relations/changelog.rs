@@ -4,12 +4,36 @@
 //! are past what they took. And where anybody ever subscribed, one may come back: for those a *history* is kept, which is
 //! no more than is cheaper than all rows anew. None of them holds more than the limit: who is behind it is told so.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use crate::{changes::Changes, time::Epoch};
+use crate::{
+    changes::Changes,
+    state::{Budget, Share},
+    time::Epoch,
+};
+
+/// What changelogs hold at the most: each so many rows, and all together so many bytes. Of these no one gets more than
+/// half; and each keeps a little, however much others hold.
+#[derive(Debug, Clone)]
+pub struct ChangelogLimit {
+    pub rows_max: usize,
+    pub budget: Arc<Budget>,
+}
+
+impl ChangelogLimit {
+    pub fn new(rows_max: usize, bytes_max: u64) -> Self {
+        ChangelogLimit { rows_max, budget: Arc::new(Budget::new(bytes_max)) }
+    }
+}
 
 /// A history has up to this many changed rows more than the relation has rows.
 const HISTORY_ROWS_MIN: usize = 1 << 16;
+
+/// A changelog keeps this part of what all may hold whatever others do.
+const LEAST_PART: usize = 64;
 
 /// As far as views are past where there are none.
 const ALL: Epoch = Epoch(u64::MAX);
@@ -25,6 +49,9 @@ pub(super) struct Changelog {
     /// Changed rows now, and at the most.
     rows: usize,
     rows_max: usize,
+    /// What its entries take, and its part of what all may take, where that is limited.
+    bytes: usize,
+    share: Option<Share>,
     /// What all views that follow are past.
     released: Epoch,
     /// What each subscriber who is connected is past.
@@ -41,6 +68,8 @@ impl Default for Changelog {
             open: false,
             rows: 0,
             rows_max: usize::MAX,
+            bytes: 0,
+            share: None,
             released: ALL,
             subscribers: BTreeMap::new(),
             last_subscriber: 0,
@@ -64,8 +93,9 @@ impl Changelog {
         self.entries.back().map_or(self.forgotten, |(epoch, _)| *epoch)
     }
 
-    pub fn limit(&mut self, rows_max: usize) {
-        self.rows_max = rows_max;
+    pub fn limit(&mut self, limit: &ChangelogLimit) {
+        self.rows_max = limit.rows_max;
+        self.share = Some(limit.budget.share("a changelog"));
     }
 
     /// From now on the changes after an epoch are kept; or, once more, none.
@@ -95,11 +125,27 @@ impl Changelog {
     /// Notes the changes of an epoch of a relation that has so many rows now. Past the limit the oldest go.
     pub fn push(&mut self, epoch: Epoch, changes: Changes, relation_rows: usize) {
         self.rows += changes.num_rows();
+        self.bytes += changes.bytes();
         self.entries.push_back((epoch, changes));
-        while self.rows > self.rows_max && self.entries.len() > 1 {
+        self.drop_needless(relation_rows);
+        while self.entries.len() > 1 && (self.rows > self.rows_max || !self.fits()) {
             self.drop_oldest();
         }
-        self.trim(relation_rows);
+        self.hold();
+    }
+
+    /// Whether its part of what all may hold is large enough.
+    fn fits(&self) -> bool {
+        let Some(share) = &self.share else { return true };
+        let max = usize::try_from(share.bytes_max()).unwrap_or(usize::MAX);
+        self.bytes <= max / LEAST_PART || (self.bytes <= max / 2 && share.ask(self.bytes).is_ok())
+    }
+
+    /// Notes what it holds.
+    fn hold(&self) {
+        if let Some(share) = &self.share {
+            share.hold(self.bytes);
+        }
     }
 
     /// All views are past this epoch.
@@ -118,7 +164,8 @@ impl Changelog {
         }
         self.open = false;
         self.entries.clear();
-        self.rows = 0;
+        (self.rows, self.bytes) = (0, 0);
+        self.hold();
         self.forgotten = now;
     }
 
@@ -150,6 +197,11 @@ impl Changelog {
 
     /// Drops what nobody may ask for any more.
     fn trim(&mut self, relation_rows: usize) {
+        self.drop_needless(relation_rows);
+        self.hold();
+    }
+
+    fn drop_needless(&mut self, relation_rows: usize) {
         let needless = self.subscribers.values().copied().fold(self.released, Epoch::min);
         let history = if self.history { relation_rows.saturating_add(HISTORY_ROWS_MIN) } else { 0 };
         while self.rows > history && self.entries.front().is_some_and(|(epoch, _)| *epoch <= needless) {
@@ -163,6 +215,7 @@ impl Changelog {
     fn drop_oldest(&mut self) {
         if let Some((epoch, changes)) = self.entries.pop_front() {
             self.rows -= changes.num_rows();
+            self.bytes -= changes.bytes();
             self.forgotten = self.forgotten.max(epoch);
         }
     }
@@ -210,7 +263,7 @@ mod tests {
         let mut log = opened();
         log.follow(Epoch(0));
         log.keep_history();
-        log.limit(100);
+        log.limit(&ChangelogLimit::new(100, u64::MAX));
         let slow = log.join(Epoch(0));
         let mut log = filled(log, 1..=10);
         log.release(Epoch(10), 0);
@@ -220,6 +273,27 @@ mod tests {
         log.advance(slow, Epoch(12), 0);
         log.leave(slow, 0);
         assert_eq!(log.forgotten(), Epoch(2), "who comes back finds the rest");
+    }
+
+    #[test]
+    fn all_changelogs_together_stay_within_their_bytes() {
+        // An epoch of ten rows of eight bytes.
+        let limit = ChangelogLimit::new(usize::MAX, 64 * 80);
+        let following = || {
+            let mut log = opened();
+            log.follow(Epoch(0));
+            log.limit(&limit);
+            log
+        };
+        let (large, quiet) = (filled(following(), 1..=100), filled(following(), 1..=20));
+        assert_eq!((large.bytes, large.forgotten()), (32 * 80, Epoch(68)), "no one has more than half");
+        assert_eq!((quiet.bytes, quiet.forgotten()), (20 * 80, Epoch(0)), "who holds little is not touched");
+        let third = filled(following(), 1..=100);
+        assert_eq!(third.bytes, 12 * 80, "what is left");
+        let last = filled(following(), 1..=100);
+        assert_eq!((last.bytes, last.forgotten()), (80, Epoch(99)), "the newest is there whatever others hold");
+        drop((large, third));
+        assert_eq!(filled(last, 101..=110).bytes, 11 * 80);
     }
 
     #[test]

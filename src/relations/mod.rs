@@ -20,9 +20,10 @@ use arrow::{
 };
 
 use changelog::Changelog;
+pub use changelog::ChangelogLimit;
 use keys::{Keys, consolidate, converter_of};
 pub use shared::{Moment, Shared};
-pub use snapshot::Snapshot;
+pub use snapshot::{Piece, Snapshot};
 pub use store::{Draft, Store};
 pub use subscriber::Subscriber;
 
@@ -65,8 +66,8 @@ pub struct Relation {
     rebase: bool,
     /// The watermark of its query after each epoch that moved it; the newest ones.
     watermarks: VecDeque<(Epoch, Micros)>,
-    /// The changes of the newest epoch: who begins to follow may not have seen it yet.
-    newest: Option<(Epoch, Changes)>,
+    /// The changes of the epochs that were not published yet: who begins to follow has not seen them.
+    unpublished: Vec<(Epoch, Changes)>,
 }
 
 /// What a row costs besides its columns: its place, and its entry in an index with a short key.
@@ -101,7 +102,7 @@ impl Relation {
             rebases: false,
             rebase: false,
             watermarks: VecDeque::new(),
-            newest: None,
+            unpublished: Vec::new(),
         })
     }
 
@@ -123,7 +124,10 @@ impl Relation {
         self.chunks.rows()
     }
     pub fn bytes(&self) -> usize {
-        self.chunks.bytes() + self.index.memory()
+        // What only came is in the chunks anyway.
+        let withdrawing = self.unpublished.iter().filter(|(_, changes)| !changes.is_insert_only());
+        let unpublished: usize = withdrawing.map(|(_, changes)| changes.bytes()).sum();
+        self.chunks.bytes() + self.index.memory() + unpublished
     }
 
     /// About what it would hold with more rows.
@@ -209,7 +213,7 @@ impl Relation {
 
     /// Keeps changes for the next save. Where nobody follows they serve recovery alone, and all rows do so too.
     fn keep(&mut self, epoch: Epoch, net: Changes) {
-        self.newest = Some((epoch, net.clone()));
+        self.unpublished.push((epoch, net.clone()));
         self.unsaved_rows += net.num_rows();
         self.unsaved.push((epoch, net));
         if self.rebases && !self.changelog.is_open() && self.unsaved_rows > self.rows() + UNSAVED_ROWS_MIN {
@@ -224,9 +228,19 @@ impl Relation {
         self.changelog.push(epoch, changes, self.chunks.rows());
     }
 
-    /// The most changed rows that are kept for followers.
-    pub fn limit_changelog(&mut self, rows_max: usize) {
-        self.changelog.limit(rows_max);
+    /// The most that is kept for followers.
+    pub fn limit_changelog(&mut self, limit: &ChangelogLimit) {
+        self.changelog.limit(limit);
+    }
+
+    /// What the changes after an epoch take, up to another.
+    pub fn bytes_of_changes(&self, from: Epoch, to: Epoch) -> usize {
+        self.changelog.entries(from, to).map(|(_, changes)| changes.bytes()).sum()
+    }
+
+    /// Everybody sees an epoch now.
+    pub fn note_published(&mut self, epoch: Epoch) {
+        self.unpublished.retain(|(of, _)| *of > epoch);
     }
 
     /// Removes, then adds, the rows of consolidated changes.
@@ -360,13 +374,14 @@ impl Relation {
             return;
         }
         self.changelog.open(Some(from));
-        if let Some((epoch, changes)) = self.newest.clone().filter(|(epoch, _)| *epoch > from) {
-            if self.unsaved.is_empty() {
-                // It was given up for a new base, which does not tell what came last.
-                self.unsaved_rows += changes.num_rows();
-                self.unsaved.push((epoch, changes.clone()));
-                self.saved = from;
-            }
+        let unseen: Vec<_> = self.unpublished.iter().filter(|(epoch, _)| *epoch > from).cloned().collect();
+        if self.unsaved.is_empty() && !unseen.is_empty() {
+            // They were given up for a new base, which does not tell what came last.
+            self.unsaved_rows += unseen.iter().map(|(_, changes)| changes.num_rows()).sum::<usize>();
+            self.unsaved.extend(unseen.iter().cloned());
+            self.saved = from;
+        }
+        for (epoch, changes) in unseen {
             self.remember(epoch, changes);
         }
     }

@@ -73,6 +73,7 @@ impl Shared {
         let epoch = snapshot.epoch().0;
         let _not_within_a_moment = self.moment.read().unwrap_or_else(PoisonError::into_inner);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.lock().note_published(Epoch(epoch));
         self.changed.send_replace(epoch);
     }
 

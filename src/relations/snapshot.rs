@@ -28,6 +28,14 @@ pub struct Snapshot {
     refusal: Option<Error>,
 }
 
+/// Some rows of a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Piece {
+    pub bytes: usize,
+    /// Of a chunk, from a row on, so many.
+    parts: Vec<(usize, usize, usize)>,
+}
+
 impl Snapshot {
     pub fn new(schema: SchemaRef, epoch: Epoch, chunks: Vec<Live>, rows: usize) -> Self {
         Snapshot { schema, epoch, chunks: Arc::new(chunks), rows, refusal: None }
@@ -58,6 +66,38 @@ impl Snapshot {
     /// The rows of one of the pieces that it is kept in; `None` past the last.
     pub fn piece(&self, n: usize) -> Option<Result<RecordBatch>> {
         self.chunks.get(n).map(|chunk| chunk.project(None))
+    }
+
+    /// What its rows take.
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(Live::bytes).sum()
+    }
+
+    /// Its rows in pieces of about so many bytes.
+    pub fn pieces(&self, bytes_max: usize) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for (n, chunk) in self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.rows() > 0) {
+            let row_bytes = (chunk.bytes() / chunk.rows()).max(1);
+            let rows_max = (bytes_max / row_bytes).max(1);
+            for from in (0..chunk.rows()).step_by(rows_max) {
+                let rows = rows_max.min(chunk.rows() - from);
+                let bytes = rows * row_bytes;
+                if pieces.last().is_none_or(|piece| piece.bytes + bytes > bytes_max) {
+                    pieces.push(Piece::default());
+                }
+                if let Some(piece) = pieces.last_mut() {
+                    piece.bytes += bytes;
+                    piece.parts.push((n, from, rows));
+                }
+            }
+        }
+        pieces
+    }
+
+    /// The rows of a piece.
+    pub fn read(&self, piece: &Piece) -> Result<Vec<RecordBatch>> {
+        let part = |(chunk, from, rows): &(usize, usize, usize)| self.chunks[*chunk].part(*from, *rows);
+        piece.parts.iter().map(part).collect()
     }
 
     /// The rows, of all columns or of some.
@@ -103,5 +143,34 @@ impl TableProvider for Snapshot {
 impl Snapshot {
     pub fn of(provider: &dyn TableProvider) -> Option<&Snapshot> {
         (provider as &dyn Any).downcast_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+    use crate::state::Chunks;
+
+    #[test]
+    fn pieces_are_all_rows_once() {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
+        let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        let mut chunks = Chunks::new(batch.schema());
+        for part in 0..4 {
+            let ids: Vec<u32> = (part * 250..(part + 1) * 250).collect();
+            chunks.append(&batch.slice(part as usize * 250, 250), &ids).unwrap();
+        }
+        (0..1000).step_by(7).for_each(|id| chunks.kill(id));
+        let snapshot = Snapshot::new(batch.schema(), Epoch(1), chunks.snapshot(), chunks.rows());
+        let whole: Vec<RecordBatch> = snapshot.batches(None).unwrap();
+        let whole = arrow::compute::concat_batches(&batch.schema(), &whole).unwrap();
+        for bytes in [1, 8, 100, 1000, 3000, 1 << 20] {
+            let pieces = snapshot.pieces(bytes);
+            assert!(pieces.iter().all(|piece| piece.bytes <= bytes.max(8)), "{bytes}");
+            let rows: Vec<RecordBatch> = pieces.iter().flat_map(|piece| snapshot.read(piece).unwrap()).collect();
+            assert_eq!(arrow::compute::concat_batches(&batch.schema(), &rows).unwrap(), whole, "{bytes}");
+        }
     }
 }

@@ -190,18 +190,33 @@ impl Draft {
     /// Writes the files. Blocking.
     pub fn write(&self) -> Result<()> {
         if self.has_delta && !self.unsaved.is_empty() {
-            self.create(Form::Delta, self.after, vec![joined(&self.schema, &self.unsaved)?])?;
+            let bytes = self.unsaved.iter().map(|(_, changes)| changes.bytes()).sum();
+            let parts = parts(&self.unsaved).map(|part| joined(&self.schema, part));
+            self.create(Form::Delta, self.after, bytes, parts)?;
         }
         if let Some(base) = &self.base {
-            let batches = base.batches(None)?.into_iter().filter(|b| b.num_rows() > 0).collect();
-            self.create(Form::Base, self.epoch, batches)?;
+            let pieces = (0..).map_while(|n| base.piece(n));
+            self.create(Form::Base, self.epoch, base.bytes(), pieces)?;
         }
         Ok(())
     }
 
-    fn create(&self, form: Form, after: Epoch, batches: Vec<RecordBatch>) -> Result<()> {
-        let bytes = file::encode(&Header { after }, &[batches])?;
-        match self.store.storage.create(&self.store.path(self.epoch, form), &bytes) {
+    fn create(
+        &self,
+        form: Form,
+        after: Epoch,
+        bytes: usize,
+        batches: impl Iterator<Item = Result<RecordBatch>>,
+    ) -> Result<()> {
+        let mut encoder = file::Encoder::new(&Header { after }, bytes)?;
+        encoder.begin_section();
+        for batch in batches {
+            let batch = batch?;
+            if batch.num_rows() > 0 {
+                encoder.push(&batch)?;
+            }
+        }
+        match self.store.storage.create(&self.store.path(self.epoch, form), &encoder.finish()) {
             // An earlier try came as far as this.
             Err(error) if error.kind() == Kind::DuplicateObject => Ok(()),
             done => done,
@@ -216,6 +231,25 @@ impl Draft {
         let since = std::mem::replace(&mut relation.unsaved, self.unsaved);
         relation.unsaved.extend(since);
     }
+}
+
+/// The changes of many epochs in parts that are joined together: many small ones make one batch, and a large one is one.
+const PART_BYTES: usize = 8 << 20;
+
+fn parts(unsaved: &[(Epoch, Changes)]) -> impl Iterator<Item = &[(Epoch, Changes)]> {
+    let mut rest = unsaved;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |(_, changes): &&(Epoch, Changes)| {
+            let first = bytes == 0;
+            bytes += changes.bytes().max(1);
+            first || bytes <= PART_BYTES
+        };
+        let count = rest.iter().take_while(fits).count();
+        let (part, after) = rest.split_at(count);
+        rest = after;
+        (count > 0).then_some(part)
+    })
 }
 
 /// The changes of many epochs as one batch: rows, diff, epoch.

@@ -21,4 +21,4 @@ mod using;
 pub mod watermark;
 pub mod windows;
 
-pub use parse::{as_bytes, line_column, parse};
+pub use parse::{Weight, as_bytes, check_columns, check_targets, line_column, parse};

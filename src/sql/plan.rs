@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, Session, TableProvider, view::ViewTable},
     error::Result as DfResult,
-    execution::{FunctionRegistry, SessionState, SessionStateBuilder, context::QueryPlanner, runtime_env::RuntimeEnv},
+    execution::{
+        FunctionRegistry, SessionState, SessionStateBuilder, context::QueryPlanner, memory_pool::MemoryPool,
+        runtime_env::RuntimeEnv,
+    },
     logical_expr::LogicalPlan,
     optimizer::{self, Optimizer, OptimizerRule},
     physical_plan::ExecutionPlan,
@@ -18,7 +21,7 @@ use datafusion::{
 
 use super::{
     distinct_on,
-    functions::{FieldsOfNull, Functions, Inliner, UnnestOfNull},
+    functions::{CheckSizes, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{MarkSubqueries, normalize, refuse_subqueries, unordered},
@@ -79,8 +82,10 @@ pub struct Standing {
 }
 
 impl Planner {
-    /// `partitions` is how many cores a query may use, `runtime` holds the memory limit.
-    pub fn new(partitions: usize, runtime: Arc<RuntimeEnv>) -> Self {
+    /// `partitions` is how many cores a query may use, `runtime` holds the memory limit, and one value may hold so many
+    /// bytes.
+    pub fn new(partitions: usize, runtime: Arc<RuntimeEnv>, value_bytes_max: usize) -> Self {
+        let results = ResultLimit::new(runtime.memory_pool.clone(), value_bytes_max);
         let mut config = SessionConfig::new()
             .with_target_partitions(partitions)
             .with_default_catalog_and_schema(DATABASE, "public")
@@ -125,12 +130,18 @@ impl Planner {
         let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Inliner));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(FieldsOfNull));
+        let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(CheckSizes(results)));
         Planner { base }
     }
 
     /// What epochs run in: the shared limits, no session.
     pub fn epoch_context(&self) -> Arc<datafusion::execution::TaskContext> {
         Arc::new(datafusion::execution::TaskContext::from(&self.base))
+    }
+
+    /// The memory that all queries of clients share.
+    pub fn memory_pool(&self) -> &Arc<dyn MemoryPool> {
+        &self.base.runtime_env().memory_pool
     }
 
     pub fn partitions(&self) -> usize {
@@ -167,6 +178,8 @@ impl Planner {
         super::quantified::with_nulls(&mut query);
         let statement = ast::Statement::Query(Box::new(query));
         let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+        // `*` may stand for many.
+        super::check_targets(plan.schema().fields().len())?;
         let plan = super::frames::by_groups(normalize(plan)?)?;
         if !plan.get_parameter_names()?.is_empty() {
             return Ok(plan);

@@ -6,6 +6,9 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, Memor
 
 use crate::error::{Error, Kind, Result};
 
+/// Up to this part of what all may hold is little.
+const LITTLE_PART: u64 = 8;
+
 /// What all hold together, and at the most.
 pub struct Budget {
     pool: Arc<dyn MemoryPool>,
@@ -35,12 +38,13 @@ impl Budget {
 
 impl Share {
     /// Asks to hold `bytes` in all. Fails, and holds what it held, where all together would hold too much; to hold less
-    /// is always granted.
+    /// is always granted. Who asks for little fails because of others, which may pass; who asks for much has to change.
     pub fn ask(&self, bytes: usize) -> Result<()> {
         self.reservation.try_resize(bytes).map_err(|_| {
             let max = self.bytes_max;
+            let kind = if bytes as u64 <= max / LITTLE_PART { Kind::OutOfMemory } else { Kind::ConfigurationLimit };
             let message = format!("{} would hold {bytes} bytes, and all tables and views at most {max}", self.of);
-            Error::new(Kind::ConfigurationLimit, message).hint(
+            Error::new(kind, message).hint(
                 "Raise state.memory_limit, or keep less: a watermark with windows, fewer columns, DELETE, DROP. A view \
                  that failed goes on with ALTER MATERIALIZED VIEW … RESUME.",
             )
@@ -54,6 +58,11 @@ impl Share {
 
     pub fn bytes(&self) -> usize {
         self.reservation.size()
+    }
+
+    /// What all together may hold.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 }
 
@@ -83,6 +92,8 @@ mod tests {
         assert_eq!((a.bytes(), b.bytes()), (60, 0));
         b.hold(60);
         assert!(a.ask(61).is_err(), "what is there already counts");
+        let little = budget.share("view \"c\"").ask(12).unwrap_err();
+        assert_eq!(little.kind().sqlstate(), "53200", "others hold too much");
         a.ask(10).unwrap();
         drop(b);
         a.ask(100).unwrap();

@@ -10,7 +10,10 @@ use arrow::{
 };
 
 use super::Id;
-use crate::error::{Error, Result};
+use crate::{
+    changes::bytes_of,
+    error::{Error, Result},
+};
 
 /// Rows of one chunk at the most: what a snapshot copies of a chunk's bitmap when a row of it goes stays small.
 const CHUNK_ROWS_MAX: usize = 1 << 16;
@@ -63,6 +66,23 @@ impl Live {
         Live { batch, dead: None }
     }
 
+    /// Rows in it, the dead ones with them, and what all of them take.
+    pub fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.batch)
+    }
+
+    /// Some of its rows, less the dead ones.
+    pub fn part(&self, from: usize, rows: usize) -> Result<RecordBatch> {
+        let batch = self.batch.slice(from, rows);
+        match &self.dead {
+            None => Ok(batch),
+            Some(dead) => Ok(filter_record_batch(&batch, &live_mask(dead, from, rows))?),
+        }
+    }
+
     /// The rows, as a batch without the dead ones, of the columns asked for.
     pub fn project(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
         let batch = match projection {
@@ -71,13 +91,14 @@ impl Live {
         };
         match &self.dead {
             None => Ok(batch),
-            Some(dead) => Ok(filter_record_batch(&batch, &live_mask(dead, batch.num_rows()))?),
+            Some(dead) => Ok(filter_record_batch(&batch, &live_mask(dead, 0, batch.num_rows()))?),
         }
     }
 }
 
-fn live_mask(dead: &[u64], rows: usize) -> BooleanArray {
-    BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| dead[row / 64] >> (row % 64) & 1 == 0), None)
+fn live_mask(dead: &[u64], from: usize, rows: usize) -> BooleanArray {
+    let live = |row: usize| dead[(from + row) / 64] >> ((from + row) % 64) & 1 == 0;
+    BooleanArray::new(BooleanBuffer::collect_bool(rows, live), None)
 }
 
 impl Chunks {

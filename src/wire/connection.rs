@@ -1,6 +1,6 @@
 //! One open session: takes message after message until the client, an unreadable byte or the server ends it.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use arrow::array::timezone::Tz;
 use tokio::net::TcpStream;
@@ -10,15 +10,17 @@ use super::{
     door::Door,
     frontend::{self, Message},
     link::Link,
+    memory::{Account, Held},
     portal::Kept,
     server::Shared,
     sessions::Seat,
+    starting::Place,
     startup, work,
 };
 use crate::{
     engine::{Session, TransactionState},
     error::{Error, Kind, Result},
-    sql::{self, statement::Statement},
+    sql::{self, Weight, statement::Statement},
 };
 
 pub(super) struct Connection<D> {
@@ -26,6 +28,8 @@ pub(super) struct Connection<D> {
     pub link: Link,
     pub session: Arc<Session>,
     pub kept: Kept,
+    /// What it holds in memory.
+    pub account: Account,
     seat: Seat,
     /// What the client believes of its settings.
     reported: Vec<(&'static str, String)>,
@@ -34,8 +38,10 @@ pub(super) struct Connection<D> {
 }
 
 /// Talks to one client from its first byte to its last.
-pub(super) async fn run<D: Door>(shared: Arc<Shared<D>>, socket: TcpStream) {
-    let Some(mut connection) = startup::open(&shared, socket).await else { return };
+pub(super) async fn run<D: Door>(shared: Arc<Shared<D>>, socket: TcpStream, address: IpAddr, place: Place) {
+    let opened = startup::open(&shared, socket, address, &place).await;
+    drop(place);
+    let Some(mut connection) = opened else { return };
     if let Err(error) = connection.serve().await {
         backend::error(&mut connection.link.out, &error, Blame::Fatal);
     }
@@ -43,10 +49,12 @@ pub(super) async fn run<D: Door>(shared: Arc<Shared<D>>, socket: TcpStream) {
 }
 
 impl<D: Door> Connection<D> {
-    pub fn new(shared: Arc<Shared<D>>, link: Link, session: Session, seat: Seat) -> Connection<D> {
+    pub fn new(shared: Arc<Shared<D>>, mut link: Link, session: Session, seat: Seat) -> Result<Connection<D>> {
         let reported = session.settings.reported();
         let (session, kept) = (Arc::new(session), Kept::default());
-        Connection { shared, link, session, kept, seat, reported, skipping: false }
+        let account = shared.memory.open();
+        link.charge(&account)?;
+        Ok(Connection { shared, link, session, kept, account, seat, reported, skipping: false })
     }
 
     /// An error here is the end: the server stops, or nobody knows where the next message begins.
@@ -67,8 +75,13 @@ impl<D: Door> Connection<D> {
                     self.failed(frontend::not_text())?;
                     self.ready().await?;
                 }
+                Message::Refused(b'Q') => {
+                    let refusal = self.link.refusal();
+                    self.failed(refusal)?;
+                    self.ready().await?;
+                }
                 // What a client still sends of a copy that has failed.
-                Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => {}
+                Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Refused(b'd') => {}
                 Message::Unexpected(kind) => {
                     let message = format!("unexpected message type {:?}", char::from(kind));
                     return Err(Error::new(Kind::ProtocolViolation, message));
@@ -156,8 +169,11 @@ impl<D: Door> Connection<D> {
         self.link.wait(work::run(&workers, work)).await
     }
 
-    pub async fn parse(&mut self, text: String) -> Result<Vec<Statement>> {
-        self.link.wait(work::aside(move || sql::parse(&text))).await
+    /// The statements of a text, and the room that they take while they run.
+    pub async fn parse(&mut self, text: String, weight: Weight) -> Result<(Vec<Statement>, Held)> {
+        let held = self.account.take("a statement", weight.running())?;
+        let statements = self.link.wait(work::aside(move || sql::parse(&text))).await?;
+        Ok((statements, held))
     }
 
     pub fn zone(&self) -> Result<Tz> {

@@ -73,6 +73,15 @@ impl CopyReader {
         self.schema.fields().len()
     }
 
+    /// What it holds: what has come and is no whole row yet, and rows that wait.
+    pub fn bytes(&self) -> usize {
+        let rows = match &self.rows {
+            Rows::Text { bytes, .. } => 2 * bytes,
+            Rows::Binary { count, bytes, .. } => bytes + count * self.width() * size_of::<ScalarValue>(),
+        };
+        self.input.capacity() + rows
+    }
+
     pub async fn push(&mut self, data: &[u8]) -> Result<()> {
         self.input.extend_from_slice(data);
         while !self.ended && self.row(false)? {

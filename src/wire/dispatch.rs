@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Kind, Result},
     pg_catalog::settings,
     sql::{
-        self,
+        self, Weight,
         statement::{Body, CopyFormat, DiscardWhat, FetchCount, Show, Statement},
     },
 };
@@ -67,8 +67,11 @@ impl<D: Door> Connection<D> {
             Body::NoOp(tag) => self.no_op(tag),
             Body::Discard(what) => self.discard(*what),
             Body::Prepare { name, statement, .. } => {
+                let weight = Weight::of(&statement.text);
+                let held = vec![Arc::new(self.account.take("a prepared statement", weight.kept())?)];
                 let statement = Some(Arc::new(statement.as_ref().clone()));
-                self.kept.prepare(name.clone(), Prepared { statement, declared: Vec::new(), description: None })?;
+                let declared = Vec::new();
+                self.kept.prepare(name.clone(), Prepared { statement, declared, description: None, weight, held })?;
                 done("PREPARE")
             }
             Body::Execute { name, parameters } => {
@@ -137,11 +140,15 @@ impl<D: Door> Connection<D> {
         let workers = &self.shared.options.workers;
         Ok(match answer {
             Answer::Done(tag) => Outcome::Done(tag),
-            Answer::Rows { tag, rows } => Outcome::Rows(Source::Own(Rows::start(workers, tag, rows))),
+            Answer::Rows { tag, rows } => Outcome::Rows(Source::Own(Rows::start(workers, tag, rows, &self.account))),
             Answer::CopyIn(intake) => Outcome::CopyIn(intake),
-            Answer::CopyOut { format, rows } => Outcome::CopyOut { format, rows: Rows::start(workers, "COPY", rows) },
-            Answer::Live { rows, copy: None } => Outcome::Rows(Source::Own(Rows::live(workers, rows))),
-            Answer::Live { rows, copy: Some(format) } => Outcome::CopyOut { format, rows: Rows::live(workers, rows) },
+            Answer::CopyOut { format, rows } => {
+                Outcome::CopyOut { format, rows: Rows::start(workers, "COPY", rows, &self.account) }
+            }
+            Answer::Live { rows, copy: None } => Outcome::Rows(Source::Own(Rows::live(workers, rows, &self.account))),
+            Answer::Live { rows, copy: Some(format) } => {
+                Outcome::CopyOut { format, rows: Rows::live(workers, rows, &self.account) }
+            }
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
 use pgwire::api::Type;
@@ -20,6 +21,7 @@ use crate::{
     engine::Description,
     error::{Error, Kind, Result},
     pg_catalog::types,
+    sql::Weight,
 };
 
 impl<D: Door> Connection<D> {
@@ -45,6 +47,7 @@ impl<D: Door> Connection<D> {
                 Ok(())
             }
             Message::NotText(_) => Err(frontend::not_text()),
+            Message::Refused(_) => Err(self.link.refusal()),
             other => Err(Error::internal(format!("{other:?} is no message of the extended protocol"))),
         };
         self.disarm();
@@ -52,7 +55,8 @@ impl<D: Door> Connection<D> {
     }
 
     async fn on_parse(&mut self, name: String, text: String, declared: Vec<u32>) -> Result<()> {
-        let mut statements = self.parse(text).await?;
+        let weight = Weight::of(&text);
+        let (mut statements, mut held) = self.parse(text, weight).await?;
         if statements.len() > 1 {
             return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
@@ -62,7 +66,9 @@ impl<D: Door> Connection<D> {
             // Refuses those that cannot be, before anybody counts up to them.
             crate::engine::parameters(statement)?;
         }
-        self.kept.prepare(name, Prepared { statement, declared, description: None })?;
+        held.shrink(weight.kept());
+        let held = vec![Arc::new(held)];
+        self.kept.prepare(name, Prepared { statement, declared, description: None, weight, held })?;
         backend::bare(&mut self.link.out, Bare::ParseComplete);
         Ok(())
     }
@@ -70,16 +76,20 @@ impl<D: Door> Connection<D> {
     async fn on_bind(&mut self, bind: Bind) -> Result<()> {
         let prepared = self.kept.statement(&bind.statement)?;
         let asks = !bind.values.is_empty() || !prepared.declared.is_empty();
+        let mut held = self.account.take("parameters", 0)?;
         let parameters = if asks {
             let description = self.description(&bind.statement).await?;
             let oids = self.kept.statement(&bind.statement)?.oids(&description);
-            parameters(&bind, &oids, &description)?
+            held.resize(bytes_while_read(&bind, &description))?;
+            let parameters = parameters(&bind, &oids, &description)?;
+            held.shrink(parameters.iter().map(ScalarValue::size).sum());
+            parameters
         } else {
             Vec::new()
         };
         let prepared = self.kept.statement(&bind.statement)?.clone();
         let (formats, progress) = (bind.result_formats, Progress::Ready);
-        self.kept.bind(bind.portal, Portal { prepared, parameters, formats, described: None, progress })?;
+        self.kept.bind(bind.portal, Portal { prepared, parameters, formats, described: None, progress, held })?;
         backend::bare(&mut self.link.out, Bare::BindComplete);
         Ok(())
     }
@@ -88,7 +98,10 @@ impl<D: Door> Connection<D> {
     async fn description(&mut self, name: &str) -> Result<Arc<Description>> {
         let prepared = self.kept.statement(name)?.clone();
         let description = self.describe(&prepared).await?;
-        if let Some(prepared) = self.kept.prepared.get_mut(name) {
+        if prepared.description.is_none()
+            && let Some(prepared) = self.kept.prepared.get_mut(name)
+        {
+            prepared.held.push(Prepared::room_for(&self.account, &description)?);
             prepared.description = Some(description.clone());
         }
         Ok(description)
@@ -127,6 +140,7 @@ impl<D: Door> Connection<D> {
         let format = RowFormat::new(columns, &formats, zone)?;
         backend::row_description(&mut self.link.out, format.description())?;
         if let Some(portal) = self.kept.portals.get_mut(name) {
+            portal.prepared.held.push(Prepared::room_for(&self.account, &description)?);
             portal.prepared.description = Some(description);
             portal.described = Some(format);
         }
@@ -156,6 +170,9 @@ impl<D: Door> Connection<D> {
         };
         if let Progress::Ready = portal.progress {
             portal.progress = Progress::Done;
+            let weight = portal.prepared.weight;
+            let running = COPIES * portal.held.bytes() + weight.running().saturating_sub(weight.kept());
+            let _held = self.account.take("a statement", running)?;
             match self.dispatch(statement, portal.parameters.clone()).await? {
                 Outcome::Rows(source) => {
                     let format = self.row_format(&source, &portal.formats)?;
@@ -203,6 +220,27 @@ impl<D: Door> Connection<D> {
     }
 }
 
+/// How often the values of parameters are there while a statement is planned and begun.
+const COPIES: usize = 4;
+/// What an element of an array takes for each byte of its text while it is read, and of its binary form.
+const ARRAY_TEXT_TIMES: usize = 80;
+const ARRAY_TIMES: usize = 12;
+
+/// What the values of Bind take at the most while they are read.
+fn bytes_while_read(bind: &Bind, description: &Description) -> usize {
+    let one = |(n, value): (usize, &Option<Bytes>)| {
+        let list = description.parameters.get(n).is_some_and(DataType::is_nested);
+        let text = bind.formats.get(n).or(bind.formats.first()).copied().unwrap_or(0) == 0;
+        let times = match (list, text) {
+            (true, true) => ARRAY_TEXT_TIMES,
+            (true, false) => ARRAY_TIMES,
+            (false, _) => 2,
+        };
+        size_of::<ScalarValue>() + value.as_ref().map_or(0, Bytes::len).saturating_mul(times)
+    };
+    bind.values.iter().enumerate().map(one).fold(0, usize::saturating_add)
+}
+
 /// What a cursor has left: to the protocol it is a portal.
 fn cursor(name: &str) -> Source {
     Source::Cursor { name: name.to_string(), left: None, timeout: None }
@@ -242,7 +280,7 @@ fn parameters(bind: &Bind, oids: &[u32], description: &Description) -> Result<Ve
     .collect()
 }
 
-fn parameter(value: Option<&Bytes>, format: i16, oid: u32, target: &arrow::datatypes::DataType) -> Result<ScalarValue> {
+fn parameter(value: Option<&Bytes>, format: i16, oid: u32, target: &DataType) -> Result<ScalarValue> {
     match (value, format) {
         (None, _) => Ok(ScalarValue::try_from(target)?),
         (Some(bytes), 0) => values::from_text(&values::text_of(bytes.clone())?, target),

@@ -51,6 +51,8 @@ pub(super) enum Message {
     Terminate,
     /// A message with a text in it that is none: it was read to its end, so that the session can go on.
     NotText(u8),
+    /// There was no room for a message: it was read to its end, so that the session can go on.
+    Refused(u8),
     /// A message that no open session expects: a password, a function call.
     Unexpected(u8),
 }
@@ -102,18 +104,24 @@ pub(super) fn opening(input: &mut BytesMut) -> Result<Option<Opening>> {
     }
 }
 
-/// Takes one message out of `input`, once it is whole. An error is the end of the connection: nobody knows where the
-/// next message begins.
-pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<Message>> {
+/// How many bytes the message at the beginning of `input` has in all, once that is known.
+pub(super) fn length(input: &BytesMut, bytes_max: usize) -> Result<Option<usize>> {
     let Some(length) = peek_length(input, 1)? else { return Ok(None) };
     if length < 4 || length > bytes_max {
         return Err(protocol(format!("invalid message length {length}: the limit is {bytes_max} bytes")));
     }
-    if input.len() < length + 1 {
+    Ok(Some(length + 1))
+}
+
+/// Takes one message out of `input`, once it is whole. An error is the end of the connection: nobody knows where the
+/// next message begins.
+pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<Message>> {
+    let Some(length) = length(input, bytes_max)? else { return Ok(None) };
+    if input.len() < length {
         return Ok(None);
     }
     let kind = input[0];
-    let mut body = Body(input.split_to(length + 1).freeze());
+    let mut body = Body(input.split_to(length).freeze());
     body.0.advance(5);
     match typed(kind, body) {
         Err(error) if error.kind() == Kind::BadCharacter => Ok(Some(Message::NotText(kind))),

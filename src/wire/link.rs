@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -13,13 +13,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::frontend::{self, Message, Opening};
+use super::{
+    frontend::{self, Message, Opening},
+    memory::{Account, Held},
+};
 use crate::error::{Error, Kind, Result};
 
 /// While a statement runs, this much is read ahead, so that a client that hangs up is noticed.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Answers are held back up to this size, to go out together.
 const WRITE_BYTES: usize = 64 * 1024;
+/// What is read at once of a client that nobody knows more of.
+const READ_BYTES: usize = 8 * 1024;
 /// How long a client gets to take its last message when the server goes.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -27,6 +32,12 @@ pub(super) struct Link {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     input: BytesMut,
+    /// What `input` and the messages that are worked on hold; nothing is held before there is a session.
+    held: Option<Held>,
+    /// Bytes of the messages that are worked on.
+    worked_on: usize,
+    /// Why the last message was not taken.
+    refusal: Option<Error>,
     /// What is to be said; goes out with [`Link::flush`], or before it when there is much.
     pub out: BytesMut,
     message_bytes_max: usize,
@@ -73,6 +84,14 @@ fn hung_up() -> Error {
     Error::new(Kind::Io, "the client has hung up")
 }
 
+/// Why a message is not taken.
+enum Refused {
+    /// There is no room for it.
+    Message(Error),
+    /// Nobody knows where the next one begins.
+    Ended(Error),
+}
+
 impl Link {
     pub fn new(socket: TcpStream, shutdown: CancellationToken, message_bytes_max: usize) -> Link {
         // Answers are put together here; waiting for more would only delay them.
@@ -82,6 +101,9 @@ impl Link {
             reader,
             writer,
             input: BytesMut::new(),
+            held: None,
+            worked_on: 0,
+            refusal: None,
             out: BytesMut::new(),
             message_bytes_max,
             interrupts: Interrupts { shutdown, cancel: None, deadline: None },
@@ -108,11 +130,25 @@ impl Link {
         self.interrupts.deadline = None;
     }
 
-    /// The next message; `None` when the client has gone.
+    /// A session is open: from now on what its messages hold is on its account.
+    pub fn charge(&mut self, account: &Account) -> Result<()> {
+        self.held = Some(account.take("a message", self.input.capacity())?);
+        Ok(())
+    }
+
+    /// The next message; `None` when the client has gone. What held the last ones is given back.
     pub async fn message(&mut self) -> Result<Option<Message>> {
+        self.worked_on = 0;
+        self.give_back();
         loop {
-            if let Some(message) = frontend::message(&mut self.input, self.message_bytes_max)? {
-                return Ok(Some(message));
+            match self.take_message() {
+                Ok(Some(message)) => return Ok(Some(message)),
+                Ok(None) => {}
+                Err(Refused::Ended(error)) => return Err(error),
+                Err(Refused::Message(error)) => return self.skip_message(error).await,
+            }
+            if let Err(error) = self.make_room() {
+                return self.skip_message(error).await;
             }
             if !self.fill().await? {
                 return Ok(None);
@@ -120,9 +156,86 @@ impl Link {
         }
     }
 
-    /// The next message that is here already.
+    /// The next message that is here already, while others are worked on.
     pub fn message_at_hand(&mut self) -> Result<Option<Message>> {
-        frontend::message(&mut self.input, self.message_bytes_max)
+        match self.take_message() {
+            Ok(message) => Ok(message),
+            // It will be refused when it is its turn.
+            Err(Refused::Message(_)) => Ok(None),
+            Err(Refused::Ended(error)) => Err(error),
+        }
+    }
+
+    fn take_message(&mut self) -> std::result::Result<Option<Message>, Refused> {
+        let Some(length) = frontend::length(&self.input, self.message_bytes_max).map_err(Refused::Ended)? else {
+            return Ok(None);
+        };
+        if self.input.len() < length {
+            return Ok(None);
+        }
+        let large = length > READ_AHEAD_BYTES;
+        if large {
+            // Its bytes, which are in `input` now, and its texts, which are copied.
+            self.hold(self.worked_on + self.input.capacity() + length).map_err(Refused::Message)?;
+            self.worked_on += 2 * length;
+        }
+        let message = frontend::message(&mut self.input, self.message_bytes_max).map_err(Refused::Ended)?;
+        if large {
+            // What came behind it must not keep all of it.
+            self.input = BytesMut::from(&self.input[..]);
+            self.give_back();
+        }
+        Ok(message)
+    }
+
+    /// Why there was no room for a message.
+    pub fn refusal(&mut self) -> Error {
+        self.refusal.take().unwrap_or_else(|| Error::internal("a message was refused without a reason"))
+    }
+
+    /// Reads a message to its end and keeps nothing of it; gives it as refused.
+    async fn skip_message(&mut self, error: Error) -> Result<Option<Message>> {
+        let Some(length) = frontend::length(&self.input, self.message_bytes_max)? else { return Err(error) };
+        let kind = self.input[0];
+        let mut left = length;
+        loop {
+            let gone = left.min(self.input.len());
+            self.input.advance(gone);
+            left -= gone;
+            if left == 0 {
+                break;
+            }
+            self.input = BytesMut::with_capacity(READ_BYTES);
+            self.give_back();
+            if !self.fill().await? {
+                return Ok(None);
+            }
+        }
+        self.refusal = Some(error);
+        Ok(Some(Message::Refused(kind)))
+    }
+
+    /// Room in `input` to read more: as much again as has come, so that who only says that much will come holds nothing.
+    fn make_room(&mut self) -> Result<()> {
+        let length = self.input.len();
+        if length < self.input.capacity() {
+            return Ok(());
+        }
+        let larger = (2 * length).max(READ_BYTES);
+        self.hold(self.worked_on + larger)?;
+        self.input.reserve(larger - length);
+        Ok(())
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<()> {
+        self.held.as_mut().map_or(Ok(()), |held| held.resize(bytes))
+    }
+
+    fn give_back(&mut self) {
+        let bytes = self.worked_on + self.input.capacity();
+        if let Some(held) = &mut self.held {
+            held.shrink(bytes);
+        }
     }
 
     pub async fn opening(&mut self) -> Result<Option<Opening>> {
@@ -154,7 +267,7 @@ impl Link {
     pub async fn wait<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {
-            let may_read = self.input.len() < READ_AHEAD_BYTES;
+            let may_read = self.input.len() < READ_AHEAD_BYTES && self.make_room().is_ok();
             tokio::select! {
                 biased;
                 stop = self.interrupts.fired() => return Err(stop),

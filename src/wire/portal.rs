@@ -5,12 +5,16 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
-use super::{encode::RowFormat, work::Rows};
+use super::{
+    encode::RowFormat,
+    memory::{Account, Held},
+    work::Rows,
+};
 use crate::{
     engine::Description,
     error::{Error, Kind, Result},
     pg_catalog::types,
-    sql::statement::Statement,
+    sql::{Weight, statement::Statement},
 };
 
 /// Drivers that cache statements keep some hundred; one that never lets go is stopped here.
@@ -27,9 +31,24 @@ pub(super) struct Prepared {
     pub declared: Vec<u32>,
     /// Asked of the engine once, when somebody wants to know.
     pub description: Option<Arc<Description>>,
+    /// What its text weighs when it runs.
+    pub weight: Weight,
+    /// The room of the statement and of its description.
+    pub held: Vec<Arc<Held>>,
 }
 
+/// What a description takes beside the names of its columns: a field, twice, and the form that it is sent in.
+const COLUMN_BYTES: usize = 512;
+
 impl Prepared {
+    /// Room for what is known of a statement's parameters and columns.
+    pub fn room_for(account: &Account, description: &Description) -> Result<Arc<Held>> {
+        let fields = description.columns.iter().flat_map(|columns| columns.fields());
+        let bytes = fields.map(|field| COLUMN_BYTES + 2 * field.name().len()).sum::<usize>();
+        let parameters = description.parameters.len() * size_of::<DataType>();
+        account.take("the description of a statement", bytes + parameters).map(Arc::new)
+    }
+
     pub fn types(&self) -> Vec<Option<DataType>> {
         self.declared.iter().map(|oid| types::from_oid(*oid)).collect()
     }
@@ -54,6 +73,8 @@ pub(super) struct Portal {
     /// What the client was told of its columns, if it was told.
     pub described: Option<RowFormat>,
     pub progress: Progress,
+    /// The room of its parameters.
+    pub held: Held,
 }
 
 pub(super) enum Progress {

@@ -15,10 +15,12 @@ use super::{
     encode::RowFormat,
     frontend::Message,
     link::Link,
+    memory::{Account, Held},
     portal::Source,
     work::{self, Rows},
 };
 use crate::{
+    changes::bytes_of,
     error::{Error, Kind, Result},
     sql::statement::CopyFormat,
 };
@@ -27,6 +29,9 @@ use crate::{
 const PIECE_ROWS: usize = 1024;
 /// Pieces of COPY that have come together are read together.
 const COPY_BYTES: usize = 256 * 1024;
+
+/// What a byte of COPY takes until it is a value of a batch.
+const COPY_TIMES: usize = 4;
 
 /// How long live rows are waited for.
 #[derive(Clone, Copy)]
@@ -60,6 +65,18 @@ async fn more(link: &mut Link, rows: &mut Rows, max: usize, patience: Patience) 
             link.wait(async { next.await.unwrap_or(Ok(None)) }).await
         }
     }
+}
+
+/// What a byte of a value may take as it is sent: as text, twice over, in two buffers.
+const SENT_TIMES: usize = 6;
+
+/// Room for what rows become when they are sent, where they are large: of small ones there are [`work::PIECE_BYTES`].
+fn room_for(account: &Account, batch: &RecordBatch) -> Result<Option<Held>> {
+    let bytes = bytes_of(batch);
+    if bytes <= work::PIECE_BYTES {
+        return Ok(None);
+    }
+    account.take("a row that is sent", bytes.saturating_mul(SENT_TIMES)).map(Some)
 }
 
 impl<D: Door> Connection<D> {
@@ -123,6 +140,7 @@ impl<D: Door> Connection<D> {
             if let Some(Some(left)) = left.as_deref_mut() {
                 *left -= count;
             }
+            let _room = room_for(&self.account, &batch)?;
             let (format, ready) = (format.clone(), rows.are_ready());
             let encoded = move || format.rows(&batch);
             // What was there without the engine goes out without it.
@@ -165,6 +183,7 @@ impl<D: Door> Connection<D> {
         let (mut sent, mut head) = (0, writer.head());
         while let Some(batch) = more(&mut self.link, &mut rows, PIECE_ROWS, Patience::Endless).await? {
             sent += batch.num_rows();
+            let _room = room_for(&self.account, &batch)?;
             let writer = writer.clone();
             let head = std::mem::take(&mut head);
             let bytes = self.work(async move { writer.rows(&batch, head) }).await?;
@@ -181,6 +200,7 @@ impl<D: Door> Connection<D> {
         backend::copy_in(&mut self.link.out, reader.is_binary(), reader.width())?;
         self.link.flush().await?;
         let mut at_hand = None;
+        let mut held = self.account.take("rows of COPY", 0)?;
         loop {
             let message = match at_hand.take() {
                 Some(message) => Some(message),
@@ -202,6 +222,7 @@ impl<D: Door> Connection<D> {
                             }
                         }
                     }
+                    held.resize(reader.bytes() + COPY_TIMES * size)?;
                     reader = self
                         .work(async move {
                             for piece in &pieces {
@@ -219,6 +240,7 @@ impl<D: Door> Connection<D> {
                     return Err(Error::new(Kind::QueryCanceled, format!("COPY from stdin failed: {why}")));
                 }
                 Some(Message::Flush | Message::Sync) => {}
+                Some(Message::Refused(_)) => return Err(self.link.refusal()),
                 None | Some(Message::Terminate) => {
                     return Err(Error::new(Kind::ProtocolViolation, "unexpected EOF on client connection"));
                 }

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{connection, door::Door, sessions::Sessions};
+use super::{connection, door::Door, memory::Memory, sessions::Sessions, starting::Starting};
 use crate::error::Result;
 
 /// What the server may be told.
@@ -15,8 +15,15 @@ pub struct WireOptions {
     pub workers: Handle,
     /// More are refused with 53300.
     pub sessions_max: usize,
+    /// Of these, so many are for addresses that have none yet; but not more than a tenth.
+    pub sessions_reserved: usize,
+    /// What all sessions hold in memory together.
+    pub sessions_bytes_max: usize,
     /// How long a client may take to say who it is.
     pub startup_timeout: Duration,
+    /// Connections that have not said who they are, of all addresses and of one. One more takes the oldest one's place.
+    pub starting_max: usize,
+    pub starting_per_address: usize,
     /// The longest message that is taken: a statement, a parameter, a piece of COPY.
     pub message_bytes_max: usize,
 }
@@ -26,14 +33,16 @@ impl WireOptions {
         WireOptions {
             workers,
             sessions_max: 100,
-            startup_timeout: Duration::from_secs(60),
+            sessions_reserved: 3,
+            sessions_bytes_max: 1 << 30,
+            startup_timeout: Duration::from_secs(10),
+            starting_max: 256,
+            starting_per_address: 64,
             message_bytes_max: 64 << 20,
         }
     }
 }
 
-/// Sockets that have not said yet what they want; beyond it they wait in the kernel's queue.
-const STRANGERS_MAX: usize = 256;
 /// When the system has no more file handles, asking again at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +51,7 @@ pub(super) struct Shared<D> {
     pub door: Arc<D>,
     pub options: WireOptions,
     pub sessions: Arc<Sessions>,
+    pub memory: Arc<Memory>,
     pub shutdown: CancellationToken,
 }
 
@@ -53,26 +63,22 @@ pub async fn serve<D: Door>(
     options: WireOptions,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let strangers = Arc::new(Semaphore::new(options.sessions_max + STRANGERS_MAX));
-    let sessions = Sessions::new(options.sessions_max);
-    let shared = Arc::new(Shared { door, options, sessions, shutdown: shutdown.clone() });
+    let starting = Starting::new(options.starting_max, options.starting_per_address);
+    let sessions = Sessions::new(options.sessions_max, options.sessions_reserved);
+    let memory = Memory::new(options.sessions_bytes_max, options.sessions_max);
+    let shared = Arc::new(Shared { door, options, sessions, memory, shutdown: shutdown.clone() });
     let mut connections = JoinSet::new();
     loop {
-        let accepted = async {
-            let permit = strangers.clone().acquire_owned().await;
-            (listener.accept().await, permit)
-        };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => note(ended),
-            (accepted, permit) = accepted => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    let shared = shared.clone();
+                    let (shared, place) = (shared.clone(), starting.enter(peer.ip()));
                     connections.spawn(async move {
-                        let _permit = permit;
                         tracing::debug!(%peer, "connected");
-                        connection::run(shared, socket).await;
+                        connection::run(shared, socket, peer.ip(), place).await;
                         tracing::debug!(%peer, "disconnected");
                     });
                 }

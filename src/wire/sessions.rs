@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Sessions {
     max: usize,
+    /// Of these, for addresses that have none.
+    reserved: usize,
     open: Mutex<Open>,
 }
 
@@ -28,6 +31,7 @@ struct Open {
 #[derive(Debug)]
 struct Key {
     secret: i32,
+    address: IpAddr,
     running: Option<CancellationToken>,
 }
 
@@ -40,12 +44,13 @@ pub(super) struct Seat {
 }
 
 impl Sessions {
-    pub fn new(max: usize) -> Arc<Sessions> {
-        Arc::new(Sessions { max, open: Mutex::new(Open::default()) })
+    pub fn new(max: usize, reserved: usize) -> Arc<Sessions> {
+        Arc::new(Sessions { max, reserved: reserved.min(max / 10), open: Mutex::new(Open::default()) })
     }
 
-    /// A place for one more session, if there is one.
-    pub fn enter(self: &Arc<Self>) -> Result<Seat> {
+    /// A place for one more session, if there is one. The last ones are kept, so that no address that takes all there are
+    /// shuts out the others.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Seat> {
         #[expect(clippy::disallowed_methods, reason = "nobody may guess the key that cancels another's statement")]
         let secret = rand::random();
         let mut open = self.lock();
@@ -53,20 +58,28 @@ impl Sessions {
             return Err(Error::new(Kind::TooManyConnections, "sorry, too many clients already")
                 .hint(format!("The limit is {} sessions.", self.max)));
         }
+        let free = self.max - open.keys.len();
+        if free <= self.reserved && open.keys.values().any(|key| key.address == address) {
+            let message = "remaining connection slots are reserved for addresses that have no session";
+            return Err(Error::new(Kind::TooManyConnections, message).hint(format!(
+                "The limit is {} sessions, of which {} are reserved (sessions.max, sessions.reserved).",
+                self.max, self.reserved
+            )));
+        }
         let pid = loop {
             open.next = open.next.checked_add(1).unwrap_or(1);
             if !open.keys.contains_key(&open.next) {
                 break open.next;
             }
         };
-        open.keys.insert(pid, Key { secret, running: None });
+        open.keys.insert(pid, Key { secret, address, running: None });
         Ok(Seat { sessions: self.clone(), pid, secret })
     }
 
     /// Cancels what the session runs now, if it runs anything and the secret is right; the caller is told neither.
     pub fn cancel(&self, pid: i32, secret: i32) {
         let open = self.lock();
-        if let Some(Key { secret: right, running: Some(token) }) = open.keys.get(&pid)
+        if let Some(Key { secret: right, running: Some(token), .. }) = open.keys.get(&pid)
             && *right == secret
         {
             token.cancel();
@@ -120,11 +133,25 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn the_last_seats_are_for_addresses_that_have_none() {
+        let sessions = Sessions::new(20, 2);
+        let all: Vec<Seat> = (0..18).map(|_| sessions.enter(ADDRESS).expect("a place")).collect();
+        assert_eq!(sessions.enter(ADDRESS).expect_err("reserved").kind(), Kind::TooManyConnections);
+        let other = IpAddr::from([10, 0, 0, 1]);
+        let seat = sessions.enter(other).expect("kept for it");
+        assert!(sessions.enter(other).is_err());
+        drop((seat, all));
+        assert!(sessions.enter(ADDRESS).is_ok());
+    }
+
     #[test]
     fn only_the_right_secret_cancels_only_what_runs() {
-        let sessions = Sessions::new(1);
-        let seat = sessions.enter().expect("a place");
-        assert_eq!(sessions.enter().expect_err("full").kind(), Kind::TooManyConnections);
+        let sessions = Sessions::new(1, 3);
+        let seat = sessions.enter(ADDRESS).expect("a place");
+        assert_eq!(sessions.enter(ADDRESS).expect_err("full").kind(), Kind::TooManyConnections);
         sessions.cancel(seat.pid, seat.secret);
         let token = seat.begin();
         sessions.cancel(seat.pid, seat.secret.wrapping_add(1));
@@ -133,6 +160,6 @@ mod tests {
         assert!(token.is_cancelled());
         let pid = seat.pid;
         drop(seat);
-        assert_ne!(sessions.enter().expect("room again").pid, pid);
+        assert_ne!(sessions.enter(ADDRESS).expect("room again").pid, pid);
     }
 }

@@ -10,7 +10,10 @@ use super::{
 use crate::{
     engine::parameters,
     error::{Error, Kind, Result},
-    sql::statement::{Body, Statement},
+    sql::{
+        Weight,
+        statement::{Body, Statement},
+    },
 };
 
 impl<D: Door> Connection<D> {
@@ -19,10 +22,11 @@ impl<D: Door> Connection<D> {
         self.kept.prepared.remove("");
         self.kept.portals.remove("");
         self.arm();
-        let parsed = self.parse(text).await;
+        let weight = Weight::of(&text);
+        let parsed = self.parse(text, weight).await;
         self.disarm();
-        let statements = match parsed {
-            Ok(statements) => statements,
+        let (statements, _held) = match parsed {
+            Ok(parsed) => parsed,
             Err(error) => return self.failed(error),
         };
         if statements.is_empty() {

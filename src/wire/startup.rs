@@ -10,24 +10,36 @@ use super::{
     link::Link,
     server::Shared,
     sessions::Seat,
+    starting::Place,
 };
 use crate::{
     engine::Session,
     error::{Error, Kind, Result},
 };
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A client asks for encryption at most twice: GSS, then SSL.
 const ENCRYPT_REQUESTS_MAX: usize = 4;
 
 /// Opens a session; `None` where there was none to open, and everything that had to be said is said.
-pub(super) async fn open<D: Door>(shared: &Arc<Shared<D>>, socket: TcpStream) -> Option<Connection<D>> {
+pub(super) async fn open<D: Door>(
+    shared: &Arc<Shared<D>>,
+    socket: TcpStream,
+    address: IpAddr,
+    place: &Place,
+) -> Option<Connection<D>> {
     let options = &shared.options;
     let mut link = Link::new(socket, shared.shutdown.clone(), options.message_bytes_max);
-    let opened = tokio::time::timeout(options.startup_timeout, greet(shared, &mut link)).await;
     let late = || Error::new(Kind::ProtocolViolation, "canceling authentication due to timeout");
-    match opened.unwrap_or_else(|_| Err(late())) {
-        Ok(Some((session, seat))) => Some(Connection::new(shared.clone(), link, session, seat)),
+    let opened = tokio::select! {
+        biased;
+        opened = tokio::time::timeout(options.startup_timeout, greet(shared, &mut link, address)) => {
+            opened.unwrap_or_else(|_| Err(late()))
+        }
+        () = place.lost.cancelled() => Err(crowded_out()),
+    };
+    match opened {
+        Ok(Some((session, seat))) => Connection::new(shared.clone(), link, session, seat).ok(),
         Ok(None) => None,
         Err(error) => {
             backend::error(&mut link.out, &error, Blame::Fatal);
@@ -37,7 +49,14 @@ pub(super) async fn open<D: Door>(shared: &Arc<Shared<D>>, socket: TcpStream) ->
     }
 }
 
-async fn greet<D: Door>(shared: &Arc<Shared<D>>, link: &mut Link) -> Result<Option<(Session, Seat)>> {
+/// What a client is told whose place another one has taken.
+fn crowded_out() -> Error {
+    Error::new(Kind::TooManyConnections, "too many connections have not said yet who they are")
+        .detail("The one that had waited longest has made room for another.")
+        .hint("Send the startup packet at once; or raise sessions.starting_max and sessions.starting_per_address.")
+}
+
+async fn greet<D: Door>(shared: &Arc<Shared<D>>, link: &mut Link, address: IpAddr) -> Result<Option<(Session, Seat)>> {
     for _ in 0..ENCRYPT_REQUESTS_MAX {
         match link.opening().await? {
             None => return Ok(None),
@@ -50,7 +69,7 @@ async fn greet<D: Door>(shared: &Arc<Shared<D>>, link: &mut Link) -> Result<Opti
                 return Ok(None);
             }
             Some(Opening::Startup { minor, parameters }) => {
-                let seat = shared.sessions.enter()?;
+                let seat = shared.sessions.enter(address)?;
                 let mut session = introduce(&parameters, seat.pid)?;
                 session.peers = Some(shared.sessions.clone());
                 welcome(link, minor, &parameters, &session, &seat)?;

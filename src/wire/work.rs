@@ -12,7 +12,10 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use super::live::Live;
+use super::{
+    live::Live,
+    memory::{Account, Held},
+};
 use crate::{
     changes::bytes_of,
     error::{Error, Result},
@@ -24,7 +27,7 @@ const BATCHES_AHEAD: usize = 2;
 /// of a batch, not their bytes, and a client that does not read at all holds what is ahead of it for ever.
 const AHEAD_BYTES: usize = 1 << 20;
 /// A piece of rows is about this large: what a socket takes at once.
-const PIECE_BYTES: usize = 64 * 1024;
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// A task that ends when it is dropped.
 pub(super) struct Task<T>(pub JoinHandle<T>);
@@ -75,12 +78,23 @@ pub(super) struct Rows {
     pub tag: &'static str,
     from: From,
     /// What the last batch had more than was asked for.
-    rest: Option<RecordBatch>,
+    rest: Option<Counted>,
+    /// Whose account pays for what is taken of a subscription.
+    account: Option<Account>,
+}
+
+/// A batch that was computed and not taken yet, with its room.
+type Counted = (RecordBatch, Option<Held>);
+
+/// Room for a batch that was computed ahead of its client.
+fn counted(batch: RecordBatch, account: &Account) -> Result<Counted> {
+    let held = account.take("rows that were not read yet", bytes_of(&batch))?;
+    Ok((batch, Some(held)))
 }
 
 enum From {
     Query {
-        receiver: mpsc::Receiver<Result<RecordBatch>>,
+        receiver: mpsc::Receiver<Result<Counted>>,
         task: Task<()>,
     },
     Subscription(Live),
@@ -89,14 +103,20 @@ enum From {
 }
 
 impl Rows {
-    pub fn start(workers: &Handle, tag: &'static str, mut stream: SendableRecordBatchStream) -> Rows {
-        let schema = stream.schema();
+    pub fn start(
+        workers: &Handle,
+        tag: &'static str,
+        mut stream: SendableRecordBatchStream,
+        account: &Account,
+    ) -> Rows {
+        let (schema, account) = (stream.schema(), account.clone());
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let task = Task(workers.spawn(async move {
             while let Some(batch) = stream.next().await {
+                let batch = batch.map_err(Error::from).and_then(|batch| counted(batch, &account));
                 let end = batch.is_err();
-                let large = batch.as_ref().is_ok_and(|batch| bytes_of(batch) > AHEAD_BYTES);
-                if sender.send(batch.map_err(Error::from)).await.is_err() || end {
+                let large = batch.as_ref().is_ok_and(|(batch, _)| bytes_of(batch) > AHEAD_BYTES);
+                if sender.send(batch).await.is_err() || end {
                     return;
                 }
                 if large && sender.reserve_many(BATCHES_AHEAD).await.is_err() {
@@ -104,18 +124,18 @@ impl Rows {
                 }
             }
         }));
-        Rows { schema, tag, from: From::Query { receiver, task }, rest: None }
+        Rows { schema, tag, from: From::Query { receiver, task }, rest: None, account: None }
     }
 
     /// Rows of a subscription.
-    pub fn live(workers: &Handle, stream: SendableRecordBatchStream) -> Rows {
-        let schema = stream.schema();
-        Rows { schema, tag: "SUBSCRIBE", from: From::Subscription(Live::start(workers, stream)), rest: None }
+    pub fn live(workers: &Handle, stream: SendableRecordBatchStream, account: &Account) -> Rows {
+        let (schema, account) = (stream.schema(), Some(account.clone()));
+        Rows { schema, tag: "SUBSCRIBE", from: From::Subscription(Live::start(workers, stream)), rest: None, account }
     }
 
     /// Rows that are there already.
     pub fn ready(tag: &'static str, schema: SchemaRef, rows: Option<RecordBatch>) -> Rows {
-        Rows { schema, tag, from: From::Nobody, rest: rows }
+        Rows { schema, tag, from: From::Nobody, rest: rows.map(|rows| (rows, None)), account: None }
     }
 
     /// True where nobody computes them any more.
@@ -139,7 +159,7 @@ impl Rows {
     }
 
     /// What was left of the last batch, or the next one that is not empty.
-    async fn batch(&mut self, wait: bool) -> Result<Option<RecordBatch>> {
+    async fn batch(&mut self, wait: bool) -> Result<Option<Counted>> {
         if let Some(rest) = self.rest.take() {
             return Ok(Some(rest));
         }
@@ -154,24 +174,27 @@ impl Rows {
                         return ended.map(|()| None).map_err(broken);
                     }
                 },
-                From::Subscription(live) => live.next(wait).await?,
+                From::Subscription(live) => match (live.next(wait).await?, &self.account) {
+                    (Some(batch), Some(account)) => Some(counted(batch, account)?),
+                    _ => None,
+                },
                 From::Nobody => None,
             };
             match next {
-                Some(batch) if batch.num_rows() == 0 => {}
+                Some((batch, _)) if batch.num_rows() == 0 => {}
                 next => return Ok(next),
             }
         }
     }
 
     /// As much of a batch as is sent together; the rest is kept.
-    fn piece(&mut self, batch: RecordBatch, max: usize) -> RecordBatch {
+    fn piece(&mut self, (batch, held): Counted, max: usize) -> RecordBatch {
         let row_bytes = bytes_of(&batch) / batch.num_rows().max(1);
         let max = max.min(PIECE_BYTES / row_bytes.max(1)).max(1);
         if batch.num_rows() <= max {
             return batch;
         }
-        self.rest = Some(batch.slice(max, batch.num_rows() - max));
+        self.rest = Some((batch.slice(max, batch.num_rows() - max), held));
         batch.slice(0, max)
     }
 }

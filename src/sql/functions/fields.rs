@@ -241,7 +241,7 @@ mod tests {
     }
 
     async fn answer(query: &str) -> String {
-        let planner = Planner::new(2, Arc::default());
+        let planner = Planner::new(2, Arc::default(), usize::MAX);
         let context = SessionContext::new_with_state(planner.with(&Functions::default()));
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema("public", Arc::new(MemorySchemaProvider::new())).unwrap();

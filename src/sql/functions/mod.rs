@@ -12,6 +12,7 @@ mod ordered;
 mod rows;
 mod series;
 mod session;
+mod sized;
 mod string_agg;
 mod to_timestamp;
 
@@ -32,6 +33,7 @@ pub use ordered::SeveralOrders;
 pub use rows::{RowCounts, relation_of_rows};
 pub use series::timestamp_series;
 pub use session::{SESSION_END, SESSION_START};
+pub use sized::{CheckSizes, ResultLimit};
 
 /// All that look at one row, to be registered wherever queries are planned.
 pub fn all() -> Vec<Arc<ScalarUDF>> {

@@ -22,6 +22,8 @@ mod syntax;
 mod text;
 mod tokens;
 mod watermark;
+mod weight;
+mod width;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 
 pub use query::as_bytes;
 pub use text::line_column;
+pub use weight::Weight;
+pub use width::{check_columns, check_targets};
 
 use self::{cursor::Cursor, dialect::Postgres, text::Text};
 use super::statement::{Body, Start, Statement};

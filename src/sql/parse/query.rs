@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{cursor::Cursor, depth};
+use super::{cursor::Cursor, depth, width};
 use crate::{
     error::{Error, Kind, Result},
     sql::{names, statement::Body, windows},
@@ -59,6 +59,7 @@ fn check_insert(insert: &ast::Insert) -> Result<()> {
 /// Brings all queries within `node` to one spelling, and refuses what nobody after us would notice.
 fn settle<V: VisitMut>(c: &Cursor, node: &mut V) -> Result<()> {
     depth::limit(node)?;
+    width::limit(node)?;
     if let ControlFlow::Break(error) = node.visit(&mut Settle { locate: &|at| c.text.position(at) }) {
         return Err(error);
     }

@@ -793,7 +793,11 @@ fn long_and_deep_texts_neither_hang_nor_overflow() {
         &format!("SELECT {}", nest(200, "(", "1", ")")),
         "54000@71 statement is nested too deeply / Break it into several common table expressions.",
     );
-    assert_eq!(parse(&format!("SELECT 1{}", ", 1".repeat(20_000))).unwrap().len(), 1);
+    assert_eq!(parse(&format!("SELECT 1 IN (1{})", ", 1".repeat(20_000))).unwrap().len(), 1);
+    assert_eq!(parse(&format!("SELECT 1{}", ", 1".repeat(1663))).unwrap().len(), 1);
+    for wide in [format!("SELECT 1{}", ", 1".repeat(1664)), format!("VALUES (1{})", ", 1".repeat(1664))] {
+        refuse(&wide, "54011@1 target lists can have at most 1664 entries");
+    }
     assert_eq!(parse(&format!("SELECT a = 1{}", " OR a = 1".repeat(500))).unwrap().len(), 1);
 }
 

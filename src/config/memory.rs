@@ -1,0 +1,178 @@
+//! How the memory that there is becomes limits: of the container, or of the machine, a part for each thing that grows.
+
+use std::path::Path;
+
+use super::Config;
+
+/// A limit as it is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// A part of what all may take together.
+    Auto,
+    Bytes(u64),
+}
+
+impl Limit {
+    fn or(self, auto: u64) -> u64 {
+        match self {
+            Limit::Auto => auto,
+            Limit::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// Of the container's memory, or the machine's, the server takes this many hundredths: the rest is for whatever else runs
+/// there, and for the pages of its files.
+const PERCENT: u64 = 75;
+/// Where nobody says how much memory there is.
+const UNKNOWN_BYTES: u64 = 4 << 30;
+/// Nothing is made smaller than this by itself: it would only be in the way.
+const LEAST_BYTES: u64 = 1 << 20;
+
+/// Every limit of memory in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// What the process is to stay within.
+    pub total: u64,
+    pub state: u64,
+    pub query: u64,
+    pub value: u64,
+    pub sessions: u64,
+    pub epoch: u64,
+    pub epoch_input: u64,
+    pub changelog: u64,
+    pub dead_letters: u64,
+    pub late_rows: u64,
+    pub journal_segment: u64,
+}
+
+impl Limits {
+    /// Those of a configuration, on a machine with so much memory.
+    ///
+    /// What nobody counts has what is left, some fifteen hundredths: code and threads, what the allocator keeps, buffers of
+    /// files and sockets, a checkpoint that is being written.
+    pub fn of(config: &Config, available: Option<u64>) -> Limits {
+        let part = |of: u64, percent: u64| (of / 100 * percent).max(LEAST_BYTES);
+        let total = config.memory_limit.or(available.map_or(UNKNOWN_BYTES, |bytes| part(bytes, PERCENT)));
+        let query = config.query.memory_limit.or(part(total, 20));
+        let epoch = config.epoch.memory_limit.or(part(total, 10));
+        Limits {
+            total,
+            query,
+            epoch,
+            state: config.state.memory_limit.or(part(total, 35)),
+            value: config.query.value_limit.or((query / 8).clamp(LEAST_BYTES, 256 << 20)),
+            sessions: config.sessions.memory_limit.or(part(total, 10)),
+            // Two inputs may be read at one time, each of which is there four times.
+            epoch_input: config.epoch.max_bytes.or((epoch / 8).clamp(LEAST_BYTES, 256 << 20)),
+            changelog: config.changelog.memory_limit.or(part(total, 5)),
+            dead_letters: config.dead_letters.max_bytes.or(part(total, 1).min(64 << 20)),
+            late_rows: config.late_rows.max_bytes.or(part(total, 1).min(64 << 20)),
+            journal_segment: config.journal.segment_size.or(part(total, 3).min(64 << 20)),
+        }
+    }
+}
+
+/// The memory of the container, or of the machine where that is less or there is no container.
+pub fn available() -> Option<u64> {
+    available_below(Path::new("/"))
+}
+
+fn available_below(root: &Path) -> Option<u64> {
+    let read = |path: String| std::fs::read_to_string(root.join(path)).ok();
+    let machine = read("proc/meminfo".to_string()).and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let groups = read("proc/self/cgroup".to_string()).unwrap_or_default();
+    let limits = groups.lines().flat_map(|line| limits_of(line, &read));
+    machine.into_iter().chain(limits).min()
+}
+
+/// The limits of a line of `/proc/self/cgroup`: those of its group and of all above it.
+///
+/// ```text
+/// 0::/path                      version 2: memory.max
+/// 4:cpu,memory:/path            version 1: memory.limit_in_bytes
+/// ```
+fn limits_of(line: &str, read: &impl Fn(String) -> Option<String>) -> Vec<u64> {
+    let mut fields = line.splitn(3, ':');
+    let (Some(number), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+        return Vec::new();
+    };
+    let (folder, file) = match (number, controllers) {
+        ("0", "") => ("sys/fs/cgroup", "memory.max"),
+        (_, list) if list.split(',').any(|one| one == "memory") => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        _ => return Vec::new(),
+    };
+    // Within a container its own group is the root of what it sees, whatever it is called outside.
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty() && *name != "..").collect();
+    let levels =
+        (0..=names.len()).map(|depth| names[..depth].iter().map(|name| format!("/{name}")).collect::<String>());
+    let limit = |level: String| read(format!("{folder}{level}/{file}"))?.trim().parse::<u64>().ok();
+    levels.filter_map(limit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    const MACHINE: (&str, &str) = ("proc/meminfo", "MemTotal:       16384 kB\nMemFree:   1 kB\n");
+    const V2: &str = "sys/fs/cgroup";
+    const V1: &str = "sys/fs/cgroup/memory";
+
+    #[test]
+    fn memory_is_that_of_the_container_or_of_the_machine() {
+        let found = |files: &[(&str, &str)]| available_below(root(files).path());
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[MACHINE]), Some(16 << 20));
+        let two = ("proc/self/cgroup", "0::/a/b\n");
+        let max = |path: &str, text: &'static str| (format!("{V2}{path}/memory.max"), text);
+        for (path, text, expected) in [
+            ("/a/b", "4194304\n", 4 << 20),
+            ("/a", "4194304\n", 4 << 20),
+            // The group is the root of what the container sees.
+            ("", "4194304\n", 4 << 20),
+            ("/a/b", "max\n", 16 << 20),
+            ("/a/b", "99999999999999\n", 16 << 20),
+            ("/other", "4194304\n", 16 << 20),
+        ] {
+            let (path, text) = max(path, text);
+            assert_eq!(found(&[MACHINE, two, (&path, text)]), Some(expected), "{path}");
+        }
+        let one = ("proc/self/cgroup", "5:cpuacct,cpu:/c\n4:memory:/docker/1\n0::/\n");
+        for path in [format!("{V1}/docker/1/memory.limit_in_bytes"), format!("{V1}/memory.limit_in_bytes")] {
+            assert_eq!(found(&[MACHINE, one, (&path, "8388608\n")]), Some(8 << 20), "{path}");
+        }
+        let none = format!("{V1}/docker/1/memory.limit_in_bytes");
+        assert_eq!(found(&[MACHINE, one, (&none, "9223372036854771712\n")]), Some(16 << 20));
+    }
+
+    #[test]
+    fn parts_are_less_than_the_whole_and_what_is_said_holds() {
+        for total in [512 << 20, 4_u64 << 30, 1 << 40] {
+            let config = Config { memory_limit: Limit::Bytes(total), ..Config::default() };
+            let Limits { state, query, sessions, epoch, changelog, dead_letters, late_rows, journal_segment, .. } =
+                Limits::of(&config, Some(1 << 50));
+            let all = state + query + sessions + epoch + changelog + dead_letters + late_rows + journal_segment;
+            assert!(all < total / 100 * 86, "{all} of {total}");
+        }
+        let mut config = Config::default();
+        assert_eq!(Limits::of(&config, Some(1 << 30)).total, (1 << 30) / 100 * 75);
+        assert_eq!(Limits::of(&config, None).total, UNKNOWN_BYTES);
+        config.state.memory_limit = Limit::Bytes(7);
+        assert_eq!(Limits::of(&config, None).state, 7);
+    }
+}

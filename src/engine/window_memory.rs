@@ -1,0 +1,138 @@
+//! Window functions that need all rows of a partition at once hold their whole input, which DataFusion does not count:
+//! here it is asked of the memory pool batch by batch, and given back when the query is over.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    common::{
+        config::ConfigOptions,
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    execution::{
+        SendableRecordBatchStream, TaskContext,
+        memory_pool::{MemoryConsumer, MemoryReservation},
+    },
+    physical_expr::PhysicalExpr,
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream, replace_children_if_necessary,
+        windows::WindowAggExec,
+    },
+};
+use futures::{Stream, StreamExt};
+
+use crate::changes::bytes_of;
+
+/// How often a row of its input is there: as it came, and in one batch with all others.
+const TIMES: usize = 2;
+
+type Rules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
+
+/// Rules, and the one of this file behind all that change the shape of a plan.
+pub(super) fn counted(mut rules: Rules) -> Rules {
+    rules.push(Arc::new(CountWindows));
+    rules
+}
+
+#[derive(Debug)]
+struct CountWindows;
+
+impl PhysicalOptimizerRule for CountWindows {
+    fn name(&self) -> &str {
+        "count_windows"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            if plan.downcast_ref::<WindowAggExec>().is_none() {
+                return Ok(Transformed::no(plan));
+            }
+            let children = plan.children().into_iter().map(|child| Arc::new(Counted(child.clone())) as _).collect();
+            Ok(Transformed::yes(replace_children_if_necessary(plan, children)?))
+        })
+        .data()
+    }
+}
+
+/// Counts the rows of its input for as long as it runs.
+#[derive(Debug)]
+struct Counted(Arc<dyn ExecutionPlan>);
+
+impl DisplayAs for Counted {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CountedExec")
+    }
+}
+
+impl ExecutionPlan for Counted {
+    fn name(&self) -> &str {
+        "CountedExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.0.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.0]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Counted(children.pop().unwrap_or_else(|| self.0.clone()))))
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let held = MemoryConsumer::new("the rows of a window function").register(context.memory_pool());
+        Ok(Box::pin(Rows { input: self.0.execute(partition, context)?, held }))
+    }
+}
+
+struct Rows {
+    input: SendableRecordBatchStream,
+    held: MemoryReservation,
+}
+
+impl Stream for Rows {
+    type Item = DfResult<RecordBatch>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let batch = match ready!(this.input.poll_next_unpin(context)) {
+            Some(Ok(batch)) => batch,
+            end => return Poll::Ready(end),
+        };
+        let counted = this.held.try_grow(bytes_of(&batch).saturating_mul(TIMES));
+        Poll::Ready(Some(counted.map(|()| batch)))
+    }
+}
+
+impl RecordBatchStream for Rows {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+}

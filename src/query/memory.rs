@@ -1,0 +1,82 @@
+//! What epochs hold while they run, all of them together: what they read, and what they make of it until it is state.
+//!
+//! An epoch waits until there is room for it. It never fails for want of it: one that is larger than all there is runs
+//! alone.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What a byte that is read takes until its epoch is over: as it was read, as keys, as changes, and as rows of the answer.
+const TIMES: usize = 4;
+/// A permit is for so many bytes.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// Room for running epochs.
+#[derive(Debug)]
+pub struct EpochMemory {
+    room: Arc<Semaphore>,
+    units: usize,
+    piece_bytes: usize,
+    /// The queries whose first rows are read together: their expressions fail on a part of them.
+    whole: Mutex<BTreeSet<u64>>,
+}
+
+/// The room of one epoch, until it is dropped.
+#[derive(Debug)]
+pub struct EpochRoom(#[expect(dead_code, reason = "it is given back when it is dropped")] OwnedSemaphorePermit);
+
+impl EpochMemory {
+    pub fn new(bytes_max: u64) -> Arc<EpochMemory> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let units = (bytes_max / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        // Two of them may run at one time.
+        let piece_bytes = (bytes_max / TIMES / 2).max(1);
+        Arc::new(EpochMemory { room: Arc::new(Semaphore::new(units)), units, piece_bytes, whole: Mutex::default() })
+    }
+
+    /// How much of a relation's rows an epoch reads at a time.
+    pub fn piece_bytes(&self) -> usize {
+        self.piece_bytes
+    }
+
+    /// Waits until there is room for an epoch that reads so many bytes.
+    pub async fn enter(&self, bytes: usize) -> Option<EpochRoom> {
+        let units = (bytes.saturating_mul(TIMES) / UNIT_BYTES + 1).min(self.units);
+        // It is never closed.
+        self.room.clone().acquire_many_owned(units as u32).await.ok().map(EpochRoom)
+    }
+
+    pub fn reads_whole(&self, query: u64) -> bool {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(&query)
+    }
+
+    pub fn read_whole(&self, query: u64) {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(query);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn epochs_wait_for_room_and_one_that_is_too_large_runs_alone() {
+        let memory = EpochMemory::new(1 << 20);
+        assert_eq!(memory.piece_bytes(), 128 << 10);
+        let first = memory.enter(100 << 10).await;
+        let second = memory.enter(100 << 10).await;
+        assert!(memory.enter(1 << 30).now_or_never().is_none());
+        assert!(memory.enter(100 << 10).now_or_never().is_none());
+        drop((first, second));
+        let large = memory.enter(1 << 30).now_or_never().expect("there is room");
+        assert!(memory.enter(0).now_or_never().is_none());
+        drop(large);
+        assert!(memory.enter(0).now_or_never().is_some());
+    }
+}

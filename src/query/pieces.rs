@@ -1,0 +1,113 @@
+//! The first rows that a query reads of a relation, which are all that it has: read piece by piece, so that a large
+//! table takes no more memory than its answer does.
+//!
+//! Each piece is run like an epoch of its own, with a number of its own. None of them is seen before the last one is
+//! committed, and a crash before that leaves nothing: what was read can be read again.
+
+use super::{Worker, batches::Batches, reading::Opened};
+use crate::{
+    changes::Changes,
+    checkpoint::{Commit, Intent},
+    connectors::{BadRecords, SourceStream},
+    error::{Error, Kind, Result},
+    relations::Piece,
+    time::{Epoch, Micros},
+};
+use std::{collections::btree_map::Entry, sync::Arc};
+
+/// For each input the pieces that it is read in; none where it is not read from the beginning.
+type Pieces = Vec<Vec<Piece>>;
+
+impl Worker {
+    /// In how many pieces an epoch reads, at least one; and its intent under the number of the last one.
+    pub(super) fn in_pieces(&self, intent: Intent) -> (Intent, Pieces) {
+        if !self.reads_snapshots(&intent) || self.env.epochs.reads_whole(self.setup.id) {
+            return (intent, Vec::new());
+        }
+        let bytes = self.env.epochs.piece_bytes();
+        let of = |(n, snapshot): (usize, &Option<Arc<crate::relations::Snapshot>>)| match snapshot {
+            Some(snapshot) if intent.spans[n].from.only() == 0 => snapshot.pieces(bytes),
+            _ => Vec::new(),
+        };
+        let pieces: Pieces = self.snapshots.iter().enumerate().map(of).collect();
+        let most = pieces.iter().map(Vec::len).max().unwrap_or(0);
+        if most < 2 {
+            return (intent, Vec::new());
+        }
+        let epoch = Epoch(intent.epoch.0 + most as u64 - 1);
+        (Intent { epoch, ..intent }, pieces)
+    }
+
+    /// Runs the pieces one after the other. What else is read comes with the last one, and so does whatever the watermark
+    /// closes.
+    pub(super) async fn run_pieces(&mut self, intent: &Intent, pieces: Pieces) -> Result<Commit> {
+        let count = pieces.iter().map(Vec::len).max().unwrap_or(0);
+        let first = self.epoch.next().0;
+        let before = self.watermarks.current();
+        let mut all: Option<Commit> = None;
+        for k in 0..count {
+            let last = k + 1 == count;
+            let watermark: Option<Micros> = if last { intent.watermark } else { before };
+            let part = Intent { epoch: Epoch(first + k as u64), watermark, ..intent.clone() };
+            let opened = self.open_piece(&part, &pieces, k, last)?;
+            let bytes = pieces.iter().filter_map(|of| of.get(k)).map(|piece| piece.bytes).sum();
+            // What it will hold when this one is over: its state, and its answer.
+            self.share.ask(self.bytes()?.saturating_add(2 * bytes))?;
+            let _room = self.env.epochs.enter(bytes).await;
+            let (commit, _) = self.run_plan(&part, opened).await.map_err(|error| self.after_piece(error, last))?;
+            self.share.ask(self.bytes()?)?;
+            all = Some(match all {
+                Some(before) => joined(before, commit),
+                None => commit,
+            });
+        }
+        self.forget_snapshots();
+        all.ok_or_else(|| Error::internal("an epoch without pieces was run in pieces"))
+    }
+
+    fn open_piece(&mut self, intent: &Intent, pieces: &Pieces, k: usize, last: bool) -> Result<Vec<Opened>> {
+        let mut opened = Vec::new();
+        for (n, of) in pieces.iter().enumerate() {
+            let input = &self.inputs()[n];
+            opened.push(match (of.get(k), &self.snapshots[n]) {
+                (Some(piece), Some(snapshot)) if !of.is_empty() => {
+                    let rows = snapshot.read(piece)?.into_iter().map(Changes::insert).collect();
+                    let stream = SourceStream::only(Arc::new(Batches::new(rows, input)?));
+                    (vec![stream], BadRecords::default())
+                }
+                _ if last && of.is_empty() => self.open_input(n, intent)?,
+                _ => (Vec::new(), BadRecords::default()),
+            });
+        }
+        Ok(opened)
+    }
+
+    /// An expression may fail on a part of the rows where it does not on all of them: then they are read together.
+    fn after_piece(&self, error: Error, last: bool) -> Error {
+        let is_room = matches!(error.kind(), Kind::ConfigurationLimit | Kind::OutOfMemory | Kind::LimitExceeded);
+        if last || is_room {
+            return error;
+        }
+        self.env.epochs.read_whole(self.setup.id);
+        error.with_kind(Kind::CannotConnectNow)
+    }
+}
+
+/// Two commits as one: the second one's, with what the first one counted.
+fn joined(before: Commit, mut commit: Commit) -> Commit {
+    commit.rows_in += before.rows_in;
+    commit.rows_out += before.rows_out;
+    commit.late += before.late;
+    commit.bad += before.bad;
+    for (times, earlier) in commit.observed.iter_mut().zip(before.observed) {
+        for (partition, time) in earlier {
+            match times.entry(partition) {
+                Entry::Vacant(entry) => drop(entry.insert(time)),
+                Entry::Occupied(mut entry) => *entry.get_mut() = time.max(*entry.get()),
+            }
+        }
+    }
+    commit.late_rows = [before.late_rows, commit.late_rows].concat();
+    commit.dead_letters = [before.dead_letters, commit.dead_letters].concat();
+    commit
+}

@@ -1,0 +1,343 @@
+//! For each function whose result may be larger than its arguments: how large.
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray},
+    compute::cast,
+    datatypes::{DataType, Int64Type, IntervalMonthDayNanoType, IntervalUnit},
+};
+use datafusion::{common::ScalarValue, error::Result as DfResult, logical_expr::ColumnarValue};
+
+use super::scalar_bytes;
+use crate::changes::bytes_of_array;
+
+/// How the size of a result follows from its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// The first argument, as many times as the second says.
+    Repeat,
+    /// So many characters as the second argument says.
+    Pad,
+    /// All arguments together.
+    Sum,
+    /// All arguments together, the first one between each two.
+    SumBetween,
+    /// The first argument, with the third one wherever it holds the second.
+    Replace,
+    /// The same by a pattern: the third argument, at the most between each two characters, with parts of the first.
+    ReplacePattern,
+    /// Numbers or times from the first argument to the second.
+    Series,
+    /// As many elements as the second argument says.
+    Resize,
+    /// The first argument, each element of which may become the third argument.
+    ReplaceElements,
+    /// The elements of the first argument as text, with the others between each two.
+    ElementsAsText,
+    /// So many times the first argument.
+    Times(usize),
+}
+
+/// A number as text.
+const NUMBER_BYTES: usize = 24;
+
+impl Growth {
+    pub fn of(function: &str) -> Option<Growth> {
+        Some(match function {
+            "repeat" | "array_repeat" => Growth::Repeat,
+            "lpad" | "rpad" => Growth::Pad,
+            "concat" | "textcat" | "make_array" | "array_concat" | "array_append" | "array_prepend" | "array_union"
+            | "arrays_zip" | "map" | "overlay" => Growth::Sum,
+            "concat_ws" => Growth::SumBetween,
+            "replace" => Growth::Replace,
+            "regexp_replace" => Growth::ReplacePattern,
+            "range" | "generate_series" => Growth::Series,
+            "array_resize" => Growth::Resize,
+            "array_replace" | "array_replace_n" | "array_replace_all" => Growth::ReplaceElements,
+            "array_to_string" => Growth::ElementsAsText,
+            "encode" => Growth::Times(2),
+            "translate" | "upper" | "lower" | "initcap" => Growth::Times(3),
+            "string_to_array" | "regexp_match" => Growth::Times(5),
+            _ => return None,
+        })
+    }
+
+    /// Whether what is said of a result is its size, and not merely a bound of it.
+    pub fn is_exact(self) -> bool {
+        !matches!(self, Growth::ReplacePattern | Growth::ElementsAsText | Growth::ReplaceElements | Growth::Times(_))
+    }
+
+    /// What all results take at the most; cheap, and far too much where rows differ.
+    pub fn at_most(self, args: &[ColumnarValue], rows: usize) -> DfResult<usize> {
+        let widest: Vec<Measure> =
+            args.iter().map(|arg| Measure::widest(arg, self.counts())).collect::<DfResult<_>>()?;
+        if self == Growth::Series {
+            let sizes = Sizes::of(self, args)?;
+            return Ok((0..rows).fold(0, |all: usize, row| all.saturating_add(sizes.row(row))));
+        }
+        Ok(self.bytes(&widest, None).saturating_mul(rows))
+    }
+
+    /// Whether the second argument is a number that says how much.
+    fn counts(self) -> bool {
+        matches!(self, Growth::Repeat | Growth::Pad | Growth::Resize)
+    }
+
+    /// The size of a result whose arguments measure so much; `found` is how often a text holds another.
+    fn bytes(self, args: &[Measure], found: Option<usize>) -> usize {
+        let bytes = |n: usize| args.get(n).map_or(0, |arg| arg.bytes);
+        let number = |n: usize| args.get(n).map_or(0, |arg| arg.number);
+        let elements = args.first().map_or(0, |arg| arg.elements);
+        let sum = args.iter().fold(0, |all: usize, arg| all.saturating_add(arg.bytes));
+        match self {
+            Growth::Repeat => bytes(0).saturating_mul(number(1)),
+            Growth::Pad => number(1).saturating_mul(4),
+            Growth::Sum => sum,
+            Growth::SumBetween => sum.saturating_add(bytes(0).saturating_mul(args.len())),
+            Growth::Replace => {
+                let found = found.unwrap_or_else(|| bytes(0) / bytes(1).max(1) + 1);
+                bytes(0).saturating_add(found.saturating_mul(bytes(2)))
+            }
+            Growth::ReplacePattern => bytes(0).saturating_add(1).saturating_mul(2 * bytes(2) + 1),
+            Growth::Series => 0,
+            Growth::Resize => {
+                let element = bytes(2).max(bytes(0) / elements.max(1)).max(1);
+                bytes(0).saturating_add(number(1).saturating_mul(element))
+            }
+            Growth::ReplaceElements => bytes(0).saturating_add(elements.saturating_mul(bytes(2))),
+            Growth::ElementsAsText => {
+                let between = bytes(1).saturating_add(bytes(2)).saturating_add(NUMBER_BYTES);
+                bytes(0).saturating_add(elements.saturating_mul(between))
+            }
+            Growth::Times(times) => bytes(0).saturating_mul(times),
+        }
+    }
+}
+
+/// The functions whose results are no larger than their arguments, or small.
+#[cfg(test)]
+pub fn does_not_grow(function: &str) -> bool {
+    const NAMES: &str = "
+        abs acos acosh array_add array_any_match array_any_value array_avg array_compact array_dims array_distance
+        array_distinct array_element array_except array_filter array_first array_has array_has_all array_has_any
+        array_intersect array_length array_max array_min array_ndims array_normalize array_pop_back array_pop_front
+        array_position array_positions array_product array_remove array_remove_all array_remove_n array_reverse
+        array_scale array_slice array_sort array_subtract array_sum array_transform arrow_cast arrow_field
+        arrow_metadata arrow_try_cast arrow_typeof ascii asin asinh atan atan2 atanh bit_length btrim cardinality
+        cast_to_type cbrt ceil character_length chr coalesce contains cos cosh cosine_distance cot current_date
+        current_time date_bin date_part date_trunc decode degrees digest empty ends_with exp factorial
+        file_row_index find_in_set flatten floor from_unixtime gcd get_field greatest initcap inner_product
+        input_file_name isnan iszero lcm least left levenshtein ln log log10 log2 ltrim make_date make_time
+        map_entries map_extract map_keys map_values md5 named_struct nanvl now nullif nvl nvl2 octet_length pi power
+        radians random regexp_count regexp_instr regexp_like reverse right round rtrim sha224 sha256 sha384 sha512
+        signum sin sinh split_part sqrt starts_with strpos struct substr substr_index tan tanh to_char to_date
+        to_hex to_local_time to_time to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_nanos
+        to_timestamp_seconds to_unixtime trunc try_cast_to_type union_extract union_tag uuid version with_metadata";
+    NAMES.split_whitespace().any(|name| name == function)
+}
+
+/// What is measured of one argument.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measure {
+    bytes: usize,
+    elements: usize,
+    /// Its value, where it is a number that says how much: never less than none.
+    number: usize,
+}
+
+impl Measure {
+    /// At least what every value of an argument has.
+    fn widest(arg: &ColumnarValue, counts: bool) -> DfResult<Measure> {
+        match arg {
+            ColumnarValue::Scalar(value) => Measure::scalar(value),
+            ColumnarValue::Array(array) => {
+                let number = match counts.then(|| numbers(array)).transpose()?.flatten() {
+                    Some(numbers) => arrow::compute::max(numbers.as_primitive::<Int64Type>()).unwrap_or(0),
+                    None => 0,
+                };
+                Ok(Measure {
+                    bytes: widest_bytes(array),
+                    elements: elements(array).unwrap_or(0),
+                    number: usize::try_from(number).unwrap_or(0),
+                })
+            }
+        }
+    }
+
+    fn scalar(value: &ScalarValue) -> DfResult<Measure> {
+        if value.is_null() {
+            return Ok(Measure::default());
+        }
+        let number = match value.data_type().is_integer() {
+            true => match value.cast_to(&DataType::Int64)? {
+                ScalarValue::Int64(Some(number)) => number,
+                _ => 0,
+            },
+            false => 0,
+        };
+        let elements = match value {
+            ScalarValue::List(list) => list.value_length(0) as usize,
+            ScalarValue::LargeList(list) => list.value_length(0) as usize,
+            _ => 0,
+        };
+        Ok(Measure { bytes: scalar_bytes(value).max(1), elements, number: usize::try_from(number).unwrap_or(0) })
+    }
+}
+
+/// The widest value of an array, or more.
+fn widest_bytes(array: &ArrayRef) -> usize {
+    let widest = |offsets: &[i32]| offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0);
+    match array.data_type() {
+        DataType::Utf8 => widest(array.as_string::<i32>().value_offsets()),
+        DataType::Binary => widest(array.as_binary::<i32>().value_offsets()),
+        of => of.primitive_width().unwrap_or_else(|| bytes_of_array(array.as_ref())),
+    }
+}
+
+/// The elements of all lists of an array.
+fn elements(array: &ArrayRef) -> Option<usize> {
+    let list = array.as_list_opt::<i32>()?;
+    Some((list.value_offsets().last()? - list.value_offsets().first()?) as usize)
+}
+
+fn numbers(array: &ArrayRef) -> DfResult<Option<ArrayRef>> {
+    match array.data_type().is_integer() {
+        true => Ok(Some(cast(array, &DataType::Int64)?)),
+        false => Ok(None),
+    }
+}
+
+/// The sizes of the results of one call, row by row.
+#[derive(Debug)]
+pub struct Sizes {
+    growth: Growth,
+    args: Vec<Argument>,
+}
+
+#[derive(Debug)]
+enum Argument {
+    Constant(Measure, ScalarValue),
+    Rows { values: ArrayRef, numbers: Option<ArrayRef> },
+}
+
+impl Sizes {
+    pub fn of(growth: Growth, args: &[ColumnarValue]) -> DfResult<Sizes> {
+        let argument = |arg: &ColumnarValue| {
+            Ok(match arg {
+                ColumnarValue::Scalar(value) => Argument::Constant(Measure::scalar(value)?, value.clone()),
+                ColumnarValue::Array(array) => Argument::Rows { values: array.clone(), numbers: numbers(array)? },
+            })
+        };
+        Ok(Sizes { growth, args: args.iter().map(argument).collect::<DfResult<_>>()? })
+    }
+
+    /// The bytes of a row's result, or at least as many.
+    pub fn row(&self, row: usize) -> usize {
+        if self.growth == Growth::Series {
+            return self.series(row).unwrap_or(0);
+        }
+        let measures: Vec<Measure> = self.args.iter().map(|arg| arg.measure(row)).collect();
+        let found = (self.growth == Growth::Replace).then(|| self.found(row)).flatten();
+        self.growth.bytes(&measures, found)
+    }
+
+    /// How often the first text holds the second.
+    fn found(&self, row: usize) -> Option<usize> {
+        let [text, from, ..] = self.args.as_slice() else { return None };
+        let (text, from) = (text.text(row)?, from.text(row)?);
+        if from.is_empty() {
+            return Some(text.len() + 1);
+        }
+        Some(text.matches(&from).count())
+    }
+
+    fn series(&self, row: usize) -> Option<usize> {
+        let number = |n: usize| self.args.get(n).and_then(|arg| arg.number(row));
+        let (start, stop) = match self.args.len() {
+            0 => return None,
+            1 => (0, number(0)?),
+            _ => (number(0)?, number(1)?),
+        };
+        let step = match self.args.get(2) {
+            None => 1,
+            Some(arg) => arg.step(row, self.args[0].unit_ns())?,
+        };
+        // One that goes the wrong way is empty; one that does not go is the function's own error.
+        let count = i128::from(stop).checked_sub(i128::from(start))?.checked_div(step)?;
+        let elements = if count < 0 { 0 } else { usize::try_from(count).unwrap_or(usize::MAX) };
+        Some(elements.saturating_add(1).saturating_mul(size_of::<i64>()))
+    }
+}
+
+impl Argument {
+    fn measure(&self, row: usize) -> Measure {
+        let (values, numbers) = match self {
+            Argument::Constant(measure, _) => return *measure,
+            Argument::Rows { values, .. } if values.is_null(row) => return Measure::default(),
+            Argument::Rows { values, numbers } => (values, numbers),
+        };
+        let number = numbers.as_ref().map_or(0, |numbers| numbers.as_primitive::<Int64Type>().value(row));
+        let one = values.slice(row, 1);
+        Measure {
+            bytes: match values.data_type() {
+                DataType::Utf8 => values.as_string::<i32>().value_length(row) as usize,
+                of => of.primitive_width().unwrap_or_else(|| bytes_of_array(one.as_ref())),
+            },
+            elements: elements(&one).unwrap_or(0),
+            number: usize::try_from(number).unwrap_or(0),
+        }
+    }
+
+    fn scalar(&self, row: usize) -> Option<ScalarValue> {
+        let value = match self {
+            Argument::Constant(_, value) => value.clone(),
+            Argument::Rows { values, .. } => ScalarValue::try_from_array(values, row).ok()?,
+        };
+        (!value.is_null()).then_some(value)
+    }
+
+    fn text(&self, row: usize) -> Option<String> {
+        self.scalar(row)?.try_as_str().flatten().map(str::to_string)
+    }
+
+    /// Where a series begins or ends, in its own unit.
+    fn number(&self, row: usize) -> Option<i64> {
+        if let Argument::Rows { numbers: Some(numbers), .. } = self {
+            let numbers = numbers.as_primitive::<Int64Type>();
+            return numbers.is_valid(row).then(|| numbers.value(row));
+        }
+        let value = self.scalar(row)?;
+        match value.cast_to(&DataType::Int64).ok()? {
+            ScalarValue::Int64(number) => number,
+            _ => None,
+        }
+    }
+
+    /// The nanoseconds of a unit of a date or a time; of a number, none.
+    fn unit_ns(&self) -> Option<i128> {
+        use arrow::datatypes::TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+        let of = match self {
+            Argument::Constant(_, value) => value.data_type(),
+            Argument::Rows { values, .. } => values.data_type().clone(),
+        };
+        match of {
+            DataType::Date32 => Some(86_400_000_000_000),
+            DataType::Date64 | DataType::Timestamp(Millisecond, _) => Some(1_000_000),
+            DataType::Timestamp(Second, _) => Some(1_000_000_000),
+            DataType::Timestamp(Microsecond, _) => Some(1_000),
+            DataType::Timestamp(Nanosecond, _) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// How far a series goes with each element, or less, in units of its beginning.
+    fn step(&self, row: usize, unit_ns: Option<i128>) -> Option<i128> {
+        let Some(unit_ns) = unit_ns else { return self.number(row).map(i128::from) };
+        let interval = self.scalar(row)?.cast_to(&DataType::Interval(IntervalUnit::MonthDayNano)).ok()?;
+        let ScalarValue::IntervalMonthDayNano(Some(interval)) = interval else { return None };
+        let (months, days, ns) = IntervalMonthDayNanoType::to_parts(interval);
+        // The shortest month.
+        let ns = (i128::from(months) * 28 + i128::from(days)) * 86_400_000_000_000 + i128::from(ns);
+        let step = ns / unit_ns;
+        Some(if step == 0 { ns.signum() } else { step })
+    }
+}

@@ -1,0 +1,405 @@
+//! How large the result of a function may be: known, and asked for, before it is made.
+//!
+//! A few bytes of a statement can ask for gigabytes: `repeat('x', 1000000000)`, `array_repeat(1, 2000000000)`,
+//! `a || a` within itself. For each function whose result may be larger than its arguments, [`Growth`] says how large it
+//! becomes. A value over the limit is refused (54000), and so is a batch of values that the memory pool has no room for
+//! (53200). What is small anyway is neither measured exactly nor asked for.
+
+mod growth;
+mod textcat;
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use arrow::{array::Array, compute::concat, datatypes::DataType};
+use datafusion::{
+    common::{
+        DFSchema, ScalarValue,
+        config::ConfigOptions,
+        tree_node::{Transformed, TransformedResult, TreeNode},
+    },
+    error::Result as DfResult,
+    execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation},
+    logical_expr::{
+        BinaryExpr, ColumnarValue, Documentation, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+        ScalarUDF, ScalarUDFImpl, Signature,
+        expr::ScalarFunction,
+        expr_rewriter::FunctionRewrite,
+        simplify::{ExprSimplifyResult, SimplifyContext},
+    },
+};
+
+use self::{
+    growth::{Growth, Sizes},
+    textcat::TextCat,
+};
+use crate::{
+    changes::bytes_of_array,
+    error::{Error, Kind, Result},
+};
+
+/// Results of up to so many bytes in all are made without asking.
+const SMALL_BYTES: usize = 1 << 20;
+
+/// Results that can only be estimated are made in parts of about so many bytes, each counted when it is there.
+const PART_BYTES: usize = 16 << 20;
+
+/// Arrow's offsets have 32 bits.
+const BATCH_BYTES_MAX: usize = i32::MAX as usize;
+
+/// How large values may be, and where room for them is asked.
+pub struct ResultLimit {
+    pool: Arc<dyn MemoryPool>,
+    value_bytes_max: usize,
+}
+
+impl ResultLimit {
+    pub fn new(pool: Arc<dyn MemoryPool>, value_bytes_max: usize) -> Arc<Self> {
+        Arc::new(ResultLimit { pool, value_bytes_max })
+    }
+
+    fn check(&self, function: &str, bytes: usize) -> Result<()> {
+        if bytes <= self.value_bytes_max {
+            return Ok(());
+        }
+        let message = format!("requested length too large: a value of {function}() would hold {bytes} bytes");
+        Err(Error::new(Kind::LimitExceeded, message)
+            .detail(format!("One value may hold {} bytes.", self.value_bytes_max))
+            .hint("Ask for less, or raise query.value_limit."))
+    }
+
+    /// Room for so many bytes, until it is dropped.
+    fn ask(&self, function: &str, bytes: usize) -> Result<MemoryReservation> {
+        if bytes > BATCH_BYTES_MAX {
+            let message = format!("requested length too large: the values of {function}() would hold {bytes} bytes");
+            return Err(Error::new(Kind::LimitExceeded, message)
+                .detail(format!("The values of one batch of rows may hold {BATCH_BYTES_MAX} bytes together."))
+                .hint("Ask for less in each row."));
+        }
+        let room = MemoryConsumer::new("the result of a function").register(&self.pool);
+        room.try_grow(bytes).map_err(|_| no_room(function, bytes))?;
+        Ok(room)
+    }
+}
+
+fn no_room(function: &str, bytes: usize) -> Error {
+    Error::new(Kind::OutOfMemory, "out of memory")
+        .detail(format!("The values of {function}() would hold {bytes} bytes, for which there is no room."))
+        .hint("Ask for less, or raise query.memory_limit.")
+}
+
+impl fmt::Debug for ResultLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResultLimit").field("value_bytes_max", &self.value_bytes_max).finish_non_exhaustive()
+    }
+}
+
+/// Puts the check around every function that needs one, wherever it came from: DataFusion's planner and its optimizer
+/// call some by themselves. `||` of texts becomes the function that Postgres has for it.
+#[derive(Debug)]
+pub struct CheckSizes(pub Arc<ResultLimit>);
+
+impl FunctionRewrite for CheckSizes {
+    fn name(&self) -> &str {
+        "check_sizes"
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        Ok(match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right })
+                if textcat::joins(&left.get_type(schema)?, &right.get_type(schema)?) =>
+            {
+                let function = Arc::new(ScalarUDF::from(TextCat::default()));
+                Transformed::yes(checked(ScalarFunction { func: function, args: vec![*left, *right] }, &self.0))
+            }
+            Expr::ScalarFunction(call) if needs_check(&call.func) => Transformed::yes(checked(call, &self.0)),
+            expr => Transformed::no(expr),
+        })
+    }
+}
+
+fn needs_check(function: &ScalarUDF) -> bool {
+    !function.inner().is::<SizeChecked>() && Growth::of(function.name()).is_some()
+}
+
+fn checked(call: ScalarFunction, limit: &Arc<ResultLimit>) -> Expr {
+    let function = match Growth::of(call.func.name()) {
+        Some(growth) => Arc::new(ScalarUDF::from(SizeChecked { inner: call.func, growth, limit: limit.clone() })),
+        None => call.func,
+    };
+    Expr::ScalarFunction(ScalarFunction { func: function, args: call.args })
+}
+
+/// A function whose result is measured before it is made.
+#[derive(Debug)]
+struct SizeChecked {
+    inner: Arc<ScalarUDF>,
+    growth: Growth,
+    limit: Arc<ResultLimit>,
+}
+
+impl PartialEq for SizeChecked {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+impl Eq for SizeChecked {}
+
+impl Hash for SizeChecked {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl SizeChecked {
+    fn checked(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let name = self.inner.name();
+        let bound = self.growth.at_most(&args.args, rows)?;
+        if bound <= SMALL_BYTES {
+            return self.inner.invoke_with_args(args);
+        }
+        if bound <= PART_BYTES.min(self.limit.value_bytes_max)
+            && let Ok(_room) = self.limit.ask(name, bound)
+        {
+            return self.inner.invoke_with_args(args);
+        }
+        let sizes = Sizes::of(self.growth, &args.args)?;
+        let mut total = 0_usize;
+        for row in 0..rows {
+            let bytes = sizes.row(row);
+            self.limit.check(name, bytes)?;
+            total = total.saturating_add(bytes);
+        }
+        if total > PART_BYTES && rows > 1 && !self.growth.is_exact() {
+            return self.in_parts(&args, &sizes);
+        }
+        let _room = self.limit.ask(name, total)?;
+        self.inner.invoke_with_args(args)
+    }
+
+    /// The result part by part.
+    fn in_parts(&self, args: &ScalarFunctionArgs, sizes: &Sizes) -> DfResult<ColumnarValue> {
+        let name = self.inner.name();
+        let room = self.limit.ask(name, 0)?;
+        let mut parts = Vec::new();
+        let (mut start, mut bytes) = (0, 0_usize);
+        for row in 0..args.number_rows {
+            bytes = bytes.saturating_add(sizes.row(row));
+            if bytes < PART_BYTES && row + 1 < args.number_rows {
+                continue;
+            }
+            let _part = self.limit.ask(name, bytes)?;
+            let array = self.inner.invoke_with_args(part(args, start, row + 1 - start))?.into_array(row + 1 - start)?;
+            // Twice: as a part, and in the whole.
+            let held = 2 * bytes_of_array(array.as_ref());
+            room.try_grow(held).map_err(|_| no_room(name, room.size() + held))?;
+            parts.push(array);
+            (start, bytes) = (row + 1, 0);
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        Ok(ColumnarValue::Array(concat(&parts)?))
+    }
+}
+
+/// Some rows of the arguments of a call.
+fn part(args: &ScalarFunctionArgs, start: usize, rows: usize) -> ScalarFunctionArgs {
+    let of = |arg: &ColumnarValue| match arg {
+        ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(start, rows)),
+        constant => constant.clone(),
+    };
+    ScalarFunctionArgs { args: args.args.iter().map(of).collect(), number_rows: rows, ..args.clone() }
+}
+
+impl ScalarUDFImpl for SizeChecked {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn display_name(&self, args: &[Expr]) -> DfResult<String> {
+        #[expect(deprecated)]
+        self.inner.display_name(args)
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        self.inner.schema_name(args)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<arrow::datatypes::FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.inner.is_strict()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        self.checked(args)
+    }
+
+    fn simplify(&self, args: Vec<Expr>, context: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
+        Ok(match self.inner.simplify(args, context)? {
+            // It may have become a call of another one.
+            ExprSimplifyResult::Simplified(expr) => ExprSimplifyResult::Simplified(
+                expr.transform(|expr| match expr {
+                    Expr::ScalarFunction(call) if needs_check(&call.func) => {
+                        Ok(Transformed::yes(checked(call, &self.limit)))
+                    }
+                    expr => Ok(Transformed::no(expr)),
+                })
+                .data()?,
+            ),
+            original => original,
+        })
+    }
+
+    fn conditional_arguments<'a>(&self, args: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        self.inner.conditional_arguments(args)
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.inner.short_circuits()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+}
+
+/// What a scalar takes.
+fn scalar_bytes(value: &ScalarValue) -> usize {
+    match value {
+        ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
+            text.as_ref().map_or(0, String::len)
+        }
+        other => other.data_type().primitive_width().unwrap_or_else(|| other.size()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::{
+        execution::{FunctionRegistry, SessionStateBuilder, memory_pool::GreedyMemoryPool},
+        prelude::SessionContext,
+    };
+
+    use super::*;
+
+    const VALUE_MAX: usize = 4 << 20;
+
+    fn context() -> SessionContext {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(64 << 20));
+        let mut state = SessionStateBuilder::new().with_default_features().build();
+        let check = CheckSizes(ResultLimit::new(pool, VALUE_MAX));
+        FunctionRegistry::register_function_rewrite(&mut state, Arc::new(check)).unwrap();
+        SessionContext::new_with_state(state)
+    }
+
+    async fn run(sql: &str) -> Result<usize> {
+        let batches = context().sql(sql).await?.collect().await?;
+        Ok(batches.iter().map(|batch| batch.num_rows()).sum())
+    }
+
+    /// Every function of DataFusion that makes more of its arguments than they are, as a constant and over rows.
+    #[tokio::test]
+    async fn results_beyond_the_limit_are_refused_before_they_are_made() {
+        let large = [
+            "repeat('x', {n})",
+            "repeat(repeat('x', 1000000), {n})",
+            "lpad('x', {n})",
+            "rpad('x', {n}, 'ab')",
+            "array_repeat(1, {n})",
+            "array_repeat('x', {n})",
+            "array_repeat([1, 2], {n})",
+            "range(0, {n})",
+            "generate_series(1, {n})",
+            "generate_series(1, {n}, 2)",
+            "generate_series({n}, 1, -1)",
+            "generate_series(timestamp '1970-01-01', timestamp '2200-01-01', interval '1 second')",
+            "range(date '0001-01-01', date '9999-01-01', interval '1 day')",
+            "array_resize([1], {n}, 5)",
+            "replace(repeat('x', 1000000), 'x', repeat('y', 1000))",
+            "regexp_replace(repeat('x', 1000000), 'x', repeat('y', 1000), 'g')",
+            "concat(repeat('x', 3000000), repeat('x', 3000000))",
+            "concat_ws(repeat(',', 3000000), 'a', 'b', 'c')",
+            "repeat('x', 3000000) || repeat('x', 3000000)",
+            "repeat('x', 3000000) || 1 || repeat('x', 3000000)",
+            "array_concat(range(0, 300000), range(0, 300000))",
+            "range(0, 300000) || range(0, 300000)",
+            "[repeat('x', 3000000), repeat('x', 3000000)]",
+            "array_append([repeat('x', 3000000)], repeat('x', 3000000))",
+            "array_prepend(repeat('x', 3000000), [repeat('x', 3000000)])",
+            "array_replace_all(array_repeat(1::text, 10000), '1', repeat('x', 3000000))",
+            "array_to_string(array_repeat('x', 10000), repeat('x', 3000000))",
+            "encode(repeat('x', 3000000)::bytea, 'hex')",
+            "overlay(repeat('x', 3000000) placing repeat('x', 3000000) from 2)",
+            "string_to_array(repeat('x,', 2000000), ',')",
+        ];
+        for call in large {
+            for (n, from) in [("2000000000", ""), ("value + 1999999999", " FROM generate_series(1, 3)")] {
+                if from.is_empty() || call.contains("{n}") {
+                    let sql = format!("SELECT length(({})::text){from}", call.replace("{n}", n));
+                    let error = run(&sql).await.expect_err(&sql);
+                    assert!(["54000", "53200"].contains(&error.kind().sqlstate()), "{sql}: {error}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn results_within_the_limit_are_made() {
+        for (sql, rows) in [
+            ("SELECT repeat('x', 3000000), lpad('x', 1000000), repeat(NULL, 2000000000), repeat('x', -5)", 1),
+            ("SELECT array_repeat(1, 100000), generate_series(1, 100000), 'a' || 1 || NULL, ARRAY[1] || 2", 1),
+            ("SELECT regexp_replace(repeat('x', 30000), '(x)', '\\1\\1', 'g') FROM generate_series(1, 2000)", 2000),
+            ("SELECT repeat('x', value) || 'y' FROM generate_series(1, 20000)", 20000),
+            ("SELECT concat('a', 'b', value), generate_series(5, 1), range(1, 10, 3) FROM generate_series(1, 9)", 9),
+        ] {
+            assert_eq!(run(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}")), rows, "{sql}");
+        }
+    }
+
+    /// What one batch would hold counts, too, where no value of it is large.
+    #[tokio::test]
+    async fn batches_beyond_the_pool_are_refused() {
+        for call in ["repeat('x', 100000)", "repeat('x', value * 0 + 100000)"] {
+            let sql = format!("SELECT count(*) FROM generate_series(1, 8192) WHERE length({call} || value) > 5");
+            let error = run(&sql).await.expect_err(&sql);
+            assert_eq!(error.kind().sqlstate(), "53200", "{error}");
+        }
+    }
+
+    /// An upgrade that brings a function is noticed: is its result larger than its arguments?
+    #[test]
+    fn every_function_was_decided_on() {
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let undecided: Vec<&String> = state
+            .scalar_functions()
+            .iter()
+            .filter(|(_, function)| Growth::of(function.name()).is_none() && !growth::does_not_grow(function.name()))
+            .map(|(name, _)| name)
+            .collect();
+        assert!(undecided.is_empty(), "{undecided:?}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Connections that have not said yet who they are. They are few at one time, and fewer of one address: one more takes
+//! the place of the one that has waited longest. An honest client says who it is at once; so however many sockets are
+//! stalled, it finds a place, and is through before its turn to go.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// Places for connections that begin.
+#[derive(Debug)]
+pub(super) struct Starting {
+    max: usize,
+    address_max: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// By age.
+    places: BTreeMap<u64, (IpAddr, CancellationToken)>,
+    last: u64,
+}
+
+/// The place of one connection, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    starting: Arc<Starting>,
+    number: u64,
+    /// Cancelled when another one takes the place.
+    pub lost: CancellationToken,
+}
+
+impl Starting {
+    pub fn new(max: usize, address_max: usize) -> Arc<Starting> {
+        Arc::new(Starting { max: max.max(1), address_max: address_max.max(1), open: Mutex::default() })
+    }
+
+    /// A place for one more.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
+        let mut open = self.lock();
+        let from = |open: &Open, of: IpAddr| open.places.values().filter(|(address, _)| *address == of).count();
+        if from(&open, address) >= self.address_max {
+            open.drop_oldest(address);
+        } else if open.places.len() >= self.max {
+            let busiest = open.busiest().unwrap_or(address);
+            open.drop_oldest(busiest);
+        }
+        open.last += 1;
+        let (number, lost) = (open.last, CancellationToken::new());
+        open.places.insert(number, (address, lost.clone()));
+        Place { starting: self.clone(), number, lost }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn drop_oldest(&mut self, of: IpAddr) {
+        let oldest = self.places.iter().find(|(_, (address, _))| *address == of).map(|(number, _)| *number);
+        if let Some((_, lost)) = oldest.and_then(|number| self.places.remove(&number)) {
+            lost.cancel();
+        }
+    }
+
+    /// The address that has most of the places; of several, the one that began first.
+    fn busiest(&self) -> Option<IpAddr> {
+        let mut counts: HashMap<IpAddr, (usize, u64)> = HashMap::new();
+        for (number, (address, _)) in &self.places {
+            counts.entry(*address).or_insert((0, u64::MAX - number)).0 += 1;
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(address, _)| address)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.starting.lock().places.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, n])
+    }
+
+    fn lost(places: &[Place]) -> Vec<usize> {
+        (0..places.len()).filter(|n| places[*n].lost.is_cancelled()).collect()
+    }
+
+    #[test]
+    fn the_oldest_of_an_address_that_has_its_places_goes() {
+        let starting = Starting::new(10, 3);
+        let others = starting.enter(address(2));
+        let places: Vec<Place> = (0..5).map(|_| starting.enter(address(1))).collect();
+        assert_eq!(lost(&places), [0, 1]);
+        assert!(!others.lost.is_cancelled());
+    }
+
+    #[test]
+    fn of_all_the_oldest_of_the_busiest_address_goes() {
+        let starting = Starting::new(4, 3);
+        let places: Vec<Place> = [1, 2, 2, 3, 4, 5].map(|n| starting.enter(address(n))).into();
+        assert_eq!(lost(&places), [0, 1]);
+    }
+
+    #[test]
+    fn a_place_that_was_given_back_is_free() {
+        let starting = Starting::new(2, 2);
+        let one = starting.enter(address(1));
+        drop(starting.enter(address(1)));
+        let _two = starting.enter(address(1));
+        assert!(!one.lost.is_cancelled());
+    }
+}

@@ -1,0 +1,194 @@
+//! What a client, a view or a subscriber may hold in memory. A server that is told to stay within 512 MB is asked for
+//! more in every way there is: each is answered by an error, nobody else notices, and the process stays within.
+//!
+//! The bound is on the high-water mark of the process beyond what it has when it has started: `memory_limit`, whatever the
+//! build. A release build starts with some 50 MB, so that it stays within a container of 682 MB, of which 512 are three
+//! quarters.
+
+use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_postgres::Client;
+
+use super::{
+    harness::{Home, Server, eventually, fails, rows, run},
+    raw::Raw,
+};
+
+const LIMIT_MB: u64 = 512;
+
+/// A server with its limit, a view that runs, and somebody who asks it something small all the time.
+struct Guarded {
+    server: Server,
+    client: Client,
+    started_kb: u64,
+    seen: u64,
+    stop: oneshot::Sender<()>,
+    other: JoinHandle<u64>,
+}
+
+impl Guarded {
+    async fn start() -> Guarded {
+        Guarded::with("").await
+    }
+
+    async fn with(more: &str) -> Guarded {
+        let home = Home::new();
+        std::fs::write(home.path("tidemark.yaml"), format!("memory_limit: {LIMIT_MB} MB\n{more}")).unwrap();
+        let server = home.start();
+        let client = server.connect().await;
+        run(
+            &client,
+            "CREATE SOURCE ticks (n BIGINT) WITH (connector = 'datagen', rows_per_second = 1000,
+               fields.n.kind = 'sequence', fields.n.start = 1);
+             CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM ticks",
+        )
+        .await;
+        let seen = counted(&client).await;
+        let started_kb = high_water_kb(server.pid());
+        let (stop, mut stopped) = oneshot::channel();
+        let asking = server.connect().await;
+        let other = tokio::spawn(async move {
+            let mut asked = 0;
+            while stopped.try_recv().is_err() {
+                assert_eq!(rows(&asking, "SELECT 1").await, ["1"]);
+                asked += 1;
+                tokio::task::yield_now().await;
+            }
+            asked
+        });
+        Guarded { server, client, started_kb, seen, stop, other }
+    }
+
+    /// Nobody else has noticed anything, and the process has stayed within.
+    async fn held(self) {
+        let Guarded { server, client, started_kb, seen, stop, other } = self;
+        eventually("the view goes on", async || (counted(&client).await > seen).then_some(())).await;
+        assert_eq!(rows(&client, "SELECT state FROM tidemark.queries WHERE name = 'counted'").await, ["running"]);
+        stop.send(()).unwrap();
+        assert!(other.await.expect("whoever asks for little is answered") > 0);
+        let high_kb = high_water_kb(server.pid());
+        let grown = (high_kb - started_kb) / 1024;
+        eprintln!("{grown} MB more than the {} MB that it began with", started_kb / 1024);
+        assert!(grown < LIMIT_MB, "{grown} MB more than the {} MB that it began with", started_kb / 1024);
+    }
+}
+
+async fn counted(client: &Client) -> u64 {
+    rows(client, "SELECT n FROM counted").await.first().map_or(0, |n| n.parse().unwrap())
+}
+
+/// The most that a process ever had in memory.
+fn high_water_kb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn is_limit(code: &str) -> bool {
+    ["53200", "53400", "54000", "54011"].contains(&code)
+}
+
+/// Texts that are short to send and long to read.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_grow_are_refused() {
+    let guarded = Guarded::start().await;
+    let many = |what: &str| what.repeat((8 << 20) / what.len());
+    run(&guarded.client, "CREATE TABLE t (x BIGINT)").await;
+    for sql in [
+        format!("SELECT {}x FROM t", many("x, ")),
+        format!("SELECT {}1", "1, ".repeat(2000)),
+        format!("SELECT 1 WHERE 1 IN ({}1)", many("1, ")),
+        format!("INSERT INTO t VALUES {}(1)", many("(1), ")),
+        format!("VALUES ({}1)", many("1, ")),
+        format!("SELECT {}1", many("1+")),
+        format!("CREATE TABLE w ({}b INT)", (0..2000).map(|n| format!("a{n} INT, ")).collect::<String>()),
+        format!("PREPARE p AS SELECT ARRAY[{}1]", many("1, ")),
+    ] {
+        let error = fails(&guarded.client, &sql).await;
+        assert!(is_limit(error.code().code()), "{}…: {error:?}", &sql[..40]);
+    }
+    guarded.held().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_do_not_end_hold_no_more_than_there_is() {
+    let guarded = Guarded::start().await;
+    let mut sockets = Vec::new();
+    for _ in 0..90 {
+        let mut socket = Raw::open(guarded.server.port).await;
+        socket.begin(b'Q', 16 << 20).await;
+        // The last byte never comes.
+        socket.send_bytes(&vec![b'x'; (16 << 20) - 5]).await;
+        sockets.push(socket);
+    }
+    // It does, after all: who found no room is told so, and goes on.
+    let mut refused = 0;
+    for mut socket in sockets {
+        socket.send_bytes(b"\0").await;
+        refused += usize::from(socket.error().await.as_deref() == Some("53200"));
+        socket.query("SELECT 1").await;
+        assert_eq!(socket.error().await, None);
+    }
+    assert!(refused > 80, "{refused}");
+    guarded.held().await;
+}
+
+/// Rows that one statement writes are there before any of them is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_grow_are_refused() {
+    let guarded = Guarded::start().await;
+    let client = &guarded.client;
+    run(client, "CREATE TABLE t (id BIGINT, s TEXT)").await;
+    for sql in [
+        "INSERT INTO t SELECT value, repeat('x', 10000) FROM generate_series(1, 200000)",
+        "CREATE TABLE u AS SELECT value, repeat('x', 10000) AS s FROM generate_series(1, 200000)",
+    ] {
+        let error = fails(client, sql).await;
+        assert!(is_limit(error.code().code()), "{sql}: {error:?}");
+    }
+    run(client, "INSERT INTO t SELECT value, repeat('x', 1000) FROM generate_series(1, 10000)").await;
+    let error = fails(client, "UPDATE t SET s = repeat('y', 100000)").await;
+    assert!(is_limit(error.code().code()), "{error:?}");
+    // A row that never ends, and rows that never end.
+    for line in [vec![b'x'; 1 << 20], format!("1\t{}\n", "x".repeat(1 << 20)).into_bytes()] {
+        let mut socket = Raw::open(guarded.server.port).await;
+        socket.query("COPY t FROM STDIN").await;
+        for _ in 0..200 {
+            socket.copy_data(&line).await;
+        }
+        socket.copy_done().await;
+        let code = socket.error().await;
+        assert!(code.as_deref().is_some_and(is_limit), "{code:?}");
+    }
+    assert_eq!(rows(client, "SELECT count(*), max(length(s)) FROM t").await, ["10000|1000"]);
+    guarded.held().await;
+}
+
+/// More sockets than there are places for, none of which says who it is: whoever does is let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn stalled_sockets_shut_out_nobody() {
+    let guarded = Guarded::with("sessions: { startup_timeout: 3600 s }\n").await;
+    let mut stalled = Vec::new();
+    for n in 0..400 {
+        let mut socket = Raw::connect(guarded.server.port).await;
+        // Nothing at all, half a length, half a packet.
+        socket.send_bytes(&[&b""[..], b"\0\0", b"\0\0\0\x54\0\x03\0\0user\0"][n % 3]).await;
+        stalled.push(socket);
+    }
+    let client = guarded.server.connect().await;
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+    // The first ones have made room, and were told why.
+    assert_eq!(stalled[0].error().await.as_deref(), Some("53300"));
+    drop(stalled);
+    guarded.held().await;
+}
+
+/// Who is slow is not who stalls: a packet that comes byte by byte is a packet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_startup_is_a_startup() {
+    let server = Home::new().start();
+    let mut socket = Raw::connect(server.port).await;
+    for byte in Raw::startup_packet() {
+        socket.send_bytes(&[byte]).await;
+    }
+    assert_eq!(socket.error().await, None);
+}
