@@ -11,7 +11,10 @@ COPY config/tidemark.yaml /etc/tidemark/tidemark.yaml
 USER tidemark
 WORKDIR /data
 VOLUME /data
+# A container is reached from outside it or not at all. There are no passwords yet, so this says that it is known: whoever
+# reaches the port may read, write and drop everything. Publish it to this machine only: docker run -p 127.0.0.1:6543:6543.
 ENV TIDEMARK_CONFIG=/etc/tidemark/tidemark.yaml TIDEMARK_DATA_DIR=/data/tidemark-data TIDEMARK_LISTEN=0.0.0.0:6543
+ENV TIDEMARK_INSECURE=true
 EXPOSE 6543
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tidemark"]

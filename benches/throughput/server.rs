@@ -26,6 +26,7 @@ impl Server {
             storage: Arc::new(DiskStorage::open(folder.path())?),
             clock: Arc::new(SystemClock),
             runtime: tokio::runtime::Handle::current(),
+            hidden: Arc::default(),
         };
         let engine = Engine::open(env, EngineOptions { partitions: threads, ..EngineOptions::default() }).await?;
         Ok(Server { engine, session: Session::new("bench", "tidemark", 0), _folder: folder })

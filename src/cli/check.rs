@@ -1,27 +1,34 @@
 //! `tidemark check FILE`: everything that can be said of a file without a server.
+//!
+//! A pipeline is planned as `run` would, against what the data folder holds where there is one; sinks are not opened, as
+//! that takes hold of what is outside.
 
 use std::path::Path;
 
+use tokio::runtime::Handle;
+
+use super::{
+    ServerFlags,
+    run::{self, carry_out},
+    server::{rehearse, rehearse_alone},
+};
+
 use crate::{
-    config::{
-        Config, Environment,
-        pipeline::{Pipeline, apply_server, is_pipeline},
-        yaml::Document,
-    },
+    config::{Config, Environment, pipeline::is_pipeline, plan::plan, yaml::Document},
     engine::Engine,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     sql,
 };
 
 /// One line that says what a valid file holds; the first thing wrong as `file:line:column: message`.
-pub fn check(path: &Path, environment: &Environment) -> Result<String> {
+pub async fn check(path: &Path, flags: &ServerFlags, environment: &Environment, queries: Handle) -> Result<String> {
     let document = Document::read(path)?;
     let yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
     if !yaml {
         return check_sql(&document);
     }
     if is_pipeline(&document)? {
-        return check_pipeline(&document, environment);
+        return check_pipeline(path, flags, environment, queries).await;
     }
     Config::load(&document, environment)?;
     Ok(format!("{}: a valid server configuration", document.file))
@@ -35,13 +42,27 @@ fn check_sql(document: &Document) -> Result<String> {
     Ok(format!("{}: {}", document.file, count(statements.len(), "statement")))
 }
 
-fn check_pipeline(document: &Document, environment: &Environment) -> Result<String> {
-    let (raw, pipeline) = Pipeline::load(document, environment)?;
-    apply_server(&mut Config::default(), &raw, document, environment)?;
-    for definition in &pipeline.definitions {
-        Engine::check(&definition.statement).map_err(|e| pipeline.blame(definition, e))?;
-    }
-    Ok(format!("{}: {}", document.file, count(pipeline.definitions.len(), "definition")))
+async fn check_pipeline(
+    path: &Path,
+    flags: &ServerFlags,
+    environment: &Environment,
+    queries: Handle,
+) -> Result<String> {
+    let (config, pipeline) = run::load(path, flags.base(environment)?, flags, environment)?;
+    let (engine, in_use) = match rehearse(&config, queries.clone()).await {
+        // What a server holds cannot be looked at beside it.
+        Err(error) if error.kind() == Kind::ObjectInUse => (rehearse_alone(&config, queries).await?, true),
+        opened => (opened?, false),
+    };
+    let plan = plan(&pipeline, &engine.relations())?;
+    carry_out(&engine, &pipeline, &plan).await.map_err(|error| match error.kind() {
+        Kind::UndefinedTable if in_use && error.hint_text().is_none() => {
+            let folder = config.data_dir.display();
+            error.hint(format!("A server runs on \"{folder}\": what exists there already was not looked at."))
+        }
+        _ => error,
+    })?;
+    Ok(format!("{}: {}", path.display(), count(pipeline.definitions.len(), "definition")))
 }
 
 /// An error about the statement that begins at `start`, with its place in the file.
@@ -60,11 +81,18 @@ mod tests {
 
     use super::*;
 
+    /// Checks a file as the command does, in a data folder that is not there.
+    fn checked(path: &Path) -> Result<String> {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let flags = ServerFlags { data_dir: Some("no-such-folder".into()), ..ServerFlags::default() };
+        runtime.block_on(check(path, &flags, &Environment::with(|_| None), runtime.handle().clone()))
+    }
+
     fn check_text(name: &str, text: &str) -> Result<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let told = check(&path, &Environment::with(|_| None));
+        let told = checked(&path);
         let place = format!("{}/", folder.path().display());
         told.map(|t| t.replace(&place, "")).map_err(|e| Error::new(e.kind(), e.message().replace(&place, "")))
     }
@@ -74,12 +102,12 @@ mod tests {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         for file in [
             "config/tidemark.yaml",
-            "config/pipelines/flights.yaml",
             "config/pipelines/datagen.yaml",
+            "config/pipelines/words.yaml",
             "sql/examples/first_view.sql",
             "sql/examples/flights.sql",
         ] {
-            let told = check(&root.join(file), &Environment::with(|_| None)).unwrap_or_else(|e| panic!("{e}"));
+            let told = checked(&root.join(file)).unwrap_or_else(|e| panic!("{e}"));
             assert!(told.ends_with("valid") || told.ends_with("configuration"), "{told}");
         }
     }
@@ -104,9 +132,35 @@ mod tests {
             message("a.yaml", "sql: SELECT 1\nserver: {lisen: x}\n"),
             "a.yaml:2:10: unknown key \"lisen\" in \"server\""
         );
-        assert!(
-            check(Path::new("nowhere.sql"), &Environment::process()).unwrap_err().message().contains("nowhere.sql")
-        );
+        assert!(checked(Path::new("nowhere.sql")).unwrap_err().message().contains("nowhere.sql"));
+    }
+
+    #[test]
+    fn check_pipeline_that_cannot_run_is_refused_where_it_says_so() {
+        let message = |text: &str| check_text("a.yaml", text).unwrap_err().message().to_string();
+        let table = "tables: {t: {columns: {a: INT}}}\n";
+        for (text, line, expected) in [
+            ("views: {v: {query: SELECT a FROM nowhere}}".to_string(), 1, "relation \"nowhere\" does not exist"),
+            (format!("{table}views: {{v: {{query: SELECT b FROM t}}}}"), 2, "column \"b\" does not exist"),
+            (format!("{table}views: {{v: {{query: SELECT a FROM t, emit: window close}}}}"), 2, ""),
+            (
+                "sources: {s: {connector: directory, path: /no/such, format: csv, columns: {a: INT}}}".to_string(),
+                1,
+                "directory \"/no/such\" does not exist",
+            ),
+            (
+                "views:\n  v: {query: SELECT a FROM w}\n  w: {query: SELECT a FROM v}\n".to_string(),
+                2,
+                "relation \"w\" does not exist",
+            ),
+            (format!("{table}sinks: {{s: {{connector: console, type: upsert, query: SELECT a FROM t}}}}"), 2, "upsert"),
+        ] {
+            let told = message(&text);
+            assert!(told.starts_with(&format!("a.yaml:{line}:")) && told.contains(expected), "{text}: {told}");
+        }
+        let circle = "views:\n  v: {query: SELECT a FROM w}\n  w: {query: SELECT a FROM v}\n";
+        let error = check_text("a.yaml", circle).unwrap_err();
+        assert!(error.detail_text().is_some_and(|detail| detail.contains("a circle")), "{error:?}");
     }
 
     #[test]
@@ -131,7 +185,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.yaml");
             std::fs::write(&path, text).unwrap();
-            let error = check(&path, &Environment::with(|_| None)).unwrap_err();
+            let error = checked(&path).unwrap_err();
             let message = error.message().rsplit('/').next().unwrap_or_default().to_string();
             (message, error.hint_text().unwrap_or_default().to_string())
         };

@@ -40,7 +40,11 @@ enum Command {
         flags: ServerFlags,
     },
     /// Checks a pipeline, a configuration or an SQL file without running it.
-    Check { file: PathBuf },
+    Check {
+        file: PathBuf,
+        #[command(flatten)]
+        flags: ServerFlags,
+    },
     /// A small client, for machines without psql.
     Sql(client::Options),
     /// Flights land, and a windowed view of them stays up to date before your eyes.
@@ -63,6 +67,9 @@ struct ServerFlags {
     /// host:port to listen on; port 0 takes any free one.
     #[arg(long, env = "TIDEMARK_LISTEN", value_parser = listen)]
     listen: Option<String>,
+    /// Says that it is known: beyond this machine, whoever reaches the address may do everything.
+    #[arg(long, env = "TIDEMARK_INSECURE")]
+    insecure: bool,
 }
 
 fn listen(text: &str) -> Result<String, String> {
@@ -85,6 +92,7 @@ impl ServerFlags {
         if let Some(listen) = &self.listen {
             config.listen = listen.clone();
         }
+        config.insecure |= self.insecure;
     }
 }
 
@@ -102,9 +110,13 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, environment: &Environment) -> Result<()> {
     match command {
-        Command::Check { file } => {
-            say(&check::check(&file, environment)?);
-            Ok(())
+        Command::Check { file, flags } => {
+            let mut config = Config::default();
+            config.logging.level = "error".to_string();
+            Runtimes::start(&config)?.run(|queries| async move {
+                say(&check::check(&file, &flags, environment, queries).await?);
+                Ok(())
+            })
         }
         Command::Serve(flags) => {
             let mut config = flags.base(environment)?;
@@ -212,7 +224,12 @@ mod tests {
         std::fs::write(&file, "listen: file:1\nsessions: {max: 1}\nepoch: {max_rows: 1}\n").unwrap();
         std::fs::write(&pipeline, "server: {listen: 'pipeline:2', sessions: {max: 2}}\n").unwrap();
         let environment = Environment::with(|_| None);
-        let flags = ServerFlags { config: Some(file), data_dir: Some("d".into()), listen: Some("flag:3".to_string()) };
+        let flags = ServerFlags {
+            config: Some(file),
+            data_dir: Some("d".into()),
+            listen: Some("flag:3".to_string()),
+            insecure: false,
+        };
         let (config, _) = run::load(&pipeline, flags.base(&environment).unwrap(), &flags, &environment).unwrap();
         assert_eq!((config.listen.as_str(), config.sessions.max, config.epoch.max_rows), ("flag:3", 2, 1));
         assert_eq!(config.data_dir, PathBuf::from("d"));

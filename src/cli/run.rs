@@ -6,16 +6,16 @@ use tokio::runtime::Handle;
 
 use super::{
     ServerFlags, say,
-    server::{Server, Signals, open, until_signalled},
+    server::{Server, Signals, open, rehearse, until_signalled},
 };
 use crate::{
     config::{
         Config, Environment,
         pipeline::{Pipeline, apply_server},
-        plan::{Change, plan},
+        plan::{Change, Plan, plan},
         yaml::Document,
     },
-    engine::{Engine, Session},
+    engine::Engine,
     error::Result,
     sql::statement::{Body, IfExists, Statement},
 };
@@ -45,46 +45,56 @@ pub async fn run(config: Config, pipeline: Pipeline, redact: impl Fn(&str) -> St
     until_signalled(Server::listen(&config, engine, queries).await?, signals).await
 }
 
-/// Says what [`run`] would do, and does none of it.
+/// Says what [`run`] would do, and does none of it: all is planned against what exists, as it would be.
 pub async fn dry_run(
     config: Config,
     pipeline: Pipeline,
     redact: impl Fn(&str) -> String,
     queries: Handle,
 ) -> Result<()> {
-    let engine = open(&config, queries).await?;
-    let planned = plan(&pipeline, &engine.relations()).map(|plan| redact(&plan.to_string()));
-    engine.shutdown().await;
-    say(&planned?);
+    let engine = rehearse(&config, queries).await?;
+    let plan = plan(&pipeline, &engine.relations())?;
+    carry_out(&engine, &pipeline, &plan).await?;
+    say(&redact(&plan.to_string()));
     Ok(())
 }
 
-/// Says the plan, then carries it out step by step. Each step is durable when it is done: after an error the file can be
-/// mended and applied again.
+/// Says the plan, then carries it out.
 async fn apply(engine: &Arc<Engine>, pipeline: &Pipeline, redact: impl Fn(&str) -> String) -> Result<()> {
     let plan = plan(pipeline, &engine.relations())?;
     say(&redact(&plan.to_string()));
-    let session = Session::default();
+    carry_out(engine, pipeline, &plan).await
+}
+
+/// Carries out a plan, as a whole or not at all: after an error everything is as it was.
+pub async fn carry_out(engine: &Arc<Engine>, pipeline: &Pipeline, plan: &Plan<'_>) -> Result<()> {
+    let (mut definitions, mut statements) = (Vec::new(), Vec::new());
     for (change, definition) in &plan.steps {
-        let statement = match change {
+        statements.push(match change {
             Change::Unchanged => continue,
             Change::Create => definition.statement.clone(),
             Change::Replace => replacing(&definition.statement),
-        };
-        let done = engine.execute(&session, &statement, &[]).await;
-        done.map_err(|e| pipeline.blame(definition, e))?;
+        });
+        definitions.push(*definition);
     }
-    Ok(())
+    let applied = engine.apply(&statements).await;
+    applied.map_err(|(n, error)| definitions.get(n).map_or(error.clone(), |d| pipeline.blame(d, error)))
 }
 
 /// The same `CREATE`, with OR REPLACE.
 fn replacing(statement: &Statement) -> Statement {
     let mut statement = statement.clone();
     match &mut statement.body {
-        Body::CreateSource(source) => source.exists = IfExists::Replace,
-        Body::CreateTable(table) => table.exists = IfExists::Replace,
-        Body::CreateView(view) => view.exists = IfExists::Replace,
+        Body::CreateSource(source) => source.exists = replaces(source.exists),
+        Body::CreateTable(table) => table.exists = replaces(table.exists),
+        Body::CreateView(view) => view.exists = replaces(view.exists),
         _ => {}
     }
     statement
+}
+
+/// OR REPLACE, and no more than what the definition itself says of rows.
+fn replaces(exists: IfExists) -> IfExists {
+    let discard_rows = exists == IfExists::Replace { discard_rows: true };
+    IfExists::Replace { discard_rows }
 }

@@ -3,20 +3,21 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, lookup_host},
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{say, ways_in};
+use super::{logging, say, ways_in};
 use crate::{
-    config::{Config, Limits, memory},
+    config::{Config, Connectors, Limits, ReadFrom, memory},
+    connectors::{Allowed, Fence},
     engine::{Engine, EngineOptions, Env},
-    error::{Error, Result},
-    storage::DiskStorage,
+    error::{Error, Kind, Result},
+    storage::{DiskStorage, MemoryStorage, OverlayStorage, Storage},
     time::SystemClock,
     wire::{self, WireOptions},
 };
@@ -35,18 +36,74 @@ pub struct Server {
 
 /// Opens the data folder and resumes every query in it. Nothing listens yet.
 pub async fn open(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
-    let storage = Arc::new(DiskStorage::open(&config.data_dir)?);
-    let env = Env { storage, clock: Arc::new(SystemClock), runtime: queries };
     let limits = Limits::of(config, memory::available());
+    let options = engine_options(config, &limits).await?;
+    let storage = Arc::new(DiskStorage::open(&config.data_dir)?);
     let mb = |bytes: u64| format!("{} MB", bytes >> 20);
     let (total, state, query) = (mb(limits.total), mb(limits.state), mb(limits.query));
     info!(total, state, query, sessions = mb(limits.sessions), epochs = mb(limits.epoch), "memory limits");
-    Engine::open(env, engine_options(config, &limits)).await
+    Engine::open(env(storage, queries), options).await
+}
+
+fn env(storage: Arc<dyn Storage>, runtime: Handle) -> Env {
+    Env { storage, clock: Arc::new(SystemClock), runtime, hidden: logging::hidden() }
+}
+
+/// What exists in the data folder, to try definitions against: nothing of it runs, and nothing of it changes. Where there
+/// is no folder yet, nothing exists.
+pub async fn rehearse(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
+    match config.data_dir.exists() {
+        true => rehearse_over(Arc::new(DiskStorage::open(&config.data_dir)?), config, queries).await,
+        false => rehearse_alone(config, queries).await,
+    }
+}
+
+/// The same where nothing exists.
+pub async fn rehearse_alone(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
+    rehearse_over(Arc::new(MemoryStorage::default()), config, queries).await
+}
+
+async fn rehearse_over(below: Arc<dyn Storage>, config: &Config, queries: Handle) -> Result<Arc<Engine>> {
+    let storage = Arc::new(OverlayStorage::new(below));
+    let limits = Limits::of(config, memory::available());
+    Engine::rehearse(env(storage, queries), engine_options(config, &limits).await?).await
+}
+
+/// Whether a server listens to this machine alone. Fails where it does not, and nobody has said that he knows.
+async fn is_local(config: &Config) -> Result<bool> {
+    let unknown = |e: std::io::Error| Error::from(e).context(format!("cannot listen on {}", config.listen));
+    let mut addresses = lookup_host(&config.listen).await.map_err(unknown)?;
+    let is_local = addresses.all(|address| address.ip().to_canonical().is_loopback());
+    if is_local || config.insecure {
+        return Ok(is_local);
+    }
+    Err(Error::new(Kind::Config, format!("listening on {} needs \"insecure: true\"", config.listen))
+        .detail("There are no passwords yet: whoever reaches the address may read, write and drop everything.")
+        .hint(
+            "Listen on 127.0.0.1, or say in the configuration that this is known (--insecure, TIDEMARK_INSECURE=true).",
+        ))
+}
+
+/// What connectors may reach.
+fn fence(config: &Config, is_local: bool) -> Fence {
+    let Connectors { write, read, environment } = config.connectors.clone();
+    Fence::new(Allowed {
+        data_dir: Some(config.data_dir.clone()),
+        read: match read {
+            ReadFrom::Auto if is_local => None,
+            ReadFrom::Auto => Some(write.clone()),
+            ReadFrom::Anywhere => None,
+            ReadFrom::Folders(folders) => Some(folders),
+        },
+        write: Some(write),
+        environment: Some(environment),
+    })
 }
 
 /// What of the configuration is the engine's.
-fn engine_options(config: &Config, limits: &Limits) -> EngineOptions {
-    EngineOptions {
+async fn engine_options(config: &Config, limits: &Limits) -> Result<EngineOptions> {
+    let is_local = is_local(config).await?;
+    Ok(EngineOptions {
         checkpoint_interval: config.checkpoint.interval,
         log_file_bytes: limits.journal_segment,
         record_bytes_max: usize::try_from(config.journal.record_size_bytes).unwrap_or(usize::MAX),
@@ -67,7 +124,8 @@ fn engine_options(config: &Config, limits: &Limits) -> EngineOptions {
         changelog_bytes_max: limits.changelog,
         state_bytes_max: limits.state,
         copy_bytes_max: config.query.copy_limit_bytes,
-    }
+        fence: fence(config, is_local),
+    })
 }
 
 /// What of the configuration is the wire's.
@@ -91,6 +149,12 @@ impl Server {
         let bound = TcpListener::bind(&config.listen).await;
         let listener = bound.map_err(|e| Error::from(e).context(format!("cannot listen on {}", config.listen)))?;
         let address = listener.local_addr()?;
+        if !is_local(config).await? {
+            warn!(
+                %address,
+                "insecure: listening beyond this machine without passwords; whoever reaches the address may do everything"
+            );
+        }
         let stop = CancellationToken::new();
         let served = wire::serve(engine.clone(), listener, wire_options(config, queries), stop.clone());
         Ok(Server { address, engine, stop, serving: tokio::spawn(served) })
@@ -131,21 +195,44 @@ pub async fn until_signalled(server: Server, mut signals: Signals) -> Result<()>
     }
 }
 
-/// SIGTERM and SIGINT, from the moment of [`Signals::listen`]: one that comes earlier than awaited is not lost.
+/// SIGTERM, SIGINT and SIGHUP, from the moment of [`Signals::listen`]: one that comes earlier than awaited is not lost.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    /// Whether it lives as long as its terminal.
+    of_a_terminal: bool,
 }
 
 impl Signals {
+    /// Of a server: SIGHUP, by which servers are told to read their configuration again, is logged and changes nothing.
     pub fn listen() -> Result<Self> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            of_a_terminal: false,
+        })
     }
 
+    /// Of what a person looks at: it ends with the terminal.
+    pub fn of_a_terminal() -> Result<Self> {
+        Ok(Signals { of_a_terminal: true, ..Self::listen()? })
+    }
+
+    /// Waits for one that asks the process to end.
     pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    if self.of_a_terminal {
+                        return;
+                    }
+                    info!("SIGHUP ignored: the configuration is read at the start only; restart the server to change it");
+                }
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     error::Result,
     options::{parse_bytes, parse_duration},
 };
-use yaml::{Document, Scalar, Step};
+use yaml::{Document, Scalar, Scalars, Step};
 
 /// Where a server listens unless told otherwise: 5432 with every digit one up. 5432 is Postgres itself, 5433 its
 /// second cluster on Debian, 6432 PgBouncer.
@@ -38,6 +38,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What the process is to stay within: most other limits that are left out are parts of it.
     pub memory_limit: Limit,
+    /// Whether it may listen beyond this machine, where nobody is asked who he is.
+    pub insecure: bool,
+    pub connectors: Connectors,
     pub sessions: Sessions,
     pub query: Query,
     pub state: State,
@@ -49,6 +52,25 @@ pub struct Config {
     pub late_rows: Kept,
     pub threads: Threads,
     pub logging: Logging,
+}
+
+/// What of this machine connectors may reach, whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connectors {
+    /// Folders that sinks write to, and `clean_source` cleans.
+    pub write: Vec<PathBuf>,
+    pub read: ReadFrom,
+    /// Environment variables that secrets may be; `*` at the end is all that begin so.
+    pub environment: Vec<String>,
+}
+
+/// Where sources read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Anywhere for those on this machine, who could read it without the server; else where connectors write.
+    Auto,
+    Anywhere,
+    Folders(Vec<PathBuf>),
 }
 
 /// Limits of clients.
@@ -163,6 +185,12 @@ impl Default for Config {
             listen: DEFAULT_LISTEN.to_string(),
             data_dir: PathBuf::from("./tidemark-data"),
             memory_limit: Limit::Auto,
+            insecure: false,
+            connectors: Connectors {
+                write: vec![PathBuf::from(".")],
+                read: ReadFrom::Auto,
+                environment: vec!["TIDEMARK_SECRET_*".to_string()],
+            },
             sessions: Sessions {
                 max: 100,
                 reserved: 3,
@@ -210,6 +238,21 @@ impl Config {
         layer.set(&mut self.listen, &raw.listen, "listen", "host:port", address)?;
         layer.set(&mut self.data_dir, &raw.data_dir, "data_dir", "a folder", folder)?;
         layer.set(&mut self.memory_limit, &raw.memory_limit, "memory_limit", A_LIMIT, limit)?;
+        layer.set(&mut self.insecure, &raw.insecure, "insecure", "true or false", yes_or_no)?;
+        if let Some(raw) = raw.connectors.as_ref().and_then(|raw| raw.allow.as_ref()) {
+            let allow = &mut self.connectors;
+            layer.set_list(&mut allow.write, &raw.write, "connectors.allow.write", "folders", folders)?;
+            let places = "auto, anywhere or folders";
+            layer.set_list(&mut allow.read, &raw.read, "connectors.allow.read", places, read_from)?;
+            let names = "names of environment variables, * at the end for all that begin so";
+            layer.set_list(
+                &mut allow.environment,
+                &raw.environment,
+                "connectors.allow.environment",
+                names,
+                variables,
+            )?;
+        }
         if let Some(raw) = &raw.sessions {
             let sessions = &mut self.sessions;
             layer.set(&mut sessions.max, &raw.max, "sessions.max", "a number from 1", from_one)?;
@@ -315,6 +358,31 @@ impl Layer<'_> {
     }
 }
 
+impl Layer<'_> {
+    /// The same of a list, or of one value in place of it.
+    fn set_list<T>(
+        &self,
+        target: &mut T,
+        raw: &Option<Scalars>,
+        key: &str,
+        takes: &str,
+        read: impl Fn(&[String]) -> Option<T>,
+    ) -> Result<()> {
+        let Some(Scalars(written)) = raw else { return Ok(()) };
+        let fail = |message: String| {
+            let path: Vec<Step> = self.below.iter().cloned().chain(yaml::steps(key)).collect();
+            self.document.error_at(&path, message)
+        };
+        let mut values = Vec::new();
+        for item in written {
+            values.push(self.environment.expand(item).map_err(&fail)?.trim().to_string());
+        }
+        let shown = written.join(", ");
+        *target = read(&values).ok_or_else(|| fail(format!("\"{key}\" takes {takes}, not \"{shown}\"")))?;
+        Ok(())
+    }
+}
+
 const A_SIZE: &str = "a size such as 64 MB, from 64 kB";
 const A_LIMIT: &str = "a size such as 64 MB, from 64 kB, or auto";
 const A_DURATION: &str = "a duration such as 10 s";
@@ -330,6 +398,34 @@ pub fn address(text: &str) -> Option<String> {
 
 fn folder(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+fn folders(texts: &[String]) -> Option<Vec<PathBuf>> {
+    texts.iter().map(|text| folder(text)).collect()
+}
+
+fn read_from(texts: &[String]) -> Option<ReadFrom> {
+    match texts {
+        [word] if word == "auto" => Some(ReadFrom::Auto),
+        [word] if word == "anywhere" => Some(ReadFrom::Anywhere),
+        _ => folders(texts).map(ReadFrom::Folders),
+    }
+}
+
+fn variables(texts: &[String]) -> Option<Vec<String>> {
+    let is_name = |text: &String| {
+        let name = text.strip_suffix('*').unwrap_or(text);
+        !text.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    texts.iter().all(is_name).then(|| texts.to_vec())
+}
+
+fn yes_or_no(text: &str) -> Option<bool> {
+    match text {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }
 
 /// Not below 64 kB: smaller is a slip of the unit, and would make every buffer a wait.

@@ -11,6 +11,7 @@ use super::pipeline::{Definition, Pipeline};
 use crate::{
     catalog::{Kind, Relation},
     error::{Error, Kind as ErrorKind, Result},
+    sql::statement::{Body, IfExists},
 };
 
 /// What happens to one object.
@@ -55,22 +56,28 @@ fn change(definition: &Definition, existing: Option<&Relation>) -> Result<Change
     let Definition { kind, name, .. } = definition;
     if existing.kind != *kind {
         let message = format!("\"{name}\" is a {kind} in the file and a {} in the server", existing.kind);
-        let hint =
-            format!("DROP {} {name} first, or give one of them another name.", existing.kind.word().to_uppercase());
+        let hint = "Give one of them another name.";
         return Err(Error::new(ErrorKind::WrongObjectType, message).hint(hint));
     }
     if normalised(&existing.definition) == normalised(&definition.statement.text) {
         return Ok(Change::Unchanged);
     }
-    if *kind == Kind::Table {
+    if *kind == Kind::Table && !discards_rows(&definition.statement.body) {
         let message = format!("table \"{name}\" is defined differently, and replacing it would lose its rows");
-        let hint = format!("DROP TABLE {name} if its rows may go, or put the old definition back.");
+        let hint = "Put the old definition back; or declare the new one under another name, and INSERT … SELECT takes the \
+                    rows along.";
         return Err(Error::new(ErrorKind::ObjectNotInState, message).hint(hint));
     }
     Ok(Change::Replace)
 }
 
-/// A definition less what does not matter: layout, comments, the case of words, `OR REPLACE`, `IF NOT EXISTS`.
+/// Whether a statement says itself that the rows of an earlier table may go.
+fn discards_rows(body: &Body) -> bool {
+    matches!(body, Body::CreateTable(table) if table.exists == IfExists::Replace { discard_rows: true })
+}
+
+/// A definition less what does not matter: layout, comments, the case of words, `OR REPLACE`, `IF NOT EXISTS`, and the
+/// option `discard_rows`.
 pub fn normalised(definition: &str) -> String {
     let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, definition).tokenize() else {
         return definition.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -85,7 +92,23 @@ pub fn normalised(definition: &str) -> String {
     if let Some(at) = words.windows(3).take(4).position(|w| w == ["if", "not", "exists"]) {
         words.drain(at..at + 3);
     }
+    drop_discard(&mut words);
     words.join(" ")
+}
+
+/// Takes `discard_rows = …` out of a `WITH (…)`, and with it the clause if there is nothing else in it.
+fn drop_discard(words: &mut Vec<String>) {
+    let Some(with) = words.windows(2).position(|w| w == ["with", "("]) else { return };
+    let is_closed = |word: &String| word == ")";
+    let Some(end) = words[with..].iter().position(is_closed).map(|at| with + at) else { return };
+    let is_it = |word: &String| word.trim_matches('\'') == "discard_rows";
+    let Some(at) = words[with..end].iter().position(is_it).map(|at| with + at) else { return };
+    let next = (at..end).find(|i| words[*i] == ",").unwrap_or(end);
+    match (words[at - 1].as_str(), words[next].as_str()) {
+        (_, ",") => words.drain(at..=next),
+        (",", _) => words.drain(at - 1..next),
+        _ => words.drain(with..=end),
+    };
 }
 
 fn word(token: &Token) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::yaml::Scalar;
+use super::yaml::{Scalar, Scalars};
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -10,6 +10,8 @@ pub struct RawConfig {
     pub listen: Option<Scalar>,
     pub data_dir: Option<Scalar>,
     pub memory_limit: Option<Scalar>,
+    pub insecure: Option<Scalar>,
+    pub connectors: Option<RawConnectors>,
     pub sessions: Option<RawSessions>,
     pub query: Option<RawQuery>,
     pub state: Option<RawState>,
@@ -29,6 +31,20 @@ impl RawConfig {
         let Ok(serde_yaml::Value::Mapping(map)) = serde_yaml::to_value(RawConfig::default()) else { return Vec::new() };
         map.keys().filter_map(|key| key.as_str().map(str::to_string)).collect()
     }
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConnectors {
+    pub allow: Option<RawAllow>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAllow {
+    pub write: Option<Scalars>,
+    pub read: Option<Scalars>,
+    pub environment: Option<Scalars>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -172,6 +172,34 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
+/// A list of values as they are written; one value is a list of one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct Scalars(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Scalars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Scalars;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a value or a list of values")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Scalars, E> {
+                Ok(Scalars(vec![text.to_string()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalars, A::Error> {
+                let mut all = Vec::new();
+                while let Some(Scalar(item)) = items.next_element()? {
+                    all.push(item);
+                }
+                Ok(Scalars(all))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
 /// Any YAML in which no mapping has a key twice: serde_yaml itself tells where such a mapping begins, not which key.
 struct Sound;
 

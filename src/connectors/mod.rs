@@ -6,6 +6,7 @@
 
 mod datagen;
 mod directory;
+mod fence;
 mod generator;
 mod kafka;
 mod nexmark;
@@ -29,8 +30,10 @@ use async_trait::async_trait;
 use datafusion::physical_plan::streaming::PartitionStream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use directory::decode_log;
+pub use fence::{Allowed, Fence};
 pub use on_error::OnError;
 pub use origins::{Origin, Origins, Teller};
 pub use patience::Patience;
@@ -65,6 +68,17 @@ pub struct SourceEnv {
     /// Where it keeps what must survive, in folder `sources/<id>`.
     pub storage: Arc<dyn Storage>,
     pub clock: Arc<dyn Clock>,
+    /// Nothing is taken from outside that is not given twice before this is fired; `None` is at once.
+    pub begins: Option<CancellationToken>,
+    /// What of the machine it may reach.
+    pub fence: Fence,
+}
+
+impl SourceEnv {
+    /// One that begins at once and may reach everything.
+    pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> SourceEnv {
+        SourceEnv { storage, clock, begins: None, fence: Fence::default() }
+    }
 }
 
 /// Opens the source `name`, new or again. `schema` is what its statement declares; `None` infers the columns from what
@@ -79,6 +93,7 @@ pub async fn open(
     options: &Options,
     env: &SourceEnv,
 ) -> Result<Arc<Replayed>> {
+    env.fence.check_options(options)?;
     let source = match Connector::take(name, options)? {
         Connector::Directory(options) => directory::open(id, name, schema, options, env).await?,
         Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await?,
@@ -192,6 +207,11 @@ pub trait Source: Send + Sync + fmt::Debug {
         Err(error.hint("It is for sources that may lose what was not read yet, such as kafka."))
     }
 
+    /// What of it cannot be had again.
+    async fn irreplaceable(&self) -> Result<Irreplaceable> {
+        Ok(Irreplaceable::default())
+    }
+
     /// Changes its value whenever there may be more ahead. A hint: it may also fire for nothing.
     fn changed(&self) -> watch::Receiver<u64>;
 
@@ -199,6 +219,15 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn state(&self) -> Option<String> {
         None
     }
+}
+
+/// What is lost with a source, or with a view that has read it, whatever is made in their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Irreplaceable {
+    /// Records that it alone holds: who sent them does not send them again.
+    pub records: u64,
+    /// A new reader would not find all that others have read: it was freed, or is gone outside.
+    pub forgotten: bool,
 }
 
 /// The most that one epoch may take from a source. At least one unit (a file, a record) is always taken.

@@ -24,7 +24,7 @@ use datafusion::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Ahead, Offsets, ReadLimit, ScanHints, Source, SourceStream, Span};
+use super::{Ahead, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceStream, Span};
 use crate::{
     error::{Error, Kind, Result},
     storage::{Journal, Storage},
@@ -214,6 +214,12 @@ impl Source for Replayed {
         self.inner.reset().await
     }
 
+    async fn irreplaceable(&self) -> Result<Irreplaceable> {
+        let replays: usize = self.kept().rows.iter().map(RecordBatch::num_rows).sum();
+        let inner = self.inner.irreplaceable().await?;
+        Ok(Irreplaceable { records: inner.records + replays as u64, ..inner })
+    }
+
     fn changed(&self) -> watch::Receiver<u64> {
         self.inner.changed()
     }
@@ -272,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_write_that_came_through_moves_no_number() {
         let storage = Arc::new(MemoryStorage::default());
-        let env = SourceEnv { storage, clock: Arc::new(ManualClock::new(0)) };
+        let env = SourceEnv::new(storage, Arc::new(ManualClock::new(0)));
         let before = source(&env).await;
         before.replay(rows(1), marks(1)).unwrap();
         // What the server was told had failed is in the journal all the same.

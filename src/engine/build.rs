@@ -8,6 +8,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan},
     prelude::cast,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
@@ -45,6 +46,8 @@ pub struct Past {
     /// The columns that were fixed when the object was made.
     pub schema: Option<SchemaRef>,
     pub paused: bool,
+    /// What it does by itself begins once this is fired; at once where it is `None`.
+    pub begins: Option<CancellationToken>,
     /// The changelog is needed from here, by somebody who was reading it.
     pub followed: Option<Epoch>,
     pub readers: Arc<Readers>,
@@ -170,7 +173,8 @@ impl Engine {
             check_removable(declared, create)?;
         }
         let declared = if create.key.is_empty() { declared } else { declared.map(|columns| with_op(&columns)) };
-        let env = SourceEnv { storage: self.env.storage.clone(), clock: self.env.clock.clone() };
+        let (storage, clock, begins) = (self.env.storage.clone(), self.env.clock.clone(), past.begins.clone());
+        let env = SourceEnv { storage, clock, begins, fence: self.options.fence.clone() };
         let source = connectors::open(id, name, declared, &options, &env).await?;
         self.env.letters.mark(name, &source.marks());
         let limit = connectors::read_limit(&options)?;
@@ -336,7 +340,7 @@ impl Engine {
             let live = locked(&self.live);
             (live.objects.clone(), live.functions.clone())
         };
-        Scene::new(objects, functions, self.env.letters.clone(), &self.moment)
+        Scene::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.moment)
     }
 }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::{
     Engine, Notice, Reply, Session, Severity,
+    apply::created,
     backlog::Backlog,
     build::{Past, connector_options},
     collected::Collected,
+    locked,
     objects::{Object, What, undefined},
     sinks::Feed,
     standing::ViewOptions,
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     catalog::{self, Change, Kind},
     checkpoint::{Record, file},
-    connectors::{self, Source},
+    connectors::{self, Fence, Source},
     error::{Error, Kind as ErrorKind, Result},
     query::{Checkpoints, Command, Outbox},
     relations::Store,
@@ -38,7 +40,11 @@ impl Engine {
             _ => None,
         };
         let (engine, statement) = (self.clone(), statement.clone());
-        let (reply, unbounded) = to_its_end(async move { engine.create_now(&statement, rows).await }).await?;
+        let (reply, unbounded) = to_its_end(async move {
+            let _no_row_comes = engine.writers_of_replaced(&statement).await;
+            engine.create_now(&statement, rows).await
+        })
+        .await?;
         for message in unbounded {
             let hint = "Say how far apart in time rows may be: a.ts BETWEEN b.ts - INTERVAL '5 minutes' AND b.ts, over watermarks.";
             session.tell(Notice { severity: Severity::Warning, message, hint: Some(hint.to_string()) });
@@ -52,60 +58,94 @@ impl Engine {
         statement: &Statement,
         rows: Option<Collected>,
     ) -> Result<(Reply, Vec<String>)> {
-        let (kind, name, exists) = match &statement.body {
-            Body::CreateSource(create) => (Kind::Source, &create.name, create.exists),
-            Body::CreateTable(create) => (Kind::Table, &create.name, create.exists),
-            Body::CreateView(create) => (create.kind, &create.name, create.exists),
-            _ => return Err(Error::internal("not a CREATE")),
-        };
+        let (kind, name, exists) = created(&statement.body).ok_or_else(|| Error::internal("not a CREATE"))?;
         let tag = format!("CREATE {}", kind.word().to_uppercase());
         let _one = self.ddl.lock().await;
+        let Some(old) = self.replaced(name, kind, exists, statement, &[]).await? else {
+            return Ok((Reply::Done(tag), Vec::new()));
+        };
+        let unbounded = self.check_query(statement, old.as_deref()).await?;
+        if let Some(old) = &old
+            && self.is_refit(old, statement)?
+        {
+            let object = Arc::new(self.refitted(old, statement).await?);
+            self.log_change(Change::Replace { drop: vec![], create: vec![self.entry(&object)?] }).await?;
+            self.add_object(object.clone());
+            self.tell_refit(&object).await;
+            return Ok((Reply::Done(tag), unbounded));
+        }
+        let rows = self.create_new(statement, kind, old, rows).await?;
+        Ok((Reply::Done(rows.map_or(tag, |rows| format!("SELECT {rows}"))), unbounded))
+    }
+
+    /// What a new thing takes the place of; `None` where there is nothing to do. What `together` makes may depend on it:
+    /// that is replaced too.
+    pub(super) async fn replaced(
+        &self,
+        name: &Name,
+        kind: Kind,
+        exists: IfExists,
+        statement: &Statement,
+        together: &[Statement],
+    ) -> Result<Option<Option<Arc<Object>>>> {
         if name.schema.as_deref().is_some_and(|schema| schema != "public") {
             let schema = name.schema.as_deref().unwrap_or_default();
             return Err(Error::new(ErrorKind::Unsupported, format!("cannot create anything in schema \"{schema}\""))
                 .hint("There is one schema for users: public.")
                 .at(name.position.max(1)));
         }
-        let old = self.objects().get(&name.name).cloned();
-        let drop = match (&old, exists) {
-            (None, _) => None,
-            (Some(_), IfExists::Skip) => return Ok((Reply::Done(tag), Vec::new())),
-            (Some(old), IfExists::Replace) => Some(self.replaceable(old, kind, statement)?),
-            (Some(_), IfExists::Fail) => {
-                return Err(Error::new(
-                    ErrorKind::DuplicateTable,
-                    format!("relation \"{}\" already exists", name.name),
-                )
-                .at(name.position.max(1)));
-            }
-        };
-        if let Some(None) = drop {
+        let Some(old) = self.objects().get(&name.name).cloned() else { return Ok(Some(None)) };
+        match exists {
+            IfExists::Skip => Ok(None),
             // The same definition again: nothing changes, and nothing is lost.
-            return Ok((Reply::Done(tag), Vec::new()));
+            IfExists::Replace { .. } if old.kind == kind && plain(&old.statement.body) == plain(&statement.body) => {
+                Ok(None)
+            }
+            IfExists::Replace { discard_rows } => {
+                self.check_replaceable(&old, kind, together)?;
+                if !discard_rows {
+                    self.check_discard(&old).await?;
+                }
+                Ok(Some(Some(old)))
+            }
+            IfExists::Fail => {
+                let message = format!("relation \"{}\" already exists", name.name);
+                Err(Error::new(ErrorKind::DuplicateTable, message).at(name.position.max(1)))
+            }
         }
-        let unbounded = self.check_query(statement, old.as_deref()).await?;
-        let rows = self.create_new(statement, kind, drop.flatten(), rows).await?;
-        Ok((Reply::Done(rows.map_or(tag, |rows| format!("SELECT {rows}"))), unbounded))
     }
 
-    /// What `OR REPLACE` takes away; `None` where the definition is the same.
-    fn replaceable(&self, old: &Arc<Object>, kind: Kind, statement: &Statement) -> Result<Option<Arc<Object>>> {
+    /// Whoever writes to a table that is to be replaced waits: no row comes between the look at what would be lost and the
+    /// end of the table. Before the lock of DDL, so that a long statement holds up no other table's.
+    async fn writers_of_replaced(&self, statement: &Statement) -> Option<OwnedMutexGuard<()>> {
+        let Body::CreateTable(CreateTable { name, exists: IfExists::Replace { .. }, .. }) = &statement.body else {
+            return None;
+        };
+        let old = self.objects().get(&name.name).cloned()?;
+        match &old.what {
+            What::Table(table) => Some(table.hold_writers().await),
+            _ => None,
+        }
+    }
+
+    /// Whether something of a kind may take the place of an old one.
+    fn check_replaceable(&self, old: &Object, kind: Kind, together: &[Statement]) -> Result<()> {
         if old.kind != kind {
-            return Err(Error::new(
-                ErrorKind::WrongObjectType,
-                format!("\"{}\" is a {}, not a {kind}", old.name, old.kind),
-            )
-            .hint(format!("Use DROP {} first.", old.kind.word().to_uppercase())));
+            let message = format!("\"{}\" is a {}, not a {kind}", old.name, old.kind);
+            return Err(Error::new(ErrorKind::WrongObjectType, message).hint("Give the new one another name."));
         }
-        if plain(&old.statement.body) == plain(&statement.body) {
-            return Ok(None);
+        let is_made = |object: &Object| {
+            let mut names = together.iter().filter_map(|statement| created(&statement.body));
+            names.any(|(_, name, _)| name.name == object.name)
+        };
+        let dependents: Vec<_> = self.dependents(old).into_iter().filter(|object| !is_made(object)).collect();
+        match dependents.is_empty() {
+            true => Ok(()),
+            false => {
+                Err(refused(&old.label(), "replace", &dependents)
+                    .hint("Create the new one under another name, beside it."))
+            }
         }
-        let dependents = self.dependents(old);
-        if !dependents.is_empty() {
-            return Err(refused(&old.label(), "replace", &dependents)
-                .hint("Drop them first, or replace it under another name."));
-        }
-        Ok(Some(old.clone()))
     }
 
     /// Makes a thing whole, and only then lets it take its place, and that of an old one. Gives the number of its rows
@@ -145,21 +185,27 @@ impl Engine {
             (Some(rows), What::Table(table)) => Some(table.insert(&rows.rows, &OnConflict::Fail).await?),
             _ => None,
         };
-        let create = catalog::Object {
+        let create = self.entry(object)?;
+        self.log_change(Change::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] }).await?;
+        Ok(count)
+    }
+
+    /// What the catalog is to say of an object. One that was paused stays so.
+    pub(super) fn entry(&self, object: &Object) -> Result<catalog::Object> {
+        let paused = locked(&self.live).catalog.objects.get(&object.id).is_some_and(|known| known.paused);
+        Ok(catalog::Object {
             id: object.id,
             name: object.name.clone(),
             kind: object.kind,
             definition: object.statement.text.clone(),
             schema: schema_bytes(&object.schema)?,
             depends: object.depends.clone(),
-            paused: false,
-        };
-        self.log_change(Change::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] }).await?;
-        Ok(count)
+            paused,
+        })
     }
 
     /// Fails before anything is touched if the query of a view cannot be kept.
-    async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<Vec<String>> {
+    pub(super) async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<Vec<String>> {
         let Body::CreateView(create) = &statement.body else { return Ok(Vec::new()) };
         let options = self.view_options(create)?;
         for name in crate::sql::names::relations(&create.query) {
@@ -190,7 +236,7 @@ impl Engine {
     }
 
     /// `CREATE TABLE … AS` with the columns of its query in place of none.
-    async fn with_columns(&self, statement: &Statement) -> Result<Statement> {
+    pub(super) async fn with_columns(&self, statement: &Statement) -> Result<Statement> {
         let Body::CreateTable(create) = &statement.body else { return Ok(statement.clone()) };
         let Some(query) = &create.query else { return Ok(statement.clone()) };
         let schema = self.columns_of(query).await?;
@@ -292,11 +338,12 @@ impl Engine {
             }
             AlterAction::ResetOffsets => match &object.what {
                 What::Source { source, .. } => source.reset().await.map_err(|e| e.context(object.label()))?,
-                _ => return Err(Error::internal("only a source has offsets")),
+                What::Sink { handle, .. } => handle.tell(Command::GoOn).await,
+                _ => return Err(Error::internal("only sources and sinks have offsets")),
             },
             AlterAction::RenameTo(_) => {
                 return Err(Error::unsupported(format!("ALTER {} … RENAME", alter.kind.word().to_uppercase()))
-                    .hint("Create it anew under the other name."));
+                    .hint("Create it under the other name, beside this one."));
             }
         }
         Ok(Reply::Done(format!("ALTER {}", alter.kind.word().to_uppercase())))
@@ -316,7 +363,7 @@ impl Engine {
     }
 
     /// Ends what an object does and forgets its name, if it has that still.
-    async fn take_down(&self, object: &Object) {
+    pub(super) async fn take_down(&self, object: &Object) {
         self.remove_object(object);
         if let Some(handle) = object.handle() {
             handle.stop(false).await;
@@ -342,7 +389,7 @@ impl Engine {
         }
     }
 
-    fn forget_traces(&self, id: u64, kind: Kind, error: Error) -> Error {
+    pub(super) fn forget_traces(&self, id: u64, kind: Kind, error: Error) -> Error {
         if let Err(left) = self.remove_files(id, kind) {
             tracing::warn!(id, error = %left, "files of an object that was never made are left");
         }
@@ -378,7 +425,7 @@ impl Engine {
             Body::CreateTable(create) => super::build::columns(&create.columns, &create.primary_key).map(|_| ()),
             Body::CreateView(create) => {
                 let options = create.options.revealed(|name| Ok(name.to_string()))?;
-                ViewOptions::take(&CreateView { options, ..create.clone() }).map(|_| ())
+                ViewOptions::take(&CreateView { options, ..create.clone() }, &Fence::default()).map(|_| ())
             }
             _ => Ok(()),
         }

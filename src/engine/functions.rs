@@ -87,10 +87,16 @@ impl Engine {
             None if self.is_built_in(&name.name)? => Err(taken.detail("It is built in.").hint("Give it another name.")),
             None => Ok(None),
             Some(_) if !replace => {
-                let hint = format!("CREATE OR REPLACE {} makes it anew.", word(aggregate).to_uppercase());
+                let hint = format!(
+                    "Give it another name; or CREATE OR REPLACE {} puts it in the place of the old one.",
+                    word(aggregate).to_uppercase()
+                );
                 Err(taken.hint(hint))
             }
-            Some(_) => self.check_kind(name, aggregate).map(|()| old),
+            Some(_) => match self.check_kind(name, aggregate) {
+                Ok(()) => Ok(old),
+                Err(error) => Err(error.hint("Give it another name.")),
+            },
         }
     }
 
@@ -113,9 +119,7 @@ impl Engine {
         let is_a = if aggregate { "a" } else { "an" };
         let said_a = if aggregate { "an" } else { "a" };
         let message = format!("\"{}\" is {is_a} {is}, not {said_a} {said}", name.name);
-        Err(Error::new(Kind::WrongObjectType, message)
-            .hint(format!("Use DROP {} to remove it.", is.to_uppercase()))
-            .at(name.position.max(1)))
+        Err(Error::new(Kind::WrongObjectType, message).at(name.position.max(1)))
     }
 
     /// Fails while something uses a function.
@@ -127,7 +131,9 @@ impl Engine {
         let what = format!("{} \"{name}\"", word(aggregate));
         let list: Vec<String> = users.iter().map(|user| format!("{user} depends on {what}")).collect();
         let message = format!("cannot {verb} {what} because other objects depend on it");
-        Err(Error::new(Kind::DependentObjects, message).detail(list.join("\n")).hint("Drop them first."))
+        Err(Error::new(Kind::DependentObjects, message)
+            .detail(list.join("\n"))
+            .hint("Another one can be made under another name."))
     }
 
     /// What uses a function, as errors say it.
@@ -160,7 +166,10 @@ impl Engine {
                         false => return Err(engine.no_function(name, types.as_deref(), drop.aggregates)),
                     }
                 }
-                engine.check_kind(name, drop.aggregates)?;
+                let other = word(!drop.aggregates).to_uppercase();
+                engine
+                    .check_kind(name, drop.aggregates)
+                    .map_err(|error| error.hint(format!("Use DROP {other} to remove it.")))?;
                 engine.check_unneeded(&name.name, "drop", drop.aggregates)?;
                 gone.push(name.name.clone());
             }

@@ -1,9 +1,11 @@
 //! The one door: everything that a client, a pipeline or the command line wants comes through [`Engine::execute`].
 
+mod apply;
 mod backlog;
 mod build;
 mod collected;
 mod ddl;
+mod discard;
 mod dml;
 mod functions;
 mod housekeeping;
@@ -12,6 +14,7 @@ mod objects;
 mod parameters;
 mod read;
 mod recovery;
+mod refit;
 mod replay;
 mod secrets;
 mod session;
@@ -53,7 +56,9 @@ use tables::{OnConflict, Table};
 use crate::{
     catalog::{Catalog, Change, Kind, Relation, Routine},
     checkpoint::Manifest,
+    connectors::Fence,
     error::{Error, Kind as ErrorKind, Result},
+    options::Hidden,
     query::{Env as QueryEnv, Finished},
     relations::Moment,
     sql::{
@@ -72,6 +77,8 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Where queries run.
     pub runtime: Runtime,
+    /// The secrets that it is told, for whoever shows texts of it.
+    pub hidden: Arc<Hidden>,
 }
 
 /// Limits and habits; each with its reason in `config/tidemark.yaml`.
@@ -111,6 +118,8 @@ pub struct EngineOptions {
     pub state_bytes_max: u64,
     /// Rows of one `COPY … FROM STDIN`, held until its end.
     pub copy_bytes_max: u64,
+    /// What connectors may reach of the machine.
+    pub fence: Fence,
 }
 
 impl Default for EngineOptions {
@@ -136,6 +145,7 @@ impl Default for EngineOptions {
             epoch_memory_bytes_max: 1 << 30,
             state_bytes_max: 4 << 30,
             copy_bytes_max: 1 << 30,
+            fence: Fence::default(),
         }
     }
 }
@@ -151,6 +161,8 @@ pub struct Engine {
     planner: Arc<Planner>,
     moment: Moment,
     live: Mutex<Live>,
+    /// It looks at what could be made, over a copy of what exists: nothing runs, and nothing outside is taken hold of.
+    rehearsal: bool,
     /// Whoever changes what exists.
     ddl: tokio::sync::Mutex<()>,
 }

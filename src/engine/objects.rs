@@ -8,11 +8,12 @@ use std::{
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 
-use super::{sinks, system, tables::Table};
+use super::{sinks, standing::Recipe, system, tables::Table};
 use crate::{
     catalog::Kind,
     connectors::{OnError, Patience, ReadLimit, Readers, Replayed},
     error::{Error, Result},
+    options::Hidden,
     query::{Handle, Letters},
     relations::{Moment, Shared, Snapshot},
     sql::{
@@ -56,7 +57,7 @@ pub enum What {
     /// A view or stream that is kept.
     Standing {
         shared: Arc<Shared>,
-        handle: Handle,
+        handle: Arc<Handle>,
         /// The ids of what its plan reads: behind streams and plain views, too.
         inputs: Vec<u64>,
         /// What is known of the times in its columns.
@@ -64,8 +65,10 @@ pub enum What {
     },
     /// A sink: a standing query whose rows are outside.
     Sink {
-        handle: Handle,
+        handle: Arc<Handle>,
         inputs: Vec<u64>,
+        /// How it is made again, with other options too.
+        recipe: Arc<Recipe>,
     },
     /// A view or stream that is computed wherever it is read.
     Query {
@@ -87,7 +90,7 @@ impl Object {
 
     pub fn handle(&self) -> Option<&Handle> {
         match &self.what {
-            What::Standing { handle, .. } | What::Sink { handle, .. } => Some(handle),
+            What::Standing { handle, .. } | What::Sink { handle, .. } => Some(handle.as_ref()),
             _ => None,
         }
     }
@@ -152,16 +155,24 @@ pub fn undefined<'a>(name: &Name, known: impl Iterator<Item = &'a String>) -> Er
 pub struct Scene {
     pub objects: Objects,
     pub letters: Arc<Letters>,
+    /// What no text of the server shows.
+    pub hidden: Arc<Hidden>,
     functions: Functions,
     snapshots: BTreeMap<u64, Arc<Snapshot>>,
 }
 
 impl Scene {
     /// The rows of all relations, taken at one moment.
-    pub fn new(objects: Objects, functions: Functions, letters: Arc<Letters>, moment: &Moment) -> Self {
+    pub fn new(
+        objects: Objects,
+        functions: Functions,
+        letters: Arc<Letters>,
+        hidden: Arc<Hidden>,
+        moment: &Moment,
+    ) -> Self {
         let _moment = moment.write().unwrap_or_else(PoisonError::into_inner);
         let snapshots = objects.0.values().filter_map(|o| Some((o.id, o.shared()?.snapshot()))).collect();
-        Scene { objects, letters, functions, snapshots }
+        Scene { objects, letters, hidden, functions, snapshots }
     }
 
     fn input(&self, object: &Object) -> Option<InputTable> {

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     Engine, EngineOptions, Env, Live,
     backlog::Backlog,
@@ -32,6 +34,23 @@ impl Engine {
     /// Opens a data directory: what exists is made again, in the order in which it was made, each object as of its last
     /// committed epoch; then every query goes on. An object that cannot be made is there, and says why when it is used.
     pub async fn open(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
+        let (engine, catalog) = Self::load(env, options, false).await?;
+        engine.let_go().await;
+        if let Err(error) = engine.remove_strays(&catalog) {
+            // What is left over takes room, and harms nobody.
+            tracing::warn!(%error, "files that nobody needs are left");
+        }
+        engine.keep_house();
+        Ok(engine)
+    }
+
+    /// What exists in a data directory, to try definitions against: no query runs and no source reads. What it writes is
+    /// for a storage that forgets it.
+    pub async fn rehearse(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
+        Ok(Self::load(env, options, true).await?.0)
+    }
+
+    async fn load(env: Env, options: EngineOptions, rehearsal: bool) -> Result<(Arc<Engine>, Catalog)> {
         let snapshot = housekeeping::load(env.storage.as_ref())?;
         let (log, records) = Log::open(env.storage.clone(), snapshot.log_file)?;
         if log.is_new() {
@@ -75,7 +94,7 @@ impl Engine {
         let clock = env.clock;
         let storage: Arc<dyn Storage> = manifest.clone();
         let budget = Arc::new(Budget::new(options.state_bytes_max));
-        let hidden = Arc::default();
+        let hidden = env.hidden;
         let query_env = QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog, epochs };
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),
@@ -86,6 +105,7 @@ impl Engine {
             planner,
             moment: Arc::default(),
             live: Mutex::new(Live { catalog: catalog.clone(), ..Live::default() }),
+            rehearsal,
             ddl: tokio::sync::Mutex::new(()),
         });
         engine.revive_functions(&catalog);
@@ -96,13 +116,7 @@ impl Engine {
             let live = engine.revive(object, past).await;
             engine.add_object(Arc::new(live));
         }
-        engine.let_go().await;
-        if let Err(error) = engine.remove_strays(&catalog) {
-            // What is left over takes room, and harms nobody.
-            tracing::warn!(%error, "files that nobody needs are left");
-        }
-        engine.keep_house();
-        Ok(engine)
+        Ok((engine, catalog))
     }
 
     /// Now that all readers are there, what none of them needs may be freed. What an object reads that could not be
@@ -163,7 +177,8 @@ impl Engine {
         let revived = async {
             past.lost.take().map_or(Ok(()), Err)?;
             past.schema = Some(schema_from(&object.schema)?);
-            past.paused = object.paused;
+            past.paused = object.paused || self.rehearsal;
+            past.begins = self.rehearsal.then(CancellationToken::new);
             let mut statements = parse(&object.definition)?;
             let statement = statements.pop().ok_or_else(|| Error::internal("an empty definition"))?;
             self.build(object.id, statement, past).await

@@ -135,7 +135,7 @@ fn check(id: i64, letter: &DeadLetter, object: &Object) -> Result<()> {
         let message =
             format!("dead letter {id} is a row that {} has, on which view \"{}\" failed", object.label(), letter.query);
         return Err(Error::new(Kind::InvalidParameterValue, message)
-            .hint("Correct the view and create it anew; to replay the others, add WHERE epoch IS NULL."));
+            .hint("Create a corrected view beside it; to replay the others, add WHERE epoch IS NULL."));
     }
     Ok(())
 }

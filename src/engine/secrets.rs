@@ -17,13 +17,19 @@ impl Engine {
         to_its_end(async move {
             let _one = engine.ddl.lock().await;
             let CreateSecret { name, exists, secret } = create;
+            if let Secret::Environment(variable) = &secret {
+                engine.options.fence.check_variable(variable)?;
+            }
             match (engine.secret(&name).is_some(), exists) {
                 (true, IfExists::Skip) => {}
                 (true, IfExists::Fail) => {
                     return Err(Error::new(Kind::DuplicateObject, format!("secret \"{name}\" already exists"))
-                        .hint("CREATE OR REPLACE SECRET gives it another value."));
+                        .hint("Give it another name; or CREATE OR REPLACE SECRET writes over the value that it has."));
                 }
-                _ => engine.log_change(Change::Secret { name, secret: Some(secret) }).await?,
+                _ => {
+                    engine.log_change(Change::Secret { name: name.clone(), secret: Some(secret) }).await?;
+                    engine.refit_users_of(&name).await;
+                }
             }
             Ok(Reply::Done("CREATE SECRET".to_string()))
         })
@@ -59,7 +65,7 @@ impl Engine {
             if options.secrets().any(|secret| secret == name) {
                 let message = format!("cannot drop secret \"{name}\" because {} uses it", object.label());
                 return Err(Error::new(Kind::DependentObjects, message)
-                    .hint("Drop that first, or give the secret another value with CREATE OR REPLACE SECRET."));
+                    .hint("It goes once nothing uses it. CREATE OR REPLACE SECRET writes another value over the one that it has."));
             }
         }
         Ok(())
@@ -85,7 +91,8 @@ impl Engine {
     pub(super) fn view_options(&self, create: &CreateView) -> Result<ViewOptions> {
         let (options, hidden) = self.revealed(&create.options)?;
         let create = CreateView { options, ..create.clone() };
-        ViewOptions::take(&create).map_err(|error| error.masked(&hidden))
+        let taken = ViewOptions::take(&create, &self.options.fence);
+        taken.map_err(|error| error.masked(&hidden))
     }
 
     /// Options with the values of the secrets that they refer to; and those values, which no error may tell.
@@ -94,10 +101,7 @@ impl Engine {
         let options = options.revealed(|name| {
             let value = match self.secret(name).ok_or_else(|| self.no_secret(name))? {
                 Secret::Value(value) => value,
-                Secret::Environment(variable) => std::env::var(&variable).map_err(|_| {
-                    let message = format!("secret \"{name}\" is environment variable \"{variable}\", which is not set");
-                    Error::new(Kind::UndefinedObject, message).hint("Set it where the server is started.")
-                })?,
+                Secret::Environment(variable) => self.variable(name, &variable)?,
             };
             values.push(value.clone());
             Ok(value)
@@ -105,5 +109,13 @@ impl Engine {
         let told = options.0.iter().filter(|(key, _)| is_secret(key)).map(|(_, value)| value.clone());
         self.env.hidden.add(values.iter().cloned().chain(told));
         Ok((options, values))
+    }
+
+    fn variable(&self, name: &str, variable: &str) -> Result<String> {
+        self.options.fence.check_variable(variable).map_err(|error| error.context(format!("secret \"{name}\"")))?;
+        std::env::var(variable).map_err(|_| {
+            let message = format!("secret \"{name}\" is environment variable \"{variable}\", which is not set");
+            Error::new(Kind::UndefinedObject, message).hint("Set it where the server is started.")
+        })
     }
 }

@@ -30,6 +30,8 @@ pub struct Session {
 pub struct Transaction {
     pub state: TransactionState,
     pub read_only: bool,
+    /// A statement was run in it: from here on a read-only transaction stays one.
+    pub queried: bool,
     /// Something was written in it that a rollback will not undo.
     pub wrote: bool,
 }

@@ -55,6 +55,11 @@ impl Feed {
         Ok(Feed { options: options.clone(), answer, mode, key })
     }
 
+    /// The same rows for the same place, reached in another way.
+    pub fn with(&self, options: SinkOptions) -> Feed {
+        Feed { options, ..self.clone() }
+    }
+
     /// Whether no two rows share the key is known from the query, or is to be seen.
     fn is_claimed(&self) -> bool {
         let by_key = matches!(self.mode, Mode::Upsert | Mode::Debezium) && self.key.is_some();

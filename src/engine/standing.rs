@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     catalog::Kind,
-    connectors::SinkOptions,
+    connectors::{Fence, SinkOptions},
     error::{Error, Kind as ErrorKind, Result},
     options::Options,
-    query::{Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
+    query::{Command, Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
     relations::{Relation, Shared, Store},
     sql::{
         plan::{Standing, World, emission},
@@ -45,7 +45,7 @@ pub struct ViewOptions {
 const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
 
 impl ViewOptions {
-    pub fn take(create: &CreateView) -> Result<Self> {
+    pub fn take(create: &CreateView, fence: &Fence) -> Result<Self> {
         let name = &create.name.name;
         if create.kind != Kind::Sink {
             return Self::take_own(create, &create.options);
@@ -53,7 +53,7 @@ impl ViewOptions {
         let (own, outside) =
             create.options.0.clone().into_iter().partition(|(key, _)| OF_A_QUERY.contains(&key.as_str()));
         let mut options = Self::take_own(create, &Options(own))?;
-        let sink = SinkOptions::take(name, &Options(outside))?;
+        let sink = SinkOptions::take(name, &Options(outside), fence)?;
         if sink.is_whole() {
             if create.emit.is_some_and(|emit| emit != Emit::Complete) {
                 let message = "type = 'complete' and EMIT contradict each other";
@@ -134,7 +134,7 @@ impl Engine {
             relation.keep_history();
         }
         past.followed.into_iter().for_each(|from| relation.follow(from));
-        let recipe = Recipe {
+        let recipe = Arc::new(Recipe {
             id,
             create: create.clone(),
             options: options.clone(),
@@ -144,34 +144,38 @@ impl Engine {
             checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
             epoch_target: options.epoch_target(self.options.epoch_target),
             feed,
-        };
+        });
         let is_new = past.schema.is_none();
         let mut outlet = recipe.outlet(self)?;
-        if let Some(outlet) = outlet.as_mut().filter(|_| is_new) {
+        if let Some(outlet) = outlet.as_mut().filter(|_| is_new && !self.rehearsal) {
             // Who creates a sink is told when there is nothing to write to; later it is waited for.
             outlet.open().await?;
         }
         // A new one waits until it is durable that it is there: what it writes cannot be taken back.
-        let paused = past.paused || (is_new && outlet.is_some());
+        let paused = past.paused || past.begins.is_some() || (is_new && outlet.is_some());
         let mut worker = recipe.worker(self, standing, outlet);
         // As in its loop, a panic is the query's own.
-        let recovery = AssertUnwindSafe(worker.recover(&past.intents, &past.commits)).catch_unwind().await;
-        let failed = recovery.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).err();
+        let failed = if self.rehearsal {
+            None
+        } else {
+            let recovery = AssertUnwindSafe(worker.recover(&past.intents, &past.commits)).catch_unwind().await;
+            recovery.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).err()
+        };
         let failed = failed.map(|error| self.env.hidden.mask(error));
         let (shared, finished) = (recipe.shared.clone(), self.finished(id));
         let handle = {
             let _runtime = self.runtime.enter();
-            start(worker, options.trigger, paused, failed, self.remake(recipe), finished)
+            Arc::new(start(worker, options.trigger, paused, failed, self.remake(recipe.clone()), finished))
         };
         Ok(match create.kind {
-            Kind::Sink => (schema, What::Sink { handle, inputs }),
+            Kind::Sink => (schema, What::Sink { handle, inputs, recipe }),
             _ => (schema, What::Standing { shared, handle, inputs, times }),
         })
     }
 
     /// How a failed query is made again from nothing but its definition.
-    fn remake(self: &Arc<Self>, recipe: Recipe) -> Remake {
-        let (engine, recipe) = (Arc::downgrade(self), Arc::new(recipe));
+    fn remake(self: &Arc<Self>, recipe: Arc<Recipe>) -> Remake {
+        let engine = Arc::downgrade(self);
         Box::new(move || {
             let (engine, recipe) = (engine.clone(), recipe.clone());
             async move {
@@ -187,12 +191,20 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What a sink is told that goes on with another recipe.
+    pub(super) fn refit(self: &Arc<Self>, recipe: Arc<Recipe>) -> Command {
+        let (trigger, checkpoint_interval) = (recipe.options.trigger, recipe.checkpoint_interval);
+        Command::Refit { remake: self.remake(recipe), trigger, checkpoint_interval }
+    }
+}
+
 /// What a standing query is made of, the first time and after each failure.
-struct Recipe {
+pub struct Recipe {
     id: u64,
     create: CreateView,
     options: ViewOptions,
-    partitions: usize,
+    pub partitions: usize,
     shared: Arc<Shared>,
     progress: Arc<Mutex<Progress>>,
     checkpoint_interval: Duration,
@@ -201,9 +213,33 @@ struct Recipe {
     feed: Option<Feed>,
 }
 
+impl std::fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recipe").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Recipe {
+    /// The same query with other options, and what it has so far.
+    pub fn with(&self, engine: &Engine, create: CreateView, options: ViewOptions, feed: Option<Feed>) -> Recipe {
+        Recipe {
+            id: self.id,
+            create,
+            partitions: self.partitions,
+            shared: self.shared.clone(),
+            progress: self.progress.clone(),
+            checkpoint_interval: options.checkpoint_interval.unwrap_or(engine.options.checkpoint_interval),
+            epoch_target: options.epoch_target(engine.options.epoch_target),
+            options,
+            feed,
+        }
+    }
+
     fn outlet(&self, engine: &Engine) -> Result<Option<Outlet>> {
         let Some(feed) = &self.feed else { return Ok(None) };
+        // A secret may have another value since.
+        let now = engine.view_options(&self.create)?.sink;
+        let feed = now.map_or_else(|| feed.clone(), |options| feed.with(options));
         feed.outlet(&self.create.name.name, &engine.sink_identity(self.id)?).map(Some)
     }
 

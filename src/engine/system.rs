@@ -92,7 +92,10 @@ fn inputs(scene: &Scene) -> Result<RecordBatch> {
         let progress = handle.progress();
         for input in progress.inputs {
             let state = match scene.objects.get(&input.name).map(|object| &object.what) {
-                Some(What::Source { source, .. }) => source.state(),
+                // The outside may be named by a secret.
+                Some(What::Source { source, .. }) => {
+                    source.state().map(|state| scene.hidden.mask_text(&state).into_owned())
+                }
                 _ => None,
             };
             rows.push((object.name.clone(), input, progress.watermark, state));
@@ -128,13 +131,15 @@ fn late_rows(scene: &Scene) -> Result<RecordBatch> {
 
 fn dead_letters(scene: &Scene) -> Result<RecordBatch> {
     let rows = scene.letters.dead();
+    // The outside may be named by a secret.
+    let shown = |origin: &str| scene.hidden.mask_text(origin).into_owned();
     let raw: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.raw.as_slice())).collect::<BinaryArray>());
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("id", Arc::new(rows.iter().map(|r| Some(r.id)).collect::<Int64Array>()) as ArrayRef, true),
         ("source", text(rows.iter().map(|r| Some(r.source.clone()))), true),
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
         ("epoch", number(rows.iter().map(|r| r.epoch.map(|epoch| epoch.0))), true),
-        ("file", text(rows.iter().map(|r| Some(r.origin.clone()).filter(|origin| !origin.is_empty()))), true),
+        ("file", text(rows.iter().map(|r| Some(shown(&r.origin)).filter(|origin| !origin.is_empty()))), true),
         ("line", Arc::new(rows.iter().map(|r| r.position).collect::<Int64Array>()), true),
         ("raw", raw, true),
         ("reason", text(rows.iter().map(|r| Some(r.reason.clone()))), true),

@@ -119,7 +119,7 @@ impl Table {
     {
         if self.append_only {
             return Err(Error::new(Kind::Unsupported, format!("table \"{}\" is append-only", self.shared.name))
-                .hint("Create it without APPEND ONLY to update and delete its rows."));
+                .hint("A table that is created without APPEND ONLY takes UPDATE and DELETE."));
         }
         let writer = self.writer.clone().lock_owned().await;
         let (old, new) = select.await?;
@@ -149,6 +149,11 @@ impl Table {
     }
 
     async fn log_and_apply(&self, changes: Changes) -> Result<()> {
+        if self.shared.is_dropped() {
+            // While this waited for its turn: nothing is acknowledged that goes nowhere.
+            let message = format!("relation \"{}\" does not exist", self.shared.name);
+            return Err(Error::new(Kind::UndefinedTable, message).detail("It was dropped or replaced meanwhile."));
+        }
         self.in_order()?;
         let epoch = {
             let relation = self.shared.lock();
@@ -174,6 +179,11 @@ impl Table {
         self.shared.publish();
         self.hold();
         Ok(())
+    }
+
+    /// Keeps others from writing for as long as the guard is held.
+    pub async fn hold_writers(&self) -> OwnedMutexGuard<()> {
+        self.writer.clone().lock_owned().await
     }
 
     /// Fails where the log holds more than memory does.

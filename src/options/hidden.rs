@@ -1,6 +1,7 @@
 //! Texts that nobody may see: the values of secrets, wherever somebody else's error quotes them.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{PoisonError, RwLock},
 };
@@ -32,6 +33,22 @@ impl Hidden {
         }
         let forgotten = all.len().saturating_sub(SECRETS_MAX);
         all.drain(..forgotten);
+    }
+
+    /// A text as it may be shown: neither with a secret as it is, nor as it is between quotes.
+    pub fn mask_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let spellings = |secret: &String| {
+            let quoted = secret.escape_debug().to_string();
+            let other = (quoted != *secret).then_some(quoted);
+            [Some(secret.clone()), other].into_iter().flatten().filter(move |spelling| text.contains(spelling.as_str()))
+        };
+        let mut told: Vec<String> = all.iter().flat_map(spellings).collect();
+        drop(all);
+        // One that is a part of another comes after it.
+        told.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let masked = |text: Cow<'a, str>, secret: &String| Cow::Owned(text.replace(secret, "***"));
+        told.iter().fold(Cow::Borrowed(text), masked)
     }
 
     /// The error as it may be shown.

@@ -182,6 +182,9 @@ impl Settings {
         let name = canonical(name);
         match find(&name) {
             Some(k) if k.kind == Check::Fixed => return Err(fixed(k.name)),
+            Some(k) if is_of_transaction(k.name) => {
+                return Err(Error::new(Kind::Unsupported, format!("parameter \"{}\" cannot be reset", k.name)));
+            }
             None if !name.contains('.') => return Err(unknown(&name)),
             _ => {}
         }
@@ -190,7 +193,7 @@ impl Settings {
     }
 
     pub fn reset_all(&self) {
-        self.lock().set.clear();
+        self.lock().set.retain(|name, _| is_of_transaction(name));
     }
 
     /// A transaction begins: from here on a rollback undoes what is set.
@@ -258,6 +261,11 @@ pub fn spelled(name: &str) -> String {
 
 fn find(lowercase: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|k| k.name.eq_ignore_ascii_case(lowercase))
+}
+
+/// What `BEGIN` and `SET TRANSACTION` say: it is the transaction's, and a RESET does not take it back.
+fn is_of_transaction(name: &str) -> bool {
+    name.starts_with("transaction_")
 }
 
 fn canonical(name: &str) -> String {

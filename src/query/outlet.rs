@@ -31,6 +31,8 @@ pub struct Outlet {
     nets: bool,
     /// The last epoch that is there; `None` before it is opened, and after a write that may have taken effect.
     there: Option<Epoch>,
+    /// Whether new epochs come after what is there, whatever that is.
+    goes_on: bool,
 }
 
 /// What is kept of the answer beside the sink.
@@ -52,12 +54,14 @@ pub(super) struct Owed {
     rows: Option<Outgoing>,
     /// Whether a checkpoint holds the epoch, and the outbox its rows.
     saved: bool,
+    /// Whether it was saved before anybody could ask if its number is free outside.
+    unproven: bool,
     started: tokio::time::Instant,
 }
 
 impl Outlet {
     pub fn new(sink: Box<dyn Sink>, keeps: Keeps, nets: bool) -> Self {
-        Outlet { sink: Mutex::new(sink), keeps, nets, there: None }
+        Outlet { sink: Mutex::new(sink), keeps, nets, there: None, goes_on: false }
     }
 
     fn sink(&mut self) -> &mut dyn Sink {
@@ -100,32 +104,44 @@ impl Outlet {
         })
     }
 
-    /// An error if what is there is newer than an epoch.
-    async fn expect_none_after(&mut self, epoch: Epoch) -> Result<Epoch> {
+    /// The number under which an epoch may be written that was not begun: nobody can have written it yet. Where the outside
+    /// has come further, the data directory is an older copy, and what it reads now is not known to be what is there. Only
+    /// one that replaces all that was written, or that was told to, goes on behind it.
+    async fn number(&mut self, epoch: Epoch) -> Result<Epoch> {
         let there = self.open().await?;
-        if there > epoch {
-            let message = format!("the sink holds epoch {there}, but the server has come to {epoch} only");
-            return Err(Error::new(Kind::DataCorrupted, message)
-                .detail("The data directory is older than what was written from it, or what an epoch had read is gone.")
-                .hint("Drop the sink and create it again, where what is outside is not in its way."));
+        match there < epoch {
+            true => Ok(epoch),
+            false if self.keeps == Keeps::ToWrite || self.goes_on => Ok(there.next()),
+            false => Err(behind(epoch, there)),
         }
-        Ok(there)
     }
 
-    /// Before an epoch is begun: nobody can have written it yet. One that was may be there already.
-    async fn expect_new(&mut self, epoch: Epoch) -> Result<()> {
-        self.expect_none_after(Epoch(epoch.0.saturating_sub(1))).await.map(drop)
+    /// From now on new epochs come after whatever is there.
+    pub fn go_on(&mut self) {
+        self.goes_on = true;
     }
 
-    /// Writes an epoch that was begun, unless it is there.
+    /// Writes an epoch that was begun, unless it is there: from when it was begun until its commit it stays what it is, so
+    /// that nobody else's can be in its place.
     async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
-        if self.expect_none_after(epoch).await? < epoch {
+        if self.open().await? < epoch {
             self.there = None;
             self.sink().write(epoch, rows).await?;
             self.there = Some(epoch);
         }
         Ok(())
     }
+}
+
+fn behind(epoch: Epoch, there: Epoch) -> Error {
+    let message = format!("the sink holds epoch {there}, but the server has come to {} only", epoch.0 - 1);
+    let known = if epoch == there { format!("epoch {there}") } else { format!("epochs {epoch} to {there}") };
+    Error::new(Kind::DataCorrupted, message)
+        .detail(format!("The data directory is older than what was written from it: it does not know what {known} had read."))
+        .hint(
+            "To have every row once, start from a newer copy of the data directory. Or ALTER SINK … RESET OFFSETS goes on \
+             behind it: all that is outside stays, and what is read again is written again.",
+        )
 }
 
 impl Worker {
@@ -137,23 +153,49 @@ impl Worker {
         self.share.ask(self.bytes()?)?;
         let Some(outlet) = &self.setup.outlet else { return Err(Error::internal("a view was run as a sink")) };
         let rows = outlet.outgoing(changes, &self.setup.relation.lock())?;
-        let owed = Owed { intent, commit, rows, saved: fleeting, started };
-        if fleeting {
-            if let (Some(_), Some(outlet)) = (&owed.rows, &mut self.setup.outlet) {
-                outlet.expect_new(owed.intent.epoch).await?;
-            }
-            // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered, and only
-            // the outbox keeps its rows.
-            self.needs_log();
-            let (outbox, bytes) = (self.outbox(), owed.encode()?);
-            let epoch = owed.intent.epoch;
-            let kept = tokio::task::spawn_blocking(move || outbox.keep(epoch, &bytes)).await;
-            kept.map_err(|e| Error::internal(format!("the outbox died: {e}")))??;
-            self.advance(&owed.intent, &owed.commit);
-            self.checkpoint().await?;
+        let epoch = intent.epoch;
+        let owed = Owed { intent, commit, rows, saved: false, unproven: false, started };
+        if !fleeting {
+            self.owed = Some(owed);
+            return Ok(());
         }
-        self.owed = Some(owed);
+        let number = match &mut self.setup.outlet {
+            Some(outlet) if owed.rows.is_some() => outlet.number(epoch).await?,
+            _ => epoch,
+        };
+        // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered, and only the
+        // outbox keeps its rows.
+        self.owed = Some(self.saved(owed, number, false).await?);
         Ok(())
+    }
+
+    /// What is owed, once a checkpoint and the outbox have it, under a number that may be another. Where it fails, memory
+    /// is not sound.
+    async fn saved(&mut self, mut owed: Owed, number: Epoch, unproven: bool) -> Result<Owed> {
+        self.sound = false;
+        (owed.intent.epoch, owed.commit.epoch, owed.unproven) = (number, number, unproven);
+        self.keep_rows(number, owed.encode()?).await?;
+        self.in_checkpoint(owed).await
+    }
+
+    async fn keep_rows(&self, number: Epoch, bytes: Vec<u8>) -> Result<()> {
+        let outbox = self.outbox();
+        let kept = tokio::task::spawn_blocking(move || outbox.keep(number, &bytes)).await;
+        kept.map_err(|e| Error::internal(format!("the outbox died: {e}")))?
+    }
+
+    /// What is owed and in the outbox, once a checkpoint has it too.
+    async fn in_checkpoint(&mut self, owed: Owed) -> Result<Owed> {
+        self.sound = false;
+        self.needs_log();
+        match owed.saved {
+            // A checkpoint has it, under the number that it had.
+            true => self.epoch = owed.intent.epoch,
+            false => self.advance(&owed.intent, &owed.commit),
+        }
+        self.checkpoint().await?;
+        self.sound = true;
+        Ok(Owed { saved: true, ..owed })
     }
 
     /// Whether an epoch was run that is not committed: its rows are still to go out, or its commit to be written.
@@ -166,12 +208,22 @@ impl Worker {
         let (Some(owed), Some(outlet)) = (&self.owed, &mut self.setup.outlet) else { return self.commit().await };
         let intent = Record::Intent(owed.intent.clone()).encode(&[])?;
         let commit = Record::Commit(owed.commit.clone()).encode(&[])?;
-        if owed.rows.is_some() && self.begun.is_none() && !owed.saved {
+        if owed.rows.is_some() && self.begun.is_none() && (!owed.saved || owed.unproven) {
             let begun = owed.intent.clone();
-            outlet.expect_new(begun.epoch).await?;
-            self.needs_log();
-            self.env.log.append(vec![intent.clone()]).await?;
-            self.begun = Some(begun);
+            let number = outlet.number(begun.epoch).await?;
+            if number != begun.epoch {
+                let Some(owed) = self.owed.take() else { return Ok(()) };
+                self.owed = Some(self.saved(owed, number, false).await?);
+                return Box::pin(self.deliver()).await;
+            }
+            if owed.saved {
+                self.outbox().note_begun(begun.epoch)?;
+                self.owed.iter_mut().for_each(|owed| owed.unproven = false);
+            } else {
+                self.needs_log();
+                self.env.log.append(vec![intent.clone()]).await?;
+                self.begun = Some(begun);
+            }
         }
         if let (Some(Owed { intent, rows: Some(rows), .. }), Some(outlet)) = (&self.owed, &mut self.setup.outlet) {
             outlet.send(intent.epoch, rows).await?;
@@ -197,15 +249,44 @@ impl Worker {
         Ok(())
     }
 
+    /// Keeps what is owed and cannot go out now, so that it holds on to neither the log nor what it was made of: however
+    /// long the outside is away, a recovery begins with the rows of this epoch. Where it fails, memory is not sound.
+    pub async fn keep_owed(&mut self) -> Result<()> {
+        let unproven = self.begun.is_none();
+        let Some(owed) = self.owed.as_mut().filter(|owed| !owed.saved) else { return Ok(()) };
+        owed.unproven = unproven;
+        let (number, bytes) = (owed.intent.epoch, owed.encode());
+        owed.unproven = false;
+        // Until the outbox has it, memory stays as it is.
+        self.keep_rows(number, bytes?).await?;
+        let Some(owed) = self.owed.take() else { return Ok(()) };
+        self.owed = Some(self.in_checkpoint(Owed { unproven, ..owed }).await?);
+        // Its intent is in the log, if it was begun: it stays what it is, and the outbox says what that is.
+        self.begun = None;
+        self.show(|_| {});
+        Ok(())
+    }
+
+    /// See [`Outlet::go_on`].
+    pub fn go_on(&mut self) {
+        self.setup.outlet.iter_mut().for_each(Outlet::go_on);
+    }
+
     /// After a recovery: takes up what the last epoch of the checkpoint still owes.
     pub(super) fn take_up(&mut self, commits: &[Commit]) -> Result<()> {
-        let Some(owed) = self.outbox().load()? else { return Ok(()) };
-        let is_committed = commits.iter().any(|commit| commit.epoch == owed.intent.epoch);
-        if owed.intent.epoch == self.checkpointed && !is_committed {
-            self.owed = Some(owed);
-            return Ok(());
+        let is_committed = commits.iter().any(|commit| commit.epoch == self.checkpointed);
+        match self.outbox().load(self.checkpointed)?.filter(|_| !is_committed) {
+            Some(owed) => {
+                self.owed = Some(owed);
+                Ok(())
+            }
+            // Its commit is there, or it came to nothing before anything was written.
+            None => self.forget_owed(),
         }
-        // Its commit is there, or it came to nothing before anything was written.
+    }
+
+    /// Nothing is owed of what earlier tries left.
+    pub(super) fn forget_owed(&mut self) -> Result<()> {
         self.outbox().remove()
     }
 
@@ -221,13 +302,15 @@ struct Label {
     commit: Commit,
     rows: bool,
     whole: bool,
+    #[serde(default)]
+    unproven: bool,
 }
 
 impl Owed {
     fn encode(&self) -> Result<Vec<u8>> {
         let (intent, commit) = (self.intent.clone(), self.commit.clone());
         let whole = self.rows.as_ref().is_some_and(|rows| rows.whole);
-        let label = Label { intent, commit, rows: self.rows.is_some(), whole };
+        let label = Label { intent, commit, rows: self.rows.is_some(), whole, unproven: self.unproven };
         let batches: Vec<RecordBatch> = match &self.rows {
             Some(rows) => vec![rows.changes.clone().into_batch(rows.changes.diffs().is_some())?],
             None => Vec::new(),
@@ -236,11 +319,11 @@ impl Owed {
     }
 
     fn decode(path: &str, bytes: &[u8]) -> Result<Owed> {
-        let (Label { intent, commit, rows, whole }, sections) = file::decode(path, bytes)?;
+        let (Label { intent, commit, rows, whole, unproven }, sections) = file::decode(path, bytes)?;
         let batch = sections.into_iter().flatten().next();
         let changes = batch.map(Changes::from_batch).transpose()?;
         let rows = changes.filter(|_| rows).map(|changes| Outgoing { changes, whole });
-        Ok(Owed { intent, commit, rows, saved: true, started: tokio::time::Instant::now() })
+        Ok(Owed { intent, commit, rows, saved: true, unproven, started: tokio::time::Instant::now() })
     }
 }
 
@@ -248,6 +331,7 @@ impl Owed {
 ///
 /// ```text
 /// outbox/<id>/<epoch>.rows
+/// outbox/<id>/<epoch>.begun   there once a write of it may have taken effect, if that was not sure before
 /// ```
 #[derive(Debug)]
 pub struct Outbox {
@@ -262,16 +346,36 @@ impl Outbox {
         Outbox { storage, folder: format!("{}/{query}", Self::FOLDER) }
     }
 
-    /// Keeps an epoch in place of what an earlier try left. Blocking.
-    fn keep(&self, epoch: Epoch, bytes: &[u8]) -> Result<()> {
-        self.remove()?;
-        self.storage.create(&format!("{}/{:016}.rows", self.folder, epoch.0), bytes)
+    fn rows(&self, epoch: Epoch) -> String {
+        format!("{}/{:016}.rows", self.folder, epoch.0)
     }
 
-    fn load(&self) -> Result<Option<Owed>> {
-        let Some(path) = self.storage.list(&self.folder)?.pop() else { return Ok(None) };
-        let bytes = self.storage.read(&path)?.unwrap_or_default();
-        Owed::decode(&path, &bytes).map(Some)
+    /// Keeps an epoch, in place of what an earlier try left of it. Other epochs stay until a checkpoint tells which of them
+    /// counts. Blocking.
+    fn keep(&self, epoch: Epoch, bytes: &[u8]) -> Result<()> {
+        self.storage.remove(&self.rows(epoch))?;
+        self.storage.create(&self.rows(epoch), bytes)
+    }
+
+    /// What is kept of an epoch.
+    fn load(&self, epoch: Epoch) -> Result<Option<Owed>> {
+        let path = self.rows(epoch);
+        let Some(bytes) = self.storage.read(&path)? else { return Ok(None) };
+        let mut owed = Owed::decode(&path, &bytes)?;
+        owed.unproven &= self.storage.read(&self.begun(epoch))?.is_none();
+        Ok(Some(owed))
+    }
+
+    fn begun(&self, epoch: Epoch) -> String {
+        format!("{}/{:016}.begun", self.folder, epoch.0)
+    }
+
+    /// Notes that nobody else has written the epoch so far: what is outside of it from now on is this one. Blocking.
+    fn note_begun(&self, epoch: Epoch) -> Result<()> {
+        match self.storage.create(&self.begun(epoch), &[]) {
+            Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes every trace.

@@ -50,7 +50,7 @@ impl Worker {
         if Epoch(0) < snapshot.epoch() && snapshot.epoch() < from {
             let message = format!("\"{}\" is at epoch {}, but was read up to {from}", shared.name, snapshot.epoch());
             return Err(Error::new(Kind::DataCorrupted, message)
-                .hint("The data directory lost what had happened. Drop the view and create it again."));
+                .hint("The data directory lost what had happened. Create another view of the same query beside it; this one keeps what it has come to."));
         }
         let (to, rows) = relation.ahead(from, snapshot.epoch().max(from), limit.rows);
         let end = Offsets::single(snapshot.epoch().max(from).0);

@@ -37,7 +37,13 @@ impl Worker {
         self.show(|_| {});
         // An epoch that was begun reads a relation's rows as they were then only if it can ask its changelog for them.
         match pending.filter(|intent| !self.reads_snapshots(intent)) {
-            Some(intent) => self.run(intent).await,
+            Some(intent) => {
+                // What was owed before it went out before it was begun.
+                if self.setup.outlet.is_some() {
+                    self.forget_owed()?;
+                }
+                self.run(intent).await
+            }
             None if self.setup.outlet.is_some() => {
                 self.begun = None;
                 self.take_up(commits)
@@ -118,7 +124,7 @@ impl Worker {
             );
             return Err(Error::new(Kind::DataCorrupted, message)
                 .detail("What the epoch had read has changed or is gone.")
-                .hint("Put the input back as it was, or drop the view and create it again."));
+                .hint("Put the input back as it was, then ALTER … RESUME; or create another view of the same query beside it."));
         }
         self.advance(&intent, &commit);
         Ok(())

@@ -24,7 +24,6 @@ use crate::{
 };
 
 /// What a runner can be told.
-#[derive(Debug)]
 pub enum Command {
     Pause(oneshot::Sender<()>),
     Resume,
@@ -32,6 +31,14 @@ pub enum Command {
     Look,
     /// Everybody is there who may still ask for what was read: what nobody needs may be freed.
     Release,
+    /// Goes on with what is made in another way from now on; one that failed tries again.
+    Refit {
+        remake: Remake,
+        trigger: Trigger,
+        checkpoint_interval: Duration,
+    },
+    /// Of a sink: new epochs come after whatever is outside, once; one that failed tries again.
+    GoOn,
     /// Answers once all that was available when it came is committed and visible.
     Flush(oneshot::Sender<Result<()>>),
     /// Ends the task after the epoch that is being run; with a last checkpoint if so wished.
@@ -114,6 +121,7 @@ pub fn start(
         unwritten: None,
         failed: None,
         doubtful: false,
+        behind_outside: false,
     };
     match failed {
         Some(error) if is_transient(&error) => {
@@ -150,6 +158,8 @@ struct Runner {
     failed: Option<Error>,
     /// Whether the worker's memory is in doubt: an epoch or a checkpoint of it did not come to its end.
     doubtful: bool,
+    /// Whether the next epoch of a sink may come after whatever is outside.
+    behind_outside: bool,
 }
 
 /// The first and the longest pause after an error that may pass.
@@ -211,6 +221,7 @@ impl Runner {
             // What did not go out comes before anything new.
             self.worker.deliver().await?;
             self.goes_on();
+            self.behind_outside = false;
             return self.after_epoch().await;
         }
         if self.finishing {
@@ -236,6 +247,7 @@ impl Runner {
                 self.doubtful = !self.worker.is_sound() || (ran.is_err() && !self.worker.owes());
                 ran?;
                 self.worker.deliver().await?;
+                self.behind_outside = false;
                 self.after_epoch().await
             }
             Next::Wait(until) => {
@@ -362,6 +374,15 @@ impl Runner {
                 self.worker.show(|progress| progress.last_error = None);
                 self.worker.set_state(State::Running, None);
             }
+            Command::GoOn => {
+                (self.behind_outside, self.doubtful) = (true, true);
+                self.try_again();
+            }
+            Command::Refit { remake, trigger, checkpoint_interval } => {
+                (self.remake, self.trigger, self.checkpoint_interval) = (remake, trigger, checkpoint_interval);
+                (self.doubtful, self.last_call) = (true, None);
+                self.try_again();
+            }
             Command::Flush(done) if self.paused => {
                 let _ = done.send(self.failed.clone().map_or(Ok(()), Err));
             }
@@ -385,6 +406,15 @@ impl Runner {
             }
         }
         Ok(Turn::Again)
+    }
+
+    /// One that failed goes on; one that was paused stays so.
+    fn try_again(&mut self) {
+        if self.failed.take().is_some() {
+            self.paused = false;
+            self.worker.show(|progress| progress.last_error = None);
+            self.worker.set_state(State::Running, None);
+        }
     }
 
     fn answer_flushes(&mut self) {
@@ -471,6 +501,9 @@ impl Runner {
         let (intents, commits) = self.worker.since();
         self.worker.set_state(State::Recovering, None);
         let mut worker = (self.remake)().await?;
+        if self.behind_outside {
+            worker.go_on();
+        }
         worker.recover(&intents, &commits).await?;
         self.worker = worker;
         self.doubtful = false;
@@ -483,6 +516,13 @@ impl Runner {
     async fn after_error(&mut self, error: Error) -> Turn {
         let name = self.worker.setup.name.clone();
         let error = self.worker.env.hidden.mask(error);
+        self.doubtful |= !self.worker.is_sound();
+        if !self.doubtful && self.worker.owes() {
+            if let Err(error) = self.worker.keep_owed().await {
+                tracing::warn!(query = name, %error, "what is owed is not kept yet");
+            }
+            self.doubtful = !self.worker.is_sound();
+        }
         if !is_transient(&error) {
             tracing::error!(query = name, %error, "query failed");
             self.stop_failed(error);

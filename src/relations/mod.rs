@@ -445,7 +445,7 @@ impl Relation {
                 Kind::ObjectNotInState,
                 format!("the changes after epoch {from} are no longer kept: the reader is too far behind"),
             )
-            .hint("Drop the view that reads them and create it again, or raise changelog.max_rows."));
+            .hint("Create another view of the same query beside it, and raise changelog.max_rows."));
         }
         let found: Vec<Changes> = self.changelog.entries(from, to).map(|(_, changes)| changes.clone()).collect();
         if found.len() < 2 || found.iter().all(Changes::is_insert_only) {

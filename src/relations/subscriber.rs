@@ -41,7 +41,7 @@ impl Subscriber {
         let place = relation.subscribe(at, snapshot.epoch()).ok_or_else(|| {
             let message = format!("the changes of \"{}\" after epoch {at} are no longer kept", shared.name);
             Error::new(Kind::ObjectNotInState, message)
-                .hint("SUBSCRIBE without AS OF EPOCH begins anew, with the rows that are there.")
+                .hint("SUBSCRIBE without AS OF EPOCH begins with the rows that are there.")
         })?;
         drop(relation);
         Ok((Subscriber { shared: shared.clone(), place, at, changed }, snapshot))

@@ -78,8 +78,9 @@ pub enum Body {
     },
     /// `RESET name`, or `RESET ALL` where `None`.
     Reset(Option<String>),
+    /// `READ ONLY`, `READ WRITE`, or `None` where neither was said.
     Begin {
-        read_only: bool,
+        read_only: Option<bool>,
     },
     Commit,
     Rollback,
@@ -229,8 +230,10 @@ pub enum IfExists {
     Fail,
     /// `IF NOT EXISTS`
     Skip,
-    /// `OR REPLACE`
-    Replace,
+    /// `OR REPLACE`; with `WITH (discard_rows = true)` even where rows go that nobody gives again.
+    Replace {
+        discard_rows: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -282,7 +285,8 @@ pub enum AlterAction {
     Pause,
     Resume,
     RenameTo(String),
-    /// Of a source: what is lost is given up, and readers go on with what there is.
+    /// Of a source: what is lost is given up, and readers go on with what there is. Of a sink: it goes on after whatever is
+    /// outside.
     ResetOffsets,
 }
 

@@ -45,8 +45,8 @@ impl Share {
             let kind = if bytes as u64 <= max / LITTLE_PART { Kind::OutOfMemory } else { Kind::ConfigurationLimit };
             let message = format!("{} would hold {bytes} bytes, and all tables and views at most {max}", self.of);
             Error::new(kind, message).hint(
-                "Raise state.memory_limit, or keep less: a watermark with windows, fewer columns, DELETE, DROP. A view \
-                 that failed goes on with ALTER MATERIALIZED VIEW … RESUME.",
+                "Raise state.memory_limit, or keep less: a watermark with windows, fewer columns. A view that \
+                 failed goes on with ALTER MATERIALIZED VIEW … RESUME.",
             )
         })
     }

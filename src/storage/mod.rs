@@ -8,6 +8,7 @@ mod disk;
 mod faulty;
 mod journal;
 mod memory;
+mod overlay;
 
 use std::{fmt, path::PathBuf};
 
@@ -17,6 +18,7 @@ pub use disk::DiskStorage;
 pub use faulty::{Fault, FaultyStorage, Operation};
 pub use journal::Journal;
 pub use memory::MemoryStorage;
+pub use overlay::OverlayStorage;
 
 use crate::error::Result;
 

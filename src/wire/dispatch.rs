@@ -16,6 +16,7 @@ use super::{
     work::Rows,
 };
 use crate::{
+    catalog,
     engine::{Description, Transaction, TransactionState},
     error::{Error, Kind, Result},
     pg_catalog::settings,
@@ -42,6 +43,9 @@ pub(super) enum Outcome {
         rows: Rows,
     },
 }
+
+/// The setting that says whether the transaction may write.
+const READ_ONLY: &str = "transaction_read_only";
 
 fn done(tag: &str) -> Result<Outcome> {
     Ok(Outcome::Done(tag.to_string()))
@@ -121,10 +125,9 @@ impl<D: Door> Connection<D> {
             _ => transaction.read_only,
         };
         match written(body) {
-            Some(verb) if read_only => Err(Error::new(
-                Kind::InvalidTransactionState,
-                format!("cannot execute {verb} in a read-only transaction"),
-            )),
+            Some(verb) if read_only => {
+                Err(Error::new(Kind::ReadOnlyTransaction, format!("cannot execute {verb} in a read-only transaction")))
+            }
             _ => Ok(()),
         }
     }
@@ -132,6 +135,7 @@ impl<D: Door> Connection<D> {
     async fn run(&mut self, statement: Arc<Statement>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
         let writes = written(&statement.body).is_some();
         let (door, session) = (self.shared.door.clone(), self.session.clone());
+        self.session.set_transaction(Transaction { queried: true, ..self.session.transaction() });
         let answer = self.work(async move { door.execute(&session, &statement, &parameters).await }).await?;
         if writes {
             let transaction = self.session.transaction();
@@ -156,11 +160,31 @@ impl<D: Door> Connection<D> {
         if local && self.session.transaction().state == TransactionState::Idle {
             self.session.warning("SET LOCAL can only be used in transaction blocks");
         }
+        let is_read_only = name.eq_ignore_ascii_case(READ_ONLY);
         match value {
+            Some(value) if is_read_only => self.set_read_only(value)?,
             Some(value) => self.session.settings.set(name, value, local)?,
             None => self.session.settings.reset(name)?,
         }
         done("SET")
+    }
+
+    /// `SET TRANSACTION READ ONLY | READ WRITE`: of the transaction that is open, whichever way it is spelled.
+    fn set_read_only(&mut self, value: &str) -> Result<()> {
+        let transaction = self.session.transaction();
+        let before = self.session.settings.is_on(READ_ONLY);
+        self.session.settings.set(READ_ONLY, value, true)?;
+        let read_only = self.session.settings.is_on(READ_ONLY);
+        if transaction.state == TransactionState::Idle {
+            return Ok(());
+        }
+        if transaction.read_only && !read_only && transaction.queried {
+            self.session.settings.set(READ_ONLY, if before { "on" } else { "off" }, true)?;
+            let message = "transaction read-write mode must be set before any query";
+            return Err(Error::new(Kind::ActiveTransaction, message));
+        }
+        self.session.set_transaction(Transaction { read_only, ..transaction });
+        Ok(())
     }
 
     fn show(&mut self, name: &str) -> Result<Outcome> {
@@ -181,14 +205,16 @@ impl<D: Door> Connection<D> {
         )
     }
 
-    fn begin(&mut self, read_only: bool) -> Result<Outcome> {
+    fn begin(&mut self, read_only: Option<bool>) -> Result<Outcome> {
         if self.session.transaction().state != TransactionState::Idle {
             self.session.warning("there is already a transaction in progress");
             return done("BEGIN");
         }
-        let read_only = read_only || self.session.settings.is_on("default_transaction_read_only");
+        let read_only = read_only.unwrap_or_else(|| self.session.settings.is_on("default_transaction_read_only"));
         self.session.settings.begin();
-        self.session.set_transaction(Transaction { state: TransactionState::Open, read_only, wrote: false });
+        self.session.settings.set(READ_ONLY, if read_only { "on" } else { "off" }, true)?;
+        let begun = Transaction { state: TransactionState::Open, read_only, ..Transaction::default() };
+        self.session.set_transaction(begun);
         done("BEGIN")
     }
 
@@ -383,21 +409,35 @@ fn is_session_body(body: &Body) -> bool {
     )
 }
 
-/// The verb of a statement that changes something durable.
-fn written(body: &Body) -> Option<&'static str> {
-    Some(match body {
-        Body::Insert(_) => "INSERT",
-        Body::Update(_) => "UPDATE",
-        Body::Delete(_) => "DELETE",
-        Body::CopyIn(_) => "COPY FROM",
-        Body::CreateSource(_) => "CREATE SOURCE",
-        Body::CreateTable(_) => "CREATE TABLE",
-        Body::CreateView(_) => "CREATE VIEW",
-        Body::Drop(_) => "DROP",
-        Body::Alter(_) => "ALTER",
-        Body::Explain { analyze: true, statement, .. } => return written(&statement.body),
-        _ => return None,
-    })
+/// The verb of a statement that changes something durable. Each kind of statement says here whether it does: a new one is
+/// not to be forgotten.
+fn written(body: &Body) -> Option<String> {
+    let of_kind = |verb: &str, kind: catalog::Kind| Some(format!("{verb} {}", kind.word().to_uppercase()));
+    match body {
+        Body::Insert(_) => Some("INSERT".to_string()),
+        Body::Update(_) => Some("UPDATE".to_string()),
+        Body::Delete(_) => Some("DELETE".to_string()),
+        Body::CopyIn(_) => Some("COPY FROM".to_string()),
+        Body::CreateSource(_) => of_kind("CREATE", catalog::Kind::Source),
+        Body::CreateTable(_) => of_kind("CREATE", catalog::Kind::Table),
+        Body::CreateView(create) => of_kind("CREATE", create.kind),
+        Body::Drop(drop) => of_kind("DROP", drop.kind),
+        Body::Alter(alter) => of_kind("ALTER", alter.kind),
+        Body::CreateSecret(_) => Some("CREATE SECRET".to_string()),
+        Body::DropSecrets(_) => Some("DROP SECRET".to_string()),
+        Body::CreateFunction(_) => Some("CREATE FUNCTION".to_string()),
+        Body::CreateAggregate(_) => Some("CREATE AGGREGATE".to_string()),
+        Body::DropFunctions(drop) if drop.aggregates => Some("DROP AGGREGATE".to_string()),
+        Body::DropFunctions(_) => Some("DROP FUNCTION".to_string()),
+        Body::Explain { analyze: true, statement, .. } => written(&statement.body),
+        // What a prepared statement writes, it writes when it is run, and is asked for then.
+        Body::Prepare { .. } | Body::Execute { .. } | Body::Deallocate(_) => None,
+        Body::Query(_) | Body::Subscribe(_) | Body::CopyOut(_) | Body::Declare { .. } => None,
+        Body::Fetch { .. } | Body::Close(_) => None,
+        Body::Explain { analyze: false, .. } | Body::ExplainRelation(_) | Body::Show(_) | Body::Flush => None,
+        Body::Set { .. } | Body::Reset(_) | Body::Discard(_) => None,
+        Body::Begin { .. } | Body::Commit | Body::Rollback | Body::NoOp(_) => None,
+    }
 }
 
 fn shown(name: &str) -> SchemaRef {

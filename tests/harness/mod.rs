@@ -107,6 +107,7 @@ impl Rig {
             storage: self.whole_storage(),
             clock: self.clock.clone() as Arc<dyn Clock>,
             runtime: runtime.handle().clone(),
+            hidden: Arc::default(),
         };
         let mut life = Life { engine: None, runtime: Some(runtime) };
         life.engine = Some(life.run(Engine::open(env, self.options.clone())).await?);

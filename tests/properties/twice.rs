@@ -49,6 +49,7 @@ pub async fn round(answers: usize) {
         storage: Arc::new(MemoryStorage::default()),
         clock: Arc::new(Looked::default()),
         runtime: Handle::current(),
+        hidden: Arc::default(),
     };
     let engine = Engine::open(env, EngineOptions::default()).await.unwrap();
     let source = "CREATE SOURCE s (n BIGINT) WITH (connector = 'datagen', rows_per_second = 10)";

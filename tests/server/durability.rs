@@ -66,7 +66,7 @@ async fn a_definition_that_its_client_gives_up_is_whole_or_not_there() {
         let hasty = server.connect().await;
         let statement = match n % 2 {
             0 => format!("DROP TABLE t{n}"),
-            _ => format!("CREATE OR REPLACE TABLE t{n} (a INT, b INT)"),
+            _ => format!("CREATE OR REPLACE TABLE t{n} (a INT, b INT) WITH (discard_rows = true)"),
         };
         let _ = timeout(Duration::from_micros(rng.random_range(200..15_000)), hasty.batch_execute(&statement)).await;
         drop(hasty);
@@ -100,8 +100,8 @@ async fn a_replacement_that_fails_changes_nothing() {
          FLUSH",
     )
     .await;
-    fails(&client, "CREATE OR REPLACE TABLE t (a INT, b INT DEFAULT nosuch(1))").await;
-    fails(&client, "CREATE OR REPLACE TABLE t AS SELECT 1 / (a - 3) AS b FROM t").await;
+    fails(&client, "CREATE OR REPLACE TABLE t (a INT, b INT DEFAULT nosuch(1)) WITH (discard_rows = true)").await;
+    fails(&client, "CREATE OR REPLACE TABLE t WITH (discard_rows = true) AS SELECT 1 / (a - 3) AS b FROM t").await;
     fails(&client, "CREATE TABLE made AS SELECT 1 / (a - 3) AS b FROM t").await;
     fails(&client, "CREATE OR REPLACE MATERIALIZED VIEW v WITH WATERMARK FOR nope AS nope AS SELECT a FROM u").await;
     let error = fails(&client, "CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT * FROM v").await;
@@ -116,7 +116,7 @@ async fn a_replacement_that_fails_changes_nothing() {
     assert_eq!(rows(&client, "SELECT c, s FROM v").await, ["3|6"]);
     assert_eq!(fails(&client, "SELECT * FROM made").await.code().code(), "42P01");
     // A table may be made of what it was.
-    run(&client, "CREATE OR REPLACE TABLE t AS SELECT a + 1 AS a FROM t").await;
+    run(&client, "CREATE OR REPLACE TABLE t WITH (discard_rows = true) AS SELECT a + 1 AS a FROM t").await;
     let (_server, client) = killed(server, &home).await;
     assert_eq!(rows(&client, "SELECT a FROM t ORDER BY a").await, ["2", "3", "4", "5"]);
 }
@@ -319,4 +319,86 @@ async fn one_checkpoint_that_is_damaged_stops_one_view() {
     eventually("the other goes on", async || (rows(&client, "SELECT c FROM b").await == ["2"]).then_some(())).await;
     let error = fails(&client, "SELECT c FROM a").await;
     assert_eq!(error.code().code(), "XX001", "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn or_replace_loses_no_row_that_comes_meanwhile() {
+    let home = Home::new();
+    let server = home.start();
+    let (client, writer) = (server.connect().await, server.connect().await);
+    for n in 0..20 {
+        run(&client, &format!("CREATE TABLE t{n} (a INT)")).await;
+        let (insert, replace) =
+            (format!("INSERT INTO t{n} (a) VALUES (1)"), format!("CREATE OR REPLACE TABLE t{n} (a INT, b INT)"));
+        let (inserted, _replaced) = tokio::join!(writer.batch_execute(&insert), client.batch_execute(&replace));
+        let expected = if inserted.is_ok() { "1" } else { "0" };
+        assert_eq!(rows(&client, &format!("SELECT count(*) FROM t{n}")).await, [expected], "t{n}: {inserted:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn or_replace_of_what_its_source_does_not_give_again_is_refused() {
+    let home = Home::new();
+    home.put("in/a.csv", "1\n2\n");
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE SOURCE files (n INT) WITH (connector = 'directory', path = 'in', format = 'csv', clean_source = 'delete');
+         CREATE VIEW between AS SELECT n FROM files;
+         CREATE MATERIALIZED VIEW v WITH (checkpoint_interval = '50 ms') AS SELECT n FROM between;
+         FLUSH",
+    )
+    .await;
+    eventually("the file is cleaned away", async || (!home.path("in/a.csv").exists()).then_some(())).await;
+    let refused = eventually("its number is forgotten", async || {
+        // Until then it is only replaced by what reads the same rows.
+        client.batch_execute("CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT n, 1 AS one FROM between").await.err()
+    })
+    .await;
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!(
+        (refused.code().code(), refused.message()),
+        ("55000", "replacing materialized view \"v\" would discard rows that source \"files\" does not give again")
+    );
+    assert_eq!(rows(&client, "SELECT n FROM v ORDER BY n").await, ["1", "2"]);
+    // What the hint says first loses nothing.
+    run(&client, "CREATE MATERIALIZED VIEW w AS SELECT n, 1 AS one FROM v; FLUSH").await;
+    assert_eq!(rows(&client, "SELECT n, one FROM w ORDER BY n").await, ["1|1", "2|1"]);
+    run(&client, "DROP MATERIALIZED VIEW w").await;
+    run(
+        &client,
+        "CREATE OR REPLACE MATERIALIZED VIEW v WITH (discard_rows = true) AS SELECT n, 1 AS one FROM between; FLUSH",
+    )
+    .await;
+    assert_eq!(rows(&client, "SELECT count(*) FROM v").await, ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn or_replace_of_a_source_that_holds_what_was_sent_is_refused() {
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let source = |more: &str| {
+        format!(
+            "CREATE OR REPLACE SOURCE lines (line TEXT) \
+             WITH (connector = 'socket', host = '127.0.0.1', port = {port}, format = 'text'{more})"
+        )
+    };
+    run(&client, &source("")).await;
+    let (mut peer, _) = timeout(Duration::from_secs(60), listener.accept()).await.unwrap().unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut peer, b"one\ntwo\n").await.unwrap();
+    eventually("both lines are there", async || {
+        (rows(&client, "SELECT count(*) FROM lines").await == ["2"]).then_some(())
+    })
+    .await;
+    let refused = fails(&client, &source(", max_line_bytes = 100")).await;
+    assert_eq!(
+        (refused.code().code(), refused.message()),
+        ("55000", "replacing source \"lines\" would discard its 2 records")
+    );
+    run(&client, &source(", max_line_bytes = 100, discard_rows = true")).await;
+    assert_eq!(rows(&client, "SELECT count(*) FROM lines").await, ["0"]);
 }

@@ -91,7 +91,7 @@ pub fn checkout(path: &str) -> PathBuf {
 /// The binary under test, with nothing of this process' settings.
 pub fn tidemark() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
-    for name in ["TIDEMARK_CONFIG", "TIDEMARK_DATA_DIR", "TIDEMARK_LISTEN", "FLIGHTS"] {
+    for name in ["TIDEMARK_CONFIG", "TIDEMARK_DATA_DIR", "TIDEMARK_LISTEN", "TIDEMARK_INSECURE", "FLIGHTS"] {
         command.env_remove(name);
     }
     command

@@ -2,7 +2,7 @@
 
 use tokio_postgres::NoTls;
 
-use super::harness::{Home, eventually, finished, rows, run, told};
+use super::harness::{Home, eventually, finished, rows, run, signal, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
@@ -45,6 +45,20 @@ async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
     run(&client, "INSERT INTO t VALUES (5000, 0); FLUSH").await;
     assert_eq!(rows(&client, "SELECT c FROM v WHERE n = 0").await, ["334"]);
     assert_eq!(rows(&client, "SELECT rows_in FROM tidemark.queries").await, ["1001"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_sighup_is_logged_and_ignored() {
+    let home = Home::new();
+    let server = home.start();
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE t (n INT); INSERT INTO t VALUES (1)").await;
+    signal("-HUP", server.pid());
+    eventually("it is logged", async || home.log().contains("SIGHUP ignored").then_some(())).await;
+    // The same session goes on, and the end is still an orderly one.
+    run(&client, "INSERT INTO t VALUES (2)").await;
+    assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["2"]);
+    assert_eq!(server.terminate().await.code(), Some(0), "{}", home.log());
 }
 
 /// A query that nobody waits for the end of.

@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs until Ctrl-C, or for so many seconds.
 pub async fn demo(mut config: Config, seconds: Option<u64>, queries: Handle) -> Result<()> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_a_terminal()?;
     let folder = Folder::make()?;
     let flights = folder.0.join("flights");
     std::fs::create_dir(&flights)?;

@@ -243,6 +243,9 @@ fn a_plan_never_loses_rows_nor_turns_one_thing_into_another() {
         refused(relation(Kind::Table, "t", "create table t (a bigint)")),
         "p.yaml:1:10: table \"t\" is defined differently, and replacing it would lose its rows"
     );
+    let asked = load("sql: CREATE OR REPLACE TABLE t (a INT) WITH (discard_rows = true)").unwrap();
+    let old = [relation(Kind::Table, "t", "create table t (a bigint)")];
+    assert_eq!(plan(&asked, &old).unwrap().steps[0].0, Change::Replace);
     assert_eq!(
         refused(relation(Kind::View, "t", "create view t as select 1")),
         "p.yaml:1:10: \"t\" is a table in the file and a view in the server"
@@ -253,6 +256,12 @@ fn a_plan_never_loses_rows_nor_turns_one_thing_into_another() {
 fn layout_case_and_comments_do_not_matter_but_texts_do() {
     let same = "create or replace stream  S -- why\n as SELECT 'A',  \"b\" ;";
     assert_eq!(normalised(same), normalised("CREATE STREAM IF NOT EXISTS s AS select 'A', b"));
+    let plain = normalised("create table t (a int) with (b = 1)");
+    for with in ["discard_rows = true, b = 1", "b = 1, 'discard_rows' = true"] {
+        assert_eq!(normalised(&format!("create or replace table t (a int) with ({with})")), plain);
+    }
+    let alone = "create or replace table t with (discard_rows = 'on') as select (discard_rows = true) from u";
+    assert_eq!(normalised(alone), normalised("create table t as select (discard_rows = true) from u"));
     assert_ne!(normalised("select 'A'"), normalised("select 'a'"));
     assert_ne!(normalised("select \"A\""), normalised("select a"));
 }

@@ -45,7 +45,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Fixture {
         let clock = Arc::new(ManualClock::new(START));
-        Fixture { env: SourceEnv { storage: Arc::new(MemoryStorage::default()), clock: clock.clone() }, clock }
+        Fixture { env: SourceEnv::new(Arc::new(MemoryStorage::default()), clock.clone()), clock }
     }
 
     async fn open(&self, more: &[(&str, &str)]) -> Result<Arc<dyn Source>> {

@@ -256,7 +256,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        connectors::directory::options::DirectoryOptions, options::Options, storage::MemoryStorage, time::ManualClock,
+        connectors::{Fence, directory::options::DirectoryOptions},
+        options::Options,
+        storage::MemoryStorage,
+        time::ManualClock,
     };
 
     struct Fixture {
@@ -275,7 +278,7 @@ mod tests {
                 options.insert(*key, *value);
             }
             let options = DirectoryOptions::take(&mut options.taker("a test")).unwrap();
-            let folder = Arc::new(Folder::new(options).unwrap());
+            let folder = Arc::new(Folder::new(options, Fence::default()).unwrap());
             let files = Arc::new(Files::open(Arc::new(MemoryStorage::default()), "s").unwrap());
             // A clock that stands at 1970: every file seems to be written just now.
             let discovery = Discovery::new(folder, files.clone(), Arc::new(ManualClock::new(0)));

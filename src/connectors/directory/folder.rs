@@ -18,6 +18,7 @@ use super::{
     options::{Clean, DirectoryOptions, is_hidden},
 };
 use crate::{
+    connectors::Fence,
     error::{Error, Kind, Result},
     formats::FileInput,
 };
@@ -29,6 +30,7 @@ pub(super) struct Folder {
     /// Absolute, without links where it exists.
     pub root: PathBuf,
     store: Arc<dyn ObjectStore>,
+    fence: Fence,
 }
 
 /// What opening a file came to.
@@ -41,12 +43,22 @@ pub(super) enum Opened {
 }
 
 impl Folder {
-    pub fn new(options: DirectoryOptions) -> Result<Folder> {
+    /// Fails where it may not be read, or not be cleaned up as it is to be.
+    pub fn new(options: DirectoryOptions, fence: Fence) -> Result<Folder> {
+        fence.check_read(&options.root)?;
+        match &options.clean {
+            Clean::Off => {}
+            Clean::Delete => fence.check_write(&options.root)?,
+            Clean::Archive(to) => {
+                fence.check_write(&options.root)?;
+                fence.check_write(to)?;
+            }
+        }
         let root = match fs::canonicalize(&options.root) {
             Ok(root) => root,
             Err(_) => std::path::absolute(&options.root)?,
         };
-        Ok(Folder { options, root, store: Arc::new(LocalFileSystem::new()) })
+        Ok(Folder { options, root, store: Arc::new(LocalFileSystem::new()), fence })
     }
 
     /// Fails where the folder is missing, is none, or cannot be read. Blocks.
@@ -160,6 +172,10 @@ impl Folder {
             // No path of a later day will be one: a single odd name must not hold up all other files.
             Err(e) => return Ok(Opened::Lost(e.message().to_string())),
         };
+        // It may be a link, or be below one that was put there since.
+        if let Err(e) = self.fence.check_read(&self.root.join(&entry.path)) {
+            return Ok(Opened::Lost(e.message().to_string()));
+        }
         let got = match self.store.get(&path).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => {
@@ -206,11 +222,17 @@ impl Folder {
                 return Err(Error::new(Kind::ObjectNotInState, message));
             }
         }
+        if self.options.clean != Clean::Off {
+            // The name is what goes, not what it may be a link to.
+            let file = self.root.join(path);
+            self.fence.check_write(file.parent().unwrap_or(&self.root))?;
+        }
         let done = match &self.options.clean {
             Clean::Off => return Ok(()),
             Clean::Delete => self.store.delete(&from).await,
             Clean::Archive(folder) => {
                 let folder = std::path::absolute(folder)?;
+                self.fence.check_write(&folder.join(path))?;
                 let to = object(&folder.join(path))?;
                 match self.move_to(&from, &to).await {
                     // A file of that name is in the archive already: both stay.

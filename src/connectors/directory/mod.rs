@@ -58,7 +58,7 @@ use self::{
     scan::{Partition, Scan, share},
     watch::Lookout,
 };
-use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
+use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
     error::{Error, Kind, Result},
     formats::{Input, Request},
@@ -93,7 +93,7 @@ pub(super) async fn open(
     if let Some(schema) = &schema {
         options.format.check(schema)?;
     }
-    let folder = Arc::new(Folder::new(options)?);
+    let folder = Arc::new(Folder::new(options, env.fence.clone())?);
     let (files, retained) = open_files(&folder, env.storage.clone(), id).await?;
     let (files, retained) = (Arc::new(files), Arc::new(retained));
     let discovery = Discovery::new(folder.clone(), files.clone(), env.clock.clone());
@@ -233,6 +233,17 @@ impl Source for Directory {
         let files = self.files.clone();
         let forgotten = tokio::task::spawn_blocking(move || files.forget(before, kept));
         forgotten.await.map_err(|e| Error::internal(format!("forgetting files: {e}")))?
+    }
+
+    /// Files that were read and are gone, cleaned away or otherwise.
+    async fn irreplaceable(&self) -> Result<Irreplaceable> {
+        let (files, folder) = (self.files.clone(), self.folder.clone());
+        let forgotten = tokio::task::spawn_blocking(move || {
+            let (first, end) = files.bounds();
+            first > 0 || files.range(first, end).iter().any(|(_, file)| folder.stat(&file.path).is_none())
+        });
+        let forgotten = forgotten.await.map_err(|e| Error::internal(format!("looking for files: {e}")))?;
+        Ok(Irreplaceable { records: 0, forgotten })
     }
 
     fn changed(&self) -> channel::Receiver<u64> {

@@ -33,7 +33,7 @@ impl Fixture {
         for (key, value) in more {
             options.insert(*key, *value);
         }
-        let env = SourceEnv { storage: Arc::new(MemoryStorage::default()), clock: Arc::new(SystemClock) };
+        let env = SourceEnv::new(Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
         Fixture { dir, env, options, written: Default::default() }
     }
 

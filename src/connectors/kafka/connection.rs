@@ -2,7 +2,10 @@
 
 use rdkafka::{ClientConfig, error::KafkaError};
 
-use super::options::{PREFIX, Properties, brokers};
+use super::{
+    allowed,
+    options::{PREFIX, Properties, brokers},
+};
 use crate::{
     error::{Error, Kind, Result},
     options::{Taker, is_secret},
@@ -25,6 +28,7 @@ impl Connection {
             let message = format!("option \"{PREFIX}{key}\" cannot be set");
             return Err(Error::new(Kind::InvalidParameterValue, message).hint(*why));
         }
+        allowed::check(&properties)?;
         Ok(Connection { brokers, properties: Properties(properties) })
     }
 

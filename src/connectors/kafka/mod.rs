@@ -11,6 +11,7 @@
 //! passed over, as `on_data_loss` says. Passed over, they are one dead letter each time.
 
 mod admission;
+mod allowed;
 mod client;
 mod columns;
 mod connection;
@@ -49,7 +50,7 @@ use self::{
     scan::{Column, Part, Scan},
     topics::Watch,
 };
-use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
+use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
     error::{Error, Kind, Result},
     formats::Request,
@@ -215,6 +216,18 @@ impl Asked {
         Ok(Ahead { to, end, backlog })
     }
 
+    /// Whether a topic was made again, or has deleted what it began with. Blocks.
+    fn has_forgotten(&self) -> Result<bool> {
+        let known = self.watch.ledger.known();
+        if known.lives.values().any(|lives| lives.len() > 1) {
+            return Ok(true);
+        }
+        let places = known.places();
+        let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
+        let firsts = self.watch.client.offsets(&partitions, Moment::First)?;
+        Ok(places.iter().zip(firsts).any(|((place, start), first)| first.max(known.given_up(place)) > *start))
+    }
+
     fn ends(&self) -> Result<Ends> {
         let places = self.watch.ledger.ask(|known| known.places());
         let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
@@ -315,6 +328,12 @@ impl Source for Kafka {
         blocking(move || asked.watch.reset()).await?;
         self.changed.send_modify(|n| *n += 1);
         Ok(())
+    }
+
+    async fn irreplaceable(&self) -> Result<Irreplaceable> {
+        let asked = self.asked.clone();
+        let forgotten = blocking(move || asked.has_forgotten()).await?;
+        Ok(Irreplaceable { records: 0, forgotten })
     }
 
     fn changed(&self) -> channel::Receiver<u64> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use arrow::{array::StringArray, compute::regexp_is_match_scalar};
 use rdkafka::{ClientConfig, error::KafkaError};
 
-use super::{columns::Include, connection::told, start::Start};
+use super::{allowed, columns::Include, connection::told, start::Start};
 use crate::{
     error::{Error, Kind, Result},
     formats::Format,
@@ -91,6 +91,7 @@ impl KafkaOptions {
                 return Err(invalid(format!("option \"{PREFIX}{key}\" is the source's own")).hint(*why));
             }
         }
+        allowed::check(&properties)?;
         let include = include(options)?;
         let options = KafkaOptions {
             brokers,

@@ -59,6 +59,13 @@ impl KafkaSinkOptions {
         checked.map_err(|e| Error::new(Kind::InvalidParameterValue, told(&e)))?;
         Ok(KafkaSinkOptions { connection, topic, format, key_format })
     }
+
+    /// Whether what was written with other options goes on with these.
+    pub fn continues(&self, other: &KafkaSinkOptions) -> bool {
+        let form = |options: &KafkaSinkOptions| format!("{:?} {:?}", options.format, options.key_format);
+        (&self.connection.brokers, &self.topic) == (&other.connection.brokers, &other.topic)
+            && form(self) == form(other)
+    }
 }
 
 pub struct KafkaSink {

@@ -36,7 +36,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Fixture {
         let clock = Arc::new(ManualClock::new(NOW));
-        Fixture { env: SourceEnv { storage: Arc::new(MemoryStorage::default()), clock: clock.clone() }, clock }
+        Fixture { env: SourceEnv::new(Arc::new(MemoryStorage::default()), clock.clone()), clock }
     }
 
     async fn open(&self, table: &str, more: &[(&str, &str)]) -> Arc<dyn Source> {

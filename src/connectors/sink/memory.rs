@@ -25,6 +25,8 @@ pub struct Place {
     pub fail_at: Option<(u64, Fault)>,
     /// The kind of that failure.
     pub kind: Option<Kind>,
+    /// Who does not know it does not come in.
+    pub password: Option<String>,
     holder: u64,
     identity: Option<String>,
 }
@@ -47,12 +49,13 @@ pub fn place(name: &str) -> Arc<Mutex<Place>> {
 pub struct MemorySink {
     place: Arc<Mutex<Place>>,
     pub def: SinkDef,
+    password: Option<String>,
     holds: u64,
 }
 
 impl MemorySink {
-    pub fn new(name: &str, def: SinkDef) -> Self {
-        MemorySink { place: place(name), def, holds: 0 }
+    pub fn new(name: &str, password: Option<String>, def: SinkDef) -> Self {
+        MemorySink { place: place(name), password, def, holds: 0 }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -69,6 +72,9 @@ impl Sink for MemorySink {
     async fn open(&mut self) -> Result<Epoch> {
         let identity = self.def.identity.clone();
         let mut place = self.place();
+        if place.password != self.password {
+            return Err(Error::new(Kind::CannotConnectNow, "password authentication failed"));
+        }
         place.opens += 1;
         place.holder += 1;
         assert_eq!(*place.identity.get_or_insert(identity.clone()), identity, "an identity is for ever");
@@ -80,6 +86,9 @@ impl Sink for MemorySink {
 
     async fn write(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         let mut place = self.place();
+        if place.password != self.password {
+            return Err(Error::new(Kind::CannotConnectNow, "password authentication failed"));
+        }
         if place.holder != self.holds {
             return Err(Error::new(Kind::ObjectInUse, "another has taken hold of the sink"));
         }

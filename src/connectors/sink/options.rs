@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     connectors::{
+        Fence,
         directory::{DirectorySink, DirectorySinkOptions},
         kafka::{self, KafkaSink, KafkaSinkOptions},
         postgres::{self, PostgresOptions, PostgresSink},
@@ -58,7 +59,10 @@ enum Connector {
     Kafka(KafkaSinkOptions),
     Postgres(PostgresOptions),
     #[cfg(test)]
-    Memory(String),
+    Memory {
+        place: String,
+        password: Option<String>,
+    },
 }
 
 /// The options of a sink, read but not yet held against its query.
@@ -90,7 +94,7 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         Connector::Kafka(options) => Box::new(KafkaSink::new(def, options)?),
         Connector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
         #[cfg(test)]
-        Connector::Memory(place) => Box::new(super::memory::MemorySink::new(place, def)),
+        Connector::Memory { place, password } => Box::new(super::memory::MemorySink::new(place, password.clone(), def)),
     })
 }
 
@@ -105,7 +109,10 @@ impl Connector {
         ("kafka", |taker| KafkaSinkOptions::take(taker).map(Connector::Kafka)),
         ("postgres", |taker| PostgresOptions::take(taker).map(Connector::Postgres)),
         #[cfg(test)]
-        ("memory", |taker| taker.required("place").map(Connector::Memory)),
+        ("memory", |taker| {
+            let place = taker.required("place")?;
+            Ok(Connector::Memory { place, password: taker.text("password") })
+        }),
     ];
 
     fn word(&self) -> &'static str {
@@ -116,7 +123,7 @@ impl Connector {
             Connector::Kafka(_) => "kafka",
             Connector::Postgres(_) => "postgres",
             #[cfg(test)]
-            Connector::Memory(_) => "memory",
+            Connector::Memory { .. } => "memory",
         }
     }
 
@@ -129,14 +136,15 @@ impl Connector {
             Connector::Kafka(_) => kafka::MODES,
             Connector::Postgres(_) => postgres::MODES,
             #[cfg(test)]
-            Connector::Memory(_) => super::memory::MODES,
+            Connector::Memory { .. } => super::memory::MODES,
         }
     }
 }
 
 impl SinkOptions {
     /// Checks the options of a sink without a look at the world outside, or at its query.
-    pub fn take(name: &str, options: &Options) -> Result<SinkOptions> {
+    pub fn take(name: &str, options: &Options, fence: &Fence) -> Result<SinkOptions> {
+        fence.check_options(options)?;
         let mut taker = options.taker(format!("sink \"{name}\""));
         let mode = taker.one_of("type", &Mode::WORDS)?;
         let primary_key = taker.text("primary_key").map(|list| list.split(',').map(|c| c.trim().to_string()).collect());
@@ -145,6 +153,13 @@ impl SinkOptions {
             None => return Err(taker.missing("connector")),
         };
         taker.finish()?;
+        let connector = match connector {
+            Connector::Directory(options) => {
+                let fenced = options.within(fence).map_err(|error| error.context(format!("sink \"{name}\"")))?;
+                Connector::Directory(Box::new(fenced))
+            }
+            other => other,
+        };
         let options = SinkOptions { name: name.to_string(), connector, mode, primary_key };
         match mode.filter(|mode| !options.can(*mode)) {
             Some(mode) => Err(options.cannot(mode)),
@@ -154,6 +169,20 @@ impl SinkOptions {
 
     pub fn connector(&self) -> &'static str {
         self.connector.word()
+    }
+
+    /// Whether rows go to the same place in the same form as with other options, so that what was written there goes on.
+    pub fn continues(&self, other: &SinkOptions) -> bool {
+        let same_place = match (&self.connector, &other.connector) {
+            (Connector::Blackhole, Connector::Blackhole) | (Connector::Console, Connector::Console) => true,
+            (Connector::Directory(own), Connector::Directory(other)) => own.continues(other),
+            (Connector::Kafka(own), Connector::Kafka(other)) => own.continues(other),
+            (Connector::Postgres(own), Connector::Postgres(other)) => own.continues(other),
+            #[cfg(test)]
+            (Connector::Memory { place: own, .. }, Connector::Memory { place: other, .. }) => own == other,
+            _ => false,
+        };
+        same_place && self.mode == other.mode && self.primary_key == other.primary_key
     }
 
     /// Whether the statement asks for the whole answer each time.
@@ -254,7 +283,7 @@ mod tests {
     fn options(pairs: &[(&str, &str)]) -> Result<SinkOptions> {
         let mut options = Options::default();
         pairs.iter().for_each(|(key, value)| drop(options.insert(*key, *value)));
-        SinkOptions::take("s", &options)
+        SinkOptions::take("s", &options, &Fence::default())
     }
 
     fn answer(append_only: bool, key: Option<Vec<usize>>) -> Answer {

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{link::Link, received::Received, scan::Scan};
-use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
+use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
     error::{Error, Kind, Result},
     formats::{Format, Request},
@@ -118,7 +118,16 @@ pub(super) async fn open(
     let received = Arc::new(received);
     let link = Link::new(name, &options.host, options.port, options.max_line_bytes, received.clone());
     let (link, stop) = (Arc::new(link), CancellationToken::new());
-    tokio::spawn(link.clone().run(stop.clone()));
+    let (begins, running, ends) = (env.begins.clone(), link.clone(), stop.clone());
+    tokio::spawn(async move {
+        if let Some(begins) = begins {
+            tokio::select! {
+                () = begins.cancelled() => {}
+                () = ends.cancelled() => return,
+            }
+        }
+        running.run(ends).await;
+    });
     Ok(Arc::new(Socket { schema, format: options.format, received, link, _stop: stop.drop_guard() }))
 }
 
@@ -155,6 +164,11 @@ impl Source for Socket {
         let (received, before) = (self.received.clone(), before.only());
         let forgotten = tokio::task::spawn_blocking(move || received.forget(before)).await;
         forgotten.map_err(|e| Error::internal(format!("forgetting lines: {e}")))?
+    }
+
+    async fn irreplaceable(&self) -> Result<Irreplaceable> {
+        let (first, next) = self.received.bounds();
+        Ok(Irreplaceable { records: next - first, forgotten: first > 0 })
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -41,7 +41,7 @@ impl Fixture {
     }
 
     async fn open(&self, schema: Option<SchemaRef>) -> Arc<dyn Source> {
-        let env = SourceEnv { storage: self.storage.clone(), clock: Arc::new(SystemClock) };
+        let env = SourceEnv::new(self.storage.clone(), Arc::new(SystemClock));
         connectors::open(7, "s", schema, &self.options, &env).await.unwrap()
     }
 
@@ -149,7 +149,7 @@ async fn a_peer_that_is_not_there_is_waited_for() {
     let Fixture { listener, storage, options } = Fixture::new(&[]).await;
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let env = SourceEnv { storage: storage.clone(), clock: Arc::new(SystemClock) };
+    let env = SourceEnv::new(storage.clone(), Arc::new(SystemClock));
     let source = connectors::open(7, "s", None, &options, &env).await.unwrap();
     says(source.as_ref(), "not connected to 127.0.0.1:").await;
     let fixture = Fixture { listener: TcpListener::bind(address).await.unwrap(), storage, options };
@@ -267,7 +267,7 @@ async fn what_cannot_be_stored_is_stored_later_and_once() {
 #[tokio::test]
 async fn options_that_make_no_sense() {
     let fixture = Fixture::new(&[]).await;
-    let env = SourceEnv { storage: fixture.storage.clone(), clock: Arc::new(SystemClock) };
+    let env = SourceEnv::new(fixture.storage.clone(), Arc::new(SystemClock));
     for (key, value) in [
         ("port", "0"),
         ("port", "70000"),

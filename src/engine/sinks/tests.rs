@@ -105,6 +105,7 @@ impl Stage {
             storage: self.storage.clone(),
             clock: Arc::new(ManualClock::new(1_704_067_200_000_000)),
             runtime: machine.handle().clone(),
+            hidden: Arc::default(),
         };
         self.machine = Some(machine);
         self.engine = Some(Engine::open(env, options).await?);
@@ -415,10 +416,112 @@ fn an_older_copy_of_the_data_directory_does_not_write_over_a_newer_one() {
         stage.start_from(copy).await;
         stage.sql("INSERT INTO t VALUES (3)").await.unwrap();
         // The old server wrote one epoch more than the copy knows of, and so the copy's next one has its number.
-        let error = stage.flush().await.unwrap_err();
-        assert!(error.message().starts_with("sink \"s\": the sink holds epoch "), "{error}");
-        assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1"]);
+        for _ in 0..2 {
+            let error = stage.flush().await.unwrap_err();
+            assert!(error.message().starts_with("sink \"s\": the sink holds epoch "), "{error}");
+            assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1"]);
+            stage.crash().await;
+        }
+        // What the hint says: nothing outside goes, and what is new comes.
+        stage.sql("ALTER SINK s RESET OFFSETS").await.unwrap();
+        stage.settle().await;
+        assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1", "3"]);
+        for row in ["4", "5"] {
+            stage.crash().await;
+            stage.sql(&format!("INSERT INTO t VALUES ({row})")).await.unwrap();
+            stage.settle().await;
+        }
+        assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1", "3", "4", "5"]);
     });
+}
+
+#[test]
+fn sink_of_an_older_copy_that_replaces_everything_goes_on_by_itself() {
+    run(async {
+        let mut stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT)").await.unwrap();
+        stage.sql("INSERT INTO t VALUES (1, 'a')").await.unwrap();
+        stage.sql(&stage.create("s", "AS SELECT k, count(*) AS n FROM t GROUP BY k EMIT COMPLETE", "")).await.unwrap();
+        stage.settle().await;
+        let copy = stage.storage.survivor();
+        for id in 2..5 {
+            stage.sql(&format!("INSERT INTO t VALUES ({id}, 'b'); FLUSH")).await.unwrap();
+        }
+        stage.die().await;
+        stage.start_from(copy).await;
+        for id in 7..9 {
+            stage.sql(&format!("INSERT INTO t VALUES ({id}, 'c')")).await.unwrap();
+            stage.settle().await;
+            assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["a|1".to_string(), format!("c|{}", id - 6)]);
+            stage.crash().await;
+        }
+    });
+}
+
+/// The copy was made between the beginning of an epoch and its commit, and the old server went on.
+#[test]
+fn sink_of_an_older_copy_does_not_write_again_what_the_copy_had_begun() {
+    run(async {
+        let mut stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (n INT) APPEND ONLY").await.unwrap();
+        stage.sql(&stage.create("s", "FROM t", "")).await.unwrap();
+        stage.sql("INSERT INTO t VALUES (0); FLUSH").await.unwrap();
+        let place = stage.place("s");
+        (locked(&place).fail_at, locked(&place).kind) = (Some((2, Fault::After)), Some(ErrorKind::ObjectInUse));
+        stage.sql("INSERT INTO t VALUES (1)").await.unwrap();
+        stage.flush().await.unwrap_err();
+        let copy = stage.storage.survivor();
+        stage.sql("ALTER SINK s RESUME; INSERT INTO t VALUES (2); FLUSH").await.unwrap();
+        stage.die().await;
+        stage.start_from(copy).await;
+        assert_eq!(stage.sql("SELECT n FROM t").await.unwrap(), ["0", "1"]);
+        stage.settle().await;
+        assert_eq!(folded(&locked(&place).written, &[]), ["0", "1", "2"]);
+    });
+}
+
+/// Whatever was changed outside: the same place goes on, and another one begins.
+#[test]
+fn sink_replaced_with_other_options_only_goes_on_where_it_was() {
+    for crash in [false, true] {
+        run(async {
+            let mut stage = Stage::new().await;
+            let place = stage.place("s");
+            locked(&place).password = Some("one".to_string());
+            stage.sql("CREATE SECRET pw AS 'three'; CREATE TABLE t (n INT) APPEND ONLY").await.unwrap();
+            stage.sql(&stage.create("s", "FROM t", "password = 'one'")).await.unwrap();
+            let replace = |password: &str| {
+                let create =
+                    stage.create("s", "FROM t", &format!("password = {password}, checkpoint_interval = '2 ms'"));
+                create.replace("CREATE SINK", "CREATE OR REPLACE SINK")
+            };
+            let (two, three) = (replace("'two'"), replace("SECRET pw"));
+            stage.sql("INSERT INTO t VALUES (1); FLUSH").await.unwrap();
+            let mut written = vec!["1".to_string()];
+            for (n, (password, statement)) in
+                [("two", two.as_str()), ("three", three.as_str()), ("four", "CREATE OR REPLACE SECRET pw AS 'four'")]
+                    .into_iter()
+                    .enumerate()
+            {
+                locked(&place).password = Some(password.to_string());
+                stage.sql(&format!("INSERT INTO t VALUES ({})", n + 2)).await.unwrap();
+                let error = stage.flush().await.unwrap_err();
+                assert!(error.message().contains("authentication failed"), "{error}");
+                if crash {
+                    stage.crash().await;
+                }
+                stage.sql(statement).await.unwrap();
+                stage.settle().await;
+                written.push(format!("{}", n + 2));
+                assert_eq!(folded(&locked(&place).written, &[]), written, "{statement}");
+                if crash {
+                    stage.crash().await;
+                    stage.settle().await;
+                }
+            }
+            assert_eq!(locked(&place).written.len(), 4, "nothing was sent twice");
+        });
+    }
 }
 
 #[test]

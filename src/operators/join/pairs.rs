@@ -37,8 +37,8 @@ impl Found {
         }
         let message = "the pairs of a join in one epoch would hold more than query.memory_limit";
         Err(Error::new(Kind::ConfigurationLimit, message).hint(
-            "Raise query.memory_limit, then ALTER … RESUME; or make it anew with a key, a narrower condition, or sources that \
-             read less at a time (max_rows_per_trigger).",
+            "Raise query.memory_limit, then ALTER … RESUME; or make another one with a key, a narrower condition, or sources \
+             that read less at a time (max_rows_per_trigger).",
         ))
     }
 

@@ -123,9 +123,23 @@ fn secret(c: &mut Cursor, replace: bool) -> Result<Body> {
 fn exists(c: &mut Cursor, replace: bool) -> Result<IfExists> {
     match (replace, c.are("IF NOT EXISTS")) {
         (true, true) => Err(c.unexpected("a name").hint("OR REPLACE and IF NOT EXISTS exclude each other.")),
-        (true, false) => Ok(IfExists::Replace),
+        (true, false) => Ok(IfExists::Replace { discard_rows: false }),
         (false, true) => c.expect("IF NOT EXISTS").map(|()| IfExists::Skip),
         (false, false) => Ok(IfExists::Fail),
+    }
+}
+
+/// Takes `discard_rows` out of the options: it says what this one statement may do, and is no part of the definition.
+fn discards(exists: IfExists, options: &mut Options, name: &Name) -> Result<IfExists> {
+    let Some(given) = options.0.remove("discard_rows") else { return Ok(exists) };
+    let only = Options([("discard_rows".to_string(), given)].into());
+    let discard_rows = only.taker(format!("\"{}\"", name.name)).boolean("discard_rows", false)?;
+    match exists {
+        IfExists::Replace { .. } => Ok(IfExists::Replace { discard_rows }),
+        IfExists::Fail | IfExists::Skip => {
+            let message = "option \"discard_rows\" is for CREATE OR REPLACE";
+            Err(Error::new(Kind::InvalidParameterValue, message).at(name.position))
+        }
     }
 }
 
@@ -195,9 +209,10 @@ fn source(c: &mut Cursor, replace: bool) -> Result<Body> {
     if clauses.append_only {
         return Err(Error::unsupported("APPEND ONLY of a source").hint("A source is append only.").at(name.position));
     }
-    let Some(options) = clauses.options.take() else {
+    let Some(mut options) = clauses.options.take() else {
         return Err(c.unexpected("WITH").hint("A source needs WITH (connector = '…')."));
     };
+    let exists = discards(exists, &mut options, &name)?;
     as_source(name, exists, columns, clauses.watermark, options, false)
 }
 
@@ -255,6 +270,7 @@ fn table(c: &mut Cursor, replace: bool, external: bool) -> Result<Body> {
     let columns = if *c.peek(0) == Token::LParen { columns::columns(c)? } else { Columns::default() };
     let clauses = Clauses::read(c, None, external)?;
     let mut options = clauses.options.unwrap_or_default();
+    let exists = discards(exists, &mut options, &name)?;
     if external {
         for (key, wanted) in [("format", "STORED AS"), ("path", "LOCATION")] {
             if options.get(key).is_none() {
@@ -338,13 +354,15 @@ fn view(c: &mut Cursor, kind: catalog::Kind, replace: bool) -> Result<Body> {
             return Err(error.at(watermark.position));
         }
     }
+    let mut options = clauses.options.unwrap_or_default();
+    let exists = discards(exists, &mut options, &name)?;
     Ok(Body::CreateView(CreateView {
         kind,
         name,
         exists,
         columns,
         watermark: clauses.watermark,
-        options: clauses.options.unwrap_or_default(),
+        options,
         query,
         emit: emit.map(|(emit, _)| emit),
     }))

@@ -307,7 +307,7 @@ pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
         Ok((name, types))
     })?;
     if c.is("CASCADE") {
-        return Err(c.unsupported("CASCADE of functions").hint("Drop what uses them first."));
+        return Err(c.unsupported("CASCADE of functions").hint("They go once nothing uses them."));
     }
     c.eat("RESTRICT");
     Ok(Body::DropFunctions(DropFunctions { aggregates, names, if_exists }))

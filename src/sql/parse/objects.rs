@@ -4,6 +4,7 @@ use super::{cursor::Cursor, functions};
 use crate::{
     catalog::Kind,
     error::{Error, Result},
+    sql::names,
     sql::statement::{Alter, AlterAction, Body, Drop, DropSecrets},
 };
 
@@ -86,6 +87,19 @@ pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
     Ok(Body::Drop(Drop { kind, names, if_exists, cascade }))
 }
 
+/// How to come to another definition and lose nothing.
+fn beside(kind: Kind, name: &str) -> String {
+    match kind {
+        Kind::Table => format!(
+            "Make a second table as it is to be, and take the rows along: CREATE TABLE {new} (…); INSERT INTO {new} SELECT … \
+             FROM {old}.",
+            new = names::quote(&format!("{name}_2")),
+            old = names::quote(name)
+        ),
+        _ => format!("Make a second {kind} as it is to be, under another name."),
+    }
+}
+
 /// `ALTER kind name PAUSE | RESUME | RENAME TO name`
 pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
     c.expect("ALTER")?;
@@ -101,13 +115,13 @@ pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
         AlterAction::Resume
     } else if c.eat("RENAME TO") {
         AlterAction::RenameTo(c.ident("a name")?.0)
-    } else if kind == Kind::Source && c.eat("RESET OFFSETS") {
+    } else if matches!(kind, Kind::Source | Kind::Sink) && c.eat("RESET OFFSETS") {
         AlterAction::ResetOffsets
     } else {
         let known = ["ADD", "ALTER", "DROP", "RENAME", "SET", "RESET", "OWNER", "SWAP", "APPLY", "ATTACH", "DETACH"];
         return Err(match c.word(0) {
             Some(word) if known.contains(&word.as_str()) => {
-                c.unsupported(format!("ALTER {object} … {word}")).hint("CREATE OR REPLACE makes it anew.")
+                c.unsupported(format!("ALTER {object} … {word}")).hint(beside(kind, &name.name))
             }
             _ => c.unexpected("PAUSE, RESUME or RENAME TO"),
         });

@@ -178,7 +178,7 @@ pub(super) fn transaction(c: &mut Cursor) -> Result<Body> {
         c.eat("TRANSACTION");
     }
     match word.as_str() {
-        "BEGIN" | "START" => Ok(Body::Begin { read_only: modes(c)?.read_only == Some(true) }),
+        "BEGIN" | "START" => Ok(Body::Begin { read_only: modes(c)?.read_only }),
         "COMMIT" | "END" => chain(c).map(|()| Body::Commit),
         _ if c.eat("TO") => {
             c.eat("SAVEPOINT");

@@ -121,12 +121,100 @@ async fn a_failed_transaction_refuses_everything_until_it_ends() {
     simple(&client, "BEGIN; SAVEPOINT s").await;
     failure(&client, "SELECT 1 / 0").await;
     simple(&client, "ROLLBACK TO SAVEPOINT s; SELECT 1; COMMIT").await;
+}
+
+/// Every statement that changes something durable, and what it is called.
+const WRITES: [(&str, &str); 26] = [
+    ("INSERT INTO t VALUES (1)", "INSERT"),
+    ("UPDATE t SET n = 1", "UPDATE"),
+    ("DELETE FROM t", "DELETE"),
+    ("COPY t FROM STDIN", "COPY FROM"),
+    ("CREATE SOURCE s (n INT) WITH (connector = 'datagen')", "CREATE SOURCE"),
+    ("CREATE EXTERNAL TABLE s STORED AS CSV LOCATION 'x'", "CREATE SOURCE"),
+    ("CREATE TABLE t (n INT)", "CREATE TABLE"),
+    ("CREATE TABLE t AS SELECT 1", "CREATE TABLE"),
+    ("CREATE STREAM s AS SELECT 1", "CREATE STREAM"),
+    ("CREATE VIEW v AS SELECT 1", "CREATE VIEW"),
+    ("CREATE MATERIALIZED VIEW v AS SELECT 1", "CREATE MATERIALIZED VIEW"),
+    ("CREATE SINK s WITH (connector = 'console') AS SELECT 1", "CREATE SINK"),
+    ("CREATE SECRET s AS 'x'", "CREATE SECRET"),
+    ("CREATE OR REPLACE SECRET s AS 'x'", "CREATE SECRET"),
+    ("CREATE FUNCTION f(n INT) RETURNS INT LANGUAGE SQL AS 'SELECT n'", "CREATE FUNCTION"),
+    ("CREATE AGGREGATE a (INT) (SFUNC = f, STYPE = INT)", "CREATE AGGREGATE"),
+    ("DROP TABLE t", "DROP TABLE"),
+    ("DROP SOURCE IF EXISTS s", "DROP SOURCE"),
+    ("DROP MATERIALIZED VIEW v CASCADE", "DROP MATERIALIZED VIEW"),
+    ("DROP SINK s", "DROP SINK"),
+    ("DROP SECRET s", "DROP SECRET"),
+    ("DROP FUNCTION f", "DROP FUNCTION"),
+    ("DROP AGGREGATE a (INT)", "DROP AGGREGATE"),
+    ("ALTER MATERIALIZED VIEW v PAUSE", "ALTER MATERIALIZED VIEW"),
+    ("ALTER SOURCE s RESET OFFSETS", "ALTER SOURCE"),
+    ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", "INSERT"),
+];
+
+#[tokio::test]
+async fn read_only_transaction_statement_that_writes_is_refused() {
+    let server = Server::start().await;
+    let client = server.connect().await;
+    let begins = [
+        "BEGIN READ ONLY",
+        "BEGIN; SET TRANSACTION READ ONLY",
+        "BEGIN; SET transaction_read_only = on",
+        "BEGIN READ ONLY; RESET ALL",
+        "SET default_transaction_read_only = on; BEGIN",
+    ];
+    for begin in begins {
+        for (sql, verb) in WRITES {
+            simple(&client, begin).await;
+            let refused = format!("25006 cannot execute {verb} in a read-only transaction");
+            assert_eq!(failure(&client, sql).await, refused, "{begin}: {sql}");
+            simple(&client, "ROLLBACK").await;
+        }
+        simple(&client, "RESET default_transaction_read_only").await;
+    }
+    // Whichever way it is run.
+    simple(&client, "PREPARE p AS INSERT INTO t VALUES (1)").await;
     simple(&client, "BEGIN READ ONLY").await;
-    assert_eq!(
-        failure(&client, "INSERT INTO t VALUES (1)").await,
-        "25000 cannot execute INSERT in a read-only transaction"
-    );
-    simple(&client, "ROLLBACK").await;
+    assert_eq!(failure(&client, "EXECUTE p").await, "25006 cannot execute INSERT in a read-only transaction");
+    simple(&client, "ROLLBACK; BEGIN READ ONLY").await;
+    let extended = client.query("DROP SECRET s", &[]).await.expect_err("refused");
+    assert_eq!(told(&extended), "25006 cannot execute DROP SECRET in a read-only transaction");
+    simple(&client, "ROLLBACK; SET default_transaction_read_only = on").await;
+    assert_eq!(failure(&client, "DROP TABLE t").await, "25006 cannot execute DROP TABLE in a read-only transaction");
+}
+
+#[tokio::test]
+async fn read_only_transaction_statement_that_reads_is_run() {
+    let server = Server::start().await;
+    let client = server.connect().await;
+    simple(&client, "PREPARE p AS SELECT 1; BEGIN READ ONLY").await;
+    for sql in [
+        "SELECT n FROM numbers LIMIT 1",
+        "EXECUTE p",
+        "PREPARE w AS INSERT INTO t VALUES (1)",
+        "DEALLOCATE w",
+        "DECLARE c CURSOR FOR SELECT 1",
+        "FETCH 1 FROM c",
+        "CLOSE c",
+        "SET application_name = 'a'",
+        "RESET application_name",
+        "SHOW application_name",
+        "SAVEPOINT s",
+        "SHOW transaction_read_only",
+    ] {
+        simple(&client, sql).await;
+    }
+    assert_eq!(simple(&client, "SHOW transaction_read_only").await, ["on", "(1)"]);
+    let stays = "25001 transaction read-write mode must be set before any query";
+    assert_eq!(failure(&client, "SET TRANSACTION READ WRITE").await, stays);
+    simple(&client, "ROLLBACK; SET default_transaction_read_only = on").await;
+    for begin in ["BEGIN READ WRITE", "BEGIN; SET TRANSACTION READ WRITE"] {
+        simple(&client, begin).await;
+        // Let in, and then refused by who knows the table.
+        assert!(failure(&client, "COPY nowhere FROM STDIN").await.starts_with("42P01 "), "{begin}");
+        simple(&client, "ROLLBACK").await;
+    }
 }
 
 #[tokio::test]

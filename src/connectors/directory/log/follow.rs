@@ -48,7 +48,7 @@ pub(in super::super) fn follow(log: &Path, after: Option<u64>) -> Result<Option<
         Some(last) if last > followed.version => {
             let message = format!("entry {next} of log \"{}\" was deleted before it was read", log.display());
             Err(Error::new(Kind::ObjectNotInState, message)
-                .hint("Create the source anew: it will begin with what the log says now."))
+                .hint("Create another source of the folder: it begins with what the log says now."))
         }
         _ => Ok(None),
     }

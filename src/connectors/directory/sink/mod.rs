@@ -98,8 +98,8 @@ impl DirectorySink {
         if let Some(place) = &self.place {
             return Ok(place.clone());
         }
-        let (name, root) = (self.options.path.clone(), self.options.root.clone());
-        let made = tokio::task::spawn_blocking(move || Place::local(&name, root)).await;
+        let (name, root, fence) = (self.options.path.clone(), self.options.root.clone(), self.options.fence.clone());
+        let made = tokio::task::spawn_blocking(move || Place::local(&name, root, &fence)).await;
         let place = Arc::new(made.map_err(|e| Error::internal(format!("opening a folder: {e}")))??);
         self.place = Some(place.clone());
         Ok(place)

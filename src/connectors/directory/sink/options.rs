@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    connectors::directory::options::local,
+    connectors::{Fence, directory::options::local},
     error::{Error, Kind, Result},
     formats::FileFormat,
     options::Taker,
@@ -24,6 +24,8 @@ pub struct DirectorySinkOptions {
     pub(super) retain: Duration,
     /// Of one epoch.
     pub(super) max_partitions: usize,
+    /// Where it may write.
+    pub(super) fence: Fence,
 }
 
 /// What readers of Parquet are fast with, and little to hold in memory while it is made.
@@ -54,6 +56,7 @@ impl DirectorySinkOptions {
             merge_files: options.parse("merge_files", number)?.unwrap_or(merge_files),
             retain: options.duration("retain")?.unwrap_or(RETAIN),
             max_partitions: options.parse("max_partitions", number)?.unwrap_or(MAX_PARTITIONS),
+            fence: Fence::default(),
         };
         if taken.target_file_size == 0 {
             return Err(Error::new(Kind::InvalidParameterValue, "option \"target_file_size\" must not be 0"));
@@ -63,5 +66,18 @@ impl DirectorySinkOptions {
             return Err(Error::new(Kind::InvalidParameterValue, message));
         }
         Ok(taken)
+    }
+
+    /// Whether what was written with other options goes on with these.
+    pub fn continues(&self, other: &DirectorySinkOptions) -> bool {
+        (&self.root, &self.partition_by) == (&other.root, &other.partition_by)
+            && format!("{:?}", self.format) == format!("{:?}", other.format)
+    }
+
+    /// The same where it may write there.
+    pub fn within(mut self, fence: &Fence) -> Result<DirectorySinkOptions> {
+        fence.check_write(&self.root)?;
+        self.fence = fence.clone();
+        Ok(self)
     }
 }

@@ -18,7 +18,10 @@ use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload, local::LocalFileSystem, path::Path,
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    connectors::Fence,
+    error::{Error, Kind, Result},
+};
 
 /// Where files are until they are whole. Every reader passes over names that begin so.
 const DRAFTS: &str = "_drafts";
@@ -46,10 +49,12 @@ pub(super) struct Found {
 
 impl Place {
     /// A local folder, made if it is missing. Blocks.
-    pub fn local(name: &str, root: PathBuf) -> Result<Place> {
+    pub fn local(name: &str, root: PathBuf, fence: &Fence) -> Result<Place> {
+        fence.check_write(&root)?;
         let cannot = |e: Error| e.context(format!("cannot make directory \"{name}\""));
         fs::create_dir_all(&root).map_err(|e| cannot(e.into()))?;
         let root = fs::canonicalize(&root).map_err(|e| cannot(e.into()))?;
+        fence.check_write(&root)?;
         let store = LocalFileSystem::new_with_prefix(&root).map_err(|e| failed(name, "", e))?;
         Ok(Place::new(name, Arc::new(store), Some(root)))
     }

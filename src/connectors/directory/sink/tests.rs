@@ -15,6 +15,7 @@ use object_store::{
 
 use super::*;
 use crate::{
+    connectors::Fence,
     formats::{Format, Request},
     options::Options,
     time::ManualClock,
@@ -379,7 +380,7 @@ async fn rows_that_go_are_refused_and_those_that_come_twice_are_there_twice() {
 #[tokio::test]
 async fn parquet_files_are_plain_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Arc::new(Place::local("out", folder.path().join("made/for/it")).unwrap());
+    let place = Arc::new(Place::local("out", folder.path().join("made/for/it"), &Fence::default()).unwrap());
     let setup = Setup::new("parquet", &[("merge_files", "3")]);
     let mut acknowledged = 0;
     let mut sink = setup.sink("one", &place);

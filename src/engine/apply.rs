@@ -1,0 +1,174 @@
+//! Many definitions as one: what a pipeline declares is there as a whole, or nothing of it is.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Engine,
+    build::Past,
+    objects::{Object, What},
+    placed,
+    tables::OnConflict,
+    to_its_end,
+};
+use crate::{
+    catalog::{Change, Kind},
+    error::{Error, Kind as ErrorKind, Result},
+    query::Command,
+    sql::statement::{Body, CreateTable, IfExists, Name, Statement},
+};
+
+/// Something new that nobody can lose yet, and what it takes the place of.
+struct Made {
+    object: Arc<Object>,
+    old: Option<Arc<Object>>,
+    /// It is the old one with other options.
+    refit: bool,
+}
+
+impl Made {
+    /// What is no more once this is durable.
+    fn gone(&self) -> Option<&Arc<Object>> {
+        self.old.as_ref().filter(|_| !self.refit)
+    }
+}
+
+impl Engine {
+    /// Runs `CREATE` statements, in an order in which each comes after what it reads, all of them or none. Until all are
+    /// made nothing of them runs, so that no input is read and no sink written to. An error comes with the number of the
+    /// statement that it is about.
+    pub async fn apply(self: &Arc<Self>, statements: &[Statement]) -> Result<(), (usize, Error)> {
+        let (engine, all) = (self.clone(), statements.to_vec());
+        let done = to_its_end(async move { Ok(engine.apply_now(&all).await) }).await.map_err(|error| (0, error))?;
+        done.map_err(|(n, error)| (n, placed(self.env.hidden.mask(error), &statements[n])))
+    }
+
+    async fn apply_now(self: &Arc<Self>, statements: &[Statement]) -> Result<(), (usize, Error)> {
+        let _one = self.ddl.lock().await;
+        let begins = CancellationToken::new();
+        let mut all = Vec::new();
+        for (n, statement) in statements.iter().enumerate() {
+            match self.make(statement, statements, &begins).await {
+                Ok(None) => {}
+                Ok(Some(made)) => {
+                    self.add_object(made.object.clone());
+                    all.push(made);
+                }
+                Err(error) => {
+                    self.unmake(all).await;
+                    return Err((n, in_a_circle(error, &statements[n + 1..])));
+                }
+            }
+        }
+        if let Err(error) = self.enter_all(&all).await {
+            self.unmake(all).await;
+            return Err((0, error));
+        }
+        let mut old: Vec<Arc<Object>> = all.iter().filter_map(|made| made.gone().cloned()).collect();
+        // Readers before what they read.
+        old.sort_by_key(|object| std::cmp::Reverse(object.id));
+        for object in old {
+            self.take_down(&object).await;
+            self.remove_traces(&object);
+        }
+        begins.cancel();
+        for Made { object, refit, .. } in &all {
+            match object.handle() {
+                Some(_) if *refit => self.tell_refit(object).await,
+                Some(handle) => handle.tell(Command::Resume).await,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what one statement says; `None` where it is there as it is.
+    async fn make(
+        self: &Arc<Self>,
+        statement: &Statement,
+        all: &[Statement],
+        begins: &CancellationToken,
+    ) -> Result<Option<Made>> {
+        let (kind, name, exists) = created(&statement.body).ok_or_else(|| Error::internal("not a CREATE"))?;
+        let Some(old) = self.replaced(name, kind, exists, statement, all).await? else { return Ok(None) };
+        self.check_query(statement, old.as_deref()).await?;
+        if let Some(was) = &old
+            && self.is_refit(was, statement)?
+        {
+            let object = Arc::new(self.refitted(was, statement).await?);
+            return Ok(Some(Made { object, old, refit: true }));
+        }
+        let rows = match &statement.body {
+            // A rehearsal looks at columns only.
+            Body::CreateTable(CreateTable { query: Some(query), .. }) if !self.rehearsal => {
+                Some(self.rows_of(query).await?)
+            }
+            _ => None,
+        };
+        let id = self.next_id();
+        let statement = self.with_columns(statement).await?;
+        let past = Past { begins: Some(begins.clone()), ..Past::default() };
+        let object = match self.build(id, statement, past).await {
+            Ok(object) => Arc::new(object),
+            Err(error) => return Err(self.forget_traces(id, kind, error)),
+        };
+        if let (Some(rows), What::Table(table)) = (rows, &object.what)
+            && let Err(error) = table.insert(&rows.rows, &OnConflict::Fail).await
+        {
+            self.take_down(&object).await;
+            return Err(self.forget_traces(id, kind, error));
+        }
+        Ok(Some(Made { object, old, refit: false }))
+    }
+
+    /// Makes it durable, in one record, that all of it is there.
+    async fn enter_all(&self, all: &[Made]) -> Result<()> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let drop = all.iter().filter_map(|made| Some(made.gone()?.id)).collect();
+        let create = all.iter().map(|made| self.entry(&made.object)).collect::<Result<_>>()?;
+        self.log_change(Change::Replace { drop, create }).await
+    }
+
+    /// Takes everything back: what was replaced has its name again.
+    async fn unmake(&self, all: Vec<Made>) {
+        for made in all.into_iter().rev() {
+            // One that goes on was told nothing yet.
+            if !made.refit {
+                self.take_down(&made.object).await;
+                let error = Error::internal("it was never made");
+                drop(self.forget_traces(made.object.id, made.object.kind, error));
+            }
+            if let Some(old) = made.old {
+                self.add_object(old);
+            }
+        }
+    }
+}
+
+/// What a `CREATE` makes, under which name, and what it does where that is taken.
+pub(super) fn created(body: &Body) -> Option<(Kind, &Name, IfExists)> {
+    match body {
+        Body::CreateSource(create) => Some((Kind::Source, &create.name, create.exists)),
+        Body::CreateTable(create) => Some((Kind::Table, &create.name, create.exists)),
+        Body::CreateView(create) => Some((create.kind, &create.name, create.exists)),
+        _ => None,
+    }
+}
+
+/// That a relation is missing which a later statement makes: those come after what they read, unless that is impossible.
+fn in_a_circle(error: Error, later: &[Statement]) -> Error {
+    let missing = |(kind, name, _): &(Kind, &Name, IfExists)| {
+        *kind != Kind::Sink && error.message().ends_with(&format!("relation \"{}\" does not exist", name.name))
+    };
+    let found = later.iter().filter_map(|statement| created(&statement.body)).find(missing);
+    match found.filter(|_| error.kind() == ErrorKind::UndefinedTable) {
+        Some((kind, name, _)) => {
+            let name = &name.name;
+            error.detail(format!("{kind} \"{name}\" is declared, but needs what is declared here itself: a circle."))
+        }
+        None => error,
+    }
+}

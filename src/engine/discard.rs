@@ -1,0 +1,81 @@
+//! What `OR REPLACE` may take away without being asked: nothing that cannot be had again.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    Engine,
+    objects::{Object, What},
+};
+use crate::{
+    catalog::Kind,
+    connectors::Source,
+    error::{Error, Kind as ErrorKind, Result},
+    sql::names,
+};
+
+impl Engine {
+    /// Refuses to replace what holds rows that nobody gives again.
+    pub(super) async fn check_discard(&self, old: &Object) -> Result<()> {
+        let lost = match (&old.what, old.kind) {
+            (What::Table(table), _) => counted(table.shared.lock().rows() as u64, "row"),
+            (What::Source { source, .. }, _) => {
+                counted(source.irreplaceable().await.map_err(|e| e.context(old.label()))?.records, "record")
+            }
+            (What::Standing { .. }, _) => self.forgotten_below(old).await?,
+            (What::Broken(_), Kind::Table) => Some("its rows, which could not be read".to_string()),
+            (What::Broken(_), Kind::MaterializedView | Kind::Stream) => self.forgotten_below(old).await?,
+            (What::Broken(_) | What::Query { .. } | What::Sink { .. }, _) => None,
+        };
+        let Some(lost) = lost else { return Ok(()) };
+        let (label, kind) = (old.label(), old.kind.word().to_uppercase());
+        let keep = match old.kind {
+            Kind::Table => format!(
+                "To keep them, create the new table under another name and INSERT INTO it SELECT … FROM {}.",
+                names::quote(&old.name)
+            ),
+            _ => "To keep them, create the new one under another name, beside it.".to_string(),
+        };
+        let unless = format!("If they may go: CREATE OR REPLACE {kind} … WITH (discard_rows = true).");
+        Err(Error::new(ErrorKind::ObjectNotInState, format!("replacing {label} would discard {lost}"))
+            .detail("They cannot be had again.")
+            .hint(format!("{keep} {unless}")))
+    }
+
+    /// The rows of a view whose sources would not give a new reader all that the view has read.
+    async fn forgotten_below(&self, view: &Object) -> Result<Option<String>> {
+        for source in self.sources_below(view) {
+            let forgets = match &source.what {
+                What::Source { source: open, .. } => {
+                    open.irreplaceable().await.map_err(|e| e.context(source.label()))?.forgotten
+                }
+                // It cannot be asked.
+                _ => true,
+            };
+            if forgets {
+                return Ok(Some(format!("rows that {} does not give again", source.label())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The sources that a view reads, directly or through what is computed where it is read. Tables and kept views give
+    /// their rows to every reader.
+    fn sources_below(&self, view: &Object) -> Vec<Arc<Object>> {
+        let mut sources = Vec::new();
+        let (mut seen, mut ahead) = (BTreeSet::new(), view.depends.clone());
+        while let Some(id) = ahead.pop() {
+            let Some(object) = self.object(id).filter(|_| seen.insert(id)) else { continue };
+            match (&object.what, object.kind) {
+                (_, Kind::Source) => sources.push(object),
+                (What::Query { .. }, _) => ahead.extend(&object.depends),
+                _ => {}
+            }
+        }
+        sources.sort_by_key(|source| source.id);
+        sources
+    }
+}
+
+fn counted(n: u64, what: &str) -> Option<String> {
+    (n > 0).then(|| format!("its {n} {what}{}", if n == 1 { "" } else { "s" }))
+}
