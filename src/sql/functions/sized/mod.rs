@@ -373,7 +373,7 @@ mod tests {
             ("SELECT repeat('x', 3000000), lpad('x', 1000000), repeat(NULL, 2000000000), repeat('x', -5)", 1),
             ("SELECT array_repeat(1, 100000), generate_series(1, 100000), 'a' || 1 || NULL, ARRAY[1] || 2", 1),
             ("SELECT regexp_replace(repeat('x', 30000), '(x)', '\\1\\1', 'g') FROM generate_series(1, 2000)", 2000),
-            ("SELECT repeat('x', value) || 'y' FROM generate_series(1, 20000)", 20000),
+            ("SELECT repeat('x', value % 1000) || 'y' FROM generate_series(1, 20000)", 20000),
             ("SELECT concat('a', 'b', value), generate_series(5, 1), range(1, 10, 3) FROM generate_series(1, 9)", 9),
         ] {
             assert_eq!(run(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}")), rows, "{sql}");
