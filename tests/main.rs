@@ -6,6 +6,7 @@ mod faults;
 mod formats;
 mod fuzzing;
 mod harness;
+mod isolation;
 mod kafka;
 mod nexmark;
 mod properties;

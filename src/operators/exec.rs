@@ -26,6 +26,7 @@ use super::{
     Collector, Given, Operator,
     cell::{EpochCell, SharedOperator, locked},
     event_times::{EventTime, Observed},
+    offload::offload,
     sift::{Sift, Slots, Steps, leaf},
 };
 use crate::{
@@ -302,7 +303,7 @@ async fn step(
         }
         all
     };
-    let step = locked(&operator).step(collected, &tick)?;
+    let step = offload(move || locked(&operator).step(collected, &tick)).await?;
     cell.add_late(step.late);
     Ok(step.changes.into_batch(has_diff(&schema))?)
 }

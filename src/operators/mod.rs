@@ -12,6 +12,7 @@ pub mod exec;
 mod fold;
 mod grouping;
 mod join;
+mod offload;
 mod recompute;
 mod regroup;
 mod sift;

@@ -37,6 +37,7 @@ use super::{
     cell::locked,
     exec::again,
     grouping::{Emission, TimeColumn, apart, distinct_keys, have_times, in_time, state_keys},
+    offload::wait_for,
     taken,
 };
 use crate::{
@@ -143,7 +144,7 @@ impl Regroup {
         *locked(&self.plan.given) = Some(RecordBatch::try_new(self.plan.leaf.clone(), columns)?);
         let plan = again(&self.plan.plan)?;
         let run = datafusion::physical_plan::collect(plan.clone(), self.plan.context.clone());
-        let batches = futures::executor::block_on(run)?;
+        let batches = wait_for(async { Ok(run.await?) })?;
         let all = concat_batches(&plan.schema(), &batches)?;
         let last = all.num_columns() - 1;
         let groups = all.column(last).as_primitive::<Int64Type>();

@@ -1,0 +1,104 @@
+//! Work that computes for long, or waits, and so has no place on a worker of an async runtime: a step of an operator, and
+//! the batch plans that it runs. It gets a thread of its own; a worker that waited for a task could wait for one that
+//! only this worker would run.
+
+use std::cell::RefCell;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind, Result};
+
+thread_local! {
+    /// Cancelled where nobody wants any more what this thread computes.
+    static UNWANTED: RefCell<Option<CancellationToken>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` on a thread that may block. Dropping this future tells it to end: what it waits for with [`wait_for`] is
+/// dropped, and the thread is free once it has left whatever it computes. A panic is the caller's.
+pub(super) async fn offload<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let token = CancellationToken::new();
+    let _unwanted = token.clone().drop_guard();
+    let thread = tokio::task::spawn_blocking(move || {
+        let _told = Told::new(token);
+        work()
+    });
+    match thread.await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(Error::new(Kind::AdminShutdown, "the server is shutting down")),
+    }
+}
+
+/// Waits for a future on a thread that may block. Its tasks run on the workers of the runtime, none of which waits for
+/// them.
+pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let token = UNWANTED.with_borrow(Clone::clone).unwrap_or_default();
+    Handle::current().block_on(async {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => Err(Error::new(Kind::QueryCanceled, "the epoch was cancelled")),
+            done = work => done,
+        }
+    })
+}
+
+/// Lets a thread know whether its work is still wanted; threads are used again.
+struct Told;
+
+impl Told {
+    fn new(token: CancellationToken) -> Self {
+        UNWANTED.set(Some(token));
+        Told
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        UNWANTED.set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// The last task that a worker spawns stays with it: were the wait on the worker, nobody would run that task.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn wait_for_a_task_of_the_only_worker_ends() {
+        let waited = tokio::spawn(offload(|| {
+            wait_for(async {
+                let task = tokio::spawn(async { 7 });
+                task.await.map_err(|e| Error::internal(e.to_string()))
+            })
+        }));
+        assert_eq!(waited.await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn offload_dropped_ends_what_it_waits_for() {
+        let (begun, has_begun) = oneshot::channel::<()>();
+        let (ended, has_ended) = oneshot::channel();
+        let mut work = Box::pin(offload(move || {
+            let waited = wait_for(async {
+                let _ = begun.send(());
+                std::future::pending::<Result<()>>().await
+            });
+            let _ = ended.send(waited.map_err(|error| error.kind()));
+            Ok(())
+        }));
+        assert!(work.as_mut().now_or_never().is_none());
+        has_begun.await.unwrap();
+        drop(work);
+        assert_eq!(has_ended.await.unwrap(), Err(Kind::QueryCanceled));
+    }
+
+    #[tokio::test]
+    async fn offload_panic_reaches_the_caller() {
+        let caught = std::panic::AssertUnwindSafe(offload::<()>(|| panic!("no"))).catch_unwind().await;
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"no"));
+    }
+}
