@@ -52,7 +52,20 @@ pub fn named(query: &Query) -> Query {
     if let SetExpr::Select(select) = query.body.as_mut() {
         alias(select);
     }
+    set_right_arms_apart(query.body.as_mut());
     query
+}
+
+/// The right arms of set operations give no names, so that one of theirs may stand twice.
+fn set_right_arms_apart(body: &mut SetExpr) {
+    match body {
+        SetExpr::SetOperation { left, right, .. } => {
+            set_right_arms_apart(left);
+            set_apart(right);
+        }
+        SetExpr::Query(query) => set_right_arms_apart(query.body.as_mut()),
+        _ => {}
+    }
 }
 
 /// The query with columns that DataFusion would take for one told apart; [`together`] undoes it to their names.
@@ -69,6 +82,7 @@ fn set_apart(body: &mut SetExpr) {
             set_apart(left);
             set_apart(right);
         }
+        SetExpr::Query(query) => set_apart(query.body.as_mut()),
         _ => {}
     }
 }

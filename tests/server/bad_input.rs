@@ -305,7 +305,7 @@ async fn a_create_that_fails_leaves_nothing_behind() {
     run(&client, "CREATE MATERIALIZED VIEW first AS SELECT * FROM s; FLUSH").await;
     let list = || {
         let mut found = Vec::new();
-        let mut folders: Vec<_> = ["state", "relations", "sources"].map(|f| home.path("data").join(f)).into();
+        let mut folders: Vec<_> = ["state", "relations", "sources"].map(|f| home.path("tidemark-data").join(f)).into();
         while let Some(folder) = folders.pop() {
             for path in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
                 match path.is_dir() {

@@ -262,7 +262,7 @@ async fn late_rows_are_told_of_once() {
     let counts = "SELECT (SELECT late FROM tidemark.queries), (SELECT count(*) FROM tidemark.late_rows)";
     assert_eq!(rows(&client, counts).await, ["900|900"]);
     fill_the_log(&client).await;
-    let cut = home.path("data/server");
+    let cut = home.path("tidemark-data/server");
     eventually("the log is cut", async || fs::read_dir(&cut).ok()?.next().map(drop)).await;
     let (_server, client) = killed(server, &home).await;
     assert_eq!(rows(&client, counts).await, ["900|900"]);
@@ -305,7 +305,7 @@ async fn one_checkpoint_that_is_damaged_stops_one_view() {
     )
     .await;
     assert!(server.terminate().await.success());
-    let state = home.path("data/state/2");
+    let state = home.path("tidemark-data/state/2");
     for entry in fs::read_dir(state).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = fs::read(&path).unwrap();

@@ -193,7 +193,7 @@ async fn flights_yaml() {
     let text = fs::read_to_string(checkout("config/pipelines/flights.yaml")).unwrap();
     fs::write(home.path("changed.yaml"), text.replace("count(*) AS landed,", "count(*) + 0 AS landed,")).unwrap();
     let mut command = home.command();
-    command.args(["run", "changed.yaml", "--data-dir", "data", "--dry-run"]).env("FLIGHTS", "elsewhere");
+    command.args(["run", "changed.yaml", "--data-dir", "tidemark-data", "--dry-run"]).env("FLIGHTS", "elsewhere");
     let (_, stdout, stderr) = finished(&mut command).await;
     assert!(format!("{stdout}{stderr}").contains("landings"), "{stdout}{stderr}");
 }

@@ -15,14 +15,14 @@ async fn server_beyond_this_machine_without_insecure_is_refused() {
     let home = Home::new();
     for listen in ["0.0.0.0:0", "[::]:0"] {
         let mut command = home.command();
-        command.args(["serve", "--data-dir", "data", "--listen", listen]);
+        command.args(["serve", "--data-dir", "tidemark-data", "--listen", listen]);
         let (status, _, stderr) = finished(&mut command).await;
         assert!(!status.success());
         assert!(stderr.contains(&format!("listening on {listen} needs \"insecure: true\"")), "{stderr}");
-        assert!(!home.path("data").exists(), "nothing was made");
+        assert!(!home.path("tidemark-data").exists(), "nothing was made");
     }
     let mut command = home.command();
-    command.args(["serve", "--data-dir", "data", "--listen", "0.0.0.0:0"]).env("TIDEMARK_INSECURE", "true");
+    command.args(["serve", "--data-dir", "tidemark-data", "--listen", "0.0.0.0:0"]).env("TIDEMARK_INSECURE", "true");
     let server = Server::ready(&home, command);
     run(&server.connect().await, "CREATE TABLE t (a INT)").await;
     assert!(home.log().contains("insecure: listening beyond this machine without passwords"), "{}", home.log());
@@ -30,9 +30,10 @@ async fn server_beyond_this_machine_without_insecure_is_refused() {
 
     let home = configured("listen: 0.0.0.0:0\ninsecure: true\n");
     let mut command = home.command();
-    command.args(["serve", "--data-dir", "data", "--config", "tidemark.yaml"]);
+    command.args(["serve", "--data-dir", "tidemark-data", "--config", "tidemark.yaml"]);
     // Files are then read below where it was started only.
-    let client = Server::ready(&home, command).connect().await;
+    let server = Server::ready(&home, command);
+    let client = server.connect().await;
     let outside = "CREATE SOURCE s (a INT) WITH (connector = 'directory', path = '/usr', format = 'csv')";
     assert_eq!(fails(&client, outside).await.code().code(), "42501");
     home.put("in/a.csv", "1\n");
@@ -48,13 +49,22 @@ async fn statement_reaches_the_data_directory_by_no_way() {
     let server = home.start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (a INT); INSERT INTO t VALUES (1)").await;
-    symlink("data", home.path("link")).unwrap();
+    symlink("tidemark-data", home.path("link")).unwrap();
     symlink(".", home.folder("deep").join("up")).unwrap();
     let here = home.path("");
     let here = here.display();
-    for path in
-        ["data", "./data/log", "in/../data", "link", "link/log", "deep/up/../data", ".", "/", "deep/..", "data/new"]
-    {
+    for path in [
+        "tidemark-data",
+        "./tidemark-data/log",
+        "in/../tidemark-data",
+        "link",
+        "link/log",
+        "deep/up/../tidemark-data",
+        ".",
+        "/",
+        "deep/..",
+        "tidemark-data/new",
+    ] {
         for path in [path.to_string(), format!("{here}{path}"), format!("file://{here}{path}")] {
             for statement in [
                 format!("CREATE SOURCE s (line TEXT) WITH (connector = 'directory', path = '{path}', format = 'text')"),
@@ -75,14 +85,16 @@ async fn statement_reaches_the_data_directory_by_no_way() {
         }
     }
     let archive = "CREATE SOURCE s (line TEXT) WITH (connector = 'directory', path = 'deep', format = 'text', \
-                   clean_source = 'archive', archive_dir = 'deep/up/../data/state')";
+                   clean_source = 'archive', archive_dir = 'deep/up/../tidemark-data/state')";
     assert_eq!(fails(&client, archive).await.code().code(), "42501");
     let schema = "CREATE SOURCE s WITH (connector = 'directory', path = 'deep', format = 'avro', \
                   \"avro.schema_file\" = 'link/identity')";
     assert_eq!(fails(&client, schema).await.code().code(), "42501");
-    for (key, value) in
-        [("ssl.ca.location", "data/identity"), ("plugin.library.paths", "/tmp/x.so"), ("sasl.kerberos.kinit.cmd", "id")]
-    {
+    for (key, value) in [
+        ("ssl.ca.location", "tidemark-data/identity"),
+        ("plugin.library.paths", "/tmp/x.so"),
+        ("sasl.kerberos.kinit.cmd", "id"),
+    ] {
         let kafka = format!(
             "(connector = 'kafka', bootstrap_servers = '127.0.0.1:1', topic = 't', format = 'json', properties.{key} = '{value}')"
         );
@@ -109,7 +121,7 @@ async fn file_that_is_a_link_to_the_data_directory_is_a_dead_letter() {
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('treasure')").await;
     home.put("in/good.txt", "good\n");
-    let log = fs::read_dir(home.path("data")).unwrap().flatten().find(|entry| entry.path().is_dir()).unwrap();
+    let log = fs::read_dir(home.path("tidemark-data")).unwrap().flatten().find(|entry| entry.path().is_dir()).unwrap();
     let inside = fs::read_dir(log.path()).unwrap().flatten().next().unwrap().path();
     symlink(&inside, home.path("in/stolen.txt")).unwrap();
     run(
@@ -172,7 +184,16 @@ async fn connectors_write_and_read_where_the_configuration_allows_it() {
     // A pipeline is bound like everybody.
     fs::write(home.path("p.yaml"), "tables: {u: {columns: {a: INT}, append_only: true}}\nsinks: {x: {connector: directory, path: out, format: csv, from: u}}\n").unwrap();
     let mut command = home.command();
-    command.args(["run", "p.yaml", "--data-dir", "data", "--config", "tidemark.yaml", "--listen", "127.0.0.1:0"]);
+    command.args([
+        "run",
+        "p.yaml",
+        "--data-dir",
+        "tidemark-data",
+        "--config",
+        "tidemark.yaml",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
     let (status, _, stderr) = finished(&mut command).await;
     assert!(!status.success() && stderr.contains("it is not where connectors may write"), "{stderr}");
 
@@ -180,7 +201,7 @@ async fn connectors_write_and_read_where_the_configuration_allows_it() {
     fs::write(home.path("tidemark.yaml"), "connectors: {allow: {write: [in]}}\n").unwrap();
     let server = home.start();
     let client = server.connect().await;
-    let error = rows(&client, "SELECT error FROM tidemark.queries WHERE name = 's'").await;
+    let error = rows(&client, "SELECT last_error FROM tidemark.queries WHERE name = 's'").await;
     assert!(error.is_empty() || error[0].contains("may write"), "{error:?}");
     run(&client, "INSERT INTO t VALUES (1)").await;
     assert!(home.log().contains("it is not where connectors may write"), "{}", home.log());

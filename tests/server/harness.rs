@@ -58,7 +58,7 @@ impl Home {
 
     pub fn serve(&self) -> Command {
         let mut command = self.command();
-        command.args(["serve", "--data-dir", "data", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--data-dir", "tidemark-data", "--listen", "127.0.0.1:0"]);
         let config = self.path("tidemark.yaml");
         if config.exists() {
             command.arg("--config").arg(config);
@@ -69,7 +69,7 @@ impl Home {
     /// The command that serves with what a pipeline of the checkout declares.
     pub fn pipeline(&self, path: &str) -> Command {
         let mut command = self.command();
-        command.arg("run").arg(checkout(path)).args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
+        command.arg("run").arg(checkout(path)).args(["--data-dir", "tidemark-data", "--listen", "127.0.0.1:0"]);
         command
     }
 

@@ -12,7 +12,7 @@ fn command(home: &Home, arguments: &[&str]) -> Command {
 }
 
 fn pipeline(home: &Home, file: &str) -> Command {
-    command(home, &["run", file, "--data-dir", "data", "--listen", "127.0.0.1:0"])
+    command(home, &["run", file, "--data-dir", "tidemark-data", "--listen", "127.0.0.1:0"])
 }
 
 /// The first line that a command says of its failure.
@@ -85,12 +85,12 @@ async fn pipeline_that_cannot_run_is_refused_alike_by_check_and_dry_run_and_run(
         fs::write(home.path(&file), text).unwrap();
         let run = refusal(pipeline(&home, &file)).await;
         assert!(run.contains(expected), "{text}: {run}");
-        let before = contents(&home.path("data"));
+        let before = contents(&home.path("tidemark-data"));
         let mut dry = pipeline(&home, &file);
         dry.arg("--dry-run");
         assert_eq!(refusal(dry).await, run, "{text}");
-        assert_eq!(refusal(command(&home, &["check", &file, "--data-dir", "data"])).await, run, "{text}");
-        assert!(contents(&home.path("data")) == before, "{text}: a dry run wrote");
+        assert_eq!(refusal(command(&home, &["check", &file, "--data-dir", "tidemark-data"])).await, run, "{text}");
+        assert!(contents(&home.path("tidemark-data")) == before, "{text}: a dry run wrote");
     }
     let server = home.start();
     let client = server.connect().await;
@@ -107,12 +107,13 @@ async fn pipeline_that_can_run_passes_check_and_dry_run_without_a_trace() {
                 views: {x: {query: SELECT s.a FROM s JOIN u ON s.a = u.a}, y: {query: SELECT count(*) AS n FROM x}}\n\
                 sinks: {out: {connector: directory, path: out, format: csv, query: SELECT a FROM s}}\n";
     fs::write(home.path("p.yaml"), text).unwrap();
-    for arguments in
-        [&["check", "p.yaml", "--data-dir", "data"][..], &["run", "p.yaml", "--data-dir", "data", "--dry-run"]]
-    {
+    for arguments in [
+        &["check", "p.yaml", "--data-dir", "tidemark-data"][..],
+        &["run", "p.yaml", "--data-dir", "tidemark-data", "--dry-run"],
+    ] {
         let (status, stdout, stderr) = finished(&mut command(&home, arguments)).await;
         assert!(status.success(), "{arguments:?}: {stdout}{stderr}");
-        assert!(!home.path("data").exists() && !home.path("out").exists(), "{arguments:?}");
+        assert!(!home.path("tidemark-data").exists() && !home.path("out").exists(), "{arguments:?}");
         assert!(home.path("in/1.csv").exists(), "{arguments:?}");
     }
 }

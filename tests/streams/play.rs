@@ -208,7 +208,7 @@ impl Play {
                 let said = match rig.sql(&self.in_folder(statement)).await {
                     Ok(_) => "it did not fail".to_string(),
                     Err(error) if faulty(error.kind()) => return Err(error),
-                    Err(error) => error.to_string(),
+                    Err(error) => format!("{error} {:?} {:?}", error.detail_text(), error.hint_text()),
                 };
                 if !said.contains(message) {
                     self.fail(step, format!("expected an error: {message}\n  {said}"));
