@@ -216,7 +216,8 @@ mod tests {
         }
         manifest.remove("a/1").unwrap();
         settle(&manifest);
-        let says = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+        type Files = BTreeMap<String, Vec<u8>>;
+        let says = |change: &dyn Fn(&mut Files)| {
             let mut files = storage.files();
             change(&mut files);
             let (_, manifest) = opened(files.into());

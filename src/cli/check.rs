@@ -94,7 +94,10 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let told = checked(&path);
         let place = format!("{}/", folder.path().display());
-        told.map(|t| t.replace(&place, "")).map_err(|e| Error::new(e.kind(), e.message().replace(&place, "")))
+        told.map(|t| t.replace(&place, "")).map_err(|e| {
+            let error = Error::new(e.kind(), e.message().replace(&place, ""));
+            e.detail_text().iter().fold(error, |error, detail| error.detail(*detail))
+        })
     }
 
     #[test]

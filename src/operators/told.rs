@@ -17,8 +17,19 @@ use crate::{error::Result, time::show};
 /// A line of JSON for each row. What JSON has no word for, such as an interval, is text: a row that is only told of
 /// must not stop a query.
 pub fn as_json(rows: &RecordBatch) -> Result<String> {
-    // JSON's own words for times end in the year 262143.
-    encoded(rows, false).or_else(|_| encoded(rows, true))
+    encoded(rows, has_time_beyond_json(rows)?)
+}
+
+/// Whether a time is there that JSON's own words, which end in the year 262143, cannot say.
+fn has_time_beyond_json(rows: &RecordBatch) -> Result<bool> {
+    let options = FormatOptions::default().with_display_error(false);
+    for column in rows.columns().iter().filter(|column| is_moment(column.data_type())) {
+        let formatter = ArrayFormatter::try_new(column, &options)?;
+        if (0..column.len()).any(|row| formatter.value(row).try_to_string().is_err()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn encoded(rows: &RecordBatch, times_as_text: bool) -> Result<String> {

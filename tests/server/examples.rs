@@ -310,7 +310,8 @@ async fn readme_from_top_to_bottom() {
                 let file = home.path("block.yaml");
                 fs::write(&file, &text).unwrap();
                 let mut command = tidemark();
-                command.arg("check").arg(file);
+                // As by whoever reads on: the folder of the block before is there.
+                command.arg("check").arg(file).current_dir(home.path(""));
                 command
             }
             "" => {

@@ -65,7 +65,9 @@ async fn statement_reaches_the_data_directory_by_no_way() {
         "deep/..",
         "tidemark-data/new",
     ] {
-        for path in [path.to_string(), format!("{here}{path}"), format!("file://{here}{path}")] {
+        // In a URL `..` takes back what stands before it, links or not: this one names a folder that is not there.
+        let url = (path != "deep/up/../tidemark-data").then(|| format!("file://{here}{path}"));
+        for path in [path.to_string(), format!("{here}{path}")].into_iter().chain(url) {
             for statement in [
                 format!("CREATE SOURCE s (line TEXT) WITH (connector = 'directory', path = '{path}', format = 'text')"),
                 format!(

@@ -108,12 +108,13 @@ fn fields_of_a_null_struct_are_null_in_every_format() {
             let mut declarations = vec![declared(array.data_type())];
             let bytes = Bytes::from(write(&batch));
             if *name != "debezium_json" {
-                let Some(inferred) = kind.infer(&[("f".to_string(), Arc::new(bytes.clone()))]) else {
+                match kind.infer(&[("f".to_string(), Arc::new(bytes.clone()))]) {
+                    Some(inferred) => declarations.push(inferred.field(0).data_type().clone()),
                     // Of nested records Arrow's writer may make a schema that its reader refuses.
-                    assert!(*name == "avro" && (depth > 1 || listed), "{name}, {depth} deep, listed: {listed}");
-                    continue;
-                };
-                declarations.push(inferred.field(0).data_type().clone());
+                    None if *name == "avro" && (depth > 1 || listed) => continue,
+                    // A list with NULLs among its objects has no type that could be inferred.
+                    None => assert!(*name == "json" && listed, "{name}, {depth} deep, listed: {listed}"),
+                }
             }
             for declared in declarations {
                 let what = format!("{name}, {depth} deep, listed: {listed}, {declared}");

@@ -176,7 +176,7 @@ fn unnest_masked(unnest: Unnest) -> Result<Transformed<LogicalPlan>> {
         let field: &Field = schema.field(*n);
         matches!(field.data_type(), DataType::Struct(_)) && !already(&unnest.input, *n)
     };
-    if !unnest.struct_type_columns.iter().any(|n| strict(n)) {
+    if !unnest.struct_type_columns.iter().any(strict) {
         return Ok(Transformed::no(LogicalPlan::Unnest(unnest)));
     }
     let column = |(n, (qualifier, field)): (usize, (Option<&_>, &FieldRef))| {

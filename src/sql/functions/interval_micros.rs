@@ -100,6 +100,7 @@ mod tests {
             |months, days, hours: i64| of_interval(IntervalMonthDayNano::new(months, days, hours * 3_600_000_000_000));
         assert_eq!(of(0, 0, 24), of(0, 1, 0));
         assert_eq!(of(1, 0, 0), of(0, 30, 0));
-        assert!(of(0, 1, -1) < of(0, 0, 24) && of(i32::MAX, 0, 0) > of(i32::MAX, -1, 0));
+        assert!(of(0, 1, -1) < of(0, 0, 24) && of(3_000_000, 0, 0) > of(3_000_000, -1, 0));
+        assert_eq!(of(i32::MAX, 0, 0), Micros::MAX, "what cannot be counted is the longest");
     }
 }
