@@ -425,23 +425,6 @@ fn a_line_without_end_does_not_fill_the_memory() {
 }
 
 /// Whoever reads can stop between two batches, and so they come even where no row does.
-#[test]
-fn reading_that_finds_no_row_for_long_comes_by_in_steps() {
-    // More than the reader takes at once, which is 1 MiB.
-    let garbage = "this is no number\n".repeat(64_000);
-    let files = [("f", "\n".repeat(9 << 20)), ("f", "x".repeat(20 << 20)), ("f", garbage)];
-    let packed = gzip("x".repeat(20 << 20).as_bytes());
-    let files = files.map(|(name, text)| (name, text.into_bytes())).into_iter().chain([("f.gz", packed)]);
-    for (name, bytes) in files {
-        let request = Request { schema: two(), projection: vec![0], batch_rows: 1_000 };
-        let part = 0..bytes.len() as u64;
-        let csv = format(&[("format", "csv")]);
-        let batches = csv.read(name, Arc::new(Bytes::from(bytes)), part, &request, Box::new(|_| ())).unwrap();
-        let rows: Vec<_> = batches.map(|rows| rows.unwrap().batch.num_rows()).collect();
-        assert!(rows.len() >= 2 && rows.iter().all(|rows| *rows == 0), "{name}: {rows:?}");
-    }
-}
-
 fn parquet(rows: i64, group: usize) -> Vec<u8> {
     let columns = schema(&[
         ("a", DataType::Int64),
