@@ -193,7 +193,8 @@ async fn avro_fields_of_a_null_record_are_null_in_a_view_and_a_select() {
 async fn avro_file_with_a_block_longer_than_its_rows_stops_nobody() {
     let schema = r#"{"type": "record", "name": "r", "fields": [{"name": "id", "type": "long"}]}"#;
     let mut file = b"Obj\x01\x02\x16avro.schema".to_vec();
-    file.extend([(schema.len() * 2) as u8 & 0x7f | 0x80, (schema.len() * 2 >> 7) as u8]);
+    let length = schema.len() * 2;
+    file.extend([((length & 0x7f) | 0x80) as u8, (length >> 7) as u8]);
     file.extend_from_slice(schema.as_bytes());
     // No more of the header, its mark, a block of two rows in three bytes, and the mark.
     file.extend_from_slice(b"\0sixteen letters!\x04\x06\x02\x04\x06sixteen letters!");

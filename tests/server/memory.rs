@@ -171,7 +171,7 @@ async fn stalled_sockets_shut_out_nobody() {
     for n in 0..400 {
         let mut socket = Raw::connect(guarded.server.port).await;
         // Nothing at all, half a length, half a packet.
-        socket.send_bytes(&[&b""[..], b"\0\0", b"\0\0\0\x54\0\x03\0\0user\0"][n % 3]).await;
+        socket.send_bytes([&b""[..], b"\0\0", b"\0\0\0\x54\0\x03\0\0user\0"][n % 3]).await;
         stalled.push(socket);
     }
     let client = guarded.server.connect().await;
