@@ -83,10 +83,6 @@ fn each_script(reading: impl Fn(&Script) -> Vec<String> + Sync) -> Vec<String> {
 fn scripts_on_a_storage_that_fails_now_and_then() {
     let seeds = std::env::var("SEEDS").map_or(2, |text| text.parse().unwrap());
     all_well(each_script(|script| {
-        // An epoch that fails is cut anew.
-        if script.cuts_fixed {
-            return Vec::new();
-        }
         let with = |seed| {
             let play = run(1, async || {
                 let mut play = Play::new(script);

@@ -7,7 +7,7 @@ use super::{
     checkpoints::{Header, Sections},
 };
 use crate::{
-    checkpoint::{Commit, Intent, resume},
+    checkpoint::{Commit, Intent, Record, resume},
     error::{Error, Kind, Result},
     relations::{Relation, Shared},
     time::Epoch,
@@ -62,7 +62,12 @@ impl Worker {
             // Its commit may have come too late for the log.
             let commit = header.commit.take().filter(|commit| !commits.iter().any(|other| other.epoch == commit.epoch));
             if let Some(commit) = commit {
-                self.env.letters.add(&commit.dead_letters, &commit.late_rows);
+                // The next checkpoint does not have it.
+                let record = Record::Commit(commit.clone()).encode(&[])?;
+                let letters = self.env.letters.clone();
+                let _recording = letters.recording().await;
+                self.env.log.append(vec![record]).await?;
+                letters.add(&commit.dead_letters, &commit.late_rows);
             }
             self.load(header, &chain)?;
         }

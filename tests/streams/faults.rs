@@ -28,6 +28,11 @@ struct Faults {
     met: usize,
 }
 
+/// Whether an error passes once the storage works.
+fn is_passing(kind: Kind) -> bool {
+    matches!(kind, Kind::Io | Kind::DiskFull | Kind::CannotConnectNow)
+}
+
 impl Faults {
     fn next(&mut self, operation: Operation) -> Option<Fault> {
         if !self.on || !self.rng.random_bool(RATE) {
@@ -79,6 +84,10 @@ impl Play {
                 Err(error) => self.fail(step, format!("{error} ({})", error.kind().sqlstate())),
                 Ok(_) => {}
             }
+            // No row waits for a later epoch, nor for a later time of the clock.
+            if script.cuts_fixed && matches!(step.what, What::Insert { .. } | What::Statement(_)) {
+                self.flushed(&rig, step).await;
+            }
         }
         assert!(faults.lock().unwrap().met > 0, "{}: nothing failed", script.name);
         // Whatever failed, the server that comes next has all of it.
@@ -113,14 +122,27 @@ impl Play {
         }
     }
 
+    async fn flushed(&mut self, rig: &Rig, step: &Step) {
+        let flushed = patiently(async {
+            loop {
+                match rig.sql("FLUSH").await {
+                    Err(error) if is_passing(error.kind()) => tokio::time::sleep(Duration::from_millis(2)).await,
+                    done => return done,
+                }
+            }
+        });
+        if let Err(error) = flushed.await {
+            self.fail(step, format!("FLUSH: {error}"));
+        }
+    }
+
     /// A step on a storage that works. What had failed is still to be tried again, which takes a moment.
     async fn again(&mut self, rig: &Rig, step: &Step) -> Result<Option<Vec<String>>> {
-        let passing = |kind: Kind| matches!(kind, Kind::Io | Kind::DiskFull | Kind::CannotConnectNow);
         let failures = self.failures.len();
         patiently(async {
             loop {
                 match self.step(rig, step, false).await {
-                    Err(error) if passing(error.kind()) => tokio::time::sleep(Duration::from_millis(2)).await,
+                    Err(error) if is_passing(error.kind()) => tokio::time::sleep(Duration::from_millis(2)).await,
                     done => return done,
                 }
                 self.failures.truncate(failures);
