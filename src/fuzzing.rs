@@ -45,6 +45,12 @@ pub static TARGETS: [Target; 13] = [
     Target { name: "yaml", run: yaml },
 ];
 
+/// Runs the target of a name; unknown names are none of the fuzzers'.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.unwrap_or_else(|| panic!("no target \"{name}\"")).run)(data);
+}
+
 /// A file of the journal, as a start finds it.
 fn journal(data: &[u8]) {
     let storage = Arc::new(MemoryStorage::default());

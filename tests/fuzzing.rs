@@ -133,6 +133,22 @@ fn explore(target: &'static Target) {
     panic!("target {} {fault} on tests/corpus/{}/{name}", target.name, target.name);
 }
 
+/// `fuzz/` runs each of them under its name.
+#[test]
+fn fuzz_targets_are_the_entry_points() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+    let manifest = std::fs::read_to_string(folder.with_file_name("Cargo.toml")).unwrap();
+    let mut names: Vec<_> = TARGETS.iter().map(|target| format!("{}.rs", target.name)).collect();
+    names.sort();
+    let found = files(&folder).into_iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_string());
+    assert_eq!(found.collect::<Vec<_>>(), names);
+    for target in &TARGETS {
+        let text = std::fs::read_to_string(folder.join(format!("{}.rs", target.name))).unwrap();
+        assert!(text.contains(&format!("run(\"{}\", data)", target.name)), "{text}");
+        assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{}", target.name);
+    }
+}
+
 #[test]
 fn decoders_mutated_corpus_neither_panics_nor_hangs() {
     let only = std::env::var("TARGET").ok();
