@@ -94,7 +94,10 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let told = checked(&path);
         let place = format!("{}/", folder.path().display());
-        told.map(|t| t.replace(&place, "")).map_err(|e| Error::new(e.kind(), e.message().replace(&place, "")))
+        told.map(|t| t.replace(&place, "")).map_err(|e| {
+            let told = Error::new(e.kind(), e.message().replace(&place, ""));
+            e.detail_text().into_iter().fold(told, |told, detail| told.detail(detail))
+        })
     }
 
     #[test]
@@ -158,6 +161,15 @@ mod tests {
             let told = message(&text);
             assert!(told.starts_with(&format!("a.yaml:{line}:")) && told.contains(expected), "{text}: {told}");
         }
+    }
+
+    #[test]
+    fn views_that_need_each_other_are_told_to_be_in_a_circle() {
+        let text = "views:\n  v: {query: SELECT a FROM w}\n  w: {query: SELECT a FROM v}\n";
+        let error = check_text("a.yaml", text).unwrap_err();
+        assert_eq!(error.message(), "a.yaml:2:3: relation \"w\" does not exist");
+        let detail = "materialized view \"w\" is declared, but needs what is declared here itself: a circle.";
+        assert_eq!(error.detail_text(), Some(detail));
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn dispatch(command: Command, environment: &Environment) -> Result<()> {
     match command {
         Command::Check { file, flags } => {
             let mut config = Config::default();
-            config.logging.level = "error".to_string();
+            config.logging.level = "warn".to_string();
             Runtimes::start(&config)?.run(|queries| async move {
                 say(&check::check(&file, &flags, environment, queries).await?);
                 Ok(())

@@ -72,12 +72,14 @@ pub struct SourceEnv {
     pub begins: Option<CancellationToken>,
     /// What of the machine it may reach.
     pub fence: Fence,
+    /// It is only planned with, and never read: that somebody outside does not answer is no error.
+    pub rehearsal: bool,
 }
 
 impl SourceEnv {
     /// One that begins at once and may reach everything.
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> SourceEnv {
-        SourceEnv { storage, clock, begins: None, fence: Fence::default() }
+        SourceEnv { storage, clock, begins: None, fence: Fence::default(), rehearsal: false }
     }
 }
 

@@ -174,7 +174,8 @@ impl Engine {
         }
         let declared = if create.key.is_empty() { declared } else { declared.map(|columns| with_op(&columns)) };
         let (storage, clock, begins) = (self.env.storage.clone(), self.env.clock.clone(), past.begins.clone());
-        let env = SourceEnv { storage, clock, begins, fence: self.options.fence.clone() };
+        let (fence, rehearsal) = (self.options.fence.clone(), self.rehearsal);
+        let env = SourceEnv { storage, clock, begins, fence, rehearsal };
         let source = connectors::open(id, name, declared, &options, &env).await?;
         self.env.letters.mark(name, &source.marks());
         let limit = connectors::read_limit(&options)?;

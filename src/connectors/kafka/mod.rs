@@ -127,13 +127,18 @@ pub(super) async fn open(
     let group = options.group.clone().map(|group| Arc::new(Group::new(group)));
     let changed = Arc::new(channel::Sender::new(0));
     let pool = Arc::new(Pool::new(options.clone(), changed.clone()));
-    let (storage, source) = (env.storage.clone(), name.to_string());
+    let (storage, source, rehearsal) = (env.storage.clone(), name.to_string(), env.rehearsal);
     let watch = blocking(move || {
         let ledger = Ledger::open(storage, &storage_folder)?;
         let is_new = ledger.ask(|known| known.lives.is_empty());
         let watch = Watch::new(&source, options, ledger)?;
         if is_new {
-            watch.begin().map_err(|e| e.context(format!("source \"{source}\"")))?;
+            match watch.begin() {
+                Err(error) if rehearsal && error.kind() == Kind::CannotConnectNow => {
+                    tracing::warn!("source \"{source}\" is planned without its topics: {error}");
+                }
+                begun => begun.map_err(|e| e.context(format!("source \"{source}\"")))?,
+            }
         }
         Ok(Arc::new(watch))
     });
