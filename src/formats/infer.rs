@@ -7,6 +7,7 @@ use arrow::{
     json::reader::infer_json_schema_from_iterator,
 };
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::{
     File,
@@ -60,11 +61,11 @@ pub(super) fn json(files: impl Iterator<Item = File>) -> Option<SchemaRef> {
     let mut names: Vec<String> = Vec::new();
     for file in files {
         for record in first_values(&file, ROWS_MAX - values.len()) {
-            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&record) else { continue };
+            let Ok(value) = serde_json::from_slice::<Value>(&record) else { continue };
             if value.is_object() {
                 let Names(seen) = serde_json::from_slice(&record).unwrap_or_default();
                 names.extend(seen.into_iter().filter(|n| !names.contains(n)).collect::<Vec<_>>());
-                values.push(value);
+                values.push(without_null_items(value));
             }
         }
         if values.len() >= ROWS_MAX {
@@ -76,6 +77,17 @@ pub(super) fn json(files: impl Iterator<Item = File>) -> Option<SchemaRef> {
     let mut fields: Vec<_> = schema.fields().iter().map(|f| Field::new(f.name(), plain(f.data_type()), true)).collect();
     fields.sort_by_key(|f| order.get(f.name().as_str()).copied());
     (!fields.is_empty()).then(|| Arc::new(Schema::new(fields)) as SchemaRef)
+}
+
+/// A value without the NULLs of its lists: they say nothing of a type, and Arrow refuses them among objects.
+fn without_null_items(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().filter(|item| !item.is_null()).map(without_null_items).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, member)| (name, without_null_items(member))).collect()
+        }
+        other => other,
+    }
 }
 
 /// The first records of a JSON file; of an object a line where that is what it holds.

@@ -425,6 +425,22 @@ fn a_line_without_end_does_not_fill_the_memory() {
 }
 
 /// Whoever reads can stop between two batches, and so they come even where no row does.
+#[test]
+fn reading_that_finds_no_row_for_long_comes_by_in_steps() {
+    // More than is read for one batch, which is 8 MiB, or is in one of 1,000 records.
+    let garbage = "this is no number\n".repeat(64_000);
+    let plain = ["\n".repeat(17 << 20), "x".repeat(40 << 20), garbage].map(|text| ("f", text.into_bytes()));
+    let packed = [("f.gz", gzip("x".repeat(40 << 20).as_bytes()))];
+    for (name, bytes) in plain.into_iter().chain(packed) {
+        let request = Request { schema: two(), projection: vec![0], batch_rows: 1_000 };
+        let (part, first) = (0..bytes.len() as u64, bytes[0]);
+        let csv = format(&[("format", "csv")]);
+        let batches = csv.read(name, Arc::new(Bytes::from(bytes)), part, &request, Box::new(|_| ())).unwrap();
+        let rows: Vec<_> = batches.map(|rows| rows.unwrap().batch.num_rows()).collect();
+        assert!(rows.len() >= 2 && rows.iter().all(|rows| *rows == 0), "{name} of {first}: {rows:?}");
+    }
+}
+
 fn parquet(rows: i64, group: usize) -> Vec<u8> {
     let columns = schema(&[
         ("a", DataType::Int64),

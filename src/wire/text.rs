@@ -330,7 +330,7 @@ mod tests {
             -210_866_803_200_000_000,
         ]);
         let (first, last) = ("4714-11-24 00:00:00 BC", "294247-01-10 04:00:54.775806");
-        assert_eq!(shown(&us, "UTC"), ["infinity", "-infinity", last, "262142-01-01 00:00:00", first]);
+        assert_eq!(shown(&us, "UTC"), ["infinity", "-infinity", last, "262143-01-01 00:00:00", first]);
         let zoned = us.slice(2, 1).with_timezone("UTC");
         assert_eq!(shown(&zoned, "Asia/Kolkata"), ["294247-01-10 04:00:54.775806+00"]);
         let days = Date32Array::from(vec![i32::MAX, i32::MIN, 2_145_042_905, -2_440_588]);

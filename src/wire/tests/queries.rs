@@ -205,7 +205,7 @@ async fn read_only_transaction_statement_that_reads_is_run() {
     ] {
         simple(&client, sql).await;
     }
-    assert_eq!(simple(&client, "SHOW transaction_read_only").await, ["on", "(1)"]);
+    assert_eq!(simple(&client, "SHOW transaction_read_only").await, ["on", "(0)"]);
     let stays = "25001 transaction read-write mode must be set before any query";
     assert_eq!(failure(&client, "SET TRANSACTION READ WRITE").await, stays);
     simple(&client, "ROLLBACK; SET default_transaction_read_only = on").await;
