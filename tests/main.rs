@@ -1,5 +1,6 @@
 //! The tests that see the whole server, in one binary: DataFusion is linked once.
 
+mod behind;
 mod bounded;
 mod damage;
 mod faults;

@@ -116,12 +116,29 @@ impl Encoder {
 
 /// The header and the sections of a file. `path` is for the errors.
 pub fn decode<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<(H, Vec<Vec<RecordBatch>>)> {
-    let corrupt = |what: &str| {
-        Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" {what}"))
-            .hint("The disk lost or changed data. Restore the data directory from a copy.")
-    };
+    let (header, mut reader) = opened(path, file)?;
+    let mut sections = Vec::new();
+    while !reader.0.is_empty() {
+        let mut section = Vec::new();
+        for _ in 0..reader.number().ok_or_else(|| corrupt(path, "ends early"))? {
+            let length = reader.number().ok_or_else(|| corrupt(path, "ends early"))?;
+            let bytes = reader.take(length as usize).ok_or_else(|| corrupt(path, "ends early"))?;
+            section.extend(from_ipc(bytes)?);
+        }
+        sections.push(section);
+    }
+    Ok((header, sections))
+}
+
+/// The header alone.
+pub fn decode_header<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<H> {
+    Ok(opened(path, file)?.0)
+}
+
+/// The header of a file that is whole, and a reader of what comes behind it.
+fn opened<'a, H: DeserializeOwned>(path: &str, file: &'a [u8]) -> Result<(H, Reader<'a>)> {
     if file.len() < 13 || &file[..4] != MAGIC {
-        return Err(corrupt("is not a checkpoint"));
+        return Err(corrupt(path, "is not a checkpoint"));
     }
     if file[4] != VERSION {
         return Err(Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" has version {}", file[4]))
@@ -129,23 +146,18 @@ pub fn decode<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<(H, Vec<Ve
     }
     let body = &file[9..];
     if crc32fast::hash(body).to_le_bytes() != file[5..9] {
-        return Err(corrupt("fails its checksum"));
+        return Err(corrupt(path, "fails its checksum"));
     }
     let mut reader = Reader(body);
     let length = reader.take(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
-    let json = length.and_then(|n| reader.take(n)).ok_or_else(|| corrupt("ends early"))?;
-    let header = serde_json::from_slice(json).map_err(|e| corrupt("has a header that cannot be read").caused_by(e))?;
-    let mut sections = Vec::new();
-    while !reader.0.is_empty() {
-        let mut section = Vec::new();
-        for _ in 0..reader.number().ok_or_else(|| corrupt("ends early"))? {
-            let length = reader.number().ok_or_else(|| corrupt("ends early"))?;
-            let bytes = reader.take(length as usize).ok_or_else(|| corrupt("ends early"))?;
-            section.extend(from_ipc(bytes)?);
-        }
-        sections.push(section);
-    }
-    Ok((header, sections))
+    let json = length.and_then(|n| reader.take(n)).ok_or_else(|| corrupt(path, "ends early"))?;
+    let header = serde_json::from_slice(json);
+    Ok((header.map_err(|e| corrupt(path, "has a header that cannot be read").caused_by(e))?, reader))
+}
+
+fn corrupt(path: &str, what: &str) -> Error {
+    Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" {what}"))
+        .hint("The disk lost or changed data. Restore the data directory from a copy.")
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -122,6 +122,7 @@ async fn engine_options(config: &Config, limits: &Limits) -> Result<EngineOption
         epoch_memory_bytes_max: limits.epoch,
         changelog_rows_max: usize::try_from(config.changelog.max_rows).unwrap_or(usize::MAX),
         changelog_bytes_max: limits.changelog,
+        changelog_disk_max: config.changelog.max_disk,
         state_bytes_max: limits.state,
         copy_bytes_max: config.query.copy_limit_bytes,
         fence: fence(config, is_local),

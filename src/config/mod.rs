@@ -138,6 +138,8 @@ pub struct Changelog {
     pub max_rows: u64,
     /// What all changelogs hold together.
     pub memory_limit: Limit,
+    /// What each may hold in files, in bytes.
+    pub max_disk: u64,
 }
 
 /// Bad records: the newest are kept, and of one epoch the first.
@@ -210,7 +212,7 @@ impl Default for Config {
             },
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
             journal: Journal { segment_size: Limit::Auto, record_size_bytes: 16 << 20 },
-            changelog: Changelog { max_rows: 10_000_000, memory_limit: Limit::Auto },
+            changelog: Changelog { max_rows: 10_000_000, memory_limit: Limit::Auto, max_disk: 16 << 30 },
             dead_letters: DeadLetters {
                 max_rows: 100_000,
                 max_bytes: Limit::Auto,
@@ -296,6 +298,7 @@ impl Config {
             layer.set(rows, &raw.max_rows, "changelog.max_rows", "a number from 1", from_one)?;
             let bytes = &mut self.changelog.memory_limit;
             layer.set(bytes, &raw.memory_limit, "changelog.memory_limit", A_LIMIT, limit)?;
+            layer.set(&mut self.changelog.max_disk, &raw.max_disk, "changelog.max_disk", A_SIZE, size)?;
         }
         if let Some(raw) = &raw.dead_letters {
             let kept = &mut self.dead_letters;

@@ -100,6 +100,7 @@ pub struct RawJournal {
 pub struct RawChangelog {
     pub max_rows: Option<Scalar>,
     pub memory_limit: Option<Scalar>,
+    pub max_disk: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

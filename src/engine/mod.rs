@@ -106,6 +106,8 @@ pub struct EngineOptions {
     pub changelog_rows_max: usize,
     /// What the changelogs of all of them hold together.
     pub changelog_bytes_max: u64,
+    /// What one holds in files besides what a recovery needs.
+    pub changelog_disk_max: u64,
     /// Cores that one query may use; 0 is all.
     pub partitions: usize,
     /// Memory for the working state of queries that clients run.
@@ -139,6 +141,7 @@ impl Default for EngineOptions {
             late_rows_bytes_max: 64 << 20,
             changelog_rows_max: 10_000_000,
             changelog_bytes_max: 1 << 30,
+            changelog_disk_max: 16 << 30,
             partitions: 0,
             memory_bytes_max: 1 << 30,
             value_bytes_max: 128 << 20,

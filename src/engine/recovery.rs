@@ -89,7 +89,8 @@ impl Engine {
         let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
         let planner = Arc::new(Planner::new(partitions, runtime_env(&options)?, value_bytes_max));
         let context = planner.epoch_context();
-        let changelog = ChangelogLimit::new(options.changelog_rows_max, options.changelog_bytes_max);
+        let (rows, bytes, disk) = (options.changelog_rows_max, options.changelog_bytes_max, options.changelog_disk_max);
+        let changelog = ChangelogLimit::new(rows, bytes, disk);
         let epochs = EpochMemory::new(options.epoch_memory_bytes_max);
         let clock = env.clock;
         let storage: Arc<dyn Storage> = manifest.clone();

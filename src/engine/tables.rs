@@ -251,6 +251,7 @@ impl Table {
                 draft.put_back(&mut self.shared.lock());
                 return Err(error);
             }
+            draft.note_written(&mut self.shared.lock());
         }
         let followed = self.shared.lock().follows_from();
         self.store.prune(followed)

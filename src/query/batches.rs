@@ -1,19 +1,51 @@
-//! A relation's rows, in memory, as a plan reads them.
+//! A relation's rows as a plan reads them.
 
 use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     catalog::TableProvider,
+    error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{stream::RecordBatchStreamAdapter, streaming::PartitionStream},
 };
 
+use futures::{TryStreamExt, stream};
+
 use crate::{
     changes::{Changes, has_diff, with_diff},
-    error::Result,
+    error::{Error, Result},
+    relations::{Store, Told},
     sql::incremental::PlannedInput,
 };
+
+/// How a plan reads changes: the columns asked for, and the diff where rows may be withdrawn.
+#[derive(Debug, Clone)]
+struct Reading {
+    schema: SchemaRef,
+    columns: Vec<usize>,
+    diff: bool,
+}
+
+impl Reading {
+    fn of(input: &PlannedInput) -> Result<Reading> {
+        let whole = input.table.schema();
+        let columns: Vec<usize> = input.projection.clone().unwrap_or_else(|| (0..whole.fields().len()).collect());
+        let (schema, diff) = (Arc::new(whole.project(&columns)?), input.table.withdraws());
+        Ok(Reading { schema: if diff { with_diff(&schema) } else { schema }, columns, diff })
+    }
+
+    fn batch(&self, changes: &Changes) -> Result<RecordBatch> {
+        let rows = changes.rows().project(&self.columns)?;
+        let changes = match changes.diffs() {
+            Some(diffs) => Changes::new(rows, diffs.clone()),
+            None => Changes::insert(rows),
+        };
+        let batch = changes.into_batch(self.diff)?;
+        debug_assert_eq!(has_diff(&batch.schema()), self.diff);
+        Ok(batch)
+    }
+}
 
 /// Batches in memory as an input's stream.
 #[derive(Debug)]
@@ -23,27 +55,10 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Changes as a plan reads them: the columns asked for, and the diff where rows may be withdrawn.
-    pub fn new(changes: Vec<Changes>, input: &PlannedInput) -> Result<Self> {
-        let whole = input.table.schema();
-        let columns: Vec<usize> = input.projection.clone().unwrap_or_else(|| (0..whole.fields().len()).collect());
-        let mut schema = Arc::new(whole.project(&columns)?);
-        let diff = input.table.withdraws();
-        if diff {
-            schema = with_diff(&schema);
-        }
-        let mut batches = Vec::new();
-        for changes in changes {
-            let rows = changes.rows().project(&columns)?;
-            let batch = match changes.diffs() {
-                Some(diffs) => Changes::new(rows, diffs.clone()),
-                None => Changes::insert(rows),
-            };
-            let batch = batch.into_batch(diff)?;
-            debug_assert_eq!(has_diff(&batch.schema()), diff);
-            batches.push(batch);
-        }
-        Ok(Batches { schema, batches })
+    pub fn new(changes: &[Changes], input: &PlannedInput) -> Result<Self> {
+        let reading = Reading::of(input)?;
+        let batches = changes.iter().map(|changes| reading.batch(changes)).collect::<Result<_>>()?;
+        Ok(Batches { schema: reading.schema, batches })
     }
 }
 
@@ -54,6 +69,39 @@ impl PartitionStream for Batches {
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let batches = self.batches.clone().into_iter().map(Ok);
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(batches)))
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream::iter(batches)))
+    }
+}
+
+/// Changes that are in files, at least in part, as an input's stream.
+#[derive(Debug)]
+pub struct FiledBatches {
+    reading: Reading,
+    told: Told,
+    store: Store,
+}
+
+impl FiledBatches {
+    pub fn new(told: Told, store: Store, input: &PlannedInput) -> Result<Self> {
+        Ok(FiledBatches { reading: Reading::of(input)?, told, store })
+    }
+}
+
+impl PartitionStream for FiledBatches {
+    fn schema(&self) -> &SchemaRef {
+        &self.reading.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (reading, told, store) = (self.reading.clone(), self.told.clone(), self.store.clone());
+        let read = move || -> Result<Vec<RecordBatch>> {
+            told.read(&store)?.iter().map(|changes| reading.batch(changes)).collect()
+        };
+        let read = async move {
+            let read = tokio::task::spawn_blocking(read).await;
+            let batches = read.map_err(|e| Error::internal(format!("reading a changelog died: {e}")))??;
+            Ok::<_, DataFusionError>(stream::iter(batches.into_iter().map(Ok)))
+        };
+        Box::pin(RecordBatchStreamAdapter::new(self.reading.schema.clone(), stream::once(read).try_flatten()))
     }
 }

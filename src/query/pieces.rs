@@ -71,8 +71,8 @@ impl Worker {
             let input = &self.inputs()[n];
             opened.push(match (of.get(k), &self.snapshots[n]) {
                 (Some(piece), Some(snapshot)) if !of.is_empty() => {
-                    let rows = snapshot.read(piece)?.into_iter().map(Changes::insert).collect();
-                    let stream = SourceStream::only(Arc::new(Batches::new(rows, input)?));
+                    let rows: Vec<Changes> = snapshot.read(piece)?.into_iter().map(Changes::insert).collect();
+                    let stream = SourceStream::only(Arc::new(Batches::new(&rows, input)?));
                     (vec![stream], BadRecords::default())
                 }
                 _ if last && of.is_empty() => self.open_input(n, intent)?,

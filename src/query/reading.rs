@@ -5,14 +5,20 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Worker, batches::Batches, prefetch::Prefetched};
+use datafusion::physical_plan::streaming::PartitionStream;
+
+use super::{
+    Worker,
+    batches::{Batches, FiledBatches},
+    prefetch::Prefetched,
+};
 use crate::{
     changes::Changes,
     checkpoint::Intent,
     connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, SourceStream, Span},
     error::{Error, Kind, Result},
     operators::partition_name,
-    relations::Shared,
+    relations::{Shared, Store},
     sql::{
         incremental::PlannedInput,
         table::{BATCH_ROWS, Input},
@@ -139,11 +145,17 @@ impl Worker {
                     // Transient for this query: it waits for the other one.
                     return Err(error.context(format!("\"{}\"", shared.name)).with_kind(Kind::CannotConnectNow));
                 }
-                let changes = match (&self.snapshots[n], from) {
-                    (Some(snapshot), Epoch(0)) => snapshot.batches(None)?.into_iter().map(Changes::insert).collect(),
-                    _ => shared.lock().changes(from, to)?,
+                if let (Some(snapshot), Epoch(0)) = (&self.snapshots[n], from) {
+                    let rows: Vec<Changes> = snapshot.batches(None)?.into_iter().map(Changes::insert).collect();
+                    return Ok((vec![SourceStream::only(Arc::new(Batches::new(&rows, input)?))], bad));
+                }
+                let told = shared.lock().changes(from, to)?;
+                let store = Store::new(self.env.storage.clone(), shared.id);
+                let stream: Arc<dyn PartitionStream> = match told.is_in_memory() {
+                    true => Arc::new(Batches::new(&told.read(&store)?, input)?),
+                    false => Arc::new(FiledBatches::new(told, store, input)?),
                 };
-                Ok((vec![SourceStream::only(Arc::new(Batches::new(changes, input)?))], bad))
+                Ok((vec![SourceStream::only(stream)], bad))
             }
         }
     }

@@ -156,7 +156,11 @@ impl Worker {
         self.log_file = point.log_file;
         self.since.retain(|(intent, _)| intent.epoch > point.epoch);
         self.saved = point.offsets;
-        let read_to = self.setup.relation.lock().follows_from();
+        let read_to = {
+            let mut relation = self.setup.relation.lock();
+            draft.relation.iter().for_each(|written| written.note_written(&mut relation));
+            relation.follows_from()
+        };
         let freed = self.release().await.and_then(|()| self.store.prune(read_to));
         if let Err(error) = freed {
             // It is saved; what it makes superfluous is freed after the next one.

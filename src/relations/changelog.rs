@@ -2,7 +2,14 @@
 //!
 //! Three may ask. Views are past an epoch once they have checkpointed what they made of it. Subscribers who are connected
 //! are past what they took. And where anybody ever subscribed, one may come back: for those a *history* is kept, which is
-//! no more than is cheaper than all rows anew. None of them holds more than the limit: who is behind it is told so.
+//! no more than is cheaper than all rows anew. None of them holds more memory than the limit. What views have not read
+//! yet and files hold is then read from those, up to a limit of their own: who is behind it is told so.
+//!
+//! ```text
+//! forgotten        in_memory             told
+//!     │ files ──────────┼──▶ …             │
+//!     │                 │ entries ────────▶│
+//! ```
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,18 +22,28 @@ use crate::{
     time::Epoch,
 };
 
-/// What changelogs hold at the most: each so many rows, and all together so many bytes. Of these no one gets more than
-/// half; and each keeps a little, however much others hold.
+/// What changelogs hold at the most: each so many rows in memory and so many bytes in files, and all together so many
+/// bytes in memory. Of these no one gets more than half; and each keeps a little, however much others hold.
 #[derive(Debug, Clone)]
 pub struct ChangelogLimit {
     pub rows_max: usize,
+    pub disk_max: u64,
     pub budget: Arc<Budget>,
 }
 
 impl ChangelogLimit {
-    pub fn new(rows_max: usize, bytes_max: u64) -> Self {
-        ChangelogLimit { rows_max, budget: Arc::new(Budget::new(bytes_max)) }
+    pub fn new(rows_max: usize, bytes_max: u64, disk_max: u64) -> Self {
+        ChangelogLimit { rows_max, disk_max, budget: Arc::new(Budget::new(bytes_max)) }
     }
+}
+
+/// A file of changes: those after an epoch, up to its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Filed {
+    pub after: Epoch,
+    pub to: Epoch,
+    pub rows: usize,
+    pub bytes: u64,
 }
 
 /// A history has up to this many changed rows more than the relation has rows.
@@ -42,8 +59,15 @@ const ALL: Epoch = Epoch(u64::MAX);
 pub(super) struct Changelog {
     /// Oldest first.
     entries: VecDeque<(Epoch, Changes)>,
+    /// Changes up to here are not among them, but perhaps in files.
+    in_memory: Epoch,
     /// Changes up to here are not kept.
     forgotten: Epoch,
+    /// Those that hold what views have not read yet, oldest first; each begins where the one before it ends.
+    files: VecDeque<Filed>,
+    /// Whether what is noted comes to a file before long.
+    is_filed: bool,
+    disk_max: u64,
     /// Whether changes are kept at all.
     open: bool,
     /// Changed rows now, and at the most.
@@ -64,7 +88,11 @@ impl Default for Changelog {
     fn default() -> Self {
         Changelog {
             entries: VecDeque::new(),
+            in_memory: Epoch(0),
             forgotten: Epoch(0),
+            files: VecDeque::new(),
+            is_filed: false,
+            disk_max: u64::MAX,
             open: false,
             rows: 0,
             rows_max: usize::MAX,
@@ -88,13 +116,18 @@ impl Changelog {
         self.forgotten
     }
 
+    /// Changes up to here are in no memory.
+    pub fn in_memory(&self) -> Epoch {
+        self.in_memory
+    }
+
     /// The newest epoch that it tells of, or the one that it begins after.
     pub fn told(&self) -> Epoch {
-        self.entries.back().map_or(self.forgotten, |(epoch, _)| *epoch)
+        self.entries.back().map_or(self.in_memory, |(epoch, _)| *epoch)
     }
 
     pub fn limit(&mut self, limit: &ChangelogLimit) {
-        self.rows_max = limit.rows_max;
+        (self.rows_max, self.disk_max) = (limit.rows_max, limit.disk_max);
         self.share = Some(limit.budget.share("a changelog"));
     }
 
@@ -102,6 +135,39 @@ impl Changelog {
     pub fn open(&mut self, from: Option<Epoch>) {
         self.open = from.is_some();
         self.forgotten = from.unwrap_or_default();
+        self.in_memory = self.forgotten;
+        self.files.clear();
+    }
+
+    /// All that is noted comes to files, of which [`Changelog::note_file`] is told.
+    pub fn set_filed(&mut self) {
+        self.is_filed = true;
+    }
+
+    /// A file holds changes now.
+    pub fn note_file(&mut self, file: Filed) {
+        if !self.open || file.to <= self.forgotten {
+            return;
+        }
+        if self.files.back().is_some_and(|last| last.to != file.after) {
+            self.files.clear();
+        }
+        self.files.push_back(file);
+        self.shrink();
+        // What is in memory too costs no disk but what a recovery needs anyway.
+        let spilled =
+            |log: &Self| log.files.iter().filter(|file| file.to <= log.in_memory).map(|file| file.bytes).sum::<u64>();
+        while spilled(self) > self.disk_max
+            && let Some(oldest) = self.files.pop_front()
+        {
+            self.forgotten = self.forgotten.max(oldest.to);
+        }
+        self.hold();
+    }
+
+    /// The files with the changes after `from` that are in no memory, oldest first.
+    pub fn files(&self, from: Epoch) -> impl Iterator<Item = &Filed> {
+        self.files.iter().filter(move |file| file.to > from && from < self.in_memory && file.after < self.in_memory)
     }
 
     /// A view is there that will ask for what comes after `from`.
@@ -128,10 +194,25 @@ impl Changelog {
         self.bytes += changes.bytes();
         self.entries.push_back((epoch, changes));
         self.drop_needless(relation_rows);
-        while self.entries.len() > 1 && (self.rows > self.rows_max || !self.fits()) {
-            self.drop_oldest();
-        }
+        self.shrink();
         self.hold();
+    }
+
+    /// Lets the oldest go while there is more than the limit. What views have not read stays in memory until a file has it:
+    /// up to then those who write the file hold it too.
+    fn shrink(&mut self) {
+        while self.entries.len() > 1 && (self.rows > self.rows_max || !self.fits()) {
+            let Some(oldest) = self.entries.front().map(|(epoch, _)| *epoch) else { return };
+            let in_file = self.files.front().is_some_and(|first| first.after <= self.in_memory)
+                && self.files.back().is_some_and(|last| oldest <= last.to);
+            if in_file {
+                self.leave_memory();
+            } else if self.is_filed && oldest > self.released {
+                return;
+            } else {
+                self.drop_oldest();
+            }
+        }
     }
 
     /// Whether its part of what all may hold is large enough.
@@ -164,9 +245,10 @@ impl Changelog {
         }
         self.open = false;
         self.entries.clear();
+        self.files.clear();
         (self.rows, self.bytes) = (0, 0);
         self.hold();
-        self.forgotten = now;
+        (self.forgotten, self.in_memory) = (now, now);
     }
 
     /// A place for a subscriber who is past an epoch.
@@ -208,16 +290,32 @@ impl Changelog {
             self.drop_oldest();
         }
         if !self.history && needless != ALL {
-            self.forgotten = self.forgotten.max(needless);
+            self.forget(needless);
+        }
+        // Only views read files.
+        self.forget(self.released.min(self.in_memory));
+        while self.files.front().is_some_and(|oldest| oldest.to <= self.released) {
+            self.files.pop_front();
         }
     }
 
+    fn forget(&mut self, up_to: Epoch) {
+        self.forgotten = self.forgotten.max(up_to);
+        self.in_memory = self.in_memory.max(self.forgotten);
+    }
+
     fn drop_oldest(&mut self) {
-        if let Some((epoch, changes)) = self.entries.pop_front() {
-            self.rows -= changes.num_rows();
-            self.bytes -= changes.bytes();
-            self.forgotten = self.forgotten.max(epoch);
+        if let Some(epoch) = self.leave_memory() {
+            self.forget(epoch);
         }
+    }
+
+    fn leave_memory(&mut self) -> Option<Epoch> {
+        let (epoch, changes) = self.entries.pop_front()?;
+        self.rows -= changes.num_rows();
+        self.bytes -= changes.bytes();
+        self.in_memory = self.in_memory.max(epoch);
+        Some(epoch)
     }
 }
 
@@ -263,7 +361,7 @@ mod tests {
         let mut log = opened();
         log.follow(Epoch(0));
         log.keep_history();
-        log.limit(&ChangelogLimit::new(100, u64::MAX));
+        log.limit(&ChangelogLimit::new(100, u64::MAX, u64::MAX));
         let slow = log.join(Epoch(0));
         let mut log = filled(log, 1..=10);
         log.release(Epoch(10), 0);
@@ -278,7 +376,7 @@ mod tests {
     #[test]
     fn all_changelogs_together_stay_within_their_bytes() {
         // An epoch of ten rows of eight bytes.
-        let limit = ChangelogLimit::new(usize::MAX, 64 * 80);
+        let limit = ChangelogLimit::new(usize::MAX, 64 * 80, u64::MAX);
         let following = || {
             let mut log = opened();
             log.follow(Epoch(0));
@@ -294,6 +392,33 @@ mod tests {
         assert_eq!((last.bytes, last.forgotten()), (80, Epoch(99)), "the newest is there whatever others hold");
         drop((large, third));
         assert_eq!(filled(last, 101..=110).bytes, 11 * 80);
+    }
+
+    #[test]
+    fn changelog_past_its_limit_keeps_in_files_what_views_have_not_read() {
+        let mut log = opened();
+        log.follow(Epoch(0));
+        log.set_filed();
+        log.limit(&ChangelogLimit::new(30, u64::MAX, 1_000));
+        let file = |after, to| Filed { after: Epoch(after), to: Epoch(to), rows: 50, bytes: 400 };
+        let mut log = filled(log, 1..=5);
+        assert_eq!((log.rows, log.in_memory()), (50, Epoch(0)), "no file has it yet");
+        log.note_file(file(0, 5));
+        assert_eq!((log.rows, log.in_memory(), log.forgotten()), (30, Epoch(2), Epoch(0)));
+        let mut log = filled(log, 6..=10);
+        log.note_file(file(5, 10));
+        assert_eq!((log.rows, log.in_memory(), log.forgotten()), (30, Epoch(7), Epoch(0)));
+        assert_eq!(log.files(Epoch(0)).map(|file| file.to.0).collect::<Vec<_>>(), [5, 10]);
+        assert_eq!(log.files(Epoch(6)).map(|file| file.to.0).collect::<Vec<_>>(), [10]);
+        assert_eq!(log.files(Epoch(7)).count(), 0, "it is in memory");
+        let mut log = filled(log, 11..=20);
+        log.note_file(file(10, 15));
+        log.note_file(file(15, 20));
+        assert_eq!((log.in_memory(), log.forgotten()), (Epoch(17), Epoch(5)), "files have a limit too");
+        log.release(Epoch(12), 0);
+        assert_eq!((log.forgotten(), log.files(Epoch(12)).count()), (Epoch(12), 2));
+        log.release(Epoch(18), 0);
+        assert_eq!((log.rows, log.forgotten(), log.files.len()), (20, Epoch(18), 1));
     }
 
     #[test]

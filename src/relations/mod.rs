@@ -233,9 +233,10 @@ impl Relation {
         self.changelog.limit(limit);
     }
 
-    /// What the changes after an epoch take, up to another.
+    /// About what the changes after an epoch take, up to another.
     pub fn bytes_of_changes(&self, from: Epoch, to: Epoch) -> usize {
-        self.changelog.entries(from, to).map(|(_, changes)| changes.bytes()).sum()
+        let filed = self.changelog.files(from).filter(|file| file.after < to).map(|file| file.bytes as usize);
+        filed.chain(self.changelog.entries(from, to).map(|(_, changes)| changes.bytes())).sum()
     }
 
     /// Everybody sees an epoch now.
@@ -402,7 +403,7 @@ impl Relation {
     pub fn subscribe(&mut self, at: Epoch, published: Epoch) -> Option<u64> {
         self.changelog.keep_history();
         self.log_from(published);
-        (at >= self.changelog.forgotten()).then(|| self.changelog.join(at))
+        (at >= self.changelog.in_memory()).then(|| self.changelog.join(at))
     }
 
     pub fn unsubscribe(&mut self, subscriber: u64) {
@@ -419,7 +420,7 @@ impl Relation {
             more
         };
         let found = || self.changelog.entries(from, to).take_while(enough).cloned().collect();
-        (from >= self.changelog.forgotten()).then(found)
+        (from >= self.changelog.in_memory()).then(found)
     }
 
     /// A subscriber has read up to here.
@@ -437,37 +438,40 @@ impl Relation {
         self.changelog.unfollow(self.epoch, self.chunks.rows());
     }
 
-    /// The changes of the epochs after `from` up to `to`; what came and went between them is left out. Fails where they
-    /// were forgotten.
-    pub fn changes(&self, from: Epoch, to: Epoch) -> Result<Vec<Changes>> {
+    /// The changes of the epochs after `from` up to `to`. Fails where they were forgotten.
+    pub fn changes(&self, from: Epoch, to: Epoch) -> Result<Told> {
         if from < self.changelog.forgotten() && from < to {
             return Err(Error::new(
                 Kind::ObjectNotInState,
                 format!("the changes after epoch {from} are no longer kept: the reader is too far behind"),
             )
-            .hint("Create another view of the same query beside it, and raise changelog.max_rows."));
+            .hint("Create another view of the same query beside it, and raise changelog.max_disk."));
         }
-        let found: Vec<Changes> = self.changelog.entries(from, to).map(|(_, changes)| changes.clone()).collect();
-        if found.len() < 2 || found.iter().all(Changes::is_insert_only) {
-            return Ok(found);
-        }
-        // A reader that fails on a row gets past it once the row is gone.
-        let all = Changes::concat(&self.schema, &found)?;
-        Ok(vec![consolidate(&all, &converter_of(&self.schema, None)?)?.0])
+        let in_memory = self.changelog.in_memory();
+        Ok(Told {
+            schema: self.schema.clone(),
+            from,
+            filed_to: to.min(in_memory),
+            files: self.changelog.files(from).filter(|file| file.after < to).map(|file| file.to).collect(),
+            entries: self.changelog.entries(from, to).map(|(_, changes)| changes.clone()).collect(),
+        })
     }
 
     /// How far a reader gets from `from`, up to `published`, with about `rows` changed rows at the most but at least
-    /// one epoch; and the changed rows up to `published` in all.
+    /// one epoch, or a file of them; and about how many rows were changed up to `published` in all.
     pub fn ahead(&self, from: Epoch, published: Epoch, rows: Option<u64>) -> (Epoch, u64) {
+        let files = self.changelog.files(from).map(|file| (file.to.min(published), file.rows));
+        let last = self.changelog.files(from).last().map_or(from, |file| file.to);
+        let entries = self.changelog.entries(last, published).map(|(epoch, changes)| (*epoch, changes.num_rows()));
         let mut to = from;
         let (mut taken, mut backlog) = (0, 0);
         let mut full = false;
-        for (epoch, changes) in self.changelog.entries(from, published) {
-            let size = changes.num_rows() as u64;
+        for (epoch, size) in files.chain(entries) {
+            let size = size as u64;
             backlog += size;
             full = full || (to > from && rows.is_some_and(|max| taken + size > max));
             if !full {
-                (to, taken) = (*epoch, taken + size);
+                (to, taken) = (epoch, taken + size);
             }
         }
         (if full { to } else { published }, backlog)
@@ -476,6 +480,38 @@ impl Relation {
     /// Every view that follows has read, and checkpointed, up to here.
     pub fn forget(&mut self, up_to: Epoch) {
         self.changelog.release(up_to, self.chunks.rows());
+    }
+}
+
+/// Changes of several epochs, in memory and in files.
+#[derive(Debug, Clone)]
+pub struct Told {
+    schema: SchemaRef,
+    from: Epoch,
+    /// What comes up to here is in files, the rest in memory.
+    filed_to: Epoch,
+    files: Vec<Epoch>,
+    entries: Vec<Changes>,
+}
+
+impl Told {
+    pub fn is_in_memory(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// All of them; what came and went between the epochs is left out. Blocking, where not all are in memory.
+    pub fn read(&self, store: &Store) -> Result<Vec<Changes>> {
+        let mut found = Vec::new();
+        for file in &self.files {
+            found.extend(store.changes_in(*file, &self.schema, self.from, self.filed_to)?);
+        }
+        found.extend(self.entries.iter().cloned());
+        if found.len() < 2 || found.iter().all(Changes::is_insert_only) {
+            return Ok(found);
+        }
+        // A reader that fails on a row gets past it once the row is gone.
+        let all = Changes::concat(&self.schema, &found)?;
+        Ok(vec![consolidate(&all, &converter_of(&self.schema, None)?)?.0])
     }
 }
 

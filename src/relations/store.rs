@@ -6,7 +6,10 @@
 //! relations/<id>/history         there if somebody subscribed once: changes are kept for those who come back
 //! ```
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, OnceLock},
+};
 
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array},
@@ -16,7 +19,7 @@ use arrow::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Relation;
+use super::{Relation, changelog::Filed};
 use crate::{
     changes::{Changes, with_diff},
     checkpoint::file,
@@ -81,6 +84,7 @@ impl Store {
             rebase: std::mem::take(&mut relation.rebase),
             // With a base, only who follows will ask how it came to these rows.
             has_delta: base.is_none() || relation.changelog.is_open(),
+            delta_bytes: OnceLock::new(),
             base,
         }))
     }
@@ -105,16 +109,21 @@ impl Store {
             |epoch: Epoch| base.is_none_or(|base| epoch > base) || followed_from.is_some_and(|from| epoch > from);
         let mut deltas = Vec::new();
         for (epoch, _) in files.iter().filter(|(epoch, form)| *form == Form::Delta && wanted(*epoch)) {
-            deltas.push((*epoch, self.read(*epoch, Form::Delta)?));
+            let (header, bytes) = self.peek(*epoch)?;
+            deltas.push(Filed { after: header.after, to: *epoch, rows: 0, bytes });
         }
         // Where the files leave out what came, whoever had read less than that has missed it.
-        let told = deltas.iter().rev().try_fold(newest, |told, (epoch, (header, _))| match *epoch >= told {
-            true => ControlFlow::Continue(header.after.min(told)),
+        let told = deltas.iter().rev().try_fold(newest, |told, file| match file.to >= told {
+            true => ControlFlow::Continue(file.after.min(told)),
             false => ControlFlow::Break(told),
         });
         let (ControlFlow::Continue(told) | ControlFlow::Break(told)) = told;
         relation.changelog.open(followed_from.map(|from| from.max(told)));
-        for (_, (_, batches)) in deltas {
+        relation.changelog.set_filed();
+        for file in deltas {
+            let batches = self.read(file.to, Form::Delta)?.1;
+            let rows = batches.iter().map(RecordBatch::num_rows).sum();
+            relation.changelog.note_file(Filed { rows, ..file });
             batches.iter().try_for_each(|batch| load_delta(relation, batch))?;
         }
         relation.saved = newest;
@@ -127,6 +136,23 @@ impl Store {
         let bytes = self.storage.read(&path)?.unwrap_or_default();
         let (header, sections) = file::decode(&path, &bytes)?;
         Ok((header, sections.concat()))
+    }
+
+    /// The header of a file of changes, and its size.
+    fn peek(&self, epoch: Epoch) -> Result<(Header, u64)> {
+        let path = self.path(epoch, Form::Delta);
+        let bytes = self.storage.read(&path)?.unwrap_or_default();
+        Ok((file::decode_header(&path, &bytes)?, bytes.len() as u64))
+    }
+
+    /// Of a file of changes those after an epoch, up to another. Blocking.
+    pub(super) fn changes_in(&self, file: Epoch, schema: &SchemaRef, after: Epoch, to: Epoch) -> Result<Vec<Changes>> {
+        let mut found = Vec::new();
+        for batch in self.read(file, Form::Delta)?.1 {
+            let wanted = by_epoch(&batch, schema)?.into_iter().filter(|(epoch, _)| after < *epoch && *epoch <= to);
+            found.extend(wanted.map(|(_, changes)| changes));
+        }
+        Ok(found)
     }
 
     /// Removes the files that neither a load nor a follower who has read up to `read_to` needs.
@@ -183,6 +209,8 @@ pub struct Draft {
     unsaved: Vec<(Epoch, Changes)>,
     rebase: bool,
     has_delta: bool,
+    /// The size of the file of changes, once there is one.
+    delta_bytes: OnceLock<u64>,
     base: Option<super::Snapshot>,
 }
 
@@ -192,7 +220,8 @@ impl Draft {
         if self.has_delta && !self.unsaved.is_empty() {
             let bytes = self.unsaved.iter().map(|(_, changes)| changes.bytes()).sum();
             let parts = parts(&self.unsaved).map(|part| joined(&self.schema, part));
-            self.create(Form::Delta, self.after, bytes, parts)?;
+            let size = self.create(Form::Delta, self.after, bytes, parts)?;
+            self.delta_bytes.get_or_init(|| size);
         }
         if let Some(base) = &self.base {
             let pieces = (0..).map_while(|n| base.piece(n));
@@ -207,7 +236,7 @@ impl Draft {
         after: Epoch,
         bytes: usize,
         batches: impl Iterator<Item = Result<RecordBatch>>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let mut encoder = file::Encoder::new(&Header { after }, bytes)?;
         encoder.begin_section();
         for batch in batches {
@@ -216,10 +245,19 @@ impl Draft {
                 encoder.push(&batch)?;
             }
         }
-        match self.store.storage.create(&self.store.path(self.epoch, form), &encoder.finish()) {
+        let file = encoder.finish();
+        match self.store.storage.create(&self.store.path(self.epoch, form), &file) {
             // An earlier try came as far as this.
-            Err(error) if error.kind() == Kind::DuplicateObject => Ok(()),
-            done => done,
+            Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
+            _ => Ok(file.len() as u64),
+        }
+    }
+
+    /// Notes that it was written.
+    pub fn note_written(&self, relation: &mut Relation) {
+        if let Some(bytes) = self.delta_bytes.get() {
+            let file = Filed { after: self.after, to: self.epoch, rows: self.rows, bytes: *bytes };
+            relation.changelog.note_file(file);
         }
     }
 
@@ -300,7 +338,10 @@ fn load_delta(relation: &mut Relation, batch: &RecordBatch) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{relations::Identity, storage::MemoryStorage};
+    use crate::{
+        relations::{ChangelogLimit, Identity},
+        storage::MemoryStorage,
+    };
 
     fn relation() -> Relation {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
@@ -311,6 +352,55 @@ mod tests {
         let column = Arc::new(Int64Array::from_iter_values(values)) as ArrayRef;
         let rows = RecordBatch::try_new(relation.schema().clone(), vec![column]).unwrap();
         relation.apply(Epoch(epoch), &Changes::insert(rows)).unwrap();
+    }
+
+    /// What a reader is told who has read up to an epoch.
+    fn told(relation: &Relation, store: &Store, from: u64) -> Vec<Changes> {
+        relation.changes(Epoch(from), relation.epoch()).unwrap().read(store).unwrap()
+    }
+
+    #[test]
+    fn reader_far_behind_is_told_from_files_and_memory_also_after_a_load() {
+        let store = Store::new(Arc::new(MemoryStorage::default()), 1);
+        let limit = ChangelogLimit::new(20, u64::MAX, u64::MAX);
+        let mut relation = relation();
+        relation.limit_changelog(&limit);
+        relation.follow(Epoch(0));
+        store.load(&mut relation, None, Some(Epoch(0))).unwrap();
+        for epoch in 1..=20 {
+            insert(&mut relation, epoch, epoch as i64 * 10..epoch as i64 * 10 + 5);
+            if epoch % 3 == 0 {
+                let draft = store.draft(&mut relation).unwrap().unwrap();
+                draft.write().unwrap();
+                draft.note_written(&mut relation);
+                store.prune(relation.follows_from()).unwrap();
+            }
+        }
+        assert!(relation.changelog.in_memory() > Epoch(10), "most are in no memory");
+        let mut loaded = super::tests::relation();
+        loaded.limit_changelog(&limit);
+        loaded.follow(Epoch(0));
+        store.load(&mut loaded, None, Some(Epoch(0))).unwrap();
+        assert_eq!((loaded.epoch(), loaded.follows_from()), (Epoch(18), Some(Epoch(0))));
+        for relation in [&relation, &loaded] {
+            for from in 0..relation.epoch().0 {
+                let rows: usize = told(relation, &store, from).iter().map(Changes::num_rows).sum();
+                assert_eq!(rows as u64, (relation.epoch().0 - from) * 5, "from {from}");
+            }
+            // Epoch by epoch, or file by file.
+            let (mut at, mut rows) = (Epoch(0), 0);
+            while at < relation.epoch() {
+                let (to, backlog) = relation.ahead(at, relation.epoch(), Some(1));
+                assert!(to > at && backlog >= (relation.epoch().0 - to.0) * 5, "{at} to {to}: {backlog}");
+                let changes = relation.changes(at, to).unwrap().read(&store).unwrap();
+                rows += changes.iter().map(Changes::num_rows).sum::<usize>() as u64;
+                at = to;
+            }
+            assert_eq!(rows, relation.epoch().0 * 5);
+        }
+        relation.forget(Epoch(20));
+        store.prune(relation.follows_from()).unwrap();
+        assert!(relation.changes(Epoch(3), Epoch(20)).is_err(), "all that followed are past it");
     }
 
     #[test]
@@ -337,7 +427,7 @@ mod tests {
             store.load(&mut loaded, None, Some(Epoch(0))).unwrap();
             let rows = if more { 15 } else { 10 };
             assert_eq!((loaded.rows(), loaded.epoch()), (rows, saved.epoch()), "{fail_at} {more}");
-            let told: usize = loaded.changes(Epoch(0), loaded.epoch()).unwrap().iter().map(Changes::num_rows).sum();
+            let told: usize = told(&loaded, &store, 0).iter().map(Changes::num_rows).sum();
             assert_eq!(told, rows, "each change is told once");
         }
     }
@@ -348,7 +438,7 @@ mod tests {
         insert(&mut relation, 1, 0..5);
         insert(&mut relation, 2, 5..10);
         relation.follow(Epoch(1));
-        assert_eq!(relation.changes(Epoch(1), Epoch(2)).unwrap().len(), 1);
+        assert_eq!(relation.changes(Epoch(1), Epoch(2)).unwrap().entries.len(), 1);
     }
 
     #[test]
@@ -364,6 +454,6 @@ mod tests {
         loaded.follow(Epoch(1));
         store.load(&mut loaded, None, Some(Epoch(1))).unwrap();
         assert!(loaded.changes(Epoch(1), Epoch(4)).is_err());
-        assert_eq!(loaded.changes(Epoch(2), Epoch(4)).unwrap().len(), 2);
+        assert_eq!(told(&loaded, &store, 2).len(), 2);
     }
 }

@@ -123,7 +123,7 @@ async fn a_replacement_that_fails_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_fell_too_far_behind_is_told_so_after_a_restart_too() {
-    let home = configured("journal: { segment_size: 64 kB }\nchangelog: { max_rows: 500 }\n");
+    let home = configured("journal: { segment_size: 64 kB }\nchangelog: { max_rows: 500, max_disk: 64 kB }\n");
     let server = home.start();
     let client = server.connect().await;
     run(
