@@ -188,11 +188,15 @@ impl Maker {
     fn settled(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
         let options = self.state.config_options();
         let expr = expr.transform_up(|expr| Inliner.rewrite(expr, schema, options))?.data;
+        Ok(self.simplifier(schema).coerce(expr, schema)?)
+    }
+
+    fn simplifier(&self, schema: &DFSchema) -> ExprSimplifier {
         let context = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
-            .with_config_options(options.clone())
+            .with_config_options(self.state.config_options().clone())
             .build();
-        Ok(ExprSimplifier::new(context).coerce(expr, schema)?)
+        ExprSimplifier::new(context)
     }
 
     fn aggregate(self, create: &CreateAggregate) -> Result<Defined> {
@@ -256,6 +260,8 @@ impl Maker {
         }
         let expr = if of == *to { expr } else { cast(expr, to.clone()) };
         let strict = function.is_strict();
+        // Some functions, such as coalesce, are no more than another way to write something.
+        let expr = self.simplifier(&schema).simplify(expr)?;
         let expr = self.state.create_physical_expr(expr, &schema)?;
         Ok((Call::new(expr, Call::schema(types), strict), to.clone()))
     }
