@@ -13,6 +13,8 @@ mod limits;
 mod over;
 mod queries;
 mod round;
+mod sums;
+mod ties;
 mod twice;
 mod upserts;
 mod values;
@@ -119,4 +121,14 @@ fn late_rows_are_those_of_closed_windows() {
 #[test]
 fn a_view_is_the_batch_answer_over_the_rows_that_do_not_fail() {
     explore("errors", 150, async |seed| errors::round(seed).await);
+}
+
+#[test]
+fn ties_are_withdrawn_as_they_were_told() {
+    explore("ties", 150, async |seed| ties::round(seed).await);
+}
+
+#[test]
+fn sums_do_not_depend_on_what_came_and_went() {
+    explore("sums", 100, async |seed| sums::round(seed).await);
 }

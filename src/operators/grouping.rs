@@ -85,6 +85,28 @@ pub fn is_in_order(function: &AggregateUDF) -> bool {
     IN_ORDER.contains(&function.name()) || Fold::behind(function.inner().as_ref()).is_some()
 }
 
+/// Functions whose answer over distinct values does not hang on the order in which a hash table gives those.
+const SETTLED_IF_DISTINCT: [&str; 13] = [
+    "array_agg",
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bool_and",
+    "bool_or",
+    "count",
+    "max",
+    "median",
+    "min",
+    "percentile_cont",
+    "string_agg",
+    "sum",
+];
+
+/// Whether the answer of a function over distinct values, perhaps in an order, follows from the values alone.
+pub fn is_settled(function: &AggregateUDF, has_order: bool) -> bool {
+    (has_order || !is_in_order(function)) && SETTLED_IF_DISTINCT.contains(&function.name())
+}
+
 /// Functions whose answer is that of one row: the first in some order.
 const OF_ONE_ROW: [&str; 6] = ["bool_and", "bool_or", "first_value", "last_value", "max", "min"];
 
@@ -97,6 +119,12 @@ impl Function {
     /// Whether its answer depends on the order in which states are merged.
     pub fn is_in_order(&self) -> bool {
         is_in_order(self.aggregate.fun())
+    }
+
+    /// Whether its answer follows from the rows of a group and their order. Where it may not, what was told of it is kept
+    /// to be withdrawn.
+    pub fn is_settled(&self) -> bool {
+        !self.aggregate.is_distinct() || is_settled(self.aggregate.fun(), !self.order_by.is_empty())
     }
 
     /// The state of groups that had no row yet, for a function to which that is more than no state at all.

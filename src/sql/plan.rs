@@ -21,7 +21,7 @@ use datafusion::{
 
 use super::{
     distinct_on,
-    functions::{CheckSizes, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
+    functions::{CheckSizes, Decoded, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{MarkSubqueries, normalize, refuse_subqueries, unordered},
@@ -130,6 +130,7 @@ impl Planner {
         let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Inliner));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(FieldsOfNull));
+        let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Decoded));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(CheckSizes(results)));
         Planner { base }
     }

@@ -3,6 +3,7 @@
 //! once.
 
 mod parts;
+mod told;
 
 use std::{any::Any, sync::Arc};
 
@@ -13,7 +14,10 @@ use arrow::{
 };
 use datafusion::logical_expr::EmitTo;
 
-use self::parts::{Fed, Part, parts};
+use self::{
+    parts::{Fed, Part, parts},
+    told::{TOLD, Told},
+};
 use super::{
     Collector, Evaluated, Function, Grouping, Late, Operator, Step,
     grouping::{Emission, differing, distinct_keys, state_keys},
@@ -22,7 +26,7 @@ use super::{
 use crate::{
     changes::{Changes, has_diff},
     error::{Error, Kind, Result},
-    state::{Durable, Multiset, Saved, Shape, Windowed},
+    state::{Durable, Multiset, NEVER, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -37,9 +41,12 @@ pub struct Recompute {
     kept: Kept,
 }
 
-/// The rows of each part. All have the same groups.
+/// The rows of each part, which all have the same groups; and what was told of some functions.
 #[derive(Debug)]
-struct Kept(Vec<(Part, Windowed<Multiset>)>);
+struct Kept {
+    parts: Vec<(Part, Windowed<Multiset>)>,
+    told: Option<Told>,
+}
 
 /// Rows that were gathered of some groups: for each part its columns, and the group of each row.
 type Gathered = Vec<(Vec<ArrayRef>, Vec<usize>)>;
@@ -64,7 +71,7 @@ impl Recompute {
             let groups = Windowed::new(grouping.close, shape, Multiset::new);
             (part, groups)
         });
-        let kept = Kept(kept.collect());
+        let kept = Kept { parts: kept.collect(), told: Told::new(&grouping, &functions) };
         Recompute { grouping, functions, fed, appends, kept }
     }
 
@@ -73,7 +80,7 @@ impl Recompute {
         let mut present = vec![self.grouping.is_global(); total];
         gathered.iter().take(1).flat_map(|(_, groups)| groups).for_each(|group| present[*group] = true);
         let mut answers: Vec<Option<ArrayRef>> = vec![None; self.functions.len()];
-        for ((part, _), (rows, groups)) in self.kept.0.iter().zip(gathered) {
+        for ((part, _), (rows, groups)) in self.kept.parts.iter().zip(gathered) {
             for n in &part.functions {
                 let function = &self.functions[*n];
                 let columns = self.fed.columns(*n);
@@ -113,7 +120,7 @@ impl Recompute {
     fn no_rows(&self) -> Gathered {
         let nothing = |field: &FieldRef| arrow::array::new_empty_array(field.data_type());
         let of = |(part, _): &(Part, _)| (part.fields(&self.fed).iter().map(nothing).collect(), Vec::new());
-        self.kept.0.iter().map(of).collect()
+        self.kept.parts.iter().map(of).collect()
     }
 
     fn rows_at(&self, keys: &[ArrayRef], answers: &[ArrayRef], rows: &UInt32Array) -> Result<RecordBatch> {
@@ -128,7 +135,8 @@ impl Recompute {
 
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
         let closing = self.grouping.closing(watermark);
-        let closed: Vec<Vec<Multiset>> = self.kept.0.iter_mut().map(|(_, groups)| groups.close(closing)).collect();
+        let closed: Vec<Vec<Multiset>> = self.kept.parts.iter_mut().map(|(_, groups)| groups.close(closing)).collect();
+        self.kept.told.iter_mut().for_each(|told| told.close(closing));
         if self.grouping.emission != Emission::OnClose {
             return Ok(Vec::new());
         }
@@ -138,7 +146,7 @@ impl Recompute {
                 continue;
             }
             let keys = closed[0][window].all_keys()?;
-            let gathered = self.kept.0.iter().zip(&closed);
+            let gathered = self.kept.parts.iter().zip(&closed);
             let gathered = gathered.map(|((part, _), windows)| windows[window].gather(&keys, part.first()));
             let (answers, present) = self.answers(&gathered.collect::<Result<_>>()?, keys[0].len())?;
             let there = (0..present.len() as u32).filter(|row| present[*row as usize]).collect();
@@ -149,7 +157,7 @@ impl Recompute {
 
     fn fold(&mut self, rows: &Rows) -> Result<Vec<Changes>> {
         let mut changes = Vec::new();
-        for (moment, part) in self.kept.0[0].1.split(&rows.keys)? {
+        for (moment, part) in self.kept.parts[0].1.split(&rows.keys)? {
             let at = |columns: &[ArrayRef]| -> Result<Vec<ArrayRef>> {
                 Ok(columns.iter().map(|c| take(c, &part, None)).collect::<Result<_, _>>()?)
             };
@@ -159,7 +167,10 @@ impl Recompute {
             let total = touched[0].len();
             let shows = self.grouping.emission != Emission::OnClose;
             let before = shows.then(|| self.kept.gather(moment, &touched)).transpose()?;
-            let before = before.map(|before| self.answers(&before, total)).transpose()?;
+            let mut before = before.map(|before| self.answers(&before, total)).transpose()?;
+            if let (Some((answers, _)), Some(told)) = (&mut before, &mut self.kept.told) {
+                told.recall(moment, &touched, answers)?;
+            }
             self.kept.apply(moment, &keys, &columns, &diffs)?;
             if self.appends {
                 self.kept.keep_first(moment, &touched)?;
@@ -167,6 +178,9 @@ impl Recompute {
             let Some(before) = before else { continue };
             let after = self.kept.gather(moment, &touched)?;
             let after = self.answers(&after, total)?;
+            if let Some(told) = &mut self.kept.told {
+                told.note(moment, &touched, &after.0, &after.1)?;
+            }
             changes.push(self.difference(&touched, before, after)?);
         }
         Ok(changes)
@@ -175,11 +189,11 @@ impl Recompute {
 
 impl Kept {
     fn gather(&mut self, moment: Micros, keys: &[ArrayRef]) -> Result<Gathered> {
-        self.0.iter_mut().map(|(part, groups)| groups.window(moment)?.gather(keys, part.first())).collect()
+        self.parts.iter_mut().map(|(part, groups)| groups.window(moment)?.gather(keys, part.first())).collect()
     }
 
     fn apply(&mut self, moment: Micros, keys: &[ArrayRef], columns: &[ArrayRef], diffs: &Int64Array) -> Result<()> {
-        for (part, groups) in &mut self.0 {
+        for (part, groups) in &mut self.parts {
             let own: Vec<ArrayRef> = part.columns.iter().map(|column| columns[*column].clone()).collect();
             groups.window(moment)?.apply(keys, &own, diffs)?;
         }
@@ -187,7 +201,7 @@ impl Kept {
     }
 
     fn keep_first(&mut self, moment: Micros, keys: &[ArrayRef]) -> Result<()> {
-        for (part, groups) in &mut self.0 {
+        for (part, groups) in &mut self.parts {
             if let Some(first) = part.first() {
                 groups.window(moment)?.keep_first(keys, first)?;
             }
@@ -199,15 +213,23 @@ impl Kept {
 impl Durable for Kept {
     fn save(&mut self, full: bool) -> Result<Saved> {
         let mut rows = Vec::new();
-        for (_, groups) in &mut self.0 {
+        for (_, groups) in &mut self.parts {
             rows.extend(groups.save(full)?.rows);
+        }
+        if let Some(told) = &mut self.told {
+            rows.extend(told.save(full)?.rows);
         }
         Ok(Saved { rows })
     }
 
     fn load(&mut self, rows: &RecordBatch) -> Result<()> {
-        let part = rows.schema().field(0).name().parse::<usize>().ok();
-        match part.and_then(|part| self.0.get_mut(part)) {
+        let schema = rows.schema();
+        let name = schema.field(0).name();
+        if let Some(told) = self.told.as_mut().filter(|_| name == TOLD) {
+            return told.load(rows);
+        }
+        let part = name.parse::<usize>().ok();
+        match part.and_then(|part| self.parts.get_mut(part)) {
             Some((_, groups)) => groups.load(rows),
             None => {
                 Err(Error::new(Kind::DataCorrupted, "rows that were saved of an aggregate are of none of its parts"))
@@ -216,11 +238,11 @@ impl Durable for Kept {
     }
 
     fn len(&self) -> usize {
-        self.0.iter().map(|(_, groups)| groups.len()).sum()
+        self.parts.iter().map(|(_, groups)| groups.len()).sum::<usize>() + self.told.as_ref().map_or(0, Told::len)
     }
 
     fn bytes(&self) -> usize {
-        self.0.iter().map(|(_, groups)| groups.bytes()).sum()
+        self.parts.iter().map(|(_, groups)| groups.bytes()).sum::<usize>() + self.told.as_ref().map_or(0, Told::bytes)
     }
 }
 
@@ -231,9 +253,12 @@ fn answer(function: &Function, columns: &[ArrayRef], width: usize, groups: &[usi
     let mut filter: Option<BooleanArray> = columns.get(width).map(|f| f.as_boolean().clone());
     if !function.order_by.is_empty() {
         let first = width - function.order_by.len();
-        let sort: Vec<SortColumn> = (function.order_by.iter().enumerate())
+        let mut sort: Vec<SortColumn> = (function.order_by.iter().enumerate())
             .map(|(n, by)| SortColumn { values: values[first + n].clone(), options: Some(by.options) })
             .collect();
+        // Rows that tie stay in the order in which they are kept, whatever other groups are touched with theirs.
+        let places = UInt32Array::from_iter_values(0..groups.len() as u32);
+        sort.push(SortColumn { values: Arc::new(places), options: None });
         let order = lexsort_to_indices(&sort, None)?;
         values = values.iter().map(|v| take(v, &order, None)).collect::<Result<_, _>>()?;
         groups = order.values().iter().map(|row| groups[*row as usize]).collect();
@@ -327,7 +352,10 @@ impl Operator for Recompute {
         let mut changes = Vec::new();
         if self.grouping.is_global() && tick.epoch.0 == 1 {
             // The answer over no rows is there before any row is.
-            let (answers, _) = self.answers(&self.no_rows(), 1)?;
+            let (answers, present) = self.answers(&self.no_rows(), 1)?;
+            if let Some(told) = &mut self.kept.told {
+                told.note(NEVER, &state_keys(Vec::new(), 1), &answers, &present)?;
+            }
             changes.push(Changes::insert(self.grouping.rows(&[], answers)?));
         }
         if let Some(rows) = Rows::concat(&batches)? {
@@ -348,10 +376,11 @@ impl Operator for Recompute {
 
     fn restored(&mut self, watermark: Option<Micros>) {
         let closing = self.grouping.closing(watermark);
-        self.kept.0.iter_mut().for_each(|(_, groups)| drop(groups.close(closing)));
+        self.kept.parts.iter_mut().for_each(|(_, groups)| drop(groups.close(closing)));
+        self.kept.told.iter_mut().for_each(|told| told.close(closing));
     }
 
     fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
-        self.kept.0[0].1.is_due(self.grouping.closing(watermark))
+        self.kept.parts[0].1.is_due(self.grouping.closing(watermark))
     }
 }

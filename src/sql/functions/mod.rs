@@ -2,6 +2,7 @@
 
 mod arrays;
 mod date_bin;
+mod decoded;
 mod define;
 mod fields;
 mod hop;
@@ -14,6 +15,7 @@ mod series;
 mod session;
 mod sized;
 mod string_agg;
+mod sums;
 mod to_timestamp;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use datafusion::{
 };
 
 pub use arrays::HAS_NULLS;
+pub use decoded::Decoded;
 pub use define::{Defined, Functions, What, define};
 pub use fields::{FieldsOfNull, UnnestOfNull};
 pub use hop::{HOP_STARTS, HOP_STARTS_OR_NULL, WINDOWS_MAX};
@@ -34,6 +37,7 @@ pub use rows::{RowCounts, relation_of_rows};
 pub use series::timestamp_series;
 pub use session::{SESSION_END, SESSION_START};
 pub use sized::{CheckSizes, ResultLimit};
+pub use sums::{by_diff as sum_by_diff, is_exact};
 
 /// All that look at one row, to be registered wherever queries are planned.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
@@ -62,7 +66,9 @@ pub fn length_in_micros() -> Arc<ScalarUDF> {
 
 /// Those that make one value of many rows.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    vec![Arc::new(AggregateUDF::from(string_agg::LimitedStringAgg::default()))]
+    let mut all = sums::all();
+    all.push(Arc::new(AggregateUDF::from(string_agg::LimitedStringAgg::default())));
+    all
 }
 
 /// Those that stand in FROM.

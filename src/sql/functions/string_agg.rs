@@ -13,6 +13,7 @@ use datafusion::{
     logical_expr::{
         Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
         function::{AccumulatorArgs, StateFieldsArgs},
+        utils::AggregateOrderSensitivity,
     },
     physical_expr::expressions::Literal,
 };
@@ -63,6 +64,15 @@ impl AggregateUDFImpl for LimitedStringAgg {
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         let limit = Limit::of(&args, self.bytes_max);
         Ok(Box::new(Limited { inner: self.inner.create_groups_accumulator(args)?, limit, bytes: Vec::new() }))
+    }
+
+    /// It sorts its rows itself where they do not come in its order: other functions may have another one.
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::SoftRequirement
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        Ok(Some(self))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {

@@ -10,7 +10,7 @@ use datafusion::{
 use super::{
     carried::{Carried, diff_column, diff_field},
     closes::{Fact, Facts, close, of_projection},
-    linear::{Linear, linear},
+    linear::{Linear, linear, not_linear},
     rewrite::{Node, Rewriter},
     sets::without_sets,
     step::{AggregateStep, Step, StepNode},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    operators::{Emission, is_in_order, is_of_one_row},
+    operators::{Emission, is_in_order, is_of_one_row, is_settled},
 };
 
 impl Rewriter {
@@ -47,15 +47,19 @@ impl Rewriter {
             recompute: false,
             derived: input.derived,
         };
-        let sums = match input.carried.diff {
-            true => linear(&aggregate.aggr_expr, aggregate.input.schema(), &diff_column(&input.plan)?)?,
-            false => None,
+        let (sums, keep_rows) = match input.carried.diff {
+            true => {
+                let (input, diff) = (aggregate.input.schema(), diff_column(&input.plan)?);
+                let sums = linear(&aggregate.aggr_expr, input, &diff)?;
+                (sums, not_linear(&aggregate.aggr_expr, input, &diff)?)
+            }
+            false => (None, aggregate.aggr_expr.iter().filter(|function| needs_rows(function)).collect()),
         };
-        self.remember(aggregate, &step, input.carried.diff, sums.is_some());
+        self.remember(aggregate, &step, input.carried.diff, &keep_rows);
         let plan = match sums {
             Some(sums) => by_diff(aggregate, step, sums, input.plan, diff)?,
             None => {
-                let recompute = input.carried.diff || aggregate.aggr_expr.iter().any(is_ordered);
+                let recompute = input.carried.diff || !keep_rows.is_empty();
                 let schema = Carried { diff, ..Carried::default() }.schema(&aggregate.schema)?;
                 StepNode::plan(Step::Aggregate(AggregateStep { recompute, ..step }), vec![input.plan], schema)
             }
@@ -93,18 +97,17 @@ impl Rewriter {
             .hint(hint))
     }
 
-    fn remember(&mut self, aggregate: &Aggregate, step: &AggregateStep, diff: bool, linear: bool) {
-        let list = |exprs: &[Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
+    /// `keep_rows` are the functions that need the rows of their groups.
+    fn remember(&mut self, aggregate: &Aggregate, step: &AggregateStep, diff: bool, keep_rows: &[&Expr]) {
+        let names = |exprs: &[&Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
+        let list = |exprs: &[Expr]| names(&exprs.iter().collect::<Vec<_>>());
         let first = !aggregate.aggr_expr.is_empty() && aggregate.aggr_expr.iter().all(is_first);
-        let how = match (diff, linear) {
-            (false, _) if aggregate.aggr_expr.iter().any(is_ordered) => match first {
-                true => "the first row of each group",
-                false => "the rows of each group, recomputed when touched",
-            },
-            (false, _) => "one row of partial state a group",
-            (true, true) => "one row of sums a group, changed by diff",
-            (true, false) if first => "the rows of each group in order, of which the first are looked at",
-            (true, false) => "the rows of each group, recomputed when touched",
+        let how = match (diff, keep_rows) {
+            (false, []) => "one row of partial state a group".to_string(),
+            (true, []) => "one row of sums a group, changed by diff".to_string(),
+            (false, _) if first => "the first row of each group".to_string(),
+            (true, _) if first => "the rows of each group in order, of which the first are looked at".to_string(),
+            _ => format!("the rows of each group, recomputed when touched, for {}", names(keep_rows)),
         };
         let keyed = match aggregate.group_expr.is_empty() {
             true => "one group in all".to_string(),
@@ -133,6 +136,18 @@ fn is_ordered(function: &Expr) -> bool {
     match function {
         Expr::Alias(alias) => is_ordered(&alias.expr),
         Expr::AggregateFunction(call) => !call.params.order_by.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether a function cannot do with partial states, though rows only come.
+fn needs_rows(function: &Expr) -> bool {
+    match function {
+        Expr::Alias(alias) => needs_rows(&alias.expr),
+        Expr::AggregateFunction(call) => {
+            let has_order = !call.params.order_by.is_empty();
+            has_order || (call.params.distinct && !is_settled(&call.func, has_order))
+        }
         _ => false,
     }
 }

@@ -1,18 +1,22 @@
 //! Aggregates by diff: a withdrawn row is a row that counts minus one.
 //!
-//! `count`, `sum` of whole numbers and decimals, and `avg` of whole numbers are sums of something times the diff, so
-//! their new value follows from the old one and the changes alone. Sums of floats are not: what was added could not be
-//! taken away again exactly. A group is there as long as its own count of rows is not zero.
+//! `count`, `sum` and `avg` are sums of something times the diff, so their new value follows from the old one and the
+//! changes alone: those of floats, too, as they are exact (see [`sums`](crate::sql::functions)). A group is there as long
+//! as its own count of rows is not zero.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
 use datafusion::{
     common::{Column, DFSchema},
     functions_aggregate::sum::sum_udaf,
-    logical_expr::{Expr, ExprSchemable, expr::AggregateFunction, lit, when},
+    logical_expr::{AggregateUDF, Expr, ExprSchemable, expr::AggregateFunction, lit, when},
     prelude::cast,
 };
 
-use crate::error::Result;
+use crate::{
+    error::Result,
+    sql::functions::{is_exact, sum_by_diff},
+};
 
 /// What replaces the functions of an aggregate.
 #[derive(Debug)]
@@ -34,11 +38,26 @@ pub fn linear(functions: &[Expr], input: &DFSchema, diff: &Column) -> Result<Opt
     Ok(Some(linear))
 }
 
+/// The functions that have no such form, by name.
+pub fn not_linear<'a>(functions: &'a [Expr], input: &DFSchema, diff: &Column) -> Result<Vec<&'a Expr>> {
+    let mut others = Vec::new();
+    for function in functions {
+        if linear(std::slice::from_ref(function), input, diff)?.is_none() {
+            others.push(function);
+        }
+    }
+    Ok(others)
+}
+
 impl Linear {
     /// Adds a sum and gives the column that it will be.
     fn sum(&mut self, of: Expr, filter: Option<Box<Expr>>) -> Expr {
+        self.call(sum_udaf(), vec![of], filter)
+    }
+
+    fn call(&mut self, function: Arc<AggregateUDF>, of: Vec<Expr>, filter: Option<Box<Expr>>) -> Expr {
         let name = format!("__sum{}", self.sums.len());
-        let call = AggregateFunction::new_udf(sum_udaf(), vec![of], false, filter, vec![], None);
+        let call = AggregateFunction::new_udf(function, of, false, filter, vec![], None);
         self.sums.push(Expr::AggregateFunction(call).alias(&name));
         Expr::Column(Column::from_name(name))
     }
@@ -62,36 +81,22 @@ impl Linear {
             // Diffs are one or minus one here, and negation keeps the type where a product would widen it.
             Ok(when(came.clone().gt(lit(0i64)), value.clone()).otherwise(Expr::Negative(Box::new(value)))?)
         };
-        let summable = matches!(argument_type, DataType::Decimal128(..)) || argument_type.is_signed_integer();
         Ok(match call.func.name() {
             "count" => {
                 let rows = self.sum(rows()?, params.filter.clone());
                 Some(when(rows.clone().is_not_null(), rows).otherwise(lit(0i64))?)
             }
-            "sum" if summable => {
+            "sum" | "avg" if is_exact(&argument_type) => {
+                let by_diff = sum_by_diff(call.func.name() == "avg");
+                Some(self.call(by_diff, vec![argument.clone(), came], params.filter.clone()))
+            }
+            "sum" if argument_type.is_signed_integer() => {
                 let rows = self.sum(rows()?, params.filter.clone());
                 let sum = self.sum(values(argument.clone())?, params.filter.clone());
                 let sum = cast(sum, output);
                 Some(when(rows.not_eq(lit(0i64)), sum).end()?)
             }
-            "avg" if let Some(whole) = whole(argument, input) => {
-                let rows = self.sum(rows()?, params.filter.clone());
-                let sum = self.sum(values(whole)?, params.filter.clone());
-                let average = cast(sum, DataType::Float64) / cast(rows.clone(), DataType::Float64);
-                Some(when(rows.not_eq(lit(0i64)), average).end()?)
-            }
             _ => None,
         })
     }
-}
-
-/// The whole number behind an average's argument, if the planner made a float of one; in a type whose sums are exact.
-fn whole(argument: &Expr, input: &DFSchema) -> Option<Expr> {
-    let Expr::Cast(to_float) = argument else { return None };
-    let exact = match to_float.expr.get_type(input).ok()? {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 => DataType::Int64,
-        DataType::Int64 => DataType::Decimal128(20, 0),
-        _ => return None,
-    };
-    (to_float.field.data_type() == &DataType::Float64).then(|| cast(to_float.expr.as_ref().clone(), exact))
 }

@@ -8,6 +8,7 @@
 //! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which are of multisets |
 //! | `subqueries` | EXISTS, IN, ANY, ALL and scalar subqueries over aggregates, and in any clause |
 //! | `ordering` | the order of a subquery, where something above depends on it |
+//! | `ties` | rows that tie in the order of a function |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
 mod left_over;
@@ -17,6 +18,7 @@ mod repeats;
 mod row_counts;
 mod set_operations;
 mod subqueries;
+mod ties;
 
 use datafusion::logical_expr::LogicalPlan;
 
@@ -29,5 +31,5 @@ pub(super) fn normalize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = row_counts::of_relations(plan)?;
     let plan = set_operations::of_multisets(plan)?;
     let plan = subqueries::of_one_meaning(plan)?;
-    ordering::settled(plan)
+    ties::broken(ordering::settled(plan)?)
 }

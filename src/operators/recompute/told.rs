@@ -1,0 +1,94 @@
+//! What was told of functions that might say something else when they are asked again: it is withdrawn as it was told.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array},
+    compute::{kernels::zip::zip, take},
+    datatypes::{Field, Schema, SchemaRef},
+};
+
+use crate::{
+    changes::batch_of,
+    error::Result,
+    operators::{Function, Grouping, grouping::Emission},
+    state::{Durable, Id, KeyedLog, Saved, Shape, Windowed},
+    time::Micros,
+};
+
+/// The name of its keys where it is saved.
+pub(super) const TOLD: &str = "told";
+
+/// For each group its last answers, of some functions.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The positions of the functions.
+    functions: Vec<usize>,
+    schema: SchemaRef,
+    groups: Windowed<KeyedLog>,
+}
+
+impl Told {
+    /// `None` where all answers follow from the rows that are kept, or each is told once.
+    pub fn new(grouping: &Grouping, functions: &[Function]) -> Option<Told> {
+        let unsettled = |n: &usize| !functions[*n].is_settled();
+        let of: Vec<usize> = (0..functions.len()).filter(unsettled).collect();
+        if of.is_empty() || grouping.emission == Emission::OnClose {
+            return None;
+        }
+        let field = |n: &usize| Field::new(n.to_string(), functions[*n].aggregate.field().data_type().clone(), true);
+        let schema = Arc::new(Schema::new(of.iter().map(field).collect::<Vec<_>>()));
+        let shape = Shape { keys: grouping.state_fields(TOLD), values: schema.fields().clone(), order: Vec::new() };
+        let groups = Windowed::new(grouping.close, shape, |shape| KeyedLog::new(&shape.keys, &shape.values));
+        Some(Told { functions: of, schema, groups })
+    }
+
+    /// Puts what was told of some groups in the place of answers that were made anew.
+    pub fn recall(&mut self, moment: Micros, keys: &[ArrayRef], answers: &mut [ArrayRef]) -> Result<()> {
+        let log = self.groups.window(moment)?;
+        let found = log.find(&log.encode(keys)?);
+        let there: Vec<Id> = found.iter().flatten().copied().collect();
+        let told = log.gather(&there)?;
+        let mut next = 0..there.len() as u32;
+        let places: UInt32Array = found.iter().map(|id| id.and_then(|_| next.next())).collect();
+        let was_told = BooleanArray::from_iter(found.iter().map(|id| Some(id.is_some())));
+        for (function, told) in self.functions.iter().zip(told.columns()) {
+            answers[*function] = zip(&was_told, &take(told, &places, None)?, &answers[*function])?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is told of some groups; of those that are not there any more, nothing.
+    pub fn note(&mut self, moment: Micros, keys: &[ArrayRef], answers: &[ArrayRef], there: &[bool]) -> Result<()> {
+        let log = self.groups.window(moment)?;
+        let gone: Vec<Option<Id>> = log.find(&log.encode(keys)?);
+        gone.iter().zip(there).filter(|(_, there)| !**there).filter_map(|(id, _)| *id).for_each(|id| log.remove(id));
+        let left: UInt32Array = (0..there.len() as u32).filter(|row| there[*row as usize]).collect();
+        let at = |columns: &mut dyn Iterator<Item = &ArrayRef>| -> Result<Vec<ArrayRef>> {
+            Ok(columns.map(|column| take(column, &left, None)).collect::<Result<_, _>>()?)
+        };
+        let keys = log.encode(&at(&mut keys.iter())?)?;
+        let told = at(&mut self.functions.iter().map(|function| &answers[*function]))?;
+        log.upsert(&keys, &log.find(&keys), &batch_of(&self.schema, told, left.len())?)
+    }
+
+    pub fn close(&mut self, watermark: Option<Micros>) {
+        self.groups.close(watermark);
+    }
+
+    pub fn save(&mut self, full: bool) -> Result<Saved> {
+        self.groups.save(full)
+    }
+
+    pub fn load(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.groups.load(rows)
+    }
+
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.groups.bytes()
+    }
+}

@@ -1,0 +1,48 @@
+//! Dictionaries are a way to store values, and no type of SQL: a function that gives one, such as `arrow_cast`, gives its
+//! values, so that aggregates, keys and state never meet one. What is read from files comes without: see
+//! [`formats`](crate::formats).
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::{
+    common::{DFSchema, config::ConfigOptions, tree_node::Transformed},
+    error::Result,
+    logical_expr::{Cast, Expr, ExprSchemable, expr_rewriter::FunctionRewrite},
+};
+
+/// Puts the values in the place of dictionaries.
+#[derive(Debug)]
+pub struct Decoded;
+
+impl FunctionRewrite for Decoded {
+    fn name(&self) -> &str {
+        "decoded"
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> Result<Transformed<Expr>> {
+        let encoded = match &expr {
+            Expr::ScalarFunction(_) => expr.get_type(schema).ok(),
+            _ => None,
+        };
+        Ok(match encoded.and_then(|of| values(&of)) {
+            Some(to) => Transformed::yes(Expr::Cast(Cast::new(Box::new(expr), to))),
+            None => Transformed::no(expr),
+        })
+    }
+}
+
+/// A type without dictionaries; `None` where it has none.
+fn values(of: &DataType) -> Option<DataType> {
+    let within = |field: &FieldRef| -> Option<FieldRef> {
+        Some(Field::new(field.name(), values(field.data_type())?, field.is_nullable()).into())
+    };
+    match of {
+        DataType::Dictionary(_, of) => Some(values(of).unwrap_or_else(|| of.as_ref().clone())),
+        DataType::List(item) => within(item).map(DataType::List),
+        DataType::LargeList(item) => within(item).map(DataType::LargeList),
+        DataType::FixedSizeList(item, size) => within(item).map(|item| DataType::FixedSizeList(item, *size)),
+        DataType::Struct(fields) if fields.iter().any(|field| values(field.data_type()).is_some()) => {
+            Some(DataType::Struct(fields.iter().map(|field| within(field).unwrap_or_else(|| field.clone())).collect()))
+        }
+        _ => None,
+    }
+}

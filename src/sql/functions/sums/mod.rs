@@ -1,0 +1,176 @@
+//! `sum` and `avg` of floats and of decimals that are exact until they are rounded, once, in the end: the same whatever
+//! the order of the rows, the number of threads, and what came and went before. 1e300 + 1 - 1e300 is 1.
+//!
+//! Of other types they are DataFusion's own.
+
+mod distinct;
+mod exact;
+mod totals;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::{
+    error::Result,
+    functions_aggregate::{average::Avg, sum::Sum},
+    logical_expr::{
+        Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
+        function::{AccumulatorArgs, StateFieldsArgs},
+        utils::AggregateOrderSensitivity,
+    },
+};
+
+use self::{
+    distinct::Distinct,
+    exact::ExactSum,
+    totals::{One, Totals, Wide},
+};
+use crate::error::Error;
+
+/// `sum` and `avg`, in place of DataFusion's.
+pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
+    let of = |function| Arc::new(AggregateUDF::from(ExactFunction { function, changes: None }));
+    vec![of(Function::Sum(Sum::new())), of(Function::Avg(Avg::new()))]
+}
+
+/// The same over changes: their second argument is the diff of each row.
+pub fn by_diff(is_avg: bool) -> Arc<AggregateUDF> {
+    let function = if is_avg { Function::Avg(Avg::new()) } else { Function::Sum(Sum::new()) };
+    Arc::new(AggregateUDF::from(ExactFunction { function, changes: Some(Signature::any(2, Volatility::Immutable)) }))
+}
+
+/// Whether sums of a type are exact.
+pub fn is_exact(of: &DataType) -> bool {
+    matches!(of, DataType::Float64 | DataType::Decimal128(..))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ExactFunction {
+    function: Function,
+    /// The arguments of one over changes.
+    changes: Option<Signature>,
+}
+
+/// DataFusion's function of the name.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Function {
+    Sum(Sum),
+    Avg(Avg),
+}
+
+/// What a sum is of, and what it gives.
+#[derive(Debug, Clone)]
+struct Spec {
+    is_avg: bool,
+    by_diff: bool,
+    argument: DataType,
+    output: DataType,
+}
+
+impl Spec {
+    /// Of decimals: the precision and scale of the answer, and how many more digits it has behind its point than what it
+    /// is of.
+    fn decimal(&self) -> crate::error::Result<(u8, i8, u32)> {
+        match (&self.argument, &self.output) {
+            (DataType::Decimal128(_, own), DataType::Decimal128(precision, scale)) => {
+                Ok((*precision, *scale, scale.saturating_sub(*own).max(0) as u32))
+            }
+            _ => Err(Error::internal("a sum of decimals is of no decimals")),
+        }
+    }
+}
+
+impl ExactFunction {
+    fn inner(&self) -> &dyn AggregateUDFImpl {
+        match &self.function {
+            Function::Sum(sum) => sum,
+            Function::Avg(avg) => avg,
+        }
+    }
+
+    /// What it sums, if that is for it to sum.
+    fn spec(&self, arguments: &[FieldRef], output: &DataType) -> Option<Spec> {
+        let argument = arguments.first()?.data_type().clone();
+        is_exact(&argument).then(|| Spec {
+            is_avg: matches!(self.function, Function::Avg(_)),
+            by_diff: self.changes.is_some(),
+            argument,
+            output: output.clone(),
+        })
+    }
+
+    fn exact(spec: Spec, is_distinct: bool) -> Box<dyn Accumulator> {
+        match (&spec.argument, is_distinct) {
+            (DataType::Float64, false) => Box::new(One::<ExactSum>::new(spec)),
+            (DataType::Float64, true) => Box::new(Distinct::<ExactSum>::new(spec)),
+            (_, false) => Box::new(One::<Wide>::new(spec)),
+            (_, true) => Box::new(Distinct::<Wide>::new(spec)),
+        }
+    }
+}
+
+impl AggregateUDFImpl for ExactFunction {
+    fn name(&self) -> &str {
+        self.inner().name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner().aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.changes.as_ref().unwrap_or(self.inner().signature())
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner().return_type(&types[..1])
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let Some(spec) = self.spec(args.input_fields, args.return_field.data_type()) else {
+            return self.inner().state_fields(args);
+        };
+        let field = |part: &str, of| Arc::new(Field::new(format!("{}[{part}]", args.name), of, true));
+        Ok(match args.is_distinct {
+            true => vec![field("distinct", DataType::new_list(spec.argument, true))],
+            false => vec![field("total", DataType::Binary), field("rows", DataType::Int64)],
+        })
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        match self.spec(args.expr_fields, args.return_field.data_type()) {
+            Some(spec) => Ok(Self::exact(spec, args.is_distinct)),
+            None => self.inner().accumulator(args),
+        }
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        match self.spec(args.expr_fields, args.return_field.data_type()) {
+            Some(spec) => Ok(Self::exact(spec, args.is_distinct)),
+            None => self.inner().create_sliding_accumulator(args),
+        }
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        match self.spec(args.expr_fields, args.return_field.data_type()) {
+            Some(_) => !args.is_distinct,
+            None => self.inner().groups_accumulator_supported(args),
+        }
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        match self.spec(args.expr_fields, args.return_field.data_type()) {
+            Some(spec) if spec.argument == DataType::Float64 => Ok(Box::new(Totals::<ExactSum>::new(spec))),
+            Some(spec) => Ok(Box::new(Totals::<Wide>::new(spec))),
+            None => self.inner().create_groups_accumulator(args),
+        }
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::Identical
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+}
