@@ -40,6 +40,9 @@ pub struct Header {
     pub bad: u64,
     /// The checkpoint that this one changes; `None` where it is whole.
     pub base: Option<Epoch>,
+    /// The newest file of its relation: without it the relation is not as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<String>,
     /// The commit of its epoch, where that came to the log later only: what is told of the epoch is told by this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,

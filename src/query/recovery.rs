@@ -69,6 +69,7 @@ impl Worker {
                 self.env.log.append(vec![record]).await?;
                 letters.add(&commit.dead_letters, &commit.late_rows);
             }
+            header.relation.iter().try_for_each(|file| self.store.expect(file))?;
             self.load(header, &chain)?;
         }
         let (mut relation, followed) = {

@@ -101,6 +101,12 @@ impl Worker {
     fn draft(&mut self) -> Result<Unwritten> {
         let cell = &self.setup.standing.cell;
         let fresh = self.checkpoints.wants_whole().then(|| cell.each_operator(|_, operator| operator.fresh()));
+        let fresh = fresh.transpose()?;
+        // It looks at the disk, which may fail; what is taken after it is in this draft alone.
+        let relation = self.store.draft(&mut self.setup.relation.lock())?;
+        if let Some(draft) = &relation {
+            self.totals.relation = Some(draft.file());
+        }
         let header = Header {
             epoch: self.epoch,
             inputs: self.inputs().iter().map(|input| input.table.id).collect(),
@@ -109,12 +115,10 @@ impl Worker {
             commit: self.uncommitted.as_ref().map(|uncommitted| uncommitted.commit.clone()),
             ..self.totals.clone()
         };
-        // It looks at the disk, which may fail; what is taken after it is in this draft alone.
-        let relation = self.store.draft(&mut self.setup.relation.lock())?;
         self.sound = false;
         let draft = Draft {
             header,
-            fresh: fresh.transpose()?.map(Mutex::new),
+            fresh: fresh.map(Mutex::new),
             sections: cell.each_operator(|_, operator| Ok(operator.state().save(false)?.rows))?,
             relation,
             is_whole: false,

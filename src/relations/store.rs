@@ -23,7 +23,7 @@ use super::{Relation, changelog::Filed};
 use crate::{
     changes::{Changes, with_diff},
     checkpoint::file,
-    error::{Kind, Result},
+    error::{Error, Kind, Result},
     storage::Storage,
     time::Epoch,
 };
@@ -155,6 +155,15 @@ impl Store {
         Ok(found)
     }
 
+    /// Fails where a file is not there.
+    pub fn expect(&self, file: &str) -> Result<()> {
+        match self.storage.list(&self.folder)?.iter().any(|found| found == file) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::DataCorrupted, format!("file \"{file}\" of the data directory is missing"))
+                .hint("Restore the data directory from a copy.")),
+        }
+    }
+
     /// Removes the files that neither a load nor a follower who has read up to `read_to` needs.
     pub fn prune(&self, read_to: Option<Epoch>) -> Result<()> {
         let files = self.files()?;
@@ -251,6 +260,11 @@ impl Draft {
             Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
             _ => Ok(file.len() as u64),
         }
+    }
+
+    /// The file that a load of its epoch needs.
+    pub fn file(&self) -> String {
+        self.store.path(self.epoch, if self.base.is_some() { Form::Base } else { Form::Delta })
     }
 
     /// Notes that it was written.
