@@ -86,7 +86,7 @@ async fn is_local(config: &Config) -> Result<bool> {
 
 /// What connectors may reach.
 fn fence(config: &Config, is_local: bool) -> Fence {
-    let Connectors { write, read, environment } = config.connectors.clone();
+    let Connectors { write, read, environment, .. } = config.connectors.clone();
     Fence::new(Allowed {
         data_dir: Some(config.data_dir.clone()),
         read: match read {
@@ -126,6 +126,8 @@ async fn engine_options(config: &Config, limits: &Limits) -> Result<EngineOption
         state_bytes_max: limits.state,
         copy_bytes_max: config.query.copy_limit_bytes,
         fence: fence(config, is_local),
+        open_timeout: config.connectors.open_timeout,
+        write_timeout: config.connectors.write_timeout,
     })
 }
 

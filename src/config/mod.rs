@@ -20,6 +20,7 @@ pub use memory::{Limit, Limits};
 pub use raw::RawConfig;
 
 use crate::{
+    connectors::{OPEN_TIMEOUT, WRITE_TIMEOUT},
     error::Result,
     options::{parse_bytes, parse_duration},
 };
@@ -62,6 +63,9 @@ pub struct Connectors {
     pub read: ReadFrom,
     /// Environment variables that secrets may be; `*` at the end is all that begin so.
     pub environment: Vec<String>,
+    /// How long the outside may take to answer whoever opens a source or a sink, and to take an epoch of a sink.
+    pub open_timeout: Duration,
+    pub write_timeout: Duration,
 }
 
 /// Where sources read.
@@ -192,6 +196,8 @@ impl Default for Config {
                 write: vec![PathBuf::from(".")],
                 read: ReadFrom::Auto,
                 environment: vec!["TIDEMARK_SECRET_*".to_string()],
+                open_timeout: Duration::from_secs(30),
+                write_timeout: Duration::from_secs(600),
             },
             sessions: Sessions {
                 max: 100,
@@ -241,6 +247,11 @@ impl Config {
         layer.set(&mut self.data_dir, &raw.data_dir, "data_dir", "a folder", folder)?;
         layer.set(&mut self.memory_limit, &raw.memory_limit, "memory_limit", A_LIMIT, limit)?;
         layer.set(&mut self.insecure, &raw.insecure, "insecure", "true or false", yes_or_no)?;
+        if let Some(raw) = &raw.connectors {
+            let (open, write) = (&mut self.connectors.open_timeout, &mut self.connectors.write_timeout);
+            layer.set(open, &raw.open_timeout, OPEN_TIMEOUT, A_DURATION, parse_duration)?;
+            layer.set(write, &raw.write_timeout, WRITE_TIMEOUT, A_DURATION, parse_duration)?;
+        }
         if let Some(raw) = raw.connectors.as_ref().and_then(|raw| raw.allow.as_ref()) {
             let allow = &mut self.connectors;
             layer.set_list(&mut allow.write, &raw.write, "connectors.allow.write", "folders", folders)?;

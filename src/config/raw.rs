@@ -37,6 +37,8 @@ impl RawConfig {
 #[serde(deny_unknown_fields)]
 pub struct RawConnectors {
     pub allow: Option<RawAllow>,
+    pub open_timeout: Option<Scalar>,
+    pub write_timeout: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -18,6 +18,7 @@ mod replay;
 pub mod sink;
 mod socket;
 mod span;
+mod timeouts;
 
 use std::{
     collections::BinaryHeap,
@@ -40,6 +41,7 @@ pub use patience::Patience;
 pub use replay::{LetterId, Marks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
+pub use timeouts::{OPEN_TIMEOUT, Timeouts, WRITE_TIMEOUT, within};
 
 use self::{
     datagen::DatagenOptions, directory::DirectoryOptions, kafka::KafkaOptions, nexmark::NexmarkOptions,

@@ -63,6 +63,10 @@ impl Readers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(reader).or_default();
     }
 
+    pub fn has(&self, reader: u64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&reader)
+    }
+
     /// Notes that `reader` has read, and checkpointed, up to `offsets`. Gives what all readers are past.
     pub fn advance(&self, reader: u64, offsets: &Offsets) -> Offsets {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -56,22 +56,19 @@ impl Engine {
                     all.push(made);
                 }
                 Err(error) => {
-                    self.unmake(all).await;
+                    self.unmake_all(all).await;
                     return Err((n, in_a_circle(error, &statements[n + 1..])));
                 }
             }
         }
         if let Err(error) = self.enter_all(&all).await {
-            self.unmake(all).await;
+            self.unmake_all(all).await;
             return Err((0, error));
         }
         let mut old: Vec<Arc<Object>> = all.iter().filter_map(|made| made.gone().cloned()).collect();
         // Readers before what they read.
         old.sort_by_key(|object| std::cmp::Reverse(object.id));
-        for object in old {
-            self.take_down(&object).await;
-            self.remove_traces(&object);
-        }
+        self.clear_away(old).await;
         begins.cancel();
         for Made { object, refit, .. } in &all {
             match object.handle() {
@@ -109,15 +106,18 @@ impl Engine {
         let id = self.next_id();
         let statement = self.with_columns(statement).await?;
         let past = Past { begins: Some(begins.clone()), ..Past::default() };
-        let object = match self.build(id, statement, past).await {
+        let object = match self.build(id, statement, past, &Arc::new(self.scene())).await {
             Ok(object) => Arc::new(object),
-            Err(error) => return Err(self.forget_traces(id, kind, error)),
+            Err(error) => {
+                self.unmake(id, kind, None).await;
+                return Err(error);
+            }
         };
         if let (Some(rows), What::Table(table)) = (rows, &object.what)
             && let Err(error) = table.insert(&rows.rows, &OnConflict::Fail).await
         {
-            self.take_down(&object).await;
-            return Err(self.forget_traces(id, kind, error));
+            self.unmake(id, kind, Some(object)).await;
+            return Err(error);
         }
         Ok(Some(Made { object, old, refit: false }))
     }
@@ -133,13 +133,12 @@ impl Engine {
     }
 
     /// Takes everything back: what was replaced has its name again.
-    async fn unmake(&self, all: Vec<Made>) {
+    async fn unmake_all(&self, all: Vec<Made>) {
         for made in all.into_iter().rev() {
             // One that goes on was told nothing yet.
             if !made.refit {
-                self.take_down(&made.object).await;
-                let error = Error::internal("it was never made");
-                drop(self.forget_traces(made.object.id, made.object.kind, error));
+                let (id, kind) = (made.object.id, made.object.kind);
+                self.unmake(id, kind, Some(made.object)).await;
             }
             if let Some(old) = made.old {
                 self.add_object(old);

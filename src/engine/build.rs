@@ -134,7 +134,13 @@ pub fn connector_options(options: &Options) -> Options {
 
 impl Engine {
     /// Makes the live object of a statement. What `past` says of it is loaded and run again first.
-    pub(super) async fn build(self: &Arc<Self>, id: u64, statement: Statement, past: Past) -> Result<Object> {
+    pub(super) async fn build(
+        self: &Arc<Self>,
+        id: u64,
+        statement: Statement,
+        past: Past,
+        scene: &Arc<Scene>,
+    ) -> Result<Object> {
         match statement.body.clone() {
             Body::CreateSource(create) => {
                 let (options, hidden) = self.revealed(&create.options)?;
@@ -142,7 +148,7 @@ impl Engine {
                 self.build_source(id, statement, &create, past).await.map_err(|error| error.masked(&hidden))
             }
             Body::CreateTable(create) => self.build_table(id, statement, &create, past).await,
-            Body::CreateView(create) => self.build_view(id, statement, create, past).await,
+            Body::CreateView(create) => self.build_view(id, statement, create, past, scene).await,
             _ => Err(Error::internal("only CREATE makes an object")),
         }
     }
@@ -176,7 +182,8 @@ impl Engine {
         let (storage, clock, begins) = (self.env.storage.clone(), self.env.clock.clone(), past.begins.clone());
         let (fence, rehearsal) = (self.options.fence.clone(), self.rehearsal);
         let env = SourceEnv { storage, clock, begins, fence, rehearsal };
-        let source = connectors::open(id, name, declared, &options, &env).await?;
+        let opened = connectors::open(id, name, declared, &options, &env);
+        let source = self.within_open_timeout(&format!("source \"{name}\""), opened).await?;
         self.env.letters.mark(name, &source.marks());
         let limit = connectors::read_limit(&options)?;
         let limit = ReadLimit {
@@ -288,12 +295,13 @@ impl Engine {
         statement: Statement,
         create: CreateView,
         past: Past,
+        scene: &Arc<Scene>,
     ) -> Result<Object> {
         let options = self.view_options(&create)?;
-        let depends = self.depends(&create)?;
+        let depends = depends(&create, scene)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
         let query = Arc::new(crate::sql::naming::named(&create.query));
-        let scene: Arc<dyn World> = Arc::new(self.scene());
+        let scene: Arc<dyn World> = scene.clone();
         let context = self.planner.context(&scene);
         let logical = renamed(Planner::logical(&context, &query).await?, &create.columns, &label)?;
         let answer = answer_schema(logical.schema().inner())?;
@@ -301,7 +309,7 @@ impl Engine {
         let (schema, what) = if create.kind == Kind::View || self.is_computed(&create, &options, &scene).await? {
             (answer, What::Query { query: query.clone(), columns: create.columns.clone() })
         } else {
-            self.stand(id, &create, &options, &past).await?
+            self.stand(id, &create, &options, &past, &scene).await?
         };
         let (name, kind, readers) = (create.name.name.clone(), create.kind, past.readers);
         Ok(Object { id, name, kind, schema, depends, watermark: options.watermark, readers, what, statement })
@@ -321,21 +329,6 @@ impl Engine {
         Ok(operators == 0)
     }
 
-    /// The ids of what a view reads; every name must be there.
-    fn depends(&self, create: &CreateView) -> Result<Vec<u64>> {
-        let objects = self.objects();
-        let mut depends = Vec::new();
-        for name in names::relations(&create.query) {
-            if name.schema.as_deref().is_some_and(|schema| schema != "public") {
-                continue;
-            }
-            depends.push(objects.find(&name)?.id);
-        }
-        depends.sort_unstable();
-        depends.dedup();
-        Ok(depends)
-    }
-
     pub(super) fn scene(&self) -> Scene {
         let (objects, functions) = {
             let live = locked(&self.live);
@@ -343,6 +336,16 @@ impl Engine {
         };
         Scene::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.moment)
     }
+}
+
+/// The ids of what a view reads; every name must be there.
+fn depends(create: &CreateView, scene: &Scene) -> Result<Vec<u64>> {
+    let names = names::relations(&create.query);
+    let public = names.iter().filter(|name| name.schema.as_deref().is_none_or(|schema| schema == "public"));
+    let mut depends = public.map(|name| Ok(scene.objects.find(name)?.id)).collect::<Result<Vec<_>>>()?;
+    depends.sort_unstable();
+    depends.dedup();
+    Ok(depends)
 }
 
 /// The column of a watermark must be there and be a time.

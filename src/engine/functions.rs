@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Kind, Result},
     options::nearest,
     sql::{
-        functions::{Defined, What, define},
+        functions::{Defined, Functions, What, define},
         names, parse,
         statement::{Body, DropFunctions, Name, Statement},
         types::{column_type, sql_type},
@@ -151,6 +151,13 @@ impl Engine {
             }
         }
         users
+    }
+
+    /// The first function that a statement uses which is not any more what it was.
+    pub(super) fn function_gone(&self, body: &Body, was: &Functions) -> Option<String> {
+        let now = locked(&self.live).functions.clone();
+        let id = |functions: &Functions, name: &str| functions.find(name).map(|function| function.id);
+        used(body).into_iter().find(|name| id(&now, name) != id(was, name))
     }
 
     /// `DROP FUNCTION`, `DROP AGGREGATE`

@@ -4,12 +4,16 @@ mod apply;
 mod backlog;
 mod build;
 mod collected;
+mod create;
 mod ddl;
 mod discard;
 mod dml;
+mod drop;
+mod flush;
 mod functions;
 mod housekeeping;
 mod literals;
+mod names;
 mod objects;
 mod parameters;
 mod read;
@@ -48,6 +52,7 @@ use futures::{FutureExt, TryStreamExt};
 use tokio::runtime::Handle as Runtime;
 
 use collected::Collected;
+use names::Names;
 use objects::{Object, Objects};
 pub use parameters::parameters;
 pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionState};
@@ -122,6 +127,9 @@ pub struct EngineOptions {
     pub copy_bytes_max: u64,
     /// What connectors may reach of the machine.
     pub fence: Fence,
+    /// How long the outside may take to answer whoever opens a source or a sink, and to take an epoch of a sink.
+    pub open_timeout: Duration,
+    pub write_timeout: Duration,
 }
 
 impl Default for EngineOptions {
@@ -149,6 +157,8 @@ impl Default for EngineOptions {
             state_bytes_max: 4 << 30,
             copy_bytes_max: 1 << 30,
             fence: Fence::default(),
+            open_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(600),
         }
     }
 }
@@ -166,8 +176,10 @@ pub struct Engine {
     live: Mutex<Live>,
     /// It looks at what could be made, over a copy of what exists: nothing runs, and nothing outside is taken hold of.
     rehearsal: bool,
-    /// Whoever changes what exists.
+    /// Whoever changes what exists. Nobody waits for the outside, or for an epoch, who holds it.
     ddl: tokio::sync::Mutex<()>,
+    /// The names that statements are at work on.
+    names: Names,
 }
 
 #[derive(Debug, Default)]
@@ -324,7 +336,7 @@ impl Engine {
             }
             Body::ExplainRelation(name) => self.explain_relation(name).await,
             Body::Show(show) => self.show(show),
-            Body::Flush => self.flush().await,
+            Body::Flush(name) => self.flush(session, name.as_ref()).await,
             _ => Err(Error::internal("a statement of the session came to the engine")),
         }
     }
@@ -378,7 +390,7 @@ impl Engine {
         objects.reverse();
         for object in &objects {
             if let Some(handle) = object.handle() {
-                handle.stop(true).await;
+                handle.stop().await;
             }
         }
         for object in &objects {

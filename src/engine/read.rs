@@ -229,20 +229,6 @@ impl Engine {
             Show::Setting(_) | Show::AllSettings => Err(Error::internal("settings belong to the session")),
         }
     }
-
-    /// `FLUSH`: view after view and sink after sink, in the order in which they read each other.
-    pub(super) async fn flush(&self) -> Result<Reply> {
-        let mut failed = None;
-        for object in self.objects().in_order() {
-            if let Some(handle) = object.handle()
-                && let Err(error) = handle.flush().await
-            {
-                // The others are waited for all the same.
-                failed = failed.or_else(|| Some(error.context(object.label())));
-            }
-        }
-        failed.map_or_else(|| Ok(Reply::Done("FLUSH".to_string())), Err)
-    }
 }
 
 /// What DataFusion does not know of Postgres' spelling, in its own.

@@ -13,6 +13,7 @@ use super::{
     build::Past,
     ddl::schema_from,
     housekeeping, locked,
+    names::Names,
     objects::{Object, What},
     runtime_env,
     sinks::IDENTITY,
@@ -108,6 +109,7 @@ impl Engine {
             live: Mutex::new(Live { catalog: catalog.clone(), ..Live::default() }),
             rehearsal,
             ddl: tokio::sync::Mutex::new(()),
+            names: Names::default(),
         });
         engine.revive_functions(&catalog);
         engine.note_readers(&catalog, &mut pasts);
@@ -182,7 +184,7 @@ impl Engine {
             past.begins = self.rehearsal.then(CancellationToken::new);
             let mut statements = parse(&object.definition)?;
             let statement = statements.pop().ok_or_else(|| Error::internal("an empty definition"))?;
-            self.build(object.id, statement, past).await
+            self.build(object.id, statement, past, &Arc::new(self.scene())).await
         };
         match revived.await {
             Ok(live) => live,
@@ -282,7 +284,7 @@ fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::Snapshot) -> Resu
 }
 
 /// The sources that a change drops.
-fn gone_sources<'a>(catalog: &'a Catalog, change: &'a Change) -> impl Iterator<Item = &'a str> {
+pub(super) fn gone_sources<'a>(catalog: &'a Catalog, change: &'a Change) -> impl Iterator<Item = &'a str> {
     let dropped: &[u64] = match change {
         Change::Replace { drop, .. } => drop,
         _ => &[],
@@ -296,7 +298,7 @@ fn broken(object: &catalog::Object, error: crate::error::Error, readers: Arc<cra
     use crate::sql::statement::{Body, Start, Statement};
     let parsed = parse(&object.definition).ok().and_then(|mut all| all.pop());
     let start = Start { line: 1, column: 1, position: 1 };
-    let nothing = || Statement { body: Body::Flush, text: object.definition.clone(), start };
+    let nothing = || Statement { body: Body::Flush(None), text: object.definition.clone(), start };
     Object {
         id: object.id,
         name: object.name.clone(),

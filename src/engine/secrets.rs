@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Reply, locked, standing::ViewOptions, to_its_end};
+use super::{Engine, Reply, locked, objects::Object, standing::ViewOptions, to_its_end};
 use crate::{
     catalog::{Change, Secret},
     error::{Error, Kind, Result},
@@ -57,11 +57,7 @@ impl Engine {
 
     fn check_unused(&self, name: &str) -> Result<()> {
         for object in self.objects().in_order() {
-            let options = match &object.statement.body {
-                Body::CreateSource(create) => &create.options,
-                Body::CreateView(create) => &create.options,
-                _ => continue,
-            };
+            let Some(options) = options_of(&object.statement.body) else { continue };
             if options.secrets().any(|secret| secret == name) {
                 let message = format!("cannot drop secret \"{name}\" because {} uses it", object.label());
                 return Err(Error::new(Kind::DependentObjects, message)
@@ -69,6 +65,13 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Fails where a secret that an object uses is gone.
+    pub(super) fn check_secrets(&self, object: &Object) -> Result<()> {
+        let options = options_of(&object.statement.body);
+        let gone = options.and_then(|options| options.secrets().find(|name| self.secret(name).is_none()));
+        gone.map_or(Ok(()), |name| Err(self.no_secret(name)))
     }
 
     pub(super) fn secret_names(&self) -> Vec<String> {
@@ -117,5 +120,14 @@ impl Engine {
             let message = format!("secret \"{name}\" is environment variable \"{variable}\", which is not set");
             Error::new(Kind::UndefinedObject, message).hint("Set it where the server is started.")
         })
+    }
+}
+
+/// The options of a statement that secrets may stand in.
+fn options_of(body: &Body) -> Option<&Options> {
+    match body {
+        Body::CreateSource(create) => Some(&create.options),
+        Body::CreateView(create) => Some(&create.options),
+        _ => None,
     }
 }

@@ -8,9 +8,8 @@ use super::{
     objects::{Object, Scene, What},
 };
 use crate::{
-    catalog::Kind,
     connectors::{
-        Delivery, Sink, SinkDef, SinkOptions, open_sink,
+        Delivery, Sink, SinkDef, SinkOptions, Timeouts, open_sink,
         sink::{Answer, Mode},
     },
     error::{Error, Kind as ErrorKind, Result},
@@ -84,9 +83,10 @@ impl Feed {
     }
 
     /// The sink, not yet opened.
-    pub fn outlet(&self, name: &str, identity: &str) -> Result<Outlet> {
+    pub fn outlet(&self, name: &str, identity: &str, timeouts: Timeouts) -> Result<Outlet> {
         let nets = !self.answer.append_only;
-        Ok(Outlet::new(self.sink(name, identity)?, self.keeps(), nets))
+        let sink = self.sink(name, identity)?;
+        Ok(Outlet::new(format!("sink \"{name}\""), sink, self.keeps(), nets, timeouts))
     }
 
     fn sink(&self, name: &str, identity: &str) -> Result<Box<dyn Sink>> {
@@ -154,11 +154,8 @@ impl Engine {
         Ok(format!("tidemark-{}-{id}", directory_identity(self.env.storage.as_ref())?))
     }
 
-    /// Lets a new sink begin: not before it is durable that it is there.
-    pub(super) async fn let_begin(&self, object: &Object) {
-        if let (Kind::Sink, Some(handle)) = (object.kind, object.handle()) {
-            handle.tell(crate::query::Command::Resume).await;
-        }
+    pub(super) fn timeouts(&self) -> Timeouts {
+        Timeouts { open: self.options.open_timeout, write: self.options.write_timeout }
     }
 }
 

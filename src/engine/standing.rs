@@ -118,12 +118,12 @@ impl Engine {
         create: &CreateView,
         options: &ViewOptions,
         past: &Past,
+        scene: &Arc<dyn World>,
     ) -> Result<(SchemaRef, What)> {
-        let scene: Arc<dyn World> = Arc::new(self.scene());
         // Epochs of a time with more cores are run again as they were.
         let partitions = past.intents.iter().map(|intent| intent.partitions).max();
         let partitions = partitions.unwrap_or(1).max(self.planner.partitions());
-        let standing = self.plan_view(create, options, &scene, partitions).await?;
+        let standing = self.plan_view(create, options, scene, partitions).await?;
         let feed = options.sink.as_ref().map(|sink| Feed::new(sink, &standing)).transpose()?;
         let identity = feed.as_ref().map_or_else(|| identity_of(&standing), |feed| feed.identity(&standing));
         let schema = standing.schema.clone();
@@ -151,8 +151,8 @@ impl Engine {
             // Who creates a sink is told when there is nothing to write to; later it is waited for.
             outlet.open().await?;
         }
-        // A new one waits until it is durable that it is there: what it writes cannot be taken back.
-        let paused = past.paused || past.begins.is_some() || (is_new && outlet.is_some());
+        // A new one waits until it is durable that it is there: until then it may be taken back.
+        let paused = past.paused || past.begins.is_some() || is_new;
         let mut worker = recipe.worker(self, standing, outlet);
         // As in its loop, a panic is the query's own.
         let failed = if self.rehearsal {
@@ -240,7 +240,7 @@ impl Recipe {
         // A secret may have another value since.
         let now = engine.view_options(&self.create)?.sink;
         let feed = now.map_or_else(|| feed.clone(), |options| feed.with(options));
-        feed.outlet(&self.create.name.name, &engine.sink_identity(self.id)?).map(Some)
+        feed.outlet(&self.create.name.name, &engine.sink_identity(self.id)?, engine.timeouts()).map(Some)
     }
 
     fn worker(&self, engine: &Engine, standing: Standing, outlet: Option<Outlet>) -> Worker {

@@ -14,7 +14,7 @@ use super::Worker;
 use crate::{
     changes::Changes,
     checkpoint::{Commit, Intent, Record, file},
-    connectors::{Outgoing, Sink},
+    connectors::{OPEN_TIMEOUT, Outgoing, Sink, Timeouts, WRITE_TIMEOUT, within},
     error::{Error, Kind, Result},
     relations::{Relation, net},
     storage::Storage,
@@ -24,6 +24,8 @@ use crate::{
 /// A sink, and how its query feeds it.
 #[derive(Debug)]
 pub struct Outlet {
+    /// As errors say it: `sink "s"`.
+    label: String,
     /// Never locked, only ever lent to who has the outlet: so that a sink need not be one that many may look at.
     sink: Mutex<Box<dyn Sink>>,
     keeps: Keeps,
@@ -33,6 +35,7 @@ pub struct Outlet {
     there: Option<Epoch>,
     /// Whether new epochs come after what is there, whatever that is.
     goes_on: bool,
+    timeouts: Timeouts,
 }
 
 /// What is kept of the answer beside the sink.
@@ -60,8 +63,8 @@ pub(super) struct Owed {
 }
 
 impl Outlet {
-    pub fn new(sink: Box<dyn Sink>, keeps: Keeps, nets: bool) -> Self {
-        Outlet { sink: Mutex::new(sink), keeps, nets, there: None, goes_on: false }
+    pub fn new(label: String, sink: Box<dyn Sink>, keeps: Keeps, nets: bool, timeouts: Timeouts) -> Self {
+        Outlet { label, sink: Mutex::new(sink), keeps, nets, there: None, goes_on: false, timeouts }
     }
 
     fn sink(&mut self) -> &mut dyn Sink {
@@ -71,7 +74,8 @@ impl Outlet {
     /// Takes hold of the outside system, unless it is held.
     pub async fn open(&mut self) -> Result<Epoch> {
         if self.there.is_none() {
-            self.there = Some(self.sink().open().await?);
+            let (limit, label) = (self.timeouts.open, self.label.clone());
+            self.there = Some(within(limit, OPEN_TIMEOUT, &label, self.sink().open()).await?);
         }
         Ok(self.there.unwrap_or_default())
     }
@@ -126,7 +130,8 @@ impl Outlet {
     async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         if self.open().await? < epoch {
             self.there = None;
-            self.sink().write(epoch, rows).await?;
+            let (limit, label) = (self.timeouts.write, self.label.clone());
+            within(limit, WRITE_TIMEOUT, &label, self.sink().write(epoch, rows)).await?;
             self.there = Some(epoch);
         }
         Ok(())

@@ -1,10 +1,6 @@
 //! The loop of one standing query, pulling at its own pace.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures::{FutureExt, future::select_all};
 use tokio::{
@@ -12,82 +8,16 @@ use tokio::{
         mpsc::{self, error::TryRecvError},
         oneshot, watch,
     },
-    task::JoinHandle,
     time::{Instant, sleep_until, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
-use super::{Progress, State, Trigger, Worker, epoch::Next};
+use super::{Command, Finished, Handle, Remake, State, Trigger, Worker, epoch::Next, handle::COMMANDS_MAX};
 use crate::{
     connectors::Offsets,
     error::{Error, Kind, Result},
     sql::table::Input,
 };
-
-/// What a runner can be told.
-pub enum Command {
-    Pause(oneshot::Sender<()>),
-    Resume,
-    /// There may be more to read, whatever the inputs say.
-    Look,
-    /// Everybody is there who may still ask for what was read: what nobody needs may be freed.
-    Release,
-    /// Goes on with what is made in another way from now on; one that failed tries again.
-    Refit {
-        remake: Remake,
-        trigger: Trigger,
-        checkpoint_interval: Duration,
-    },
-    /// Of a sink: new epochs come after whatever is outside, once; one that failed tries again.
-    GoOn,
-    /// Answers once all that was available when it came is committed and visible.
-    Flush(oneshot::Sender<Result<()>>),
-    /// Ends the task after the epoch that is being run; with a last checkpoint if so wished.
-    Stop {
-        checkpoint: bool,
-    },
-}
-
-/// The commands that may wait.
-const COMMANDS_MAX: usize = 64;
-
-/// A running query, as the engine holds it.
-#[derive(Debug)]
-pub struct Handle {
-    commands: mpsc::Sender<Command>,
-    pub progress: Arc<Mutex<Progress>>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Handle {
-    pub fn progress(&self) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Tells the runner something. A runner that has ended takes nothing, and needs to be told nothing.
-    pub async fn tell(&self, command: Command) {
-        let _ = self.commands.send(command).await;
-    }
-
-    pub async fn flush(&self) -> Result<()> {
-        let (done, wait) = oneshot::channel();
-        self.tell(Command::Flush(done)).await;
-        wait.await.unwrap_or(Ok(()))
-    }
-
-    pub async fn stop(&self, checkpoint: bool) {
-        self.tell(Command::Stop { checkpoint }).await;
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            let _ = task.await;
-        }
-    }
-}
-
-/// Makes a worker anew: after an error its memory is thrown away, plan and all.
-pub type Remake = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<Worker>> + Send + Sync>;
-
-/// Makes it durable that a query has done all that its trigger asks for.
-pub type Finished = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// Starts the loop of a recovered worker on the current runtime; `failed` says why it could not be recovered.
 pub fn start(
@@ -133,8 +63,9 @@ pub fn start(
         Some(error) => runner.stop_failed(error),
         None => {}
     }
-    let task = tokio::spawn(runner.run());
-    Handle { commands, progress, task: Mutex::new(Some(task)) }
+    let cancelled = CancellationToken::new();
+    let task = tokio::spawn(runner.run(cancelled.clone()));
+    Handle::new(commands, progress, cancelled, task)
 }
 
 struct Runner {
@@ -176,7 +107,24 @@ enum Turn {
 }
 
 impl Runner {
-    async fn run(mut self) {
+    async fn run(mut self, cancelled: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = cancelled.cancelled() => {
+                // What is being written must not outlive the query.
+                if let Err(error) = self.worker.end_checkpoint().await {
+                    tracing::debug!(query = self.worker.setup.name, %error, "no last checkpoint");
+                }
+            }
+            () = self.live() => {}
+        }
+        for (_, done) in self.flushes.drain(..) {
+            let _ = done.send(Err(Error::new(Kind::AdminShutdown, "the query was stopped")));
+        }
+    }
+
+    /// Turn after turn, until it is told to stop.
+    async fn live(&mut self) {
         match (&self.failed, self.paused) {
             (Some(_), _) => {}
             (None, true) => self.worker.set_state(State::Paused, None),
@@ -193,9 +141,6 @@ impl Runner {
             if matches!(turn, Turn::Stop) {
                 break;
             }
-        }
-        for (_, done) in self.flushes.drain(..) {
-            let _ = done.send(Err(Error::new(Kind::AdminShutdown, "the query was stopped")));
         }
     }
 
@@ -364,16 +309,11 @@ impl Runner {
             }
             Command::Look => {}
             Command::Release => self.worker.release().await?,
-            Command::Resume => {
-                self.paused = false;
-                self.last_call = None;
-                self.finishing = false;
-                if self.failed.take().is_some() {
-                    self.doubtful = true;
-                }
-                self.worker.show(|progress| progress.last_error = None);
-                self.worker.set_state(State::Running, None);
+            Command::Begin(begun) => {
+                self.resume();
+                let _ = begun.send(());
             }
+            Command::Resume => self.resume(),
             Command::GoOn => {
                 (self.behind_outside, self.doubtful) = (true, true);
                 self.try_again();
@@ -392,9 +332,9 @@ impl Runner {
                     let _ = done.send(Err(error));
                 }
             },
-            Command::Stop { checkpoint } => {
+            Command::Stop => {
                 // What is being written must not outlive the query.
-                let last = match checkpoint && self.failed.is_none() && !self.doubtful {
+                let last = match self.failed.is_none() && !self.doubtful {
                     true => self.worker.checkpoint().await,
                     false => self.worker.end_checkpoint().await,
                 };
@@ -406,6 +346,17 @@ impl Runner {
             }
         }
         Ok(Turn::Again)
+    }
+
+    fn resume(&mut self) {
+        self.paused = false;
+        self.last_call = None;
+        self.finishing = false;
+        if self.failed.take().is_some() {
+            self.doubtful = true;
+        }
+        self.worker.show(|progress| progress.last_error = None);
+        self.worker.set_state(State::Running, None);
     }
 
     /// One that failed goes on; one that was paused stays so.

@@ -69,8 +69,8 @@ pub enum Body {
     /// `EXPLAIN MATERIALIZED VIEW v`: the plan of what runs already.
     ExplainRelation(Name),
     Show(Show),
-    /// `FLUSH`: waits until all that was available when it was sent is in every view.
-    Flush,
+    /// `FLUSH [name]`: waits until all that was available when it was sent is in every view, or in that one.
+    Flush(Option<Name>),
     Set {
         name: String,
         value: Option<String>,

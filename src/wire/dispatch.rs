@@ -434,7 +434,7 @@ fn written(body: &Body) -> Option<String> {
         Body::Prepare { .. } | Body::Execute { .. } | Body::Deallocate(_) => None,
         Body::Query(_) | Body::Subscribe(_) | Body::CopyOut(_) | Body::Declare { .. } => None,
         Body::Fetch { .. } | Body::Close(_) => None,
-        Body::Explain { analyze: false, .. } | Body::ExplainRelation(_) | Body::Show(_) | Body::Flush => None,
+        Body::Explain { analyze: false, .. } | Body::ExplainRelation(_) | Body::Show(_) | Body::Flush(_) => None,
         Body::Set { .. } | Body::Reset(_) | Body::Discard(_) => None,
         Body::Begin { .. } | Body::Commit | Body::Rollback | Body::NoOp(_) => None,
     }

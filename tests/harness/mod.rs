@@ -7,9 +7,10 @@ use std::{sync::Arc, time::Duration};
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::common::collect;
 use tidemark::{
-    engine::{Engine, EngineOptions, Env, Reply, Session},
+    catalog,
+    engine::{Engine, EngineOptions, Env, Reply, Session, Severity},
     error::{Error, Kind, Result},
-    sql::parse,
+    sql::{parse, statement::Body},
     storage::{Fault, FaultyStorage, MemoryStorage, Operation, Storage},
     time::{Clock, ManualClock},
 };
@@ -63,6 +64,18 @@ impl Drop for Life {
             ended.expect("a runtime ends");
         }
     }
+}
+
+/// FLUSH only warns of what has failed: here that is to be an error.
+async fn flush_each(engine: &Arc<Engine>, session: &Session) -> Result<()> {
+    for relation in engine.relations() {
+        let quoted = relation.name.replace('"', "\"\"");
+        if relation.kind != catalog::Kind::System {
+            let flush = parse(&format!("FLUSH \"{quoted}\""))?;
+            engine.execute(session, &flush[0], &[]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A running engine, and what is left of it after a crash.
@@ -153,6 +166,11 @@ impl Rig {
             let mut batches = Vec::new();
             for statement in statements {
                 match engine.execute(&session, &statement, &[]).await? {
+                    Reply::Done(_) if matches!(statement.body, Body::Flush(None)) => {
+                        if session.take_notices().iter().any(|notice| notice.severity == Severity::Warning) {
+                            flush_each(&engine, &session).await?;
+                        }
+                    }
                     Reply::Done(_) => {}
                     Reply::Rows { rows, .. } => batches = collect(rows).await?,
                     Reply::CopyIn(_) | Reply::CopyOut { .. } | Reply::Live { .. } => {

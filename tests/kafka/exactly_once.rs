@@ -124,7 +124,9 @@ async fn produce(broker: Arc<Broker>, topic: String) {
 }
 
 pub(super) async fn caught_up(client: &Client) {
-    eventually("both sinks are caught up", async || try_rows(client, "FLUSH").await.ok()).await;
+    let sinks = rows(client, "SHOW SINKS").await;
+    let all: Vec<String> = sinks.iter().map(|sink| format!("FLUSH {sink};")).collect();
+    eventually("all sinks are caught up", async || try_rows(client, &all.concat()).await.ok()).await;
 }
 
 /// All that is committed, once nothing stands open before it: which is soon, and not when a transaction times out.

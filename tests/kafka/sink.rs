@@ -192,7 +192,7 @@ fn a_server_that_was_replaced_writes_no_more() {
         new.open().await.unwrap();
         sql(&new, "INSERT INTO t VALUES (2); FLUSH").await;
         sql(&old, "INSERT INTO t VALUES (3)").await;
-        let error = old.sql("FLUSH").await.unwrap_err();
+        let error = old.sql("FLUSH s").await.unwrap_err();
         assert_eq!(error.message(), "sink \"s\": kafka: another server writes in the name of this sink");
         assert_eq!(sql(&old, "SELECT state FROM tidemark.queries").await, ["failed"]);
         sql(&new, "INSERT INTO t VALUES (4); FLUSH").await;

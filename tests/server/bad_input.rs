@@ -271,7 +271,7 @@ async fn a_query_that_divides_by_zero_stops_alone_and_goes_on_when_the_cause_is_
     eventually("it fails", async || rows(&client, failed).await[0].starts_with("failed|").then_some(())).await;
     let told = rows(&client, failed).await;
     assert!(told[0].contains("division by zero") || told[0].to_lowercase().contains("divide by zero"), "{told:?}");
-    let flush = fails(&client, "FLUSH").await;
+    let flush = fails(&client, "FLUSH shares").await;
     assert!(flush.message().contains("shares") && flush.message().contains("division by zero"), "{flush}");
     assert_eq!(flush.code().code(), "22012");
 

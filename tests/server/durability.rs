@@ -285,8 +285,7 @@ async fn flush_waits_for_no_view_that_is_paused_and_for_all_others() {
     .await;
     let flush = tokio::spawn(async move { client.batch_execute("FLUSH").await });
     run(&other, "ALTER MATERIALIZED VIEW slow PAUSE").await;
-    let error = timeout(Duration::from_secs(30), flush).await.expect("it hangs").unwrap().unwrap_err();
-    assert_eq!(error.code().map(|c| c.code()), Some("22012"), "{error}");
+    timeout(Duration::from_secs(30), flush).await.expect("it hangs").unwrap().expect("one that has failed is told");
     assert_eq!(rows(&other, "SELECT c FROM last").await, ["2"]);
 }
 

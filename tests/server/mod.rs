@@ -20,3 +20,4 @@ mod restart;
 mod slt;
 mod socket;
 mod subscribe;
+mod waits;

@@ -118,7 +118,7 @@ async fn an_error_that_quotes_the_password_is_shown_without_it() {
     let sink = to(postgres, "telling").replace(&format!("'{PASSWORD}'"), "SECRET word");
     run(&client, &format!("CREATE SECRET word AS '{PASSWORD}'; CREATE TABLE t (n BIGINT) APPEND ONLY")).await;
     run(&client, &format!("CREATE SINK s {sink} AS SELECT n FROM t; INSERT INTO t VALUES (1)")).await;
-    let error = fails(&client, "FLUSH").await;
+    let error = fails(&client, "FLUSH s").await;
     assert!(error.message().contains("no row for ***"), "{error:?}");
     let state = "SELECT last_error FROM tidemark.queries WHERE state = 'failed'";
     assert!(rows(&client, state).await[0].contains("no row for ***"));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{Delivery, Mode, Outgoing, Sink, SinkDef};
 use crate::{
@@ -27,8 +28,24 @@ pub struct Place {
     pub kind: Option<Kind>,
     /// Who does not know it does not come in.
     pub password: Option<String>,
+    /// Who opens it or writes to it stands here first.
+    pub gate: Option<Arc<Gate>>,
     holder: u64,
     identity: Option<String>,
+}
+
+/// Where the outside system lets somebody wait, for ever if nobody gives a permit.
+#[derive(Debug)]
+pub struct Gate {
+    /// Told of each who comes.
+    pub arrived: Notify,
+    pub permits: Semaphore,
+}
+
+impl Gate {
+    pub fn closed() -> Arc<Gate> {
+        Arc::new(Gate { arrived: Notify::new(), permits: Semaphore::new(0) })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +78,15 @@ impl MemorySink {
     fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    async fn pass(&self) {
+        let gate = self.place().gate.clone();
+        if let Some(gate) = gate {
+            gate.arrived.notify_one();
+            // It is never closed.
+            gate.permits.acquire().await.into_iter().for_each(|permit| permit.forget());
+        }
+    }
 }
 
 #[async_trait]
@@ -70,6 +96,7 @@ impl Sink for MemorySink {
     }
 
     async fn open(&mut self) -> Result<Epoch> {
+        self.pass().await;
         let identity = self.def.identity.clone();
         let mut place = self.place();
         if place.password != self.password {
@@ -85,6 +112,7 @@ impl Sink for MemorySink {
     }
 
     async fn write(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
+        self.pass().await;
         let mut place = self.place();
         if place.password != self.password {
             return Err(Error::new(Kind::CannotConnectNow, "password authentication failed"));

@@ -1,3 +1,5 @@
+mod waits;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -18,7 +20,7 @@ use super::*;
 use crate::{
     connectors::{
         Outgoing,
-        sink::memory::{Fault, Place, place},
+        sink::memory::{Fault, Gate, Place, place},
     },
     engine::{EngineOptions, Env, Reply, Session},
     sql::parse,
@@ -100,6 +102,10 @@ impl Stage {
     async fn open(&mut self) -> Result<()> {
         let options =
             EngineOptions { checkpoint_interval: Duration::from_millis(1), partitions: 2, ..EngineOptions::default() };
+        self.open_with(options).await
+    }
+
+    async fn open_with(&mut self, options: EngineOptions) -> Result<()> {
         let machine = machine();
         let env = Env {
             storage: self.storage.clone(),
@@ -179,8 +185,15 @@ impl Stage {
         format!("CREATE SINK {name} {from} WITH (connector = 'memory', place = '{}-{name}'{options})", self.tag)
     }
 
+    /// FLUSH only warns of what has failed: here that is an error.
     async fn flush(&self) -> Result<()> {
-        tokio::time::timeout(PATIENCE, self.sql("FLUSH")).await.expect("it hangs").map(drop)
+        let flushed = async {
+            for name in self.engine.as_ref().unwrap().objects().0.keys() {
+                self.sql(&format!("FLUSH {name}")).await?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, flushed).await.expect("it hangs")
     }
 
     /// Waits until all queries are caught up, faults that pass included.

@@ -131,7 +131,7 @@ fn body(c: &mut Cursor) -> Result<Body> {
         "SUBSCRIBE" => subscribe::subscribe(c).map(Body::Subscribe),
         "FLUSH" => {
             c.skip(1);
-            Ok(Body::Flush)
+            Ok(Body::Flush(if c.at_end() { None } else { Some(c.name()?) }))
         }
         _ => Err(stranger(c, &word)),
     }

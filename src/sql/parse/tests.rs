@@ -448,7 +448,9 @@ fn objects() {
     check("SHOW CREATE v", "Show(Create(None, Name { schema: None, name: \"v\", position: 13 }))");
     check("DESCRIBE t", "Show(Columns(Name { schema: None, name: \"t\", position: 10 }))");
     check("SHOW COLUMNS FROM t", "Show(Columns(Name { schema: None, name: \"t\", position: 19 }))");
-    check("FLUSH", "Flush");
+    check("FLUSH", "Flush(None)");
+    check("FLUSH a.v", "Flush(Some(Name { schema: Some(\"a\"), name: \"v\", position: 7 }))");
+    refuse("FLUSH v, w", "42601@8 syntax error at or near \",\"");
     check("EXPLAIN SELECT 1", "explain analyze=false verbose=false [SELECT 1] query SELECT 1");
     check("EXPLAIN ANALYZE VERBOSE TABLE t", "explain analyze=true verbose=true [TABLE t] query SELECT * FROM t");
     check(

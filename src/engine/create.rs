@@ -1,0 +1,350 @@
+//! `CREATE`: made whole without a lock, however long the outside takes; then, in a moment, durable and known.
+//!
+//! ```text
+//! the name is reserved ─▶ planned and opened ─▶ lock: still what it was planned over? ─▶ durable, known ─▶ it begins
+//!                         └ until here it is nobody's: an error, or a client that goes, takes it back
+//! ```
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    Engine, Notice, Reply, Session, Severity,
+    apply::created,
+    build::Past,
+    collected::Collected,
+    ddl::refused,
+    objects::{Object, Scene, What},
+    sinks::Feed,
+    tables::OnConflict,
+    to_its_end,
+};
+use crate::{
+    catalog::{Change, Kind},
+    error::{Error, Kind as ErrorKind, Result},
+    sql::{
+        plan::World,
+        statement::{Body, CreateTable, IfExists, Name, Statement},
+    },
+};
+
+/// Something new that nobody knows of yet. Dropped before it is known, it is taken back.
+pub(super) struct Making {
+    engine: Arc<Engine>,
+    id: u64,
+    kind: Kind,
+    /// What it was planned over.
+    scene: Arc<Scene>,
+    /// Once it is made.
+    object: Option<Arc<Object>>,
+    known: bool,
+}
+
+impl Making {
+    /// Takes it back, now that it cannot be.
+    async fn undo(mut self) {
+        self.known = true;
+        self.engine.unmake(self.id, self.kind, self.object.take()).await;
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if !self.known {
+            let (engine, id, kind, object) = (self.engine.clone(), self.id, self.kind, self.object.take());
+            self.engine.runtime.spawn(async move { engine.unmake(id, kind, object).await });
+        }
+    }
+}
+
+impl Engine {
+    /// `CREATE` anything. Whoever asks for it may go away until it is made; what is outside is asked without a lock.
+    pub(super) async fn create(self: &Arc<Self>, session: &Session, statement: &Statement) -> Result<Reply> {
+        let (kind, name, exists) = created(&statement.body).ok_or_else(|| Error::internal("not a CREATE"))?;
+        let tag = format!("CREATE {}", kind.word().to_uppercase());
+        let reserved = self.names.reserve([name.name.as_str()]).await;
+        let rows = match &statement.body {
+            Body::CreateTable(CreateTable { query: Some(query), .. })
+                if exists != IfExists::Skip || self.objects().get(&name.name).is_none() =>
+            {
+                Some(self.rows_of(query).await?)
+            }
+            _ => None,
+        };
+        let no_row_comes = self.writers_of_replaced(statement).await;
+        let Some(old) = self.replaced(name, kind, exists, statement, &[]).await? else { return Ok(Reply::Done(tag)) };
+        let unbounded = self.check_query(statement, old.as_deref()).await?;
+        let tag = match old {
+            Some(old) if self.is_refit(&old, statement)? => {
+                let object = Arc::new(self.refitted(&old, statement).await?);
+                let engine = self.clone();
+                to_its_end(async move {
+                    let _reserved = reserved;
+                    engine.enter_refit(object, &old).await
+                })
+                .await?;
+                tag
+            }
+            old => {
+                let making = self.make_new(statement, kind).await?;
+                let engine = self.clone();
+                let entered = to_its_end(async move {
+                    let _held = (reserved, no_row_comes);
+                    engine.enter(making, old, rows).await
+                });
+                entered.await?.map_or(tag, |rows| format!("SELECT {rows}"))
+            }
+        };
+        for message in unbounded {
+            let hint = "Say how far apart in time rows may be: a.ts BETWEEN b.ts - INTERVAL '5 minutes' AND b.ts, over watermarks.";
+            session.tell(Notice { severity: Severity::Warning, message, hint: Some(hint.to_string()) });
+        }
+        Ok(Reply::Done(tag))
+    }
+
+    /// Makes a new thing, whole, over what exists now. Nobody knows of it, and nothing of it runs.
+    async fn make_new(self: &Arc<Self>, statement: &Statement, kind: Kind) -> Result<Making> {
+        let statement = self.with_columns(statement).await?;
+        // In this order: what it reads has a smaller number, and so is there before it after a restart.
+        let scene = Arc::new(self.scene());
+        let id = self.next_id();
+        let mut making = Making { engine: self.clone(), id, kind, scene: scene.clone(), object: None, known: false };
+        match self.build(id, statement, Past::default(), &scene).await {
+            Ok(object) => {
+                making.object = Some(Arc::new(object));
+                Ok(making)
+            }
+            Err(error) => {
+                making.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets a new thing, with its first rows, take its place, and that of an old one. Gives the number of its rows where
+    /// it was made with some.
+    async fn enter(
+        self: &Arc<Self>,
+        mut making: Making,
+        old: Option<Arc<Object>>,
+        rows: Option<Collected>,
+    ) -> Result<Option<u64>> {
+        let object = making.object.clone().ok_or_else(|| Error::internal("it was never made"))?;
+        let entered = {
+            let _one = self.ddl.lock().await;
+            self.enter_locked(&object, &making.scene, old.as_deref(), rows).await
+        };
+        match entered {
+            Ok(count) => {
+                making.known = true;
+                if let Some(old) = old {
+                    self.clear_away(vec![old]).await;
+                }
+                if let Some(handle) = object.handle() {
+                    handle.begin().await;
+                }
+                Ok(count)
+            }
+            Err(error) => {
+                making.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn enter_locked(
+        &self,
+        object: &Arc<Object>,
+        scene: &Scene,
+        old: Option<&Object>,
+        rows: Option<Collected>,
+    ) -> Result<Option<u64>> {
+        self.check_unchanged(object, scene)?;
+        self.check_place(&object.name, object.kind, old)?;
+        let count = match (rows, &object.what) {
+            (Some(rows), What::Table(table)) => Some(table.insert(&rows.rows, &OnConflict::Fail).await?),
+            _ => None,
+        };
+        let create = self.entry(object)?;
+        self.log_change(Change::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] }).await?;
+        self.add_object(object.clone());
+        Ok(count)
+    }
+
+    async fn enter_refit(self: &Arc<Self>, object: Arc<Object>, old: &Object) -> Result<()> {
+        {
+            let _one = self.ddl.lock().await;
+            self.check_place(&object.name, object.kind, Some(old))?;
+            self.check_secrets(&object)?;
+            self.log_change(Change::Replace { drop: vec![], create: vec![self.entry(&object)?] }).await?;
+            self.add_object(object.clone());
+        }
+        self.tell_refit(&object).await;
+        Ok(())
+    }
+
+    /// Fails where something has gone meanwhile that a new object was planned over.
+    fn check_unchanged(&self, object: &Object, scene: &Scene) -> Result<()> {
+        let gone = |what: String| {
+            let message = format!("{what} was dropped or replaced while {} was being made", object.label());
+            Err(Error::new(ErrorKind::ObjectNotInState, message).hint("Run the statement again."))
+        };
+        if let Some(id) = object.depends.iter().find(|id| self.object(**id).is_none()) {
+            let was = scene.objects.0.values().find(|object| object.id == *id);
+            return gone(was.map_or_else(|| "what it reads".to_string(), |was| was.label()));
+        }
+        if let Some(name) = self.function_gone(&object.statement.body, &scene.functions()) {
+            return gone(format!("function \"{name}\""));
+        }
+        self.check_secrets(object)
+    }
+
+    /// Fails where the place of a new object is not what it was: that of an old one, or nobody's.
+    fn check_place(&self, name: &str, kind: Kind, old: Option<&Object>) -> Result<()> {
+        let now = self.objects().get(name).cloned();
+        if now.as_ref().map(|now| now.id) != old.map(|old| old.id) {
+            let message = format!("{kind} \"{name}\" was changed by another statement at the same time");
+            return Err(Error::new(ErrorKind::ObjectNotInState, message).hint("Run the statement again."));
+        }
+        old.map_or(Ok(()), |old| self.check_replaceable(old, kind, &[]))
+    }
+
+    /// What a new thing takes the place of; `None` where there is nothing to do. What `together` makes may depend on it:
+    /// that is replaced too.
+    pub(super) async fn replaced(
+        &self,
+        name: &Name,
+        kind: Kind,
+        exists: IfExists,
+        statement: &Statement,
+        together: &[Statement],
+    ) -> Result<Option<Option<Arc<Object>>>> {
+        if name.schema.as_deref().is_some_and(|schema| schema != "public") {
+            let schema = name.schema.as_deref().unwrap_or_default();
+            return Err(Error::new(ErrorKind::Unsupported, format!("cannot create anything in schema \"{schema}\""))
+                .hint("There is one schema for users: public.")
+                .at(name.position.max(1)));
+        }
+        let Some(old) = self.objects().get(&name.name).cloned() else { return Ok(Some(None)) };
+        match exists {
+            IfExists::Skip => Ok(None),
+            // The same definition again: nothing changes, and nothing is lost.
+            IfExists::Replace { .. } if old.kind == kind && plain(&old.statement.body) == plain(&statement.body) => {
+                Ok(None)
+            }
+            IfExists::Replace { discard_rows } => {
+                self.check_replaceable(&old, kind, together)?;
+                if !discard_rows {
+                    self.check_discard(&old).await?;
+                }
+                Ok(Some(Some(old)))
+            }
+            IfExists::Fail => {
+                let message = format!("relation \"{}\" already exists", name.name);
+                Err(Error::new(ErrorKind::DuplicateTable, message).at(name.position.max(1)))
+            }
+        }
+    }
+
+    /// Whoever writes to a table that is to be replaced waits: no row comes between the look at what would be lost and the
+    /// end of the table. Before the lock of DDL, so that a long statement holds up no other table's.
+    async fn writers_of_replaced(&self, statement: &Statement) -> Option<OwnedMutexGuard<()>> {
+        let Body::CreateTable(CreateTable { name, exists: IfExists::Replace { .. }, .. }) = &statement.body else {
+            return None;
+        };
+        let old = self.objects().get(&name.name).cloned()?;
+        match &old.what {
+            What::Table(table) => Some(table.hold_writers().await),
+            _ => None,
+        }
+    }
+
+    /// Whether something of a kind may take the place of an old one.
+    fn check_replaceable(&self, old: &Object, kind: Kind, together: &[Statement]) -> Result<()> {
+        if old.kind != kind {
+            let message = format!("\"{}\" is a {}, not a {kind}", old.name, old.kind);
+            return Err(Error::new(ErrorKind::WrongObjectType, message).hint("Give the new one another name."));
+        }
+        let is_made = |object: &Object| {
+            let mut names = together.iter().filter_map(|statement| created(&statement.body));
+            names.any(|(_, name, _)| name.name == object.name)
+        };
+        let dependents: Vec<_> = self.dependents(old).into_iter().filter(|object| !is_made(object)).collect();
+        match dependents.is_empty() {
+            true => Ok(()),
+            false => {
+                Err(refused(&old.label(), "replace", &dependents)
+                    .hint("Create the new one under another name, beside it."))
+            }
+        }
+    }
+
+    /// Fails before anything is touched if the query of a view cannot be kept.
+    pub(super) async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<Vec<String>> {
+        let Body::CreateView(create) = &statement.body else { return Ok(Vec::new()) };
+        let options = self.view_options(create)?;
+        for name in crate::sql::names::relations(&create.query) {
+            self.check_readable(&name)?;
+            if old.is_some_and(|old| name.schema.as_deref().is_none_or(|s| s == "public") && old.name == name.name) {
+                let message = format!("{} \"{}\" cannot read what it replaces", create.kind, create.name.name);
+                return Err(Error::new(ErrorKind::InvalidDefinition, message)
+                    .at(name.position.max(1))
+                    .hint("Give it another name."));
+            }
+        }
+        if create.kind != Kind::View {
+            let scene: Arc<dyn crate::sql::plan::World> = Arc::new(self.scene());
+            let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
+            options.sink.map(|sink| Feed::new(&sink, &standing)).transpose()?;
+            let label = format!("{} \"{}\"", create.kind, create.name.name);
+            let warning = |what: &String| format!("{label} remembers without an end: {what}");
+            return Ok(standing.rewritten.unbounded.iter().map(warning).collect());
+        }
+        Ok(Vec::new())
+    }
+
+    fn check_readable(&self, name: &Name) -> Result<()> {
+        if name.schema.as_deref().is_some_and(|schema| schema != "public") {
+            return Ok(());
+        }
+        self.objects().find(name).map(|_| ())
+    }
+
+    /// `CREATE TABLE … AS` with the columns of its query in place of none.
+    pub(super) async fn with_columns(&self, statement: &Statement) -> Result<Statement> {
+        let Body::CreateTable(create) = &statement.body else { return Ok(statement.clone()) };
+        let Some(query) = &create.query else { return Ok(statement.clone()) };
+        let schema = self.columns_of(query).await?;
+        let columns: Vec<String> = schema
+            .fields()
+            .iter()
+            .map(|f| format!("{} {}", crate::sql::names::quote(f.name()), crate::sql::types::sql_type(f.data_type())))
+            .collect();
+        let name = crate::sql::names::quote(&create.name.name);
+        let text = format!("CREATE TABLE {name} ({})", columns.join(", "));
+        let mut parsed = crate::sql::parse(&text)?;
+        parsed.pop().ok_or_else(|| Error::internal("a table's own definition does not parse"))
+    }
+}
+
+/// A definition without where it stood and what was to happen to an earlier one.
+fn plain(body: &Body) -> Body {
+    let mut body = body.clone();
+    let (name, exists, watermark) = match &mut body {
+        Body::CreateSource(c) => {
+            c.columns.iter_mut().for_each(|column| column.position = 0);
+            (&mut c.name, &mut c.exists, &mut c.watermark)
+        }
+        Body::CreateTable(c) => {
+            c.columns.iter_mut().for_each(|column| column.position = 0);
+            (&mut c.name, &mut c.exists, &mut c.watermark)
+        }
+        Body::CreateView(c) => (&mut c.name, &mut c.exists, &mut c.watermark),
+        _ => return body,
+    };
+    name.position = 0;
+    *exists = IfExists::Fail;
+    watermark.iter_mut().for_each(|watermark| watermark.position = 0);
+    body
+}

@@ -1,0 +1,154 @@
+//! `DROP`: gone at once for whoever asks, and then cleared away.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Engine, Reply,
+    backlog::Backlog,
+    ddl::{refused, same_kind},
+    objects::{Object, undefined},
+    to_its_end,
+};
+use crate::{
+    catalog::{Change, Kind},
+    connectors,
+    error::{Error, Kind as ErrorKind, Result},
+    query::{Checkpoints, Handle, Outbox},
+    relations::Store,
+    sql::statement::Drop,
+};
+
+/// How long whoever drops something waits for its end: long enough that what a busy query held is mostly free when the
+/// statement is over, too short to be waited for.
+const CLEAR_MAX: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// `DROP …`
+    pub(super) async fn drop(self: &Arc<Self>, drop: &Drop) -> Result<Reply> {
+        // What is being made under a name is there before it is dropped, or is not made.
+        let reserved = self.names.reserve(drop.names.iter().map(|name| name.name.as_str())).await;
+        let (engine, drop) = (self.clone(), drop.clone());
+        to_its_end(async move {
+            let gone = engine.drop_now(&drop).await?;
+            std::mem::drop(reserved);
+            engine.clear_away(gone).await;
+            Ok(Reply::Done(format!("DROP {}", drop.kind.word().to_uppercase())))
+        })
+        .await
+    }
+
+    /// From now on nobody finds what is dropped, and no restart brings it back. Gives it, readers before what they read.
+    async fn drop_now(self: &Arc<Self>, drop: &Drop) -> Result<Vec<Arc<Object>>> {
+        let _one = self.ddl.lock().await;
+        let mut gone: Vec<Arc<Object>> = Vec::new();
+        for name in &drop.names {
+            let object = match self.objects().find(name) {
+                Ok(object) => object.clone(),
+                Err(_) if drop.if_exists => continue,
+                Err(_) => {
+                    let mut error = undefined(name, self.objects().0.keys());
+                    if drop.kind != Kind::Table && drop.kind != Kind::View {
+                        let message = format!("{} \"{}\" does not exist", drop.kind, name.name);
+                        error = Error::new(ErrorKind::UndefinedTable, message).at(name.position.max(1));
+                    }
+                    return Err(error);
+                }
+            };
+            if !same_kind(object.kind, drop.kind) {
+                let word = object.kind.word();
+                return Err(Error::new(
+                    ErrorKind::WrongObjectType,
+                    format!("\"{}\" is not a {}", name.name, drop.kind),
+                )
+                .hint(format!("Use DROP {} to remove a {word}.", word.to_uppercase()))
+                .at(name.position.max(1)));
+            }
+            gone.push(object);
+        }
+        for object in gone.clone() {
+            let others: Vec<_> =
+                self.dependents(&object).into_iter().filter(|d| !gone.iter().any(|g| g.id == d.id)).collect();
+            if !others.is_empty() && !drop.cascade {
+                return Err(refused(&object.label(), "drop", &others)
+                    .hint("Use DROP … CASCADE to drop the dependent objects too."));
+            }
+            gone.extend(others);
+        }
+        // Readers before what they read.
+        gone.sort_by_key(|object| std::cmp::Reverse(object.id));
+        gone.dedup_by_key(|object| object.id);
+        if !gone.is_empty() {
+            self.log_change(Change::Replace { drop: gone.iter().map(|o| o.id).collect(), create: vec![] }).await?;
+        }
+        for object in &gone {
+            self.remove_object(object);
+        }
+        Ok(gone)
+    }
+
+    /// Ends what objects do that are no more, and removes their files; readers come before what they read. An epoch ends
+    /// at its next wait. What takes longer than a moment goes on while others go on too.
+    pub(super) async fn clear_away(self: &Arc<Self>, gone: Vec<Arc<Object>>) {
+        gone.iter().filter_map(|object| object.handle()).for_each(Handle::cancel);
+        let engine = self.clone();
+        let cleared = self.runtime.spawn(async move {
+            for object in gone {
+                engine.take_down(&object).await;
+                engine.remove_traces(&object);
+            }
+        });
+        // It goes on where nobody waits for it any more.
+        let _ = tokio::time::timeout(CLEAR_MAX, cleared).await;
+    }
+
+    /// Ends what an object does and forgets its name, if it has that still.
+    pub(super) async fn take_down(&self, object: &Object) {
+        self.remove_object(object);
+        if let Some(handle) = object.handle() {
+            handle.end().await;
+        }
+        if let Some(shared) = object.shared() {
+            shared.set_dropped();
+        }
+        self.leave_inputs(object.id);
+    }
+
+    /// A reader that is gone holds on to nothing.
+    fn leave_inputs(&self, reader: u64) {
+        for input in self.objects().in_order().iter().filter(|input| input.readers.has(reader)) {
+            let left = input.readers.leave(reader);
+            if let (Some(shared), None) = (input.shared(), left) {
+                shared.lock().unfollow();
+            }
+        }
+    }
+
+    /// Takes back what never came to be known.
+    pub(super) async fn unmake(&self, id: u64, kind: Kind, object: Option<Arc<Object>>) {
+        match object {
+            Some(object) => self.take_down(&object).await,
+            None => self.leave_inputs(id),
+        }
+        if let Err(error) = self.remove_files(id, kind) {
+            tracing::warn!(id, %error, "files of an object that was never made are left");
+        }
+    }
+
+    /// Removes the files of an object that is gone. What cannot be removed now is removed at the next start.
+    fn remove_traces(&self, object: &Object) {
+        if let Err(error) = self.remove_files(object.id, object.kind) {
+            tracing::warn!(object = object.name, %error, "files of a dropped object are left");
+        }
+    }
+
+    pub(super) fn remove_files(&self, id: u64, kind: Kind) -> Result<()> {
+        let storage = &self.env.storage;
+        if kind == Kind::Source {
+            connectors::remove(id, storage.as_ref())?;
+        }
+        Backlog::remove(storage.as_ref(), id)?;
+        Outbox::new(storage.clone(), id).remove()?;
+        Checkpoints::new(storage.clone(), id).remove()?;
+        Store::new(storage.clone(), id).remove()
+    }
+}

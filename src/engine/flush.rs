@@ -1,0 +1,60 @@
+//! `FLUSH`: what was available is in every view and out of every sink, but for those that have failed.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    Engine, Notice, Reply, Session, Severity,
+    objects::{Object, What},
+};
+use crate::{
+    catalog::Kind,
+    error::{Error, Result},
+    sql::statement::Name,
+};
+
+const HINT: &str = "FLUSH name tells more of one; ALTER … RESUME lets one try again that has stopped.";
+
+impl Engine {
+    /// View after view and sink after sink, in the order in which they read each other: all, or one and what it reads.
+    /// Those that have failed keep nobody from the others: they are told in a warning, and the one that was asked for is
+    /// an error.
+    pub(super) async fn flush(&self, session: &Session, name: Option<&Name>) -> Result<Reply> {
+        let objects = self.objects();
+        let asked = name.map(|name| objects.find(name).cloned()).transpose()?;
+        let mut failed = Vec::new();
+        for object in asked.as_ref().map_or_else(|| objects.in_order(), |asked| self.with_its_inputs(asked)) {
+            let error = flushed(&object).await.err().map(|error| self.env.hidden.mask(error));
+            match error {
+                Some(error) if asked.as_ref().is_some_and(|asked| asked.id == object.id) => {
+                    return Err(error.context(object.label()));
+                }
+                Some(error) => failed.push(format!("{} ({error})", object.label())),
+                None => {}
+            }
+        }
+        if !failed.is_empty() {
+            let message = format!("not everything is flushed: {}", failed.join(", "));
+            session.tell(Notice { severity: Severity::Warning, message, hint: Some(HINT.to_string()) });
+        }
+        Ok(Reply::Done("FLUSH".to_string()))
+    }
+
+    /// An object and all that it reads, directly or through others, in the order of making.
+    fn with_its_inputs(&self, object: &Arc<Object>) -> Vec<Arc<Object>> {
+        let mut ids: BTreeSet<u64> = [object.id].into();
+        for other in self.objects().in_order().iter().rev() {
+            if ids.contains(&other.id) {
+                ids.extend(&other.depends);
+            }
+        }
+        self.objects().in_order().into_iter().filter(|other| ids.contains(&other.id)).collect()
+    }
+}
+
+async fn flushed(object: &Object) -> Result<(), Error> {
+    match (&object.what, object.handle()) {
+        (_, Some(handle)) => handle.flush().await,
+        (What::Broken(error), _) if object.kind != Kind::View => Err(error.clone()),
+        _ => Ok(()),
+    }
+}
