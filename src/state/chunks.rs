@@ -9,14 +9,11 @@ use arrow::{
     datatypes::SchemaRef,
 };
 
-use super::Id;
+use super::{Id, Thresholds};
 use crate::{
     changes::bytes_of,
     error::{Error, Result},
 };
-
-/// Rows of one chunk at the most: what a snapshot copies of a chunk's bitmap when a row of it goes stays small.
-const CHUNK_ROWS_MAX: usize = 1 << 16;
 
 /// Rows by id. Appending and killing cost what they touch; a snapshot costs one pointer a chunk.
 #[derive(Debug)]
@@ -33,6 +30,7 @@ pub struct Chunks {
     garbage: usize,
     /// Of the batches of all chunks.
     bytes: usize,
+    thresholds: Thresholds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +110,13 @@ impl Chunks {
             rows: 0,
             garbage: 0,
             bytes: 0,
+            thresholds: Thresholds::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_thresholds(self, thresholds: Thresholds) -> Self {
+        Chunks { thresholds, ..self }
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -128,8 +132,8 @@ impl Chunks {
         debug_assert_eq!(batch.num_rows(), ids.len());
         // Slices share their batch's memory: each answers for its part of it.
         let bytes = batch.get_array_memory_size();
-        for start in (0..ids.len()).step_by(CHUNK_ROWS_MAX) {
-            let length = CHUNK_ROWS_MAX.min(ids.len() - start);
+        for start in (0..ids.len()).step_by(self.thresholds.chunk_rows_max) {
+            let length = self.thresholds.chunk_rows_max.min(ids.len() - start);
             let part = (bytes as u64 * length as u64 / ids.len() as u64) as usize;
             self.push(batch.slice(start, length), ids[start..start + length].to_vec(), part);
         }
@@ -242,7 +246,7 @@ impl Chunks {
     fn merge_young(&mut self) -> Result<()> {
         while let [.., older, newer] = self.young[..] {
             let size = |place: u32| self.chunks[place as usize].as_ref().map_or(0, |c| c.ids.len());
-            if size(older) > 2 * size(newer) || size(older) + size(newer) > CHUNK_ROWS_MAX {
+            if size(older) > 2 * size(newer) || size(older) + size(newer) > self.thresholds.chunk_rows_max {
                 break;
             }
             self.rewrite(&[older, newer])?;
@@ -254,7 +258,7 @@ impl Chunks {
     /// pays for all, and no garbage outruns its collection.
     fn compact(&mut self, came: usize) -> Result<()> {
         let mut rewritten = 0;
-        while self.garbage > self.rows / 2 + 1024 && rewritten <= came {
+        while self.garbage > self.rows / 2 + self.thresholds.dead_rows_max && rewritten <= came {
             let worst = self.chunks.iter().enumerate().filter_map(|(place, c)| {
                 let c = c.as_ref()?;
                 Some((c.ids.len() - c.live, c.live, place as u32))

@@ -4,7 +4,7 @@ use std::{hash::BuildHasher, sync::LazyLock};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::Id;
+use super::{Id, Thresholds};
 
 /// Maps byte strings (`arrow-row` encoded keys) to dense ids. Several ids may have equal bytes where the caller wants
 /// a multiset. Freed ids and bytes are used again: ids at once, bytes when a compaction moves the arena.
@@ -16,6 +16,7 @@ pub struct Index {
     entries: Vec<Entry>,
     free: Vec<Id>,
     garbage: usize,
+    thresholds: Thresholds,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,11 @@ impl Index {
     pub fn hash(bytes: &[u8]) -> u64 {
         static STATE: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
         STATE.hash_one(bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_thresholds(self, thresholds: Thresholds) -> Self {
+        Index { thresholds, ..self }
     }
 
     pub fn contains(&self, id: Id) -> bool {
@@ -73,7 +79,7 @@ impl Index {
             self.garbage += entry.length as usize;
             self.free.push(id);
         }
-        if self.garbage > (64 << 10) && self.garbage > self.arena.len() / 2 {
+        if self.garbage > self.thresholds.dead_bytes_max && self.garbage > self.arena.len() / 2 {
             self.compact();
         }
     }

@@ -42,6 +42,11 @@ impl KeyedLog {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn with_thresholds(self, to: super::Thresholds) -> Self {
+        KeyedLog { index: self.index.with_thresholds(to), values: self.values.with_thresholds(to), ..self }
+    }
+
     /// Keys in the form that the other methods take.
     pub fn encode(&self, keys: &[ArrayRef]) -> Result<Rows> {
         Ok(self.converter.convert_columns(keys)?)
@@ -68,7 +73,11 @@ impl KeyedLog {
         self.values.append(values, &ids)
     }
 
+    /// Forgets a key. Nothing where that was done: what is saved names a key as often as it went.
     pub fn remove(&mut self, id: Id) {
+        if !self.index.contains(id) {
+            return;
+        }
         self.removed.push(self.index.bytes_of(id).to_vec());
         self.values.kill(id);
         self.index.remove(id);

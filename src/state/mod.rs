@@ -11,6 +11,8 @@ mod keyed;
 mod multiset;
 mod row_bytes;
 mod side;
+#[cfg(test)]
+mod tests;
 mod windowed;
 
 pub use budget::{Budget, Share};
@@ -27,6 +29,23 @@ use crate::error::Result;
 
 /// The id of a row or key, dense within its structure, used again once freed.
 pub type Id = u32;
+
+/// When state is put in order anew. Few rows cross it in a test that makes it small.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Thresholds {
+    /// Rows of one chunk at the most: what a snapshot copies of a chunk's bitmap when a row of it goes stays small.
+    pub chunk_rows_max: usize,
+    /// Dead rows that are let be, beside half as many as live ones.
+    pub dead_rows_max: usize,
+    /// Bytes of keys that are gone which are let be.
+    pub dead_bytes_max: usize,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Thresholds { chunk_rows_max: 1 << 16, dead_rows_max: 1024, dead_bytes_max: 64 << 10 }
+    }
+}
 
 /// One part of a checkpoint: what a state structure has to save, as Arrow.
 #[derive(Debug, Clone)]

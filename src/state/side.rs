@@ -119,6 +119,11 @@ impl Side {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn with_thresholds(self, to: super::Thresholds) -> Self {
+        Side { groups: self.groups.with_thresholds(to), rows: self.rows.with_thresholds(to), ..self }
+    }
+
     pub fn schema(&self) -> &SchemaRef {
         self.rows.schema()
     }

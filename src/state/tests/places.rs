@@ -1,0 +1,76 @@
+//! Where rows and keys lie: chunks and the index.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+
+use super::{SMALL, STEPS, batch, column, fields, numbers, rngs, some};
+use crate::state::{Chunks, Id, Index, Live};
+
+fn rows(live: &[Live]) -> Vec<i64> {
+    let mut rows: Vec<i64> = live.iter().flat_map(|live| numbers(live.project(None).unwrap().column(0))).collect();
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn chunks_hold_the_last_row_of_each_id_and_snapshots_stay() {
+    let schema = batch(&fields(&["v"]), vec![column([])]).schema();
+    for mut rng in rngs() {
+        let mut chunks = Chunks::new(schema.clone()).with_thresholds(SMALL);
+        let mut model: BTreeMap<Id, i64> = BTreeMap::new();
+        let mut taken: Vec<(Vec<Live>, Vec<i64>)> = Vec::new();
+        for step in 0..STEPS as i64 {
+            let ids = some(&mut rng, 12);
+            match rng.random_range(0..4) {
+                0 => ids.iter().for_each(|id| {
+                    chunks.kill(*id as Id);
+                    model.remove(&(*id as Id));
+                }),
+                1 => taken.push((chunks.snapshot(), rows(&chunks.snapshot()))),
+                _ => {
+                    let values = ids.iter().map(|id| step * 100 + id);
+                    model.extend(ids.iter().map(|id| *id as Id).zip(values.clone()));
+                    let ids: Vec<Id> = ids.iter().map(|id| *id as Id).collect();
+                    chunks.append(&batch(&fields(&["v"]), vec![column(values)]), &ids).unwrap();
+                }
+            }
+            assert_eq!(chunks.rows(), model.len());
+            (0..12).for_each(|id| assert_eq!(chunks.contains(id), model.contains_key(&id)));
+            let ids: Vec<Id> = model.keys().rev().copied().collect();
+            let values: Vec<i64> = model.values().rev().copied().collect();
+            assert_eq!(numbers(chunks.gather(&ids).unwrap().column(0)), values);
+            let mut sorted = values;
+            sorted.sort_unstable();
+            assert_eq!(rows(&chunks.snapshot()), sorted);
+        }
+        taken.iter().for_each(|(live, then)| assert_eq!(rows(live), *then));
+    }
+}
+
+#[test]
+fn an_index_finds_what_is_in_it_as_often_as_it_is() {
+    for mut rng in rngs() {
+        let mut index = Index::default().with_thresholds(SMALL);
+        let mut model: BTreeMap<Id, Vec<u8>> = BTreeMap::new();
+        for _ in 0..STEPS {
+            let bytes = vec![b'k'; rng.random_range(0..6)];
+            let hash = Index::hash(&bytes);
+            match model.keys().nth(rng.random_range(0..6)).copied().filter(|_| rng.random_bool(0.5)) {
+                Some(id) => {
+                    index.remove(id);
+                    model.remove(&id);
+                }
+                None => assert_eq!(model.insert(index.insert(hash, &bytes), bytes.clone()), None, "an id is taken"),
+            }
+            assert_eq!(index.len(), model.len());
+            assert_eq!(index.count(hash, &bytes), model.values().filter(|other| **other == bytes).count());
+            assert_eq!(index.find(hash, &bytes).is_some(), index.count(hash, &bytes) > 0);
+            assert!(index.find(hash, &bytes).is_none_or(|id| model[&id] == bytes));
+            let mut ids: Vec<Id> = index.ids().collect();
+            ids.sort_unstable();
+            assert_eq!(ids, model.keys().copied().collect::<Vec<_>>());
+            model.iter().for_each(|(id, bytes)| assert_eq!(index.bytes_of(*id), bytes));
+        }
+    }
+}

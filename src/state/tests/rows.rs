@@ -1,0 +1,185 @@
+//! Rows by key: one of each, and the rows of a side of a join.
+
+use std::collections::BTreeMap;
+
+use arrow::{
+    array::{Int64Array, RecordBatch, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, Fields, TimeUnit},
+};
+use rand::Rng;
+
+use super::{Checkpoints, SMALL, STEPS, batch, column, fields, numbers, pairs, rngs, some};
+use crate::{
+    changes::rows_at,
+    state::{Close, Durable, Id, KeyedLog, Side},
+};
+
+fn keyed() -> KeyedLog {
+    KeyedLog::new(&fields(&["k"]), &fields(&["v"])).unwrap().with_thresholds(SMALL)
+}
+
+#[test]
+fn a_keyed_log_holds_the_last_row_of_each_key_before_and_after_a_restart() {
+    for mut rng in rngs() {
+        let (mut log, mut model, mut saved) = (keyed(), BTreeMap::new(), Checkpoints::default());
+        saved.save(&mut log, true);
+        for step in 0..STEPS as i64 {
+            let keys = some(&mut rng, 12);
+            let encoded = log.encode(&[column(keys.clone())]).unwrap();
+            let found = log.find(&encoded);
+            match rng.random_range(0..6) {
+                0 | 1 => {
+                    found.into_iter().flatten().for_each(|id| log.remove(id));
+                    model.retain(|key, _| !keys.contains(key));
+                }
+                2 => saved.save(&mut log, rng.random_bool(0.2)),
+                3 => {
+                    saved.save(&mut log, false);
+                    log = keyed();
+                    saved.load(&mut log);
+                }
+                _ => {
+                    let values: Vec<i64> = keys.iter().map(|key| step * 100 + key).collect();
+                    log.upsert(&encoded, &found, &batch(&fields(&["v"]), vec![column(values.clone())])).unwrap();
+                    model.extend(keys.iter().copied().zip(values));
+                }
+            }
+            let (keys, values) = log.all().unwrap();
+            let held: Vec<(i64, i64)> = pairs(&keys[0], values.column(0));
+            assert_eq!(held, model.clone().into_iter().collect::<Vec<_>>());
+            assert_eq!(log.len(), model.len());
+        }
+    }
+}
+
+fn row_fields() -> Fields {
+    let at = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
+    fields(&["k", "v"]).iter().cloned().chain([at.into()]).collect()
+}
+
+/// Rows of a key, a value and perhaps a time, each from one number: a row is what it is of.
+fn of_numbers(of: &[i64]) -> RecordBatch {
+    let times = of.iter().map(|n| (n % 4 != 3).then_some(n * 10));
+    let times = TimestampMicrosecondArray::from_iter(times);
+    let columns = vec![column(of.iter().map(|n| n % 3)), column(of.to_vec()), std::sync::Arc::new(times)];
+    batch(&row_fields(), columns)
+}
+
+fn side() -> Side {
+    let close = Close { column: 2, field: None, offset_us: 5 };
+    let schema = of_numbers(&[]).schema();
+    Side::new(&schema, &fields(&["k"]), true, Some(close)).unwrap().with_thresholds(SMALL)
+}
+
+/// Of each row how often it is there and how many it meets.
+type Rows = BTreeMap<i64, (i64, i64)>;
+
+fn held(side: &Side) -> Vec<(i64, i64, i64)> {
+    let mut rows = Vec::new();
+    for key in 0..3 {
+        let encoded = side.encode(&[column([key])]).unwrap();
+        let ids = side.members(encoded.row(0).as_ref());
+        assert!(ids.is_sorted(), "a group lists its rows by id");
+        let of = numbers(side.gather(ids).unwrap().column(1));
+        rows.extend(of.iter().zip(ids).map(|(of, id)| (*of, side.slot(*id).count, side.slot(*id).matches)));
+    }
+    rows.sort_unstable();
+    rows
+}
+
+fn add(side: &mut Side, model: &mut Rows, of: &[i64], diffs: &[i64]) -> Vec<Id> {
+    let rows = of_numbers(of);
+    let (first, diffs) = side.net(&rows, &Int64Array::from(diffs.to_vec())).unwrap().unwrap();
+    let rows = rows_at(&rows, &first).unwrap();
+    let keys = side.encode(&rows.columns()[..1]).unwrap();
+    let matches: Vec<i64> = numbers(rows.column(1)).iter().map(|of| of % 5).collect();
+    let ids = side.add(&rows, &keys, |_| false, &diffs, &matches).unwrap();
+    let ids: Vec<Id> = ids.into_iter().map(|(id, _)| id).collect();
+    side.settle(&ids);
+    for (of, diff) in numbers(rows.column(1)).into_iter().zip(diffs) {
+        let (count, _) = model.entry(of).or_insert((0, of % 5));
+        *count += diff;
+        if *count == 0 {
+            model.remove(&of);
+        }
+    }
+    ids
+}
+
+#[test]
+fn a_side_holds_its_rows_under_the_same_ids_before_and_after_a_restart() {
+    for mut rng in rngs() {
+        // The second one is loaded again and again; both must give the same ids.
+        let (mut side, mut other, mut model) = (self::side(), self::side(), Rows::new());
+        let mut saved: Vec<RecordBatch> = Vec::new();
+        for _ in 0..STEPS {
+            match rng.random_range(0..8) {
+                0 => {
+                    let full = rng.random_bool(0.2);
+                    if full {
+                        saved.clear();
+                    }
+                    saved.extend(other.save("id", full).unwrap());
+                }
+                1 => {
+                    saved.extend(other.save("id", false).unwrap());
+                    other = self::side();
+                    for part in &saved {
+                        match other.saved_rows(part).unwrap() {
+                            Some(rows) => {
+                                let keys = other.encode(&rows.columns()[..1]).unwrap();
+                                other.load_rows(part, &rows, &keys, |_| false).unwrap();
+                            }
+                            None => other.load_removed(part),
+                        }
+                    }
+                }
+                2 => {
+                    let moment = rng.random_range(0..120);
+                    let gone = side.expired(Some(moment));
+                    assert_eq!(other.expired(Some(moment)), gone);
+                    assert_eq!(side.is_due(Some(moment)), !gone.is_empty());
+                    let is_gone = |of: &i64| of % 4 != 3 && of * 10 + 5 <= moment;
+                    assert_eq!(gone.len(), model.keys().filter(|of| is_gone(of)).count());
+                    // Mostly what is due stays, or little would be there.
+                    if rng.random_bool(0.2) {
+                        [&mut side, &mut other].into_iter().for_each(|side| side.forget(&gone));
+                        model.retain(|of, _| !is_gone(of));
+                    }
+                }
+                3 => {
+                    let Some(of) = model.keys().nth(rng.random_range(0..4)).copied() else { continue };
+                    for side in [&mut side, &mut other] {
+                        let encoded = side.encode(&[column([of % 3])]).unwrap();
+                        let ids = side.members(encoded.row(0).as_ref()).to_vec();
+                        let place = numbers(side.gather(&ids).unwrap().column(1)).iter().position(|n| *n == of);
+                        side.meet(ids[place.unwrap()], 2);
+                    }
+                    model.get_mut(&of).unwrap().1 += 2;
+                }
+                _ => {
+                    // A row may come several times at once, and go and come; never more of it goes than is there.
+                    let (mut of, mut diffs) = (Vec::new(), Vec::new());
+                    for n in some(&mut rng, 12) {
+                        let there = model.get(&n).map_or(0, |(count, _)| *count);
+                        let diff = if rng.random_bool(0.5) { -there.min(1) } else { 1 };
+                        let (more, less) = ([diff, 1], [diff, 1, -1]);
+                        let told = if rng.random_bool(0.7) { &[diff][..] } else { &more[..] };
+                        let told = if rng.random_bool(0.2) { &less[..] } else { told };
+                        told.iter().filter(|diff| **diff != 0).for_each(|diff| {
+                            of.push(n);
+                            diffs.push(*diff);
+                        });
+                    }
+                    let mut copy = model.clone();
+                    let ids = add(&mut side, &mut model, &of, &diffs);
+                    assert_eq!(add(&mut other, &mut copy, &of, &diffs), ids);
+                }
+            }
+            let expected: Vec<_> = model.iter().map(|(of, (count, matches))| (*of, *count, *matches)).collect();
+            assert_eq!(held(&side), expected);
+            assert_eq!(held(&other), expected);
+            assert_eq!((side.len(), other.len()), (model.len(), model.len()));
+        }
+    }
+}
