@@ -4,6 +4,8 @@
 //! travels as a last column named [`DIFF`], so that DataFusion's own filters and projections carry it along; where
 //! nothing can be withdrawn the column is absent and every row came.
 
+mod floats;
+
 use std::sync::Arc;
 
 use arrow::{
@@ -11,6 +13,8 @@ use arrow::{
     compute::{concat_batches, take},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
+
+pub use floats::{canonical, canonical_columns, has_floats};
 
 use crate::error::Result;
 

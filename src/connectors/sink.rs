@@ -18,7 +18,11 @@ use async_trait::async_trait;
 
 pub use options::{Answer, Mode, SinkOptions, open_sink};
 
-use crate::{changes::Changes, error::Result, time::Epoch};
+use crate::{
+    changes::{Changes, canonical},
+    error::Result,
+    time::Epoch,
+};
 
 /// An outside system that takes the changes of a standing query, epoch by epoch.
 ///
@@ -97,7 +101,7 @@ impl Outgoing {
         let all = 0..rows.num_rows() as u32;
         let Some(key) = key else { return Ok(all.map(alone).collect()) };
         let fields = key.iter().map(|column| SortField::new(rows.column(*column).data_type().clone())).collect();
-        let columns: Vec<_> = key.iter().map(|column| rows.column(*column).clone()).collect();
+        let columns = key.iter().map(|column| canonical(rows.column(*column))).collect::<Result<Vec<_>>>()?;
         let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
         let mut pairs: Vec<Pair> = Vec::new();
         let mut at: HashMap<Vec<u8>, usize> = HashMap::with_capacity(rows.num_rows());

@@ -16,7 +16,7 @@ use datafusion::{logical_expr::Expr, sql::sqlparser::ast};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
-    changes::{Changes, with_diff},
+    changes::{Changes, canonical, with_diff},
     checkpoint::{Log, Record, Rows, file},
     error::{Error, Kind, Result},
     relations::{Relation, Shared, Store},
@@ -337,7 +337,7 @@ impl Table {
 
     fn keys(&self, rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
         use arrow::row::{RowConverter, SortField};
-        let columns: Vec<_> = self.key.iter().map(|c| rows.column(*c).clone()).collect();
+        let columns = self.key.iter().map(|c| canonical(rows.column(*c))).collect::<Result<Vec<_>>>()?;
         let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
         let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
         Ok(keys.iter().map(|key| key.as_ref().to_vec()).collect())

@@ -15,7 +15,7 @@ use arrow::{
 
 use super::{Collector, Evaluated, Late, Operator, Step, grouping::differing, taken};
 use crate::{
-    changes::{Changes, batch_of},
+    changes::{Changes, batch_of, canonical},
     error::{Error, Result},
     state::{Durable, KeyedLog},
     time::{Micros, Tick},
@@ -48,7 +48,7 @@ impl Upsert {
 
     /// Takes rows in their order and tells what changed.
     pub fn fold(&mut self, rows: &RecordBatch) -> Result<Changes> {
-        let (rows, ops) = self.last_by_key(rows)?;
+        let (rows, ops) = self.last_by_key(&self.in_one_form(rows)?)?;
         let keys: Vec<ArrayRef> = self.key.iter().map(|i| rows.column(*i).clone()).collect();
         let encoded = self.current.encode(&keys)?;
         let found = self.current.find(&encoded);
@@ -98,6 +98,15 @@ impl Upsert {
     pub fn rows(&self) -> Result<RecordBatch> {
         let (keys, values) = self.current.all()?;
         self.assembled(&keys, values.columns())
+    }
+
+    /// The rows with keys that are equal in one form, which is the one that is shown.
+    fn in_one_form(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let mut columns = rows.columns().to_vec();
+        for key in &self.key {
+            columns[*key] = canonical(&columns[*key])?;
+        }
+        batch_of(&rows.schema(), columns, rows.num_rows())
     }
 
     /// The last row of each key, and what is to be done with it.

@@ -28,7 +28,7 @@ pub use store::{Draft, Store};
 pub use subscriber::Subscriber;
 
 use crate::{
-    changes::Changes,
+    changes::{Changes, canonical},
     error::{Error, Kind, Result},
     state::{Chunks, Id, Index},
     time::{Epoch, Micros},
@@ -317,7 +317,7 @@ impl Relation {
         let (Identity::Key(key), Some(converter)) = (&self.identity, &self.keys) else {
             return Err(Error::internal("a relation has no key"));
         };
-        let columns: Vec<_> = key.iter().map(|c| rows.column(*c).clone()).collect();
+        let columns = key.iter().map(|c| canonical(rows.column(*c))).collect::<Result<Vec<_>>>()?;
         Keys::new(converter, &columns)
     }
 

@@ -12,7 +12,7 @@ use datafusion::{
         runtime_env::RuntimeEnv,
     },
     logical_expr::LogicalPlan,
-    optimizer::{self, Optimizer, OptimizerRule},
+    optimizer::{self, Analyzer, Optimizer, OptimizerRule},
     physical_plan::ExecutionPlan,
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
     prelude::{SessionConfig, SessionContext},
@@ -24,7 +24,7 @@ use super::{
     functions::{CheckSizes, Decoded, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
-    normalize::{MarkSubqueries, normalize, refuse_subqueries, unordered},
+    normalize::{Floats, MarkSubqueries, Numbers, normalize, refuse_subqueries, unordered},
     statement::Emit,
     table::InputTable,
     temporal,
@@ -111,7 +111,13 @@ impl Planner {
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
         let base = base.with_query_planner(Arc::new(BatchPlanner)).with_optimizer_rules(batch_rules);
         let base = base.with_type_planner(Arc::new(Types));
+        let mut rules = Analyzer::new().rules;
+        let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
+        rules.insert(coercion, Arc::new(Numbers));
+        let base = base.with_analyzer_rules(rules);
         let base = base.with_analyzer_rule(Arc::new(UnnestOfNull)).with_analyzer_rule(Arc::new(Microseconds));
+        // Behind all that gives types.
+        let base = base.with_analyzer_rule(Arc::new(Floats));
         let mut base = base.build();
         for function in super::functions::all() {
             // Registering only fails on a name clash with another kind of function; ours have none.

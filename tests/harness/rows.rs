@@ -35,7 +35,8 @@ impl Cell {
             (Cell::Null, Cell::Null) => true,
             (Cell::Text(a), Cell::Text(b)) => a == b,
             (Cell::Float(a, _), Cell::Float(b, _)) => {
-                a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(1.0)
+                let near = || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()).max(1.0);
+                a == b || (a.is_nan() && b.is_nan()) || (a.is_finite() && b.is_finite() && near())
             }
             _ => false,
         }
@@ -50,7 +51,12 @@ impl Cell {
     }
 
     fn float(&self) -> f64 {
-        if let Cell::Float(value, _) = self { *value } else { 0.0 }
+        match self {
+            // All NaN are one, and -0 is 0.
+            Cell::Float(value, _) if value.is_nan() => f64::NAN,
+            Cell::Float(value, _) => value + 0.0,
+            _ => 0.0,
+        }
     }
 }
 

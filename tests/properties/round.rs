@@ -10,7 +10,7 @@ use tidemark::engine::EngineOptions;
 use super::{
     Failure,
     queries::{Query, Relation, query},
-    values::{Column, TYPES, Type, expr, pick, predicate},
+    values::{Column, TYPES, Type, expr, odd_float, pick, predicate},
 };
 use crate::harness::{Rig, Rows};
 
@@ -88,6 +88,8 @@ enum Kind {
 
 struct Input {
     relation: Relation,
+    /// Whether its floats are often such as DataFusion takes for others than they are.
+    odd: bool,
     kind: Kind,
     folder: Option<TempDir>,
     files: usize,
@@ -98,13 +100,17 @@ struct View {
     query: Query,
 }
 
+/// Each of so many rounds has odd floats.
+const ODD_ROUNDS: u64 = 4;
+
 /// The number of views compared.
 pub async fn round(seed: u64) -> Result<usize, Failure> {
     let rng = &mut SmallRng::seed_from_u64(seed);
     let mut story = Story::new(options(rng)).await;
     let mut inputs = Vec::new();
+    let odd = seed % ODD_ROUNDS == ODD_ROUNDS - 1;
     for n in 0..rng.random_range(1..4) {
-        inputs.push(input(rng, &mut story, n).await?);
+        inputs.push(Input { odd, ..input(rng, &mut story, n).await? });
     }
     let mut relations: Vec<Relation> = inputs.iter().map(|i| i.relation.clone()).collect();
     let mut views: Vec<View> = Vec::new();
@@ -141,7 +147,7 @@ pub async fn round(seed: u64) -> Result<usize, Failure> {
     for view in &views {
         story.same(&view.name, &view.query.text).await?;
     }
-    if let Some(view) = views.iter().find(|view| view.query.plain) {
+    if let Some(view) = views.iter().find(|view| view.query.plain && !odd) {
         compare_with_datafusion(&mut story, view, &relations).await?;
     }
     Ok(views.len())
@@ -173,7 +179,7 @@ async fn input(rng: &mut SmallRng, story: &mut Story, n: usize) -> Result<Input,
             story.sql(&format!("CREATE SOURCE {name} ({list}) WITH ({options})")).await?
         }
     };
-    Ok(Input { relation: Relation { name, columns }, kind, folder, files: 0 })
+    Ok(Input { relation: Relation { name, columns }, odd: false, kind, folder, files: 0 })
 }
 
 async fn view(rng: &mut SmallRng, story: &mut Story, relations: &mut Vec<Relation>, n: usize) -> Result<View, Failure> {
@@ -187,9 +193,12 @@ async fn view(rng: &mut SmallRng, story: &mut Story, relations: &mut Vec<Relatio
     Ok(View { name, query })
 }
 
-fn row(rng: &mut SmallRng, columns: &[Column]) -> Vec<String> {
+fn row(rng: &mut SmallRng, columns: &[Column], odd: bool) -> Vec<String> {
     let mut row = vec![rng.random_range(0..15).to_string()];
-    row.extend(columns[1..].iter().map(|c| c.of.value(rng)));
+    row.extend(columns[1..].iter().map(|c| match odd && c.of == Type::Float && rng.random_bool(0.6) {
+        true => odd_float(rng),
+        false => c.of.value(rng),
+    }));
     row
 }
 
@@ -197,7 +206,7 @@ async fn change(rng: &mut SmallRng, story: &mut Story, input: &mut Input) -> Res
     let (name, columns) = (input.relation.name.clone(), input.relation.columns.clone());
     let column = columns[1..].choose(rng).unwrap().clone();
     let count = rng.random_range(1..6);
-    let rows: Vec<Vec<String>> = (0..count).map(|_| row(rng, &columns)).collect();
+    let rows: Vec<Vec<String>> = (0..count).map(|_| row(rng, &columns, input.odd)).collect();
     if input.kind == Kind::Files {
         return land(story, input, &rows);
     }
@@ -232,7 +241,13 @@ pub fn json(value: &str, of: Type) -> String {
             let text = quoted.trim_matches('\'').replace("''", "'");
             format!("\"{}\"", text.replace(' ', if of == Type::Time { "T" } else { " " }))
         }
-        plain => plain.to_string(),
+        cast => match cast.strip_prefix("CAST(").and_then(|cast| cast.split_once(" AS ")) {
+            // JSON has no others.
+            Some((text, _)) if text.starts_with('\'') => if text == "'-0'" { "-0.0" } else { "null" }.to_string(),
+            Some((number, _)) => number.to_string(),
+            None if cast.starts_with('(') => "null".to_string(),
+            None => cast.to_string(),
+        },
     }
 }
 

@@ -57,6 +57,16 @@ impl Type {
     }
 }
 
+/// Floats that are equal to others, or to nothing; the difference of infinities is a NaN with a sign.
+pub fn odd_float(rng: &mut SmallRng) -> String {
+    let infinity = "CAST('Infinity' AS DOUBLE PRECISION)";
+    let difference = format!("({infinity} - {infinity})");
+    let [zero, minus_zero, nan, minus_infinity] =
+        ["0", "'-0'", "'NaN'", "'-Infinity'"].map(|value| format!("CAST({value} AS DOUBLE PRECISION)"));
+    let all = [&zero, &minus_zero, &minus_zero, &nan, &difference, infinity, &minus_infinity];
+    pick::<str>(rng, &all).to_string()
+}
+
 pub fn pick<'a, T: ?Sized>(rng: &mut SmallRng, of: &[&'a T]) -> &'a T {
     of.choose(rng).unwrap()
 }

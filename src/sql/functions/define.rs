@@ -28,6 +28,7 @@ use crate::{
     operators::{Call, Fold, FoldSpec, fits},
     sql::{
         names,
+        normalize::{Forms, compared, with_floats},
         plan::Planner,
         statement::{Argument, Body, CreateAggregate, CreateFunction, Name, Statement},
         types::{column_type, sql_type},
@@ -188,7 +189,8 @@ impl Maker {
     fn settled(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
         let options = self.state.config_options();
         let expr = expr.transform_up(|expr| Inliner.rewrite(expr, schema, options))?.data;
-        Ok(self.simplifier(schema).coerce(expr, schema)?)
+        let expr = self.simplifier(schema).coerce(with_floats(expr, schema)?.data, schema)?;
+        Ok(compared(expr, &Forms::of_schema(schema))?.data)
     }
 
     fn simplifier(&self, schema: &DFSchema) -> ExprSimplifier {

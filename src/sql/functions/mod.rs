@@ -1,9 +1,11 @@
 //! Functions of our own, and those that statements make.
 
 mod arrays;
+mod canonical;
 mod date_bin;
 mod decoded;
 mod define;
+mod extremes;
 mod fields;
 mod hop;
 mod inline;
@@ -26,8 +28,10 @@ use datafusion::{
 };
 
 pub use arrays::HAS_NULLS;
+pub use canonical::{canonical_of, canonical_value, is_canonical, is_canonical_value};
 pub use decoded::Decoded;
 pub use define::{Defined, Functions, What, define};
+pub use extremes::{extreme_of_floats, is_extreme};
 pub use fields::{FieldsOfNull, UnnestOfNull};
 pub use hop::{HOP_STARTS, HOP_STARTS_OR_NULL, WINDOWS_MAX};
 pub use inline::Inliner;

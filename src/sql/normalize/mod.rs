@@ -9,10 +9,14 @@
 //! | `subqueries` | EXISTS, IN, ANY, ALL and scalar subqueries over aggregates, and in any clause |
 //! | `ordering` | the order of a subquery, where something above depends on it |
 //! | `ties` | rows that tie in the order of a function |
+//! | `floats`, a rule of the analyzer | -0, which is 0, and NaN, which is one and greater than all else |
+//! | `numbers`, a rule of the analyzer | a decimal that meets a float |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
+mod floats;
 mod left_over;
 mod marks;
+mod numbers;
 mod ordering;
 mod repeats;
 mod row_counts;
@@ -22,7 +26,13 @@ mod ties;
 
 use datafusion::logical_expr::LogicalPlan;
 
-pub(super) use self::{left_over::refuse_subqueries, marks::MarkSubqueries, ordering::unordered};
+pub(super) use self::{
+    floats::{Floats, Forms, compared},
+    left_over::refuse_subqueries,
+    marks::MarkSubqueries,
+    numbers::{Numbers, with_floats},
+    ordering::unordered,
+};
 use crate::error::Result;
 
 /// The plan of a query as DataFusion's planner made it, with the meaning that it has in PostgreSQL.

@@ -1,0 +1,166 @@
+//! What an expression compares.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::{
+    common::{
+        ScalarValue,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    logical_expr::{
+        AggregateUDF, BinaryExpr, Expr, Operator, Subquery, WindowFunctionDefinition, expr::ScalarFunction, when,
+    },
+};
+
+use super::forms::{Forms, in_one_form};
+use crate::sql::functions::extreme_of_floats;
+
+/// Functions of one row that compare their arguments, or what is in them.
+const COMPARE: [&str; 19] = [
+    "array_distinct",
+    "array_except",
+    "array_has",
+    "array_has_all",
+    "array_has_any",
+    "array_intersect",
+    "array_max",
+    "array_min",
+    "array_position",
+    "array_positions",
+    "array_remove",
+    "array_remove_all",
+    "array_remove_n",
+    "array_replace",
+    "array_replace_all",
+    "array_replace_n",
+    "array_sort",
+    "array_union",
+    "greatest",
+];
+
+/// Aggregate functions that do.
+const AGGREGATES: [&str; 9] = [
+    "approx_distinct",
+    "approx_median",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
+    "max",
+    "median",
+    "min",
+    "mode",
+    "percentile_cont",
+];
+
+/// The expression with all that it compares in one form.
+pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transformed<Expr>> {
+    expr.transform_up(|mut expr| {
+        let changed = match &mut expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
+                let told = is_equality(*op) && (is_plain(left) || is_plain(right));
+                !told && forms.keys([left.as_mut(), right.as_mut()])?
+            }
+            Expr::Between(between) => {
+                forms.keys([between.expr.as_mut(), between.low.as_mut(), between.high.as_mut()])?
+            }
+            Expr::InList(within) => {
+                let told = within.list.iter().all(is_plain);
+                !told && forms.keys(std::iter::once(within.expr.as_mut()).chain(&mut within.list))?
+            }
+            Expr::InSubquery(within) => forms.key(&mut within.expr)? | answers(&mut within.subquery)?,
+            Expr::SetComparison(compared) => forms.key(&mut compared.expr)? | answers(&mut compared.subquery)?,
+            Expr::Case(case) => match &mut case.expr {
+                Some(base) => {
+                    let whens = case.when_then_expr.iter_mut().map(|(when, _)| when.as_mut());
+                    forms.keys(std::iter::once(base.as_mut()).chain(whens))?
+                }
+                None => false,
+            },
+            Expr::ScalarFunction(call) if call.name() == "nullif" => match nulled(call, forms)? {
+                Some(nulled) => {
+                    expr = nulled;
+                    true
+                }
+                None => false,
+            },
+            Expr::ScalarFunction(call) if COMPARE.contains(&call.name()) || call.name() == "least" => {
+                forms.keys(&mut call.args)?
+            }
+            Expr::AggregateFunction(call) => {
+                let mut changed = forms.keys(call.params.order_by.iter_mut().map(|by| &mut by.expr))?;
+                if call.params.distinct || AGGREGATES.contains(&call.func.name()) {
+                    changed |= forms.keys(&mut call.params.args)?;
+                }
+                changed | extreme(&mut call.func, &call.params.args, forms)
+            }
+            Expr::WindowFunction(call) => {
+                let params = &mut call.params;
+                let mut changed = forms.keys(&mut params.partition_by)?;
+                changed |= forms.keys(params.order_by.iter_mut().map(|by| &mut by.expr))?;
+                if params.distinct || AGGREGATES.contains(&call.fun.name()) {
+                    changed |= forms.keys(&mut params.args)?;
+                }
+                match &mut call.fun {
+                    WindowFunctionDefinition::AggregateUDF(function) => {
+                        changed | extreme(function, &params.args, forms)
+                    }
+                    WindowFunctionDefinition::WindowUDF(_) => changed,
+                }
+            }
+            _ => false,
+        };
+        Ok(Transformed::new(expr, changed, TreeNodeRecursion::Continue))
+    })
+}
+
+/// Whether an operator compares its sides.
+pub(in crate::sql::normalize) fn compares(op: Operator) -> bool {
+    is_equality(op) || matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq)
+}
+
+fn is_equality(op: Operator) -> bool {
+    use Operator::*;
+    matches!(op, Eq | NotEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// Whether an expression is a number with which nothing is equal but itself.
+fn is_plain(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value != 0.0 && !value.is_nan(),
+        Expr::Literal(ScalarValue::Float32(Some(value)), _) => *value != 0.0 && !value.is_nan(),
+        _ => false,
+    }
+}
+
+/// Brings the answers of a subquery to one form.
+fn answers(subquery: &mut Subquery) -> DfResult<bool> {
+    let plan = in_one_form(subquery.subquery.clone())?;
+    if plan.transformed {
+        subquery.subquery = plan.data;
+    }
+    Ok(plan.transformed)
+}
+
+/// `nullif`, which shows what it does not compare to.
+fn nulled(call: &ScalarFunction, forms: &Forms) -> DfResult<Option<Expr>> {
+    let [shown, other] = call.args.as_slice() else { return Ok(None) };
+    let (mut left, mut right) = (shown.clone(), other.clone());
+    if !forms.keys([&mut left, &mut right])? {
+        return Ok(None);
+    }
+    let null = Expr::Literal(ScalarValue::try_from(forms.type_of(shown)?)?, None);
+    Ok(Some(when(left.eq(right), null).otherwise(shown.clone())?))
+}
+
+/// Takes our `min` and `max` in place of DataFusion's where they are of floats.
+fn extreme(function: &mut Arc<AggregateUDF>, args: &[Expr], forms: &Forms) -> bool {
+    let of = args.first().and_then(|arg| forms.type_of(arg).ok()).unwrap_or(DataType::Null);
+    match extreme_of_floats(function, &of) {
+        Some(ours) => {
+            *function = ours;
+            true
+        }
+        None => false,
+    }
+}
