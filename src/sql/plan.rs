@@ -24,7 +24,10 @@ use super::{
     functions::{CheckSizes, Decoded, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
-    normalize::{Floats, MarkSubqueries, Numbers, normalize, refuse_subqueries, unordered},
+    normalize::{
+        EmptyArms, Floats, LimitOffsets, MarkSubqueries, Numbers, OrdersOnce, WindowsApart, normalize,
+        refuse_subqueries, unordered,
+    },
     statement::Emit,
     table::InputTable,
     temporal,
@@ -109,6 +112,7 @@ impl Planner {
         let base = base.with_expr_planners(vec![Arc::new(super::functions::RowCounts)]).with_default_features();
         let mut batch_rules = marking(Optimizer::new().rules);
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
+        batch_rules.push(Arc::new(LimitOffsets));
         let base = base.with_query_planner(Arc::new(BatchPlanner)).with_optimizer_rules(batch_rules);
         let base = base.with_type_planner(Arc::new(Types));
         let mut rules = Analyzer::new().rules;
@@ -304,11 +308,18 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     ]
 }
 
-/// Rules with ours for subqueries before those that DataFusion has for conditions.
+/// Rules with ours for subqueries before those that DataFusion has for conditions, and with those that mend others.
 fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let conditions = optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery::new();
     let place = rules.iter().position(|rule| rule.name() == conditions.name()).unwrap_or(0);
     rules.insert(place, Arc::new(MarkSubqueries));
+    for rule in &mut rules {
+        if rule.name() == EmptyArms::default().name() {
+            *rule = Arc::new(EmptyArms::default());
+        }
+    }
+    rules.push(Arc::new(OrdersOnce));
+    rules.push(Arc::new(WindowsApart));
     rules
 }
 

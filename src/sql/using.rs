@@ -178,7 +178,7 @@ impl Search<'_> {
 }
 
 /// Whether a SELECT has joins that DataFusion gives another meaning: other than inner and left ones, where the left side's
-/// column is the one, or any under a `*`, whose columns begin with those of USING.
+/// column is the one, any under a `*`, whose columns begin with those of USING, or several in a row.
 fn is_concerned(select: &Select) -> bool {
     let plain = |item: &SelectItem| match item {
         SelectItem::Wildcard(options) => *options == ast::WildcardAdditionalOptions::default(),
@@ -201,7 +201,13 @@ fn is_concerned(select: &Select) -> bool {
             | JoinOperator::LeftOuter(constraint) => wild && is_by_name(constraint),
             _ => false,
         };
-        nested(&part.relation) || part.joins.iter().any(|j| join(j) || nested(&j.relation))
+        // Of a column that several joins merge DataFusion finds two.
+        let merges = |join: &&ast::Join| {
+            constraint(&mut join.join_operator.clone()).is_some_and(|(_, constraint)| is_by_name(constraint))
+        };
+        part.joins.iter().filter(merges).count() > 1
+            || nested(&part.relation)
+            || part.joins.iter().any(|j| join(j) || nested(&j.relation))
     }
     all_plain && select.from.iter().any(|part| of(part, wild))
 }

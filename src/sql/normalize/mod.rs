@@ -3,7 +3,7 @@
 //!
 //! | rewrite | what it mends |
 //! | --- | --- |
-//! | `repeats` | an expression that an ORDER BY names twice |
+//! | `repeats`, and a rule of the optimizer | an expression that an ORDER BY names twice |
 //! | `row_counts` | `count(t.*)`, which counts the rows that an outer join has found |
 //! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which are of multisets |
 //! | `subqueries` | EXISTS, IN, ANY, ALL and scalar subqueries over aggregates, and in any clause |
@@ -11,27 +11,37 @@
 //! | `ties` | rows that tie in the order of a function |
 //! | `floats`, a rule of the analyzer | -0, which is 0, and NaN, which is one and greater than all else |
 //! | `numbers`, a rule of the analyzer | a decimal that meets a float |
+//! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which one arm alone has rows |
+//! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose order is lost |
+//! | `windows_apart`, a rule of the optimizer | window functions in one node that come to have several orders |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
+mod empty_arms;
 mod floats;
 mod left_over;
 mod marks;
 mod numbers;
+mod offsets;
 mod ordering;
 mod repeats;
 mod row_counts;
 mod set_operations;
 mod subqueries;
 mod ties;
+mod windows_apart;
 
 use datafusion::logical_expr::LogicalPlan;
 
 pub(super) use self::{
+    empty_arms::EmptyArms,
     floats::{Floats, Forms, compared},
     left_over::refuse_subqueries,
     marks::MarkSubqueries,
     numbers::{Numbers, with_floats},
+    offsets::LimitOffsets,
     ordering::unordered,
+    repeats::OrdersOnce,
+    windows_apart::WindowsApart,
 };
 use crate::error::Result;
 

@@ -2,7 +2,8 @@
 //! do not depend on the order of their rows.
 //!
 //! DataFusion's functions panic at them: `first_value` counts on as many columns as there are expressions that differ, and
-//! `sum` on no more than one. What is the same shows once names are resolved: `id` and `t.id` are.
+//! `sum` on no more than one. What is the same shows once names are resolved: `id` and `t.id` are; and again once
+//! expressions are simplified: `coalesce(id, 1)` is `id` where that is never NULL.
 
 use std::collections::HashSet;
 
@@ -10,35 +11,62 @@ use datafusion::{
     common::tree_node::Transformed,
     error::Result as DfResult,
     logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, SortExpr, expr::AggregateFunction},
+    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
 use crate::{error::Result, operators::is_in_order};
 
 /// The plan with each expression once in an order.
 pub(super) fn named_once(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let once = |node| match node {
+    Ok(plan.transform_up_with_subqueries(once)?.data)
+}
+
+/// The same after other rules.
+#[derive(Debug, Default)]
+pub(in crate::sql) struct OrdersOnce;
+
+impl OptimizerRule for OrdersOnce {
+    fn name(&self) -> &str {
+        "orders_once"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        once(plan)
+    }
+}
+
+fn once(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    match node {
         LogicalPlan::Distinct(Distinct::On(mut on)) if on.sort_expr.as_deref().is_some_and(repeats) => {
             on.sort_expr.iter_mut().for_each(without_repeats);
             Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::On(on))))
         }
         LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.iter().any(is_repeating) => of_functions(aggregate),
         other => Ok(Transformed::no(other)),
-    };
-    Ok(plan.transform_up_with_subqueries(once)?.data)
+    }
 }
 
 /// Its functions keep the names that they had.
 fn of_functions(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
-    let function = |expr: Expr| match expr {
-        Expr::AggregateFunction(mut call) if is_idle(&call) || repeats(&call.params.order_by) => {
-            let name = Expr::AggregateFunction(call.clone()).schema_name().to_string();
-            match is_idle(&call) {
-                true => call.params.order_by.clear(),
-                false => without_repeats(&mut call.params.order_by),
-            }
-            Expr::AggregateFunction(call).alias(name)
+    let function = |expr: Expr| {
+        if !is_repeating(&expr) {
+            return expr;
         }
-        other => other,
+        let name = expr.schema_name().to_string();
+        match expr.unalias() {
+            Expr::AggregateFunction(mut call) => {
+                match is_idle(&call) {
+                    true => call.params.order_by.clear(),
+                    false => without_repeats(&mut call.params.order_by),
+                }
+                Expr::AggregateFunction(call).alias(name)
+            }
+            other => other.alias(name),
+        }
     };
     let functions = aggregate.aggr_expr.into_iter().map(function).collect();
     let aggregate = Aggregate::try_new(aggregate.input, aggregate.group_expr, functions)?;
@@ -46,7 +74,11 @@ fn of_functions(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
 }
 
 fn is_repeating(expr: &Expr) -> bool {
-    matches!(expr, Expr::AggregateFunction(call) if is_idle(call) || repeats(&call.params.order_by))
+    match expr {
+        Expr::Alias(alias) => is_repeating(&alias.expr),
+        Expr::AggregateFunction(call) => is_idle(call) || repeats(&call.params.order_by),
+        _ => false,
+    }
 }
 
 /// Whether a function has an order that does not matter to it. `WITHIN GROUP (ORDER BY …)` is an argument.

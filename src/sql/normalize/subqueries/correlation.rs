@@ -3,9 +3,9 @@
 //! these are refused by name.
 
 use datafusion::{
-    common::tree_node::TreeNode,
+    common::tree_node::{TreeNode, TreeNodeRecursion},
     error::Result as DfResult,
-    logical_expr::{Expr, LogicalPlan},
+    logical_expr::{Expr, LogicalPlan, Operator, utils::split_conjunction},
 };
 
 use crate::error::Error;
@@ -44,6 +44,40 @@ fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
         _ => false,
     };
     plan.inputs().into_iter().try_for_each(|input| pulled(input, below))
+}
+
+/// Fails on an aggregate over a condition that cannot be pulled past it: one that is no equality of a column of its input.
+/// What is left of such a subquery would be an error about columns that nobody wrote.
+pub(super) fn check_aggregates(plan: &LogicalPlan) -> DfResult<()> {
+    plan.apply_with_subqueries(|node| match node {
+        LogicalPlan::Aggregate(aggregate) if !aggregate.aggr_expr.is_empty() && is_held(&aggregate.input) => {
+            Err(refused("an aggregate in a correlated subquery whose condition is no equality"))
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(())
+}
+
+fn is_held(plan: &LogicalPlan) -> bool {
+    let other = |condition: &&Expr| condition.contains_outer() && !is_equality(condition);
+    match plan {
+        // What it reads of others is not read of the query around this one.
+        LogicalPlan::Subquery(_) => false,
+        LogicalPlan::Filter(filter) if split_conjunction(&filter.predicate).iter().any(other) => true,
+        _ => plan.inputs().into_iter().any(is_held),
+    }
+}
+
+/// Whether DataFusion pulls a condition past an aggregate.
+fn is_equality(condition: &Expr) -> bool {
+    let Expr::BinaryExpr(binary) = condition else { return false };
+    let is_column = |expr: &Expr| match expr {
+        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Column(_)),
+        expr => matches!(expr, Expr::Column(_)),
+    };
+    let (left, right) = (binary.left.as_ref(), binary.right.as_ref());
+    binary.op == Operator::Eq
+        && ((is_column(left) && !right.any_column_refs()) || (is_column(right) && !left.any_column_refs()))
 }
 
 fn refused(what: &str) -> datafusion::error::DataFusionError {

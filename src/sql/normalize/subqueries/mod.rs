@@ -33,7 +33,9 @@ use super::ordering::ordered;
 use crate::error::Result;
 
 pub(super) fn of_one_meaning(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(plan.transform_up_with_subqueries(of_node)?.data)
+    let plan = plan.transform_up_with_subqueries(of_node)?.data;
+    correlation::check_aggregates(&plan)?;
+    Ok(plan)
 }
 
 fn of_node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
