@@ -12,6 +12,7 @@ mod joins;
 mod limits;
 mod over;
 mod queries;
+mod random;
 mod round;
 mod sums;
 mod ties;

@@ -14,7 +14,7 @@ use tidemark::{
     storage::{Fault, FaultyStorage, MemoryStorage, Operation, Storage},
     time::{Clock, ManualClock},
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use self::rows::{Cell, Rows};
 
@@ -134,6 +134,11 @@ impl Rig {
 
     pub fn engine(&self) -> &Arc<Engine> {
         self.life().engine.as_ref().expect("the engine is open")
+    }
+
+    /// Where the engine's work runs.
+    pub fn runtime(&self) -> Handle {
+        self.life().runtime.as_ref().expect("the machine runs").handle().clone()
     }
 
     /// The machine dies: nobody is told, and what the storage holds then is all that is left. Not open again yet.
