@@ -25,7 +25,7 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{
-        EmptyArms, Floats, LimitOffsets, MarkSubqueries, Numbers, OrdersOnce, WindowsApart, normalize,
+        CountedOffsets, EmptyArms, Floats, MarkSubqueries, Numbers, OrdersOnce, WindowsApart, normalize,
         refuse_subqueries, unordered,
     },
     statement::Emit,
@@ -112,7 +112,7 @@ impl Planner {
         let base = base.with_expr_planners(vec![Arc::new(super::functions::RowCounts)]).with_default_features();
         let mut batch_rules = marking(Optimizer::new().rules);
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
-        batch_rules.push(Arc::new(LimitOffsets));
+        batch_rules.insert(0, Arc::new(CountedOffsets));
         let base = base.with_query_planner(Arc::new(BatchPlanner)).with_optimizer_rules(batch_rules);
         let base = base.with_type_planner(Arc::new(Types));
         let mut rules = Analyzer::new().rules;

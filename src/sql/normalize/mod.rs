@@ -38,7 +38,7 @@ pub(super) use self::{
     left_over::refuse_subqueries,
     marks::MarkSubqueries,
     numbers::{Numbers, with_floats},
-    offsets::LimitOffsets,
+    offsets::CountedOffsets,
     ordering::unordered,
     repeats::OrdersOnce,
     windows_apart::WindowsApart,

@@ -1,43 +1,74 @@
 //! OFFSET without LIMIT, below what does not depend on the order of its rows.
 //!
-//! DataFusion leaves out a sort that nothing above asks for, unless it has a number of rows to give: it takes
-//! `max(a) FROM (SELECT a FROM t ORDER BY c OFFSET 2)` for a query that needs no order. All rows behind the first two are
-//! as many as there can be.
+//! DataFusion leaves out a sort that nothing above asks for, unless it gives a number of rows: in
+//! `max(a) FROM (SELECT a FROM t ORDER BY c OFFSET 2)` any two rows were left out.
+//!
+//! ```text
+//! Limit skip 2      ─▶      Filter __place > 2
+//!   Sort c                    Window row_number() OVER (ORDER BY c) AS __place
+//!     input                     input
+//! ```
+
+use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::{Transformed, TreeNode},
+    common::{
+        ScalarValue,
+        tree_node::{Transformed, TreeNode},
+    },
     error::Result as DfResult,
-    logical_expr::{Limit, LogicalPlan, lit},
+    functions_window::row_number::row_number_udwf,
+    logical_expr::{
+        Expr, ExprFunctionExt, Limit, LogicalPlan, LogicalPlanBuilder, Projection, SkipType, WindowFrame,
+        WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, col, expr::WindowFunction, lit,
+    },
     optimizer::{OptimizerConfig, OptimizerRule},
 };
 
-/// Gives such an OFFSET a LIMIT that no table reaches.
+/// Counts the rows that such an OFFSET leaves out. Before other rules, which move the sort away.
 #[derive(Debug, Default)]
-pub(in crate::sql) struct LimitOffsets;
+pub(in crate::sql) struct CountedOffsets;
 
-impl OptimizerRule for LimitOffsets {
+impl OptimizerRule for CountedOffsets {
     fn name(&self) -> &str {
-        "limit_offsets"
+        "counted_offsets"
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        below(plan, true)
+        counted(plan, true)
     }
 }
 
 /// `seen` says whether the rows come out in their order.
-fn below(plan: LogicalPlan, seen: bool) -> DfResult<Transformed<LogicalPlan>> {
-    let (plan, changed) = match plan {
-        LogicalPlan::Limit(limit) if !seen && limit.fetch.is_none() && limit.skip.is_some() => {
-            (LogicalPlan::Limit(Limit { fetch: Some(Box::new(lit(i64::MAX))), ..limit }), true)
-        }
-        other => (other, false),
+fn counted(plan: LogicalPlan, seen: bool) -> DfResult<Transformed<LogicalPlan>> {
+    let plan = match plan {
+        LogicalPlan::Limit(limit) if !seen => match numbered(&limit)? {
+            Some(plan) => Transformed::yes(plan),
+            None => Transformed::no(LogicalPlan::Limit(limit)),
+        },
+        other => Transformed::no(other),
     };
-    let seen = match &plan {
+    let seen = match &plan.data {
         LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => seen,
         _ => false,
     };
-    let mut below = plan.map_children(|child| below(child, seen))?;
-    below.transformed |= changed;
-    Ok(below)
+    plan.transform_data(|plan| plan.map_subqueries(|subquery| counted(subquery, false)))?
+        .transform_data(|plan| plan.map_children(|child| counted(child, seen)))
+}
+
+const PLACE: &str = "__place";
+
+/// The rows behind an OFFSET by their number; `None` where it is no such OFFSET.
+fn numbered(limit: &Limit) -> DfResult<Option<LogicalPlan>> {
+    let (SkipType::Literal(skip @ 1..), None) = (limit.get_skip_type()?, &limit.fetch) else { return Ok(None) };
+    let LogicalPlan::Sort(sort) = limit.input.as_ref() else { return Ok(None) };
+    let columns = sort.input.schema().columns().into_iter().map(Expr::Column).collect();
+    let first = WindowFrameBound::Preceding(ScalarValue::UInt64(None));
+    let frame = WindowFrame::new_bounds(WindowFrameUnits::Rows, first, WindowFrameBound::CurrentRow);
+    let place = WindowFunction::new(WindowFunctionDefinition::WindowUDF(row_number_udwf()), vec![]);
+    let place = Expr::from(place).order_by(sort.expr.clone()).window_frame(frame).build()?.alias(PLACE);
+    let skip = u64::try_from(skip).unwrap_or(u64::MAX);
+    let input = LogicalPlanBuilder::from(sort.input.clone()).window(vec![place])?;
+    let plan = Arc::new(input.filter(col(PLACE).gt(lit(skip)))?.build()?);
+    Ok(Some(LogicalPlan::Projection(Projection::try_new_with_schema(columns, plan, sort.input.schema().clone())?)))
 }

@@ -18,6 +18,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     error::Result as DfResult,
+    functions::core::nullif,
     functions_aggregate::{count::count_udaf, first_last::first_value_udaf},
     logical_expr::{
         Aggregate, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Subquery,
@@ -169,10 +170,21 @@ fn of_scalar(subquery: Subquery, outer: &[&DFSchema]) -> DfResult<Transformed<Ex
         && let Some((input, 0, Some(1))) = limited(plan)?
     {
         correlation::check(&input)?;
-        return Ok(Transformed::yes(Expr::ScalarSubquery(subquery_of(first_of(input)?))));
+        return Ok(Transformed::yes(perhaps_null(Expr::ScalarSubquery(subquery_of(first_of(input)?)))?));
     }
     correlation::check(plan)?;
-    valued(subquery)
+    Ok(Transformed::yes(perhaps_null(valued(subquery)?.data)?))
+}
+
+/// The value of a subquery that may have no row is NULL then, whatever its column says.
+fn perhaps_null(value: Expr) -> DfResult<Expr> {
+    let Expr::ScalarSubquery(subquery) = &value else { return Ok(value) };
+    let field = subquery.subquery.schema().field(0);
+    if field.is_nullable() {
+        return Ok(value);
+    }
+    let null = ScalarValue::try_from(field.data_type())?;
+    Ok(nullif().call(vec![value, lit(null)]))
 }
 
 /// The name of the column of a scalar subquery: DataFusion's join of it has another one of the name that it had.
