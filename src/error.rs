@@ -66,6 +66,8 @@ pub enum Kind {
     TooManyColumns,
     ConfigurationLimit,
     ObjectNotInState,
+    /// What is asked for is not back yet after a start: it may be waited for.
+    Recovering,
     ObjectInUse,
     QueryCanceled,
     AdminShutdown,
@@ -134,7 +136,7 @@ impl Kind {
             Kind::LimitExceeded => "54000",
             Kind::TooManyColumns => "54011",
             Kind::ConfigurationLimit => "53400",
-            Kind::ObjectNotInState => "55000",
+            Kind::ObjectNotInState | Kind::Recovering => "55000",
             Kind::ObjectInUse => "55006",
             Kind::QueryCanceled => "57014",
             Kind::AdminShutdown => "57P01",

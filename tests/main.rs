@@ -11,6 +11,7 @@ mod isolation;
 mod kafka;
 mod nexmark;
 mod properties;
+mod returning;
 mod server;
 mod shapes;
 mod streams;

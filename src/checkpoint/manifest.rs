@@ -137,6 +137,11 @@ impl Storage for Manifest {
         }
     }
 
+    fn length(&self, path: &str) -> Result<Option<u64>> {
+        let known = self.known().get(path).map(|known| known.length);
+        known.map_or_else(|| self.storage.length(path), |length| Ok(Some(length)))
+    }
+
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.storage.create(path, bytes)?;
         self.note(path, FileEntry::of(bytes))

@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// One line that says what a valid file holds; the first thing wrong as `file:line:column: message`.
-pub async fn check(path: &Path, flags: &ServerFlags, environment: &Environment, queries: Handle) -> Result<String> {
+pub async fn check(path: &Path, flags: &ServerFlags, environment: &Environment, epochs: Handle) -> Result<String> {
     let document = Document::read(path)?;
     let yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
     if !yaml {
         return check_sql(&document);
     }
     if is_pipeline(&document)? {
-        return check_pipeline(path, flags, environment, queries).await;
+        return check_pipeline(path, flags, environment, epochs).await;
     }
     Config::load(&document, environment)?;
     Ok(format!("{}: a valid server configuration", document.file))
@@ -42,16 +42,11 @@ fn check_sql(document: &Document) -> Result<String> {
     Ok(format!("{}: {}", document.file, count(statements.len(), "statement")))
 }
 
-async fn check_pipeline(
-    path: &Path,
-    flags: &ServerFlags,
-    environment: &Environment,
-    queries: Handle,
-) -> Result<String> {
+async fn check_pipeline(path: &Path, flags: &ServerFlags, environment: &Environment, epochs: Handle) -> Result<String> {
     let (config, pipeline) = run::load(path, flags.base(environment)?, flags, environment)?;
-    let (engine, in_use) = match rehearse(&config, queries.clone()).await {
+    let (engine, in_use) = match rehearse(&config, epochs.clone()).await {
         // What a server holds cannot be looked at beside it.
-        Err(error) if error.kind() == Kind::ObjectInUse => (rehearse_alone(&config, queries).await?, true),
+        Err(error) if error.kind() == Kind::ObjectInUse => (rehearse_alone(&config, epochs).await?, true),
         opened => (opened?, false),
     };
     let plan = plan(&pipeline, &engine.relations())?;

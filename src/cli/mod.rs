@@ -113,38 +113,47 @@ fn dispatch(command: Command, environment: &Environment) -> Result<()> {
         Command::Check { file, flags } => {
             let mut config = Config::default();
             config.logging.level = "warn".to_string();
-            Runtimes::start(&config)?.run(|queries| async move {
-                say(&check::check(&file, &flags, environment, queries).await?);
+            Runtimes::start(&config)?.run(|pools| async move {
+                say(&check::check(&file, &flags, environment, pools.epochs).await?);
                 Ok(())
             })
         }
         Command::Serve(flags) => {
             let mut config = flags.base(environment)?;
             flags.win_over(&mut config);
-            Runtimes::start(&config)?.run(|queries| server::serve(config, queries))
+            Runtimes::start(&config)?.run(|pools| server::serve(config, pools))
         }
         Command::Run { pipeline, dry_run, flags } => {
             let (config, pipeline) = run::load(&pipeline, flags.base(environment)?, &flags, environment)?;
             let redact = |text: &str| environment.redact(text);
             let runtimes = Runtimes::start(&config)?;
             match dry_run {
-                true => runtimes.run(|queries| run::dry_run(config, pipeline, redact, queries)),
-                false => runtimes.run(|queries| run::run(config, pipeline, redact, queries)),
+                true => runtimes.run(|pools| run::dry_run(config, pipeline, redact, pools.epochs)),
+                false => runtimes.run(|pools| run::run(config, pipeline, redact, pools)),
             }
         }
         Command::Sql(options) => Runtimes::start(&Config::default())?.run(|_| client::run(options)),
         Command::Demo { seconds } => {
             let mut config = Config::default();
             config.logging.level = "warn".to_string();
-            Runtimes::start(&config)?.run(|queries| demo::demo(config, seconds, queries))
+            Runtimes::start(&config)?.run(|pools| demo::demo(config, seconds, pools))
         }
     }
 }
 
-/// The two pools of threads: connections on one, queries on the other, so that neither can starve the other.
+/// The pools of threads: connections on one, what clients ask on another, the epochs of standing queries on a third, so
+/// that none can starve the others.
 struct Runtimes {
     network: Runtime,
     query: Runtime,
+    epoch: Runtime,
+}
+
+/// Those of them that compute.
+#[derive(Debug, Clone)]
+pub struct Pools {
+    pub queries: Handle,
+    pub epochs: Handle,
 }
 
 impl Runtimes {
@@ -162,12 +171,15 @@ impl Runtimes {
             builder.thread_name(name).thread_stack_size(Self::STACK_BYTES).enable_all().build()
         };
         let network = build("network", config.threads.network)?;
-        Ok(Runtimes { network, query: build("query", config.threads.query)? })
+        let (query, epoch) = (build("query", config.threads.query)?, build("epoch", config.threads.epoch)?);
+        Ok(Runtimes { network, query, epoch })
     }
 
-    /// Runs a command on the network threads, and gives it the query threads.
-    fn run<F: Future<Output = Result<()>>>(self, command: impl FnOnce(Handle) -> F) -> Result<()> {
-        let result = self.network.block_on(command(self.query.handle().clone()));
+    /// Runs a command on the network threads, and gives it the others.
+    fn run<F: Future<Output = Result<()>>>(self, command: impl FnOnce(Pools) -> F) -> Result<()> {
+        let pools = Pools { queries: self.query.handle().clone(), epochs: self.epoch.handle().clone() };
+        let result = self.network.block_on(command(pools));
+        self.epoch.shutdown_background();
         self.query.shutdown_background();
         self.network.shutdown_background();
         result

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use tokio::runtime::Handle;
 
 use super::{
-    ServerFlags, say,
+    Pools, ServerFlags, say,
     server::{Server, Signals, open, rehearse, until_signalled},
 };
 use crate::{
@@ -35,14 +35,14 @@ pub fn load(
 }
 
 /// Applies first and listens then: a client finds everything in place.
-pub async fn run(config: Config, pipeline: Pipeline, redact: impl Fn(&str) -> String, queries: Handle) -> Result<()> {
+pub async fn run(config: Config, pipeline: Pipeline, redact: impl Fn(&str) -> String, pools: Pools) -> Result<()> {
     let signals = Signals::listen()?;
-    let engine = open(&config, queries.clone()).await?;
+    let engine = open(&config, pools.epochs).await?;
     if let Err(error) = apply(&engine, &pipeline, redact).await {
         engine.shutdown().await;
         return Err(error);
     }
-    until_signalled(Server::listen(&config, engine, queries).await?, signals).await
+    until_signalled(Server::listen(&config, engine, pools.queries).await?, signals).await
 }
 
 /// Says what [`run`] would do, and does none of it: all is planned against what exists, as it would be.
@@ -50,9 +50,9 @@ pub async fn dry_run(
     config: Config,
     pipeline: Pipeline,
     redact: impl Fn(&str) -> String,
-    queries: Handle,
+    epochs: Handle,
 ) -> Result<()> {
-    let engine = rehearse(&config, queries).await?;
+    let engine = rehearse(&config, epochs).await?;
     let plan = plan(&pipeline, &engine.relations())?;
     carry_out(&engine, &pipeline, &plan).await?;
     say(&redact(&plan.to_string()));

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{logging, say, ways_in};
+use super::{Pools, logging, say, ways_in};
 use crate::{
     config::{Config, Connectors, Limits, ReadFrom, memory},
     connectors::{Allowed, Fence},
@@ -34,15 +34,15 @@ pub struct Server {
     serving: JoinHandle<Result<()>>,
 }
 
-/// Opens the data folder and resumes every query in it. Nothing listens yet.
-pub async fn open(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
+/// Opens the data folder; every query in it resumes by itself. Nothing listens yet.
+pub async fn open(config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
     let limits = Limits::of(config, memory::available());
     let options = engine_options(config, &limits).await?;
     let storage = Arc::new(DiskStorage::open(&config.data_dir)?);
     let mb = |bytes: u64| format!("{} MB", bytes >> 20);
     let (total, state, query) = (mb(limits.total), mb(limits.state), mb(limits.query));
     info!(total, state, query, sessions = mb(limits.sessions), epochs = mb(limits.epoch), "memory limits");
-    Engine::open(env(storage, queries), options).await
+    Engine::open(env(storage, epochs), options).await
 }
 
 fn env(storage: Arc<dyn Storage>, runtime: Handle) -> Env {
@@ -51,22 +51,22 @@ fn env(storage: Arc<dyn Storage>, runtime: Handle) -> Env {
 
 /// What exists in the data folder, to try definitions against: nothing of it runs, and nothing of it changes. Where there
 /// is no folder yet, nothing exists.
-pub async fn rehearse(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
+pub async fn rehearse(config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
     match config.data_dir.exists() {
-        true => rehearse_over(Arc::new(DiskStorage::open(&config.data_dir)?), config, queries).await,
-        false => rehearse_alone(config, queries).await,
+        true => rehearse_over(Arc::new(DiskStorage::open(&config.data_dir)?), config, epochs).await,
+        false => rehearse_alone(config, epochs).await,
     }
 }
 
 /// The same where nothing exists.
-pub async fn rehearse_alone(config: &Config, queries: Handle) -> Result<Arc<Engine>> {
-    rehearse_over(Arc::new(MemoryStorage::default()), config, queries).await
+pub async fn rehearse_alone(config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
+    rehearse_over(Arc::new(MemoryStorage::default()), config, epochs).await
 }
 
-async fn rehearse_over(below: Arc<dyn Storage>, config: &Config, queries: Handle) -> Result<Arc<Engine>> {
+async fn rehearse_over(below: Arc<dyn Storage>, config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
     let storage = Arc::new(OverlayStorage::new(below));
     let limits = Limits::of(config, memory::available());
-    Engine::rehearse(env(storage, queries), engine_options(config, &limits).await?).await
+    Engine::rehearse(env(storage, epochs), engine_options(config, &limits).await?).await
 }
 
 /// Whether a server listens to this machine alone. Fails where it does not, and nobody has said that he knows.
@@ -179,10 +179,10 @@ impl Server {
 }
 
 /// `tidemark serve`: until SIGTERM or SIGINT.
-pub async fn serve(config: Config, queries: Handle) -> Result<()> {
+pub async fn serve(config: Config, pools: Pools) -> Result<()> {
     let signals = Signals::listen()?;
-    let engine = open(&config, queries.clone()).await?;
-    until_signalled(Server::listen(&config, engine, queries).await?, signals).await
+    let engine = open(&config, pools.epochs).await?;
+    until_signalled(Server::listen(&config, engine, pools.queries).await?, signals).await
 }
 
 /// Says how to connect, waits for a signal, drains. A second signal ends the process at once.

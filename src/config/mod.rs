@@ -162,12 +162,14 @@ pub struct Kept {
     pub max_bytes: Limit,
 }
 
-/// Worker threads of the two runtimes.
+/// Worker threads of the runtimes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threads {
     pub network: usize,
     /// 0 is one for each core.
     pub query: usize,
+    /// The same.
+    pub epoch: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,7 +228,7 @@ impl Default for Config {
                 epoch_max_bytes: 16 << 20,
             },
             late_rows: Kept { max_rows: 100_000, max_bytes: Limit::Auto },
-            threads: Threads { network: 2, query: 0 },
+            threads: Threads { network: 2, query: 0, epoch: 0 },
             logging: Logging { level: "info".to_string(), format: LogFormat::Text },
         }
     }
@@ -330,6 +332,7 @@ impl Config {
             layer.set(&mut threads.network, &raw.network, "threads.network", "a number from 1 to 1024", workers)?;
             let many = "a number up to 1024, 0 for one a core";
             layer.set(&mut threads.query, &raw.query, "threads.query", many, workers_or_cores)?;
+            layer.set(&mut threads.epoch, &raw.epoch, "threads.epoch", many, workers_or_cores)?;
         }
         if let Some(raw) = &raw.logging {
             let logging = &mut self.logging;

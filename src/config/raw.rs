@@ -126,6 +126,7 @@ pub struct RawKept {
 pub struct RawThreads {
     pub network: Option<Scalar>,
     pub query: Option<Scalar>,
+    pub epoch: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

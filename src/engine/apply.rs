@@ -9,6 +9,7 @@ use super::{
     build::Past,
     objects::{Object, What},
     placed,
+    returning::one_recovered,
     tables::OnConflict,
     to_its_end,
 };
@@ -40,7 +41,17 @@ impl Engine {
     /// statement that it is about.
     pub async fn apply(self: &Arc<Self>, statements: &[Statement]) -> Result<(), (usize, Error)> {
         let (engine, all) = (self.clone(), statements.to_vec());
-        let done = to_its_end(async move { Ok(engine.apply_now(&all).await) }).await.map_err(|error| (0, error))?;
+        let done = to_its_end(async move {
+            loop {
+                let recovering = engine.recovering();
+                match engine.apply_now(&all).await {
+                    // Nothing of it is there: it is tried anew.
+                    Err((_, error)) if error.kind() == ErrorKind::Recovering => one_recovered(recovering).await,
+                    done => return Ok(done),
+                }
+            }
+        });
+        let done = done.await.map_err(|error| (0, error))?;
         done.map_err(|(n, error)| (n, placed(self.env.hidden.mask(error), &statements[n])))
     }
 

@@ -306,12 +306,13 @@ impl Engine {
         let logical = renamed(Planner::logical(&context, &query).await?, &create.columns, &label)?;
         let answer = answer_schema(logical.schema().inner())?;
         check_watermark(options.watermark.as_ref(), &answer, create.watermark.as_ref(), &label)?;
+        let readers = past.readers.clone();
         let (schema, what) = if create.kind == Kind::View || self.is_computed(&create, &options, &scene).await? {
             (answer, What::Query { query: query.clone(), columns: create.columns.clone() })
         } else {
-            self.stand(id, &create, &options, &past, &scene).await?
+            self.stand(id, &create, &options, past, &scene).await?
         };
-        let (name, kind, readers) = (create.name.name.clone(), create.kind, past.readers);
+        let (name, kind) = (create.name.name.clone(), create.kind);
         Ok(Object { id, name, kind, schema, depends, watermark: options.watermark, readers, what, statement })
     }
 

@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Engine, Notice, Reply, Session, Severity,
     objects::{Object, What},
+    standing::recovering,
 };
 use crate::{
     catalog::Kind,
     error::{Error, Result},
+    query::State,
     sql::statement::Name,
 };
 
@@ -23,7 +25,11 @@ impl Engine {
         let asked = name.map(|name| objects.find(name).cloned()).transpose()?;
         let mut failed = Vec::new();
         for object in asked.as_ref().map_or_else(|| objects.in_order(), |asked| self.with_its_inputs(asked)) {
+            if object.handle().is_some_and(|handle| handle.progress().state == State::Recovering) {
+                session.waits_for(Some(recovering(&object.label())));
+            }
             let error = flushed(&object).await.err().map(|error| self.env.hidden.mask(error));
+            session.waits_for(None);
             match error {
                 Some(error) if asked.as_ref().is_some_and(|asked| asked.id == object.id) => {
                     return Err(error.context(object.label()));

@@ -20,6 +20,7 @@ mod read;
 mod recovery;
 mod refit;
 mod replay;
+mod returning;
 mod secrets;
 mod session;
 mod sinks;
@@ -64,7 +65,7 @@ use crate::{
     connectors::Fence,
     error::{Error, Kind as ErrorKind, Result},
     options::Hidden,
-    query::{Env as QueryEnv, Finished},
+    query::{Env as QueryEnv, Finished, State},
     relations::Moment,
     sql::{
         functions::Functions,
@@ -283,7 +284,7 @@ impl Engine {
     /// statements and cursors are the session's and do not come here.
     pub async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Reply> {
         let this = self.this.upgrade().ok_or_else(|| Error::new(ErrorKind::AdminShutdown, "the server is stopping"))?;
-        let outcome = this.dispatch(session, statement, parameters).await.map(|reply| self.masked(reply));
+        let outcome = this.dispatch_recovered(session, statement, parameters).await.map(|reply| self.masked(reply));
         let outcome = outcome.map_err(|error| placed(self.env.hidden.mask(error), statement));
         outcome.map_err(|error| match self.env.log.failure() {
             Some(failure) if matches!(error.kind(), ErrorKind::Io | ErrorKind::DiskFull) => failure
@@ -390,7 +391,11 @@ impl Engine {
         objects.reverse();
         for object in &objects {
             if let Some(handle) = object.handle() {
-                handle.stop().await;
+                match handle.progress().state {
+                    // There is nothing of it to save, and it may take its time.
+                    State::Recovering => handle.end().await,
+                    _ => handle.stop().await,
+                }
             }
         }
         for object in &objects {
@@ -469,9 +474,10 @@ impl Engine {
     }
 }
 
-/// The memory that queries of clients share, and what they share besides.
-fn runtime_env(options: &EngineOptions) -> Result<Arc<datafusion::execution::runtime_env::RuntimeEnv>> {
-    Ok(RuntimeEnvBuilder::new().with_memory_limit(options.memory_bytes_max as usize, 1.0).build_arc()?)
+/// The memory that queries of clients share, or that epochs do, and what they share besides.
+fn runtime_env(bytes_max: u64) -> Result<Arc<datafusion::execution::runtime_env::RuntimeEnv>> {
+    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    Ok(RuntimeEnvBuilder::new().with_memory_limit(bytes_max, 1.0).build_arc()?)
 }
 
 /// So that rooms below the engine can list what exists.

@@ -88,7 +88,8 @@ impl Engine {
             n => n,
         };
         let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
-        let planner = Arc::new(Planner::new(partitions, runtime_env(&options)?, value_bytes_max));
+        let planner = Planner::new(partitions, runtime_env(options.memory_bytes_max)?, value_bytes_max);
+        let planner = Arc::new(planner.with_epochs(runtime_env(options.epoch_memory_bytes_max)?));
         let context = planner.epoch_context();
         let (rows, bytes, disk) = (options.changelog_rows_max, options.changelog_bytes_max, options.changelog_disk_max);
         let changelog = ChangelogLimit::new(rows, bytes, disk);

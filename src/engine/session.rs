@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::pg_catalog::Peers;
 pub use crate::pg_catalog::settings::Settings;
+use crate::{error::Error, pg_catalog::Peers};
 
 /// More than these are dropped: a statement that warns of each of a million rows must not fill the memory.
 const NOTICES_MAX: usize = 100;
@@ -23,6 +23,8 @@ pub struct Session {
     pub peers: Option<Arc<dyn Peers>>,
     transaction: Mutex<Transaction>,
     notices: Mutex<Vec<Notice>>,
+    /// What the running statement waits for, as the error that it is where it waits too long.
+    waited: Mutex<Option<Error>>,
 }
 
 /// Where a transaction stands. Statements commit one by one: a transaction groups settings and cursors, no writes.
@@ -86,6 +88,16 @@ impl Session {
         if notices.len() < NOTICES_MAX {
             notices.push(notice);
         }
+    }
+
+    /// Says what the running statement waits for now: nothing but its own work, where `None`.
+    pub fn waits_for(&self, what: Option<Error>) {
+        *lock(&self.waited) = what;
+    }
+
+    /// What the statement that was given up has waited for.
+    pub fn take_waited(&self) -> Option<Error> {
+        lock(&self.waited).take()
     }
 
     pub fn take_notices(&self) -> Vec<Notice> {

@@ -1,7 +1,6 @@
 //! Standing queries of the engine: planned, recovered, started, and made again where they failed.
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,7 +19,7 @@ use crate::{
     connectors::{Fence, SinkOptions},
     error::{Error, Kind as ErrorKind, Result},
     options::Options,
-    query::{Command, Outlet, Progress, Remake, Setup, Trigger, Worker, panicked, start},
+    query::{Command, Outlet, Progress, Remake, Setup, Trigger, Worker, start},
     relations::{Relation, Shared, Store},
     sql::{
         plan::{Standing, World, emission},
@@ -28,6 +27,12 @@ use crate::{
         watermark::WatermarkSpec,
     },
 };
+
+/// What whoever wants the rows of a query is told until they are back.
+pub fn recovering(label: &str) -> Error {
+    Error::new(ErrorKind::Recovering, format!("{label} is still recovering"))
+        .hint("tidemark.queries tells when it is back; a statement waits for it up to statement_timeout.")
+}
 
 /// How a standing query is to run: the options of its statement.
 #[derive(Debug, Clone)]
@@ -111,13 +116,13 @@ impl Engine {
         self.planner.standing(&context, &query, emission, partitions, &create.columns, &label).await
     }
 
-    /// Recovers a standing query and starts its loop.
+    /// Starts the loop of a standing query, which recovers first. Nobody waits for that but who wants its rows.
     pub(super) async fn stand(
         self: &Arc<Self>,
         id: u64,
         create: &CreateView,
         options: &ViewOptions,
-        past: &Past,
+        past: Past,
         scene: &Arc<dyn World>,
     ) -> Result<(SchemaRef, What)> {
         // Epochs of a time with more cores are run again as they were.
@@ -153,19 +158,16 @@ impl Engine {
         }
         // A new one waits until it is durable that it is there: until then it may be taken back.
         let paused = past.paused || past.begins.is_some() || is_new;
-        let mut worker = recipe.worker(self, standing, outlet);
-        // As in its loop, a panic is the query's own.
-        let failed = if self.rehearsal {
-            None
-        } else {
-            let recovery = AssertUnwindSafe(worker.recover(&past.intents, &past.commits)).catch_unwind().await;
-            recovery.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).err()
-        };
-        let failed = failed.map(|error| self.env.hidden.mask(error));
+        let worker = recipe.worker(self, standing, outlet);
+        let recovery = (!self.rehearsal).then_some((past.intents, past.commits));
+        if recovery.is_some() {
+            let label = format!("{} \"{}\"", create.kind, create.name.name);
+            recipe.shared.begin_recovery(&recovering(&label));
+        }
         let (shared, finished) = (recipe.shared.clone(), self.finished(id));
         let handle = {
             let _runtime = self.runtime.enter();
-            Arc::new(start(worker, options.trigger, paused, failed, self.remake(recipe.clone()), finished))
+            Arc::new(start(worker, options.trigger, paused, recovery, self.remake(recipe.clone()), finished))
         };
         Ok(match create.kind {
             Kind::Sink => (schema, What::Sink { handle, inputs, recipe }),

@@ -6,12 +6,17 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a byte that is read takes until its epoch is over: as it was read, as keys, as changes, and as rows of the answer.
 const TIMES: usize = 4;
+/// What a byte of a checkpoint takes until it is loaded: as it is on disk, and decoded.
+const LOADING_TIMES: usize = 2;
+/// How long a recovery waits for room: longer than epochs usually take.
+const RECOVERY_WAIT: Duration = Duration::from_secs(10);
 /// A permit is for so many bytes.
 const UNIT_BYTES: usize = 1 << 10;
 
@@ -48,6 +53,12 @@ impl EpochMemory {
         let units = (bytes.saturating_mul(TIMES) / UNIT_BYTES + 1).min(self.units);
         // It is never closed.
         self.room.clone().acquire_many_owned(units as u32).await.ok().map(EpochRoom)
+    }
+
+    /// Waits until there is room to load so many bytes, but not for ever: an epoch that hangs must not keep other queries
+    /// from coming back.
+    pub async fn enter_recovery(&self, bytes: usize) -> Option<EpochRoom> {
+        tokio::time::timeout(RECOVERY_WAIT, self.enter(bytes / TIMES * LOADING_TIMES)).await.ok().flatten()
     }
 
     pub fn reads_whole(&self, query: u64) -> bool {

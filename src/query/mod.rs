@@ -31,6 +31,6 @@ pub use letters::{Letters, LettersMax, letter_id};
 pub use memory::EpochMemory;
 pub use outlet::{Keeps, Outbox, Outlet};
 pub use progress::{InputProgress, Progress, State, UNRECOVERED};
-pub use runner::{panicked, start};
+pub use runner::start;
 pub use trigger::Trigger;
 pub use watermarks::Watermarks;

@@ -1,6 +1,8 @@
 //! Going back to the last committed epoch: load the newest checkpoint, run again what was committed after it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
     Worker,
@@ -10,6 +12,7 @@ use crate::{
     checkpoint::{Commit, Intent, Record, resume},
     error::{Error, Kind, Result},
     relations::{Relation, Shared},
+    sql::table::Input,
     time::Epoch,
 };
 
@@ -54,11 +57,13 @@ impl Worker {
 
     /// Everything up to the last committed epoch; gives the one that was begun after it.
     async fn restore(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<Option<Intent>> {
-        // How much is loaded is not known before: it is loaded alone.
-        let room = self.env.epochs.enter(usize::MAX).await;
-        let loaded = self.checkpoints.load()?;
+        let room = match self.bytes_to_load()? {
+            0 => None,
+            bytes => self.env.epochs.enter_recovery(bytes).await,
+        };
+        let mut loaded = blocking(|| self.checkpoints.load())?;
         let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
-        if let Some((mut header, chain)) = loaded {
+        if let Some((header, _)) = &mut loaded {
             // Its commit may have come too late for the log.
             let commit = header.commit.take().filter(|commit| !commits.iter().any(|other| other.epoch == commit.epoch));
             if let Some(commit) = commit {
@@ -69,6 +74,32 @@ impl Worker {
                 self.env.log.append(vec![record]).await?;
                 letters.add(&commit.dead_letters, &commit.late_rows);
             }
+        }
+        let mut relation = blocking(|| self.load_all(loaded))?;
+        drop(room);
+        self.checkpointed = at;
+        self.saved.clone_from(&self.offsets);
+        relation.note_watermark(self.totals.watermark);
+        let plan = resume(at, intents, commits)?;
+        if !plan.redo.is_empty() || plan.pending.is_some() {
+            // What is run again reads what they had then.
+            self.inputs_recovered().await;
+        }
+        self.since.clone_from(&plan.redo);
+        // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.
+        let shared = self.setup.relation.clone();
+        self.setup.relation = Shared::new(shared.id, shared.name.clone(), relation, Default::default());
+        let redone = self.redo_all(plan.redo).await;
+        let rebuilt = std::mem::replace(&mut self.setup.relation, shared);
+        redone?;
+        self.setup.relation.take_over(&rebuilt);
+        Ok(plan.pending)
+    }
+
+    /// Takes everything from a checkpoint; gives the rows of the answer then. Blocking.
+    fn load_all(&mut self, loaded: Option<(Header, Vec<Sections>)>) -> Result<Relation> {
+        let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
+        if let Some((header, chain)) = loaded {
             header.relation.iter().try_for_each(|file| self.store.expect(file))?;
             self.load(header, &chain)?;
         }
@@ -80,20 +111,34 @@ impl Worker {
         };
         relation.limit_changelog(&self.env.changelog);
         self.store.load(&mut relation, Some(at), followed)?;
-        drop(room);
-        self.checkpointed = at;
-        self.saved.clone_from(&self.offsets);
-        relation.note_watermark(self.totals.watermark);
-        let plan = resume(at, intents, commits)?;
-        self.since.clone_from(&plan.redo);
-        // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.
-        let shared = self.setup.relation.clone();
-        self.setup.relation = Shared::new(shared.id, shared.name.clone(), relation, Default::default());
-        let redone = self.redo_all(plan.redo).await;
-        let rebuilt = std::mem::replace(&mut self.setup.relation, shared);
-        redone?;
-        self.setup.relation.take_over(&rebuilt);
-        Ok(plan.pending)
+        Ok(relation)
+    }
+
+    /// The files of what is loaded, or a little more.
+    fn bytes_to_load(&self) -> Result<usize> {
+        let (storage, id) = (&self.env.storage, self.setup.id);
+        let mut bytes = 0;
+        for folder in ["state", "relations"] {
+            for path in storage.list(&format!("{folder}/{id}"))? {
+                bytes += storage.length(&path)?.unwrap_or(0);
+            }
+        }
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// An input whose rows are not back yet after a start.
+    pub fn recovering_input(&self) -> Option<Arc<Shared>> {
+        let relations = self.inputs().iter().filter_map(|input| match &input.table.input {
+            Input::Relation(shared) => Some(shared),
+            Input::Source(..) => None,
+        });
+        relations.into_iter().find(|shared| shared.is_recovering()).cloned()
+    }
+
+    async fn inputs_recovered(&self) {
+        while let Some(input) = self.recovering_input() {
+            input.recovered().await;
+        }
     }
 
     fn load(&mut self, header: Header, chain: &[Sections]) -> Result<()> {
@@ -134,5 +179,13 @@ impl Worker {
         }
         self.advance(&intent, &commit);
         Ok(())
+    }
+}
+
+/// Runs work that waits for the disk. Where other threads can, they run meanwhile what this one was to.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }

@@ -14,27 +14,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, Finished, Handle, Remake, State, Trigger, Worker, epoch::Next, handle::COMMANDS_MAX};
 use crate::{
+    checkpoint::{Commit, Intent},
     connectors::Offsets,
     error::{Error, Kind, Result},
     sql::table::Input,
 };
 
-/// Starts the loop of a recovered worker on the current runtime; `failed` says why it could not be recovered.
+/// What the log says of a query's epochs: those that were begun, and those that happened.
+pub type Recovery = (Vec<Intent>, Vec<Commit>);
+
+/// Starts the loop of a worker on the current runtime; it recovers first, if there is anything to.
 pub fn start(
     worker: Worker,
     trigger: Trigger,
     paused: bool,
-    failed: Option<Error>,
+    recovery: Option<Recovery>,
     remake: Remake,
     finished: Finished,
 ) -> Handle {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let progress = worker.progress.clone();
-    let interval = worker.setup.checkpoint_interval;
-    // What was run again is saved at once: a server that dies more often than checkpoints are due would otherwise take
-    // longer to recover each time.
-    let overdue = Instant::now().checked_sub(interval).filter(|_| worker.needs_checkpoint());
-    let mut runner = Runner {
+    let checkpoint_interval = worker.setup.checkpoint_interval;
+    let runner = Runner {
         worker,
         trigger,
         paused,
@@ -43,8 +44,8 @@ pub fn start(
         finished,
         flushes: Vec::new(),
         last_epoch: None,
-        last_checkpoint: overdue.unwrap_or_else(Instant::now),
-        checkpoint_interval: interval,
+        last_checkpoint: Instant::now(),
+        checkpoint_interval,
         last_call: None,
         finishing: false,
         retry: Duration::ZERO,
@@ -53,18 +54,8 @@ pub fn start(
         doubtful: false,
         behind_outside: false,
     };
-    match failed {
-        Some(error) if is_transient(&error) => {
-            tracing::warn!(query = runner.worker.setup.name, %error, "query will try again to recover");
-            runner.doubtful = true;
-            runner.retry = RETRY_MIN;
-            runner.worker.set_state(State::Retrying, Some(error));
-        }
-        Some(error) => runner.stop_failed(error),
-        None => {}
-    }
     let cancelled = CancellationToken::new();
-    let task = tokio::spawn(runner.run(cancelled.clone()));
+    let task = tokio::spawn(runner.run(recovery, cancelled.clone()));
     Handle::new(commands, progress, cancelled, task)
 }
 
@@ -107,7 +98,7 @@ enum Turn {
 }
 
 impl Runner {
-    async fn run(mut self, cancelled: CancellationToken) {
+    async fn run(mut self, recovery: Option<Recovery>, cancelled: CancellationToken) {
         tokio::select! {
             biased;
             () = cancelled.cancelled() => {
@@ -116,7 +107,7 @@ impl Runner {
                     tracing::debug!(query = self.worker.setup.name, %error, "no last checkpoint");
                 }
             }
-            () = self.live() => {}
+            () = self.live(recovery) => {}
         }
         for (_, done) in self.flushes.drain(..) {
             let _ = done.send(Err(Error::new(Kind::AdminShutdown, "the query was stopped")));
@@ -124,7 +115,10 @@ impl Runner {
     }
 
     /// Turn after turn, until it is told to stop.
-    async fn live(&mut self) {
+    async fn live(&mut self, recovery: Option<Recovery>) {
+        if let Some((intents, commits)) = recovery {
+            self.recover(&intents, &commits).await;
+        }
         match (&self.failed, self.paused) {
             (Some(_), _) => {}
             (None, true) => self.worker.set_state(State::Paused, None),
@@ -141,6 +135,33 @@ impl Runner {
             if matches!(turn, Turn::Stop) {
                 break;
             }
+        }
+    }
+
+    /// Goes back to the last committed epoch, for whose rows readers wait.
+    async fn recover(&mut self, intents: &[Intent], commits: &[Commit]) {
+        let relation = self.worker.setup.relation.clone();
+        // As in a turn, a panic is the query's own.
+        let recovered = AssertUnwindSafe(self.worker.recover(intents, commits)).catch_unwind().await;
+        let recovered = recovered.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        if self.worker.needs_checkpoint() {
+            // What was run again is saved at once: a server that dies more often than checkpoints are due would otherwise
+            // take longer to recover each time.
+            let overdue = Instant::now().checked_sub(self.checkpoint_interval);
+            self.last_checkpoint = overdue.unwrap_or(self.last_checkpoint);
+        }
+        let Err(error) = recovered else { return };
+        let error = self.worker.env.hidden.mask(error);
+        if relation.is_recovering() {
+            relation.refuse(&error);
+        }
+        if is_transient(&error) {
+            tracing::warn!(query = self.worker.setup.name, %error, "query will try again to recover");
+            (self.doubtful, self.retry) = (true, RETRY_MIN);
+            self.worker.set_state(State::Retrying, Some(error));
+        } else {
+            tracing::error!(query = self.worker.setup.name, %error, "query cannot be recovered");
+            self.stop_failed(error);
         }
     }
 
@@ -172,14 +193,22 @@ impl Runner {
         if self.finishing {
             return self.finish().await;
         }
+        if let Some(input) = self.worker.recovering_input() {
+            // There is more to read than it shows.
+            return tokio::select! {
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => Ok(Turn::Stop),
+                },
+                () = input.recovered() => Ok(Turn::Again),
+            };
+        }
         if self.trigger.ends() && self.last_call.is_none() {
             self.last_call = Some(self.worker.target().await?);
         }
         let changed = self.changes();
         let hurry = !self.flushes.is_empty() || self.trigger.ends();
-        let next = self.worker.next(hurry).await?;
-        self.goes_on();
-        match next {
+        match self.worker.next(hurry).await? {
             Next::Epoch(intent) => {
                 let wait = self.trigger.wait(self.last_epoch.map(|at| at.elapsed()));
                 if !wait.is_zero() && self.flushes.is_empty() {
@@ -192,14 +221,17 @@ impl Runner {
                 self.doubtful = !self.worker.is_sound() || (ran.is_err() && !self.worker.owes());
                 ran?;
                 self.worker.deliver().await?;
+                self.goes_on();
                 self.behind_outside = false;
                 self.after_epoch().await
             }
             Next::Wait(until) => {
+                self.goes_on();
                 self.checkpoint_if_due().await?;
                 self.wait(changed, Some(until)).await
             }
             Next::Idle => {
+                self.goes_on();
                 self.answer_flushes();
                 let caught_up = |target: &Vec<Offsets>| self.worker.has_reached(target);
                 if self.trigger.ends() && self.last_call.as_ref().is_some_and(caught_up) {
@@ -459,7 +491,9 @@ impl Runner {
         self.worker = worker;
         self.doubtful = false;
         self.unwritten = None;
-        self.worker.set_state(State::Running, None);
+        // What failed may fail again: it has passed once it is done.
+        let state = if self.retry.is_zero() { State::Running } else { State::Retrying };
+        self.worker.set_state(state, None);
         Ok(())
     }
 
@@ -524,7 +558,7 @@ impl Runner {
 }
 
 /// A panic as the error of the query that it happened in.
-pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     Error::internal(format!("the query panicked: {}", what.unwrap_or("no message")))
 }

@@ -23,6 +23,8 @@ pub struct Shared {
     moment: Moment,
     changed: watch::Sender<u64>,
     dropped: AtomicBool,
+    /// Whether its rows are still to be brought back after a start.
+    recovering: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -36,6 +38,7 @@ impl Shared {
             moment,
             changed: watch::Sender::new(0),
             dropped: AtomicBool::new(false),
+            recovering: watch::Sender::new(false),
         })
     }
 
@@ -55,6 +58,23 @@ impl Shared {
         if published.epoch() == Epoch(0) {
             *published = Arc::new(published.refused(error.clone()));
         }
+        self.recovering.send_replace(false);
+    }
+
+    /// Of one that nobody has read yet: its rows are brought back now. Until they are, or cannot be, readers are told so.
+    pub fn begin_recovery(&self, error: &Error) {
+        self.refuse(error);
+        self.recovering.send_replace(true);
+    }
+
+    pub fn is_recovering(&self) -> bool {
+        *self.recovering.borrow()
+    }
+
+    /// Waits until its rows are back, or it is known that they cannot be brought back for now.
+    pub async fn recovered(&self) {
+        // It lives as long as who waits.
+        let _ = self.recovering.subscribe().wait_for(|recovering| !recovering).await;
     }
 
     /// Takes the place of its contents with others of the same epoch, made anew. Who follows goes on following.
@@ -74,12 +94,14 @@ impl Shared {
         let _not_within_a_moment = self.moment.read().unwrap_or_else(PoisonError::into_inner);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
         self.lock().note_published(Epoch(epoch));
+        self.recovering.send_replace(false);
         self.changed.send_replace(epoch);
     }
 
     /// It is gone: who still waits for its changes waits in vain.
     pub fn set_dropped(&self) {
         self.dropped.store(true, Ordering::SeqCst);
+        self.recovering.send_replace(false);
         self.changed.send_modify(|_| {});
     }
 

@@ -29,7 +29,8 @@ impl Subscriber {
         let mut relation = shared.lock();
         let snapshot = shared.snapshot();
         if let Some(refusal) = snapshot.refusal() {
-            return Err(refusal.context(format!("\"{}\"", shared.name)));
+            let context = format!("\"{}\"", shared.name);
+            return Err(if refusal.kind() == Kind::Recovering { refusal } else { refusal.context(context) });
         }
         let at = after.unwrap_or(snapshot.epoch());
         if at > snapshot.epoch() {

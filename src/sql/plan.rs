@@ -71,6 +71,8 @@ pub const DATABASE: &str = "tidemark";
 #[derive(Debug)]
 pub struct Planner {
     base: SessionState,
+    /// The memory of epochs, and what they share besides.
+    epochs: Arc<RuntimeEnv>,
 }
 
 /// A standing query, planned.
@@ -142,12 +144,18 @@ impl Planner {
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(FieldsOfNull));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Decoded));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(CheckSizes(results)));
-        Planner { base }
+        let epochs = base.runtime_env().clone();
+        Planner { base, epochs }
     }
 
-    /// What epochs run in: the shared limits, no session.
+    /// The same, with memory of their own for epochs.
+    pub fn with_epochs(self, epochs: Arc<RuntimeEnv>) -> Self {
+        Planner { epochs, ..self }
+    }
+
+    /// What epochs run in: memory of their own, no session.
     pub fn epoch_context(&self) -> Arc<datafusion::execution::TaskContext> {
-        Arc::new(datafusion::execution::TaskContext::from(&self.base))
+        Arc::new(datafusion::execution::TaskContext::from(&self.base).with_runtime(self.epochs.clone()))
     }
 
     /// The memory that all queries of clients share.
@@ -226,7 +234,7 @@ impl Planner {
             rewritten => rewritten?,
         };
         let cell = EpochCell::new(partitions);
-        let plan = plan_epoch(&rewritten, &state, &cell).await?;
+        let plan = plan_epoch(&rewritten, &state, &cell, &self.epochs).await?;
         let schema = answer_schema(&without_diff(&plan.schema()))?;
         Ok(Standing { plan, cell, rewritten, schema, emission })
     }

@@ -22,7 +22,7 @@ use super::incremental::Facts;
 use crate::{
     changes::OP,
     connectors::{BadRecords, Offsets, OnError, Patience, ReadLimit, Readers, ScanHints, Source, Span},
-    error::Result,
+    error::{Kind, Result},
     operators::Upsert,
     relations::{Identity, Shared, Snapshot},
 };
@@ -169,6 +169,9 @@ impl TableProvider for InputTable {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         if let Some(snapshot) = &self.snapshot {
             if let Some(error) = snapshot.refusal() {
+                if error.kind() == Kind::Recovering {
+                    return Err(error.into());
+                }
                 return Err(error.context(format!("\"{}\" has not recovered", self.name)).into());
             }
             return snapshot.scan(state, projection, filters, limit).await;

@@ -146,6 +146,14 @@ impl Storage for DiskStorage {
         }
     }
 
+    fn length(&self, path: &str) -> Result<Option<u64>> {
+        match fs::metadata(self.root.join(path)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::from(e).context(format!("cannot read \"{path}\""))),
+        }
+    }
+
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let full = self.root.join(path);
         if full.exists() {

@@ -26,6 +26,10 @@ use crate::error::Result;
 pub trait Storage: Send + Sync + fmt::Debug {
     /// The whole file, or `None` where there is none.
     fn read(&self, path: &str) -> Result<Option<Bytes>>;
+    /// How long a file is, or `None` where there is none.
+    fn length(&self, path: &str) -> Result<Option<u64>> {
+        Ok(self.read(path)?.map(|bytes| bytes.len() as u64))
+    }
     /// Makes a whole file, durable on return. An existing one is an error of kind `DuplicateObject`, left untouched.
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()>;
     /// Adds to the end of a file, made if missing, durable on return.

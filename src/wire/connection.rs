@@ -166,7 +166,10 @@ impl<D: Door> Connection<D> {
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let workers = self.shared.options.workers.clone();
-        self.link.wait(work::run(&workers, work)).await
+        self.session.waits_for(None);
+        let done = self.link.wait(work::run(&workers, work)).await;
+        // Who waited in vain is told for what.
+        done.map_err(|error| self.session.take_waited().filter(|_| self.link.is_late()).unwrap_or(error))
     }
 
     /// The statements of a text, and the room that they take while they run.

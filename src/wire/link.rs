@@ -51,6 +51,8 @@ struct Interrupts {
     shutdown: CancellationToken,
     cancel: Option<CancellationToken>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether it was the deadline that did.
+    late: bool,
 }
 
 impl Interrupts {
@@ -71,7 +73,10 @@ impl Interrupts {
             biased;
             () = self.shutdown.cancelled() => shutting_down(),
             () = cancelled => Error::new(Kind::QueryCanceled, "canceling statement due to user request"),
-            () = late => Error::new(Kind::QueryCanceled, "canceling statement due to statement timeout"),
+            () = late => {
+                self.late = true;
+                Error::new(Kind::QueryCanceled, "canceling statement due to statement timeout")
+            }
         }
     }
 }
@@ -106,7 +111,7 @@ impl Link {
             refusal: None,
             out: BytesMut::new(),
             message_bytes_max,
-            interrupts: Interrupts { shutdown, cancel: None, deadline: None },
+            interrupts: Interrupts { shutdown, cancel: None, deadline: None, late: false },
             gone: false,
         }
     }
@@ -125,7 +130,13 @@ impl Link {
         self.interrupts.deadline = timeout.map(|t| Box::pin(tokio::time::sleep(t)));
     }
 
+    /// Whether the time of the running statement is over.
+    pub fn is_late(&self) -> bool {
+        self.interrupts.late
+    }
+
     pub fn disarm(&mut self) {
+        self.interrupts.late = false;
         self.interrupts.cancel = None;
         self.interrupts.deadline = None;
     }

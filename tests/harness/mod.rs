@@ -1,5 +1,6 @@
 //! An engine in this process, on storage that can be crashed and a clock that stands still.
 
+mod gated;
 mod rows;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +17,11 @@ use tidemark::{
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub use self::rows::{Cell, Rows};
+use self::gated::GatedStorage;
+pub use self::{
+    gated::Gate,
+    rows::{Cell, Rows},
+};
 
 /// 2024-01-01, for a clock that stands still.
 const NEW_YEAR: i64 = 1_704_067_200_000_000;
@@ -85,6 +90,8 @@ pub struct Rig {
     pub options: EngineOptions,
     /// Which operations of the storage fail, from the next opening on.
     pub plan: Option<Plan>,
+    /// Which files cannot be read for now, from the next opening on. Then nobody waits until all queries are back.
+    pub gate: Option<Arc<Gate>>,
     life: Option<Life>,
     session: Arc<Session>,
 }
@@ -102,11 +109,14 @@ impl Rig {
     /// One that is not open yet.
     pub fn on(storage: MemoryStorage, options: EngineOptions) -> Rig {
         let clock = Arc::new(ManualClock::new(NEW_YEAR));
-        Rig { storage: Arc::new(storage), clock, options, plan: None, life: None, session: Arc::default() }
+        Rig { storage: Arc::new(storage), clock, options, plan: None, gate: None, life: None, session: Arc::default() }
     }
 
     fn whole_storage(&self) -> Arc<dyn Storage> {
-        let storage: Arc<dyn Storage> = self.storage.clone();
+        let mut storage: Arc<dyn Storage> = self.storage.clone();
+        if let Some(gate) = self.gate.clone() {
+            storage = Arc::new(GatedStorage { inner: storage, gate });
+        }
         match self.plan.clone() {
             Some(plan) => Arc::new(FaultyStorage::new(storage, move |operation, path| plan(operation, path))),
             None => storage,
@@ -125,7 +135,18 @@ impl Rig {
         let mut life = Life { engine: None, runtime: Some(runtime) };
         life.engine = Some(life.run(Engine::open(env, self.options.clone())).await?);
         self.life = Some(life);
+        if self.gate.is_none() {
+            self.recovered().await;
+        }
         Ok(())
+    }
+
+    /// Waits until all queries are back from where the last life had left them, or cannot be.
+    pub async fn recovered(&self) {
+        let count = "SELECT count(*) FROM tidemark.queries WHERE state = 'recovering'";
+        while self.sql(count).await.unwrap().lines() != ["0"] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn life(&self) -> &Life {

@@ -13,10 +13,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, task::JoinHandle, time};
+use tokio::{task::JoinHandle, time};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::{
+    Pools,
     server::{Server, Signals, open},
     ways_in,
 };
@@ -37,14 +38,14 @@ const FILE_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs until Ctrl-C, or for so many seconds.
-pub async fn demo(mut config: Config, seconds: Option<u64>, queries: Handle) -> Result<()> {
+pub async fn demo(mut config: Config, seconds: Option<u64>, pools: Pools) -> Result<()> {
     let mut signals = Signals::of_a_terminal()?;
     let folder = Folder::make()?;
     let flights = folder.0.join("flights");
     std::fs::create_dir(&flights)?;
     config.data_dir = folder.0.join("data");
 
-    let server = start(config, queries).await?;
+    let server = start(config, pools).await?;
     let (client, connection) = connect(server.address).await?;
     let screen = Screen::new(&flights, &ways_in(server.address));
     let ended = async {
@@ -92,14 +93,14 @@ impl Drop for Folder {
 }
 
 /// Listens where a server does by default, or, if that is taken, on any free port.
-async fn start(mut config: Config, queries: Handle) -> Result<Server> {
+async fn start(mut config: Config, pools: Pools) -> Result<Server> {
     if let Err(e) = std::net::TcpListener::bind(&config.listen)
         && e.kind() == ErrorKind::AddrInUse
     {
         config.listen = "127.0.0.1:0".to_string();
     }
-    let engine = open(&config, queries.clone()).await?;
-    Server::listen(&config, engine, queries).await
+    let engine = open(&config, pools.epochs).await?;
+    Server::listen(&config, engine, pools.queries).await
 }
 
 async fn connect(address: SocketAddr) -> Result<(Client, JoinHandle<()>)> {

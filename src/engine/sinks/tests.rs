@@ -1,3 +1,4 @@
+mod room;
 mod waits;
 
 use std::{
@@ -115,6 +116,10 @@ impl Stage {
         };
         self.machine = Some(machine);
         self.engine = Some(Engine::open(env, options).await?);
+        let count = "SELECT count(*) FROM tidemark.queries WHERE state = 'recovering'";
+        while self.sql(count).await? != ["0"] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use datafusion::{
     catalog::Session,
     common::{DFSchema, JoinType},
     error::Result as DfResult,
-    execution::{SessionState, SessionStateBuilder, memory_pool::MemoryLimit},
+    execution::{SessionState, SessionStateBuilder, TaskContext, memory_pool::MemoryLimit, runtime_env::RuntimeEnv},
     logical_expr::{
         Expr, LogicalPlan, SortExpr, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext,
     },
@@ -41,11 +41,13 @@ use crate::{
 /// Plans a rewritten query. The nodes of the plan share `cell`, which is filled before each run.
 ///
 /// The plan is made for one partition, so that no exchange is put into it: an input comes in as many streams as the
-/// cell has partitions, stateless steps keep them apart, and an operator takes them all.
+/// cell has partitions, stateless steps keep them apart, and an operator takes them all. The plans of groups run in
+/// `epochs`, as it does itself.
 pub async fn plan_epoch(
     rewritten: &Rewritten,
     state: &SessionState,
     cell: &Arc<EpochCell>,
+    epochs: &Arc<RuntimeEnv>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let mut config = state.config().clone().with_target_partitions(1);
     // A plan that lives for days must not keep what one run of it found out.
@@ -54,7 +56,10 @@ pub async fn plan_epoch(
         .with_config(config)
         .with_physical_optimizer_rules(rules())
         .build();
-    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner { cell: cell.clone() })]);
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner {
+        cell: cell.clone(),
+        epochs: epochs.clone(),
+    })]);
     Ok(EpochExec::sifted(cell, planner.create_physical_plan(&rewritten.plan, &state).await?))
 }
 
@@ -66,6 +71,7 @@ fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
 
 struct StepPlanner {
     cell: Arc<EpochCell>,
+    epochs: Arc<RuntimeEnv>,
 }
 
 #[async_trait]
@@ -113,7 +119,8 @@ impl ExtensionPlanner for StepPlanner {
             Step::Given(given) => EpochExec::given(&self.cell, given.clone(), schema),
             Step::Regroup(step) => {
                 let plan = planner.create_physical_plan(&step.plan, session).await?;
-                let operator = regroup(step, node, plan, planner, session, context)?;
+                let epochs = Arc::new(TaskContext::from(session).with_runtime(self.epochs.clone()));
+                let operator = regroup(step, node, (plan, epochs), planner, session, context)?;
                 let label = format!("Regroup: by [{}]", list(&step.keys));
                 EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
             }
@@ -184,7 +191,7 @@ fn operator(
 fn regroup(
     step: &RegroupStep,
     node: &StepNode,
-    plan: Arc<dyn ExecutionPlan>,
+    (plan, epochs): (Arc<dyn ExecutionPlan>, Arc<TaskContext>),
     planner: &dyn PhysicalPlanner,
     session: &dyn Session,
     context: &PhysicalPlanningContext,
@@ -219,7 +226,7 @@ fn regroup(
         given: step.given.clone(),
         leaf: Arc::new(Schema::new(leaf)),
         input,
-        context: session.task_ctx(),
+        context: epochs,
         sessions: step.sessions.clone(),
         first,
     };

@@ -145,6 +145,11 @@ impl Door for TestDoor {
 
     async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer> {
         match &statement.body {
+            Body::Flush(_) => {
+                session.waits_for(Some(Error::new(Kind::Recovering, "view \"v\" is still recovering")));
+                self.watch.begun.notify_one();
+                std::future::pending().await
+            }
             Body::Query(query) => {
                 Ok(Answer::Rows { tag: "SELECT", rows: self.rows(session, query, parameters).await? })
             }

@@ -52,6 +52,34 @@ async fn a_statement_that_takes_too_long_ends() {
 }
 
 #[tokio::test]
+async fn statement_that_waits_too_long_for_a_recovery_fails_with_its_name() {
+    let server = Server::start().await;
+    let client = server.connect().await;
+    simple(&client, "SET statement_timeout = '20ms'").await;
+    let late = "57014 canceling statement due to statement timeout";
+    let told = async {
+        let mut told = failure(&client, "FLUSH").await;
+        while told == late {
+            // It had not come as far as to wait for anything.
+            told = failure(&client, "FLUSH").await;
+        }
+        told
+    };
+    assert_eq!(told.await, "55000 view \"v\" is still recovering");
+    // What is said of one statement is not said of the next.
+    assert_eq!(failure(&client, "SELECT * FROM forever").await, late);
+    server.door.watch.begun.notified().await;
+    simple(&client, "RESET statement_timeout").await;
+    let token = client.cancel_token();
+    let cancel = async {
+        server.door.watch.begun.notified().await;
+        token.cancel_query(NoTls).await.expect("sent");
+    };
+    let (failed, ()) = tokio::join!(failure(&client, "FLUSH"), cancel);
+    assert_eq!(failed, "57014 canceling statement due to user request");
+}
+
+#[tokio::test]
 async fn a_client_that_hangs_up_takes_its_query_with_it() {
     let server = Server::start().await;
     let mut socket = opened(&server).await;

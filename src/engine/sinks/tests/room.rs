@@ -1,0 +1,55 @@
+//! Memory that clients hold, and memory that epochs find.
+
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+
+use super::*;
+
+/// Takes all that a pool has.
+fn all_of(pool: &Arc<dyn MemoryPool>, bytes: u64) -> MemoryReservation {
+    let held = MemoryConsumer::new("a test").register(pool);
+    held.try_grow(usize::try_from(bytes).unwrap()).unwrap();
+    held
+}
+
+const SORTED: &str = "SELECT n, row_number() OVER (ORDER BY n) AS r FROM t";
+
+async fn stage() -> Stage {
+    let stage = Stage::new().await;
+    stage.sql("CREATE TABLE t (n INT); INSERT INTO t VALUES (3), (1), (2)").await.unwrap();
+    stage
+}
+
+#[test]
+fn epoch_beside_answers_that_nobody_takes_has_memory_of_its_own() {
+    run(async {
+        let stage = stage().await;
+        let engine = stage.engine.clone().unwrap();
+        let _held = all_of(engine.planner.memory_pool(), engine.options.memory_bytes_max);
+        assert_eq!(stage.sql(SORTED).await.unwrap_err().kind(), ErrorKind::OutOfMemory);
+        stage.sql(&format!("CREATE MATERIALIZED VIEW v AS {SORTED}")).await.unwrap();
+        stage.flush().await.unwrap();
+        assert_eq!(stage.sql("SELECT * FROM v").await.unwrap(), ["1|1", "2|2", "3|3"]);
+    });
+}
+
+#[test]
+fn epoch_without_room_is_shown_as_retrying_until_there_is_some() {
+    run(async {
+        let stage = stage().await;
+        let engine = stage.engine.clone().unwrap();
+        let held = all_of(engine.env.context.memory_pool(), engine.options.epoch_memory_bytes_max);
+        stage.sql(&format!("CREATE MATERIALIZED VIEW v AS {SORTED}")).await.unwrap();
+        let state = async || stage.sql("SELECT state FROM tidemark.queries").await.unwrap().concat();
+        let retrying = async { while state().await != "retrying" {} };
+        tokio::time::timeout(PATIENCE, retrying).await.expect("it is told");
+        for _ in 0..100 {
+            assert!(["retrying", "recovering"].contains(&state().await.as_str()), "it has not passed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(stage.flush().await.unwrap_err().kind(), ErrorKind::OutOfMemory);
+        drop(held);
+        stage.settle().await;
+        assert_eq!(state().await, "running");
+        assert_eq!(stage.sql("SELECT * FROM v").await.unwrap(), ["1|1", "2|2", "3|3"]);
+    });
+}
