@@ -101,6 +101,8 @@ impl Planner {
         config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         // A literal is the number that it says, not the nearest binary one.
         config.options_mut().sql_parser.parse_float_as_decimal = true;
+        // What is never NULL, such as `CASE WHEN a <= b THEN a ELSE 1 END`, the logical plan knows better.
+        config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         // Errors tell where in the text they are.
         config.options_mut().sql_parser.collect_spans = true;
         // So that `now()` and casts to timestamptz have one. It is that of the columns, whatever the session's is: text

@@ -234,7 +234,6 @@ impl Run<'_> {
 
     /// Compares all views, each with what its SELECT answers, or has just answered; those that are right.
     async fn check(&mut self, live: Vec<(usize, Option<Answer>)>) -> Vec<(usize, Option<Answer>)> {
-        // One that failed is told below.
         let flushed = self.here.ask("FLUSH").await;
         if flushed.is_err_and(|refusal| refusal.state == "hangs") {
             for (n, _) in live {
@@ -269,6 +268,10 @@ impl Run<'_> {
             (Ok(kept), Ok(read)) => (kept, read),
         };
         if !kept.same(&read) {
+            // One that has stopped shows what it has come to.
+            if let Err(failed) = self.here.ask(&format!("FLUSH v{n}")).await {
+                return Some(Fault::new(Kind::ViewFails, &failed.text, failed.text.clone()));
+            }
             let told =
                 format!("-- only in the view:\n{}-- only in its SELECT:\n{}", kept.less(&read), read.less(&kept));
             return Some(Fault::new(Kind::ViewDiffers, "", told));

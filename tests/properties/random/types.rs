@@ -5,7 +5,7 @@ use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
 use super::super::values::pick;
 
 /// Whether floats may be -0.0 or NaN.
-pub const ODD_FLOATS: bool = false;
+pub const ODD_FLOATS: bool = true;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
