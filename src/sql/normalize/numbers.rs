@@ -4,7 +4,11 @@
 //! ```text
 //! x > 0.5          ─▶     x > 0.5::float8
 //! coalesce(x, n)   ─▶     coalesce(x, n::float8)
+//! rank() / 2       ─▶     rank()::bigint / 2
 //! ```
+//!
+//! Numbers of rows, which have no sign in DataFusion, are counted with as bigint: with one that has a sign it would make a
+//! decimal of them.
 //!
 //! A rule of the analyzer, before the coercion of types.
 
@@ -87,6 +91,9 @@ pub(in crate::sql) fn with_floats(expr: Expr, schema: &DFSchema) -> DfResult<Tra
             Expr::BinaryExpr(binary) if compares(binary.op) => {
                 meet([binary.left.as_mut(), binary.right.as_mut()], schema)?
             }
+            Expr::BinaryExpr(binary) if binary.op.is_numerical_operators() => {
+                signed(&mut binary.left, schema) | signed(&mut binary.right, schema)
+            }
             Expr::Between(between) => {
                 meet([between.expr.as_mut(), between.low.as_mut(), between.high.as_mut()], schema)?
             }
@@ -109,6 +116,15 @@ pub(in crate::sql) fn with_floats(expr: Expr, schema: &DFSchema) -> DfResult<Tra
         };
         Ok(Transformed::new(expr, changed, TreeNodeRecursion::Continue))
     })
+}
+
+/// Makes a bigint of a number without a sign.
+fn signed(expr: &mut Expr, schema: &DFSchema) -> bool {
+    let unsigned = matches!(expr.get_type(schema), Ok(DataType::UInt64));
+    if unsigned {
+        *expr = cast(std::mem::take(expr), DataType::Int64);
+    }
+    unsigned
 }
 
 /// Makes floats of the decimals among expressions of which one is a float.
