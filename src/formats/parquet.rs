@@ -56,15 +56,19 @@ fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, 
     let (named, read) = Named::new(request, metadata.schema())?;
     let rows = row_range(&metadata, &file.part, file.input.size());
     let mask = ProjectionMask::roots(metadata.parquet_schema(), read);
-    let (groups, skip) = row_groups(&metadata, &rows);
+    let (groups, before) = row_groups(&metadata, &rows);
+    // Where the levels of repeated values end too early, the library skips rows for ever; reading them is an error.
+    let leaves = metadata.parquet_schema().columns().iter().enumerate();
+    let repeats = leaves.into_iter().any(|(leaf, column)| mask.leaf_included(leaf) && column.max_rep_level() > 0);
+    let (skip, leave_out) = if repeats { (0, before) } else { (before, 0) };
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(file.input.clone()), metadata)
         .with_projection(mask)
         .with_row_groups(groups)
         .with_offset(skip)
-        .with_limit((rows.end - rows.start) as usize)
+        .with_limit(leave_out.saturating_add((rows.end - rows.start) as usize))
         .with_batch_size(request.batch_rows.max(1))
         .build()?;
-    Ok(ParquetBatches { reader, named, row: rows.start, bad, finished: false })
+    Ok(ParquetBatches { reader, named, leave_out, row: rows.start, bad, finished: false })
 }
 
 /// The rows that belong to a part: the parts of a file cover its rows without a gap.
@@ -93,6 +97,8 @@ fn row_groups(metadata: &ArrowReaderMetadata, rows: &Range<u64>) -> (Vec<usize>,
 struct ParquetBatches {
     reader: ParquetRecordBatchReader,
     named: Named,
+    /// Rows to come that belong to the part before.
+    leave_out: usize,
     /// The rows of the file before the next batch.
     row: u64,
     bad: BadSink,
@@ -116,6 +122,9 @@ impl Iterator for ParquetBatches {
 impl ParquetBatches {
     /// Casts, and leaves out the rows that do not fit.
     fn finish(&mut self, batch: &RecordBatch) -> Result<Rows, Damage> {
+        let left_out = self.leave_out.min(batch.num_rows());
+        self.leave_out -= left_out;
+        let batch = &batch.slice(left_out, batch.num_rows() - left_out);
         let first = self.row as i64 + 1;
         self.row += batch.num_rows() as u64;
         self.named.rows(batch, first, &mut self.bad)
