@@ -176,14 +176,15 @@ fn of_scalar(subquery: Subquery, outer: &[&DFSchema]) -> DfResult<Transformed<Ex
     Ok(Transformed::yes(perhaps_null(valued(subquery)?.data)?))
 }
 
-/// The value of a subquery that may have no row is NULL then, whatever its column says.
+/// The value of a subquery that may have no row is NULL then, whatever its column says: a constant never is, and what is
+/// none now may be one once it is simpler.
 fn perhaps_null(value: Expr) -> DfResult<Expr> {
     let Expr::ScalarSubquery(subquery) = &value else { return Ok(value) };
-    let field = subquery.subquery.schema().field(0);
-    if field.is_nullable() {
+    let of = subquery.subquery.schema().field(0).data_type();
+    if of.is_nested() || of.is_null() {
         return Ok(value);
     }
-    let null = ScalarValue::try_from(field.data_type())?;
+    let null = ScalarValue::try_from(of)?;
     Ok(nullif().call(vec![value, lit(null)]))
 }
 
