@@ -1,12 +1,19 @@
-//! The form of a checkpoint file, version 1.
+//! The form of a checkpoint file, version 2.
 //!
 //! ```text
-//! "TMCK" │ version: u8 │ crc32 of the rest: u32 LE │ header length: u32 LE │ header: JSON
-//!        │ per section: length: u64 LE │ Arrow IPC stream
+//! "TMCK" │ version: u8 │ header length: u32 LE │ header: JSON
+//!        │ per section: (1: u8 │ Arrow IPC stream)* │ 0: u8
+//!        │ crc32 of all of it: u32 LE
+//! ```
+//! Version 1, which is still read, has its checksum before the header, of all that comes behind it, and lengths:
+//!
+//! ```text
+//! "TMCK" │ version: u8 │ crc32 │ header length: u32 LE │ header: JSON
+//!        │ per section: number: u64 LE │ (length: u64 LE │ Arrow IPC stream)*
 //! ```
 //! A file is written once and whole. A checksum that fails is corruption, never a torn write.
 
-use std::ops::Range;
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Take, Write};
 
 use arrow::{
     array::RecordBatch,
@@ -15,13 +22,14 @@ use arrow::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    changes::bytes_of,
-    error::{Error, Kind, Result},
-};
+use crc32fast::Hasher;
+
+use crate::error::{Error, Kind, Result};
 
 const MAGIC: &[u8; 4] = b"TMCK";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Up to the version, and with it.
+const START: u64 = 5;
 
 /// One Arrow IPC stream: batches of one schema.
 pub fn ipc(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>> {
@@ -36,142 +44,188 @@ pub fn from_ipc(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
     Ok(StreamReader::try_new(bytes, None)?.collect::<Result<_, _>>()?)
 }
 
+/// The length of a checksum.
+const CHECKSUM: u64 = 4;
+
+/// What stands before a batch of a section, and behind the last one.
+const BATCH: u8 = 1;
+const END: u8 = 0;
+
 /// A header and its sections as the bytes of a file. A section without batches is kept, and is empty again when read.
 pub fn encode(header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<Vec<u8>> {
-    let mut encoder = Encoder::new(header, sections.iter().flatten().map(bytes_of).sum())?;
+    let mut file = Vec::new();
+    let mut encoder = Encoder::new(&mut file, header)?;
     for section in sections {
-        encoder.begin_section();
-        section.iter().try_for_each(|batch| encoder.push(batch))?;
+        encoder.section(section.iter().cloned().map(Ok))?;
     }
-    Ok(encoder.finish())
+    encoder.finish()?;
+    Ok(file)
 }
 
-/// Makes the bytes of a file batch by batch: they are there once, and no batch needs to be there longer than it takes.
-#[derive(Debug)]
-pub struct Encoder {
-    file: Vec<u8>,
-    /// Where the number of batches of the present section stands, and how many they are.
-    section: Option<(usize, u64)>,
+/// Passes on what is written, and knows its checksum.
+struct Summed<W> {
+    out: W,
+    checksum: Hasher,
 }
 
-/// Where the checksum stands, and what it is of.
-const CHECKSUM: Range<usize> = 5..9;
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.checksum.update(&bytes[..written]);
+        Ok(written)
+    }
 
-/// What a file has besides its batches, about, and each of these.
-const OVERHEAD_BYTES: usize = 4096;
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
 
-impl Encoder {
-    /// For batches of about so many bytes.
-    pub fn new(header: &impl Serialize, bytes: usize) -> Result<Self> {
+/// Writes a file batch by batch: none needs to be there longer than it takes to write it.
+pub struct Encoder<W> {
+    file: Summed<W>,
+}
+
+impl<W: Write> Encoder<W> {
+    pub fn new(out: W, header: &impl Serialize) -> Result<Self> {
         let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a checkpoint header: {e}")))?;
         let length = u32::try_from(json.len())
             .map_err(|_| Error::new(Kind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
-        let mut file = Vec::with_capacity(bytes + json.len() + OVERHEAD_BYTES);
-        file.extend_from_slice(MAGIC);
-        file.push(VERSION);
-        file.extend_from_slice(&[0; 4]);
-        file.extend_from_slice(&length.to_le_bytes());
-        file.extend_from_slice(&json);
-        Ok(Encoder { file, section: None })
+        let mut file = Summed { out, checksum: Hasher::new() };
+        file.write_all(MAGIC)?;
+        file.write_all(&[VERSION])?;
+        file.write_all(&length.to_le_bytes())?;
+        file.write_all(&json)?;
+        Ok(Encoder { file })
     }
 
-    pub fn begin_section(&mut self) {
-        self.end_section();
-        self.section = Some((self.file.len(), 0));
-        self.file.extend_from_slice(&[0; 8]);
-    }
-
-    fn end_section(&mut self) {
-        if let Some((at, count)) = self.section.take() {
-            self.put(at, count);
+    /// A section of these batches. They may have different schemas (keys removed, keys set), so each is a stream of its
+    /// own.
+    pub fn section(&mut self, batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<()> {
+        for batch in batches {
+            let batch = batch?;
+            self.file.write_all(&[BATCH])?;
+            let mut writer = StreamWriter::try_new(&mut self.file, &batch.schema())?;
+            writer.write(&batch)?;
+            writer.finish()?;
         }
+        Ok(self.file.write_all(&[END])?)
     }
 
-    fn put(&mut self, at: usize, number: u64) {
-        self.file[at..at + 8].copy_from_slice(&number.to_le_bytes());
-    }
-
-    /// Batches of a section may have different schemas (keys removed, keys set), so each is a stream of its own.
-    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let at = self.file.len();
-        self.file.extend_from_slice(&[0; 8]);
-        let mut writer = StreamWriter::try_new(&mut self.file, &batch.schema())?;
-        writer.write(batch)?;
-        writer.finish()?;
-        drop(writer);
-        self.put(at, (self.file.len() - at - 8) as u64);
-        if let Some((_, count)) = &mut self.section {
-            *count += 1;
-        }
-        Ok(())
-    }
-
-    pub fn finish(mut self) -> Vec<u8> {
-        self.end_section();
-        let checksum = crc32fast::hash(&self.file[CHECKSUM.end..]);
-        self.file[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
-        self.file
+    pub fn finish(mut self) -> Result<()> {
+        let checksum = self.file.checksum.finalize();
+        Ok(self.file.out.write_all(&checksum.to_le_bytes())?)
     }
 }
 
 /// The header and the sections of a file. `path` is for the errors.
 pub fn decode<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<(H, Vec<Vec<RecordBatch>>)> {
-    let (header, mut reader) = opened(path, file)?;
+    let (header, decoder) = Decoder::new(path, Cursor::new(file))?;
     let mut sections = Vec::new();
-    while !reader.0.is_empty() {
-        let mut section = Vec::new();
-        for _ in 0..reader.number().ok_or_else(|| corrupt(path, "ends early"))? {
-            let length = reader.number().ok_or_else(|| corrupt(path, "ends early"))?;
-            let bytes = reader.take(length as usize).ok_or_else(|| corrupt(path, "ends early"))?;
-            section.extend(from_ipc(bytes)?);
-        }
-        sections.push(section);
-    }
+    decoder.each(|section, batch| {
+        sections.resize_with(sections.len().max(section + 1), Vec::new);
+        sections[section].extend(batch);
+        Ok(())
+    })?;
     Ok((header, sections))
 }
 
-/// The header alone.
-pub fn decode_header<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<H> {
-    Ok(opened(path, file)?.0)
+/// Reads a file batch by batch.
+pub struct Decoder<'a, R> {
+    path: &'a str,
+    version: u8,
+    /// Up to where the sections end.
+    file: Take<R>,
 }
 
-/// The header of a file that is whole, and a reader of what comes behind it.
-fn opened<'a, H: DeserializeOwned>(path: &str, file: &'a [u8]) -> Result<(H, Reader<'a>)> {
-    if file.len() < 13 || &file[..4] != MAGIC {
-        return Err(corrupt(path, "is not a checkpoint"));
+impl<'a, R: Read + Seek> Decoder<'a, R> {
+    /// The header of a file, once its checksum has shown that it is whole, and what reads on behind it.
+    pub fn new<H: DeserializeOwned>(path: &'a str, mut file: R) -> Result<(H, Self)> {
+        let length = file.seek(SeekFrom::End(0))?;
+        file.rewind()?;
+        let mut start = [0; MAGIC.len() + 1];
+        let begins = file.read_exact(&mut start).is_ok() && start.starts_with(MAGIC);
+        if !begins || length < START + CHECKSUM {
+            return Err(corrupt(path, "is not a checkpoint"));
+        }
+        let version = start[MAGIC.len()];
+        // Where the checksum stands, and from where to where what it is of.
+        let (at, from, to) = match version {
+            1 => (START, START + CHECKSUM, length),
+            VERSION => (length - CHECKSUM, 0, length - CHECKSUM),
+            newer => {
+                let message = format!("checkpoint \"{path}\" has version {newer}");
+                return Err(
+                    Error::new(Kind::DataCorrupted, message).hint("It was written by a newer release: start that one.")
+                );
+            }
+        };
+        let mut checksum = [0; CHECKSUM as usize];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut checksum)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut body = Summed { out: io::sink(), checksum: Hasher::new() };
+        io::copy(&mut file.by_ref().take(to - from), &mut body)?;
+        if body.checksum.finalize().to_le_bytes() != checksum {
+            return Err(corrupt(path, "fails its checksum"));
+        }
+        let from = from.max(START);
+        file.seek(SeekFrom::Start(from))?;
+        let mut decoder = Decoder { path, version, file: file.take(to - from) };
+        let length = u32::from_le_bytes(decoder.take()?);
+        let mut json = Vec::new();
+        decoder.file.by_ref().take(length.into()).read_to_end(&mut json)?;
+        if json.len() as u64 != u64::from(length) {
+            return Err(decoder.ends_early());
+        }
+        let header = serde_json::from_slice(&json);
+        Ok((header.map_err(|e| corrupt(path, "has a header that cannot be read").caused_by(e))?, decoder))
     }
-    if file[4] != VERSION {
-        return Err(Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" has version {}", file[4]))
-            .hint("It was written by a newer release: start that one."));
+
+    /// Gives each batch with the number of its section; of a section without batches the number alone.
+    pub fn each(mut self, mut take: impl FnMut(usize, Option<RecordBatch>) -> Result<()>) -> Result<()> {
+        let mut section = 0;
+        while self.file.limit() > 0 {
+            take(section, None)?;
+            match self.version {
+                1 => {
+                    for _ in 0..u64::from_le_bytes(self.take()?) {
+                        let length = u64::from_le_bytes(self.take()?);
+                        let mut stream = self.file.by_ref().take(length);
+                        each_of(&mut stream, |batch| take(section, Some(batch)))?;
+                        io::copy(&mut stream, &mut io::sink())?;
+                    }
+                }
+                _ => {
+                    while self.take()? == [BATCH] {
+                        each_of(&mut self.file, |batch| take(section, Some(batch)))?;
+                    }
+                }
+            }
+            section += 1;
+        }
+        Ok(())
     }
-    let body = &file[9..];
-    if crc32fast::hash(body).to_le_bytes() != file[5..9] {
-        return Err(corrupt(path, "fails its checksum"));
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.file.read_exact(&mut bytes).map_err(|_| self.ends_early())?;
+        Ok(bytes)
     }
-    let mut reader = Reader(body);
-    let length = reader.take(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
-    let json = length.and_then(|n| reader.take(n)).ok_or_else(|| corrupt(path, "ends early"))?;
-    let header = serde_json::from_slice(json);
-    Ok((header.map_err(|e| corrupt(path, "has a header that cannot be read").caused_by(e))?, reader))
+
+    fn ends_early(&self) -> Error {
+        corrupt(self.path, "ends early")
+    }
+}
+
+/// The batches of one stream, up to its end.
+fn each_of(stream: &mut impl Read, take: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+    let mut take = take;
+    StreamReader::try_new(stream, None)?.try_for_each(|batch| take(batch?))
 }
 
 fn corrupt(path: &str, what: &str) -> Error {
     Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" {what}"))
         .hint("The disk lost or changed data. Restore the data directory from a copy.")
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
 }
 
 #[cfg(test)]
@@ -189,9 +243,32 @@ mod tests {
         let mut bytes = encode(&"header", &[vec![], vec![batch.clone(), batch.clone()]]).unwrap();
         let (header, sections): (String, _) = decode("f", &bytes).unwrap();
         assert_eq!(header, "header");
-        assert_eq!(sections, [vec![], vec![batch.clone(), batch]]);
+        assert_eq!(sections, [vec![], vec![batch.clone(), batch.clone()]]);
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         assert_eq!(decode::<String>("f", &bytes).unwrap_err().kind(), Kind::DataCorrupted);
+        for short in 0..bytes.len() {
+            assert_eq!(decode::<String>("f", &bytes[..short]).unwrap_err().kind(), Kind::DataCorrupted);
+        }
+    }
+
+    #[test]
+    fn file_of_version_1_is_read() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        let stream = ipc(&batch.schema(), std::slice::from_ref(&batch)).unwrap();
+        let mut body = Vec::new();
+        body.extend(8_u32.to_le_bytes());
+        body.extend(b"\"header\"");
+        // A section without batches, and one with two.
+        body.extend(0_u64.to_le_bytes());
+        body.extend(2_u64.to_le_bytes());
+        for _ in 0..2 {
+            body.extend((stream.len() as u64).to_le_bytes());
+            body.extend(&stream);
+        }
+        let file = [&b"TMCK\x01"[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat();
+        let (header, sections): (String, _) = decode("f", &file).unwrap();
+        assert_eq!((header.as_str(), sections), ("header", vec![vec![], vec![batch.clone(), batch]]));
     }
 }

@@ -6,17 +6,19 @@
 
 use std::{
     collections::BTreeMap,
+    io::{self, Write},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
+use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
 use super::{Log, Record};
 use crate::{
     error::{Error, Kind, Result},
-    storage::Storage,
+    storage::{Reading, Storage},
 };
 
 /// What is known of a file.
@@ -121,20 +123,55 @@ impl Manifest {
     }
 }
 
+/// Passes on what is written, and knows what it is.
+struct Noted<'a> {
+    out: &'a mut dyn Write,
+    checksum: Hasher,
+    length: u64,
+}
+
+impl<'a> Noted<'a> {
+    fn new(out: &'a mut dyn Write) -> Self {
+        Noted { out, checksum: Hasher::new(), length: 0 }
+    }
+
+    fn entry(self) -> FileEntry {
+        FileEntry { length: self.length, crc32: self.checksum.finalize() }
+    }
+}
+
+impl Write for Noted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.checksum.update(&bytes[..written]);
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 impl Storage for Manifest {
     fn read(&self, path: &str) -> Result<Option<Bytes>> {
         let bytes = self.storage.read(path)?;
         let Some(known) = self.known().get(path).copied() else { return Ok(bytes) };
-        match bytes {
-            None => Err(missing(path)),
-            Some(bytes) if FileEntry::of(&bytes) == known => Ok(Some(bytes)),
-            Some(bytes) if bytes.len() as u64 != known.length => {
-                let message =
-                    format!("file \"{path}\" has {} bytes, but {} were written to it", bytes.len(), known.length);
-                Err(damaged(message))
-            }
-            Some(_) => Err(damaged(format!("file \"{path}\" fails its checksum"))),
-        }
+        let bytes = bytes.ok_or_else(|| missing(path))?;
+        check(path, known, FileEntry::of(&bytes))?;
+        Ok(Some(bytes))
+    }
+
+    fn open(&self, path: &str) -> Result<Option<Box<dyn Reading>>> {
+        let file = self.storage.open(path)?;
+        let Some(known) = self.known().get(path).copied() else { return Ok(file) };
+        let mut file = file.ok_or_else(|| missing(path))?;
+        let mut nowhere = io::sink();
+        let mut noted = Noted::new(&mut nowhere);
+        io::copy(&mut file, &mut noted)?;
+        check(path, known, noted.entry())?;
+        file.rewind()?;
+        Ok(Some(file))
     }
 
     fn length(&self, path: &str) -> Result<Option<u64>> {
@@ -145,6 +182,17 @@ impl Storage for Manifest {
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.storage.create(path, bytes)?;
         self.note(path, FileEntry::of(bytes))
+    }
+
+    fn create_with(&self, path: &str, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let mut entry = None;
+        self.storage.create_with(path, &mut |file| {
+            let mut noted = Noted::new(file);
+            write(&mut noted)?;
+            entry = Some(noted.entry());
+            Ok(())
+        })?;
+        entry.map_or(Ok(()), |entry| self.note(path, entry))
     }
 
     fn append(&self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -182,6 +230,18 @@ impl Storage for Manifest {
     fn clear(&self, folder: &str) -> Result<()> {
         self.strike(&self.known_below(folder))?;
         self.storage.clear(folder)
+    }
+}
+
+/// That a file is what is known of it.
+fn check(path: &str, known: FileEntry, found: FileEntry) -> Result<()> {
+    let (found_length, length) = (found.length, known.length);
+    match found == known {
+        true => Ok(()),
+        false if found_length != length => {
+            Err(damaged(format!("file \"{path}\" has {found_length} bytes, but {length} were written to it")))
+        }
+        false => Err(damaged(format!("file \"{path}\" fails its checksum"))),
     }
 }
 

@@ -243,11 +243,11 @@ impl Engine {
         }
         past.followed.into_iter().for_each(|from| relation.follow(from));
         let followed = relation.follows_from();
-        store.load(&mut relation, None, followed)?;
+        let share = self.env.budget.share(&what);
+        store.load(&mut relation, None, followed, &|bytes| share.load(bytes))?;
         let shared = Shared::new(id, name, relation, self.moment.clone());
         let defaults = self.defaults(create, &columns).await?;
         let log = self.env.log.clone();
-        let share = self.env.budget.share(&what);
         let table = Table::new(shared, columns.clone(), key, create.append_only, store, log, share);
         let table = table.with_records_of(self.options.record_bytes_max);
         let written = |def: &ColumnDef| Some((def.name.clone(), def.default.clone()?));

@@ -9,6 +9,7 @@ use arrow::{
 use datafusion::{
     common::ScalarValue,
     logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder},
+    physical_plan::execute_stream,
     prelude::SessionContext,
     sql::{
         parser::Statement as DfStatement,
@@ -21,6 +22,7 @@ use super::{
     collected::Collected,
     literals::{settle_insert, settle_update},
     objects::{Object, What},
+    read::physical,
     replay::replayed,
     tables::{OnConflict, Table},
 };
@@ -306,7 +308,7 @@ fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
 }
 
 pub(super) async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
-    let rows = context.execute_logical_plan(plan).await?.execute_stream().await?;
+    let rows = execute_stream(physical(context, plan).await?, context.task_ctx())?;
     Collected::of(rows, &context.runtime_env().memory_pool).await
 }
 

@@ -64,11 +64,21 @@ impl Engine {
             loop {
                 tokio::time::sleep(EVERY).await;
                 let Some(engine) = engine.upgrade() else { return };
+                engine.note_what_is_held();
                 if let Err(error) = engine.shorten_log().await {
                     tracing::warn!(%error, "the log could not be shortened");
                 }
             }
         });
+    }
+
+    /// Readers have gone: what they held is no table's any more.
+    fn note_what_is_held(&self) {
+        for object in self.objects().in_order() {
+            if let What::Table(table) = &object.what {
+                table.hold();
+            }
+        }
     }
 
     /// One round: a full log file is closed; files that nobody would read again are dropped.

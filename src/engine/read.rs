@@ -7,10 +7,14 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
-    common::ScalarValue,
+    common::{ScalarValue, tree_node::TreeNodeRecursion},
+    datasource::source_as_provider,
     execution::SessionStateBuilder,
     logical_expr::LogicalPlan,
-    physical_plan::{SendableRecordBatchStream, displayable, memory::MemoryStream, stream::RecordBatchStreamAdapter},
+    physical_plan::{
+        ExecutionPlan, SendableRecordBatchStream, displayable, execute_stream, memory::MemoryStream,
+        stream::RecordBatchStreamAdapter,
+    },
     prelude::SessionContext,
     sql::{parser::Statement as DfStatement, sqlparser::ast},
 };
@@ -20,14 +24,35 @@ use super::{Description, Engine, Reply, Session, parameters, sinks::Feed, turns,
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
+    relations::Snapshot,
     sql::{
         masking::masked,
         naming,
         plan::{Planner, Standing, World},
         statement::{Body, CreateView, Name, Show, Statement},
+        table::InputTable,
         types::sql_type,
     },
 };
+
+/// The plan that is run.
+pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    let planning = async { context.execute_logical_plan(plan.clone()).await?.create_physical_plan().await };
+    Ok(turns::planned(&plan, planning).await?)
+}
+
+/// What a query reads of relations. As long as it is held, it counts as theirs.
+fn snapshots(plan: &LogicalPlan) -> Result<Vec<Arc<Snapshot>>> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan {
+            let provider = source_as_provider(&scan.source)?;
+            found.extend(InputTable::of(provider.as_ref()).and_then(|table| table.snapshot.clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
 
 impl Engine {
     /// A context that sees everything there is, `pg_catalog` included.
@@ -61,10 +86,11 @@ impl Engine {
         let (context, plan) = self.plan_query(session, query).await?;
         let plan = parameters::bind(plan, params)?;
         let schema = renamed(plan.schema().inner(), query);
-        let rows = context.execute_logical_plan(plan).await?.execute_stream().await?;
+        let snapshots = snapshots(&plan)?;
+        let rows = execute_stream(physical(&context, plan).await?, context.task_ctx())?;
         let to = schema.clone();
         let rows = rows.map(move |batch| {
-            let batch = batch?;
+            let (_read, batch) = (&snapshots, batch?);
             let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             // The optimizer may give a column another precision than it has said: what was told to the client holds.
             let columns = batch.columns().iter().zip(to.fields());
@@ -141,7 +167,7 @@ impl Engine {
             Body::Query(query) if analyze => {
                 let (context, plan) = self.plan_query(session, query).await?;
                 let plan = parameters::bind(plan, params)?;
-                let plan = context.execute_logical_plan(plan).await?.create_physical_plan().await?;
+                let plan = physical(&context, plan).await?;
                 let started = tokio::time::Instant::now();
                 let batches = datafusion::physical_plan::collect(plan.clone(), context.task_ctx()).await?;
                 let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
@@ -157,7 +183,7 @@ impl Engine {
             Body::Query(query) => {
                 let (context, plan) = self.plan_query(session, query).await?;
                 let plan = parameters::bind(plan, params)?;
-                let plan = context.execute_logical_plan(plan).await?.create_physical_plan().await?;
+                let plan = physical(&context, plan).await?;
                 reply(
                     "EXPLAIN",
                     &["QUERY PLAN"],

@@ -155,17 +155,16 @@ impl Table {
             return Err(Error::new(Kind::UndefinedTable, message).detail("It was dropped or replaced meanwhile."));
         }
         self.in_order()?;
-        let epoch = {
-            let relation = self.shared.lock();
-            // Before it is durable: what the log has, every start takes from it.
-            relation.check(&changes)?;
-            // What only goes, or takes the place of as much, is never refused.
-            let (came, went) = sizes(&changes);
-            if came > went {
-                self.share.ask(relation.bytes_with(changes.rows()).saturating_sub(2 * went))?;
+        // Before it is durable: what the log has, every start takes from it.
+        self.shared.lock().check(&changes)?;
+        if let Err(error) = self.ask_for(&changes) {
+            // What waits to be saved takes room, too.
+            if self.shared.lock().unsaved_bytes() == 0 || self.save().await.is_err() {
+                return Err(error);
             }
-            relation.epoch().next()
-        };
+            self.ask_for(&changes)?;
+        }
+        let epoch = self.shared.lock().epoch().next();
         let slices = slices(changes.num_rows(), changes.rows().get_array_memory_size(), self.record_bytes_max);
         let count = slices.len();
         for (part, (start, rows)) in slices.into_iter().enumerate() {
@@ -179,6 +178,21 @@ impl Table {
         self.shared.publish();
         self.hold();
         Ok(())
+    }
+
+    /// Asks for the room that changes take. What only goes is never refused, nor is what takes the place of as much, unless
+    /// somebody still reads rows that went before.
+    fn ask_for(&self, changes: &Changes) -> Result<()> {
+        let relation = self.shared.lock();
+        let (came, went) = sizes(changes);
+        let held = relation.held_bytes() > 0;
+        if came <= went && !(held && came > 0) {
+            return Ok(());
+        }
+        // What it holds by now: to hold less than that would be granted.
+        self.share.hold(relation.bytes());
+        let freed = if held { went } else { 2 * went };
+        self.share.ask(relation.bytes_with(changes.rows()).saturating_sub(freed))
     }
 
     /// Keeps others from writing for as long as the guard is held.
@@ -235,6 +249,7 @@ impl Table {
         let mut relation = self.shared.lock();
         let changes = Changes::concat(&relation.schema().clone(), parts)?;
         let changes = if changes.is_insert_only() { Changes::insert(changes.rows().clone()) } else { changes };
+        self.share.load(relation.bytes_with(changes.rows()))?;
         relation.apply(epoch, &changes)
     }
 
@@ -242,6 +257,11 @@ impl Table {
     pub async fn checkpoint(&self) -> Result<()> {
         // Writers wait: what is saved is exactly what was logged.
         let _writer = self.writer.lock().await;
+        self.save().await
+    }
+
+    /// The same, while others are kept from writing already.
+    async fn save(&self) -> Result<()> {
         self.in_order()?;
         let draft = self.store.draft(&mut self.shared.lock())?;
         if let Some(draft) = draft {

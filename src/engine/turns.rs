@@ -6,12 +6,15 @@
 //! gives is handed on by [`TurnsExec`], which waits a moment now and then; and a nested loop join, which does not look
 //! up before it has compared a whole batch with everything on its other side, is fed in small pieces.
 //!
+//! A function that takes seconds for one value, a regular expression over a long text, cannot be interrupted at all: its
+//! thread is taken from nobody, as another one does what waits for it.
+//!
 //! The same pieces keep rows small that a query makes large: a batch is so many rows, whatever they take, and of texts
 //! that a projection makes a single one could fill the memory.
 
 use std::{
     fmt,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -31,7 +34,11 @@ use datafusion::{
     },
     error::Result as DfResult,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{PhysicalExpr, expressions::Column},
+    logical_expr::{Expr, LogicalPlan, Operator},
+    physical_expr::{
+        PhysicalExpr, ScalarFunctionExpr,
+        expressions::{BinaryExpr, Column},
+    },
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream,
@@ -44,7 +51,7 @@ use datafusion::{
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use crate::changes::bytes_of;
+use crate::{changes::bytes_of, operators::in_place};
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
 const TURN: Duration = Duration::from_millis(20);
@@ -76,6 +83,9 @@ impl PhysicalOptimizerRule for TakeTurns {
 
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
+            if is_slow(&plan)? {
+                return Ok(Transformed::yes(TurnsExec::around(plan, Pace::Aside)));
+            }
             if plan.downcast_ref::<ProjectionExec>().is_some_and(widens) {
                 // Nobody knows how wide the first one is.
                 let rows = Arc::new(AtomicUsize::new(1));
@@ -102,6 +112,67 @@ fn fed(plan: Arc<dyn ExecutionPlan>, pace: Pace) -> DfResult<Arc<dyn ExecutionPl
         children.push(TurnsExec::around(last, pace));
     }
     replace_children_if_necessary(plan, children)
+}
+
+/// Functions whose time is more than what their arguments are long, the product of two lengths or the square of one: a
+/// single value may take minutes, in which nobody can be let in.
+const SLOW: &[&str] = &[
+    "btrim",
+    "ltrim",
+    "regexp_count",
+    "regexp_instr",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "rtrim",
+    "strpos",
+    "translate",
+];
+
+/// Whether a plan calls one of them, or an operator that does the same.
+fn is_slow(plan: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
+    let mut slow = false;
+    plan.apply_expressions(&mut |expr| {
+        expr.apply(|expr| {
+            let function = expr.downcast_ref::<ScalarFunctionExpr>().map(|call| SLOW.contains(&call.fun().name()));
+            let operator = expr.downcast_ref::<BinaryExpr>().map(|expr| is_regex(*expr.op()));
+            slow |= function.or(operator).unwrap_or(false);
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(slow)
+}
+
+fn is_regex(operator: Operator) -> bool {
+    use Operator::{RegexIMatch, RegexMatch, RegexNotIMatch, RegexNotMatch};
+    matches!(operator, RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch)
+}
+
+/// Runs a future, the planning of a query, where it holds up nobody: what is constant in it is computed there.
+pub(super) async fn planned<T>(plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
+    let mut planning = pin!(planning);
+    let slow = calls_slow(plan);
+    std::future::poll_fn(|context| match slow {
+        true => in_place(|| planning.as_mut().poll(context)),
+        false => planning.as_mut().poll(context),
+    })
+    .await
+}
+
+fn calls_slow(plan: &LogicalPlan) -> bool {
+    let is_slow = |expr: &Expr| match expr {
+        Expr::ScalarFunction(call) => SLOW.contains(&call.name()),
+        Expr::BinaryExpr(expr) => is_regex(expr.op),
+        _ => false,
+    };
+    let mut slow = false;
+    let walked = plan.apply_with_subqueries(|plan| {
+        for expr in plan.expressions() {
+            slow |= expr.exists(|expr| Ok(is_slow(expr)))?;
+        }
+        Ok(if slow { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    slow || walked.is_err()
 }
 
 /// True where a column is made here whose values may be of any length: computed, or a long text in every row.
@@ -131,6 +202,8 @@ enum Pace {
     Sized(Arc<AtomicUsize>),
     /// As they are; says how many rows make [`PIECE_BYTES`].
     Measured(Arc<AtomicUsize>),
+    /// As they are; whoever waits for the thread that makes them gets another one.
+    Aside,
 }
 
 impl TurnsExec {
@@ -143,6 +216,7 @@ impl DisplayAs for TurnsExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.pace {
             Pace::Turns | Pace::Measured(_) => "TurnsExec",
+            Pace::Aside => "TurnsExec: aside",
             Pace::Timed | Pace::Sized(_) => "TurnsExec: in pieces",
         })
     }
@@ -217,6 +291,13 @@ struct Turns {
 }
 
 impl Turns {
+    fn poll_input(&mut self, context: &mut Context<'_>) -> Poll<Option<DfResult<RecordBatch>>> {
+        match self.pace {
+            Pace::Aside => in_place(|| self.input.poll_next_unpin(context)),
+            _ => self.input.poll_next_unpin(context),
+        }
+    }
+
     /// How large the next piece is to be: where it is timed, towards half a turn to a turn.
     fn learn(&mut self, now: Instant) {
         match (&self.pace, self.given.take().map(|given| now - given)) {
@@ -229,7 +310,7 @@ impl Turns {
 
     fn handed_on(&mut self, batch: RecordBatch) -> RecordBatch {
         match &self.pace {
-            Pace::Turns => batch,
+            Pace::Turns | Pace::Aside => batch,
             Pace::Measured(rows) => {
                 if let Some(each) = bytes_of(&batch).checked_div(batch.num_rows()) {
                     // Step by step: the rows that come may be wider than those that came.
@@ -264,7 +345,7 @@ impl Stream for Turns {
         }
         let batch = match this.rest.take() {
             Some(rest) => rest,
-            None => match ready!(this.input.poll_next_unpin(context)) {
+            None => match ready!(this.poll_input(context)) {
                 Some(Ok(batch)) => batch,
                 end => return Poll::Ready(end),
             },

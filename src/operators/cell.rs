@@ -160,6 +160,13 @@ impl EpochCell {
         operator
     }
 
+    /// Calls `with` for one operator of the plan, by its number; `None` where there is none of it.
+    pub fn with_operator<T>(&self, n: usize, with: impl FnOnce(&mut dyn Operator) -> T) -> Option<T> {
+        let operator = locked(&self.operators).get(n)?.clone();
+        let mut operator = locked(&operator);
+        Some(with(operator.as_mut()))
+    }
+
     /// Calls `with` for each operator of the plan, in the order in which they were planned.
     pub fn each_operator<T>(&self, mut with: impl FnMut(usize, &mut dyn Operator) -> Result<T>) -> Result<Vec<T>> {
         let operators = locked(&self.operators).clone();

@@ -30,6 +30,7 @@ pub use event_times::{EventTime, EventTimes, partition_name};
 pub use fold::{Call, Fold, FoldSpec, check_arguments, fits, fitted};
 pub use grouping::{Emission, Evaluated, Function, Grouping, TimeColumn, is_in_order, is_of_one_row, is_settled};
 pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
+pub use offload::in_place;
 pub use recompute::Recompute;
 pub use regroup::{FirstRows, Given, GroupPlan, Regroup, Sessions};
 pub use temporal::{Moments, Presence, Temporal};

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
@@ -41,6 +41,15 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
             done = work => done,
         }
     })
+}
+
+/// Runs work here that computes for long or waits for a disk. Where this is a worker of several, another thread does
+/// meanwhile what this one was to.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
 
 /// Lets a thread know whether its work is still wanted; threads are used again.

@@ -11,12 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::Watermarks;
 use crate::{
-    checkpoint::{Commit, file},
+    checkpoint::{
+        Commit,
+        file::{Decoder, Encoder},
+    },
     connectors::Offsets,
     error::{Error, Kind, Result},
     operators::Operator,
     relations::Draft as RelationDraft,
-    storage::Storage,
+    state::Share,
+    storage::{Reading, Storage},
     time::{Epoch, Micros},
 };
 
@@ -48,9 +52,6 @@ pub struct Header {
     pub commit: Option<Commit>,
 }
 
-/// The batches of each operator, in the order of the plan.
-pub type Sections = Vec<Vec<RecordBatch>>;
-
 /// A whole checkpoint after so many that only hold changes: recovery reads at most this many files.
 const CHAIN_MAX: usize = 16;
 
@@ -67,6 +68,8 @@ pub struct Draft {
     pub fresh: Option<Mutex<Vec<Box<dyn Operator>>>>,
     /// Whether the sections are all of the state already.
     pub is_whole: bool,
+    /// What it takes in memory until it is written.
+    pub room: Share,
 }
 
 #[derive(Debug, Clone)]
@@ -86,47 +89,59 @@ impl Checkpoints {
         format!("{}/{:016}.ckpt", self.folder, epoch.0)
     }
 
+    /// Whether there is no checkpoint yet: the next one holds all of the state.
+    pub fn is_first(&self) -> bool {
+        self.chain.is_empty()
+    }
+
     /// Whether the next checkpoint is to be whole. The first one is so by itself: everything has changed since nothing.
     pub fn wants_whole(&self) -> bool {
         self.chain.len() >= CHAIN_MAX
     }
 
-    /// The newest checkpoint: its header, and the sections to load, oldest first. `None` where there is none.
-    pub fn load(&mut self) -> Result<Option<(Header, Vec<Sections>)>> {
+    /// The header of the newest checkpoint; [`Checkpoints::each`] reads what it and those before it hold. `None` where
+    /// there is none.
+    pub fn open(&mut self) -> Result<Option<Header>> {
         let files = self.storage.list(&self.folder)?;
         let Some(newest) = files.last() else { return Ok(None) };
-        let (header, sections) = self.read(newest)?;
-        let mut all = vec![sections];
-        self.chain = vec![header.epoch];
-        let mut base = header.base;
+        let newest = self.header(newest)?;
+        self.chain = vec![newest.epoch];
+        let mut base = newest.base;
         while let Some(epoch) = base {
-            let (header, sections) = self.read(&self.path(epoch))?;
-            all.push(sections);
             self.chain.push(epoch);
-            base = header.base;
+            base = self.header(&self.path(epoch))?.base;
         }
-        all.reverse();
         self.chain.reverse();
         // What a crash left of an older chain.
         let kept: Vec<String> = self.chain.iter().map(|epoch| self.path(*epoch)).collect();
         let left: Vec<String> = files.iter().filter(|file| !kept.contains(file)).cloned().collect();
         self.storage.remove_all(&left)?;
-        Ok(Some((header, all)))
+        Ok(Some(newest))
+    }
+
+    /// Gives what is to be loaded, each batch with the number of its operator, the oldest first. One batch at a time is in
+    /// memory.
+    pub fn each(&self, mut take: impl FnMut(usize, &RecordBatch) -> Result<()>) -> Result<()> {
+        for epoch in &self.chain {
+            let path = self.path(*epoch);
+            let (_, decoder): (Header, _) = Decoder::new(&path, self.file(&path)?)?;
+            decoder.each(|section, batch| batch.iter().try_for_each(|batch| take(section, batch)))?;
+        }
+        Ok(())
     }
 
     /// The header of the newest checkpoint, where there is one.
     pub fn peek(&self) -> Result<Option<Header>> {
-        match self.storage.list(&self.folder)?.last() {
-            Some(newest) => Ok(Some(self.read(newest)?.0)),
-            None => Ok(None),
-        }
+        self.storage.list(&self.folder)?.last().map(|newest| self.header(newest)).transpose()
     }
 
-    fn read(&self, path: &str) -> Result<(Header, Sections)> {
-        let bytes = self.storage.read(path)?;
-        let bytes =
-            bytes.ok_or_else(|| Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" is missing")))?;
-        file::decode(path, &bytes)
+    fn header(&self, path: &str) -> Result<Header> {
+        Ok(Decoder::new(path, self.file(path)?)?.0)
+    }
+
+    fn file(&self, path: &str) -> Result<Box<dyn Reading>> {
+        let missing = || Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" is missing"));
+        self.storage.open(path)?.ok_or_else(missing)
     }
 
     /// Writes a checkpoint and drops what it makes superfluous. Where it fails, the draft is what it was: it may be saved
@@ -141,14 +156,14 @@ impl Checkpoints {
         }
         let old = if draft.is_whole { self.chain.clone() } else { Vec::new() };
         draft.header.base = self.chain.last().copied().filter(|_| !draft.is_whole);
-        let (epoch, bytes) = (draft.header.epoch, file::encode(&draft.header, &draft.sections)?);
-        match self.storage.create(&self.path(epoch), &bytes) {
+        let epoch = draft.header.epoch;
+        match self.write(draft) {
             // What an earlier try left, which did not come to its end.
             Err(error) if error.kind() == Kind::DuplicateObject => {
                 self.storage.remove(&self.path(epoch))?;
-                self.storage.create(&self.path(epoch), &bytes)?;
+                self.write(draft)?;
             }
-            created => created?,
+            written => written?,
         }
         self.chain.retain(|epoch| !old.contains(epoch));
         self.chain.push(epoch);
@@ -160,6 +175,17 @@ impl Checkpoints {
         Ok(())
     }
 
+    fn write(&self, draft: &Draft) -> Result<()> {
+        self.storage.create_with(&self.path(draft.header.epoch), &mut |file| {
+            let mut encoder = Encoder::new(file, &draft.header)?;
+            for section in &draft.sections {
+                encoder.section(section.iter().cloned().map(Ok))?;
+            }
+            encoder.finish()?;
+            Ok(())
+        })
+    }
+
     /// What the chain and the changes after it add up to.
     fn whole(
         &self,
@@ -168,14 +194,13 @@ impl Checkpoints {
         watermark: Option<Micros>,
     ) -> Result<Vec<Vec<RecordBatch>>> {
         let mut operators = operators.iter().map(|operator| operator.fresh()).collect::<Result<Vec<_>>>()?;
-        let mut load = |sections: &[Vec<RecordBatch>]| {
-            let mut parts = operators.iter_mut().zip(sections);
-            parts.try_for_each(|(operator, rows)| rows.iter().try_for_each(|rows| operator.state().load(rows)))
+        let mut load = |section: usize, rows: &RecordBatch| {
+            operators.get_mut(section).map_or(Ok(()), |operator| operator.state().load(rows))
         };
-        for epoch in &self.chain {
-            load(&self.read(&self.path(*epoch))?.1)?;
+        self.each(&mut load)?;
+        for (section, rows) in changes.iter().enumerate() {
+            rows.iter().try_for_each(|rows| load(section, rows))?;
         }
-        load(changes)?;
         let save = |operator: &mut Box<dyn Operator>| {
             operator.restored(watermark);
             Ok(operator.state().save(true)?.rows)

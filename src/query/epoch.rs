@@ -129,7 +129,7 @@ pub(super) struct Uncommitted {
     pub intent: Intent,
     pub commit: Commit,
     /// Whether it read rows that cannot be read again.
-    first: bool,
+    pub(super) first: bool,
     started: Instant,
 }
 
@@ -259,8 +259,12 @@ impl Worker {
 
     /// What its state and its relation hold in memory.
     pub(super) fn bytes(&self) -> Result<usize> {
-        let state = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.state().bytes()))?;
-        Ok(state.iter().sum::<usize>() + self.setup.relation.lock().bytes())
+        Ok(self.state_bytes()? + self.setup.relation.lock().bytes())
+    }
+
+    /// What its operators remember.
+    pub(super) fn state_bytes(&self) -> Result<usize> {
+        Ok(self.setup.standing.cell.each_operator(|_, operator| Ok(operator.state().bytes()))?.iter().sum())
     }
 
     /// An input before this one that is the same thing, read as far: a query that reads something twice reads the same

@@ -2,15 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
-
-use super::{
-    Worker,
-    checkpoints::{Header, Sections},
-};
+use super::{Worker, checkpoints::Header};
 use crate::{
     checkpoint::{Commit, Intent, Record, resume},
     error::{Error, Kind, Result},
+    operators::in_place,
     relations::{Relation, Shared},
     sql::table::Input,
     time::Epoch,
@@ -61,9 +57,9 @@ impl Worker {
             0 => None,
             bytes => self.env.epochs.enter_recovery(bytes).await,
         };
-        let mut loaded = blocking(|| self.checkpoints.load())?;
-        let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
-        if let Some((header, _)) = &mut loaded {
+        let mut loaded = in_place(|| self.checkpoints.open())?;
+        let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
+        if let Some(header) = &mut loaded {
             // Its commit may have come too late for the log.
             let commit = header.commit.take().filter(|commit| !commits.iter().any(|other| other.epoch == commit.epoch));
             if let Some(commit) = commit {
@@ -75,7 +71,7 @@ impl Worker {
                 letters.add(&commit.dead_letters, &commit.late_rows);
             }
         }
-        let mut relation = blocking(|| self.load_all(loaded))?;
+        let mut relation = in_place(|| self.load_all(loaded))?;
         drop(room);
         self.checkpointed = at;
         self.saved.clone_from(&self.offsets);
@@ -97,11 +93,11 @@ impl Worker {
     }
 
     /// Takes everything from a checkpoint; gives the rows of the answer then. Blocking.
-    fn load_all(&mut self, loaded: Option<(Header, Vec<Sections>)>) -> Result<Relation> {
-        let at = loaded.as_ref().map_or(Epoch(0), |(header, _)| header.epoch);
-        if let Some((header, chain)) = loaded {
+    fn load_all(&mut self, loaded: Option<Header>) -> Result<Relation> {
+        let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
+        if let Some(header) = loaded {
             header.relation.iter().try_for_each(|file| self.store.expect(file))?;
-            self.load(header, &chain)?;
+            self.load(header)?;
         }
         let (mut relation, followed) = {
             let old = self.setup.relation.lock();
@@ -110,7 +106,8 @@ impl Worker {
             (relation, old.follows_from())
         };
         relation.limit_changelog(&self.env.changelog);
-        self.store.load(&mut relation, Some(at), followed)?;
+        let state = self.state_bytes()?;
+        self.store.load(&mut relation, Some(at), followed, &|bytes| self.share.load(state + bytes))?;
         Ok(relation)
     }
 
@@ -141,12 +138,12 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, header: Header, chain: &[Sections]) -> Result<()> {
-        for sections in chain {
-            self.setup.standing.cell.each_operator(|n, operator| {
-                sections.get(n).into_iter().flatten().try_for_each(|batch| operator.state().load(batch))
-            })?;
-        }
+    fn load(&mut self, header: Header) -> Result<()> {
+        let cell = &self.setup.standing.cell;
+        self.checkpoints.each(|section, batch| {
+            self.share.load(self.state_bytes()? + batch.get_array_memory_size())?;
+            cell.with_operator(section, |operator| operator.state().load(batch)).unwrap_or(Ok(()))
+        })?;
         self.setup.standing.cell.each_operator(|_, operator| {
             operator.restored(header.watermark);
             Ok(())
@@ -179,13 +176,5 @@ impl Worker {
         }
         self.advance(&intent, &commit);
         Ok(())
-    }
-}
-
-/// Runs work that waits for the disk. Where other threads can, they run meanwhile what this one was to.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }

@@ -10,10 +10,13 @@ use super::{
     progress::UNRECOVERED,
 };
 use crate::{
+    changes::bytes_of,
     checkpoint::{Commit, Intent},
     connectors::Offsets,
     error::{Error, Result},
+    relations::Draft as RelationDraft,
     sql::table::Input,
+    state::Share,
     time::Epoch,
 };
 
@@ -100,8 +103,8 @@ impl Worker {
 
     fn draft(&mut self) -> Result<Unwritten> {
         let cell = &self.setup.standing.cell;
-        let fresh = self.checkpoints.wants_whole().then(|| cell.each_operator(|_, operator| operator.fresh()));
-        let fresh = fresh.transpose()?;
+        let (room, whole) = self.room_to_save()?;
+        let fresh = whole.then(|| cell.each_operator(|_, operator| operator.fresh())).transpose()?;
         // It looks at the disk, which may fail; what is taken after it is in this draft alone.
         let relation = self.store.draft(&mut self.setup.relation.lock())?;
         if let Some(draft) = &relation {
@@ -122,10 +125,28 @@ impl Worker {
             sections: cell.each_operator(|_, operator| Ok(operator.state().save(false)?.rows))?,
             relation,
             is_whole: false,
+            room,
         };
         self.sound = true;
+        let changed: usize = draft.sections.iter().flatten().map(bytes_of).sum();
+        draft.room.hold(draft.room.bytes().max(changed) + draft.relation.as_ref().map_or(0, RelationDraft::bytes));
         let point = Point { epoch: self.epoch, offsets: self.offsets.clone(), log_file: self.env.log.file() };
         Ok(Unwritten { draft, point })
+    }
+
+    /// Asks for what a checkpoint will take, before it is there, and says whether it is to be whole. The first one of a
+    /// query that has read what it cannot read again copies all of its state: where there is no room for that, its first
+    /// epoch fails, as one that would make too much. Any other is held in any case, so that others wait: without it the
+    /// log would grow for ever. A whole one in place of a long chain takes two copies; where there is no room for them,
+    /// the chain grows on until there is.
+    fn room_to_save(&self) -> Result<(Share, bool)> {
+        let room = self.env.budget.share(format!("a checkpoint of \"{}\"", self.setup.name));
+        let state = self.state_bytes()?;
+        if self.checkpoints.is_first() && self.uncommitted.as_ref().is_some_and(|uncommitted| uncommitted.first) {
+            room.ask(state)?;
+        }
+        let whole = self.checkpoints.wants_whole() && room.ask(2 * state).is_ok();
+        Ok((room, whole))
     }
 
     pub fn is_writing(&self) -> bool {

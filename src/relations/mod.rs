@@ -59,6 +59,8 @@ pub struct Relation {
     /// What no file holds yet, oldest first.
     unsaved: Vec<(Epoch, Changes)>,
     unsaved_rows: usize,
+    /// What those of them take that withdraw rows: what only comes is in the chunks, about.
+    unsaved_bytes: usize,
     /// The epoch that they begin after.
     saved: Epoch,
     /// Whether `unsaved` may be given up, for a new base, where it is more than all rows are; and whether it was.
@@ -98,6 +100,7 @@ impl Relation {
             changelog: Changelog::default(),
             unsaved: Vec::new(),
             unsaved_rows: 0,
+            unsaved_bytes: 0,
             saved: Epoch(0),
             rebases: false,
             rebase: false,
@@ -124,10 +127,18 @@ impl Relation {
         self.chunks.rows()
     }
     pub fn bytes(&self) -> usize {
-        // What only came is in the chunks anyway.
-        let withdrawing = self.unpublished.iter().filter(|(_, changes)| !changes.is_insert_only());
-        let unpublished: usize = withdrawing.map(|(_, changes)| changes.bytes()).sum();
-        self.chunks.bytes() + self.index.memory() + unpublished
+        let unpublished: usize = self.unpublished.iter().map(|(_, changes)| withdrawing(changes)).sum();
+        self.chunks.bytes() + self.index.memory() + self.unsaved_bytes.max(unpublished)
+    }
+
+    /// What snapshots hold of rows that are gone.
+    pub fn held_bytes(&self) -> usize {
+        self.chunks.held_bytes()
+    }
+
+    /// What changes take that wait to be saved.
+    pub fn unsaved_bytes(&self) -> usize {
+        self.unsaved_bytes
     }
 
     /// About what it would hold with more rows.
@@ -215,10 +226,12 @@ impl Relation {
     fn keep(&mut self, epoch: Epoch, net: Changes) {
         self.unpublished.push((epoch, net.clone()));
         self.unsaved_rows += net.num_rows();
+        self.unsaved_bytes += withdrawing(&net);
         self.unsaved.push((epoch, net));
         if self.rebases && !self.changelog.is_open() && self.unsaved_rows > self.rows() + UNSAVED_ROWS_MIN {
             self.unsaved.clear();
-            (self.unsaved_rows, self.saved, self.rebase) = (0, self.epoch, true);
+            (self.unsaved_rows, self.unsaved_bytes) = (0, 0);
+            (self.saved, self.rebase) = (self.epoch, true);
         }
     }
 
@@ -249,8 +262,10 @@ impl Relation {
         match self.identity {
             _ if net.is_empty() => Ok(()),
             Identity::AppendOnly if net.is_insert_only() => {
-                let ids: Vec<Id> = (self.next..).take(net.num_rows()).collect();
-                self.next += net.num_rows() as Id;
+                let next = Id::try_from(net.num_rows()).ok().and_then(|rows| self.next.checked_add(rows));
+                let next = next.ok_or_else(too_many)?;
+                let ids: Vec<Id> = (self.next..next).collect();
+                self.next = next;
                 self.chunks.append(net.rows(), &ids)
             }
             Identity::AppendOnly => Err(Error::internal("a row was withdrawn from an append-only relation")),
@@ -379,6 +394,7 @@ impl Relation {
         if self.unsaved.is_empty() && !unseen.is_empty() {
             // They were given up for a new base, which does not tell what came last.
             self.unsaved_rows += unseen.iter().map(|(_, changes)| changes.num_rows()).sum::<usize>();
+            self.unsaved_bytes += unseen.iter().map(|(_, changes)| withdrawing(changes)).sum::<usize>();
             self.unsaved.extend(unseen.iter().cloned());
             self.saved = from;
         }
@@ -524,6 +540,43 @@ fn key_taken() -> Error {
     Error::internal("a row came whose key is taken")
 }
 
+/// What changes take, where some of them withdraw rows.
+fn withdrawing(changes: &Changes) -> usize {
+    if changes.is_insert_only() { 0 } else { changes.bytes() }
+}
+
+fn too_many() -> Error {
+    let message = format!("a table or view cannot have more than {} rows in all its time", Id::MAX);
+    Error::new(Kind::LimitExceeded, message)
+        .hint("Create another one: rows that went count, too, where it is append-only.")
+}
+
 fn not_there() -> Error {
     Error::internal("a row was withdrawn that is not there")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{ArrayRef, Int64Array, RecordBatch},
+        datatypes::{DataType, Field, Schema},
+    };
+
+    use super::*;
+
+    #[test]
+    fn append_only_relation_past_its_last_id_refuses_rows_and_keeps_those_it_has() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let mut relation = Relation::new(schema.clone(), Identity::AppendOnly).unwrap();
+        let rows = |n: i64| {
+            let column = Arc::new(Int64Array::from_iter_values(0..n)) as ArrayRef;
+            Changes::insert(RecordBatch::try_new(schema.clone(), vec![column]).unwrap())
+        };
+        relation.apply(Epoch(1), &rows(3)).unwrap();
+        relation.next = Id::MAX - 3;
+        let error = relation.apply(Epoch(2), &rows(5)).unwrap_err();
+        assert_eq!((error.kind(), relation.rows()), (Kind::LimitExceeded, 3));
+    }
 }

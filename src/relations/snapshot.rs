@@ -1,6 +1,6 @@
 //! The immutable contents of a relation at an epoch, as a table that DataFusion can scan.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
@@ -136,13 +136,6 @@ impl TableProvider for Snapshot {
         }
         let source = MemorySourceConfig::try_new(&partitions, schema, None)?.with_limit(limit);
         Ok(DataSourceExec::from_data_source(source))
-    }
-}
-
-/// Downcasts for the planner.
-impl Snapshot {
-    pub fn of(provider: &dyn TableProvider) -> Option<&Snapshot> {
-        (provider as &dyn Any).downcast_ref()
     }
 }
 

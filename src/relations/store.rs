@@ -6,10 +6,7 @@
 //! relations/<id>/history         there if somebody subscribed once: changes are kept for those who come back
 //! ```
 
-use std::{
-    ops::ControlFlow,
-    sync::{Arc, OnceLock},
-};
+use std::{io, ops::ControlFlow, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array},
@@ -22,11 +19,14 @@ use serde::{Deserialize, Serialize};
 use super::{Relation, changelog::Filed};
 use crate::{
     changes::{Changes, with_diff},
-    checkpoint::file,
+    checkpoint::file::{Decoder, Encoder},
     error::{Error, Kind, Result},
-    storage::Storage,
+    storage::{Reading, Storage},
     time::Epoch,
 };
+
+/// Batches of a file, as they are made.
+type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
 
 const EPOCH: &str = "__epoch";
 
@@ -80,18 +80,24 @@ impl Store {
             epoch,
             after,
             rows: std::mem::take(&mut relation.unsaved_rows),
+            bytes: std::mem::take(&mut relation.unsaved_bytes),
             unsaved: std::mem::take(&mut relation.unsaved),
             rebase: std::mem::take(&mut relation.rebase),
             // With a base, only who follows will ask how it came to these rows.
             has_delta: base.is_none() || relation.changelog.is_open(),
-            delta_bytes: OnceLock::new(),
             base,
         }))
     }
 
     /// Loads the rows as they were at `at` (or at the newest saved epoch), and the changelog after `followed_from`.
-    /// Files past `at` are left-overs of a crash and are removed.
-    pub fn load(&self, relation: &mut Relation, at: Option<Epoch>, followed_from: Option<Epoch>) -> Result<Epoch> {
+    /// Files past `at` are left-overs of a crash and are removed. `room` is asked before the relation holds so many bytes.
+    pub fn load(
+        &self,
+        relation: &mut Relation,
+        at: Option<Epoch>,
+        followed_from: Option<Epoch>,
+        room: &dyn Fn(usize) -> Result<()>,
+    ) -> Result<Epoch> {
         let mut files = self.files()?;
         let left = files.iter().filter(|(epoch, _)| at.is_some_and(|at| *epoch > at));
         let left: Vec<String> = left.map(|(epoch, form)| self.path(*epoch, *form)).collect();
@@ -99,9 +105,10 @@ impl Store {
         files.retain(|(epoch, _)| at.is_none_or(|at| *epoch <= at));
         let base = files.iter().filter(|(_, form)| *form == Form::Base).map(|(epoch, _)| *epoch).max();
         if let Some(base) = base {
-            for batch in self.read(base, Form::Base)?.1 {
-                relation.change(&Changes::insert(batch))?;
-            }
+            self.each(base, Form::Base, |batch| {
+                room(relation.bytes_with(&batch))?;
+                relation.change(&Changes::insert(batch))
+            })?;
             relation.epoch = base;
         }
         let newest = files.last().map_or(Epoch(0), |(epoch, _)| *epoch);
@@ -110,7 +117,8 @@ impl Store {
         let mut deltas = Vec::new();
         for (epoch, _) in files.iter().filter(|(epoch, form)| *form == Form::Delta && wanted(*epoch)) {
             let (header, bytes) = self.peek(*epoch)?;
-            deltas.push(Filed { after: header.after, to: *epoch, rows: 0, bytes });
+            let rows = header.rows.map_or_else(|| self.count(*epoch), Ok)?;
+            deltas.push(Filed { after: header.after, to: *epoch, rows, bytes });
         }
         // Where the files leave out what came, whoever had read less than that has missed it.
         let told = deltas.iter().rev().try_fold(newest, |told, file| match file.to >= told {
@@ -121,37 +129,55 @@ impl Store {
         relation.changelog.open(followed_from.map(|from| from.max(told)));
         relation.changelog.set_filed();
         for file in deltas {
-            let batches = self.read(file.to, Form::Delta)?.1;
-            let rows = batches.iter().map(RecordBatch::num_rows).sum();
-            relation.changelog.note_file(Filed { rows, ..file });
-            batches.iter().try_for_each(|batch| load_delta(relation, batch))?;
+            let to = file.to;
+            relation.changelog.note_file(file);
+            self.each(to, Form::Delta, |batch| {
+                room(relation.bytes_with(&batch))?;
+                load_delta(relation, &batch)
+            })?;
         }
         relation.saved = newest;
         relation.epoch = at.unwrap_or(newest).max(relation.epoch);
         Ok(relation.epoch)
     }
 
-    fn read(&self, epoch: Epoch, form: Form) -> Result<(Header, Vec<RecordBatch>)> {
+    /// Gives the batches of a file, one at a time.
+    fn each(&self, epoch: Epoch, form: Form, mut take: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let path = self.path(epoch, form);
-        let bytes = self.storage.read(&path)?.unwrap_or_default();
-        let (header, sections) = file::decode(&path, &bytes)?;
-        Ok((header, sections.concat()))
+        let (_, decoder): (Header, _) = Decoder::new(&path, self.file(&path)?)?;
+        decoder.each(|_, batch| batch.map_or(Ok(()), &mut take))
     }
 
     /// The header of a file of changes, and its size.
     fn peek(&self, epoch: Epoch) -> Result<(Header, u64)> {
         let path = self.path(epoch, Form::Delta);
-        let bytes = self.storage.read(&path)?.unwrap_or_default();
-        Ok((file::decode_header(&path, &bytes)?, bytes.len() as u64))
+        let header = Decoder::new(&path, self.file(&path)?)?.0;
+        Ok((header, self.storage.length(&path)?.unwrap_or(0)))
+    }
+
+    /// The rows of a file of changes.
+    fn count(&self, epoch: Epoch) -> Result<usize> {
+        let mut rows = 0;
+        self.each(epoch, Form::Delta, |batch| {
+            rows += batch.num_rows();
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// A file that is gone is one that is not whole.
+    fn file(&self, path: &str) -> Result<Box<dyn Reading>> {
+        Ok(self.storage.open(path)?.unwrap_or_else(|| Box::new(io::empty())))
     }
 
     /// Of a file of changes those after an epoch, up to another. Blocking.
     pub(super) fn changes_in(&self, file: Epoch, schema: &SchemaRef, after: Epoch, to: Epoch) -> Result<Vec<Changes>> {
         let mut found = Vec::new();
-        for batch in self.read(file, Form::Delta)?.1 {
+        self.each(file, Form::Delta, |batch| {
             let wanted = by_epoch(&batch, schema)?.into_iter().filter(|(epoch, _)| after < *epoch && *epoch <= to);
             found.extend(wanted.map(|(_, changes)| changes));
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
 
@@ -205,6 +231,9 @@ impl Store {
 struct Header {
     /// All changes after this epoch, up to the file's own, are in it.
     after: Epoch,
+    /// How many rows they are; earlier releases did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rows: Option<usize>,
 }
 
 /// What [`Store::draft`] found to be saved.
@@ -215,11 +244,10 @@ pub struct Draft {
     epoch: Epoch,
     after: Epoch,
     rows: usize,
+    bytes: usize,
     unsaved: Vec<(Epoch, Changes)>,
     rebase: bool,
     has_delta: bool,
-    /// The size of the file of changes, once there is one.
-    delta_bytes: OnceLock<u64>,
     base: Option<super::Snapshot>,
 }
 
@@ -227,39 +255,36 @@ impl Draft {
     /// Writes the files. Blocking.
     pub fn write(&self) -> Result<()> {
         if self.has_delta && !self.unsaved.is_empty() {
-            let bytes = self.unsaved.iter().map(|(_, changes)| changes.bytes()).sum();
-            let parts = parts(&self.unsaved).map(|part| joined(&self.schema, part));
-            let size = self.create(Form::Delta, self.after, bytes, parts)?;
-            self.delta_bytes.get_or_init(|| size);
+            let header = Header { after: self.after, rows: Some(self.rows) };
+            let batches = || Box::new(parts(&self.unsaved).map(|part| joined(&self.schema, part))) as Batches<'_>;
+            self.create(Form::Delta, header, batches)?;
         }
         if let Some(base) = &self.base {
-            let pieces = (0..).map_while(|n| base.piece(n));
-            self.create(Form::Base, self.epoch, base.bytes(), pieces)?;
+            let header = Header { after: self.epoch, rows: None };
+            self.create(Form::Base, header, || Box::new((0..).map_while(|n| base.piece(n))))?;
         }
         Ok(())
     }
 
-    fn create(
-        &self,
-        form: Form,
-        after: Epoch,
-        bytes: usize,
-        batches: impl Iterator<Item = Result<RecordBatch>>,
-    ) -> Result<u64> {
-        let mut encoder = file::Encoder::new(&Header { after }, bytes)?;
-        encoder.begin_section();
-        for batch in batches {
-            let batch = batch?;
-            if batch.num_rows() > 0 {
-                encoder.push(&batch)?;
-            }
-        }
-        let file = encoder.finish();
-        match self.store.storage.create(&self.store.path(self.epoch, form), &file) {
+    /// Writes a file of batches, one at a time.
+    fn create<'a>(&self, form: Form, header: Header, batches: impl Fn() -> Batches<'a>) -> Result<()> {
+        let path = self.store.path(self.epoch, form);
+        let created = self.store.storage.create_with(&path, &mut |file| {
+            let mut encoder = Encoder::new(file, &header)?;
+            encoder.section(batches().filter(|batch| !matches!(batch, Ok(batch) if batch.num_rows() == 0)))?;
+            encoder.finish()?;
+            Ok(())
+        });
+        match created {
             // An earlier try came as far as this.
             Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
-            _ => Ok(file.len() as u64),
+            _ => Ok(()),
         }
+    }
+
+    /// What it keeps in memory that the relation does not have any more.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The file that a load of its epoch needs.
@@ -269,8 +294,12 @@ impl Draft {
 
     /// Notes that it was written.
     pub fn note_written(&self, relation: &mut Relation) {
-        if let Some(bytes) = self.delta_bytes.get() {
-            let file = Filed { after: self.after, to: self.epoch, rows: self.rows, bytes: *bytes };
+        if self.has_delta && !self.unsaved.is_empty() {
+            let path = self.store.path(self.epoch, Form::Delta);
+            // How long it is serves to limit what is kept: where that cannot be told, it is about as long as in memory.
+            let bytes = self.store.storage.length(&path).ok().flatten();
+            let bytes = bytes.unwrap_or_else(|| self.unsaved.iter().map(|(_, changes)| changes.bytes() as u64).sum());
+            let file = Filed { after: self.after, to: self.epoch, rows: self.rows, bytes };
             relation.changelog.note_file(file);
         }
     }
@@ -279,6 +308,7 @@ impl Draft {
     pub fn put_back(self, relation: &mut Relation) {
         relation.saved = self.after;
         relation.unsaved_rows += self.rows;
+        relation.unsaved_bytes += self.bytes;
         relation.rebase |= self.rebase;
         let since = std::mem::replace(&mut relation.unsaved, self.unsaved);
         relation.unsaved.extend(since);
@@ -380,7 +410,7 @@ mod tests {
         let mut relation = relation();
         relation.limit_changelog(&limit);
         relation.follow(Epoch(0));
-        store.load(&mut relation, None, Some(Epoch(0))).unwrap();
+        store.load(&mut relation, None, Some(Epoch(0)), &|_| Ok(())).unwrap();
         for epoch in 1..=20 {
             insert(&mut relation, epoch, epoch as i64 * 10..epoch as i64 * 10 + 5);
             if epoch % 3 == 0 {
@@ -394,7 +424,7 @@ mod tests {
         let mut loaded = super::tests::relation();
         loaded.limit_changelog(&limit);
         loaded.follow(Epoch(0));
-        store.load(&mut loaded, None, Some(Epoch(0))).unwrap();
+        store.load(&mut loaded, None, Some(Epoch(0)), &|_| Ok(())).unwrap();
         assert_eq!((loaded.epoch(), loaded.follows_from()), (Epoch(18), Some(Epoch(0))));
         for relation in [&relation, &loaded] {
             for from in 0..relation.epoch().0 {
@@ -438,7 +468,7 @@ mod tests {
             store.draft(&mut saved).unwrap().unwrap().write().unwrap();
             let mut loaded = relation();
             loaded.follow(Epoch(0));
-            store.load(&mut loaded, None, Some(Epoch(0))).unwrap();
+            store.load(&mut loaded, None, Some(Epoch(0)), &|_| Ok(())).unwrap();
             let rows = if more { 15 } else { 10 };
             assert_eq!((loaded.rows(), loaded.epoch()), (rows, saved.epoch()), "{fail_at} {more}");
             let told: usize = told(&loaded, &store, 0).iter().map(Changes::num_rows).sum();
@@ -466,7 +496,7 @@ mod tests {
         store.storage.remove(&store.path(Epoch(2), Form::Delta)).unwrap();
         let mut loaded = relation();
         loaded.follow(Epoch(1));
-        store.load(&mut loaded, None, Some(Epoch(1))).unwrap();
+        store.load(&mut loaded, None, Some(Epoch(1)), &|_| Ok(())).unwrap();
         assert!(loaded.changes(Epoch(1), Epoch(4)).is_err());
         assert_eq!(told(&loaded, &store, 2).len(), 2);
     }

@@ -6,6 +6,10 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, Memor
 
 use crate::error::{Error, Kind, Result};
 
+/// What is loaded at a start was within the limit once. It may take this part of the limit more than that: memory is laid
+/// out anew, and a table must not be gone for a few bytes.
+const LOADED_MORE_PART: u64 = 8;
+
 /// Up to this part of what all may hold is little.
 const LITTLE_PART: u64 = 8;
 
@@ -18,6 +22,7 @@ pub struct Budget {
 /// What one table or view holds of it. Given back when it is dropped.
 pub struct Share {
     reservation: MemoryReservation,
+    pool: Arc<dyn MemoryPool>,
     /// Whose it is, as messages name it.
     of: String,
     bytes_max: u64,
@@ -32,7 +37,7 @@ impl Budget {
     pub fn share(&self, of: impl Into<String>) -> Share {
         let of = of.into();
         let reservation = MemoryConsumer::new(of.clone()).register(&self.pool);
-        Share { reservation, of, bytes_max: self.bytes_max }
+        Share { reservation, pool: self.pool.clone(), of, bytes_max: self.bytes_max }
     }
 }
 
@@ -41,14 +46,30 @@ impl Share {
     /// is always granted. Who asks for little fails because of others, which may pass; who asks for much has to change.
     pub fn ask(&self, bytes: usize) -> Result<()> {
         self.reservation.try_resize(bytes).map_err(|_| {
-            let max = self.bytes_max;
-            let kind = if bytes as u64 <= max / LITTLE_PART { Kind::OutOfMemory } else { Kind::ConfigurationLimit };
-            let message = format!("{} would hold {bytes} bytes, and all tables and views at most {max}", self.of);
-            Error::new(kind, message).hint(
+            self.refused(bytes).hint(
                 "Raise state.memory_limit, or keep less: a watermark with windows, fewer columns. A view that \
                  failed goes on with ALTER MATERIALIZED VIEW … RESUME.",
             )
         })
+    }
+
+    /// The same of what is being loaded from the data directory, which loses nothing where it is refused.
+    pub fn load(&self, bytes: usize) -> Result<()> {
+        let others = self.pool.reserved().saturating_sub(self.bytes());
+        let max = self.bytes_max.saturating_add(self.bytes_max / LOADED_MORE_PART);
+        if bytes > self.bytes() && (others as u64).saturating_add(bytes as u64) > max {
+            return Err(self
+                .refused(bytes)
+                .hint("Raise state.memory_limit and restart the server: what is on disk is whole."));
+        }
+        self.hold(bytes);
+        Ok(())
+    }
+
+    fn refused(&self, bytes: usize) -> Error {
+        let max = self.bytes_max;
+        let kind = if bytes as u64 <= max / LITTLE_PART { Kind::OutOfMemory } else { Kind::ConfigurationLimit };
+        Error::new(kind, format!("{} would hold {bytes} bytes, and all tables and views at most {max}", self.of))
     }
 
     /// Holds `bytes`, however much that is: they are there already.
@@ -97,5 +118,17 @@ mod tests {
         a.ask(10).unwrap();
         drop(b);
         a.ask(100).unwrap();
+    }
+
+    #[test]
+    fn what_is_loaded_may_be_an_eighth_more() {
+        let budget = Budget::new(800);
+        let (a, b) = (budget.share("table \"a\""), budget.share("table \"b\""));
+        a.load(600).unwrap();
+        assert_eq!(b.load(301).unwrap_err().kind().sqlstate(), "53400");
+        assert_eq!((a.bytes(), b.bytes()), (600, 0));
+        b.load(300).unwrap();
+        a.load(500).unwrap();
+        assert!(b.ask(301).is_err(), "what is not loaded may not");
     }
 }

@@ -1,9 +1,9 @@
 //! Rows in immutable batches, addressed by id.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::{
-    array::{BooleanArray, RecordBatch},
+    array::{Array, BooleanArray, RecordBatch},
     buffer::BooleanBuffer,
     compute::{filter_record_batch, interleave_record_batch},
     datatypes::SchemaRef,
@@ -30,6 +30,8 @@ pub struct Chunks {
     garbage: usize,
     /// Of the batches of all chunks.
     bytes: usize,
+    /// Columns of chunks that are gone, which snapshots may still hold, and what each takes.
+    held: Vec<(Weak<dyn Array>, usize)>,
     thresholds: Thresholds,
 }
 
@@ -94,6 +96,10 @@ impl Live {
     }
 }
 
+fn is_held(column: &Weak<dyn Array>) -> bool {
+    column.strong_count() > 0
+}
+
 fn live_mask(dead: &[u64], from: usize, rows: usize) -> BooleanArray {
     let live = |row: usize| dead[(from + row) / 64] >> ((from + row) % 64) & 1 == 0;
     BooleanArray::new(BooleanBuffer::collect_bool(rows, live), None)
@@ -110,6 +116,7 @@ impl Chunks {
             rows: 0,
             garbage: 0,
             bytes: 0,
+            held: Vec::new(),
             thresholds: Thresholds::default(),
         }
     }
@@ -231,12 +238,24 @@ impl Chunks {
             .collect()
     }
 
+    /// What it takes in memory, with what its snapshots hold of rows that are gone.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.at.capacity() * size_of::<Address>()
+        self.bytes + self.held_bytes() + self.at.capacity() * size_of::<Address>()
+    }
+
+    /// What its snapshots hold of rows that are gone.
+    pub fn held_bytes(&self) -> usize {
+        self.held.iter().filter(|(column, _)| is_held(column)).map(|(_, bytes)| bytes).sum()
     }
 
     fn drop_chunk(&mut self, place: u32) {
-        self.bytes -= self.chunks[place as usize].take().map_or(0, |chunk| chunk.bytes);
+        self.held.retain(|(column, _)| is_held(column));
+        if let Some(chunk) = self.chunks[place as usize].take() {
+            self.bytes -= chunk.bytes;
+            let column_bytes = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
+            let columns = chunk.batch.columns().iter().filter(|column| Arc::strong_count(column) > 1);
+            self.held.extend(columns.map(|column| (Arc::downgrade(column), column_bytes(column))));
+        }
         self.young.retain(|p| *p != place);
         self.vacant.push(place);
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write},
+    io::{BufReader, BufWriter, ErrorKind, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Storage;
+use super::{Reading, Storage};
 use crate::error::{Error, Kind, Result};
 
 /// The mode of files: nobody else reads what the server keeps, which may be secrets.
@@ -131,10 +131,15 @@ fn is_draft(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == DRAFT || (e == EARLIER_DRAFT && numbered()))
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(OWNERS).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// What goes to the disk, or comes from it, at a time.
+const BUFFER_BYTES: usize = 256 << 10;
+
+fn write_whole(path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(OWNERS).open(path)?;
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
+    write(&mut file)?;
+    let file = file.into_inner().map_err(|e| e.into_error())?;
+    Ok(file.sync_all()?)
 }
 
 impl Storage for DiskStorage {
@@ -154,18 +159,30 @@ impl Storage for DiskStorage {
         }
     }
 
+    fn open(&self, path: &str) -> Result<Option<Box<dyn Reading>>> {
+        match File::open(self.root.join(path)) {
+            Ok(file) => Ok(Some(Box::new(BufReader::with_capacity(BUFFER_BYTES, file)))),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::from(e).context(format!("cannot read \"{path}\""))),
+        }
+    }
+
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.create_with(path, &mut |file| Ok(file.write_all(bytes)?))
+    }
+
+    fn create_with(&self, path: &str, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
         let full = self.root.join(path);
         if full.exists() {
             return Err(Error::new(Kind::DuplicateObject, format!("file \"{path}\" already exists")));
         }
         self.make_folder(&full)?;
         let draft = full.with_extension(DRAFT);
-        let written = write_whole(&draft, bytes).and_then(|()| fs::rename(&draft, &full));
+        let written = write_whole(&draft, write).and_then(|()| Ok(fs::rename(&draft, &full)?));
         if let Err(e) = written {
             // Where there is no room, half a file must not take what is left.
             let _ = fs::remove_file(&draft);
-            return Err(Error::from(e).context(format!("cannot write \"{path}\"")));
+            return Err(e.context(format!("cannot write \"{path}\"")));
         }
         if let Err(e) = self.sync_folder(&full) {
             // Not durable is not there.

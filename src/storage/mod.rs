@@ -10,7 +10,11 @@ mod journal;
 mod memory;
 mod overlay;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    io::{Cursor, Read, Seek, Write},
+    path::PathBuf,
+};
 
 use bytes::Bytes;
 
@@ -22,6 +26,10 @@ pub use overlay::OverlayStorage;
 
 use crate::error::Result;
 
+/// A file that is being read.
+pub trait Reading: Read + Seek + Send {}
+impl<T: Read + Seek + Send> Reading for T {}
+
 /// Write-once files and append-only logs. Blocking: call it from a thread that may wait.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// The whole file, or `None` where there is none.
@@ -32,6 +40,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     }
     /// Makes a whole file, durable on return. An existing one is an error of kind `DuplicateObject`, left untouched.
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()>;
+    /// The same of a file that is read piece by piece. Where it lies on a disk, it is never in memory as a whole.
+    fn open(&self, path: &str) -> Result<Option<Box<dyn Reading>>> {
+        Ok(self.read(path)?.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Reading>))
+    }
+    /// Makes a whole file as [`Storage::create`] does, of what `write` writes, piece by piece. Where that fails there is
+    /// no file.
+    fn create_with(&self, path: &str, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let mut file = Vec::new();
+        write(&mut file)?;
+        self.create(path, &file)
+    }
     /// Adds to the end of a file, made if missing, durable on return.
     fn append(&self, path: &str, bytes: &[u8]) -> Result<()>;
     /// Puts a few bytes in place of a small file's, made if missing, without waiting for the disk. After a power cut any

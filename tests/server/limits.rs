@@ -128,3 +128,43 @@ async fn a_join_that_outgrows_the_memory_stops_alone() {
     })
     .await;
 }
+
+/// Each is minutes of one call that looks up at nothing: as a constant while the query is planned, in a projection, a
+/// filter and a key. The only thread for queries serves everybody else meanwhile, and whoever asked may go.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_interrupted_holds_up_nobody() {
+    let home = Home::new();
+    home.put("tidemark.yaml", "threads: { network: 1, query: 1 }\n");
+    let server = home.start();
+    let client = server.connect().await;
+    run(&client, "CREATE TABLE long (t TEXT); INSERT INTO long VALUES (repeat('A', 2000000))").await;
+    for sql in [
+        "SELECT regexp_count(repeat('A', 2000000), '.*[^A-Z]|[A-Z]')",
+        "SELECT regexp_replace(t, '.*[^A-Z]|[A-Z]', '', 'g') FROM long",
+        "SELECT count(*) FROM long WHERE regexp_count(t, '.*[^A-Z]|[A-Z]') = 0",
+        "SELECT regexp_instr(t, '.*[^A-Z]|[A-Z]', 1, 100000), count(*) FROM long GROUP BY 1",
+        "UPDATE long SET t = regexp_replace(t, '.*[^A-Z]|[A-Z]', '', 'g')",
+    ] {
+        let other = server.connect().await;
+        let cancel = other.cancel_token();
+        let asked = tokio::spawn(async move { other.simple_query(sql).await.map(drop) });
+        for _ in 0..50 {
+            assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+        }
+        assert!(!asked.is_finished(), "{sql} is not slow");
+        cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
+        let error = asked.await.unwrap().unwrap_err();
+        assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{sql}: {error}");
+        // It may be computed on, to the end.
+        assert_eq!(rows(&client, "SELECT count(*) FROM long").await, ["1"]);
+    }
+    // What PostgreSQL takes, so that no call takes long.
+    for long in [255, 256] {
+        let sql = format!("SELECT levenshtein(repeat('a', {long}), repeat('b', 3))");
+        match long {
+            255 => assert_eq!(rows(&client, &sql).await, ["255"]),
+            _ => assert_eq!(fails(&client, &sql).await.code().code(), "22023"),
+        }
+    }
+    server.kill();
+}

@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_postgres::Client;
 
 use super::{
-    harness::{Home, Server, eventually, fails, rows, run},
+    harness::{Home, Server, eventually, fails, rows, run, told, try_rows},
     raw::Raw,
 };
 
@@ -191,4 +191,111 @@ async fn a_slow_startup_is_a_startup() {
         socket.send_bytes(&[byte]).await;
     }
     assert_eq!(socket.error().await, None);
+}
+
+/// Rows that are gone are not gone for who still reads them: they count as the table's until nobody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_reader_still_holds_count_as_its_tables() {
+    let guarded = Guarded::with("state:\n  memory_limit: 60 MB\n").await;
+    let client = &guarded.client;
+    run(client, "CREATE TABLE t (id BIGINT PRIMARY KEY, s TEXT)").await;
+    for part in 0..8 {
+        let rows = format!("SELECT i, repeat('x', 1000) FROM generate_series({part}001, {part}999) AS g(i)");
+        run(client, &format!("INSERT INTO t {rows}")).await;
+    }
+    let mut readers = Vec::new();
+    let mut refused = 0;
+    for round in 0..12 {
+        let reader = guarded.server.connect().await;
+        run(&reader, "BEGIN; DECLARE c CURSOR FOR SELECT length(s), unnest(array_repeat(id, 10000)) FROM t").await;
+        assert_eq!(rows(&reader, "FETCH 1 FROM c").await.len(), 1);
+        readers.push(reader);
+        match client.simple_query(&format!("UPDATE t SET s = repeat('{}', 1000)", char::from(b'a' + round))).await {
+            Ok(_) => {}
+            Err(error) => {
+                let code = error.code().map(|code| code.code().to_string()).unwrap_or_default();
+                assert!(is_limit(&code) && told(&error).contains("table \"t\""), "{}", told(&error));
+                refused += 1;
+            }
+        }
+    }
+    assert!((4..12).contains(&refused), "{refused} were refused");
+    drop(readers);
+    eventually("there is room again", async || client.simple_query("UPDATE t SET s = 'y'").await.ok()).await;
+    guarded.held().await;
+}
+
+/// A view remembers much of a large table: its first checkpoint is a copy of that, and so is each that replaces a chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_stay_within() {
+    let guarded = Guarded::start().await;
+    let client = &guarded.client;
+    run(
+        client,
+        "CREATE TABLE t (id BIGINT, s TEXT) APPEND ONLY;
+         INSERT INTO t SELECT i, repeat('x', 500) || i FROM generate_series(1, 50000) AS g(i);
+         CREATE MATERIALIZED VIEW v WITH (checkpoint_interval = '10 ms') AS
+           SELECT s, count(*) AS n FROM t GROUP BY s",
+    )
+    .await;
+    for part in 1..40 {
+        run(
+            client,
+            &format!("INSERT INTO t SELECT i, 'y' || i FROM generate_series({part}00, {part}99) AS g(i); FLUSH"),
+        )
+        .await;
+    }
+    assert_eq!(rows(client, "SELECT count(*), sum(n) FROM v").await, ["53900|53900"]);
+    guarded.held().await;
+}
+
+/// A start that finds more than may be held refuses what has no room, by its name; all of it is there again once it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_less_room_refuses_by_name_and_loses_nothing() {
+    let home = Home::new();
+    let configure = |limit: &str| home.put("tidemark.yaml", format!("state: {{ memory_limit: {limit} }}\n"));
+    configure("200 MB");
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE small (id BIGINT PRIMARY KEY);
+         INSERT INTO small SELECT i FROM generate_series(1, 1000) AS g(i);
+         CREATE TABLE large (id BIGINT, s TEXT) APPEND ONLY;
+         INSERT INTO large SELECT i, repeat('x', 500) || i FROM generate_series(1, 30000) AS g(i);
+         CREATE MATERIALIZED VIEW few AS SELECT count(*) AS n FROM small;
+         CREATE SOURCE many (n BIGINT) WITH (connector = 'datagen', rows_per_second = 0, number_of_rows = 100000,
+           fields.n.kind = 'sequence', fields.n.start = 1);
+         CREATE MATERIALIZED VIEW wide AS SELECT n, count(*) AS c FROM many GROUP BY n;
+         FLUSH",
+    )
+    .await;
+    assert!(server.terminate().await.success());
+
+    configure("4 MB");
+    let server = home.start();
+    let client = server.connect().await;
+    eventually("the small ones serve", async || (rows(&client, "SELECT n FROM few").await == ["1000"]).then_some(()))
+        .await;
+    for (name, is) in [("large", "table"), ("wide", "view")] {
+        let error = eventually("it is refused", async || {
+            let error = client.simple_query(&format!("SELECT count(*) FROM {name}")).await.err()?;
+            Some(told(&error)).filter(|told| !told.contains("still recovering"))
+        })
+        .await;
+        assert!(error.contains("53400") && error.contains(&format!("{is} \"{name}\"")), "{error}");
+        assert!(error.contains("state.memory_limit"), "{error}");
+    }
+    run(&client, "INSERT INTO small VALUES (1001); FLUSH few").await;
+    assert_eq!(rows(&client, "SELECT n FROM few").await, ["1001"]);
+    server.kill();
+
+    configure("200 MB");
+    let server = home.start();
+    let client = server.connect().await;
+    eventually("all is there", async || {
+        let counts = "SELECT (SELECT count(*) FROM large), (SELECT count(*) FROM wide), (SELECT n FROM few)";
+        (try_rows(&client, counts).await.ok()? == ["30000|100000|1001"]).then_some(())
+    })
+    .await;
 }

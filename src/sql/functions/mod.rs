@@ -11,6 +11,7 @@ mod hop;
 mod inline;
 mod interval_micros;
 mod json;
+mod levenshtein;
 mod ordered;
 mod rows;
 mod series;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         length_in_micros(),
         Arc::new(ScalarUDF::from(json::JsonGet::new(false))),
         Arc::new(ScalarUDF::from(json::JsonGet::new(true))),
+        Arc::new(ScalarUDF::from(levenshtein::Levenshtein::default())),
         Arc::new(ScalarUDF::from(to_timestamp::Now::default())),
     ];
     all.extend(to_timestamp::ToTimestamp::family().map(|function| Arc::new(ScalarUDF::from(function))));

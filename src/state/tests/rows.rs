@@ -1,17 +1,17 @@
 //! Rows by key: one of each, and the rows of a side of a join.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Int64Array, RecordBatch, TimestampMicrosecondArray},
-    datatypes::{DataType, Field, Fields, TimeUnit},
+    datatypes::{DataType, Field, Fields, Schema, TimeUnit},
 };
 use rand::Rng;
 
 use super::{Checkpoints, SMALL, STEPS, batch, column, fields, numbers, pairs, rngs, some};
 use crate::{
     changes::rows_at,
-    state::{Close, Durable, Id, KeyedLog, Side},
+    state::{Chunks, Close, Durable, Id, KeyedLog, Side},
 };
 
 fn keyed() -> KeyedLog {
@@ -182,4 +182,22 @@ fn a_side_holds_its_rows_under_the_same_ids_before_and_after_a_restart() {
             assert_eq!((side.len(), other.len()), (model.len(), model.len()));
         }
     }
+}
+
+#[test]
+fn rows_that_are_gone_count_until_no_snapshot_has_them() {
+    let mut chunks = Chunks::new(Arc::new(Schema::new(fields(&["v"]))));
+    let rows = batch(&fields(&["v"]), vec![column((0..1000).collect::<Vec<i64>>())]);
+    chunks.append(&rows, &(0..1000).collect::<Vec<_>>()).unwrap();
+    drop(rows);
+    let (empty, snapshot) = (Chunks::new(chunks.schema().clone()).bytes(), chunks.snapshot());
+    let read = snapshot[0].project(None).unwrap();
+    (0..1000).for_each(|id| chunks.kill(id));
+    assert_eq!(chunks.rows(), 0);
+    assert!((8000..16_000).contains(&chunks.held_bytes()), "{}", chunks.held_bytes());
+    assert!(chunks.bytes() >= empty + chunks.held_bytes());
+    drop(snapshot);
+    assert!(chunks.held_bytes() >= 8000, "a reader has them still");
+    drop(read);
+    assert_eq!(chunks.held_bytes(), 0);
 }

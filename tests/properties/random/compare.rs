@@ -42,6 +42,10 @@ fn same_word(a: &str, b: &str) -> bool {
     }
     match (number(a), number(b)) {
         (Some(x), Some(y)) => {
+            // Which one of several equal keys is shown, 0 or -0, is told by the order in which they come.
+            if x == 0.0 && y == 0.0 && [a, b].contains(&"-0") {
+                return true;
+            }
             // Whole numbers are exact.
             let whole = !a.contains(['.', 'e', 'I', 'N']) && !b.contains(['.', 'e', 'I', 'N']);
             !whole
