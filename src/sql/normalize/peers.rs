@@ -83,6 +83,10 @@ fn grouped(window: Window) -> DfResult<LogicalPlan> {
     let exprs = window.window_expr.into_iter().map(regrouped).collect::<DfResult<Vec<_>>>()?;
     let plan = LogicalPlan::Window(Window::try_new(exprs, window.input)?);
     // By the names that they had.
-    let columns = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::new(plan), window.schema)?))
+    let named = plan.schema().columns().into_iter().zip(window.schema.iter()).map(|(column, (relation, field))| {
+        let same = column.name == *field.name();
+        let column = Expr::Column(column);
+        if same { column } else { column.alias_qualified(relation.cloned(), field.name()) }
+    });
+    Ok(LogicalPlan::Projection(Projection::try_new(named.collect(), Arc::new(plan))?))
 }
