@@ -284,6 +284,9 @@ impl Engine {
     pub(super) async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<Vec<String>> {
         let Body::CreateView(create) = &statement.body else { return Ok(Vec::new()) };
         let options = self.view_options(create)?;
+        if create.columns.is_empty() {
+            crate::sql::naming::check_casts(&create.query)?;
+        }
         for name in crate::sql::names::relations(&create.query) {
             self.check_readable(&name)?;
             if old.is_some_and(|old| name.schema.as_deref().is_none_or(|s| s == "public") && old.name == name.name) {

@@ -1,14 +1,16 @@
-//! RANGE frames over types that have no distance: times of day, bytes, intervals, structs.
+//! RANGE frames over types that have no distance: times of day, bytes, intervals, structs, arrays.
 //!
 //! Without a distance in it a RANGE frame begins and ends at the first or last of the rows that tie, or at the ends of the
 //! partition: what GROUPS means too (SQL:2011, 7.15). DataFusion asks for a distance all the same, even of the frame that
-//! nobody wrote behind `rank() OVER (ORDER BY …)`.
+//! nobody wrote behind `rank() OVER (ORDER BY …)`; and of arrays in arrays with a NULL it cannot tell which is the greater.
 
 use arrow::datatypes::DataType;
 use datafusion::{
     common::{DFSchema, tree_node::Transformed},
     error::Result as DfResult,
-    logical_expr::{Expr, LogicalPlan, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, expr::WindowFunction},
+    logical_expr::{
+        Expr, ExprSchemable, LogicalPlan, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, expr::WindowFunction,
+    },
 };
 
 use super::types::sql_type;
@@ -44,14 +46,12 @@ fn grouped(expr: &Expr, schema: &DFSchema) -> DfResult<Option<Expr>> {
         _ => return Ok(None),
     };
     let WindowFunction { fun, params } = function.as_ref();
-    let (WindowFrameUnits::Range, Some(by)) = (params.window_frame.units, params.order_by.first()) else {
-        return Ok(None);
-    };
-    use datafusion::logical_expr::ExprSchemable;
-    let of = by.expr.get_type(schema)?;
-    if has_distance(&of) {
+    if params.window_frame.units != WindowFrameUnits::Range {
         return Ok(None);
     }
+    // Behind the first one only where the frame names no distance.
+    let types = params.order_by.iter().map(|by| by.expr.get_type(schema)).collect::<DfResult<Vec<_>>>()?;
+    let Some(of) = types.into_iter().find(|of| !has_distance(of)) else { return Ok(None) };
     let (start, end) = (bound(&params.window_frame.start_bound, &of)?, bound(&params.window_frame.end_bound, &of)?);
     let mut params = params.clone();
     params.window_frame = WindowFrame::new_bounds(WindowFrameUnits::Groups, start, end);
@@ -63,7 +63,7 @@ fn has_distance(of: &DataType) -> bool {
         DataType::Dictionary(_, value) => has_distance(value),
         DataType::Time32(_) | DataType::Time64(_) | DataType::Interval(_) | DataType::Duration(_) => false,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => false,
-        DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => false,
+        of if of.is_nested() => false,
         _ => true,
     }
 }

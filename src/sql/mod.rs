@@ -1,5 +1,6 @@
 //! SQL: text to statement, statement to plan.
 
+mod casts;
 mod distinct_on;
 mod frames;
 pub mod functions;

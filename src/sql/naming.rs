@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr};
 
+use crate::error::{Error, Kind, Result};
+
 /// The name that Postgres gives to an expression without an alias (its `FigureColname`); `None` for `?column?`.
 fn figured(expr: &Expr) -> Option<String> {
     match expr {
@@ -44,6 +46,19 @@ pub fn names(query: &Query) -> Option<Vec<String>> {
         _ => None,
     };
     first_select(&query.body)?.projection.iter().map(item).collect()
+}
+
+/// Fails where a column that is a cast has the name of another one: its own would be one that no client knows.
+pub fn check_casts(query: &Query) -> Result<()> {
+    let (Some(names), Some(select)) = (names(query), first_select(&query.body)) else { return Ok(()) };
+    for (n, item) in select.projection.iter().enumerate() {
+        let cast = matches!(item, SelectItem::UnnamedExpr(Expr::Cast { .. }));
+        if cast && names.iter().enumerate().any(|(other, name)| other != n && *name == names[n]) {
+            let message = format!("column \"{}\" specified more than once", names[n]);
+            return Err(Error::new(Kind::DuplicateColumn, message).hint("Give one of them another name with AS."));
+        }
+    }
+    Ok(())
 }
 
 /// The query with these names as aliases, wherever a name would not stand twice.

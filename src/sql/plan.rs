@@ -197,6 +197,7 @@ impl Planner {
         let state = context.state();
         let mut query = super::using::without_using(&state, query).await?;
         super::quantified::with_nulls(&mut query);
+        super::casts::told_apart(&mut query);
         let statement = ast::Statement::Query(Box::new(query));
         let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
         // `*` may stand for many.

@@ -12,6 +12,7 @@ mod inline;
 mod interval_micros;
 mod json;
 mod levenshtein;
+mod named_cast;
 mod ordered;
 mod rows;
 mod series;
@@ -37,6 +38,7 @@ pub use fields::{FieldsOfNull, UnnestOfNull};
 pub use hop::{HOP_STARTS, HOP_STARTS_OR_NULL, WINDOWS_MAX};
 pub use inline::Inliner;
 pub use interval_micros::INTERVAL_MICROS;
+pub use named_cast::NAMED_CAST;
 pub use ordered::SeveralOrders;
 pub use rows::{RowCounts, relation_of_rows};
 pub use series::timestamp_series;
@@ -54,6 +56,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         Arc::new(ScalarUDF::from(json::JsonGet::new(false))),
         Arc::new(ScalarUDF::from(json::JsonGet::new(true))),
         Arc::new(ScalarUDF::from(levenshtein::Levenshtein::default())),
+        Arc::new(ScalarUDF::from(named_cast::NamedCast::default())),
         Arc::new(ScalarUDF::from(to_timestamp::Now::default())),
     ];
     all.extend(to_timestamp::ToTimestamp::family().map(|function| Arc::new(ScalarUDF::from(function))));

@@ -8,7 +8,6 @@
 //! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which are of multisets |
 //! | `subqueries` | EXISTS, IN, ANY, ALL and scalar subqueries over aggregates, and in any clause |
 //! | `ordering` | the order of a subquery, where something above depends on it |
-//! | `peers` | the frame of a window function whose rows are ordered by arrays |
 //! | `ties` | rows that tie in the order of a function |
 //! | `floats`, a rule of the analyzer | -0, which is 0, and NaN, which is one and greater than all else |
 //! | `numbers`, a rule of the analyzer | a decimal that meets a float |
@@ -24,7 +23,6 @@ mod marks;
 mod numbers;
 mod offsets;
 mod ordering;
-mod peers;
 mod repeats;
 mod row_counts;
 mod set_operations;
@@ -53,6 +51,5 @@ pub(super) fn normalize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = row_counts::of_relations(plan)?;
     let plan = set_operations::of_multisets(plan)?;
     let plan = subqueries::of_one_meaning(plan)?;
-    let plan = peers::by_groups(plan)?;
     ties::broken(ordering::settled(plan)?)
 }

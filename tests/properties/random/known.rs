@@ -40,8 +40,6 @@ const OPEN: &[(&str, &str)] = &[
         "does not satisfy order requirements",
         "SELECT percent_rank() OVER (PARTITION BY -(id % 1000) ORDER BY id) FROM t",
     ),
-    // A cast is no part of a column's name.
-    ("specified more than once", "SELECT avg(CAST(a AS NUMERIC(12,2))) AS x, avg(a) AS y FROM t"),
     // The generator names columns that are there. A merged column in a subquery: … JOIN … USING (k) WHERE EXISTS (SELECT
     // 1 FROM t WHERE t.c > k). In a view: LATERAL (SELECT … WHERE s.o = r.c GROUP BY … HAVING count(*) > (SELECT …)).
     ("42703: column", "SELECT o1 FROM m1 JOIN m2 USING (k) WHERE EXISTS (SELECT 1 FROM t WHERE t.c > k)"),
