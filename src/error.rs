@@ -546,6 +546,16 @@ fn position_or_count(text: &str) -> Option<Error> {
 /// A value that does not fit a type: Arrow says one thing in many words, drivers want to know which.
 fn value(message: &str) -> Error {
     let text = lower(message);
+    if text.starts_with("cannot cast to Decimal")
+        && let Some((_, number)) = text.split_once(". Overflowing on ")
+    {
+        let text = match number {
+            "NaN" => "cannot convert NaN to numeric",
+            "inf" | "-inf" => "cannot convert infinity to numeric",
+            _ => "numeric field overflow",
+        };
+        return Error::new(Kind::NumericOutOfRange, text);
+    }
     let kind = if text.starts_with("can't cast value") || text.contains("to store in a Decimal") || too_large(&text) {
         Kind::NumericOutOfRange
     } else if ["error parsing timestamp", "error parsing date"].iter().any(|start| text.starts_with(start))

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, Session, TableProvider, view::ViewTable},
-    error::Result as DfResult,
+    error::{DataFusionError, Result as DfResult},
     execution::{
         FunctionRegistry, SessionState, SessionStateBuilder, context::QueryPlanner, memory_pool::MemoryPool,
         runtime_env::RuntimeEnv,
@@ -245,10 +245,24 @@ impl Planner {
 
 /// An analyzed query, optimized and rewritten to see one epoch's rows at a time.
 fn rewritten(state: &SessionState, analyzed: LogicalPlan, emission: Emission) -> Result<Rewritten> {
-    let optimized = Optimizer::with_rules(marking(rules())).optimize(analyzed, state, |_, _| {})?;
+    let optimized = Optimizer::with_rules(marking(rules())).optimize(analyzed, state, |_, _| {});
+    let optimized = optimized.map_err(of_optimizer)?;
     refuse_subqueries(&optimized)?;
     // DISTINCT ON has become an aggregate in an order.
     rewrite(&unordered(optimized)?, emission)
+}
+
+/// All names of a query were found before: that one is missing now, or there twice, is said of names of the optimizer's own.
+fn of_optimizer(error: DataFusionError) -> Error {
+    let error = Error::from(error);
+    match error.kind() {
+        Kind::UndefinedColumn | Kind::AmbiguousColumn | Kind::DuplicateColumn => {
+            Error::unsupported("a query of this shape as a view or sink")
+                .hint("Write its subqueries and LATERALs as joins, or make views of them and join these.")
+                .caused_by(error)
+        }
+        _ => error,
+    }
 }
 
 /// Fails on the names that columns cannot have: plans carry them beside them.

@@ -7,7 +7,11 @@
 //!
 //! It is a rewrite of the text: only there it can be told whether a query says `k` or `a.k`.
 
-use std::{collections::HashMap, mem::take, ops::ControlFlow};
+use std::{
+    collections::{HashMap, HashSet},
+    mem::take,
+    ops::ControlFlow,
+};
 
 use datafusion::{
     execution::SessionState,
@@ -16,7 +20,7 @@ use datafusion::{
         sqlparser::ast::{
             self, BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem,
             SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
-            helpers::attached_token::AttachedToken,
+            helpers::attached_token::AttachedToken, visit_expressions,
         },
     },
 };
@@ -133,8 +137,43 @@ impl Search<'_> {
                 None => return,
             }
         }
+        let Some(within) = self.within(select, order.as_deref()) else { return };
         select.from = from;
-        columns.settle(select, order);
+        columns.settle(select, order, &within);
+    }
+
+    /// What the subqueries of a SELECT call by bare names themselves; `None` where that is not known yet.
+    fn within(&mut self, select: &Select, order: Option<&OrderByKind>) -> Option<Within> {
+        let mut gather = Gather::default();
+        let (mut select, mut order) = (select.clone(), order.cloned());
+        select.from.clear();
+        let _ = select.visit(&mut gather);
+        let _ = order.visit(&mut gather);
+        let before = self.wanted.len();
+        let within = gather.0.into_iter().map(|query| (query.to_string(), self.own(&query))).collect();
+        (self.wanted.len() == before).then_some(Within(within))
+    }
+
+    /// `None` where it cannot be told.
+    fn own(&mut self, query: &Query) -> Option<Own> {
+        let mut own = Own::default();
+        match query.with {
+            None => self.own_of(&query.body, &mut own).then_some(own),
+            Some(_) => None,
+        }
+    }
+
+    fn own_of(&mut self, body: &SetExpr, own: &mut Own) -> bool {
+        match body {
+            SetExpr::Select(select) => select.from.iter().all(|part| {
+                let columns = self.joined(&mut part.clone());
+                let _ = part.clone().visit(own);
+                columns.map(|columns| own.names.extend(columns.0.into_iter().map(|column| column.name))).is_some()
+            }),
+            SetExpr::SetOperation { left, right, .. } => self.own_of(left, own) && self.own_of(right, own),
+            SetExpr::Query(query) => query.with.is_none() && self.own_of(&query.body, own),
+            _ => true,
+        }
     }
 
     /// The columns of joins, which lose their USING; `None` where they are not known.
@@ -153,16 +192,7 @@ impl Search<'_> {
         if let TableFactor::NestedJoin { table_with_joins, alias: None } = factor {
             return self.joined(table_with_joins);
         }
-        let alias = match factor {
-            TableFactor::NestedJoin { alias, .. }
-            | TableFactor::Derived { alias, .. }
-            | TableFactor::TableFunction { alias, .. }
-            | TableFactor::Function { alias, .. }
-            | TableFactor::UNNEST { alias, .. } => alias.as_ref().map(|alias| alias.name.clone()),
-            TableFactor::Table { alias: Some(TableAlias { name, .. }), .. } => Some(name.clone()),
-            TableFactor::Table { name, .. } => name.0.last()?.as_ident().cloned(),
-            _ => None,
-        }?;
+        let alias = name_of(factor)?;
         let query = selecting(factor, &self.scopes);
         let Some(columns) = self.known.0.get(&query.to_string()) else {
             self.wanted.push(query);
@@ -177,14 +207,76 @@ impl Search<'_> {
     }
 }
 
+/// The subqueries of a SELECT, and theirs.
+#[derive(Default)]
+struct Gather(Vec<Query>);
+
+impl VisitorMut for Gather {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.0.push(query.clone());
+        ControlFlow::Continue(())
+    }
+}
+
+/// What a subquery calls by names of its own: columns and relations.
+#[derive(Default)]
+struct Own {
+    names: HashSet<String>,
+    relations: HashSet<String>,
+}
+
+impl VisitorMut for Own {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.relations.extend(name_of(factor).map(|name| fold(&name)));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Of each subquery, by its text, what it calls by names of its own; `None` where that cannot be told.
+struct Within(HashMap<String, Option<Own>>);
+
+impl Within {
+    /// Whether an expression means in a subquery what it means around it.
+    fn lets_through(&self, subquery: &str, name: &str, expr: &Expr) -> bool {
+        let Some(Some(own)) = self.0.get(subquery) else { return false };
+        let mut hidden = own.names.contains(name);
+        let _ = visit_expressions(expr, |part| {
+            if let Expr::CompoundIdentifier(parts) = part {
+                hidden |= parts.first().is_some_and(|relation| own.relations.contains(&fold(relation)));
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        !hidden
+    }
+}
+
+/// What columns of a relation are called by.
+fn name_of(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::NestedJoin { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::UNNEST { alias, .. } => alias.as_ref().map(|alias| alias.name.clone()),
+        TableFactor::Table { alias: Some(TableAlias { name, .. }), .. } => Some(name.clone()),
+        TableFactor::Table { name, .. } => name.0.last()?.as_ident().cloned(),
+        _ => None,
+    }
+}
+
 /// Whether a SELECT has joins that DataFusion gives another meaning: other than inner and left ones, where the left side's
-/// column is the one, any under a `*`, whose columns begin with those of USING, or several in a row.
+/// column is the one, any under a `*`, whose columns begin with those of USING, several in a row, or any beside a subquery,
+/// which may say a merged column's name.
 fn is_concerned(select: &Select) -> bool {
     let plain = |item: &SelectItem| match item {
         SelectItem::Wildcard(options) => *options == ast::WildcardAdditionalOptions::default(),
         _ => false,
     };
-    let wild = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+    let wild = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) || has_subquery(select);
     let all_plain = select.projection.iter().all(|item| !matches!(item, SelectItem::Wildcard(_)) || plain(item));
     fn of(part: &TableWithJoins, wild: bool) -> bool {
         let nested = |factor: &TableFactor| match factor {
@@ -210,6 +302,15 @@ fn is_concerned(select: &Select) -> bool {
             || part.joins.iter().any(|j| join(j) || nested(&j.relation))
     }
     all_plain && select.from.iter().any(|part| of(part, wild))
+}
+
+/// Whether a subquery stands anywhere but in FROM.
+fn has_subquery(select: &Select) -> bool {
+    let mut select = select.clone();
+    select.from.clear();
+    let is = |expr: &Expr| matches!(expr, Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. });
+    visit_expressions(&select, |expr| if is(expr) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        .is_break()
 }
 
 fn is_by_name(constraint: &JoinConstraint) -> bool {
@@ -271,8 +372,7 @@ impl Columns {
                 self.0.iter().filter(shared).map(|column| column.name.clone()).collect()
             }
             JoinConstraint::On(condition) => {
-                let mut replace = Replace { columns: &self, depth: 0 };
-                let _ = condition.visit(&mut replace);
+                let _ = condition.visit(&mut Replace::of(&self, &Within(HashMap::new())));
                 Vec::new()
             }
             JoinConstraint::None => Vec::new(),
@@ -303,7 +403,7 @@ impl Columns {
     }
 
     /// Puts the columns where a SELECT says their names.
-    fn settle(self, select: &mut Select, order: Option<&mut OrderByKind>) {
+    fn settle(self, select: &mut Select, order: Option<&mut OrderByKind>, within: &Within) {
         let mut items = Vec::new();
         for item in take(&mut select.projection) {
             match item {
@@ -329,12 +429,12 @@ impl Columns {
             for by in exprs {
                 let is_output = matches!(&by.expr, Expr::Identifier(ident) if shown(ident));
                 if !is_output {
-                    let _ = by.expr.visit(&mut Replace { columns: &self, depth: 0 });
+                    let _ = by.expr.visit(&mut Replace::of(&self, within));
                 }
             }
         }
         let from = take(&mut select.from);
-        let _ = select.visit(&mut Replace { columns: &self, depth: 0 });
+        let _ = select.visit(&mut Replace::of(&self, within));
         select.from = from;
     }
 
@@ -352,29 +452,37 @@ impl Visible {
     }
 }
 
-/// Puts columns in place of their bare names, but not in subqueries, which have columns of their own.
+/// Puts columns in place of their bare names; in subqueries where these have none of the name themselves.
 struct Replace<'a> {
     columns: &'a Columns,
-    depth: usize,
+    within: &'a Within,
+    /// The texts of the subqueries around, from without.
+    open: Vec<String>,
+}
+
+impl<'a> Replace<'a> {
+    fn of(columns: &'a Columns, within: &'a Within) -> Self {
+        Replace { columns, within, open: Vec::new() }
+    }
 }
 
 impl VisitorMut for Replace<'_> {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.open.push(query.to_string());
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
+        self.open.pop();
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Identifier(ident) = expr
-            && self.depth == 0
             && let Some(column) = self.columns.merged(ident)
+            && self.open.iter().all(|subquery| self.within.lets_through(subquery, &column.name, &column.expr))
         {
             *expr = column.expr.clone();
         }

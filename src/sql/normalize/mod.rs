@@ -8,6 +8,7 @@
 //! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which are of multisets |
 //! | `subqueries` | EXISTS, IN, ANY, ALL and scalar subqueries over aggregates, and in any clause |
 //! | `ordering` | the order of a subquery, where something above depends on it |
+//! | `null_places` | NULLS FIRST and NULLS LAST of arrays, which have NULLs within |
 //! | `ties` | rows that tie in the order of a function |
 //! | `floats`, a rule of the analyzer | -0, which is 0, and NaN, which is one and greater than all else |
 //! | `numbers`, a rule of the analyzer | a decimal that meets a float |
@@ -20,6 +21,7 @@ mod empty_arms;
 mod floats;
 mod left_over;
 mod marks;
+mod null_places;
 mod numbers;
 mod offsets;
 mod ordering;
@@ -51,5 +53,5 @@ pub(super) fn normalize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = row_counts::of_relations(plan)?;
     let plan = set_operations::of_multisets(plan)?;
     let plan = subqueries::of_one_meaning(plan)?;
-    ties::broken(ordering::settled(plan)?)
+    ties::broken(null_places::said_apart(ordering::settled(plan)?)?)
 }

@@ -10,6 +10,11 @@ use super::{
 
 const INTEGERS: &[Type] = &[Int2, Int4, Int8];
 
+/// What an average is compared as: that of decimals has fewer digits here.
+fn averaged(of: Type) -> Type {
+    if of == Numeric { Numeric } else { Double }
+}
+
 impl Maker<'_> {
     /// Some expression to order by, and how.
     pub fn order_item(&mut self, scope: &[Column], depth: u32) -> String {
@@ -80,7 +85,11 @@ impl Maker<'_> {
                 let gives = if of.is_integer() { Int8 } else { of };
                 (format!("CAST(sum({distinct}{fed}) AS {})", gives.sql()), gives)
             }
-            5 => (format!("CAST(avg({distinct}{}) AS DOUBLE PRECISION)", self.summed(scope, depth).0), Double),
+            5 => {
+                let (fed, of) = self.summed(scope, depth);
+                let gives = averaged(of);
+                (format!("CAST(avg({distinct}{fed}) AS {})", gives.sql()), gives)
+            }
             6..9 if of.has_extremes() => {
                 let order =
                     if self.chance(0.15) { format!(" ORDER BY {}", self.order_item(scope, 0)) } else { String::new() };
@@ -196,7 +205,10 @@ impl Maker<'_> {
                             of => (format!("sum({fed})"), of),
                         }
                     }
-                    _ => (format!("avg({})", self.summed(scope, 1).0), Double),
+                    _ => {
+                        let (fed, of) = self.summed(scope, 1);
+                        (format!("avg({fed})"), averaged(of))
+                    }
                 };
                 let over = match self.rng.random_range(0..if alone { 4 } else { 3 }) {
                     0 => format!("({partition})"),
