@@ -36,13 +36,12 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, LogicalPlan, Operator},
     physical_expr::{
-        EquivalenceProperties, PhysicalExpr, ScalarFunctionExpr,
+        PhysicalExpr, ScalarFunctionExpr,
         expressions::{BinaryExpr, Column},
     },
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, InputOrderMode, PlanProperties, RecordBatchStream,
-        aggregates::AggregateExec,
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream,
         filter_pushdown::{ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation},
         joins::NestedLoopJoinExec,
         projection::ProjectionExec,
@@ -52,7 +51,7 @@ use datafusion::{
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use crate::{changes::bytes_of, operators::in_place};
+use crate::{changes::bytes_of, operators::in_place, sql::distrust::Distrust};
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
 const TURN: Duration = Duration::from_millis(20);
@@ -67,7 +66,7 @@ pub(super) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
     rules.insert(at, Arc::new(TakeTurns));
     // Before anything relies on the order in which rows come.
-    rules.insert(0, Arc::new(HashArrays));
+    rules.insert(0, Arc::new(Distrust));
     rules
 }
 
@@ -106,44 +105,6 @@ impl PhysicalOptimizerRule for TakeTurns {
         })
         .data()
     }
-}
-
-/// Lets no aggregation rely on an order of arrays.
-#[derive(Debug)]
-struct HashArrays;
-
-impl PhysicalOptimizerRule for HashArrays {
-    fn name(&self) -> &str {
-        "hash_arrays"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| Ok(hashed(&plan)?.map_or(Transformed::no(plan), Transformed::yes))).data()
-    }
-}
-
-/// An aggregation by arrays whose rows come in an order, or have one of these as a constant: with its input as if it came
-/// in none. Ordered ones are told apart by which is the greater, which of arrays in arrays is not known.
-fn hashed(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
-    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
-    if *aggregate.input_order_mode() == InputOrderMode::Linear {
-        return Ok(None);
-    }
-    let schema = aggregate.input().schema();
-    let mut nested = false;
-    for (expr, _) in aggregate.group_expr().expr() {
-        nested |= expr.data_type(&schema)?.is_nested();
-    }
-    // Functions that are in an order of their own need that of their rows.
-    if !nested || aggregate.aggr_expr().iter().any(|function| !function.order_bys().is_empty()) {
-        return Ok(None);
-    }
-    let unordered = TurnsExec::around(aggregate.input().clone(), Pace::Unordered);
-    Ok(Some(replace_children_if_necessary(plan.clone(), vec![unordered])?))
 }
 
 /// A plan whose last input comes in pieces: of a nested loop join, the side that it reads batch by batch.
@@ -230,7 +191,6 @@ fn widens(projection: &ProjectionExec) -> bool {
 struct TurnsExec {
     input: Arc<dyn ExecutionPlan>,
     pace: Pace,
-    properties: Arc<PlanProperties>,
 }
 
 /// How batches go on.
@@ -246,22 +206,11 @@ enum Pace {
     Measured(Arc<AtomicUsize>),
     /// As they are; whoever waits for the thread that makes them gets another one.
     Aside,
-    /// As they are, in an order that is not told.
-    Unordered,
 }
 
 impl TurnsExec {
     fn around(input: Arc<dyn ExecutionPlan>, pace: Pace) -> Arc<dyn ExecutionPlan> {
-        let known = input.properties();
-        let properties = match pace {
-            Pace::Unordered => {
-                let any = EquivalenceProperties::new(input.schema());
-                let PlanProperties { partitioning, emission_type, boundedness, .. } = known.as_ref();
-                Arc::new(PlanProperties::new(any, partitioning.clone(), *emission_type, *boundedness))
-            }
-            _ => known.clone(),
-        };
-        Arc::new(TurnsExec { input, pace, properties })
+        Arc::new(TurnsExec { input, pace })
     }
 }
 
@@ -270,7 +219,6 @@ impl DisplayAs for TurnsExec {
         f.write_str(match self.pace {
             Pace::Turns | Pace::Measured(_) => "TurnsExec",
             Pace::Aside => "TurnsExec: aside",
-            Pace::Unordered => "TurnsExec: in any order",
             Pace::Timed | Pace::Sized(_) => "TurnsExec: in pieces",
         })
     }
@@ -282,11 +230,11 @@ impl ExecutionPlan for TurnsExec {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
+        self.input.properties()
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![!matches!(self.pace, Pace::Unordered)]
+        vec![true]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -364,7 +312,7 @@ impl Turns {
 
     fn handed_on(&mut self, batch: RecordBatch) -> RecordBatch {
         match &self.pace {
-            Pace::Turns | Pace::Aside | Pace::Unordered => batch,
+            Pace::Turns | Pace::Aside => batch,
             Pace::Measured(rows) => {
                 if let Some(each) = bytes_of(&batch).checked_div(batch.num_rows()) {
                     // Step by step: the rows that come may be wider than those that came.

@@ -2,6 +2,7 @@
 
 mod casts;
 mod distinct_on;
+pub mod distrust;
 mod frames;
 pub mod functions;
 pub mod incremental;

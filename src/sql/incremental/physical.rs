@@ -35,7 +35,7 @@ use crate::{
         Moments, Operator, Presence, Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell,
         exec::EpochExec,
     },
-    sql::temporal::Bound,
+    sql::{distrust::Distrust, temporal::Bound},
 };
 
 /// Plans a rewritten query. The nodes of the plan share `cell`, which is filled before each run.
@@ -66,7 +66,7 @@ pub async fn plan_epoch(
 /// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
 /// not have, or assume that they see all rows.
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    vec![Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new())]
+    vec![Arc::new(Distrust), Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new())]
 }
 
 struct StepPlanner {

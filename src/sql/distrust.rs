@@ -1,0 +1,187 @@
+//! Orders that DataFusion takes rows to have, and that they do not have. What is constant in the rows of one side of a join
+//! is not where an outer join has NULLs in place of them; and rows in the order of arrays in arrays cannot be compared as
+//! far as an aggregation along that order needs it. Below such nodes the order of the rows is not told.
+
+use std::{fmt, sync::Arc};
+
+use datafusion::{
+    common::{
+        config::ConfigOptions,
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    execution::{SendableRecordBatchStream, TaskContext},
+    logical_expr::JoinType,
+    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputOrderMode, PlanProperties,
+        Statistics,
+        aggregates::AggregateExec,
+        filter_pushdown::{ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation},
+        joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec, SymmetricHashJoinExec},
+        replace_children_if_necessary,
+        statistics::{ChildStats, StatisticsArgs},
+    },
+};
+
+/// Has to come before all rules that rely on an order.
+#[derive(Debug)]
+pub struct Distrust;
+
+impl PhysicalOptimizerRule for Distrust {
+    fn name(&self) -> &str {
+        "distrust"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
+            let mut changed = false;
+            for (child, distrusted) in children.iter_mut().zip(distrusted(&plan)?) {
+                if distrusted {
+                    *child = UnorderedExec::over(child.clone());
+                    changed = true;
+                }
+            }
+            Ok(match changed {
+                true => Transformed::yes(replace_children_if_necessary(plan, children)?),
+                false => Transformed::no(plan),
+            })
+        })
+        .data()
+    }
+}
+
+/// Of which inputs of a node the order is not to be relied on.
+fn distrusted(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Vec<bool>> {
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        return Ok(vec![compares_arrays(aggregate)?]);
+    }
+    let nulls = match join_type(plan) {
+        Some(JoinType::Left) => [false, true],
+        Some(JoinType::Right) => [true, false],
+        Some(JoinType::Full) => [true, true],
+        _ => return Ok(Vec::new()),
+    };
+    let constant = |(child, nulls): (&Arc<dyn ExecutionPlan>, bool)| {
+        nulls && !child.equivalence_properties().constants().is_empty()
+    };
+    Ok(plan.children().into_iter().zip(nulls).map(constant).collect())
+}
+
+fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {
+    let hash = plan.downcast_ref::<HashJoinExec>().map(|join| *join.join_type());
+    let merge = plan.downcast_ref::<SortMergeJoinExec>().map(|join| join.join_type());
+    let looped = plan.downcast_ref::<NestedLoopJoinExec>().map(|join| *join.join_type());
+    let symmetric = plan.downcast_ref::<SymmetricHashJoinExec>().map(|join| *join.join_type());
+    hash.or(merge).or(looped).or(symmetric)
+}
+
+/// Whether an aggregation would go along an order of arrays. Where functions have an order of their own, they need it.
+fn compares_arrays(aggregate: &AggregateExec) -> DfResult<bool> {
+    let in_order = aggregate.aggr_expr().iter().any(|function| !function.order_bys().is_empty());
+    if *aggregate.input_order_mode() == InputOrderMode::Linear || in_order {
+        return Ok(false);
+    }
+    let schema = aggregate.input().schema();
+    for (key, _) in aggregate.group_expr().expr() {
+        if key.data_type(&schema)?.is_nested() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The rows of its input, of which nobody is told in what order they come, nor what is the same in all of them. Schema and
+/// partitions are its input's.
+#[derive(Debug)]
+struct UnorderedExec {
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl UnorderedExec {
+    fn over(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        let PlanProperties { partitioning, emission_type, boundedness, .. } = input.properties().as_ref();
+        let unknown = EquivalenceProperties::new(input.schema());
+        let properties = PlanProperties::new(unknown, partitioning.clone(), *emission_type, *boundedness);
+        Arc::new(UnorderedExec { properties: Arc::new(properties), input })
+    }
+}
+
+impl DisplayAs for UnorderedExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UnorderedExec")
+    }
+}
+
+impl ExecutionPlan for UnorderedExec {
+    fn name(&self) -> &str {
+        "UnorderedExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
+        Ok(inputs.first().cloned().unwrap_or_else(|| Arc::new(Statistics::new_unknown(&self.input.schema()))))
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(UnorderedExec::over(children.pop().unwrap_or_else(|| self.input.clone())))
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        self.input.execute(partition, context)
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _: FilterPushdownPhase,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> DfResult<FilterDescription> {
+        FilterDescription::from_children(filters, &self.children())
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> DfResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        Ok(FilterPushdownPropagation::if_all(result))
+    }
+}
