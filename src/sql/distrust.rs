@@ -1,6 +1,7 @@
 //! Orders that DataFusion takes rows to have, and that they do not have. What is constant in the rows of one side of a join
-//! is not where an outer join has NULLs in place of them; and rows in the order of arrays in arrays cannot be compared as
-//! far as an aggregation along that order needs it. Below such nodes the order of the rows is not told.
+//! is not where an outer join has NULLs in place of them; rows of GROUPING SETS have NULLs in place of the keys that their
+//! input was sorted by; and rows in the order of arrays in arrays cannot be compared as far as an aggregation along that
+//! order needs it. Of these rows nobody is told their order.
 
 use std::{fmt, sync::Arc};
 
@@ -43,7 +44,7 @@ impl PhysicalOptimizerRule for Distrust {
             let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
             let mut changed = false;
             for (child, distrusted) in children.iter_mut().zip(distrusted(&plan)?) {
-                if distrusted {
+                if distrusted || is_of_sets(child) {
                     *child = UnorderedExec::over(child.clone());
                     changed = true;
                 }
@@ -66,7 +67,7 @@ fn distrusted(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Vec<bool>> {
         Some(JoinType::Left) => [false, true],
         Some(JoinType::Right) => [true, false],
         Some(JoinType::Full) => [true, true],
-        _ => return Ok(Vec::new()),
+        _ => return Ok(vec![false; plan.children().len()]),
     };
     let constant = |(child, nulls): (&Arc<dyn ExecutionPlan>, bool)| {
         nulls && !child.equivalence_properties().constants().is_empty()
@@ -80,6 +81,11 @@ fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {
     let looped = plan.downcast_ref::<NestedLoopJoinExec>().map(|join| *join.join_type());
     let symmetric = plan.downcast_ref::<SymmetricHashJoinExec>().map(|join| *join.join_type());
     hash.or(merge).or(looped).or(symmetric)
+}
+
+/// Whether rows are those of GROUPING SETS, ROLLUP or CUBE, as an aggregation gives them first.
+fn is_of_sets(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<AggregateExec>().is_some_and(|aggregate| !aggregate.group_expr().is_single())
 }
 
 /// Whether an aggregation would go along an order of arrays. Where functions have an order of their own, they need it.
