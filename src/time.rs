@@ -1,6 +1,9 @@
 //! All that an epoch knows of time. The only place that asks the clock.
 
 mod civil;
+#[cfg(test)]
+#[path = "../tests/harness/eventually.rs"]
+pub mod eventually;
 mod range;
 mod show;
 

@@ -15,7 +15,7 @@ use tidemark::{
     storage::{Fault, MemoryStorage, Operation},
 };
 
-use crate::harness::{Plan, Rig, run};
+use crate::harness::{PATIENCE, Plan, Rig, eventually, run};
 
 fn options() -> EngineOptions {
     EngineOptions { checkpoint_interval: Duration::from_millis(1), ..EngineOptions::default() }
@@ -45,13 +45,15 @@ fn disk_is_full(operation: Operation, _: &str) -> Option<Fault> {
 
 /// Runs a statement until the storage takes it.
 async fn at_last(rig: &Rig, sql: &str) {
-    let work = async {
-        while let Err(error) = rig.sql(sql).await {
+    let taken = async || match rig.sql(sql).await {
+        Ok(_) => Some(()),
+        Err(error) => {
             assert!(matches!(error.kind(), Kind::Io | Kind::DiskFull | Kind::CannotConnectNow), "{sql}: {error}");
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            None
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), work).await.unwrap_or_else(|_| panic!("{sql}: it hangs"));
+    let taken = tokio::time::timeout(PATIENCE, eventually(sql, taken)).await;
+    taken.unwrap_or_else(|_| panic!("{sql}: it hangs"));
 }
 
 async fn lines(rig: &Rig, sql: &str) -> Vec<String> {

@@ -3,7 +3,7 @@
 //!
 //! `SHAPE=text` takes those queries alone that have the text in them; `ANSWERS=1` prints what they answer.
 
-use crate::harness::{Rig, Rows, run};
+use crate::harness::{Rig, Rows, internal, run};
 use tidemark::{engine::EngineOptions, error::Error};
 
 /// Queries that a view refuses though a SELECT answers them, as README says. Each begins like this.
@@ -11,33 +11,6 @@ const ONLY_READ: &[&str] = &[];
 
 /// The fewest queries that must be answered and compared.
 const COMPARED_MIN: usize = 180;
-
-/// Words of the library that plans and runs queries, which no message may have.
-const INTERNAL: &[&str] = &[
-    "physical plan",
-    "Physical plan",
-    "logical plan",
-    "Logical plan",
-    "LogicalPlan",
-    "ast node",
-    "AST",
-    "not implemented",
-    "DataFusion",
-    "datafusion",
-    "Schema error",
-    "Error during planning",
-    "Arrow error",
-    "Internal error",
-    "internal error",
-    "bug in",
-    "OuterReference",
-    "InSubquery",
-    "Subquery {",
-    "Scalar subquery",
-    "scalar subquery should",
-    "Int64(",
-    "Utf8",
-];
 
 const TABLES: &str = "
     CREATE TABLE t (id INT PRIMARY KEY, a INT, k INT, b TEXT, c INT);
@@ -81,7 +54,7 @@ fn complaint(shape: &Shape, read: &Error, kept: &Error) -> Option<String> {
         return Some(format!("{}\n  read: {}\n  kept: {}", shape.text, said(read), said(kept)));
     }
     let texts = [said(read), said(kept)];
-    let leaked = texts.iter().find_map(|text| Some((text, INTERNAL.iter().find(|word| text.contains(**word))?)));
+    let leaked = texts.iter().find_map(|text| Some((text, internal(text)?)));
     if let Some((text, word)) = leaked {
         return Some(format!("{}\n  says \"{word}\": {text}", shape.text));
     }

@@ -1,6 +1,7 @@
 //! The rules of the house that a machine can hold. A rule that is not here is advice.
 
 mod hints;
+mod sleeps;
 
 use std::{
     collections::BTreeSet,

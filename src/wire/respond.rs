@@ -61,6 +61,9 @@ async fn more(link: &mut Link, rows: &mut Rows, max: usize, patience: Patience) 
             link.wait(rows.next(max)).await
         }
         Patience::Until(moment) => {
+            if moment > Instant::now() {
+                link.flush().await?;
+            }
             let next = timeout_at(moment, rows.next(max));
             link.wait(async { next.await.unwrap_or(Ok(None)) }).await
         }

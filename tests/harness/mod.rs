@@ -1,11 +1,16 @@
 //! An engine in this process, on storage that can be crashed and a clock that stands still.
 
+mod eventually;
 mod gated;
 mod rows;
+mod words;
 
 use std::{sync::Arc, time::Duration};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 use datafusion::physical_plan::common::collect;
 use tidemark::{
     catalog,
@@ -19,8 +24,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::gated::GatedStorage;
 pub use self::{
+    eventually::{PATIENCE, eventually},
     gated::Gate,
     rows::{Cell, Rows},
+    words::internal,
 };
 
 /// 2024-01-01, for a clock that stands still.
@@ -144,8 +151,17 @@ impl Rig {
     /// Waits until all queries are back from where the last life had left them, or cannot be.
     pub async fn recovered(&self) {
         let count = "SELECT count(*) FROM tidemark.queries WHERE state = 'recovering'";
-        while self.sql(count).await.unwrap().lines() != ["0"] {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let none = async || (self.sql(count).await.unwrap().lines() == ["0"]).then_some(());
+        eventually("all queries are back", none).await;
+    }
+
+    /// What `work` gives, or nothing once the storage has failed at a write: what waits for a query may then wait for ever.
+    pub async fn unless_struck<T>(&self, write: u64, work: impl Future<Output = T>) -> Option<T> {
+        let struck = async || (self.storage.writes() >= write).then_some(());
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = eventually("the work ends, or the storage is struck", struck) => None,
         }
     }
 
@@ -182,14 +198,14 @@ impl Rig {
 
     /// Runs the statements of a text; the rows of the last one that gives any.
     pub async fn sql(&self, text: &str) -> Result<Rows> {
-        self.batches(text).await.and_then(|batches| Rows::new(&batches))
+        self.answer(text).await.and_then(|(_, batches)| Rows::new(&batches))
     }
 
-    /// As [`Rig::sql`], the rows as they are computed.
-    pub async fn batches(&self, text: &str) -> Result<Vec<RecordBatch>> {
+    /// As [`Rig::sql`], the rows as they are computed, and their columns, which no batch tells where there is no row.
+    pub async fn answer(&self, text: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let (engine, session, statements) = (self.engine().clone(), self.session.clone(), parse(text)?);
         let work = async move {
-            let mut batches = Vec::new();
+            let mut answer = (SchemaRef::new(Schema::empty()), Vec::new());
             for statement in statements {
                 match engine.execute(&session, &statement, &[]).await? {
                     Reply::Done(_) if matches!(statement.body, Body::Flush(None)) => {
@@ -198,13 +214,13 @@ impl Rig {
                         }
                     }
                     Reply::Done(_) => {}
-                    Reply::Rows { rows, .. } => batches = collect(rows).await?,
+                    Reply::Rows { rows, .. } => answer = (rows.schema(), collect(rows).await?),
                     Reply::CopyIn(_) | Reply::CopyOut { .. } | Reply::Live { .. } => {
                         return Err(Error::new(Kind::Unsupported, "COPY and SUBSCRIBE need a client"));
                     }
                 }
             }
-            Ok(batches)
+            Ok(answer)
         };
         self.life().run(work).await
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 use tokio_postgres::Client;
 
 use super::broker::{Broker, Record};
@@ -54,9 +54,12 @@ async fn kills_and_restarts_lose_nothing_and_double_nothing() {
     if let Some(postgres) = &postgres {
         run(&client, &format!("CREATE SINK counted {COUNTS} {}", postgres::to(postgres, "counted"))).await;
     }
-    let load = tokio::spawn(produce(broker.clone(), from.clone()));
+    // Of the load, there is a part before each kill.
+    let may = Arc::new(Semaphore::new(0));
+    let load = tokio::spawn(produce(broker.clone(), from.clone(), may.clone()));
     let mut rng = SmallRng::seed_from_u64(seed());
     for kill in 1..=KILLS {
+        may.add_permits(MESSAGES as usize / CHUNK as usize / KILLS);
         sleep(Duration::from_millis(rng.random_range(200..1_200))).await;
         if kill % 4 == 0 {
             // Now and then the broker goes first, and comes back while nobody is there, or while somebody waits for it.
@@ -113,11 +116,11 @@ async fn set_up(client: &Client, bootstrap: &str, from: &str, closed: &str, tota
     .await;
 }
 
-/// Chunk after chunk, and one message for each partition that closes all windows.
-async fn produce(broker: Arc<Broker>, topic: String) {
+/// Chunk after chunk, as soon as it may, and one message for each partition that closes all windows.
+async fn produce(broker: Arc<Broker>, topic: String, may: Arc<Semaphore>) {
     for chunk in 0..MESSAGES / CHUNK {
+        may.acquire().await.unwrap().forget();
         broker.send(&topic, (chunk * CHUNK..(chunk + 1) * CHUNK).map(message).collect()).await;
-        sleep(Duration::from_millis(100)).await;
     }
     let last = |partition| Record::new(partition, format!(r#"{{"k":-1,"at":"{}"}}"#, time(20 * 3600)));
     broker.send(&topic, (0..PARTITIONS).map(last).collect()).await;

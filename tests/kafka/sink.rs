@@ -155,11 +155,13 @@ fn a_crash_at_any_write_of_the_storage_doubles_no_message() {
             sql(&rig, "CREATE TABLE t (id BIGINT PRIMARY KEY); INSERT INTO t VALUES (1)").await;
             sql(&rig, &create("s", "FROM t", broker, &topic, ", type = 'upsert'")).await;
             let start = rig.storage.writes();
-            rig.storage.fail_at(start + write);
+            let struck = start + write;
+            rig.storage.fail_at(struck);
             for step in steps {
                 let done = rig.sql(step).await;
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                if rig.storage.writes() >= start + write && done.is_err() {
+                // What the sink writes of it is a part of the step.
+                let _ = rig.unless_struck(struck, rig.sql("FLUSH")).await;
+                if rig.storage.writes() >= struck && done.is_err() {
                     rig.crash().await;
                     // It may have become durable with the last breath.
                     if let Err(error) = rig.sql(step).await {

@@ -370,7 +370,9 @@ fn an_engine_that_dies_again_and_again_counts_each_message_once() {
             for partition in 0..3 {
                 stage.produce(partition, ids(round * 1_000..(round + 1) * 1_000 - i64::from(partition) * 100)).await;
             }
-            tokio::time::sleep(Duration::from_millis(20 * round as u64)).await;
+            // It dies with less and more of it read, and in the middle of what is there.
+            let read = async || stage.sql("SELECT coalesce(sum(c), 0) FROM v").await[0].parse::<i64>().unwrap();
+            eventually("some of it is read", async || (read().await >= round * 1_500).then_some(())).await;
             stage.rig.crash().await;
         }
         stage.sql("FLUSH").await;

@@ -4,7 +4,7 @@
 use std::{fs, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::harness::{Home, Server, eventually, fails, rows, run, seed, try_rows};
@@ -25,10 +25,30 @@ async fn killed(server: Server, home: &Home) -> (Server, Client) {
     (server, client)
 }
 
+/// What the server has saved of the logs that it has cut, by name: one, but for the moment in which it cuts once more.
+fn cuts(home: &Home) -> Vec<String> {
+    let entries = fs::read_dir(home.path("tidemark-data/server")).into_iter().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.ends_with(".json"));
+    names.sort();
+    names
+}
+
+/// Runs what fills the log, and waits until it is cut, with all that is done then.
+async fn until_cut(home: &Home, client: &Client, sql: &str) {
+    let before = cuts(home).pop();
+    run(client, sql).await;
+    eventually("the log is cut", async || {
+        let now = cuts(home);
+        (now.len() == 1 && now.last() > before.as_ref()).then_some(())
+    })
+    .await;
+}
+
 /// Enough for the log to be cut, in a table that nobody else looks at.
-async fn fill_the_log(client: &Client) {
+async fn fill_the_log(home: &Home, client: &Client) {
     run(client, "CREATE TABLE IF NOT EXISTS filler (s TEXT) APPEND ONLY").await;
-    run(client, "INSERT INTO filler SELECT repeat('x', 100) FROM generate_series(1, 1000)").await;
+    until_cut(home, client, "INSERT INTO filler SELECT repeat('x', 100) FROM generate_series(1, 1000)").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,9 +159,9 @@ async fn a_reader_that_fell_too_far_behind_is_told_so_after_a_restart_too() {
     .await;
     for n in 1..5 {
         let range = format!("generate_series({n}000, {n}399)");
-        run(&client, &format!("INSERT INTO t SELECT value, {n}, repeat('x', 200) FROM {range}")).await;
-        // The log is cut, and the table saved, within a second or two.
-        sleep(Duration::from_millis(1_300)).await;
+        let insert = format!("INSERT INTO t SELECT value, {n}, repeat('x', 200) FROM {range}");
+        // With the log that is cut the table is saved.
+        until_cut(&home, &client, &insert).await;
     }
     let (_server, client) = killed(server, &home).await;
     run(&client, "ALTER MATERIALIZED VIEW v RESUME").await;
@@ -161,6 +181,7 @@ async fn a_file_is_cleaned_away_when_all_its_readers_are_past_it() {
         &client,
         "CREATE SOURCE s (a INT) WITH (connector = 'directory', path = 'in', format = 'csv', clean_source = 'delete');
          CREATE STREAM st AS SELECT a FROM s WHERE a > 0;
+         CREATE MATERIALIZED VIEW slow WITH (checkpoint_interval = '1 hour') AS SELECT count(*) AS c FROM st;
          CREATE MATERIALIZED VIEW quick WITH (checkpoint_interval = '200 ms') AS SELECT count(*) AS c FROM s",
     )
     .await;
@@ -168,11 +189,6 @@ async fn a_file_is_cleaned_away_when_all_its_readers_are_past_it() {
         home.put(&format!("in/{n}.csv"), format!("{n}\n"));
     }
     run(&client, "FLUSH").await;
-    run(
-        &client,
-        "CREATE MATERIALIZED VIEW slow WITH (checkpoint_interval = '1 hour') AS SELECT count(*) AS c FROM st; FLUSH",
-    )
-    .await;
     let read = rows(&client, "SELECT c FROM slow").await;
     eventually("the quick one is saved", async || {
         let saved = "SELECT 1 FROM tidemark.queries WHERE name = 'quick' AND checkpoint > 0";
@@ -216,7 +232,8 @@ async fn a_view_that_cannot_recover_at_first_is_right_later() {
     for n in 2..6 {
         land(&client, n).await;
     }
-    sleep(Duration::from_millis(300)).await;
+    let saved = "SELECT 1 FROM tidemark.queries WHERE name = 'above' AND checkpoint = epoch";
+    eventually("all of the other is saved", async || rows(&client, saved).await.pop()).await;
     server.kill();
     // What it would read again is away, and the log is cut meanwhile.
     let away: Vec<u32> = (2..6).filter(|n| home.path(&format!("in/{n}.csv")).exists()).collect();
@@ -226,8 +243,7 @@ async fn a_view_that_cannot_recover_at_first_is_right_later() {
     let server = home.start();
     let client = server.connect().await;
     for _ in 0..3 {
-        fill_the_log(&client).await;
-        sleep(Duration::from_millis(1_100)).await;
+        fill_the_log(&home, &client).await;
     }
     for n in &away {
         fs::rename(home.path(&format!("{n}.away")), home.path(&format!("in/{n}.csv"))).unwrap();
@@ -261,9 +277,7 @@ async fn late_rows_are_told_of_once() {
     .await;
     let counts = "SELECT (SELECT late FROM tidemark.queries), (SELECT count(*) FROM tidemark.late_rows)";
     assert_eq!(rows(&client, counts).await, ["900|900"]);
-    fill_the_log(&client).await;
-    let cut = home.path("tidemark-data/server");
-    eventually("the log is cut", async || fs::read_dir(&cut).ok()?.next().map(drop)).await;
+    fill_the_log(&home, &client).await;
     let (_server, client) = killed(server, &home).await;
     assert_eq!(rows(&client, counts).await, ["900|900"]);
 }

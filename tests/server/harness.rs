@@ -11,17 +11,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, mpsc},
-    time::Duration,
 };
 
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, error::DbError};
 
-/// How long anything may take that should take a moment: nothing waits longer, and nothing relies on it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
-const TURN: Duration = Duration::from_millis(10);
+pub use crate::harness::{PATIENCE, eventually};
 
 /// A folder for one server: its data in `data`, its working directory for everything else.
 #[derive(Clone)]
@@ -193,22 +188,6 @@ pub async fn connect(port: u16) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(&parameters, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
-}
-
-/// Asks until there is an answer.
-#[track_caller]
-pub fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
-    let at = std::panic::Location::caller();
-    async move {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            assert!(Instant::now() < until, "never: {what} (asked at {at})");
-            sleep(TURN).await;
-        }
-    }
 }
 
 /// Runs statements that must succeed.

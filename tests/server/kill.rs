@@ -256,18 +256,12 @@ impl Load {
     }
 
     /// A connection to whatever server is there, as soon as there is one.
-    async fn client(&self) -> Client {
+    fn client(&self) -> impl Future<Output = Client> + Send + use<> {
         let mut door = self.door.clone();
-        loop {
-            let port = *door.borrow_and_update();
-            match port {
-                None => door.changed().await.unwrap(),
-                Some(port) => match connect(port).await {
-                    Ok(client) => return client,
-                    Err(_) => sleep(Duration::from_millis(5)).await,
-                },
-            }
-        }
+        eventually("a server lets a client in", async move || {
+            let port = *door.wait_for(Option::is_some).await.unwrap();
+            connect(port?).await.ok()
+        })
     }
 }
 

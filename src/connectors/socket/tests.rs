@@ -1,4 +1,7 @@
-use std::{ops::Range, time::Duration};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -8,18 +11,18 @@ use datafusion::physical_plan::common::collect;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::*;
 use crate::{
     connectors::{self, BadRecord, BadRecords},
-    storage::{MemoryStorage, Storage},
-    time::SystemClock,
+    storage::MemoryStorage,
+    time::{
+        SystemClock,
+        eventually::{PATIENCE, eventually},
+    },
 };
-
-/// How long anything may take that should take a moment.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Somebody who listens, and what the server keeps of what he said.
 struct Fixture {
@@ -68,12 +71,7 @@ async fn reaches(source: &dyn Source, count: u64) {
 
 /// Waits until the operator is told something.
 async fn says(source: &dyn Source, what: &str) {
-    let wait = async {
-        while !source.state().unwrap().contains(what) {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{:?}", source.state()));
+    eventually(what, async || source.state().unwrap().contains(what).then_some(())).await;
 }
 
 async fn batches(source: &dyn Source, lines: Range<u64>, streams: usize) -> (Vec<RecordBatch>, Vec<BadRecord>) {
@@ -218,27 +216,28 @@ async fn a_full_journal_holds_up_the_peer_until_it_is_freed() {
     let fixture = Fixture::new(&[("max_buffered_bytes", "64 kB")]).await;
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
+    // More than the machine keeps on the way: without anybody who reads, the sender does not come to its end.
     const LINES: u64 = 2_000_000;
+    let freed = Arc::new(AtomicBool::new(false));
+    let is_freed = freed.clone();
     let sender = tokio::spawn(async move {
         for from in (0..LINES).step_by(1_000) {
             let text: String = (from..from + 1_000).map(|n| format!("line {n}\n")).collect();
             peer.write_all(text.as_bytes()).await.unwrap();
         }
+        assert!(is_freed.load(Ordering::SeqCst), "it was not held up");
         peer
     });
     says(source.as_ref(), "max_buffered_bytes").await;
-    // More than the machine keeps on the way: without anybody who reads, the sender does not come to its end.
-    sleep(Duration::from_millis(200)).await;
-    assert!(!sender.is_finished());
-    let held: usize =
-        fixture.storage.list("").unwrap().iter().map(|p| fixture.storage.read(p).unwrap().unwrap().len()).sum();
-    assert!(held < 3 << 20, "{held}");
     let mut at = 0;
     while at < LINES {
+        let held: usize = fixture.storage.files().values().map(Vec::len).sum();
+        assert!(held < 3 << 20, "{held}");
         reaches(source.as_ref(), at + 1).await;
         let to = end(source.as_ref()).await;
         // What was read last is asked for again: it may only be forgotten afterwards.
         assert_eq!(texts(source.as_ref(), at..to, 2).await, numbered(at..to));
+        freed.store(true, Ordering::SeqCst);
         source.forget(&Offsets::single(to)).await.unwrap();
         at = to;
     }

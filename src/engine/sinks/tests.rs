@@ -26,7 +26,10 @@ use crate::{
     engine::{EngineOptions, Env, Reply, Session},
     sql::parse,
     storage::MemoryStorage,
-    time::{Epoch, ManualClock},
+    time::{
+        Epoch, ManualClock,
+        eventually::{PATIENCE, eventually},
+    },
 };
 
 /// An engine on storage that can be crashed, with sinks whose rows are seen.
@@ -37,8 +40,6 @@ struct Stage {
     machine: Option<Runtime>,
     tag: String,
 }
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each sink: what stands between its name and its options, its options, its key, and the query that it must agree with.
 const SINKS: [(&str, &str, &str, &[usize], &str); 6] = [
@@ -117,10 +118,11 @@ impl Stage {
         self.machine = Some(machine);
         self.engine = Some(Engine::open(env, options).await?);
         let count = "SELECT count(*) FROM tidemark.queries WHERE state = 'recovering'";
-        while self.sql(count).await? != ["0"] {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
+        let back = async || match self.sql(count).await {
+            Ok(count) => (count == ["0"]).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+        eventually("all queries are back", back).await
     }
 
     /// The machine dies: what ran on it writes no more, here or outside.
@@ -203,11 +205,7 @@ impl Stage {
 
     /// Waits until all queries are caught up, faults that pass included.
     async fn settle(&self) {
-        let settled = async {
-            while self.flush().await.is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
+        let settled = eventually("it settles", async || self.flush().await.ok());
         if tokio::time::timeout(PATIENCE, settled).await.is_err() {
             let states = self.sql("SELECT name, state, epoch, last_error FROM tidemark.queries").await;
             panic!("it does not settle: {states:?}");
@@ -318,8 +316,12 @@ fn a_crash_at_any_write_of_the_storage_loses_nothing_and_doubles_nothing() {
             stage.storage.fail_at(write);
             for step in STEPS {
                 let done = stage.step(step).await.is_ok();
-                let well = async { while stage.flush().await.is_err() && stage.storage.writes() < write {} };
-                let _ = tokio::time::timeout(Duration::from_secs(2), well).await;
+                // What waits for a query may wait for ever once the storage is broken.
+                let struck = async || (stage.storage.writes() >= write).then_some(());
+                tokio::select! {
+                    () = eventually("it is well", async || stage.flush().await.ok()) => {}
+                    () = eventually("the storage is struck", struck) => {}
+                }
                 if stage.storage.writes() >= write && stage.engine.is_some() {
                     stage.crash().await;
                     stage.storage.fail_at(u64::MAX);

@@ -6,11 +6,11 @@ use tidemark::engine::EngineOptions;
 
 use super::{
     compare::{Answer, Refusal},
-    known::{INTERNAL, known, open},
+    known::{known, open},
     schema::Step,
     servers::Peer,
 };
-use crate::server::postgres::Postgres;
+use crate::{harness::internal, server::postgres::Postgres};
 
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -80,10 +80,6 @@ struct Run<'a> {
     here: Peer,
     there: Option<Peer>,
     outcome: Outcome,
-}
-
-fn clean(text: &str) -> Option<&'static str> {
-    INTERNAL.iter().find(|word| text.contains(**word)).copied()
 }
 
 impl Case {
@@ -202,7 +198,7 @@ impl Run<'_> {
         let kept = self.here.ask(&format!("CREATE MATERIALIZED VIEW v{n} AS {}", question.text)).await;
         for refusal in [&read, &kept].into_iter().filter_map(|answer| answer.as_ref().err()) {
             let kind = if refusal.state == "hangs" { Kind::Hangs } else { Kind::Internal };
-            let internal = refusal.state.starts_with("XX") || clean(&refusal.text).is_some();
+            let internal = refusal.state.starts_with("XX") || internal(&refusal.text).is_some();
             if internal || ["hangs", "none"].contains(&refusal.state.as_str()) {
                 self.fault(n, Fault::new(kind, &refusal.text, refusal.text.clone()));
                 return None;

@@ -1,29 +1,4 @@
-//! What is not compared with PostgreSQL, and why; and what no message may say.
-
-/// Texts of the library that plans and runs queries.
-pub const INTERNAL: &[&str] = &[
-    "physical plan",
-    "Physical plan",
-    "logical plan",
-    "Logical plan",
-    "LogicalPlan",
-    "not implemented",
-    "DataFusion",
-    "datafusion",
-    "Schema error",
-    "Error during planning",
-    "Arrow error",
-    "Internal error",
-    "internal error",
-    "bug in",
-    "OuterReference",
-    "InSubquery",
-    "Subquery {",
-    "scalar subquery should",
-    "panic",
-    "Int64(",
-    "Utf8",
-];
+//! What is not compared with PostgreSQL, and why; and faults that wait.
 
 /// A word of the query, what the error says, and why the two may differ.
 const KNOWN: &[(&str, &str, &str)] = &[
