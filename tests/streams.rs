@@ -2,6 +2,8 @@
 //! storage that fails now and then; with its epochs cut anew. `UPDATE=1` writes what came out into the scripts.
 
 mod faults;
+mod film;
+mod folder;
 mod play;
 mod script;
 
@@ -14,6 +16,7 @@ use std::{
 };
 
 use self::{
+    film::Film,
     play::Play,
     script::{Script, What},
 };
@@ -43,7 +46,11 @@ fn scripts_as_written() {
     let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
     let mut failures = Vec::new();
     for (path, script) in scripts() {
-        let (play, _) = run(2, async || as_written(&script).await);
+        let play = run(2, async || {
+            let mut play = Play::new(&script);
+            play.as_written(&script).await;
+            play
+        });
         if update {
             std::fs::write(path, rewritten(&script, &play.seen)).unwrap();
         } else {
@@ -53,15 +60,22 @@ fn scripts_as_written() {
     all_well(failures);
 }
 
-async fn as_written(script: &Script) -> (Play, u64) {
-    let mut play = Play::new(script);
-    let writes = play.as_written(script).await;
-    (play, writes)
-}
-
 #[test]
 fn scripts_crashed_at_every_write() {
-    all_well(each_script(|script| run(1, async || crashed(script).await)));
+    let scripts: Vec<_> = scripts().into_iter().map(|(_, script)| (script, AtomicUsize::new(0))).collect();
+    let failures = Mutex::new(Vec::new());
+    // Each has films of its own, whose folders are its own, and both go on from the pictures of one script.
+    let worker = || {
+        for (script, next) in &scripts {
+            let found = run(1, async || crashed(script, next).await);
+            failures.lock().unwrap().extend(found);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(worker);
+        scope.spawn(worker);
+    });
+    all_well(failures.into_inner().unwrap());
 }
 
 /// The failures of all scripts, two of them at a time.
@@ -69,7 +83,8 @@ fn each_script(reading: impl Fn(&Script) -> Vec<String> + Sync) -> Vec<String> {
     let (scripts, next, failures) = (scripts(), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let worker = || {
         while let Some((_, script)) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            failures.lock().unwrap().extend(reading(script));
+            let found = reading(script);
+            failures.lock().unwrap().extend(found);
         }
     };
     std::thread::scope(|scope| {
@@ -95,17 +110,17 @@ fn scripts_on_a_storage_that_fails_now_and_then() {
     }));
 }
 
-/// What fails where a script is crashed at each of its writes.
-async fn crashed(script: &Script) -> Vec<String> {
-    let (_, writes) = as_written(script).await;
-    assert!(writes > 0, "{} writes nothing", script.name);
-    let mut failures = Vec::new();
-    for write in 1..=writes {
-        let mut play = Play::new(script);
-        play.crashed_at(script, write).await;
-        failures.extend(play.failures.iter().map(|f| format!("crashed at write {write} of {writes}: {f}")));
+/// What fails where a script is crashed at its writes, of which the next is to be had of a counter.
+async fn crashed(script: &Script, next: &AtomicUsize) -> Vec<String> {
+    let film = Film::of(script).await;
+    let mut failures = film.failures().to_vec();
+    loop {
+        let write = next.fetch_add(1, Ordering::Relaxed);
+        if write >= film.writes() {
+            return failures;
+        }
+        failures.extend(film.crashed_at(script, write).await);
     }
-    failures
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! An engine in this process, on storage that can be crashed and a clock that stands still.
 
 mod eventually;
+mod filmed;
 mod gated;
 mod rows;
 mod words;
@@ -22,13 +23,14 @@ use tidemark::{
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use self::gated::GatedStorage;
 pub use self::{
     eventually::{PATIENCE, eventually},
+    filmed::{Camera, Files},
     gated::Gate,
     rows::{Cell, Rows},
     words::internal,
 };
+use self::{filmed::FilmedStorage, gated::GatedStorage};
 
 /// 2024-01-01, for a clock that stands still.
 const NEW_YEAR: i64 = 1_704_067_200_000_000;
@@ -99,6 +101,8 @@ pub struct Rig {
     pub plan: Option<Plan>,
     /// Which files cannot be read for now, from the next opening on. Then nobody waits until all queries are back.
     pub gate: Option<Arc<Gate>>,
+    /// Who is shown each write, from the next opening on.
+    pub camera: Option<Camera>,
     life: Option<Life>,
     session: Arc<Session>,
 }
@@ -116,11 +120,15 @@ impl Rig {
     /// One that is not open yet.
     pub fn on(storage: MemoryStorage, options: EngineOptions) -> Rig {
         let clock = Arc::new(ManualClock::new(NEW_YEAR));
-        Rig { storage: Arc::new(storage), clock, options, plan: None, gate: None, life: None, session: Arc::default() }
+        let (plan, gate, camera, life, session) = (None, None, None, None, Arc::default());
+        Rig { storage: Arc::new(storage), clock, options, plan, gate, camera, life, session }
     }
 
     fn whole_storage(&self) -> Arc<dyn Storage> {
         let mut storage: Arc<dyn Storage> = self.storage.clone();
+        if let Some(camera) = self.camera.clone() {
+            storage = Arc::new(FilmedStorage { inner: self.storage.clone(), camera });
+        }
         if let Some(gate) = self.gate.clone() {
             storage = Arc::new(GatedStorage { inner: storage, gate });
         }

@@ -1,9 +1,6 @@
 //! The reading of a script on a storage that fails now and then, and works again.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use tidemark::{
@@ -15,7 +12,7 @@ use super::{
     play::{Play, options, patiently, was_done},
     script::{Script, Step, What},
 };
-use crate::harness::Rig;
+use crate::harness::{Rig, eventually};
 
 /// Of so many operations one fails, while faults are on.
 const RATE: f64 = 0.08;
@@ -123,15 +120,11 @@ impl Play {
     }
 
     async fn flushed(&mut self, rig: &Rig, step: &Step) {
-        let flushed = patiently(async {
-            loop {
-                match rig.sql("FLUSH").await {
-                    Err(error) if is_passing(error.kind()) => tokio::time::sleep(Duration::from_millis(2)).await,
-                    done => return done,
-                }
-            }
-        });
-        if let Err(error) = flushed.await {
+        let flushed = async || match rig.sql("FLUSH").await {
+            Err(error) if is_passing(error.kind()) => None,
+            done => Some(done),
+        };
+        if let Err(error) = patiently(eventually("FLUSH comes through", flushed)).await {
             self.fail(step, format!("FLUSH: {error}"));
         }
     }
@@ -139,15 +132,13 @@ impl Play {
     /// A step on a storage that works. What had failed is still to be tried again, which takes a moment.
     async fn again(&mut self, rig: &Rig, step: &Step) -> Result<Option<Vec<String>>> {
         let failures = self.failures.len();
-        patiently(async {
-            loop {
-                match self.step(rig, step, false).await {
-                    Err(error) if is_passing(error.kind()) => tokio::time::sleep(Duration::from_millis(2)).await,
-                    done => return done,
-                }
+        let done = async || match self.step(rig, step, false).await {
+            Err(error) if is_passing(error.kind()) => {
                 self.failures.truncate(failures);
+                None
             }
-        })
-        .await
+            done => Some(done),
+        };
+        patiently(eventually("the step comes through", done)).await
     }
 }

@@ -1,23 +1,22 @@
 //! Runs a script, one of several ways.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
-use tempfile::TempDir;
 use tidemark::{
     engine::EngineOptions,
     error::{Kind, Result},
 };
 
-use super::script::{Script, Step, What};
-use crate::harness::{Rig, Rows};
-
-/// How long anything may take before the test says that it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::{
+    folder::Folder,
+    script::{Script, Step, What},
+};
+use crate::harness::{PATIENCE, Rig, Rows};
 
 /// One performance of a script.
 pub struct Play {
-    folder: TempDir,
+    pub(super) folder: Arc<Folder>,
     pub(super) name: String,
     /// What each relation held when its changes were last asked for.
     last: HashMap<String, Vec<String>>,
@@ -33,24 +32,26 @@ pub(super) fn options() -> EngineOptions {
 
 impl Play {
     pub fn new(script: &Script) -> Play {
-        let folder = tempfile::tempdir().unwrap();
-        let (name, last) = (script.name.clone(), HashMap::new());
-        Play { folder, name, last, seen: Vec::new(), failures: Vec::new() }
+        let (name, folder) = (script.name.clone(), Arc::new(Folder::new()));
+        Play { folder, name, last: HashMap::new(), seen: Vec::new(), failures: Vec::new() }
+    }
+
+    /// Another performance in the same folder.
+    pub fn beside(other: &Play) -> Play {
+        let (name, folder) = (other.name.clone(), other.folder.clone());
+        Play { folder, name, last: HashMap::new(), seen: Vec::new(), failures: Vec::new() }
     }
 
     pub(super) fn fail(&mut self, step: &Step, what: String) {
         self.failures.push(format!("tests/streams/{}:{}: {what}", self.name, step.line));
     }
 
-    /// Step by step, an epoch an insert. Gives the number of writes.
-    pub async fn as_written(&mut self, script: &Script) -> u64 {
+    /// Step by step, an epoch an insert.
+    pub async fn as_written(&mut self, script: &Script) {
         let mut rig = Rig::new(options()).await;
-        let mut writes = 0;
         for step in &script.steps {
             if let What::Restart = step.what {
-                rig.engine().shutdown().await;
-                writes += rig.storage.writes();
-                rig.crash().await;
+                rig.restart().await;
                 self.seen.push(None);
                 continue;
             }
@@ -61,52 +62,6 @@ impl Play {
             self.seen.push(outcome.unwrap_or_default());
         }
         rig.engine().shutdown().await;
-        writes + rig.storage.writes()
-    }
-
-    /// The storage dies at a write; the server comes back on what is left, and the client asks again for what it was
-    /// not told to be done.
-    pub async fn crashed_at(&mut self, script: &Script, write: u64) {
-        let mut rig = Rig::new(options()).await;
-        rig.storage.fail_at(write);
-        let mut faults = Faults { at: Some(write), again: (write % 2 == 1).then_some(1 + write % 7) };
-        for step in &script.steps {
-            let before = self.tables(&rig, step).await;
-            let mut acknowledged = self.try_step(&mut rig, step, &faults).await;
-            while faults.struck(&rig) {
-                self.come_back(&mut rig, &mut faults).await;
-                // Unacknowledged is not undone: it may have become durable with the last breath.
-                let done = acknowledged || before != self.tables(&rig, step).await;
-                if !done {
-                    acknowledged = self.try_step(&mut rig, step, &faults).await;
-                }
-            }
-            if faults.at.is_none() && matches!(step.what, What::Restart) {
-                rig.restart().await;
-            }
-        }
-        self.finish_crashed(rig, faults).await;
-    }
-
-    async fn finish_crashed(&mut self, mut rig: Rig, mut faults: Faults) {
-        patiently(rig.engine().shutdown()).await;
-        if faults.struck(&rig) {
-            self.come_back(&mut rig, &mut faults).await;
-        }
-    }
-
-    async fn come_back(&self, rig: &mut Rig, faults: &mut Faults) {
-        loop {
-            rig.die();
-            faults.at = faults.again.take();
-            if let Some(at) = faults.at {
-                rig.storage.fail_at(at);
-            }
-            match patiently(rig.open()).await {
-                Ok(()) => return,
-                Err(error) => assert!(faults.struck(rig), "{}: the survivor does not open: {error}", self.name),
-            }
-        }
     }
 
     /// What the table that a step writes to holds; nothing for steps that can be done twice.
@@ -120,7 +75,7 @@ impl Play {
     }
 
     /// Whether the step was acknowledged.
-    async fn try_step(&mut self, rig: &mut Rig, step: &Step, faults: &Faults) -> bool {
+    pub(super) async fn try_step(&mut self, rig: &mut Rig, step: &Step, faults: &Faults) -> bool {
         if let What::Clock { seconds } = step.what {
             rig.clock.advance(seconds * 1_000_000);
         }
@@ -203,7 +158,7 @@ impl Play {
             What::Insert { table, rows } => {
                 rig.sql(&insert(table, rows)).await?;
             }
-            What::File { path, text } => self.land(path, text),
+            What::File { path, text } => self.folder.land(path, text),
             What::Fails { message, statement } => {
                 let said = match rig.sql(&self.in_folder(statement)).await {
                     Ok(_) => "it did not fail".to_string(),
@@ -250,41 +205,35 @@ impl Play {
     fn in_folder(&self, text: &str) -> String {
         text.replace("$DIR", self.folder.path().to_str().unwrap())
     }
-
-    /// A file appears whole, as a careful writer makes it.
-    fn land(&self, path: &str, text: &str) {
-        let path = self.folder.path().join(path);
-        let folder = path.parent().unwrap();
-        std::fs::create_dir_all(folder).unwrap();
-        let draft = folder.join(".draft");
-        std::fs::write(&draft, text).unwrap();
-        std::fs::rename(draft, path).unwrap();
-    }
 }
 
-/// The writes that fail, of which each is met once.
-struct Faults {
-    at: Option<u64>,
-    /// The same for the storage that survives the first.
-    again: Option<u64>,
+/// The write that fails, which is met once.
+pub(super) struct Faults {
+    pub at: Option<u64>,
 }
 
 impl Faults {
-    fn struck(&self, rig: &Rig) -> bool {
+    /// Opens a server that dies at the write; where that comes early, then the next.
+    pub async fn start(&mut self, rig: &mut Rig) {
+        if let Some(at) = self.at {
+            rig.storage.fail_at(at);
+        }
+        while let Err(error) = patiently(rig.open()).await {
+            assert!(self.struck(rig), "the survivor does not open: {error}");
+            rig.die();
+            self.at = None;
+        }
+    }
+
+    pub fn struck(&self, rig: &Rig) -> bool {
         self.at.is_some_and(|at| rig.storage.writes() >= at)
     }
 
-    /// What `work` gives, or nothing once the storage is broken: what waits for a query may then wait for ever.
+    /// What `work` gives, or nothing once the storage is broken.
     async fn unless_struck<T>(&self, rig: &Rig, work: impl Future<Output = T>) -> Option<T> {
-        let look = async {
-            while !self.struck(rig) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            done = patiently(work) => Some(done),
-            () = look => None,
+        match self.at {
+            Some(at) => rig.unless_struck(at, patiently(work)).await,
+            None => Some(patiently(work).await),
         }
     }
 }
