@@ -85,5 +85,7 @@ pub mod relations;
 pub mod sql;
 pub mod state;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod wire;

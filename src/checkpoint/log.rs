@@ -1,21 +1,21 @@
 //! The one log of a server. Appends of many queries that come together share one sync.
 
-use std::{
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    Journal, Record,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
+    thread,
     time::{Duration, Instant},
 };
-
-use bytes::Bytes;
-use tokio::sync::oneshot;
-
-use super::Record;
 use crate::{
     error::{Error, Kind, Result},
-    storage::{Journal, Storage},
+    storage::Storage,
 };
 
 /// The folder of the log within the storage.
@@ -63,6 +63,7 @@ impl Logged {
     }
 }
 
+#[derive(Debug)]
 struct Append {
     records: Vec<Bytes>,
     /// `None` where nobody waits: then it is written with what comes next.
@@ -84,7 +85,7 @@ impl Log {
         let (bytes, failed) = (Arc::new(AtomicU64::new(found as u64)), Arc::new(Mutex::new(None)));
         let (journal_, bytes_, failed_) = (journal.clone(), bytes.clone(), failed.clone());
         let writer = Writer { journal: journal_, bytes: bytes_, failed: failed_, notes: Vec::new() };
-        std::thread::Builder::new().name("log".into()).spawn(move || writer.run(&waiting))?;
+        thread::Builder::new().name("log".into()).spawn(move || writer.run(&waiting))?;
         Ok((Log { journal, queue, bytes, failed }, records))
     }
 
@@ -233,58 +234,5 @@ impl Writer {
             }
         }
         written
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::executor::block_on;
-
-    use super::*;
-    use crate::{checkpoint::Rows, storage::MemoryStorage, time::Epoch};
-
-    fn record(table: u64) -> Bytes {
-        Record::Rows(Rows { table, epoch: Epoch(1), ..Rows::default() }).encode(&[]).unwrap()
-    }
-
-    fn tables(storage: MemoryStorage) -> Vec<u64> {
-        let (_, records) = Log::open(Arc::new(storage), 0).unwrap();
-        let table = |logged: Logged| match logged.record {
-            Record::Rows(rows) => rows.table,
-            other => panic!("{other:?}"),
-        };
-        records.into_iter().map(table).collect()
-    }
-
-    /// Waits out the pause between two tries.
-    fn append_at_last(log: &Log, table: u64) {
-        while block_on(log.append(vec![record(table)])).is_err() {
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn log_after_a_failed_write_goes_on_and_what_failed_does_not_count() {
-        let storage = Arc::new(MemoryStorage::default());
-        let (log, _) = Log::open(storage.clone(), 0).unwrap();
-        block_on(log.append(vec![record(1)])).unwrap();
-        storage.fail_at(2);
-        assert!(block_on(log.append(vec![record(2)])).is_err());
-        storage.heal();
-        append_at_last(&log, 3);
-        assert_eq!(log.failure().map(|error| error.to_string()), None);
-        assert_eq!(tables(storage.survivor()), [1, 3]);
-    }
-
-    #[test]
-    fn log_note_whose_write_failed_is_written_with_what_comes_next() {
-        let storage = Arc::new(MemoryStorage::default());
-        let (log, _) = Log::open(storage.clone(), 0).unwrap();
-        storage.fail_at(1);
-        log.note(record(1));
-        assert!(block_on(log.append(vec![record(2)])).is_err());
-        storage.heal();
-        append_at_last(&log, 3);
-        assert_eq!(tables(storage.survivor()), [1, 3]);
     }
 }

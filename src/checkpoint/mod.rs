@@ -8,8 +8,15 @@ mod log;
 mod manifest;
 mod record;
 mod resume;
+#[cfg(test)]
+mod tests;
+
+// What the log is made of: `crate::tests` makes it once more of others.
+use std::{sync, thread, time};
 
 pub use log::{Log, Logged};
 pub use manifest::{FileEntries, FileEntry, Manifest, apply as apply_to_files};
 pub use record::{Commit, DeadLetter, Intent, LateCause, LateRow, Record, Rows};
 pub use resume::{Resume, resume};
+
+use crate::storage::Journal;

@@ -1,9 +1,6 @@
 //! What exists, alive: the catalog's objects with their sources, rows and runners.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
@@ -15,7 +12,7 @@ use crate::{
     error::{Error, Result},
     options::Hidden,
     query::{Handle, Letters},
-    relations::{Moment, Shared, Snapshot},
+    relations::{Moment, Shared, Snapshot, at_one_moment},
     sql::{
         functions::Functions,
         incremental::Facts,
@@ -170,8 +167,7 @@ impl Scene {
         hidden: Arc<Hidden>,
         moment: &Moment,
     ) -> Self {
-        let _moment = moment.write().unwrap_or_else(PoisonError::into_inner);
-        let snapshots = objects.0.values().filter_map(|o| Some((o.id, o.shared()?.snapshot()))).collect();
+        let snapshots = at_one_moment(moment, objects.0.values().filter_map(|object| object.shared()));
         Scene { objects, letters, hidden, functions, snapshots }
     }
 

@@ -10,7 +10,10 @@ mod snapshot;
 mod store;
 mod subscriber;
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync,
+};
 
 use arrow::{
     array::{RecordBatch, UInt32Array},
@@ -22,7 +25,7 @@ use arrow::{
 use changelog::Changelog;
 pub use changelog::ChangelogLimit;
 use keys::{Keys, consolidate, converter_of};
-pub use shared::{Moment, Shared};
+pub use shared::{Moment, Shared, at_one_moment};
 pub use snapshot::{Piece, Snapshot};
 pub use store::{Draft, Store};
 pub use subscriber::Subscriber;
@@ -385,7 +388,7 @@ impl Relation {
     }
 
     /// Opens the changelog, if it is not open yet.
-    fn log_from(&mut self, from: Epoch) {
+    pub fn log_from(&mut self, from: Epoch) {
         if self.changelog.is_open() {
             return;
         }
@@ -457,11 +460,7 @@ impl Relation {
     /// The changes of the epochs after `from` up to `to`. Fails where they were forgotten.
     pub fn changes(&self, from: Epoch, to: Epoch) -> Result<Told> {
         if from < self.changelog.forgotten() && from < to {
-            return Err(Error::new(
-                Kind::ObjectNotInState,
-                format!("the changes after epoch {from} are no longer kept: the reader is too far behind"),
-            )
-            .hint("Create another view of the same query beside it, and raise changelog.max_disk."));
+            return Err(no_longer_kept(from));
         }
         let in_memory = self.changelog.in_memory();
         Ok(Told {
@@ -534,6 +533,12 @@ impl Told {
 /// Changes less what came and went again: each row once, as often as it counts in the end.
 pub fn net(changes: &Changes) -> Result<Changes> {
     Ok(consolidate(changes, &converter_of(&changes.schema(), None)?)?.0)
+}
+
+fn no_longer_kept(from: Epoch) -> Error {
+    let message = format!("the changes after epoch {from} are no longer kept: the reader is too far behind");
+    Error::new(Kind::ObjectNotInState, message)
+        .hint("Create another view of the same query beside it, and raise changelog.max_disk.")
 }
 
 fn key_taken() -> Error {

@@ -1,17 +1,29 @@
 //! A relation that many share.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 
-use super::{Relation, Snapshot};
+use super::{
+    Relation, Snapshot,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use crate::{error::Error, time::Epoch};
 
 /// Held while several snapshots are taken, so that they are of one moment; shared by those who publish.
 pub type Moment = Arc<RwLock<()>>;
+
+/// The rows of relations, by their ids, as they are at one moment: nobody publishes while they are taken.
+pub fn at_one_moment<'a>(
+    moment: &Moment,
+    relations: impl Iterator<Item = &'a Arc<Shared>>,
+) -> BTreeMap<u64, Arc<Snapshot>> {
+    let _moment = moment.write().unwrap_or_else(PoisonError::into_inner);
+    relations.map(|shared| (shared.id, shared.snapshot())).collect()
+}
 
 /// A relation that many share: its keeper writes, clients and followers read.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use arrow::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Relation, changelog::Filed};
+use super::{Relation, changelog::Filed, no_longer_kept};
 use crate::{
     changes::{Changes, with_diff},
     checkpoint::file::{Decoder, Encoder},
@@ -173,12 +173,16 @@ impl Store {
     /// Of a file of changes those after an epoch, up to another. Blocking.
     pub(super) fn changes_in(&self, file: Epoch, schema: &SchemaRef, after: Epoch, to: Epoch) -> Result<Vec<Changes>> {
         let mut found = Vec::new();
-        self.each(file, Form::Delta, |batch| {
+        let read = self.each(file, Form::Delta, |batch| {
             let wanted = by_epoch(&batch, schema)?.into_iter().filter(|(epoch, _)| after < *epoch && *epoch <= to);
             found.extend(wanted.map(|(_, changes)| changes));
             Ok(())
-        })?;
-        Ok(found)
+        });
+        match read {
+            // Files have a limit too: it went after the reader was told of it.
+            Err(_) if self.storage.length(&self.path(file, Form::Delta))?.is_none() => Err(no_longer_kept(after)),
+            read => read.map(|()| found),
+        }
     }
 
     /// Fails where a file is not there.

@@ -1,10 +1,8 @@
 //! Somebody who reads a relation's changes as they come, and has a place in its changelog for as long.
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 
-use super::{Shared, Snapshot};
+use super::{Shared, Snapshot, sync::Arc};
 use crate::{
     changes::Changes,
     error::{Error, Kind, Result},

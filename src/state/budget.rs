@@ -30,7 +30,11 @@ pub struct Share {
 
 impl Budget {
     pub fn new(bytes_max: u64) -> Self {
-        let pool = Arc::new(GreedyMemoryPool::new(usize::try_from(bytes_max).unwrap_or(usize::MAX)));
+        Budget::of(Arc::new(GreedyMemoryPool::new(usize::try_from(bytes_max).unwrap_or(usize::MAX))), bytes_max)
+    }
+
+    /// Of a pool of so many bytes.
+    pub fn of(pool: Arc<dyn MemoryPool>, bytes_max: u64) -> Self {
         Budget { pool, bytes_max }
     }
 
@@ -55,14 +59,16 @@ impl Share {
 
     /// The same of what is being loaded from the data directory, which loses nothing where it is refused.
     pub fn load(&self, bytes: usize) -> Result<()> {
-        let others = self.pool.reserved().saturating_sub(self.bytes());
+        let before = self.bytes();
         let max = self.bytes_max.saturating_add(self.bytes_max / LOADED_MORE_PART);
-        if bytes > self.bytes() && (others as u64).saturating_add(bytes as u64) > max {
+        // First held, then looked at: others load at the same time.
+        self.hold(bytes);
+        if bytes > before && self.pool.reserved() as u64 > max {
+            self.hold(before);
             return Err(self
                 .refused(bytes)
                 .hint("Raise state.memory_limit and restart the server: what is on disk is whole."));
         }
-        self.hold(bytes);
         Ok(())
     }
 

@@ -9,11 +9,14 @@ mod faulty;
 mod journal;
 mod memory;
 mod overlay;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
     io::{Cursor, Read, Seek, Write},
     path::PathBuf,
+    sync,
 };
 
 use bytes::Bytes;

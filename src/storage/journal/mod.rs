@@ -8,16 +8,8 @@
 mod frame;
 mod legacy;
 mod mark;
-#[cfg(test)]
-mod tests;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -25,12 +17,18 @@ use self::{
     frame::{Frame, Kind as FrameKind, MAGIC, Walked},
     mark::Prefix,
 };
-use super::Storage;
+use super::{
+    Storage,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use crate::error::{Error, Kind, Result};
 
 /// Records of one append that are more than this are written one part after the other, so that what they take in memory
 /// once more stays within it.
-const WRITE_BYTES_MAX: usize = 64 << 20;
+pub(super) const WRITE_BYTES_MAX: usize = 64 << 20;
 
 /// Numbered files of frames in one folder. Appends are durable on return.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
-use super::*;
-use crate::storage::{Fault, FaultyStorage, MemoryStorage, Operation};
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{journal::WRITE_BYTES_MAX, *};
+use crate::error::Kind;
 
 const FIRST: &str = "log/000000000001.log";
 
