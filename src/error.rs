@@ -413,11 +413,8 @@ fn shared(e: &DataFusionError) -> Error {
 /// A number, or a time, that its type does not have.
 fn overflow(message: &str) -> Error {
     let text = lower(message);
-    let kind = match ["timestamp", "date", "interval"].iter().any(|what| text.to_lowercase().contains(what)) {
-        true => Kind::DatetimeOverflow,
-        false => Kind::NumericOutOfRange,
-    };
-    Error::new(kind, text)
+    let is_time = ["timestamp", "date", "interval"].iter().any(|what| text.to_lowercase().contains(what));
+    Error::new(if is_time { Kind::DatetimeOverflow } else { Kind::NumericOutOfRange }, text)
 }
 
 fn execution(message: &str) -> Error {
@@ -546,14 +543,9 @@ fn position_or_count(text: &str) -> Option<Error> {
 /// A value that does not fit a type: Arrow says one thing in many words, drivers want to know which.
 fn value(message: &str) -> Error {
     let text = lower(message);
-    if text.starts_with("cannot cast to Decimal")
-        && let Some((_, number)) = text.split_once(". Overflowing on ")
-    {
-        let text = match number {
-            "NaN" => "cannot convert NaN to numeric",
-            "inf" | "-inf" => "cannot convert infinity to numeric",
-            _ => "numeric field overflow",
-        };
+    if let Some((_, number)) = text.split_once(". Overflowing on ") {
+        let finite = number.parse().is_ok_and(f64::is_finite);
+        let text = if finite { "numeric field overflow".into() } else { format!("cannot convert {number} to numeric") };
         return Error::new(Kind::NumericOutOfRange, text);
     }
     let kind = if text.starts_with("can't cast value") || text.contains("to store in a Decimal") || too_large(&text) {

@@ -28,7 +28,7 @@ use crate::{
     sql::{
         masking::masked,
         naming,
-        plan::{Planner, Standing, World},
+        plan::{Planner, Standing, World, of_optimizer},
         statement::{Body, CreateView, Name, Show, Statement},
         table::InputTable,
         types::sql_type,
@@ -38,7 +38,7 @@ use crate::{
 /// The plan that is run.
 pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
     let planning = async { context.execute_logical_plan(plan.clone()).await?.create_physical_plan().await };
-    Ok(turns::planned(&plan, planning).await?)
+    turns::planned(&plan, planning).await.map_err(of_optimizer)
 }
 
 /// What a query reads of relations. As long as it is held, it counts as theirs.

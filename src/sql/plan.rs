@@ -253,11 +253,11 @@ fn rewritten(state: &SessionState, analyzed: LogicalPlan, emission: Emission) ->
 }
 
 /// All names of a query were found before: that one is missing now, or there twice, is said of names of the optimizer's own.
-fn of_optimizer(error: DataFusionError) -> Error {
+pub fn of_optimizer(error: DataFusionError) -> Error {
     let error = Error::from(error);
     match error.kind() {
         Kind::UndefinedColumn | Kind::AmbiguousColumn | Kind::DuplicateColumn => {
-            Error::unsupported("a query of this shape as a view or sink")
+            Error::unsupported("a query of this shape")
                 .hint("Write its subqueries and LATERALs as joins, or make views of them and join these.")
                 .caused_by(error)
         }

@@ -41,10 +41,10 @@ const CHANGES: usize = 3;
 /// More steps than a test has that comes to its end.
 const STEPS_MAX: usize = 50_000;
 
-/// Runs a test in many orders: at each step any thread may be next; and, where that finds little, almost always the same.
+/// Runs a test in many orders, others for each `SHUTTLE_RANDOM_SEED`: at each step any thread may be next; and, where that finds little, almost always the same.
 fn in_drawn_orders(test: fn()) {
     let given = std::env::var("SHUTTLE_RANDOM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 = given.unwrap_or_else(rand::random);
+    let seed: u64 = given.unwrap_or_default();
     eprintln!("SHUTTLE_RANDOM_SEED={seed}");
     let mut config = Config::new();
     config.stack_size = 1 << 20;

@@ -60,7 +60,7 @@ impl Feed {
     }
 
     /// That it ends by itself, with no other row.
-    async fn is_done(mut self) {
+    async fn expect_end(mut self) {
         let end = timeout(PATIENCE, self.0.next()).await.expect("it does not end");
         assert!(end.is_none(), "{end:?}");
     }
@@ -194,7 +194,7 @@ async fn a_cursor_gives_what_is_there_and_waits_as_long_as_it_may() {
     assert_eq!(fetch.rows(1).await, ["1|pat|1"]);
     run(&client, "DELETE FROM orders WHERE id = 4").await;
     assert_eq!(fetch.rows(1).await, ["-1|eve|5"]);
-    fetch.is_done().await;
+    fetch.expect_end().await;
     run(&client, "DELETE FROM orders WHERE id = 3; FLUSH").await;
     run(&reader, "MOVE 1 FROM c").await;
     assert_eq!(told("FETCH ALL FROM c").await, ["1|ada|1"]);

@@ -90,7 +90,7 @@ impl Film {
         let mut play = Play::beside(&self.play);
         let mut rig = Rig::on(MemoryStorage::from(files.clone()), options());
         rig.clock.set(moment.now);
-        let mut faults = Faults { at: (write % 2 == 0).then_some(1 + write as u64 % 7) };
+        let mut faults = Faults { at: write.is_multiple_of(2).then_some(1 + write as u64 % 7) };
         faults.start(&mut rig).await;
         let (mut acknowledged, mut down) = (moment.acknowledged, true);
         for (step, before) in script.steps.iter().zip(&self.before).skip(moment.step) {

@@ -33,7 +33,10 @@ use crate::{
     changes::PARTITION,
     error::{Error, Kind, Result},
     operators::{Emission, Given, Sessions, TimeColumn},
-    sql::functions::{self, SESSION_END, SESSION_START},
+    sql::{
+        functions::{self, SESSION_END, SESSION_START},
+        normalize::by_order,
+    },
     state::Close,
     time::Micros,
 };
@@ -329,7 +332,8 @@ fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
     let exprs = window.window_expr.iter().enumerate().map(renumbered).collect::<Result<Vec<_>>>()?;
     let (own, facts) = (leaf.facts.len(), window.schema.fields().len());
     let columns = leaf.plan.schema().columns();
-    let plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(leaf.plan))?);
+    // What was an order by a key is one within the group now.
+    let plan = by_order(Window::try_new(exprs, Arc::new(leaf.plan))?)?.data;
     // The columns as they were, and under the names that they had.
     let made: Vec<Column> = plan.schema().columns().into_iter().skip(own + 1).collect();
     let mut exprs: Vec<Expr> = columns.into_iter().take(own).map(Expr::Column).collect();

@@ -87,10 +87,11 @@ fn is_condition(expr: &Expr, negated: bool) -> bool {
     match expr {
         Expr::Not(inner) => !negated && is_condition(inner, true),
         Expr::Exists(_) => true,
-        // A NULL counts for NOT IN, and DataFusion heeds it in a join of one key only.
+        // A NULL counts for NOT IN, and DataFusion heeds it in a join of one key only; what is constant is no key.
         Expr::InSubquery(within) => {
-            let one_key = within.subquery.outer_ref_columns.is_empty() || within.negated == negated;
-            one_key && !has_predicate(&within.expr)
+            let is_in = within.negated == negated;
+            let one_key = within.subquery.outer_ref_columns.is_empty() && !within.expr.column_refs().is_empty();
+            (is_in || one_key) && !has_predicate(&within.expr)
         }
         _ => false,
     }

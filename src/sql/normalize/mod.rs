@@ -43,7 +43,7 @@ pub(super) use self::{
     offsets::CountedOffsets,
     ordering::unordered,
     repeats::OrdersOnce,
-    windows_apart::WindowsApart,
+    windows_apart::{WindowsApart, by_order},
 };
 use crate::error::Result;
 

@@ -29,19 +29,26 @@ impl OptimizerRule for WindowsApart {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        let LogicalPlan::Window(window) = plan else { return Ok(Transformed::no(plan)) };
-        let mut groups: Vec<(Key, Vec<usize>)> = Vec::new();
-        for (place, expr) in window.window_expr.iter().enumerate() {
-            let key = sort_key(expr)?;
-            match groups.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, places)) => places.push(place),
-                None => groups.push((key, vec![place])),
-            }
+        match plan {
+            LogicalPlan::Window(window) => by_order(window),
+            other => Ok(Transformed::no(other)),
         }
-        match groups.len() {
-            0 | 1 => Ok(Transformed::no(LogicalPlan::Window(window))),
-            _ => Ok(Transformed::yes(apart(window, groups)?)),
+    }
+}
+
+/// A node for each order of the functions of one.
+pub(in crate::sql) fn by_order(window: Window) -> DfResult<Transformed<LogicalPlan>> {
+    let mut groups: Vec<(Key, Vec<usize>)> = Vec::new();
+    for (place, expr) in window.window_expr.iter().enumerate() {
+        let key = sort_key(expr)?;
+        match groups.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, places)) => places.push(place),
+            None => groups.push((key, vec![place])),
         }
+    }
+    match groups.len() {
+        0 | 1 => Ok(Transformed::no(LogicalPlan::Window(window))),
+        _ => Ok(Transformed::yes(apart(window, groups)?)),
     }
 }
 
