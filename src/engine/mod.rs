@@ -1,6 +1,7 @@
 //! The one door: everything that a client, a pipeline or the command line wants comes through [`Engine::execute`].
 
 mod apply;
+mod aside;
 mod backlog;
 mod build;
 mod collected;

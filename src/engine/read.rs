@@ -20,7 +20,7 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{Description, Engine, Reply, Session, parameters, sinks::Feed, turns, window_memory};
+use super::{Description, Engine, Reply, Session, aside, parameters, sinks::Feed, turns, window_memory};
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
@@ -38,7 +38,7 @@ use crate::{
 /// The plan that is run.
 pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
     let planning = async { context.execute_logical_plan(plan.clone()).await?.create_physical_plan().await };
-    turns::planned(&plan, planning).await.map_err(of_optimizer)
+    aside::planned(&plan, planning).await.map_err(of_optimizer)
 }
 
 /// What a query reads of relations. As long as it is held, it counts as theirs.

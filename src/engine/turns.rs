@@ -6,15 +6,15 @@
 //! gives is handed on by [`TurnsExec`], which waits a moment now and then; and a nested loop join, which does not look
 //! up before it has compared a whole batch with everything on its other side, is fed in small pieces.
 //!
-//! A function that takes seconds for one value, a regular expression over a long text, cannot be interrupted at all: its
-//! thread is taken from nobody, as another one does what waits for it.
+//! What a single call takes long for, [`super::aside`] knows: its thread is taken from nobody, as another one does what
+//! waits for it.
 //!
 //! The same pieces keep rows small that a query makes large: a batch is so many rows, whatever they take, and of texts
 //! that a projection makes a single one could fill the memory.
 
 use std::{
     fmt,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -34,11 +34,7 @@ use datafusion::{
     },
     error::Result as DfResult,
     execution::{SendableRecordBatchStream, TaskContext},
-    logical_expr::{Expr, LogicalPlan, Operator},
-    physical_expr::{
-        PhysicalExpr, ScalarFunctionExpr,
-        expressions::{BinaryExpr, Column},
-    },
+    physical_expr::{PhysicalExpr, expressions::Column},
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream,
@@ -51,6 +47,7 @@ use datafusion::{
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
+use super::aside::is_slow;
 use crate::{changes::bytes_of, operators::in_place, sql::distrust::Distrust};
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
@@ -114,67 +111,6 @@ fn fed(plan: Arc<dyn ExecutionPlan>, pace: Pace) -> DfResult<Arc<dyn ExecutionPl
         children.push(TurnsExec::around(last, pace));
     }
     replace_children_if_necessary(plan, children)
-}
-
-/// Functions whose time is more than what their arguments are long, the product of two lengths or the square of one: a
-/// single value may take minutes, in which nobody can be let in.
-const SLOW: &[&str] = &[
-    "btrim",
-    "ltrim",
-    "regexp_count",
-    "regexp_instr",
-    "regexp_like",
-    "regexp_match",
-    "regexp_replace",
-    "rtrim",
-    "strpos",
-    "translate",
-];
-
-/// Whether a plan calls one of them, or an operator that does the same.
-fn is_slow(plan: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
-    let mut slow = false;
-    plan.apply_expressions(&mut |expr| {
-        expr.apply(|expr| {
-            let function = expr.downcast_ref::<ScalarFunctionExpr>().map(|call| SLOW.contains(&call.fun().name()));
-            let operator = expr.downcast_ref::<BinaryExpr>().map(|expr| is_regex(*expr.op()));
-            slow |= function.or(operator).unwrap_or(false);
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    Ok(slow)
-}
-
-fn is_regex(operator: Operator) -> bool {
-    use Operator::{RegexIMatch, RegexMatch, RegexNotIMatch, RegexNotMatch};
-    matches!(operator, RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch)
-}
-
-/// Runs a future, the planning of a query, where it holds up nobody: what is constant in it is computed there.
-pub(super) async fn planned<T>(plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
-    let mut planning = pin!(planning);
-    let slow = calls_slow(plan);
-    std::future::poll_fn(|context| match slow {
-        true => in_place(|| planning.as_mut().poll(context)),
-        false => planning.as_mut().poll(context),
-    })
-    .await
-}
-
-fn calls_slow(plan: &LogicalPlan) -> bool {
-    let is_slow = |expr: &Expr| match expr {
-        Expr::ScalarFunction(call) => SLOW.contains(&call.name()),
-        Expr::BinaryExpr(expr) => is_regex(expr.op),
-        _ => false,
-    };
-    let mut slow = false;
-    let walked = plan.apply_with_subqueries(|plan| {
-        for expr in plan.expressions() {
-            slow |= expr.exists(|expr| Ok(is_slow(expr)))?;
-        }
-        Ok(if slow { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    slow || walked.is_err()
 }
 
 /// True where a column is made here whose values may be of any length: computed, or a long text in every row.

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything may take that should take a moment: nothing waits longer, and nothing relies on it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take, on a machine that does much else: nothing waits longer, and nothing relies on it.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The pauses between two looks: what is there soon is seen soon.
 const FIRST: Duration = Duration::from_millis(1);

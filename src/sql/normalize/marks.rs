@@ -47,6 +47,7 @@ impl OptimizerRule for MarkSubqueries {
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
         let below = |subquery: LogicalPlan| subquery.transform_down(|plan| self.rewrite(plan, config));
         let plan = plan.map_subqueries(below)?.data;
+        let plan = plan.map_expressions(|expr| expr.transform_up(|expr| named(expr, config)))?.data;
         match plan {
             LogicalPlan::Projection(projection) if projection.expr.iter().any(has_predicate) => {
                 let mut marks =
@@ -76,6 +77,21 @@ impl OptimizerRule for MarkSubqueries {
             other => Ok(Transformed::no(other)),
         }
     }
+}
+
+/// IN with a subquery whose values are cast, under a name of their own: what its condition reads of the same column would
+/// have the name of the cast once it is pulled up.
+fn named(expr: Expr, config: &dyn OptimizerConfig) -> DfResult<Transformed<Expr>> {
+    let Expr::InSubquery(mut within) = expr else { return Ok(Transformed::no(expr)) };
+    if let LogicalPlan::Projection(projection) = within.subquery.subquery.as_ref()
+        && let [cast @ Expr::Cast(_)] = projection.expr.as_slice()
+    {
+        let value = cast.clone().alias(config.alias_generator().next("__in"));
+        let named = Projection::try_new(vec![value], projection.input.clone())?;
+        within.subquery.subquery = Arc::new(LogicalPlan::Projection(named));
+        return Ok(Transformed::yes(Expr::InSubquery(within)));
+    }
+    Ok(Transformed::no(Expr::InSubquery(within)))
 }
 
 fn has_predicate(expr: &Expr) -> bool {

@@ -1,0 +1,75 @@
+//! Calls that take long for a single value, and cannot be interrupted: a regular expression over a long text. They run
+//! where they hold up nobody, also where they are constant and so computed while a query is planned.
+
+use std::{pin::pin, sync::Arc};
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    error::Result as DfResult,
+    logical_expr::{Expr, LogicalPlan, Operator},
+    physical_expr::{ScalarFunctionExpr, expressions::BinaryExpr},
+    physical_plan::ExecutionPlan,
+};
+
+use crate::operators::in_place;
+
+/// Functions whose time is more than what their arguments are long, the product of two lengths or the square of one: a
+/// single value may take minutes, in which nobody can be let in.
+const SLOW: &[&str] = &[
+    "btrim",
+    "ltrim",
+    "regexp_count",
+    "regexp_instr",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "rtrim",
+    "strpos",
+    "translate",
+];
+
+/// Whether a plan calls one of them, or an operator that does the same.
+pub(super) fn is_slow(plan: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
+    let mut slow = false;
+    plan.apply_expressions(&mut |expr| {
+        expr.apply(|expr| {
+            let function = expr.downcast_ref::<ScalarFunctionExpr>().map(|call| SLOW.contains(&call.fun().name()));
+            let operator = expr.downcast_ref::<BinaryExpr>().map(|expr| is_regex(*expr.op()));
+            slow |= function.or(operator).unwrap_or(false);
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(slow)
+}
+
+fn is_regex(operator: Operator) -> bool {
+    use Operator::{RegexIMatch, RegexMatch, RegexNotIMatch, RegexNotMatch};
+    matches!(operator, RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch)
+}
+
+/// Runs a future, the planning of a query, where it holds up nobody: what is constant in it is computed there.
+pub(super) async fn planned<T>(plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
+    let mut planning = pin!(planning);
+    let slow = calls_slow(plan);
+    std::future::poll_fn(|context| match slow {
+        true => in_place(|| planning.as_mut().poll(context)),
+        false => planning.as_mut().poll(context),
+    })
+    .await
+}
+
+fn calls_slow(plan: &LogicalPlan) -> bool {
+    let is_slow = |expr: &Expr| match expr {
+        Expr::ScalarFunction(call) => SLOW.contains(&call.name()),
+        Expr::BinaryExpr(expr) => is_regex(expr.op),
+        _ => false,
+    };
+    let mut slow = false;
+    let walked = plan.apply_with_subqueries(|plan| {
+        for expr in plan.expressions() {
+            slow |= expr.exists(|expr| Ok(is_slow(expr)))?;
+        }
+        Ok(if slow { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    slow || walked.is_err()
+}
