@@ -58,6 +58,21 @@ pub(super) fn check_aggregates(plan: &LogicalPlan) -> DfResult<()> {
     Ok(())
 }
 
+/// The same of a subquery whose rows are joined one by one (LATERAL), where GROUP BY and DISTINCT alone take rows together:
+/// DataFusion would add what the condition reads to their keys, and rows come once for each of its values.
+pub(super) fn check_rows(plan: &LogicalPlan) -> DfResult<()> {
+    plan.apply(|node| match node {
+        LogicalPlan::Aggregate(aggregate) if is_held(&aggregate.input) => {
+            Err(refused("GROUP BY in a LATERAL whose condition is no equality"))
+        }
+        LogicalPlan::Distinct(distinct) if is_held(distinct.input()) => {
+            Err(refused("DISTINCT in a LATERAL whose condition is no equality"))
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(())
+}
+
 fn is_held(plan: &LogicalPlan) -> bool {
     let other = |condition: &&Expr| condition.contains_outer() && !is_equality(condition);
     match plan {

@@ -41,7 +41,10 @@ pub(super) fn of_one_meaning(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn of_node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     if let LogicalPlan::Join(_) = &plan {
-        plan.inputs().into_iter().filter_map(lateral).try_for_each(correlation::check)?;
+        plan.inputs().into_iter().filter_map(lateral).try_for_each(|subquery| {
+            correlation::check(subquery)?;
+            correlation::check_rows(subquery)
+        })?;
     }
     if !plan.expressions().iter().any(has_subquery) {
         return Ok(Transformed::no(plan));
