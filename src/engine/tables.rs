@@ -19,7 +19,7 @@ use crate::{
     changes::{Changes, canonical, with_diff},
     checkpoint::{Log, Record, Rows, file},
     error::{Error, Kind, Result},
-    relations::{Relation, Shared, Store},
+    relations::{Relation, Shared, Store, sizes},
     state::{Id, Share},
     time::{self, Epoch},
 };
@@ -249,7 +249,10 @@ impl Table {
         let mut relation = self.shared.lock();
         let changes = Changes::concat(&relation.schema().clone(), parts)?;
         let changes = if changes.is_insert_only() { Changes::insert(changes.rows().clone()) } else { changes };
-        self.share.load(relation.bytes_with(changes.rows()))?;
+        // What waits to be saved would have been saved before a statement was refused for it.
+        if let Some(bytes) = relation.bytes_after(&changes) {
+            self.share.load(bytes.saturating_sub(relation.unsaved_bytes()))?;
+        }
         relation.apply(epoch, &changes)
     }
 
@@ -374,14 +377,6 @@ impl Table {
         Error::new(Kind::UniqueViolation, format!("duplicate key value violates unique constraint \"{name}_pkey\""))
             .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
     }
-}
-
-/// The bytes of the rows that come, and of those that go; about, where a row is as large as another.
-fn sizes(changes: &Changes) -> (usize, usize) {
-    let bytes = changes.rows().get_array_memory_size();
-    let went = (0..changes.num_rows()).filter(|row| changes.diff(*row) < 0).count();
-    let went = bytes / changes.num_rows().max(1) * went;
-    (bytes - went, went)
 }
 
 /// Cuts rows into parts of about `bytes_max` each: where each begins, and how many rows it has.

@@ -82,23 +82,22 @@ impl PhysicalOptimizerRule for TakeTurns {
 
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
-            if is_slow(&plan)? {
-                return Ok(Transformed::yes(TurnsExec::around(plan, Pace::Aside)));
-            }
+            let slow = is_slow(&plan)?;
+            let aside = |plan| if slow { TurnsExec::around(plan, Pace::Aside) } else { plan };
             if plan.downcast_ref::<ProjectionExec>().is_some_and(widens) {
                 // Nobody knows how wide the first one is.
                 let rows = Arc::new(AtomicUsize::new(1));
                 let plan = fed(plan, Pace::Sized(rows.clone()))?;
-                return Ok(Transformed::yes(TurnsExec::around(plan, Pace::Measured(rows))));
+                return Ok(Transformed::yes(TurnsExec::around(aside(plan), Pace::Measured(rows))));
             }
             if !plan.name().contains("Join") && plan.name() != "UnnestExec" {
-                return Ok(Transformed::no(plan));
+                return Ok(if slow { Transformed::yes(aside(plan)) } else { Transformed::no(plan) });
             }
             let plan = match plan.name() == NestedLoopJoinExec::static_name() {
                 true => fed(plan, Pace::Timed)?,
                 false => plan,
             };
-            Ok(Transformed::yes(TurnsExec::around(plan, Pace::Turns)))
+            Ok(Transformed::yes(TurnsExec::around(aside(plan), Pace::Turns)))
         })
         .data()
     }
@@ -340,6 +339,21 @@ mod tests {
                 count += batch.num_rows();
             }
             assert_eq!(count, 20000);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_slow_takes_turns_and_comes_in_pieces_as_else() {
+        let join = "SELECT 1 FROM generate_series(1, 9) a JOIN generate_series(1, 9) b \
+                    ON CAST(a.value AS VARCHAR) ~ CAST(b.value AS VARCHAR)";
+        let projection = "SELECT regexp_replace(CAST(value AS VARCHAR), '1', 'x') FROM generate_series(1, 9)";
+        for (sql, node) in [(join, "NestedLoopJoinExec"), (projection, "ProjectionExec: expr=[regexp_replace")] {
+            let plan = context().sql(sql).await.expect("planned").create_physical_plan().await.expect("planned");
+            let text = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            let at = lines.iter().position(|line| line.starts_with(node)).expect(&text);
+            assert_eq!(lines[at - 2..at], ["TurnsExec", "TurnsExec: aside"], "{text}");
+            assert!(lines[at..].contains(&"TurnsExec: in pieces"), "{text}");
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a byte that is read takes until its epoch is over: as it was read, as keys, as changes, and as rows of the answer.
 const TIMES: usize = 4;
-/// What a byte of a checkpoint takes until it is loaded: as it is on disk, and decoded.
+/// What a byte of a checkpoint takes until it is loaded: as it is decoded, and as the state that is made of it.
 const LOADING_TIMES: usize = 2;
 /// How long a recovery waits for room: longer than epochs usually take.
 const RECOVERY_WAIT: Duration = Duration::from_secs(10);

@@ -141,7 +141,8 @@ impl Worker {
     fn load(&mut self, header: Header) -> Result<()> {
         let cell = &self.setup.standing.cell;
         self.checkpoints.each(|section, batch| {
-            self.share.load(self.state_bytes()? + batch.get_array_memory_size())?;
+            // A batch of a chain takes the place of what was loaded before, in part or as a whole.
+            self.share.load(self.state_bytes()?.max(batch.get_array_memory_size()))?;
             cell.with_operator(section, |operator| operator.state().load(batch)).unwrap_or(Ok(()))
         })?;
         self.setup.standing.cell.each_operator(|_, operator| {

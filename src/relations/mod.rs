@@ -134,6 +134,13 @@ impl Relation {
         self.chunks.bytes() + self.index.memory() + self.unsaved_bytes.max(unpublished)
     }
 
+    /// About what it would hold with changes. `None` where no more comes than goes: these are never refused, so that what
+    /// was taken once is taken again at every start.
+    pub fn bytes_after(&self, changes: &Changes) -> Option<usize> {
+        let (came, went) = sizes(changes);
+        (came > went).then(|| self.bytes_with(changes.rows()).saturating_sub(2 * went))
+    }
+
     /// What snapshots hold of rows that are gone.
     pub fn held_bytes(&self) -> usize {
         self.chunks.held_bytes()
@@ -543,6 +550,14 @@ fn no_longer_kept(from: Epoch) -> Error {
 
 fn key_taken() -> Error {
     Error::internal("a row came whose key is taken")
+}
+
+/// The bytes of the rows that come, and of those that go; about, where a row is as large as another.
+pub fn sizes(changes: &Changes) -> (usize, usize) {
+    let bytes = changes.rows().get_array_memory_size();
+    let went = (0..changes.num_rows()).filter(|row| changes.diff(*row) < 0).count();
+    let went = bytes / changes.num_rows().max(1) * went;
+    (bytes - went, went)
 }
 
 /// What changes take, where some of them withdraw rows.

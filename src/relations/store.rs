@@ -131,10 +131,7 @@ impl Store {
         for file in deltas {
             let to = file.to;
             relation.changelog.note_file(file);
-            self.each(to, Form::Delta, |batch| {
-                room(relation.bytes_with(&batch))?;
-                load_delta(relation, &batch)
-            })?;
+            self.each(to, Form::Delta, |batch| load_delta(relation, &batch, room))?;
         }
         relation.saved = newest;
         relation.epoch = at.unwrap_or(newest).max(relation.epoch);
@@ -370,9 +367,10 @@ fn by_epoch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<(Epoch, Chang
 }
 
 /// Applies the changes of a file that a relation does not have yet; those that its followers may ask for, it remembers.
-fn load_delta(relation: &mut Relation, batch: &RecordBatch) -> Result<()> {
+fn load_delta(relation: &mut Relation, batch: &RecordBatch, room: &dyn Fn(usize) -> Result<()>) -> Result<()> {
     for (epoch, changes) in by_epoch(batch, &relation.schema)? {
         if epoch > relation.epoch {
+            relation.bytes_after(&changes).map_or(Ok(()), room)?;
             relation.change(&changes)?;
             relation.epoch = epoch;
         }

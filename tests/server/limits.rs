@@ -168,3 +168,30 @@ async fn what_cannot_be_interrupted_holds_up_nobody() {
     }
     server.kill();
 }
+
+/// What takes the place of other rows is never refused, and so it is at every start: after a kill, from the log; after
+/// that, from files of changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_changed_at_its_limit_is_there_after_every_start() {
+    let home = Home::new();
+    home.put("tidemark.yaml", "state: { memory_limit: 20 MB }\n");
+    let server = home.start();
+    let client = server.connect().await;
+    run(
+        &client,
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, s TEXT);
+         INSERT INTO t SELECT i, repeat('a', 1000) FROM generate_series(1, 5000) AS g(i)",
+    )
+    .await;
+    for letter in ["b", "c", "d", "e"] {
+        run(&client, &format!("UPDATE t SET s = repeat('{letter}', 1000)")).await;
+    }
+    server.kill();
+    for changed in ["f", "g", "h"] {
+        let server = home.start();
+        let client = server.connect().await;
+        assert_eq!(rows(&client, "SELECT count(*), min(s) = max(s) FROM t").await, ["5000|t"], "before {changed}");
+        run(&client, &format!("UPDATE t SET s = repeat('{changed}', 1000)")).await;
+        assert!(server.terminate().await.success());
+    }
+}
