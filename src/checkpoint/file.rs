@@ -62,16 +62,32 @@ pub fn encode(header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<
     Ok(file)
 }
 
-/// Passes on what is written, and knows its checksum.
-struct Summed<W> {
+/// Passes on what is written, and knows its checksum and length.
+pub(super) struct Summed<W> {
     out: W,
     checksum: Hasher,
+    length: u64,
+}
+
+impl<W> Summed<W> {
+    pub(super) fn new(out: W) -> Self {
+        Summed { out, checksum: Hasher::new(), length: 0 }
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        self.checksum.clone().finalize()
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
 }
 
 impl<W: Write> Write for Summed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.checksum.update(&bytes[..written]);
+        self.length += written as u64;
         Ok(written)
     }
 
@@ -90,7 +106,7 @@ impl<W: Write> Encoder<W> {
         let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a checkpoint header: {e}")))?;
         let length = u32::try_from(json.len())
             .map_err(|_| Error::new(Kind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
-        let mut file = Summed { out, checksum: Hasher::new() };
+        let mut file = Summed::new(out);
         file.write_all(MAGIC)?;
         file.write_all(&[VERSION])?;
         file.write_all(&length.to_le_bytes())?;
@@ -112,7 +128,7 @@ impl<W: Write> Encoder<W> {
     }
 
     pub fn finish(mut self) -> Result<()> {
-        let checksum = self.file.checksum.finalize();
+        let checksum = self.file.checksum();
         Ok(self.file.out.write_all(&checksum.to_le_bytes())?)
     }
 }
@@ -163,9 +179,9 @@ impl<'a, R: Read + Seek> Decoder<'a, R> {
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(&mut checksum)?;
         file.seek(SeekFrom::Start(from))?;
-        let mut body = Summed { out: io::sink(), checksum: Hasher::new() };
+        let mut body = Summed::new(io::sink());
         io::copy(&mut file.by_ref().take(to - from), &mut body)?;
-        if body.checksum.finalize().to_le_bytes() != checksum {
+        if body.checksum().to_le_bytes() != checksum {
             return Err(corrupt(path, "fails its checksum"));
         }
         let from = from.max(START);

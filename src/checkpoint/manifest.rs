@@ -12,10 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
-use super::{Log, Record};
+use super::{Log, Record, file::Summed};
 use crate::{
     error::{Error, Kind, Result},
     storage::{Reading, Storage},
@@ -31,6 +30,11 @@ pub struct FileEntry {
 impl FileEntry {
     fn of(bytes: &[u8]) -> Self {
         FileEntry { length: bytes.len() as u64, crc32: crc32fast::hash(bytes) }
+    }
+
+    /// What went through a writer.
+    fn of_summed<W>(summed: &Summed<W>) -> Self {
+        FileEntry { length: summed.length(), crc32: summed.checksum() }
     }
 }
 
@@ -123,36 +127,6 @@ impl Manifest {
     }
 }
 
-/// Passes on what is written, and knows what it is.
-struct Noted<'a> {
-    out: &'a mut dyn Write,
-    checksum: Hasher,
-    length: u64,
-}
-
-impl<'a> Noted<'a> {
-    fn new(out: &'a mut dyn Write) -> Self {
-        Noted { out, checksum: Hasher::new(), length: 0 }
-    }
-
-    fn entry(self) -> FileEntry {
-        FileEntry { length: self.length, crc32: self.checksum.finalize() }
-    }
-}
-
-impl Write for Noted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.checksum.update(&bytes[..written]);
-        self.length += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 impl Storage for Manifest {
     fn read(&self, path: &str) -> Result<Option<Bytes>> {
         let bytes = self.storage.read(path)?;
@@ -166,10 +140,9 @@ impl Storage for Manifest {
         let file = self.storage.open(path)?;
         let Some(known) = self.known().get(path).copied() else { return Ok(file) };
         let mut file = file.ok_or_else(|| missing(path))?;
-        let mut nowhere = io::sink();
-        let mut noted = Noted::new(&mut nowhere);
-        io::copy(&mut file, &mut noted)?;
-        check(path, known, noted.entry())?;
+        let mut summed = Summed::new(io::sink());
+        io::copy(&mut file, &mut summed)?;
+        check(path, known, FileEntry::of_summed(&summed))?;
         file.rewind()?;
         Ok(Some(file))
     }
@@ -187,9 +160,9 @@ impl Storage for Manifest {
     fn create_with(&self, path: &str, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
         let mut entry = None;
         self.storage.create_with(path, &mut |file| {
-            let mut noted = Noted::new(file);
-            write(&mut noted)?;
-            entry = Some(noted.entry());
+            let mut summed = Summed::new(file);
+            write(&mut summed)?;
+            entry = Some(FileEntry::of_summed(&summed));
             Ok(())
         })?;
         entry.map_or(Ok(()), |entry| self.note(path, entry))
