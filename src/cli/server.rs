@@ -17,6 +17,7 @@ use crate::{
     connectors::{Allowed, Fence},
     engine::{Engine, EngineOptions, Env},
     error::{Error, Kind, Result},
+    query::Thresholds,
     storage::{DiskStorage, MemoryStorage, OverlayStorage, Storage},
     time::SystemClock,
     wire::{self, WireOptions},
@@ -128,6 +129,7 @@ async fn engine_options(config: &Config, limits: &Limits) -> Result<EngineOption
         fence: fence(config, is_local),
         open_timeout: config.connectors.open_timeout,
         write_timeout: config.connectors.write_timeout,
+        thresholds: Thresholds::default(),
     })
 }
 

@@ -236,7 +236,9 @@ impl Engine {
             key.push(index);
         }
         let mut relation = tables::relation(&columns, &key, create.append_only)?;
+        let thresholds = &self.env.thresholds;
         relation.limit_changelog(&self.env.changelog);
+        relation.set_thresholds(thresholds.unsaved_rows_min, thresholds.compaction);
         let store = Store::new(self.env.storage.clone(), id);
         if store.keeps_history()? {
             relation.keep_history();

@@ -66,7 +66,7 @@ use crate::{
     connectors::Fence,
     error::{Error, Kind as ErrorKind, Result},
     options::Hidden,
-    query::{Env as QueryEnv, Finished, State},
+    query::{Env as QueryEnv, Finished, State, Thresholds},
     relations::Moment,
     sql::{
         functions::Functions,
@@ -132,6 +132,8 @@ pub struct EngineOptions {
     /// How long the outside may take to answer whoever opens a source or a sink, and to take an epoch of a sink.
     pub open_timeout: Duration,
     pub write_timeout: Duration,
+    /// Not of the configuration: no answer depends on them.
+    pub thresholds: Thresholds,
 }
 
 impl Default for EngineOptions {
@@ -161,6 +163,7 @@ impl Default for EngineOptions {
             fence: Fence::default(),
             open_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(600),
+            thresholds: Thresholds::default(),
         }
     }
 }

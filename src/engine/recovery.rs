@@ -89,6 +89,7 @@ impl Engine {
         };
         let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
         let planner = Planner::new(partitions, runtime_env(options.memory_bytes_max)?, value_bytes_max);
+        let planner = planner.with_batch_rows(options.thresholds.batch_rows);
         let planner = Arc::new(planner.with_epochs(runtime_env(options.epoch_memory_bytes_max)?));
         let context = planner.epoch_context();
         let (rows, bytes, disk) = (options.changelog_rows_max, options.changelog_bytes_max, options.changelog_disk_max);
@@ -98,7 +99,9 @@ impl Engine {
         let storage: Arc<dyn Storage> = manifest.clone();
         let budget = Arc::new(Budget::new(options.state_bytes_max));
         let hidden = env.hidden;
-        let query_env = QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog, epochs };
+        let thresholds = options.thresholds;
+        let query_env =
+            QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog, epochs, thresholds };
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),
             options,

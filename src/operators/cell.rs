@@ -20,6 +20,7 @@ use crate::{
     changes::PARTITION,
     connectors::{BadRecords, Offsets, Origin, SourceStream},
     error::Result,
+    state::Compaction,
     time::{Epoch, Tick},
 };
 
@@ -171,6 +172,12 @@ impl EpochCell {
     pub fn each_operator<T>(&self, mut with: impl FnMut(usize, &mut dyn Operator) -> Result<T>) -> Result<Vec<T>> {
         let operators = locked(&self.operators).clone();
         operators.iter().enumerate().map(|(n, operator)| with(n, locked(operator).as_mut())).collect()
+    }
+
+    /// When the state of all operators is put in order anew.
+    pub fn set_compaction(&self, to: Compaction) {
+        let operators = locked(&self.operators).clone();
+        operators.iter().for_each(|operator| locked(operator).state().set_compaction(to));
     }
 }
 

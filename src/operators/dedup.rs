@@ -26,7 +26,7 @@ use crate::{
     changes::{Changes, batch_of, rows_at},
     checkpoint::LateCause,
     error::{Error, Result},
-    state::{Close, Durable, Saved, Side},
+    state::{Close, Compaction, Durable, Saved, Side},
     time::{Micros, Tick, event_times},
 };
 
@@ -190,6 +190,10 @@ impl Durable for Seen {
         };
         let keys = self.side.encode(&rows.columns()[..self.key_columns])?;
         self.side.load_rows(saved, &rows, &keys, |_| false)
+    }
+
+    fn set_compaction(&mut self, to: Compaction) {
+        self.side.set_compaction(to);
     }
 
     fn len(&self) -> usize {

@@ -18,7 +18,7 @@ use super::{Collector, Evaluated, Late, Operator, Step, grouping::evaluate, take
 use crate::{
     changes::{Changes, batch_of, rows_at},
     error::{Error, Result},
-    state::{Close, Durable, NEVER, Saved, Side},
+    state::{Close, Compaction, Durable, NEVER, Saved, Side},
     time::{Micros, Tick, event_times},
 };
 
@@ -259,6 +259,10 @@ impl Durable for Kept {
         let all: ArrayRef = Arc::new(Int8Array::from_value(0, rows.num_rows()));
         let keys = self.0.encode(&[all])?;
         self.0.load_rows(saved, &rows, &keys, |_| true)
+    }
+
+    fn set_compaction(&mut self, to: Compaction) {
+        self.0.set_compaction(to);
     }
 
     fn len(&self) -> usize {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use super::Watermarks;
+use super::{Thresholds, Watermarks};
 use crate::{
     checkpoint::{
         Commit,
@@ -52,9 +52,6 @@ pub struct Header {
     pub commit: Option<Commit>,
 }
 
-/// A whole checkpoint after so many that only hold changes: recovery reads at most this many files.
-const CHAIN_MAX: usize = 16;
-
 /// What a checkpoint will hold. Taken between two epochs, at the cost of what changed; written elsewhere while the next
 /// epochs run.
 #[derive(Debug)]
@@ -78,11 +75,18 @@ pub struct Checkpoints {
     folder: String,
     /// The files of the chain that the newest one ends.
     chain: Vec<Epoch>,
+    chain_max: usize,
 }
 
 impl Checkpoints {
     pub fn new(storage: Arc<dyn Storage>, query: u64) -> Self {
-        Checkpoints { storage, folder: format!("state/{query}"), chain: Vec::new() }
+        let chain_max = Thresholds::default().checkpoint_chain_max;
+        Checkpoints { storage, folder: format!("state/{query}"), chain: Vec::new(), chain_max }
+    }
+
+    /// With a whole one after so many that hold changes only.
+    pub fn with_chain_max(self, chain_max: usize) -> Self {
+        Checkpoints { chain_max, ..self }
     }
 
     fn path(&self, epoch: Epoch) -> String {
@@ -96,7 +100,7 @@ impl Checkpoints {
 
     /// Whether the next checkpoint is to be whole. The first one is so by itself: everything has changed since nothing.
     pub fn wants_whole(&self) -> bool {
-        self.chain.len() >= CHAIN_MAX
+        self.chain.len() >= self.chain_max
     }
 
     /// The header of the newest checkpoint; [`Checkpoints::each`] reads what it and those before it hold. `None` where

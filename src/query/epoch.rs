@@ -18,6 +18,7 @@ use super::{
     prefetch::Prefetched,
     reading::Opened,
     saving::{Unwritten, Writing},
+    thresholds::Thresholds,
 };
 use crate::{
     changes::{Changes, batch_of},
@@ -47,6 +48,7 @@ pub struct Env {
     pub changelog: ChangelogLimit,
     /// What all running epochs hold.
     pub epochs: Arc<EpochMemory>,
+    pub thresholds: Thresholds,
 }
 
 impl Env {
@@ -145,8 +147,6 @@ pub enum Next {
     /// Nothing to read, nothing to close.
     Idle,
 }
-/// After so many runs a plan begins anew, at the cost of its fixed sides: what it counts of itself grows till then.
-const ANEW_EVERY: u64 = 10_000;
 
 /// A row is expected to have so many bytes, and an epoch of which nothing is known to read so many.
 const EXPECTED_ROW_BYTES: u64 = 256;
@@ -155,13 +155,16 @@ const EXPECTED_BYTES: u64 = 16 << 20;
 impl Worker {
     pub fn new(env: Env, setup: Setup, progress: Arc<Mutex<Progress>>) -> Self {
         let inputs = setup.standing.rewritten.inputs.len();
+        let checkpoints = Checkpoints::new(env.storage.clone(), setup.id);
+        let checkpoints = checkpoints.with_chain_max(env.thresholds.checkpoint_chain_max);
+        setup.standing.cell.set_compaction(env.thresholds.compaction);
         for input in &setup.standing.rewritten.inputs {
             // Nothing may be forgotten that this query has not read.
             input.table.readers.join(setup.id);
         }
         Worker {
             store: Store::new(env.storage.clone(), setup.id),
-            checkpoints: Checkpoints::new(env.storage.clone(), setup.id),
+            checkpoints,
             offsets: vec![Offsets::default(); inputs],
             ends: vec![Offsets::default(); inputs],
             admissions: vec![Admission::new(setup.epoch_target); inputs],
@@ -390,7 +393,7 @@ impl Worker {
     }
 
     pub(super) async fn run_plan(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
-        if self.setup.standing.cell.is_worn(ANEW_EVERY) {
+        if self.setup.standing.cell.is_worn(self.env.thresholds.plan_runs_max) {
             self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
         }
         let (streams, bad): (Vec<_>, Vec<_>) = opened.into_iter().unzip();

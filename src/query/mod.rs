@@ -21,6 +21,7 @@ mod reading;
 mod recovery;
 mod runner;
 mod saving;
+mod thresholds;
 mod trigger;
 mod watermarks;
 
@@ -32,5 +33,6 @@ pub use memory::EpochMemory;
 pub use outlet::{Keeps, Outbox, Outlet};
 pub use progress::{InputProgress, Progress, State, UNRECOVERED};
 pub use runner::start;
+pub use thresholds::Thresholds;
 pub use trigger::Trigger;
 pub use watermarks::Watermarks;

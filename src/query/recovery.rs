@@ -105,7 +105,9 @@ impl Worker {
             relation.serve_as(&old);
             (relation, old.follows_from())
         };
+        let thresholds = &self.env.thresholds;
         relation.limit_changelog(&self.env.changelog);
+        relation.set_thresholds(thresholds.unsaved_rows_min, thresholds.compaction);
         let state = self.state_bytes()?;
         self.store.load(&mut relation, Some(at), followed, &|bytes| self.share.load(state + bytes))?;
         Ok(relation)

@@ -33,7 +33,7 @@ pub use subscriber::Subscriber;
 use crate::{
     changes::{Changes, canonical},
     error::{Error, Kind, Result},
-    state::{Chunks, Id, Index},
+    state::{Chunks, Compaction, Id, Index},
     time::{Epoch, Micros},
 };
 
@@ -64,6 +64,8 @@ pub struct Relation {
     unsaved_rows: usize,
     /// What those of them take that withdraw rows: what only comes is in the chunks, about.
     unsaved_bytes: usize,
+    /// So many more than the relation has rows.
+    unsaved_rows_min: usize,
     /// The epoch that they begin after.
     saved: Epoch,
     /// Whether `unsaved` may be given up, for a new base, where it is more than all rows are; and whether it was.
@@ -82,8 +84,8 @@ const INDEXED_BYTES: usize = PLACE_BYTES + 56;
 /// Watermarks that are kept for followers.
 const WATERMARKS_MAX: usize = 4096;
 
-/// Changes are kept for the next save up to this many rows more than the relation has.
-const UNSAVED_ROWS_MIN: usize = 1 << 16;
+/// Unless it is told another threshold.
+pub const UNSAVED_ROWS_MIN: usize = 1 << 16;
 
 impl Relation {
     pub fn new(schema: SchemaRef, identity: Identity) -> Result<Self> {
@@ -104,6 +106,7 @@ impl Relation {
             unsaved: Vec::new(),
             unsaved_rows: 0,
             unsaved_bytes: 0,
+            unsaved_rows_min: UNSAVED_ROWS_MIN,
             saved: Epoch(0),
             rebases: false,
             rebase: false,
@@ -238,7 +241,7 @@ impl Relation {
         self.unsaved_rows += net.num_rows();
         self.unsaved_bytes += withdrawing(&net);
         self.unsaved.push((epoch, net));
-        if self.rebases && !self.changelog.is_open() && self.unsaved_rows > self.rows() + UNSAVED_ROWS_MIN {
+        if self.rebases && !self.changelog.is_open() && self.unsaved_rows > self.rows() + self.unsaved_rows_min {
             self.unsaved.clear();
             (self.unsaved_rows, self.unsaved_bytes) = (0, 0);
             (self.saved, self.rebase) = (self.epoch, true);
@@ -249,6 +252,13 @@ impl Relation {
     /// be made again.
     fn remember(&mut self, epoch: Epoch, changes: Changes) {
         self.changelog.push(epoch, changes, self.chunks.rows());
+    }
+
+    /// How many changes may wait for a save, above as many as there are rows, and when its rows are put in order anew.
+    pub fn set_thresholds(&mut self, unsaved_rows_min: usize, compaction: Compaction) {
+        self.unsaved_rows_min = unsaved_rows_min;
+        self.chunks.set_compaction(compaction);
+        self.index.set_compaction(compaction);
     }
 
     /// The most that is kept for followers.

@@ -9,7 +9,7 @@ use arrow::{
     datatypes::SchemaRef,
 };
 
-use super::{Id, Thresholds};
+use super::{Compaction, Id};
 use crate::{
     changes::bytes_of,
     error::{Error, Result},
@@ -32,7 +32,7 @@ pub struct Chunks {
     bytes: usize,
     /// Columns of chunks that are gone, which snapshots may still hold, and what each takes.
     held: Vec<(Weak<dyn Array>, usize)>,
-    thresholds: Thresholds,
+    compaction: Compaction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,13 +117,12 @@ impl Chunks {
             garbage: 0,
             bytes: 0,
             held: Vec::new(),
-            thresholds: Thresholds::default(),
+            compaction: Compaction::default(),
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn with_thresholds(self, thresholds: Thresholds) -> Self {
-        Chunks { thresholds, ..self }
+    pub fn set_compaction(&mut self, to: Compaction) {
+        self.compaction = to;
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -139,8 +138,8 @@ impl Chunks {
         debug_assert_eq!(batch.num_rows(), ids.len());
         // Slices share their batch's memory: each answers for its part of it.
         let bytes = batch.get_array_memory_size();
-        for start in (0..ids.len()).step_by(self.thresholds.chunk_rows_max) {
-            let length = self.thresholds.chunk_rows_max.min(ids.len() - start);
+        for start in (0..ids.len()).step_by(self.compaction.chunk_rows_max) {
+            let length = self.compaction.chunk_rows_max.min(ids.len() - start);
             let part = (bytes as u64 * length as u64 / ids.len() as u64) as usize;
             self.push(batch.slice(start, length), ids[start..start + length].to_vec(), part);
         }
@@ -265,7 +264,7 @@ impl Chunks {
     fn merge_young(&mut self) -> Result<()> {
         while let [.., older, newer] = self.young[..] {
             let size = |place: u32| self.chunks[place as usize].as_ref().map_or(0, |c| c.ids.len());
-            if size(older) > 2 * size(newer) || size(older) + size(newer) > self.thresholds.chunk_rows_max {
+            if size(older) > 2 * size(newer) || size(older) + size(newer) > self.compaction.chunk_rows_max {
                 break;
             }
             self.rewrite(&[older, newer])?;
@@ -277,7 +276,7 @@ impl Chunks {
     /// pays for all, and no garbage outruns its collection.
     fn compact(&mut self, came: usize) -> Result<()> {
         let mut rewritten = 0;
-        while self.garbage > self.rows / 2 + self.thresholds.dead_rows_max && rewritten <= came {
+        while self.garbage > self.rows / 2 + self.compaction.dead_rows_max && rewritten <= came {
             let worst = self.chunks.iter().enumerate().filter_map(|(place, c)| {
                 let c = c.as_ref()?;
                 Some((c.ids.len() - c.live, c.live, place as u32))

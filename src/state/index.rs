@@ -4,7 +4,7 @@ use std::{hash::BuildHasher, sync::LazyLock};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{Id, Thresholds};
+use super::{Compaction, Id};
 
 /// Maps byte strings (`arrow-row` encoded keys) to dense ids. Several ids may have equal bytes where the caller wants
 /// a multiset. Freed ids and bytes are used again: ids at once, bytes when a compaction moves the arena.
@@ -16,7 +16,7 @@ pub struct Index {
     entries: Vec<Entry>,
     free: Vec<Id>,
     garbage: usize,
-    thresholds: Thresholds,
+    compaction: Compaction,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +34,8 @@ impl Index {
         STATE.hash_one(bytes)
     }
 
-    #[cfg(test)]
-    pub(super) fn with_thresholds(self, thresholds: Thresholds) -> Self {
-        Index { thresholds, ..self }
+    pub fn set_compaction(&mut self, to: Compaction) {
+        self.compaction = to;
     }
 
     pub fn contains(&self, id: Id) -> bool {
@@ -79,7 +78,7 @@ impl Index {
             self.garbage += entry.length as usize;
             self.free.push(id);
         }
-        if self.garbage > self.thresholds.dead_bytes_max && self.garbage > self.arena.len() / 2 {
+        if self.garbage > self.compaction.dead_bytes_max && self.garbage > self.arena.len() / 2 {
             self.compact();
         }
     }

@@ -8,7 +8,7 @@ use arrow::{
     row::{RowConverter, Rows, SortField},
 };
 
-use super::{Chunks, Durable, Id, Index, Saved};
+use super::{Chunks, Compaction, Durable, Id, Index, Saved};
 use crate::{changes::OP, error::Result};
 
 /// One row of value columns for each key. Upserts and look-ups cost what they touch.
@@ -40,11 +40,6 @@ impl KeyedLog {
             removed: Vec::new(),
             saved_schema: Arc::new(Schema::new(saved)),
         })
-    }
-
-    #[cfg(test)]
-    pub(super) fn with_thresholds(self, to: super::Thresholds) -> Self {
-        KeyedLog { index: self.index.with_thresholds(to), values: self.values.with_thresholds(to), ..self }
     }
 
     /// Keys in the form that the other methods take.
@@ -151,6 +146,11 @@ impl Durable for KeyedLog {
         self.touched.clear();
         self.removed.clear();
         Ok(())
+    }
+
+    fn set_compaction(&mut self, to: Compaction) {
+        self.index.set_compaction(to);
+        self.values.set_compaction(to);
     }
 
     fn len(&self) -> usize {

@@ -30,9 +30,9 @@ use crate::error::Result;
 /// The id of a row or key, dense within its structure, used again once freed.
 pub type Id = u32;
 
-/// When state is put in order anew. Few rows cross it in a test that makes it small.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Thresholds {
+/// When state is put in order anew. No answer depends on it; few rows cross it in a test that makes it small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compaction {
     /// Rows of one chunk at the most: what a snapshot copies of a chunk's bitmap when a row of it goes stays small.
     pub chunk_rows_max: usize,
     /// Dead rows that are let be, beside half as many as live ones.
@@ -41,9 +41,9 @@ pub(crate) struct Thresholds {
     pub dead_bytes_max: usize,
 }
 
-impl Default for Thresholds {
+impl Default for Compaction {
     fn default() -> Self {
-        Thresholds { chunk_rows_max: 1 << 16, dead_rows_max: 1024, dead_bytes_max: 64 << 10 }
+        Compaction { chunk_rows_max: 1 << 16, dead_rows_max: 1024, dead_bytes_max: 64 << 10 }
     }
 }
 
@@ -61,6 +61,8 @@ pub trait Durable {
     fn save(&mut self, full: bool) -> Result<Saved>;
     /// Applies saved rows.
     fn load(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// When it is put in order anew, from now on.
+    fn set_compaction(&mut self, to: Compaction);
     /// Rows kept now.
     fn len(&self) -> usize;
     fn is_empty(&self) -> bool {

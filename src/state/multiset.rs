@@ -10,7 +10,7 @@ use arrow::{
 use hashbrown::HashMap;
 
 use super::{
-    Durable, Saved, Shape,
+    Compaction, Durable, Saved, Shape,
     row_bytes::{Bytes, RowBytes},
 };
 use crate::{
@@ -270,6 +270,9 @@ impl Durable for Multiset {
         self.delta.clear();
         Ok(())
     }
+
+    /// There is nothing to put in order: what goes is given back at once.
+    fn set_compaction(&mut self, _: Compaction) {}
 
     fn len(&self) -> usize {
         self.count

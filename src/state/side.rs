@@ -21,7 +21,7 @@ use arrow::{
 };
 use hashbrown::HashTable;
 
-use super::{Chunks, Close, Id, Index, NEVER};
+use super::{Chunks, Close, Compaction, Id, Index, NEVER};
 use crate::{error::Result, time::Micros};
 
 /// One side of a join.
@@ -119,9 +119,9 @@ impl Side {
         })
     }
 
-    #[cfg(test)]
-    pub(super) fn with_thresholds(self, to: super::Thresholds) -> Self {
-        Side { groups: self.groups.with_thresholds(to), rows: self.rows.with_thresholds(to), ..self }
+    pub fn set_compaction(&mut self, to: Compaction) {
+        self.groups.set_compaction(to);
+        self.rows.set_compaction(to);
     }
 
     pub fn schema(&self) -> &SchemaRef {

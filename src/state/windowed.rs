@@ -7,7 +7,7 @@ use arrow::{
     compute::take_record_batch,
 };
 
-use super::{Durable, Saved};
+use super::{Compaction, Durable, Saved};
 use crate::{
     error::{Error, Result},
     time::{Micros, event_times},
@@ -57,6 +57,7 @@ pub struct Windowed<T> {
     bytes: usize,
     make: fn(&Shape) -> Result<T>,
     shape: Shape,
+    compaction: Compaction,
 }
 
 /// One window's state, and its share of the totals.
@@ -79,7 +80,8 @@ pub struct Shape {
 impl<T: Durable> Windowed<T> {
     pub fn new(close: Option<Close>, shape: Shape, make: fn(&Shape) -> Result<T>) -> Self {
         let (key_columns, windows, used) = (shape.keys.len(), BTreeMap::new(), Vec::new());
-        Windowed { close, key_columns, windows, used, rows: 0, bytes: 0, make, shape }
+        let compaction = Compaction::default();
+        Windowed { close, key_columns, windows, used, rows: 0, bytes: 0, make, shape, compaction }
     }
 
     /// The window of each moment that occurs among some keys, and the rows of those keys; most often there is one.
@@ -110,7 +112,11 @@ impl<T: Durable> Windowed<T> {
         }
         let window = match self.windows.entry(moment) {
             Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(free) => free.insert(Window { state: (self.make)(&self.shape)?, rows: 0, bytes: 0 }),
+            Entry::Vacant(free) => {
+                let mut state = (self.make)(&self.shape)?;
+                state.set_compaction(self.compaction);
+                free.insert(Window { state, rows: 0, bytes: 0 })
+            }
         };
         Ok(&mut window.state)
     }
@@ -165,6 +171,11 @@ impl<T: Durable> Durable for Windowed<T> {
         }
         self.measure();
         Ok(())
+    }
+
+    fn set_compaction(&mut self, to: Compaction) {
+        self.compaction = to;
+        self.windows.values_mut().for_each(|window| window.state.set_compaction(to));
     }
 
     fn len(&self) -> usize {

@@ -1,11 +1,12 @@
 //! One round: tables, views over them, changes, restarts, and the comparison.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{fmt::Write, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use datafusion::{datasource::MemTable, prelude::SessionContext};
+use futures::FutureExt;
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use tempfile::TempDir;
-use tidemark::engine::EngineOptions;
+use tidemark::{engine::EngineOptions, query::Thresholds, state::Compaction};
 
 use super::{
     Failure,
@@ -68,12 +69,23 @@ fn differ(view: &str, kept: &Rows, batch: &str, asked: &Rows) -> String {
     format!("{view} holds\n{kept}but the batch answer is\n{asked}of {batch}")
 }
 
-/// Few checkpoints or many, small log files or large ones, one partition or two.
+/// What few rows cross.
+const SMALL: Thresholds = Thresholds {
+    batch_rows: 2,
+    checkpoint_chain_max: 2,
+    plan_runs_max: 2,
+    unsaved_rows_min: 2,
+    compaction: Compaction { chunk_rows_max: 2, dead_rows_max: 2, dead_bytes_max: 2 },
+};
+
+/// Few checkpoints or many, small log files or large ones, one partition or two; thresholds that no row or each one
+/// crosses.
 pub fn options(rng: &mut SmallRng) -> EngineOptions {
     EngineOptions {
         checkpoint_interval: Duration::from_millis(if rng.random_bool(0.5) { 0 } else { 3_600_000 }),
         log_file_bytes: if rng.random_bool(0.5) { 4000 } else { 1 << 30 },
         partitions: rng.random_range(1..3),
+        thresholds: if rng.random_bool(0.5) { SMALL } else { Thresholds::default() },
         ..EngineOptions::default()
     }
 }
@@ -287,7 +299,7 @@ async fn compare_with_datafusion(story: &Story, views: &[&View], relations: &[Re
     for View { name, query } in views {
         let asked = async { context.sql(&query.text).await?.collect().await };
         // Some it does not answer, or panics of.
-        let Ok(asked) = asked.await else { continue };
+        let Ok(Ok(asked)) = AssertUnwindSafe(asked).catch_unwind().await else { continue };
         let asked = Rows::new(&asked).map_err(|e| story.fails(e))?;
         let kept = story.ask(name).await?;
         if !kept.same(&asked) {

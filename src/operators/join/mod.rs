@@ -30,7 +30,7 @@ use super::{Collector, Late, Operator, Step, TimeColumn, grouping::evaluate, tak
 use crate::{
     changes::{Changes, batch_of},
     error::{Error, Result},
-    state::{Close, Durable, Id, Saved, Side, Slot},
+    state::{Close, Compaction, Durable, Id, Saved, Side, Slot},
     time::{Micros, Tick},
 };
 
@@ -49,6 +49,8 @@ pub struct JoinSpec {
     /// Rows that meet nothing are shown once it is certain, and never withdrawn.
     pub deferred: bool,
     pub output: SchemaRef,
+    /// Pairs that are looked at together.
+    pub pairs_max: usize,
     /// What the pairs of an epoch may hold.
     pub pairs_bytes_max: usize,
 }
@@ -325,6 +327,10 @@ impl Durable for Sides {
         let keys = spec.sides[n].keys_of(&rows)?;
         let alone = delta::alone(spec, &keys);
         side.load_rows(saved, &rows, &side.encode(&keys)?, |row| alone.as_ref().is_some_and(|nulls| nulls.is_null(row)))
+    }
+
+    fn set_compaction(&mut self, to: Compaction) {
+        self.sides.iter_mut().for_each(|side| side.set_compaction(to));
     }
 
     fn len(&self) -> usize {

@@ -13,9 +13,6 @@ use crate::{
     state::{Id, Side},
 };
 
-/// Pairs that are looked at together.
-const PAIRS_MAX: usize = 1 << 16;
-
 /// What an epoch finds, and the bytes that it holds: a join without a key, or of rows that are there many times, can make
 /// more of few rows than there is memory for.
 pub(super) struct Found {
@@ -68,7 +65,7 @@ pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: 
         for id in other.members(delta.keys.row(row).as_ref()) {
             rows.push(row as u32);
             ids.push(*id);
-            if rows.len() == PAIRS_MAX {
+            if rows.len() >= spec.pairs_max {
                 let (rows, ids) = (std::mem::take(&mut rows), std::mem::take(&mut ids));
                 Pairs { spec, n, delta, other, rows, ids }.note(&mut met, out)?;
             }

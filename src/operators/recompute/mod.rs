@@ -26,7 +26,7 @@ use super::{
 use crate::{
     changes::{Changes, has_diff},
     error::{Error, Kind, Result},
-    state::{Durable, Multiset, NEVER, Saved, Shape, Windowed},
+    state::{Compaction, Durable, Multiset, NEVER, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -234,6 +234,13 @@ impl Durable for Kept {
             None => {
                 Err(Error::new(Kind::DataCorrupted, "rows that were saved of an aggregate are of none of its parts"))
             }
+        }
+    }
+
+    fn set_compaction(&mut self, to: Compaction) {
+        self.parts.iter_mut().for_each(|(_, groups)| groups.set_compaction(to));
+        if let Some(told) = &mut self.told {
+            told.set_compaction(to);
         }
     }
 

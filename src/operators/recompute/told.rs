@@ -12,7 +12,7 @@ use crate::{
     changes::batch_of,
     error::Result,
     operators::{Function, Grouping, grouping::Emission},
-    state::{Durable, Id, KeyedLog, Saved, Shape, Windowed},
+    state::{Compaction, Durable, Id, KeyedLog, Saved, Shape, Windowed},
     time::Micros,
 };
 
@@ -82,6 +82,10 @@ impl Told {
 
     pub fn load(&mut self, rows: &RecordBatch) -> Result<()> {
         self.groups.load(rows)
+    }
+
+    pub fn set_compaction(&mut self, to: Compaction) {
+        self.groups.set_compaction(to);
     }
 
     pub fn len(&self) -> usize {

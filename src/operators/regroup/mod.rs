@@ -44,7 +44,7 @@ use crate::{
     changes::{Changes, batch_of, rows_at},
     checkpoint::LateCause,
     error::{Error, Result},
-    state::{Close, Durable, First, Multiset, NEVER, Saved, Shape, Windowed},
+    state::{Close, Compaction, Durable, First, Multiset, NEVER, Saved, Shape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -384,6 +384,14 @@ impl Durable for Kept {
                 let columns = rows.columns();
                 ends.note(&columns[keys..columns.len() - 1], &columns[..keys], self.answers.window(NEVER)?)
             }
+        }
+    }
+
+    fn set_compaction(&mut self, to: Compaction) {
+        self.rows.set_compaction(to);
+        self.answers.set_compaction(to);
+        if let Some(timeouts) = &mut self.timeouts {
+            timeouts.set_compaction(to);
         }
     }
 

@@ -15,7 +15,7 @@ use super::Answers;
 use crate::{
     changes::batch_of,
     error::Result,
-    state::{Close, Multiset, Saved, Side},
+    state::{Close, Compaction, Multiset, Saved, Side},
     time::Micros,
 };
 
@@ -113,6 +113,10 @@ impl Timeouts {
         };
         let keys = self.due.encode(&rows.columns()[..=self.key_columns])?;
         self.due.load_rows(saved, &rows, &keys, |_| false)
+    }
+
+    pub fn set_compaction(&mut self, to: Compaction) {
+        self.due.set_compaction(to);
     }
 
     pub fn len(&self) -> usize {

@@ -300,6 +300,7 @@ fn join(
         null_equals_null: step.null_equals_null,
         deferred: step.deferred,
         output: without_diff(node.schema.inner()),
+        pairs_max: 8 * session.config().batch_size(),
         // Whatever clients have taken of it: a view does not stop for what others do.
         pairs_bytes_max: match session.runtime_env().memory_pool.memory_limit() {
             MemoryLimit::Finite(bytes) => bytes,

@@ -13,10 +13,10 @@ use arrow::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use super::{Durable, Thresholds};
+use super::{Compaction, Durable};
 
 const STEPS: usize = 200;
-const SMALL: Thresholds = Thresholds { chunk_rows_max: 2, dead_rows_max: 2, dead_bytes_max: 2 };
+const SMALL: Compaction = Compaction { chunk_rows_max: 2, dead_rows_max: 2, dead_bytes_max: 2 };
 
 /// Some seeds, one after the other.
 fn rngs() -> impl Iterator<Item = SmallRng> {

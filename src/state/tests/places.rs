@@ -17,7 +17,8 @@ fn rows(live: &[Live]) -> Vec<i64> {
 fn chunks_hold_the_last_row_of_each_id_and_snapshots_stay() {
     let schema = batch(&fields(&["v"]), vec![column([])]).schema();
     for mut rng in rngs() {
-        let mut chunks = Chunks::new(schema.clone()).with_thresholds(SMALL);
+        let mut chunks = Chunks::new(schema.clone());
+        chunks.set_compaction(SMALL);
         let mut model: BTreeMap<Id, i64> = BTreeMap::new();
         let mut taken: Vec<(Vec<Live>, Vec<i64>)> = Vec::new();
         for step in 0..STEPS as i64 {
@@ -51,7 +52,8 @@ fn chunks_hold_the_last_row_of_each_id_and_snapshots_stay() {
 #[test]
 fn an_index_finds_what_is_in_it_as_often_as_it_is() {
     for mut rng in rngs() {
-        let mut index = Index::default().with_thresholds(SMALL);
+        let mut index = Index::default();
+        index.set_compaction(SMALL);
         let mut model: BTreeMap<Id, Vec<u8>> = BTreeMap::new();
         for _ in 0..STEPS {
             let bytes = vec![b'k'; rng.random_range(0..6)];

@@ -15,7 +15,9 @@ use crate::{
 };
 
 fn keyed() -> KeyedLog {
-    KeyedLog::new(&fields(&["k"]), &fields(&["v"])).unwrap().with_thresholds(SMALL)
+    let mut log = KeyedLog::new(&fields(&["k"]), &fields(&["v"])).unwrap();
+    log.set_compaction(SMALL);
+    log
 }
 
 #[test]
@@ -68,7 +70,9 @@ fn of_numbers(of: &[i64]) -> RecordBatch {
 fn side() -> Side {
     let close = Close { column: 2, field: None, offset_us: 5 };
     let schema = of_numbers(&[]).schema();
-    Side::new(&schema, &fields(&["k"]), true, Some(close)).unwrap().with_thresholds(SMALL)
+    let mut side = Side::new(&schema, &fields(&["k"]), true, Some(close)).unwrap();
+    side.set_compaction(SMALL);
+    side
 }
 
 /// Of each row how often it is there and how many it meets.
