@@ -5,7 +5,10 @@
 //! SELECT max(ts::date), max(ts)   ─▶   SELECT max(cast(ts::date, 'DATE')), max(ts)
 //! ```
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+};
 
 use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut, visit_expressions,
@@ -25,47 +28,57 @@ impl VisitorMut for Selects {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let changed = in_selects(query.body.as_mut());
-        if changed && matches!(query.body.as_ref(), SetExpr::Select(_)) {
-            name_casts(&mut query.order_by);
+        let twins = in_selects(query.body.as_mut());
+        if let (Some(twins), SetExpr::Select(_)) = (twins, query.body.as_ref()) {
+            name_casts(&mut query.order_by, &twins);
         }
         ControlFlow::Continue(())
     }
 }
 
-fn in_selects(body: &mut SetExpr) -> bool {
+/// The twins of a SELECT, once they have their names; of several SELECTs nobody asks.
+fn in_selects(body: &mut SetExpr) -> Option<HashSet<String>> {
     match body {
-        SetExpr::Select(select) if has_twins(select) => {
-            name_casts(&mut select.projection);
-            name_casts(&mut select.group_by);
-            name_casts(&mut select.having);
-            name_casts(&mut select.named_window);
-            if let Some(Distinct::On(exprs)) = &mut select.distinct {
-                name_casts(exprs);
+        SetExpr::Select(select) => {
+            let (keys, calls) = (twins(keys(select)), twins(calls_of(select)));
+            if keys.is_empty() && calls.is_empty() {
+                return None;
             }
-            true
+            name_casts(&mut select.projection, &calls);
+            name_casts(&mut select.group_by, &calls);
+            name_casts(&mut select.having, &calls);
+            name_casts(&mut select.named_window, &calls);
+            if let Some(Distinct::On(exprs)) = &mut select.distinct {
+                name_casts(exprs, &calls);
+            }
+            Some(calls)
         }
         SetExpr::SetOperation { left, right, .. } => {
             in_selects(left);
-            in_selects(right)
+            in_selects(right);
+            None
         }
-        _ => false,
+        _ => None,
     }
 }
 
-/// Whether two keys, or two calls of functions, are one but for their casts.
-fn has_twins(select: &Select) -> bool {
-    let mut keys: Vec<Expr> = Vec::new();
-    if let GroupByExpr::Expressions(exprs, _) = &select.group_by
-        && !exprs.is_empty()
-    {
-        keys.extend(exprs.iter().flat_map(of_sets));
-        // A key may be the name of one of these, or its place.
-        keys.extend(select.projection.iter().filter_map(|item| match item {
-            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
-            _ => None,
-        }));
+/// What a SELECT groups by.
+fn keys(select: &Select) -> Vec<Expr> {
+    let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return Vec::new() };
+    if exprs.is_empty() {
+        return Vec::new();
     }
+    let mut keys: Vec<Expr> = exprs.iter().flat_map(of_sets).collect();
+    // A key may be the name of one of these, or its place.
+    keys.extend(select.projection.iter().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+        _ => None,
+    }));
+    keys
+}
+
+/// The functions that a SELECT calls.
+fn calls_of(select: &Select) -> Vec<Expr> {
     let mut calls: Vec<Expr> = Vec::new();
     let mut collect = |expr: &Expr| {
         if matches!(expr, Expr::Function(_)) {
@@ -75,7 +88,7 @@ fn has_twins(select: &Select) -> bool {
     };
     let _ = visit_expressions(&select.projection, &mut collect);
     let _ = visit_expressions(&select.having, &mut collect);
-    are_twins(keys) || are_twins(calls)
+    calls
 }
 
 /// The expressions of GROUPING SETS and its like.
@@ -86,39 +99,58 @@ fn of_sets(expr: &Expr) -> Vec<Expr> {
     }
 }
 
-fn are_twins(exprs: Vec<Expr>) -> bool {
-    let mut seen: HashMap<String, String> = HashMap::new();
-    exprs.into_iter().any(|mut expr| {
-        let _ = visit_expressions_mut(&mut expr, |part| {
-            // Which relation a column is of may be said or not.
-            if let Expr::CompoundIdentifier(parts) = part
-                && let Some(name) = parts.pop()
-            {
-                *part = Expr::Identifier(name);
-            }
-            ControlFlow::<()>::Continue(())
-        });
-        let whole = expr.to_string();
-        let _ = visit_expressions_mut(&mut expr, |part| {
+/// Those of some expressions that are one but for their casts, as text.
+fn twins(exprs: Vec<Expr>) -> HashSet<String> {
+    let mut alike: HashMap<String, HashSet<String>> = HashMap::new();
+    for expr in exprs {
+        let whole = unqualified(expr);
+        let mut bare = whole.clone();
+        let _ = visit_expressions_mut(&mut bare, |part| {
             while let Expr::Cast { expr: inner, .. } | Expr::Nested(inner) = part {
                 *part = std::mem::replace(inner.as_mut(), Expr::value(Value::Null));
             }
             ControlFlow::<()>::Continue(())
         });
-        let before = seen.entry(expr.to_string()).or_insert_with(|| whole.clone());
-        *before != whole
-    })
+        alike.entry(bare.to_string()).or_default().insert(whole.to_string());
+    }
+    alike.into_values().filter(|wholes| wholes.len() > 1).flatten().collect()
 }
 
-fn name_casts(exprs: &mut impl VisitMut) {
-    // From within: a cast that has its name is not looked at again.
-    let _ = visit_expressions_mut(exprs, |expr| {
+/// Which relation a column is of may be said or not.
+fn unqualified(mut expr: Expr) -> Expr {
+    let _ = visit_expressions_mut(&mut expr, |part| {
+        if let Expr::CompoundIdentifier(parts) = part
+            && let Some(name) = parts.pop()
+        {
+            *part = Expr::Identifier(name);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    expr
+}
+
+/// Names the casts of some expressions. Those of literals, which may have to be literals, only where calls are twins.
+fn name_casts(exprs: &mut impl VisitMut, twins: &HashSet<String>) {
+    let name = |expr: &mut Expr, literal: bool| {
         if let Expr::Cast { expr: inner, data_type, .. } = expr
-            && !matches!(inner.as_ref(), Expr::Value(_))
+            && literal == matches!(inner.as_ref(), Expr::Value(_))
         {
             let name = Expr::value(Value::SingleQuotedString(data_type.to_string()));
             *expr = calls(NAMED_CAST, vec![expr.clone(), name]);
         }
+    };
+    // From within: a cast that has its name is not looked at again.
+    let _ = visit_expressions_mut(exprs, |expr| {
+        if matches!(expr, Expr::Function(_)) && twins.contains(&unqualified(expr.clone()).to_string()) {
+            let _ = visit_expressions_mut(expr, |part| {
+                name(part, true);
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let _ = visit_expressions_mut(exprs, |expr| {
+        name(expr, false);
         ControlFlow::<()>::Continue(())
     });
 }
@@ -142,6 +174,8 @@ mod tests {
         check("SELECT 1 WHERE EXISTS (SELECT sum(a::int), sum(a::float8) FROM t)", true);
         check("SELECT 1 UNION SELECT count(a) + count(a::text) FROM t", true);
         check("SELECT sum(a::int) OVER (ORDER BY b), sum(a) OVER (ORDER BY b) FROM t", true);
+        check("SELECT sum('1'::int % a), sum('1'::bigint % a) FROM t", true);
+        check("SELECT sum('1'::int % a), max('1'::bigint % a) FROM t", false);
         check("SELECT max(ts::date), max(t.ts::date) FROM t", false);
         check("SELECT ts::date, ts FROM t", false);
         check("SELECT ts::date, count(*) FROM t GROUP BY ts::date", false);

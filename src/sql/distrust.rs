@@ -1,7 +1,8 @@
 //! Orders that DataFusion takes rows to have, and that they do not have. What is constant in the rows of one side of a join
 //! is not where an outer join has NULLs in place of them; rows of GROUPING SETS have NULLs in place of the keys that their
-//! input was sorted by; and rows in the order of arrays in arrays cannot be compared as far as an aggregation along that
-//! order needs it. Of these rows nobody is told their order.
+//! input was sorted by; the parts of a UNION may each have one value in a column, but not the same one, which a sort with a
+//! LIMIT compares nevertheless; and rows in the order of arrays in arrays cannot be compared as far as an aggregation along
+//! that order needs it. Of these rows nobody is told their order.
 
 use std::{fmt, sync::Arc};
 
@@ -13,7 +14,7 @@ use datafusion::{
     error::Result as DfResult,
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::JoinType,
-    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_expr::{AcrossPartitions, EquivalenceProperties, PhysicalExpr},
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputOrderMode, PlanProperties,
@@ -44,7 +45,7 @@ impl PhysicalOptimizerRule for Distrust {
             let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
             let mut changed = false;
             for (child, distrusted) in children.iter_mut().zip(distrusted(&plan)?) {
-                if distrusted || is_of_sets(child) {
+                if distrusted || is_of_sets(child) || differs_by_part(child) {
                     *child = UnorderedExec::over(child.clone());
                     changed = true;
                 }
@@ -86,6 +87,12 @@ fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {
 /// Whether rows are those of GROUPING SETS, ROLLUP or CUBE, as an aggregation gives them first.
 fn is_of_sets(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<AggregateExec>().is_some_and(|aggregate| !aggregate.group_expr().is_single())
+}
+
+/// Whether a column has one value in each partition, but not the same in all.
+fn differs_by_part(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let constants = plan.equivalence_properties().constants();
+    constants.iter().any(|constant| matches!(constant.across_partitions, AcrossPartitions::Heterogeneous))
 }
 
 /// Whether an aggregation would go along an order of arrays. Where functions have an order of their own, they need it.

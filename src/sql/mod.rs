@@ -12,6 +12,7 @@ mod microseconds;
 pub mod names;
 pub mod naming;
 mod normalize;
+mod orders;
 pub mod parse;
 pub mod plan;
 mod quantified;

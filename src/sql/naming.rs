@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, Se
 use crate::error::{Error, Kind, Result};
 
 /// The name that Postgres gives to an expression without an alias (its `FigureColname`); `None` for `?column?`.
-fn figured(expr: &Expr) -> Option<String> {
+pub(super) fn figured(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(super::names::fold(ident)),
         Expr::CompoundIdentifier(parts) => parts.last().map(super::names::fold),

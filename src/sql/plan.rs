@@ -25,8 +25,8 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{
-        CountedOffsets, EmptyArms, Floats, MarkSubqueries, Numbers, OrdersOnce, WindowsApart, normalize,
-        refuse_subqueries, unordered,
+        CountedOffsets, EmptyArms, Floats, HeldFilters, MarkSubqueries, NestedOrders, Numbers, OrdersOnce,
+        WindowsApart, normalize, refuse_subqueries, unordered,
     },
     statement::Emit,
     table::InputTable,
@@ -116,6 +116,7 @@ impl Planner {
         let base = base.with_expr_planners(vec![Arc::new(super::functions::RowCounts)]).with_default_features();
         let mut batch_rules = marking(Optimizer::new().rules);
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
+        batch_rules.push(Arc::new(NestedOrders));
         batch_rules.insert(0, Arc::new(CountedOffsets));
         let base = base.with_query_planner(Arc::new(BatchPlanner)).with_optimizer_rules(batch_rules);
         let base = base.with_type_planner(Arc::new(Types));
@@ -153,6 +154,13 @@ impl Planner {
     /// The same, with memory of their own for epochs.
     pub fn with_epochs(self, epochs: Arc<RuntimeEnv>) -> Self {
         Planner { epochs, ..self }
+    }
+
+    /// The same, with steps that give so many rows at once.
+    pub fn with_batch_rows(mut self, rows: usize) -> Self {
+        let config = self.base.config_mut();
+        *config = config.clone().with_batch_size(rows.max(1));
+        self
     }
 
     /// What epochs run in: memory of their own, no session.
@@ -195,7 +203,9 @@ impl Planner {
     /// The logical plan of a query, analyzed but not optimized; with its watermarks still in it.
     pub async fn logical(context: &SessionContext, query: &ast::Query) -> Result<LogicalPlan> {
         let state = context.state();
-        let mut query = super::using::without_using(&state, query).await?;
+        let mut query = query.clone();
+        super::orders::by_input(&mut query);
+        let mut query = super::using::without_using(&state, &query).await?;
         super::quantified::with_nulls(&mut query);
         super::casts::told_apart(&mut query);
         let statement = ast::Statement::Query(Box::new(query));
@@ -341,6 +351,9 @@ fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn 
     for rule in &mut rules {
         if rule.name() == EmptyArms::default().name() {
             *rule = Arc::new(EmptyArms::default());
+        }
+        if rule.name() == HeldFilters::default().name() {
+            *rule = Arc::new(HeldFilters::default());
         }
     }
     rules.push(Arc::new(OrdersOnce));

@@ -17,7 +17,9 @@ mod ordered;
 mod rows;
 mod series;
 mod session;
+mod signed;
 mod sized;
+mod sort_key;
 mod string_agg;
 mod sums;
 mod to_timestamp;
@@ -44,6 +46,7 @@ pub use rows::{RowCounts, relation_of_rows};
 pub use series::timestamp_series;
 pub use session::{SESSION_END, SESSION_START};
 pub use sized::{CheckSizes, ResultLimit};
+pub use sort_key::{extreme_of_arrays, is_array, is_extreme_of_arrays, needs_sort_key, sort_key_of};
 pub use sums::{by_diff as sum_by_diff, is_exact};
 
 /// All that look at one row, to be registered wherever queries are planned.
@@ -59,6 +62,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         Arc::new(ScalarUDF::from(named_cast::NamedCast::default())),
         Arc::new(ScalarUDF::from(to_timestamp::Now::default())),
     ];
+    all.extend(signed::scalars());
     all.extend(to_timestamp::ToTimestamp::family().map(|function| Arc::new(ScalarUDF::from(function))));
     all
 }
@@ -87,7 +91,9 @@ pub fn tables() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
 
 /// Those that look at more than one row.
 pub fn windows() -> Vec<Arc<WindowUDF>> {
-    [false, true].map(|end| Arc::new(WindowUDF::from(session::SessionBound::new(end)))).into()
+    let mut all = signed::windows();
+    all.extend([false, true].map(|end| Arc::new(WindowUDF::from(session::SessionBound::new(end)))));
+    all
 }
 
 /// What knows the operators that are ours.

@@ -10,17 +10,21 @@
 //! | `ordering` | the order of a subquery, where something above depends on it |
 //! | `null_places` | NULLS FIRST and NULLS LAST of arrays, which have NULLs within |
 //! | `ties` | rows that tie in the order of a function |
-//! | `floats`, a rule of the analyzer | -0, which is 0, and NaN, which is one and greater than all else |
+//! | `floats`, a rule of the analyzer | -0, which is 0, and NaN, which is one and greater than all else; NULLs within arrays |
 //! | `numbers`, a rule of the analyzer | a decimal that meets a float |
 //! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which one arm alone has rows |
+//! | `held_filters`, a rule of the optimizer | conditions without columns over `count(*)`, and volatile ones |
+//! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT |
 //! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose order is lost |
 //! | `windows_apart`, a rule of the optimizer | window functions in one node that come to have several orders |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
 mod empty_arms;
 mod floats;
+mod held_filters;
 mod left_over;
 mod marks;
+mod nested_orders;
 mod null_places;
 mod numbers;
 mod offsets;
@@ -37,8 +41,10 @@ use datafusion::logical_expr::LogicalPlan;
 pub(super) use self::{
     empty_arms::EmptyArms,
     floats::{Floats, Forms, compared},
+    held_filters::HeldFilters,
     left_over::refuse_subqueries,
     marks::MarkSubqueries,
+    nested_orders::NestedOrders,
     numbers::{Numbers, with_floats},
     offsets::CountedOffsets,
     ordering::unordered,

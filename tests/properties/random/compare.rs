@@ -90,7 +90,8 @@ impl Answer {
                 let (a, b) = (floats(a), floats(b));
                 a.iter().zip(&b).map(|(a, b)| a.total_cmp(b)).find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
             };
-            exact(a).cmp(&exact(b)).then_with(numbers)
+            // Texts may be of the same number: 1 and 01.
+            exact(a).cmp(&exact(b)).then_with(numbers).then_with(|| a.cmp(b))
         });
         self
     }

@@ -15,7 +15,9 @@ use datafusion::{
 };
 
 use super::forms::{Forms, in_one_form};
-use crate::sql::functions::extreme_of_floats;
+use crate::sql::functions::{
+    extreme_of_arrays, extreme_of_floats, is_array, is_extreme_of_arrays, needs_sort_key, sort_key_of,
+};
 
 /// Functions of one row that compare their arguments, or what is in them.
 const COMPARE: [&str; 19] = [
@@ -59,10 +61,12 @@ pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transforme
         let changed = match &mut expr {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
                 let told = is_equality(*op) && (is_plain(left) || is_plain(right));
-                !told && forms.keys([left.as_mut(), right.as_mut()])?
+                let formed = !told && forms.keys([left.as_mut(), right.as_mut()])?;
+                formed | (!is_equality(*op) && sort_keys([left.as_mut(), right.as_mut()], forms))
             }
             Expr::Between(between) => {
-                forms.keys([between.expr.as_mut(), between.low.as_mut(), between.high.as_mut()])?
+                let mut sides = [between.expr.as_mut(), between.low.as_mut(), between.high.as_mut()];
+                forms.keys(sides.iter_mut().map(|side| &mut **side))? | sort_keys(sides, forms)
             }
             Expr::InList(within) => {
                 let told = within.list.iter().all(is_plain);
@@ -85,7 +89,15 @@ pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transforme
                 None => false,
             },
             Expr::ScalarFunction(call) if COMPARE.contains(&call.name()) || call.name() == "least" => {
-                forms.keys(&mut call.args)?
+                let formed = forms.keys(&mut call.args)?;
+                let of_arrays = has_arrays(&call.args, forms) && !is_extreme_of_arrays(&call.func);
+                match call.name() {
+                    name @ ("greatest" | "least") if of_arrays => {
+                        expr = extreme_of_arrays(name, call.args.clone());
+                        true
+                    }
+                    _ => formed,
+                }
             }
             Expr::AggregateFunction(call) => {
                 let mut changed = forms.keys(call.params.order_by.iter_mut().map(|by| &mut by.expr))?;
@@ -112,6 +124,20 @@ pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transforme
         };
         Ok(Transformed::new(expr, changed, TreeNodeRecursion::Continue))
     })
+}
+
+/// Brings arrays to what has their order.
+fn sort_keys<const N: usize>(sides: [&mut Expr; N], forms: &Forms) -> bool {
+    let changed = sides.iter().all(|side| has_arrays(std::slice::from_ref(&**side), forms));
+    if changed {
+        sides.into_iter().for_each(|side| *side = sort_key_of(std::mem::take(side)));
+    }
+    changed
+}
+
+/// Whether some expressions are all arrays.
+fn has_arrays(exprs: &[Expr], forms: &Forms) -> bool {
+    exprs.iter().all(|expr| forms.type_of(expr).is_ok_and(|of| is_array(&of) && needs_sort_key(&of)))
 }
 
 /// Whether an operator compares its sides.

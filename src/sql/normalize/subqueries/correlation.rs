@@ -59,7 +59,8 @@ pub(super) fn check_aggregates(plan: &LogicalPlan) -> DfResult<()> {
 }
 
 /// The same of a subquery whose rows are joined one by one (LATERAL), where GROUP BY and DISTINCT alone take rows together:
-/// DataFusion would add what the condition reads to their keys, and rows come once for each of its values.
+/// DataFusion would add what the condition reads to their keys, and rows come once for each of its values. HAVING over an
+/// aggregate without keys would leave out its row of no rows only where there are some.
 pub(super) fn check_rows(plan: &LogicalPlan) -> DfResult<()> {
     plan.apply(|node| match node {
         LogicalPlan::Aggregate(aggregate) if is_held(&aggregate.input) => {
@@ -68,9 +69,25 @@ pub(super) fn check_rows(plan: &LogicalPlan) -> DfResult<()> {
         LogicalPlan::Distinct(distinct) if is_held(distinct.input()) => {
             Err(refused("DISTINCT in a LATERAL whose condition is no equality"))
         }
+        LogicalPlan::Filter(filter) if is_of_none(&filter.input) => {
+            Err(refused("HAVING without GROUP BY in a LATERAL"))
+        }
         _ => Ok(TreeNodeRecursion::Continue),
     })?;
     Ok(())
+}
+
+/// Whether a plan is an aggregate that gives a row also where no row of its own meets one of the query around it.
+fn is_of_none(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {
+            plan.inputs().into_iter().any(is_of_none)
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            aggregate.group_expr.is_empty() && !aggregate.input.all_out_ref_exprs().is_empty()
+        }
+        _ => false,
+    }
 }
 
 fn is_held(plan: &LogicalPlan) -> bool {

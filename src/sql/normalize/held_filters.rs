@@ -1,0 +1,64 @@
+//! Conditions that DataFusion moves below what counts rows. It moves one below an aggregate where each column of it is a
+//! key, and so one without columns, too: but an aggregate without keys gives a row of no rows, and so do ROLLUP, CUBE and
+//! GROUPING SETS. A volatile one asks each row that it is given, which are other rows there.
+//!
+//! ```text
+//! Filter random() < 0            Aggregate [count(*)]
+//!   Aggregate [count(*)]    ─/▶    Filter random() < 0
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::Transformed,
+    error::Result as DfResult,
+    logical_expr::{
+        Aggregate, Expr, Filter, LogicalPlan,
+        utils::{conjunction, split_conjunction_owned},
+    },
+    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule, push_down_filter::PushDownFilter},
+};
+
+/// DataFusion's rule for all other conditions.
+#[derive(Debug, Default)]
+pub(in crate::sql) struct HeldFilters(PushDownFilter);
+
+impl OptimizerRule for HeldFilters {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan else {
+            return self.0.rewrite(plan, config);
+        };
+        let parts = split_conjunction_owned(predicate.clone());
+        let (held, moved): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| is_held(part, &input));
+        let Some(held) = conjunction(held) else {
+            return self.0.rewrite(LogicalPlan::Filter(Filter::try_new(predicate, input)?), config);
+        };
+        let Some(moved) = conjunction(moved) else {
+            return Ok(Transformed::no(LogicalPlan::Filter(Filter::try_new(predicate, input)?)));
+        };
+        let below = self.0.rewrite(LogicalPlan::Filter(Filter::try_new(moved, input)?), config)?;
+        below.map_data(|below| Ok(LogicalPlan::Filter(Filter::try_new(held, Arc::new(below))?)))
+    }
+}
+
+fn is_held(part: &Expr, input: &LogicalPlan) -> bool {
+    match input {
+        LogicalPlan::Aggregate(aggregate) => part.is_volatile() || (is_of_none(aggregate) && !part.any_column_refs()),
+        LogicalPlan::Window(_) | LogicalPlan::Distinct(_) => part.is_volatile(),
+        _ => false,
+    }
+}
+
+/// Whether an aggregate may give a row of no rows.
+fn is_of_none(aggregate: &Aggregate) -> bool {
+    let is_set = |key: &Expr| matches!(key, Expr::GroupingSet(_));
+    aggregate.group_expr.is_empty() || aggregate.group_expr.iter().any(is_set)
+}

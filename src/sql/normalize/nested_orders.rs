@@ -1,0 +1,79 @@
+//! An order by arrays or rows in a query that is read once. A sort with a LIMIT leaves out rows that are behind those it has
+//! already, by Arrow's `<`, in whose order NULLs within values come first; and `first_value` and its like cannot compare
+//! arrays in arrays.
+//!
+//! ```text
+//! Sort a DESC fetch 10                      Sort sort_key(a) DESC fetch 10
+//! Aggregate first_value(x ORDER BY a)  ─▶   Aggregate first_value(x ORDER BY sort_key(a))
+//! ```
+
+use datafusion::{
+    common::{
+        DFSchema,
+        tree_node::{Transformed, TreeNodeIterator, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Sort, SortExpr},
+    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
+};
+
+use crate::sql::functions::{needs_sort_key, sort_key_of};
+
+/// Behind all rules that look at orders.
+#[derive(Debug, Default)]
+pub(in crate::sql) struct NestedOrders;
+
+impl OptimizerRule for NestedOrders {
+    fn name(&self) -> &str {
+        "nested_orders"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Sort(Sort { expr, input, fetch: Some(fetch) }) => {
+                let keys = keys(expr, input.schema())?;
+                Ok(keys.update_data(|expr| LogicalPlan::Sort(Sort { expr, input, fetch: Some(fetch) })))
+            }
+            LogicalPlan::Aggregate(Aggregate { input, group_expr, aggr_expr, schema, .. }) => {
+                let of_function = |expr| function(expr, input.schema());
+                let functions = aggr_expr.into_iter().map_until_stop_and_collect(of_function)?;
+                functions.map_data(|functions| {
+                    let aggregate = Aggregate::try_new_with_schema(input, group_expr, functions, schema)?;
+                    Ok(LogicalPlan::Aggregate(aggregate))
+                })
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+fn keys(order: Vec<SortExpr>, schema: &DFSchema) -> DfResult<Transformed<Vec<SortExpr>>> {
+    let mut changed = false;
+    let mut keys = Vec::with_capacity(order.len());
+    for by in order {
+        let nested = needs_sort_key(&by.expr.get_type(schema)?);
+        changed |= nested;
+        keys.push(if nested { SortExpr { expr: sort_key_of(by.expr), ..by } } else { by });
+    }
+    Ok(Transformed::new(keys, changed, TreeNodeRecursion::Continue))
+}
+
+/// A function with such an order, under the name that it had. Distinct values are in an order of their own.
+fn function(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let name = expr.schema_name().to_string();
+    match expr.clone().unalias() {
+        Expr::AggregateFunction(mut call) if !call.params.distinct => {
+            let order = keys(std::mem::take(&mut call.params.order_by), schema)?;
+            if !order.transformed {
+                return Ok(Transformed::no(expr));
+            }
+            call.params.order_by = order.data;
+            Ok(Transformed::yes(Expr::AggregateFunction(call).alias(name)))
+        }
+        _ => Ok(Transformed::no(expr)),
+    }
+}

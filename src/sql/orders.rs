@@ -1,0 +1,177 @@
+//! The names in an expression of ORDER BY are those of the input, as PostgreSQL has it; a name alone is that of a column
+//! that is shown, where there is one. DataFusion takes all names for those of columns that are shown, or for ambiguous.
+//!
+//! ```text
+//! SELECT -a AS a FROM t ORDER BY a + 1   ─▶   SELECT a FROM (SELECT -a AS a, a + 1 AS __by0 FROM t) AS __shown ORDER BY __by0
+//! ```
+
+use std::{collections::HashSet, ops::ControlFlow};
+
+use datafusion::sql::sqlparser::{
+    ast::{
+        Distinct, Expr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+        Value, VisitMut, VisitorMut, visit_expressions,
+    },
+    dialect::PostgreSqlDialect,
+    parser::Parser,
+};
+
+use super::{names::fold, naming};
+
+/// Gives the orders of a query and of its subqueries the names of their inputs.
+pub(super) fn by_input(query: &mut Query) {
+    let _ = query.visit(&mut Orders);
+}
+
+struct Orders;
+
+impl VisitorMut for Orders {
+    type Break = ();
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let _ = settle(query);
+        ControlFlow::Continue(())
+    }
+}
+
+/// `None` where nothing is to be done, or where it cannot be told what the columns are called.
+fn settle(query: &mut Query) -> Option<()> {
+    let OrderByKind::Expressions(order) = &mut query.order_by.as_mut()?.kind else { return None };
+    let SetExpr::Select(select) = query.body.as_mut() else { return None };
+    let hiding = hiding(&select.projection);
+    // DISTINCT ON compares the two as they are written; DISTINCT shows all that it orders by.
+    if matches!(select.distinct, Some(Distinct::On(_))) || hiding.is_empty() {
+        return None;
+    }
+    let is_shown = |by: &OrderByExpr, item: &SelectItem| expr_of(item) == Some(&by.expr);
+    let mut hidden = Vec::new();
+    for by in order.iter_mut().filter(|by| is_hidden(&by.expr, &hiding)) {
+        match select.projection.iter().position(|item| is_shown(by, item)) {
+            Some(place) => by.expr = Expr::value(Value::Number((place + 1).to_string(), false)),
+            None => hidden.push(by),
+        }
+    }
+    if hidden.is_empty() || select.distinct.is_some() {
+        return None;
+    }
+    let (around, shown) = around(select)?;
+    for (n, by) in hidden.into_iter().enumerate() {
+        let alias = Ident::new(format!("__by{n}"));
+        let expr = std::mem::replace(&mut by.expr, Expr::Identifier(alias.clone()));
+        select.projection.push(SelectItem::ExprWithAlias { expr, alias });
+    }
+    let inner = std::mem::replace(query.body.as_mut(), SetExpr::Select(Box::new(around)));
+    let SetExpr::Select(outer) = query.body.as_mut() else { return None };
+    if let TableFactor::Derived { subquery, .. } = &mut outer.from.first_mut()?.relation {
+        *subquery.body = inner;
+    }
+    outer.projection = shown;
+    Some(())
+}
+
+fn expr_of(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
+/// The names of columns that are shown and that are no columns of the input under that name.
+fn hiding(items: &[SelectItem]) -> HashSet<String> {
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => None,
+        SelectItem::UnnamedExpr(expr) => naming::figured(expr),
+        _ => None,
+    };
+    items.iter().filter_map(name).collect()
+}
+
+/// Whether an expression of an order says a name that is hidden, other than as a name alone.
+fn is_hidden(expr: &Expr, hiding: &HashSet<String>) -> bool {
+    if matches!(expr, Expr::Identifier(_)) {
+        return false;
+    }
+    let mut hidden = false;
+    let _ = visit_expressions(expr, |part| {
+        let name = match part {
+            Expr::Identifier(name) => Some(name),
+            Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        hidden |= name.is_some_and(|name| hiding.contains(&fold(name)));
+        ControlFlow::<()>::Continue(())
+    });
+    hidden
+}
+
+/// A SELECT over what another one gives, whose columns are named for it; and the columns that it shows. `None` where they
+/// are not known, or where one name stands twice.
+fn around(select: &mut Select) -> Option<(Select, Vec<SelectItem>)> {
+    let mut names = HashSet::new();
+    let mut shown = Vec::new();
+    let mut named = select.projection.clone();
+    for (n, item) in named.iter_mut().enumerate() {
+        let name = match &*item {
+            SelectItem::ExprWithAlias { alias, .. } => alias.clone(),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => name.clone(),
+            SelectItem::UnnamedExpr(expr) => {
+                let name = naming::figured(expr).unwrap_or_else(|| "?column?".to_string());
+                Ident::with_quote('"', name)
+            }
+            _ => return None,
+        };
+        if !names.insert(fold(&name)) {
+            return None;
+        }
+        shown.push(match &*item {
+            SelectItem::UnnamedExpr(expr) if !matches!(expr, Expr::Identifier(_)) => {
+                let own = Ident::new(format!("__shown{n}"));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: own.clone() };
+                SelectItem::ExprWithAlias { expr: Expr::Identifier(own), alias: name }
+            }
+            _ => SelectItem::UnnamedExpr(Expr::Identifier(name)),
+        });
+    }
+    select.projection = named;
+    let template = "SELECT 1 FROM (SELECT 1) AS __shown";
+    let Statement::Query(query) = Parser::parse_sql(&PostgreSqlDialect {}, template).ok()?.pop()? else { return None };
+    let SetExpr::Select(around) = *query.body else { return None };
+    Some((*around, shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{parse, statement::Body};
+
+    fn check(sql: &str, expected: &str) {
+        let Body::Query(mut query) = parse(sql).unwrap().remove(0).body else { panic!("not a query") };
+        by_input(&mut query);
+        assert_eq!(query.to_string(), expected);
+    }
+
+    #[test]
+    fn names_in_expressions_of_an_order_are_those_of_the_input() {
+        check(
+            "SELECT -a AS a FROM t ORDER BY a + 1 DESC, t.a, a LIMIT 2",
+            "SELECT a FROM (SELECT -a AS a, a + 1 AS __by0, t.a AS __by1 FROM t) AS __shown \
+             ORDER BY __by0 DESC, __by1, a LIMIT 2",
+        );
+        check(
+            "SELECT 1 WHERE 2 IN (SELECT a::bigint FROM t ORDER BY t.a)",
+            "SELECT 1 WHERE 2 IN (SELECT __shown0 AS \"a\" FROM (SELECT a::BIGINT AS __shown0, t.a AS __by0 FROM t) \
+             AS __shown ORDER BY __by0)",
+        );
+        check("SELECT max(a) AS a FROM t ORDER BY max(a)", "SELECT max(a) AS a FROM t ORDER BY 1");
+    }
+
+    #[test]
+    fn orders_that_mean_one_thing_stay() {
+        let same = |sql: &str| check(sql, sql);
+        same("SELECT a, b FROM t ORDER BY a + 1, t.b");
+        same("SELECT a AS c FROM t ORDER BY c, b + 1, 1");
+        same("SELECT DISTINCT ON (t.a) a AS a FROM t ORDER BY t.a + 1");
+        same("SELECT *, b AS a FROM t ORDER BY t.a");
+    }
+}
