@@ -81,13 +81,18 @@ const SMALL: Thresholds = Thresholds {
 /// Few checkpoints or many, small log files or large ones, one partition or two; thresholds that no row or each one
 /// crosses.
 pub fn options(rng: &mut SmallRng) -> EngineOptions {
-    EngineOptions {
+    let mut options = EngineOptions {
         checkpoint_interval: Duration::from_millis(if rng.random_bool(0.5) { 0 } else { 3_600_000 }),
         log_file_bytes: if rng.random_bool(0.5) { 4000 } else { 1 << 30 },
         partitions: rng.random_range(1..3),
         thresholds: if rng.random_bool(0.5) { SMALL } else { Thresholds::default() },
         ..EngineOptions::default()
+    };
+    // Batches of two rows are slow.
+    if options.partitions == 1 || options.log_file_bytes > 4000 {
+        options.thresholds.batch_rows = Thresholds::default().batch_rows;
     }
+    options
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tidemark::engine::EngineOptions;
 
 use self::{
     case::{Case, Fault, Kind, Outcome, Question},
@@ -44,8 +45,12 @@ const WITH_POSTGRES_MIN: usize = 25;
 
 fn case(seed: u64) -> Case {
     let rng = &mut SmallRng::seed_from_u64(seed);
-    let options = super::options(rng);
+    let mut options = super::options(rng);
     let schema = Schema::new(rng);
+    // Small ones are slow: for runs that take their time, and tables of few rows.
+    if schema.big || seed < ROUNDS {
+        options.thresholds = EngineOptions::default().thresholds;
+    }
     let fill = schema.fill(rng);
     let queries = if schema.big { QUERIES / 3 } else { QUERIES };
     let questions =
