@@ -85,12 +85,14 @@ pub fn options(rng: &mut SmallRng) -> EngineOptions {
         checkpoint_interval: Duration::from_millis(if rng.random_bool(0.5) { 0 } else { 3_600_000 }),
         log_file_bytes: if rng.random_bool(0.5) { 4000 } else { 1 << 30 },
         partitions: rng.random_range(1..3),
-        thresholds: if rng.random_bool(0.5) { SMALL } else { Thresholds::default() },
         ..EngineOptions::default()
     };
-    // Batches of two rows are slow.
-    if options.partitions == 1 || options.log_file_bytes > 4000 {
-        options.thresholds.batch_rows = Thresholds::default().batch_rows;
+    if options.partitions == 2 {
+        options.thresholds = SMALL;
+        // Batches of two rows are slow.
+        if options.log_file_bytes > 4000 {
+            options.thresholds.batch_rows = Thresholds::default().batch_rows;
+        }
     }
     options
 }
