@@ -84,7 +84,7 @@ const INDEXED_BYTES: usize = PLACE_BYTES + 56;
 /// Watermarks that are kept for followers.
 const WATERMARKS_MAX: usize = 4096;
 
-/// Unless it is told another threshold.
+/// Changes are kept for the next save up to this many rows more than the relation has, unless it is told otherwise.
 pub const UNSAVED_ROWS_MIN: usize = 1 << 16;
 
 impl Relation {

@@ -76,7 +76,7 @@ fn expr_of(item: &SelectItem) -> Option<&Expr> {
     }
 }
 
-/// The names of columns that are shown and that are no columns of the input under that name.
+/// The names of columns that are shown and may be other than the input's columns of that name.
 fn hiding(items: &[SelectItem]) -> HashSet<String> {
     let name = |item: &SelectItem| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),

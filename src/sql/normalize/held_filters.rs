@@ -33,9 +33,14 @@ impl OptimizerRule for HeldFilters {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan else {
+        let LogicalPlan::Filter(Filter { mut predicate, mut input, .. }) = plan else {
             return self.0.rewrite(plan, config);
         };
+        // DataFusion's rule would make one of them too, and move it on at once.
+        while let LogicalPlan::Filter(below) = input.as_ref() {
+            predicate = below.predicate.clone().and(predicate);
+            input = below.input.clone();
+        }
         let parts = split_conjunction_owned(predicate.clone());
         let (held, moved): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| is_held(part, &input));
         let Some(held) = conjunction(held) else {
