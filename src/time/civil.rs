@@ -25,6 +25,15 @@ impl CivilDate {
         let year = year + era * 400 + i64::from(month <= 2);
         CivilDate { year, month: month as u32, day: day_of_month as u32 }
     }
+
+    /// How many days after 1970-01-01 it is.
+    pub fn days(self) -> i64 {
+        let year = self.year - i64::from(self.month <= 2);
+        let era = year.div_euclid(400);
+        let month = i64::from(if self.month > 2 { self.month - 3 } else { self.month + 9 });
+        let (year, day) = (year.rem_euclid(400), (153 * month + 2) / 5 + i64::from(self.day) - 1);
+        era * ERA_DAYS + 365 * year + year / 4 - year / 100 + day - 719_468
+    }
 }
 
 #[cfg(test)]
@@ -42,6 +51,7 @@ mod tests {
             let date = NaiveDate::from_num_days_from_ce_opt((days + first) as i32).expect("a day");
             let civil = CivilDate { year: date.year().into(), month: date.month(), day: date.day() };
             assert_eq!(CivilDate::of_days(days), civil);
+            assert_eq!(civil.days(), days);
         }
     }
 

@@ -3,6 +3,7 @@
 mod arrays;
 mod canonical;
 mod date_bin;
+mod date_trunc;
 mod decoded;
 mod define;
 mod extremes;
@@ -33,6 +34,7 @@ use datafusion::{
 
 pub use arrays::HAS_NULLS;
 pub use canonical::{canonical_of, canonical_value, is_canonical, is_canonical_value};
+pub use date_trunc::Unit;
 pub use decoded::Decoded;
 pub use define::{Defined, Functions, What, define};
 pub use extremes::{extreme_of_floats, is_extreme};
@@ -54,6 +56,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     let mut all = vec![
         Arc::new(ScalarUDF::from(arrays::HasNulls::default())),
         Arc::new(ScalarUDF::from(date_bin::DateBin::default())),
+        Arc::new(ScalarUDF::from(date_trunc::DateTrunc::default())),
         Arc::new(ScalarUDF::from(hop::HopStarts::new(false))),
         length_in_micros(),
         Arc::new(ScalarUDF::from(json::JsonGet::new(false))),

@@ -10,7 +10,7 @@ use datafusion::{
 };
 
 use crate::{
-    sql::functions::{HOP_STARTS, HOP_STARTS_OR_NULL},
+    sql::functions::{HOP_STARTS, HOP_STARTS_OR_NULL, Unit},
     state::Close,
     time::{DAY_US, Micros},
 };
@@ -89,18 +89,11 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
         }
         ("date_trunc", [unit, time]) => {
             let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
-            let unit = match literal(unit)? {
-                ScalarValue::Utf8(Some(unit)) | ScalarValue::Utf8View(Some(unit)) => unit.to_lowercase(),
-                _ => return None,
-            };
-            // 1970 began on a Thursday, and weeks on a Monday.
-            let (length, multiple) = match unit.as_str() {
-                "second" => (1_000_000, 1_000_000),
-                "minute" => (60_000_000, 60_000_000),
-                "hour" => (3_600_000_000, 3_600_000_000),
-                "day" => (DAY_US, DAY_US),
-                "week" => (7 * DAY_US, DAY_US),
-                _ => return None,
+            // Weeks do not begin where 1970 did.
+            let (length, multiple) = match Unit::named(literal(unit)?.try_as_str()??)? {
+                Unit::Micros(length) => (length, length),
+                Unit::Week => (7 * DAY_US, DAY_US),
+                Unit::Months(_) | Unit::Years(_) | Unit::Ages(_) => return None,
             };
             binned(length, multiple, offset, step)
         }
