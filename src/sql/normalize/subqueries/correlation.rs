@@ -22,6 +22,10 @@ fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
         return Ok(());
     }
     let below = match plan {
+        // HAVING over an aggregate without keys would leave out its row of no rows, whatever it says of it.
+        LogicalPlan::Filter(filter) if is_of_none(&filter.input) => {
+            return Err(refused("HAVING without GROUP BY in a correlated subquery"));
+        }
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::SubqueryAlias(_)
@@ -59,8 +63,7 @@ pub(super) fn check_aggregates(plan: &LogicalPlan) -> DfResult<()> {
 }
 
 /// The same of a subquery whose rows are joined one by one (LATERAL), where GROUP BY and DISTINCT alone take rows together:
-/// DataFusion would add what the condition reads to their keys, and rows come once for each of its values. HAVING over an
-/// aggregate without keys would leave out its row of no rows only where there are some.
+/// DataFusion would add what the condition reads to their keys, and rows come once for each of its values.
 pub(super) fn check_rows(plan: &LogicalPlan) -> DfResult<()> {
     plan.apply(|node| match node {
         LogicalPlan::Aggregate(aggregate) if is_held(&aggregate.input) => {
@@ -68,9 +71,6 @@ pub(super) fn check_rows(plan: &LogicalPlan) -> DfResult<()> {
         }
         LogicalPlan::Distinct(distinct) if is_held(distinct.input()) => {
             Err(refused("DISTINCT in a LATERAL whose condition is no equality"))
-        }
-        LogicalPlan::Filter(filter) if is_of_none(&filter.input) => {
-            Err(refused("HAVING without GROUP BY in a LATERAL"))
         }
         _ => Ok(TreeNodeRecursion::Continue),
     })?;

@@ -4,11 +4,13 @@
 //!   is an equality, and an expression over the aggregate is computed only where its value is asked for ([`one_row`]).
 //! - `(SELECT v FROM u WHERE u.k = t.k ORDER BY o LIMIT 1)` is `first_value(v ORDER BY o)`.
 //! - In an aggregate, a window function, ORDER BY or ON a subquery is a column of the input ([`hoist`]).
+//! - The columns that its conditions compare with those around it have names of their own ([`pulled`]).
 //! - What its correlation cannot be pulled out of is refused by name ([`correlation`]).
 
 mod correlation;
 mod hoist;
 mod one_row;
+mod pulled;
 
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ use super::ordering::ordered;
 use crate::error::Result;
 
 pub(super) fn of_one_meaning(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = plan.transform_up_with_subqueries(of_node)?.data;
+    let plan = pulled::named(plan)?.transform_up_with_subqueries(of_node)?.data;
     correlation::check_aggregates(&plan)?;
     Ok(plan)
 }

@@ -13,10 +13,13 @@ use datafusion::{
         tree_node::{Transformed, TreeNode},
     },
     error::Result as DfResult,
-    logical_expr::{Distinct, Expr, LogicalPlan, Operator},
+    logical_expr::{
+        Distinct, Expr, LogicalPlan, Operator,
+        expr::{Exists, InSubquery, SetComparison},
+    },
 };
 
-use super::{has_subquery, numbers};
+use super::numbers;
 
 /// A row of an aggregate: what its columns are made of the aggregate's, and on which conditions it is there.
 pub(super) struct OneRow {
@@ -69,7 +72,8 @@ pub(super) fn one_row(plan: &LogicalPlan) -> DfResult<Option<OneRow>> {
         }
         LogicalPlan::Projection(projection) => {
             let Some(row) = one_row(&projection.input)? else { return Ok(None) };
-            if projection.expr.iter().any(is_of_many) {
+            let stays = |expr: &Expr| is_of_many(expr) || reads(expr, projection.input.schema());
+            if projection.expr.iter().any(stays) {
                 return Ok(None);
             }
             let columns = projection.expr.iter().map(|expr| over(expr, &row, projection.input.schema()));
@@ -78,7 +82,7 @@ pub(super) fn one_row(plan: &LogicalPlan) -> DfResult<Option<OneRow>> {
         }
         LogicalPlan::Filter(filter) => {
             let Some(mut row) = one_row(&filter.input)? else { return Ok(None) };
-            if has_subquery(&filter.predicate) {
+            if reads(&filter.predicate, filter.input.schema()) {
                 return Ok(None);
             }
             row.conditions.push(over(&filter.predicate, &row, filter.input.schema())?);
@@ -99,7 +103,23 @@ pub(super) fn one_row(plan: &LogicalPlan) -> DfResult<Option<OneRow>> {
 /// Whether an expression of a projection is more than one value of one row.
 fn is_of_many(expr: &Expr) -> bool {
     let many = |expr: &Expr| matches!(expr, Expr::Unnest(_)) || expr.is_volatile_node();
-    has_subquery(expr) || expr.exists(|expr| Ok(many(expr))).unwrap_or(true)
+    expr.exists(|expr| Ok(many(expr))).unwrap_or(true)
+}
+
+/// Whether a subquery in an expression reads columns of the aggregate, so that it cannot be asked from outside.
+fn reads(expr: &Expr, columns: &DFSchema) -> bool {
+    let is_own = |expr: &Expr| match expr {
+        Expr::OuterReferenceColumn(_, column) => columns.has_column(column),
+        _ => true,
+    };
+    let reads = |expr: &Expr| match expr {
+        Expr::Exists(Exists { subquery, .. })
+        | Expr::InSubquery(InSubquery { subquery, .. })
+        | Expr::SetComparison(SetComparison { subquery, .. })
+        | Expr::ScalarSubquery(subquery) => subquery.outer_ref_columns.iter().any(is_own),
+        _ => false,
+    };
+    expr.exists(|expr| Ok(reads(expr))).unwrap_or(true)
 }
 
 /// An expression over the columns of a row, as one over its aggregate.

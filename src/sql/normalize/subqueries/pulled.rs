@@ -1,0 +1,75 @@
+//! Columns that a condition of a correlated subquery compares with those of the query around it: each under a name that no
+//! other one has. DataFusion pulls the condition up to the join that it makes of the subquery, and its columns with it,
+//! under an alias that leaves of `u.c` and `w.c` the same `c`.
+//!
+//! ```text
+//! Filter w.c = outer(o.b)       Projection u.c, w.c
+//!   u, w                    ─▶    Filter __pulled_0 = outer(o.b)
+//!                                   Projection u.c, w.c, w.c AS __pulled_0
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{
+        Column,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    error::Result as DfResult,
+    logical_expr::{
+        Expr, Filter, LogicalPlan, Projection,
+        utils::{conjunction, split_conjunction_owned},
+    },
+};
+
+use super::has_subquery;
+
+/// The plan with a name for each column that may be pulled up.
+pub(super) fn named(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let mut count = 0;
+    let plan = plan.transform_up_with_subqueries(|plan| match plan {
+        LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => of_filter(filter, &mut count),
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(plan?.data)
+}
+
+fn of_filter(filter: Filter, count: &mut usize) -> DfResult<Transformed<LogicalPlan>> {
+    let Filter { predicate, input, .. } = filter;
+    let own = input.schema().columns();
+    let mut pulled: Vec<(Column, String)> = Vec::new();
+    let mut column = |column: Column| {
+        let name = match pulled.iter().find(|(other, _)| *other == column) {
+            Some((_, name)) => name.clone(),
+            None => {
+                let name = format!("__pulled_{count}");
+                *count += 1;
+                pulled.push((column, name.clone()));
+                name
+            }
+        };
+        Expr::Column(Column::new_unqualified(name))
+    };
+    let mut renamed = |condition: Expr| -> DfResult<Expr> {
+        // What a subquery reads of this one is not pulled past it.
+        if !condition.contains_outer() || has_subquery(&condition) {
+            return Ok(condition);
+        }
+        let renamed = condition.transform_down(|expr| match expr {
+            Expr::Column(of) => Ok(Transformed::new(column(of), true, TreeNodeRecursion::Jump)),
+            other => Ok(Transformed::no(other)),
+        });
+        Ok(renamed?.data)
+    };
+    let conditions = split_conjunction_owned(predicate).into_iter().map(&mut renamed).collect::<DfResult<Vec<_>>>()?;
+    let predicate = conjunction(conditions).unwrap_or_else(|| datafusion::logical_expr::lit(true));
+    if pulled.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Filter(Filter::try_new(predicate, input)?)));
+    }
+    let columns = own.iter().cloned().map(Expr::Column);
+    let named = pulled.into_iter().map(|(column, name)| Expr::Column(column).alias(name));
+    let input = LogicalPlan::Projection(Projection::try_new(columns.chain(named).collect(), input)?);
+    let filter = Arc::new(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?));
+    let own = own.into_iter().map(Expr::Column).collect();
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(own, filter)?)))
+}
