@@ -11,8 +11,8 @@ use std::{
 };
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut, visit_expressions,
-    visit_expressions_mut,
+    Distinct, Expr, GroupByExpr, OrderBy, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
+    visit_expressions, visit_expressions_mut,
 };
 
 use super::{functions::NAMED_CAST, quantified::calls};
@@ -28,7 +28,7 @@ impl VisitorMut for Selects {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let twins = in_selects(query.body.as_mut());
+        let twins = in_selects(query.body.as_mut(), query.order_by.as_ref());
         if let (Some(twins), SetExpr::Select(_)) = (twins, query.body.as_ref()) {
             name_casts(&mut query.order_by, &twins);
         }
@@ -37,10 +37,10 @@ impl VisitorMut for Selects {
 }
 
 /// The twins of a SELECT, once they have their names; of several SELECTs nobody asks.
-fn in_selects(body: &mut SetExpr) -> Option<HashSet<String>> {
+fn in_selects(body: &mut SetExpr, order: Option<&OrderBy>) -> Option<HashSet<String>> {
     match body {
         SetExpr::Select(select) => {
-            let (keys, calls) = (twins(keys(select)), twins(calls_of(select)));
+            let (keys, calls) = (twins(keys(select)), twins(calls_of(select, order)));
             if keys.is_empty() && calls.is_empty() {
                 return None;
             }
@@ -54,8 +54,8 @@ fn in_selects(body: &mut SetExpr) -> Option<HashSet<String>> {
             Some(calls)
         }
         SetExpr::SetOperation { left, right, .. } => {
-            in_selects(left);
-            in_selects(right);
+            in_selects(left, None);
+            in_selects(right, None);
             None
         }
         _ => None,
@@ -77,8 +77,8 @@ fn keys(select: &Select) -> Vec<Expr> {
     keys
 }
 
-/// The functions that a SELECT calls.
-fn calls_of(select: &Select) -> Vec<Expr> {
+/// The functions that a SELECT and its ORDER BY call.
+fn calls_of(select: &Select, order: Option<&OrderBy>) -> Vec<Expr> {
     let mut calls: Vec<Expr> = Vec::new();
     let mut collect = |expr: &Expr| {
         if matches!(expr, Expr::Function(_)) {
@@ -88,6 +88,7 @@ fn calls_of(select: &Select) -> Vec<Expr> {
     };
     let _ = visit_expressions(&select.projection, &mut collect);
     let _ = visit_expressions(&select.having, &mut collect);
+    let _ = order.map(|order| visit_expressions(order, &mut collect));
     calls
 }
 
@@ -176,6 +177,7 @@ mod tests {
         check("SELECT sum(a::int) OVER (ORDER BY b), sum(a) OVER (ORDER BY b) FROM t", true);
         check("SELECT sum('1'::int % a), sum('1'::bigint % a) FROM t", true);
         check("SELECT sum('1'::int % a), max('1'::bigint % a) FROM t", false);
+        check("SELECT sum(a::int) FROM t GROUP BY k ORDER BY sum((t.a))", true);
         check("SELECT max(ts::date), max(t.ts::date) FROM t", false);
         check("SELECT ts::date, ts FROM t", false);
         check("SELECT ts::date, count(*) FROM t GROUP BY ts::date", false);

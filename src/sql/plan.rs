@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, Session, TableProvider, view::ViewTable},
-    error::{DataFusionError, Result as DfResult},
+    error::Result as DfResult,
     execution::{
         FunctionRegistry, SessionState, SessionStateBuilder, context::QueryPlanner, memory_pool::MemoryPool,
         runtime_env::RuntimeEnv,
@@ -25,8 +25,8 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{
-        CountedOffsets, EmptyArms, Floats, HeldFilters, MarkSubqueries, NestedOrders, Numbers, OrdersOnce,
-        WindowsApart, normalize, refuse_subqueries, unordered,
+        ComputedKeys, CountedOffsets, EmptyArms, Floats, HeldFilters, MarkSubqueries, NestedOrders, Numbers,
+        OrdersOnce, WindowsApart, normalize, refuse_subqueries, unordered,
     },
     statement::Emit,
     table::InputTable,
@@ -103,6 +103,8 @@ impl Planner {
         config.options_mut().sql_parser.parse_float_as_decimal = true;
         // What is never NULL, such as `CASE WHEN a <= b THEN a ELSE 1 END`, the logical plan knows better.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
+        // Of a key that is NaN it makes a group for each row.
+        config.options_mut().optimizer.enable_topk_aggregation = false;
         // Errors tell where in the text they are.
         config.options_mut().sql_parser.collect_spans = true;
         // So that `now()` and casts to timestamptz have one. It is that of the columns, whatever the session's is: text
@@ -117,6 +119,7 @@ impl Planner {
         let mut batch_rules = marking(Optimizer::new().rules);
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
         batch_rules.push(Arc::new(NestedOrders));
+        batch_rules.push(Arc::new(ComputedKeys));
         batch_rules.insert(0, Arc::new(CountedOffsets));
         let base = base.with_query_planner(Arc::new(BatchPlanner)).with_optimizer_rules(batch_rules);
         let base = base.with_type_planner(Arc::new(Types));
@@ -247,7 +250,7 @@ impl Planner {
             rewritten => rewritten?,
         };
         let cell = EpochCell::new(partitions);
-        let plan = plan_epoch(&rewritten, &state, &cell, &self.epochs).await?;
+        let plan = plan_epoch(&rewritten, &state, &cell, &self.epochs).await.map_err(of_optimizer)?;
         let schema = answer_schema(&without_diff(&plan.schema()))?;
         Ok(Standing { plan, cell, rewritten, schema, emission })
     }
@@ -263,8 +266,8 @@ fn rewritten(state: &SessionState, analyzed: LogicalPlan, emission: Emission) ->
 }
 
 /// All names of a query were found before: that one is missing now, or there twice, is said of names of the optimizer's own.
-pub fn of_optimizer(error: DataFusionError) -> Error {
-    let error = Error::from(error);
+pub fn of_optimizer(error: impl Into<Error>) -> Error {
+    let error = error.into();
     match error.kind() {
         Kind::UndefinedColumn | Kind::AmbiguousColumn | Kind::DuplicateColumn => {
             Error::unsupported("a query of this shape")

@@ -35,7 +35,7 @@ use crate::{
         Moments, Operator, Presence, Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell,
         exec::EpochExec,
     },
-    sql::{distrust::Distrust, temporal::Bound},
+    sql::{distrust::Distrust, normalize::keys_as_columns, temporal::Bound},
 };
 
 /// Plans a rewritten query. The nodes of the plan share `cell`, which is filled before each run.
@@ -118,7 +118,8 @@ impl ExtensionPlanner for StepPlanner {
             }
             Step::Given(given) => EpochExec::given(&self.cell, given.clone(), schema),
             Step::Regroup(step) => {
-                let plan = planner.create_physical_plan(&step.plan, session).await?;
+                let plan = keys_as_columns(step.plan.clone())?;
+                let plan = planner.create_physical_plan(&plan, session).await?;
                 let epochs = Arc::new(TaskContext::from(session).with_runtime(self.epochs.clone()));
                 let operator = regroup(step, node, (plan, epochs), planner, session, context)?;
                 let label = format!("Regroup: by [{}]", list(&step.keys));

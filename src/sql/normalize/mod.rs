@@ -3,6 +3,7 @@
 //!
 //! | rewrite | what it mends |
 //! | --- | --- |
+//! | `grouping_keys` | keys of GROUPING SETS, ROLLUP and CUBE that are computed |
 //! | `repeats`, and a rule of the optimizer | an expression that an ORDER BY names twice |
 //! | `row_counts` | `count(t.*)`, which counts the rows that an outer join has found |
 //! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which are of multisets |
@@ -15,12 +16,15 @@
 //! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which one arm alone has rows |
 //! | `held_filters`, a rule of the optimizer | conditions without columns over `count(*)`, and volatile ones |
 //! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT |
+//! | `computed_keys`, a rule of the optimizer | what rows are sorted by, where it is computed |
 //! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose order is lost |
 //! | `windows_apart`, a rule of the optimizer | window functions in one node that come to have several orders |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
+mod computed_keys;
 mod empty_arms;
 mod floats;
+mod grouping_keys;
 mod held_filters;
 mod left_over;
 mod marks;
@@ -36,9 +40,14 @@ mod subqueries;
 mod ties;
 mod windows_apart;
 
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::{
+    common::config::ConfigOptions,
+    logical_expr::LogicalPlan,
+    optimizer::{AnalyzerRule, analyzer::resolve_grouping_function::ResolveGroupingFunction},
+};
 
 pub(super) use self::{
+    computed_keys::{ComputedKeys, keys_as_columns},
     empty_arms::EmptyArms,
     floats::{Floats, Forms, compared},
     held_filters::HeldFilters,
@@ -55,6 +64,9 @@ use crate::error::Result;
 
 /// The plan of a query as DataFusion's planner made it, with the meaning that it has in PostgreSQL.
 pub(super) fn normalize(plan: LogicalPlan) -> Result<LogicalPlan> {
+    // While its arguments are still those that GROUP BY names.
+    let plan = ResolveGroupingFunction::new().analyze(plan, &ConfigOptions::default())?;
+    let plan = grouping_keys::as_columns(plan)?;
     let plan = repeats::named_once(plan)?;
     let plan = row_counts::of_relations(plan)?;
     let plan = set_operations::of_multisets(plan)?;

@@ -87,10 +87,15 @@ fn is_idle(call: &AggregateFunction) -> bool {
 }
 
 fn repeats(order: &[SortExpr]) -> bool {
-    order.iter().map(|by| &by.expr).collect::<HashSet<_>>().len() < order.len()
+    order.iter().map(sorted_by).collect::<HashSet<_>>().len() < order.len()
 }
 
 fn without_repeats(order: &mut Vec<SortExpr>) {
     let mut seen = HashSet::new();
-    order.retain(|by| seen.insert(by.expr.clone()));
+    order.retain(|by| seen.insert(sorted_by(by)));
+}
+
+/// What has become simpler still has the name that it had.
+fn sorted_by(by: &SortExpr) -> Expr {
+    by.expr.clone().unalias_nested().data
 }

@@ -1,0 +1,202 @@
+//! What rows are sorted by, where it is computed: a column of its own. And what is the same for all rows sorts none.
+//!
+//! DataFusion works out from an expression in what order its values come. Where it cannot (of the negative of a product), it
+//! takes them to be in none, also behind the sort that it has put there itself, and refuses its own plan; arrays that are the
+//! same for all rows it cannot compare; and expressions that become the same late it counts once or twice. Of columns it
+//! knows the order.
+//!
+//! ```text
+//! Sort -(k * 2)           Projection k
+//!   Scan k                  Sort __key_0
+//!                     ─▶      Projection k, -(k * 2) AS __key_0
+//!                               Scan k
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::{
+        Column, DFSchemaRef,
+        tree_node::{Transformed, TransformedResult, TreeNode},
+    },
+    error::Result as DfResult,
+    logical_expr::{
+        Aggregate, Expr, Limit, LogicalPlan, Projection, Sort, SortExpr, Window,
+        expr::{AggregateFunction, WindowFunction},
+    },
+    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
+};
+
+/// Behind all rules that make expressions simpler.
+#[derive(Debug, Default)]
+pub(in crate::sql) struct ComputedKeys;
+
+impl OptimizerRule for ComputedKeys {
+    fn name(&self) -> &str {
+        "computed_keys"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        as_columns(plan)
+    }
+}
+
+/// The same for a plan that no optimizer sees.
+pub(in crate::sql) fn keys_as_columns(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    plan.transform_up(as_columns).data()
+}
+
+fn as_columns(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Sort(sort) if sort.expr.iter().any(|by| !is_column(&by.expr)) => of_sort(sort),
+        LogicalPlan::Window(window) if window.window_expr.iter().any(is_computed) => of_window(window),
+        LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.iter().any(is_computed) => of_aggregate(aggregate),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn of_sort(Sort { expr, input, fetch }: Sort) -> DfResult<Transformed<LogicalPlan>> {
+    let mut keys = Keys::of(&input);
+    let expr = keys.order(expr);
+    if expr.is_empty() {
+        let fetched = |rows| Expr::Literal((rows as i64).into(), None);
+        let limit = |fetch| {
+            LogicalPlan::Limit(Limit { skip: None, fetch: Some(Box::new(fetched(fetch))), input: input.clone() })
+        };
+        return Ok(Transformed::yes(fetch.map_or_else(|| input.as_ref().clone(), limit)));
+    }
+    let schema = input.schema().clone();
+    let sort = LogicalPlan::Sort(Sort { expr, input: keys.beside(input)?, fetch });
+    let own = schema.columns().into_iter().map(Expr::Column).collect();
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new_with_schema(own, Arc::new(sort), schema)?)))
+}
+
+fn of_window(Window { input, window_expr, schema }: Window) -> DfResult<Transformed<LogicalPlan>> {
+    let mut keys = Keys::of(&input);
+    let function = |expr: Expr| {
+        named(expr, |expr| match expr {
+            Expr::WindowFunction(call) => Expr::WindowFunction(Box::new(keys.window(*call))),
+            other => other,
+        })
+    };
+    let functions = window_expr.into_iter().map(function).collect();
+    let own = input.schema().columns();
+    let window = LogicalPlan::Window(Window::try_new(functions, keys.beside(input)?)?);
+    let results =
+        window.schema().columns().split_off(window.schema().fields().len() - (schema.fields().len() - own.len()));
+    let columns = own.into_iter().chain(results).map(Expr::Column).collect();
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::new(window), schema)?)))
+}
+
+fn of_aggregate(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
+    let mut keys = Keys::of(&aggregate.input);
+    let function = |expr: Expr| {
+        named(expr, |expr| match expr {
+            Expr::AggregateFunction(mut call) => {
+                call.params.order_by = keys.order(call.params.order_by);
+                Expr::AggregateFunction(call)
+            }
+            other => other,
+        })
+    };
+    let functions = aggregate.aggr_expr.into_iter().map(function).collect();
+    let input = keys.beside(aggregate.input)?;
+    let aggregate = Aggregate::try_new_with_schema(input, aggregate.group_expr, functions, aggregate.schema)?;
+    Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
+}
+
+/// An expression that is made another one, under the name that it had.
+fn named(expr: Expr, into: impl FnOnce(Expr) -> Expr) -> Expr {
+    match is_computed(&expr) {
+        true => {
+            let name = expr.schema_name().to_string();
+            into(expr.unalias()).alias(name)
+        }
+        false => expr,
+    }
+}
+
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(_))
+}
+
+/// What has become a value may still have the name that it had.
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_constant(&alias.expr),
+        expr => matches!(expr, Expr::Literal(..)),
+    }
+}
+
+/// Whether a function has a key that is no column. `WITHIN GROUP (ORDER BY …)` is an argument.
+fn is_computed(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_computed(&alias.expr),
+        Expr::AggregateFunction(AggregateFunction { func, params }) => {
+            !func.supports_within_group_clause() && params.order_by.iter().any(|by| !is_column(&by.expr))
+        }
+        Expr::WindowFunction(call) => {
+            let order = call.params.order_by.iter().map(|by| &by.expr);
+            !call.params.partition_by.iter().chain(order).all(is_column)
+        }
+        _ => false,
+    }
+}
+
+/// Keys that become columns, beside those of an input.
+struct Keys {
+    input: DFSchemaRef,
+    computed: Vec<(Expr, String)>,
+}
+
+impl Keys {
+    fn of(input: &LogicalPlan) -> Keys {
+        Keys { input: input.schema().clone(), computed: Vec::new() }
+    }
+
+    /// An order without what is the same for all rows.
+    fn order(&mut self, order: Vec<SortExpr>) -> Vec<SortExpr> {
+        let sorts = order.into_iter().filter(|by| !is_constant(&by.expr));
+        sorts.map(|by| SortExpr { expr: self.column(by.expr.clone()), ..by }).collect()
+    }
+
+    /// A frame counts from the key, whatever it is.
+    fn window(&mut self, mut call: WindowFunction) -> WindowFunction {
+        let partition = std::mem::take(&mut call.params.partition_by).into_iter();
+        let partition = partition.filter(|key| !is_constant(key));
+        call.params.partition_by = partition.map(|key| self.column(key)).collect();
+        let order = std::mem::take(&mut call.params.order_by).into_iter();
+        call.params.order_by = order.map(|by| SortExpr { expr: self.column(by.expr.clone()), ..by }).collect();
+        call
+    }
+
+    fn column(&mut self, key: Expr) -> Expr {
+        let key = key.unalias();
+        if is_column(&key) {
+            return key;
+        }
+        if let Some((_, name)) = self.computed.iter().find(|(expr, _)| *expr == key && !key.is_volatile()) {
+            return Expr::Column(Column::new_unqualified(name));
+        }
+        let free = |name: &String| {
+            !self.input.has_column_with_unqualified_name(name) && self.computed.iter().all(|(_, other)| other != name)
+        };
+        let name = (0..).map(|n| format!("__key_{n}")).find(free).unwrap_or_default();
+        self.computed.push((key, name.clone()));
+        Expr::Column(Column::new_unqualified(name))
+    }
+
+    /// The input, and these behind its columns.
+    fn beside(self, input: Arc<LogicalPlan>) -> DfResult<Arc<LogicalPlan>> {
+        if self.computed.is_empty() {
+            return Ok(input);
+        }
+        let own = self.input.columns().into_iter().map(Expr::Column);
+        let computed = self.computed.into_iter().map(|(key, name)| key.alias(name));
+        Ok(Arc::new(LogicalPlan::Projection(Projection::try_new(own.chain(computed).collect(), input)?)))
+    }
+}
