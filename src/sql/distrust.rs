@@ -1,8 +1,9 @@
 //! Orders that DataFusion takes rows to have, and that they do not have. What is constant in the rows of one side of a join
-//! is not where an outer join has NULLs in place of them; rows of GROUPING SETS have NULLs in place of the keys that their
-//! input was sorted by; the parts of a UNION may each have one value in a column, but not the same one, which a sort with a
-//! LIMIT compares nevertheless; and rows in the order of arrays in arrays cannot be compared as far as an aggregation along
-//! that order needs it. Of these rows nobody is told their order.
+//! is not where an outer join has NULLs in place of them, and of the other side, a sort below the join relies on what is not
+//! known above it any more; rows of GROUPING SETS have NULLs in place of the keys that their input was sorted by; the parts
+//! of a UNION may each have one value in a column, but not the same one, which a sort with a LIMIT compares nevertheless; and
+//! rows in the order of arrays in arrays cannot be compared as far as an aggregation along that order needs it. Of these
+//! rows nobody is told their order.
 
 use std::{fmt, sync::Arc};
 
@@ -64,16 +65,9 @@ fn distrusted(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Vec<bool>> {
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         return Ok(vec![compares_arrays(aggregate)?]);
     }
-    let nulls = match join_type(plan) {
-        Some(JoinType::Left) => [false, true],
-        Some(JoinType::Right) => [true, false],
-        Some(JoinType::Full) => [true, true],
-        _ => return Ok(vec![false; plan.children().len()]),
-    };
-    let constant = |(child, nulls): (&Arc<dyn ExecutionPlan>, bool)| {
-        nulls && !child.equivalence_properties().constants().is_empty()
-    };
-    Ok(plan.children().into_iter().zip(nulls).map(constant).collect())
+    let outer = matches!(join_type(plan), Some(JoinType::Left | JoinType::Right | JoinType::Full));
+    let constant = |child: &Arc<dyn ExecutionPlan>| outer && !child.equivalence_properties().constants().is_empty();
+    Ok(plan.children().into_iter().map(constant).collect())
 }
 
 fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {

@@ -21,7 +21,7 @@ use datafusion::{
     },
     error::Result as DfResult,
     logical_expr::{
-        Aggregate, Expr, Limit, LogicalPlan, Projection, Sort, SortExpr, Window,
+        Aggregate, Expr, Limit, LogicalPlan, LogicalPlanBuilder, Projection, Sort, SortExpr, Window,
         expr::{AggregateFunction, WindowFunction},
     },
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
@@ -37,42 +37,59 @@ impl OptimizerRule for ComputedKeys {
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::BottomUp)
+        Some(ApplyOrder::TopDown)
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
-        as_columns(plan)
+        match plan {
+            LogicalPlan::Sort(sort) if is_computed_order(&sort.expr) => of_sort(sort, |sorted| sorted),
+            // Between the two nothing may be: the sort would be dropped.
+            LogicalPlan::Limit(Limit { skip, fetch, input }) => match Arc::unwrap_or_clone(input) {
+                LogicalPlan::Sort(sort) if is_computed_order(&sort.expr) => {
+                    of_sort(sort, |sorted| LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(sorted) }))
+                }
+                input => Ok(Transformed::no(LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(input) }))),
+            },
+            other => of_functions(other),
+        }
     }
 }
 
-/// The same for a plan that no optimizer sees.
+/// The same for what an epoch makes of a group, which no optimizer sees. It is sorted as a whole.
 pub(in crate::sql) fn keys_as_columns(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    plan.transform_up(as_columns).data()
+    plan.transform_up(of_functions).data()
 }
 
-fn as_columns(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+fn is_computed_order(order: &[SortExpr]) -> bool {
+    order.iter().any(|by| !is_column(&by.expr))
+}
+
+fn of_functions(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     match plan {
-        LogicalPlan::Sort(sort) if sort.expr.iter().any(|by| !is_column(&by.expr)) => of_sort(sort),
         LogicalPlan::Window(window) if window.window_expr.iter().any(is_computed) => of_window(window),
         LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.iter().any(is_computed) => of_aggregate(aggregate),
         other => Ok(Transformed::no(other)),
     }
 }
 
-fn of_sort(Sort { expr, input, fetch }: Sort) -> DfResult<Transformed<LogicalPlan>> {
+/// A sort, with what is `over` it.
+fn of_sort(
+    Sort { expr, input, fetch }: Sort,
+    over: impl FnOnce(LogicalPlan) -> LogicalPlan,
+) -> DfResult<Transformed<LogicalPlan>> {
     let mut keys = Keys::of(&input);
     let expr = keys.order(expr);
     if expr.is_empty() {
-        let fetched = |rows| Expr::Literal((rows as i64).into(), None);
-        let limit = |fetch| {
-            LogicalPlan::Limit(Limit { skip: None, fetch: Some(Box::new(fetched(fetch))), input: input.clone() })
-        };
-        return Ok(Transformed::yes(fetch.map_or_else(|| input.as_ref().clone(), limit)));
+        let input = Arc::unwrap_or_clone(input);
+        return Ok(Transformed::yes(over(match fetch {
+            Some(rows) => LogicalPlanBuilder::from(input).limit(0, Some(rows))?.build()?,
+            None => input,
+        })));
     }
     let schema = input.schema().clone();
     let sort = LogicalPlan::Sort(Sort { expr, input: keys.beside(input)?, fetch });
     let own = schema.columns().into_iter().map(Expr::Column).collect();
-    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new_with_schema(own, Arc::new(sort), schema)?)))
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new_with_schema(own, Arc::new(over(sort)), schema)?)))
 }
 
 fn of_window(Window { input, window_expr, schema }: Window) -> DfResult<Transformed<LogicalPlan>> {
@@ -85,9 +102,10 @@ fn of_window(Window { input, window_expr, schema }: Window) -> DfResult<Transfor
     };
     let functions = window_expr.into_iter().map(function).collect();
     let own = input.schema().columns();
-    let window = LogicalPlan::Window(Window::try_new(functions, keys.beside(input)?)?);
-    let results =
-        window.schema().columns().split_off(window.schema().fields().len() - (schema.fields().len() - own.len()));
+    let input = keys.beside(input)?;
+    let results = input.schema().fields().len();
+    let window = LogicalPlan::Window(Window::try_new(functions, input)?);
+    let results = window.schema().columns().split_off(results);
     let columns = own.into_iter().chain(results).map(Expr::Column).collect();
     Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::new(window), schema)?)))
 }
@@ -137,7 +155,7 @@ fn is_computed(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(alias) => is_computed(&alias.expr),
         Expr::AggregateFunction(AggregateFunction { func, params }) => {
-            !func.supports_within_group_clause() && params.order_by.iter().any(|by| !is_column(&by.expr))
+            !func.supports_within_group_clause() && is_computed_order(&params.order_by)
         }
         Expr::WindowFunction(call) => {
             let order = call.params.order_by.iter().map(|by| &by.expr);
