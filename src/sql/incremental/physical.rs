@@ -49,9 +49,7 @@ pub async fn plan_epoch(
     cell: &Arc<EpochCell>,
     epochs: &Arc<RuntimeEnv>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut config = state.config().clone().with_target_partitions(1);
-    // A plan that lives for days must not keep what one run of it found out.
-    config.options_mut().optimizer.enable_dynamic_filter_pushdown = false;
+    let config = state.config().clone().with_target_partitions(1);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .with_physical_optimizer_rules(rules())
@@ -60,7 +58,8 @@ pub async fn plan_epoch(
         cell: cell.clone(),
         epochs: epochs.clone(),
     })]);
-    Ok(EpochExec::sifted(cell, planner.create_physical_plan(&rewritten.plan, &state).await?))
+    let plan = keys_as_columns(rewritten.plan.clone())?;
+    Ok(EpochExec::sifted(cell, planner.create_physical_plan(&plan, &state).await?))
 }
 
 /// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does

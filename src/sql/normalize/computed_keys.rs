@@ -55,7 +55,7 @@ impl OptimizerRule for ComputedKeys {
     }
 }
 
-/// The same for what an epoch makes of a group, which no optimizer sees. It is sorted as a whole.
+/// The same for what an epoch computes, which no optimizer sees. It comes in one partition, and is sorted as a whole.
 pub(in crate::sql) fn keys_as_columns(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_up(of_functions).data()
 }

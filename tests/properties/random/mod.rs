@@ -111,7 +111,13 @@ async fn smaller(
 ) -> (Fault, String) {
     let until = Instant::now() + Duration::from_secs(number("SMALLER").unwrap_or(30));
     let (small, fault) = Minimiser { postgres, until }.minimise(case, n, fault).await;
-    let told = format!("-- SEED={seed} ({:?})\n{}\n{}", fault.kind, small.script(), fault.told);
+    let (partitions, thresholds) = (case.options.partitions, &case.options.thresholds);
+    let told = format!(
+        "-- SEED={seed} ({:?}, {partitions} partitions, {thresholds:?})\n{}\n{}",
+        fault.kind,
+        small.script(),
+        fault.told
+    );
     (fault, told)
 }
 
