@@ -9,7 +9,8 @@ use arrow::{
 use datafusion::{
     common::{ScalarValue, tree_node::TreeNodeRecursion},
     datasource::source_as_provider,
-    execution::SessionStateBuilder,
+    error::Result as DfResult,
+    execution::{SessionState, SessionStateBuilder},
     logical_expr::LogicalPlan,
     physical_plan::{
         ExecutionPlan, SendableRecordBatchStream, displayable, execute_stream, memory::MemoryStream,
@@ -37,8 +38,28 @@ use crate::{
 
 /// The plan that is run.
 pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-    let planning = async { context.execute_logical_plan(plan.clone()).await?.create_physical_plan().await };
+    let planning = async {
+        let state = context.state();
+        let optimized = state.optimize(&plan)?;
+        match state.query_planner().create_physical_plan(&optimized, &state).await {
+            // Rules that contradict each other tell nobody anything.
+            Err(error) => {
+                tracing::debug!(%error, "a query is planned plainly");
+                plainly(state, &optimized).await.map_err(|_| error)
+            }
+            planned => planned,
+        }
+    };
     aside::planned(&plan, planning).await.map_err(of_optimizer)
+}
+
+/// A plan of which no rule makes more than it has to, and in one stream: slower, and without what rules take for granted.
+async fn plainly(state: SessionState, plan: &LogicalPlan) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let config = state.config().clone().with_target_partitions(1);
+    let rules = window_memory::counted(turns::fewest_rules());
+    let state =
+        SessionStateBuilder::new_from_existing(state).with_config(config).with_physical_optimizer_rules(rules).build();
+    state.query_planner().create_physical_plan(plan, &state).await
 }
 
 /// What a query reads of relations. As long as it is held, it counts as theirs.

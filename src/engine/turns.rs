@@ -35,7 +35,10 @@ use datafusion::{
     error::Result as DfResult,
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::{PhysicalExpr, expressions::Column},
-    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
+    physical_optimizer::{
+        PhysicalOptimizerRule, ensure_coop::EnsureCooperative, ensure_requirements::EnsureRequirements,
+        optimizer::PhysicalOptimizer, output_requirements::OutputRequirements, sanity_checker::SanityCheckPlan,
+    },
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream,
         filter_pushdown::{ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation},
@@ -57,9 +60,26 @@ const PIECE_BYTES: usize = 1 << 20;
 /// The first piece for a join. The next ones grow and shrink until one takes about a turn, or [`PIECE_BYTES`].
 const FIRST_PIECE_ROWS: usize = 16;
 
-/// DataFusion's rules, and ours where the plan has its shape but its filters are not linked yet.
-pub(super) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::new().rules;
+type Rules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
+
+/// DataFusion's rules, and ours.
+pub(super) fn rules() -> Rules {
+    with_ours(PhysicalOptimizer::new().rules)
+}
+
+/// Those alone without which a plan cannot run, and ours.
+pub(super) fn fewest_rules() -> Rules {
+    with_ours(vec![
+        Arc::new(OutputRequirements::new_add_mode()),
+        Arc::new(EnsureRequirements::new()),
+        Arc::new(OutputRequirements::new_remove_mode()),
+        Arc::new(EnsureCooperative::new()),
+        Arc::new(SanityCheckPlan::new()),
+    ])
+}
+
+/// Rules, and ours where the plan has its shape but its filters are not linked yet.
+fn with_ours(mut rules: Rules) -> Rules {
     let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
     rules.insert(at, Arc::new(TakeTurns));
     // Before anything relies on the order in which rows come.

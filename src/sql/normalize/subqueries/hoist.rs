@@ -1,4 +1,4 @@
-//! Subqueries in aggregates, window functions, ORDER BY and ON: a projection below has them as columns, since only there
+//! Subqueries in aggregates, window functions, DISTINCT ON, ORDER BY and ON: a projection below has them as columns, since only there
 //! and in filters DataFusion makes joins of them.
 //!
 //! ```text
@@ -16,7 +16,7 @@ use datafusion::{
     },
     error::Result as DfResult,
     logical_expr::{
-        Aggregate, Expr, Filter, Join, LogicalPlan, Projection, Sort, SortExpr, Subquery, Window,
+        Aggregate, Distinct, DistinctOn, Expr, Filter, Join, LogicalPlan, Projection, Sort, SortExpr, Subquery, Window,
         utils::{conjunction, split_conjunction_owned},
     },
 };
@@ -30,6 +30,7 @@ pub(super) fn into_input(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         LogicalPlan::Window(window) => of_window(window),
         LogicalPlan::Sort(sort) => of_sort(sort),
         LogicalPlan::Join(join) => of_join(join),
+        LogicalPlan::Distinct(Distinct::On(distinct)) => of_distinct(distinct),
         other => Ok(other),
     }
 }
@@ -134,6 +135,23 @@ fn of_sort(sort: Sort) -> DfResult<LogicalPlan> {
     hoisted.order(&mut order);
     let plan = Sort { expr: order, input: hoisted.over(input)?, fetch: sort.fetch };
     renamed(LogicalPlan::Sort(plan), &schema, |place| place)
+}
+
+fn of_distinct(mut distinct: DistinctOn) -> DfResult<LogicalPlan> {
+    let mut hoisted = Hoisted::default();
+    hoisted.each(&mut distinct.on_expr);
+    distinct.sort_expr.iter_mut().for_each(|order| hoisted.order(order));
+    let shown = distinct.select_expr.into_iter().map(|expr| match has_subquery(&expr) {
+        true => {
+            let name = expr.schema_name().to_string();
+            hoisted.column(expr.unalias()).alias(name)
+        }
+        false => expr,
+    });
+    let shown = shown.collect();
+    let input = hoisted.over(distinct.input)?;
+    let distinct = DistinctOn::try_new(distinct.on_expr, shown, distinct.sort_expr, input)?;
+    Ok(LogicalPlan::Distinct(Distinct::On(distinct)))
 }
 
 /// The input of a Sort with the columns that its subqueries read, also where they are not shown.

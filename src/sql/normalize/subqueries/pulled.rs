@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! Filter w.c = outer(o.b)       Projection u.c, w.c
-//!   u, w                    ─▶    Filter __pulled_0 = outer(o.b)
-//!                                   Projection u.c, w.c, w.c AS __pulled_0
+//!   u, w                    ─▶    Filter __pulled_1_0 = outer(o.b)
+//!                                   Projection u.c, w.c, w.c AS __pulled_1_0
 //! ```
 
 use std::sync::Arc;
@@ -24,17 +24,25 @@ use datafusion::{
 
 use super::has_subquery;
 
-/// The plan with a name for each column that may be pulled up.
+/// The plan with a name for each column that may be pulled up. Two subqueries of one text stay one.
 pub(super) fn named(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    let mut count = 0;
-    let plan = plan.transform_up_with_subqueries(|plan| match plan {
-        LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => of_filter(filter, &mut count),
-        other => Ok(Transformed::no(other)),
+    within(plan, 0)
+}
+
+/// Of a plan that is so deep within others.
+fn within(plan: LogicalPlan, depth: usize) -> DfResult<LogicalPlan> {
+    let mut names = (0..).map(|n| format!("__pulled_{depth}_{n}"));
+    let plan = plan.transform_up(|plan| {
+        let plan = plan.map_subqueries(|plan| Ok(Transformed::yes(within(plan, depth + 1)?)))?.data;
+        match plan {
+            LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => of_filter(filter, &mut names),
+            other => Ok(Transformed::no(other)),
+        }
     });
     Ok(plan?.data)
 }
 
-fn of_filter(filter: Filter, count: &mut usize) -> DfResult<Transformed<LogicalPlan>> {
+fn of_filter(filter: Filter, names: &mut impl Iterator<Item = String>) -> DfResult<Transformed<LogicalPlan>> {
     let Filter { predicate, input, .. } = filter;
     let own = input.schema().columns();
     let mut pulled: Vec<(Column, String)> = Vec::new();
@@ -42,8 +50,7 @@ fn of_filter(filter: Filter, count: &mut usize) -> DfResult<Transformed<LogicalP
         let name = match pulled.iter().find(|(other, _)| *other == column) {
             Some((_, name)) => name.clone(),
             None => {
-                let name = format!("__pulled_{count}");
-                *count += 1;
+                let name = names.next().unwrap_or_default();
                 pulled.push((column, name.clone()));
                 name
             }
