@@ -38,18 +38,19 @@ use crate::{
 
 /// The plan that is run.
 pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-    let planning = async {
+    // On the heap: the state of a session is large.
+    let planning = Box::pin(async {
         let state = context.state();
         let optimized = state.optimize(&plan)?;
         match state.query_planner().create_physical_plan(&optimized, &state).await {
             // Rules that contradict each other tell nobody anything.
             Err(error) => {
                 tracing::debug!(%error, "a query is planned plainly");
-                plainly(state, &optimized).await.map_err(|_| error)
+                Box::pin(plainly(state, &optimized)).await.map_err(|_| error)
             }
             planned => planned,
         }
-    };
+    });
     aside::planned(&plan, planning).await.map_err(of_optimizer)
 }
 
