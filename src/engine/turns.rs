@@ -40,11 +40,8 @@ use datafusion::{
         optimizer::PhysicalOptimizer, output_requirements::OutputRequirements, sanity_checker::SanityCheckPlan,
     },
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream,
-        filter_pushdown::{ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation},
-        joins::NestedLoopJoinExec,
-        projection::ProjectionExec,
-        replace_children_if_necessary,
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream, joins::NestedLoopJoinExec,
+        projection::ProjectionExec, replace_children_if_necessary,
     },
 };
 use futures::{Stream, StreamExt};
@@ -62,9 +59,12 @@ const FIRST_PIECE_ROWS: usize = 16;
 
 type Rules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
 
-/// DataFusion's rules, and ours.
+/// DataFusion's rules, and ours. Not those that push filters down: they tell columns by their names, of which a join may
+/// have two, and compare arrays with NULLs within otherwise; and what a scan of ours takes, the logical plan has pushed.
 pub(super) fn rules() -> Rules {
-    with_ours(PhysicalOptimizer::new().rules)
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    with_ours(rules)
 }
 
 /// Those alone without which a plan cannot run, and ours.
@@ -78,7 +78,7 @@ pub(super) fn fewest_rules() -> Rules {
     ])
 }
 
-/// Rules, and ours where the plan has its shape but its filters are not linked yet.
+/// Rules, and ours where the plan has its shape.
 fn with_ours(mut rules: Rules) -> Rules {
     let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
     rules.insert(at, Arc::new(TakeTurns));
@@ -214,24 +214,6 @@ impl ExecutionPlan for TurnsExec {
         let input = self.input.execute(partition, context)?;
         let (pace, rows) = (self.pace.clone(), FIRST_PIECE_ROWS);
         Ok(Box::pin(Turns { input, pace, rows, rest: None, given: None, since: Instant::now() }))
-    }
-
-    fn gather_filters_for_pushdown(
-        &self,
-        _: FilterPushdownPhase,
-        filters: Vec<Arc<dyn PhysicalExpr>>,
-        _: &ConfigOptions,
-    ) -> DfResult<FilterDescription> {
-        FilterDescription::from_children(filters, &self.children())
-    }
-
-    fn handle_child_pushdown_result(
-        &self,
-        _: FilterPushdownPhase,
-        result: ChildPushdownResult,
-        _: &ConfigOptions,
-    ) -> DfResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        Ok(FilterPushdownPropagation::if_all(result))
     }
 }
 

@@ -105,11 +105,6 @@ impl Planner {
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         // Of a key that is NaN it makes a group for each row.
         config.options_mut().optimizer.enable_topk_aggregation = false;
-        // Filters that joins and sorts make of what they have read: of arrays with NULLs within they compare otherwise, and
-        // no scan of ours takes them.
-        config.options_mut().optimizer.enable_join_dynamic_filter_pushdown = false;
-        config.options_mut().optimizer.enable_topk_dynamic_filter_pushdown = false;
-        config.options_mut().optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         // Errors tell where in the text they are.
         config.options_mut().sql_parser.collect_spans = true;
         // So that `now()` and casts to timestamptz have one. It is that of the columns, whatever the session's is: text
@@ -364,6 +359,9 @@ fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn 
             *rule = Arc::new(HeldFilters::default());
         }
     }
+    let common = optimizer::common_subexpr_eliminate::CommonSubexprEliminate::new();
+    let place = rules.iter().position(|rule| rule.name() == common.name()).unwrap_or(rules.len());
+    rules.insert(place, Arc::new(WindowsApart));
     rules.push(Arc::new(OrdersOnce));
     rules.push(Arc::new(WindowsApart));
     rules

@@ -9,7 +9,7 @@ use datafusion::{
     common::{DFSchema, tree_node::Transformed},
     error::Result as DfResult,
     logical_expr::{
-        Aggregate, Expr, ExprSchemable, LogicalPlan, Sort, SortExpr, Window,
+        Aggregate, Distinct, DistinctOn, Expr, ExprSchemable, LogicalPlan, Sort, SortExpr, Window,
         expr::{AggregateFunction, WindowFunction},
     },
 };
@@ -31,6 +31,7 @@ pub(super) fn said_apart(plan: LogicalPlan) -> Result<LogicalPlan> {
             let functions = functions(window_expr, input.schema())?;
             functions.map_data(|functions| Ok(LogicalPlan::Window(Window::try_new(functions, input)?)))
         }
+        LogicalPlan::Distinct(Distinct::On(distinct)) => of_distinct(distinct),
         other => Ok(Transformed::no(other)),
     });
     Ok(apart?.data)
@@ -49,6 +50,19 @@ fn orders(orders: Vec<SortExpr>, schema: &DFSchema) -> DfResult<Transformed<Vec<
     }
     let changed = apart.len() > before;
     Ok(if changed { Transformed::yes(apart) } else { Transformed::no(apart) })
+}
+
+/// What rows are the same by has to stay at the front; of each such row the others are in an order of their own.
+fn of_distinct(mut distinct: DistinctOn) -> DfResult<Transformed<LogicalPlan>> {
+    let mut order = distinct.sort_expr.take().unwrap_or_default();
+    let own = order.split_off(distinct.on_expr.len().min(order.len()));
+    let own = orders(own, distinct.input.schema())?;
+    own.map_data(|own| {
+        order.extend(own);
+        let order = (!order.is_empty()).then_some(order);
+        let distinct = DistinctOn::try_new(distinct.on_expr, distinct.select_expr, order, distinct.input)?;
+        Ok(LogicalPlan::Distinct(Distinct::On(distinct)))
+    })
 }
 
 /// Functions with such orders, under the names that they had.

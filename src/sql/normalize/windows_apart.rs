@@ -1,12 +1,13 @@
-//! Window functions of one node whose rows are to be in different orders.
+//! Window functions of one node whose rows are to be in different orders, or that are one.
 //!
 //! DataFusion's planner puts functions of one order into a node, and takes the order of the first for that of all. Rules
-//! between the two, which make expressions simpler, can change the order of one and not of another.
+//! between the two, which make expressions simpler, can change the order of one and not of another; and what two functions
+//! have in common, when they have become one, is no window function any more to the rule that looks for it.
 
 use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::Transformed,
+    common::{Column, tree_node::Transformed},
     error::Result as DfResult,
     logical_expr::{Expr, LogicalPlan, Projection, SortExpr, Window, utils::generate_sort_key},
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
@@ -30,10 +31,52 @@ impl OptimizerRule for WindowsApart {
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
         match plan {
-            LogicalPlan::Window(window) => by_order(window),
+            LogicalPlan::Window(window) => once(window)?.transform_data(|plan| match plan {
+                LogicalPlan::Window(window) => by_order(window),
+                other => Ok(Transformed::no(other)),
+            }),
             other => Ok(Transformed::no(other)),
         }
     }
+}
+
+/// A node that computes each function once, and none that a node right below computes; the others are these columns.
+fn once(window: Window) -> DfResult<Transformed<LogicalPlan>> {
+    let mut known = of_nodes(&window.input);
+    let own = window.input.schema().columns();
+    let results = window.schema.columns().split_off(own.len());
+    let mut functions: Vec<Expr> = Vec::new();
+    let mut columns: Vec<Expr> = own.into_iter().map(Expr::Column).collect();
+    for (expr, column) in window.window_expr.iter().zip(results) {
+        let bare = expr.clone().unalias_nested().data;
+        match known.iter().find(|(other, _)| *other == bare && !bare.is_volatile()) {
+            Some((_, same)) => {
+                columns.push(Expr::Column(same.clone()).alias_qualified(column.relation.clone(), &column.name));
+            }
+            None => {
+                functions.push(expr.clone());
+                known.push((bare, column.clone()));
+                columns.push(Expr::Column(column));
+            }
+        }
+    }
+    if functions.len() == window.window_expr.len() {
+        return Ok(Transformed::no(LogicalPlan::Window(window)));
+    }
+    let input = match functions.is_empty() {
+        true => window.input,
+        false => Arc::new(LogicalPlan::Window(Window::try_new(functions, window.input)?)),
+    };
+    let plan = Projection::try_new_with_schema(columns, input, window.schema)?;
+    Ok(Transformed::yes(LogicalPlan::Projection(plan)))
+}
+
+/// The functions of nodes one upon another, and the column of each.
+fn of_nodes(plan: &LogicalPlan) -> Vec<(Expr, Column)> {
+    let LogicalPlan::Window(window) = plan else { return Vec::new() };
+    let results = window.schema.columns().split_off(window.input.schema().fields().len());
+    let bare = window.window_expr.iter().map(|expr| expr.clone().unalias_nested().data);
+    bare.zip(results).chain(of_nodes(&window.input)).collect()
 }
 
 /// A node for each order of the functions of one.
