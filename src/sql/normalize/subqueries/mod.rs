@@ -20,7 +20,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     error::Result as DfResult,
-    functions::core::nullif,
+    functions::core::{named_struct, nullif},
     functions_aggregate::{count::count_udaf, first_last::first_value_udaf},
     logical_expr::{
         Aggregate, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Subquery,
@@ -33,7 +33,7 @@ use datafusion::{
 
 use self::one_row::{OneRow, one_row};
 use super::ordering::ordered;
-use crate::error::Result;
+use crate::{error::Result, sql::functions::only_row};
 
 pub(super) fn of_one_meaning(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = pulled::named(plan)?.transform_up_with_subqueries(of_node)?.data;
@@ -178,7 +178,37 @@ fn of_scalar(subquery: Subquery, outer: &[&DFSchema]) -> DfResult<Transformed<Ex
         return Ok(Transformed::yes(perhaps_null(Expr::ScalarSubquery(subquery_of(first_of(input)?)))?));
     }
     correlation::check(plan)?;
+    if is_correlated(plan) && !is_grouped(plan) {
+        let row = Expr::ScalarSubquery(subquery_of(counted(plan.as_ref().clone())?));
+        return Ok(Transformed::yes(only_row(row)));
+    }
     Ok(Transformed::yes(perhaps_null(valued(subquery)?.data)?))
+}
+
+/// Whether a plan has its rows from an aggregate, of which DataFusion can tell that there is one for each row outside.
+fn is_grouped(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) => true,
+        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {
+            plan.inputs().into_iter().any(is_grouped)
+        }
+        _ => false,
+    }
+}
+
+/// `SELECT named_struct('value', first_value(v), 'rows', count(*)) FROM input`
+fn counted(input: LogicalPlan) -> DfResult<LogicalPlan> {
+    let value = Expr::Column(Column::from(input.schema().qualified_field(0)));
+    let first = AggregateFunction::new_udf(first_value_udaf(), vec![value], false, None, vec![], None);
+    let count = AggregateFunction::new_udf(count_udaf(), vec![lit(1i64)], false, None, vec![], None);
+    let functions = vec![Expr::AggregateFunction(first), Expr::AggregateFunction(count)];
+    let aggregate = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input), vec![], functions)?);
+    let mut fields = Vec::new();
+    for (name, column) in ["value", "rows"].into_iter().zip(aggregate.schema().columns()) {
+        fields.extend([lit(name), Expr::Column(column)]);
+    }
+    let row = named_struct().call(fields).alias(VALUE);
+    Ok(LogicalPlan::Projection(Projection::try_new(vec![row], Arc::new(aggregate))?))
 }
 
 /// The value of a subquery that may have no row is NULL then, whatever its column says: a constant never is, and what is
