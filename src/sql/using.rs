@@ -268,49 +268,25 @@ fn name_of(factor: &TableFactor) -> Option<Ident> {
     }
 }
 
-/// Whether a SELECT has joins that DataFusion gives another meaning: other than inner and left ones, where the left side's
-/// column is the one, any under a `*`, whose columns begin with those of USING, several in a row, or any beside a subquery,
-/// which may say a merged column's name.
+/// Whether a SELECT joins by the names of columns. DataFusion knows the merged column of one inner or left join, in a part of
+/// the clauses; `*` with EXCEPT and its like it knows alone.
 fn is_concerned(select: &Select) -> bool {
     let plain = |item: &SelectItem| match item {
         SelectItem::Wildcard(options) => *options == ast::WildcardAdditionalOptions::default(),
-        _ => false,
+        _ => true,
     };
-    let wild = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) || has_subquery(select);
-    let all_plain = select.projection.iter().all(|item| !matches!(item, SelectItem::Wildcard(_)) || plain(item));
-    fn of(part: &TableWithJoins, wild: bool) -> bool {
-        let nested = |factor: &TableFactor| match factor {
-            TableFactor::NestedJoin { table_with_joins, alias: None } => of(table_with_joins, wild),
-            _ => false,
-        };
-        let join = |join: &ast::Join| match &join.join_operator {
-            JoinOperator::Right(constraint)
-            | JoinOperator::RightOuter(constraint)
-            | JoinOperator::FullOuter(constraint) => is_by_name(constraint),
-            JoinOperator::Join(constraint)
-            | JoinOperator::Inner(constraint)
-            | JoinOperator::Left(constraint)
-            | JoinOperator::LeftOuter(constraint) => wild && is_by_name(constraint),
-            _ => false,
-        };
-        // Of a column that several joins merge DataFusion finds two.
-        let merges = |join: &&ast::Join| {
-            constraint(&mut join.join_operator.clone()).is_some_and(|(_, constraint)| is_by_name(constraint))
-        };
-        part.joins.iter().filter(merges).count() > 1
-            || nested(&part.relation)
-            || part.joins.iter().any(|j| join(j) || nested(&j.relation))
-    }
-    all_plain && select.from.iter().any(|part| of(part, wild))
+    select.projection.iter().all(plain) && select.from.iter().any(joins_by_name)
 }
 
-/// Whether a subquery stands anywhere but in FROM.
-fn has_subquery(select: &Select) -> bool {
-    let mut select = select.clone();
-    select.from.clear();
-    let is = |expr: &Expr| matches!(expr, Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. });
-    visit_expressions(&select, |expr| if is(expr) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        .is_break()
+fn joins_by_name(part: &TableWithJoins) -> bool {
+    let nested = |factor: &TableFactor| match factor {
+        TableFactor::NestedJoin { table_with_joins, alias: None } => joins_by_name(table_with_joins),
+        _ => false,
+    };
+    let by_name = |join: &ast::Join| {
+        constraint(&mut join.join_operator.clone()).is_some_and(|(_, constraint)| is_by_name(constraint))
+    };
+    nested(&part.relation) || part.joins.iter().any(|join| by_name(join) || nested(&join.relation))
 }
 
 fn is_by_name(constraint: &JoinConstraint) -> bool {
