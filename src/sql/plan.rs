@@ -25,8 +25,8 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{
-        ComputedKeys, CountedOffsets, EmptyArms, Floats, HeldFilters, MarkSubqueries, NestedOrders, Numbers,
-        OrdersOnce, WindowsApart, normalize, refuse_subqueries, unordered,
+        ComputedKeys, CountedOffsets, EmptyArms, Floats, HeldFilters, LateralJoins, MarkSubqueries, NestedOrders,
+        Numbers, OrdersOnce, WindowsApart, normalize, refuse_subqueries, unordered,
     },
     statement::Emit,
     table::InputTable,
@@ -357,6 +357,9 @@ fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn 
         }
         if rule.name() == HeldFilters::default().name() {
             *rule = Arc::new(HeldFilters::default());
+        }
+        if rule.name() == LateralJoins::default().name() {
+            *rule = Arc::new(LateralJoins::default());
         }
     }
     let common = optimizer::common_subexpr_eliminate::CommonSubexprEliminate::new();

@@ -15,6 +15,7 @@
 //! | `numbers`, a rule of the analyzer | a decimal that meets a float |
 //! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which one arm alone has rows |
 //! | `held_filters`, a rule of the optimizer | conditions without columns over `count(*)`, and volatile ones |
+//! | `lateral_joins`, a rule of the optimizer | the columns of a LATERAL join, below another join |
 //! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT |
 //! | `computed_keys`, a rule of the optimizer | what rows are sorted by, where it is computed |
 //! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose order is lost |
@@ -26,6 +27,7 @@ mod empty_arms;
 mod floats;
 mod grouping_keys;
 mod held_filters;
+mod lateral_joins;
 mod left_over;
 mod marks;
 mod nested_orders;
@@ -51,6 +53,7 @@ pub(super) use self::{
     empty_arms::EmptyArms,
     floats::{Floats, Forms, compared},
     held_filters::HeldFilters,
+    lateral_joins::LateralJoins,
     left_over::refuse_subqueries,
     marks::MarkSubqueries,
     nested_orders::NestedOrders,
