@@ -26,7 +26,7 @@ use super::{
     microseconds::{Microseconds, Types},
     normalize::{
         ComputedKeys, CountedOffsets, EmptyArms, Floats, HeldFilters, LateralJoins, MarkSubqueries, NestedOrders,
-        Numbers, OrdersOnce, WindowsApart, normalize, refuse_subqueries, unordered,
+        Numbers, OrdersOnce, WindowsApart, constants_as_calls, normalize, refuse_subqueries, unordered,
     },
     statement::Emit,
     table::InputTable,
@@ -301,7 +301,7 @@ impl QueryPlanner for BatchPlanner {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         refuse_subqueries(plan)?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WatermarkPlanner)]);
-        planner.create_physical_plan(plan, session).await
+        planner.create_physical_plan(&constants_as_calls(plan.clone())?, session).await
     }
 }
 

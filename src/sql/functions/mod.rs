@@ -2,6 +2,7 @@
 
 mod arrays;
 mod canonical;
+mod constant;
 mod date_bin;
 mod date_trunc;
 mod decoded;
@@ -16,6 +17,7 @@ mod levenshtein;
 mod named_cast;
 mod only_row;
 mod ordered;
+mod perhaps_null;
 mod rows;
 mod series;
 mod session;
@@ -35,6 +37,7 @@ use datafusion::{
 
 pub use arrays::HAS_NULLS;
 pub use canonical::{canonical_of, canonical_value, is_canonical, is_canonical_value};
+pub use constant::constant;
 pub use date_trunc::Unit;
 pub use decoded::Decoded;
 pub use define::{Defined, Functions, What, define};
@@ -46,6 +49,7 @@ pub use interval_micros::INTERVAL_MICROS;
 pub use named_cast::NAMED_CAST;
 pub use only_row::only_row;
 pub use ordered::SeveralOrders;
+pub use perhaps_null::perhaps_null;
 pub use rows::{RowCounts, relation_of_rows};
 pub use series::timestamp_series;
 pub use session::{SESSION_END, SESSION_START};

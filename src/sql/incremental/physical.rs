@@ -35,7 +35,11 @@ use crate::{
         Moments, Operator, Presence, Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell,
         exec::EpochExec,
     },
-    sql::{distrust::Distrust, normalize::keys_as_columns, temporal::Bound},
+    sql::{
+        distrust::Distrust,
+        normalize::{constants_as_calls, keys_as_columns},
+        temporal::Bound,
+    },
 };
 
 /// Plans a rewritten query. The nodes of the plan share `cell`, which is filled before each run.
@@ -58,7 +62,7 @@ pub async fn plan_epoch(
         cell: cell.clone(),
         epochs: epochs.clone(),
     })]);
-    let plan = keys_as_columns(rewritten.plan.clone())?;
+    let plan = constants_as_calls(keys_as_columns(rewritten.plan.clone())?)?;
     Ok(EpochExec::sifted(cell, planner.create_physical_plan(&plan, &state).await?))
 }
 
@@ -117,7 +121,7 @@ impl ExtensionPlanner for StepPlanner {
             }
             Step::Given(given) => EpochExec::given(&self.cell, given.clone(), schema),
             Step::Regroup(step) => {
-                let plan = keys_as_columns(step.plan.clone())?;
+                let plan = constants_as_calls(keys_as_columns(step.plan.clone())?)?;
                 let plan = planner.create_physical_plan(&plan, session).await?;
                 let epochs = Arc::new(TaskContext::from(session).with_runtime(self.epochs.clone()));
                 let operator = regroup(step, node, (plan, epochs), planner, session, context)?;

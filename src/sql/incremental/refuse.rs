@@ -57,20 +57,10 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
             Err(refused(&format!("{}(DISTINCT …)", call.func.name()))
                 .hint("Make a view of the DISTINCT rows and one with the aggregate over it."))
         }
-        Expr::ScalarSubquery(subquery) if !is_one_row(&subquery.subquery) => {
-            Err(refused("a scalar subquery that may have several rows")
-                .hint("Give it an aggregate such as max(…), or join with it in FROM."))
-        }
         Expr::Placeholder(p) => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {}", p.id))
             .hint("A standing query has no parameters: write the value.")),
         _ => Ok(()),
     }
-}
-
-/// Whether a subquery can be known to have one row at the most; one that reads columns of the query around it is an
-/// aggregate, or was refused before.
-fn is_one_row(subquery: &LogicalPlan) -> bool {
-    subquery.max_rows().is_some_and(|rows| rows <= 1) || !subquery.all_out_ref_exprs().is_empty()
 }
 
 /// An error that names a construct.

@@ -20,6 +20,7 @@
 //! | `computed_keys`, a rule of the optimizer | what rows are sorted by, where it is computed |
 //! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose order is lost |
 //! | `windows_apart`, a rule of the optimizer | window functions in one node that come to have several orders |
+//! | `nested_constants`, behind the optimizer | constants that do not compare: arrays in arrays |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
 mod computed_keys;
@@ -30,6 +31,7 @@ mod held_filters;
 mod lateral_joins;
 mod left_over;
 mod marks;
+mod nested_constants;
 mod nested_orders;
 mod null_places;
 mod numbers;
@@ -56,6 +58,7 @@ pub(super) use self::{
     lateral_joins::LateralJoins,
     left_over::refuse_subqueries,
     marks::MarkSubqueries,
+    nested_constants::constants_as_calls,
     nested_orders::NestedOrders,
     numbers::{Numbers, with_floats},
     offsets::CountedOffsets,

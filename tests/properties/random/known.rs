@@ -1,26 +1,10 @@
-//! What is not compared with PostgreSQL, and why; and faults that wait.
+//! What is not compared with PostgreSQL, and why.
 
 /// A word of the query, what the error says, and why the two may differ.
 const KNOWN: &[(&str, &str, &str)] = &[
     ("NUMERIC", "cannot convert NaN to numeric", "decimals have neither NaN nor infinity"),
     ("NUMERIC", "cannot convert inf to numeric", "as above"),
 ];
-
-/// Faults that wait to be mended: what they say, and the smallest query known. None is silent; each is counted and told at
-/// the end of a run.
-const OPEN: &[(&str, &str)] = &[
-    // What an array of arrays may be at the least and at the most, which DataFusion does not compare.
-    ("Interval's lower bound", "SELECT ARRAY[] UNION (SELECT nullif(ARRAY[], ARRAY[ARRAY[1]]) ORDER BY 1 OFFSET 1)"),
-    // An arm of EXCEPT ALL over UNION ALL, of which one column alone can be NULL.
-    ("declared as non-nullable but contains null", "(SELECT 1 AS o UNION ALL SELECT (SELECT …)) EXCEPT ALL SELECT 2"),
-    // Of a view, whose hint is missing.
-    ("an expression or a clause of this kind is not supported", "SELECT CASE … ELSE (SELECT …) END FROM … LATERAL …"),
-];
-
-/// The fault that waits, by what is said.
-pub fn open(told: &str) -> Option<&'static str> {
-    OPEN.iter().find(|(says, _)| told.contains(says)).map(|(says, _)| *says)
-}
 
 /// Before 18 PostgreSQL takes `k` for constant behind GROUPING SETS, too, where WHERE says `k = 1`, and then sorts by less.
 /// It has to sort at the end, by keys of sets that are there, for a LIMIT.

@@ -36,7 +36,7 @@ use self::{
 use crate::{harness::run, server::postgres::Postgres};
 
 /// Rounds of a run that says nothing else, and queries of each.
-const ROUNDS: u64 = 14;
+const ROUNDS: u64 = 66;
 const QUERIES: usize = 34;
 
 /// Of a hundred queries, so many must be compared; and so many with PostgreSQL, where there is one.

@@ -20,7 +20,7 @@ use datafusion::{
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     error::Result as DfResult,
-    functions::core::{named_struct, nullif},
+    functions::core::named_struct,
     functions_aggregate::{count::count_udaf, first_last::first_value_udaf},
     logical_expr::{
         Aggregate, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Subquery,
@@ -33,7 +33,10 @@ use datafusion::{
 
 use self::one_row::{OneRow, one_row};
 use super::ordering::ordered;
-use crate::{error::Result, sql::functions::only_row};
+use crate::{
+    error::Result,
+    sql::functions::{only_row, perhaps_null},
+};
 
 pub(super) fn of_one_meaning(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = pulled::named(plan)?.transform_up_with_subqueries(of_node)?.data;
@@ -175,14 +178,22 @@ fn of_scalar(subquery: Subquery, outer: &[&DFSchema]) -> DfResult<Transformed<Ex
         && let Some((input, 0, Some(1))) = limited(plan)?
     {
         correlation::check(&input)?;
-        return Ok(Transformed::yes(perhaps_null(Expr::ScalarSubquery(subquery_of(first_of(input)?)))?));
+        return Ok(Transformed::yes(perhaps_null(Expr::ScalarSubquery(subquery_of(first_of(input)?)))));
     }
     correlation::check(plan)?;
-    if is_correlated(plan) && !is_grouped(plan) {
+    if may_have_several_rows(plan) {
         let row = Expr::ScalarSubquery(subquery_of(counted(plan.as_ref().clone())?));
         return Ok(Transformed::yes(only_row(row)));
     }
-    Ok(Transformed::yes(perhaps_null(valued(subquery)?.data)?))
+    Ok(Transformed::yes(perhaps_null(valued(subquery)?.data)))
+}
+
+/// One that is grouped by what it has in common with the query around it has one row for each of that.
+fn may_have_several_rows(plan: &LogicalPlan) -> bool {
+    match is_correlated(plan) {
+        true => !is_grouped(plan),
+        false => plan.max_rows().is_none_or(|rows| rows > 1),
+    }
 }
 
 /// Whether a plan has its rows from an aggregate, of which DataFusion can tell that there is one for each row outside.
@@ -209,18 +220,6 @@ fn counted(input: LogicalPlan) -> DfResult<LogicalPlan> {
     }
     let row = named_struct().call(fields).alias(VALUE);
     Ok(LogicalPlan::Projection(Projection::try_new(vec![row], Arc::new(aggregate))?))
-}
-
-/// The value of a subquery that may have no row is NULL then, whatever its column says: a constant never is, and what is
-/// none now may be one once it is simpler.
-fn perhaps_null(value: Expr) -> DfResult<Expr> {
-    let Expr::ScalarSubquery(subquery) = &value else { return Ok(value) };
-    let of = subquery.subquery.schema().field(0).data_type();
-    if of.is_nested() || of.is_null() {
-        return Ok(value);
-    }
-    let null = ScalarValue::try_from(of)?;
-    Ok(nullif().call(vec![value, lit(null)]))
 }
 
 /// The name of the column of a scalar subquery: DataFusion's join of it has another one of the name that it had.
