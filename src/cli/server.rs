@@ -118,6 +118,7 @@ async fn engine_options(config: &Config, limits: &Limits) -> Result<EngineOption
         late_rows_bytes_max: limits.late_rows,
         late_rows_max: usize::try_from(config.late_rows.max_rows).unwrap_or(usize::MAX),
         partitions: config.threads.query,
+        aside_max: config.threads.aside,
         memory_bytes_max: limits.query,
         value_bytes_max: limits.value,
         epoch_memory_bytes_max: limits.epoch,

@@ -170,6 +170,8 @@ pub struct Threads {
     pub query: usize,
     /// The same.
     pub epoch: usize,
+    /// What cannot be interrupted has a thread of its own.
+    pub aside: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,7 +230,7 @@ impl Default for Config {
                 epoch_max_bytes: 16 << 20,
             },
             late_rows: Kept { max_rows: 100_000, max_bytes: Limit::Auto },
-            threads: Threads { network: 2, query: 0, epoch: 0 },
+            threads: Threads { network: 2, query: 0, epoch: 0, aside: 64 },
             logging: Logging { level: "info".to_string(), format: LogFormat::Text },
         }
     }
@@ -333,6 +335,7 @@ impl Config {
             let many = "a number up to 1024, 0 for one a core";
             layer.set(&mut threads.query, &raw.query, "threads.query", many, workers_or_cores)?;
             layer.set(&mut threads.epoch, &raw.epoch, "threads.epoch", many, workers_or_cores)?;
+            layer.set(&mut threads.aside, &raw.aside, "threads.aside", "a number from 1 to 1024", workers)?;
         }
         if let Some(raw) = &raw.logging {
             let logging = &mut self.logging;

@@ -127,6 +127,7 @@ pub struct RawThreads {
     pub network: Option<Scalar>,
     pub query: Option<Scalar>,
     pub epoch: Option<Scalar>,
+    pub aside: Option<Scalar>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -1,7 +1,13 @@
 //! Calls that take long for a single value, and cannot be interrupted: a regular expression over a long text. They run
-//! where they hold up nobody, also where they are constant and so computed while a query is planned.
+//! where they hold up nobody, also where they are constant and so computed while a query is planned. Whoever cancels one has
+//! its answer at once, but the call goes on to its end: there are so many of them at a time and no more.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    cell::Cell,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
@@ -9,7 +15,10 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, Operator},
     physical_expr::{ScalarFunctionExpr, expressions::BinaryExpr},
     physical_plan::ExecutionPlan,
+    prelude::SessionConfig,
 };
+use tokio::sync::Semaphore;
+use tokio_util::sync::PollSemaphore;
 
 use crate::operators::in_place;
 
@@ -27,6 +36,60 @@ const SLOW: &[&str] = &[
     "strpos",
     "translate",
 ];
+
+/// How many of them may run at a time. It is an extension of a session's configuration.
+#[derive(Debug)]
+pub(super) struct AsideLimit(Arc<Semaphore>);
+
+impl AsideLimit {
+    pub fn new(calls: usize) -> Arc<AsideLimit> {
+        Arc::new(AsideLimit(Arc::new(Semaphore::new(calls.clamp(1, Semaphore::MAX_PERMITS)))))
+    }
+}
+
+thread_local! {
+    /// Whether this thread is one of those: what it polls within needs no other.
+    static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Within;
+
+impl Within {
+    fn enter() -> Within {
+        IS_ASIDE.set(true);
+        Within
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        IS_ASIDE.set(false);
+    }
+}
+
+/// Polls on a thread that nobody has to wait for, once there may be one more.
+#[derive(Debug)]
+pub(super) struct Aside(Option<PollSemaphore>);
+
+impl Aside {
+    pub fn of(config: &SessionConfig) -> Aside {
+        Aside(config.get_extension::<AsideLimit>().map(|limit| PollSemaphore::new(limit.0.clone())))
+    }
+
+    pub fn poll<T>(&mut self, context: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        if IS_ASIDE.get() {
+            return poll(context);
+        }
+        let _permit = match &mut self.0 {
+            Some(limit) => ready!(limit.poll_acquire(context)),
+            None => None,
+        };
+        in_place(|| {
+            let _within = Within::enter();
+            poll(context)
+        })
+    }
+}
 
 /// Whether a plan calls one of them, or an operator that does the same.
 pub(super) fn is_slow(plan: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
@@ -48,11 +111,11 @@ fn is_regex(operator: Operator) -> bool {
 }
 
 /// Runs a future, the planning of a query, where it holds up nobody: what is constant in it is computed there.
-pub(super) async fn planned<T>(plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
+pub(super) async fn planned<T>(mut aside: Aside, plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
     let mut planning = pin!(planning);
     let slow = calls_slow(plan);
     std::future::poll_fn(|context| match slow {
-        true => in_place(|| planning.as_mut().poll(context)),
+        true => aside.poll(context, |context| planning.as_mut().poll(context)),
         false => planning.as_mut().poll(context),
     })
     .await

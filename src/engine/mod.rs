@@ -53,6 +53,7 @@ use datafusion::{
 use futures::{FutureExt, TryStreamExt};
 use tokio::runtime::Handle as Runtime;
 
+use aside::AsideLimit;
 use collected::Collected;
 use names::Names;
 use objects::{Object, Objects};
@@ -117,6 +118,8 @@ pub struct EngineOptions {
     pub changelog_disk_max: u64,
     /// Cores that one query may use; 0 is all.
     pub partitions: usize,
+    /// Calls that cannot be interrupted, at a time.
+    pub aside_max: usize,
     /// Memory for the working state of queries that clients run.
     pub memory_bytes_max: u64,
     /// One value that a function makes.
@@ -155,6 +158,7 @@ impl Default for EngineOptions {
             changelog_bytes_max: 1 << 30,
             changelog_disk_max: 16 << 30,
             partitions: 0,
+            aside_max: 64,
             memory_bytes_max: 1 << 30,
             value_bytes_max: 128 << 20,
             epoch_memory_bytes_max: 1 << 30,
@@ -177,6 +181,7 @@ pub struct Engine {
     manifest: Arc<Manifest>,
     runtime: Runtime,
     planner: Arc<Planner>,
+    aside: Arc<AsideLimit>,
     moment: Moment,
     live: Mutex<Live>,
     /// It looks at what could be made, over a copy of what exists: nothing runs, and nothing outside is taken hold of.

@@ -21,7 +21,13 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{Description, Engine, Reply, Session, aside, parameters, sinks::Feed, turns, window_memory};
+use super::{
+    Description, Engine, Reply, Session,
+    aside::{self, Aside},
+    parameters,
+    sinks::Feed,
+    turns, window_memory,
+};
 use crate::{
     catalog::Kind,
     error::{Error, Kind as ErrorKind, Result},
@@ -51,7 +57,8 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
             planned => planned,
         }
     });
-    aside::planned(&plan, planning).await.map_err(of_optimizer)
+    let aside = Aside::of(&context.copied_config());
+    aside::planned(aside, &plan, planning).await.map_err(of_optimizer)
 }
 
 /// A plan of which no rule makes more than it has to, and in one stream: slower, and without what rules take for granted.
@@ -80,7 +87,9 @@ impl Engine {
     /// A context that sees everything there is, `pg_catalog` included.
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
         let scene: Arc<dyn World> = Arc::new(self.scene());
-        let state = SessionStateBuilder::new_from_existing(self.planner.context(&scene).state());
+        let state = self.planner.context(&scene).state();
+        let config = state.config().clone().with_extension(self.aside.clone());
+        let state = SessionStateBuilder::new_from_existing(state).with_config(config);
         let state = state.with_physical_optimizer_rules(window_memory::counted(turns::rules())).build();
         let context = SessionContext::new_with_state(state);
         self.register_pg_catalog(&context, session)?;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine, EngineOptions, Env, Live,
+    aside::AsideLimit,
     backlog::Backlog,
     build::Past,
     ddl::schema_from,
@@ -102,6 +103,7 @@ impl Engine {
         let thresholds = options.thresholds;
         let query_env =
             QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog, epochs, thresholds };
+        let aside = AsideLimit::new(options.aside_max);
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),
             options,
@@ -109,6 +111,7 @@ impl Engine {
             manifest,
             runtime: env.runtime,
             planner,
+            aside,
             moment: Arc::default(),
             live: Mutex::new(Live { catalog: catalog.clone(), ..Live::default() }),
             rehearsal,

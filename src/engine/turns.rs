@@ -47,8 +47,8 @@ use datafusion::{
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use super::aside::is_slow;
-use crate::{changes::bytes_of, operators::in_place, sql::distrust::Distrust};
+use super::aside::{Aside, is_slow};
+use crate::{changes::bytes_of, sql::distrust::Distrust};
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
 const TURN: Duration = Duration::from_millis(20);
@@ -211,15 +211,17 @@ impl ExecutionPlan for TurnsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let aside = Aside::of(context.session_config());
         let input = self.input.execute(partition, context)?;
         let (pace, rows) = (self.pace.clone(), FIRST_PIECE_ROWS);
-        Ok(Box::pin(Turns { input, pace, rows, rest: None, given: None, since: Instant::now() }))
+        Ok(Box::pin(Turns { input, pace, aside, rows, rest: None, given: None, since: Instant::now() }))
     }
 }
 
 struct Turns {
     input: SendableRecordBatchStream,
     pace: Pace,
+    aside: Aside,
     /// Of the next piece.
     rows: usize,
     rest: Option<RecordBatch>,
@@ -232,7 +234,7 @@ struct Turns {
 impl Turns {
     fn poll_input(&mut self, context: &mut Context<'_>) -> Poll<Option<DfResult<RecordBatch>>> {
         match self.pace {
-            Pace::Aside => in_place(|| self.input.poll_next_unpin(context)),
+            Pace::Aside => self.aside.poll(context, |context| self.input.poll_next_unpin(context)),
             _ => self.input.poll_next_unpin(context),
         }
     }

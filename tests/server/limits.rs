@@ -134,7 +134,7 @@ async fn a_join_that_outgrows_the_memory_stops_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_interrupted_holds_up_nobody() {
     let home = Home::new();
-    home.put("tidemark.yaml", "threads: { network: 1, query: 1 }\n");
+    home.put("tidemark.yaml", "threads: { network: 1, query: 1, aside: 5 }\n");
     let server = home.start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE long (t TEXT); INSERT INTO long VALUES (repeat('A', 2000000))").await;
@@ -158,6 +158,12 @@ async fn what_cannot_be_interrupted_holds_up_nobody() {
         // It may be computed on, to the end.
         assert_eq!(rows(&client, "SELECT count(*) FROM long").await, ["1"]);
     }
+    // Which is so of five, and the next one waits for them. It is cancelled as any other.
+    run(&client, "SET statement_timeout = '500ms'").await;
+    assert_eq!(fails(&client, "SELECT t ~ 'B' FROM long").await.code().code(), "57014");
+    assert_eq!(fails(&client, "SELECT 'A' ~ 'B'").await.code().code(), "57014");
+    run(&client, "SET statement_timeout = 0").await;
+    assert_eq!(rows(&client, "SELECT count(*) FROM long").await, ["1"]);
     // What PostgreSQL takes, so that no call takes long.
     for long in [255, 256] {
         let sql = format!("SELECT levenshtein(repeat('a', {long}), repeat('b', 3))");
