@@ -182,6 +182,11 @@ impl Error {
         Error::new(Kind::Internal, message)
     }
 
+    /// A panic that is no bug: Arrow has no other way of saying that an array is too large.
+    pub fn of_panic(text: &str) -> Option<Self> {
+        text.contains("offset overflow").then(beyond_arrow)
+    }
+
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
         self
@@ -394,6 +399,7 @@ fn shared(e: &DataFusionError) -> Error {
         DataFusionError::ArrowError(e, _) => match e.as_ref() {
             ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
             ArrowError::ArithmeticOverflow(m) => overflow(m),
+            ArrowError::OffsetOverflowError(_) => beyond_arrow(),
             ArrowError::ComputeError(m) if m.contains("out of range") => overflow(m),
             ArrowError::CastError(m) | ArrowError::ParseError(m) => value(m),
             ArrowError::ExternalError(inner) => match inner.downcast_ref::<Error>() {
@@ -408,6 +414,11 @@ fn shared(e: &DataFusionError) -> Error {
         DataFusionError::Execution(m) => execution(m),
         other => Error::internal(lower(&other.strip_backtrace())),
     }
+}
+
+/// Arrow finds the place of a value in 32 bits.
+fn beyond_arrow() -> Error {
+    Error::new(Kind::LimitExceeded, "the rows of one batch hold more than 2 GB").hint("Read shorter values, or fewer.")
 }
 
 /// A number, or a time, that its type does not have.
@@ -492,6 +503,10 @@ fn function(text: &str) -> Option<Error> {
 fn unsupported(message: &str) -> Error {
     let text = lower(message);
     let tree = text.to_ascii_lowercase();
+    if tree.contains("conflicting ordering requirements") {
+        let several = "several orders among the aggregates of one query over constants";
+        return Error::unsupported(several).hint("Write each in a subquery of its own, and join these.");
+    }
     match tree.contains("ast node") || tree.contains("physical plan does not support") || text.contains('{') {
         true => Error::unsupported("an expression or a clause of this kind"),
         false => Error::new(Kind::Unsupported, text),

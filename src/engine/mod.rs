@@ -3,6 +3,7 @@
 mod apply;
 mod aside;
 mod backlog;
+mod batch_rows;
 mod build;
 mod collected;
 mod create;

@@ -24,6 +24,7 @@ use futures::StreamExt;
 use super::{
     Description, Engine, Reply, Session,
     aside::{self, Aside},
+    batch_rows::batch_rows,
     parameters,
     sinks::Feed,
     turns, window_memory,
@@ -46,16 +47,20 @@ use crate::{
 pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
     // On the heap: the state of a session is large.
     let planning = Box::pin(async {
-        let state = context.state();
+        let mut state = context.state();
         let optimized = state.optimize(&plan)?;
-        match state.query_planner().create_physical_plan(&optimized, &state).await {
+        let most = state.config().batch_size();
+        let rows = batch_rows(&optimized, most)?;
+        *state.config_mut() = state.config().clone().with_batch_size(rows);
+        let planned = match state.query_planner().create_physical_plan(&optimized, &state).await {
             // Rules that contradict each other tell nobody anything.
             Err(error) => {
                 tracing::debug!(%error, "a query is planned plainly");
                 Box::pin(plainly(state, &optimized)).await.map_err(|_| error)
             }
             planned => planned,
-        }
+        };
+        planned.map(|plan| if rows < most { turns::in_batches(plan, rows) } else { plan })
     });
     let aside = Aside::of(&context.copied_config());
     aside::planned(aside, &plan, planning).await.map_err(of_optimizer)

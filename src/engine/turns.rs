@@ -47,7 +47,10 @@ use datafusion::{
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use super::aside::{Aside, is_slow};
+use super::{
+    aside::{Aside, is_slow},
+    batch_rows::with_batch_rows,
+};
 use crate::{changes::bytes_of, sql::distrust::Distrust};
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
@@ -64,27 +67,33 @@ type Rules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
 pub(super) fn rules() -> Rules {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
-    with_ours(rules)
+    with_ours(rules, Distrust::default())
 }
 
 /// Those alone without which a plan cannot run, and ours.
 pub(super) fn fewest_rules() -> Rules {
-    with_ours(vec![
+    let rules: Rules = vec![
         Arc::new(OutputRequirements::new_add_mode()),
         Arc::new(EnsureRequirements::new()),
         Arc::new(OutputRequirements::new_remove_mode()),
         Arc::new(EnsureCooperative::new()),
         Arc::new(SanityCheckPlan::new()),
-    ])
+    ];
+    with_ours(rules, Distrust { inner_joins: true })
 }
 
 /// Rules, and ours where the plan has its shape.
-fn with_ours(mut rules: Rules) -> Rules {
+fn with_ours(mut rules: Rules, distrust: Distrust) -> Rules {
     let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
     rules.insert(at, Arc::new(TakeTurns));
     // Before anything relies on the order in which rows come.
-    rules.insert(0, Arc::new(Distrust));
+    rules.insert(0, Arc::new(distrust));
     rules
+}
+
+/// A plan all of whose batches have so many rows at the most.
+pub(super) fn in_batches(plan: Arc<dyn ExecutionPlan>, rows: usize) -> Arc<dyn ExecutionPlan> {
+    TurnsExec::around(plan, Pace::Rows(rows))
 }
 
 /// Puts a [`TurnsExec`] around whatever makes many rows of few.
@@ -159,6 +168,8 @@ enum Pace {
     Sized(Arc<AtomicUsize>),
     /// As they are; says how many rows make [`PIECE_BYTES`].
     Measured(Arc<AtomicUsize>),
+    /// As they are; all that is below makes batches of so many rows.
+    Rows(usize),
     /// As they are; whoever waits for the thread that makes them gets another one.
     Aside,
 }
@@ -173,6 +184,7 @@ impl DisplayAs for TurnsExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.pace {
             Pace::Turns | Pace::Measured(_) => "TurnsExec",
+            Pace::Rows(_) => "TurnsExec: in small batches",
             Pace::Aside => "TurnsExec: aside",
             Pace::Timed | Pace::Sized(_) => "TurnsExec: in pieces",
         })
@@ -211,6 +223,10 @@ impl ExecutionPlan for TurnsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let context = match self.pace {
+            Pace::Rows(rows) => with_batch_rows(&context, rows),
+            _ => context,
+        };
         let aside = Aside::of(context.session_config());
         let input = self.input.execute(partition, context)?;
         let (pace, rows) = (self.pace.clone(), FIRST_PIECE_ROWS);
@@ -251,7 +267,7 @@ impl Turns {
 
     fn handed_on(&mut self, batch: RecordBatch) -> RecordBatch {
         match &self.pace {
-            Pace::Turns | Pace::Aside => batch,
+            Pace::Turns | Pace::Aside | Pace::Rows(_) => batch,
             Pace::Measured(rows) => {
                 if let Some(each) = bytes_of(&batch).checked_div(batch.num_rows()) {
                     // Step by step: the rows that come may be wider than those that came.

@@ -172,6 +172,6 @@ fn raw(row: &RecordBatch) -> Result<Vec<u8>> {
 }
 
 /// Whether an error is that of a value: SQL has a class for those.
-fn is_of_rows(error: &Error) -> bool {
+pub(super) fn is_of_rows(error: &Error) -> bool {
     error.kind().sqlstate().starts_with("22")
 }

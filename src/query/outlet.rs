@@ -16,7 +16,8 @@ use crate::{
     checkpoint::{Commit, Intent, Record, file},
     connectors::{OPEN_TIMEOUT, Outgoing, Sink, Timeouts, WRITE_TIMEOUT, within},
     error::{Error, Kind, Result},
-    relations::{Relation, net},
+    relations::Relation,
+    state::net,
     storage::Storage,
     time::Epoch,
 };

@@ -560,7 +560,8 @@ impl Runner {
 /// A panic as the error of the query that it happened in.
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    Error::internal(format!("the query panicked: {}", what.unwrap_or("no message")))
+    let what = what.unwrap_or("no message");
+    Error::of_panic(what).unwrap_or_else(|| Error::internal(format!("the query panicked: {what}")))
 }
 
 /// Whether an error may go away by itself: the outside was not there, or there was no room.

@@ -4,7 +4,6 @@
 //! the rows and never blocks a writer.
 
 mod changelog;
-mod keys;
 mod shared;
 mod snapshot;
 mod store;
@@ -24,7 +23,6 @@ use arrow::{
 
 use changelog::Changelog;
 pub use changelog::ChangelogLimit;
-use keys::{Keys, consolidate, converter_of};
 pub use shared::{Moment, Shared, at_one_moment};
 pub use snapshot::{Piece, Snapshot};
 pub use store::{Draft, Store};
@@ -33,7 +31,7 @@ pub use subscriber::Subscriber;
 use crate::{
     changes::{Changes, canonical},
     error::{Error, Kind, Result},
-    state::{Chunks, Compaction, Id, Index},
+    state::{Chunks, Compaction, Id, Index, Keys, consolidate, converter_of, net},
     time::{Epoch, Micros},
 };
 
@@ -543,13 +541,8 @@ impl Told {
         }
         // A reader that fails on a row gets past it once the row is gone.
         let all = Changes::concat(&self.schema, &found)?;
-        Ok(vec![consolidate(&all, &converter_of(&self.schema, None)?)?.0])
+        Ok(vec![net(&all)?])
     }
-}
-
-/// Changes less what came and went again: each row once, as often as it counts in the end.
-pub fn net(changes: &Changes) -> Result<Changes> {
-    Ok(consolidate(changes, &converter_of(&changes.schema(), None)?)?.0)
 }
 
 fn no_longer_kept(from: Epoch) -> Error {

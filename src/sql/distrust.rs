@@ -28,8 +28,12 @@ use datafusion::{
 };
 
 /// Has to come before all rules that rely on an order.
-#[derive(Debug)]
-pub struct Distrust;
+#[derive(Debug, Default)]
+pub struct Distrust {
+    /// Also below inner joins, where rules differ about what is constant: of `SELECT 5 AS o`, joined and then put in order by
+    /// `o`, one takes out the sort, and the next one finds that it is needed.
+    pub inner_joins: bool,
+}
 
 impl PhysicalOptimizerRule for Distrust {
     fn name(&self) -> &str {
@@ -44,7 +48,7 @@ impl PhysicalOptimizerRule for Distrust {
         plan.transform_up(|plan| {
             let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
             let mut changed = false;
-            for (child, distrusted) in children.iter_mut().zip(distrusted(&plan)?) {
+            for (child, distrusted) in children.iter_mut().zip(self.distrusted(&plan)?) {
                 if distrusted || is_of_sets(child) || differs_by_part(child) {
                     *child = UnorderedExec::over(child.clone());
                     changed = true;
@@ -59,14 +63,18 @@ impl PhysicalOptimizerRule for Distrust {
     }
 }
 
-/// Of which inputs of a node the order is not to be relied on.
-fn distrusted(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Vec<bool>> {
-    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-        return Ok(vec![compares_arrays(aggregate)?]);
+impl Distrust {
+    /// Of which inputs of a node the order is not to be relied on.
+    fn distrusted(&self, plan: &Arc<dyn ExecutionPlan>) -> DfResult<Vec<bool>> {
+        if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+            return Ok(vec![compares_arrays(aggregate)?]);
+        }
+        let of_join = join_type(plan)
+            .is_some_and(|join| self.inner_joins || matches!(join, JoinType::Left | JoinType::Right | JoinType::Full));
+        let constant =
+            |child: &Arc<dyn ExecutionPlan>| of_join && !child.equivalence_properties().constants().is_empty();
+        Ok(plan.children().into_iter().map(constant).collect())
     }
-    let outer = matches!(join_type(plan), Some(JoinType::Left | JoinType::Right | JoinType::Full));
-    let constant = |child: &Arc<dyn ExecutionPlan>| outer && !child.equivalence_properties().constants().is_empty();
-    Ok(plan.children().into_iter().map(constant).collect())
 }
 
 fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {

@@ -1,8 +1,8 @@
 //! The names of a query's columns, as Postgres gives them: `count` for `count(*)`, `?column?` for `1 + 1`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::ControlFlow};
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, visit_expressions};
 
 use crate::error::{Error, Kind, Result};
 
@@ -143,10 +143,21 @@ fn alias(select: &mut Select) {
             continue;
         }
         let name = figured(expr).unwrap_or_else(|| "?column?".to_string());
+        // What DataFusion calls a subquery changes while it is planned.
+        let name = if seen.contains(&name) && has_subquery(expr) { expr.to_string() } else { name };
         if seen.insert(name.clone()) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
         }
     }
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let mut found = false;
+    let _ = visit_expressions(expr, |part| {
+        found |= matches!(part, Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. });
+        ControlFlow::<()>::Continue(())
+    });
+    found
 }
 
 #[cfg(test)]

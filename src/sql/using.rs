@@ -31,6 +31,7 @@ use crate::error::Result;
 /// The query without USING and NATURAL, where these are not what DataFusion takes them for.
 pub(super) async fn without_using(state: &SessionState, query: &Query) -> Result<Query> {
     let mut query = query.clone();
+    let _ = query.visit(&mut Aliased);
     let mut known = Known::default();
     loop {
         let mut search = Search { known: &known, scopes: Vec::new(), wanted: Vec::new() };
@@ -42,6 +43,21 @@ pub(super) async fn without_using(state: &SessionState, query: &Query) -> Result
             let columns = columns_of(state, &wanted).await;
             known.0.insert(wanted.to_string(), columns);
         }
+    }
+}
+
+/// `(a JOIN b USING (k)) AS j` is `(SELECT * FROM a JOIN b USING (k)) AS j`: what it joins is seen by the name `j` alone.
+struct Aliased;
+
+impl VisitorMut for Aliased {
+    type Break = ();
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin { table_with_joins, alias: alias @ Some(_) } = factor {
+            let subquery = Box::new(all_of(table_with_joins.as_ref().clone(), None));
+            *factor = TableFactor::Derived { lateral: false, subquery, alias: alias.take(), sample: None };
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -483,6 +499,11 @@ fn selecting(factor: &TableFactor, scopes: &[Scope]) -> Query {
         recursive: scopes.iter().any(|scope| scope.recursive),
         cte_tables: tables,
     });
+    all_of(TableWithJoins { relation: factor.clone(), joins: Vec::new() }, with)
+}
+
+/// `SELECT * FROM …`
+fn all_of(from: TableWithJoins, with: Option<ast::With>) -> Query {
     let select = Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),
@@ -493,7 +514,7 @@ fn selecting(factor: &TableFactor, scopes: &[Scope]) -> Query {
         projection: vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())],
         exclude: None,
         into: None,
-        from: vec![TableWithJoins { relation: factor.clone(), joins: Vec::new() }],
+        from: vec![from],
         lateral_views: Vec::new(),
         prewhere: None,
         selection: None,

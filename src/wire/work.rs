@@ -65,6 +65,9 @@ pub(super) fn broken(e: JoinError) -> Error {
             let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
             tracing::error!(panic = %text, "a statement panicked");
+            if let Some(error) = Error::of_panic(&text) {
+                return error;
+            }
             Error::internal(format!("the statement ended in a bug of the server: {text}"))
                 .hint("The server goes on; please report this.")
         }

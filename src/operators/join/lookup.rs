@@ -78,6 +78,7 @@ impl Operator for Lookup {
         let [rows, table] = &self.sides.sides;
         if let Some(delta) = Delta::new(&self.spec, 0, rows, std::mem::take(&mut arrived[0]))? {
             let met = pairs::meet(&self.spec, table, 0, &delta, &mut found)?;
+            found.check()?;
             self.alone(&delta.rows, &met.matches, &mut found.changes)?;
         }
         Ok(Step { changes: Changes::concat(&self.spec.output, &found.changes)?, late })

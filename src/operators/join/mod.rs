@@ -30,7 +30,7 @@ use super::{Collector, Late, Operator, Step, TimeColumn, grouping::evaluate, tak
 use crate::{
     changes::{Changes, batch_of},
     error::{Error, Result},
-    state::{Close, Compaction, Durable, Id, Saved, Side, Slot},
+    state::{Close, Compaction, Durable, Id, Saved, Side, Slot, net},
     time::{Micros, Tick},
 };
 
@@ -275,6 +275,9 @@ impl Operator for Join {
                 added[n] = self.take(n, &delta, &mut before, &mut found)?;
             }
         }
+        let has_columns = !self.spec.output.fields().is_empty();
+        let both_changed = has_columns && added.iter().all(|added| !added.is_empty());
+        found.check()?;
         let mut out = found.changes;
         for (n, before) in before.iter().enumerate() {
             self.show(n, before, &mut out)?;
@@ -283,7 +286,10 @@ impl Operator for Join {
             side.settle(added);
         }
         self.close(tick.watermark, &mut out)?;
-        Ok(Step { changes: Changes::concat(&self.spec.output, &out)?, late })
+        let changes = Changes::concat(&self.spec.output, &out)?;
+        // A pair of an old row and a new one comes and goes at once: what is above might fail on it.
+        let changes = if both_changed { net(&changes)? } else { changes };
+        Ok(Step { changes, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {

@@ -1,29 +1,35 @@
 //! The rows that meet: what comes to one side, and what the other one holds.
 
+use std::sync::Arc;
+
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
-    compute::prep_null_mask_filter,
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array},
+    compute::{concat, prep_null_mask_filter},
 };
+use datafusion::physical_expr::PhysicalExpr;
 
 use super::{JoinSpec, Shows, delta::Delta};
 use crate::{
     changes::{Changes, batch_of, bytes_of, rows_at},
     error::{Error, Kind, Result},
-    operators::grouping::evaluate,
-    state::{Id, Side},
+    operators::{grouping::evaluate, sift::is_of_rows},
+    state::{Id, Side, net},
 };
 
 /// What an epoch finds, and the bytes that it holds: a join without a key, or of rows that are there many times, can make
 /// more of few rows than there is memory for.
 pub(super) struct Found {
     pub changes: Vec<Changes>,
+    /// Pairs that the condition failed on, and how.
+    failed: Vec<Changes>,
+    error: Option<Error>,
     bytes: usize,
     bytes_max: usize,
 }
 
 impl Found {
     pub fn new(spec: &JoinSpec) -> Self {
-        Found { changes: Vec::new(), bytes: 0, bytes_max: spec.pairs_bytes_max }
+        Found { changes: Vec::new(), failed: Vec::new(), error: None, bytes: 0, bytes_max: spec.pairs_bytes_max }
     }
 
     /// Room for so many more bytes, before they are there.
@@ -41,11 +47,29 @@ impl Found {
 
     /// Pairs that come or go so many times each.
     fn push(&mut self, pairs: RecordBatch, diffs: Vec<i64>) -> Result<()> {
-        let times = diffs.iter().fold(0_usize, |all, diff| all.saturating_add(diff.unsigned_abs() as usize));
-        let row = bytes_of(&pairs) / diffs.len().max(1) + size_of::<i64>();
-        self.ask(times.saturating_mul(row))?;
+        self.ask(bytes_of_each(&pairs, &diffs))?;
         self.changes.push(each_once(pairs, diffs)?);
         Ok(())
+    }
+
+    /// Pairs that the condition failed on.
+    fn push_failed(&mut self, pairs: RecordBatch, diffs: Vec<i64>, error: Error) -> Result<()> {
+        self.ask(bytes_of_each(&pairs, &diffs))?;
+        self.failed.push(each_once(pairs, diffs)?);
+        self.error.get_or_insert(error);
+        Ok(())
+    }
+
+    /// Fails where the condition failed on a pair that is there in the end. One of an old row and a new one comes and goes
+    /// in the same epoch, and nobody has asked for it.
+    pub fn check(&mut self) -> Result<()> {
+        let Some(error) = self.error.take() else { return Ok(()) };
+        let Some(first) = self.failed.first() else { return Err(error) };
+        let failed = Changes::concat(&first.schema(), &self.failed)?;
+        match net(&failed)?.is_empty() {
+            true => Ok(()),
+            false => Err(error),
+        }
     }
 }
 
@@ -94,8 +118,13 @@ impl Pairs<'_> {
         if let Some(filter) = &self.spec.filter {
             let all = self.columns()?;
             let pairs = batch_of(&self.spec.combined, all, self.rows.len())?;
-            let passed = evaluate(filter, &pairs)?.as_boolean().clone();
-            let passed = if passed.null_count() > 0 { prep_null_mask_filter(&passed) } else { passed };
+            let mut condition = Condition { filter, failed: Vec::new(), error: None };
+            let passed = condition.holds(&pairs, 0)?;
+            if let Some(error) = condition.error {
+                let failed: UInt32Array = condition.failed.iter().map(|at| *at as u32).collect();
+                let diffs = condition.failed.into_iter().map(|at| self.diff(at)).collect();
+                out.push_failed(rows_at(&pairs, &failed)?, diffs, error)?;
+            }
             if passed.true_count() < self.rows.len() {
                 let kept: Vec<usize> = passed.values().set_indices().collect();
                 self.rows = kept.iter().map(|at| self.rows[*at]).collect();
@@ -111,19 +140,23 @@ impl Pairs<'_> {
             out.ask(self.ids.len() * size_of::<(Id, i64)>())?;
         }
         let mut diffs = Vec::with_capacity(self.rows.len());
-        for (row, id) in self.rows.iter().zip(&self.ids) {
-            let (diff, count) = (self.delta.diffs[*row as usize], self.other.slot(*id).count);
-            met.matches[*row as usize] += count;
+        for (at, (row, id)) in self.rows.iter().zip(&self.ids).enumerate() {
+            met.matches[*row as usize] += self.other.slot(*id).count;
             if tracked {
-                met.others.push((*id, diff));
+                met.others.push((*id, self.delta.diffs[*row as usize]));
             }
-            diffs.push(diff.saturating_mul(count));
+            diffs.push(self.diff(at));
         }
         if self.spec.pairs && !self.rows.is_empty() {
             let columns = columns.map_or_else(|| self.columns(), Ok)?;
             out.push(batch_of(&self.spec.output, columns, diffs.len())?, diffs)?;
         }
         Ok(())
+    }
+
+    /// How often a pair comes.
+    fn diff(&self, at: usize) -> i64 {
+        self.delta.diffs[self.rows[at] as usize].saturating_mul(self.other.slot(self.ids[at]).count)
     }
 
     /// The columns of the left side, then those of the right one.
@@ -138,6 +171,44 @@ impl Pairs<'_> {
         left.extend(right);
         Ok(left)
     }
+}
+
+/// What else must hold of pairs, and on which it fails.
+struct Condition<'a> {
+    filter: &'a Arc<dyn PhysicalExpr>,
+    failed: Vec<usize>,
+    error: Option<Error>,
+}
+
+impl Condition<'_> {
+    /// Of which pairs it holds: of none that it fails on, which are found by halves. `from` is the place of the first pair.
+    fn holds(&mut self, pairs: &RecordBatch, from: usize) -> Result<BooleanArray> {
+        let rows = pairs.num_rows();
+        match evaluate(self.filter, pairs) {
+            Ok(passed) if passed.null_count() > 0 => Ok(prep_null_mask_filter(passed.as_boolean())),
+            Ok(passed) => Ok(passed.as_boolean().clone()),
+            Err(error) if !is_of_pairs(&error) || pairs.num_columns() == 0 => Err(error),
+            Err(error) if rows <= 1 => {
+                self.failed.push(from);
+                self.error.get_or_insert(error);
+                Ok(BooleanArray::from(vec![false; rows]))
+            }
+            Err(_) => {
+                let first = self.holds(&pairs.slice(0, rows / 2), from)?;
+                let second = self.holds(&pairs.slice(rows / 2, rows - rows / 2), from + rows / 2)?;
+                Ok(concat(&[&first, &second])?.as_boolean().clone())
+            }
+        }
+    }
+}
+
+fn is_of_pairs(error: &Error) -> bool {
+    is_of_rows(error) || error.kind() == Kind::CardinalityViolation
+}
+
+fn bytes_of_each(rows: &RecordBatch, diffs: &[i64]) -> usize {
+    let times = diffs.iter().fold(0_usize, |all, diff| all.saturating_add(diff.unsigned_abs() as usize));
+    times.saturating_mul(bytes_of(rows) / diffs.len().max(1) + size_of::<i64>())
 }
 
 /// Rows that come or go so many times each as changes by one.

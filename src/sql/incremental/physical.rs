@@ -69,7 +69,7 @@ pub async fn plan_epoch(
 /// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
 /// not have, or assume that they see all rows.
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    vec![Arc::new(Distrust), Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new())]
+    vec![Arc::new(Distrust::default()), Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new())]
 }
 
 struct StepPlanner {

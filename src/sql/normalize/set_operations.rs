@@ -6,6 +6,10 @@
 //! a EXCEPT ALL b     ─▶     a numbered within equal rows  ANTI JOIN  b numbered within equal rows, on all columns and the number
 //! ```
 
+//!
+//! And the columns of all arms of a UNION have the names of the first arm's: DataFusion puts what it makes of the union's
+//! columns on each arm by their names, which another arm may have for other columns.
+
 use std::sync::Arc;
 
 use datafusion::{
@@ -13,8 +17,8 @@ use datafusion::{
     error::Result as DfResult,
     functions_window::row_number::row_number_udwf,
     logical_expr::{
-        Distinct, Expr, ExprFunctionExt, Join, LogicalPlan, LogicalPlanBuilder, Projection, WindowFunctionDefinition,
-        expr::WindowFunction,
+        Distinct, Expr, ExprFunctionExt, Join, LogicalPlan, LogicalPlanBuilder, Projection, Union,
+        WindowFunctionDefinition, expr::WindowFunction,
     },
 };
 
@@ -23,9 +27,30 @@ use crate::error::Result;
 pub(super) fn of_multisets(plan: LogicalPlan) -> Result<LogicalPlan> {
     let counted = |plan| match plan {
         LogicalPlan::Join(join) if is_of_all(&join) => Ok(Transformed::yes(by_copy(join)?)),
+        LogicalPlan::Union(union) => Ok(Transformed::yes(LogicalPlan::Union(named_alike(union)?))),
         other => Ok(Transformed::no(other)),
     };
     Ok(plan.transform_up_with_subqueries(counted)?.data)
+}
+
+/// The same union, the columns of whose arms have its names.
+fn named_alike(Union { inputs, schema }: Union) -> DfResult<Union> {
+    let is_named = |arm: &LogicalPlan| {
+        arm.schema().fields().iter().zip(schema.fields()).all(|(field, named)| field.name() == named.name())
+    };
+    let named = |arm: Arc<LogicalPlan>| -> DfResult<Arc<LogicalPlan>> {
+        if is_named(&arm) {
+            return Ok(arm);
+        }
+        let (columns, input) = match Arc::unwrap_or_clone(arm) {
+            LogicalPlan::Projection(projection) => (projection.expr, projection.input),
+            other => (other.schema().columns().into_iter().map(Expr::Column).collect(), Arc::new(other)),
+        };
+        let columns =
+            columns.into_iter().zip(schema.fields()).map(|(column, named)| column.unalias().alias(named.name()));
+        Ok(Arc::new(LogicalPlan::Projection(Projection::try_new(columns.collect(), input)?)))
+    };
+    Ok(Union { inputs: inputs.into_iter().map(named).collect::<DfResult<_>>()?, schema: schema.clone() })
 }
 
 /// Whether a join is what DataFusion's planner makes of a set operation with ALL. Before any optimization no other join

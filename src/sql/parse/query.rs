@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{cursor::Cursor, depth, width};
+use super::{cursor::Cursor, depth, foreign, numbers, width};
 use crate::{
     error::{Error, Kind, Result},
     sql::{names, statement::Body, windows},
@@ -94,6 +94,9 @@ impl VisitorMut for Settle<'_> {
         if let Some(what) = what {
             return ControlFlow::Break(Error::unsupported(what));
         }
+        if let Some(error) = foreign::of_query(query) {
+            return ControlFlow::Break(error);
+        }
         match fetch_to_limit(query) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -101,6 +104,9 @@ impl VisitorMut for Settle<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Error> {
+        if let Some(error) = foreign::of_factor(factor) {
+            return ControlFlow::Break(error);
+        }
         let ast::TableFactor::Table { name, args: None, .. } = factor else { return ControlFlow::Continue(()) };
         let reserved = |i: &&ast::Ident| i.quote_style.is_none() && names::is_reserved(&i.value);
         match name.0.iter().filter_map(|p| p.as_ident()).find(reserved) {
@@ -115,6 +121,9 @@ impl VisitorMut for Settle<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
+        if let Err(error) = numbers::written_out(expr) {
+            return ControlFlow::Break(error);
+        }
         let (value, data_type) = match expr {
             ast::Expr::TypedString(typed) => (Some(&mut typed.value.value), &mut typed.data_type),
             ast::Expr::Cast { expr, data_type, .. } => match expr.as_mut() {
@@ -150,7 +159,7 @@ impl VisitorMut for Settle<'_> {
                 _ => error,
             });
         }
-        ControlFlow::Continue(())
+        foreign::of_select(select).map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 }
 

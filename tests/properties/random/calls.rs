@@ -83,7 +83,11 @@ impl Maker<'_> {
             2..5 => {
                 let (fed, of) = self.summed(scope, depth);
                 let gives = if of.is_integer() { Int8 } else { of };
-                (format!("CAST(sum({distinct}{fed}) AS {})", gives.sql()), gives)
+                let order = match distinct.is_empty() && self.chance(0.1) {
+                    true => format!(" ORDER BY {}", self.order_item(scope, 1)),
+                    false => String::new(),
+                };
+                (format!("CAST(sum({distinct}{fed}{order}) AS {})", gives.sql()), gives)
             }
             5 => {
                 let (fed, of) = self.summed(scope, depth);
@@ -145,11 +149,13 @@ impl Maker<'_> {
             }
             _ => (format!("count({fed})"), Int8),
         };
-        // A cast stands around the call.
-        if self.chance(0.2) && !call.starts_with("CAST") {
-            return (format!("{call} FILTER (WHERE {})", self.condition(scope, 0)), gives);
+        if !self.chance(0.2) {
+            return (call, gives);
         }
-        (call, gives)
+        // A cast may stand around the call.
+        let end = call.rfind(" AS ").filter(|_| call.starts_with("CAST(")).unwrap_or(call.len());
+        let (call, cast) = call.split_at(end);
+        (format!("{call} FILTER (WHERE {}){cast}", self.condition(scope, 0)), gives)
     }
 
     /// A call of a window function over its own window and what it gives. Equal rows may change places between two windows:

@@ -6,7 +6,7 @@ use tidemark::engine::EngineOptions;
 
 use super::{
     compare::{Answer, Refusal},
-    known::{is_sorted_by_sets, known},
+    known::{is_sorted_by_sets, is_taken_for_strict, known},
     schema::Step,
     servers::Peer,
 };
@@ -286,6 +286,11 @@ impl Run<'_> {
                     *self.outcome.refused.entry(format!("(at a step before the last) {first}")).or_default() += 1;
                     return None;
                 }
+                // A join with no rows on one side does not look at those of the other, in a SELECT.
+                if let Some(why) = known(&question.text, &failed.text) {
+                    *self.outcome.refused.entry(format!("(in a view alone) {why}")).or_default() += 1;
+                    return None;
+                }
                 return Some(Fault::new(Kind::ViewFails, &failed.text, failed.text.clone()));
             }
             let told =
@@ -299,7 +304,7 @@ impl Run<'_> {
             Err(_) => return None,
         };
         self.outcome.with_postgres += 1;
-        if asked.same(&read) || is_sorted_by_sets(&question.text) {
+        if asked.same(&read) || is_sorted_by_sets(&question.text) || is_taken_for_strict(&question.text) {
             return None;
         }
         let told = format!("-- only here:\n{}-- only in PostgreSQL:\n{}", read.less(&asked), asked.less(&read));

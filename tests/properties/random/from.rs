@@ -143,16 +143,15 @@ impl Maker<'_> {
         }
         // By a dot it is known that an expression has a column in it.
         let name = self.name("j");
-        match self.chance(0.5) {
-            true => {
-                let shown: Vec<String> = scope.iter().map(|c| c.name.clone()).collect();
-                let names: Vec<Column> = scope
-                    .iter()
-                    .map(|c| Column { name: format!("{name}.{}", c.name.rsplit('.').next().unwrap()), of: c.of })
-                    .collect();
-                (format!("(SELECT {} FROM {text}) AS {name}", shown.join(", ")), names)
-            }
-            false => (text, scope),
+        let shown: Vec<String> = scope.iter().map(|c| c.name.clone()).collect();
+        let names = scope
+            .iter()
+            .map(|c| Column { name: format!("{name}.{}", c.name.rsplit('.').next().unwrap()), of: c.of })
+            .collect();
+        match self.rng.random_range(0..4) {
+            0 => (format!("(SELECT {} FROM {text}) AS {name}", shown.join(", ")), names),
+            1 => (format!("({text}) AS {name}"), names),
+            _ => (text, scope),
         }
     }
 

@@ -8,15 +8,17 @@ use arrow::{
 };
 use hashbrown::HashTable;
 
-use crate::{changes::Changes, error::Result, state::Index};
+use super::Index;
+use crate::{changes::Changes, error::Result};
 
 /// Keys in the form that an index takes.
-pub(super) struct Keys {
+pub struct Keys {
     pub rows: Rows,
     pub hashes: Vec<u64>,
 }
 
 impl Keys {
+    /// Of columns that the converter is for.
     pub fn new(converter: &RowConverter, columns: &[ArrayRef]) -> Result<Keys> {
         let rows = converter.convert_columns(columns)?;
         let hashes = rows.iter().map(|row| Index::hash(row.as_ref())).collect();
@@ -25,7 +27,7 @@ impl Keys {
 }
 
 /// For some columns, or for all.
-pub(super) fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RowConverter> {
+pub fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RowConverter> {
     let sort = |column: usize| SortField::new(schema.field(column).data_type().clone());
     let fields = match columns {
         Some(columns) => columns.iter().map(|column| sort(*column)).collect(),
@@ -36,7 +38,7 @@ pub(super) fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Res
 
 /// The same sum with each row once, as ±1 as often as it counts. Rows keep the order in which they first occur.
 /// `converter` is for all columns; the keys that it made are given back where they are still right.
-pub(super) fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Changes, Option<Keys>)> {
+pub fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Changes, Option<Keys>)> {
     if changes.diffs().is_none() {
         return Ok((changes.clone(), None));
     }
@@ -59,4 +61,9 @@ pub(super) fn consolidate(changes: &Changes, converter: &RowConverter) -> Result
     }
     let rows = take_record_batch(changes.rows(), &UInt32Array::from(at))?;
     Ok((Changes::new(rows, Int64Array::from(diffs)), None))
+}
+
+/// Changes less what came and went again: each row once, as often as it counts in the end.
+pub fn net(changes: &Changes) -> Result<Changes> {
+    Ok(consolidate(changes, &converter_of(&changes.schema(), None)?)?.0)
 }
