@@ -3,7 +3,6 @@
 mod apply;
 mod aside;
 mod backlog;
-mod batch_rows;
 mod build;
 mod collected;
 mod create;

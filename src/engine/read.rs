@@ -24,7 +24,6 @@ use futures::StreamExt;
 use super::{
     Description, Engine, Reply, Session,
     aside::{self, Aside},
-    batch_rows::batch_rows,
     parameters,
     sinks::Feed,
     turns, window_memory,
@@ -34,6 +33,7 @@ use crate::{
     error::{Error, Kind as ErrorKind, Result},
     relations::Snapshot,
     sql::{
+        batch_rows::batch_rows,
         masking::masked,
         naming,
         plan::{Planner, Standing, World, of_optimizer},

@@ -47,10 +47,7 @@ use datafusion::{
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use super::{
-    aside::{Aside, is_slow},
-    batch_rows::with_batch_rows,
-};
+use super::aside::{Aside, is_slow};
 use crate::{changes::bytes_of, sql::distrust::Distrust};
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
@@ -232,6 +229,20 @@ impl ExecutionPlan for TurnsExec {
         let (pace, rows) = (self.pace.clone(), FIRST_PIECE_ROWS);
         Ok(Box::pin(Turns { input, pace, aside, rows, rest: None, given: None, since: Instant::now() }))
     }
+}
+
+/// The context of a query with batches of so many rows.
+fn with_batch_rows(context: &TaskContext, rows: usize) -> Arc<TaskContext> {
+    Arc::new(TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        context.session_config().clone().with_batch_size(rows),
+        context.scalar_functions().clone(),
+        context.higher_order_functions().clone(),
+        context.aggregate_functions().clone(),
+        context.window_functions().clone(),
+        context.runtime_env(),
+    ))
 }
 
 struct Turns {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use arrow::{
@@ -34,6 +34,8 @@ pub struct EpochCell {
     run: Mutex<Run>,
     operators: Mutex<Vec<SharedOperator>>,
     watermarks: Mutex<Vec<Arc<Observed>>>,
+    /// What a table gives comes in batches of so many rows.
+    batch_rows: AtomicUsize,
     /// How often parts of the plan were run since it was planned.
     pub(super) runs: Arc<AtomicU64>,
 }
@@ -80,8 +82,21 @@ impl EpochCell {
             run: Mutex::new(run),
             operators: Mutex::default(),
             watermarks: Mutex::default(),
+            batch_rows: AtomicUsize::new(usize::MAX),
             runs: Arc::default(),
         })
+    }
+
+    /// For a plan that makes wide rows.
+    pub fn set_batch_rows(&self, rows: usize) {
+        self.batch_rows.store(rows.max(1), Ordering::Relaxed);
+    }
+
+    /// A batch in the pieces that the plan takes at a time.
+    pub(super) fn pieces(&self, batch: RecordBatch) -> impl Iterator<Item = RecordBatch> + use<> {
+        let rows = self.batch_rows.load(Ordering::Relaxed).min(batch.num_rows().max(1));
+        let starts = (0..batch.num_rows()).step_by(rows);
+        starts.map(move |start| batch.slice(start, rows.min(batch.num_rows() - start)))
     }
 
     /// Readies the next run: for each input its streams, and where the rows go that an expression fails on.

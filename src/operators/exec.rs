@@ -26,6 +26,7 @@ use super::{
     Collector, Given, Operator,
     cell::{EpochCell, SharedOperator, locked},
     event_times::{EventTime, Observed},
+    held::Held,
     offload::offload,
     sift::{Sift, Slots, Steps, leaf},
 };
@@ -204,7 +205,10 @@ impl ExecutionPlan for EpochExec {
                 let rows = match given {
                     Some(batch) => stream::iter([Ok(batch)]).boxed(),
                     None => {
-                        self.cell.rows(*input, partition, self.schema(), context).map_ok(|(_, batch)| batch).boxed()
+                        let (cell, rows) =
+                            (self.cell.clone(), self.cell.rows(*input, partition, self.schema(), context));
+                        let pieces = move |(_, batch)| stream::iter(cell.pieces(batch).map(Ok));
+                        rows.map_ok(pieces).try_flatten().boxed()
                     }
                 };
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
@@ -358,9 +362,12 @@ pub async fn run(plan: &Arc<dyn ExecutionPlan>, cell: &EpochCell, context: Arc<T
     let schema = crate::changes::without_diff(&plan.schema());
     let partitions = plan.properties().partitioning.partition_count();
     let parallel = cell.is_parallel() && partitions > 1;
+    let held = Arc::new(Held::within(&context));
     let mut streams = Vec::new();
     for partition in 0..partitions {
-        streams.push(plan.execute(partition, context.clone())?);
+        let held = held.clone();
+        let batches = plan.execute(partition, context.clone())?;
+        streams.push(batches.and_then(move |batch| std::future::ready(held.ask(&batch).map(|()| batch))));
     }
     let batches: Vec<RecordBatch> = if parallel {
         let tasks = streams.into_iter().map(|s| datafusion::common::runtime::SpawnedTask::spawn(s.try_collect()));

@@ -11,6 +11,7 @@ mod event_times;
 pub mod exec;
 mod fold;
 mod grouping;
+mod held;
 mod join;
 mod offload;
 mod recompute;

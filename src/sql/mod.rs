@@ -1,5 +1,6 @@
 //! SQL: text to statement, statement to plan.
 
+pub mod batch_rows;
 mod casts;
 mod distinct_on;
 pub mod distrust;

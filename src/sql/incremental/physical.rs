@@ -36,6 +36,7 @@ use crate::{
         exec::EpochExec,
     },
     sql::{
+        batch_rows::batch_rows,
         distrust::Distrust,
         normalize::{constants_as_calls, keys_as_columns},
         temporal::Bound,
@@ -53,6 +54,7 @@ pub async fn plan_epoch(
     cell: &Arc<EpochCell>,
     epochs: &Arc<RuntimeEnv>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    cell.set_batch_rows(batch_rows(&rewritten.plan, usize::MAX)?);
     let config = state.config().clone().with_target_partitions(1);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)

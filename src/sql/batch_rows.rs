@@ -1,8 +1,6 @@
 //! How many rows a batch of a query may have. DataFusion counts rows, whatever they hold: 8192 copies of a text of 250 kB
 //! are two gigabytes, of which nobody is asked. So there are fewer where what a query reads or writes down is wide.
 
-use std::sync::Arc;
-
 use datafusion::{
     common::{
         ScalarValue,
@@ -10,11 +8,10 @@ use datafusion::{
     },
     datasource::source_as_provider,
     error::Result as DfResult,
-    execution::TaskContext,
     logical_expr::{Expr, LogicalPlan},
 };
 
-use crate::sql::table::InputTable;
+use super::table::InputTable;
 
 /// What a batch may hold by all that is known before: [`ROW_BYTES`] for each of as many rows as are usual.
 const BATCH_BYTES: usize = 8192 * ROW_BYTES;
@@ -22,7 +19,7 @@ const BATCH_BYTES: usize = 8192 * ROW_BYTES;
 const ROW_BYTES: usize = 1 << 10;
 
 /// The rows of a batch, `most` where none is wide. What functions make is not known before, and limited elsewhere.
-pub(super) fn batch_rows(plan: &LogicalPlan, most: usize) -> DfResult<usize> {
+pub fn batch_rows(plan: &LogicalPlan, most: usize) -> DfResult<usize> {
     let mut width = 0_usize;
     plan.apply_with_subqueries(|node| {
         width = width.saturating_add(read_by(node)?);
@@ -53,18 +50,4 @@ fn read_by(node: &LogicalPlan) -> DfResult<usize> {
     let provider = source_as_provider(&scan.source)?;
     let snapshot = InputTable::of(provider.as_ref()).and_then(|table| table.snapshot.as_ref());
     Ok(snapshot.map_or(0, |snapshot| snapshot.bytes() / snapshot.rows().max(1)))
-}
-
-/// The context of a query with batches of so many rows.
-pub(super) fn with_batch_rows(context: &TaskContext, rows: usize) -> Arc<TaskContext> {
-    Arc::new(TaskContext::new(
-        context.task_id(),
-        context.session_id(),
-        context.session_config().clone().with_batch_size(rows),
-        context.scalar_functions().clone(),
-        context.higher_order_functions().clone(),
-        context.aggregate_functions().clone(),
-        context.window_functions().clone(),
-        context.runtime_env(),
-    ))
 }

@@ -1,0 +1,45 @@
+//! How much an epoch may make of what it reads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::RecordBatch;
+use datafusion::{
+    error::Result as DfResult,
+    execution::{TaskContext, memory_pool::MemoryLimit},
+};
+
+use crate::{
+    changes::bytes_of,
+    error::{Error, Kind},
+};
+
+/// The bytes of an epoch's changes, of which there may be many more than of what it reads.
+pub(super) struct Held {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl Held {
+    pub fn within(context: &TaskContext) -> Held {
+        let bytes_max = match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        };
+        Held { bytes: AtomicUsize::new(0), bytes_max }
+    }
+
+    /// Room for a batch as it came, and as a part of all changes.
+    pub fn ask(&self, batch: &RecordBatch) -> DfResult<()> {
+        let bytes = 2 * bytes_of(batch);
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bytes_max {
+            return Ok(());
+        }
+        let message = "the changes of one epoch would hold more than epoch.memory_limit";
+        Err(Error::new(Kind::ConfigurationLimit, message)
+            .hint(
+                "Raise epoch.memory_limit, then ALTER … RESUME; or make another one with fewer columns, or sources that read \
+                 less at a time (max_rows_per_trigger).",
+            )
+            .into())
+    }
+}
