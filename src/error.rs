@@ -323,6 +323,7 @@ impl From<ArrowError> for Error {
             },
             ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
             ArrowError::ArithmeticOverflow(m) => overflow(&m),
+            ArrowError::OffsetOverflowError(_) => beyond_arrow(),
             ArrowError::CastError(m) | ArrowError::ParseError(m) => value(&m),
             ArrowError::ComputeError(m) if m.contains("out of range") => overflow(&m),
             ArrowError::ComputeError(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),

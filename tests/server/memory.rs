@@ -132,6 +132,39 @@ async fn messages_that_do_not_end_hold_no_more_than_there_is() {
     guarded.held().await;
 }
 
+/// A value that is wide once, and that every row of a batch has.
+#[tokio::test(flavor = "multi_thread")]
+async fn wide_values_that_repeat_stay_within() {
+    let guarded = Guarded::start().await;
+    let client = &guarded.client;
+    run(
+        client,
+        "CREATE TABLE n (k INT, id INT); INSERT INTO n SELECT 1, value FROM generate_series(1, 5000);
+         CREATE TABLE one (k INT, x TEXT); INSERT INTO one VALUES (1, repeat('x', 1000000))",
+    )
+    .await;
+    for (sql, answer) in [
+        ("SELECT length(max(repeat('x', 250000))) FROM n", "250000"),
+        ("SELECT count(DISTINCT repeat('x', 200000)) FROM n", "1"),
+        (
+            "SELECT count(*) FROM (SELECT 'x' || repeat('x', 1000000) AS x, id FROM n) AS s WHERE length(x || id::text) > 9",
+            "5000",
+        ),
+        ("SELECT max(length(x || id::text)) FROM one JOIN n USING (k)", "1000004"),
+        ("SELECT length(max(x)) FROM one JOIN n USING (k)", "1000000"),
+    ] {
+        assert_eq!(rows(client, sql).await, [answer], "{sql}");
+    }
+    for (name, sql) in
+        [("wide", "SELECT id, repeat('x', 300000) AS x FROM n"), ("joined", "SELECT id, x FROM one JOIN n USING (k)")]
+    {
+        run(client, &format!("CREATE MATERIALIZED VIEW {name} AS {sql}")).await;
+        let error = fails(client, &format!("FLUSH {name}")).await;
+        assert!(is_limit(error.code().code()), "{sql}: {error:?}");
+    }
+    guarded.held().await;
+}
+
 /// Rows that one statement writes are there before any of them is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_that_grow_are_refused() {

@@ -84,12 +84,13 @@ pub(super) struct Met {
 /// The pairs of new rows of side `n` with the rows of the `other` side. They go to `out`, where pairs are shown.
 pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: &mut Found) -> Result<Met> {
     let mut met = Met { matches: vec![0; delta.len()], others: Vec::new() };
+    let pairs_max = pairs_max(spec, other, delta);
     let (mut rows, mut ids) = (Vec::new(), Vec::new());
     for row in (0..delta.len()).filter(|row| !delta.is_alone(*row)) {
         for id in other.members(delta.keys.row(row).as_ref()) {
             rows.push(row as u32);
             ids.push(*id);
-            if rows.len() >= spec.pairs_max {
+            if rows.len() >= pairs_max {
                 let (rows, ids) = (std::mem::take(&mut rows), std::mem::take(&mut ids));
                 Pairs { spec, n, delta, other, rows, ids }.note(&mut met, out)?;
             }
@@ -97,6 +98,12 @@ pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: 
     }
     Pairs { spec, n, delta, other, rows, ids }.note(&mut met, out)?;
     Ok(met)
+}
+
+/// How many pairs are looked at together: fewer where rows are wide, so that there is room for them before it is asked for.
+fn pairs_max(spec: &JoinSpec, other: &Side, delta: &Delta) -> usize {
+    let width = other.bytes() / other.len().max(1) + bytes_of(&delta.rows) / delta.len().max(1);
+    (spec.pairs_bytes_max / 8 / width.max(1)).clamp(1, spec.pairs_max.max(1))
 }
 
 /// Some pairs: of new rows by number and rows of the other side by id.
