@@ -503,7 +503,7 @@ fn selecting(factor: &TableFactor, scopes: &[Scope]) -> Query {
 }
 
 /// `SELECT * FROM …`
-fn all_of(from: TableWithJoins, with: Option<ast::With>) -> Query {
+pub(super) fn all_of(from: TableWithJoins, with: Option<ast::With>) -> Query {
     let select = Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),

@@ -17,6 +17,7 @@ mod numbers;
 mod objects;
 mod options;
 mod query;
+mod row_in;
 mod session;
 mod show;
 mod subscribe;

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{cursor::Cursor, depth, foreign, numbers, width};
+use super::{cursor::Cursor, depth, foreign, numbers, row_in, width};
 use crate::{
     error::{Error, Kind, Result},
     sql::{names, statement::Body, windows},
@@ -121,7 +121,7 @@ impl VisitorMut for Settle<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
-        if let Err(error) = numbers::written_out(expr) {
+        if let Err(error) = numbers::written_out(expr).and_then(|()| row_in::check(expr)) {
             return ControlFlow::Break(error);
         }
         let (value, data_type) = match expr {
@@ -158,6 +158,9 @@ impl VisitorMut for Settle<'_> {
                 Some(at) if at.line > 0 => error.at((self.locate)(at)),
                 _ => error,
             });
+        }
+        if let Some(condition) = &mut select.selection {
+            row_in::as_exists(condition);
         }
         foreign::of_select(select).map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }

@@ -1,0 +1,70 @@
+//! `(a, b) IN (SELECT c, d FROM u)` among the conditions of a WHERE, which is an EXISTS there. Elsewhere NULL is another
+//! answer than false, and it is refused by name.
+//!
+//! ```text
+//! WHERE (a, b) IN (SELECT c, d FROM u)
+//!                    ─▶  WHERE EXISTS (SELECT * FROM (SELECT c, d FROM u) AS __rows (__row_0, __row_1)
+//!                                      WHERE __row_0 = a AND __row_1 = b)
+//! ```
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Ident, Query, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
+};
+
+use crate::{
+    error::{Error, Result},
+    sql::using::all_of,
+};
+
+/// Rewrites all such conditions of a WHERE.
+pub(super) fn as_exists(condition: &mut Expr) {
+    match condition {
+        Expr::Nested(inner) => as_exists(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            as_exists(left);
+            as_exists(right);
+        }
+        Expr::InSubquery { expr, subquery, negated: false } => {
+            if let Expr::Tuple(row) = expr.as_ref()
+                && row.len() > 1
+            {
+                *condition = exists(row, subquery.as_ref().clone());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Fails on one in another place.
+pub(super) fn check(expr: &Expr) -> Result<()> {
+    match expr {
+        Expr::InSubquery { expr, negated, .. } if matches!(expr.as_ref(), Expr::Tuple(row) if row.len() > 1) => {
+            let (what, exists) = if *negated { ("NOT IN", "NOT EXISTS") } else { ("IN", "EXISTS") };
+            Err(Error::unsupported(format!("a row {what} (subquery) in this place"))
+                .hint(format!("Write {exists} (SELECT 1 FROM u WHERE u.c = t.a AND u.d = t.b).")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn exists(row: &[Expr], subquery: Query) -> Expr {
+    let name = |place: usize| Ident::new(format!("__row_{place}"));
+    let columns = (0..row.len()).map(|place| TableAliasColumnDef::from_name(name(place).value));
+    let alias = TableAlias { explicit: true, name: Ident::new("__rows"), columns: columns.collect(), at: None };
+    let rows = TableFactor::Derived { lateral: false, subquery: Box::new(subquery), alias: Some(alias), sample: None };
+    let equal = row.iter().enumerate().map(|(place, value)| Expr::BinaryOp {
+        left: Box::new(Expr::Identifier(name(place))),
+        op: BinaryOperator::Eq,
+        right: Box::new(Expr::Nested(Box::new(value.clone()))),
+    });
+    let all = equal.reduce(|all, next| Expr::BinaryOp {
+        left: Box::new(all),
+        op: BinaryOperator::And,
+        right: Box::new(next),
+    });
+    let mut query = all_of(TableWithJoins { relation: rows, joins: Vec::new() }, None);
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        select.selection = all;
+    }
+    Expr::Exists { subquery: Box::new(query), negated: false }
+}
