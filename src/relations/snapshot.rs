@@ -73,6 +73,11 @@ impl Snapshot {
         self.chunks.iter().map(Live::bytes).sum()
     }
 
+    /// What a row takes on average, where rows are widest. Those that are gone and still kept count as rows, too.
+    pub fn row_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes() / chunk.rows().max(1)).max().unwrap_or_default()
+    }
+
     /// Its rows in pieces of about so many bytes.
     pub fn pieces(&self, bytes_max: usize) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();

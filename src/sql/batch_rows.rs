@@ -44,10 +44,10 @@ fn written(value: &ScalarValue) -> usize {
     if bytes > ROW_BYTES { bytes } else { 0 }
 }
 
-/// A row of a relation, on average.
+/// A row of a relation.
 fn read_by(node: &LogicalPlan) -> DfResult<usize> {
     let LogicalPlan::TableScan(scan) = node else { return Ok(0) };
     let provider = source_as_provider(&scan.source)?;
     let snapshot = InputTable::of(provider.as_ref()).and_then(|table| table.snapshot.as_ref());
-    Ok(snapshot.map_or(0, |snapshot| snapshot.bytes() / snapshot.rows().max(1)))
+    Ok(snapshot.map_or(0, |snapshot| snapshot.row_bytes()))
 }

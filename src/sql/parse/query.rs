@@ -159,8 +159,10 @@ impl VisitorMut for Settle<'_> {
                 _ => error,
             });
         }
-        if let Some(condition) = &mut select.selection {
-            row_in::as_exists(condition);
+        if let Some(condition) = &mut select.selection
+            && let Err(error) = row_in::as_exists(condition)
+        {
+            return ControlFlow::Break(error);
         }
         foreign::of_select(select).map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }

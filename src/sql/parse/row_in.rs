@@ -7,31 +7,45 @@
 //!                                      WHERE __row_0 = a AND __row_1 = b)
 //! ```
 
+use std::cmp::Ordering;
+
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Ident, Query, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
 };
 
 use crate::{
-    error::{Error, Result},
-    sql::using::all_of,
+    error::{Error, Kind, Result},
+    sql::{naming, using::all_of},
 };
 
 /// Rewrites all such conditions of a WHERE.
-pub(super) fn as_exists(condition: &mut Expr) {
+pub(super) fn as_exists(condition: &mut Expr) -> Result<()> {
     match condition {
-        Expr::Nested(inner) => as_exists(inner),
+        Expr::Nested(inner) => as_exists(inner)?,
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            as_exists(left);
-            as_exists(right);
+            as_exists(left)?;
+            as_exists(right)?;
         }
         Expr::InSubquery { expr, subquery, negated: false } => {
             if let Expr::Tuple(row) = expr.as_ref()
                 && row.len() > 1
             {
-                *condition = exists(row, subquery.as_ref().clone());
+                check_columns(row, subquery)?;
+                *condition = exists(row, naming::apart(subquery));
             }
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// Fails where it can be seen that there are more columns on one side than on the other.
+fn check_columns(row: &[Expr], subquery: &Query) -> Result<()> {
+    let Some(columns) = naming::names(subquery).map(|names| names.len()) else { return Ok(()) };
+    match columns.cmp(&row.len()) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(Error::new(Kind::Syntax, "subquery has too few columns")),
+        Ordering::Greater => Err(Error::new(Kind::Syntax, "subquery has too many columns")),
     }
 }
 
