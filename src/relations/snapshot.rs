@@ -152,6 +152,20 @@ mod tests {
     use crate::state::Chunks;
 
     #[test]
+    fn row_bytes_of_a_table_whose_rows_are_gone_are_those_of_a_row() {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
+        let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        let row_bytes =
+            |chunks: &Chunks| Snapshot::new(batch.schema(), Epoch(1), chunks.snapshot(), chunks.rows()).row_bytes();
+        let mut chunks = Chunks::new(batch.schema());
+        assert_eq!(row_bytes(&chunks), 0);
+        chunks.append(&batch, &(0..1000).collect::<Vec<u32>>()).unwrap();
+        assert_eq!(row_bytes(&chunks), 8);
+        (1..1000).for_each(|id| chunks.kill(id));
+        assert_eq!(row_bytes(&chunks), 8);
+    }
+
+    #[test]
     fn pieces_are_all_rows_once() {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
