@@ -2,29 +2,35 @@
 
 use std::{hash::BuildHasher, sync::LazyLock};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 
 use super::{Compaction, Id};
 
 /// Maps byte strings (`arrow-row` encoded keys) to dense ids. Several ids may have equal bytes where the caller wants
-/// a multiset. Freed ids and bytes are used again: ids at once, bytes when a compaction moves the arena.
+/// a multiset: they share them, and a place in the table, so that the millionth of equal rows costs what the first did.
+/// Freed ids and bytes are used again: ids at once, bytes when a compaction moves the arena.
 #[derive(Debug, Default)]
 pub struct Index {
+    /// One of the ids of each byte string.
     table: HashTable<Id>,
     arena: Vec<u8>,
-    /// Per id where its bytes lie in the arena, and their hash.
     entries: Vec<Entry>,
     free: Vec<Id>,
     garbage: usize,
     compaction: Compaction,
 }
 
+/// What is known of an id.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// Where its bytes lie in the arena.
     start: usize,
     length: u32,
     live: bool,
     hash: u64,
+    /// Its neighbours in the ring of those with the same bytes: itself, where it is alone.
+    next: Id,
+    previous: Id,
 }
 
 impl Index {
@@ -42,54 +48,76 @@ impl Index {
         self.entries.get(id as usize).is_some_and(|e| e.live)
     }
 
+    /// An id that has these bytes.
     pub fn find(&self, hash: u64, bytes: &[u8]) -> Option<Id> {
         self.table.find(hash, |id| self.bytes_of(*id) == bytes).copied()
     }
 
-    /// How many ids have these bytes.
-    pub fn count(&self, hash: u64, bytes: &[u8]) -> usize {
-        self.table.iter_hash(hash).filter(|id| self.bytes_of(**id) == bytes).count()
+    /// The ids that have these bytes.
+    pub fn find_all(&self, hash: u64, bytes: &[u8]) -> impl Iterator<Item = Id> + '_ {
+        let first = self.find(hash, bytes);
+        let after = move |id: &Id| Some(self.entries[*id as usize].next).filter(|next| Some(*next) != first);
+        std::iter::successors(first, after)
     }
 
     /// Adds bytes under a new id, whether or not equal ones are there.
     pub fn insert(&mut self, hash: u64, bytes: &[u8]) -> Id {
-        let entry = Entry { start: self.arena.len(), length: bytes.len() as u32, live: true, hash };
-        self.arena.extend_from_slice(bytes);
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.entries[id as usize] = entry;
-                id
+        let id = self.free.last().copied().unwrap_or(self.entries.len() as Id);
+        let (entries, arena) = (&self.entries, &self.arena);
+        let same = |other: &Id| entries[*other as usize].bytes(arena) == bytes;
+        let entry = match self.table.entry(hash, same, |other| entries[*other as usize].hash) {
+            hash_table::Entry::Occupied(found) => {
+                let other = *found.get();
+                let entry = Entry { previous: other, ..entries[other as usize] };
+                self.entries[entry.next as usize].previous = id;
+                self.entries[other as usize].next = id;
+                entry
             }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as Id
+            hash_table::Entry::Vacant(place) => {
+                place.insert(id);
+                let start = self.arena.len();
+                self.arena.extend_from_slice(bytes);
+                Entry { start, length: bytes.len() as u32, live: true, hash, next: id, previous: id }
             }
         };
-        let entries = &self.entries;
-        self.table.insert_unique(hash, id, |id| entries[*id as usize].hash);
+        match self.free.pop() {
+            Some(id) => self.entries[id as usize] = entry,
+            None => self.entries.push(entry),
+        }
         id
     }
 
+    /// Frees an id that is there.
     pub fn remove(&mut self, id: Id) {
         let entry = self.entries[id as usize];
-        if let Ok(found) = self.table.find_entry(entry.hash, |other| *other == id) {
-            found.remove();
-            self.entries[id as usize].live = false;
-            self.garbage += entry.length as usize;
-            self.free.push(id);
+        if !entry.live {
+            return;
         }
+        self.entries[entry.previous as usize].next = entry.next;
+        self.entries[entry.next as usize].previous = entry.previous;
+        // It may not be the one that the table has.
+        if let Ok(mut found) = self.table.find_entry(entry.hash, |other| *other == id) {
+            match entry.next == id {
+                true => drop(found.remove()),
+                false => *found.get_mut() = entry.next,
+            }
+        }
+        if entry.next == id {
+            self.garbage += entry.length as usize;
+        }
+        self.entries[id as usize].live = false;
+        self.free.push(id);
         if self.garbage > self.compaction.dead_bytes_max && self.garbage > self.arena.len() / 2 {
             self.compact();
         }
     }
 
     pub fn bytes_of(&self, id: Id) -> &[u8] {
-        let entry = &self.entries[id as usize];
-        &self.arena[entry.start..entry.start + entry.length as usize]
+        self.entries[id as usize].bytes(&self.arena)
     }
 
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.entries.len() - self.free.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -98,7 +126,7 @@ impl Index {
 
     /// Ids in use, in no order.
     pub fn ids(&self) -> impl Iterator<Item = Id> + '_ {
-        self.table.iter().copied()
+        (0..self.entries.len() as Id).filter(|id| self.contains(*id))
     }
 
     pub fn memory(&self) -> usize {
@@ -107,13 +135,26 @@ impl Index {
 
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
-        for entry in self.entries.iter_mut().filter(|e| e.live) {
+        for first in &self.table {
             let start = arena.len();
-            arena.extend_from_slice(&self.arena[entry.start..entry.start + entry.length as usize]);
-            entry.start = start;
+            arena.extend_from_slice(self.entries[*first as usize].bytes(&self.arena));
+            let mut id = *first;
+            loop {
+                self.entries[id as usize].start = start;
+                id = self.entries[id as usize].next;
+                if id == *first {
+                    break;
+                }
+            }
         }
         self.arena = arena;
         self.garbage = 0;
+    }
+}
+
+impl Entry {
+    fn bytes<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        &arena[self.start..self.start + self.length as usize]
     }
 }
 
@@ -138,5 +179,22 @@ mod tests {
             assert_eq!(index.find(Index::hash(&bytes), &bytes), expected);
         }
         assert_eq!(index.len(), 6_667);
+    }
+
+    /// A million equal rows: quadratic, it would not end.
+    #[test]
+    fn equal_bytes_cost_no_more_than_others() {
+        const ROWS: usize = 1_000_000;
+        let mut index = Index::default();
+        let (hash, other) = (Index::hash(b"equal"), Index::hash(b"other"));
+        let ids: Vec<Id> = (0..ROWS).map(|_| index.insert(hash, b"equal")).collect();
+        index.insert(other, b"other");
+        assert_eq!((index.len(), index.find_all(hash, b"equal").count()), (ROWS + 1, ROWS));
+        assert_eq!(index.arena.len(), 10, "equal ids share their bytes");
+        for id in ids {
+            assert!(index.contains(id));
+            index.remove(id);
+        }
+        assert_eq!((index.len(), index.find(hash, b"equal"), index.find_all(other, b"other").count()), (1, None, 1));
     }
 }
