@@ -48,7 +48,10 @@ use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::aside::{Aside, is_slow};
-use crate::{changes::bytes_of, sql::distrust::Distrust};
+use crate::{
+    changes::bytes_of,
+    sql::distrust::{CheckWindows, Distrust},
+};
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
 const TURN: Duration = Duration::from_millis(20);
@@ -85,6 +88,7 @@ fn with_ours(mut rules: Rules, distrust: Distrust) -> Rules {
     rules.insert(at, Arc::new(TakeTurns));
     // Before anything relies on the order in which rows come.
     rules.insert(0, Arc::new(distrust));
+    rules.push(Arc::new(CheckWindows));
     rules
 }
 

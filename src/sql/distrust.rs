@@ -1,9 +1,10 @@
 //! Orders that DataFusion takes rows to have, and that they do not have. What is constant in the rows of one side of a join
 //! is not where an outer join has NULLs in place of them, and of the other side, a sort below the join relies on what is not
 //! known above it any more; rows of GROUPING SETS have NULLs in place of the keys that their input was sorted by; the parts
-//! of a UNION may each have one value in a column, but not the same one, which a sort with a LIMIT compares nevertheless; and
-//! rows in the order of arrays in arrays cannot be compared as far as an aggregation along that order needs it. Of these
-//! rows nobody is told their order.
+//! of a UNION may each have one value in a column, but not the same one, which a sort with a LIMIT compares nevertheless;
+//! rows in the order of arrays in arrays cannot be compared as far as an aggregation along that order needs it; and where
+//! `abs(a) = a` holds, what is sorted by the one is not found to be sorted by the other. Of these rows nobody is told their
+//! order.
 
 use std::{fmt, sync::Arc};
 
@@ -14,16 +15,22 @@ use datafusion::{
     },
     error::Result as DfResult,
     execution::{SendableRecordBatchStream, TaskContext},
-    logical_expr::JoinType,
-    physical_expr::{AcrossPartitions, EquivalenceProperties, PhysicalExpr},
+    logical_expr::{JoinType, Operator},
+    physical_expr::{
+        AcrossPartitions, EquivalenceProperties, PhysicalExpr,
+        expressions::{BinaryExpr, Column, Literal},
+        split_conjunction,
+    },
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputOrderMode, PlanProperties,
         Statistics,
         aggregates::AggregateExec,
+        filter::FilterExec,
         joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec, SymmetricHashJoinExec},
         replace_children_if_necessary,
         statistics::{ChildStats, StatisticsArgs},
+        windows::{BoundedWindowAggExec, WindowAggExec},
     },
 };
 
@@ -49,7 +56,7 @@ impl PhysicalOptimizerRule for Distrust {
             let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
             let mut changed = false;
             for (child, distrusted) in children.iter_mut().zip(self.distrusted(&plan)?) {
-                if distrusted || is_of_sets(child) || differs_by_part(child) {
+                if distrusted || is_of_sets(child) || differs_by_part(child) || equates_expressions(child) {
                     *child = UnorderedExec::over(child.clone());
                     changed = true;
                 }
@@ -77,6 +84,34 @@ impl Distrust {
     }
 }
 
+/// Fails for a plan with a window function that would not run: it looks for the order of its partitions once more when it
+/// begins, and may see that of a sort which was not made for it. Has to come after all rules that change an order.
+#[derive(Debug)]
+pub struct CheckWindows;
+
+impl PhysicalOptimizerRule for CheckWindows {
+    fn name(&self) -> &str {
+        "check_windows"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+        plan.apply(|node| {
+            if let Some(window) = node.downcast_ref::<WindowAggExec>() {
+                window.partition_by_sort_keys()?;
+            }
+            if let Some(window) = node.downcast_ref::<BoundedWindowAggExec>() {
+                window.partition_by_sort_keys()?;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(plan)
+    }
+}
+
 fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {
     let hash = plan.downcast_ref::<HashJoinExec>().map(|join| *join.join_type());
     let merge = plan.downcast_ref::<SortMergeJoinExec>().map(|join| join.join_type());
@@ -94,6 +129,20 @@ fn is_of_sets(plan: &Arc<dyn ExecutionPlan>) -> bool {
 fn differs_by_part(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let constants = plan.equivalence_properties().constants();
     constants.iter().any(|constant| matches!(constant.across_partitions, AcrossPartitions::Heterogeneous))
+}
+
+/// Whether a filter lets only those rows through for which some expression equals another, or a column.
+fn equates_expressions(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(filter) = plan.downcast_ref::<FilterExec>() else { return false };
+    let equates = |condition: &Arc<dyn PhysicalExpr>| {
+        let Some(binary) = condition.downcast_ref::<BinaryExpr>().filter(|b| *b.op() == Operator::Eq) else {
+            return false;
+        };
+        let sides = [binary.left(), binary.right()];
+        let constant = sides.iter().any(|side| side.downcast_ref::<Literal>().is_some());
+        !constant && sides.iter().any(|side| side.downcast_ref::<Column>().is_none())
+    };
+    split_conjunction(filter.predicate()).into_iter().any(equates)
 }
 
 /// Whether an aggregation would go along an order of arrays. Where functions have an order of their own, they need it.

@@ -1,8 +1,13 @@
 //! The names of a query's columns, as Postgres gives them: `count` for `count(*)`, `?column?` for `1 + 1`.
 
-use std::{collections::HashSet, ops::ControlFlow};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+};
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, visit_expressions};
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, VisitMut, VisitorMut, visit_expressions,
+};
 
 use crate::error::{Error, Kind, Result};
 
@@ -12,9 +17,7 @@ pub(super) fn figured(expr: &Expr) -> Option<String> {
         Expr::Identifier(ident) => Some(super::names::fold(ident)),
         Expr::CompoundIdentifier(parts) => parts.last().map(super::names::fold),
         Expr::Function(function) => Some(function.name.0.last()?.as_ident().map(super::names::fold)?),
-        Expr::Cast { expr, data_type, .. } => {
-            figured(expr).or_else(|| Some(data_type.to_string().to_lowercase().split('(').next()?.to_string()))
-        }
+        Expr::Cast { expr, data_type, .. } => figured(expr).or_else(|| Some(type_name(data_type))),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figured(inner),
         Expr::Case { .. } => Some("case".to_string()),
         Expr::Extract { .. } => Some("extract".to_string()),
@@ -23,10 +26,36 @@ pub(super) fn figured(expr: &Expr) -> Option<String> {
         Expr::Position { .. } => Some("position".to_string()),
         Expr::Exists { .. } => Some("exists".to_string()),
         Expr::Array(_) => Some("array".to_string()),
-        Expr::TypedString(typed) => Some(typed.data_type.to_string().to_lowercase()),
+        Expr::TypedString(typed) => Some(type_name(&typed.data_type)),
         Expr::Interval(_) => Some("interval".to_string()),
         _ => None,
     }
+}
+
+/// The name by which Postgres knows a type itself.
+fn type_name(of: &DataType) -> String {
+    let written = of.to_string().to_lowercase();
+    let bare = match written.split_once('(') {
+        Some((before, after)) => format!("{before}{}", after.split_once(')').map_or("", |(_, after)| after)),
+        None => written,
+    };
+    let name = match bare.trim_end_matches("[]").trim() {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "real" => "float4",
+        "double precision" | "double" | "float" => "float8",
+        "boolean" => "bool",
+        "decimal" | "dec" => "numeric",
+        "character varying" => "varchar",
+        "character" | "char" => "bpchar",
+        "timestamp with time zone" => "timestamptz",
+        "timestamp without time zone" => "timestamp",
+        "time without time zone" => "time",
+        "time with time zone" => "timetz",
+        other => other,
+    };
+    name.to_string()
 }
 
 fn first_select(body: &SetExpr) -> Option<&Select> {
@@ -40,12 +69,7 @@ fn first_select(body: &SetExpr) -> Option<&Select> {
 
 /// The name of every column, where the query lists them: `None` where a `*` hides how many there are.
 pub fn names(query: &Query) -> Option<Vec<String>> {
-    let item = |item: &SelectItem| match item {
-        SelectItem::UnnamedExpr(expr) => Some(figured(expr).unwrap_or_else(|| "?column?".to_string())),
-        SelectItem::ExprWithAlias { alias, .. } => Some(super::names::fold(alias)),
-        _ => None,
-    };
-    first_select(&query.body)?.projection.iter().map(item).collect()
+    first_select(&query.body)?.projection.iter().map(name_of).collect()
 }
 
 /// Fails where a column that is a cast has the name of another one: its own would be one that no client knows.
@@ -67,18 +91,108 @@ pub fn named(query: &Query) -> Query {
     if let SetExpr::Select(select) = query.body.as_mut() {
         alias(select);
     }
-    set_right_arms_apart(query.body.as_mut());
     query
 }
 
-/// The right arms of set operations give no names, so that one of theirs may stand twice.
+/// Names the columns of the subqueries in FROM and of those in WITH: `SELECT max FROM (SELECT max(a) FROM t) x`. Of two
+/// that have one name neither can be named; `*` shows both. The right arms of set operations give no names, so that
+/// each of their columns has one of its own.
+pub(super) fn name_subqueries(query: &mut Query) {
+    let _ = query.visit(&mut Subqueries);
+}
+
+struct Subqueries;
+
+impl VisitorMut for Subqueries {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            set_twins_apart(table.query.body.as_mut());
+        }
+        set_right_arms_apart(query.body.as_mut());
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Derived { subquery, .. } = factor {
+            set_twins_apart(subquery.body.as_mut());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Names the columns of a subquery as Postgres does, and those that have one name so that none of them has it.
+fn set_twins_apart(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            let mut times: HashMap<String, usize> = HashMap::new();
+            let names: Vec<Option<String>> = select.projection.iter().map(name_of).collect();
+            names.iter().flatten().for_each(|name| *times.entry(name.clone()).or_default() += 1);
+            for (n, (item, name)) in select.projection.iter_mut().zip(names).enumerate() {
+                let (Some(name), Some(expr)) = (name, expr_of(item)) else { continue };
+                let twin = times.get(&name).is_some_and(|times| *times > 1);
+                if twin || is_unnamed(item) {
+                    let alias = if twin { format!("{name}{APART}{n}") } else { name };
+                    *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) };
+                }
+            }
+        }
+        SetExpr::SetOperation { left, .. } => set_twins_apart(left),
+        SetExpr::Query(query) => set_twins_apart(query.body.as_mut()),
+        _ => {}
+    }
+}
+
+/// The name that an item of a SELECT gives; `None` for a `*`.
+fn name_of(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => Some(figured(expr).unwrap_or_else(|| "?column?".to_string())),
+        SelectItem::ExprWithAlias { alias, .. } => Some(super::names::fold(alias)),
+        _ => None,
+    }
+}
+
+fn expr_of(item: &SelectItem) -> Option<Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+        _ => None,
+    }
+}
+
+/// Whether DataFusion gives an item a name of its own making.
+fn is_unnamed(item: &SelectItem) -> bool {
+    !matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
+        && matches!(item, SelectItem::UnnamedExpr(_))
+}
+
 fn set_right_arms_apart(body: &mut SetExpr) {
     match body {
         SetExpr::SetOperation { left, right, .. } => {
             set_right_arms_apart(left);
-            set_apart(right);
+            set_arm_apart(right);
         }
         SetExpr::Query(query) => set_right_arms_apart(query.body.as_mut()),
+        _ => {}
+    }
+}
+
+/// DataFusion gives what is unnamed in an arm the name that the first arm has there, which another column may have here.
+fn set_arm_apart(arm: &mut SetExpr) {
+    match arm {
+        SetExpr::Select(select) => {
+            for (n, item) in select.projection.iter_mut().enumerate().filter(|(_, item)| is_unnamed(item)) {
+                let (Some(name), Some(expr)) = (name_of(item), expr_of(item)) else { continue };
+                let alias = Ident::with_quote('"', format!("{name}{APART}{n}"));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
+            set_columns_apart(&mut select.projection);
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            set_arm_apart(left);
+            set_arm_apart(right);
+        }
+        SetExpr::Query(query) => set_arm_apart(query.body.as_mut()),
         _ => {}
     }
 }
@@ -108,11 +222,7 @@ fn set_columns_apart(items: &mut [SelectItem]) {
     for (n, item) in items.iter_mut().enumerate() {
         // Whether a `*` has it too, only the planner knows.
         let bare = wild && matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
-        let (expr, name) = match &*item {
-            SelectItem::UnnamedExpr(expr) => (expr.clone(), figured(expr).unwrap_or_else(|| "?column?".to_string())),
-            SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), super::names::fold(alias)),
-            _ => continue,
-        };
+        let (Some(expr), Some(name)) = (expr_of(item), name_of(item)) else { continue };
         if !seen.insert(name.clone()) || bare {
             let alias = Ident::with_quote('"', format!("{name}{APART}{n}"));
             *item = SelectItem::ExprWithAlias { expr, alias };
@@ -176,6 +286,10 @@ mod tests {
         check(
             "SELECT count(*), sum(a) AS s, T.b, a::text, (a), a + 1 FROM t",
             &["count", "s", "b", "a", "a", "?column?"],
+        );
+        check(
+            "SELECT '5'::int, 1::double precision, '1'::varchar(3), 1::numeric(4, 2), TIMESTAMP '2024-01-01', a::int",
+            &["int4", "float8", "varchar", "numeric", "timestamp", "a"],
         );
         check("SELECT CASE WHEN a THEN 1 END, now() UNION SELECT 1, 2", &["case", "now"]);
     }

@@ -208,6 +208,7 @@ impl Planner {
         let state = context.state();
         let mut query = query.clone();
         super::orders::by_input(&mut query);
+        super::naming::name_subqueries(&mut query);
         let mut query = super::using::without_using(&state, &query).await?;
         super::quantified::with_nulls(&mut query);
         super::casts::told_apart(&mut query);
@@ -351,6 +352,14 @@ fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn 
     let conditions = optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery::new();
     let place = rules.iter().position(|rule| rule.name() == conditions.name()).unwrap_or(0);
     rules.insert(place, Arc::new(MarkSubqueries));
+    // It does not see what a LATERAL reads of the side before it, and takes that away.
+    let joins = rules.iter().position(|rule| rule.name() == optimizer::eliminate_join::EliminateJoin::new().name());
+    let laterals = rules.iter().position(|rule| rule.name() == LateralJoins::default().name());
+    if let (Some(joins), Some(laterals)) = (joins, laterals)
+        && joins < laterals
+    {
+        rules[joins..=laterals].rotate_left(1);
+    }
     for rule in &mut rules {
         if rule.name() == EmptyArms::default().name() {
             *rule = Arc::new(EmptyArms::default());

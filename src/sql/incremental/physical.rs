@@ -37,7 +37,7 @@ use crate::{
     },
     sql::{
         batch_rows::batch_rows,
-        distrust::Distrust,
+        distrust::{CheckWindows, Distrust},
         normalize::{constants_as_calls, keys_as_columns},
         temporal::Bound,
     },
@@ -71,7 +71,12 @@ pub async fn plan_epoch(
 /// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
 /// not have, or assume that they see all rows.
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    vec![Arc::new(Distrust::default()), Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new())]
+    vec![
+        Arc::new(Distrust::default()),
+        Arc::new(EnsureRequirements::new()),
+        Arc::new(SanityCheckPlan::new()),
+        Arc::new(CheckWindows),
+    ]
 }
 
 struct StepPlanner {
