@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::task::unconstrained;
 
 use super::{Log, Record, file::Summed};
 use crate::{
@@ -112,7 +113,8 @@ impl Manifest {
             let record = Record::Removed { paths: struck.keys().cloned().collect() }.encode(&[])?;
             (struck, self.log.append(vec![record]))
         };
-        futures::executor::block_on(done).inspect_err(|_| self.known().extend(struck))
+        // Outside of the budget of the task that this may run in, which does not come back before the task has.
+        futures::executor::block_on(unconstrained(done)).inspect_err(|_| self.known().extend(struck))
     }
 
     /// The known files below a folder.
@@ -229,6 +231,8 @@ fn damaged(message: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::storage::MemoryStorage;
 
@@ -239,6 +243,20 @@ mod tests {
         let mut known = FileEntries::new();
         records.iter().for_each(|logged| apply(&mut known, &logged.record));
         (storage.clone(), Manifest::new(storage, Arc::new(log), known))
+    }
+
+    /// More than a task may poll before it gives others a turn.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn manifest_within_one_turn_of_a_task_removes_any_number_of_files() {
+        let (storage, manifest) = opened(MemoryStorage::default());
+        let removed = tokio::spawn(async move {
+            for n in 0..1000 {
+                manifest.create(&format!("a/{n}"), b"some bytes").unwrap();
+                manifest.remove(&format!("a/{n}")).unwrap();
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(60), removed).await.expect("it hangs").unwrap();
+        assert_eq!(storage.list("a").unwrap(), [""; 0]);
     }
 
     /// As after a pause: what was noted is durable.

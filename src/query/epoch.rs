@@ -245,7 +245,7 @@ impl Worker {
         self.followed = self.followed_to(&spans);
         let specs = &self.setup.standing.rewritten.watermarks;
         let watermark = self.watermarks.next(specs, &self.followed, now, &self.unread(), idle);
-        if idle && self.epoch > Epoch(0) && !self.is_due(watermark)? {
+        if idle && self.epoch > Epoch(0) && !self.is_due(watermark)? && !self.rewrites() {
             return Ok(Next::Idle);
         }
         if let Some(delay) = until.filter(|_| !enough && !self.is_due(watermark).unwrap_or(true)) {

@@ -36,6 +36,8 @@ pub struct Outlet {
     there: Option<Epoch>,
     /// Whether new epochs come after what is there, whatever that is.
     goes_on: bool,
+    /// Whether what is there is to be replaced, though nothing has changed here.
+    rewrites: bool,
     timeouts: Timeouts,
 }
 
@@ -65,7 +67,7 @@ pub(super) struct Owed {
 
 impl Outlet {
     pub fn new(label: String, sink: Box<dyn Sink>, keeps: Keeps, nets: bool, timeouts: Timeouts) -> Self {
-        Outlet { label, sink: Mutex::new(sink), keeps, nets, there: None, goes_on: false, timeouts }
+        Outlet { label, sink: Mutex::new(sink), keeps, nets, there: None, goes_on: false, rewrites: false, timeouts }
     }
 
     fn sink(&mut self) -> &mut dyn Sink {
@@ -99,7 +101,7 @@ impl Outlet {
 
     /// What is to be written of an epoch.
     fn outgoing(&self, changes: Changes, kept: &Relation) -> Result<Option<Outgoing>> {
-        Ok(match (changes.is_empty(), self.keeps) {
+        Ok(match (changes.is_empty() && !self.rewrites, self.keeps) {
             (true, _) => None,
             (false, Keeps::ToWrite) => {
                 let rows = concat_batches(kept.schema(), &kept.snapshot().batches(None)?)?;
@@ -121,6 +123,19 @@ impl Outlet {
         }
     }
 
+    /// Compares what is there with the last epoch here, unless that is known. Where the data directory is an older copy, one
+    /// that replaces all that was written is to do so; see [`Outlet::number`]. Gives whether it is.
+    async fn compare(&mut self, epoch: Epoch) -> Result<bool> {
+        if self.there.is_some() || self.open().await? <= epoch || self.goes_on {
+            return Ok(false);
+        }
+        self.rewrites = self.keeps == Keeps::ToWrite;
+        match (self.rewrites, self.there) {
+            (false, Some(there)) => Err(behind(epoch.next(), there)),
+            _ => Ok(true),
+        }
+    }
+
     /// From now on new epochs come after whatever is there.
     pub fn go_on(&mut self) {
         self.goes_on = true;
@@ -133,7 +148,7 @@ impl Outlet {
             self.there = None;
             let (limit, label) = (self.timeouts.write, self.label.clone());
             within(limit, WRITE_TIMEOUT, &label, self.sink().write(epoch, rows)).await?;
-            self.there = Some(epoch);
+            (self.there, self.rewrites) = (Some(epoch), false);
         }
         Ok(())
     }
@@ -202,6 +217,20 @@ impl Worker {
         self.checkpoint().await?;
         self.sound = true;
         Ok(Owed { saved: true, ..owed })
+    }
+
+    /// Asks the outside how far it is, once nothing is owed to it: the data directory may be an older copy. Gives whether an
+    /// epoch is to be run because of it.
+    pub async fn ask_outside(&mut self) -> Result<bool> {
+        match &mut self.setup.outlet {
+            Some(outlet) => outlet.compare(self.epoch).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a sink is to write all it has, though nothing has changed.
+    pub(super) fn rewrites(&self) -> bool {
+        self.setup.outlet.as_ref().is_some_and(|outlet| outlet.rewrites)
     }
 
     /// Whether an epoch was run that is not committed: its rows are still to go out, or its commit to be written.

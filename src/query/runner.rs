@@ -231,14 +231,17 @@ impl Runner {
                 self.wait(changed, Some(until)).await
             }
             Next::Idle => {
-                self.goes_on();
                 self.answer_flushes();
                 let caught_up = |target: &Vec<Offsets>| self.worker.has_reached(target);
                 if self.trigger.ends() && self.last_call.as_ref().is_some_and(caught_up) {
+                    self.goes_on();
                     return self.finish().await;
                 }
                 self.checkpoint_if_due().await?;
-                self.wait(changed, None).await
+                // What reads and what waits has been served: it may take its time, or fail.
+                let behind = self.worker.ask_outside().await?;
+                self.goes_on();
+                if behind { Ok(Turn::Again) } else { self.wait(changed, None).await }
             }
         }
     }

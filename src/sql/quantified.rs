@@ -4,12 +4,15 @@
 //! ```text
 //! x = ANY (a)   ─▶   CASE WHEN x = ANY (a) THEN true WHEN array_has_nulls(a) THEN NULL ELSE x = ANY (a) END
 //! ```
+//!
+//! And `ARRAY[…]` of columns as the call that it stands for: DataFusion looks for the columns of its elements in the nearest
+//! FROM alone, not in those of the queries around it.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    Query, UnaryOperator, Value, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+    Query, UnaryOperator, Value, VisitMut, VisitorMut, helpers::attached_token::AttachedToken, visit_expressions,
 };
 
 use super::functions::HAS_NULLS;
@@ -28,6 +31,10 @@ impl VisitorMut for Quantified {
         let (array, decided) = match &*expr {
             Expr::AnyOp { right, .. } if is_array(right) => (right, true),
             Expr::AllOp { right, .. } if is_array(right) => (right, false),
+            Expr::Array(array) if array.elem.iter().any(has_column) => {
+                *expr = calls(MAKE_ARRAY, array.elem.clone());
+                return ControlFlow::Continue(());
+            }
             _ => return ControlFlow::Continue(()),
         };
         let nulls = call(HAS_NULLS, array.as_ref().clone());
@@ -45,6 +52,14 @@ impl VisitorMut for Quantified {
         };
         ControlFlow::Continue(())
     }
+}
+
+const MAKE_ARRAY: &str = "make_array";
+
+fn has_column(expr: &Expr) -> bool {
+    let is_column = |part: &Expr| matches!(part, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+    visit_expressions(expr, |part| if is_column(part) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        .is_break()
 }
 
 /// A subquery has rows in place of elements, and is another matter.

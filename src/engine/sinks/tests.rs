@@ -478,6 +478,35 @@ fn sink_of_an_older_copy_that_replaces_everything_goes_on_by_itself() {
     });
 }
 
+/// Nothing comes that would make them ask.
+#[test]
+fn sink_of_an_older_copy_is_told_so_or_replaces_everything_before_anything_new_comes() {
+    run(async {
+        let mut stage = Stage::new().await;
+        stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT)").await.unwrap();
+        stage.sql("CREATE TABLE a (n INT) APPEND ONLY").await.unwrap();
+        stage.sql("INSERT INTO t VALUES (1, 'a'); INSERT INTO a VALUES (1)").await.unwrap();
+        stage.sql(&stage.create("c", "AS SELECT k, count(*) AS n FROM t GROUP BY k EMIT COMPLETE", "")).await.unwrap();
+        stage.sql(&stage.create("s", "FROM a", "")).await.unwrap();
+        stage.settle().await;
+        let copy = stage.storage.survivor();
+        stage.sql("INSERT INTO t VALUES (2, 'b'); INSERT INTO a VALUES (2); FLUSH").await.unwrap();
+        stage.die().await;
+        stage.start_from(copy).await;
+        let shown = |sink: &str| folded(&locked(&stage.place(sink)).written, &[]);
+        eventually("it is replaced", async || (shown("c") == ["a|1"]).then_some(())).await;
+        eventually("it is told", async || (stage.sql(FAILED).await.unwrap() == ["s"]).then_some(())).await;
+        assert_eq!(shown("s"), ["1", "2"]);
+        stage.sql("ALTER SINK s RESET OFFSETS; INSERT INTO a VALUES (3); INSERT INTO t VALUES (3, 'c')").await.unwrap();
+        stage.settle().await;
+        assert_eq!(shown("c"), ["a|1", "c|1"]);
+        assert_eq!(shown("s"), ["1", "2", "3"]);
+    });
+}
+
+const FAILED: &str =
+    "SELECT name FROM tidemark.queries WHERE state = 'failed' AND last_error LIKE 'the sink holds epoch%'";
+
 /// The copy was made between the beginning of an epoch and its commit, and the old server went on.
 #[test]
 fn sink_of_an_older_copy_does_not_write_again_what_the_copy_had_begun() {

@@ -26,6 +26,13 @@ pub(super) fn as_exists(condition: &mut Expr) -> Result<()> {
             as_exists(left)?;
             as_exists(right)?;
         }
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } if is_row(left) => {
+            if let Expr::Subquery(subquery) = right.as_ref() {
+                let (expr, subquery) = (left.clone(), subquery.clone());
+                *condition = Expr::InSubquery { expr, subquery, negated: false };
+                as_exists(condition)?;
+            }
+        }
         Expr::InSubquery { expr, subquery, negated: false } => {
             if let Expr::Tuple(row) = expr.as_ref()
                 && row.len() > 1
@@ -37,6 +44,10 @@ pub(super) fn as_exists(condition: &mut Expr) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+fn is_row(expr: &Expr) -> bool {
+    matches!(expr, Expr::Tuple(row) if row.len() > 1)
 }
 
 /// Fails where it can be seen that there are more columns on one side than on the other.
@@ -52,7 +63,13 @@ fn check_columns(row: &[Expr], subquery: &Query) -> Result<()> {
 /// Fails on one in another place.
 pub(super) fn check(expr: &Expr) -> Result<()> {
     match expr {
-        Expr::InSubquery { expr, negated, .. } if matches!(expr.as_ref(), Expr::Tuple(row) if row.len() > 1) => {
+        Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. }
+            if is_row(left) && matches!(right.as_ref(), Expr::Subquery(_)) =>
+        {
+            Err(Error::unsupported("a row compared with ANY or ALL (subquery) in this place")
+                .hint("Write EXISTS (SELECT 1 FROM u WHERE u.c = t.a AND u.d = t.b)."))
+        }
+        Expr::InSubquery { expr, negated, .. } if is_row(expr) => {
             let (what, exists) = if *negated { ("NOT IN", "NOT EXISTS") } else { ("IN", "EXISTS") };
             Err(Error::unsupported(format!("a row {what} (subquery) in this place"))
                 .hint(format!("Write {exists} (SELECT 1 FROM u WHERE u.c = t.a AND u.d = t.b).")))

@@ -112,7 +112,8 @@ fn of_subquery(expr: Expr, outer: &[&DFSchema]) -> DfResult<Transformed<Expr>> {
             }
             None => {
                 correlation::check(&within.subquery.subquery)?;
-                Ok(Transformed::no(Expr::InSubquery(within)))
+                let InSubquery { expr, subquery, negated } = within;
+                Ok(answer(subquery)?.update_data(|subquery| Expr::InSubquery(InSubquery { expr, subquery, negated })))
             }
         },
         Expr::SetComparison(compared) => match one_row(&compared.subquery.subquery)?.filter(OneRow::is_of_one_column) {
@@ -126,7 +127,9 @@ fn of_subquery(expr: Expr, outer: &[&DFSchema]) -> DfResult<Transformed<Expr>> {
             }
             None => {
                 correlation::check(&compared.subquery.subquery)?;
-                Ok(Transformed::no(Expr::SetComparison(compared)))
+                let SetComparison { expr, subquery, op, quantifier } = compared;
+                let of = |subquery| Expr::SetComparison(SetComparison { expr, subquery, op, quantifier });
+                Ok(answer(subquery)?.update_data(of))
             }
         },
         Expr::ScalarSubquery(subquery) => of_scalar(subquery, outer),
@@ -222,14 +225,20 @@ fn counted(input: LogicalPlan) -> DfResult<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new(vec![row], Arc::new(aggregate))?))
 }
 
-/// The name of the column of a scalar subquery: DataFusion's join of it has another one of the name that it had.
+/// The name of the column of a subquery: what it is joined with, or compared with, may have one of the name that it had, and
+/// where both read one relation under its own name, of that relation too.
 const VALUE: &str = "__value";
 
 fn valued(subquery: Subquery) -> DfResult<Transformed<Expr>> {
-    let (_, field) = subquery.subquery.schema().qualified_field(0);
-    match field.name() == VALUE {
-        true => Ok(Transformed::no(Expr::ScalarSubquery(subquery))),
-        false => Ok(Transformed::yes(Expr::ScalarSubquery(subquery_of(value_of(subquery.subquery)?)))),
+    Ok(answer(subquery)?.update_data(Expr::ScalarSubquery))
+}
+
+/// A subquery of one column under the name of a value.
+fn answer(subquery: Subquery) -> DfResult<Transformed<Subquery>> {
+    let fields = subquery.subquery.schema().fields();
+    match fields.len() != 1 || fields[0].name() == VALUE {
+        true => Ok(Transformed::no(subquery)),
+        false => Ok(Transformed::yes(subquery_of(value_of(subquery.subquery)?))),
     }
 }
 
