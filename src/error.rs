@@ -47,6 +47,7 @@ pub enum Kind {
     InvalidLimit,
     InvalidOffset,
     BadCharacter,
+    InvalidEscape,
     InvalidDatetime,
     DatetimeOverflow,
     InvalidText,
@@ -118,6 +119,7 @@ impl Kind {
             Kind::InvalidLimit => "2201W",
             Kind::InvalidOffset => "2201X",
             Kind::BadCharacter => "22021",
+            Kind::InvalidEscape => "22025",
             Kind::InvalidDatetime => "22007",
             Kind::DatetimeOverflow => "22008",
             Kind::InvalidText => "22P02",
@@ -434,6 +436,11 @@ fn overflow(message: &str) -> Error {
 }
 
 fn execution(message: &str) -> Error {
+    if message.contains("annot access field at argument") {
+        let message = "a field is asked of a column that is not a composite type";
+        let hint = "Where it has the name of a relation of the query around, give that relation another name with AS.";
+        return Error::new(Kind::WrongObjectType, message).hint(hint);
+    }
     if message.contains("calar subquery returned more than one row") {
         return Error::new(
             Kind::CardinalityViolation,

@@ -11,16 +11,13 @@ use datafusion::{
     logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder},
     physical_plan::execute_stream,
     prelude::SessionContext,
-    sql::{
-        parser::Statement as DfStatement,
-        sqlparser::ast::{self, AssignmentTarget, FromTable, ObjectName, OnConflictAction, OnInsert, TableFactor},
-    },
+    sql::sqlparser::ast::{self, AssignmentTarget, FromTable, ObjectName, OnConflictAction, OnInsert, TableFactor},
 };
 
 use super::{
     CopyIn, Engine, Reply, Session,
     collected::Collected,
-    literals::{settle_insert, settle_update},
+    literals::{settle_insert, settle_update, without_values},
     objects::{Object, What},
     read::physical,
     replay::replayed,
@@ -30,6 +27,7 @@ use crate::{
     error::{Error, Kind, Result},
     sql::{
         names, naming,
+        plan::Planner,
         statement::{self, Body, Name},
     },
 };
@@ -67,7 +65,7 @@ impl Engine {
         let table = self.writable(&target, "insert into")?;
         let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
         let (context, plan) = self.plan_dml(session, settled_insert(insert, &table)?, params).await?;
-        let collected = collect(&context, plan.input.as_ref().clone()).await?;
+        let collected = collect_written(&context, plan.input.as_ref().clone()).await?;
         let count = table.insert(&collected.rows, &on_conflict).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))
     }
@@ -88,7 +86,7 @@ impl Engine {
         let count = table
             .change(async {
                 let (context, plan) = self.plan_dml(session, statement, params).await?;
-                let changed = collected.insert(collect(&context, with_old_rows(&plan)?).await?);
+                let changed = collected.insert(collect_written(&context, with_old_rows(&plan)?).await?);
                 let width = table.columns.fields().len();
                 let part = |from: usize| -> Result<Vec<RecordBatch>> {
                     let columns: Vec<usize> = (from..from + width).collect();
@@ -116,7 +114,7 @@ impl Engine {
         let count = table
             .change(async {
                 let (context, plan) = self.plan_dml(session, statement, params).await?;
-                let gone = collected.insert(collect(&context, plan.input.as_ref().clone()).await?);
+                let gone = collected.insert(collect_written(&context, plan.input.as_ref().clone()).await?);
                 Ok((gone.rows.clone(), Vec::new()))
             })
             .await?;
@@ -155,7 +153,7 @@ impl Engine {
         params: &[ScalarValue],
     ) -> Result<(SessionContext, DmlStatement)> {
         let context = self.context(session)?;
-        let plan = context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+        let plan = Planner::plan(&context, statement).await?;
         let plan = super::parameters::bind(plan, params)?;
         match plan {
             LogicalPlan::Dml(dml) => Ok((context, dml)),
@@ -166,7 +164,7 @@ impl Engine {
     /// The rows of `CREATE TABLE … AS`.
     pub(super) async fn rows_of(&self, query: &ast::Query) -> Result<Collected> {
         let context = self.context(&Session::default())?;
-        let plan = crate::sql::plan::Planner::logical(&context, query).await?;
+        let plan = Planner::logical(&context, query).await?;
         collect(&context, plan).await
     }
 
@@ -233,7 +231,10 @@ fn settled_insert(insert: &ast::Insert, table: &Table) -> Result<ast::Statement>
     let mut insert = insert.clone();
     insert.on = None;
     settle_insert(&mut insert, table)?;
-    insert.source.iter_mut().for_each(|source| **source = naming::apart(source));
+    if let Some(source) = insert.source.as_mut() {
+        without_values(source)?;
+        **source = naming::apart(source);
+    }
     Ok(ast::Statement::Insert(insert))
 }
 
@@ -307,7 +308,12 @@ fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
     Ok(LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(exprs)?.build()?)
 }
 
-pub(super) async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
+/// The rows that a statement writes, or that it finds to change.
+pub(super) async fn collect_written(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
+    collect(context, Planner::normalized(context, plan)?).await
+}
+
+async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
     let rows = execute_stream(physical(context, plan).await?, context.task_ctx())?;
     Collected::of(rows, &context.runtime_env().memory_pool).await
 }

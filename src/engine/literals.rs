@@ -1,8 +1,13 @@
 //! What clients write into a table, in the spelling that its columns take: `DEFAULT`, timestamps without seconds,
 //! bytes as text, queries among values.
 
+use std::ops::ControlFlow;
+
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{self, AssignmentTarget, Expr, Ident, ObjectName, SetExpr, Value};
+use datafusion::sql::sqlparser::ast::{
+    self, AssignmentTarget, Expr, Ident, ObjectName, SelectItem, SetExpr, SetOperator, SetQuantifier, Value, VisitMut,
+    VisitorMut,
+};
 
 use super::tables::Table;
 use crate::{
@@ -79,15 +84,74 @@ pub fn spell(value: &mut Expr, data_type: &DataType) -> Result<()> {
     Ok(())
 }
 
-/// Rows of values as queries: one may ask for what it is.
+/// Rows of values as queries, which DataFusion does not take for rows of the table that is written: `UNION ALL` of two
+/// halves, so that a long list is no deep tree.
 fn selects(values: &ast::Values) -> Result<Box<SetExpr>> {
-    let row = |row: &ast::Parens<Vec<Expr>>| {
-        let values: Vec<String> = row.content.iter().map(ToString::to_string).collect();
-        format!("SELECT {}", values.join(", "))
+    let template = match sql::parse("SELECT 1")?.pop().map(|statement| statement.body) {
+        Some(Body::Query(query)) => query.body,
+        _ => return Err(Error::internal("values make no query")),
     };
-    let rows: Vec<String> = values.rows.iter().map(row).collect();
-    match sql::parse(&rows.join(" UNION ALL "))?.pop().map(|statement| statement.body) {
-        Some(Body::Query(query)) => Ok(query.body),
-        _ => Err(Error::internal("values make no query")),
+    union_of(&values.rows, template.as_ref())
+}
+
+fn union_of(rows: &[ast::Parens<Vec<Expr>>], template: &SetExpr) -> Result<Box<SetExpr>> {
+    let [row] = rows else {
+        let (left, right) = rows.split_at(rows.len() / 2);
+        return Ok(Box::new(SetExpr::SetOperation {
+            op: SetOperator::Union,
+            set_quantifier: SetQuantifier::All,
+            left: union_of(left, template)?,
+            right: union_of(right, template)?,
+        }));
+    };
+    let mut select = template.clone();
+    let SetExpr::Select(body) = &mut select else { return Err(Error::internal("a query of no SELECT")) };
+    // As PostgreSQL calls the columns of VALUES.
+    let column = |(n, expr): (usize, &Expr)| SelectItem::ExprWithAlias {
+        expr: expr.clone(),
+        alias: Ident::new(format!("column{}", n + 1)),
+    };
+    body.projection = row.content.iter().enumerate().map(column).collect();
+    Ok(Box::new(select))
+}
+
+/// The query of an INSERT with no VALUES but those that it is made of: DataFusion would give the columns of
+/// all of them the types of the table, and want as many.
+pub fn without_values(source: &mut ast::Query) -> Result<()> {
+    let top = matches!(source.body.as_ref(), SetExpr::Values(_));
+    match source.visit(&mut WithoutValues { top }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
     }
+}
+
+struct WithoutValues {
+    /// Whether the query that comes next is to keep its VALUES.
+    top: bool,
+}
+
+impl VisitorMut for WithoutValues {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
+        if std::mem::take(&mut self.top) {
+            return ControlFlow::Continue(());
+        }
+        match replace_values(query.body.as_mut()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+fn replace_values(body: &mut SetExpr) -> Result<()> {
+    match body {
+        SetExpr::Values(values) => *body = *selects(values)?,
+        SetExpr::SetOperation { left, right, .. } => {
+            replace_values(left)?;
+            replace_values(right)?;
+        }
+        _ => {}
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use datafusion::{
 
 use super::{
     Engine, Reply, Session,
-    dml::collect,
+    dml::collect_written,
     objects::{Object, What},
     to_its_end,
 };
@@ -52,7 +52,7 @@ impl Engine {
         }
         let (context, plan) = self.plan_dml(session, replayed(insert), params).await?;
         let plan = carrying(&plan.input).ok_or_else(|| refused(object))??;
-        let batches = collect(&context, plan).await?;
+        let batches = collect_written(&context, plan).await?;
         let (engine, object, source) = (self.clone(), object.clone(), source.clone());
         let count = to_its_end(async move { engine.replay_now(&object, source, &batches.rows).await }).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))

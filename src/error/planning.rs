@@ -122,11 +122,6 @@ fn position_or_count(text: &str) -> Option<Error> {
 
 /// What stands where it has no meaning, or none yet.
 fn misplaced(text: &str) -> Option<Error> {
-    if text.contains("annot access field at argument") {
-        let message = "a field is asked of a column that is not a composite type";
-        let hint = "Where it has the name of a relation of the query around, give that relation another name with AS.";
-        return Some(Error::new(Kind::WrongObjectType, message).hint(hint));
-    }
     if text.contains("unnest should be rewritten") {
         return Some(Error::unsupported("unnest outside of the columns of a SELECT").hint(
             "Write it among the columns of a subquery: SELECT … FROM (SELECT id, unnest(items) AS item FROM t) AS u.",

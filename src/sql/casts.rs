@@ -17,9 +17,9 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{functions::NAMED_CAST, quantified::calls};
 
-/// Gives a name to the casts of each SELECT of a query that could not be told apart without.
-pub(super) fn told_apart(query: &mut Query) {
-    let _ = query.visit(&mut Selects);
+/// Gives a name to the casts of each SELECT of a statement that could not be told apart without.
+pub(super) fn told_apart(node: &mut impl VisitMut) {
+    let _ = node.visit(&mut Selects);
 }
 
 struct Selects;

@@ -25,6 +25,7 @@ pub(super) fn figured(expr: &Expr) -> Option<String> {
         Expr::Trim { .. } => Some("btrim".to_string()),
         Expr::Position { .. } => Some("position".to_string()),
         Expr::Exists { .. } => Some("exists".to_string()),
+        Expr::Subquery(query) => names(query)?.into_iter().next().filter(|name| name != UNNAMED),
         Expr::Array(_) => Some("array".to_string()),
         Expr::TypedString(typed) => Some(type_name(&typed.data_type)),
         Expr::Interval(_) => Some("interval".to_string()),
@@ -97,8 +98,8 @@ pub fn named(query: &Query) -> Query {
 /// Names the columns of the subqueries in FROM and of those in WITH: `SELECT max FROM (SELECT max(a) FROM t) x`. Of two
 /// that have one name neither can be named; `*` shows both. The right arms of set operations give no names, so that
 /// each of their columns has one of its own.
-pub(super) fn name_subqueries(query: &mut Query) {
-    let _ = query.visit(&mut Subqueries);
+pub(super) fn name_subqueries(node: &mut impl VisitMut) {
+    let _ = node.visit(&mut Subqueries);
 }
 
 struct Subqueries;
@@ -111,6 +112,14 @@ impl VisitorMut for Subqueries {
             set_twins_apart(table.query.body.as_mut());
         }
         set_right_arms_apart(query.body.as_mut());
+        ControlFlow::Continue(())
+    }
+
+    /// Of a subquery in an expression nobody sees the name of its column.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(subquery) | Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } = expr {
+            set_arm_apart(subquery.body.as_mut());
+        }
         ControlFlow::Continue(())
     }
 
@@ -147,7 +156,7 @@ fn set_twins_apart(body: &mut SetExpr) {
 /// The name that an item of a SELECT gives; `None` for a `*`.
 fn name_of(item: &SelectItem) -> Option<String> {
     match item {
-        SelectItem::UnnamedExpr(expr) => Some(figured(expr).unwrap_or_else(|| "?column?".to_string())),
+        SelectItem::UnnamedExpr(expr) => Some(figured(expr).unwrap_or_else(|| UNNAMED.to_string())),
         SelectItem::ExprWithAlias { alias, .. } => Some(super::names::fold(alias)),
         _ => None,
     }
@@ -230,6 +239,9 @@ fn set_columns_apart(items: &mut [SelectItem]) {
     }
 }
 
+/// What Postgres calls a column that has no name.
+const UNNAMED: &str = "?column?";
+
 /// Between a column's name and what tells it from another of that name: in no name that a client could write.
 const APART: char = '\u{1}';
 
@@ -252,7 +264,7 @@ fn alias(select: &mut Select) {
         if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
             continue;
         }
-        let name = figured(expr).unwrap_or_else(|| "?column?".to_string());
+        let name = figured(expr).unwrap_or_else(|| UNNAMED.to_string());
         // What DataFusion calls a subquery changes while it is planned.
         let name = if seen.contains(&name) && has_subquery(expr) { expr.to_string() } else { name };
         if seen.insert(name.clone()) {
@@ -291,6 +303,7 @@ mod tests {
             "SELECT '5'::int, 1::double precision, '1'::varchar(3), 1::numeric(4, 2), TIMESTAMP '2024-01-01', a::int",
             &["int4", "float8", "varchar", "numeric", "timestamp", "a"],
         );
+        check("SELECT (SELECT max(a) FROM t), (SELECT 1), (SELECT a AS b)", &["max", "?column?", "b"]);
         check("SELECT CASE WHEN a THEN 1 END, now() UNION SELECT 1, 2", &["case", "now"]);
     }
 }

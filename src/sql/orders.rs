@@ -18,9 +18,9 @@ use datafusion::sql::sqlparser::{
 
 use super::{names::fold, naming};
 
-/// Gives the orders of a query and of its subqueries the names of their inputs.
-pub(super) fn by_input(query: &mut Query) {
-    let _ = query.visit(&mut Orders);
+/// Gives the orders of all queries of a statement the names of their inputs.
+pub(super) fn by_input(node: &mut impl VisitMut) {
+    let _ = node.visit(&mut Orders);
 }
 
 struct Orders;

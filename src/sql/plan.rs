@@ -205,22 +205,32 @@ impl Planner {
 
     /// The logical plan of a query, analyzed but not optimized; with its watermarks still in it.
     pub async fn logical(context: &SessionContext, query: &ast::Query) -> Result<LogicalPlan> {
-        let state = context.state();
-        let mut query = query.clone();
-        super::orders::by_input(&mut query);
-        super::naming::name_subqueries(&mut query);
-        let mut query = super::using::without_using(&state, &query).await?;
-        super::quantified::with_nulls(&mut query);
-        super::casts::told_apart(&mut query);
-        let statement = ast::Statement::Query(Box::new(query));
-        let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+        let plan = Planner::plan(context, ast::Statement::Query(Box::new(query.clone()))).await?;
         // `*` may stand for many.
         super::check_targets(plan.schema().fields().len())?;
+        Planner::normalized(context, plan)
+    }
+
+    /// What DataFusion makes of a statement whose queries say what they mean in PostgreSQL, as far as that can be said in SQL.
+    pub async fn plan(context: &SessionContext, mut statement: ast::Statement) -> Result<LogicalPlan> {
+        let state = context.state();
+        super::orders::by_input(&mut statement);
+        super::naming::name_subqueries(&mut statement);
+        super::using::without_using(&state, &mut statement).await?;
+        super::quantified::with_nulls(&mut statement);
+        super::casts::told_apart(&mut statement);
+        Ok(state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?)
+    }
+
+    /// The plan of a query, or of the rows that a statement writes, with the meaning that it has in PostgreSQL; analyzed,
+    /// unless its parameters are open.
+    pub fn normalized(context: &SessionContext, plan: LogicalPlan) -> Result<LogicalPlan> {
         let plan = super::frames::by_groups(normalize(plan)?)?;
         if !plan.get_parameter_names()?.is_empty() {
             return Ok(plan);
         }
         // Only now do its columns have their types: `CASE` takes that of its first branch until it is analyzed.
+        let state = context.state();
         Ok(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
     }
 
@@ -308,6 +318,9 @@ impl QueryPlanner for BatchPlanner {
 
 /// The columns that clients see: each name once, and every column may be NULL for all that a reader should rely on.
 pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
+    if schema.fields().is_empty() {
+        return Err(Error::unsupported("a view without columns").hint("Count its rows: SELECT count(*) FROM …"));
+    }
     let mut seen = std::collections::HashSet::new();
     for field in schema.fields() {
         check_column_name(field.name())?;

@@ -12,14 +12,14 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    Query, UnaryOperator, Value, VisitMut, VisitorMut, helpers::attached_token::AttachedToken, visit_expressions,
+    UnaryOperator, Value, VisitMut, VisitorMut, helpers::attached_token::AttachedToken, visit_expressions,
 };
 
 use super::functions::HAS_NULLS;
 
-/// Rewrites all such comparisons of a query.
-pub(super) fn with_nulls(query: &mut Query) {
-    let _ = query.visit(&mut Quantified);
+/// Rewrites all such comparisons of a statement.
+pub(super) fn with_nulls(node: &mut impl VisitMut) {
+    let _ = node.visit(&mut Quantified);
 }
 
 struct Quantified;

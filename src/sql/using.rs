@@ -28,16 +28,15 @@ use datafusion::{
 use super::{names::fold, quantified::calls};
 use crate::error::Result;
 
-/// The query without USING and NATURAL, where these are not what DataFusion takes them for.
-pub(super) async fn without_using(state: &SessionState, query: &Query) -> Result<Query> {
-    let mut query = query.clone();
-    let _ = query.visit(&mut Aliased);
+/// Takes USING and NATURAL from all queries of a statement, where these are not what DataFusion takes them for.
+pub(super) async fn without_using(state: &SessionState, node: &mut impl VisitMut) -> Result<()> {
+    let _ = node.visit(&mut Aliased);
     let mut known = Known::default();
     loop {
         let mut search = Search { known: &known, scopes: Vec::new(), wanted: Vec::new() };
-        let _ = query.visit(&mut search);
+        let _ = node.visit(&mut search);
         if search.wanted.is_empty() {
-            return Ok(query);
+            return Ok(());
         }
         for wanted in search.wanted {
             let columns = columns_of(state, &wanted).await;

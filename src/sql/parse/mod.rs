@@ -20,6 +20,7 @@ mod query;
 mod row_in;
 mod session;
 mod show;
+mod similar;
 mod subscribe;
 mod syntax;
 mod text;

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{cursor::Cursor, depth, foreign, numbers, row_in, width};
+use super::{cursor::Cursor, depth, foreign, numbers, row_in, similar, width};
 use crate::{
     error::{Error, Kind, Result},
     sql::{names, statement::Body, windows},
@@ -121,7 +121,9 @@ impl VisitorMut for Settle<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
-        if let Err(error) = numbers::written_out(expr).and_then(|()| row_in::check(expr)) {
+        let settled =
+            numbers::written_out(expr).and_then(|()| row_in::check(expr)).and_then(|()| similar::as_regex(expr));
+        if let Err(error) = settled {
             return ControlFlow::Break(error);
         }
         let (value, data_type) = match expr {

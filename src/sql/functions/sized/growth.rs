@@ -185,11 +185,35 @@ impl Measure {
 
 /// The widest value of an array, or more.
 fn widest_bytes(array: &ArrayRef) -> usize {
-    let widest = |offsets: &[i32]| offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).max().unwrap_or(0);
     match array.data_type() {
-        DataType::Utf8 => widest(array.as_string::<i32>().value_offsets()),
-        DataType::Binary => widest(array.as_binary::<i32>().value_offsets()),
+        DataType::Utf8 | DataType::Binary | DataType::List(_) => {
+            (0..array.len()).map(|row| bytes_of_rows(array, row, row + 1)).max().unwrap_or(0)
+        }
         of => of.primitive_width().unwrap_or_else(|| bytes_of_array(array.as_ref())),
+    }
+}
+
+/// What some values of an array take, without those beside them.
+fn bytes_of_rows(array: &ArrayRef, from: usize, to: usize) -> usize {
+    let between = |offsets: &[i32]| (offsets[from] as usize, offsets[to] as usize);
+    match array.data_type() {
+        DataType::Utf8 | DataType::Binary => {
+            let (start, end) = match array.as_string_opt::<i32>() {
+                Some(texts) => between(texts.value_offsets()),
+                None => between(array.as_binary::<i32>().value_offsets()),
+            };
+            end - start
+        }
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let (start, end) = between(list.value_offsets());
+            bytes_of_rows(list.values(), start, end) + (to - from) * size_of::<i32>()
+        }
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|column| bytes_of_rows(column, from, to)).sum(),
+        of => match of.primitive_width() {
+            Some(width) => width * (to - from),
+            None => bytes_of_array(array.slice(from, to - from).as_ref()),
+        },
     }
 }
 
@@ -278,10 +302,7 @@ impl Argument {
         let number = numbers.as_ref().map_or(0, |numbers| numbers.as_primitive::<Int64Type>().value(row));
         let one = values.slice(row, 1);
         Measure {
-            bytes: match values.data_type() {
-                DataType::Utf8 => values.as_string::<i32>().value_length(row) as usize,
-                of => of.primitive_width().unwrap_or_else(|| bytes_of_array(one.as_ref())),
-            },
+            bytes: bytes_of_rows(values, row, row + 1),
             elements: elements(&one).unwrap_or(0),
             number: usize::try_from(number).unwrap_or(0),
         }
@@ -339,5 +360,30 @@ impl Argument {
         let ns = (i128::from(months) * 28 + i128::from(days)) * 86_400_000_000_000 + i128::from(ns);
         let step = ns / unit_ns;
         Some(if step == 0 { ns.signum() } else { step })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, ListArray};
+
+    use super::*;
+
+    /// A list in a batch of many is as wide as it is, and not as all of them.
+    #[test]
+    fn lists_of_a_batch_are_measured_one_by_one() {
+        let lists = ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(
+            (0..1000).map(|n| (n > 0).then(|| vec![Some(n); 1 + n as usize % 3])),
+        );
+        let lists: ArrayRef = Arc::new(lists);
+        let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..1000));
+        assert_eq!(bytes_of_rows(&lists, 4, 5), 4 + 2 * 4);
+        assert_eq!(widest_bytes(&lists.slice(1, 900)), 4 + 3 * 4);
+        let args = [ColumnarValue::Array(lists.slice(10, 20)), ColumnarValue::Array(numbers.slice(10, 20))];
+        let sizes = Sizes::of(Growth::Sum, &args).unwrap();
+        assert_eq!(sizes.row(0), 4 + 2 * 4 + 4);
+        assert!(Growth::Sum.at_most(&args, 20).unwrap() <= 20 * (4 + 3 * 4 + 4));
     }
 }
