@@ -153,7 +153,7 @@ impl Engine {
         params: &[ScalarValue],
     ) -> Result<(SessionContext, DmlStatement)> {
         let context = self.context(session)?;
-        let plan = Planner::plan(&context, statement).await?;
+        let plan = Box::pin(Planner::plan(&context, statement)).await?;
         let plan = super::parameters::bind(plan, params)?;
         match plan {
             LogicalPlan::Dml(dml) => Ok((context, dml)),
@@ -310,7 +310,7 @@ fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
 
 /// The rows that a statement writes, or that it finds to change.
 pub(super) async fn collect_written(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
-    collect(context, Planner::normalized(context, plan)?).await
+    Box::pin(collect(context, Planner::normalized(context, plan)?)).await
 }
 
 async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {

@@ -17,7 +17,7 @@ use datafusion::{
         stream::RecordBatchStreamAdapter,
     },
     prelude::SessionContext,
-    sql::{parser::Statement as DfStatement, sqlparser::ast},
+    sql::sqlparser::ast,
 };
 use futures::StreamExt;
 
@@ -187,8 +187,7 @@ impl Engine {
     }
 
     async fn plan_write(&self, session: &Session, statement: ast::Statement) -> Result<LogicalPlan> {
-        let statement = DfStatement::Statement(Box::new(statement));
-        Ok(self.context(session)?.state().statement_to_plan(statement).await?)
+        Planner::plan(&self.context(session)?, statement).await
     }
 
     /// `EXPLAIN`: of a query its batch plan; of a `CREATE … VIEW` or `SINK` the plan of its epochs, without making it.

@@ -213,13 +213,14 @@ impl Planner {
 
     /// What DataFusion makes of a statement whose queries say what they mean in PostgreSQL, as far as that can be said in SQL.
     pub async fn plan(context: &SessionContext, mut statement: ast::Statement) -> Result<LogicalPlan> {
-        let state = context.state();
+        // On the heap: the state of a session is large, and so is what waits for a plan.
+        let state = Box::new(context.state());
         super::orders::by_input(&mut statement);
         super::naming::name_subqueries(&mut statement);
-        super::using::without_using(&state, &mut statement).await?;
+        Box::pin(super::using::without_using(&state, &mut statement)).await?;
         super::quantified::with_nulls(&mut statement);
         super::casts::told_apart(&mut statement);
-        Ok(state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?)
+        Ok(Box::pin(state.statement_to_plan(DfStatement::Statement(Box::new(statement)))).await?)
     }
 
     /// The plan of a query, or of the rows that a statement writes, with the meaning that it has in PostgreSQL; analyzed,
@@ -230,7 +231,7 @@ impl Planner {
             return Ok(plan);
         }
         // Only now do its columns have their types: `CASE` takes that of its first branch until it is analyzed.
-        let state = context.state();
+        let state = Box::new(context.state());
         Ok(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
     }
 

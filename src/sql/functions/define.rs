@@ -30,6 +30,7 @@ use crate::{
         names,
         normalize::{Forms, compared, with_floats},
         plan::Planner,
+        quantified::with_nulls,
         statement::{Argument, Body, CreateAggregate, CreateFunction, Name, Statement},
         types::{column_type, sql_type},
     },
@@ -180,6 +181,7 @@ impl Maker {
         if let ControlFlow::Break(error) = expr.visit(&mut Parameters { name, arguments: &create.arguments }) {
             return Err(error);
         }
+        with_nulls(&mut expr);
         let expr = self.state.create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr, alias: None }, schema)?;
         check_one_row(&expr, name)?;
         self.settled(expr, schema)

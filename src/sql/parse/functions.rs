@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Token,
 };
 
-use super::{columns, cursor::Cursor, cursor::string};
+use super::{columns, cursor::Cursor, cursor::string, query};
 use crate::{
     error::{Error, Kind, Result},
     sql::{
@@ -96,8 +96,8 @@ fn property(c: &mut Cursor) -> Result<bool> {
 fn body(c: &mut Cursor, name: &Name) -> Result<ast::Expr> {
     if c.eat("RETURN") {
         let position = c.here();
-        let expr = c.expr(None)?;
-        check_plain(&expr, name).map_err(|e| e.at(position))?;
+        let mut expr = c.expr(None)?;
+        check_plain(&expr, name).and_then(|()| query::settle(c, &mut expr)).map_err(|e| e.at(position))?;
         return Ok(expr);
     }
     c.expect("AS")?;

@@ -57,7 +57,7 @@ fn check_insert(insert: &ast::Insert) -> Result<()> {
 }
 
 /// Brings all queries within `node` to one spelling, and refuses what nobody after us would notice.
-fn settle<V: VisitMut>(c: &Cursor, node: &mut V) -> Result<()> {
+pub(super) fn settle<V: VisitMut>(c: &Cursor, node: &mut V) -> Result<()> {
     depth::limit(node)?;
     width::limit(node)?;
     if let ControlFlow::Break(error) = node.visit(&mut Settle { locate: &|at| c.text.position(at) }) {
