@@ -95,14 +95,18 @@ fn selects(values: &ast::Values) -> Result<Box<SetExpr>> {
 }
 
 fn union_of(rows: &[ast::Parens<Vec<Expr>>], template: &SetExpr) -> Result<Box<SetExpr>> {
-    let [row] = rows else {
-        let (left, right) = rows.split_at(rows.len() / 2);
-        return Ok(Box::new(SetExpr::SetOperation {
-            op: SetOperator::Union,
-            set_quantifier: SetQuantifier::All,
-            left: union_of(left, template)?,
-            right: union_of(right, template)?,
-        }));
+    let row = match rows {
+        [] => return Err(Error::internal("values of no row")),
+        [row] => row,
+        rows => {
+            let (left, right) = rows.split_at(rows.len() / 2);
+            return Ok(Box::new(SetExpr::SetOperation {
+                op: SetOperator::Union,
+                set_quantifier: SetQuantifier::All,
+                left: union_of(left, template)?,
+                right: union_of(right, template)?,
+            }));
+        }
     };
     let mut select = template.clone();
     let SetExpr::Select(body) = &mut select else { return Err(Error::internal("a query of no SELECT")) };

@@ -181,8 +181,8 @@ impl Relation {
             // Rows that are equal lie together.
             let key = keys.rows.row(row);
             let same = (row..net.num_rows()).take_while(|other| keys.rows.row(*other) == key).count();
-            let there = self.index.find_all(keys.hashes[row], key.as_ref());
-            if net.diff(row) < 0 && there.take(same).count() < same {
+            let there = || self.index.find_all(keys.hashes[row], key.as_ref()).take(same).count();
+            if net.diff(row) < 0 && there() < same {
                 return Err(not_there());
             }
             row += same;

@@ -325,12 +325,11 @@ pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
     let mut seen = std::collections::HashSet::new();
     for field in schema.fields() {
         check_column_name(field.name())?;
-        if !seen.insert(field.name()) {
-            return Err(Error::new(
-                Kind::DuplicateColumn,
-                format!("column \"{}\" specified more than once", field.name()),
-            )
-            .hint("Give one of them another name with AS."));
+        // Two of a subquery may have been told apart for `*`.
+        let name = super::naming::together(field.name());
+        if !seen.insert(name) {
+            return Err(Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+                .hint("Give one of them another name with AS."));
         }
     }
     let fields: Vec<_> =

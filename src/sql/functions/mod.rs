@@ -1,5 +1,6 @@
 //! Functions of our own, and those that statements make.
 
+mod array_agg;
 mod arrays;
 mod canonical;
 mod constant;
@@ -89,6 +90,7 @@ pub fn length_in_micros() -> Arc<ScalarUDF> {
 /// Those that make one value of many rows.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let mut all = sums::all();
+    all.push(Arc::new(AggregateUDF::from(array_agg::ArrayAgg::default())));
     all.push(Arc::new(AggregateUDF::from(string_agg::LimitedStringAgg::default())));
     all
 }

@@ -1,5 +1,6 @@
 //! `string_agg` with a limit: as in Postgres a text has at most a gigabyte, and one that would be longer is an error.
-//! DataFusion's own goes on, and panics where Arrow can no longer count the bytes.
+//! DataFusion's own goes on, and panics where Arrow can no longer count the bytes. And nobody turns it round, as little as
+//! `array_agg`.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use datafusion::{
     common::{Result, ScalarValue},
     functions_aggregate::string_agg::StringAgg,
     logical_expr::{
-        Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+        Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature,
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::AggregateOrderSensitivity,
     },
@@ -73,11 +74,6 @@ impl AggregateUDFImpl for LimitedStringAgg {
 
     fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
         Ok(Some(self))
-    }
-
-    fn reverse_expr(&self) -> ReversedUDAF {
-        let reversed = LimitedStringAgg { inner: StringAgg::new(), bytes_max: self.bytes_max };
-        ReversedUDAF::Reversed(Arc::new(AggregateUDF::from(reversed)))
     }
 }
 
@@ -216,7 +212,7 @@ impl GroupsAccumulator for Limited<Box<dyn GroupsAccumulator>> {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::prelude::SessionContext;
+    use datafusion::{logical_expr::AggregateUDF, prelude::SessionContext};
 
     use super::*;
 

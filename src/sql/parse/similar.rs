@@ -9,15 +9,21 @@ use crate::error::{Error, Kind, Result};
 pub(super) fn as_regex(expr: &mut Expr) -> Result<()> {
     let Expr::SimilarTo { negated, expr: text, pattern, escape_char } = expr else { return Ok(()) };
     let right = match pattern.as_ref() {
-        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(pattern), .. }) => {
-            Expr::value(Value::SingleQuotedString(regex(pattern, escape(escape_char.as_ref())?)))
-        }
-        Expr::Value(ValueWithSpan { value: Value::Null, .. }) => pattern.as_ref().clone(),
-        _ => {
-            return Err(Error::unsupported("SIMILAR TO a pattern that is not constant")
-                .hint("Write x ~ pattern, with a regular expression, or x LIKE pattern."));
-        }
+        Expr::Value(ValueWithSpan { value: Value::Null, .. }) => Some(pattern.as_ref().clone()),
+        // Whatever the quotes.
+        Expr::Value(value) => match value.value.clone().into_string() {
+            Some(pattern) => {
+                let regex = regex(&pattern, escape(escape_char.as_ref())?);
+                Some(Expr::value(Value::SingleQuotedString(regex)))
+            }
+            None => None,
+        },
+        _ => None,
     };
+    let right = right.ok_or_else(|| {
+        Error::unsupported("SIMILAR TO a pattern that is not constant")
+            .hint("Write x ~ pattern, with a regular expression, or x LIKE pattern.")
+    })?;
     let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
     let left = Box::new(Expr::Nested(text.clone()));
     *expr = Expr::Nested(Box::new(Expr::BinaryOp { left, op, right: Box::new(right) }));
@@ -30,7 +36,7 @@ fn escape(said: Option<&ValueWithSpan>) -> Result<Option<char>> {
     let invalid = || {
         Error::new(Kind::InvalidEscape, "invalid escape string").hint("Escape string must be empty or one character.")
     };
-    let Value::SingleQuotedString(text) = &said.value else { return Err(invalid()) };
+    let Some(text) = said.value.clone().into_string() else { return Err(invalid()) };
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         (one, None) => Ok(one),
