@@ -14,8 +14,8 @@ fn of_relation(name: &str, columns: &[Column]) -> Vec<Column> {
 }
 
 impl Maker<'_> {
-    /// One thing to read, and its columns by their whole names.
-    fn relation(&mut self, depth: u32, outer: &[Column]) -> (String, Vec<Column>) {
+    /// One thing to read, and its columns by their whole names. `bare`: a table may stand without an alias.
+    fn relation(&mut self, depth: u32, outer: &[Column], bare: bool) -> (String, Vec<Column>) {
         let name = self.name("r");
         if !self.named.is_empty() && self.chance(0.5) {
             let (with, columns) = self.named.choose(self.rng).unwrap().clone();
@@ -53,6 +53,10 @@ impl Maker<'_> {
             _ => {
                 let schema = self.schema;
                 let table = schema.tables.choose(self.rng).unwrap();
+                // Under its own name it may hide one of the queries around.
+                if bare && self.chance(0.4) {
+                    return (table.name.clone(), of_relation(&table.name, &table.columns));
+                }
                 (format!("{} AS {name}", table.name), of_relation(&name, &table.columns))
             }
         }
@@ -64,14 +68,14 @@ impl Maker<'_> {
         if !self.schema.big && self.chance(0.12) {
             return self.merged();
         }
-        let (mut text, mut scope) = self.relation(depth, &[]);
+        let (mut text, mut scope) = self.relation(depth, &[], true);
         for _ in 0..*[0, 0, 0, 1, 1, 2].choose(self.rng).unwrap() {
             if self.schema.big && text.contains("JOIN") {
                 break;
             }
             match self.rng.random_range(0..14) {
                 0 if !self.schema.big => {
-                    let (other, theirs) = self.relation(0, &[]);
+                    let (other, theirs) = self.relation(0, &[], false);
                     text = format!("{text} CROSS JOIN {other}");
                     scope.extend(theirs);
                 }
@@ -88,7 +92,7 @@ impl Maker<'_> {
                     scope.extend(of_relation(&name, &query.columns));
                 }
                 _ => {
-                    let (other, theirs) = self.relation(depth.min(1), &[]);
+                    let (other, theirs) = self.relation(depth.min(1), &[], false);
                     let kind = self.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
                     let on = match kind {
                         // PostgreSQL joins so by equality alone.
