@@ -4,6 +4,9 @@
 //! ```text
 //! SELECT -a AS a FROM t ORDER BY a + 1   ─▶   SELECT a FROM (SELECT -a AS a, a + 1 AS __by0 FROM t) AS __shown ORDER BY __by0
 //! ```
+//!
+//! In the subqueries of a SELECT DISTINCT ON, which has to say them twice alike, all expressions become such columns:
+//! DataFusion adds the columns that an order needs and that are not shown in no order of its own.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -38,24 +41,52 @@ impl VisitorMut for Orders {
 fn settle(query: &mut Query) -> Option<()> {
     let OrderByKind::Expressions(order) = &mut query.order_by.as_mut()?.kind else { return None };
     let SetExpr::Select(select) = query.body.as_mut() else { return None };
-    let hiding = hiding(&select.projection);
-    // DISTINCT ON compares the two as they are written; DISTINCT shows all that it orders by.
-    if matches!(select.distinct, Some(Distinct::On(_))) || hiding.is_empty() {
+    // DISTINCT ON compares the two as they are written.
+    if let Some(Distinct::On(on)) = &mut select.distinct {
+        on.iter_mut().chain(order.iter_mut().map(|by| &mut by.expr)).for_each(|expr| {
+            let _ = expr.visit(&mut Alike);
+        });
         return None;
     }
+    let hiding = hiding(&select.projection);
+    as_columns(query, |by| is_hidden(by, &hiding))
+}
+
+/// Gives the subqueries of an expression orders by columns alone.
+struct Alike;
+
+impl VisitorMut for Alike {
+    type Break = ();
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let _ =
+            as_columns(query, |by| !matches!(by, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Makes columns of what a query is ordered by, where `is_hidden` says so of it. DISTINCT shows all that it orders by.
+fn as_columns(query: &mut Query, is_hidden: impl Fn(&Expr) -> bool) -> Option<()> {
+    let OrderByKind::Expressions(order) = &mut query.order_by.as_mut()?.kind else { return None };
+    let SetExpr::Select(select) = query.body.as_mut() else { return None };
     let is_shown = |by: &OrderByExpr, item: &SelectItem| expr_of(item) == Some(&by.expr);
-    let mut hidden = Vec::new();
-    for by in order.iter_mut().filter(|by| is_hidden(&by.expr, &hiding)) {
+    let mut hidden = false;
+    for by in order.iter_mut().filter(|by| is_hidden(&by.expr)) {
         match select.projection.iter().position(|item| is_shown(by, item)) {
             Some(place) => by.expr = Expr::value(Value::Number((place + 1).to_string(), false)),
-            None => hidden.push(by),
+            None => hidden = true,
         }
     }
-    if hidden.is_empty() || select.distinct.is_some() {
+    if !hidden || select.distinct.is_some() {
         return None;
     }
-    let (around, shown) = around(select)?;
-    for (n, by) in hidden.into_iter().enumerate() {
+    let (around, shown, names) = around(select)?;
+    // Of what is around, only what is shown can be seen.
+    let is_seen = |by: &Expr| match by {
+        Expr::Identifier(name) => names.contains(&fold(name)),
+        by => matches!(by, Expr::Value(_)),
+    };
+    for (n, by) in order.iter_mut().filter(|by| !is_seen(&by.expr)).enumerate() {
         let alias = Ident::new(format!("__by{n}"));
         let expr = std::mem::replace(&mut by.expr, Expr::Identifier(alias.clone()));
         select.projection.push(SelectItem::ExprWithAlias { expr, alias });
@@ -105,9 +136,9 @@ fn is_hidden(expr: &Expr, hiding: &HashSet<String>) -> bool {
     hidden
 }
 
-/// A SELECT over what another one gives, whose columns are named for it; and the columns that it shows. `None` where they
-/// are not known, or where one name stands twice.
-fn around(select: &mut Select) -> Option<(Select, Vec<SelectItem>)> {
+/// A SELECT over what another one gives, whose columns are named for it; the columns that it shows, and their names. `None`
+/// where they are not known, or where one name stands twice.
+fn around(select: &mut Select) -> Option<(Select, Vec<SelectItem>, HashSet<String>)> {
     let mut names = HashSet::new();
     let mut shown = Vec::new();
     let mut named = select.projection.clone();
@@ -137,7 +168,7 @@ fn around(select: &mut Select) -> Option<(Select, Vec<SelectItem>)> {
     let template = "SELECT 1 FROM (SELECT 1) AS __shown";
     let Statement::Query(query) = Parser::parse_sql(&PostgreSqlDialect {}, template).ok()?.pop()? else { return None };
     let SetExpr::Select(around) = *query.body else { return None };
-    Some((*around, shown))
+    Some((*around, shown, names))
 }
 
 #[cfg(test)]
@@ -154,14 +185,24 @@ mod tests {
     #[test]
     fn names_in_expressions_of_an_order_are_those_of_the_input() {
         check(
-            "SELECT -a AS a FROM t ORDER BY a + 1 DESC, t.a, a LIMIT 2",
-            "SELECT a FROM (SELECT -a AS a, a + 1 AS __by0, t.a AS __by1 FROM t) AS __shown \
-             ORDER BY __by0 DESC, __by1, a LIMIT 2",
+            "SELECT -a AS a FROM t ORDER BY a + 1 DESC, t.a, a, b, t.c, 1 LIMIT 2",
+            "SELECT a FROM (SELECT -a AS a, a + 1 AS __by0, t.a AS __by1, b AS __by2, t.c AS __by3 FROM t) AS __shown \
+             ORDER BY __by0 DESC, __by1, a, __by2, __by3, 1 LIMIT 2",
         );
         check(
             "SELECT 1 WHERE 2 IN (SELECT a::bigint FROM t ORDER BY t.a)",
             "SELECT 1 WHERE 2 IN (SELECT __shown0 AS \"a\" FROM (SELECT a::BIGINT AS __shown0, t.a AS __by0 FROM t) \
              AS __shown ORDER BY __by0)",
+        );
+        check(
+            "SELECT DISTINCT ON ((SELECT a FROM t ORDER BY b + c, d LIMIT 1)) e FROM u",
+            "SELECT DISTINCT ON ((SELECT a FROM t ORDER BY b + c, d LIMIT 1)) e FROM u",
+        );
+        let subquery = "(SELECT a FROM t ORDER BY b + c, a LIMIT 1)";
+        let alike = "(SELECT a FROM (SELECT a, b + c AS __by0 FROM t) AS __shown ORDER BY __by0, a LIMIT 1)";
+        check(
+            &format!("SELECT DISTINCT ON ({subquery}) e FROM u ORDER BY {subquery}, e"),
+            &format!("SELECT DISTINCT ON ({alike}) e FROM u ORDER BY {alike}, e"),
         );
         check("SELECT max(a) AS a FROM t ORDER BY max(a)", "SELECT max(a) AS a FROM t ORDER BY 1");
     }

@@ -1,12 +1,13 @@
 //! LATERAL joins without the columns that their conditions were pulled up by. DataFusion leaves these in the join that it
-//! makes, and a join above it, which counts its columns by their places, takes one for another.
+//! makes, and a join above it, which counts its columns by their places, takes one for another. And a LATERAL that reads
+//! nothing of the query around any more, since its conditions are false, is a plain relation; DataFusion leaves it as it is.
 
 use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::Transformed,
+    common::tree_node::{Transformed, TreeNodeRecursion},
     error::Result as DfResult,
-    logical_expr::{Expr, LogicalPlan, Projection},
+    logical_expr::{Expr, Join, LogicalPlan, Projection, SubqueryAlias},
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule, decorrelate_lateral_join::DecorrelateLateralJoin},
 };
 
@@ -24,6 +25,15 @@ impl OptimizerRule for LateralJoins {
     }
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        let plan = match plan {
+            LogicalPlan::Join(join) => match plain(&join.right)? {
+                Some(right) => {
+                    return Ok(Transformed::yes(LogicalPlan::Join(Join { right: Arc::new(right), ..join })));
+                }
+                None => LogicalPlan::Join(join),
+            },
+            other => return Ok(Transformed::no(other)),
+        };
         let schema = plan.schema().clone();
         let join = self.0.rewrite(plan, config)?;
         if !join.transformed || join.data.schema().fields().len() == schema.fields().len() {
@@ -33,5 +43,25 @@ impl OptimizerRule for LateralJoins {
             let columns = schema.columns().into_iter().map(Expr::Column).collect();
             Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, Arc::new(join), schema)?))
         })
+    }
+}
+
+/// What a LATERAL is where it reads nothing of the query around.
+fn plain(lateral: &LogicalPlan) -> DfResult<Option<LogicalPlan>> {
+    match lateral {
+        LogicalPlan::Subquery(subquery) => {
+            let reads = subquery.subquery.apply_with_subqueries(|plan| {
+                Ok(match plan.contains_outer_reference() {
+                    true => TreeNodeRecursion::Stop,
+                    false => TreeNodeRecursion::Continue,
+                })
+            })?;
+            let reads_nothing = reads == TreeNodeRecursion::Continue;
+            Ok(reads_nothing.then(|| subquery.subquery.as_ref().clone()))
+        }
+        LogicalPlan::SubqueryAlias(alias) => plain(&alias.input)?
+            .map(|input| Ok(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?)))
+            .transpose(),
+        _ => Ok(None),
     }
 }

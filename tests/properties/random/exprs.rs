@@ -112,7 +112,10 @@ impl<'a> Maker<'a> {
                 1 => format!("abs({a} % 1000)"),
                 2 => format!("CAST({} AS BIGINT)", self.expr(scope, Int4, depth)),
                 3 => {
-                    let (part, time) = (self.pick(&["year", "month", "day"]), self.expr(scope, Timestamp, depth));
+                    let time = self.expr(scope, Timestamp, depth);
+                    // Before the year 1 PostgreSQL has no year 0.
+                    let parts = ["month", "day", "year"];
+                    let part = self.pick(if time.contains("INTERVAL") { &parts[..2] } else { &parts });
                     format!("CAST(extract({part} FROM {time}) AS BIGINT)")
                 }
                 _ => format!("({a} / 2)"),

@@ -53,8 +53,8 @@ impl Maker<'_> {
             _ => {
                 let schema = self.schema;
                 let table = schema.tables.choose(self.rng).unwrap();
-                // Under its own name it may hide one of the queries around.
-                if bare && self.chance(0.4) {
+                // Under its own name it may hide one of the queries around, so that nothing joins the two.
+                if bare && !schema.big && self.chance(0.4) {
                     return (table.name.clone(), of_relation(&table.name, &table.columns));
                 }
                 (format!("{} AS {name}", table.name), of_relation(&name, &table.columns))
@@ -62,13 +62,25 @@ impl Maker<'_> {
         }
     }
 
+    /// A subquery of FROM that reads columns of a query further out.
+    fn tied(&mut self, outer: &[Column]) -> (String, Vec<Column>) {
+        let (inner, name) = (self.name("r"), self.name("r"));
+        let schema = self.schema;
+        let table = schema.tables.choose(self.rng).unwrap();
+        let tie = self.tie(&of_relation(&inner, &table.columns), outer);
+        let text = format!("(SELECT * FROM {} AS {inner} WHERE {tie}) AS {name}", table.name);
+        (text, of_relation(&name, &table.columns))
+    }
+
+    /// FROM, and what there is to be read. What is in `outer` belongs to queries around it.
     pub fn from(&mut self, depth: u32, outer: &[Column]) -> (String, Vec<Column>) {
-        // What belongs to queries around comes in by the filter alone: FROM may read it in few places.
-        let _ = outer;
         if !self.schema.big && self.chance(0.12) {
             return self.merged();
         }
-        let (mut text, mut scope) = self.relation(depth, &[], true);
+        let (mut text, mut scope) = match !outer.is_empty() && self.chance(0.15) {
+            true => self.tied(outer),
+            false => self.relation(depth, &[], true),
+        };
         for _ in 0..*[0, 0, 0, 1, 1, 2].choose(self.rng).unwrap() {
             if self.schema.big && text.contains("JOIN") {
                 break;

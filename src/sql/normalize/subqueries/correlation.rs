@@ -43,11 +43,21 @@ fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
         LogicalPlan::Join(_) if plan.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_))))? => {
             return Err(refused("LIMIT in a join of a correlated subquery"));
         }
+        // A join keeps the columns that it had, without those that a condition is pulled up by; and an outer one gives rows
+        // for those that the condition leaves out.
+        LogicalPlan::Join(_) if plan.inputs().into_iter().any(reads_around) => {
+            return Err(refused("a subquery in a join that reads columns of a query further out"));
+        }
         LogicalPlan::Limit(_) => return Err(refused("LIMIT in a correlated subquery")),
         LogicalPlan::Window(_) => return Err(refused("a function with OVER in a correlated subquery")),
         _ => false,
     };
     plan.inputs().into_iter().try_for_each(|input| pulled(input, below))
+}
+
+/// Whether an input of a join reads columns of the query around it; a LATERAL may read those of the join's other input.
+fn reads_around(input: &LogicalPlan) -> bool {
+    super::lateral(input).is_none() && !input.all_out_ref_exprs().is_empty()
 }
 
 /// Fails on an aggregate over a condition that cannot be pulled past it: one that is no equality of a column of its input.

@@ -170,7 +170,10 @@ fn of_scalar(subquery: Subquery, outer: &[&DFSchema]) -> DfResult<Transformed<Ex
     }
     if let Some(row) = one_row(plan)? {
         return match row.is_plain() {
-            true => valued(subquery),
+            true => {
+                correlation::check(&row.aggregate)?;
+                valued(subquery)
+            }
             false => {
                 let value = row.value(outer)?;
                 Ok(Transformed::yes(row.otherwise(value, lit(ScalarValue::Null), outer)?))
@@ -335,6 +338,7 @@ impl OneRow {
     fn outside(&self, expr: Expr, outer: &[&DFSchema]) -> DfResult<Expr> {
         let moved = expr.transform_down(|expr| match expr {
             Expr::Column(column) => {
+                correlation::check(&self.aggregate)?;
                 let value = Expr::Column(column).alias(VALUE);
                 let plan = Projection::try_new(vec![value], self.aggregate.clone())?;
                 let subquery = subquery_of(LogicalPlan::Projection(plan));

@@ -7,6 +7,8 @@
 //!   u, w                    ─▶    Filter __pulled_1_0 = outer(o.b)
 //!                                   Projection u.c, w.c, w.c AS __pulled_1_0
 //! ```
+//!
+//! An alias above such a condition is a projection, which lets that column through.
 
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use datafusion::{
     },
     error::Result as DfResult,
     logical_expr::{
-        Expr, Filter, LogicalPlan, Projection,
+        Expr, Filter, LogicalPlan, Projection, SubqueryAlias,
         utils::{conjunction, split_conjunction_owned},
     },
 };
@@ -36,10 +38,25 @@ fn within(plan: LogicalPlan, depth: usize) -> DfResult<LogicalPlan> {
         let plan = plan.map_subqueries(|plan| Ok(Transformed::yes(within(plan, depth + 1)?)))?.data;
         match plan {
             LogicalPlan::Filter(filter) if filter.predicate.contains_outer() => of_filter(filter, &mut names),
+            LogicalPlan::SubqueryAlias(alias) if is_passed(&alias.input) => of_alias(alias),
             other => Ok(Transformed::no(other)),
         }
     });
     Ok(plan?.data)
+}
+
+/// Whether a condition is pulled up through a plan. From a LATERAL it is pulled to the join that this one is an input of.
+fn is_passed(plan: &LogicalPlan) -> bool {
+    !matches!(plan, LogicalPlan::Subquery(_)) && !plan.all_out_ref_exprs().is_empty()
+}
+
+fn of_alias(SubqueryAlias { input, alias, .. }: SubqueryAlias) -> DfResult<Transformed<LogicalPlan>> {
+    let columns = input.schema().columns().into_iter().map(|column| {
+        let name = column.name.clone();
+        Expr::Column(column).alias_qualified(Some(alias.clone()), name)
+    });
+    let columns = columns.collect();
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(columns, input)?)))
 }
 
 fn of_filter(filter: Filter, names: &mut impl Iterator<Item = String>) -> DfResult<Transformed<LogicalPlan>> {
