@@ -22,6 +22,7 @@ pub mod table;
 pub mod temporal;
 pub mod types;
 mod using;
+mod using_columns;
 pub mod watermark;
 pub mod windows;
 

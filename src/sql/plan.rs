@@ -25,8 +25,8 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{
-        ComputedKeys, CountedOffsets, EmptyArms, Floats, HeldFilters, LateralJoins, MarkSubqueries, NestedOrders,
-        Numbers, OrdersOnce, WindowsApart, constants_as_calls, normalize, refuse_subqueries, unordered,
+        ComputedKeys, CountedOffsets, EmptyArms, Floats, HeldFilters, InLists, LateralJoins, MarkSubqueries,
+        NestedOrders, Numbers, OrdersOnce, WindowsApart, constants_as_calls, normalize, refuse_subqueries, unordered,
     },
     statement::Emit,
     table::InputTable,
@@ -389,6 +389,7 @@ fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn 
     rules.insert(place, Arc::new(WindowsApart));
     rules.push(Arc::new(OrdersOnce));
     rules.push(Arc::new(WindowsApart));
+    rules.push(Arc::new(InLists));
     rules
 }
 

@@ -15,17 +15,14 @@ use std::{
 
 use datafusion::{
     execution::SessionState,
-    sql::{
-        parser::Statement as DfStatement,
-        sqlparser::ast::{
-            self, BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem,
-            SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
-            helpers::attached_token::AttachedToken, visit_expressions,
-        },
+    sql::sqlparser::ast::{
+        self, BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem,
+        SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+        visit_expressions,
     },
 };
 
-use super::{names::fold, quantified::calls};
+use super::{names::fold, quantified::calls, using_columns::columns_of};
 use crate::error::Result;
 
 /// Takes USING and NATURAL from all queries of a statement, where these are not what DataFusion takes them for.
@@ -63,12 +60,6 @@ impl VisitorMut for Aliased {
 /// The columns of relations, by the query that gives them; `None` where it cannot be planned by itself.
 #[derive(Default)]
 struct Known(HashMap<String, Option<Vec<String>>>);
-
-async fn columns_of(state: &SessionState, query: &Query) -> Option<Vec<String>> {
-    let statement = ast::Statement::Query(Box::new(query.clone()));
-    let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await.ok()?;
-    Some(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
-}
 
 /// Rewrites each SELECT whose relations are known, the innermost first, and gathers those that are not.
 struct Search<'a> {

@@ -15,6 +15,7 @@
 //! | `numbers`, a rule of the analyzer | a decimal that meets a float |
 //! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which one arm alone has rows |
 //! | `held_filters`, a rule of the optimizer | conditions without columns over `count(*)`, and volatile ones |
+//! | `in_lists`, a rule of the optimizer | elements of an IN list that are computed |
 //! | `lateral_joins`, a rule of the optimizer | the columns of a LATERAL join, below another join |
 //! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT |
 //! | `computed_keys`, a rule of the optimizer | what rows are sorted by, where it is computed |
@@ -28,6 +29,7 @@ mod empty_arms;
 mod floats;
 mod grouping_keys;
 mod held_filters;
+mod in_lists;
 mod lateral_joins;
 mod left_over;
 mod marks;
@@ -55,6 +57,7 @@ pub(super) use self::{
     empty_arms::EmptyArms,
     floats::{Floats, Forms, compared},
     held_filters::HeldFilters,
+    in_lists::InLists,
     lateral_joins::LateralJoins,
     left_over::refuse_subqueries,
     marks::MarkSubqueries,

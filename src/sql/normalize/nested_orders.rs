@@ -1,19 +1,21 @@
 //! An order by arrays or rows in a query that is read once. A sort with a LIMIT leaves out rows that are behind those it has
 //! already, by Arrow's `<`, in whose order NULLs within values come first; and `first_value` and its like cannot compare
-//! arrays in arrays.
+//! arrays in arrays, nor can what is above a window function whose rows are in the order of such.
 //!
 //! ```text
 //! Sort a DESC fetch 10                      Sort sort_key(a) DESC fetch 10
 //! Aggregate first_value(x ORDER BY a)  ─▶   Aggregate first_value(x ORDER BY sort_key(a))
+//! Window rank() OVER (PARTITION BY a)       Window rank() OVER (PARTITION BY sort_key(a))
 //! ```
 
+use arrow::datatypes::DataType;
 use datafusion::{
     common::{
         DFSchema,
         tree_node::{Transformed, TreeNodeIterator, TreeNodeRecursion},
     },
     error::Result as DfResult,
-    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Sort, SortExpr},
+    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Sort, SortExpr, Window},
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
@@ -46,8 +48,40 @@ impl OptimizerRule for NestedOrders {
                     Ok(LogicalPlan::Aggregate(aggregate))
                 })
             }
+            LogicalPlan::Window(Window { input, window_expr, .. }) => {
+                let of_window = |expr| window(expr, input.schema());
+                let functions = window_expr.into_iter().map_until_stop_and_collect(of_window)?;
+                functions.map_data(|functions| Ok(LogicalPlan::Window(Window::try_new(functions, input)?)))
+            }
             other => Ok(Transformed::no(other)),
         }
+    }
+}
+
+/// A window function whose rows are in no order of arrays in arrays, under the name that it had.
+fn window(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let name = expr.schema_name().to_string();
+    let Expr::WindowFunction(mut call) = expr.clone().unalias() else { return Ok(Transformed::no(expr)) };
+    let params = &mut call.params;
+    let mut changed = false;
+    let by = params.partition_by.iter_mut().chain(params.order_by.iter_mut().map(|by| &mut by.expr));
+    for by in by {
+        let of = by.get_type(schema)?;
+        if needs_sort_key(&of) && has_nested_parts(&of) {
+            *by = sort_key_of(std::mem::take(by));
+            changed = true;
+        }
+    }
+    Ok(if changed { Transformed::yes(Expr::WindowFunction(call).alias(name)) } else { Transformed::no(expr) })
+}
+
+fn has_nested_parts(of: &DataType) -> bool {
+    match of {
+        DataType::List(part) | DataType::LargeList(part) | DataType::FixedSizeList(part, _) => {
+            part.data_type().is_nested()
+        }
+        DataType::Struct(parts) => parts.iter().any(|part| part.data_type().is_nested()),
+        _ => false,
     }
 }
 
