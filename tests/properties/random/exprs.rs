@@ -22,12 +22,14 @@ pub struct Maker<'a> {
     names: usize,
     /// Subqueries that may still come.
     pub subqueries: usize,
+    /// How many relations may still be joined by other than equality: a query of several has millions of rows.
+    pub loose: usize,
 }
 
 impl<'a> Maker<'a> {
     pub fn new(rng: &'a mut SmallRng, schema: &'a Schema) -> Maker<'a> {
         let subqueries = if schema.big { 1 } else { rng.random_range(0..4) };
-        Maker { only_here: schema.own, rng, schema, named: Vec::new(), names: 0, subqueries }
+        Maker { only_here: schema.own, rng, schema, named: Vec::new(), names: 0, subqueries, loose: 1 }
     }
 
     pub fn name(&mut self, prefix: &str) -> String {

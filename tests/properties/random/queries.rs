@@ -93,6 +93,8 @@ impl Maker<'_> {
             false => pair(self, of),
         };
         let operator = if !self.schema.big && of.has_extremes() { self.pick(&["=", "=", "=", "<", ">="]) } else { "=" };
+        let operator = if operator != "=" && self.loose == 0 { "=" } else { operator };
+        self.loose -= usize::from(operator != "=");
         let more = if self.chance(0.2) {
             let both: Vec<Column> = left.iter().chain(right).cloned().collect();
             format!(" AND {}", self.condition(&both, 0))
