@@ -5,8 +5,9 @@
 //! SELECT -a AS a FROM t ORDER BY a + 1   ─▶   SELECT a FROM (SELECT -a AS a, a + 1 AS __by0 FROM t) AS __shown ORDER BY __by0
 //! ```
 //!
-//! In the subqueries of a SELECT DISTINCT ON, which has to say them twice alike, all expressions become such columns:
-//! DataFusion adds the columns that an order needs and that are not shown in no order of its own.
+//! In a subquery of an expression all that is computed becomes such a column: DataFusion adds the columns that an order
+//! needs, and that are not shown, in no fixed order, so that two subqueries of one text would be two (in DISTINCT ON and
+//! its ORDER BY, in `string_agg(DISTINCT x ORDER BY x)`).
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -35,34 +36,26 @@ impl VisitorMut for Orders {
         let _ = settle(query);
         ControlFlow::Continue(())
     }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(query) = expr {
+            let is_computed =
+                |by: &Expr| !matches!(by, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
+            let _ = as_columns(query, is_computed);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// `None` where nothing is to be done, or where it cannot be told what the columns are called.
 fn settle(query: &mut Query) -> Option<()> {
-    let OrderByKind::Expressions(order) = &mut query.order_by.as_mut()?.kind else { return None };
-    let SetExpr::Select(select) = query.body.as_mut() else { return None };
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
     // DISTINCT ON compares the two as they are written.
-    if let Some(Distinct::On(on)) = &mut select.distinct {
-        on.iter_mut().chain(order.iter_mut().map(|by| &mut by.expr)).for_each(|expr| {
-            let _ = expr.visit(&mut Alike);
-        });
+    if matches!(select.distinct, Some(Distinct::On(_))) {
         return None;
     }
     let hiding = hiding(&select.projection);
     as_columns(query, |by| is_hidden(by, &hiding))
-}
-
-/// Gives the subqueries of an expression orders by columns alone.
-struct Alike;
-
-impl VisitorMut for Alike {
-    type Break = ();
-
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let _ =
-            as_columns(query, |by| !matches!(by, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)));
-        ControlFlow::Continue(())
-    }
 }
 
 /// Makes columns of what a query is ordered by, where `is_hidden` says so of it. DISTINCT shows all that it orders by.
@@ -194,17 +187,18 @@ mod tests {
             "SELECT 1 WHERE 2 IN (SELECT __shown0 AS \"a\" FROM (SELECT a::BIGINT AS __shown0, t.a AS __by0 FROM t) \
              AS __shown ORDER BY __by0)",
         );
-        check(
-            "SELECT DISTINCT ON ((SELECT a FROM t ORDER BY b + c, d LIMIT 1)) e FROM u",
-            "SELECT DISTINCT ON ((SELECT a FROM t ORDER BY b + c, d LIMIT 1)) e FROM u",
-        );
-        let subquery = "(SELECT a FROM t ORDER BY b + c, a LIMIT 1)";
-        let alike = "(SELECT a FROM (SELECT a, b + c AS __by0 FROM t) AS __shown ORDER BY __by0, a LIMIT 1)";
-        check(
-            &format!("SELECT DISTINCT ON ({subquery}) e FROM u ORDER BY {subquery}, e"),
-            &format!("SELECT DISTINCT ON ({alike}) e FROM u ORDER BY {alike}, e"),
-        );
         check("SELECT max(a) AS a FROM t ORDER BY max(a)", "SELECT max(a) AS a FROM t ORDER BY 1");
+    }
+
+    #[test]
+    fn subqueries_of_expressions_are_ordered_by_columns_alone() {
+        let subquery = "(SELECT a FROM t ORDER BY b + c, a LIMIT 1)";
+        let ordered = "(SELECT a FROM (SELECT a, b + c AS __by0 FROM t) AS __shown ORDER BY __by0, a LIMIT 1)";
+        for around in
+            ["SELECT DISTINCT ON (*) e FROM u ORDER BY *, e", "SELECT string_agg(DISTINCT *, ',' ORDER BY *) FROM u"]
+        {
+            check(&around.replace('*', subquery), &around.replace('*', ordered));
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@
 //! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which one arm alone has rows |
 //! | `held_filters`, a rule of the optimizer | conditions without columns over `count(*)`, and volatile ones |
 //! | `in_lists`, a rule of the optimizer | elements of an IN list that are computed |
-//! | `lateral_joins`, a rule of the optimizer | the columns of a LATERAL join, below another join |
-//! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT |
+//! | `lateral_joins`, a rule of the optimizer | the columns of a LATERAL join, below another join; one whose condition is false |
+//! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT; windows by arrays in arrays |
 //! | `computed_keys`, a rule of the optimizer | what rows are sorted by, where it is computed |
 //! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose order is lost |
 //! | `windows_apart`, a rule of the optimizer | window functions in one node that come to have several orders |

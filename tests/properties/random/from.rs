@@ -111,7 +111,12 @@ impl Maker<'_> {
                         "FULL JOIN" => self.equality(&scope, &theirs),
                         _ => self.tie(&scope, &theirs),
                     };
-                    text = format!("{text} {kind} {other} ON {on}");
+                    // What it reads of a query around decides which rows an outer join gives alone.
+                    let around = match kind != "FULL JOIN" && !outer.is_empty() && self.chance(0.15) {
+                        true => format!(" AND {}", self.equality(&theirs, outer)),
+                        false => String::new(),
+                    };
+                    text = format!("{text} {kind} {other} ON {on}{around}");
                     scope.extend(theirs);
                 }
             }

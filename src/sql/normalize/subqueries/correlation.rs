@@ -3,9 +3,12 @@
 //! these are refused by name.
 
 use datafusion::{
-    common::tree_node::{TreeNode, TreeNodeRecursion},
+    common::{
+        JoinType,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     error::Result as DfResult,
-    logical_expr::{Expr, LogicalPlan, Operator, utils::split_conjunction},
+    logical_expr::{Expr, Join, LogicalPlan, Operator, utils::split_conjunction},
 };
 
 use crate::error::Error;
@@ -43,9 +46,11 @@ fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
         LogicalPlan::Join(_) if plan.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_))))? => {
             return Err(refused("LIMIT in a join of a correlated subquery"));
         }
-        // A join keeps the columns that it had, without those that a condition is pulled up by; and an outer one gives rows
-        // for those that the condition leaves out.
-        LogicalPlan::Join(_) if plan.inputs().into_iter().any(reads_around) => {
+        LogicalPlan::Join(join) if join.join_type != JoinType::Inner && reads_around(join) => {
+            return Err(refused("an outer join of a correlated subquery that reads columns of a query further out"));
+        }
+        // It keeps the columns that it had, without those that a condition is pulled up by.
+        LogicalPlan::Join(join) if join_inputs(join).any(|input| !matches!(input, LogicalPlan::Join(_))) => {
             return Err(refused("a subquery in a join that reads columns of a query further out"));
         }
         LogicalPlan::Limit(_) => return Err(refused("LIMIT in a correlated subquery")),
@@ -55,9 +60,23 @@ fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
     plan.inputs().into_iter().try_for_each(|input| pulled(input, below))
 }
 
-/// Whether an input of a join reads columns of the query around it; a LATERAL may read those of the join's other input.
-fn reads_around(input: &LogicalPlan) -> bool {
-    super::lateral(input).is_none() && !input.all_out_ref_exprs().is_empty()
+/// Whether a join reads columns of the query around it, in its condition or below. An outer one gives rows for those that
+/// such a condition leaves out, which are not there any more once it is pulled up.
+fn reads_around(join: &Join) -> bool {
+    let on = join.on.iter().flat_map(|(left, right)| [left, right]);
+    on.chain(&join.filter).any(Expr::contains_outer) || join_inputs(join).next().is_some()
+}
+
+/// The inputs of a join that read columns of the query around it. A LATERAL may read those of the input before it.
+fn join_inputs(join: &Join) -> impl Iterator<Item = &LogicalPlan> {
+    let left = join.left.schema();
+    [&join.left, &join.right].into_iter().map(AsRef::as_ref).filter(|input: &&LogicalPlan| {
+        let is_around = |read: &Expr| !matches!(read, Expr::OuterReferenceColumn(_, column) if left.has_column(column));
+        match super::lateral(input) {
+            Some(lateral) => lateral.all_out_ref_exprs().iter().any(is_around),
+            None => !input.all_out_ref_exprs().is_empty(),
+        }
+    })
 }
 
 /// Fails on an aggregate over a condition that cannot be pulled past it: one that is no equality of a column of its input.
