@@ -28,8 +28,8 @@ impl Weight {
     }
 }
 
-/// How many tokens a text has, or more. A word, a row of digits, a text in quotes and a comment are one; all else is counted
-/// by the byte, and so is everything from where it is uncertain what quotes enclose.
+/// How many tokens a text has, or more. A word, a row of digits, a text in quotes and a comment are one; all else counts
+/// by the byte, as does everything from where it is uncertain what quotes enclose.
 fn tokens(text: &[u8]) -> usize {
     let (mut count, mut at, mut certain) = (0, 0, true);
     while let Some(byte) = text.get(at) {
