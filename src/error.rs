@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What class of thing went wrong. Each kind is one SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ErrorKind {
     Syntax,
     Unsupported,
     UndefinedTable,
@@ -84,74 +84,74 @@ pub enum Kind {
     Internal,
 }
 
-impl Kind {
+impl ErrorKind {
     /// The five characters that Postgres drivers decide by.
     pub fn sqlstate(self) -> &'static str {
         match self {
-            Kind::Syntax => "42601",
-            Kind::Unsupported => "0A000",
-            Kind::UndefinedTable => "42P01",
-            Kind::UndefinedColumn => "42703",
-            Kind::UndefinedFunction => "42883",
-            Kind::UndefinedObject => "42704",
-            Kind::UndefinedParameter => "42P02",
-            Kind::AmbiguousColumn => "42702",
-            Kind::DuplicateTable => "42P07",
-            Kind::DuplicateColumn => "42701",
-            Kind::DuplicateObject => "42710",
-            Kind::WrongObjectType => "42809",
-            Kind::InvalidDefinition => "42P17",
-            Kind::InvalidFunctionDefinition => "42P13",
-            Kind::DuplicateFunction => "42723",
-            Kind::InvalidColumnReference => "42P10",
-            Kind::IndeterminateType => "42P18",
-            Kind::InvalidTableDefinition => "42P16",
-            Kind::ReservedName => "42939",
-            Kind::DatatypeMismatch => "42804",
-            Kind::GroupingError => "42803",
-            Kind::CannotCoerce => "42846",
-            Kind::InvalidParameterValue => "22023",
-            Kind::DependentObjects => "2BP01",
-            Kind::UniqueViolation => "23505",
-            Kind::NotNullViolation => "23502",
-            Kind::DivisionByZero => "22012",
-            Kind::NumericOutOfRange => "22003",
-            Kind::InvalidLimit => "2201W",
-            Kind::InvalidOffset => "2201X",
-            Kind::BadCharacter => "22021",
-            Kind::InvalidEscape => "22025",
-            Kind::InvalidDatetime => "22007",
-            Kind::DatetimeOverflow => "22008",
-            Kind::InvalidText => "22P02",
-            Kind::InvalidBinary => "22P03",
-            Kind::BadCopyFormat => "22P04",
-            Kind::CardinalityViolation => "21000",
-            Kind::ProtocolViolation => "08P01",
-            Kind::InvalidCursor => "34000",
-            Kind::InvalidStatementName => "26000",
-            Kind::InvalidTransactionState => "25000",
-            Kind::ReadOnlyTransaction => "25006",
-            Kind::ActiveTransaction => "25001",
-            Kind::FailedTransaction => "25P02",
-            Kind::InsufficientPrivilege => "42501",
-            Kind::InvalidAuthorization => "28000",
-            Kind::UndefinedDatabase => "3D000",
-            Kind::TooManyConnections => "53300",
-            Kind::OutOfMemory => "53200",
-            Kind::DiskFull => "53100",
-            Kind::LimitExceeded => "54000",
-            Kind::TooManyColumns => "54011",
-            Kind::ConfigurationLimit => "53400",
-            Kind::ObjectNotInState | Kind::Recovering => "55000",
-            Kind::ObjectInUse => "55006",
-            Kind::QueryCanceled => "57014",
-            Kind::AdminShutdown => "57P01",
-            Kind::CannotConnectNow => "57P03",
-            Kind::Io => "58030",
-            Kind::UndefinedFile => "58P01",
-            Kind::DataCorrupted => "XX001",
-            Kind::Config => "F0000",
-            Kind::Internal => "XX000",
+            ErrorKind::Syntax => "42601",
+            ErrorKind::Unsupported => "0A000",
+            ErrorKind::UndefinedTable => "42P01",
+            ErrorKind::UndefinedColumn => "42703",
+            ErrorKind::UndefinedFunction => "42883",
+            ErrorKind::UndefinedObject => "42704",
+            ErrorKind::UndefinedParameter => "42P02",
+            ErrorKind::AmbiguousColumn => "42702",
+            ErrorKind::DuplicateTable => "42P07",
+            ErrorKind::DuplicateColumn => "42701",
+            ErrorKind::DuplicateObject => "42710",
+            ErrorKind::WrongObjectType => "42809",
+            ErrorKind::InvalidDefinition => "42P17",
+            ErrorKind::InvalidFunctionDefinition => "42P13",
+            ErrorKind::DuplicateFunction => "42723",
+            ErrorKind::InvalidColumnReference => "42P10",
+            ErrorKind::IndeterminateType => "42P18",
+            ErrorKind::InvalidTableDefinition => "42P16",
+            ErrorKind::ReservedName => "42939",
+            ErrorKind::DatatypeMismatch => "42804",
+            ErrorKind::GroupingError => "42803",
+            ErrorKind::CannotCoerce => "42846",
+            ErrorKind::InvalidParameterValue => "22023",
+            ErrorKind::DependentObjects => "2BP01",
+            ErrorKind::UniqueViolation => "23505",
+            ErrorKind::NotNullViolation => "23502",
+            ErrorKind::DivisionByZero => "22012",
+            ErrorKind::NumericOutOfRange => "22003",
+            ErrorKind::InvalidLimit => "2201W",
+            ErrorKind::InvalidOffset => "2201X",
+            ErrorKind::BadCharacter => "22021",
+            ErrorKind::InvalidEscape => "22025",
+            ErrorKind::InvalidDatetime => "22007",
+            ErrorKind::DatetimeOverflow => "22008",
+            ErrorKind::InvalidText => "22P02",
+            ErrorKind::InvalidBinary => "22P03",
+            ErrorKind::BadCopyFormat => "22P04",
+            ErrorKind::CardinalityViolation => "21000",
+            ErrorKind::ProtocolViolation => "08P01",
+            ErrorKind::InvalidCursor => "34000",
+            ErrorKind::InvalidStatementName => "26000",
+            ErrorKind::InvalidTransactionState => "25000",
+            ErrorKind::ReadOnlyTransaction => "25006",
+            ErrorKind::ActiveTransaction => "25001",
+            ErrorKind::FailedTransaction => "25P02",
+            ErrorKind::InsufficientPrivilege => "42501",
+            ErrorKind::InvalidAuthorization => "28000",
+            ErrorKind::UndefinedDatabase => "3D000",
+            ErrorKind::TooManyConnections => "53300",
+            ErrorKind::OutOfMemory => "53200",
+            ErrorKind::DiskFull => "53100",
+            ErrorKind::LimitExceeded => "54000",
+            ErrorKind::TooManyColumns => "54011",
+            ErrorKind::ConfigurationLimit => "53400",
+            ErrorKind::ObjectNotInState | ErrorKind::Recovering => "55000",
+            ErrorKind::ObjectInUse => "55006",
+            ErrorKind::QueryCanceled => "57014",
+            ErrorKind::AdminShutdown => "57P01",
+            ErrorKind::CannotConnectNow => "57P03",
+            ErrorKind::Io => "58030",
+            ErrorKind::UndefinedFile => "58P01",
+            ErrorKind::DataCorrupted => "XX001",
+            ErrorKind::Config => "F0000",
+            ErrorKind::Internal => "XX000",
         }
     }
 }
@@ -162,7 +162,7 @@ pub struct Error(Box<Inner>);
 
 #[derive(Debug, Clone)]
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     detail: Option<String>,
     hint: Option<String>,
@@ -173,19 +173,19 @@ struct Inner {
 }
 
 impl Error {
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
         Error(Box::new(Inner { kind, message, detail: None, hint: None, position: None, place: None, source: None }))
     }
 
     /// Something DESIGN allows but this server does not do (yet): names the construct.
     pub fn unsupported(what: impl fmt::Display) -> Self {
-        Error::new(Kind::Unsupported, format!("{what} is not supported"))
+        Error::new(ErrorKind::Unsupported, format!("{what} is not supported"))
     }
 
     /// A broken promise of our own: always a bug.
     pub fn internal(message: impl Into<String>) -> Self {
-        Error::new(Kind::Internal, message)
+        Error::new(ErrorKind::Internal, message)
     }
 
     /// A panic that is no bug: Arrow has no other way of saying that an array is too large.
@@ -234,7 +234,7 @@ impl Error {
         self
     }
 
-    pub fn with_kind(mut self, kind: Kind) -> Self {
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
@@ -267,7 +267,7 @@ impl Error {
         self
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
     pub fn message(&self) -> &str {
@@ -305,9 +305,9 @@ impl From<Error> for DataFusionError {
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Self {
         let kind = match e.kind() {
-            std::io::ErrorKind::NotFound => Kind::UndefinedFile,
-            std::io::ErrorKind::StorageFull => Kind::DiskFull,
-            _ => Kind::Io,
+            std::io::ErrorKind::NotFound => ErrorKind::UndefinedFile,
+            std::io::ErrorKind::StorageFull => ErrorKind::DiskFull,
+            _ => ErrorKind::Io,
         };
         Error::new(kind, e.to_string()).caused_by(e)
     }
@@ -323,16 +323,16 @@ impl From<ArrowError> for Error {
                     Err(inner) => Error::internal(inner.to_string()),
                 },
             },
-            ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
+            ArrowError::DivideByZero => Error::new(ErrorKind::DivisionByZero, "division by zero"),
             ArrowError::ArithmeticOverflow(m) => overflow(&m),
             ArrowError::OffsetOverflowError(_) => beyond_arrow(),
             ArrowError::CastError(m) | ArrowError::ParseError(m) => value(&m),
             ArrowError::ComputeError(m) if m.contains("out of range") => overflow(&m),
-            ArrowError::ComputeError(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
+            ArrowError::ComputeError(m) => Error::new(ErrorKind::InvalidParameterValue, lower(&m)),
             ArrowError::InvalidArgumentError(m) if m.contains("to store in a Decimal") => value(&m),
-            ArrowError::InvalidArgumentError(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
-            ArrowError::NotYetImplemented(m) => Error::new(Kind::Unsupported, lower(&m)),
-            ArrowError::IoError(m, e) => Error::new(Kind::Io, lower(&m)).caused_by(e),
+            ArrowError::InvalidArgumentError(m) => Error::new(ErrorKind::InvalidParameterValue, lower(&m)),
+            ArrowError::NotYetImplemented(m) => Error::new(ErrorKind::Unsupported, lower(&m)),
+            ArrowError::IoError(m, e) => Error::new(ErrorKind::Io, lower(&m)).caused_by(e),
             other => Error::internal(lower(&other.to_string())),
         }
     }
@@ -352,7 +352,11 @@ impl From<DataFusionError> for Error {
             DataFusionError::ArrowError(e, _) => Error::from(*e),
             DataFusionError::Context(context, inner) => {
                 let inner = Error::from(*inner);
-                if inner.0.detail.is_none() && inner.kind() == Kind::Internal { inner.detail(context) } else { inner }
+                if inner.0.detail.is_none() && inner.kind() == ErrorKind::Internal {
+                    inner.detail(context)
+                } else {
+                    inner
+                }
             }
             DataFusionError::Diagnostic(diagnostic, inner) => {
                 let mut error = Error::from(*inner);
@@ -363,34 +367,36 @@ impl From<DataFusionError> for Error {
             DataFusionError::Shared(inner) => shared(&inner),
             DataFusionError::SchemaError(e, _) => match *e {
                 SchemaError::AmbiguousReference { field } => {
-                    Error::new(Kind::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
+                    Error::new(ErrorKind::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
                 }
                 SchemaError::FieldNotFound { field, valid_fields } => {
-                    let error =
-                        Error::new(Kind::UndefinedColumn, format!("column \"{}\" does not exist", field.flat_name()));
+                    let error = Error::new(
+                        ErrorKind::UndefinedColumn,
+                        format!("column \"{}\" does not exist", field.flat_name()),
+                    );
                     match valid_fields.iter().find(|f| f.name.eq_ignore_ascii_case(&field.name)) {
                         Some(f) => error.hint(format!("Perhaps you meant the column \"{}\".", f.flat_name())),
                         None => error,
                     }
                 }
                 SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-                    Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+                    Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
                 }
             },
-            DataFusionError::SQL(e, _) => Error::new(Kind::Syntax, lower(&e.to_string())),
+            DataFusionError::SQL(e, _) => Error::new(ErrorKind::Syntax, lower(&e.to_string())),
             DataFusionError::NotImplemented(m) => unsupported(&m),
-            DataFusionError::ResourcesExhausted(m) => Error::new(Kind::OutOfMemory, lower(&m)),
+            DataFusionError::ResourcesExhausted(m) => Error::new(ErrorKind::OutOfMemory, lower(&m)),
             DataFusionError::IoError(e) => Error::from(e),
             DataFusionError::ObjectStore(e) => {
                 let kind = match *e {
-                    object_store::Error::NotFound { .. } => Kind::UndefinedFile,
-                    _ => Kind::Io,
+                    object_store::Error::NotFound { .. } => ErrorKind::UndefinedFile,
+                    _ => ErrorKind::Io,
                 };
                 Error::new(kind, lower(&e.to_string()))
             }
             DataFusionError::Plan(m) => planning(&m),
             DataFusionError::Execution(m) => execution(&m),
-            DataFusionError::Configuration(m) => Error::new(Kind::InvalidParameterValue, lower(&m)),
+            DataFusionError::Configuration(m) => Error::new(ErrorKind::InvalidParameterValue, lower(&m)),
             other => Error::internal(lower(&other.strip_backtrace())),
         }
     }
@@ -404,7 +410,7 @@ fn shared(e: &DataFusionError) -> Error {
             None => Error::internal(inner.to_string()),
         },
         DataFusionError::ArrowError(e, _) => match e.as_ref() {
-            ArrowError::DivideByZero => Error::new(Kind::DivisionByZero, "division by zero"),
+            ArrowError::DivideByZero => Error::new(ErrorKind::DivisionByZero, "division by zero"),
             ArrowError::ArithmeticOverflow(m) => overflow(m),
             ArrowError::OffsetOverflowError(_) => beyond_arrow(),
             ArrowError::ComputeError(m) if m.contains("out of range") => overflow(m),
@@ -417,7 +423,7 @@ fn shared(e: &DataFusionError) -> Error {
         },
         DataFusionError::Shared(e) => shared(e),
         DataFusionError::Context(_, e) | DataFusionError::Diagnostic(_, e) => shared(e),
-        DataFusionError::ResourcesExhausted(m) => Error::new(Kind::OutOfMemory, lower(m)),
+        DataFusionError::ResourcesExhausted(m) => Error::new(ErrorKind::OutOfMemory, lower(m)),
         DataFusionError::Execution(m) => execution(m),
         other => Error::internal(lower(&other.strip_backtrace())),
     }
@@ -425,32 +431,33 @@ fn shared(e: &DataFusionError) -> Error {
 
 /// Arrow finds the place of a value in 32 bits.
 fn beyond_arrow() -> Error {
-    Error::new(Kind::LimitExceeded, "the rows of one batch hold more than 2 GB").hint("Read shorter values, or fewer.")
+    Error::new(ErrorKind::LimitExceeded, "the rows of one batch hold more than 2 GB")
+        .hint("Read shorter values, or fewer.")
 }
 
 /// A number, or a time, that its type does not have.
 fn overflow(message: &str) -> Error {
     let text = lower(message);
     let is_time = ["timestamp", "date", "interval"].iter().any(|what| text.to_lowercase().contains(what));
-    Error::new(if is_time { Kind::DatetimeOverflow } else { Kind::NumericOutOfRange }, text)
+    Error::new(if is_time { ErrorKind::DatetimeOverflow } else { ErrorKind::NumericOutOfRange }, text)
 }
 
 fn execution(message: &str) -> Error {
     if message.contains("annot access field at argument") {
         let message = "a field is asked of a column that is not a composite type";
         let hint = "Where it has the name of a relation of the query around, give that relation another name with AS.";
-        return Error::new(Kind::WrongObjectType, message).hint(hint);
+        return Error::new(ErrorKind::WrongObjectType, message).hint(hint);
     }
     if message.contains("calar subquery returned more than one row") {
         return Error::new(
-            Kind::CardinalityViolation,
+            ErrorKind::CardinalityViolation,
             "more than one row returned by a subquery used as an expression",
         );
     }
     if message.contains("exceeds the representable i64 range") {
-        return Error::new(Kind::DatetimeOverflow, "timestamp out of range");
+        return Error::new(ErrorKind::DatetimeOverflow, "timestamp out of range");
     }
-    Error::new(Kind::InvalidParameterValue, lower(message))
+    Error::new(ErrorKind::InvalidParameterValue, lower(message))
 }
 
 /// A value that does not fit a type: Arrow says one thing in many words, drivers want to know which.
@@ -459,18 +466,18 @@ fn value(message: &str) -> Error {
     if let Some((_, number)) = text.split_once(". Overflowing on ") {
         let finite = number.parse().is_ok_and(f64::is_finite);
         let text = if finite { "numeric field overflow".into() } else { format!("cannot convert {number} to numeric") };
-        return Error::new(Kind::NumericOutOfRange, text);
+        return Error::new(ErrorKind::NumericOutOfRange, text);
     }
     let kind = if text.starts_with("can't cast value") || text.contains("to store in a Decimal") || too_large(&text) {
-        Kind::NumericOutOfRange
+        ErrorKind::NumericOutOfRange
     } else if ["error parsing timestamp", "error parsing date"].iter().any(|start| text.starts_with(start))
         || ["of Date32 type", "of Date64 type", "of Time64(us) type", "of Time64(ns) type"]
             .iter()
             .any(|end| text.contains(end))
     {
-        Kind::InvalidDatetime
+        ErrorKind::InvalidDatetime
     } else {
-        Kind::InvalidText
+        ErrorKind::InvalidText
     };
     Error::new(kind, text)
 }
@@ -533,8 +540,8 @@ mod tests {
             assert_eq!(told(said), expected);
         }
         let more = Error::from(DataFusionError::Execution("Scalar subquery returned more than one row".into()));
-        assert_eq!(more.kind(), Kind::CardinalityViolation);
-        for (value, kind) in [("99999999999", Kind::NumericOutOfRange), ("x", Kind::InvalidText)] {
+        assert_eq!(more.kind(), ErrorKind::CardinalityViolation);
+        for (value, kind) in [("99999999999", ErrorKind::NumericOutOfRange), ("x", ErrorKind::InvalidText)] {
             let error = ArrowError::CastError(format!("Cannot cast string '{value}' to value of Int32 type"));
             assert_eq!(Error::from(error).kind(), kind, "{value}");
         }

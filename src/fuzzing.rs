@@ -15,7 +15,7 @@ use crate::{
     checkpoint::file,
     config::{Config, Environment, pipeline::Pipeline, yaml::Document},
     connectors, formats,
-    formats::{Format, Record, Request},
+    formats::{Format, RawRecord, Request},
     options::Options,
     sql,
     storage::{Journal, MemoryStorage, Storage},
@@ -23,26 +23,26 @@ use crate::{
 };
 
 /// An entry point: its name, and what it does with some bytes.
-pub struct Target {
+pub struct FuzzTarget {
     pub name: &'static str,
     pub run: fn(&[u8]),
 }
 
 /// All of them.
-pub static TARGETS: [Target; 13] = [
-    Target { name: "frontend", run: |data| wire::decode_frontend(data) },
-    Target { name: "sql", run: |data| drop(std::str::from_utf8(data).map(sql::parse)) },
-    Target { name: "journal", run: journal },
-    Target { name: "checkpoint", run: |data| drop(file::decode::<serde_json::Value>("fuzzed", data)) },
-    Target { name: "csv", run: |data| file_of(data, &[("format", "csv"), ("header", "true")], "f.csv") },
-    Target { name: "csv_gz", run: |data| file_of(data, &[("format", "csv")], "f.csv.gz") },
-    Target { name: "json", run: |data| file_of(data, &[("format", "json")], "f.json") },
-    Target { name: "debezium", run: |data| file_of(data, &[("format", "debezium_json")], "f.json") },
-    Target { name: "avro", run: |data| file_of(data, &[("format", "avro")], "f.avro") },
-    Target { name: "parquet", run: |data| file_of(data, &[("format", "parquet")], "f.parquet") },
-    Target { name: "messages", run: messages },
-    Target { name: "delta_log", run: |data| connectors::decode_log(data) },
-    Target { name: "yaml", run: yaml },
+pub static TARGETS: [FuzzTarget; 13] = [
+    FuzzTarget { name: "frontend", run: |data| wire::decode_frontend(data) },
+    FuzzTarget { name: "sql", run: |data| drop(std::str::from_utf8(data).map(sql::parse)) },
+    FuzzTarget { name: "journal", run: journal },
+    FuzzTarget { name: "checkpoint", run: |data| drop(file::decode::<serde_json::Value>("fuzzed", data)) },
+    FuzzTarget { name: "csv", run: |data| file_of(data, &[("format", "csv"), ("header", "true")], "f.csv") },
+    FuzzTarget { name: "csv_gz", run: |data| file_of(data, &[("format", "csv")], "f.csv.gz") },
+    FuzzTarget { name: "json", run: |data| file_of(data, &[("format", "json")], "f.json") },
+    FuzzTarget { name: "debezium", run: |data| file_of(data, &[("format", "debezium_json")], "f.json") },
+    FuzzTarget { name: "avro", run: |data| file_of(data, &[("format", "avro")], "f.avro") },
+    FuzzTarget { name: "parquet", run: |data| file_of(data, &[("format", "parquet")], "f.parquet") },
+    FuzzTarget { name: "messages", run: messages },
+    FuzzTarget { name: "delta_log", run: |data| connectors::decode_log(data) },
+    FuzzTarget { name: "yaml", run: yaml },
 ];
 
 /// Runs the target of a name; unknown names are none of the fuzzers'.
@@ -99,7 +99,7 @@ fn format(options: &[(&str, &str)]) -> Option<Format> {
 /// The columns that a file seems to have, and its rows in two parts as columns of other types.
 fn file_of(data: &[u8], options: &[(&str, &str)], name: &str) {
     let Some(format) = format(options) else { return };
-    let input: Arc<dyn formats::Input> = Arc::new(Bytes::copy_from_slice(data));
+    let input: Arc<dyn formats::ByteInput> = Arc::new(Bytes::copy_from_slice(data));
     let inferred = format.infer(&[(name.to_string(), input.clone())]);
     let size = data.len() as u64;
     for schema in inferred.into_iter().chain([schema()]) {
@@ -132,12 +132,12 @@ fn messages(data: &[u8]) {
     for options in kinds.into_iter().chain([avro]) {
         let Some(mut decoder) = format(&options).and_then(|format| format.decoder(&request).ok()) else { continue };
         for line in data.split(|byte| *byte == b'\n') {
-            decoder.push(Record { key: Some(line), value: Some(line) });
+            decoder.push(RawRecord { key: Some(line), value: Some(line) });
             if decoder.is_full() {
                 decoder.flush();
             }
         }
-        decoder.push(Record { key: Some(data), value: None });
+        decoder.push(RawRecord { key: Some(data), value: None });
         decoder.flush();
     }
 }

@@ -41,10 +41,19 @@
 //!   outside system.
 //! - *epoch*: one micro-batch of one standing query, over a fixed *span* of its inputs. "Batch" only ever means a
 //!   `RecordBatch`.
-//! - *changes*: rows with a *diff*, +1 came and -1 went. *changelog*: a relation's changes, epoch by epoch.
+//! - *changes*: rows with a *diff* (differential dataflow's weight), +1 came and -1 went; one that goes is a *retraction*.
+//!   *changelog*: a relation's changes, epoch by epoch.
 //! - *watermark*: the event time up to which an input is declared complete; what comes for something closed is *late*.
 //! - *intent*, *commit*: the durable lines that say "epoch N will read exactly this" and "epoch N happened".
 //! - *snapshot*: the immutable contents of relations at an epoch; what a reader sees.
+//! - *operator*: a step of a standing query that remembers (*state*). *group plan*: an operator that runs an ordinary plan
+//!   over the rows of each group that changed. *static input*: a side of a join that does not change.
+//! - *dead letter*: a record of a source that cannot be decoded, or a row that an expression fails on (a *row error*); they
+//!   are kept in the *dead letter queue*, `tidemark.dead_letters`. Late rows are in `tidemark.late_rows`.
+//! - *partition*: a part of a source that has an order of its own: a partition of a topic, a file.
+//! - *sink driver*: what carries the epochs of a query to its sink. One that may be outside already is *pending* until its
+//!   commit.
+//! - *continuous plan*: a standing query planned to run epoch by epoch.
 //!
 //! # What always holds
 //!

@@ -1,13 +1,13 @@
 //! `WITH (key = 'value', …)`: the options of a statement, taken one by one, so that what is left over is an error.
 
-mod hidden;
+mod redactor;
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::hidden::Hidden;
-use crate::error::{Error, Kind, Result};
+pub use self::redactor::SecretRedactor;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Options as written: keys in lowercase, values as text. Order does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ impl Taker {
             let Some(value) = self.text(key) else { continue };
             if let Some((other, _)) = found {
                 let message = format!("options \"{other}\" and \"{key}\" of {} say the same", self.what);
-                return Err(Error::new(Kind::InvalidParameterValue, message));
+                return Err(Error::new(ErrorKind::InvalidParameterValue, message));
             }
             found = Some((key, value));
         }
@@ -99,7 +99,7 @@ impl Taker {
 
     /// That an option which must be there is not.
     pub fn missing(&self, key: &str) -> Error {
-        Error::new(Kind::InvalidParameterValue, format!("{} needs option \"{key}\"", self.what))
+        Error::new(ErrorKind::InvalidParameterValue, format!("{} needs option \"{key}\"", self.what))
             .hint(format!("Add {key} = '…' to its WITH clause."))
     }
 
@@ -163,7 +163,7 @@ impl Taker {
     /// Fails on whatever nobody took.
     pub fn finish(self) -> Result<()> {
         let Some(key) = self.left.keys().next() else { return Ok(()) };
-        let error = Error::new(Kind::InvalidParameterValue, format!("{} has no option \"{key}\"", self.what));
+        let error = Error::new(ErrorKind::InvalidParameterValue, format!("{} has no option \"{key}\"", self.what));
         Err(match nearest(key, &self.known) {
             Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
             None => error.hint(format!("Its options are: {}.", self.known.join(", "))),
@@ -172,7 +172,7 @@ impl Taker {
 
     fn bad(&self, key: &str, value: &str, takes: &str) -> Error {
         Error::new(
-            Kind::InvalidParameterValue,
+            ErrorKind::InvalidParameterValue,
             format!("option \"{key}\" of {} takes {takes}, not '{value}'", self.what),
         )
     }

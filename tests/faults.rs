@@ -11,7 +11,7 @@ use std::{
 
 use tidemark::{
     engine::EngineOptions,
-    error::Kind,
+    error::ErrorKind,
     storage::{Fault, MemoryStorage, Operation},
 };
 
@@ -38,7 +38,7 @@ fn switched(fails: impl Fn(Operation, &str) -> Option<Fault> + Send + Sync + 'st
 fn disk_is_full(operation: Operation, _: &str) -> Option<Fault> {
     match operation {
         Operation::Append => Some(Fault::Short(20)),
-        Operation::Create => Some(Fault::Refused(Kind::DiskFull)),
+        Operation::Create => Some(Fault::Refused(ErrorKind::DiskFull)),
         _ => None,
     }
 }
@@ -48,7 +48,10 @@ async fn at_last(rig: &Rig, sql: &str) {
     let taken = async || match rig.sql(sql).await {
         Ok(_) => Some(()),
         Err(error) => {
-            assert!(matches!(error.kind(), Kind::Io | Kind::DiskFull | Kind::CannotConnectNow), "{sql}: {error}");
+            assert!(
+                matches!(error.kind(), ErrorKind::Io | ErrorKind::DiskFull | ErrorKind::CannotConnectNow),
+                "{sql}: {error}"
+            );
             None
         }
     };
@@ -103,7 +106,7 @@ fn view_whose_commit_or_checkpoint_cannot_be_written_keeps_its_memory() {
         for what in ["state/", "log/", "relations/"] {
             let (failing, plan) = switched(move |operation, path| {
                 let writes = matches!(operation, Operation::Append | Operation::Create);
-                (writes && path.starts_with(what)).then_some(Fault::Refused(Kind::DiskFull))
+                (writes && path.starts_with(what)).then_some(Fault::Refused(ErrorKind::DiskFull))
             });
             let counted = loads.clone();
             let plan: Plan = Arc::new(move |operation, path| {

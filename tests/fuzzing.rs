@@ -9,7 +9,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
-use tidemark::fuzzing::{TARGETS, Target, corpus};
+use tidemark::fuzzing::{FuzzTarget, TARGETS, corpus};
 
 /// Mutations of a run that says nothing else.
 const MUTATIONS: u64 = 400;
@@ -48,7 +48,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// The files that are kept for a target, and those of other tests in its format.
-fn seeds(target: &Target) -> Vec<Vec<u8>> {
+fn seeds(target: &FuzzTarget) -> Vec<Vec<u8>> {
     let mut paths: Vec<PathBuf> = files(&corpus(target.name));
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let ending = match target.name {
@@ -98,7 +98,7 @@ fn mutate(rng: &mut SmallRng, seeds: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Runs a target over its corpus and mutations of it. The input that fails is kept in the corpus.
-fn explore(target: &'static Target) {
+fn explore(target: &'static FuzzTarget) {
     let seeds = seeds(target);
     assert!(!seeds.is_empty(), "target {} has no corpus", target.name);
     let (said, says) = mpsc::channel();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidemark::{engine::EngineOptions, error::Kind};
+use tidemark::{engine::EngineOptions, error::ErrorKind};
 use tokio::time::timeout;
 
 use crate::harness::{Gate, Rig, run};
@@ -85,7 +85,7 @@ fn query_that_waits_for_its_recovery_is_dropped_and_the_server_stopped_without_i
         rig.open().await.unwrap();
         lines(&rig, "DROP MATERIALIZED VIEW late CASCADE").await;
         assert_eq!(lines(&rig, STATES).await, ["fine | running"]);
-        assert_eq!(rig.sql("SELECT * FROM late").await.unwrap_err().kind(), Kind::UndefinedTable);
+        assert_eq!(rig.sql("SELECT * FROM late").await.unwrap_err().kind(), ErrorKind::UndefinedTable);
         gate.open();
         timeout(PATIENCE, rig.restart()).await.expect("it does not stop");
         assert_eq!(lines(&rig, "SELECT s FROM fine").await, ["10"]);

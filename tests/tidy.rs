@@ -1,6 +1,8 @@
 //! The rules of the house that a machine can hold. A rule that is not here is advice.
 
+mod circles;
 mod hints;
+mod names;
 mod sleeps;
 
 use std::{

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The kinds of things that a name can stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ObjectKind {
     /// An outside, growing input. Nothing is stored.
     Source,
     /// Rows that clients insert, update and delete.
@@ -25,22 +25,22 @@ pub enum Kind {
     System,
 }
 
-impl Kind {
+impl ObjectKind {
     /// The word that SQL has for it, in lowercase.
     pub fn word(self) -> &'static str {
         match self {
-            Kind::Source => "source",
-            Kind::Table => "table",
-            Kind::Stream => "stream",
-            Kind::MaterializedView => "materialized view",
-            Kind::View => "view",
-            Kind::Sink => "sink",
-            Kind::System => "system table",
+            ObjectKind::Source => "source",
+            ObjectKind::Table => "table",
+            ObjectKind::Stream => "stream",
+            ObjectKind::MaterializedView => "materialized view",
+            ObjectKind::View => "view",
+            ObjectKind::Sink => "sink",
+            ObjectKind::System => "system table",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -48,12 +48,12 @@ impl fmt::Display for Kind {
 
 /// One named relation as clients see it in `pg_catalog`, `information_schema` and `SHOW`.
 #[derive(Debug, Clone)]
-pub struct Relation {
+pub struct RelationDef {
     /// Never used twice, stable across restarts: `pg_class.oid` is made of it.
     pub id: u64,
     pub schema: String,
     pub name: String,
-    pub kind: Kind,
+    pub kind: ObjectKind,
     pub columns: SchemaRef,
     /// Indexes into `columns`; empty where there is no key.
     pub primary_key: Vec<usize>,
@@ -77,10 +77,10 @@ pub struct Routine {
 
 /// One thing that exists, as the log keeps it. Its statement is parsed again at each start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Object {
+pub struct ObjectDef {
     pub id: u64,
     pub name: String,
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// The statement that made it.
     pub definition: String,
     /// Its columns, fixed when it was made: inferred ones included. Arrow IPC schema, as bytes.
@@ -113,7 +113,7 @@ impl fmt::Debug for Secret {
 
 /// A function or an aggregate that a statement made. It is parsed again at each start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Function {
+pub struct FunctionDef {
     /// Of one that is replaced another: a function only uses what has a lower id.
     pub id: u64,
     pub definition: String,
@@ -122,11 +122,11 @@ pub struct Function {
 /// A durable change of what exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub enum CatalogChange {
     /// Drops some objects and makes others, at once: `CREATE OR REPLACE` is one change.
     Replace {
         drop: Vec<u64>,
-        create: Vec<Object>,
+        create: Vec<ObjectDef>,
     },
     Paused {
         id: u64,
@@ -145,26 +145,26 @@ pub enum Change {
     /// Makes a function, puts another one in its place, or drops it.
     Function {
         name: String,
-        function: Option<Function>,
+        function: Option<FunctionDef>,
     },
 }
 
 /// Everything that exists, by id: an object only reads what has a lower id, so this order builds it up.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Catalog {
-    pub objects: std::collections::BTreeMap<u64, Object>,
+    pub objects: std::collections::BTreeMap<u64, ObjectDef>,
     /// Ids are never used twice: a dropped object's files cannot be taken for another's.
     pub last_id: u64,
     #[serde(default)]
     pub secrets: std::collections::BTreeMap<String, Secret>,
     #[serde(default)]
-    pub functions: std::collections::BTreeMap<String, Function>,
+    pub functions: std::collections::BTreeMap<String, FunctionDef>,
 }
 
 impl Catalog {
-    pub fn apply(&mut self, change: &Change) {
+    pub fn apply(&mut self, change: &CatalogChange) {
         match change {
-            Change::Replace { drop, create } => {
+            CatalogChange::Replace { drop, create } => {
                 drop.iter().for_each(|id| {
                     self.objects.remove(id);
                 });
@@ -173,25 +173,25 @@ impl Catalog {
                     self.objects.insert(object.id, object.clone());
                 }
             }
-            Change::Secret { name, secret: Some(secret) } => {
+            CatalogChange::Secret { name, secret: Some(secret) } => {
                 self.secrets.insert(name.clone(), secret.clone());
             }
-            Change::Secret { name, secret: None } => {
+            CatalogChange::Secret { name, secret: None } => {
                 self.secrets.remove(name);
             }
-            Change::Function { name, function: Some(function) } => {
+            CatalogChange::Function { name, function: Some(function) } => {
                 self.last_id = self.last_id.max(function.id);
                 self.functions.insert(name.clone(), function.clone());
             }
-            Change::Function { name, function: None } => {
+            CatalogChange::Function { name, function: None } => {
                 self.functions.remove(name);
             }
-            Change::Paused { id, paused } => {
+            CatalogChange::Paused { id, paused } => {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.paused = *paused;
                 }
             }
-            Change::Renamed { id, name, definition } => {
+            CatalogChange::Renamed { id, name, definition } => {
                 if let Some(object) = self.objects.get_mut(id) {
                     object.name.clone_from(name);
                     object.definition.clone_from(definition);
@@ -200,12 +200,12 @@ impl Catalog {
         }
     }
 
-    pub fn find(&self, name: &str) -> Option<&Object> {
+    pub fn find(&self, name: &str) -> Option<&ObjectDef> {
         self.objects.values().find(|o| o.name == name)
     }
 
     /// What reads an object, directly or through others, in the order of making.
-    pub fn dependents(&self, id: u64) -> Vec<&Object> {
+    pub fn dependents(&self, id: u64) -> Vec<&ObjectDef> {
         let mut reached = std::collections::BTreeSet::from([id]);
         let mut found = Vec::new();
         for object in self.objects.values() {

@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crc32fast::Hasher;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 4] = b"TMCK";
 const VERSION: u8 = 2;
@@ -54,7 +54,7 @@ const END: u8 = 0;
 /// A header and its sections as the bytes of a file. A section without batches is kept, and is empty again when read.
 pub fn encode(header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    let mut encoder = Encoder::new(&mut file, header)?;
+    let mut encoder = SectionEncoder::new(&mut file, header)?;
     for section in sections {
         encoder.section(section.iter().cloned().map(Ok))?;
     }
@@ -97,21 +97,21 @@ impl<W: Write> Write for Summed<W> {
 }
 
 /// Writes a file batch by batch: none needs to be there longer than it takes to write it.
-pub struct Encoder<W> {
+pub struct SectionEncoder<W> {
     file: Summed<W>,
 }
 
-impl<W: Write> Encoder<W> {
+impl<W: Write> SectionEncoder<W> {
     pub fn new(out: W, header: &impl Serialize) -> Result<Self> {
         let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a checkpoint header: {e}")))?;
         let length = u32::try_from(json.len())
-            .map_err(|_| Error::new(Kind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
+            .map_err(|_| Error::new(ErrorKind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
         let mut file = Summed::new(out);
         file.write_all(MAGIC)?;
         file.write_all(&[VERSION])?;
         file.write_all(&length.to_le_bytes())?;
         file.write_all(&json)?;
-        Ok(Encoder { file })
+        Ok(SectionEncoder { file })
     }
 
     /// A section of these batches. They may have different schemas (keys removed, keys set), so each is a stream of its
@@ -135,7 +135,7 @@ impl<W: Write> Encoder<W> {
 
 /// The header and the sections of a file. `path` is for the errors.
 pub fn decode<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<(H, Vec<Vec<RecordBatch>>)> {
-    let (header, decoder) = Decoder::new(path, Cursor::new(file))?;
+    let (header, decoder) = SectionDecoder::new(path, Cursor::new(file))?;
     let mut sections = Vec::new();
     decoder.each(|section, batch| {
         sections.resize_with(sections.len().max(section + 1), Vec::new);
@@ -146,14 +146,14 @@ pub fn decode<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<(H, Vec<Ve
 }
 
 /// Reads a file batch by batch.
-pub struct Decoder<'a, R> {
+pub struct SectionDecoder<'a, R> {
     path: &'a str,
     version: u8,
     /// Up to where the sections end.
     file: Take<R>,
 }
 
-impl<'a, R: Read + Seek> Decoder<'a, R> {
+impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
     /// The header of a file, once its checksum has shown that it is whole, and what reads on behind it.
     pub fn new<H: DeserializeOwned>(path: &'a str, mut file: R) -> Result<(H, Self)> {
         let length = file.seek(SeekFrom::End(0))?;
@@ -170,9 +170,8 @@ impl<'a, R: Read + Seek> Decoder<'a, R> {
             VERSION => (length - CHECKSUM, 0, length - CHECKSUM),
             newer => {
                 let message = format!("checkpoint \"{path}\" has version {newer}");
-                return Err(
-                    Error::new(Kind::DataCorrupted, message).hint("It was written by a newer release: start that one.")
-                );
+                return Err(Error::new(ErrorKind::DataCorrupted, message)
+                    .hint("It was written by a newer release: start that one."));
             }
         };
         let mut checksum = [0; CHECKSUM as usize];
@@ -186,7 +185,7 @@ impl<'a, R: Read + Seek> Decoder<'a, R> {
         }
         let from = from.max(START);
         file.seek(SeekFrom::Start(from))?;
-        let mut decoder = Decoder { path, version, file: file.take(to - from) };
+        let mut decoder = SectionDecoder { path, version, file: file.take(to - from) };
         let length = u32::from_le_bytes(decoder.take()?);
         let mut json = Vec::new();
         decoder.file.by_ref().take(length.into()).read_to_end(&mut json)?;
@@ -240,7 +239,7 @@ fn each_of(stream: &mut impl Read, take: impl FnMut(RecordBatch) -> Result<()>) 
 }
 
 fn corrupt(path: &str, what: &str) -> Error {
-    Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" {what}"))
+    Error::new(ErrorKind::DataCorrupted, format!("checkpoint \"{path}\" {what}"))
         .hint("The disk lost or changed data. Restore the data directory from a copy.")
 }
 
@@ -262,9 +261,9 @@ mod tests {
         assert_eq!(sections, [vec![], vec![batch.clone(), batch.clone()]]);
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
-        assert_eq!(decode::<String>("f", &bytes).unwrap_err().kind(), Kind::DataCorrupted);
+        assert_eq!(decode::<String>("f", &bytes).unwrap_err().kind(), ErrorKind::DataCorrupted);
         for short in 0..bytes.len() {
-            assert_eq!(decode::<String>("f", &bytes[..short]).unwrap_err().kind(), Kind::DataCorrupted);
+            assert_eq!(decode::<String>("f", &bytes[..short]).unwrap_err().kind(), ErrorKind::DataCorrupted);
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    Journal, Record,
+    Journal, LogRecord,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +14,7 @@ use super::{
     time::{Duration, Instant},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     storage::Storage,
 };
 
@@ -52,13 +52,13 @@ struct Failure {
 pub struct Logged {
     /// The number of the file that it stands in.
     pub file: u64,
-    pub record: Record,
+    pub record: LogRecord,
     pub bytes: Bytes,
 }
 
 impl Logged {
     fn decode(file: u64, payload: &Bytes) -> Result<Logged> {
-        let (record, bytes) = Record::decode(payload)?;
+        let (record, bytes) = LogRecord::decode(payload)?;
         Ok(Logged { file, record, bytes })
     }
 }
@@ -84,7 +84,7 @@ impl Log {
         let journal = Arc::new(journal);
         let (bytes, failed) = (Arc::new(AtomicU64::new(found as u64)), Arc::new(Mutex::new(None)));
         let (journal_, bytes_, failed_) = (journal.clone(), bytes.clone(), failed.clone());
-        let writer = Writer { journal: journal_, bytes: bytes_, failed: failed_, notes: Vec::new() };
+        let writer = LogWriter { journal: journal_, bytes: bytes_, failed: failed_, notes: Vec::new() };
         thread::Builder::new().name("log".into()).spawn(move || writer.run(&waiting))?;
         Ok((Log { journal, queue, bytes, failed }, records))
     }
@@ -161,14 +161,14 @@ impl Log {
 }
 
 fn closed() -> Error {
-    Error::new(Kind::AdminShutdown, "the log is closed")
+    Error::new(ErrorKind::AdminShutdown, "the log is closed")
 }
 
 fn check_size(record: &Bytes) -> Result<()> {
     match u32::try_from(record.len()) {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::new(
-            Kind::LimitExceeded,
+            ErrorKind::LimitExceeded,
             format!("a record of {} bytes is larger than the log can hold", record.len()),
         )
         .detail("The limit of one record is 4 GiB.")
@@ -176,7 +176,7 @@ fn check_size(record: &Bytes) -> Result<()> {
     }
 }
 
-struct Writer {
+struct LogWriter {
     journal: Arc<Journal>,
     bytes: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<Failure>>>,
@@ -184,7 +184,7 @@ struct Writer {
     notes: Vec<Bytes>,
 }
 
-impl Writer {
+impl LogWriter {
     fn run(mut self, waiting: &mpsc::Receiver<Append>) {
         let mut group = Vec::new();
         while let Ok(first) = waiting.recv() {

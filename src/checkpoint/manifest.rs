@@ -15,9 +15,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::unconstrained;
 
-use super::{Log, Record, file::Summed};
+use super::{Log, LogRecord, file::Summed};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     storage::{Reading, Storage},
 };
 
@@ -43,12 +43,12 @@ impl FileEntry {
 pub type FileEntries = BTreeMap<String, FileEntry>;
 
 /// Applies what a record says.
-pub fn apply(files: &mut FileEntries, record: &Record) {
+pub fn apply(files: &mut FileEntries, record: &LogRecord) {
     match record {
-        Record::File { path, entry } => {
+        LogRecord::File { path, entry } => {
             files.insert(path.clone(), *entry);
         }
-        Record::Removed { paths } => paths.iter().for_each(|path| {
+        LogRecord::Removed { paths } => paths.iter().for_each(|path| {
             files.remove(path);
         }),
         _ => {}
@@ -95,7 +95,7 @@ impl Manifest {
     }
 
     fn note(&self, path: &str, entry: FileEntry) -> Result<()> {
-        let record = Record::File { path: path.to_string(), entry }.encode(&[])?;
+        let record = LogRecord::File { path: path.to_string(), entry }.encode(&[])?;
         let mut known = self.known();
         known.insert(path.to_string(), entry);
         self.log.note(record);
@@ -110,7 +110,7 @@ impl Manifest {
             if struck.is_empty() {
                 return Ok(());
             }
-            let record = Record::Removed { paths: struck.keys().cloned().collect() }.encode(&[])?;
+            let record = LogRecord::Removed { paths: struck.keys().cloned().collect() }.encode(&[])?;
             (struck, self.log.append(vec![record]))
         };
         // Outside of the budget of the task that this may run in, which does not come back before the task has.
@@ -225,7 +225,7 @@ fn missing(path: &str) -> Error {
 }
 
 fn damaged(message: String) -> Error {
-    Error::new(Kind::DataCorrupted, message)
+    Error::new(ErrorKind::DataCorrupted, message)
         .hint("The disk lost or changed data. Restore the data directory from a copy.")
 }
 

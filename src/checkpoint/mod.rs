@@ -16,7 +16,7 @@ use std::{sync, thread, time};
 
 pub use log::{Log, Logged};
 pub use manifest::{FileEntries, FileEntry, Manifest, apply as apply_to_files};
-pub use record::{Commit, DeadLetter, Intent, LateCause, LateRow, Record, Rows};
+pub use record::{Commit, DeadLetter, Intent, LateCause, LateRow, LogRecord, TableRows};
 pub use resume::{Resume, resume};
 
 use crate::storage::Journal;

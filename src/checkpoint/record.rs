@@ -13,20 +13,20 @@ use super::FileEntry;
 use crate::{
     catalog,
     connectors::Span,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::{Epoch, Micros},
 };
 
 /// One durable line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Record {
+pub enum LogRecord {
     /// What exists has changed.
-    Catalog(catalog::Change),
+    Catalog(catalog::CatalogChange),
     Intent(Intent),
     Commit(Commit),
     /// Rows of a table, durable before they are acknowledged; the rows themselves follow as bytes.
-    Rows(Rows),
+    Rows(TableRows),
     /// The first record of a data directory.
     Begun,
     /// A file was written.
@@ -133,7 +133,7 @@ pub struct DeadLetter {
 /// Rows that came to a table, or went, in one statement. A statement with many has several records, which count once the
 /// last of them is there.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Rows {
+pub struct TableRows {
     pub table: u64,
     pub epoch: Epoch,
     /// The number of this record among those of its statement, from 0.
@@ -187,21 +187,21 @@ mod raw_bytes {
     }
 }
 
-impl Record {
+impl LogRecord {
     /// The query or the table that it is about; `None` where it is about the server.
     pub fn object(&self) -> Option<u64> {
         match self {
-            Record::Intent(intent) => Some(intent.query),
-            Record::Commit(commit) => Some(commit.query),
-            Record::Rows(rows) => Some(rows.table),
-            Record::Catalog(_) | Record::Begun | Record::File { .. } | Record::Removed { .. } => None,
+            LogRecord::Intent(intent) => Some(intent.query),
+            LogRecord::Commit(commit) => Some(commit.query),
+            LogRecord::Rows(rows) => Some(rows.table),
+            LogRecord::Catalog(_) | LogRecord::Begun | LogRecord::File { .. } | LogRecord::Removed { .. } => None,
         }
     }
 
     pub fn encode(&self, bytes: &[u8]) -> Result<Bytes> {
         let json = serde_json::to_vec(self).map_err(|e| Error::internal(format!("a log record: {e}")))?;
         let length = u32::try_from(json.len())
-            .map_err(|_| Error::new(Kind::LimitExceeded, "a log record is larger than 4 GiB"))?;
+            .map_err(|_| Error::new(ErrorKind::LimitExceeded, "a log record is larger than 4 GiB"))?;
         let mut all = Vec::with_capacity(4 + json.len() + bytes.len());
         all.extend_from_slice(&length.to_le_bytes());
         all.extend_from_slice(&json);
@@ -209,8 +209,8 @@ impl Record {
         Ok(all.into())
     }
 
-    pub fn decode(record: &Bytes) -> Result<(Record, Bytes)> {
-        let corrupt = || Error::new(Kind::DataCorrupted, "a log record cannot be read");
+    pub fn decode(record: &Bytes) -> Result<(LogRecord, Bytes)> {
+        let corrupt = || Error::new(ErrorKind::DataCorrupted, "a log record cannot be read");
         let length = record.get(..4).ok_or_else(corrupt)?;
         let end = 4 + u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
         let json = record.get(4..end).ok_or_else(corrupt)?;

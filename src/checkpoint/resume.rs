@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Commit, Intent};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::Epoch,
 };
 
@@ -39,7 +39,7 @@ pub fn resume(checkpoint: Epoch, intents: &[Intent], commits: &[Commit]) -> Resu
 }
 
 fn corrupt(epoch: Epoch, what: &str) -> Error {
-    Error::new(Kind::DataCorrupted, format!("the log has {what} for epoch {epoch}"))
+    Error::new(ErrorKind::DataCorrupted, format!("the log has {what} for epoch {epoch}"))
         .hint("The data directory lost files. Restore it from a copy.")
 }
 
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(decide(5, &[4, 5], &[4, 5]).unwrap(), (vec![], None));
         // The first epoch checkpoints before it commits.
         assert_eq!(decide(1, &[1], &[]).unwrap(), (vec![], None));
-        assert_eq!(decide(0, &[2], &[1, 2]).unwrap_err().kind(), Kind::DataCorrupted);
-        assert_eq!(decide(0, &[1, 2, 3], &[1, 3]).unwrap_err().kind(), Kind::DataCorrupted);
+        assert_eq!(decide(0, &[2], &[1, 2]).unwrap_err().kind(), ErrorKind::DataCorrupted);
+        assert_eq!(decide(0, &[1, 2, 3], &[1, 3]).unwrap_err().kind(), ErrorKind::DataCorrupted);
     }
 }

@@ -7,13 +7,13 @@ use super::*;
 use crate::{storage::MemoryStorage, time::Epoch};
 
 fn record(table: u64) -> Bytes {
-    Record::Rows(Rows { table, epoch: Epoch(1), ..Rows::default() }).encode(&[]).unwrap()
+    LogRecord::Rows(TableRows { table, epoch: Epoch(1), ..TableRows::default() }).encode(&[]).unwrap()
 }
 
 fn tables(storage: MemoryStorage) -> Vec<u64> {
     let (_, records) = Log::open(Arc::new(storage), 0).unwrap();
     let table = |logged: Logged| match logged.record {
-        Record::Rows(rows) => rows.table,
+        LogRecord::Rows(rows) => rows.table,
         other => panic!("{other:?}"),
     };
     records.into_iter().map(table).collect()

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{Config, Environment, pipeline::is_pipeline, plan::plan, yaml::Document},
     engine::Engine,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql,
 };
 
@@ -46,12 +46,12 @@ async fn check_pipeline(path: &Path, flags: &ServerFlags, environment: &Environm
     let (config, pipeline) = run::load(path, flags.base(environment)?, flags, environment)?;
     let (engine, in_use) = match rehearse(&config, epochs.clone()).await {
         // What a server holds cannot be looked at beside it.
-        Err(error) if error.kind() == Kind::ObjectInUse => (rehearse_alone(&config, epochs).await?, true),
+        Err(error) if error.kind() == ErrorKind::ObjectInUse => (rehearse_alone(&config, epochs).await?, true),
         opened => (opened?, false),
     };
     let plan = plan(&pipeline, &engine.relations())?;
     carry_out(&engine, &pipeline, &plan).await.map_err(|error| match error.kind() {
-        Kind::UndefinedTable if in_use && error.hint_text().is_none() => {
+        ErrorKind::UndefinedTable if in_use && error.hint_text().is_none() => {
             let folder = config.data_dir.display();
             error.hint(format!("A server runs on \"{folder}\": what exists there already was not looked at."))
         }

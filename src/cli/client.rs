@@ -17,9 +17,9 @@ use futures::{FutureExt, SinkExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, SimpleQueryMessage, error::DbError};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use script::Script;
-use table::Table;
+use table::TextTable;
 
 /// Lines read ahead of the statement that runs.
 const LINES_AHEAD: usize = 64;
@@ -27,7 +27,7 @@ const LINES_AHEAD: usize = 64;
 const ROWS_TOGETHER: usize = 10_000;
 
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub struct ClientOptions {
     /// A statement, or several; may be given more than once.
     #[arg(short, long, value_name = "STMT", conflicts_with = "file")]
     command: Vec<String>,
@@ -46,22 +46,22 @@ pub struct Options {
 
 /// Where statements come from, and the rows of `COPY … FROM STDIN`: behind their statement in a file, on stdin where the
 /// statement was an argument.
-struct Input {
+struct ScriptInput {
     statements: Lines,
-    rows: Rows,
+    rows: OutputFormat,
 }
 
-enum Rows {
+enum OutputFormat {
     Behind,
     /// Read only once it is asked for: it may be somebody else's.
     Stdin(Option<Lines>),
 }
 
-impl Input {
+impl ScriptInput {
     fn rows(&mut self) -> &mut Lines {
         match &mut self.rows {
-            Rows::Behind => &mut self.statements,
-            Rows::Stdin(lines) => lines.get_or_insert_with(|| Lines::of(io::BufReader::new(io::stdin()))),
+            OutputFormat::Behind => &mut self.statements,
+            OutputFormat::Stdin(lines) => lines.get_or_insert_with(|| Lines::of(io::BufReader::new(io::stdin()))),
         }
     }
 }
@@ -91,11 +91,11 @@ impl Lines {
     }
 }
 
-pub async fn run(options: Options) -> Result<()> {
+pub async fn run(options: ClientOptions) -> Result<()> {
     let client = connect(&options).await?;
     if !options.command.is_empty() {
         let text = options.command.join(";\n") + ";\n";
-        let input = Input { statements: Lines::of(io::Cursor::new(text)), rows: Rows::Stdin(None) };
+        let input = ScriptInput { statements: Lines::of(io::Cursor::new(text)), rows: OutputFormat::Stdin(None) };
         return statements(&client, input, false).await;
     }
     let lines = match &options.file {
@@ -107,10 +107,10 @@ pub async fn run(options: Options) -> Result<()> {
         _ => Lines::of(io::BufReader::new(io::stdin())),
     };
     let terminal = options.file.is_none() && io::stdin().is_terminal();
-    statements(&client, Input { statements: lines, rows: Rows::Behind }, terminal).await
+    statements(&client, ScriptInput { statements: lines, rows: OutputFormat::Behind }, terminal).await
 }
 
-async fn connect(options: &Options) -> Result<Client> {
+async fn connect(options: &ClientOptions) -> Result<Client> {
     let mut config = tokio_postgres::Config::new();
     config.host(&options.host).port(options.port).user(&options.user).dbname(&options.dbname);
     config.application_name("tidemark sql");
@@ -150,7 +150,7 @@ fn say(text: &str) -> Result<()> {
 }
 
 /// Runs statement after statement, as they become whole.
-async fn statements(client: &Client, mut input: Input, terminal: bool) -> Result<()> {
+async fn statements(client: &Client, mut input: ScriptInput, terminal: bool) -> Result<()> {
     let mut script = Script::default();
     loop {
         if terminal {
@@ -188,7 +188,7 @@ async fn statements(client: &Client, mut input: Input, terminal: bool) -> Result
 /// At a terminal an error is told, elsewhere it is the end.
 fn settle(done: Result<()>, terminal: bool) -> Result<()> {
     let Err(error) = done else { return Ok(()) };
-    if !terminal || error.kind() == Kind::AdminShutdown {
+    if !terminal || error.kind() == ErrorKind::AdminShutdown {
         return Err(error);
     }
     let more = [("DETAIL", error.detail_text()), ("HINT", error.hint_text())];
@@ -211,7 +211,7 @@ fn command(line: &str) -> Option<Option<String>> {
     }
 }
 
-async fn statement_of(client: &Client, text: &str, input: &mut Input) -> Result<()> {
+async fn statement_of(client: &Client, text: &str, input: &mut ScriptInput) -> Result<()> {
     match script::copy(text) {
         Some(script::Copy::In) => copy_in(client, text, input.rows()).await,
         Some(script::Copy::Out) => cancelled(client, copy_out(client, text)).await,
@@ -235,7 +235,7 @@ async fn cancelled(client: &Client, work: impl Future<Output = Result<()>>) -> R
 async fn query(client: &Client, text: &str) -> Result<()> {
     let messages = client.simple_query_raw(text).await.map_err(|e| error(e, text))?;
     let mut messages = std::pin::pin!(messages);
-    let mut table: Option<Table> = None;
+    let mut table: Option<TextTable> = None;
     let live = text.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("SUBSCRIBE"));
     loop {
         let message = match messages.next().now_or_never() {
@@ -251,7 +251,7 @@ async fn query(client: &Client, text: &str) -> Result<()> {
         let Some(message) = message else { break };
         match message.map_err(|e| error(e, text))? {
             SimpleQueryMessage::RowDescription(columns) => {
-                table = Some(Table::new(columns.iter().map(|c| c.name().to_string()).collect()));
+                table = Some(TextTable::new(columns.iter().map(|c| c.name().to_string()).collect()));
             }
             SimpleQueryMessage::Row(row) => {
                 let Some(table) = &mut table else { continue };
@@ -294,9 +294,10 @@ async fn copy_in(client: &Client, text: &str, lines: &mut Lines) -> Result<()> {
 fn error(e: tokio_postgres::Error, statement: &str) -> Error {
     let Some(db) = e.as_db_error() else {
         let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        return Error::new(Kind::Io, why);
+        return Error::new(ErrorKind::Io, why);
     };
-    let kind = if db.code().code() == Kind::AdminShutdown.sqlstate() { Kind::AdminShutdown } else { Kind::Io };
+    let kind =
+        if db.code().code() == ErrorKind::AdminShutdown.sqlstate() { ErrorKind::AdminShutdown } else { ErrorKind::Io };
     let mut error = Error::new(kind, format!("{}:  {}{}", db.severity(), db.message(), place(db, statement)));
     if let Some(detail) = db.detail() {
         error = error.detail(detail);

@@ -10,14 +10,14 @@ use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::Sub
 
 use crate::{
     config::{LogFormat, Logging},
-    options::Hidden,
+    options::SecretRedactor,
 };
 
 /// What no line of this process shows.
-static HIDDEN: LazyLock<Arc<Hidden>> = LazyLock::new(Arc::default);
+static HIDDEN: LazyLock<Arc<SecretRedactor>> = LazyLock::new(Arc::default);
 
 /// The secrets that no line of the log shows: whoever learns of one adds it.
-pub fn hidden() -> Arc<Hidden> {
+pub fn hidden() -> Arc<SecretRedactor> {
     HIDDEN.clone()
 }
 
@@ -36,7 +36,7 @@ pub fn install(logging: &Logging) {
 
 /// Writes what it is given less the secrets in it. The logger gives a whole event at a time.
 struct Masked<'a, W> {
-    hidden: &'a Hidden,
+    hidden: &'a SecretRedactor,
     out: W,
 }
 
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn log_line_secret_is_masked_as_it_is_and_as_it_is_quoted() {
-        let hidden = Hidden::default();
+        let hidden = SecretRedactor::default();
         hidden.add(["db-7.internal".to_string(), "pass\"word\n1".to_string()]);
         let mut out = Vec::new();
         let line = format!("WARN not connected peer=db-7.internal:7777 error={:?}\n", "no pass\"word\n1");

@@ -23,11 +23,11 @@ use crate::{
 #[command(name = "tidemark", version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Starts the server.
     Serve(ServerFlags),
     /// Starts the server and applies a pipeline: what it declares is created, or replaced where it has changed.
@@ -46,7 +46,7 @@ enum Command {
         flags: ServerFlags,
     },
     /// A small client, for machines without psql.
-    Sql(client::Options),
+    Sql(client::ClientOptions),
     /// Flights land, and a windowed view of them stays up to date before your eyes.
     Demo {
         /// Ends by itself after this many seconds.
@@ -108,9 +108,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command, environment: &Environment) -> Result<()> {
+fn dispatch(command: CliCommand, environment: &Environment) -> Result<()> {
     match command {
-        Command::Check { file, flags } => {
+        CliCommand::Check { file, flags } => {
             let mut config = Config::default();
             config.logging.level = "warn".to_string();
             Runtimes::start(&config)?.run(|pools| async move {
@@ -118,12 +118,12 @@ fn dispatch(command: Command, environment: &Environment) -> Result<()> {
                 Ok(())
             })
         }
-        Command::Serve(flags) => {
+        CliCommand::Serve(flags) => {
             let mut config = flags.base(environment)?;
             flags.win_over(&mut config);
             Runtimes::start(&config)?.run(|pools| server::serve(config, pools))
         }
-        Command::Run { pipeline, dry_run, flags } => {
+        CliCommand::Run { pipeline, dry_run, flags } => {
             let (config, pipeline) = run::load(&pipeline, flags.base(environment)?, &flags, environment)?;
             let redact = |text: &str| environment.redact(text);
             let runtimes = Runtimes::start(&config)?;
@@ -132,8 +132,8 @@ fn dispatch(command: Command, environment: &Environment) -> Result<()> {
                 false => runtimes.run(|pools| run::run(config, pipeline, redact, pools)),
             }
         }
-        Command::Sql(options) => Runtimes::start(&Config::default())?.run(|_| client::run(options)),
-        Command::Demo { seconds } => {
+        CliCommand::Sql(options) => Runtimes::start(&Config::default())?.run(|_| client::run(options)),
+        CliCommand::Demo { seconds } => {
             let mut config = Config::default();
             config.logging.level = "warn".to_string();
             Runtimes::start(&config)?.run(|pools| demo::demo(config, seconds, pools))

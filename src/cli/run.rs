@@ -12,7 +12,7 @@ use crate::{
     config::{
         Config, Environment,
         pipeline::{Pipeline, apply_server},
-        plan::{Change, Plan, plan},
+        plan::{PipelinePlan, PlannedChange, plan},
         yaml::Document,
     },
     engine::Engine,
@@ -67,13 +67,13 @@ async fn apply(engine: &Arc<Engine>, pipeline: &Pipeline, redact: impl Fn(&str) 
 }
 
 /// Carries out a plan, as a whole or not at all: after an error everything is as it was.
-pub async fn carry_out(engine: &Arc<Engine>, pipeline: &Pipeline, plan: &Plan<'_>) -> Result<()> {
+pub async fn carry_out(engine: &Arc<Engine>, pipeline: &Pipeline, plan: &PipelinePlan<'_>) -> Result<()> {
     let (mut definitions, mut statements) = (Vec::new(), Vec::new());
     for (change, definition) in &plan.steps {
         statements.push(match change {
-            Change::Unchanged => continue,
-            Change::Create => definition.statement.clone(),
-            Change::Replace => replacing(&definition.statement),
+            PlannedChange::Unchanged => continue,
+            PlannedChange::Create => definition.statement.clone(),
+            PlannedChange::Replace => replacing(&definition.statement),
         });
         definitions.push(*definition);
     }

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Connectors, Limits, ReadFrom, memory},
     connectors::{Allowed, Fence},
     engine::{Engine, EngineOptions, Env},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     query::Thresholds,
     storage::{DiskStorage, MemoryStorage, OverlayStorage, Storage},
     time::SystemClock,
@@ -78,7 +78,7 @@ async fn is_local(config: &Config) -> Result<bool> {
     if is_local || config.insecure {
         return Ok(is_local);
     }
-    Err(Error::new(Kind::Config, format!("listening on {} needs \"insecure: true\"", config.listen))
+    Err(Error::new(ErrorKind::Config, format!("listening on {} needs \"insecure: true\"", config.listen))
         .detail("There are no passwords yet: whoever reaches the address may read, write and drop everything.")
         .hint(
             "Listen on 127.0.0.1, or say in the configuration that this is known (--insecure, TIDEMARK_INSECURE=true).",

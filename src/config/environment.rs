@@ -4,11 +4,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+type VariableLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Where variables come from. Remembers every value that it gave, to take it out of what is printed.
 pub struct Environment {
-    lookup: Box<Lookup>,
+    lookup: Box<VariableLookup>,
     given: Mutex<Vec<(String, String)>>,
 }
 

@@ -6,17 +6,17 @@ use super::Config;
 
 /// A limit as it is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
+pub enum MemoryLimit {
     /// A part of what all may take together.
     Auto,
     Bytes(u64),
 }
 
-impl Limit {
+impl MemoryLimit {
     fn or(self, auto: u64) -> u64 {
         match self {
-            Limit::Auto => auto,
-            Limit::Bytes(bytes) => bytes,
+            MemoryLimit::Auto => auto,
+            MemoryLimit::Bytes(bytes) => bytes,
         }
     }
 }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn parts_are_less_than_the_whole_and_what_is_said_holds() {
         for total in [512 << 20, 4_u64 << 30, 1 << 40] {
-            let config = Config { memory_limit: Limit::Bytes(total), ..Config::default() };
+            let config = Config { memory_limit: MemoryLimit::Bytes(total), ..Config::default() };
             let Limits { state, query, sessions, epoch, changelog, dead_letters, late_rows, journal_segment, .. } =
                 Limits::of(&config, Some(1 << 50));
             let all = state + query + sessions + epoch + changelog + dead_letters + late_rows + journal_segment;
@@ -172,7 +172,7 @@ mod tests {
         let mut config = Config::default();
         assert_eq!(Limits::of(&config, Some(1 << 30)).total, (1 << 30) / 100 * 75);
         assert_eq!(Limits::of(&config, None).total, UNKNOWN_BYTES);
-        config.state.memory_limit = Limit::Bytes(7);
+        config.state.memory_limit = MemoryLimit::Bytes(7);
         assert_eq!(Limits::of(&config, None).state, 7);
     }
 }

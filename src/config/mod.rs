@@ -16,7 +16,7 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 pub use environment::Environment;
-pub use memory::{Limit, Limits};
+pub use memory::{Limits, MemoryLimit};
 pub use raw::RawConfig;
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     error::Result,
     options::{parse_bytes, parse_duration},
 };
-use yaml::{Document, Scalar, Scalars, Step};
+use yaml::{Document, PathStep, Scalar, Scalars};
 
 /// Where a server listens unless told otherwise: 5432 with every digit one up. 5432 is Postgres itself, 5433 its
 /// second cluster on Debian, 6432 PgBouncer.
@@ -38,19 +38,19 @@ pub struct Config {
     /// Everything durable lives below; made if missing.
     pub data_dir: PathBuf,
     /// What the process is to stay within: most other limits that are left out are parts of it.
-    pub memory_limit: Limit,
+    pub memory_limit: MemoryLimit,
     /// Whether it may listen beyond this machine, where nobody is asked who he is.
     pub insecure: bool,
     pub connectors: Connectors,
-    pub sessions: Sessions,
+    pub sessions: SessionOptions,
     pub query: Query,
-    pub state: State,
+    pub state: StateOptions,
     pub epoch: EpochLimits,
     pub checkpoint: Checkpoint,
-    pub journal: Journal,
-    pub changelog: Changelog,
+    pub journal: JournalOptions,
+    pub changelog: ChangelogOptions,
     pub dead_letters: DeadLetters,
-    pub late_rows: Kept,
+    pub late_rows: NewestRows,
     pub threads: Threads,
     pub logging: Logging,
 }
@@ -79,7 +79,7 @@ pub enum ReadFrom {
 
 /// Limits of clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sessions {
+pub struct SessionOptions {
     /// Clients at one time; the next one is refused with 53300.
     pub max: usize,
     /// Of these, for addresses that have no session yet.
@@ -92,35 +92,35 @@ pub struct Sessions {
     /// The longest message that is taken: a statement, a parameter, a piece of COPY.
     pub message_bytes_max: u64,
     /// What all sessions hold together: messages, statements, parameters, rows on their way.
-    pub memory_limit: Limit,
+    pub memory_limit: MemoryLimit,
 }
 
 /// Limits of what clients ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Working memory of all running `SELECT`s together.
-    pub memory_limit: Limit,
+    pub memory_limit: MemoryLimit,
     /// One value that a function makes.
-    pub value_limit: Limit,
+    pub value_limit: MemoryLimit,
     /// Rows of one `COPY … FROM STDIN`, which become durable together at its end.
     pub copy_limit_bytes: u64,
 }
 
 /// What tables and views remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct StateOptions {
     /// What all of them hold together.
-    pub memory_limit: Limit,
+    pub memory_limit: MemoryLimit,
 }
 
 /// What one epoch reads at most of one input that sets no limit of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochLimits {
     /// What all running epochs hold together.
-    pub memory_limit: Limit,
+    pub memory_limit: MemoryLimit,
     pub target: Duration,
     pub max_rows: u64,
-    pub max_bytes: Limit,
+    pub max_bytes: MemoryLimit,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,17 +131,17 @@ pub struct Checkpoint {
 
 /// The log of intents and commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Journal {
-    pub segment_size: Limit,
+pub struct JournalOptions {
+    pub segment_size: MemoryLimit,
     pub record_size_bytes: u64,
 }
 
 /// The changes of a relation that are kept for those who follow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changelog {
+pub struct ChangelogOptions {
     pub max_rows: u64,
     /// What all changelogs hold together.
-    pub memory_limit: Limit,
+    pub memory_limit: MemoryLimit,
     /// What each may hold in files, in bytes.
     pub max_disk: u64,
 }
@@ -150,16 +150,16 @@ pub struct Changelog {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
     pub max_rows: u64,
-    pub max_bytes: Limit,
+    pub max_bytes: MemoryLimit,
     pub epoch_max_rows: u64,
     pub epoch_max_bytes: u64,
 }
 
 /// A system table that keeps the newest rows and forgets the oldest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct NewestRows {
     pub max_rows: u64,
-    pub max_bytes: Limit,
+    pub max_bytes: MemoryLimit,
 }
 
 /// Worker threads of the runtimes.
@@ -194,7 +194,7 @@ impl Default for Config {
         Config {
             listen: DEFAULT_LISTEN.to_string(),
             data_dir: PathBuf::from("./tidemark-data"),
-            memory_limit: Limit::Auto,
+            memory_limit: MemoryLimit::Auto,
             insecure: false,
             connectors: Connectors {
                 write: vec![PathBuf::from(".")],
@@ -203,33 +203,33 @@ impl Default for Config {
                 open_timeout: Duration::from_secs(30),
                 write_timeout: Duration::from_secs(600),
             },
-            sessions: Sessions {
+            sessions: SessionOptions {
                 max: 100,
                 reserved: 3,
                 startup_timeout: Duration::from_secs(10),
                 starting_max: 256,
                 starting_per_address: 64,
                 message_bytes_max: 64 << 20,
-                memory_limit: Limit::Auto,
+                memory_limit: MemoryLimit::Auto,
             },
-            query: Query { memory_limit: Limit::Auto, value_limit: Limit::Auto, copy_limit_bytes: 1 << 30 },
-            state: State { memory_limit: Limit::Auto },
+            query: Query { memory_limit: MemoryLimit::Auto, value_limit: MemoryLimit::Auto, copy_limit_bytes: 1 << 30 },
+            state: StateOptions { memory_limit: MemoryLimit::Auto },
             epoch: EpochLimits {
-                memory_limit: Limit::Auto,
+                memory_limit: MemoryLimit::Auto,
                 target: Duration::from_millis(250),
                 max_rows: 1_000_000,
-                max_bytes: Limit::Auto,
+                max_bytes: MemoryLimit::Auto,
             },
             checkpoint: Checkpoint { interval: Duration::from_secs(10) },
-            journal: Journal { segment_size: Limit::Auto, record_size_bytes: 16 << 20 },
-            changelog: Changelog { max_rows: 10_000_000, memory_limit: Limit::Auto, max_disk: 16 << 30 },
+            journal: JournalOptions { segment_size: MemoryLimit::Auto, record_size_bytes: 16 << 20 },
+            changelog: ChangelogOptions { max_rows: 10_000_000, memory_limit: MemoryLimit::Auto, max_disk: 16 << 30 },
             dead_letters: DeadLetters {
                 max_rows: 100_000,
-                max_bytes: Limit::Auto,
+                max_bytes: MemoryLimit::Auto,
                 epoch_max_rows: 10_000,
                 epoch_max_bytes: 16 << 20,
             },
-            late_rows: Kept { max_rows: 100_000, max_bytes: Limit::Auto },
+            late_rows: NewestRows { max_rows: 100_000, max_bytes: MemoryLimit::Auto },
             threads: Threads { network: 2, query: 0, epoch: 0, aside: 64 },
             logging: Logging { level: "info".to_string(), format: LogFormat::Text },
         }
@@ -353,7 +353,7 @@ pub struct Layer<'a> {
     pub document: &'a Document,
     pub environment: &'a Environment,
     /// The node that holds the settings: empty, or `server`.
-    pub below: Vec<Step>,
+    pub below: Vec<PathStep>,
 }
 
 impl Layer<'_> {
@@ -369,7 +369,7 @@ impl Layer<'_> {
     ) -> Result<()> {
         let Some(Scalar(written)) = raw else { return Ok(()) };
         let fail = |message: String| {
-            let path: Vec<Step> = self.below.iter().cloned().chain(yaml::steps(key)).collect();
+            let path: Vec<PathStep> = self.below.iter().cloned().chain(yaml::steps(key)).collect();
             self.document.error_at(&path, message)
         };
         let value = self.environment.expand(written).map_err(&fail)?;
@@ -390,7 +390,7 @@ impl Layer<'_> {
     ) -> Result<()> {
         let Some(Scalars(written)) = raw else { return Ok(()) };
         let fail = |message: String| {
-            let path: Vec<Step> = self.below.iter().cloned().chain(yaml::steps(key)).collect();
+            let path: Vec<PathStep> = self.below.iter().cloned().chain(yaml::steps(key)).collect();
             self.document.error_at(&path, message)
         };
         let mut values = Vec::new();
@@ -454,10 +454,10 @@ fn size(text: &str) -> Option<u64> {
 }
 
 /// A size, or the server's own choice.
-fn limit(text: &str) -> Option<Limit> {
+fn limit(text: &str) -> Option<MemoryLimit> {
     match text {
-        "auto" => Some(Limit::Auto),
-        text => size(text).map(Limit::Bytes),
+        "auto" => Some(MemoryLimit::Auto),
+        text => size(text).map(MemoryLimit::Bytes),
     }
 }
 

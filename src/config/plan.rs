@@ -9,14 +9,14 @@ use datafusion::sql::sqlparser::{
 
 use super::pipeline::{Definition, Pipeline};
 use crate::{
-    catalog::{Kind, Relation},
-    error::{Error, Kind as ErrorKind, Result},
+    catalog::{ObjectKind, RelationDef},
+    error::{Error, ErrorKind, Result},
     sql::statement::{Body, IfExists},
 };
 
 /// What happens to one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum PlannedChange {
     Unchanged,
     Create,
     Replace,
@@ -24,35 +24,35 @@ pub enum Change {
 
 /// The steps of applying a pipeline, in order, and what of the server the file does not name.
 #[derive(Debug)]
-pub struct Plan<'a> {
-    pub steps: Vec<(Change, &'a Definition)>,
+pub struct PipelinePlan<'a> {
+    pub steps: Vec<(PlannedChange, &'a Definition)>,
     /// Left alone: a pipeline never drops.
-    pub others: Vec<(Kind, String)>,
+    pub others: Vec<(ObjectKind, String)>,
 }
 
-impl Plan<'_> {
+impl PipelinePlan<'_> {
     /// Whether applying it would do nothing.
     pub fn is_empty(&self) -> bool {
-        self.steps.iter().all(|(change, _)| *change == Change::Unchanged)
+        self.steps.iter().all(|(change, _)| *change == PlannedChange::Unchanged)
     }
 }
 
 /// Compares a pipeline with what exists. An object that would have to become something else, and a table whose rows
 /// would be lost, are errors: those are decisions for a person.
-pub fn plan<'a>(pipeline: &'a Pipeline, relations: &[Relation]) -> Result<Plan<'a>> {
+pub fn plan<'a>(pipeline: &'a Pipeline, relations: &[RelationDef]) -> Result<PipelinePlan<'a>> {
     let mut steps = Vec::new();
     for definition in &pipeline.definitions {
-        let existing = relations.iter().find(|r| r.kind != Kind::System && r.name == definition.name);
+        let existing = relations.iter().find(|r| r.kind != ObjectKind::System && r.name == definition.name);
         let change = change(definition, existing).map_err(|e| pipeline.blame(definition, e))?;
         steps.push((change, definition));
     }
-    let named = |r: &&Relation| pipeline.definitions.iter().any(|d| d.name == r.name);
-    let others = relations.iter().filter(|r| r.kind != Kind::System && !named(r));
-    Ok(Plan { steps, others: others.map(|r| (r.kind, r.name.clone())).collect() })
+    let named = |r: &&RelationDef| pipeline.definitions.iter().any(|d| d.name == r.name);
+    let others = relations.iter().filter(|r| r.kind != ObjectKind::System && !named(r));
+    Ok(PipelinePlan { steps, others: others.map(|r| (r.kind, r.name.clone())).collect() })
 }
 
-fn change(definition: &Definition, existing: Option<&Relation>) -> Result<Change> {
-    let Some(existing) = existing else { return Ok(Change::Create) };
+fn change(definition: &Definition, existing: Option<&RelationDef>) -> Result<PlannedChange> {
+    let Some(existing) = existing else { return Ok(PlannedChange::Create) };
     let Definition { kind, name, .. } = definition;
     if existing.kind != *kind {
         let message = format!("\"{name}\" is a {kind} in the file and a {} in the server", existing.kind);
@@ -60,15 +60,15 @@ fn change(definition: &Definition, existing: Option<&Relation>) -> Result<Change
         return Err(Error::new(ErrorKind::WrongObjectType, message).hint(hint));
     }
     if normalised(&existing.definition) == normalised(&definition.statement.text) {
-        return Ok(Change::Unchanged);
+        return Ok(PlannedChange::Unchanged);
     }
-    if *kind == Kind::Table && !discards_rows(&definition.statement.body) {
+    if *kind == ObjectKind::Table && !discards_rows(&definition.statement.body) {
         let message = format!("table \"{name}\" is defined differently, and replacing it would lose its rows");
         let hint = "Put the old definition back; or declare the new one under another name, and INSERT … SELECT takes the \
                     rows along.";
         return Err(Error::new(ErrorKind::ObjectNotInState, message).hint(hint));
     }
-    Ok(Change::Replace)
+    Ok(PlannedChange::Replace)
 }
 
 /// Whether a statement says itself that the rows of an earlier table may go.
@@ -147,18 +147,18 @@ pub fn in_order(definitions: Vec<Definition>) -> Vec<Definition> {
     ordered
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for PlannedChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Change::Unchanged => "unchanged",
-            Change::Create => "create",
-            Change::Replace => "replace",
+            PlannedChange::Unchanged => "unchanged",
+            PlannedChange::Create => "create",
+            PlannedChange::Replace => "replace",
         })
     }
 }
 
 /// One line for each object. Names only: a definition may hold what came out of the environment.
-impl fmt::Display for Plan<'_> {
+impl fmt::Display for PipelinePlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (change, definition) in &self.steps {
             writeln!(f, "{change:<10} {} \"{}\"", definition.kind, definition.name)?;

@@ -11,7 +11,7 @@ use serde::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::nearest,
 };
 
@@ -24,28 +24,28 @@ pub struct Document {
 
 /// A spot in a text file: line and column from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct TextPosition {
     pub line: usize,
     pub column: usize,
 }
 
 /// One step from a YAML node to a node inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum PathStep {
     Key(String),
     Index(usize),
 }
 
 /// Which half of a mapping's entry is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum PathPart {
     Key,
     Value,
 }
 
 /// `"sessions.max"` as steps.
-pub fn steps(dotted: &str) -> Vec<Step> {
-    dotted.split('.').map(|key| Step::Key(key.to_string())).collect()
+pub fn steps(dotted: &str) -> Vec<PathStep> {
+    dotted.split('.').map(|key| PathStep::Key(key.to_string())).collect()
 }
 
 impl Document {
@@ -62,13 +62,13 @@ impl Document {
         let size = std::fs::metadata(path).map_err(|e| Error::from(e).context(&file))?.len();
         if size > Self::BYTES_MAX {
             let most = Self::BYTES_MAX >> 20;
-            return Err(Error::new(Kind::Config, format!("{file}: a text of at most {most} MB is expected here")));
+            return Err(Error::new(ErrorKind::Config, format!("{file}: a text of at most {most} MB is expected here")));
         }
         let bytes = std::fs::read(path).map_err(|e| Error::from(e).context(&file))?;
         match String::from_utf8(bytes) {
             // Some editors begin a file with a mark that is no part of its text.
             Ok(text) => Ok(Document { file, text: text.strip_prefix('\u{feff}').unwrap_or(&text).to_string() }),
-            Err(e) => Err(Error::new(Kind::Config, format!("{file}: is not UTF-8 text")).caused_by(e)),
+            Err(e) => Err(Error::new(ErrorKind::Config, format!("{file}: is not UTF-8 text")).caused_by(e)),
         }
     }
 
@@ -86,46 +86,46 @@ impl Document {
     }
 
     /// Where a node stands. A path that leads nowhere gives the last node on it that exists.
-    pub fn place(&self, path: &[Step], part: Part) -> Place {
+    pub fn place(&self, path: &[PathStep], part: PathPart) -> TextPosition {
         let mut path = path;
         loop {
-            let finder = Finder { path, part };
+            let finder = PositionFinder { path, part };
             let refusal = finder.deserialize(serde_yaml::Deserializer::from_str(&self.text)).err();
             match refusal.filter(|e| e.to_string().contains(FOUND)).and_then(|e| e.location()) {
-                Some(at) => return Place { line: at.line(), column: at.column() },
-                None if path.is_empty() => return Place { line: 1, column: 1 },
+                Some(at) => return TextPosition { line: at.line(), column: at.column() },
+                None if path.is_empty() => return TextPosition { line: 1, column: 1 },
                 None => path = &path[..path.len() - 1],
             }
         }
     }
 
     /// `file:line:column: message`
-    pub fn error(&self, at: Place, message: impl fmt::Display) -> Error {
-        Error::new(Kind::Config, format!("{}:{}:{}: {message}", self.file, at.line, at.column))
+    pub fn error(&self, at: TextPosition, message: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Config, format!("{}:{}:{}: {message}", self.file, at.line, at.column))
     }
 
     /// [`Document::error`] at the value that `path` leads to.
-    pub fn error_at(&self, path: &[Step], message: impl fmt::Display) -> Error {
-        self.error(self.place(path, Part::Value), message)
+    pub fn error_at(&self, path: &[PathStep], message: impl fmt::Display) -> Error {
+        self.error(self.place(path, PathPart::Value), message)
     }
 
     /// The first `---` with something before it. serde_yaml knows only that there is one.
-    fn second_document(&self) -> Place {
+    fn second_document(&self) -> TextPosition {
         let empty = |line: &str| matches!(line.trim_start().chars().next(), None | Some('#' | '%'));
         let mut lines = self.text.lines().enumerate().filter(|(_, line)| !empty(line)).skip(1);
         let line = lines.find(|(_, line)| line.starts_with("---")).map_or(1, |(n, _)| n + 1);
-        Place { line, column: 1 }
+        TextPosition { line, column: 1 }
     }
 
     /// serde's complaint in our words: `unknown key "sesions"`, with the nearest one as hint.
     fn misshapen(&self, e: &serde_yaml::Error) -> Error {
         let shown = e.to_string();
         let at = match e.location() {
-            Some(at) => Place { line: at.line(), column: at.column() },
+            Some(at) => TextPosition { line: at.line(), column: at.column() },
             None if shown.contains("more than one document") => {
                 return self.error(self.second_document(), "a second document begins here, and a file has one");
             }
-            None => Place { line: 1, column: 1 },
+            None => TextPosition { line: 1, column: 1 },
         };
         let text = shown.split(" at line ").next().unwrap_or(&shown);
         let Some((before, after)) = text.split_once("unknown field `") else {
@@ -144,10 +144,10 @@ impl Document {
     }
 }
 
-impl From<(usize, usize)> for Place {
+impl From<(usize, usize)> for TextPosition {
     /// A line and a column, as [`crate::sql::line_column`] gives them.
     fn from((line, column): (usize, usize)) -> Self {
-        Place { line, column }
+        TextPosition { line, column }
     }
 }
 
@@ -272,24 +272,24 @@ const FOUND: &str = "here is the node that was looked for";
 
 /// Walks to a node and refuses it there: the refusal's location is where it stands. serde_yaml tells the place of
 /// errors only, and this needs no second YAML reader.
-struct Finder<'a> {
-    path: &'a [Step],
-    part: Part,
+struct PositionFinder<'a> {
+    path: &'a [PathStep],
+    part: PathPart,
 }
 
-impl<'de> DeserializeSeed<'de> for Finder<'_> {
+impl<'de> DeserializeSeed<'de> for PositionFinder<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self.path.first() {
             None => deserializer.deserialize_any(Refusal),
-            Some(Step::Key(_)) => deserializer.deserialize_map(self),
-            Some(Step::Index(_)) => deserializer.deserialize_seq(self),
+            Some(PathStep::Key(_)) => deserializer.deserialize_map(self),
+            Some(PathStep::Index(_)) => deserializer.deserialize_seq(self),
         }
     }
 }
 
-impl<'de> Visitor<'de> for Finder<'_> {
+impl<'de> Visitor<'de> for PositionFinder<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -297,11 +297,11 @@ impl<'de> Visitor<'de> for Finder<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((Step::Key(wanted), rest)) = self.path.split_first() else { return Ok(()) };
-        let refuse = rest.is_empty() && self.part == Part::Key;
+        let Some((PathStep::Key(wanted), rest)) = self.path.split_first() else { return Ok(()) };
+        let refuse = rest.is_empty() && self.part == PathPart::Key;
         while let Some(hit) = map.next_key_seed(KeyIs { wanted, refuse })? {
             if hit {
-                return map.next_value_seed(Finder { path: rest, part: self.part });
+                return map.next_value_seed(PositionFinder { path: rest, part: self.part });
             }
             map.next_value::<IgnoredAny>()?;
         }
@@ -309,13 +309,13 @@ impl<'de> Visitor<'de> for Finder<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Some((Step::Index(wanted), rest)) = self.path.split_first() else { return Ok(()) };
+        let Some((PathStep::Index(wanted), rest)) = self.path.split_first() else { return Ok(()) };
         for _ in 0..*wanted {
             if seq.next_element::<IgnoredAny>()?.is_none() {
                 return Ok(());
             }
         }
-        seq.next_element_seed(Finder { path: rest, part: self.part }).map(|_| ())
+        seq.next_element_seed(PositionFinder { path: rest, part: self.part }).map(|_| ())
     }
 }
 
@@ -365,19 +365,26 @@ mod tests {
 
     const TEXT: &str = "# a comment\na: 1\nb:\n  c: [x, y]\n  d: |\n    select 1\n";
 
-    fn at(path: &[Step], part: Part) -> (usize, usize) {
+    fn at(path: &[PathStep], part: PathPart) -> (usize, usize) {
         let place = Document::new("f.yaml", TEXT).place(path, part);
         (place.line, place.column)
     }
 
     #[test]
     fn every_node_has_a_place() {
-        assert_eq!(at(&steps("a"), Part::Key), (2, 1));
-        assert_eq!(at(&steps("a"), Part::Value), (2, 4));
-        assert_eq!(at(&steps("b.c"), Part::Key), (4, 3));
-        assert_eq!(at(&[Step::Key("b".into()), Step::Key("c".into()), Step::Index(1)], Part::Value), (4, 10));
-        assert_eq!(at(&steps("b.d"), Part::Value), (5, 6));
-        assert_eq!(at(&steps("b.nowhere"), Part::Value), at(&steps("b"), Part::Value), "the nearest that exists");
-        assert_eq!(at(&steps("nowhere.at.all"), Part::Value).0, 2);
+        assert_eq!(at(&steps("a"), PathPart::Key), (2, 1));
+        assert_eq!(at(&steps("a"), PathPart::Value), (2, 4));
+        assert_eq!(at(&steps("b.c"), PathPart::Key), (4, 3));
+        assert_eq!(
+            at(&[PathStep::Key("b".into()), PathStep::Key("c".into()), PathStep::Index(1)], PathPart::Value),
+            (4, 10)
+        );
+        assert_eq!(at(&steps("b.d"), PathPart::Value), (5, 6));
+        assert_eq!(
+            at(&steps("b.nowhere"), PathPart::Value),
+            at(&steps("b"), PathPart::Value),
+            "the nearest that exists"
+        );
+        assert_eq!(at(&steps("nowhere.at.all"), PathPart::Value).0, 2);
     }
 }

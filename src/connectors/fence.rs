@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Options,
 };
 
@@ -63,14 +63,14 @@ impl Fence {
         {
             let how = if at.starts_with(data_dir) { "is in" } else { "holds" };
             let message = format!("cannot {verb} \"{}\": it {how} the data directory", path.display());
-            return Err(Error::new(Kind::InsufficientPrivilege, message).hint("Choose a folder beside it."));
+            return Err(Error::new(ErrorKind::InsufficientPrivilege, message).hint("Choose a folder beside it."));
         }
         match allowed {
             Some(folders) if !folders.iter().any(|folder| at.starts_with(folder)) => {
                 let all: Vec<String> = folders.iter().map(|folder| format!("\"{}\"", folder.display())).collect();
                 let below = if all.is_empty() { "nowhere".to_string() } else { format!("below {}", all.join(", ")) };
                 let message = format!("cannot {verb} \"{}\": it is not where connectors may {verb}", path.display());
-                Err(Error::new(Kind::InsufficientPrivilege, message)
+                Err(Error::new(ErrorKind::InsufficientPrivilege, message)
                     .detail(format!("They may {verb} {below}."))
                     .hint(format!("The configuration of the server says where: connectors.allow.{verb}.")))
             }
@@ -103,7 +103,7 @@ impl Fence {
             return Ok(());
         }
         let all = if allowed.is_empty() { "none".to_string() } else { allowed.join(", ") };
-        Err(Error::new(Kind::InsufficientPrivilege, format!("a secret cannot be environment variable \"{name}\""))
+        Err(Error::new(ErrorKind::InsufficientPrivilege, format!("a secret cannot be environment variable \"{name}\""))
             .detail(format!("Those that secrets may be: {all}."))
             .hint("The configuration of the server says which: connectors.allow.environment."))
     }

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Ahead, Backlog, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
     changes::batch_of,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     storage::{Journal, Storage},
     time::{Clock, Micros},
 };
@@ -32,7 +32,7 @@ const EVENTS_MAX: u64 = i64::MAX as u64 / 2;
 const EVENTS_UNPACED: u64 = 100_000;
 
 /// All that decides what the rows are: each is a pure function of its number.
-pub(super) trait Recipe: Debug + Send + Sync + 'static {
+pub(super) trait GeneratorSpec: Debug + Send + Sync + 'static {
     fn schema(&self) -> &SchemaRef;
 
     /// The values of a column, for rows by their numbers.
@@ -46,7 +46,7 @@ pub(super) trait Recipe: Debug + Send + Sync + 'static {
 
 /// Lets events come at a steady rate, up to the last one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct EventRate {
     /// When the first event was due.
     pub begun: Micros,
     /// 0: all are there at once.
@@ -61,14 +61,14 @@ struct Beginning {
     begun: Micros,
 }
 
-impl Pace {
+impl EventRate {
     /// The pace of a source, new or again: it goes on from where it would be by now. `None` for `most` is no end.
-    pub async fn open(env: &SourceEnv, folder: String, per_second: u64, most: Option<u64>) -> Result<Pace> {
+    pub async fn open(env: &SourceEnv, folder: String, per_second: u64, most: Option<u64>) -> Result<EventRate> {
         let (storage, now) = (env.storage.clone(), env.clock.now());
         let begun = tokio::task::spawn_blocking(move || beginning(storage, &folder, now)).await;
         let begun = begun.map_err(|e| Error::internal(format!("opening a generator: {e}")))??;
         let endless = per_second == 0 && most.is_none();
-        Ok(Pace { begun, per_second, most: most.unwrap_or(EVENTS_MAX).min(EVENTS_MAX), endless })
+        Ok(EventRate { begun, per_second, most: most.unwrap_or(EVENTS_MAX).min(EVENTS_MAX), endless })
     }
 
     /// How many events there are by a moment.
@@ -88,7 +88,7 @@ fn beginning(storage: Arc<dyn Storage>, folder: &str, now: Micros) -> Result<Mic
     let (journal, records) = Journal::open(storage, folder)?;
     if let Some((_, bytes)) = records.first() {
         let beginning: Beginning = serde_json::from_slice(bytes)
-            .map_err(|e| Error::new(Kind::DataCorrupted, format!("journal \"{folder}\": {e}")))?;
+            .map_err(|e| Error::new(ErrorKind::DataCorrupted, format!("journal \"{folder}\": {e}")))?;
         return Ok(beginning.begun);
     }
     let bytes = serde_json::to_vec(&Beginning { begun: now }).map_err(|e| Error::internal(e.to_string()))?;
@@ -97,7 +97,7 @@ fn beginning(storage: Arc<dyn Storage>, folder: &str, now: Micros) -> Result<Mic
 }
 
 /// Says that there is more, as often as there is, but not more than a hundred times a second.
-async fn tick(pace: Pace, clock: Arc<dyn Clock>, changed: watch::Sender<u64>, stop: CancellationToken) {
+async fn tick(pace: EventRate, clock: Arc<dyn Clock>, changed: watch::Sender<u64>, stop: CancellationToken) {
     let every = Duration::from_micros(1_000_000_u64.checked_div(pace.per_second).unwrap_or(0));
     let every = every.clamp(Duration::from_millis(10), Duration::from_secs(1));
     let mut interval = tokio::time::interval(every);
@@ -124,16 +124,16 @@ async fn tick(pace: Pace, clock: Arc<dyn Clock>, changed: watch::Sender<u64>, st
 #[derive(Debug)]
 pub(super) struct Generator<R> {
     recipe: Arc<R>,
-    pace: Pace,
+    pace: EventRate,
     clock: Arc<dyn Clock>,
     changed: watch::Sender<u64>,
     /// Dropping the source stops its ticking.
     _stop: DropGuard,
 }
 
-impl<R: Recipe> Generator<R> {
+impl<R: GeneratorSpec> Generator<R> {
     /// Begins to make them.
-    pub fn start(recipe: R, pace: Pace, clock: Arc<dyn Clock>) -> Arc<dyn Source> {
+    pub fn start(recipe: R, pace: EventRate, clock: Arc<dyn Clock>) -> Arc<dyn Source> {
         let (changed, stop) = (watch::Sender::new(0), CancellationToken::new());
         tokio::spawn(tick(pace, clock.clone(), changed.clone(), stop.clone()));
         Arc::new(Generator { recipe: Arc::new(recipe), pace, clock, changed, _stop: stop.drop_guard() })
@@ -141,7 +141,7 @@ impl<R: Recipe> Generator<R> {
 }
 
 #[async_trait]
-impl<R: Recipe> Source for Generator<R> {
+impl<R: GeneratorSpec> Source for Generator<R> {
     fn schema(&self) -> SchemaRef {
         self.recipe.schema().clone()
     }
@@ -174,7 +174,7 @@ impl<R: Recipe> Source for Generator<R> {
             let begin = from + (i * share).min(to - from);
             let rows = begin..begin.saturating_add(share).min(to);
             let (recipe, projection, output) = (self.recipe.clone(), projection.clone(), output.clone());
-            SourceStream::only(Arc::new(Rows { recipe, projection, output, rows, batch_rows }))
+            SourceStream::only(Arc::new(GeneratedRows { recipe, projection, output, rows, batch_rows }))
         };
         Ok((0..streams).map(stream).collect())
     }
@@ -190,7 +190,7 @@ impl<R: Recipe> Source for Generator<R> {
 
 /// A range of rows as a stream.
 #[derive(Debug)]
-struct Rows<R> {
+struct GeneratedRows<R> {
     recipe: Arc<R>,
     projection: Vec<usize>,
     output: SchemaRef,
@@ -198,7 +198,7 @@ struct Rows<R> {
     batch_rows: u64,
 }
 
-impl<R: Recipe> PartitionStream for Rows<R> {
+impl<R: GeneratorSpec> PartitionStream for GeneratedRows<R> {
     fn schema(&self) -> &SchemaRef {
         &self.output
     }
@@ -216,7 +216,12 @@ impl<R: Recipe> PartitionStream for Rows<R> {
     }
 }
 
-fn batch(recipe: &impl Recipe, rows: Range<u64>, projection: &[usize], output: &SchemaRef) -> Result<RecordBatch> {
+fn batch(
+    recipe: &impl GeneratorSpec,
+    rows: Range<u64>,
+    projection: &[usize],
+    output: &SchemaRef,
+) -> Result<RecordBatch> {
     let count = usize::try_from(rows.end - rows.start).map_err(|e| Error::internal(e.to_string()))?;
     let arrays = projection.iter().map(|column| recipe.values(*column, rows.clone())).collect();
     batch_of(output, arrays, count)

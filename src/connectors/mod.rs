@@ -4,6 +4,7 @@
 //! A source is replayable: the same span gives the same rows, in this process and in the next. A sink takes an epoch
 //! whole or not at all, and knows which was the last.
 
+mod batching;
 mod datagen;
 mod directory;
 mod fence;
@@ -12,7 +13,6 @@ mod kafka;
 mod nexmark;
 mod on_error;
 mod origins;
-mod patience;
 mod postgres;
 mod replay;
 pub mod sink;
@@ -33,12 +33,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use batching::BatchingPolicy;
 pub use directory::decode_log;
 pub use fence::{Allowed, Fence};
 pub use on_error::OnError;
-pub use origins::{Origin, Origins, Teller};
-pub use patience::Patience;
-pub use replay::{LetterId, Marks, Replayed};
+pub use origins::{Origin, OriginQueue, OriginSender};
+pub use replay::{LetterId, ReplayMarks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use span::{Offsets, Readers, START, Span};
 pub use timeouts::{OPEN_TIMEOUT, Timeouts, WRITE_TIMEOUT, within};
@@ -48,7 +48,7 @@ use self::{
     socket::SocketOptions,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker},
     storage::{Journal, Storage},
     time::Clock,
@@ -158,10 +158,10 @@ impl Connector {
         };
         ReadLimit::take(&mut taker)?;
         OnError::take(&mut taker)?;
-        let patience = Patience::take(&mut taker)?;
+        let patience = BatchingPolicy::take(&mut taker)?;
         if patience.is_some() && matches!(connector, Some(Connector::Directory(_))) {
             let message = format!("option \"min_rows_per_trigger\" of source \"{name}\" is not possible");
-            return Err(Error::new(Kind::InvalidParameterValue, message)
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message)
                 .detail("How many rows files have is not known before they are read.")
                 .hint("WITH (trigger = '10 s') of the view lets rows gather."));
         }
@@ -260,7 +260,7 @@ pub struct SourceStream {
     pub partition: String,
     pub rows: Arc<dyn PartitionStream>,
     /// Where the rows stood; `None` where that is not known.
-    pub origins: Option<Arc<Origins>>,
+    pub origins: Option<Arc<OriginQueue>>,
 }
 
 impl SourceStream {
@@ -270,9 +270,9 @@ impl SourceStream {
     }
 
     /// One that tells where its rows stood.
-    pub fn told<S: PartitionStream + 'static>(partition: &str, rows: impl FnOnce(Teller) -> S) -> Self {
-        let origins = Arc::new(Origins::default());
-        let rows = Arc::new(rows(origins.teller()));
+    pub fn told<S: PartitionStream + 'static>(partition: &str, rows: impl FnOnce(OriginSender) -> S) -> Self {
+        let origins = Arc::new(OriginQueue::default());
+        let rows = Arc::new(rows(origins.sender()));
         SourceStream { partition: partition.to_string(), rows, origins: Some(origins) }
     }
 }
@@ -352,13 +352,13 @@ impl BadRecord {
 /// garbage can fill neither the memory nor the log. Which ones are kept does not hang on which stream comes first.
 #[derive(Debug, Clone)]
 pub struct BadRecords {
-    collected: Arc<Mutex<Collected>>,
+    collected: Arc<Mutex<CollectedBadRecords>>,
     rows_max: usize,
     bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct Collected {
+struct CollectedBadRecords {
     /// The last one first.
     kept: BinaryHeap<BadRecord>,
     bytes: usize,
@@ -409,7 +409,7 @@ impl BadRecords {
     /// What was collected, in order, and how many there were in all. Leaves it empty.
     pub fn take(&self) -> (Vec<BadRecord>, u64) {
         let mut inner = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
-        let Collected { kept, count, .. } = std::mem::take(&mut *inner);
+        let CollectedBadRecords { kept, count, .. } = std::mem::take(&mut *inner);
         (kept.into_sorted_vec(), count)
     }
 }

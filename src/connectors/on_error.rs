@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::{BadRecords, SourceStream};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker},
 };
 
@@ -72,7 +72,7 @@ impl PartitionStream for Strict {
             Some(record) => {
                 let line = record.position.map(|line| format!(":{line}")).unwrap_or_default();
                 let message = format!("source \"{source}\", {}{line}: {}", record.origin, record.reason);
-                Err(DataFusionError::from(Error::new(Kind::BadCopyFormat, message).hint(HINT)))
+                Err(DataFusionError::from(Error::new(ErrorKind::BadCopyFormat, message).hint(HINT)))
             }
         };
         let each = check.clone();

@@ -30,26 +30,26 @@ impl Origin {
 
 /// The origins of the batches of one stream, in its order: who takes a batch takes one out after.
 #[derive(Debug, Default)]
-pub struct Origins(Mutex<VecDeque<Origin>>);
+pub struct OriginQueue(Mutex<VecDeque<Origin>>);
 
-impl Origins {
+impl OriginQueue {
     pub fn take(&self) -> Option<Origin> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     /// The other end, which ends with this one.
-    pub fn teller(self: &Arc<Self>) -> Teller {
-        Teller(Arc::downgrade(self))
+    pub fn sender(self: &Arc<Self>) -> OriginSender {
+        OriginSender(Arc::downgrade(self))
     }
 }
 
 /// Tells the origins of a stream, as long as somebody wants to know.
 #[derive(Debug, Clone)]
-pub struct Teller(Weak<Origins>);
+pub struct OriginSender(Weak<OriginQueue>);
 
-impl Teller {
+impl OriginSender {
     /// To be called before each batch is sent.
-    pub fn tell(&self, name: &Arc<str>, positions: impl FnOnce() -> Positions) {
+    pub fn send(&self, name: &Arc<str>, positions: impl FnOnce() -> Positions) {
         if let Some(origins) = self.0.upgrade() {
             let origin = Origin { name: name.clone(), positions: positions() };
             origins.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(origin);

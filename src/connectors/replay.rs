@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use super::{Ahead, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceStream, Span};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     storage::{Journal, Storage},
     time::Micros,
 };
@@ -48,7 +48,7 @@ pub struct LetterId {
 
 /// Letters that were replayed together, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marks {
+pub struct ReplayMarks {
     pub letters: Vec<LetterId>,
     pub at: Micros,
 }
@@ -57,15 +57,15 @@ pub struct Marks {
 #[derive(Debug)]
 pub struct Replayed {
     inner: Arc<dyn Source>,
-    kept: Mutex<Kept>,
+    kept: Mutex<ReplayState>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct ReplayState {
     journal: Journal,
     /// The rows of each statement.
     rows: Vec<RecordBatch>,
-    marks: Vec<Marks>,
+    marks: Vec<ReplayMarks>,
     bytes: usize,
 }
 
@@ -81,42 +81,42 @@ pub(super) fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
 impl Replayed {
     pub(super) fn open(id: u64, inner: Arc<dyn Source>, storage: &Arc<dyn Storage>) -> Result<Self> {
         let (journal, records) = Journal::open(storage.clone(), folder(id))?;
-        let mut kept = Kept { journal, rows: Vec::new(), marks: Vec::new(), bytes: 0 };
+        let mut kept = ReplayState { journal, rows: Vec::new(), marks: Vec::new(), bytes: 0 };
         for (_, record) in &records {
-            let (Header { number, marks }, rows) = decode(record)?;
+            let (ReplayHeader { number, marks }, rows) = decode(record)?;
             kept.put(number, marks, rows);
         }
         Ok(Replayed { inner, kept: Mutex::new(kept) })
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, ReplayState> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All letters that were replayed.
-    pub fn marks(&self) -> Vec<Marks> {
+    pub fn marks(&self) -> Vec<ReplayMarks> {
         self.kept().marks.clone()
     }
 
     /// Adds rows in the source's schema, in place of their letters. Durable on return. May block.
-    pub fn replay(&self, rows: RecordBatch, marks: Marks) -> Result<()> {
+    pub fn replay(&self, rows: RecordBatch, marks: ReplayMarks) -> Result<()> {
         let mut kept = self.kept();
         if kept.bytes + rows.get_array_memory_size() > BYTES_MAX {
             let message = format!("the source would hold more than {BYTES_MAX} bytes of replayed rows");
-            return Err(Error::new(Kind::LimitExceeded, message)
+            return Err(Error::new(ErrorKind::LimitExceeded, message)
                 .hint("Put what is to be corrected into a table, and read source and table with UNION ALL."));
         }
-        let header = Header { number: kept.rows.len(), marks };
+        let header = ReplayHeader { number: kept.rows.len(), marks };
         kept.journal.append(&[encode(&header, &rows)?])?;
         kept.put(header.number, header.marks, rows);
         Ok(())
     }
 }
 
-impl Kept {
+impl ReplayState {
     /// Puts a statement at its number. Where one is there already, its write failed and came through all the same: nobody
     /// has read it, and those who read on count by the one that took its number.
-    fn put(&mut self, number: usize, marks: Marks, rows: RecordBatch) {
+    fn put(&mut self, number: usize, marks: ReplayMarks, rows: RecordBatch) {
         self.bytes += rows.get_array_memory_size();
         for failed in self.rows.drain(number.min(self.rows.len())..) {
             self.bytes -= failed.get_array_memory_size();
@@ -129,15 +129,16 @@ impl Kept {
 
 /// What stands before the rows of a statement.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct ReplayHeader {
     number: usize,
     #[serde(flatten)]
-    marks: Marks,
+    marks: ReplayMarks,
 }
 
-fn encode(header: &Header, rows: &RecordBatch) -> Result<Bytes> {
+fn encode(header: &ReplayHeader, rows: &RecordBatch) -> Result<Bytes> {
     let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a replay: {e}")))?;
-    let length = u32::try_from(json.len()).map_err(|_| Error::new(Kind::LimitExceeded, "too many letters at once"))?;
+    let length =
+        u32::try_from(json.len()).map_err(|_| Error::new(ErrorKind::LimitExceeded, "too many letters at once"))?;
     let mut record = Vec::from(length.to_le_bytes());
     record.extend_from_slice(&json);
     let mut writer = StreamWriter::try_new(record, &rows.schema())?;
@@ -145,8 +146,8 @@ fn encode(header: &Header, rows: &RecordBatch) -> Result<Bytes> {
     Ok(writer.into_inner()?.into())
 }
 
-fn decode(record: &Bytes) -> Result<(Header, RecordBatch)> {
-    let corrupt = || Error::new(Kind::DataCorrupted, "a replayed row cannot be read");
+fn decode(record: &Bytes) -> Result<(ReplayHeader, RecordBatch)> {
+    let corrupt = || Error::new(ErrorKind::DataCorrupted, "a replayed row cannot be read");
     let length = record.first_chunk::<4>().ok_or_else(corrupt)?;
     let end = 4 + u32::from_le_bytes(*length) as usize;
     let json = record.get(4..end).ok_or_else(corrupt)?;
@@ -198,10 +199,10 @@ impl Source for Replayed {
         };
         let schema = self.schema();
         let columns = hints.columns(schema.fields().len())?;
-        let lost = || Error::new(Kind::DataCorrupted, "replayed rows of the source are gone");
+        let lost = || Error::new(ErrorKind::DataCorrupted, "replayed rows of the source are gone");
         let rows = self.kept().rows.get(replays).ok_or_else(lost)?.to_vec();
         let rows = rows.iter().map(|rows| rows.project(&columns)).collect::<Result<_, _>>()?;
-        let rows = Arc::new(Rows { schema: Arc::new(schema.project(&columns)?), rows });
+        let rows = Arc::new(ReplayedRows { schema: Arc::new(schema.project(&columns)?), rows });
         streams.push(SourceStream { partition: PARTITION.to_string(), rows, origins: None });
         Ok(streams)
     }
@@ -231,12 +232,12 @@ impl Source for Replayed {
 
 /// Rows in memory.
 #[derive(Debug)]
-struct Rows {
+struct ReplayedRows {
     schema: SchemaRef,
     rows: Vec<RecordBatch>,
 }
 
-impl PartitionStream for Rows {
+impl PartitionStream for ReplayedRows {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -271,8 +272,8 @@ mod tests {
         RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![value])) as ArrayRef)]).unwrap()
     }
 
-    fn marks(position: i64) -> Marks {
-        Marks { letters: vec![LetterId { origin: "f".to_string(), position: Some(position), crc32: 0 }], at: 0 }
+    fn marks(position: i64) -> ReplayMarks {
+        ReplayMarks { letters: vec![LetterId { origin: "f".to_string(), position: Some(position), crc32: 0 }], at: 0 }
     }
 
     #[tokio::test]
@@ -282,7 +283,7 @@ mod tests {
         let before = source(&env).await;
         before.replay(rows(1), marks(1)).unwrap();
         // What the server was told had failed is in the journal all the same.
-        let failed = encode(&Header { number: 1, marks: marks(2) }, &rows(2)).unwrap();
+        let failed = encode(&ReplayHeader { number: 1, marks: marks(2) }, &rows(2)).unwrap();
         before.kept().journal.append(&[failed]).unwrap();
         before.replay(rows(3), marks(3)).unwrap();
         before.replay(rows(4), marks(4)).unwrap();

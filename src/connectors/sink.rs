@@ -16,7 +16,7 @@ use arrow::{
 };
 use async_trait::async_trait;
 
-pub use options::{Answer, Mode, SinkOptions, open_sink};
+pub use options::{Mode, SinkOptions, SinkSchema, open_sink};
 
 use crate::{
     changes::{Changes, canonical},
@@ -82,11 +82,11 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// What the rows mean to a store that keeps one row for each value of `key`.
-    pub fn upserts(&self, key: &[usize]) -> Result<Upserts> {
+    pub fn upserts(&self, key: &[usize]) -> Result<UpsertRows> {
         let pairs = self.pairs(Some(key))?;
         let of = |at: Vec<u32>| take_record_batch(self.changes.rows(), &UInt32Array::from(at));
         let gone = pairs.iter().filter(|pair| pair.came.is_none()).filter_map(|pair| pair.went).collect();
-        Ok(Upserts { put: of(pairs.iter().filter_map(|pair| pair.came).collect())?, gone: of(gone)? })
+        Ok(UpsertRows { put: of(pairs.iter().filter_map(|pair| pair.came).collect())?, gone: of(gone)? })
     }
 
     /// The rows that went and came, by number: together where they have the same key; without a key each alone. In the
@@ -127,7 +127,7 @@ pub struct Pair {
 
 /// Changes by key: each key once, in one of the two.
 #[derive(Debug, Clone)]
-pub struct Upserts {
+pub struct UpsertRows {
     /// The newest row of each key that has one now.
     pub put: RecordBatch,
     /// The last row of each key that has none any more.
@@ -163,7 +163,7 @@ mod tests {
         let values = column(&[10, 11, 20, 30, 41, 40, 50, 51]);
         let rows = RecordBatch::try_from_iter([("k", keys), ("v", values)]).unwrap();
         let diffs = Int64Array::from(vec![-1, 1, -1, 1, 1, -1, 1, 1]);
-        let Upserts { put, gone } =
+        let UpsertRows { put, gone } =
             Outgoing { changes: Changes::new(rows, diffs), whole: false }.upserts(&[0]).unwrap();
         let of = |rows: &RecordBatch| rows.column(1).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec();
         assert_eq!((of(&put), of(&gone)), (vec![11, 30, 41, 51], vec![20]));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The names of the limits, as the configuration has them.
 pub const OPEN_TIMEOUT: &str = "connectors.open_timeout";
@@ -21,6 +21,6 @@ pub struct Timeouts {
 pub async fn within<T>(limit: Duration, name: &str, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         let message = format!("{what}: what is outside did not answer within {limit:?}");
-        Err(Error::new(Kind::CannotConnectNow, message).hint(format!("{name} says how long it may take.")))
+        Err(Error::new(ErrorKind::CannotConnectNow, message).hint(format!("{name} says how long it may take.")))
     })
 }

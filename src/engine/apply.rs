@@ -6,16 +6,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
-    build::Past,
-    objects::{Object, What},
+    build::RecoveredState,
+    objects::{Object, ObjectState},
     placed,
     returning::one_recovered,
     tables::OnConflict,
     to_its_end,
 };
 use crate::{
-    catalog::{Change, Kind},
-    error::{Error, Kind as ErrorKind, Result},
+    catalog::{CatalogChange, ObjectKind},
+    error::{Error, ErrorKind, Result},
     query::Command,
     sql::statement::{Body, CreateTable, IfExists, Name, Statement},
 };
@@ -116,15 +116,15 @@ impl Engine {
         };
         let id = self.next_id();
         let statement = self.with_columns(statement).await?;
-        let past = Past { begins: Some(begins.clone()), ..Past::default() };
-        let object = match self.build(id, statement, past, &Arc::new(self.scene())).await {
+        let past = RecoveredState { begins: Some(begins.clone()), ..RecoveredState::default() };
+        let object = match self.build(id, statement, past, &Arc::new(self.statement_snapshot())).await {
             Ok(object) => Arc::new(object),
             Err(error) => {
                 self.unmake(id, kind, None).await;
                 return Err(error);
             }
         };
-        if let (Some(rows), What::Table(table)) = (rows, &object.what)
+        if let (Some(rows), ObjectState::Table(table)) = (rows, &object.what)
             && let Err(error) = table.insert(&rows.rows, &OnConflict::Fail).await
         {
             self.unmake(id, kind, Some(object)).await;
@@ -140,7 +140,7 @@ impl Engine {
         }
         let drop = all.iter().filter_map(|made| Some(made.gone()?.id)).collect();
         let create = all.iter().map(|made| self.entry(&made.object)).collect::<Result<_>>()?;
-        self.log_change(Change::Replace { drop, create }).await
+        self.log_change(CatalogChange::Replace { drop, create }).await
     }
 
     /// Takes everything back: what was replaced has its name again.
@@ -159,10 +159,10 @@ impl Engine {
 }
 
 /// What a `CREATE` makes, under which name, and what it does where that is taken.
-pub(super) fn created(body: &Body) -> Option<(Kind, &Name, IfExists)> {
+pub(super) fn created(body: &Body) -> Option<(ObjectKind, &Name, IfExists)> {
     match body {
-        Body::CreateSource(create) => Some((Kind::Source, &create.name, create.exists)),
-        Body::CreateTable(create) => Some((Kind::Table, &create.name, create.exists)),
+        Body::CreateSource(create) => Some((ObjectKind::Source, &create.name, create.exists)),
+        Body::CreateTable(create) => Some((ObjectKind::Table, &create.name, create.exists)),
         Body::CreateView(create) => Some((create.kind, &create.name, create.exists)),
         _ => None,
     }
@@ -170,8 +170,8 @@ pub(super) fn created(body: &Body) -> Option<(Kind, &Name, IfExists)> {
 
 /// That a relation is missing which a later statement makes: those come after what they read, unless that is impossible.
 fn in_a_circle(error: Error, later: &[Statement]) -> Error {
-    let missing = |(kind, name, _): &(Kind, &Name, IfExists)| {
-        *kind != Kind::Sink && error.message().ends_with(&format!("relation \"{}\" does not exist", name.name))
+    let missing = |(kind, name, _): &(ObjectKind, &Name, IfExists)| {
+        *kind != ObjectKind::Sink && error.message().ends_with(&format!("relation \"{}\" does not exist", name.name))
     };
     let found = later.iter().filter_map(|statement| created(&statement.body)).find(missing);
     match found.filter(|_| error.kind() == ErrorKind::UndefinedTable) {

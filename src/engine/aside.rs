@@ -52,16 +52,16 @@ thread_local! {
     static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-struct Within;
+struct AsideGuard;
 
-impl Within {
-    fn enter() -> Within {
+impl AsideGuard {
+    fn enter() -> AsideGuard {
         IS_ASIDE.set(true);
-        Within
+        AsideGuard
     }
 }
 
-impl Drop for Within {
+impl Drop for AsideGuard {
     fn drop(&mut self) {
         IS_ASIDE.set(false);
     }
@@ -85,7 +85,7 @@ impl Aside {
             None => None,
         };
         in_place(|| {
-            let _within = Within::enter();
+            let _within = AsideGuard::enter();
             poll(context)
         })
     }

@@ -12,50 +12,50 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::{Log, Record, file},
-    error::{Error, Kind, Result},
+    checkpoint::{Log, LogRecord, file},
+    error::{Error, ErrorKind, Result},
     storage::Storage,
 };
 
 /// The records of one object, in the order of the log.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub struct ObjectBacklog {
     /// Those in this log file and later ones are in the log alone.
     pub before: u64,
-    pub records: Vec<(Record, Bytes)>,
+    pub records: Vec<(LogRecord, Bytes)>,
 }
 
 /// What a file says of itself.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct BacklogHeader {
     before: u64,
 }
 
-impl Backlog {
+impl ObjectBacklog {
     pub const FOLDER: &str = "backlog";
 
     /// That of an object; an empty one where there is none.
-    pub fn load(storage: &dyn Storage, id: u64) -> Result<Backlog> {
-        let Some(newest) = storage.list(&folder(id))?.pop() else { return Ok(Backlog::default()) };
+    pub fn load(storage: &dyn Storage, id: u64) -> Result<ObjectBacklog> {
+        let Some(newest) = storage.list(&folder(id))?.pop() else { return Ok(ObjectBacklog::default()) };
         let bytes = storage.read(&newest)?.unwrap_or_default();
-        let (Header { before }, sections): (Header, _) = file::decode(&newest, &bytes)?;
+        let (BacklogHeader { before }, sections): (BacklogHeader, _) = file::decode(&newest, &bytes)?;
         let mut records = Vec::new();
         for batch in sections.iter().flatten() {
             let column = batch.columns().first().and_then(|column| column.as_binary_opt::<i32>());
-            let column =
-                column.ok_or_else(|| Error::new(Kind::DataCorrupted, format!("file \"{newest}\" holds no records")))?;
+            let column = column
+                .ok_or_else(|| Error::new(ErrorKind::DataCorrupted, format!("file \"{newest}\" holds no records")))?;
             for n in 0..column.len() {
-                records.push(Record::decode(&Bytes::copy_from_slice(column.value(n)))?);
+                records.push(LogRecord::decode(&Bytes::copy_from_slice(column.value(n)))?);
             }
         }
-        Ok(Backlog { before, records })
+        Ok(ObjectBacklog { before, records })
     }
 
     /// Keeps what the log files before one say of some objects, with what is kept of them already. Blocking.
     pub fn keep(storage: &dyn Storage, log: &Log, ids: &[u64], before: u64) -> Result<()> {
-        let mut backlogs: BTreeMap<u64, Backlog> = BTreeMap::new();
+        let mut backlogs: BTreeMap<u64, ObjectBacklog> = BTreeMap::new();
         for id in ids {
-            backlogs.insert(*id, Backlog::load(storage, *id)?);
+            backlogs.insert(*id, ObjectBacklog::load(storage, *id)?);
         }
         for logged in log.records_before(before) {
             let logged = logged?;
@@ -71,7 +71,7 @@ impl Backlog {
     fn save(self, storage: &dyn Storage, id: u64, before: u64) -> Result<()> {
         let earlier = storage.list(&folder(id))?;
         // Each a batch of its own: together they may be more than a column holds.
-        let batch = |(record, bytes): &(Record, Bytes)| {
+        let batch = |(record, bytes): &(LogRecord, Bytes)| {
             let encoded = record.encode(bytes)?;
             let column: ArrayRef = Arc::new(BinaryArray::from_vec(vec![&encoded[..]]));
             Ok(RecordBatch::try_from_iter([("record", column)])?)
@@ -79,7 +79,7 @@ impl Backlog {
         let batches = self.records.iter().map(batch).collect::<Result<Vec<_>>>()?;
         let path = format!("{}/{before:012}.records", folder(id));
         if !earlier.contains(&path) {
-            storage.create(&path, &file::encode(&Header { before }, &[batches])?)?;
+            storage.create(&path, &file::encode(&BacklogHeader { before }, &[batches])?)?;
         }
         storage.remove_all(&earlier.into_iter().filter(|earlier| *earlier != path).collect::<Vec<_>>())
     }
@@ -91,5 +91,5 @@ impl Backlog {
 }
 
 fn folder(id: u64) -> String {
-    format!("{}/{id}", Backlog::FOLDER)
+    format!("{}/{id}", ObjectBacklog::FOLDER)
 }

@@ -12,24 +12,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
+    continuous::ViewOptions,
     literals::spell,
     locked,
-    objects::{Object, Scene, What},
-    standing::ViewOptions,
-    tables::{self, Table},
+    objects::{Object, ObjectState, StatementSnapshot},
+    tables::{self, WritableTable},
 };
 use crate::{
-    catalog::Kind,
+    catalog::ObjectKind,
     changes::OP,
-    checkpoint::{Commit, Intent, Record, Rows},
-    connectors::{self, OnError, Patience, ReadLimit, Readers, Source, SourceEnv},
-    error::{Error, Kind as ErrorKind, Result},
+    checkpoint::{Commit, Intent, LogRecord, TableRows},
+    connectors::{self, BatchingPolicy, OnError, ReadLimit, Readers, Source, SourceEnv},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker},
-    relations::{Shared, Store},
+    relations::{SharedRelation, Store},
     sql::{
         functions::Functions,
         names,
-        plan::{Planner, World, answer_schema, check_column_name, renamed},
+        plan::{CatalogView, Planner, answer_schema, check_column_name, renamed},
         statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, Statement, WatermarkDef},
         types::column_type,
         watermark::WatermarkSpec,
@@ -39,10 +39,10 @@ use crate::{
 
 /// What the log still holds of one object.
 #[derive(Debug, Default)]
-pub struct Past {
+pub struct RecoveredState {
     pub intents: Vec<Intent>,
     pub commits: Vec<Commit>,
-    pub rows: Vec<(Rows, Bytes)>,
+    pub rows: Vec<(TableRows, Bytes)>,
     /// The columns that were fixed when the object was made.
     pub schema: Option<SchemaRef>,
     pub paused: bool,
@@ -55,13 +55,13 @@ pub struct Past {
     pub lost: Option<Error>,
 }
 
-impl Past {
-    pub fn add(&mut self, record: Record, bytes: Bytes) {
+impl RecoveredState {
+    pub fn add(&mut self, record: LogRecord, bytes: Bytes) {
         match record {
-            Record::Intent(intent) => self.intents.push(intent),
-            Record::Commit(commit) => self.commits.push(commit),
-            Record::Rows(rows) => self.rows.push((rows, bytes)),
-            Record::Catalog(_) | Record::Begun | Record::File { .. } | Record::Removed { .. } => {}
+            LogRecord::Intent(intent) => self.intents.push(intent),
+            LogRecord::Commit(commit) => self.commits.push(commit),
+            LogRecord::Rows(rows) => self.rows.push((rows, bytes)),
+            LogRecord::Catalog(_) | LogRecord::Begun | LogRecord::File { .. } | LogRecord::Removed { .. } => {}
         }
     }
 }
@@ -138,8 +138,8 @@ impl Engine {
         self: &Arc<Self>,
         id: u64,
         statement: Statement,
-        past: Past,
-        scene: &Arc<Scene>,
+        past: RecoveredState,
+        scene: &Arc<StatementSnapshot>,
     ) -> Result<Object> {
         match statement.body.clone() {
             Body::CreateSource(create) => {
@@ -153,7 +153,13 @@ impl Engine {
         }
     }
 
-    async fn build_source(&self, id: u64, statement: Statement, create: &CreateSource, past: Past) -> Result<Object> {
+    async fn build_source(
+        &self,
+        id: u64,
+        statement: Statement,
+        create: &CreateSource,
+        past: RecoveredState,
+    ) -> Result<Object> {
         let name = &create.name.name;
         let mut taker = Options(
             create
@@ -200,16 +206,16 @@ impl Engine {
         Ok(Object {
             id,
             name: name.clone(),
-            kind: Kind::Source,
+            kind: ObjectKind::Source,
             schema,
             depends: Vec::new(),
             watermark,
             readers: past.readers,
-            what: What::Source {
+            what: ObjectState::Source {
                 source,
                 on_error: OnError::of(&options)?,
                 limit,
-                patience: Patience::of(&options)?,
+                patience: BatchingPolicy::of(&options)?,
                 fixed: create.fixed,
                 key: create.key.clone().into(),
             },
@@ -217,7 +223,13 @@ impl Engine {
         })
     }
 
-    async fn build_table(&self, id: u64, statement: Statement, create: &CreateTable, past: Past) -> Result<Object> {
+    async fn build_table(
+        &self,
+        id: u64,
+        statement: Statement,
+        create: &CreateTable,
+        past: RecoveredState,
+    ) -> Result<Object> {
         let name = &create.name.name;
         let what = format!("table \"{name}\"");
         let mut taker = create.options.taker(what.clone());
@@ -247,10 +259,10 @@ impl Engine {
         let followed = relation.follows_from();
         let share = self.env.budget.share(&what);
         store.load(&mut relation, None, followed, &|bytes| share.load(bytes))?;
-        let shared = Shared::new(id, name, relation, self.moment.clone());
+        let shared = SharedRelation::new(id, name, relation, self.moment.clone());
         let defaults = self.defaults(create, &columns).await?;
         let log = self.env.log.clone();
-        let table = Table::new(shared, columns.clone(), key, create.append_only, store, log, share);
+        let table = WritableTable::new(shared, columns.clone(), key, create.append_only, store, log, share);
         let table = table.with_records_of(self.options.record_bytes_max);
         let written = |def: &ColumnDef| Some((def.name.clone(), def.default.clone()?));
         let table = table.with_defaults(defaults, create.columns.iter().filter_map(written).collect());
@@ -260,12 +272,12 @@ impl Engine {
         Ok(Object {
             id,
             name: name.clone(),
-            kind: Kind::Table,
+            kind: ObjectKind::Table,
             schema: columns,
             depends: Vec::new(),
             watermark,
             readers: past.readers,
-            what: What::Table(Arc::new(table)),
+            what: ObjectState::Table(Arc::new(table)),
             statement,
         })
     }
@@ -296,31 +308,36 @@ impl Engine {
         id: u64,
         statement: Statement,
         create: CreateView,
-        past: Past,
-        scene: &Arc<Scene>,
+        past: RecoveredState,
+        scene: &Arc<StatementSnapshot>,
     ) -> Result<Object> {
         let options = self.view_options(&create)?;
         let depends = depends(&create, scene)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
         let query = Arc::new(crate::sql::naming::named(&create.query));
-        let scene: Arc<dyn World> = scene.clone();
+        let scene: Arc<dyn CatalogView> = scene.clone();
         let context = self.planner.context(&scene);
         let logical = renamed(Planner::logical(&context, &query).await?, &create.columns, &label)?;
         let answer = answer_schema(logical.schema().inner())?;
         check_watermark(options.watermark.as_ref(), &answer, create.watermark.as_ref(), &label)?;
         let readers = past.readers.clone();
-        let (schema, what) = if create.kind == Kind::View || self.is_computed(&create, &options, &scene).await? {
-            (answer, What::Query { query: query.clone(), columns: create.columns.clone() })
+        let (schema, what) = if create.kind == ObjectKind::View || self.is_computed(&create, &options, &scene).await? {
+            (answer, ObjectState::Query { query: query.clone(), columns: create.columns.clone() })
         } else {
-            self.stand(id, &create, &options, past, &scene).await?
+            self.start_query(id, &create, &options, past, &scene).await?
         };
         let (name, kind) = (create.name.name.clone(), create.kind);
         Ok(Object { id, name, kind, schema, depends, watermark: options.watermark, readers, what, statement })
     }
 
     /// Whether a stream keeps no state, so that it is computed wherever it is read.
-    async fn is_computed(&self, create: &CreateView, options: &ViewOptions, scene: &Arc<dyn World>) -> Result<bool> {
-        if create.kind != Kind::Stream {
+    async fn is_computed(
+        &self,
+        create: &CreateView,
+        options: &ViewOptions,
+        scene: &Arc<dyn CatalogView>,
+    ) -> Result<bool> {
+        if create.kind != ObjectKind::Stream {
             return Ok(false);
         }
         let standing = self.plan_view(create, options, scene, self.planner.partitions()).await?;
@@ -332,17 +349,17 @@ impl Engine {
         Ok(operators == 0)
     }
 
-    pub(super) fn scene(&self) -> Scene {
+    pub(super) fn statement_snapshot(&self) -> StatementSnapshot {
         let (objects, functions) = {
             let live = locked(&self.live);
             (live.objects.clone(), live.functions.clone())
         };
-        Scene::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.moment)
+        StatementSnapshot::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.moment)
     }
 }
 
 /// The ids of what a view reads; every name must be there.
-fn depends(create: &CreateView, scene: &Scene) -> Result<Vec<u64>> {
+fn depends(create: &CreateView, scene: &StatementSnapshot) -> Result<Vec<u64>> {
     let names = names::relations(&create.query);
     let public = names.iter().filter(|name| name.schema.as_deref().is_none_or(|schema| schema == "public"));
     let mut depends = public.map(|name| Ok(scene.objects.find(name)?.id)).collect::<Result<Vec<_>>>()?;

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 
 use crate::{
     changes::bytes_of,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// How often a row is there until it is written: as it came, as one batch with all others, and in the log.
@@ -43,7 +43,7 @@ impl Collected {
         let bytes = bytes_of(&batch).saturating_mul(TIMES);
         self.room.try_grow(bytes).map_err(|_| {
             let bytes = self.room.size().saturating_add(bytes);
-            Error::new(Kind::OutOfMemory, format!("out of memory: writing these rows would hold {bytes} bytes"))
+            Error::new(ErrorKind::OutOfMemory, format!("out of memory: writing these rows would hold {bytes} bytes"))
                 .hint("Write fewer rows with each statement, or raise query.memory_limit.")
         })?;
         self.rows.push(batch);

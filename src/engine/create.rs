@@ -12,19 +12,19 @@ use tokio::sync::OwnedMutexGuard;
 use super::{
     Engine, Notice, Reply, Session, Severity,
     apply::created,
-    build::Past,
+    build::RecoveredState,
     collected::Collected,
     ddl::refused,
-    objects::{Object, Scene, What},
-    sinks::Feed,
+    objects::{Object, ObjectState, StatementSnapshot},
+    sinks::SinkPlan,
     tables::OnConflict,
     to_its_end,
 };
 use crate::{
-    catalog::{Change, Kind},
-    error::{Error, Kind as ErrorKind, Result},
+    catalog::{CatalogChange, ObjectKind},
+    error::{Error, ErrorKind, Result},
     sql::{
-        plan::World,
+        plan::CatalogView,
         statement::{Body, CreateTable, IfExists, Name, Statement},
     },
 };
@@ -33,9 +33,9 @@ use crate::{
 pub(super) struct Making {
     engine: Arc<Engine>,
     id: u64,
-    kind: Kind,
+    kind: ObjectKind,
     /// What it was planned over.
-    scene: Arc<Scene>,
+    scene: Arc<StatementSnapshot>,
     /// Once it is made.
     object: Option<Arc<Object>>,
     known: bool,
@@ -104,13 +104,13 @@ impl Engine {
     }
 
     /// Makes a new thing, whole, over what exists now. Nobody knows of it, and nothing of it runs.
-    async fn make_new(self: &Arc<Self>, statement: &Statement, kind: Kind) -> Result<Making> {
+    async fn make_new(self: &Arc<Self>, statement: &Statement, kind: ObjectKind) -> Result<Making> {
         let statement = self.with_columns(statement).await?;
         // In this order: what it reads has a smaller number, and so is there before it after a restart.
-        let scene = Arc::new(self.scene());
+        let scene = Arc::new(self.statement_snapshot());
         let id = self.next_id();
         let mut making = Making { engine: self.clone(), id, kind, scene: scene.clone(), object: None, known: false };
-        match self.build(id, statement, Past::default(), &scene).await {
+        match self.build(id, statement, RecoveredState::default(), &scene).await {
             Ok(object) => {
                 making.object = Some(Arc::new(object));
                 Ok(making)
@@ -156,18 +156,19 @@ impl Engine {
     async fn enter_locked(
         &self,
         object: &Arc<Object>,
-        scene: &Scene,
+        scene: &StatementSnapshot,
         old: Option<&Object>,
         rows: Option<Collected>,
     ) -> Result<Option<u64>> {
         self.check_unchanged(object, scene)?;
         self.check_place(&object.name, object.kind, old)?;
         let count = match (rows, &object.what) {
-            (Some(rows), What::Table(table)) => Some(table.insert(&rows.rows, &OnConflict::Fail).await?),
+            (Some(rows), ObjectState::Table(table)) => Some(table.insert(&rows.rows, &OnConflict::Fail).await?),
             _ => None,
         };
         let create = self.entry(object)?;
-        self.log_change(Change::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] }).await?;
+        self.log_change(CatalogChange::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] })
+            .await?;
         self.add_object(object.clone());
         Ok(count)
     }
@@ -177,7 +178,7 @@ impl Engine {
             let _one = self.ddl.lock().await;
             self.check_place(&object.name, object.kind, Some(old))?;
             self.check_secrets(&object)?;
-            self.log_change(Change::Replace { drop: vec![], create: vec![self.entry(&object)?] }).await?;
+            self.log_change(CatalogChange::Replace { drop: vec![], create: vec![self.entry(&object)?] }).await?;
             self.add_object(object.clone());
         }
         self.tell_refit(&object).await;
@@ -185,7 +186,7 @@ impl Engine {
     }
 
     /// Fails where something has gone meanwhile that a new object was planned over.
-    fn check_unchanged(&self, object: &Object, scene: &Scene) -> Result<()> {
+    fn check_unchanged(&self, object: &Object, scene: &StatementSnapshot) -> Result<()> {
         let gone = |what: String| {
             let message = format!("{what} was dropped or replaced while {} was being made", object.label());
             Err(Error::new(ErrorKind::ObjectNotInState, message).hint("Run the statement again."))
@@ -201,7 +202,7 @@ impl Engine {
     }
 
     /// Fails where the place of a new object is not what it was: that of an old one, or nobody's.
-    fn check_place(&self, name: &str, kind: Kind, old: Option<&Object>) -> Result<()> {
+    fn check_place(&self, name: &str, kind: ObjectKind, old: Option<&Object>) -> Result<()> {
         let now = self.objects().get(name).cloned();
         if now.as_ref().map(|now| now.id) != old.map(|old| old.id) {
             let message = format!("{kind} \"{name}\" was changed by another statement at the same time");
@@ -215,7 +216,7 @@ impl Engine {
     pub(super) async fn replaced(
         &self,
         name: &Name,
-        kind: Kind,
+        kind: ObjectKind,
         exists: IfExists,
         statement: &Statement,
         together: &[Statement],
@@ -255,13 +256,13 @@ impl Engine {
         };
         let old = self.objects().get(&name.name).cloned()?;
         match &old.what {
-            What::Table(table) => Some(table.hold_writers().await),
+            ObjectState::Table(table) => Some(table.hold_writers().await),
             _ => None,
         }
     }
 
     /// Whether something of a kind may take the place of an old one.
-    fn check_replaceable(&self, old: &Object, kind: Kind, together: &[Statement]) -> Result<()> {
+    fn check_replaceable(&self, old: &Object, kind: ObjectKind, together: &[Statement]) -> Result<()> {
         if old.kind != kind {
             let message = format!("\"{}\" is a {}, not a {kind}", old.name, old.kind);
             return Err(Error::new(ErrorKind::WrongObjectType, message).hint("Give the new one another name."));
@@ -296,10 +297,10 @@ impl Engine {
                     .hint("Give it another name."));
             }
         }
-        if create.kind != Kind::View {
-            let scene: Arc<dyn crate::sql::plan::World> = Arc::new(self.scene());
+        if create.kind != ObjectKind::View {
+            let scene: Arc<dyn crate::sql::plan::CatalogView> = Arc::new(self.statement_snapshot());
             let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
-            options.sink.map(|sink| Feed::new(&sink, &standing)).transpose()?;
+            options.sink.map(|sink| SinkPlan::new(&sink, &standing)).transpose()?;
             let label = format!("{} \"{}\"", create.kind, create.name.name);
             let warning = |what: &String| format!("{label} remembers without an end: {what}");
             return Ok(standing.rewritten.unbounded.iter().map(warning).collect());

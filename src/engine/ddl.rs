@@ -11,17 +11,17 @@ use tokio::sync::oneshot;
 use super::{
     Engine, Reply,
     build::connector_options,
+    continuous::ViewOptions,
     locked,
-    objects::{Object, What},
+    objects::{Object, ObjectState},
     recovery::gone_sources,
-    standing::ViewOptions,
     to_its_end,
 };
 use crate::{
-    catalog::{self, Change, Kind},
-    checkpoint::{Record, file},
+    catalog::{self, CatalogChange, ObjectKind},
+    checkpoint::{LogRecord, file},
     connectors::{self, Fence, OPEN_TIMEOUT, Source},
-    error::{Error, Kind as ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     query::Command,
     sql::statement::{Alter, AlterAction, Body, CreateView, Statement},
 };
@@ -56,12 +56,12 @@ impl Engine {
                 })
                 .await?;
             }
-            (AlterAction::ResetOffsets, What::Source { source, .. }) => {
+            (AlterAction::ResetOffsets, ObjectState::Source { source, .. }) => {
                 let label = object.label();
                 let reset = async { source.reset().await.map_err(|e| e.context(&label)) };
                 self.within_open_timeout(&label, reset).await?;
             }
-            (AlterAction::ResetOffsets, What::Sink { handle, .. }) => handle.tell(Command::GoOn).await,
+            (AlterAction::ResetOffsets, ObjectState::Sink { handle, .. }) => handle.tell(Command::GoOn).await,
             (AlterAction::ResetOffsets, _) => return Err(Error::internal("only sources and sinks have offsets")),
             (AlterAction::RenameTo(_), _) => {
                 return Err(Error::unsupported(format!("ALTER {} … RENAME", alter.kind.word().to_uppercase()))
@@ -81,7 +81,7 @@ impl Engine {
         if self.object(object.id).is_none() {
             return Err(Error::new(ErrorKind::UndefinedTable, format!("{} is gone", object.label())));
         }
-        self.log_change(Change::Paused { id: object.id, paused }).await
+        self.log_change(CatalogChange::Paused { id: object.id, paused }).await
     }
 
     /// What is outside has so long to answer.
@@ -90,9 +90,9 @@ impl Engine {
     }
 
     /// What the catalog is to say of an object. One that was paused stays so.
-    pub(super) fn entry(&self, object: &Object) -> Result<catalog::Object> {
+    pub(super) fn entry(&self, object: &Object) -> Result<catalog::ObjectDef> {
         let paused = locked(&self.live).catalog.objects.get(&object.id).is_some_and(|known| known.paused);
-        Ok(catalog::Object {
+        Ok(catalog::ObjectDef {
             id: object.id,
             name: object.name.clone(),
             kind: object.kind,
@@ -117,8 +117,8 @@ impl Engine {
     }
 
     /// Makes a change of what exists durable. Under the lock of DDL.
-    pub(super) async fn log_change(&self, change: Change) -> Result<()> {
-        let record = Record::Catalog(change.clone()).encode(&[])?;
+    pub(super) async fn log_change(&self, change: CatalogChange) -> Result<()> {
+        let record = LogRecord::Catalog(change.clone()).encode(&[])?;
         self.env.log.append(vec![record]).await?;
         gone_sources(&locked(&self.live).catalog, &change).for_each(|name| self.env.letters.forget(name));
         self.apply_change(&change);
@@ -159,8 +159,8 @@ async fn tell(object: &Object, command: Command) -> Result<()> {
 }
 
 /// `DROP STREAM` and `DROP MATERIALIZED VIEW` are one statement with two names.
-pub(super) fn same_kind(is: Kind, said: Kind) -> bool {
-    let kept = |kind| matches!(kind, Kind::Stream | Kind::MaterializedView);
+pub(super) fn same_kind(is: ObjectKind, said: ObjectKind) -> bool {
+    let kept = |kind| matches!(kind, ObjectKind::Stream | ObjectKind::MaterializedView);
     is == said || (kept(is) && kept(said))
 }
 

@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Engine,
-    objects::{Object, What},
+    objects::{Object, ObjectState},
 };
 use crate::{
-    catalog::Kind,
+    catalog::ObjectKind,
     connectors::Source,
-    error::{Error, Kind as ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     sql::names,
 };
 
@@ -17,19 +17,21 @@ impl Engine {
     /// Refuses to replace what holds rows that nobody gives again.
     pub(super) async fn check_discard(&self, old: &Object) -> Result<()> {
         let lost = match (&old.what, old.kind) {
-            (What::Table(table), _) => counted(table.shared.lock().rows() as u64, "row"),
-            (What::Source { source, .. }, _) => {
+            (ObjectState::Table(table), _) => counted(table.shared.lock().rows() as u64, "row"),
+            (ObjectState::Source { source, .. }, _) => {
                 counted(source.irreplaceable().await.map_err(|e| e.context(old.label()))?.records, "record")
             }
-            (What::Standing { .. }, _) => self.forgotten_below(old).await?,
-            (What::Broken(_), Kind::Table) => Some("its rows, which could not be read".to_string()),
-            (What::Broken(_), Kind::MaterializedView | Kind::Stream) => self.forgotten_below(old).await?,
-            (What::Broken(_) | What::Query { .. } | What::Sink { .. }, _) => None,
+            (ObjectState::ContinuousQuery { .. }, _) => self.forgotten_below(old).await?,
+            (ObjectState::Broken(_), ObjectKind::Table) => Some("its rows, which could not be read".to_string()),
+            (ObjectState::Broken(_), ObjectKind::MaterializedView | ObjectKind::Stream) => {
+                self.forgotten_below(old).await?
+            }
+            (ObjectState::Broken(_) | ObjectState::Query { .. } | ObjectState::Sink { .. }, _) => None,
         };
         let Some(lost) = lost else { return Ok(()) };
         let (label, kind) = (old.label(), old.kind.word().to_uppercase());
         let keep = match old.kind {
-            Kind::Table => format!(
+            ObjectKind::Table => format!(
                 "To keep them, create the new table under another name and INSERT INTO it SELECT … FROM {}.",
                 names::quote(&old.name)
             ),
@@ -45,7 +47,7 @@ impl Engine {
     async fn forgotten_below(&self, view: &Object) -> Result<Option<String>> {
         for source in self.sources_below(view) {
             let forgets = match &source.what {
-                What::Source { source: open, .. } => {
+                ObjectState::Source { source: open, .. } => {
                     open.irreplaceable().await.map_err(|e| e.context(source.label()))?.forgotten
                 }
                 // It cannot be asked.
@@ -66,8 +68,8 @@ impl Engine {
         while let Some(id) = ahead.pop() {
             let Some(object) = self.object(id).filter(|_| seen.insert(id)) else { continue };
             match (&object.what, object.kind) {
-                (_, Kind::Source) => sources.push(object),
-                (What::Query { .. }, _) => ahead.extend(&object.depends),
+                (_, ObjectKind::Source) => sources.push(object),
+                (ObjectState::Query { .. }, _) => ahead.extend(&object.depends),
                 _ => {}
             }
         }

@@ -1,4 +1,4 @@
-//! `INSERT`, `UPDATE`, `DELETE`, `COPY … FROM`: DataFusion plans them, a [`Table`] takes what comes of it.
+//! `INSERT`, `UPDATE`, `DELETE`, `COPY … FROM`: DataFusion plans them, a [`WritableTable`] takes what comes of it.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -15,16 +15,16 @@ use datafusion::{
 };
 
 use super::{
-    CopyIn, Engine, Reply, Session,
+    CopyInTarget, Engine, Reply, Session,
     collected::Collected,
     literals::{settle_insert, settle_update, without_values},
-    objects::{Object, What},
+    objects::{Object, ObjectState},
     read::physical,
     replay::replayed,
-    tables::{OnConflict, Table},
+    tables::{OnConflict, WritableTable},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{
         names, naming,
         plan::Planner,
@@ -34,15 +34,18 @@ use crate::{
 
 impl Engine {
     /// The table of a name, or why it cannot be written.
-    pub(super) fn writable(&self, name: &Name, verb: &str) -> Result<Arc<Table>> {
+    pub(super) fn writable(&self, name: &Name, verb: &str) -> Result<Arc<WritableTable>> {
         let objects = self.objects();
         let object = objects.find(name)?;
         match &object.what {
-            What::Table(table) => Ok(table.clone()),
-            What::Broken(error) => Err(error.clone().context(object.label())),
-            _ => Err(Error::new(Kind::WrongObjectType, format!("cannot {verb} {} \"{}\"", object.kind, object.name))
-                .hint("Only tables take rows from clients.")
-                .at(name.position.max(1))),
+            ObjectState::Table(table) => Ok(table.clone()),
+            ObjectState::Broken(error) => Err(error.clone().context(object.label())),
+            _ => Err(Error::new(
+                ErrorKind::WrongObjectType,
+                format!("cannot {verb} {} \"{}\"", object.kind, object.name),
+            )
+            .hint("Only tables take rows from clients.")
+            .at(name.position.max(1))),
         }
     }
 
@@ -142,7 +145,7 @@ impl Engine {
     /// The source of a name, which takes its dead letters back.
     fn source_of(&self, name: &Name) -> Option<Arc<Object>> {
         let object = self.objects().find(name).ok()?.clone();
-        matches!(object.what, What::Source { fixed: false, .. }).then_some(object)
+        matches!(object.what, ObjectState::Source { fixed: false, .. }).then_some(object)
     }
 
     /// Plans a statement that writes, against what there is now.
@@ -175,11 +178,11 @@ impl Engine {
         for column in &copy.columns {
             let index = table.columns.index_of(column).map_err(|_| {
                 let message = format!("column \"{column}\" of relation \"{}\" does not exist", copy.table.name);
-                Error::new(Kind::UndefinedColumn, message)
+                Error::new(ErrorKind::UndefinedColumn, message)
             })?;
             if at.contains(&index) {
                 let message = format!("column \"{column}\" specified more than once");
-                return Err(Error::new(Kind::DuplicateColumn, message));
+                return Err(Error::new(ErrorKind::DuplicateColumn, message));
             }
             at.push(index);
         }
@@ -190,7 +193,7 @@ impl Engine {
         let bytes_max = self.options.copy_bytes_max;
         let fills = fills(&table, &at).await?;
         let rows = Collected::new(self.planner.memory_pool());
-        Ok(Reply::CopyIn(CopyIn::new(copy.format.clone(), columns, table, (at, fills), (rows, bytes_max))))
+        Ok(Reply::CopyIn(CopyInTarget::new(copy.format.clone(), columns, table, (at, fills), (rows, bytes_max))))
     }
 }
 
@@ -199,7 +202,7 @@ fn nullable(schema: &Schema) -> Schema {
 }
 
 /// What a copy puts into the columns that the client leaves out: their defaults, or NULL.
-async fn fills(table: &Table, at: &[usize]) -> Result<Vec<ScalarValue>> {
+async fn fills(table: &WritableTable, at: &[usize]) -> Result<Vec<ScalarValue>> {
     let context = SessionContext::new();
     let mut fills = Vec::new();
     for (n, field) in table.columns.fields().iter().enumerate() {
@@ -227,7 +230,7 @@ pub fn widened(rows: &RecordBatch, at: &[usize], fills: &[ScalarValue], table: &
     Ok(RecordBatch::try_new(Arc::new(nullable(table)), columns)?)
 }
 
-fn settled_insert(insert: &ast::Insert, table: &Table) -> Result<ast::Statement> {
+fn settled_insert(insert: &ast::Insert, table: &WritableTable) -> Result<ast::Statement> {
     let mut insert = insert.clone();
     insert.on = None;
     settle_insert(&mut insert, table)?;
@@ -238,7 +241,7 @@ fn settled_insert(insert: &ast::Insert, table: &Table) -> Result<ast::Statement>
     Ok(ast::Statement::Insert(insert))
 }
 
-fn settled_update(update: &ast::Update, table: &Table) -> Result<ast::Statement> {
+fn settled_update(update: &ast::Update, table: &WritableTable) -> Result<ast::Statement> {
     let mut update = update.clone();
     settle_update(&mut update, table)?;
     Ok(ast::Statement::Update(update))
@@ -318,7 +321,7 @@ async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collecte
     Collected::of(rows, &context.runtime_env().memory_pool).await
 }
 
-fn on_conflict(on: Option<&OnInsert>, table: &Table) -> Result<OnConflict> {
+fn on_conflict(on: Option<&OnInsert>, table: &WritableTable) -> Result<OnConflict> {
     let conflict = match on {
         None => return Ok(OnConflict::Fail),
         Some(OnInsert::OnConflict(conflict)) => conflict,
@@ -331,7 +334,7 @@ fn on_conflict(on: Option<&OnInsert>, table: &Table) -> Result<OnConflict> {
         key.sort();
         if named != key {
             return Err(Error::new(
-                Kind::InvalidColumnReference,
+                ErrorKind::InvalidColumnReference,
                 "there is no unique constraint matching the ON CONFLICT specification",
             ));
         }
@@ -352,7 +355,7 @@ fn on_conflict(on: Option<&OnInsert>, table: &Table) -> Result<OnConflict> {
 }
 
 /// The column of `SET column = excluded.column`.
-fn taken_over(assignment: &ast::Assignment, table: &Table) -> Result<usize> {
+fn taken_over(assignment: &ast::Assignment, table: &WritableTable) -> Result<usize> {
     let other = || {
         Error::unsupported("ON CONFLICT DO UPDATE with anything but SET column = excluded.column")
             .hint("Use UPDATE for other changes.")
@@ -366,7 +369,7 @@ fn taken_over(assignment: &ast::Assignment, table: &Table) -> Result<usize> {
     }
     table.columns.index_of(&target).map_err(|_| {
         Error::new(
-            Kind::UndefinedColumn,
+            ErrorKind::UndefinedColumn,
             format!("column \"{target}\" of relation \"{}\" does not exist", table.shared.name),
         )
     })

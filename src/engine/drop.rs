@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Engine, Reply,
-    backlog::Backlog,
+    backlog::ObjectBacklog,
     ddl::{refused, same_kind},
     objects::{Object, undefined},
     to_its_end,
 };
 use crate::{
-    catalog::{Change, Kind},
+    catalog::{CatalogChange, ObjectKind},
     connectors,
-    error::{Error, Kind as ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     query::{Checkpoints, Handle, Outbox},
     relations::Store,
     sql::statement::Drop,
@@ -47,7 +47,7 @@ impl Engine {
                 Err(_) if drop.if_exists => continue,
                 Err(_) => {
                     let mut error = undefined(name, self.objects().0.keys());
-                    if drop.kind != Kind::Table && drop.kind != Kind::View {
+                    if drop.kind != ObjectKind::Table && drop.kind != ObjectKind::View {
                         let message = format!("{} \"{}\" does not exist", drop.kind, name.name);
                         error = Error::new(ErrorKind::UndefinedTable, message).at(name.position.max(1));
                     }
@@ -78,7 +78,8 @@ impl Engine {
         gone.sort_by_key(|object| std::cmp::Reverse(object.id));
         gone.dedup_by_key(|object| object.id);
         if !gone.is_empty() {
-            self.log_change(Change::Replace { drop: gone.iter().map(|o| o.id).collect(), create: vec![] }).await?;
+            self.log_change(CatalogChange::Replace { drop: gone.iter().map(|o| o.id).collect(), create: vec![] })
+                .await?;
         }
         for object in &gone {
             self.remove_object(object);
@@ -93,8 +94,8 @@ impl Engine {
         let engine = self.clone();
         let cleared = self.runtime.spawn(async move {
             for object in gone {
-                engine.take_down(&object).await;
-                engine.remove_traces(&object);
+                engine.stop_object(&object).await;
+                engine.delete_files_after_failure(&object);
             }
         });
         // It goes on where nobody waits for it any more.
@@ -102,7 +103,7 @@ impl Engine {
     }
 
     /// Ends what an object does and forgets its name, if it has that still.
-    pub(super) async fn take_down(&self, object: &Object) {
+    pub(super) async fn stop_object(&self, object: &Object) {
         self.remove_object(object);
         if let Some(handle) = object.handle() {
             handle.end().await;
@@ -124,29 +125,29 @@ impl Engine {
     }
 
     /// Takes back what never came to be known.
-    pub(super) async fn unmake(&self, id: u64, kind: Kind, object: Option<Arc<Object>>) {
+    pub(super) async fn unmake(&self, id: u64, kind: ObjectKind, object: Option<Arc<Object>>) {
         match object {
-            Some(object) => self.take_down(&object).await,
+            Some(object) => self.stop_object(&object).await,
             None => self.leave_inputs(id),
         }
-        if let Err(error) = self.remove_files(id, kind) {
+        if let Err(error) = self.delete_files(id, kind) {
             tracing::warn!(id, %error, "files of an object that was never made are left");
         }
     }
 
     /// Removes the files of an object that is gone. What cannot be removed now is removed at the next start.
-    fn remove_traces(&self, object: &Object) {
-        if let Err(error) = self.remove_files(object.id, object.kind) {
+    fn delete_files_after_failure(&self, object: &Object) {
+        if let Err(error) = self.delete_files(object.id, object.kind) {
             tracing::warn!(object = object.name, %error, "files of a dropped object are left");
         }
     }
 
-    pub(super) fn remove_files(&self, id: u64, kind: Kind) -> Result<()> {
+    pub(super) fn delete_files(&self, id: u64, kind: ObjectKind) -> Result<()> {
         let storage = &self.env.storage;
-        if kind == Kind::Source {
+        if kind == ObjectKind::Source {
             connectors::remove(id, storage.as_ref())?;
         }
-        Backlog::remove(storage.as_ref(), id)?;
+        ObjectBacklog::remove(storage.as_ref(), id)?;
         Outbox::new(storage.clone(), id).remove()?;
         Checkpoints::new(storage.clone(), id).remove()?;
         Store::new(storage.clone(), id).remove()

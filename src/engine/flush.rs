@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Engine, Notice, Reply, Session, Severity,
-    objects::{Object, What},
-    standing::recovering,
+    continuous::recovering,
+    objects::{Object, ObjectState},
 };
 use crate::{
-    catalog::Kind,
+    catalog::ObjectKind,
     error::{Error, Result},
-    query::State,
+    query::QueryState,
     sql::statement::Name,
 };
 
@@ -25,7 +25,7 @@ impl Engine {
         let asked = name.map(|name| objects.find(name).cloned()).transpose()?;
         let mut failed = Vec::new();
         for object in asked.as_ref().map_or_else(|| objects.in_order(), |asked| self.with_its_inputs(asked)) {
-            if object.handle().is_some_and(|handle| handle.progress().state == State::Recovering) {
+            if object.handle().is_some_and(|handle| handle.progress().state == QueryState::Recovering) {
                 session.waits_for(Some(recovering(&object.label())));
             }
             let error = flushed(&object).await.err().map(|error| self.env.hidden.mask(error));
@@ -60,7 +60,7 @@ impl Engine {
 async fn flushed(object: &Object) -> Result<(), Error> {
     match (&object.what, object.handle()) {
         (_, Some(handle)) => handle.flush().await,
-        (What::Broken(error), _) if object.kind != Kind::View => Err(error.clone()),
+        (ObjectState::Broken(error), _) if object.kind != ObjectKind::View => Err(error.clone()),
         _ => Ok(()),
     }
 }

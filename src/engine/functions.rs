@@ -6,11 +6,11 @@ use datafusion::sql::sqlparser::ast;
 
 use super::{Engine, Reply, Session, locked, to_its_end};
 use crate::{
-    catalog::{self, Catalog, Change, Routine},
-    error::{Error, Kind, Result},
+    catalog::{self, Catalog, CatalogChange, Routine},
+    error::{Error, ErrorKind, Result},
     options::nearest,
     sql::{
-        functions::{Defined, Functions, What, define},
+        functions::{Defined, FunctionBody, Functions, define},
         names, parse,
         statement::{Body, DropFunctions, Name, Statement},
         types::{column_type, sql_type},
@@ -26,7 +26,7 @@ fn word(aggregate: bool) -> &'static str {
 }
 
 fn is_aggregate(function: &Defined) -> bool {
-    matches!(function.what, What::Aggregate(_))
+    matches!(function.what, FunctionBody::Aggregate(_))
 }
 
 /// The functions that a statement uses.
@@ -45,9 +45,11 @@ fn used(body: &Body) -> Vec<String> {
 fn check_schema(name: &Name) -> Result<()> {
     match name.schema.as_deref().filter(|schema| *schema != "public") {
         None => Ok(()),
-        Some(schema) => Err(Error::new(Kind::Unsupported, format!("cannot create anything in schema \"{schema}\""))
-            .hint("There is one schema for users: public.")
-            .at(name.position.max(1))),
+        Some(schema) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("cannot create anything in schema \"{schema}\""))
+                .hint("There is one schema for users: public.")
+                .at(name.position.max(1)))
+        }
     }
 }
 
@@ -70,8 +72,8 @@ impl Engine {
             engine.check_unneeded(&name.name, "replace", aggregate)?;
             let others = locked(&engine.live).functions.without(&name.name);
             let function = define(&engine.planner, &others, engine.next_id(), &statement)?;
-            let kept = catalog::Function { id: function.id, definition: statement.text.clone() };
-            engine.log_change(Change::Function { name: name.name.clone(), function: Some(kept) }).await?;
+            let kept = catalog::FunctionDef { id: function.id, definition: statement.text.clone() };
+            engine.log_change(CatalogChange::Function { name: name.name.clone(), function: Some(kept) }).await?;
             locked(&engine.live).functions = others.with(function);
             Ok(tag)
         })
@@ -79,9 +81,9 @@ impl Engine {
     }
 
     /// The function that a new one is to replace; fails where its name is taken for good.
-    fn check_free(&self, name: &Name, replace: bool, aggregate: bool) -> Result<Option<catalog::Function>> {
+    fn check_free(&self, name: &Name, replace: bool, aggregate: bool) -> Result<Option<catalog::FunctionDef>> {
         let taken = format!("function \"{}\" already exists", name.name);
-        let taken = Error::new(Kind::DuplicateFunction, taken).at(name.position.max(1));
+        let taken = Error::new(ErrorKind::DuplicateFunction, taken).at(name.position.max(1));
         let old = locked(&self.live).catalog.functions.get(&name.name).cloned();
         match &old {
             None if self.is_built_in(&name.name)? => Err(taken.detail("It is built in.").hint("Give it another name.")),
@@ -119,7 +121,7 @@ impl Engine {
         let is_a = if aggregate { "a" } else { "an" };
         let said_a = if aggregate { "an" } else { "a" };
         let message = format!("\"{}\" is {is_a} {is}, not {said_a} {said}", name.name);
-        Err(Error::new(Kind::WrongObjectType, message).at(name.position.max(1)))
+        Err(Error::new(ErrorKind::WrongObjectType, message).at(name.position.max(1)))
     }
 
     /// Fails while something uses a function.
@@ -131,7 +133,7 @@ impl Engine {
         let what = format!("{} \"{name}\"", word(aggregate));
         let list: Vec<String> = users.iter().map(|user| format!("{user} depends on {what}")).collect();
         let message = format!("cannot {verb} {what} because other objects depend on it");
-        Err(Error::new(Kind::DependentObjects, message)
+        Err(Error::new(ErrorKind::DependentObjects, message)
             .detail(list.join("\n"))
             .hint("Another one can be made under another name."))
     }
@@ -181,7 +183,7 @@ impl Engine {
                 gone.push(name.name.clone());
             }
             for name in gone {
-                engine.log_change(Change::Function { name: name.clone(), function: None }).await?;
+                engine.log_change(CatalogChange::Function { name: name.clone(), function: None }).await?;
                 let mut live = locked(&engine.live);
                 live.functions = live.functions.without(&name);
             }
@@ -209,7 +211,7 @@ impl Engine {
             Some(list) => format!("{}({})", name.name, list.join(", ")),
             None => format!("\"{}\"", name.name),
         };
-        let error = Error::new(Kind::UndefinedFunction, format!("{} {call} does not exist", word(aggregate)))
+        let error = Error::new(ErrorKind::UndefinedFunction, format!("{} {call} does not exist", word(aggregate)))
             .at(name.position.max(1));
         let routines = self.routines();
         if let Some(other) = routines.iter().find(|routine| routine.name == name.name) {

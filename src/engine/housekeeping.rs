@@ -8,11 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, backlog::Backlog, locked, objects::What};
+use super::{Engine, backlog::ObjectBacklog, locked, objects::ObjectState};
 use crate::{
     catalog::Catalog,
     checkpoint::{DeadLetter, FileEntries, LateRow},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     query::UNRECOVERED,
     storage::Storage,
 };
@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// What the log files before one say that no object keeps itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Snapshot {
+pub struct ServerSnapshot {
     /// Changes of the catalog in this log file and later ones are not in here.
     pub log_file: u64,
     pub catalog: Catalog,
@@ -36,13 +36,13 @@ pub struct Snapshot {
 }
 
 /// The newest snapshot; an empty one where there is none.
-pub fn load(storage: &dyn Storage) -> Result<Snapshot> {
-    let Some(newest) = storage.list(FOLDER)?.pop() else { return Ok(Snapshot::default()) };
+pub fn load(storage: &dyn Storage) -> Result<ServerSnapshot> {
+    let Some(newest) = storage.list(FOLDER)?.pop() else { return Ok(ServerSnapshot::default()) };
     let bytes = storage.read(&newest)?.unwrap_or_default();
-    let (snapshot, _): (Snapshot, _) = crate::checkpoint::file::decode(&newest, &bytes)?;
+    let (snapshot, _): (ServerSnapshot, _) = crate::checkpoint::file::decode(&newest, &bytes)?;
     if newest != path(snapshot.log_file) {
         let message = format!("file \"{newest}\" is a copy of \"{}\"", path(snapshot.log_file));
-        return Err(Error::new(Kind::DataCorrupted, message).hint("Restore the data directory from a copy."));
+        return Err(Error::new(ErrorKind::DataCorrupted, message).hint("Restore the data directory from a copy."));
     }
     Ok(snapshot)
 }
@@ -58,7 +58,7 @@ fn path(log_file: u64) -> String {
 
 impl Engine {
     /// Starts the chore on the query runtime. It ends with the engine.
-    pub(super) fn keep_house(self: &Arc<Self>) {
+    pub(super) fn spawn_log_compaction(self: &Arc<Self>) {
         let engine = Arc::downgrade(self);
         self.runtime.spawn(async move {
             loop {
@@ -75,7 +75,7 @@ impl Engine {
     /// Readers have gone: what they held is no table's any more.
     fn note_what_is_held(&self) {
         for object in self.objects().in_order() {
-            if let What::Table(table) = &object.what {
+            if let ObjectState::Table(table) = &object.what {
                 table.hold();
             }
         }
@@ -92,7 +92,7 @@ impl Engine {
             let _one = self.ddl.lock().await;
             let still = self.env.letters.standstill().await;
             let file = self.env.log.rotate();
-            let snapshot = Snapshot {
+            let snapshot = ServerSnapshot {
                 log_file: file,
                 catalog: locked(&self.live).catalog.clone(),
                 dead_letters: self.env.letters.dead(),
@@ -107,18 +107,20 @@ impl Engine {
         let (mut needed, mut stuck) = (file, Vec::new());
         for object in self.objects().in_order() {
             let from = match &object.what {
-                What::Table(table) => {
+                ObjectState::Table(table) => {
                     table.checkpoint().await?;
                     None
                 }
-                What::Standing { handle, .. } | What::Sink { handle, .. } => handle.progress().log_file,
-                What::Broken(_) => Some(UNRECOVERED),
+                ObjectState::ContinuousQuery { handle, .. } | ObjectState::Sink { handle, .. } => {
+                    handle.progress().log_file
+                }
+                ObjectState::Broken(_) => Some(UNRECOVERED),
                 _ => None,
             };
             match from {
                 Some(UNRECOVERED) => stuck.push(object.id),
                 Some(from) => needed = needed.min(from),
-                None => Backlog::remove(storage.as_ref(), object.id)?,
+                None => ObjectBacklog::remove(storage.as_ref(), object.id)?,
             }
         }
         self.keep_backlogs(stuck, file).await?;
@@ -134,7 +136,7 @@ impl Engine {
             return Ok(());
         }
         let (storage, log) = (self.env.storage.clone(), self.env.log.clone());
-        let kept = tokio::task::spawn_blocking(move || Backlog::keep(storage.as_ref(), &log, &ids, before)).await;
+        let kept = tokio::task::spawn_blocking(move || ObjectBacklog::keep(storage.as_ref(), &log, &ids, before)).await;
         kept.map_err(|e| Error::internal(format!("keeping what the log says died: {e}")))?
     }
 }

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
-use super::tables::Table;
+use super::tables::WritableTable;
 use crate::{
     error::{Error, Result},
     sql::{self, names, statement::Body},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// `INSERT … VALUES`
-pub fn settle_insert(insert: &mut ast::Insert, table: &Table) -> Result<()> {
+pub fn settle_insert(insert: &mut ast::Insert, table: &WritableTable) -> Result<()> {
     let Some(source) = insert.source.as_mut() else { return Ok(()) };
     let SetExpr::Values(values) = source.body.as_mut() else { return Ok(()) };
     let width = values.rows.first().map_or(0, |row| row.content.len());
@@ -49,7 +49,7 @@ pub fn settle_insert(insert: &mut ast::Insert, table: &Table) -> Result<()> {
 }
 
 /// `UPDATE … SET`
-pub fn settle_update(update: &mut ast::Update, table: &Table) -> Result<()> {
+pub fn settle_update(update: &mut ast::Update, table: &WritableTable) -> Result<()> {
     for assignment in &mut update.assignments {
         if let AssignmentTarget::ColumnName(name) = &assignment.target
             && let Some(column) = name.0.last().and_then(|part| part.as_ident())
@@ -61,7 +61,7 @@ pub fn settle_update(update: &mut ast::Update, table: &Table) -> Result<()> {
 }
 
 /// One value for one column.
-fn settle(value: &mut Expr, column: &str, table: &Table) -> Result<()> {
+fn settle(value: &mut Expr, column: &str, table: &WritableTable) -> Result<()> {
     if matches!(value, Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
     {
         let null = || Expr::Value(Value::Null.with_empty_span());

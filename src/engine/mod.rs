@@ -5,6 +5,7 @@ mod aside;
 mod backlog;
 mod build;
 mod collected;
+mod continuous;
 mod create;
 mod ddl;
 mod discard;
@@ -25,12 +26,11 @@ mod returning;
 mod secrets;
 mod session;
 mod sinks;
-mod standing;
 mod subscribe;
 mod system;
 mod tables;
-mod turns;
 mod window_memory;
+mod yielding;
 
 use std::{
     collections::BTreeMap,
@@ -59,16 +59,16 @@ use names::Names;
 use objects::{Object, Objects};
 pub use parameters::parameters;
 pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionState};
-use tables::{OnConflict, Table};
+use tables::{OnConflict, WritableTable};
 
 use crate::{
-    catalog::{Catalog, Change, Kind, Relation, Routine},
+    catalog::{Catalog, CatalogChange, ObjectKind, RelationDef, Routine},
     checkpoint::Manifest,
     connectors::Fence,
-    error::{Error, Kind as ErrorKind, Result},
-    options::Hidden,
-    query::{Env as QueryEnv, Finished, State, Thresholds},
-    relations::Moment,
+    error::{Error, ErrorKind, Result},
+    options::SecretRedactor,
+    query::{Finished, QueryEnv, QueryState, Thresholds},
+    relations::SnapshotBarrier,
     sql::{
         functions::Functions,
         plan::Planner,
@@ -86,7 +86,7 @@ pub struct Env {
     /// Where queries run.
     pub runtime: Runtime,
     /// The secrets that it is told, for whoever shows texts of it.
-    pub hidden: Arc<Hidden>,
+    pub hidden: Arc<SecretRedactor>,
 }
 
 /// Limits and habits; each with its reason in `config/tidemark.yaml`.
@@ -182,8 +182,8 @@ pub struct Engine {
     runtime: Runtime,
     planner: Arc<Planner>,
     aside: Arc<AsideLimit>,
-    moment: Moment,
-    live: Mutex<Live>,
+    moment: SnapshotBarrier,
+    live: Mutex<LiveObjects>,
     /// It looks at what could be made, over a copy of what exists: nothing runs, and nothing outside is taken hold of.
     rehearsal: bool,
     /// Whoever changes what exists. Nobody waits for the outside, or for an epoch, who holds it.
@@ -193,7 +193,7 @@ pub struct Engine {
 }
 
 #[derive(Debug, Default)]
-struct Live {
+struct LiveObjects {
     catalog: Catalog,
     objects: Objects,
     functions: Functions,
@@ -221,7 +221,7 @@ pub enum Reply {
     /// Rows as they are computed, and the word of the tag that ends them (`SELECT`, `SHOW`, `EXPLAIN`, `FETCH`).
     Rows { tag: &'static str, rows: SendableRecordBatchStream },
     /// The client may now send rows.
-    CopyIn(CopyIn),
+    CopyIn(CopyInTarget),
     /// Rows that go out in COPY's form.
     CopyOut { format: CopyFormat, rows: SendableRecordBatchStream },
     /// The changes of a relation as they come, without an end; in COPY's form, if so wished.
@@ -229,11 +229,11 @@ pub enum Reply {
 }
 
 /// An open `COPY … FROM STDIN`: all of its rows become durable at [`CopyIn::finish`], or none of them.
-pub struct CopyIn {
+pub struct CopyInTarget {
     pub format: CopyFormat,
     /// The columns that each row of the client has, in its order.
     pub columns: SchemaRef,
-    table: Arc<Table>,
+    table: Arc<WritableTable>,
     /// Where each column of the client goes in the table, and what stands in the table's other columns.
     at: Vec<usize>,
     fills: Vec<ScalarValue>,
@@ -242,15 +242,15 @@ pub struct CopyIn {
     bytes_max: u64,
 }
 
-impl CopyIn {
+impl CopyInTarget {
     fn new(
         format: CopyFormat,
         columns: SchemaRef,
-        table: Arc<Table>,
+        table: Arc<WritableTable>,
         (at, fills): (Vec<usize>, Vec<ScalarValue>),
         (rows, bytes_max): (Collected, u64),
     ) -> Self {
-        CopyIn { format, columns, table, at, fills, rows, bytes: 0, bytes_max }
+        CopyInTarget { format, columns, table, at, fills, rows, bytes: 0, bytes_max }
     }
 
     /// Rows in `columns`' schema.
@@ -352,17 +352,17 @@ impl Engine {
     }
 
     /// Everything with a name, at this moment.
-    pub fn relations(&self) -> Vec<Relation> {
+    pub fn relations(&self) -> Vec<RelationDef> {
         let mut relations = Vec::new();
         for object in self.objects().in_order() {
             let primary_key = match &object.what {
-                objects::What::Table(table) => table.key.clone(),
-                objects::What::Source { key, .. } => {
+                objects::ObjectState::Table(table) => table.key.clone(),
+                objects::ObjectState::Source { key, .. } => {
                     key.iter().filter_map(|name| object.schema.index_of(name).ok()).collect()
                 }
                 _ => Vec::new(),
             };
-            relations.push(Relation {
+            relations.push(RelationDef {
                 id: object.id,
                 schema: "public".to_string(),
                 name: object.name.clone(),
@@ -376,16 +376,16 @@ impl Engine {
         relations
     }
 
-    fn system_relations(&self) -> Vec<Relation> {
-        let scene = self.scene();
+    fn system_relations(&self) -> Vec<RelationDef> {
+        let scene = self.statement_snapshot();
         let relation = |(n, name): (usize, &&str)| {
             let columns = system::schema(&scene, name).ok()??;
-            Some(Relation {
+            Some(RelationDef {
                 // Below every user's object in `pg_class`, and above Postgres' own.
                 id: (1 << 40) + n as u64,
                 schema: "tidemark".to_string(),
                 name: (*name).to_string(),
-                kind: Kind::System,
+                kind: ObjectKind::System,
                 columns,
                 primary_key: Vec::new(),
                 definition: String::new(),
@@ -402,13 +402,13 @@ impl Engine {
             if let Some(handle) = object.handle() {
                 match handle.progress().state {
                     // There is nothing of it to save, and it may take its time.
-                    State::Recovering => handle.end().await,
+                    QueryState::Recovering => handle.end().await,
                     _ => handle.stop().await,
                 }
             }
         }
         for object in &objects {
-            if let objects::What::Table(table) = &object.what
+            if let objects::ObjectState::Table(table) = &object.what
                 && let Err(error) = table.checkpoint().await
             {
                 tracing::warn!(table = object.name, %error, "not saved at shutdown; its log is");
@@ -451,7 +451,7 @@ impl Engine {
         live.catalog.last_id
     }
 
-    fn apply_change(&self, change: &Change) {
+    fn apply_change(&self, change: &CatalogChange) {
         locked(&self.live).catalog.apply(change);
     }
 
@@ -464,7 +464,7 @@ impl Engine {
                 let Some(engine) = engine.upgrade() else { return Ok(()) };
                 // Not before it is durable that it is there.
                 let _one = engine.ddl.lock().await;
-                engine.log_change(Change::Paused { id, paused: true }).await
+                engine.log_change(CatalogChange::Paused { id, paused: true }).await
             }
             .boxed()
         })
@@ -472,7 +472,7 @@ impl Engine {
 
     fn register_pg_catalog(&self, context: &SessionContext, session: &Session) -> Result<()> {
         let listing = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
-        let facts = crate::pg_catalog::Facts {
+        let facts = crate::pg_catalog::SessionInfo {
             user: session.user.clone(),
             database: session.database.clone(),
             pid: session.pid,
@@ -491,7 +491,7 @@ fn runtime_env(bytes_max: u64) -> Result<Arc<datafusion::execution::runtime_env:
 
 /// So that rooms below the engine can list what exists.
 impl crate::pg_catalog::Listing for Engine {
-    fn relations(&self) -> Vec<Relation> {
+    fn relations(&self) -> Vec<RelationDef> {
         Engine::relations(self)
     }
 

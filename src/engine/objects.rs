@@ -5,20 +5,20 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 
-use super::{sinks, standing::Recipe, system, tables::Table};
+use super::{continuous::QueryRecipe, sinks, system, tables::WritableTable};
 use crate::{
-    catalog::Kind,
-    connectors::{OnError, Patience, ReadLimit, Readers, Replayed},
+    catalog::ObjectKind,
+    connectors::{BatchingPolicy, OnError, ReadLimit, Readers, Replayed},
     error::{Error, Result},
-    options::Hidden,
+    options::SecretRedactor,
     query::{Handle, Letters},
-    relations::{Moment, Shared, Snapshot, at_one_moment},
+    relations::{SharedRelation, Snapshot, SnapshotBarrier, at_one_moment},
     sql::{
         functions::Functions,
-        incremental::Facts,
-        plan::{Resolved, World},
+        incremental::TimeBounds,
+        plan::{CatalogView, Resolved},
         statement::{Name, Statement},
-        table::{Input, InputTable},
+        table::{InputTable, TableInput},
         watermark::WatermarkSpec,
     },
 };
@@ -28,7 +28,7 @@ use crate::{
 pub struct Object {
     pub id: u64,
     pub name: String,
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// The statement that made it, parsed; its `text` is the definition.
     pub statement: Statement,
     pub schema: SchemaRef,
@@ -36,36 +36,36 @@ pub struct Object {
     pub depends: Vec<u64>,
     pub watermark: Option<WatermarkSpec>,
     pub readers: Arc<Readers>,
-    pub what: What,
+    pub what: ObjectState,
 }
 
 #[derive(Debug)]
-pub enum What {
+pub enum ObjectState {
     Source {
         source: Arc<Replayed>,
         on_error: OnError,
         limit: ReadLimit,
-        patience: Option<Patience>,
+        patience: Option<BatchingPolicy>,
         fixed: bool,
         /// The columns by which its rows are set and removed; none where rows only come.
         key: Arc<[String]>,
     },
-    Table(Arc<Table>),
+    Table(Arc<WritableTable>),
     /// A view or stream that is kept.
-    Standing {
-        shared: Arc<Shared>,
+    ContinuousQuery {
+        shared: Arc<SharedRelation>,
         handle: Arc<Handle>,
         /// The ids of what its plan reads: behind streams and plain views, too.
         inputs: Vec<u64>,
         /// What is known of the times in its columns.
-        times: Arc<Facts>,
+        times: Arc<TimeBounds>,
     },
     /// A sink: a standing query whose rows are outside.
     Sink {
         handle: Arc<Handle>,
         inputs: Vec<u64>,
         /// How it is made again, with other options too.
-        recipe: Arc<Recipe>,
+        recipe: Arc<QueryRecipe>,
     },
     /// A view or stream that is computed wherever it is read.
     Query {
@@ -77,17 +77,17 @@ pub enum What {
 }
 
 impl Object {
-    pub fn shared(&self) -> Option<&Arc<Shared>> {
+    pub fn shared(&self) -> Option<&Arc<SharedRelation>> {
         match &self.what {
-            What::Standing { shared, .. } => Some(shared),
-            What::Table(table) => Some(&table.shared),
+            ObjectState::ContinuousQuery { shared, .. } => Some(shared),
+            ObjectState::Table(table) => Some(&table.shared),
             _ => None,
         }
     }
 
     pub fn handle(&self) -> Option<&Handle> {
         match &self.what {
-            What::Standing { handle, .. } | What::Sink { handle, .. } => Some(handle.as_ref()),
+            ObjectState::ContinuousQuery { handle, .. } | ObjectState::Sink { handle, .. } => Some(handle.as_ref()),
             _ => None,
         }
     }
@@ -95,7 +95,7 @@ impl Object {
     /// The ids of what its plan reads, where it has one that stands.
     pub fn inputs(&self) -> &[u64] {
         match &self.what {
-            What::Standing { inputs, .. } | What::Sink { inputs, .. } => inputs,
+            ObjectState::ContinuousQuery { inputs, .. } | ObjectState::Sink { inputs, .. } => inputs,
             _ => &[],
         }
     }
@@ -137,7 +137,7 @@ pub fn undefined<'a>(name: &Name, known: impl Iterator<Item = &'a String>) -> Er
         Some(schema) => format!("{schema}.{}", name.name),
         None => name.name.clone(),
     };
-    let mut error = Error::new(crate::error::Kind::UndefinedTable, format!("relation \"{full}\" does not exist"));
+    let mut error = Error::new(crate::error::ErrorKind::UndefinedTable, format!("relation \"{full}\" does not exist"));
     if name.position > 0 {
         error = error.at(name.position);
     }
@@ -149,64 +149,68 @@ pub fn undefined<'a>(name: &Name, known: impl Iterator<Item = &'a String>) -> Er
 
 /// What a statement sees: everything that exists, and the rows of every relation, of one moment.
 #[derive(Debug)]
-pub struct Scene {
+pub struct StatementSnapshot {
     pub objects: Objects,
     pub letters: Arc<Letters>,
     /// What no text of the server shows.
-    pub hidden: Arc<Hidden>,
+    pub hidden: Arc<SecretRedactor>,
     functions: Functions,
     snapshots: BTreeMap<u64, Arc<Snapshot>>,
 }
 
-impl Scene {
+impl StatementSnapshot {
     /// The rows of all relations, taken at one moment.
     pub fn new(
         objects: Objects,
         functions: Functions,
         letters: Arc<Letters>,
-        hidden: Arc<Hidden>,
-        moment: &Moment,
+        hidden: Arc<SecretRedactor>,
+        moment: &SnapshotBarrier,
     ) -> Self {
         let snapshots = at_one_moment(moment, objects.0.values().filter_map(|object| object.shared()));
-        Scene { objects, letters, hidden, functions, snapshots }
+        StatementSnapshot { objects, letters, hidden, functions, snapshots }
     }
 
     fn input(&self, object: &Object) -> Option<InputTable> {
         let (input, limit, fixed, snapshot) = match &object.what {
-            What::Source { source, on_error, limit, fixed, .. } => {
-                (Input::Source(source.clone(), *on_error), *limit, *fixed, None)
+            ObjectState::Source { source, on_error, limit, fixed, .. } => {
+                (TableInput::Source(source.clone(), *on_error), *limit, *fixed, None)
             }
-            What::Table(table) => self.relation(object, &table.shared),
-            What::Standing { shared, .. } => self.relation(object, shared),
-            What::Query { .. } | What::Sink { .. } | What::Broken(_) => return None,
+            ObjectState::Table(table) => self.relation(object, &table.shared),
+            ObjectState::ContinuousQuery { shared, .. } => self.relation(object, shared),
+            ObjectState::Query { .. } | ObjectState::Sink { .. } | ObjectState::Broken(_) => return None,
         };
         let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
         let (mut defaults, mut upsert_key, mut patience, mut times) =
             (Arc::default(), Arc::default(), None, Arc::default());
         match &object.what {
-            What::Table(table) => defaults = table.defaults.clone(),
-            What::Source { key, patience: waits, .. } => (upsert_key, patience) = (key.clone(), *waits),
-            What::Standing { times: known, .. } => times = known.clone(),
+            ObjectState::Table(table) => defaults = table.defaults.clone(),
+            ObjectState::Source { key, patience: waits, .. } => (upsert_key, patience) = (key.clone(), *waits),
+            ObjectState::ContinuousQuery { times: known, .. } => times = known.clone(),
             _ => {}
         }
         Some(InputTable { id, name, input, fixed, snapshot, limit, patience, readers, defaults, upsert_key, times })
     }
 
-    fn relation(&self, object: &Object, shared: &Arc<Shared>) -> (Input, ReadLimit, bool, Option<Arc<Snapshot>>) {
+    fn relation(
+        &self,
+        object: &Object,
+        shared: &Arc<SharedRelation>,
+    ) -> (TableInput, ReadLimit, bool, Option<Arc<Snapshot>>) {
         let snapshot = self.snapshots.get(&object.id).cloned();
-        (Input::Relation(shared.clone()), ReadLimit::default(), false, snapshot)
+        (TableInput::Relation(shared.clone()), ReadLimit::default(), false, snapshot)
     }
 }
 
-impl World for Scene {
+impl CatalogView for StatementSnapshot {
     fn public(&self, name: &str) -> Result<Option<Resolved>> {
         let Some(object) = self.objects.get(name) else { return Ok(None) };
         if let Some(error) = sinks::unreadable(object) {
             return Err(error);
         }
         Ok(Some(match &object.what {
-            What::Broken(error) => return Err(error.clone().context(object.label())),
-            What::Query { query, columns } => Resolved::Query {
+            ObjectState::Broken(error) => return Err(error.clone().context(object.label())),
+            ObjectState::Query { query, columns } => Resolved::Query {
                 query: query.clone(),
                 columns: columns.clone(),
                 watermark: object.watermark.clone(),

@@ -20,7 +20,7 @@ use datafusion::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{
         statement::{Body, CopyOut, Reads, Statement},
         types::column_type,
@@ -35,8 +35,8 @@ pub fn parameters(statement: &Statement) -> Result<Vec<usize>> {
     found(statement).map(|found| found.numbers)
 }
 
-fn found(statement: &Statement) -> Result<Found> {
-    let mut found = Found::default();
+fn found(statement: &Statement) -> Result<FoundParameter> {
+    let mut found = FoundParameter::default();
     let end = match &statement.body {
         Body::Query(query)
         | Body::Declare { reads: Reads::Query(query), .. }
@@ -58,13 +58,13 @@ fn found(statement: &Statement) -> Result<Found> {
 }
 
 #[derive(Default)]
-struct Found {
+struct FoundParameter {
     numbers: Vec<usize>,
     /// Those that are cast where they stand: a plan in which nothing is found has no place for them.
     casts: BTreeMap<usize, ast::DataType>,
 }
 
-impl Visitor for Found {
+impl Visitor for FoundParameter {
     type Break = String;
 
     fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<String> {
@@ -95,7 +95,7 @@ fn number(name: &str) -> Option<usize> {
 }
 
 fn missing(name: &str) -> Error {
-    Error::new(Kind::UndefinedParameter, format!("there is no parameter {name}"))
+    Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {name}"))
 }
 
 /// The plan with values for its parameters.
@@ -113,7 +113,7 @@ pub(super) fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalP
 /// The types of a statement's parameters, `$1` first: what the client said, or what the plan needs, or text. One that
 /// nobody mentions has none: 42P18, as Postgres.
 pub(super) fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
-    let Found { numbers: mentioned, casts } = found(statement)?;
+    let FoundParameter { numbers: mentioned, casts } = found(statement)?;
     let inferred = inferred(plan)?;
     let count = mentioned.last().copied().unwrap_or(0).max(said.len());
     let of = |n: usize| {
@@ -124,7 +124,7 @@ pub(super) fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<Da
             None if mentioned.binary_search(&n).is_ok() || n <= said.len() => Ok(DataType::Utf8),
             None => {
                 let message = format!("could not determine data type of parameter ${n}");
-                Err(Error::new(Kind::IndeterminateType, message))
+                Err(Error::new(ErrorKind::IndeterminateType, message))
             }
         }
     };
@@ -133,7 +133,7 @@ pub(super) fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<Da
 
 /// What the plan tells of its parameters. The first word counts: where two disagree, the other is cast.
 fn inferred(plan: &LogicalPlan) -> Result<BTreeMap<usize, DataType>> {
-    let mut told = Told::default();
+    let mut told = ParameterTypes::default();
     plan.apply_with_subqueries(|node| {
         match node {
             LogicalPlan::Limit(limit) => {
@@ -153,21 +153,21 @@ fn inferred(plan: &LogicalPlan) -> Result<BTreeMap<usize, DataType>> {
             })
         })
     })?;
-    let Told { strong, weak } = told;
+    let ParameterTypes { strong, weak } = told;
     let mut all = weak;
     all.extend(strong);
     Ok(all)
 }
 
 #[derive(Default)]
-struct Told {
+struct ParameterTypes {
     /// By a place that takes one type only: a cast, a column.
     strong: BTreeMap<usize, DataType>,
     /// By what it is compared or computed with.
     weak: BTreeMap<usize, DataType>,
 }
 
-impl Told {
+impl ParameterTypes {
     fn expression(&mut self, expr: &Expr, schema: &DFSchema) -> DfResult<()> {
         match expr {
             Expr::Placeholder(p) => {
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(numbers("FLUSH").expect("fine"), [0; 0]);
         for sql in ["SELECT $4000000000", "SELECT $0", "SELECT $65536", "SELECT $99999999999999999999999"] {
             let error = numbers(sql).expect_err(sql);
-            assert_eq!(error.kind(), Kind::UndefinedParameter, "{sql}");
+            assert_eq!(error.kind(), ErrorKind::UndefinedParameter, "{sql}");
             assert!(error.message().starts_with("there is no parameter $"), "{error}");
         }
     }

@@ -25,18 +25,18 @@ use super::{
     Description, Engine, Reply, Session,
     aside::{self, Aside},
     parameters,
-    sinks::Feed,
-    turns, window_memory,
+    sinks::SinkPlan,
+    window_memory, yielding,
 };
 use crate::{
-    catalog::Kind,
-    error::{Error, Kind as ErrorKind, Result},
+    catalog::ObjectKind,
+    error::{Error, ErrorKind, Result},
     relations::Snapshot,
     sql::{
         batch_rows::batch_rows,
         masking::masked,
         naming,
-        plan::{Planner, Standing, World, of_optimizer},
+        plan::{CatalogView, ContinuousPlan, Planner, of_optimizer},
         statement::{Body, CreateView, Name, Show, Statement},
         table::InputTable,
         types::sql_type,
@@ -60,7 +60,7 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
             }
             planned => planned,
         };
-        planned.map(|plan| if rows < most { turns::in_batches(plan, rows) } else { plan })
+        planned.map(|plan| if rows < most { yielding::in_batches(plan, rows) } else { plan })
     });
     let aside = Aside::of(&context.copied_config());
     aside::planned(aside, &plan, planning).await.map_err(of_optimizer)
@@ -69,7 +69,7 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
 /// A plan of which no rule makes more than it has to, and in one stream: slower, and without what rules take for granted.
 async fn plainly(state: SessionState, plan: &LogicalPlan) -> DfResult<Arc<dyn ExecutionPlan>> {
     let config = state.config().clone().with_target_partitions(1);
-    let rules = window_memory::counted(turns::fewest_rules());
+    let rules = window_memory::counted(yielding::fewest_rules());
     let state =
         SessionStateBuilder::new_from_existing(state).with_config(config).with_physical_optimizer_rules(rules).build();
     state.query_planner().create_physical_plan(plan, &state).await
@@ -91,11 +91,11 @@ fn snapshots(plan: &LogicalPlan) -> Result<Vec<Arc<Snapshot>>> {
 impl Engine {
     /// A context that sees everything there is, `pg_catalog` included.
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
-        let scene: Arc<dyn World> = Arc::new(self.scene());
+        let scene: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
         let state = self.planner.context(&scene).state();
         let config = state.config().clone().with_extension(self.aside.clone());
         let state = SessionStateBuilder::new_from_existing(state).with_config(config);
-        let state = state.with_physical_optimizer_rules(window_memory::counted(turns::rules())).build();
+        let state = state.with_physical_optimizer_rules(window_memory::counted(yielding::rules())).build();
         let context = SessionContext::new_with_state(state);
         self.register_pg_catalog(&context, session)?;
         Ok(context)
@@ -225,7 +225,7 @@ impl Engine {
                     vec![lines_of(&displayable(plan.as_ref()).indent(verbose).to_string())],
                 )
             }
-            Body::CreateView(create) if create.kind != Kind::View => {
+            Body::CreateView(create) if create.kind != ObjectKind::View => {
                 reply("EXPLAIN", &["QUERY PLAN"], vec![self.explain_view(create, verbose).await?])
             }
             _ => Err(Error::unsupported("EXPLAIN of this statement")
@@ -245,11 +245,11 @@ impl Engine {
 
     async fn explain_view(&self, create: &CreateView, verbose: bool) -> Result<Vec<String>> {
         let options = self.view_options(create)?;
-        let scene = Arc::new(self.scene());
-        let world: Arc<dyn World> = scene.clone();
+        let scene = Arc::new(self.statement_snapshot());
+        let world: Arc<dyn CatalogView> = scene.clone();
         let standing = self.plan_view(create, &options, &world, self.planner.partitions()).await?;
         let written = match &options.sink {
-            Some(sink) => Feed::new(sink, &standing)?.explain(&create.name.name, &standing, &scene)?,
+            Some(sink) => SinkPlan::new(sink, &standing)?.explain(&create.name.name, &standing, &scene)?,
             None => Vec::new(),
         };
         Ok(epoch_plan(&standing, written, verbose))
@@ -316,7 +316,7 @@ fn lines_of(text: &str) -> Vec<String> {
 }
 
 /// How a standing query will run: what is remembered, by what, until when; and the plan of an epoch.
-fn epoch_plan(standing: &Standing, written: Vec<String>, verbose: bool) -> Vec<String> {
+fn epoch_plan(standing: &ContinuousPlan, written: Vec<String>, verbose: bool) -> Vec<String> {
     use crate::operators::Emission;
     let emits = match standing.emission {
         Emission::OnClose => "on window close: each row once, when the watermark makes it final (append)",

@@ -8,23 +8,23 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine, EngineOptions, Env, Live,
+    Engine, EngineOptions, Env, LiveObjects,
     aside::AsideLimit,
-    backlog::Backlog,
-    build::Past,
+    backlog::ObjectBacklog,
+    build::RecoveredState,
     ddl::schema_from,
     housekeeping, locked,
     names::Names,
-    objects::{Object, What},
+    objects::{Object, ObjectState},
     runtime_env,
     sinks::IDENTITY,
 };
 use crate::{
-    catalog::{self, Catalog, Change, Kind},
-    checkpoint::{Log, Logged, Manifest, Record, apply_to_files},
+    catalog::{self, Catalog, CatalogChange, ObjectKind},
+    checkpoint::{Log, LogRecord, Logged, Manifest, apply_to_files},
     connectors::{Offsets, START},
-    error::{Error, Kind as ErrorKind, Result},
-    query::{Checkpoints, Command, Env as QueryEnv, EpochMemory, Letters, LettersMax, Outbox},
+    error::{Error, ErrorKind, Result},
+    query::{Checkpoints, Command, EpochMemory, Letters, Outbox, QueryEnv, QueueLimit},
     relations::ChangelogLimit,
     sql::{parse, plan::Planner},
     state::Budget,
@@ -37,12 +37,12 @@ impl Engine {
     /// committed epoch; then every query goes on. An object that cannot be made is there, and says why when it is used.
     pub async fn open(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
         let (engine, catalog) = Self::load(env, options, false).await?;
-        engine.let_go().await;
+        engine.release_sources().await;
         if let Err(error) = engine.remove_strays(&catalog) {
             // What is left over takes room, and harms nobody.
             tracing::warn!(%error, "files that nobody needs are left");
         }
-        engine.keep_house();
+        engine.spawn_log_compaction();
         Ok(engine)
     }
 
@@ -57,23 +57,23 @@ impl Engine {
         let (log, records) = Log::open(env.storage.clone(), snapshot.log_file)?;
         if log.is_new() {
             check_empty(env.storage.as_ref(), &snapshot)?;
-            log.append(vec![Record::Begun.encode(&[])?]).await?;
+            log.append(vec![LogRecord::Begun.encode(&[])?]).await?;
         }
-        let dead_max = LettersMax { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
-        let late_max = LettersMax { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
+        let dead_max = QueueLimit { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
+        let late_max = QueueLimit { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
         let (rows, bytes) = (options.dead_letters_epoch_max, options.dead_letters_epoch_bytes_max);
-        let letters = Arc::new(Letters::new(dead_max, late_max, LettersMax { rows, bytes }));
+        let letters = Arc::new(Letters::new(dead_max, late_max, QueueLimit { rows, bytes }));
         letters.add(&snapshot.dead_letters, &snapshot.late_rows);
         let mut catalog = snapshot.catalog.clone();
         let mut files = snapshot.files.clone().unwrap_or_default();
         for Logged { record, .. } in records.iter().filter(|logged| logged.file >= snapshot.log_file) {
             apply_to_files(&mut files, record);
             match record {
-                Record::Catalog(change) => {
+                LogRecord::Catalog(change) => {
                     gone_sources(&catalog, change).for_each(|name| letters.forget(name));
                     catalog.apply(change);
                 }
-                Record::Commit(commit) => letters.add(&commit.dead_letters, &commit.late_rows),
+                LogRecord::Commit(commit) => letters.add(&commit.dead_letters, &commit.late_rows),
                 _ => {}
             }
         }
@@ -113,7 +113,7 @@ impl Engine {
             planner,
             aside,
             moment: Arc::default(),
-            live: Mutex::new(Live { catalog: catalog.clone(), ..Live::default() }),
+            live: Mutex::new(LiveObjects { catalog: catalog.clone(), ..LiveObjects::default() }),
             rehearsal,
             ddl: tokio::sync::Mutex::new(()),
             names: Names::default(),
@@ -123,7 +123,7 @@ impl Engine {
         for object in catalog.objects.values() {
             let past = pasts.remove(&object.id).unwrap_or_default();
             past.readers.join(START);
-            let live = engine.revive(object, past).await;
+            let live = engine.restore_object(object, past).await;
             engine.add_object(Arc::new(live));
         }
         Ok((engine, catalog))
@@ -131,11 +131,11 @@ impl Engine {
 
     /// Now that all readers are there, what none of them needs may be freed. What an object reads that could not be
     /// opened is kept until it can be, or until the next start without it.
-    async fn let_go(&self) {
+    async fn release_sources(&self) {
         let objects = self.objects().in_order();
         let mut held: Vec<u64> = Vec::new();
         for object in objects.iter().rev() {
-            if matches!(object.what, What::Broken(_)) || held.contains(&object.id) {
+            if matches!(object.what, ObjectState::Broken(_)) || held.contains(&object.id) {
                 held.extend(&object.depends);
             }
         }
@@ -150,9 +150,9 @@ impl Engine {
     /// Notes how far each query's checkpoint has read each input, before anything is loaded: what a query will ask for
     /// again must not be forgotten by one that is recovered earlier. A checkpoint that cannot be read is told of when its
     /// query is opened; until it can be, all that its inputs still have is kept for it.
-    fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, Past>) {
+    fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, RecoveredState>) {
         let mut followed: BTreeMap<u64, Epoch> = BTreeMap::new();
-        let stands = |kind| matches!(kind, Kind::Stream | Kind::MaterializedView | Kind::Sink);
+        let stands = |kind| matches!(kind, ObjectKind::Stream | ObjectKind::MaterializedView | ObjectKind::Sink);
         for object in catalog.objects.values().filter(|object| stands(object.kind)) {
             let header = match Checkpoints::new(self.env.storage.clone(), object.id).peek() {
                 Ok(Some(header)) => header,
@@ -174,7 +174,7 @@ impl Engine {
     }
 
     fn note_followed(&self, catalog: &Catalog, input: u64, offsets: &Offsets, followed: &mut BTreeMap<u64, Epoch>) {
-        let is_relation = catalog.objects.get(&input).is_some_and(|object| object.kind != Kind::Source);
+        let is_relation = catalog.objects.get(&input).is_some_and(|object| object.kind != ObjectKind::Source);
         // Offset 0 has read nothing: it will begin with a snapshot.
         if is_relation && offsets.only() > 0 {
             let from = Epoch(offsets.only());
@@ -182,7 +182,7 @@ impl Engine {
         }
     }
 
-    async fn revive(self: &Arc<Self>, object: &catalog::Object, mut past: Past) -> Object {
+    async fn restore_object(self: &Arc<Self>, object: &catalog::ObjectDef, mut past: RecoveredState) -> Object {
         let readers = past.readers.clone();
         let revived = async {
             past.lost.take().map_or(Ok(()), Err)?;
@@ -191,7 +191,7 @@ impl Engine {
             past.begins = self.rehearsal.then(CancellationToken::new);
             let mut statements = parse(&object.definition)?;
             let statement = statements.pop().ok_or_else(|| Error::internal("an empty definition"))?;
-            self.build(object.id, statement, past, &Arc::new(self.scene())).await
+            self.build(object.id, statement, past, &Arc::new(self.statement_snapshot())).await
         };
         match revived.await {
             Ok(live) => live,
@@ -217,7 +217,7 @@ impl Engine {
         strays.dedup();
         for id in strays {
             let is_told = id <= catalog.last_id || self.env.log.is_certain();
-            let removed = if is_told { self.remove_files(id, Kind::Source) } else { Ok(()) };
+            let removed = if is_told { self.delete_files(id, ObjectKind::Source) } else { Ok(()) };
             if let Err(error) = &removed {
                 tracing::warn!(id, %error, "files of an object that is no more are left");
             }
@@ -234,18 +234,18 @@ impl Engine {
 /// Notes the files that a crash has kept the log from knowing. While nothing runs yet that could remove one.
 fn adopt_files(manifest: &Manifest) -> Result<()> {
     let mut paths = vec![IDENTITY.to_string()];
-    for folder in ["state", "relations", Outbox::FOLDER, Backlog::FOLDER, housekeeping::FOLDER] {
+    for folder in ["state", "relations", Outbox::FOLDER, ObjectBacklog::FOLDER, housekeeping::FOLDER] {
         paths.extend(manifest.found(folder)?);
     }
     manifest.adopt(&paths)
 }
 
 /// What the log still says of each object, after what was put aside of it.
-fn pasts(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, Past> {
-    let mut pasts: HashMap<u64, Past> = HashMap::new();
+fn pasts(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, RecoveredState> {
+    let mut pasts: HashMap<u64, RecoveredState> = HashMap::new();
     let mut before: HashMap<u64, u64> = HashMap::new();
     for id in catalog.objects.keys() {
-        match Backlog::load(storage, *id) {
+        match ObjectBacklog::load(storage, *id) {
             Ok(backlog) => {
                 before.insert(*id, backlog.before);
                 let past = pasts.entry(*id).or_default();
@@ -271,13 +271,13 @@ const OF_OBJECTS: [&str; 9] = [
     "retained",
     "replays",
     Outbox::FOLDER,
-    Backlog::FOLDER,
+    ObjectBacklog::FOLDER,
     "marks/sources",
     "marks/replays",
 ];
 
 /// A data directory without a log is a new one, or has lost it.
-fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::Snapshot) -> Result<()> {
+fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::ServerSnapshot) -> Result<()> {
     // Earlier releases dropped all of a log whose contents were in checkpoints.
     let is_earlier = snapshot.log_file > 0 && snapshot.files.is_none();
     let mut folders = OF_OBJECTS.into_iter().chain([housekeeping::FOLDER]).filter(|_| !is_earlier);
@@ -291,20 +291,20 @@ fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::Snapshot) -> Resu
 }
 
 /// The sources that a change drops.
-pub(super) fn gone_sources<'a>(catalog: &'a Catalog, change: &'a Change) -> impl Iterator<Item = &'a str> {
+pub(super) fn gone_sources<'a>(catalog: &'a Catalog, change: &'a CatalogChange) -> impl Iterator<Item = &'a str> {
     let dropped: &[u64] = match change {
-        Change::Replace { drop, .. } => drop,
+        CatalogChange::Replace { drop, .. } => drop,
         _ => &[],
     };
     let objects = dropped.iter().filter_map(|id| catalog.objects.get(id));
-    objects.filter(|object| object.kind == Kind::Source).map(|object| object.name.as_str())
+    objects.filter(|object| object.kind == ObjectKind::Source).map(|object| object.name.as_str())
 }
 
 /// An object that is there in name only.
-fn broken(object: &catalog::Object, error: crate::error::Error, readers: Arc<crate::connectors::Readers>) -> Object {
-    use crate::sql::statement::{Body, Start, Statement};
+fn broken(object: &catalog::ObjectDef, error: crate::error::Error, readers: Arc<crate::connectors::Readers>) -> Object {
+    use crate::sql::statement::{Body, StartTransaction, Statement};
     let parsed = parse(&object.definition).ok().and_then(|mut all| all.pop());
-    let start = Start { line: 1, column: 1, position: 1 };
+    let start = StartTransaction { line: 1, column: 1, position: 1 };
     let nothing = || Statement { body: Body::Flush(None), text: object.definition.clone(), start };
     Object {
         id: object.id,
@@ -315,6 +315,6 @@ fn broken(object: &catalog::Object, error: crate::error::Error, readers: Arc<cra
         depends: object.depends.clone(),
         watermark: None,
         readers,
-        what: What::Broken(error),
+        what: ObjectState::Broken(error),
     }
 }

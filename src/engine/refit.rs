@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::{
     Engine,
-    objects::{Object, What},
-    sinks::Feed,
+    objects::{Object, ObjectState},
+    sinks::SinkPlan,
 };
 use crate::{
-    catalog::Kind,
+    catalog::ObjectKind,
     error::{Error, Result},
     options::Options,
     sql::{
-        plan::World,
+        plan::CatalogView,
         statement::{Body, CreateView, IfExists, Statement},
     },
 };
@@ -24,7 +24,7 @@ impl Engine {
         let (Body::CreateView(was), Body::CreateView(is)) = (&old.statement.body, &statement.body) else {
             return Ok(false);
         };
-        if old.kind != Kind::Sink || !matches!(old.what, What::Sink { .. }) || bare(was) != bare(is) {
+        if old.kind != ObjectKind::Sink || !matches!(old.what, ObjectState::Sink { .. }) || bare(was) != bare(is) {
             return Ok(false);
         }
         let (was, is) = (self.view_options(was)?, self.view_options(is)?);
@@ -34,13 +34,14 @@ impl Engine {
 
     /// The sink with another statement's options: what runs is the same, and is to be told once this is durable.
     pub(super) async fn refitted(self: &Arc<Self>, old: &Object, statement: &Statement) -> Result<Object> {
-        let (What::Sink { handle, inputs, recipe }, Body::CreateView(create)) = (&old.what, &statement.body) else {
+        let (ObjectState::Sink { handle, inputs, recipe }, Body::CreateView(create)) = (&old.what, &statement.body)
+        else {
             return Err(Error::internal("only a sink is fitted with other options"));
         };
         let options = self.view_options(create)?;
-        let scene: Arc<dyn World> = Arc::new(self.scene());
+        let scene: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
         let standing = self.plan_view(create, &options, &scene, recipe.partitions).await?;
-        let feed = options.sink.as_ref().map(|sink| Feed::new(sink, &standing)).transpose()?;
+        let feed = options.sink.as_ref().map(|sink| SinkPlan::new(sink, &standing)).transpose()?;
         let recipe = Arc::new(recipe.with(self, create.clone(), options, feed));
         Ok(Object {
             id: old.id,
@@ -51,13 +52,13 @@ impl Engine {
             depends: old.depends.clone(),
             watermark: old.watermark.clone(),
             readers: old.readers.clone(),
-            what: What::Sink { handle: handle.clone(), inputs: inputs.clone(), recipe },
+            what: ObjectState::Sink { handle: handle.clone(), inputs: inputs.clone(), recipe },
         })
     }
 
     /// Lets a sink go on as its definition, or what that refers to, says now.
     pub(super) async fn tell_refit(self: &Arc<Self>, object: &Object) {
-        if let What::Sink { handle, recipe, .. } = &object.what {
+        if let ObjectState::Sink { handle, recipe, .. } = &object.what {
             handle.tell(self.refit(recipe.clone())).await;
         }
     }

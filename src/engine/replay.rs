@@ -16,13 +16,13 @@ use datafusion::{
 use super::{
     Engine, Reply, Session,
     dml::collect_written,
-    objects::{Object, What},
+    objects::{Object, ObjectState},
     to_its_end,
 };
 use crate::{
     checkpoint::DeadLetter,
-    connectors::{LetterId, Marks, Replayed, Source},
-    error::{Error, Kind, Result},
+    connectors::{LetterId, ReplayMarks, Replayed, Source},
+    error::{Error, ErrorKind, Result},
     query::{Command, letter_id},
     sql::naming,
     time,
@@ -40,11 +40,11 @@ impl Engine {
         insert: &ast::Insert,
         params: &[ScalarValue],
     ) -> Result<Reply> {
-        let What::Source { source, fixed: false, key, .. } = &object.what else {
+        let ObjectState::Source { source, fixed: false, key, .. } = &object.what else {
             return Err(Error::internal("a replay into what is no source"));
         };
         if !key.is_empty() {
-            return Err(Error::new(Kind::WrongObjectType, format!("cannot insert into {}", object.label()))
+            return Err(Error::new(ErrorKind::WrongObjectType, format!("cannot insert into {}", object.label()))
                 .hint("Its rows are set and removed by key: send the outside system the record that is right."));
         }
         if insert.on.is_some() {
@@ -62,7 +62,7 @@ impl Engine {
         // The source stays, and nobody else replays the same letters.
         let _one = self.ddl.lock().await;
         if self.object(object.id).is_none() {
-            return Err(Error::new(Kind::UndefinedTable, format!("{} is gone", object.label())));
+            return Err(Error::new(ErrorKind::UndefinedTable, format!("{} is gone", object.label())));
         }
         let Some(first) = batches.first() else { return Ok(0) };
         let all = concat_batches(&first.schema(), batches)?;
@@ -72,8 +72,9 @@ impl Engine {
         let mut marked = Vec::new();
         let mut new = Vec::new();
         for (id, letter) in ids.values().iter().zip(letters) {
-            let letter = letter
-                .ok_or_else(|| Error::new(Kind::UndefinedObject, format!("dead letter {id} is not there any more")))?;
+            let letter = letter.ok_or_else(|| {
+                Error::new(ErrorKind::UndefinedObject, format!("dead letter {id} is not there any more"))
+            })?;
             check(*id, &letter, object)?;
             new.push(letter.replayed.is_none());
             if letter.replayed.is_none() {
@@ -86,19 +87,19 @@ impl Engine {
             return Ok(0);
         }
         let rows = RecordBatch::try_new(source.schema(), rows.columns().to_vec()).map_err(|error| {
-            Error::new(Kind::NotNullViolation, format!("a row does not fit {}", object.label()))
+            Error::new(ErrorKind::NotNullViolation, format!("a row does not fit {}", object.label()))
                 .detail(error.to_string())
         })?;
         time::check(&rows)?;
         let (count, at) = (rows.num_rows(), self.env.clock.now());
         let (ids, letters): (Vec<i64>, Vec<LetterId>) = marked.into_iter().unzip();
-        let marks = Marks { letters, at };
+        let marks = ReplayMarks { letters, at };
         let written = tokio::task::spawn_blocking(move || source.replay(rows, marks)).await;
         written.map_err(|e| Error::internal(format!("a replay: {e}")))??;
         self.env.letters.replayed(&ids, at);
         for reader in self.objects().in_order() {
             if let Some(handle) = reader.handle().filter(|_| reader.inputs().contains(&object.id)) {
-                handle.tell(Command::Look).await;
+                handle.tell(Command::Wake).await;
             }
         }
         Ok(count)
@@ -113,7 +114,7 @@ pub fn replayed(insert: &ast::Insert) -> ast::Statement {
 }
 
 fn refused(object: &Object) -> Error {
-    Error::new(Kind::WrongObjectType, format!("cannot insert into {}", object.label())).hint(
+    Error::new(ErrorKind::WrongObjectType, format!("cannot insert into {}", object.label())).hint(
         "A source takes its own dead letters back: INSERT INTO … SELECT … FROM tidemark.dead_letters WHERE …, \
          with no join and no GROUP BY. Other rows are for tables.",
     )
@@ -122,19 +123,18 @@ fn refused(object: &Object) -> Error {
 fn check(id: i64, letter: &DeadLetter, object: &Object) -> Result<()> {
     if letter.source != object.name {
         let message = format!("dead letter {id} is not of {} but of source \"{}\"", object.label(), letter.source);
-        return Err(Error::new(Kind::InvalidParameterValue, message)
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message)
             .hint(format!("Add WHERE source = '{}'.", object.name.replace('\'', "''"))));
     }
     if letter.epoch.is_some() && letter.raw.is_empty() {
         let message = format!("dead letter {id} stands for bad records that are not kept");
-        return Err(
-            Error::new(Kind::InvalidParameterValue, message).hint("To replay the others, add WHERE epoch IS NULL.")
-        );
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message)
+            .hint("To replay the others, add WHERE epoch IS NULL."));
     }
     if letter.epoch.is_some() {
         let message =
             format!("dead letter {id} is a row that {} has, on which view \"{}\" failed", object.label(), letter.query);
-        return Err(Error::new(Kind::InvalidParameterValue, message)
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message)
             .hint("Create a corrected view beside it; to replay the others, add WHERE epoch IS NULL."));
     }
     Ok(())

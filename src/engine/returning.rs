@@ -7,8 +7,8 @@ use futures::{FutureExt, future::select_all};
 
 use super::{Engine, Reply, Session};
 use crate::{
-    error::{Kind, Result},
-    relations::Shared,
+    error::{ErrorKind, Result},
+    relations::SharedRelation,
     sql::statement::Statement,
 };
 
@@ -27,7 +27,7 @@ impl Engine {
         loop {
             let recovering = self.recovering();
             match self.dispatch(session, statement, parameters).await {
-                Err(error) if error.kind() == Kind::Recovering => {
+                Err(error) if error.kind() == ErrorKind::Recovering => {
                     session.waits_for(Some(error));
                     one_recovered(recovering).await;
                     session.waits_for(None);
@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// What has not recovered yet.
-    pub(super) fn recovering(&self) -> Vec<Arc<Shared>> {
+    pub(super) fn recovering(&self) -> Vec<Arc<SharedRelation>> {
         let objects = self.objects().in_order();
         let all = objects.iter().filter_map(|object| object.shared());
         all.filter(|shared| shared.is_recovering()).cloned().collect()
@@ -46,7 +46,7 @@ impl Engine {
 }
 
 /// Waits until one of some has recovered, or cannot; for a while, as something may have been made since they were listed.
-pub(super) async fn one_recovered(recovering: Vec<Arc<Shared>>) {
+pub(super) async fn one_recovered(recovering: Vec<Arc<SharedRelation>>) {
     let mut waits: Vec<_> = recovering.iter().map(|shared| shared.recovered().boxed()).collect();
     waits.push(tokio::time::sleep(LOOK_AGAIN).boxed());
     select_all(waits).await;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Reply, locked, objects::Object, standing::ViewOptions, to_its_end};
+use super::{Engine, Reply, continuous::ViewOptions, locked, objects::Object, to_its_end};
 use crate::{
-    catalog::{Change, Secret},
-    error::{Error, Kind, Result},
+    catalog::{CatalogChange, Secret},
+    error::{Error, ErrorKind, Result},
     options::{Options, is_secret, nearest},
     sql::statement::{Body, CreateSecret, CreateView, DropSecrets, IfExists},
 };
@@ -23,11 +23,11 @@ impl Engine {
             match (engine.secret(&name).is_some(), exists) {
                 (true, IfExists::Skip) => {}
                 (true, IfExists::Fail) => {
-                    return Err(Error::new(Kind::DuplicateObject, format!("secret \"{name}\" already exists"))
+                    return Err(Error::new(ErrorKind::DuplicateObject, format!("secret \"{name}\" already exists"))
                         .hint("Give it another name; or CREATE OR REPLACE SECRET writes over the value that it has."));
                 }
                 _ => {
-                    engine.log_change(Change::Secret { name: name.clone(), secret: Some(secret) }).await?;
+                    engine.log_change(CatalogChange::Secret { name: name.clone(), secret: Some(secret) }).await?;
                     engine.refit_users_of(&name).await;
                 }
             }
@@ -48,7 +48,7 @@ impl Engine {
                 engine.check_unused(name)?;
             }
             for name in drop.names.into_iter().filter(|name| engine.secret(name).is_some()) {
-                engine.log_change(Change::Secret { name, secret: None }).await?;
+                engine.log_change(CatalogChange::Secret { name, secret: None }).await?;
             }
             Ok(Reply::Done("DROP SECRET".to_string()))
         })
@@ -60,7 +60,7 @@ impl Engine {
             let Some(options) = options_of(&object.statement.body) else { continue };
             if options.secrets().any(|secret| secret == name) {
                 let message = format!("cannot drop secret \"{name}\" because {} uses it", object.label());
-                return Err(Error::new(Kind::DependentObjects, message)
+                return Err(Error::new(ErrorKind::DependentObjects, message)
                     .hint("It goes once nothing uses it. CREATE OR REPLACE SECRET writes another value over the one that it has."));
             }
         }
@@ -83,7 +83,7 @@ impl Engine {
     }
 
     fn no_secret(&self, name: &str) -> Error {
-        let error = Error::new(Kind::UndefinedObject, format!("secret \"{name}\" does not exist"));
+        let error = Error::new(ErrorKind::UndefinedObject, format!("secret \"{name}\" does not exist"));
         match nearest(name, &self.secret_names()) {
             Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
             None => error.hint("Make it first: CREATE SECRET name AS 'value'."),
@@ -118,7 +118,7 @@ impl Engine {
         self.options.fence.check_variable(variable).map_err(|error| error.context(format!("secret \"{name}\"")))?;
         std::env::var(variable).map_err(|_| {
             let message = format!("secret \"{name}\" is environment variable \"{variable}\", which is not set");
-            Error::new(Kind::UndefinedObject, message).hint("Set it where the server is started.")
+            Error::new(ErrorKind::UndefinedObject, message).hint("Set it where the server is started.")
         })
     }
 }

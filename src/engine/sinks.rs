@@ -5,18 +5,18 @@ mod tests;
 
 use super::{
     Engine,
-    objects::{Object, Scene, What},
+    objects::{Object, ObjectState, StatementSnapshot},
 };
 use crate::{
     connectors::{
         Delivery, Sink, SinkDef, SinkOptions, Timeouts, open_sink,
-        sink::{Answer, Mode},
+        sink::{Mode, SinkSchema},
     },
-    error::{Error, Kind as ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     operators::Emission,
-    query::{Keeps, Outlet},
+    query::{Retention, SinkDriver},
     relations::Identity,
-    sql::{plan::Standing, statement::Body},
+    sql::{plan::ContinuousPlan, statement::Body},
     storage::Storage,
 };
 
@@ -25,15 +25,15 @@ pub(super) const IDENTITY: &str = "identity";
 
 /// How a sink's query feeds it.
 #[derive(Debug, Clone)]
-pub struct Feed {
+pub struct SinkPlan {
     options: SinkOptions,
-    answer: Answer,
+    answer: SinkSchema,
     pub mode: Mode,
     pub key: Option<Vec<usize>>,
 }
 
 /// How rows of a query's answer are found again.
-pub fn identity_of(standing: &Standing) -> Identity {
+pub fn identity_of(standing: &ContinuousPlan) -> Identity {
     match (standing.rewritten.diff, &standing.rewritten.key) {
         (false, _) => Identity::AppendOnly,
         (true, Some(key)) => Identity::Key(key.clone()),
@@ -41,22 +41,22 @@ pub fn identity_of(standing: &Standing) -> Identity {
     }
 }
 
-impl Feed {
+impl SinkPlan {
     /// Fails where what the query gives is not what the connector can write.
-    pub fn new(options: &SinkOptions, standing: &Standing) -> Result<Feed> {
-        let answer = Answer {
+    pub fn new(options: &SinkOptions, standing: &ContinuousPlan) -> Result<SinkPlan> {
+        let answer = SinkSchema {
             schema: standing.schema.clone(),
             append_only: !standing.rewritten.diff,
             key: standing.rewritten.key.clone(),
             whole: standing.emission == Emission::Complete,
         };
         let (mode, key) = options.settle(&answer)?;
-        Ok(Feed { options: options.clone(), answer, mode, key })
+        Ok(SinkPlan { options: options.clone(), answer, mode, key })
     }
 
     /// The same rows for the same place, reached in another way.
-    pub fn with(&self, options: SinkOptions) -> Feed {
-        Feed { options, ..self.clone() }
+    pub fn with(&self, options: SinkOptions) -> SinkPlan {
+        SinkPlan { options, ..self.clone() }
     }
 
     /// Whether no two rows share the key is known from the query, or is to be seen.
@@ -65,28 +65,28 @@ impl Feed {
         by_key && !self.answer.append_only && self.answer.key.is_none()
     }
 
-    fn keeps(&self) -> Keeps {
+    fn keeps(&self) -> Retention {
         match self.mode {
-            Mode::Complete => Keeps::ToWrite,
-            _ if self.is_claimed() => Keeps::ToCheck,
-            _ => Keeps::Nothing,
+            Mode::Complete => Retention::ToWrite,
+            _ if self.is_claimed() => Retention::ToCheck,
+            _ => Retention::Nothing,
         }
     }
 
     /// How the rows that are kept beside the sink are found again.
-    pub fn identity(&self, standing: &Standing) -> Identity {
+    pub fn identity(&self, standing: &ContinuousPlan) -> Identity {
         match (self.keeps(), &self.key) {
-            (Keeps::ToCheck, Some(key)) => Identity::Key(key.clone()),
-            (Keeps::ToWrite, _) => identity_of(standing),
+            (Retention::ToCheck, Some(key)) => Identity::Key(key.clone()),
+            (Retention::ToWrite, _) => identity_of(standing),
             _ => Identity::AppendOnly,
         }
     }
 
     /// The sink, not yet opened.
-    pub fn outlet(&self, name: &str, identity: &str, timeouts: Timeouts) -> Result<Outlet> {
+    pub fn outlet(&self, name: &str, identity: &str, timeouts: Timeouts) -> Result<SinkDriver> {
         let nets = !self.answer.append_only;
         let sink = self.sink(name, identity)?;
-        Ok(Outlet::new(format!("sink \"{name}\""), sink, self.keeps(), nets, timeouts))
+        Ok(SinkDriver::new(format!("sink \"{name}\""), sink, self.keeps(), nets, timeouts))
     }
 
     fn sink(&self, name: &str, identity: &str) -> Result<Box<dyn Sink>> {
@@ -102,7 +102,7 @@ impl Feed {
     }
 
     /// What EXPLAIN says of it: how rows are written, and what holds for the way from each input.
-    pub fn explain(&self, name: &str, standing: &Standing, scene: &Scene) -> Result<Vec<String>> {
+    pub fn explain(&self, name: &str, standing: &ContinuousPlan, scene: &StatementSnapshot) -> Result<Vec<String>> {
         let connector = self.options.connector();
         let names = |key: &Vec<usize>| {
             let names: Vec<&str> = key.iter().map(|column| self.answer.schema.field(*column).name().as_str()).collect();
@@ -111,9 +111,11 @@ impl Feed {
         let key = self.key.as_ref().map(names).unwrap_or_default();
         let mut lines = vec![format!("Writes to {connector}: type '{}'{key}", self.mode.word())];
         match self.keeps() {
-            Keeps::Nothing => {}
-            Keeps::ToWrite => lines.push("Keeps: all rows of the answer, to write them each time".to_string()),
-            Keeps::ToCheck => lines.push("Keeps: all rows of the answer, to see that no two share the key".to_string()),
+            Retention::Nothing => {}
+            Retention::ToWrite => lines.push("Keeps: all rows of the answer, to write them each time".to_string()),
+            Retention::ToCheck => {
+                lines.push("Keeps: all rows of the answer, to see that no two share the key".to_string())
+            }
         }
         let delivery = self.sink(name, name)?.delivery();
         let mut inputs: Vec<&str> = standing.rewritten.inputs.iter().map(|input| input.table.name.as_str()).collect();
@@ -180,7 +182,7 @@ fn directory_identity(storage: &dyn Storage) -> Result<String> {
 
 /// That a sink has no rows to read.
 pub fn unreadable(object: &Object) -> Option<Error> {
-    matches!(object.what, What::Sink { .. }).then(|| {
+    matches!(object.what, ObjectState::Sink { .. }).then(|| {
         Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is a sink: its rows are outside", object.name))
             .hint("Read what it is made from; SHOW CREATE SINK tells.")
     })

@@ -12,13 +12,13 @@ use futures::stream;
 
 use super::{
     Engine,
-    objects::{Object, What},
+    objects::{Object, ObjectState},
     sinks,
 };
 use crate::{
     changes::Changes,
-    error::{Error, Kind as ErrorKind, Result},
-    relations::{Shared, Snapshot, Store, Subscriber},
+    error::{Error, ErrorKind, Result},
+    relations::{SharedRelation, Snapshot, Store, Subscriber},
     sql::statement::{Name, Subscribe},
     time::Epoch,
 };
@@ -72,8 +72,8 @@ impl Engine {
     }
 }
 
-fn subscribable(object: &Object) -> Result<&Arc<Shared>> {
-    if let What::Broken(error) = &object.what {
+fn subscribable(object: &Object) -> Result<&Arc<SharedRelation>> {
+    if let ObjectState::Broken(error) = &object.what {
         return Err(error.clone().context(object.label()));
     }
     if let Some(error) = sinks::unreadable(object) {
@@ -102,12 +102,12 @@ struct Subscription {
     subscriber: Subscriber,
     /// The rows that it begins with, and how many pieces of them were given.
     snapshot: Option<(Arc<Snapshot>, usize)>,
-    ready: VecDeque<Part>,
+    ready: VecDeque<ChangelogPart>,
     failed: Option<Error>,
 }
 
 /// Some rows of an epoch: those that went, or those that came.
-struct Part {
+struct ChangelogPart {
     epoch: Epoch,
     changes: Changes,
     came: bool,
@@ -144,7 +144,7 @@ impl Subscription {
                 self.ready.extend(parts(epoch, &changes));
             }
         }
-        let Some(Part { epoch, changes, came }) = self.ready.pop_front() else { return Ok(None) };
+        let Some(ChangelogPart { epoch, changes, came }) = self.ready.pop_front() else { return Ok(None) };
         let Some(diffs) = changes.diffs() else { return self.told(epoch, 1, changes.rows()).map(Some) };
         let these: BooleanArray = diffs.values().iter().map(|diff| Some((*diff > 0) == came)).collect();
         let rows = filter_record_batch(changes.rows(), &these)?;
@@ -161,7 +161,7 @@ impl Subscription {
 }
 
 /// An epoch in pieces: what went before what came, so that a key is never there twice.
-fn parts(epoch: Epoch, changes: &Changes) -> Vec<Part> {
+fn parts(epoch: Epoch, changes: &Changes) -> Vec<ChangelogPart> {
     let pieces = |came| {
         (0..changes.num_rows()).step_by(ROWS).map(move |from| {
             let length = ROWS.min(changes.num_rows() - from);
@@ -170,9 +170,9 @@ fn parts(epoch: Epoch, changes: &Changes) -> Vec<Part> {
                 Some(diffs) => Changes::new(rows, diffs.slice(from, length)),
                 None => Changes::insert(rows),
             };
-            Part { epoch, changes, came }
+            ChangelogPart { epoch, changes, came }
         })
     };
-    let went: Vec<Part> = if changes.is_insert_only() { Vec::new() } else { pieces(false).collect() };
+    let went: Vec<ChangelogPart> = if changes.is_insert_only() { Vec::new() } else { pieces(false).collect() };
     went.into_iter().chain(pieces(true)).collect()
 }

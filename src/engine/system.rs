@@ -8,17 +8,17 @@ use arrow::{
 };
 use datafusion::{catalog::TableProvider, datasource::MemTable};
 
-use super::objects::{Scene, What};
+use super::objects::{ObjectState, StatementSnapshot};
 use crate::{
     connectors::{Offsets, Source},
     error::Result,
-    query::Progress,
+    query::QueryProgress,
 };
 
 pub const NAMES: &[&str] = &["queries", "inputs", "late_rows", "dead_letters"];
 
 /// A system table as it is now.
-pub fn table(scene: &Scene, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+pub fn table(scene: &StatementSnapshot, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     let batch = match name {
         "queries" => queries(scene)?,
         "inputs" => inputs(scene)?,
@@ -30,7 +30,7 @@ pub fn table(scene: &Scene, name: &str) -> Result<Option<Arc<dyn TableProvider>>
 }
 
 /// The columns of a system table, for the catalog.
-pub fn schema(scene: &Scene, name: &str) -> Result<Option<SchemaRef>> {
+pub fn schema(scene: &StatementSnapshot, name: &str) -> Result<Option<SchemaRef>> {
     Ok(table(scene, name)?.map(|table| table.schema()))
 }
 
@@ -47,21 +47,22 @@ fn moment(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
 }
 
 /// A row for each standing query, those that could not be started included.
-fn queries(scene: &Scene) -> Result<RecordBatch> {
-    let mut rows: Vec<(String, String, Option<Progress>, Option<String>)> = Vec::new();
+fn queries(scene: &StatementSnapshot) -> Result<RecordBatch> {
+    let mut rows: Vec<(String, String, Option<QueryProgress>, Option<String>)> = Vec::new();
     for object in scene.objects.in_order() {
         let kind = object.kind.to_string();
         match &object.what {
-            What::Standing { handle, .. } | What::Sink { handle, .. } => {
+            ObjectState::ContinuousQuery { handle, .. } | ObjectState::Sink { handle, .. } => {
                 rows.push((object.name.clone(), kind, Some(handle.progress()), None))
             }
-            What::Broken(error) => rows.push((object.name.clone(), kind, None, Some(error.to_string()))),
+            ObjectState::Broken(error) => rows.push((object.name.clone(), kind, None, Some(error.to_string()))),
             _ => {}
         }
     }
-    let count = |of: fn(&Progress) -> u64| number(rows.iter().map(|(_, _, progress, _)| progress.as_ref().map(of)));
-    let state = |progress: &Option<Progress>| progress.as_ref().map_or("failed", |p| p.state.word()).to_string();
-    let error = |(_, _, progress, error): &(_, _, Option<Progress>, Option<String>)| {
+    let count =
+        |of: fn(&QueryProgress) -> u64| number(rows.iter().map(|(_, _, progress, _)| progress.as_ref().map(of)));
+    let state = |progress: &Option<QueryProgress>| progress.as_ref().map_or("failed", |p| p.state.word()).to_string();
+    let error = |(_, _, progress, error): &(_, _, Option<QueryProgress>, Option<String>)| {
         let last = progress.as_ref().and_then(|p| p.last_error.as_ref()).map(ToString::to_string);
         last.or_else(|| error.clone())
     };
@@ -85,7 +86,7 @@ fn queries(scene: &Scene) -> Result<RecordBatch> {
 }
 
 /// A row for each input of each standing query.
-fn inputs(scene: &Scene) -> Result<RecordBatch> {
+fn inputs(scene: &StatementSnapshot) -> Result<RecordBatch> {
     let mut rows = Vec::new();
     for object in scene.objects.in_order() {
         let Some(handle) = object.handle() else { continue };
@@ -93,7 +94,7 @@ fn inputs(scene: &Scene) -> Result<RecordBatch> {
         for input in progress.inputs {
             let state = match scene.objects.get(&input.name).map(|object| &object.what) {
                 // The outside may be named by a secret.
-                Some(What::Source { source, .. }) => {
+                Some(ObjectState::Source { source, .. }) => {
                     source.state().map(|state| scene.hidden.mask_text(&state).into_owned())
                 }
                 _ => None,
@@ -117,7 +118,7 @@ fn inputs(scene: &Scene) -> Result<RecordBatch> {
     ])?)
 }
 
-fn late_rows(scene: &Scene) -> Result<RecordBatch> {
+fn late_rows(scene: &StatementSnapshot) -> Result<RecordBatch> {
     let rows = scene.letters.late();
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
@@ -129,7 +130,7 @@ fn late_rows(scene: &Scene) -> Result<RecordBatch> {
     ])?)
 }
 
-fn dead_letters(scene: &Scene) -> Result<RecordBatch> {
+fn dead_letters(scene: &StatementSnapshot) -> Result<RecordBatch> {
     let rows = scene.letters.dead();
     // The outside may be named by a secret.
     let shown = |origin: &str| scene.hidden.mask_text(origin).into_owned();

@@ -17,17 +17,17 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     changes::{Changes, canonical, with_diff},
-    checkpoint::{Log, Record, Rows, file},
-    error::{Error, Kind, Result},
-    relations::{Relation, Shared, Store, sizes},
-    state::{Id, Share},
+    checkpoint::{Log, LogRecord, TableRows, file},
+    error::{Error, ErrorKind, Result},
+    relations::{Relation, SharedRelation, Store, sizes},
+    state::{BudgetShare, Id},
     time::{self, Epoch},
 };
 
 /// A table with its writer's side.
 #[derive(Debug)]
-pub struct Table {
-    pub shared: Arc<Shared>,
+pub struct WritableTable {
+    pub shared: Arc<SharedRelation>,
     pub columns: SchemaRef,
     /// Indexes into `columns`; empty where there is no key.
     pub key: Vec<usize>,
@@ -40,7 +40,7 @@ pub struct Table {
     rows: SchemaRef,
     store: Store,
     log: Arc<Log>,
-    share: Share,
+    share: BudgetShare,
     /// Rows of one statement that are more than this take several records of the log.
     record_bytes_max: usize,
     /// Why nothing is written any more: the log holds what could not be applied.
@@ -58,18 +58,18 @@ pub enum OnConflict {
     Update(Vec<usize>),
 }
 
-impl Table {
+impl WritableTable {
     pub fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SharedRelation>,
         columns: SchemaRef,
         key: Vec<usize>,
         append_only: bool,
         store: Store,
         log: Arc<Log>,
-        share: Share,
+        share: BudgetShare,
     ) -> Self {
         let rows = shared.lock().schema().clone();
-        Table {
+        WritableTable {
             shared,
             columns,
             key,
@@ -118,7 +118,7 @@ impl Table {
         F: Future<Output = Result<(Vec<RecordBatch>, Vec<RecordBatch>)>>,
     {
         if self.append_only {
-            return Err(Error::new(Kind::Unsupported, format!("table \"{}\" is append-only", self.shared.name))
+            return Err(Error::new(ErrorKind::Unsupported, format!("table \"{}\" is append-only", self.shared.name))
                 .hint("A table that is created without APPEND ONLY takes UPDATE and DELETE."));
         }
         let writer = self.writer.clone().lock_owned().await;
@@ -152,7 +152,7 @@ impl Table {
         if self.shared.is_dropped() {
             // While this waited for its turn: nothing is acknowledged that goes nowhere.
             let message = format!("relation \"{}\" does not exist", self.shared.name);
-            return Err(Error::new(Kind::UndefinedTable, message).detail("It was dropped or replaced meanwhile."));
+            return Err(Error::new(ErrorKind::UndefinedTable, message).detail("It was dropped or replaced meanwhile."));
         }
         self.in_order()?;
         // Before it is durable: what the log has, every start takes from it.
@@ -169,8 +169,8 @@ impl Table {
         let count = slices.len();
         for (part, (start, rows)) in slices.into_iter().enumerate() {
             let bytes = encode(&changes.slice(start, rows))?;
-            let rows = Rows { table: self.shared.id, epoch, part: part as u32, more: part + 1 < count };
-            self.log.append(vec![Record::Rows(rows).encode(&bytes)?]).await?;
+            let rows = TableRows { table: self.shared.id, epoch, part: part as u32, more: part + 1 < count };
+            self.log.append(vec![LogRecord::Rows(rows).encode(&bytes)?]).await?;
         }
         if let Err(error) = self.shared.lock().apply(epoch, &changes) {
             return Err(self.poison(error));
@@ -208,9 +208,10 @@ impl Table {
     /// Readers go on with what they have; nothing is written on top of what may be half there.
     fn poison(&self, error: Error) -> Error {
         let name = &self.shared.name;
-        let poisoned = Error::new(Kind::ObjectNotInState, format!("table \"{name}\" takes no rows until a restart"))
-            .detail(format!("A statement is in the log that could not be applied: {error}"))
-            .hint("Restart the server: it applies what is in the log.");
+        let poisoned =
+            Error::new(ErrorKind::ObjectNotInState, format!("table \"{name}\" takes no rows until a restart"))
+                .detail(format!("A statement is in the log that could not be applied: {error}"))
+                .hint("Restart the server: it applies what is in the log.");
         tracing::error!(table = name, %error, "a durable statement could not be applied");
         self.poisoned.get_or_init(|| poisoned).clone()
     }
@@ -221,7 +222,7 @@ impl Table {
     }
 
     /// Runs the changes of the log again, at the start. A statement of which the log has not the end did not happen.
-    pub fn redo_all(&self, records: &[(Rows, Bytes)]) -> Result<()> {
+    pub fn redo_all(&self, records: &[(TableRows, Bytes)]) -> Result<()> {
         let mut parts: Vec<Changes> = Vec::new();
         let mut next = 0;
         for (rows, bytes) in records.iter().filter(|(rows, _)| rows.epoch > self.shared.lock().epoch()) {
@@ -236,7 +237,9 @@ impl Table {
             } else if !rows.more {
                 let name = &self.shared.name;
                 let message = format!("the log lacks a part of epoch {} of table \"{name}\"", rows.epoch);
-                return Err(Error::new(Kind::DataCorrupted, message).hint("Restore the data directory from a copy."));
+                return Err(
+                    Error::new(ErrorKind::DataCorrupted, message).hint("Restore the data directory from a copy.")
+                );
             }
             if !rows.more {
                 self.redo(rows.epoch, &std::mem::take(&mut parts))?;
@@ -295,7 +298,7 @@ impl Table {
             if !field.is_nullable() && column.null_count() > 0 {
                 let (name, table) = (field.name(), &self.shared.name);
                 return Err(Error::new(
-                    Kind::NotNullViolation,
+                    ErrorKind::NotNullViolation,
                     format!("null value in column \"{name}\" of relation \"{table}\" violates not-null constraint"),
                 ));
             }
@@ -319,7 +322,7 @@ impl Table {
                 (Some(id), OnConflict::Update(_)) if first => replaced.push((row as u32, *id)),
                 (_, OnConflict::Update(_)) => {
                     return Err(Error::new(
-                        Kind::CardinalityViolation,
+                        ErrorKind::CardinalityViolation,
                         "ON CONFLICT DO UPDATE command cannot affect row a second time",
                     )
                     .hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values."));
@@ -374,8 +377,11 @@ impl Table {
             values.push(formatter.map_or_else(|_| "?".to_string(), |f| f.value(row).to_string()));
         }
         let name = &self.shared.name;
-        Error::new(Kind::UniqueViolation, format!("duplicate key value violates unique constraint \"{name}_pkey\""))
-            .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+        Error::new(
+            ErrorKind::UniqueViolation,
+            format!("duplicate key value violates unique constraint \"{name}_pkey\""),
+        )
+        .detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
     }
 }
 
@@ -429,21 +435,21 @@ mod tests {
     }
 
     /// A table on a log, and what the log says of it.
-    fn opened(storage: &Arc<MemoryStorage>, key: &[usize], record_bytes_max: usize) -> Result<Arc<Table>> {
+    fn opened(storage: &Arc<MemoryStorage>, key: &[usize], record_bytes_max: usize) -> Result<Arc<WritableTable>> {
         let (log, records) = Log::open(storage.clone(), 0)?;
-        let shared = Shared::new(1, "t", relation(&schema(), key, false)?, Arc::default());
+        let shared = SharedRelation::new(1, "t", relation(&schema(), key, false)?, Arc::default());
         let (store, share) = (Store::new(storage.clone(), 1), Budget::new(1 << 30).share("table"));
-        let table = Table::new(shared, schema(), key.to_vec(), false, store, Arc::new(log), share);
+        let table = WritableTable::new(shared, schema(), key.to_vec(), false, store, Arc::new(log), share);
         let table = table.with_records_of(record_bytes_max);
         let logged = |logged: Logged| match logged.record {
-            Record::Rows(rows) => Some((rows, logged.bytes)),
+            LogRecord::Rows(rows) => Some((rows, logged.bytes)),
             _ => None,
         };
         table.redo_all(&records.into_iter().filter_map(logged).collect::<Vec<_>>())?;
         Ok(Arc::new(table))
     }
 
-    fn count(table: &Table) -> usize {
+    fn count(table: &WritableTable) -> usize {
         table.shared.lock().rows()
     }
 

@@ -33,10 +33,10 @@ use crate::changes::bytes_of;
 /// How often a row of its input is there: as it came, and in one batch with all others.
 const TIMES: usize = 2;
 
-type Rules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
+type PhysicalRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
 
 /// Rules, and the one of this file behind all that change the shape of a plan.
-pub(super) fn counted(mut rules: Rules) -> Rules {
+pub(super) fn counted(mut rules: PhysicalRules) -> PhysicalRules {
     rules.push(Arc::new(CountWindows));
     rules
 }
@@ -58,7 +58,8 @@ impl PhysicalOptimizerRule for CountWindows {
             if plan.downcast_ref::<WindowAggExec>().is_none() {
                 return Ok(Transformed::no(plan));
             }
-            let children = plan.children().into_iter().map(|child| Arc::new(Counted(child.clone())) as _).collect();
+            let children =
+                plan.children().into_iter().map(|child| Arc::new(AccountedExec(child.clone())) as _).collect();
             Ok(Transformed::yes(replace_children_if_necessary(plan, children)?))
         })
         .data()
@@ -67,15 +68,15 @@ impl PhysicalOptimizerRule for CountWindows {
 
 /// Counts the rows of its input for as long as it runs.
 #[derive(Debug)]
-struct Counted(Arc<dyn ExecutionPlan>);
+struct AccountedExec(Arc<dyn ExecutionPlan>);
 
-impl DisplayAs for Counted {
+impl DisplayAs for AccountedExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CountedExec")
     }
 }
 
-impl ExecutionPlan for Counted {
+impl ExecutionPlan for AccountedExec {
     fn name(&self) -> &str {
         "CountedExec"
     }
@@ -96,7 +97,7 @@ impl ExecutionPlan for Counted {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Counted(children.pop().unwrap_or_else(|| self.0.clone()))))
+        Ok(Arc::new(AccountedExec(children.pop().unwrap_or_else(|| self.0.clone()))))
     }
 
     fn apply_expressions(
@@ -108,16 +109,16 @@ impl ExecutionPlan for Counted {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let held = MemoryConsumer::new("the rows of a window function").register(context.memory_pool());
-        Ok(Box::pin(Rows { input: self.0.execute(partition, context)?, held }))
+        Ok(Box::pin(AccountedRows { input: self.0.execute(partition, context)?, held }))
     }
 }
 
-struct Rows {
+struct AccountedRows {
     input: SendableRecordBatchStream,
     held: MemoryReservation,
 }
 
-impl Stream for Rows {
+impl Stream for AccountedRows {
     type Item = DfResult<RecordBatch>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -131,7 +132,7 @@ impl Stream for Rows {
     }
 }
 
-impl RecordBatchStream for Rows {
+impl RecordBatchStream for AccountedRows {
     fn schema(&self) -> SchemaRef {
         self.input.schema()
     }

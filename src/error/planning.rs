@@ -1,6 +1,6 @@
 //! What DataFusion's planner says, as an error of ours.
 
-use super::{Error, Kind, lower};
+use super::{Error, ErrorKind, lower};
 
 /// DataFusion's planner says most things as one string; the class is in its words.
 pub(super) fn planning(message: &str) -> Error {
@@ -10,13 +10,13 @@ pub(super) fn planning(message: &str) -> Error {
         // The planner says the whole path; people know the last part, and the schema where it is not theirs.
         let name = name.strip_prefix("tidemark.").unwrap_or(name);
         let name = name.strip_prefix("public.").unwrap_or(name);
-        return Error::new(Kind::UndefinedTable, format!("relation \"{name}\" does not exist"));
+        return Error::new(ErrorKind::UndefinedTable, format!("relation \"{name}\" does not exist"));
     }
     if let Some((_, rest)) = text.split_once("require unique expression names but the expression \"")
         && let Some((expr, _)) = rest.split_once("\" at position")
     {
         let name = expr.rsplit('.').next().unwrap_or(expr);
-        return Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+        return Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
             .hint("Give one of them another name with AS.");
     }
     let ours = function(&text).or_else(|| position_or_count(&text)).or_else(|| subquery(&text));
@@ -24,15 +24,15 @@ pub(super) fn planning(message: &str) -> Error {
         return error;
     }
     let kind = if has("table") && has("not found") {
-        Kind::UndefinedTable
+        ErrorKind::UndefinedTable
     } else if has("invalid function") || (has("function") && has("not found")) {
-        Kind::UndefinedFunction
+        ErrorKind::UndefinedFunction
     } else if has("group by") || has("aggregate") {
-        Kind::GroupingError
+        ErrorKind::GroupingError
     } else if has("coerc") || has("cannot cast") || has("type mismatch") || has("unsupported cast") {
-        Kind::DatatypeMismatch
+        ErrorKind::DatatypeMismatch
     } else {
-        Kind::Syntax
+        ErrorKind::Syntax
     };
     Error::new(kind, text)
 }
@@ -41,7 +41,7 @@ pub(super) fn planning(message: &str) -> Error {
 fn function(text: &str) -> Option<Error> {
     if let Some(rest) = text.strip_prefix("invalid function '") {
         let (name, guess) = rest.split_once('\'')?;
-        let error = Error::new(Kind::UndefinedFunction, format!("function \"{name}\" does not exist"));
+        let error = Error::new(ErrorKind::UndefinedFunction, format!("function \"{name}\" does not exist"));
         let guess = guess.split_once("Did you mean '").and_then(|(_, guess)| guess.split_once('\''));
         return Some(match guess {
             Some((guess, _)) => error.hint(format!("Perhaps you meant \"{guess}\".")),
@@ -50,7 +50,7 @@ fn function(text: &str) -> Option<Error> {
     }
     let (_, rest) = text.split_once("No function matches the given name and argument types '")?;
     let (call, rest) = rest.split_once("'. ")?;
-    let error = Error::new(Kind::UndefinedFunction, format!("function {call} does not exist"))
+    let error = Error::new(ErrorKind::UndefinedFunction, format!("function {call} does not exist"))
         .hint("No function matches the given name and argument types. You might need to add explicit type casts.");
     Some(match rest.split_once("Candidate functions:") {
         Some((_, all)) => {
@@ -74,7 +74,7 @@ pub(super) fn unsupported(message: &str) -> Error {
     }
     match tree.contains("ast node") || tree.contains("physical plan does not support") || text.contains('{') {
         true => Error::unsupported("an expression or a clause of this kind"),
-        false => Error::new(Kind::Unsupported, text),
+        false => Error::new(ErrorKind::Unsupported, text),
     }
 }
 
@@ -85,13 +85,13 @@ fn subquery(text: &str) -> Option<Error> {
     let around =
         "Join with a subquery in FROM that reads no column of the query around it, on what the two have in common.";
     if has("calar subquery should only return one column") {
-        return Some(Error::new(Kind::Syntax, "subquery must return only one column"));
+        return Some(Error::new(ErrorKind::Syntax, "subquery must return only one column"));
     }
     if has("ubquery should only return one column:")
         || has("nSubquery should only return one column")
         || has("et comparison subquery should only return one column")
     {
-        return Some(Error::new(Kind::Syntax, "subquery has too many columns"));
+        return Some(Error::new(ErrorKind::Syntax, "subquery has too many columns"));
     }
     if has("orrelated scalar subquery must be aggregated") || has("GROUP BY clause in a scalar correlated subquery") {
         return Some(Error::unsupported(several).hint("Give it an aggregate such as max(…), or ORDER BY … LIMIT 1."));
@@ -111,13 +111,13 @@ fn position_or_count(text: &str) -> Option<Error> {
     if let Some(rest) = text.strip_prefix("order by column out of bounds, specified: ") {
         let (position, _) = rest.split_once(',')?;
         let message = format!("ORDER BY position {position} is not in select list");
-        return Some(Error::new(Kind::InvalidColumnReference, message));
+        return Some(Error::new(ErrorKind::InvalidColumnReference, message));
     }
     if text.starts_with("LIMIT must be >=") {
-        return Some(Error::new(Kind::InvalidLimit, "LIMIT must not be negative"));
+        return Some(Error::new(ErrorKind::InvalidLimit, "LIMIT must not be negative"));
     }
     let offset = text.starts_with("OFFSET must be >=");
-    offset.then(|| Error::new(Kind::InvalidOffset, "OFFSET must not be negative"))
+    offset.then(|| Error::new(ErrorKind::InvalidOffset, "OFFSET must not be negative"))
 }
 
 /// What stands where it has no meaning, or none yet.
@@ -135,5 +135,5 @@ fn misplaced(text: &str) -> Option<Error> {
     }
     let (nested, _) = text.split_once(": '")?;
     let is_nested = nested.starts_with("aggregate function calls cannot contain");
-    is_nested.then(|| Error::new(Kind::GroupingError, nested))
+    is_nested.then(|| Error::new(ErrorKind::GroupingError, nested))
 }

@@ -37,13 +37,13 @@ use super::{
     rescue::Decode,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Taker,
 };
 
 /// What stands before the value of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Header {
+enum MessageHeader {
     Auto,
     None,
     /// A zero byte and the four of a number that a registry gave to the schema.
@@ -54,7 +54,7 @@ enum Header {
 
 /// Where the schema of messages comes from.
 #[derive(Debug, Clone)]
-enum Origin {
+enum SchemaOrigin {
     Inline(String),
     File(PathBuf),
 }
@@ -62,14 +62,14 @@ enum Origin {
 /// How messages are written.
 #[derive(Clone)]
 pub(super) struct AvroOptions {
-    schema: Option<Origin>,
-    header: Header,
+    schema: Option<SchemaOrigin>,
+    header: MessageHeader,
     /// Read and checked when it is first needed.
-    known: Arc<OnceLock<Known>>,
+    known: Arc<OnceLock<KnownSchema>>,
 }
 
 #[derive(Clone)]
-struct Known {
+struct KnownSchema {
     json: String,
     columns: SchemaRef,
     /// The header that a message of exactly this schema may have, of the kind [`Header::SingleObject`].
@@ -93,28 +93,28 @@ impl AvroOptions {
         let schema = match (options.text("avro.schema"), options.text("avro.schema_file")) {
             (Some(_), Some(_)) => {
                 return Err(Error::new(
-                    Kind::InvalidParameterValue,
+                    ErrorKind::InvalidParameterValue,
                     "options \"avro.schema\" and \"avro.schema_file\" exclude each other",
                 ));
             }
-            (Some(json), None) => Some(Origin::Inline(json)),
-            (None, Some(path)) => Some(Origin::File(path.into())),
+            (Some(json), None) => Some(SchemaOrigin::Inline(json)),
+            (None, Some(path)) => Some(SchemaOrigin::File(path.into())),
             (None, None) => None,
         };
         let words = [
-            ("auto", Header::Auto),
-            ("none", Header::None),
-            ("confluent", Header::Confluent),
-            ("single_object", Header::SingleObject),
+            ("auto", MessageHeader::Auto),
+            ("none", MessageHeader::None),
+            ("confluent", MessageHeader::Confluent),
+            ("single_object", MessageHeader::SingleObject),
         ];
         let header = options.one_of("avro.framing", &words)?;
-        let avro = AvroOptions { schema, header: header.unwrap_or(Header::Auto), known: Arc::default() };
+        let avro = AvroOptions { schema, header: header.unwrap_or(MessageHeader::Auto), known: Arc::default() };
         match &avro.schema {
-            Some(Origin::Inline(_)) => avro.check_messages()?,
-            Some(Origin::File(_)) => {}
+            Some(SchemaOrigin::Inline(_)) => avro.check_messages()?,
+            Some(SchemaOrigin::File(_)) => {}
             None if header.is_some() => {
                 return Err(Error::new(
-                    Kind::InvalidParameterValue,
+                    ErrorKind::InvalidParameterValue,
                     "option \"avro.framing\" needs option \"avro.schema\" or \"avro.schema_file\"",
                 ));
             }
@@ -128,7 +128,7 @@ impl AvroOptions {
         match self.schema {
             None => Ok(()),
             Some(_) => Err(Error::new(
-                Kind::InvalidParameterValue,
+                ErrorKind::InvalidParameterValue,
                 "options \"avro.schema\" and \"avro.schema_file\" are for messages: an Avro file has its schema in it",
             )),
         }
@@ -144,24 +144,27 @@ impl AvroOptions {
         sql_columns(&self.known().ok()?.columns)
     }
 
-    fn known(&self) -> Result<&Known> {
+    fn known(&self) -> Result<&KnownSchema> {
         if let Some(known) = self.known.get() {
             return Ok(known);
         }
         let (json, what) = match &self.schema {
-            Some(Origin::Inline(json)) => (json.clone(), "avro.schema"),
-            Some(Origin::File(path)) => (read_schema(path)?, "avro.schema_file"),
+            Some(SchemaOrigin::Inline(json)) => (json.clone(), "avro.schema"),
+            Some(SchemaOrigin::File(path)) => (read_schema(path)?, "avro.schema_file"),
             None => {
                 return Err(Error::new(
-                    Kind::InvalidParameterValue,
+                    ErrorKind::InvalidParameterValue,
                     "format avro needs option \"avro.schema\" or \"avro.schema_file\" to read messages",
                 ));
             }
         };
         let unusable = |why: &dyn fmt::Display| {
-            Error::new(Kind::InvalidParameterValue, format!("option \"{what}\" holds no usable Avro schema: {why}"))
+            Error::new(
+                ErrorKind::InvalidParameterValue,
+                format!("option \"{what}\" holds no usable Avro schema: {why}"),
+            )
         };
-        let known = guarded("Avro", || Ok(Known::new(json)?)).map_err(|Damage(why)| unusable(&why))?;
+        let known = guarded("Avro", || Ok(KnownSchema::new(json)?)).map_err(|Damage(why)| unusable(&why))?;
         Ok(self.known.get_or_init(|| known))
     }
 }
@@ -169,7 +172,7 @@ impl AvroOptions {
 fn read_schema(path: &PathBuf) -> Result<String> {
     let cannot = |why: &dyn fmt::Display| {
         let message = format!("option \"avro.schema_file\": \"{}\" cannot be read: {why}", path.display());
-        Error::new(Kind::InvalidParameterValue, message)
+        Error::new(ErrorKind::InvalidParameterValue, message)
     };
     let mut json = String::new();
     let file = std::fs::File::open(path).map_err(|e| cannot(&e))?;
@@ -177,8 +180,8 @@ fn read_schema(path: &PathBuf) -> Result<String> {
     Ok(json)
 }
 
-impl Known {
-    fn new(json: String) -> Result<Known, ArrowError> {
+impl KnownSchema {
+    fn new(json: String) -> Result<KnownSchema, ArrowError> {
         let schema = AvroSchema::new(json.clone());
         let Fingerprint::Rabin(fingerprint) = schema.fingerprint(FingerprintAlgorithm::Rabin)? else {
             return Err(ArrowError::SchemaError("no Rabin fingerprint".to_string()));
@@ -188,7 +191,7 @@ impl Known {
         mark[2..].copy_from_slice(&fingerprint.to_le_bytes());
         let columns = messages(&json, None, 1)?.schema();
         bounded(&columns)?;
-        Ok(Known { json, columns, mark })
+        Ok(KnownSchema { json, columns, mark })
     }
 }
 
@@ -228,8 +231,8 @@ fn at_least_one(read: Vec<usize>, columns: &Schema) -> Vec<usize> {
 
 /// Decodes messages.
 pub(super) struct AvroDecode {
-    known: Known,
-    header: Header,
+    known: KnownSchema,
+    header: MessageHeader,
     read: Vec<usize>,
     named: Named,
     batch_rows: usize,
@@ -241,7 +244,7 @@ impl AvroDecode {
     pub fn new(options: &AvroOptions, request: &Request) -> Result<Self> {
         let known = options.known()?.clone();
         let (named, read) = Named::new(request, &known.columns).map_err(|Damage(why)| {
-            Error::new(Kind::DatatypeMismatch, format!("the Avro schema does not fit: {why}"))
+            Error::new(ErrorKind::DatatypeMismatch, format!("the Avro schema does not fit: {why}"))
         })?;
         let (header, read) = (options.header, at_least_one(read, &known.columns));
         Ok(AvroDecode { known, header, read, named, batch_rows: request.batch_rows.max(1), decoder: None })
@@ -252,10 +255,12 @@ impl AvroDecode {
         let marked = message.strip_prefix(&self.known.mark);
         let numbered = message.strip_prefix(b"\0").and_then(|rest| rest.get(CONFLUENT_BYTES - 1..));
         match self.header {
-            Header::None => Ok(message),
-            Header::Auto => Ok(marked.or(numbered).unwrap_or(message)),
-            Header::Confluent => numbered.ok_or_else(|| Damage("it has no Confluent header".to_string())),
-            Header::SingleObject => marked.ok_or_else(|| Damage("it is no single object of this schema".to_string())),
+            MessageHeader::None => Ok(message),
+            MessageHeader::Auto => Ok(marked.or(numbered).unwrap_or(message)),
+            MessageHeader::Confluent => numbered.ok_or_else(|| Damage("it has no Confluent header".to_string())),
+            MessageHeader::SingleObject => {
+                marked.ok_or_else(|| Damage("it is no single object of this schema".to_string()))
+            }
         }
     }
 

@@ -21,14 +21,14 @@ use crate::time::{out_of_range, rows_out_of_range};
 
 /// How each column of the output is made of the decoded batch.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(super) struct ColumnBuilders {
     schema: SchemaRef,
     /// For each of its columns which one of the decoded batch; `None` where the file has none: all NULL.
     sources: Vec<Option<usize>>,
     timestamps: Option<TimestampFormat>,
 }
 
-/// What the decoder is to make of a column, so that [`Columns`] can finish it: text, unless the decoder itself makes
+/// What the decoder is to make of a column, so that [`ColumnBuilders`] can finish it: text, unless the decoder itself makes
 /// exactly the declared type of it.
 pub(super) fn raw_field(field: &Field, native: fn(&DataType) -> bool, format: Option<&TimestampFormat>) -> Field {
     Field::new(field.name(), raw_type(field.data_type(), native, format), true)
@@ -47,10 +47,10 @@ fn raw_type(data_type: &DataType, native: fn(&DataType) -> bool, format: Option<
     }
 }
 
-impl Columns {
+impl ColumnBuilders {
     /// `sources` tells for each column of the output which decoded one it is made of.
-    pub fn new(request: &Request, sources: Vec<Option<usize>>, format: Option<&TimestampFormat>) -> Columns {
-        Columns { schema: request.output(), sources, timestamps: format.cloned() }
+    pub fn new(request: &Request, sources: Vec<Option<usize>>, format: Option<&TimestampFormat>) -> ColumnBuilders {
+        ColumnBuilders { schema: request.output(), sources, timestamps: format.cloned() }
     }
 
     /// The output; an error tells what is wrong with at least one row.

@@ -13,14 +13,14 @@ use arrow::{
 };
 
 use super::{
-    BadSink, Batches, Damage, File, Request,
-    columns::{Columns, raw_field, reason},
-    records::{Framing, LINE_FEED, Records, Step, line_end},
+    BadSink, BatchIterator, Damage, File, Request,
+    columns::{ColumnBuilders, raw_field, reason},
+    records::{Framing, LINE_FEED, Records, ScanStep, line_end},
     rescue::{BYTE_ORDER_MARK, Decode, HEAD_BYTES, Layout, TextBatches, open_text},
     timestamps::TimestampFormat,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Taker,
 };
 
@@ -41,14 +41,14 @@ pub(super) struct CsvOptions {
 }
 
 /// The first record of a file, where it names the fields.
-struct Header {
+struct HeaderLine {
     names: Vec<String>,
     /// Where it ends, in unpacked bytes of the file.
     end: u64,
 }
 
 /// What came of a look for bytes that are in no quotes.
-enum Scan {
+enum CsvScan {
     Found,
     /// There is none, and each quote is closed.
     Closed,
@@ -70,7 +70,7 @@ impl CsvOptions {
         let escape = csv.escape.filter(|e| *e != csv.quote);
         if csv.delimiter == csv.quote || escape == Some(csv.delimiter) {
             return Err(Error::new(
-                Kind::InvalidParameterValue,
+                ErrorKind::InvalidParameterValue,
                 "options \"delimiter\", \"quote\" and \"escape\" must differ",
             ));
         }
@@ -106,24 +106,24 @@ impl CsvOptions {
         let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
         Ok(line_end(head, whole, |bytes, byte| match byte {
             LINE_FEED if !self.multiline => bytes.contains(&byte),
-            _ => matches!(self.scan(bytes, |b| b == byte), Scan::Found),
+            _ => matches!(self.scan(bytes, |b| b == byte), CsvScan::Found),
         }))
     }
 
     /// The header of a file. `None` where the file is empty.
-    fn header(&self, file: &File, line_end: u8) -> Result<Option<Header>, Damage> {
+    fn header(&self, file: &File, line_end: u8) -> Result<Option<HeaderLine>, Damage> {
         let (source, begin) = open_text(file)?;
         let mut records = Records::new(source, self.framing()).ended_by(line_end).until(begin, u64::MAX);
         match records.first()? {
-            Step::End => Ok(None),
-            Step::Broken(reason) => Err(Damage(format!("its header cannot be read: {reason}"))),
-            Step::Unit => {
+            ScanStep::End => Ok(None),
+            ScanStep::Broken(reason) => Err(Damage(format!("its header cannot be read: {reason}"))),
+            ScanStep::Unit => {
                 let (bytes, ranges) = records.unit();
                 let record = ranges.first().map_or(bytes, |record| &bytes[record.clone()]);
                 if !self.is_one(record) {
                     return Err(Damage(format!("its header cannot be read: {SEVERAL}")));
                 }
-                Ok(Some(Header { names: self.fields(record), end: records.unit_end() }))
+                Ok(Some(HeaderLine { names: self.fields(record), end: records.unit_end() }))
             }
         }
     }
@@ -136,11 +136,11 @@ impl CsvOptions {
         if !line.contains(&b'\n') && !line.contains(&b'\r') {
             return true;
         }
-        matches!(self.scan(line, |b| matches!(b, b'\n' | b'\r')), Scan::Closed)
+        matches!(self.scan(line, |b| matches!(b, b'\n' | b'\r')), CsvScan::Closed)
     }
 
     /// Looks for a byte that is in no quotes.
-    fn scan(&self, bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Scan {
+    fn scan(&self, bytes: &[u8], wanted: impl Fn(u8) -> bool) -> CsvScan {
         let (mut inside, mut start, mut at) = (false, true, 0);
         while let Some(byte) = bytes.get(at) {
             at += 1;
@@ -151,12 +151,12 @@ impl CsvOptions {
                 start = inside;
                 inside = !inside;
             } else if !inside && wanted(*byte) {
-                return Scan::Found;
+                return CsvScan::Found;
             } else {
                 start = !inside && (*byte == self.delimiter || matches!(byte, b'\n' | b'\r'));
             }
         }
-        if inside { Scan::Open } else { Scan::Closed }
+        if inside { CsvScan::Open } else { CsvScan::Closed }
     }
 
     /// Takes one record apart.
@@ -198,7 +198,7 @@ pub(super) fn byte(options: &mut Taker, key: &str) -> Result<Option<u8>> {
         [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(Some(*byte)),
         b"\\t" | b"tab" => Ok(Some(b'\t')),
         _ => Err(Error::new(
-            Kind::InvalidParameterValue,
+            ErrorKind::InvalidParameterValue,
             format!("option \"{key}\" takes one ASCII character, not '{text}'"),
         )),
     }
@@ -244,7 +244,7 @@ pub(super) fn can_hold(data_type: &DataType) -> bool {
 }
 
 /// The rows of a part.
-pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: BadSink) -> Result<BatchIterator, Damage> {
     let line_end = options.line_end(&file)?;
     let header = if options.header { options.header(&file, line_end)? } else { None };
     if options.header && header.is_none() {
@@ -275,7 +275,7 @@ pub(super) struct CsvDecode {
     fields: SchemaRef,
     /// Which of them are decoded.
     projection: Vec<usize>,
-    columns: Columns,
+    columns: ColumnBuilders,
     batch_rows: usize,
     /// For full units; a smaller one gets a decoder of its size.
     decoder: Option<Decoder>,
@@ -316,7 +316,7 @@ impl CsvDecode {
             format: options.arrow(),
             fields: Arc::new(Schema::new(fields)),
             projection,
-            columns: Columns::new(request, sources, format),
+            columns: ColumnBuilders::new(request, sources, format),
             batch_rows: request.batch_rows.max(1),
             decoder: None,
         }

@@ -15,9 +15,9 @@ use arrow::{
 };
 
 use super::{
-    BadSink, Batches, Damage, File, Request,
-    columns::Columns,
-    json::{JsonOptions, Values, raw_fields},
+    BadSink, BatchIterator, Damage, File, Request,
+    columns::ColumnBuilders,
+    json::{JsonOptions, JsonValues, raw_fields},
     records::LINES,
     rescue::{Decode, Layout, TextBatches},
     upsert::{Ops, REMOVE, SET},
@@ -25,8 +25,8 @@ use super::{
 
 /// Decodes envelopes.
 pub(super) struct DebeziumDecode {
-    values: Values,
-    columns: Columns,
+    values: JsonValues,
+    columns: ColumnBuilders,
     ops: Ops,
     wanted: SchemaRef,
 }
@@ -45,8 +45,8 @@ impl DebeziumDecode {
         envelope.push(Field::new("payload", DataType::Struct(envelope.clone().into()), true));
         let sources = (0..fields.len()).map(Some).collect();
         DebeziumDecode {
-            values: Values::new(envelope, request.batch_rows),
-            columns: Columns::new(&columns, sources, options.timestamp_format.as_ref()),
+            values: JsonValues::new(envelope, request.batch_rows),
+            columns: ColumnBuilders::new(&columns, sources, options.timestamp_format.as_ref()),
             ops,
             wanted: Arc::new(Schema::new(fields)),
         }
@@ -110,7 +110,12 @@ fn chosen(first: &BooleanArray, yes: &StructArray, no: &StructArray) -> Result<V
 }
 
 /// The rows of a part of a file with an envelope a line.
-pub(super) fn read(options: &JsonOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+pub(super) fn read(
+    options: &JsonOptions,
+    file: File,
+    request: &Request,
+    bad: BadSink,
+) -> Result<BatchIterator, Damage> {
     let decode = Box::new(DebeziumDecode::new(options, request));
     Ok(Box::new(TextBatches::open(&file, Layout::of(&file, LINES)?, decode, request, bad)?))
 }

@@ -19,16 +19,16 @@ use crate::error::Result;
 
 /// One record as it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Record<'a> {
+pub struct RawRecord<'a> {
     /// What it is filed under, where there is such a thing.
     pub key: Option<&'a [u8]>,
     /// `None` is a tombstone: no value at all, which is not the same as an empty one.
     pub value: Option<&'a [u8]>,
 }
 
-impl<'a> From<&'a [u8]> for Record<'a> {
+impl<'a> From<&'a [u8]> for RawRecord<'a> {
     fn from(value: &'a [u8]) -> Self {
-        Record { key: None, value: Some(value) }
+        RawRecord { key: None, value: Some(value) }
     }
 }
 
@@ -36,7 +36,7 @@ impl<'a> From<&'a [u8]> for Record<'a> {
 pub trait Decoder: Send {
     /// Takes a record, whatever is in it. Where the format has no meaning for a tombstone, that is a bad record: who
     /// wants to pass over tombstones does not push them.
-    fn push(&mut self, record: Record<'_>);
+    fn push(&mut self, record: RawRecord<'_>);
 
     /// How many records were pushed since the last flush.
     fn pending(&self) -> usize;
@@ -160,7 +160,7 @@ impl Messages {
 }
 
 impl Decoder for Messages {
-    fn push(&mut self, record: Record<'_>) {
+    fn push(&mut self, record: RawRecord<'_>) {
         match record.value {
             None if self.silent => self.pass_over(),
             None => self.reject("the record has no value"),

@@ -19,13 +19,13 @@ use arrow::{
 };
 use bytes::Bytes;
 
-use self::avro::{AvroEncoder, Framing};
+use self::avro::{AvroEncoder, AvroFraming};
 use super::{
     avro::AvroSpelling,
     spell::{CsvDialect, Spelling},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Taker,
 };
 
@@ -44,7 +44,7 @@ pub enum MessageFormat {
     /// By a schema that is given.
     Avro(AvroSpelling),
     /// By the schema that the columns are.
-    OwnAvro(Framing),
+    OwnAvro(AvroFraming),
 }
 
 impl MessageFormat {
@@ -59,9 +59,9 @@ impl MessageFormat {
                 Ok(MessageFormat::Avro(AvroSpelling::take(options)?))
             }
             Some(_) => {
-                let words = [("single_object", Framing::SingleObject), ("none", Framing::None)];
+                let words = [("single_object", AvroFraming::SingleObject), ("none", AvroFraming::None)];
                 let framing = options.one_of("avro.framing", &words)?;
-                Ok(MessageFormat::OwnAvro(framing.unwrap_or(Framing::SingleObject)))
+                Ok(MessageFormat::OwnAvro(framing.unwrap_or(AvroFraming::SingleObject)))
             }
             None => {
                 Err(options.required("format").err().unwrap_or_else(|| Error::internal("a missing option was there")))
@@ -80,7 +80,7 @@ impl MessageFormat {
                 return match schema.fields().as_ref() {
                     [f] if is_bytes(f.data_type()) => Ok(Box::new(TextEncoder)),
                     _ => Err(Error::new(
-                        Kind::InvalidTableDefinition,
+                        ErrorKind::InvalidTableDefinition,
                         "format text takes exactly one column, of type text or bytea",
                     )
                     .hint("Select that column alone, or choose format json.")),

@@ -14,7 +14,7 @@ use super::{
     csv::CsvOptions,
     input::Compression,
     json::is_array,
-    records::{Framing, LINE_FEED, LINES, Records, Step},
+    records::{Framing, LINE_FEED, LINES, Records, ScanStep},
     rescue::BYTE_ORDER_MARK,
 };
 
@@ -63,7 +63,7 @@ pub(super) fn json(files: impl Iterator<Item = File>) -> Option<SchemaRef> {
         for record in first_values(&file, ROWS_MAX - values.len()) {
             let Ok(value) = serde_json::from_slice::<Value>(&record) else { continue };
             if value.is_object() {
-                let Names(seen) = serde_json::from_slice(&record).unwrap_or_default();
+                let InferredNames(seen) = serde_json::from_slice(&record).unwrap_or_default();
                 names.extend(seen.into_iter().filter(|n| !names.contains(n)).collect::<Vec<_>>());
                 values.push(without_null_items(value));
             }
@@ -101,7 +101,7 @@ fn first_values(file: &File, max: usize) -> Vec<Vec<u8>> {
             continue;
         }
         let mut records = Records::new(Box::new(std::io::Cursor::new(text.clone())), framing);
-        while found.len() < max && matches!(records.next(max - found.len()), Ok(Step::Unit)) {
+        while found.len() < max && matches!(records.next(max - found.len()), Ok(ScanStep::Unit)) {
             let (bytes, ranges) = records.unit();
             found.extend(ranges.iter().map(|r| bytes[r.clone()].to_vec()));
         }
@@ -154,24 +154,24 @@ pub(super) fn plain(data_type: &DataType) -> DataType {
 
 /// The members' names of a JSON object, in their order.
 #[derive(Default)]
-struct Names(Vec<String>);
+struct InferredNames(Vec<String>);
 
-impl<'de> Deserialize<'de> for Names {
+impl<'de> Deserialize<'de> for InferredNames {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Names;
+            type Value = InferredNames;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InferredNames, A::Error> {
                 let mut names = Vec::new();
                 while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
                     names.push(name);
                 }
-                Ok(Names(names))
+                Ok(InferredNames(names))
             }
         }
         deserializer.deserialize_map(Members)

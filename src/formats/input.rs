@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 /// A file of a fixed size that can be read from anywhere. Reading may block.
-pub trait Input: Send + Sync + Debug {
+pub trait ByteInput: Send + Sync + Debug {
     /// The bytes that count: what lies behind them is never read.
     fn size(&self) -> u64;
     /// Reads some bytes, 0 at the end only.
@@ -25,7 +25,7 @@ pub struct FileInput {
     pub size: u64,
 }
 
-impl Input for FileInput {
+impl ByteInput for FileInput {
     fn size(&self) -> u64 {
         self.size
     }
@@ -37,7 +37,7 @@ impl Input for FileInput {
     }
 }
 
-impl Input for Bytes {
+impl ByteInput for Bytes {
     fn size(&self) -> u64 {
         self.len() as u64
     }
@@ -52,12 +52,12 @@ impl Input for Bytes {
 
 /// Reads an input from a position on.
 #[derive(Debug)]
-pub(super) struct Cursor {
-    pub input: Arc<dyn Input>,
+pub(super) struct ByteCursor {
+    pub input: Arc<dyn ByteInput>,
     pub at: u64,
 }
 
-impl Read for Cursor {
+impl Read for ByteCursor {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.input.read_at(self.at, buffer)?;
         self.at += read as u64;
@@ -88,7 +88,7 @@ impl Compression {
 impl super::File {
     /// The unpacked bytes from a position on, which must be 0 where they are packed.
     pub(super) fn open(&self, at: u64) -> io::Result<Box<dyn Read + Send>> {
-        let cursor = Cursor { input: self.input.clone(), at };
+        let cursor = ByteCursor { input: self.input.clone(), at };
         Ok(match self.compression {
             Compression::None => Box::new(cursor),
             Compression::Gzip => {

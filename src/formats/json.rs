@@ -16,8 +16,8 @@ use arrow::{
 };
 
 use super::{
-    BadSink, Batches, Damage, File, Request,
-    columns::{Columns, raw_field, reason},
+    BadSink, BatchIterator, Damage, File, Request,
+    columns::{ColumnBuilders, raw_field, reason},
     input::Compression,
     records::{Framing, LINES},
     rescue::{BYTE_ORDER_MARK, Decode, Layout, TextBatches},
@@ -67,7 +67,12 @@ pub(super) fn can_hold(data_type: &DataType) -> bool {
 }
 
 /// The rows of a part.
-pub(super) fn read(options: &JsonOptions, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+pub(super) fn read(
+    options: &JsonOptions,
+    file: File,
+    request: &Request,
+    bad: BadSink,
+) -> Result<BatchIterator, Damage> {
     let framing = if options.multiline || is_array(&file)? { Framing::Values } else { LINES };
     let mut file = file;
     if framing == Framing::Values && file.compression == Compression::None {
@@ -97,8 +102,8 @@ pub(super) fn raw_fields(options: &JsonOptions, request: &Request) -> Vec<Field>
 /// Decodes objects.
 #[derive(Debug)]
 pub(super) struct JsonDecode {
-    values: Values,
-    columns: Columns,
+    values: JsonValues,
+    columns: ColumnBuilders,
 }
 
 impl JsonDecode {
@@ -106,8 +111,8 @@ impl JsonDecode {
         let fields = raw_fields(options, request);
         let sources = (0..fields.len()).map(Some).collect();
         JsonDecode {
-            values: Values::new(fields, request.batch_rows),
-            columns: Columns::new(request, sources, options.timestamp_format.as_ref()),
+            values: JsonValues::new(fields, request.batch_rows),
+            columns: ColumnBuilders::new(request, sources, options.timestamp_format.as_ref()),
         }
     }
 }
@@ -120,16 +125,16 @@ impl Decode for JsonDecode {
 
 /// Arrow's decoder, a value a record.
 #[derive(Debug)]
-pub(super) struct Values {
+pub(super) struct JsonValues {
     fields: SchemaRef,
     batch_rows: usize,
     /// For full units; a smaller one gets a decoder of its size.
     decoder: Option<Decoder>,
 }
 
-impl Values {
+impl JsonValues {
     pub fn new(fields: Vec<Field>, batch_rows: usize) -> Self {
-        Values { fields: Arc::new(Schema::new(fields)), batch_rows: batch_rows.max(1), decoder: None }
+        JsonValues { fields: Arc::new(Schema::new(fields)), batch_rows: batch_rows.max(1), decoder: None }
     }
 
     fn build(&self, rows: usize) -> Result<Decoder, String> {

@@ -3,7 +3,7 @@
 //!
 //! What does not decode is handed back with its bytes, its line and the reason, and never takes a good record with it:
 //! blocks are decoded as a whole, and only a block that fails is searched for the records that are to blame. Formats
-//! never open files and never wait for anything but [`Input`]; they run on threads that may block.
+//! never open files and never wait for anything but [`ByteInput`]; they run on threads that may block.
 //!
 //! A packed file is read to its end before any of its rows count: only there is known whether they were written.
 //!
@@ -41,17 +41,19 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 
-pub use decoder::{Decoded, Decoder, Record, Rejected};
+pub use decoder::{Decoded, Decoder, RawRecord, Rejected};
 pub use encode::{Encoder, MessageFormat};
-pub use input::{Compression, FileInput, Input};
+pub use input::{ByteInput, Compression, FileInput};
 pub use nulls::{field_of, nulls_below};
 pub use positions::Positions;
 pub use spell::CsvDialect;
 pub use write::{FileFormat, FileWriter};
 
-use self::{avro::AvroOptions, csv::CsvOptions, decoder::Messages, json::JsonOptions, packed::Packed, upsert::Upserts};
+use self::{
+    avro::AvroOptions, csv::CsvOptions, decoder::Messages, json::JsonOptions, packed::Packed, upsert::UpsertDecoder,
+};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker},
 };
 
@@ -127,21 +129,21 @@ pub type BadSink = Box<dyn FnMut(Bad) + Send>;
 
 /// Some rows of a file.
 #[derive(Debug, Clone)]
-pub struct Rows {
+pub struct DecodedRows {
     pub batch: RecordBatch,
     /// As those of [`Bad`] are counted.
     pub positions: Positions,
 }
 
-impl Rows {
+impl DecodedRows {
     /// None.
-    fn none(request: &Request) -> Rows {
-        Rows { batch: RecordBatch::new_empty(request.output()), positions: Positions::From(1) }
+    fn none(request: &Request) -> DecodedRows {
+        DecodedRows { batch: RecordBatch::new_empty(request.output()), positions: Positions::From(1) }
     }
 }
 
 /// The rows of a part. An error is the last item. One without rows says that reading goes on, and may be left.
-pub type Batches = Box<dyn Iterator<Item = Result<Rows, Damage>> + Send>;
+pub type BatchIterator = Box<dyn Iterator<Item = Result<DecodedRows, Damage>> + Send>;
 
 impl Format {
     /// Takes `format` and the options of that format.
@@ -229,7 +231,7 @@ impl Format {
         match schema.fields().iter().find(|f| cannot(f)) {
             None => Ok(()),
             Some(f) => Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 format!("format {} cannot hold column \"{}\" of type {}", self.name(), f.name(), f.data_type()),
             )),
         }
@@ -269,7 +271,7 @@ impl Format {
     }
 
     fn cannot(&self, what: &str) -> Error {
-        Error::new(Kind::InvalidParameterValue, format!("format {} cannot {what}", self.name()))
+        Error::new(ErrorKind::InvalidParameterValue, format!("format {} cannot {what}", self.name()))
     }
 
     /// The columns of messages where the statement declares none; `None` where it has to.
@@ -294,7 +296,7 @@ impl Format {
                 let decode = Box::new(debezium::DebeziumDecode::new(options, request));
                 return Ok(Box::new(Messages::new(decode, request.output(), false, request.batch_rows).silent()));
             }
-            FormatKind::UpsertJson(options) => return Ok(Box::new(Upserts::new(options, request))),
+            FormatKind::UpsertJson(options) => return Ok(Box::new(UpsertDecoder::new(options, request))),
             FormatKind::Json(options) => (Box::new(json::JsonDecode::new(options, request)), false),
             FormatKind::Text => (Box::new(text::TextDecode::new(request)), true),
             FormatKind::Parquet => return Err(self.cannot("read messages")),
@@ -320,11 +322,11 @@ impl Format {
     pub fn read(
         &self,
         name: &str,
-        input: Arc<dyn Input>,
+        input: Arc<dyn ByteInput>,
         part: Range<u64>,
         request: &Request,
         bad: BadSink,
-    ) -> Result<Batches, Damage> {
+    ) -> Result<BatchIterator, Damage> {
         let file = File { input, part, compression: self.compression(name) };
         match file.compression {
             Compression::None => self.read_plain(file, request, bad),
@@ -333,7 +335,7 @@ impl Format {
     }
 
     /// Reads the records of a part of a file whose bytes are those that were written.
-    fn read_plain(&self, file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+    fn read_plain(&self, file: File, request: &Request, bad: BadSink) -> Result<BatchIterator, Damage> {
         match &self.kind {
             FormatKind::Avro(_) => avro::read(file, request, bad),
             FormatKind::Bytes | FormatKind::UpsertJson(_) => {
@@ -348,8 +350,8 @@ impl Format {
     }
 
     /// The columns that some files seem to have, or `None` where nothing in them tells. Unreadable files are skipped.
-    pub fn infer(&self, files: &[(String, Arc<dyn Input>)]) -> Option<SchemaRef> {
-        let file = |(name, input): &(String, Arc<dyn Input>)| File {
+    pub fn infer(&self, files: &[(String, Arc<dyn ByteInput>)]) -> Option<SchemaRef> {
+        let file = |(name, input): &(String, Arc<dyn ByteInput>)| File {
             part: 0..input.size(),
             input: input.clone(),
             compression: self.compression(name),
@@ -373,7 +375,7 @@ impl Format {
 /// A part of a file, and how it is packed.
 #[derive(Debug, Clone)]
 struct File {
-    input: Arc<dyn Input>,
+    input: Arc<dyn ByteInput>,
     part: Range<u64>,
     compression: Compression,
 }

@@ -14,7 +14,7 @@ use arrow::{
 };
 
 use super::{
-    Bad, BadSink, Damage, Positions, Request, Rows,
+    Bad, BadSink, Damage, DecodedRows, Positions, Request,
     csv::find,
     fitting::{Fitted, can_fit, fit},
     nulls::nulls_below,
@@ -25,11 +25,11 @@ use crate::time::{out_of_range, rows_out_of_range};
 #[derive(Debug)]
 pub(super) struct Named {
     schema: SchemaRef,
-    columns: Vec<Column>,
+    columns: Vec<NamedColumn>,
 }
 
 #[derive(Debug)]
-struct Column {
+struct NamedColumn {
     field: FieldRef,
     /// Which of the columns that are read; `None` where there is none: all NULL.
     source: Option<usize>,
@@ -63,7 +63,7 @@ impl Named {
         let mut read: Vec<usize> = places.iter().flatten().copied().collect();
         read.sort_unstable();
         read.dedup();
-        let columns = schema.fields().iter().zip(&places).map(|(field, place)| Column {
+        let columns = schema.fields().iter().zip(&places).map(|(field, place)| NamedColumn {
             field: field.clone(),
             source: place.and_then(|place| read.binary_search(&place).ok()),
         });
@@ -72,13 +72,13 @@ impl Named {
     }
 
     /// Casts the rows of a file from `first` on, counted from 1; those that do not fit are bad.
-    pub fn rows(&self, batch: &RecordBatch, first: i64, bad: &mut BadSink) -> Result<Rows, Damage> {
+    pub fn rows(&self, batch: &RecordBatch, first: i64, bad: &mut BadSink) -> Result<DecodedRows, Damage> {
         let (rows, misfits) = self.finish(batch)?;
         let positions = Positions::without(first, batch.num_rows(), misfits.iter().map(|misfit| misfit.row));
         for misfit in misfits {
             bad(Bad { position: first + misfit.row as i64, raw: misfit.raw, reason: misfit.reason });
         }
-        Ok(Rows { batch: rows, positions })
+        Ok(DecodedRows { batch: rows, positions })
     }
 
     /// Casts, and leaves out the rows that do not fit.
@@ -113,7 +113,7 @@ impl Named {
     }
 }
 
-impl Column {
+impl NamedColumn {
     /// Finds the rows whose value was lost by the cast, or is missing and may not be.
     fn misfits(&self, stored: Option<&ArrayRef>, fitted: &Fitted, misfits: &mut Vec<Misfit>) {
         let Fitted { array, lost } = fitted;

@@ -5,7 +5,7 @@ use std::{io::Read, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{BadSink, Batches, Compression, Damage, File, Format, Request, Rows};
+use super::{BadSink, BatchIterator, Compression, Damage, DecodedRows, File, Format, Request};
 
 /// What is unpacked into memory. Larger files are unpacked again for their rows.
 const KEPT_BYTES_MAX: usize = 8 << 20;
@@ -15,16 +15,16 @@ const STEP_BYTES: usize = 16 << 20;
 
 /// The rows of a packed file.
 pub(super) struct Packed {
-    state: State,
+    state: UnpackState,
     format: Format,
     request: Request,
     /// Of no use any more once the rows come.
     bad: Option<BadSink>,
 }
 
-enum State {
+enum UnpackState {
     Unpacking(Unpacking),
-    Reading(Batches),
+    Reading(BatchIterator),
     Finished,
 }
 
@@ -41,7 +41,8 @@ struct Unpacking {
 impl Packed {
     pub fn new(file: File, format: Format, request: &Request, bad: BadSink) -> Result<Packed, Damage> {
         let source = file.open(0)?;
-        let state = State::Unpacking(Unpacking { file, source, kept: Vec::new(), count: 0, buffer: vec![0; 64 << 10] });
+        let state =
+            UnpackState::Unpacking(Unpacking { file, source, kept: Vec::new(), count: 0, buffer: vec![0; 64 << 10] });
         Ok(Packed { state, format, request: request.clone(), bad: Some(bad) })
     }
 }
@@ -76,24 +77,24 @@ impl Unpacking {
 }
 
 impl Packed {
-    fn step(&mut self) -> Result<Option<Rows>, Damage> {
+    fn step(&mut self) -> Result<Option<DecodedRows>, Damage> {
         loop {
-            match std::mem::replace(&mut self.state, State::Finished) {
-                State::Finished => return Ok(None),
-                State::Unpacking(unpacking) => match unpacking.step()? {
+            match std::mem::replace(&mut self.state, UnpackState::Finished) {
+                UnpackState::Finished => return Ok(None),
+                UnpackState::Unpacking(unpacking) => match unpacking.step()? {
                     ControlFlow::Continue(unpacking) => {
-                        self.state = State::Unpacking(unpacking);
-                        return Ok(Some(Rows::none(&self.request)));
+                        self.state = UnpackState::Unpacking(unpacking);
+                        return Ok(Some(DecodedRows::none(&self.request)));
                     }
                     ControlFlow::Break(file) => {
                         let Some(bad) = self.bad.take() else { return Ok(None) };
-                        self.state = State::Reading(self.format.read_plain(file, &self.request, bad)?);
+                        self.state = UnpackState::Reading(self.format.read_plain(file, &self.request, bad)?);
                     }
                 },
-                State::Reading(mut batches) => {
+                UnpackState::Reading(mut batches) => {
                     let rows = batches.next().transpose();
                     if matches!(rows, Ok(Some(_))) {
-                        self.state = State::Reading(batches);
+                        self.state = UnpackState::Reading(batches);
                     }
                     return rows;
                 }
@@ -103,7 +104,7 @@ impl Packed {
 }
 
 impl Iterator for Packed {
-    type Item = Result<Rows, Damage>;
+    type Item = Result<DecodedRows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

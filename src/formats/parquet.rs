@@ -23,15 +23,15 @@ use datafusion::parquet::{
 };
 
 use super::{
-    BadSink, Batches, Damage, File, Request, Rows,
+    BadSink, BatchIterator, Damage, DecodedRows, File, Request,
     infer::plain,
-    input::{Cursor, Input},
+    input::{ByteCursor, ByteInput},
     named::{self, Named},
 };
 
 /// The rows of a part.
-pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
-    guarded(|| open(&file, request, bad)).map(|b| Box::new(b) as Batches)
+pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<BatchIterator, Damage> {
+    guarded(|| open(&file, request, bad)).map(|b| Box::new(b) as BatchIterator)
 }
 
 /// The columns of a file, in types that SQL has words for.
@@ -46,8 +46,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Damage>) -> Result<T, Damage> {
     named::guarded("Parquet", work)
 }
 
-fn load(input: &Arc<dyn Input>) -> Result<ArrowReaderMetadata, Damage> {
-    Ok(ArrowReaderMetadata::load(&Chunks(input.clone()), ArrowReaderOptions::new())?)
+fn load(input: &Arc<dyn ByteInput>) -> Result<ArrowReaderMetadata, Damage> {
+    Ok(ArrowReaderMetadata::load(&ParquetChunks(input.clone()), ArrowReaderOptions::new())?)
 }
 
 fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, Damage> {
@@ -61,7 +61,7 @@ fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, 
     let leaves = metadata.parquet_schema().columns().iter().enumerate();
     let repeats = leaves.into_iter().any(|(leaf, column)| mask.leaf_included(leaf) && column.max_rep_level() > 0);
     let (skip, leave_out) = if repeats { (0, before) } else { (before, 0) };
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(file.input.clone()), metadata)
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(ParquetChunks(file.input.clone()), metadata)
         .with_projection(mask)
         .with_row_groups(groups)
         .with_offset(skip)
@@ -106,7 +106,7 @@ struct ParquetBatches {
 }
 
 impl Iterator for ParquetBatches {
-    type Item = Result<Rows, Damage>;
+    type Item = Result<DecodedRows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.finished {
@@ -121,7 +121,7 @@ impl Iterator for ParquetBatches {
 
 impl ParquetBatches {
     /// Casts, and leaves out the rows that do not fit.
-    fn finish(&mut self, batch: &RecordBatch) -> Result<Rows, Damage> {
+    fn finish(&mut self, batch: &RecordBatch) -> Result<DecodedRows, Damage> {
         let left_out = self.leave_out.min(batch.num_rows());
         self.leave_out -= left_out;
         let batch = &batch.slice(left_out, batch.num_rows() - left_out);
@@ -132,19 +132,19 @@ impl ParquetBatches {
 }
 
 /// An input as Parquet's reader wants it.
-struct Chunks(Arc<dyn Input>);
+struct ParquetChunks(Arc<dyn ByteInput>);
 
-impl Length for Chunks {
+impl Length for ParquetChunks {
     fn len(&self) -> u64 {
         self.0.size()
     }
 }
 
-impl ChunkReader for Chunks {
-    type T = BufReader<Cursor>;
+impl ChunkReader for ParquetChunks {
+    type T = BufReader<ByteCursor>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(BufReader::new(Cursor { input: self.0.clone(), at: start }))
+        Ok(BufReader::new(ByteCursor { input: self.0.clone(), at: start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {

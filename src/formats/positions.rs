@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    input::{Cursor, Input},
+    input::{ByteCursor, ByteInput},
     records::count_lines,
 };
 
@@ -46,14 +46,14 @@ impl Positions {
 /// The line breaks before a part of a file, counted when somebody first asks.
 #[derive(Debug)]
 pub struct LinesBefore {
-    input: Arc<dyn Input>,
+    input: Arc<dyn ByteInput>,
     to: u64,
     line_end: u8,
     counted: OnceLock<u64>,
 }
 
 impl LinesBefore {
-    pub(super) fn new(input: Arc<dyn Input>, to: u64, line_end: u8) -> Self {
+    pub(super) fn new(input: Arc<dyn ByteInput>, to: u64, line_end: u8) -> Self {
         LinesBefore { input, to, line_end, counted: OnceLock::new() }
     }
 
@@ -63,8 +63,8 @@ impl LinesBefore {
     }
 }
 
-fn lines_to(input: &Arc<dyn Input>, to: u64, line_end: u8) -> io::Result<u64> {
-    let mut source = Cursor { input: input.clone(), at: 0 }.take(to);
+fn lines_to(input: &Arc<dyn ByteInput>, to: u64, line_end: u8) -> io::Result<u64> {
+    let mut source = ByteCursor { input: input.clone(), at: 0 }.take(to);
     let mut buffer = vec![0; to.min(1 << 20) as usize];
     let mut lines = 0;
     loop {

@@ -8,7 +8,7 @@ use arrow::{
 };
 
 use super::{Request, rescue::Decode};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a record holds.
 pub(super) fn schema() -> SchemaRef {
@@ -19,7 +19,7 @@ pub(super) fn schema() -> SchemaRef {
 pub(super) fn check(schema: &Schema) -> Result<()> {
     match schema.fields().as_ref() {
         [f] if matches!(f.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView) => Ok(()),
-        _ => Err(Error::new(Kind::InvalidTableDefinition, "format bytes has exactly one column, of type bytea")
+        _ => Err(Error::new(ErrorKind::InvalidTableDefinition, "format bytes has exactly one column, of type bytea")
             .hint("Leave the columns out to get one that is called value.")),
     }
 }

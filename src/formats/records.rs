@@ -57,7 +57,7 @@ const TAIL_BYTES: usize = 64 << 10;
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ScanStep {
     /// Whole records, perhaps none: see [`Records::unit`].
     Unit,
     /// Bytes that have no end, as the only record of the unit, and why.
@@ -95,7 +95,7 @@ pub(super) struct Records {
 }
 
 /// One step of framing; lengths in bytes.
-enum Frame {
+enum RecordFrame {
     Record {
         skip: usize,
         length: usize,
@@ -182,10 +182,10 @@ impl Records {
     }
 
     /// Goes on to the first record there is, as a unit of its own.
-    pub fn first(&mut self) -> io::Result<Step> {
+    pub fn first(&mut self) -> io::Result<ScanStep> {
         loop {
             match self.next(1)? {
-                Step::Unit if self.records.is_empty() => {}
+                ScanStep::Unit if self.records.is_empty() => {}
                 step => return Ok(step),
             }
         }
@@ -193,7 +193,7 @@ impl Records {
 
     /// Goes on to the next unit, of at most `max` records; of none after a long way without one, so that whoever reads
     /// can stop.
-    pub fn next(&mut self, max: usize) -> io::Result<Step> {
+    pub fn next(&mut self, max: usize) -> io::Result<ScanStep> {
         self.leave();
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -211,28 +211,28 @@ impl Records {
             }
             match self.framing.next(&self.buffer[from..], self.line_end) {
                 // Too long or not must not hang on how much of it was read at once.
-                Frame::Record { length, .. } | Frame::Blank(length) if length > self.record_bytes_max => {
+                RecordFrame::Record { length, .. } | RecordFrame::Blank(length) if length > self.record_bytes_max => {
                     if !self.records.is_empty() {
                         break;
                     }
                     return Ok(self.broken(length, TOO_LONG));
                 }
-                Frame::Record { skip, length } => {
+                RecordFrame::Record { skip, length } => {
                     let start = self.length + skip;
                     self.length = start + length;
                     self.records.push(start..self.length);
                 }
-                Frame::Blank(length) if self.records.is_empty() => {
+                RecordFrame::Blank(length) if self.records.is_empty() => {
                     self.at += length;
                     self.lines += 1;
                     blank += length;
                     if blank >= UNIT_BYTES_MAX {
-                        return Ok(Step::Unit);
+                        return Ok(ScanStep::Unit);
                     }
                 }
-                Frame::Blank(length) => self.length += length,
-                Frame::More if self.exhausted => return Ok(self.unfinished()),
-                Frame::More => {
+                RecordFrame::Blank(length) => self.length += length,
+                RecordFrame::More if self.exhausted => return Ok(self.unfinished()),
+                RecordFrame::More => {
                     let open = self.buffer.len() - from;
                     if !self.records.is_empty() && (self.length >= UNIT_BYTES_MAX || open > self.record_bytes_max) {
                         break;
@@ -252,7 +252,7 @@ impl Records {
         {
             return Err(error);
         }
-        Ok(if self.records.is_empty() { Step::End } else { Step::Unit })
+        Ok(if self.records.is_empty() { ScanStep::End } else { ScanStep::Unit })
     }
 
     /// Leaves the current unit behind.
@@ -265,7 +265,7 @@ impl Records {
     }
 
     /// Leaves out everything up to and with the next line break. Where that is not in sight, gives what comes instead.
-    fn skip(&mut self) -> io::Result<Option<Step>> {
+    fn skip(&mut self) -> io::Result<Option<ScanStep>> {
         let mut passed = 0;
         loop {
             if let Some(length) = line(&self.buffer[self.at..], self.line_end) {
@@ -275,12 +275,12 @@ impl Records {
                 return Ok(None);
             }
             if self.exhausted {
-                return Ok(Some(Step::End));
+                return Ok(Some(ScanStep::End));
             }
             passed += self.buffer.len() - self.at;
             self.at = self.buffer.len();
             if passed >= UNIT_BYTES_MAX {
-                return Ok(Some(Step::Unit));
+                return Ok(Some(ScanStep::Unit));
             }
             self.fill()?;
         }
@@ -313,7 +313,7 @@ impl Records {
     }
 
     /// The end of the stream, perhaps in the middle of a record.
-    fn unfinished(&mut self) -> Step {
+    fn unfinished(&mut self) -> ScanStep {
         let rest = &self.buffer[self.at + self.length..];
         // What stands between records is none of the broken one.
         let skip = match self.framing {
@@ -322,45 +322,45 @@ impl Records {
         };
         let rest = &rest[skip..];
         let (length, reason) = match self.framing {
-            _ if !self.records.is_empty() => return Step::Unit,
-            Framing::Lines { .. } | Framing::AllLines => return Step::End,
+            _ if !self.records.is_empty() => return ScanStep::Unit,
+            Framing::Lines { .. } | Framing::AllLines => return ScanStep::End,
             // The quote that was never closed stands in the first line; those behind it may be fine.
             Framing::Quoted { .. } => (line(rest, self.line_end).unwrap_or(rest.len()), "a quote is never closed"),
             Framing::Values => (rest.len(), "a JSON value is never closed"),
         };
         if rest[..length].iter().all(|b| is_separator(*b)) {
-            return Step::End;
+            return ScanStep::End;
         }
         self.length += skip;
         self.broken(length, reason)
     }
 
     /// Gives up on a record that is too long, and goes on behind its first line.
-    fn too_long(&mut self) -> Step {
+    fn too_long(&mut self) -> ScanStep {
         let rest = &self.buffer[self.at + self.length..];
         let length = line(rest, self.line_end);
         self.skipping = length.is_none();
         self.broken(length.unwrap_or(rest.len()), TOO_LONG)
     }
 
-    fn broken(&mut self, length: usize, reason: &'static str) -> Step {
+    fn broken(&mut self, length: usize, reason: &'static str) -> ScanStep {
         self.records.push(self.length..self.length + length);
         self.length += length;
-        Step::Broken(reason)
+        ScanStep::Broken(reason)
     }
 }
 
 impl Framing {
-    fn next(self, bytes: &[u8], line_end: u8) -> Frame {
+    fn next(self, bytes: &[u8], line_end: u8) -> RecordFrame {
         match self {
             Framing::AllLines => match line(bytes, line_end) {
-                Some(length) => Frame::Record { skip: 0, length },
-                None => Frame::More,
+                Some(length) => RecordFrame::Record { skip: 0, length },
+                None => RecordFrame::More,
             },
             Framing::Lines { delimiter } => match line(bytes, line_end) {
-                Some(length) if is_blank(&bytes[..length], delimiter) => Frame::Blank(length),
-                Some(length) => Frame::Record { skip: 0, length },
-                None => Frame::More,
+                Some(length) if is_blank(&bytes[..length], delimiter) => RecordFrame::Blank(length),
+                Some(length) => RecordFrame::Record { skip: 0, length },
+                None => RecordFrame::More,
             },
             Framing::Quoted { delimiter, quote, escape } => quoted(bytes, line_end, delimiter, quote, escape),
             Framing::Values => value(bytes),
@@ -387,7 +387,7 @@ pub(super) fn count_lines(bytes: &[u8], line_end: u8) -> u64 {
 }
 
 /// A CSV record; a line break in quotes does not end it.
-fn quoted(bytes: &[u8], line_end: u8, delimiter: u8, quote: u8, escape: Option<u8>) -> Frame {
+fn quoted(bytes: &[u8], line_end: u8, delimiter: u8, quote: u8, escape: Option<u8>) -> RecordFrame {
     let (mut field_start, mut inside, mut at) = (true, false, 0);
     while let Some(byte) = bytes.get(at) {
         at += 1;
@@ -404,9 +404,9 @@ fn quoted(bytes: &[u8], line_end: u8, delimiter: u8, quote: u8, escape: Option<u
             }
         } else if *byte == line_end {
             return if is_blank(&bytes[..at], Some(delimiter)) {
-                Frame::Blank(at)
+                RecordFrame::Blank(at)
             } else {
-                Frame::Record { skip: 0, length: at }
+                RecordFrame::Record { skip: 0, length: at }
             };
         } else if *byte == quote && field_start {
             inside = true;
@@ -415,7 +415,7 @@ fn quoted(bytes: &[u8], line_end: u8, delimiter: u8, quote: u8, escape: Option<u
             field_start = *byte == delimiter;
         }
     }
-    Frame::More
+    RecordFrame::More
 }
 
 fn is_separator(byte: u8) -> bool {
@@ -423,7 +423,7 @@ fn is_separator(byte: u8) -> bool {
 }
 
 /// A JSON value between separators. What is no JSON ends at the next separator, so that it does no harm.
-fn value(bytes: &[u8]) -> Frame {
+fn value(bytes: &[u8]) -> RecordFrame {
     let skip = bytes.iter().take_while(|b| is_separator(**b)).count();
     let (mut depth, mut string, mut at) = (0_u64, false, skip);
     while let Some(byte) = bytes.get(at) {
@@ -440,14 +440,14 @@ fn value(bytes: &[u8]) -> Frame {
                 b'}' | b']' if depth > 0 => {
                     depth -= 1;
                     if depth == 0 {
-                        return Frame::Record { skip, length: at + 1 - skip };
+                        return RecordFrame::Record { skip, length: at + 1 - skip };
                     }
                 }
-                _ if depth == 0 && is_separator(*byte) => return Frame::Record { skip, length: at - skip },
+                _ if depth == 0 && is_separator(*byte) => return RecordFrame::Record { skip, length: at - skip },
                 _ => {}
             }
         }
         at += 1;
     }
-    Frame::More
+    RecordFrame::More
 }

@@ -10,10 +10,10 @@ use std::{
 use arrow::array::RecordBatch;
 
 use super::{
-    Bad, BadSink, Damage, File, Request, Rows,
+    Bad, BadSink, Damage, DecodedRows, File, Request,
     input::Compression,
     positions::{LinesBefore, Positions},
-    records::{Framing, RECORD_BYTES_MAX, Records, Step, line_end},
+    records::{Framing, RECORD_BYTES_MAX, Records, ScanStep, line_end},
 };
 
 /// Decodes whole records.
@@ -29,7 +29,7 @@ pub(super) struct TextBatches {
     decode: Box<dyn Decode>,
     batch_rows: usize,
     /// What comes where no record is good, so that whoever reads can stop.
-    nothing: Rows,
+    nothing: DecodedRows,
     bad: BadSink,
     /// The line breaks before the part.
     before: Arc<LinesBefore>,
@@ -73,7 +73,7 @@ impl TextBatches {
             _ => (all_packed(file, layout)?, 0),
         };
         let before = Arc::new(LinesBefore::new(file.input.clone(), begin, layout.line_end));
-        let (batch_rows, nothing) = (request.batch_rows.max(1), Rows::none(request));
+        let (batch_rows, nothing) = (request.batch_rows.max(1), DecodedRows::none(request));
         Ok(TextBatches { records, decode, batch_rows, nothing, bad, before, finished: false })
     }
 
@@ -93,7 +93,7 @@ impl TextBatches {
     }
 
     /// Decodes the unit.
-    fn unit(&mut self) -> Rows {
+    fn unit(&mut self) -> DecodedRows {
         let (bytes, records) = self.records.unit();
         let (batch, blamed) = rescue(self.decode.as_mut(), bytes, records);
         let mut good = None;
@@ -105,7 +105,7 @@ impl TextBatches {
             self.report(blamed.into_iter().map(|(i, reason)| (records[i].clone(), reason)).collect());
         }
         match batch {
-            Some(batch) => Rows { batch, positions: self.positions(good) },
+            Some(batch) => DecodedRows { batch, positions: self.positions(good) },
             None => self.nothing.clone(),
         }
     }
@@ -127,19 +127,19 @@ impl TextBatches {
 pub(super) const RAW_BYTES_MAX: usize = 64 << 10;
 
 impl Iterator for TextBatches {
-    type Item = Result<Rows, Damage>;
+    type Item = Result<DecodedRows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.finished {
             return None;
         }
         match self.records.next(self.batch_rows) {
-            Ok(Step::End) => {
+            Ok(ScanStep::End) => {
                 self.finished = true;
                 None
             }
-            Ok(Step::Unit) => Some(Ok(self.unit())),
-            Ok(Step::Broken(reason)) => {
+            Ok(ScanStep::Unit) => Some(Ok(self.unit())),
+            Ok(ScanStep::Broken(reason)) => {
                 let record = self.records.unit().1[0].clone();
                 self.report(vec![(record, reason.to_string())]);
                 Some(Ok(self.nothing.clone()))

@@ -15,7 +15,7 @@ use arrow::{
 
 use super::{csv, json};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Taker,
 };
 
@@ -44,7 +44,10 @@ impl CsvDialect {
             null: options.text("null").unwrap_or_default(),
         };
         if dialect.delimiter == dialect.quote {
-            return Err(Error::new(Kind::InvalidParameterValue, "options \"delimiter\" and \"quote\" must differ"));
+            return Err(Error::new(
+                ErrorKind::InvalidParameterValue,
+                "options \"delimiter\" and \"quote\" must differ",
+            ));
         }
         Ok(dialect)
     }
@@ -68,7 +71,7 @@ impl Spelling {
         match schema.fields().iter().find(|f| !can_hold(f.data_type())) {
             None => Ok(()),
             Some(f) => Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 format!("format {} cannot hold column \"{}\" of type {}", self.name(), f.name(), f.data_type()),
             )
             .hint("Cast it to text in the SELECT.")),

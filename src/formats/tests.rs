@@ -90,7 +90,7 @@ fn read_parts(
             Ok(batches) => {
                 for batch in batches {
                     match batch {
-                        Ok(Rows { batch, positions }) => {
+                        Ok(DecodedRows { batch, positions }) => {
                             assert_eq!(batch.schema(), request.output());
                             show(&batch, &mut read.rows);
                             read.at.extend((0..batch.num_rows()).map(|row| positions.of(row).unwrap()));
@@ -397,7 +397,7 @@ fn text_is_a_row_a_line() {
     let got = read(&format(&[("format", "text")]), "f.txt", b"one\r\n\n\xFF\nfour", &text::schema(), 1);
     assert_eq!(got.rows, ["one", "", "four"]);
     assert_eq!(got.bad, [Bad { position: 3, raw: b"\xFF".to_vec(), reason: "invalid UTF-8".to_string() }]);
-    assert_eq!(format(&[("format", "text")]).check(&two()).unwrap_err().kind(), Kind::InvalidTableDefinition);
+    assert_eq!(format(&[("format", "text")]).check(&two()).unwrap_err().kind(), ErrorKind::InvalidTableDefinition);
 }
 
 #[test]
@@ -522,7 +522,7 @@ fn damaged_parquet_never_panics() {
 }
 
 fn inferred(format: &Format, files: &[&[u8]]) -> Vec<(String, DataType)> {
-    let input = |b: &&[u8]| ("f".to_string(), Arc::new(Bytes::copy_from_slice(b)) as Arc<dyn Input>);
+    let input = |b: &&[u8]| ("f".to_string(), Arc::new(Bytes::copy_from_slice(b)) as Arc<dyn ByteInput>);
     let found = format.infer(&files.iter().map(input).collect::<Vec<_>>());
     let found = found.map(|s| s.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect());
     found.unwrap_or_default()
@@ -582,7 +582,7 @@ fn options_that_make_no_sense() {
         options.insert("format", "csv");
         options.insert(key, value);
         let error = Format::take(&mut options.taker("source \"s\"")).unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}");
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}");
     }
     let error = Format::take(&mut Options::default().taker("source \"s\"")).unwrap_err();
     assert!(error.message().contains("needs option \"format\""));
@@ -592,7 +592,7 @@ fn options_that_make_no_sense() {
 fn a_type_that_no_cast_reaches() {
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
     let error = format(&[("format", "csv")]).check(&schema(&[("l", list.clone())])).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(format(&[("format", "json")]).check(&schema(&[("l", list)])).is_ok());
 }
 

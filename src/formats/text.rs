@@ -8,11 +8,11 @@ use arrow::{
 };
 
 use super::{
-    BadSink, Batches, Damage, File, Request,
+    BadSink, BatchIterator, Damage, File, Request,
     records::Framing,
     rescue::{Decode, Layout, TextBatches},
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a text file holds.
 pub(super) fn schema() -> SchemaRef {
@@ -23,13 +23,13 @@ pub(super) fn schema() -> SchemaRef {
 pub(super) fn check(schema: &Schema) -> Result<()> {
     match schema.fields().as_ref() {
         [f] if matches!(f.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => Ok(()),
-        _ => Err(Error::new(Kind::InvalidTableDefinition, "format text has exactly one column, of type text")
+        _ => Err(Error::new(ErrorKind::InvalidTableDefinition, "format text has exactly one column, of type text")
             .hint("Leave the columns out to get one that is called value.")),
     }
 }
 
 /// The rows of a part.
-pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<BatchIterator, Damage> {
     let decode = Box::new(TextDecode::new(request));
     Ok(Box::new(TextBatches::open(&file, Layout::of(&file, Framing::AllLines)?, decode, request, bad)?))
 }

@@ -12,7 +12,7 @@ use chrono::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Taker,
     time::Micros,
 };
@@ -38,7 +38,7 @@ impl TimestampFormat {
                 Ok(items) if !items.is_empty() => TimestampFormat::Letters(items),
                 _ => {
                     return Err(Error::new(
-                        Kind::InvalidParameterValue,
+                        ErrorKind::InvalidParameterValue,
                         format!("option \"timestamp_format\" does not understand '{text}'"),
                     )
                     .hint("Use strftime's letters, such as '%d.%m.%Y %H:%M:%S', or 'epoch', 'epoch_ms', 'epoch_us'."));
@@ -180,6 +180,6 @@ mod tests {
         let mut options = Options::default();
         options.insert("timestamp_format", "%Q!");
         let error = TimestampFormat::take(&mut options.taker("a test")).unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue);
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue);
     }
 }

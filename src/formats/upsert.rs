@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::{
     Request,
-    decoder::{Decoded, Decoder, Messages, Record},
+    decoder::{Decoded, Decoder, Messages, RawRecord},
     json::{JsonDecode, JsonOptions},
 };
 use crate::changes::OP;
@@ -61,7 +61,7 @@ pub(super) fn key_of(schema: &Schema) -> Vec<String> {
 }
 
 /// Decodes `upsert_json`.
-pub(super) struct Upserts {
+pub(super) struct UpsertDecoder {
     inner: Messages,
     ops: Ops,
     /// The only column of the key, as JSON; `None` where there are several.
@@ -71,7 +71,7 @@ pub(super) struct Upserts {
     joined: Vec<u8>,
 }
 
-impl Upserts {
+impl UpsertDecoder {
     pub fn new(options: &JsonOptions, request: &Request) -> Self {
         let (columns, ops) = Ops::take(request);
         let key = match key_of(&request.schema).as_slice() {
@@ -80,7 +80,7 @@ impl Upserts {
         };
         let decode = Box::new(JsonDecode::new(options, &columns));
         let inner = Messages::new(decode, columns.output(), false, request.batch_rows);
-        Upserts { inner, ops, key, kinds: Vec::new(), joined: Vec::new() }
+        UpsertDecoder { inner, ops, key, kinds: Vec::new(), joined: Vec::new() }
     }
 
     /// Writes the key behind what is there, as members of an object that they end.
@@ -105,30 +105,30 @@ impl Upserts {
     }
 }
 
-impl Decoder for Upserts {
-    fn push(&mut self, record: Record<'_>) {
+impl Decoder for UpsertDecoder {
+    fn push(&mut self, record: RawRecord<'_>) {
         self.joined.clear();
         match record {
-            Record { key, value: None } => {
+            RawRecord { key, value: None } => {
                 self.kinds.push((REMOVE, None));
                 match key {
                     Some(key) => {
                         self.joined.push(b'{');
                         self.add_key(key);
-                        self.inner.push(Record::from(self.joined.as_slice()));
+                        self.inner.push(RawRecord::from(self.joined.as_slice()));
                     }
                     None => self.inner.push(record),
                 }
             }
-            Record { key: Some(key), value: Some(value) } if value.trim_ascii_end().ends_with(b"}") => {
+            RawRecord { key: Some(key), value: Some(value) } if value.trim_ascii_end().ends_with(b"}") => {
                 let value = value.trim_ascii_end();
                 self.kinds.push((SET, Some(value.len())));
                 self.joined.extend_from_slice(&value[..value.len() - 1]);
                 self.joined.push(b',');
                 self.add_key(key);
-                self.inner.push(Record::from(self.joined.as_slice()));
+                self.inner.push(RawRecord::from(self.joined.as_slice()));
             }
-            Record { .. } => {
+            RawRecord { .. } => {
                 self.kinds.push((SET, None));
                 self.inner.push(record);
             }

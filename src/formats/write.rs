@@ -18,10 +18,10 @@ use crate::{
 
 /// A format of files and its options, as `WITH (format = 'csv', header = true, …)` says them.
 #[derive(Debug, Clone)]
-pub struct FileFormat(Kind);
+pub struct FileFormat(WriterKind);
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum WriterKind {
     Parquet,
     Text {
         spelling: Spelling,
@@ -35,12 +35,12 @@ impl FileFormat {
     pub fn take(options: &mut Taker) -> Result<FileFormat> {
         let words = [("parquet", 0), ("csv", 1), ("json", 2), ("ndjson", 2), ("jsonl", 2)];
         Ok(FileFormat(match options.one_of("format", &words)? {
-            Some(0) => Kind::Parquet,
+            Some(0) => WriterKind::Parquet,
             Some(1) => {
                 let spelling = Spelling::Csv(CsvDialect::take(options)?);
-                Kind::Text { spelling, header: options.boolean("header", true)? }
+                WriterKind::Text { spelling, header: options.boolean("header", true)? }
             }
-            Some(_) => Kind::Text { spelling: Spelling::Json, header: false },
+            Some(_) => WriterKind::Text { spelling: Spelling::Json, header: false },
             None => {
                 let missing = options.required("format").err();
                 return Err(missing.unwrap_or_else(|| Error::internal("a missing option was there")));
@@ -51,41 +51,41 @@ impl FileFormat {
     /// The word for it, with which the names of its files end as well.
     pub fn name(&self) -> &'static str {
         match &self.0 {
-            Kind::Parquet => "parquet",
-            Kind::Text { spelling, .. } => spelling.name(),
+            WriterKind::Parquet => "parquet",
+            WriterKind::Text { spelling, .. } => spelling.name(),
         }
     }
 
     /// Whether it is the one that Delta tables are made of.
     pub fn is_parquet(&self) -> bool {
-        matches!(self.0, Kind::Parquet)
+        matches!(self.0, WriterKind::Parquet)
     }
 
     /// Begins a file of rows with these columns, if the format can hold them.
     pub fn writer(&self, schema: &SchemaRef) -> Result<FileWriter> {
         Ok(FileWriter(match &self.0 {
-            Kind::Parquet => {
+            WriterKind::Parquet => {
                 let zstd = Compression::ZSTD(ZstdLevel::default());
                 let properties = WriterProperties::builder().set_compression(zstd).build();
                 let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
-                Writer::Parquet(Box::new(writer.map_err(failed)?))
+                WriterState::Parquet(Box::new(writer.map_err(failed)?))
             }
-            Kind::Text { spelling, header } => {
+            WriterKind::Text { spelling, header } => {
                 spelling.check(schema)?;
                 let mut lines = Vec::new();
                 if *header {
                     spelling.write(&RecordBatch::new_empty(schema.clone()), true, &mut lines)?;
                 }
-                Writer::Text { spelling: spelling.clone(), header: lines.len(), lines }
+                WriterState::Text { spelling: spelling.clone(), header: lines.len(), lines }
             }
         }))
     }
 }
 
 /// A file that is being written.
-pub struct FileWriter(Writer);
+pub struct FileWriter(WriterState);
 
-enum Writer {
+enum WriterState {
     Parquet(Box<ArrowWriter<Vec<u8>>>),
     Text {
         spelling: Spelling,
@@ -99,21 +99,21 @@ impl FileWriter {
     /// Adds rows.
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         match &mut self.0 {
-            Writer::Parquet(writer) => writer.write(rows).map_err(failed),
-            Writer::Text { spelling, lines, .. } => spelling.write(rows, false, lines),
+            WriterState::Parquet(writer) => writer.write(rows).map_err(failed),
+            WriterState::Text { spelling, lines, .. } => spelling.write(rows, false, lines),
         }
     }
 
     /// Adds the rows of a whole file of the same columns and format.
     pub fn append(&mut self, file: Bytes) -> Result<()> {
         match &mut self.0 {
-            Writer::Parquet(writer) => {
+            WriterState::Parquet(writer) => {
                 let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build());
                 for rows in reader.map_err(failed)? {
                     writer.write(&rows?).map_err(failed)?;
                 }
             }
-            Writer::Text { lines, header, .. } => lines.extend_from_slice(file.get(*header..).unwrap_or_default()),
+            WriterState::Text { lines, header, .. } => lines.extend_from_slice(file.get(*header..).unwrap_or_default()),
         }
         Ok(())
     }
@@ -121,16 +121,16 @@ impl FileWriter {
     /// About as many bytes as the file would have now.
     pub fn size(&self) -> usize {
         match &self.0 {
-            Writer::Parquet(writer) => writer.bytes_written() + writer.in_progress_size(),
-            Writer::Text { lines, .. } => lines.len(),
+            WriterState::Parquet(writer) => writer.bytes_written() + writer.in_progress_size(),
+            WriterState::Text { lines, .. } => lines.len(),
         }
     }
 
     /// The bytes of the file.
     pub fn finish(self) -> Result<Vec<u8>> {
         match self.0 {
-            Writer::Parquet(writer) => writer.into_inner().map_err(failed),
-            Writer::Text { lines, .. } => Ok(lines),
+            WriterState::Parquet(writer) => writer.into_inner().map_err(failed),
+            WriterState::Text { lines, .. } => Ok(lines),
         }
     }
 }

@@ -20,14 +20,14 @@ use datafusion::{
 };
 
 use super::{
-    Collector, Evaluated, Function, Grouping, Late, Operator, Step,
+    AggregateCall, Collector, Evaluated, Grouping, Late, Operator, StepOutput,
     grouping::{Emission, differing},
     taken,
 };
 use crate::{
     changes::Changes,
     error::Result,
-    state::{Durable, Id, KeyedLog, Shape, Windowed},
+    state::{Durable, Id, KeyedLog, StateShape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -35,7 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Aggregate {
     grouping: Grouping,
-    functions: Arc<[Function]>,
+    functions: Arc<[AggregateCall]>,
     /// The function that counts a group's rows, by diff; a group without rows is gone. `None` where rows only come.
     presence: Option<usize>,
     /// The rows that it is fed.
@@ -50,7 +50,7 @@ impl Aggregate {
     /// `input` is the schema of the rows that it is fed.
     pub fn new(
         grouping: Grouping,
-        functions: Arc<[Function]>,
+        functions: Arc<[AggregateCall]>,
         presence: Option<usize>,
         input: &SchemaRef,
     ) -> Result<Self> {
@@ -68,7 +68,7 @@ impl Aggregate {
             values.push(Field::new("there", DataType::Int8, true));
         }
         let values = Fields::from(values);
-        let shape = Shape { keys: grouping.state_fields("key"), values: values.clone(), order: Vec::new() };
+        let shape = StateShape { keys: grouping.state_fields("key"), values: values.clone(), order: Vec::new() };
         let groups = Windowed::new(grouping.close, shape, |shape| KeyedLog::new(&shape.keys, &shape.values));
         let state_schema = Arc::new(Schema::new(values));
         let (widths, input) = (widths.into(), input.clone());
@@ -76,14 +76,14 @@ impl Aggregate {
     }
 
     fn accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
-        self.functions.iter().map(Function::accumulator).collect()
+        self.functions.iter().map(AggregateCall::accumulator).collect()
     }
 
     /// The answers of groups whose state rows are given.
     fn answers(&self, state: &RecordBatch) -> Result<Vec<ArrayRef>> {
         if state.num_rows() == 0 {
             // Some accumulators cannot answer for no group at all.
-            let nothing = |f: &Function| arrow::array::new_empty_array(f.aggregate.field().data_type());
+            let nothing = |f: &AggregateCall| arrow::array::new_empty_array(f.aggregate.field().data_type());
             return Ok(self.functions.iter().map(nothing).collect());
         }
         let groups: Vec<usize> = (0..state.num_rows()).collect();
@@ -252,7 +252,7 @@ fn merge(
 /// The groups of one epoch, of one partition and then of all: keys interned, values in fresh accumulators.
 struct Gathered {
     grouping: Grouping,
-    functions: Arc<[Function]>,
+    functions: Arc<[AggregateCall]>,
     widths: Arc<[usize]>,
     tick: Tick,
     groups: Option<Box<dyn GroupValues>>,
@@ -404,7 +404,7 @@ impl Operator for Aggregate {
         }))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let mut parts = collected.into_iter().map(taken::<Gathered>);
         let mut epoch = parts.next().unwrap_or_else(|| self.collector(0, tick).and_then(taken))?;
         for part in parts {
@@ -430,7 +430,7 @@ impl Operator for Aggregate {
             changes = self.write_back(windows, &state)?;
         }
         changes.extend(self.close(tick.watermark)?);
-        Ok(Step { changes: Changes::concat(&self.grouping.output, &changes)?, late })
+        Ok(StepOutput { changes: Changes::concat(&self.grouping.output, &changes)?, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {

@@ -18,7 +18,7 @@ use arrow::{
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::{
-    Collector, Evaluated, Late, Operator, Step, TimeColumn,
+    Collector, Evaluated, Late, Operator, StepOutput, TimeColumn,
     grouping::{apart, evaluate, have_times, in_time},
     taken,
 };
@@ -26,7 +26,7 @@ use crate::{
     changes::{Changes, batch_of, rows_at},
     checkpoint::LateCause,
     error::{Error, Result},
-    state::{Close, Compaction, Durable, Saved, Side},
+    state::{Close, Compaction, Durable, JoinState, Saved},
     time::{Micros, Tick, event_times},
 };
 
@@ -48,13 +48,13 @@ pub struct DedupSpec {
 #[derive(Debug)]
 pub struct Dedup {
     spec: Arc<DedupSpec>,
-    seen: Seen,
+    seen: DedupState,
 }
 
 /// The ids that are remembered: their keys, and the event time of the first row.
 #[derive(Debug)]
-struct Seen {
-    side: Side,
+struct DedupState {
+    side: JoinState,
     key_columns: usize,
 }
 
@@ -71,8 +71,8 @@ impl Dedup {
         let mut fields = keys.clone();
         fields.push(Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), false));
         let forget = Close { column: keys.len(), field: None, offset_us: spec.forget.offset_us };
-        let side = Side::new(&Arc::new(Schema::new(fields)), &Fields::from(keys), false, Some(forget))?;
-        let seen = Seen { side, key_columns: spec.keys.len() };
+        let side = JoinState::new(&Arc::new(Schema::new(fields)), &Fields::from(keys), false, Some(forget))?;
+        let seen = DedupState { side, key_columns: spec.keys.len() };
         Ok(Dedup { spec, seen })
     }
 
@@ -102,14 +102,14 @@ impl Dedup {
 }
 
 /// Rows of one partition.
-struct Arrived {
+struct DedupInput {
     spec: Arc<DedupSpec>,
     tick: Tick,
     batches: Vec<(RecordBatch, Vec<ArrayRef>)>,
     late: Late,
 }
 
-impl Collector for Arrived {
+impl Collector for DedupInput {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
         let (close, mut late) = (self.spec.late, Vec::new());
         let has_time = have_times(&[TimeColumn::of(close)], batch.columns());
@@ -144,22 +144,22 @@ impl Operator for Dedup {
 
     fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let (spec, tick) = (self.spec.clone(), *tick);
-        Ok(Box::new(Arrived { spec, tick, batches: Vec::new(), late: Late::default() }))
+        Ok(Box::new(DedupInput { spec, tick, batches: Vec::new(), late: Late::default() }))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let forgotten = self.seen.side.expired(tick.closed(self.spec.derived));
         self.seen.side.forget(&forgotten);
         let (mut shown, mut late) = (Vec::new(), Late::default());
         for part in collected {
-            let part: Arrived = taken(part)?;
+            let part: DedupInput = taken(part)?;
             late.merge(part.late);
             for (rows, keys) in part.batches {
                 let first = self.first(&rows, &keys)?;
                 shown.push(Changes::insert(batch_of(&self.spec.rows, first.columns().to_vec(), first.num_rows())?));
             }
         }
-        Ok(Step { changes: Changes::concat(&self.spec.rows, &shown)?, late })
+        Ok(StepOutput { changes: Changes::concat(&self.spec.rows, &shown)?, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {
@@ -178,7 +178,7 @@ impl Operator for Dedup {
     }
 }
 
-impl Durable for Seen {
+impl Durable for DedupState {
     fn save(&mut self, full: bool) -> Result<Saved> {
         Ok(Saved { rows: self.side.save("id", full)? })
     }

@@ -7,7 +7,7 @@ use arrow::{
     datatypes::Int64Type,
 };
 
-use super::cell::locked;
+use super::epoch_context::locked;
 use crate::time::{Micros, event_times};
 
 /// The greatest event time that each partition showed a watermark in one epoch. The partition is named by the number of

@@ -1,6 +1,6 @@
 //! Where our steps meet DataFusion: the only nodes of ours in an epoch's plan.
 //!
-//! All nodes of one query's plan share one [`EpochCell`]. Before an epoch the runner fills it with the streams of each
+//! All nodes of one query's plan share one [`EpochContext`]. Before an epoch the runner fills it with the streams of each
 //! input and the tick; the plan, which never changes, is then run like any other.
 
 use std::{fmt, sync::Arc};
@@ -23,12 +23,12 @@ use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, strea
 use tokio::sync::OnceCell;
 
 use super::{
-    Collector, Given, Operator,
-    cell::{EpochCell, SharedOperator, locked},
+    Collector, GroupInput, Operator,
+    epoch_context::{EpochContext, SharedOperator, locked},
     event_times::{EventTime, Observed},
-    held::Held,
+    held::ChangesMemory,
     offload::offload,
-    sift::{Sift, Slots, Steps, leaf},
+    row_errors::{BatchSlots, RowErrorFilter, Steps, leaf},
 };
 use crate::{
     changes::{Changes, has_diff},
@@ -44,17 +44,17 @@ fn properties(schema: SchemaRef, partitions: usize, emission: EmissionType) -> A
 
 /// The kinds of node. One `ExecutionPlan` for all: they differ only in what they do with a stream.
 #[derive(Debug, Clone)]
-enum Kind {
+enum NodeKind {
     /// A leaf: this epoch's rows of an input; or those in its slots, where rows may fail alone.
-    Delta { input: usize, name: String, slots: Option<Arc<Slots>> },
+    DeltaScan { input: usize, name: String, slots: Option<Arc<BatchSlots>> },
     /// A leaf: the rows that an operator gives to a plan of its own.
-    Given { given: Given },
+    GroupInput { given: GroupInput },
     /// Its child's rows, less those of a source that fail.
-    Sift,
+    RowErrors,
     /// Its child's rows in the first epoch, nothing ever after: what does not change comes once.
-    Once,
+    FirstEpochOnly,
     /// Its child's rows, all in one partition; computed in the first epoch that asks, kept for all others.
-    Fixed { rows: Arc<OnceCell<Vec<RecordBatch>>> },
+    StaticInput { rows: Arc<OnceCell<Vec<RecordBatch>>> },
     /// Passes rows on and notes their event times.
     Watermark { time: EventTime, observed: Arc<Observed> },
     /// An operator over all partitions of its children, one for each of its inputs.
@@ -64,49 +64,65 @@ enum Kind {
 /// A node of ours in an epoch's plan.
 #[derive(Debug)]
 pub struct EpochExec {
-    kind: Kind,
-    cell: Arc<EpochCell>,
+    kind: NodeKind,
+    epoch: Arc<EpochContext>,
     children: Vec<Arc<dyn ExecutionPlan>>,
     properties: Arc<PlanProperties>,
 }
 
 impl EpochExec {
-    /// `sifted`: a row that an expression above fails on is left out.
-    pub fn delta(cell: &Arc<EpochCell>, input: usize, name: String, schema: SchemaRef, sifted: bool) -> Self {
+    /// `isolates_row_errors`: a row that an expression above fails on is left out.
+    pub fn delta_scan(
+        cell: &Arc<EpochContext>,
+        input: usize,
+        name: String,
+        schema: SchemaRef,
+        isolates_row_errors: bool,
+    ) -> Self {
         let properties = properties(schema, cell.partitions, EmissionType::Incremental);
-        let slots = sifted.then(|| Slots::new(cell.partitions));
-        EpochExec { kind: Kind::Delta { input, name, slots }, cell: cell.clone(), children: Vec::new(), properties }
+        let slots = isolates_row_errors.then(|| BatchSlots::new(cell.partitions));
+        EpochExec {
+            kind: NodeKind::DeltaScan { input, name, slots },
+            epoch: cell.clone(),
+            children: Vec::new(),
+            properties,
+        }
     }
 
     /// A leaf of a plan that an operator runs over rows of its own.
-    pub fn given(cell: &Arc<EpochCell>, given: Given, schema: SchemaRef) -> Self {
+    pub fn group_input(cell: &Arc<EpochContext>, given: GroupInput, schema: SchemaRef) -> Self {
         let properties = properties(schema, 1, EmissionType::Incremental);
-        EpochExec { kind: Kind::Given { given }, cell: cell.clone(), children: Vec::new(), properties }
+        EpochExec { kind: NodeKind::GroupInput { given }, epoch: cell.clone(), children: Vec::new(), properties }
     }
 
     /// `child` less the rows of its sources that fail, where it has any that may.
-    pub fn sifted(cell: &Arc<EpochCell>, child: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    pub fn isolating_row_errors(cell: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         let partitions = child.properties().partitioning.partition_count();
         if (0..partitions).all(|partition| leaf(&child, partition).is_none()) {
             return child;
         }
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        Arc::new(EpochExec { kind: Kind::Sift, cell: cell.clone(), children: vec![child], properties })
+        Arc::new(EpochExec { kind: NodeKind::RowErrors, epoch: cell.clone(), children: vec![child], properties })
     }
 
-    pub fn once(cell: &Arc<EpochCell>, child: Arc<dyn ExecutionPlan>) -> Self {
+    pub fn first_epoch_only(cell: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        EpochExec { kind: Kind::Once, cell: cell.clone(), children: vec![child], properties }
+        EpochExec { kind: NodeKind::FirstEpochOnly, epoch: cell.clone(), children: vec![child], properties }
     }
 
-    pub fn fixed(cell: &Arc<EpochCell>, child: Arc<dyn ExecutionPlan>) -> Self {
+    pub fn static_input(cell: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
         let properties = properties(child.schema(), 1, EmissionType::Incremental);
-        EpochExec { kind: Kind::Fixed { rows: Arc::default() }, cell: cell.clone(), children: vec![child], properties }
+        EpochExec {
+            kind: NodeKind::StaticInput { rows: Arc::default() },
+            epoch: cell.clone(),
+            children: vec![child],
+            properties,
+        }
     }
 
     pub fn watermark(
-        cell: &Arc<EpochCell>,
+        cell: &Arc<EpochContext>,
         child: Arc<dyn ExecutionPlan>,
         time: EventTime,
         ahead_us_max: Option<Micros>,
@@ -115,12 +131,17 @@ impl EpochExec {
         cell.add_watermark(observed.clone());
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        EpochExec { kind: Kind::Watermark { time, observed }, cell: cell.clone(), children: vec![child], properties }
+        EpochExec {
+            kind: NodeKind::Watermark { time, observed },
+            epoch: cell.clone(),
+            children: vec![child],
+            properties,
+        }
     }
 
     /// `schema` is that of the operator's changes, with the diff where it withdraws.
     pub fn operator(
-        cell: &Arc<EpochCell>,
+        cell: &Arc<EpochContext>,
         children: Vec<Arc<dyn ExecutionPlan>>,
         operator: Box<dyn Operator>,
         label: String,
@@ -128,20 +149,20 @@ impl EpochExec {
     ) -> Self {
         let operator = cell.add_operator(operator);
         let properties = properties(schema, 1, EmissionType::Final);
-        EpochExec { kind: Kind::Operator { operator, label }, cell: cell.clone(), children, properties }
+        EpochExec { kind: NodeKind::Operator { operator, label }, epoch: cell.clone(), children, properties }
     }
 
     /// The slots of a leaf whose rows may fail alone.
-    pub(super) fn slots(&self) -> Option<&Arc<Slots>> {
+    pub(super) fn slots(&self) -> Option<&Arc<BatchSlots>> {
         match &self.kind {
-            Kind::Delta { slots, .. } => slots.as_ref(),
+            NodeKind::DeltaScan { slots, .. } => slots.as_ref(),
             _ => None,
         }
     }
 
     /// Whether its rows are those of its child, by partition.
     pub(super) fn passes_on(&self) -> bool {
-        matches!(self.kind, Kind::Watermark { .. })
+        matches!(self.kind, NodeKind::Watermark { .. })
     }
 
     fn child_stream(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
@@ -155,13 +176,13 @@ impl EpochExec {
 impl DisplayAs for EpochExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Delta { name, .. } => write!(f, "DeltaScan: {name}"),
-            Kind::Given { .. } => write!(f, "Given"),
-            Kind::Sift => write!(f, "Sift"),
-            Kind::Once => write!(f, "Once"),
-            Kind::Fixed { .. } => write!(f, "Fixed"),
-            Kind::Watermark { time, .. } => write!(f, "Watermark: {}", self.schema().field(time.column).name()),
-            Kind::Operator { label, .. } => write!(f, "{label}"),
+            NodeKind::DeltaScan { name, .. } => write!(f, "DeltaScan: {name}"),
+            NodeKind::GroupInput { .. } => write!(f, "GroupInput"),
+            NodeKind::RowErrors => write!(f, "RowErrorFilter"),
+            NodeKind::FirstEpochOnly => write!(f, "FirstEpochOnly"),
+            NodeKind::StaticInput { .. } => write!(f, "StaticInput"),
+            NodeKind::Watermark { time, .. } => write!(f, "Watermark: {}", self.schema().field(time.column).name()),
+            NodeKind::Operator { label, .. } => write!(f, "{label}"),
         }
     }
 }
@@ -182,13 +203,13 @@ impl ExecutionPlan for EpochExec {
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
         let properties = match (&self.kind, children.as_slice()) {
             // It has the partitions of its child, of which the new one may have fewer.
-            (Kind::Once | Kind::Sift | Kind::Watermark { .. }, [child]) => {
+            (NodeKind::FirstEpochOnly | NodeKind::RowErrors | NodeKind::Watermark { .. }, [child]) => {
                 let partitions = child.properties().partitioning.partition_count();
                 properties(self.schema(), partitions, EmissionType::Incremental)
             }
             _ => self.properties.clone(),
         };
-        Ok(Arc::new(EpochExec { kind: self.kind.clone(), cell: self.cell.clone(), children, properties }))
+        Ok(Arc::new(EpochExec { kind: self.kind.clone(), epoch: self.epoch.clone(), children, properties }))
     }
 
     fn apply_expressions(
@@ -200,26 +221,26 @@ impl ExecutionPlan for EpochExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         match &self.kind {
-            Kind::Delta { input, slots, .. } => {
+            NodeKind::DeltaScan { input, slots, .. } => {
                 let given = slots.as_ref().and_then(|slots| slots.take(partition));
                 let rows = match given {
                     Some(batch) => stream::iter([Ok(batch)]).boxed(),
                     None => {
                         let (cell, rows) =
-                            (self.cell.clone(), self.cell.rows(*input, partition, self.schema(), context));
+                            (self.epoch.clone(), self.epoch.rows(*input, partition, self.schema(), context));
                         let pieces = move |(_, batch)| stream::iter(cell.pieces(batch).map(Ok));
                         rows.map_ok(pieces).try_flatten().boxed()
                     }
                 };
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
             }
-            Kind::Given { given } => {
+            NodeKind::GroupInput { given } => {
                 let rows = stream::iter(locked(given).take().map(Ok));
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
             }
-            Kind::Sift => {
+            NodeKind::RowErrors => {
                 let child = self.children.first().ok_or_else(|| Error::internal("there is nothing to sift"))?;
-                match sift(&self.cell, child, partition, &context) {
+                match sift(&self.epoch, child, partition, &context) {
                     Some(sift) => {
                         let rows = sift.batches().map_err(DataFusionError::from);
                         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
@@ -227,23 +248,25 @@ impl ExecutionPlan for EpochExec {
                     None => child.execute(partition, context),
                 }
             }
-            Kind::Once if self.cell.tick().epoch > Epoch(1) => Ok(Box::pin(EmptyRecordBatchStream::new(self.schema()))),
-            Kind::Once => self.child_stream(partition, context),
-            Kind::Fixed { rows } => {
+            NodeKind::FirstEpochOnly if self.epoch.tick().epoch > Epoch(1) => {
+                Ok(Box::pin(EmptyRecordBatchStream::new(self.schema())))
+            }
+            NodeKind::FirstEpochOnly => self.child_stream(partition, context),
+            NodeKind::StaticInput { rows } => {
                 let rows = kept(rows.clone(), self.children.first().cloned(), context);
                 let batches = rows.map_ok(|rows| stream::iter(rows.into_iter().map(DfResult::Ok))).try_flatten_stream();
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
             }
-            Kind::Watermark { time, observed } => {
-                let (time, observed, now) = (*time, observed.clone(), self.cell.tick().now);
+            NodeKind::Watermark { time, observed } => {
+                let (time, observed, now) = (*time, observed.clone(), self.epoch.tick().now);
                 let noted = self.child_stream(partition, context)?.inspect_ok(move |batch| {
                     observed.note(batch, time, now);
                 });
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), noted)))
             }
-            Kind::Operator { operator, .. } => {
+            NodeKind::Operator { operator, .. } => {
                 let children = self.children.clone();
-                let work = step(self.cell.clone(), operator.clone(), children, context, self.schema());
+                let work = step(self.epoch.clone(), operator.clone(), children, context, self.schema());
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(work))))
             }
         }
@@ -266,18 +289,23 @@ async fn kept(
 }
 
 /// A partition of a plan whose rows come from a source and may fail alone.
-fn sift(cell: &EpochCell, plan: &Arc<dyn ExecutionPlan>, partition: usize, context: &Arc<TaskContext>) -> Option<Sift> {
+fn sift(
+    cell: &EpochContext,
+    plan: &Arc<dyn ExecutionPlan>,
+    partition: usize,
+    context: &Arc<TaskContext>,
+) -> Option<RowErrorFilter> {
     let (leaf, at) = leaf(plan, partition)?;
-    let Kind::Delta { input, slots: Some(slots), .. } = &leaf.kind else { return None };
+    let NodeKind::DeltaScan { input, slots: Some(slots), .. } = &leaf.kind else { return None };
     let failed = cell.failed_of(*input)?;
     let rows = cell.rows(*input, at, leaf.schema(), context.clone()).map_err(Error::from).boxed();
     let (plan, context, slots, runs) = (plan.clone(), context.clone(), slots.clone(), cell.runs.clone());
-    Some(Sift { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
+    Some(RowErrorFilter { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
 }
 
 /// One epoch of one operator: every partition of each input collected, then the step.
 async fn step(
-    cell: Arc<EpochCell>,
+    cell: Arc<EpochContext>,
     operator: SharedOperator,
     children: Vec<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
@@ -290,8 +318,8 @@ async fn step(
         for partition in 0..child.properties().partitioning.partition_count() {
             let collector = locked(&operator).collector(input, &tick)?;
             let rows = match sift(&cell, child, partition, &context) {
-                Some(sift) => Fed::Sifted(sift),
-                None => Fed::Rows(child.execute(partition, context.clone())?),
+                Some(sift) => CollectorInput::Isolated(sift),
+                None => CollectorInput::Rows(child.execute(partition, context.clone())?),
             };
             parts.push(collect(collector, rows));
         }
@@ -313,15 +341,15 @@ async fn step(
 }
 
 /// What a collector is fed.
-enum Fed {
+enum CollectorInput {
     Rows(SendableRecordBatchStream),
     /// Rows that may fail alone, in the operator's expressions as well as below.
-    Sifted(Sift),
+    Isolated(RowErrorFilter),
 }
 
-async fn collect(mut collector: Box<dyn Collector>, rows: Fed) -> DfResult<Box<dyn Collector>> {
+async fn collect(mut collector: Box<dyn Collector>, rows: CollectorInput) -> DfResult<Box<dyn Collector>> {
     match rows {
-        Fed::Rows(mut rows) => {
+        CollectorInput::Rows(mut rows) => {
             while let Some(batch) = rows.try_next().await? {
                 if batch.num_rows() > 0 {
                     let rows = collector.evaluate(batch)?;
@@ -329,7 +357,7 @@ async fn collect(mut collector: Box<dyn Collector>, rows: Fed) -> DfResult<Box<d
                 }
             }
         }
-        Fed::Sifted(mut sift) => {
+        CollectorInput::Isolated(mut sift) => {
             while let Some(made) = sift.next(&mut |batch| collector.evaluate(batch)).await? {
                 made.into_iter().try_for_each(|rows| collector.push(rows))?;
             }
@@ -340,8 +368,8 @@ async fn collect(mut collector: Box<dyn Collector>, rows: Fed) -> DfResult<Box<d
 
 /// A plan that can be run again: nothing is left in it of earlier runs, but what its joins have made of their build
 /// side. That side is fixed, and none of our joins marks in it what was found.
-pub(super) fn again(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
-    let children = plan.children().into_iter().map(again).collect::<DfResult<Vec<_>>>()?;
+pub(super) fn reset_for_rerun(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let children = plan.children().into_iter().map(reset_for_rerun).collect::<DfResult<Vec<_>>>()?;
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         return HashJoinExecBuilder::from(join).with_new_children(children)?.build_exec();
     }
@@ -352,17 +380,17 @@ pub(super) fn again(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn Execution
 }
 
 /// A plan as it was planned. A join that is run again and again counts each run: now and then it is to begin anew.
-pub fn anew(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub fn rebuild(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     Ok(reset_plan_states(plan.clone())?)
 }
 
 /// The partitions of a plan, run and put together as the changes of an epoch.
-pub async fn run(plan: &Arc<dyn ExecutionPlan>, cell: &EpochCell, context: Arc<TaskContext>) -> Result<Changes> {
-    let plan = again(plan)?;
+pub async fn run(plan: &Arc<dyn ExecutionPlan>, cell: &EpochContext, context: Arc<TaskContext>) -> Result<Changes> {
+    let plan = reset_for_rerun(plan)?;
     let schema = crate::changes::without_diff(&plan.schema());
     let partitions = plan.properties().partitioning.partition_count();
     let parallel = cell.is_parallel() && partitions > 1;
-    let held = Arc::new(Held::within(&context));
+    let held = Arc::new(ChangesMemory::within(&context));
     let mut streams = Vec::new();
     for partition in 0..partitions {
         let held = held.clone();

@@ -51,7 +51,7 @@ pub struct Grouping {
 
 /// One aggregate function with what it is fed.
 #[derive(Debug, Clone)]
-pub struct Function {
+pub struct AggregateCall {
     pub aggregate: Arc<AggregateFunctionExpr>,
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     pub order_by: Vec<PhysicalSortExpr>,
@@ -115,7 +115,7 @@ pub fn is_of_one_row(function: &AggregateUDF) -> bool {
     OF_ONE_ROW.contains(&function.name()) && Fold::behind(function.inner().as_ref()).is_none()
 }
 
-impl Function {
+impl AggregateCall {
     /// Whether its answer depends on the order in which states are merged.
     pub fn is_in_order(&self) -> bool {
         is_in_order(self.aggregate.fun())
@@ -161,7 +161,7 @@ pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Arr
 
 impl Grouping {
     /// Takes the late rows out of a batch and evaluates the others: their keys, and what `functions` are fed.
-    pub fn evaluate(&self, functions: &[Function], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
+    pub fn evaluate(&self, functions: &[AggregateCall], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
         let (mut keys, mut late) = (self.keys_of(&batch)?, Vec::new());
         let batch = apart(batch, have_times(&self.timed, &keys), LateCause::NoEventTime, &mut late)?;
         if !late.is_empty() {

@@ -10,22 +10,22 @@ use datafusion::{
 
 use crate::{
     changes::bytes_of,
-    error::{Error, Kind},
+    error::{Error, ErrorKind},
 };
 
 /// The bytes of an epoch's changes, of which there may be many more than of what it reads.
-pub(super) struct Held {
+pub(super) struct ChangesMemory {
     bytes: AtomicUsize,
     bytes_max: usize,
 }
 
-impl Held {
-    pub fn within(context: &TaskContext) -> Held {
+impl ChangesMemory {
+    pub fn within(context: &TaskContext) -> ChangesMemory {
         let bytes_max = match context.memory_pool().memory_limit() {
             MemoryLimit::Finite(bytes) => bytes,
             _ => usize::MAX,
         };
-        Held { bytes: AtomicUsize::new(0), bytes_max }
+        ChangesMemory { bytes: AtomicUsize::new(0), bytes_max }
     }
 
     /// Room for a batch as it came, and as a part of all changes.
@@ -35,7 +35,7 @@ impl Held {
             return Ok(());
         }
         let message = "the changes of one epoch would hold more than epoch.memory_limit";
-        Err(Error::new(Kind::ConfigurationLimit, message)
+        Err(Error::new(ErrorKind::ConfigurationLimit, message)
             .hint(
                 "Raise epoch.memory_limit, then ALTER … RESUME; or make another one with fewer columns, or sources that read \
                  less at a time (max_rows_per_trigger).",

@@ -5,20 +5,20 @@
 //! changed. `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
 
 mod aggregate;
-pub mod cell;
 mod dedup;
+pub mod epoch_context;
 mod event_times;
 pub mod exec;
 mod fold;
+mod group_plan;
 mod grouping;
 mod held;
 mod join;
 mod offload;
 mod recompute;
-mod regroup;
-mod sift;
+mod row_errors;
+mod row_json;
 mod temporal;
-mod told;
 mod upsert;
 
 use std::{any::Any, fmt};
@@ -29,13 +29,13 @@ pub use aggregate::Aggregate;
 pub use dedup::{Dedup, DedupSpec};
 pub use event_times::{EventTime, EventTimes, partition_name};
 pub use fold::{Call, Fold, FoldSpec, check_arguments, fits, fitted};
-pub use grouping::{Emission, Evaluated, Function, Grouping, TimeColumn, is_in_order, is_of_one_row, is_settled};
-pub use join::{Join, JoinSpec, Lookup, Shows, SideSpec};
+pub use group_plan::{GroupInput, GroupPlan, GroupPlanSpec, SessionSpec, TopNSpec};
+pub use grouping::{AggregateCall, Emission, Evaluated, Grouping, TimeColumn, is_in_order, is_of_one_row, is_settled};
+pub use join::{Join, JoinSpec, LookupJoin, SideOutput, SideSpec};
 pub use offload::in_place;
-pub use recompute::Recompute;
-pub use regroup::{FirstRows, Given, GroupPlan, Regroup, Sessions};
-pub use temporal::{Moments, Presence, Temporal};
-pub use told::as_json;
+pub use recompute::AggregateByRecompute;
+pub use row_json::as_json;
+pub use temporal::{Presence, PresenceBounds, Temporal};
 pub use upsert::Upsert;
 
 use crate::{
@@ -56,7 +56,7 @@ pub trait Operator: fmt::Debug + Send {
 
     /// Folds an epoch's rows into the state and gives what changed. An error leaves the state undefined: the query is
     /// then recovered from its last checkpoint.
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step>;
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput>;
 
     /// The same operator with nothing remembered.
     fn fresh(&self) -> Result<Box<dyn Operator>>;
@@ -91,7 +91,7 @@ fn taken<T: 'static>(collector: Box<dyn Collector>) -> Result<T> {
 
 /// What one step gave.
 #[derive(Debug)]
-pub struct Step {
+pub struct StepOutput {
     pub changes: Changes,
     pub late: Late,
 }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 thread_local! {
     /// Cancelled where nobody wants any more what this thread computes.
@@ -20,13 +20,13 @@ pub(super) async fn offload<T: Send + 'static>(work: impl FnOnce() -> Result<T> 
     let token = CancellationToken::new();
     let _unwanted = token.clone().drop_guard();
     let thread = tokio::task::spawn_blocking(move || {
-        let _told = Told::new(token);
+        let _told = CancellationScope::new(token);
         work()
     });
     match thread.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => Err(Error::new(Kind::AdminShutdown, "the server is shutting down")),
+        Err(Err(_)) => Err(Error::new(ErrorKind::AdminShutdown, "the server is shutting down")),
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     Handle::current().block_on(async {
         tokio::select! {
             biased;
-            () = token.cancelled() => Err(Error::new(Kind::QueryCanceled, "the epoch was cancelled")),
+            () = token.cancelled() => Err(Error::new(ErrorKind::QueryCanceled, "the epoch was cancelled")),
             done = work => done,
         }
     })
@@ -53,16 +53,16 @@ pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Lets a thread know whether its work is still wanted; threads are used again.
-struct Told;
+struct CancellationScope;
 
-impl Told {
+impl CancellationScope {
     fn new(token: CancellationToken) -> Self {
         UNWANTED.set(Some(token));
-        Told
+        CancellationScope
     }
 }
 
-impl Drop for Told {
+impl Drop for CancellationScope {
     fn drop(&mut self) {
         UNWANTED.set(None);
     }
@@ -102,7 +102,7 @@ mod tests {
         assert!(work.as_mut().now_or_never().is_none());
         has_begun.await.unwrap();
         drop(work);
-        assert_eq!(has_ended.await.unwrap(), Err(Kind::QueryCanceled));
+        assert_eq!(has_ended.await.unwrap(), Err(ErrorKind::QueryCanceled));
     }
 
     #[tokio::test]

@@ -14,24 +14,24 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::{Collector, Evaluated, Late, Operator, Step, grouping::evaluate, taken};
+use super::{Collector, Evaluated, Late, Operator, StepOutput, grouping::evaluate, taken};
 use crate::{
     changes::{Changes, batch_of, rows_at},
     error::{Error, Result},
-    state::{Close, Compaction, Durable, NEVER, Saved, Side},
+    state::{Close, Compaction, Durable, JoinState, NEVER, Saved},
     time::{Micros, Tick, event_times},
 };
 
 /// Moments that follow from a row: what gives a time, and what is added to it.
-pub type Moments = Vec<(Arc<dyn PhysicalExpr>, Micros)>;
+pub type PresenceBounds = Vec<(Arc<dyn PhysicalExpr>, Micros)>;
 
 /// When rows are there.
 #[derive(Debug, Clone)]
 pub struct Presence {
     /// From the latest of these on.
-    pub from: Moments,
+    pub from: PresenceBounds,
     /// Until before the earliest of these.
-    pub until: Moments,
+    pub until: PresenceBounds,
     /// The columns of its input, without the diff.
     pub input: SchemaRef,
     /// Whether rows of its input can be withdrawn.
@@ -43,11 +43,11 @@ pub struct Presence {
 pub struct Temporal {
     presence: Presence,
     /// The rows that wait or are there: their columns, when they leave, whether they are there, when they change next.
-    kept: Kept,
+    kept: TemporalState,
 }
 
 #[derive(Debug)]
-struct Kept(Side);
+struct TemporalState(JoinState);
 
 const WAITS: i8 = 0;
 const THERE: i8 = 1;
@@ -61,8 +61,8 @@ impl Temporal {
         fields.push(Arc::new(Field::new("next", time, false)));
         let close = Close { column: fields.len() - 1, field: None, offset_us: 0 };
         let keys = Fields::from(vec![Field::new("all", DataType::Int8, false)]);
-        let side = Side::new(&Arc::new(Schema::new(fields)), &keys, presence.withdraws, Some(close))?;
-        Ok(Temporal { presence, kept: Kept(side) })
+        let side = JoinState::new(&Arc::new(Schema::new(fields)), &keys, presence.withdraws, Some(close))?;
+        Ok(Temporal { presence, kept: TemporalState(side) })
     }
 
     /// Keeps rows, whose last columns are when they leave, whether they are there and when they change next.
@@ -79,7 +79,7 @@ impl Temporal {
             None => (rows.clone(), diffs.to_vec()),
         };
         let ids = side.add(&rows, &keys, |_| true, &diffs, &vec![0; diffs.len()])?;
-        side.settle(&ids.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+        side.purge_deleted(&ids.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
         Ok(())
     }
 
@@ -90,7 +90,7 @@ impl Temporal {
             return Ok(());
         }
         let rows = self.kept.0.gather(&ids)?;
-        let counts: Vec<i64> = ids.iter().map(|id| self.kept.0.slot(*id).count).collect();
+        let counts: Vec<i64> = ids.iter().map(|id| self.kept.0.meta(*id).count).collect();
         self.kept.0.forget(&ids);
         let own = self.presence.input.fields().len();
         let until = rows.column(own).as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
@@ -168,13 +168,13 @@ struct New {
 }
 
 /// Rows of one partition.
-struct Arrived {
+struct TemporalInput {
     presence: Presence,
     batches: Vec<New>,
 }
 
 /// The latest (`most`) or the earliest of some moments of each row; NULL where one of them is.
-fn moments(of: &Moments, batch: &RecordBatch, none: Micros, most: bool) -> Result<ArrayRef> {
+fn moments(of: &PresenceBounds, batch: &RecordBatch, none: Micros, most: bool) -> Result<ArrayRef> {
     let mut all = Int64Array::from_value(none, batch.num_rows());
     for (time, plus) in of {
         let column = evaluate(time, batch)?;
@@ -188,7 +188,7 @@ fn moments(of: &Moments, batch: &RecordBatch, none: Micros, most: bool) -> Resul
     Ok(Arc::new(all))
 }
 
-impl Collector for Arrived {
+impl Collector for TemporalInput {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
         let from = moments(&self.presence.from, &batch, Micros::MIN, true)?;
         let until = moments(&self.presence.until, &batch, NEVER, false)?;
@@ -216,19 +216,19 @@ impl Operator for Temporal {
     }
 
     fn collector(&self, _: usize, _: &Tick) -> Result<Box<dyn Collector>> {
-        Ok(Box::new(Arrived { presence: self.presence.clone(), batches: Vec::new() }))
+        Ok(Box::new(TemporalInput { presence: self.presence.clone(), batches: Vec::new() }))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let mut out = Vec::new();
         self.pass(tick.now, &mut out)?;
         for part in collected {
-            let part: Arrived = taken(part)?;
+            let part: TemporalInput = taken(part)?;
             for new in &part.batches {
                 self.take(new, tick.now, &mut out)?;
             }
         }
-        Ok(Step { changes: Changes::concat(&self.presence.input, &out)?, late: Late::default() })
+        Ok(StepOutput { changes: Changes::concat(&self.presence.input, &out)?, late: Late::default() })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {
@@ -246,7 +246,7 @@ impl Operator for Temporal {
     }
 }
 
-impl Durable for Kept {
+impl Durable for TemporalState {
     fn save(&mut self, full: bool) -> Result<Saved> {
         Ok(Saved { rows: self.0.save("id", full)? })
     }

@@ -13,7 +13,7 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Int8Type, Schema, SchemaRef},
 };
 
-use super::{Collector, Evaluated, Late, Operator, Step, grouping::differing, taken};
+use super::{Collector, Evaluated, Late, Operator, StepOutput, grouping::differing, taken};
 use crate::{
     changes::{Changes, batch_of, canonical},
     error::{Error, Result},
@@ -181,7 +181,7 @@ impl Operator for Upsert {
         Ok(Box::new(InOrder(Vec::new())))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<Step> {
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<StepOutput> {
         let mut batches = Vec::new();
         for part in collected {
             batches.extend(taken::<InOrder>(part)?.0);
@@ -190,7 +190,7 @@ impl Operator for Upsert {
             true => Changes::empty(self.output.clone()),
             false => self.fold(&concat_batches(&batches[0].schema(), &batches)?)?,
         };
-        Ok(Step { changes, late: Late::default() })
+        Ok(StepOutput { changes, late: Late::default() })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {

@@ -18,18 +18,18 @@ use datafusion::{
 use datafusion_pg_catalog::pg_catalog::{array_bounds_udf, quote_ident_udf};
 
 use super::{
-    objects::{self, OWNER_OID, SCHEMAS, Scene},
+    objects::{self, OWNER_OID, SCHEMAS, SessionCatalog},
     routines, schema, tables, texts, types, version,
 };
 use crate::{
-    catalog::{Kind, Routine},
-    error::{Error, Kind as ErrorKind, Result},
+    catalog::{ObjectKind, Routine},
+    error::{Error, ErrorKind, Result},
 };
 
-type Run = fn(&Scene, &[ScalarValue]) -> Result<ScalarValue>;
+type FunctionImpl = fn(&SessionCatalog, &[ScalarValue]) -> Result<ScalarValue>;
 
 /// Makes all of them known to a context.
-pub(super) fn register(context: &SessionContext, scene: &Arc<Scene>) {
+pub(super) fn register(context: &SessionContext, scene: &Arc<SessionCatalog>) {
     for (name, returns, run) in FUNCTIONS {
         context.register_udf(function(name, returns.data_type(), *run, scene));
     }
@@ -107,7 +107,7 @@ enum Returns {
     BigInt,
     Bool,
     Texts,
-    Moment,
+    TimestampTz,
 }
 
 impl Returns {
@@ -118,12 +118,12 @@ impl Returns {
             Returns::BigInt => DataType::Int64,
             Returns::Bool => DataType::Boolean,
             Returns::Texts => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
-            Returns::Moment => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            Returns::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
         }
     }
 }
 
-const FUNCTIONS: &[(&str, Returns, Run)] = &[
+const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     ("version", Returns::Text, |_, _| Ok(text(version()))),
     ("current_database", Returns::Text, |s, _| Ok(text(s.facts.database.clone()))),
     ("current_catalog", Returns::Text, |s, _| Ok(text(s.facts.database.clone()))),
@@ -149,7 +149,7 @@ const FUNCTIONS: &[(&str, Returns, Run)] = &[
     ("pg_is_in_recovery", Returns::Bool, |_, _| Ok(false.into())),
     ("pg_is_other_temp_schema", Returns::Bool, |_, _| Ok(false.into())),
     ("pg_my_temp_schema", Returns::Int, |_, _| Ok(ScalarValue::Int32(Some(0)))),
-    ("pg_postmaster_start_time", Returns::Moment, |_, _| {
+    ("pg_postmaster_start_time", Returns::TimestampTz, |_, _| {
         Ok(ScalarValue::TimestampMicrosecond(None, Some("+00:00".into())))
     }),
     ("txid_current", Returns::BigInt, |_, _| Ok(ScalarValue::Int64(Some(1)))),
@@ -163,7 +163,8 @@ const FUNCTIONS: &[(&str, Returns, Run)] = &[
         let Some(oid) = args.first().and_then(|v| relation_oid(s, v)) else { return Ok(ScalarValue::Utf8(None)) };
         let relations = s.relations();
         let found = relations.iter().find(|r| objects::oid(r) == oid);
-        let found = found.filter(|r| matches!(r.kind, Kind::View | Kind::MaterializedView | Kind::Stream));
+        let found =
+            found.filter(|r| matches!(r.kind, ObjectKind::View | ObjectKind::MaterializedView | ObjectKind::Stream));
         Ok(ScalarValue::Utf8(found.map(|r| format!(" {};", r.definition))))
     }),
     ("pg_get_indexdef", Returns::Text, |s, args| {
@@ -274,12 +275,12 @@ fn oid_text(oid: i32) -> String {
     if oid == 0 { "-".to_string() } else { (oid as u32).to_string() }
 }
 
-fn user(scene: &Scene, _: &[ScalarValue]) -> Result<ScalarValue> {
+fn user(scene: &SessionCatalog, _: &[ScalarValue]) -> Result<ScalarValue> {
     Ok(text(scene.facts.user.clone()))
 }
 
 /// How much anything takes on disk is not known by object.
-fn size(_: &Scene, _: &[ScalarValue]) -> Result<ScalarValue> {
+fn size(_: &SessionCatalog, _: &[ScalarValue]) -> Result<ScalarValue> {
     Ok(ScalarValue::Int64(Some(0)))
 }
 
@@ -289,7 +290,7 @@ fn string(value: &ScalarValue) -> Option<String> {
 
 /// A number, or a number as text, as clients send oids either way.
 /// What there is to say of a function that a statement made, by its number; nothing of others.
-fn routine(scene: &Scene, args: &[ScalarValue], tell: fn(&Routine) -> String) -> Result<ScalarValue> {
+fn routine(scene: &SessionCatalog, args: &[ScalarValue], tell: fn(&Routine) -> String) -> Result<ScalarValue> {
     let found = args.first().and_then(oid_of).and_then(|oid| routines::find(scene, oid));
     Ok(ScalarValue::Utf8(found.as_ref().map(tell)))
 }
@@ -305,11 +306,11 @@ fn oid_of(value: &ScalarValue) -> Option<i32> {
     }
 }
 
-fn relation_oid(scene: &Scene, value: &ScalarValue) -> Option<i32> {
+fn relation_oid(scene: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     oid_of(value).or_else(|| scene.find(&string(value)?))
 }
 
-fn type_oid(_: &Scene, value: &ScalarValue) -> Option<i32> {
+fn type_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     if let Some(oid) = oid_of(value) {
         return Some(oid);
     }
@@ -321,27 +322,27 @@ fn type_oid(_: &Scene, value: &ScalarValue) -> Option<i32> {
         .map(|o| o as i32)
 }
 
-fn function_oid(_: &Scene, value: &ScalarValue) -> Option<i32> {
+fn function_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     let name = || string(value).map(|name| name.trim_start_matches("pg_catalog.").to_lowercase());
     oid_of(value).or_else(|| schema::functions().get(name()?.split('(').next()?).copied())
 }
 
-fn namespace_oid(_: &Scene, value: &ScalarValue) -> Option<i32> {
+fn namespace_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     oid_of(value).or_else(|| {
         let name = string(value)?;
         SCHEMAS.iter().find(|(schema, _)| *schema == name).map(|(_, oid)| *oid)
     })
 }
 
-fn role_oid(scene: &Scene, value: &ScalarValue) -> Option<i32> {
+fn role_oid(scene: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     oid_of(value).or_else(|| (string(value)? == scene.facts.user).then_some(OWNER_OID))
 }
 
 /// The oid behind a name, which must exist; null of null.
 fn strict(
-    scene: &Scene,
+    scene: &SessionCatalog,
     args: &[ScalarValue],
-    find: fn(&Scene, &ScalarValue) -> Option<i32>,
+    find: fn(&SessionCatalog, &ScalarValue) -> Option<i32>,
     kind: ErrorKind,
     what: &str,
 ) -> Result<ScalarValue> {
@@ -352,7 +353,7 @@ fn strict(
     }
 }
 
-fn current_setting(scene: &Scene, args: &[ScalarValue]) -> Result<ScalarValue> {
+fn current_setting(scene: &SessionCatalog, args: &[ScalarValue]) -> Result<ScalarValue> {
     let Some(name) = args.first().and_then(string) else { return Ok(ScalarValue::Utf8(None)) };
     let missing_ok = matches!(args.get(1), Some(ScalarValue::Boolean(Some(true))));
     match scene.facts.settings.get(&name) {
@@ -364,7 +365,7 @@ fn current_setting(scene: &Scene, args: &[ScalarValue]) -> Result<ScalarValue> {
     }
 }
 
-fn set_config(scene: &Scene, args: &[ScalarValue]) -> Result<ScalarValue> {
+fn set_config(scene: &SessionCatalog, args: &[ScalarValue]) -> Result<ScalarValue> {
     let [name, value, rest @ ..] = args else {
         return Err(Error::new(ErrorKind::UndefinedFunction, "set_config takes a name, a value and is_local"));
     };
@@ -390,39 +391,39 @@ fn pretty(bytes: i64) -> String {
 
 /// One function; all of them take whatever comes, as drivers cast or do not as they like.
 #[derive(Debug)]
-struct Function {
+struct CatalogFunction {
     name: &'static str,
     returns: DataType,
-    run: Run,
-    scene: Arc<Scene>,
+    run: FunctionImpl,
+    scene: Arc<SessionCatalog>,
     signature: Signature,
 }
 
-fn function(name: &'static str, returns: DataType, run: Run, scene: &Arc<Scene>) -> ScalarUDF {
+fn function(name: &'static str, returns: DataType, run: FunctionImpl, scene: &Arc<SessionCatalog>) -> ScalarUDF {
     let volatility = match name {
         "set_config" | "pg_cancel_backend" => Volatility::Volatile,
         _ => Volatility::Stable,
     };
     let any = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
     let signature = Signature::one_of(any, volatility);
-    ScalarUDF::new_from_impl(Function { name, returns, run, scene: scene.clone(), signature })
+    ScalarUDF::new_from_impl(CatalogFunction { name, returns, run, scene: scene.clone(), signature })
 }
 
-impl PartialEq for Function {
-    fn eq(&self, other: &Function) -> bool {
+impl PartialEq for CatalogFunction {
+    fn eq(&self, other: &CatalogFunction) -> bool {
         self.name == other.name && Arc::ptr_eq(&self.scene, &other.scene)
     }
 }
 
-impl Eq for Function {}
+impl Eq for CatalogFunction {}
 
-impl Hash for Function {
+impl Hash for CatalogFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
 }
 
-impl ScalarUDFImpl for Function {
+impl ScalarUDFImpl for CatalogFunction {
     fn name(&self) -> &str {
         self.name
     }

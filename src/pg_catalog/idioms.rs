@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{
-    rewrite::{call, last, nothing, null},
+    rewrite::{call, empty_query, last, null},
     schema,
 };
 
@@ -117,7 +117,7 @@ impl VisitorMut for Existence {
         let Some(any) = expression(sign) else { return ControlFlow::Continue(()) };
         select.projection = vec![SelectItem::UnnamedExpr(any)];
         subquery.order_by = None;
-        *expr = Expr::Subquery(std::mem::replace(subquery, Box::new(nothing())));
+        *expr = Expr::Subquery(std::mem::replace(subquery, Box::new(empty_query())));
         ControlFlow::Continue(())
     }
 }

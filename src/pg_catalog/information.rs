@@ -13,12 +13,12 @@ use datafusion::{
 };
 
 use super::{
-    objects::{self, SCHEMAS, Scene},
-    tables::Columns,
+    objects::{self, SCHEMAS, SessionCatalog},
+    tables::TableBuilder,
     types,
 };
 use crate::{
-    catalog::{Kind, Relation},
+    catalog::{ObjectKind, RelationDef},
     error::Result,
 };
 
@@ -35,13 +35,13 @@ const NAMES: &[&str] = &[
 ];
 
 /// One session's `information_schema`.
-pub(super) fn schema(scene: Arc<Scene>) -> Arc<dyn SchemaProvider> {
+pub(super) fn schema(scene: Arc<SessionCatalog>) -> Arc<dyn SchemaProvider> {
     Arc::new(Information { scene })
 }
 
 #[derive(Debug)]
 struct Information {
-    scene: Arc<Scene>,
+    scene: Arc<SessionCatalog>,
 }
 
 #[async_trait]
@@ -60,7 +60,7 @@ impl SchemaProvider for Information {
     }
 }
 
-fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
+fn table(scene: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
     Ok(Some(match name {
         "tables" => tables(scene),
         "columns" => columns(scene),
@@ -69,13 +69,13 @@ fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
         "table_constraints" => table_constraints(scene),
         "key_column_usage" => key_column_usage(scene),
         "referential_constraints" => referential_constraints(),
-        "routines" => Columns::default()
+        "routines" => TableBuilder::default()
             .text("routine_catalog", [""; 0])
             .text("routine_schema", [""; 0])
             .text("routine_name", [""; 0])
             .text("routine_type", [""; 0])
             .build(),
-        "character_sets" => Columns::default()
+        "character_sets" => TableBuilder::default()
             .none("character_set_catalog", 1)
             .none("character_set_schema", 1)
             .text("character_set_name", ["UTF8"])
@@ -84,24 +84,24 @@ fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
     }?))
 }
 
-fn tables(scene: &Scene) -> Result<RecordBatch> {
+fn tables(scene: &SessionCatalog) -> Result<RecordBatch> {
     let rows = scene.relations();
     let n = rows.len();
-    let kind = |r: &Relation| match r.kind {
-        Kind::Table | Kind::System => "BASE TABLE",
-        Kind::Source | Kind::Sink => "FOREIGN",
-        Kind::Stream => "STREAM",
-        Kind::MaterializedView => "MATERIALIZED VIEW",
-        Kind::View => "VIEW",
+    let kind = |r: &RelationDef| match r.kind {
+        ObjectKind::Table | ObjectKind::System => "BASE TABLE",
+        ObjectKind::Source | ObjectKind::Sink => "FOREIGN",
+        ObjectKind::Stream => "STREAM",
+        ObjectKind::MaterializedView => "MATERIALIZED VIEW",
+        ObjectKind::View => "VIEW",
     };
-    named(Columns::default(), "table", scene, &rows)
+    named(TableBuilder::default(), "table", scene, &rows)
         .text("table_type", rows.iter().map(kind))
         .none("self_referencing_column_name", n)
         .none("reference_generation", n)
         .none("user_defined_type_catalog", n)
         .none("user_defined_type_schema", n)
         .none("user_defined_type_name", n)
-        .text("is_insertable_into", rows.iter().map(|r| yes(r.kind == Kind::Table)))
+        .text("is_insertable_into", rows.iter().map(|r| yes(r.kind == ObjectKind::Table)))
         .text("is_typed", vec!["NO"; n])
         .none("commit_action", n)
         .build()
@@ -112,14 +112,14 @@ fn yes(is: bool) -> &'static str {
 }
 
 /// The three columns that name a relation.
-fn named(columns: Columns, of: &str, scene: &Scene, rows: &[Relation]) -> Columns {
+fn named(columns: TableBuilder, of: &str, scene: &SessionCatalog, rows: &[RelationDef]) -> TableBuilder {
     columns
         .text(&format!("{of}_catalog"), vec![scene.facts.database.clone(); rows.len()])
         .text(&format!("{of}_schema"), rows.iter().map(|r| r.schema.clone()))
         .text(&format!("{of}_name"), rows.iter().map(|r| r.name.clone()))
 }
 
-fn columns(scene: &Scene) -> Result<RecordBatch> {
+fn columns(scene: &SessionCatalog) -> Result<RecordBatch> {
     let (mut owners, mut fields, mut positions, mut not_null) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for r in scene.relations() {
         for (i, field) in r.columns.fields().iter().enumerate() {
@@ -144,7 +144,7 @@ fn columns(scene: &Scene) -> Result<RecordBatch> {
     let (precision, precisions) = number("numeric_precision", fields.iter().map(|f| decimal(f).map(|d| d.0)).collect());
     let (scale, scales) = number("numeric_scale", fields.iter().map(|f| decimal(f).map(|d| d.1)).collect());
     let (length, lengths) = number("character_maximum_length", vec![None; n]);
-    named(Columns::default(), "table", scene, &owners)
+    named(TableBuilder::default(), "table", scene, &owners)
         .text("column_name", fields.iter().map(|f| f.name().clone()))
         .int("ordinal_position", positions)
         .none("column_default", n)
@@ -165,13 +165,13 @@ fn columns(scene: &Scene) -> Result<RecordBatch> {
         .text("udt_name", kinds.iter().map(|ty| ty.name().to_string()))
         .text("is_identity", vec!["NO"; n])
         .text("is_generated", vec!["NEVER"; n])
-        .text("is_updatable", owners.iter().map(|r| yes(r.kind == Kind::Table)))
+        .text("is_updatable", owners.iter().map(|r| yes(r.kind == ObjectKind::Table)))
         .build()
 }
 
-fn schemata(scene: &Scene) -> Result<RecordBatch> {
+fn schemata(scene: &SessionCatalog) -> Result<RecordBatch> {
     let n = SCHEMAS.len();
-    Columns::default()
+    TableBuilder::default()
         .text("catalog_name", vec![scene.facts.database.clone(); n])
         .text("schema_name", SCHEMAS.iter().map(|(name, _)| *name))
         .text("schema_owner", vec![scene.facts.user.clone(); n])
@@ -180,10 +180,10 @@ fn schemata(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn views(scene: &Scene) -> Result<RecordBatch> {
-    let rows: Vec<Relation> = scene.relations().into_iter().filter(|r| r.kind == Kind::View).collect();
+fn views(scene: &SessionCatalog) -> Result<RecordBatch> {
+    let rows: Vec<RelationDef> = scene.relations().into_iter().filter(|r| r.kind == ObjectKind::View).collect();
     let n = rows.len();
-    named(Columns::default(), "table", scene, &rows)
+    named(TableBuilder::default(), "table", scene, &rows)
         .text("view_definition", rows.iter().map(|r| r.definition.clone()))
         .text("check_option", vec!["NONE"; n])
         .text("is_updatable", vec!["NO"; n])
@@ -191,14 +191,14 @@ fn views(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn keyed(scene: &Scene) -> Vec<Relation> {
+fn keyed(scene: &SessionCatalog) -> Vec<RelationDef> {
     scene.relations().into_iter().filter(|r| !r.primary_key.is_empty()).collect()
 }
 
-fn table_constraints(scene: &Scene) -> Result<RecordBatch> {
+fn table_constraints(scene: &SessionCatalog) -> Result<RecordBatch> {
     let rows = keyed(scene);
     let n = rows.len();
-    let columns = Columns::default()
+    let columns = TableBuilder::default()
         .text("constraint_catalog", vec![scene.facts.database.clone(); n])
         .text("constraint_schema", rows.iter().map(|r| r.schema.clone()))
         .text("constraint_name", rows.iter().map(objects::index_name));
@@ -210,7 +210,7 @@ fn table_constraints(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn key_column_usage(scene: &Scene) -> Result<RecordBatch> {
+fn key_column_usage(scene: &SessionCatalog) -> Result<RecordBatch> {
     let (mut owners, mut names, mut positions) = (Vec::new(), Vec::new(), Vec::new());
     for r in keyed(scene) {
         for (i, column) in r.primary_key.iter().enumerate() {
@@ -221,7 +221,7 @@ fn key_column_usage(scene: &Scene) -> Result<RecordBatch> {
         }
     }
     let n = owners.len();
-    let columns = Columns::default()
+    let columns = TableBuilder::default()
         .text("constraint_catalog", vec![scene.facts.database.clone(); n])
         .text("constraint_schema", owners.iter().map(|r| r.schema.clone()))
         .text("constraint_name", owners.iter().map(objects::index_name));
@@ -235,5 +235,5 @@ fn key_column_usage(scene: &Scene) -> Result<RecordBatch> {
 fn referential_constraints() -> Result<RecordBatch> {
     let names = ["constraint_catalog", "constraint_schema", "constraint_name", "unique_constraint_catalog"];
     let more = ["unique_constraint_schema", "unique_constraint_name", "match_option", "update_rule", "delete_rule"];
-    names.iter().chain(&more).fold(Columns::default(), |columns, name| columns.none(name, 0)).build()
+    names.iter().chain(&more).fold(TableBuilder::default(), |columns, name| columns.none(name, 0)).build()
 }

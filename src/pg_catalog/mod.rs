@@ -4,7 +4,7 @@
 //! datafusion-pg-catalog's exports. What exists here is made of a [`Listing`] whenever a statement asks. Queries of
 //! clients are made for Postgres' own executor; [`rewrite()`] turns what DataFusion cannot plan into what it can.
 
-mod dressed;
+mod empty_tables;
 mod functions;
 mod idioms;
 mod information;
@@ -13,11 +13,11 @@ mod rewrite;
 mod routines;
 mod schema;
 pub mod settings;
+mod static_tables;
 mod tables;
 mod texts;
 mod typed;
 pub mod types;
-mod vacant;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use datafusion::prelude::SessionContext;
 
 use crate::{
-    catalog::{Relation, Routine},
+    catalog::{RelationDef, Routine},
     error::{Error, Result},
 };
 pub use rewrite::rewrite;
@@ -36,7 +36,7 @@ pub use typed::{typed, typed_parameters};
 
 /// Where the dynamic part comes from.
 pub trait Listing: Send + Sync + std::fmt::Debug {
-    fn relations(&self) -> Vec<Relation>;
+    fn relations(&self) -> Vec<RelationDef>;
     /// The functions that statements made.
     fn routines(&self) -> Vec<Routine> {
         Vec::new()
@@ -51,7 +51,7 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
 
 /// What the catalog knows of one session.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct SessionInfo {
     pub user: String,
     pub database: String,
     pub pid: i32,
@@ -66,12 +66,12 @@ pub fn version() -> String {
 
 /// Makes `pg_catalog`, `information_schema` and their functions known to a context whose default catalog exists.
 /// Cheap: nothing is computed before a statement asks for it.
-pub fn register(context: &SessionContext, listing: Arc<dyn Listing>, facts: &Facts) -> Result<()> {
+pub fn register(context: &SessionContext, listing: Arc<dyn Listing>, facts: &SessionInfo) -> Result<()> {
     let name = context.state().config_options().catalog.default_catalog.clone();
     let catalog = context
         .catalog(&name)
         .ok_or_else(|| Error::internal(format!("there is no catalog \"{name}\" to register pg_catalog in")))?;
-    let scene = Arc::new(objects::Scene { listing, facts: facts.clone() });
+    let scene = Arc::new(objects::SessionCatalog { listing, facts: facts.clone() });
     catalog.register_schema("pg_catalog", Arc::new(schema::PgCatalog::new(scene.clone())))?;
     catalog.register_schema("information_schema", information::schema(scene.clone()))?;
     functions::register(context, &scene);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Facts, Listing};
-use crate::catalog::{Kind, Relation};
+use super::{Listing, SessionInfo};
+use crate::catalog::{ObjectKind, RelationDef};
 
 /// The first oid that Postgres gives to users' objects.
 pub const FIRST_OID: i32 = 16384;
@@ -25,13 +25,13 @@ pub const SCHEMAS: &[(&str, i32)] =
 
 /// One session's view of what exists.
 #[derive(Debug)]
-pub struct Scene {
+pub struct SessionCatalog {
     pub listing: Arc<dyn Listing>,
-    pub facts: Facts,
+    pub facts: SessionInfo,
 }
 
-impl Scene {
-    pub fn relations(&self) -> Vec<Relation> {
+impl SessionCatalog {
+    pub fn relations(&self) -> Vec<RelationDef> {
         self.listing.relations()
     }
 
@@ -61,19 +61,19 @@ impl Scene {
     }
 }
 
-pub fn oid(relation: &Relation) -> i32 {
+pub fn oid(relation: &RelationDef) -> i32 {
     match relation.kind {
-        Kind::System => SYSTEM_OID + (relation.id & 0x3ff) as i32,
+        ObjectKind::System => SYSTEM_OID + (relation.id & 0x3ff) as i32,
         _ => FIRST_OID + (relation.id & 0x3fff_ffff) as i32,
     }
 }
 
 /// Of the index behind its primary key.
-pub fn index_oid(relation: &Relation) -> Option<i32> {
+pub fn index_oid(relation: &RelationDef) -> Option<i32> {
     (!relation.primary_key.is_empty()).then(|| INDEX_OID + (relation.id & 0x1fff_ffff) as i32)
 }
 
-pub fn index_name(relation: &Relation) -> String {
+pub fn index_name(relation: &RelationDef) -> String {
     format!("{}_pkey", relation.name)
 }
 
@@ -84,25 +84,25 @@ pub fn schema_oid(name: &str) -> i32 {
 /// `pg_class.relkind`. Postgres has no sources and sinks: a foreign table is what comes nearest, rows that live
 /// elsewhere. Nor has it streams: to clients they are materialized views, and [`word`] tells them apart where a person
 /// reads.
-pub fn relkind(kind: Kind) -> &'static str {
+pub fn relkind(kind: ObjectKind) -> &'static str {
     match kind {
-        Kind::Table | Kind::System => "r",
-        Kind::Source | Kind::Sink => "f",
-        Kind::MaterializedView | Kind::Stream => "m",
-        Kind::View => "v",
+        ObjectKind::Table | ObjectKind::System => "r",
+        ObjectKind::Source | ObjectKind::Sink => "f",
+        ObjectKind::MaterializedView | ObjectKind::Stream => "m",
+        ObjectKind::View => "v",
     }
 }
 
 /// The word for a kind that Postgres has no word for.
-pub fn word(kind: Kind) -> Option<&'static str> {
+pub fn word(kind: ObjectKind) -> Option<&'static str> {
     match kind {
-        Kind::Source | Kind::Stream | Kind::Sink => Some(kind.word()),
+        ObjectKind::Source | ObjectKind::Stream | ObjectKind::Sink => Some(kind.word()),
         _ => None,
     }
 }
 
 /// The columns of the primary key by name, as a constraint is written.
-pub fn key_definition(relation: &Relation) -> String {
+pub fn key_definition(relation: &RelationDef) -> String {
     let names: Vec<String> = relation
         .primary_key
         .iter()

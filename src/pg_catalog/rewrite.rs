@@ -62,7 +62,7 @@ static CATALOG: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(
 pub fn rewrite(query: &mut Query) {
     apply(query, &SPELLING);
     let _ = query.visit(&mut Qualified);
-    let mut found = Relations::default();
+    let mut found = RelationFinder::default();
     let _ = query.visit(&mut found);
     if found.catalog {
         apply(query, &ARRAYS);
@@ -70,9 +70,9 @@ pub fn rewrite(query: &mut Query) {
     let catalog = found.catalog && !found.other;
     if catalog {
         let _ = query.visit(&mut Idioms);
-        let _ = query.visit(&mut Catalog);
+        let _ = query.visit(&mut CatalogRewriter);
     }
-    let _ = query.visit(&mut Spelling);
+    let _ = query.visit(&mut NameSpelling);
     if catalog {
         apply(query, &CATALOG);
     }
@@ -80,14 +80,14 @@ pub fn rewrite(query: &mut Query) {
 
 /// Whether a query reads tables of the catalog, and no others that are named with a schema.
 pub(super) fn reads_catalog_only(query: &Query) -> bool {
-    let (mut query, mut found) = (query.clone(), Relations::default());
+    let (mut query, mut found) = (query.clone(), RelationFinder::default());
     let _ = query.visit(&mut Qualified);
     let _ = query.visit(&mut found);
     found.catalog && !found.other
 }
 
 fn apply(query: &mut Query, rules: &[Arc<dyn SqlStatementRewriteRule>]) {
-    let whole = std::mem::replace(query, nothing());
+    let whole = std::mem::replace(query, empty_query());
     let whole = rules.iter().fold(Statement::Query(Box::new(whole)), |statement, rule| rule.rewrite(statement));
     if let Statement::Query(whole) = whole {
         *query = *whole;
@@ -95,7 +95,7 @@ fn apply(query: &mut Query, rules: &[Arc<dyn SqlStatementRewriteRule>]) {
 }
 
 /// A query to stand in for another for a moment.
-pub(super) fn nothing() -> Query {
+pub(super) fn empty_query() -> Query {
     Query {
         with: None,
         body: Box::new(SetExpr::Values(ast::Values { explicit_row: false, value_keyword: false, rows: Vec::new() })),
@@ -112,12 +112,12 @@ pub(super) fn nothing() -> Query {
 
 /// Whose tables a query reads.
 #[derive(Default)]
-struct Relations {
+struct RelationFinder {
     catalog: bool,
     other: bool,
 }
 
-impl VisitorMut for Relations {
+impl VisitorMut for RelationFinder {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -160,9 +160,9 @@ impl VisitorMut for Qualified {
 }
 
 /// Spelling that holds for every query.
-struct Spelling;
+struct NameSpelling;
 
-impl VisitorMut for Spelling {
+impl VisitorMut for NameSpelling {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -283,9 +283,9 @@ fn unqualify(name: &mut ObjectName) {
 }
 
 /// What holds for queries that read nothing but the catalog.
-struct Catalog;
+struct CatalogRewriter;
 
-impl VisitorMut for Catalog {
+impl VisitorMut for CatalogRewriter {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -295,7 +295,7 @@ impl VisitorMut for Catalog {
             query.order_by = None;
             query.limit_clause = None;
         }
-        hollow(&mut query.body);
+        replace_with_empty(&mut query.body);
         ControlFlow::Continue(())
     }
 
@@ -312,7 +312,7 @@ impl VisitorMut for Catalog {
     /// Behind its parts, or what is put around it would be met again.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Subquery(query) = expr {
-            at_most_one(query);
+            force_scalar(query);
         }
         if let Expr::Case { operand: Some(operand), .. } = expr
             && let Expr::CompoundIdentifier(parts) = operand.as_ref()
@@ -384,7 +384,7 @@ fn aggregates(item: &SelectItem) -> bool {
 }
 
 /// Takes all that could not be planned out of SELECTs that find nothing.
-fn hollow(body: &mut SetExpr) {
+fn replace_with_empty(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) if is_empty(select) => {
             let mut names = std::collections::HashSet::new();
@@ -408,8 +408,8 @@ fn hollow(body: &mut SetExpr) {
             select.distinct = None;
         }
         SetExpr::SetOperation { left, right, .. } => {
-            hollow(left);
-            hollow(right);
+            replace_with_empty(left);
+            replace_with_empty(right);
         }
         _ => {}
     }
@@ -444,7 +444,7 @@ fn collected(query: &mut Query) -> Expr {
 
 /// A subquery that stands for a value is known to give one row at most where catalogs join by oid; DataFusion wants
 /// that to be seen.
-fn at_most_one(query: &mut Query) {
+fn force_scalar(query: &mut Query) {
     if query.limit_clause.is_some() || query.fetch.is_some() {
         return;
     }

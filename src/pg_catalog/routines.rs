@@ -7,7 +7,7 @@ use arrow::{
 use datafusion::common::ScalarValue;
 
 use super::{
-    objects::{FIRST_OID, OWNER_OID, Scene, quoted, schema_oid},
+    objects::{FIRST_OID, OWNER_OID, SessionCatalog, quoted, schema_oid},
     types,
 };
 use crate::{catalog::Routine, error::Result};
@@ -22,7 +22,7 @@ pub(super) fn oid(routine: &Routine) -> i32 {
 }
 
 /// One of them by its number.
-pub(super) fn find(scene: &Scene, wanted: i32) -> Option<Routine> {
+pub(super) fn find(scene: &SessionCatalog, wanted: i32) -> Option<Routine> {
     scene.listing.routines().into_iter().find(|routine| oid(routine) == wanted)
 }
 
@@ -40,7 +40,7 @@ pub(super) fn type_name(of: &DataType) -> String {
 }
 
 /// Rows of `pg_proc`, in the columns that the others are in.
-pub(super) fn rows(scene: &Scene, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+pub(super) fn rows(scene: &SessionCatalog, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
     let routines = scene.listing.routines();
     if routines.is_empty() {
         return Ok(None);

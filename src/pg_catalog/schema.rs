@@ -19,7 +19,7 @@ use datafusion_pg_catalog::pg_catalog::{
     context::EmptyContextProvider,
 };
 
-use super::{dressed::dressed, objects::Scene, routines, tables, vacant};
+use super::{empty_tables, objects::SessionCatalog, routines, static_tables::normalize, tables};
 
 /// What is the same in every Postgres. Read once, at the first question.
 static STATIC: LazyLock<DfResult<Arc<PgCatalogStaticTables>>> =
@@ -63,18 +63,19 @@ pub(super) fn name_of(oid: i32) -> Option<&'static str> {
 
 /// Every table and view of the schema.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
-    let ours = tables::NAMES.iter().copied().chain(vacant::names()).filter(|name| !PG_CATALOG_TABLES.contains(name));
+    let ours =
+        tables::NAMES.iter().copied().chain(empty_tables::names()).filter(|name| !PG_CATALOG_TABLES.contains(name));
     PG_CATALOG_TABLES.iter().copied().chain(ours)
 }
 
 /// One session's `pg_catalog`.
 #[derive(Debug)]
 pub(super) struct PgCatalog {
-    scene: Arc<Scene>,
+    scene: Arc<SessionCatalog>,
 }
 
 impl PgCatalog {
-    pub fn new(scene: Arc<Scene>) -> PgCatalog {
+    pub fn new(scene: Arc<SessionCatalog>) -> PgCatalog {
         PgCatalog { scene }
     }
 }
@@ -89,13 +90,13 @@ impl SchemaProvider for PgCatalog {
         if let Some(batch) = tables::table(&self.scene, name)? {
             return Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)));
         }
-        let mut batches = match (vacant::table(name), fixed(name)?) {
+        let mut batches = match (empty_tables::table(name), fixed(name)?) {
             (Some(none), _) => vec![none],
             (None, Some(PgCatalogTable::Static(table))) => {
                 // Some of the exports have columns and nothing else.
                 let none = [RecordBatch::new_empty(table.schema())];
                 let data = if table.data().is_empty() { &none[..] } else { table.data() };
-                data.iter().map(dressed).collect::<Result<Vec<_>, _>>()?
+                data.iter().map(normalize).collect::<Result<Vec<_>, _>>()?
             }
             (None, Some(other)) => return other.try_into_table_provider().map(Some),
             (None, None) => return Ok(None),

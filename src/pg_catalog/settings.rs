@@ -11,7 +11,7 @@ use std::{
 
 use arrow::array::timezone::Tz;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The version that drivers branch on.
 pub const SERVER_VERSION: &str = "16.6";
@@ -22,7 +22,7 @@ const CUSTOM_MAX: usize = 256;
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// One setting: its name as Postgres spells it, its default, and who may change it.
-struct Known {
+struct Setting {
     name: &'static str,
     default: &'static str,
     kind: Check,
@@ -45,12 +45,12 @@ enum Check {
     Isolation,
 }
 
-const fn known(name: &'static str, default: &'static str, kind: Check) -> Known {
-    Known { name, default, kind }
+const fn known(name: &'static str, default: &'static str, kind: Check) -> Setting {
+    Setting { name, default, kind }
 }
 
 /// In the order of `SHOW ALL`.
-const KNOWN: &[Known] = &[
+const KNOWN: &[Setting] = &[
     known("application_name", "", Check::Any),
     known("backslash_quote", "safe_encoding", Check::Any),
     known("bytea_output", "hex", Check::Any),
@@ -124,11 +124,11 @@ const REPORTED: &[&str] = &[
 /// What one session has set. Shared by its connection, its running statements and its SQL functions.
 #[derive(Debug, Default)]
 pub struct Settings {
-    values: Mutex<Values>,
+    values: Mutex<SettingValues>,
 }
 
 #[derive(Debug, Default, Clone)]
-struct Values {
+struct SettingValues {
     /// By lowercase name; all others have their defaults.
     set: BTreeMap<String, String>,
     /// What `RESET` goes back to: what the client asked for when it connected.
@@ -155,7 +155,10 @@ impl Settings {
         let value = check(&name, value)?;
         let mut values = self.lock();
         if find(&name).is_none() && !values.set.contains_key(&name) && values.set.len() >= CUSTOM_MAX {
-            return Err(Error::new(Kind::LimitExceeded, format!("more than {CUSTOM_MAX} settings in one session")));
+            return Err(Error::new(
+                ErrorKind::LimitExceeded,
+                format!("more than {CUSTOM_MAX} settings in one session"),
+            ));
         }
         if local {
             if values.before.is_none() {
@@ -183,7 +186,7 @@ impl Settings {
         match find(&name) {
             Some(k) if k.kind == Check::Fixed => return Err(fixed(k.name)),
             Some(k) if is_of_transaction(k.name) => {
-                return Err(Error::new(Kind::Unsupported, format!("parameter \"{}\" cannot be reset", k.name)));
+                return Err(Error::new(ErrorKind::Unsupported, format!("parameter \"{}\" cannot be reset", k.name)));
             }
             None if !name.contains('.') => return Err(unknown(&name)),
             _ => {}
@@ -248,7 +251,7 @@ impl Settings {
         (ms > 0).then(|| Duration::from_millis(ms))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Values> {
+    fn lock(&self) -> MutexGuard<'_, SettingValues> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -259,7 +262,7 @@ pub fn spelled(name: &str) -> String {
     find(&name).map_or(name, |k| k.name.to_string())
 }
 
-fn find(lowercase: &str) -> Option<&'static Known> {
+fn find(lowercase: &str) -> Option<&'static Setting> {
     KNOWN.iter().find(|k| k.name.eq_ignore_ascii_case(lowercase))
 }
 
@@ -280,23 +283,26 @@ fn canonical(name: &str) -> String {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::new(Kind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
+    Error::new(ErrorKind::UndefinedObject, format!("unrecognized configuration parameter \"{name}\""))
         .hint("SHOW ALL lists the settings; a setting of your own needs a prefix: my_app.name.")
 }
 
 fn fixed(name: &str) -> Error {
-    Error::new(Kind::ObjectNotInState, format!("parameter \"{name}\" cannot be changed"))
+    Error::new(ErrorKind::ObjectNotInState, format!("parameter \"{name}\" cannot be changed"))
 }
 
 fn check(name: &str, value: &str) -> Result<String> {
     if value.len() > VALUE_BYTES_MAX {
-        return Err(Error::new(Kind::LimitExceeded, format!("value of \"{name}\" is longer than 16 KiB")));
+        return Err(Error::new(ErrorKind::LimitExceeded, format!("value of \"{name}\" is longer than 16 KiB")));
     }
     let Some(known) = find(name) else {
         return if name.contains('.') { Ok(value.to_string()) } else { Err(unknown(name)) };
     };
     let wrong = || {
-        Error::new(Kind::InvalidParameterValue, format!("invalid value for parameter \"{}\": \"{value}\"", known.name))
+        Error::new(
+            ErrorKind::InvalidParameterValue,
+            format!("invalid value for parameter \"{}\": \"{value}\"", known.name),
+        )
     };
     let value = value.trim();
     let word = value.to_lowercase();
@@ -390,12 +396,12 @@ mod tests {
         s.set("my_app.colour", "red", false).expect("a setting of one's own");
         assert_eq!(s.get("my_app.colour").as_deref(), Some("red"));
         for (name, value, kind) in [
-            ("timezone", "Mars/Olympus", Kind::InvalidParameterValue),
-            ("client_encoding", "LATIN1", Kind::InvalidParameterValue),
-            ("statement_timeout", "soon", Kind::InvalidParameterValue),
-            ("statement_timeout", "99999999999999999999", Kind::InvalidParameterValue),
-            ("colour", "red", Kind::UndefinedObject),
-            ("server_version", "17", Kind::ObjectNotInState),
+            ("timezone", "Mars/Olympus", ErrorKind::InvalidParameterValue),
+            ("client_encoding", "LATIN1", ErrorKind::InvalidParameterValue),
+            ("statement_timeout", "soon", ErrorKind::InvalidParameterValue),
+            ("statement_timeout", "99999999999999999999", ErrorKind::InvalidParameterValue),
+            ("colour", "red", ErrorKind::UndefinedObject),
+            ("server_version", "17", ErrorKind::ObjectNotInState),
         ] {
             assert_eq!(s.set(name, value, false).expect_err(name).kind(), kind, "{name} = {value}");
         }

@@ -11,11 +11,11 @@ use arrow::{
 use datafusion_pg_catalog::pg_catalog::oid_field::{kind as alias, oid_field};
 
 use super::{
-    objects::{self, DATABASE_OID, OWNER_OID, SCHEMAS, SERVER_OID, Scene, WRAPPER_OID},
+    objects::{self, DATABASE_OID, OWNER_OID, SCHEMAS, SERVER_OID, SessionCatalog, WRAPPER_OID},
     schema, types,
 };
 use crate::{
-    catalog::{Kind, Relation},
+    catalog::{ObjectKind, RelationDef},
     error::Result,
 };
 
@@ -40,7 +40,7 @@ pub(super) const NAMES: &[&str] = &[
     "pg_stat_activity",
 ];
 
-pub(super) fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
+pub(super) fn table(scene: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
     Ok(Some(match name {
         "pg_class" => pg_class(scene),
         "pg_attribute" => pg_attribute(scene),
@@ -49,8 +49,10 @@ pub(super) fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
         "pg_index" => pg_index(scene),
         "pg_constraint" => pg_constraint(scene),
         "pg_tables" => pg_tables(scene),
-        "pg_views" => pg_views(scene, &[Kind::View], "viewname", "viewowner"),
-        "pg_matviews" => pg_views(scene, &[Kind::MaterializedView, Kind::Stream], "matviewname", "matviewowner"),
+        "pg_views" => pg_views(scene, &[ObjectKind::View], "viewname", "viewowner"),
+        "pg_matviews" => {
+            pg_views(scene, &[ObjectKind::MaterializedView, ObjectKind::Stream], "matviewname", "matviewowner")
+        }
         "pg_indexes" => pg_indexes(scene),
         "pg_settings" => pg_settings(scene),
         "pg_roles" | "pg_user" => pg_roles(scene, name == "pg_user"),
@@ -64,71 +66,71 @@ pub(super) fn table(scene: &Scene, name: &str) -> Result<Option<RecordBatch>> {
 
 /// A batch in the making, column by column, all of one length.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(super) struct TableBuilder {
     fields: Vec<Field>,
     arrays: Vec<ArrayRef>,
 }
 
-impl Columns {
-    pub fn add(mut self, field: Field, array: ArrayRef) -> Columns {
+impl TableBuilder {
+    pub fn add(mut self, field: Field, array: ArrayRef) -> TableBuilder {
         self.fields.push(field);
         self.arrays.push(array);
         self
     }
 
     /// Numbers of objects; `kind` is the type that clients are told.
-    pub fn oid(self, name: &str, kind: &str, values: impl IntoIterator<Item = i32>) -> Columns {
+    pub fn oid(self, name: &str, kind: &str, values: impl IntoIterator<Item = i32>) -> TableBuilder {
         self.add(oid_field(name, kind, true), Arc::new(Int32Array::from_iter_values(values)))
     }
 
-    pub fn int(self, name: &str, values: impl IntoIterator<Item = i32>) -> Columns {
+    pub fn int(self, name: &str, values: impl IntoIterator<Item = i32>) -> TableBuilder {
         self.add(Field::new(name, DataType::Int32, true), Arc::new(Int32Array::from_iter_values(values)))
     }
 
-    pub fn small(self, name: &str, values: impl IntoIterator<Item = i16>) -> Columns {
+    pub fn small(self, name: &str, values: impl IntoIterator<Item = i16>) -> TableBuilder {
         self.add(Field::new(name, DataType::Int16, true), Arc::new(Int16Array::from_iter_values(values)))
     }
 
-    pub fn flag(self, name: &str, values: impl IntoIterator<Item = bool>) -> Columns {
+    pub fn flag(self, name: &str, values: impl IntoIterator<Item = bool>) -> TableBuilder {
         let values: Vec<bool> = values.into_iter().collect();
         self.add(Field::new(name, DataType::Boolean, true), Arc::new(BooleanArray::from(values)))
     }
 
-    pub fn text<S: Into<String>>(self, name: &str, values: impl IntoIterator<Item = S>) -> Columns
+    pub fn text<S: Into<String>>(self, name: &str, values: impl IntoIterator<Item = S>) -> TableBuilder
     where
-        Columns: Sized,
+        TableBuilder: Sized,
     {
         let values = values.into_iter().map(|v| Some(v.into())).collect::<StringArray>();
         self.add(Field::new(name, DataType::Utf8, true), Arc::new(values))
     }
 
-    pub fn none(self, name: &str, rows: usize) -> Columns {
+    pub fn none(self, name: &str, rows: usize) -> TableBuilder {
         self.add(Field::new(name, DataType::Utf8, true), Arc::new(StringArray::new_null(rows)))
     }
 
     /// Lists of texts, none of which is there: privileges, options.
-    fn no_list(self, name: &str, rows: usize) -> Columns {
+    fn no_list(self, name: &str, rows: usize) -> TableBuilder {
         let list = DataType::new_list(DataType::Utf8, true);
         let array = arrow::array::new_null_array(&list, rows);
         self.add(Field::new(name, list, true), array)
     }
 
     /// Lists of column numbers.
-    fn numbers(self, name: &str, values: impl IntoIterator<Item = Vec<i16>>) -> Columns {
+    fn numbers(self, name: &str, values: impl IntoIterator<Item = Vec<i16>>) -> TableBuilder {
         let lists = values.into_iter().map(|v| Some(v.into_iter().map(Some).collect::<Vec<_>>()));
         let array = ListArray::from_iter_primitive::<Int16Type, _, _>(lists.collect::<Vec<_>>());
         self.add(Field::new(name, arrow::array::Array::data_type(&array).clone(), true), Arc::new(array))
     }
 
     /// Lists of numbers of objects.
-    fn oids(self, name: &str, values: impl IntoIterator<Item = Vec<i32>>) -> Columns {
+    fn oids(self, name: &str, values: impl IntoIterator<Item = Vec<i32>>) -> TableBuilder {
         let lists = values.into_iter().map(|v| Some(v.into_iter().map(Some).collect::<Vec<_>>()));
         let array = ListArray::from_iter_primitive::<Int32Type, _, _>(lists.collect::<Vec<_>>());
         self.add(Field::new(name, arrow::array::Array::data_type(&array).clone(), true), Arc::new(array))
     }
 
     /// Moments that nobody has noted.
-    fn no_moment(self, name: &str, rows: usize) -> Columns {
+    fn no_moment(self, name: &str, rows: usize) -> TableBuilder {
         let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
         let array = arrow::array::new_null_array(&moment, rows);
         self.add(Field::new(name, moment, true), array)
@@ -149,7 +151,7 @@ struct Class {
     has_index: bool,
 }
 
-fn classes(scene: &Scene) -> Vec<Class> {
+fn classes(scene: &SessionCatalog) -> Vec<Class> {
     let mut rows = Vec::new();
     for r in scene.relations() {
         let (columns, schema) = (r.columns.fields().len() as i16, objects::schema_oid(&r.schema));
@@ -168,11 +170,11 @@ fn classes(scene: &Scene) -> Vec<Class> {
     rows
 }
 
-fn pg_class(scene: &Scene) -> Result<RecordBatch> {
+fn pg_class(scene: &SessionCatalog) -> Result<RecordBatch> {
     let rows = classes(scene);
     let n = rows.len();
     let (zero, no) = (|| vec![0; n], || vec![false; n]);
-    Columns::default()
+    TableBuilder::default()
         .oid("oid", alias::OID, rows.iter().map(|r| r.oid))
         .text("relname", rows.iter().map(|r| r.name.clone()))
         .oid("relnamespace", alias::OID, rows.iter().map(|r| r.schema))
@@ -218,7 +220,7 @@ fn access_method(relkind: &str) -> i32 {
     }
 }
 
-fn pg_attribute(scene: &Scene) -> Result<RecordBatch> {
+fn pg_attribute(scene: &SessionCatalog) -> Result<RecordBatch> {
     let relations = scene.relations();
     let mut rows: Vec<(i32, i16, &Arc<Field>, bool)> = Vec::new();
     for r in &relations {
@@ -237,7 +239,7 @@ fn pg_attribute(scene: &Scene) -> Result<RecordBatch> {
     let kinds: Vec<_> = rows.iter().map(|(_, _, field, _)| types::of_field(field)).collect();
     let lengths: Vec<i16> = kinds.iter().map(types::length).collect();
     let is_array = |ty: &pgwire::api::Type| ty.name().starts_with('_');
-    Columns::default()
+    TableBuilder::default()
         .oid("attrelid", alias::OID, rows.iter().map(|r| r.0))
         .text("attname", rows.iter().map(|r| r.2.name().clone()))
         .oid("atttypid", alias::OID, kinds.iter().map(|ty| ty.oid() as i32))
@@ -268,7 +270,7 @@ fn pg_attribute(scene: &Scene) -> Result<RecordBatch> {
 }
 
 fn pg_namespace() -> Result<RecordBatch> {
-    Columns::default()
+    TableBuilder::default()
         .oid("oid", alias::OID, SCHEMAS.iter().map(|(_, oid)| *oid))
         .text("nspname", SCHEMAS.iter().map(|(name, _)| *name))
         .oid("nspowner", alias::OID, vec![OWNER_OID; SCHEMAS.len()])
@@ -276,8 +278,8 @@ fn pg_namespace() -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_database(scene: &Scene) -> Result<RecordBatch> {
-    Columns::default()
+fn pg_database(scene: &SessionCatalog) -> Result<RecordBatch> {
+    TableBuilder::default()
         .oid("oid", alias::OID, [DATABASE_OID])
         .text("datname", [scene.facts.database.clone()])
         .oid("datdba", alias::OID, [OWNER_OID])
@@ -297,17 +299,17 @@ fn pg_database(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn keyed(scene: &Scene) -> Vec<(Relation, i32)> {
+fn keyed(scene: &SessionCatalog) -> Vec<(RelationDef, i32)> {
     let relations = scene.relations().into_iter();
     relations.filter_map(|r| objects::index_oid(&r).map(|oid| (r, oid))).collect()
 }
 
-fn key_columns(relation: &Relation) -> Vec<i16> {
+fn key_columns(relation: &RelationDef) -> Vec<i16> {
     relation.primary_key.iter().map(|i| *i as i16 + 1).collect()
 }
 
 /// How `btree` orders each column of the key: the default of its type, by the number that every Postgres has.
-fn operator_classes(relation: &Relation) -> Vec<i32> {
+fn operator_classes(relation: &RelationDef) -> Vec<i32> {
     let of = |field: &Arc<Field>| match types::of_field(field).name() {
         "int2" => 1979,
         "int4" => 1978,
@@ -324,11 +326,11 @@ fn operator_classes(relation: &Relation) -> Vec<i32> {
     relation.primary_key.iter().filter_map(|i| relation.columns.fields().get(*i)).map(of).collect()
 }
 
-fn pg_index(scene: &Scene) -> Result<RecordBatch> {
+fn pg_index(scene: &SessionCatalog) -> Result<RecordBatch> {
     let rows = keyed(scene);
     let n = rows.len();
     let (yes, no) = (|| vec![true; n], || vec![false; n]);
-    Columns::default()
+    TableBuilder::default()
         .oid("indexrelid", alias::OID, rows.iter().map(|(_, oid)| *oid))
         .oid("indrelid", alias::OID, rows.iter().map(|(r, _)| objects::oid(r)))
         .small("indnatts", rows.iter().map(|(r, _)| r.primary_key.len() as i16))
@@ -353,11 +355,11 @@ fn pg_index(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_constraint(scene: &Scene) -> Result<RecordBatch> {
+fn pg_constraint(scene: &SessionCatalog) -> Result<RecordBatch> {
     let rows = keyed(scene);
     let n = rows.len();
     let (zero, no) = (|| vec![0; n], || vec![false; n]);
-    Columns::default()
+    TableBuilder::default()
         .oid("oid", alias::OID, rows.iter().map(|(_, oid)| *oid))
         .text("conname", rows.iter().map(|(r, _)| objects::index_name(r)))
         .oid("connamespace", alias::OID, rows.iter().map(|(r, _)| objects::schema_oid(&r.schema)))
@@ -382,14 +384,14 @@ fn pg_constraint(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn of_kinds(scene: &Scene, kinds: &[Kind]) -> Vec<Relation> {
+fn of_kinds(scene: &SessionCatalog, kinds: &[ObjectKind]) -> Vec<RelationDef> {
     scene.relations().into_iter().filter(|r| kinds.contains(&r.kind)).collect()
 }
 
-fn pg_tables(scene: &Scene) -> Result<RecordBatch> {
-    let rows = of_kinds(scene, &[Kind::Table, Kind::System]);
+fn pg_tables(scene: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = of_kinds(scene, &[ObjectKind::Table, ObjectKind::System]);
     let n = rows.len();
-    Columns::default()
+    TableBuilder::default()
         .text("schemaname", rows.iter().map(|r| r.schema.clone()))
         .text("tablename", rows.iter().map(|r| r.name.clone()))
         .text("tableowner", vec![scene.facts.user.clone(); n])
@@ -401,9 +403,9 @@ fn pg_tables(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_views(scene: &Scene, kinds: &[Kind], name: &str, owner: &str) -> Result<RecordBatch> {
+fn pg_views(scene: &SessionCatalog, kinds: &[ObjectKind], name: &str, owner: &str) -> Result<RecordBatch> {
     let rows = of_kinds(scene, kinds);
-    let columns = Columns::default()
+    let columns = TableBuilder::default()
         .text("schemaname", rows.iter().map(|r| r.schema.clone()))
         .text(name, rows.iter().map(|r| r.name.clone()))
         .text(owner, vec![scene.facts.user.clone(); rows.len()]);
@@ -417,9 +419,9 @@ fn pg_views(scene: &Scene, kinds: &[Kind], name: &str, owner: &str) -> Result<Re
     columns.text("definition", rows.iter().map(|r| r.definition.clone())).build()
 }
 
-fn pg_indexes(scene: &Scene) -> Result<RecordBatch> {
+fn pg_indexes(scene: &SessionCatalog) -> Result<RecordBatch> {
     let rows = keyed(scene);
-    Columns::default()
+    TableBuilder::default()
         .text("schemaname", rows.iter().map(|(r, _)| r.schema.clone()))
         .text("tablename", rows.iter().map(|(r, _)| r.name.clone()))
         .text("indexname", rows.iter().map(|(r, _)| objects::index_name(r)))
@@ -428,7 +430,7 @@ fn pg_indexes(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-pub(super) fn index_definition(relation: &Relation) -> String {
+pub(super) fn index_definition(relation: &RelationDef) -> String {
     format!(
         "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
         objects::quoted(&objects::index_name(relation)),
@@ -438,10 +440,10 @@ pub(super) fn index_definition(relation: &Relation) -> String {
     )
 }
 
-fn pg_settings(scene: &Scene) -> Result<RecordBatch> {
+fn pg_settings(scene: &SessionCatalog) -> Result<RecordBatch> {
     let (names, values): (Vec<String>, Vec<String>) = scene.facts.settings.all().into_iter().unzip();
     let n = names.len();
-    Columns::default()
+    TableBuilder::default()
         .text("name", names)
         .text("setting", values.clone())
         .none("unit", n)
@@ -462,10 +464,10 @@ fn pg_settings(scene: &Scene) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_roles(scene: &Scene, user: bool) -> Result<RecordBatch> {
+fn pg_roles(scene: &SessionCatalog, user: bool) -> Result<RecordBatch> {
     let name = scene.facts.user.clone();
     if user {
-        return Columns::default()
+        return TableBuilder::default()
             .text("usename", [name])
             .oid("usesysid", alias::OID, [OWNER_OID])
             .flag("usecreatedb", [true])
@@ -477,7 +479,7 @@ fn pg_roles(scene: &Scene, user: bool) -> Result<RecordBatch> {
             .no_list("useconfig", 1)
             .build();
     }
-    Columns::default()
+    TableBuilder::default()
         .oid("oid", alias::OID, [OWNER_OID])
         .text("rolname", [name])
         .flag("rolsuper", [true])
@@ -494,9 +496,9 @@ fn pg_roles(scene: &Scene, user: bool) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_foreign_table(scene: &Scene) -> Result<RecordBatch> {
-    let rows = of_kinds(scene, &[Kind::Source, Kind::Sink]);
-    Columns::default()
+fn pg_foreign_table(scene: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = of_kinds(scene, &[ObjectKind::Source, ObjectKind::Sink]);
+    TableBuilder::default()
         .oid("ftrelid", alias::OID, rows.iter().map(objects::oid))
         .oid("ftserver", alias::OID, vec![SERVER_OID; rows.len()])
         .no_list("ftoptions", rows.len())
@@ -504,7 +506,7 @@ fn pg_foreign_table(scene: &Scene) -> Result<RecordBatch> {
 }
 
 fn pg_foreign_server() -> Result<RecordBatch> {
-    Columns::default()
+    TableBuilder::default()
         .oid("oid", alias::OID, [SERVER_OID])
         .text("srvname", ["tidemark"])
         .oid("srvowner", alias::OID, [OWNER_OID])
@@ -517,7 +519,7 @@ fn pg_foreign_server() -> Result<RecordBatch> {
 }
 
 fn pg_foreign_data_wrapper() -> Result<RecordBatch> {
-    Columns::default()
+    TableBuilder::default()
         .oid("oid", alias::OID, [WRAPPER_OID])
         .text("fdwname", ["source"])
         .oid("fdwowner", alias::OID, [OWNER_OID])
@@ -529,9 +531,9 @@ fn pg_foreign_data_wrapper() -> Result<RecordBatch> {
 }
 
 /// The session itself: others are none of its business.
-fn pg_stat_activity(scene: &Scene) -> Result<RecordBatch> {
+fn pg_stat_activity(scene: &SessionCatalog) -> Result<RecordBatch> {
     let facts = &scene.facts;
-    Columns::default()
+    TableBuilder::default()
         .oid("datid", alias::OID, [DATABASE_OID])
         .text("datname", [facts.database.clone()])
         .int("pid", [facts.pid])

@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
 use super::objects::quoted;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// `format('%s of %I is %L', …)`; `%2$s` takes the second argument.
 pub(super) fn format(args: &[ScalarValue]) -> Result<ScalarValue> {
@@ -36,7 +36,10 @@ pub(super) fn format(args: &[ScalarValue]) -> Result<ScalarValue> {
             ('s', value) => out.push_str(&value.unwrap_or_default()),
             ('I', Some(value)) => out.push_str(&quoted(&value)),
             ('I', None) => {
-                return Err(Error::new(Kind::NotNullViolation, "null values cannot be formatted as an SQL identifier"));
+                return Err(Error::new(
+                    ErrorKind::NotNullViolation,
+                    "null values cannot be formatted as an SQL identifier",
+                ));
             }
             ('L', Some(value)) => out.push_str(&format!("'{}'", value.replace('\'', "''"))),
             ('L', None) => out.push_str("NULL"),
@@ -85,7 +88,7 @@ fn shown(value: &ScalarValue) -> Option<String> {
 }
 
 fn wrong(message: &str) -> Error {
-    Error::new(Kind::InvalidParameterValue, message)
+    Error::new(ErrorKind::InvalidParameterValue, message)
 }
 
 #[cfg(test)]

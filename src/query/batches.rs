@@ -15,24 +15,24 @@ use futures::{TryStreamExt, stream};
 use crate::{
     changes::{Changes, has_diff, with_diff},
     error::{Error, Result},
-    relations::{Store, Told},
+    relations::{ChangelogSlice, Store},
     sql::incremental::PlannedInput,
 };
 
 /// How a plan reads changes: the columns asked for, and the diff where rows may be withdrawn.
 #[derive(Debug, Clone)]
-struct Reading {
+struct ReadAhead {
     schema: SchemaRef,
     columns: Vec<usize>,
     diff: bool,
 }
 
-impl Reading {
-    fn of(input: &PlannedInput) -> Result<Reading> {
+impl ReadAhead {
+    fn of(input: &PlannedInput) -> Result<ReadAhead> {
         let whole = input.table.schema();
         let columns: Vec<usize> = input.projection.clone().unwrap_or_else(|| (0..whole.fields().len()).collect());
         let (schema, diff) = (Arc::new(whole.project(&columns)?), input.table.withdraws());
-        Ok(Reading { schema: if diff { with_diff(&schema) } else { schema }, columns, diff })
+        Ok(ReadAhead { schema: if diff { with_diff(&schema) } else { schema }, columns, diff })
     }
 
     fn batch(&self, changes: &Changes) -> Result<RecordBatch> {
@@ -49,20 +49,20 @@ impl Reading {
 
 /// Batches in memory as an input's stream.
 #[derive(Debug)]
-pub struct Batches {
+pub struct BatchReader {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
 }
 
-impl Batches {
+impl BatchReader {
     pub fn new(changes: &[Changes], input: &PlannedInput) -> Result<Self> {
-        let reading = Reading::of(input)?;
+        let reading = ReadAhead::of(input)?;
         let batches = changes.iter().map(|changes| reading.batch(changes)).collect::<Result<_>>()?;
-        Ok(Batches { schema: reading.schema, batches })
+        Ok(BatchReader { schema: reading.schema, batches })
     }
 }
 
-impl PartitionStream for Batches {
+impl PartitionStream for BatchReader {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -76,14 +76,14 @@ impl PartitionStream for Batches {
 /// Changes that are in files, at least in part, as an input's stream.
 #[derive(Debug)]
 pub struct FiledBatches {
-    reading: Reading,
-    told: Told,
+    reading: ReadAhead,
+    told: ChangelogSlice,
     store: Store,
 }
 
 impl FiledBatches {
-    pub fn new(told: Told, store: Store, input: &PlannedInput) -> Result<Self> {
-        Ok(FiledBatches { reading: Reading::of(input)?, told, store })
+    pub fn new(told: ChangelogSlice, store: Store, input: &PlannedInput) -> Result<Self> {
+        Ok(FiledBatches { reading: ReadAhead::of(input)?, told, store })
     }
 }
 

@@ -13,20 +13,20 @@ use super::{Thresholds, Watermarks};
 use crate::{
     checkpoint::{
         Commit,
-        file::{Decoder, Encoder},
+        file::{SectionDecoder, SectionEncoder},
     },
     connectors::Offsets,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     operators::Operator,
     relations::Draft as RelationDraft,
-    state::Share,
+    state::BudgetShare,
     storage::{Reading, Storage},
     time::{Epoch, Micros},
 };
 
 /// All that a query remembers besides its operators' state and its relation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Header {
+pub struct CheckpointHeader {
     pub epoch: Epoch,
     /// The ids of the inputs, and how far each was read.
     #[serde(default)]
@@ -55,8 +55,8 @@ pub struct Header {
 /// What a checkpoint will hold. Taken between two epochs, at the cost of what changed; written elsewhere while the next
 /// epochs run.
 #[derive(Debug)]
-pub struct Draft {
-    pub header: Header,
+pub struct CheckpointDraft {
+    pub header: CheckpointHeader,
     /// For each operator what changed in its state.
     pub sections: Vec<Vec<RecordBatch>>,
     pub relation: Option<RelationDraft>,
@@ -66,7 +66,7 @@ pub struct Draft {
     /// Whether the sections are all of the state already.
     pub is_whole: bool,
     /// What it takes in memory until it is written.
-    pub room: Share,
+    pub room: BudgetShare,
 }
 
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Checkpoints {
 
     /// The header of the newest checkpoint; [`Checkpoints::each`] reads what it and those before it hold. `None` where
     /// there is none.
-    pub fn open(&mut self) -> Result<Option<Header>> {
+    pub fn open(&mut self) -> Result<Option<CheckpointHeader>> {
         let files = self.storage.list(&self.folder)?;
         let Some(newest) = files.last() else { return Ok(None) };
         let newest = self.header(newest)?;
@@ -128,29 +128,29 @@ impl Checkpoints {
     pub fn each(&self, mut take: impl FnMut(usize, &RecordBatch) -> Result<()>) -> Result<()> {
         for epoch in &self.chain {
             let path = self.path(*epoch);
-            let (_, decoder): (Header, _) = Decoder::new(&path, self.file(&path)?)?;
+            let (_, decoder): (CheckpointHeader, _) = SectionDecoder::new(&path, self.file(&path)?)?;
             decoder.each(|section, batch| batch.iter().try_for_each(|batch| take(section, batch)))?;
         }
         Ok(())
     }
 
     /// The header of the newest checkpoint, where there is one.
-    pub fn peek(&self) -> Result<Option<Header>> {
+    pub fn peek(&self) -> Result<Option<CheckpointHeader>> {
         self.storage.list(&self.folder)?.last().map(|newest| self.header(newest)).transpose()
     }
 
-    fn header(&self, path: &str) -> Result<Header> {
-        Ok(Decoder::new(path, self.file(path)?)?.0)
+    fn header(&self, path: &str) -> Result<CheckpointHeader> {
+        Ok(SectionDecoder::new(path, self.file(path)?)?.0)
     }
 
     fn file(&self, path: &str) -> Result<Box<dyn Reading>> {
-        let missing = || Error::new(Kind::DataCorrupted, format!("checkpoint \"{path}\" is missing"));
+        let missing = || Error::new(ErrorKind::DataCorrupted, format!("checkpoint \"{path}\" is missing"));
         self.storage.open(path)?.ok_or_else(missing)
     }
 
     /// Writes a checkpoint and drops what it makes superfluous. Where it fails, the draft is what it was: it may be saved
     /// later. Blocking.
-    pub fn save(&mut self, draft: &mut Draft) -> Result<()> {
+    pub fn save(&mut self, draft: &mut CheckpointDraft) -> Result<()> {
         // The relation first: a checkpoint without it would be worthless, a relation file past it is removed.
         draft.relation.as_ref().map_or(Ok(()), RelationDraft::write)?;
         if let Some(operators) = &mut draft.fresh {
@@ -163,7 +163,7 @@ impl Checkpoints {
         let epoch = draft.header.epoch;
         match self.write(draft) {
             // What an earlier try left, which did not come to its end.
-            Err(error) if error.kind() == Kind::DuplicateObject => {
+            Err(error) if error.kind() == ErrorKind::DuplicateObject => {
                 self.storage.remove(&self.path(epoch))?;
                 self.write(draft)?;
             }
@@ -179,9 +179,9 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn write(&self, draft: &Draft) -> Result<()> {
+    fn write(&self, draft: &CheckpointDraft) -> Result<()> {
         self.storage.create_with(&self.path(draft.header.epoch), &mut |file| {
-            let mut encoder = Encoder::new(file, &draft.header)?;
+            let mut encoder = SectionEncoder::new(file, &draft.header)?;
             for section in &draft.sections {
                 encoder.section(section.iter().cloned().map(Ok))?;
             }

@@ -10,40 +10,40 @@ use datafusion::execution::TaskContext;
 use tokio::time::Instant;
 
 use super::{
-    Letters, Outlet, Progress, Watermarks,
+    Letters, QueryProgress, SinkDriver, Watermarks,
     admission::Admission,
-    checkpoints::{Checkpoints, Header},
+    checkpoints::{CheckpointHeader, Checkpoints},
     memory::EpochMemory,
-    outlet::Owed,
     prefetch::Prefetched,
-    reading::Opened,
+    reading::OpenedInput,
     saving::{Unwritten, Writing},
+    sink_driver::PendingEpoch,
     thresholds::Thresholds,
 };
 use crate::{
     changes::{Changes, batch_of},
-    checkpoint::{Commit, Intent, Log, Record},
+    checkpoint::{Commit, Intent, Log, LogRecord},
     connectors::{Ahead, Backlog, Offsets, ReadLimit, Span},
     error::Result,
     operators::exec,
-    options::Hidden,
-    relations::{ChangelogLimit, Shared, Snapshot, Store},
-    sql::{incremental::PlannedInput, plan::Standing, table::Input},
-    state::{Budget, Share},
+    options::SecretRedactor,
+    relations::{ChangelogLimit, SharedRelation, Snapshot, Store},
+    sql::{incremental::PlannedInput, plan::ContinuousPlan, table::TableInput},
+    state::{Budget, BudgetShare},
     storage::Storage,
     time::{Clock, Epoch, Micros, Tick},
 };
 
 /// What all queries share.
 #[derive(Debug, Clone)]
-pub struct Env {
+pub struct QueryEnv {
     pub storage: Arc<dyn Storage>,
     pub clock: Arc<dyn Clock>,
     pub log: Arc<Log>,
     pub letters: Arc<Letters>,
     pub context: Arc<TaskContext>,
     pub budget: Arc<Budget>,
-    pub hidden: Arc<Hidden>,
+    pub hidden: Arc<SecretRedactor>,
     /// What relations keep for their followers, at the most.
     pub changelog: ChangelogLimit,
     /// What all running epochs hold.
@@ -51,7 +51,7 @@ pub struct Env {
     pub thresholds: Thresholds,
 }
 
-impl Env {
+impl QueryEnv {
     /// In how many streams an input comes.
     pub fn partitions(&self) -> usize {
         self.context.session_config().target_partitions()
@@ -60,14 +60,14 @@ impl Env {
 
 /// What makes a query: planned anew at each start.
 #[derive(Debug)]
-pub struct Setup {
+pub struct QuerySetup {
     pub id: u64,
     pub name: String,
-    pub standing: Standing,
+    pub standing: ContinuousPlan,
     /// What clients read; of a sink what is kept beside it.
-    pub relation: Arc<Shared>,
+    pub relation: Arc<SharedRelation>,
     /// Where the rows of a sink go.
-    pub outlet: Option<Outlet>,
+    pub outlet: Option<SinkDriver>,
     pub checkpoint_interval: Duration,
     /// How long an epoch is to take, where there is a backlog.
     pub epoch_target: Option<Duration>,
@@ -76,8 +76,8 @@ pub struct Setup {
 /// A query that is being worked on. One task owns it.
 #[derive(Debug)]
 pub struct Worker {
-    pub(super) env: Env,
-    pub setup: Setup,
+    pub(super) env: QueryEnv,
+    pub setup: QuerySetup,
     pub(super) store: Store,
     pub(super) checkpoints: Checkpoints,
     pub(super) offsets: Vec<Offsets>,
@@ -96,7 +96,7 @@ pub struct Worker {
     pub(super) followed: Vec<Option<Micros>>,
     /// The epochs since the last checkpoint: what a recovery would run again.
     pub(super) since: Vec<(Intent, Commit)>,
-    pub(super) totals: Header,
+    pub(super) totals: CheckpointHeader,
     pub(super) checkpointed: Epoch,
     /// How far each input was read at the last checkpoint.
     pub(super) saved: Vec<Offsets>,
@@ -115,14 +115,14 @@ pub struct Worker {
     /// What the next epoch will read, where that was prefetched.
     pub(super) prefetched: Vec<Option<Prefetched>>,
     /// What its state and its relation hold.
-    pub(super) share: Share,
+    pub(super) share: BudgetShare,
     /// The epoch of a sink whose rows may be outside, and whose commit is not in the log: nothing else may take its
     /// number.
     pub(super) begun: Option<Intent>,
-    pub(super) owed: Option<Owed>,
+    pub(super) owed: Option<PendingEpoch>,
     /// The epoch of a view that was run, and whose commit is not in the log yet.
     pub(super) uncommitted: Option<Uncommitted>,
-    pub progress: Arc<Mutex<Progress>>,
+    pub progress: Arc<Mutex<QueryProgress>>,
 }
 
 /// An epoch of a view that was run, up to its commit.
@@ -140,7 +140,7 @@ const ALL_LOG_FILES: u64 = 1;
 
 /// The next thing that a query could do.
 #[derive(Debug)]
-pub enum Next {
+pub enum NextEpoch {
     Epoch(Intent),
     /// There are rows, but so few that others are waited for, until then.
     Wait(Instant),
@@ -153,7 +153,7 @@ const EXPECTED_ROW_BYTES: u64 = 256;
 const EXPECTED_BYTES: u64 = 16 << 20;
 
 impl Worker {
-    pub fn new(env: Env, setup: Setup, progress: Arc<Mutex<Progress>>) -> Self {
+    pub fn new(env: QueryEnv, setup: QuerySetup, progress: Arc<Mutex<QueryProgress>>) -> Self {
         let inputs = setup.standing.rewritten.inputs.len();
         let checkpoints = Checkpoints::new(env.storage.clone(), setup.id);
         let checkpoints = checkpoints.with_chain_max(env.thresholds.checkpoint_chain_max);
@@ -175,7 +175,7 @@ impl Worker {
             watermarks: Watermarks::new(setup.standing.rewritten.watermarks.len()),
             followed: Vec::new(),
             since: Vec::new(),
-            totals: Header::default(),
+            totals: CheckpointHeader::default(),
             checkpointed: Epoch(0),
             saved: vec![Offsets::default(); inputs],
             recovered: false,
@@ -204,7 +204,7 @@ impl Worker {
     }
 
     /// What could be done now. Nothing is durable yet. In a `hurry` no row waits for others.
-    pub async fn next(&mut self, hurry: bool) -> Result<Next> {
+    pub async fn next(&mut self, hurry: bool) -> Result<NextEpoch> {
         let (mut spans, mut backlogs): (Vec<Span>, Vec<Backlog>) = Default::default();
         let (mut idle, mut until) = (true, None);
         let mut enough = hurry;
@@ -246,18 +246,18 @@ impl Worker {
         let specs = &self.setup.standing.rewritten.watermarks;
         let watermark = self.watermarks.next(specs, &self.followed, now, &self.unread(), idle);
         if idle && self.epoch > Epoch(0) && !self.is_due(watermark)? && !self.rewrites() {
-            return Ok(Next::Idle);
+            return Ok(NextEpoch::Idle);
         }
         if let Some(delay) = until.filter(|_| !enough && !self.is_due(watermark).unwrap_or(true)) {
             let until = *self.waits_since.get_or_insert_with(Instant::now) + delay;
             if Instant::now() < until {
-                return Ok(Next::Wait(until));
+                return Ok(NextEpoch::Wait(until));
             }
         }
         self.waits_since = None;
         let epoch = self.epoch.next();
         let partitions = self.env.partitions();
-        Ok(Next::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now, partitions }))
+        Ok(NextEpoch::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now, partitions }))
     }
 
     /// What its state and its relation hold in memory.
@@ -280,8 +280,8 @@ impl Worker {
     /// The watermarks of the views among the inputs, where the spans end.
     fn followed_to(&self, spans: &[Span]) -> Vec<Option<Micros>> {
         let of = |n: &usize| match &self.inputs()[*n].table.input {
-            Input::Relation(shared) => shared.lock().watermark(Epoch(spans[*n].to.only())),
-            Input::Source(..) => None,
+            TableInput::Relation(shared) => shared.lock().watermark(Epoch(spans[*n].to.only())),
+            TableInput::Source(..) => None,
         };
         self.setup.standing.rewritten.followed.iter().map(of).collect()
     }
@@ -317,7 +317,7 @@ impl Worker {
         let (intent, pieces) = self.in_pieces(intent);
         // Nobody waits for the intent: the commit's sync covers it, and until then nobody has seen the epoch.
         self.needs_log();
-        self.env.log.note(Record::Intent(intent.clone()).encode(&[])?);
+        self.env.log.note(LogRecord::Intent(intent.clone()).encode(&[])?);
         let first = self.reads_snapshots(&intent);
         let commit = match pieces.is_empty() {
             true => self.take_step(&intent).await?.0,
@@ -337,7 +337,7 @@ impl Worker {
             self.save_all().await?;
         }
         let Some(Uncommitted { commit, .. }) = &self.uncommitted else { return Ok(()) };
-        let record = Record::Commit(commit.clone()).encode(&[])?;
+        let record = LogRecord::Commit(commit.clone()).encode(&[])?;
         {
             let letters = self.env.letters.clone();
             let _recording = letters.recording().await;
@@ -376,7 +376,7 @@ impl Worker {
     }
 
     /// Runs the plan over the rows of an intent and applies the changes, in memory, once there is room for it.
-    pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
+    pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<OpenedInput>) -> Result<(Commit, Changes)> {
         let bytes = self.bytes_to_read(intent);
         if self.reads_snapshots(intent) {
             // What it will hold when this is over: its state, and its answer.
@@ -392,9 +392,9 @@ impl Worker {
         self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
     }
 
-    pub(super) async fn run_plan(&mut self, intent: &Intent, opened: Vec<Opened>) -> Result<(Commit, Changes)> {
-        if self.setup.standing.cell.is_worn(self.env.thresholds.plan_runs_max) {
-            self.setup.standing.plan = exec::anew(&self.setup.standing.plan)?;
+    pub(super) async fn run_plan(&mut self, intent: &Intent, opened: Vec<OpenedInput>) -> Result<(Commit, Changes)> {
+        if self.setup.standing.cell.runs_exceed(self.env.thresholds.plan_runs_max) {
+            self.setup.standing.plan = exec::rebuild(&self.setup.standing.plan)?;
         }
         let (streams, bad): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         let standing = &self.setup.standing;

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Progress, Trigger, Worker};
+use super::{QueryProgress, Trigger, Worker};
 use crate::error::Result;
 
 /// What a runner can be told.
@@ -22,12 +22,12 @@ pub enum Command {
     /// Of a new query: it is durable that it is there. Answers once it runs.
     Begin(oneshot::Sender<()>),
     /// There may be more to read, whatever the inputs say.
-    Look,
+    Wake,
     /// Everybody is there who may still ask for what was read: what nobody needs may be freed.
     Release,
     /// Goes on with what is made in another way from now on; one that failed tries again.
     Refit {
-        remake: Remake,
+        rebuild: Rebuild,
         trigger: Trigger,
         checkpoint_interval: Duration,
     },
@@ -46,7 +46,7 @@ pub(super) const COMMANDS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    pub progress: Arc<Mutex<Progress>>,
+    pub progress: Arc<Mutex<QueryProgress>>,
     cancelled: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -54,14 +54,14 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(
         commands: mpsc::Sender<Command>,
-        progress: Arc<Mutex<Progress>>,
+        progress: Arc<Mutex<QueryProgress>>,
         cancelled: CancellationToken,
         task: JoinHandle<()>,
     ) -> Handle {
         Handle { commands, progress, cancelled, task: Mutex::new(Some(task)) }
     }
 
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> QueryProgress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -109,7 +109,7 @@ impl Handle {
 }
 
 /// Makes a worker anew: after an error its memory is thrown away, plan and all.
-pub type Remake = Box<dyn Fn() -> BoxFuture<'static, Result<Worker>> + Send + Sync>;
+pub type Rebuild = Box<dyn Fn() -> BoxFuture<'static, Result<Worker>> + Send + Sync>;
 
 /// Makes it durable that a query has done all that its trigger asks for.
 pub type Finished = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;

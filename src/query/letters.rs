@@ -13,34 +13,34 @@ use super::Worker;
 use crate::{
     changes::Changes,
     checkpoint::{DeadLetter, Intent, LateCause, LateRow},
-    connectors::{BadRecords, LetterId, Marks, OnError},
+    connectors::{BadRecords, LetterId, OnError, ReplayMarks},
     error::Result,
     operators::as_json,
-    sql::table::Input,
+    sql::table::TableInput,
     time::Micros,
 };
 
 /// Rows that did not make it into an answer, for all queries: the newest of them, up to the limits of each kind.
 #[derive(Debug)]
 pub struct Letters {
-    kept: Mutex<Kept>,
+    kept: Mutex<Queues>,
     /// Shared from before a commit is appended until its letters are in `kept`; held alone while a log file is closed.
     recording: RwLock<()>,
-    dead_max: LettersMax,
-    late_max: LettersMax,
+    dead_max: QueueLimit,
+    late_max: QueueLimit,
     /// Of the dead letters of one epoch and input, and of each kind of them.
-    epoch_max: LettersMax,
+    epoch_max: QueueLimit,
 }
 
 /// How many letters of a kind are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LettersMax {
+pub struct QueueLimit {
     pub rows: usize,
     pub bytes: u64,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Queues {
     dead: Queue<DeadLetter>,
     late: Queue<LateRow>,
     /// What tells the letters in `dead` apart.
@@ -63,31 +63,31 @@ impl<T> Default for Queue<T> {
 }
 
 /// What a letter takes in memory.
-trait Bytes {
+trait RetainedBytes {
     fn bytes(&self) -> u64;
 }
 
-impl Bytes for DeadLetter {
+impl RetainedBytes for DeadLetter {
     fn bytes(&self) -> u64 {
         let texts = self.source.len() + self.query.len() + self.origin.len() + self.reason.len();
         (size_of::<Self>() + texts + self.raw.len()) as u64
     }
 }
 
-impl Bytes for LateRow {
+impl RetainedBytes for LateRow {
     fn bytes(&self) -> u64 {
         (size_of::<Self>() + self.query.len() + self.row.len()) as u64
     }
 }
 
-impl<T: Bytes> Queue<T> {
+impl<T: RetainedBytes> Queue<T> {
     fn push(&mut self, letter: T) {
         self.bytes += letter.bytes();
         self.letters.push_back(letter);
     }
 
     /// The oldest letter, where there are too many.
-    fn pop_beyond(&mut self, max: LettersMax) -> Option<T> {
+    fn pop_beyond(&mut self, max: QueueLimit) -> Option<T> {
         if self.letters.len() <= max.rows && self.bytes <= max.bytes {
             return None;
         }
@@ -101,7 +101,7 @@ impl<T: Bytes> Queue<T> {
 const LATE_BYTES_MAX: usize = 16 << 20;
 
 impl Letters {
-    pub fn new(dead_max: LettersMax, late_max: LettersMax, epoch_max: LettersMax) -> Self {
+    pub fn new(dead_max: QueueLimit, late_max: QueueLimit, epoch_max: QueueLimit) -> Self {
         Letters { kept: Mutex::default(), recording: RwLock::default(), dead_max, late_max, epoch_max }
     }
 
@@ -110,7 +110,7 @@ impl Letters {
         BadRecords::new(self.epoch_max.rows, usize::try_from(self.epoch_max.bytes).unwrap_or(usize::MAX))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -179,8 +179,9 @@ impl Letters {
     }
 
     /// Marks dead letters of a source by what its replays say.
-    pub fn mark(&self, source: &str, marks: &[Marks]) {
-        let told = |marks: &'_ Marks| marks.letters.iter().map(|letter| (letter.clone(), marks.at)).collect::<Vec<_>>();
+    pub fn mark(&self, source: &str, marks: &[ReplayMarks]) {
+        let told =
+            |marks: &'_ ReplayMarks| marks.letters.iter().map(|letter| (letter.clone(), marks.at)).collect::<Vec<_>>();
         let marks: BTreeMap<LetterId, Micros> = marks.iter().flat_map(told).collect();
         if marks.is_empty() {
             return;
@@ -237,7 +238,7 @@ impl Worker {
             for (records, epoch) in [(bad, None), (failed, Some(intent.epoch))] {
                 let (records, all) = records.take();
                 count += all;
-                if matches!(input.table.input, Input::Source(_, OnError::Skip)) {
+                if matches!(input.table.input, TableInput::Source(_, OnError::Skip)) {
                     continue;
                 }
                 let dropped = all - records.len() as u64;
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn each_is_taken_once_and_the_oldest_go() {
-        let max = LettersMax { rows: 3, bytes: 1 << 20 };
+        let max = QueueLimit { rows: 3, bytes: 1 << 20 };
         let letters = Letters::new(max, max, max);
         letters.add(&[dead(1), dead(2), dead(1)], &[late(1), late(1)]);
         letters.add(&[dead(2), dead(3)], &[late(1), late(1)]);
@@ -350,7 +351,7 @@ mod tests {
 
     #[test]
     fn equal_rows_of_an_epoch_are_several_and_told_once() {
-        let max = LettersMax { rows: 100, bytes: 1 << 20 };
+        let max = QueueLimit { rows: 100, bytes: 1 << 20 };
         let letters = Letters::new(max, max, max);
         let row = |epoch| DeadLetter { epoch: Some(Epoch(epoch)), position: None, ..dead(0) };
         letters.add(&[dead(1), row(1), row(1)], &[]);
@@ -362,7 +363,7 @@ mod tests {
 
     #[test]
     fn replayed_ones_stay_and_are_marked() {
-        let max = LettersMax { rows: 3, bytes: 1 << 20 };
+        let max = QueueLimit { rows: 3, bytes: 1 << 20 };
         let letters = Letters::new(max, max, max);
         let of = |source: &str, n| DeadLetter { source: source.to_string(), ..dead(n) };
         letters.add(&[of("a", 1), of("b", 1), of("a", 2), of("a", 3)], &[]);
@@ -371,7 +372,7 @@ mod tests {
         let found: Vec<_> = letters.by_id(&[1, 4, 2]).into_iter().map(|l| Some(l?.source)).collect();
         assert_eq!(found, [None, Some("a".to_string()), Some("b".to_string())]);
         letters.replayed(&[1, 3], 7);
-        letters.mark("a", &[Marks { letters: vec![letter_id(&of("a", 3)), letter_id(&of("b", 1))], at: 8 }]);
+        letters.mark("a", &[ReplayMarks { letters: vec![letter_id(&of("a", 3)), letter_id(&of("b", 1))], at: 8 }]);
         letters.add(&[of("a", 2)], &[]);
         let marks = |letters: &Letters| letters.dead().iter().map(|l| (l.id, l.replayed)).collect::<Vec<_>>();
         assert_eq!(marks(&letters), [(2, None), (3, Some(7)), (4, Some(8))]);
@@ -382,7 +383,7 @@ mod tests {
 
     #[test]
     fn long_ones_are_fewer() {
-        let max = LettersMax { rows: 1_000, bytes: 10_000 };
+        let max = QueueLimit { rows: 1_000, bytes: 10_000 };
         let letters = Letters::new(max, max, max);
         for n in 0..100 {
             let long = DeadLetter { raw: vec![b'x'; 3_000], ..dead(n) };

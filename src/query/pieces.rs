@@ -4,19 +4,19 @@
 //! Each piece is run like an epoch of its own, with a number of its own. None of them is seen before the last one is
 //! committed, and a crash before that leaves nothing: what was read can be read again.
 
-use super::{Worker, batches::Batches, reading::Opened};
+use super::{Worker, batches::BatchReader, reading::OpenedInput};
 use crate::{
     changes::Changes,
     checkpoint::{Commit, Intent},
     connectors::{BadRecords, SourceStream},
-    error::{Error, Kind, Result},
-    relations::Piece,
+    error::{Error, ErrorKind, Result},
+    relations::SnapshotChunk,
     time::{Epoch, Micros},
 };
 use std::{collections::btree_map::Entry, sync::Arc};
 
 /// For each input the pieces that it is read in; none where it is not read from the beginning.
-type Pieces = Vec<Vec<Piece>>;
+type Pieces = Vec<Vec<SnapshotChunk>>;
 
 impl Worker {
     /// In how many pieces an epoch reads, at least one; and its intent under the number of the last one.
@@ -65,14 +65,14 @@ impl Worker {
         all.ok_or_else(|| Error::internal("an epoch without pieces was run in pieces"))
     }
 
-    fn open_piece(&mut self, intent: &Intent, pieces: &Pieces, k: usize, last: bool) -> Result<Vec<Opened>> {
+    fn open_piece(&mut self, intent: &Intent, pieces: &Pieces, k: usize, last: bool) -> Result<Vec<OpenedInput>> {
         let mut opened = Vec::new();
         for (n, of) in pieces.iter().enumerate() {
             let input = &self.inputs()[n];
             opened.push(match (of.get(k), &self.snapshots[n]) {
                 (Some(piece), Some(snapshot)) if !of.is_empty() => {
                     let rows: Vec<Changes> = snapshot.read(piece)?.into_iter().map(Changes::insert).collect();
-                    let stream = SourceStream::only(Arc::new(Batches::new(&rows, input)?));
+                    let stream = SourceStream::only(Arc::new(BatchReader::new(&rows, input)?));
                     (vec![stream], BadRecords::default())
                 }
                 _ if last && of.is_empty() => self.open_input(n, intent)?,
@@ -84,12 +84,13 @@ impl Worker {
 
     /// An expression may fail on a part of the rows where it does not on all of them: then they are read together.
     fn after_piece(&self, error: Error, last: bool) -> Error {
-        let is_room = matches!(error.kind(), Kind::ConfigurationLimit | Kind::OutOfMemory | Kind::LimitExceeded);
+        let is_room =
+            matches!(error.kind(), ErrorKind::ConfigurationLimit | ErrorKind::OutOfMemory | ErrorKind::LimitExceeded);
         if last || is_room {
             return error;
         }
         self.env.epochs.read_whole(self.setup.id);
-        error.with_kind(Kind::CannotConnectNow)
+        error.with_kind(ErrorKind::CannotConnectNow)
     }
 }
 

@@ -15,7 +15,7 @@ use super::Worker;
 use crate::{
     checkpoint::Intent,
     connectors::{Ahead, BadRecords, ReadLimit, SourceStream, Span},
-    sql::table::Input,
+    sql::table::TableInput,
 };
 
 /// What the next epoch will read of one input. A stream holds as many batches as its source decodes ahead.
@@ -39,7 +39,7 @@ impl Worker {
     pub(super) async fn prefetch(&mut self, intent: &Intent) {
         for (n, span) in intent.spans.iter().enumerate() {
             let table = self.inputs()[n].table.clone();
-            let Input::Source(source, _) = &table.input else { continue };
+            let TableInput::Source(source, _) = &table.input else { continue };
             if span.to.reaches(&self.ends[n]) {
                 continue;
             }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum State {
+pub enum QueryState {
     /// Reading its checkpoint and running again what came after it.
     #[default]
     Recovering,
@@ -26,23 +26,23 @@ pub enum State {
     Retrying,
 }
 
-impl State {
+impl QueryState {
     pub fn word(self) -> &'static str {
         match self {
-            State::Recovering => "recovering",
-            State::Running => "running",
-            State::Paused => "paused",
-            State::Finished => "finished",
-            State::Failed => "failed",
-            State::Retrying => "retrying",
+            QueryState::Recovering => "recovering",
+            QueryState::Running => "running",
+            QueryState::Paused => "paused",
+            QueryState::Finished => "finished",
+            QueryState::Failed => "failed",
+            QueryState::Retrying => "retrying",
         }
     }
 }
 
 /// A row of `tidemark.queries`, and its rows of `tidemark.inputs`.
 #[derive(Debug, Clone, Default)]
-pub struct Progress {
-    pub state: State,
+pub struct QueryProgress {
+    pub state: QueryState,
     pub epoch: Epoch,
     pub watermark: Option<Micros>,
     /// Since the server was made, across restarts; rows read again in a recovery count once.
@@ -66,10 +66,10 @@ pub struct Progress {
 /// In place of a log file: the query has yet to recover, for which it may need every record about it.
 pub const UNRECOVERED: u64 = 0;
 
-impl Progress {
+impl QueryProgress {
     /// Of a query that has yet to recover.
     pub fn new() -> Self {
-        Progress { log_file: Some(UNRECOVERED), ..Progress::default() }
+        QueryProgress { log_file: Some(UNRECOVERED), ..QueryProgress::default() }
     }
 }
 
@@ -86,7 +86,7 @@ pub struct InputProgress {
 
 impl Worker {
     /// Puts the present numbers where system tables read them.
-    pub fn show(&self, also: impl FnOnce(&mut Progress)) {
+    pub fn show(&self, also: impl FnOnce(&mut QueryProgress)) {
         let state = self.setup.standing.cell.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
         let state = state.unwrap_or_default();
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +111,7 @@ impl Worker {
         also(&mut progress);
     }
 
-    pub fn set_state(&self, state: State, error: Option<Error>) {
+    pub fn set_state(&self, state: QueryState, error: Option<Error>) {
         self.show(|progress| {
             progress.state = state;
             progress.last_error = error.or_else(|| progress.last_error.take());

@@ -9,39 +9,39 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::{
     Worker,
-    batches::{Batches, FiledBatches},
+    batches::{BatchReader, FiledBatches},
     prefetch::Prefetched,
 };
 use crate::{
     changes::Changes,
     checkpoint::Intent,
     connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, SourceStream, Span},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     operators::partition_name,
-    relations::{Shared, Store},
+    relations::{SharedRelation, Store},
     sql::{
         incremental::PlannedInput,
-        table::{BATCH_ROWS, Input},
+        table::{BATCH_ROWS, TableInput},
     },
     time::Epoch,
 };
 
 /// The streams of a span, and where their bad records go.
-pub(super) type Opened = (Vec<SourceStream>, BadRecords);
+pub(super) type OpenedInput = (Vec<SourceStream>, BadRecords);
 
 impl Worker {
     /// How far an input could be read.
     pub(super) async fn ahead(&mut self, n: usize, limit: &ReadLimit) -> Result<Ahead> {
         match &self.inputs()[n].table.input {
-            Input::Source(source, _) => source.clone().ahead(&self.offsets[n], limit).await,
-            Input::Relation(shared) => {
+            TableInput::Source(source, _) => source.clone().ahead(&self.offsets[n], limit).await,
+            TableInput::Relation(shared) => {
                 let shared = shared.clone();
                 self.ahead_of(n, &shared, limit)
             }
         }
     }
 
-    fn ahead_of(&mut self, n: usize, shared: &Shared, limit: &ReadLimit) -> Result<Ahead> {
+    fn ahead_of(&mut self, n: usize, shared: &SharedRelation, limit: &ReadLimit) -> Result<Ahead> {
         let from = Epoch(self.offsets[n].only());
         let mut relation = shared.lock();
         let snapshot = shared.snapshot();
@@ -55,7 +55,7 @@ impl Worker {
         // At 0 it has not recovered yet; otherwise it is never behind what was read of it.
         if Epoch(0) < snapshot.epoch() && snapshot.epoch() < from {
             let message = format!("\"{}\" is at epoch {}, but was read up to {from}", shared.name, snapshot.epoch());
-            return Err(Error::new(Kind::DataCorrupted, message)
+            return Err(Error::new(ErrorKind::DataCorrupted, message)
                 .hint("The data directory lost what had happened. Create another view of the same query beside it; this one keeps what it has come to."));
         }
         let (to, rows) = relation.ahead(from, snapshot.epoch().max(from), limit.rows);
@@ -91,17 +91,17 @@ impl Worker {
 
     pub(super) fn reads_snapshots(&self, intent: &Intent) -> bool {
         let reads = |(input, span): (&PlannedInput, &Span)| {
-            matches!(input.table.input, Input::Relation(_)) && span.from.only() == 0 && span.to.only() > 0
+            matches!(input.table.input, TableInput::Relation(_)) && span.from.only() == 0 && span.to.only() > 0
         };
         self.inputs().iter().zip(&intent.spans).any(reads)
     }
 
     /// The rows that an intent says will be read.
-    pub(super) fn open(&mut self, intent: &Intent) -> Result<Vec<Opened>> {
+    pub(super) fn open(&mut self, intent: &Intent) -> Result<Vec<OpenedInput>> {
         (0..intent.spans.len()).map(|n| self.open_input(n, intent)).collect()
     }
 
-    pub(super) fn open_input(&mut self, n: usize, intent: &Intent) -> Result<Opened> {
+    pub(super) fn open_input(&mut self, n: usize, intent: &Intent) -> Result<OpenedInput> {
         self.streams(n, &intent.spans[n], intent.partitions)
     }
 
@@ -109,8 +109,8 @@ impl Worker {
     pub(super) fn bytes_to_read(&self, intent: &Intent) -> usize {
         let of = |(n, span): (usize, &Span)| match &self.inputs()[n].table.input {
             _ if span.is_empty() => 0,
-            Input::Source(..) => self.expected.get(n).copied().unwrap_or(0),
-            Input::Relation(shared) => match &self.snapshots[n] {
+            TableInput::Source(..) => self.expected.get(n).copied().unwrap_or(0),
+            TableInput::Relation(shared) => match &self.snapshots[n] {
                 Some(snapshot) if span.from.only() == 0 => snapshot.bytes(),
                 _ => shared.lock().bytes_of_changes(Epoch(span.from.only()), Epoch(span.to.only())),
             },
@@ -119,7 +119,7 @@ impl Worker {
     }
 
     /// Those that were prefetched, where they are the same.
-    fn streams(&mut self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
+    fn streams(&mut self, n: usize, span: &Span, partitions: usize) -> Result<OpenedInput> {
         let is_same = |next: &Prefetched| next.span == *span && partitions == self.env.partitions();
         let prefetched = self.prefetched[n].take().filter(is_same);
         match prefetched {
@@ -129,30 +129,30 @@ impl Worker {
         }
     }
 
-    pub(super) fn scan(&self, n: usize, span: &Span, partitions: usize) -> Result<Opened> {
+    pub(super) fn scan(&self, n: usize, span: &Span, partitions: usize) -> Result<OpenedInput> {
         let (input, bad) = (&self.inputs()[n], self.env.letters.collector());
         match &input.table.input {
-            Input::Source(source, on_error) => {
+            TableInput::Source(source, on_error) => {
                 let projection = input.projection.clone();
                 let hints =
                     ScanHints { projection, partitions, batch_rows: BATCH_ROWS, bad: bad.clone(), retain: true };
                 let streams = on_error.applied(&input.table.name, source.scan(span, &hints)?, &bad);
                 Ok((streams, bad))
             }
-            Input::Relation(shared) => {
+            TableInput::Relation(shared) => {
                 let (from, to) = (Epoch(span.from.only()), Epoch(span.to.only()));
                 if let Some(error) = shared.snapshot().refusal() {
                     // Transient for this query: it waits for the other one.
-                    return Err(error.context(format!("\"{}\"", shared.name)).with_kind(Kind::CannotConnectNow));
+                    return Err(error.context(format!("\"{}\"", shared.name)).with_kind(ErrorKind::CannotConnectNow));
                 }
                 if let (Some(snapshot), Epoch(0)) = (&self.snapshots[n], from) {
                     let rows: Vec<Changes> = snapshot.batches(None)?.into_iter().map(Changes::insert).collect();
-                    return Ok((vec![SourceStream::only(Arc::new(Batches::new(&rows, input)?))], bad));
+                    return Ok((vec![SourceStream::only(Arc::new(BatchReader::new(&rows, input)?))], bad));
                 }
                 let told = shared.lock().changes(from, to)?;
                 let store = Store::new(self.env.storage.clone(), shared.id);
                 let stream: Arc<dyn PartitionStream> = match told.is_in_memory() {
-                    true => Arc::new(Batches::new(&told.read(&store)?, input)?),
+                    true => Arc::new(BatchReader::new(&told.read(&store)?, input)?),
                     false => Arc::new(FiledBatches::new(told, store, input)?),
                 };
                 Ok((vec![SourceStream::only(stream)], bad))

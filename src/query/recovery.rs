@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Worker, checkpoints::Header};
+use super::{Worker, checkpoints::CheckpointHeader};
 use crate::{
-    checkpoint::{Commit, Intent, Record, resume},
-    error::{Error, Kind, Result},
+    checkpoint::{Commit, Intent, LogRecord, resume},
+    error::{Error, ErrorKind, Result},
     operators::in_place,
-    relations::{Relation, Shared},
-    sql::table::Input,
+    relations::{Relation, SharedRelation},
+    sql::table::TableInput,
     time::Epoch,
 };
 
@@ -39,13 +39,13 @@ impl Worker {
             Some(intent) => {
                 // What was owed before it went out before it was begun.
                 if self.setup.outlet.is_some() {
-                    self.forget_owed()?;
+                    self.discard_pending()?;
                 }
                 self.run(intent).await
             }
             None if self.setup.outlet.is_some() => {
                 self.begun = None;
-                self.take_up(commits)
+                self.restore_pending(commits)
             }
             None => Ok(()),
         }
@@ -64,7 +64,7 @@ impl Worker {
             let commit = header.commit.take().filter(|commit| !commits.iter().any(|other| other.epoch == commit.epoch));
             if let Some(commit) = commit {
                 // The next checkpoint does not have it.
-                let record = Record::Commit(commit.clone()).encode(&[])?;
+                let record = LogRecord::Commit(commit.clone()).encode(&[])?;
                 let letters = self.env.letters.clone();
                 let _recording = letters.recording().await;
                 self.env.log.append(vec![record]).await?;
@@ -84,7 +84,7 @@ impl Worker {
         self.since.clone_from(&plan.redo);
         // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.
         let shared = self.setup.relation.clone();
-        self.setup.relation = Shared::new(shared.id, shared.name.clone(), relation, Default::default());
+        self.setup.relation = SharedRelation::new(shared.id, shared.name.clone(), relation, Default::default());
         let redone = self.redo_all(plan.redo).await;
         let rebuilt = std::mem::replace(&mut self.setup.relation, shared);
         redone?;
@@ -93,7 +93,7 @@ impl Worker {
     }
 
     /// Takes everything from a checkpoint; gives the rows of the answer then. Blocking.
-    fn load_all(&mut self, loaded: Option<Header>) -> Result<Relation> {
+    fn load_all(&mut self, loaded: Option<CheckpointHeader>) -> Result<Relation> {
         let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
         if let Some(header) = loaded {
             header.relation.iter().try_for_each(|file| self.store.expect(file))?;
@@ -126,10 +126,10 @@ impl Worker {
     }
 
     /// An input whose rows are not back yet after a start.
-    pub fn recovering_input(&self) -> Option<Arc<Shared>> {
+    pub fn recovering_input(&self) -> Option<Arc<SharedRelation>> {
         let relations = self.inputs().iter().filter_map(|input| match &input.table.input {
-            Input::Relation(shared) => Some(shared),
-            Input::Source(..) => None,
+            TableInput::Relation(shared) => Some(shared),
+            TableInput::Source(..) => None,
         });
         relations.into_iter().find(|shared| shared.is_recovering()).cloned()
     }
@@ -140,7 +140,7 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, header: Header) -> Result<()> {
+    fn load(&mut self, header: CheckpointHeader) -> Result<()> {
         let cell = &self.setup.standing.cell;
         self.checkpoints.each(|section, batch| {
             // A batch of a chain takes the place of what was loaded before, in part or as a whole.
@@ -173,7 +173,7 @@ impl Worker {
                 "epoch {} of \"{}\" read {} rows and gave {}, but now reads {} and gives {}",
                 intent.epoch, self.setup.name, commit.rows_in, commit.rows_out, again.rows_in, again.rows_out
             );
-            return Err(Error::new(Kind::DataCorrupted, message)
+            return Err(Error::new(ErrorKind::DataCorrupted, message)
                 .detail("What the epoch had read has changed or is gone.")
                 .hint("Put the input back as it was, then ALTER … RESUME; or create another view of the same query beside it."));
         }

@@ -12,12 +12,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, Finished, Handle, Remake, State, Trigger, Worker, epoch::Next, handle::COMMANDS_MAX};
+use super::{Command, Finished, Handle, QueryState, Rebuild, Trigger, Worker, epoch::NextEpoch, handle::COMMANDS_MAX};
 use crate::{
     checkpoint::{Commit, Intent},
     connectors::Offsets,
-    error::{Error, Kind, Result},
-    sql::table::Input,
+    error::{Error, ErrorKind, Result},
+    sql::table::TableInput,
 };
 
 /// What the log says of a query's epochs: those that were begun, and those that happened.
@@ -29,7 +29,7 @@ pub fn start(
     trigger: Trigger,
     paused: bool,
     recovery: Option<Recovery>,
-    remake: Remake,
+    rebuild: Rebuild,
     finished: Finished,
 ) -> Handle {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -40,18 +40,18 @@ pub fn start(
         trigger,
         paused,
         inbox,
-        remake,
+        rebuild,
         finished,
         flushes: Vec::new(),
         last_epoch: None,
         last_checkpoint: Instant::now(),
         checkpoint_interval,
-        last_call: None,
+        final_target: None,
         finishing: false,
         retry: Duration::ZERO,
         unwritten: None,
         failed: None,
-        doubtful: false,
+        state_poisoned: false,
         behind_outside: false,
     };
     let cancelled = CancellationToken::new();
@@ -64,14 +64,14 @@ struct Runner {
     trigger: Trigger,
     paused: bool,
     inbox: mpsc::Receiver<Command>,
-    remake: Remake,
+    rebuild: Rebuild,
     finished: Finished,
     flushes: Vec<(Vec<Offsets>, oneshot::Sender<Result<()>>)>,
     last_epoch: Option<Instant>,
     last_checkpoint: Instant,
     checkpoint_interval: Duration,
     /// Where a trigger that ends is to stop.
-    last_call: Option<Vec<Offsets>>,
+    final_target: Option<Vec<Offsets>>,
     /// Whether it is there, and only that is still to be made durable.
     finishing: bool,
     retry: Duration,
@@ -79,7 +79,7 @@ struct Runner {
     unwritten: Option<(Instant, Duration)>,
     failed: Option<Error>,
     /// Whether the worker's memory is in doubt: an epoch or a checkpoint of it did not come to its end.
-    doubtful: bool,
+    state_poisoned: bool,
     /// Whether the next epoch of a sink may come after whatever is outside.
     behind_outside: bool,
 }
@@ -89,10 +89,10 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// How long a query without rows sleeps at the most before it looks whether time alone has closed a window.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const WAKE_EVERY: Duration = Duration::from_millis(200);
 
 /// What ended a turn of the loop.
-enum Turn {
+enum LoopControl {
     Again,
     Stop,
 }
@@ -110,7 +110,7 @@ impl Runner {
             () = self.live(recovery) => {}
         }
         for (_, done) in self.flushes.drain(..) {
-            let _ = done.send(Err(Error::new(Kind::AdminShutdown, "the query was stopped")));
+            let _ = done.send(Err(Error::new(ErrorKind::AdminShutdown, "the query was stopped")));
         }
     }
 
@@ -121,9 +121,9 @@ impl Runner {
         }
         match (&self.failed, self.paused) {
             (Some(_), _) => {}
-            (None, true) => self.worker.set_state(State::Paused, None),
-            (None, false) if self.doubtful => {}
-            (None, false) => self.worker.set_state(State::Running, None),
+            (None, true) => self.worker.set_state(QueryState::Paused, None),
+            (None, false) if self.state_poisoned => {}
+            (None, false) => self.worker.set_state(QueryState::Running, None),
         }
         loop {
             // A panic stops this query alone; what it had in memory is not trusted any more.
@@ -132,7 +132,7 @@ impl Runner {
                 Ok(Err(error)) => self.after_error(error).await,
                 Err(panic) => self.after_error(panicked(panic.as_ref())).await,
             };
-            if matches!(turn, Turn::Stop) {
+            if matches!(turn, LoopControl::Stop) {
                 break;
             }
         }
@@ -157,33 +157,33 @@ impl Runner {
         }
         if is_transient(&error) {
             tracing::warn!(query = self.worker.setup.name, %error, "query will try again to recover");
-            (self.doubtful, self.retry) = (true, RETRY_MIN);
-            self.worker.set_state(State::Retrying, Some(error));
+            (self.state_poisoned, self.retry) = (true, RETRY_MIN);
+            self.worker.set_state(QueryState::Retrying, Some(error));
         } else {
             tracing::error!(query = self.worker.setup.name, %error, "query cannot be recovered");
             self.stop_failed(error);
         }
     }
 
-    async fn turn(&mut self) -> Result<Turn> {
+    async fn turn(&mut self) -> Result<LoopControl> {
         loop {
             match self.inbox.try_recv() {
-                Ok(command) => match self.obey(command).await? {
-                    Turn::Again => {}
-                    Turn::Stop => return Ok(Turn::Stop),
+                Ok(command) => match self.handle(command).await? {
+                    LoopControl::Again => {}
+                    LoopControl::Stop => return Ok(LoopControl::Stop),
                 },
                 Err(TryRecvError::Empty) => break,
                 // Nobody holds the query any more: without this one that never runs out of rows would go on for ever.
-                Err(TryRecvError::Disconnected) => return Ok(Turn::Stop),
+                Err(TryRecvError::Disconnected) => return Ok(LoopControl::Stop),
             }
         }
         if self.paused {
             return self.sleep(None).await;
         }
-        if self.doubtful {
-            self.remake().await?;
+        if self.state_poisoned {
+            self.rebuild().await?;
         }
-        if self.worker.owes() {
+        if self.worker.has_pending() {
             // What did not go out comes before anything new.
             self.worker.deliver().await?;
             self.goes_on();
@@ -197,43 +197,43 @@ impl Runner {
             // There is more to read than it shows.
             return tokio::select! {
                 command = self.inbox.recv() => match command {
-                    Some(command) => self.obey(command).await,
-                    None => Ok(Turn::Stop),
+                    Some(command) => self.handle(command).await,
+                    None => Ok(LoopControl::Stop),
                 },
-                () = input.recovered() => Ok(Turn::Again),
+                () = input.recovered() => Ok(LoopControl::Again),
             };
         }
-        if self.trigger.ends() && self.last_call.is_none() {
-            self.last_call = Some(self.worker.target().await?);
+        if self.trigger.ends() && self.final_target.is_none() {
+            self.final_target = Some(self.worker.target().await?);
         }
         let changed = self.changes();
         let hurry = !self.flushes.is_empty() || self.trigger.ends();
         match self.worker.next(hurry).await? {
-            Next::Epoch(intent) => {
+            NextEpoch::Epoch(intent) => {
                 let wait = self.trigger.wait(self.last_epoch.map(|at| at.elapsed()));
                 if !wait.is_zero() && self.flushes.is_empty() {
                     return self.sleep(Some(Instant::now() + wait)).await;
                 }
                 self.last_epoch = Some(Instant::now());
-                self.doubtful = true;
+                self.state_poisoned = true;
                 let ran = self.worker.run(intent).await;
                 // One that could only not be committed is committed later.
-                self.doubtful = !self.worker.is_sound() || (ran.is_err() && !self.worker.owes());
+                self.state_poisoned = !self.worker.is_sound() || (ran.is_err() && !self.worker.has_pending());
                 ran?;
                 self.worker.deliver().await?;
                 self.goes_on();
                 self.behind_outside = false;
                 self.after_epoch().await
             }
-            Next::Wait(until) => {
+            NextEpoch::Wait(until) => {
                 self.goes_on();
                 self.checkpoint_if_due().await?;
                 self.wait(changed, Some(until)).await
             }
-            Next::Idle => {
+            NextEpoch::Idle => {
                 self.answer_flushes();
                 let caught_up = |target: &Vec<Offsets>| self.worker.has_reached(target);
-                if self.trigger.ends() && self.last_call.as_ref().is_some_and(caught_up) {
+                if self.trigger.ends() && self.final_target.as_ref().is_some_and(caught_up) {
                     self.goes_on();
                     return self.finish().await;
                 }
@@ -241,7 +241,7 @@ impl Runner {
                 // What reads and what waits has been served: it may take its time, or fail.
                 let behind = self.worker.ask_outside().await?;
                 self.goes_on();
-                if behind { Ok(Turn::Again) } else { self.wait(changed, None).await }
+                if behind { Ok(LoopControl::Again) } else { self.wait(changed, None).await }
             }
         }
     }
@@ -250,18 +250,18 @@ impl Runner {
     fn goes_on(&mut self) {
         if !self.retry.is_zero() {
             self.retry = Duration::ZERO;
-            self.worker.set_state(State::Running, None);
+            self.worker.set_state(QueryState::Running, None);
         }
     }
 
-    async fn after_epoch(&mut self) -> Result<Turn> {
+    async fn after_epoch(&mut self) -> Result<LoopControl> {
         self.checkpoint_if_due().await?;
         self.answer_flushes();
         if self.trigger == Trigger::Once {
             return self.finish().await;
         }
         tokio::task::yield_now().await;
-        Ok(Turn::Again)
+        Ok(LoopControl::Again)
     }
 
     /// Watches every input. Taken before looking ahead, so that what comes after the look is not missed.
@@ -270,8 +270,8 @@ impl Runner {
         let mut receivers: Vec<_> = inputs
             .iter()
             .map(|input| match &input.table.input {
-                Input::Source(source, _) => source.changed(),
-                Input::Relation(shared) => shared.changed(),
+                TableInput::Source(source, _) => source.changed(),
+                TableInput::Relation(shared) => shared.changed(),
             })
             .collect();
         receivers.iter_mut().for_each(|receiver| receiver.mark_unchanged());
@@ -279,11 +279,15 @@ impl Runner {
     }
 
     /// Waits for a command or a change, until a moment at the latest.
-    async fn wait(&mut self, mut changed: Vec<watch::Receiver<u64>>, mut until: Option<Instant>) -> Result<Turn> {
+    async fn wait(
+        &mut self,
+        mut changed: Vec<watch::Receiver<u64>>,
+        mut until: Option<Instant>,
+    ) -> Result<LoopControl> {
         let rewritten = &self.worker.setup.standing.rewritten;
-        let timed = rewritten.clocked || rewritten.watermarks.iter().any(|w| w.spec.idle_timeout.is_some());
+        let timed = rewritten.uses_clock || rewritten.watermarks.iter().any(|w| w.spec.idle_timeout.is_some());
         if timed {
-            let look = Instant::now() + LOOK_EVERY;
+            let look = Instant::now() + WAKE_EVERY;
             until = Some(until.map_or(look, |at: Instant| at.min(look)));
         }
         if self.worker.needs_checkpoint() && !self.worker.is_writing() {
@@ -297,52 +301,52 @@ impl Runner {
         let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
             command = self.inbox.recv() => match command {
-                Some(command) => self.obey(command).await,
-                None => Ok(Turn::Stop),
+                Some(command) => self.handle(command).await,
+                None => Ok(LoopControl::Stop),
             },
             (closed, ..) = any => {
                 if closed.is_err() {
-                    return Err(Error::new(Kind::ObjectNotInState, "an input of the query is gone"));
+                    return Err(Error::new(ErrorKind::ObjectNotInState, "an input of the query is gone"));
                 }
-                Ok(Turn::Again)
+                Ok(LoopControl::Again)
             }
-            () = self.worker.written() => Ok(Turn::Again),
-            () = sleep_until(until) => Ok(Turn::Again),
+            () = self.worker.written() => Ok(LoopControl::Again),
+            () = sleep_until(until) => Ok(LoopControl::Again),
         }
     }
 
     /// Waits for a command, until a moment or forever.
-    async fn sleep(&mut self, until: Option<Instant>) -> Result<Turn> {
+    async fn sleep(&mut self, until: Option<Instant>) -> Result<LoopControl> {
         let command = match until {
             Some(until) => match timeout_at(until, self.inbox.recv()).await {
                 Ok(command) => command,
-                Err(_) => return Ok(Turn::Again),
+                Err(_) => return Ok(LoopControl::Again),
             },
             None => self.inbox.recv().await,
         };
         match command {
-            Some(command) => self.obey(command).await,
-            None => Ok(Turn::Stop),
+            Some(command) => self.handle(command).await,
+            None => Ok(LoopControl::Stop),
         }
     }
 
-    async fn obey(&mut self, command: Command) -> Result<Turn> {
+    async fn handle(&mut self, command: Command) -> Result<LoopControl> {
         match command {
             Command::Pause(done) => {
                 // A query that stands still must not hold on to the log.
                 if !self.paused
-                    && !self.doubtful
+                    && !self.state_poisoned
                     && let Err(error) = self.checkpoint().await
                 {
                     tracing::warn!(query = self.worker.setup.name, %error, "no checkpoint of the paused query");
                 }
                 self.paused = true;
                 self.worker.end_prefetch();
-                self.worker.set_state(State::Paused, None);
+                self.worker.set_state(QueryState::Paused, None);
                 self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
                 let _ = done.send(());
             }
-            Command::Look => {}
+            Command::Wake => {}
             Command::Release => self.worker.release().await?,
             Command::Begin(begun) => {
                 self.resume();
@@ -350,12 +354,12 @@ impl Runner {
             }
             Command::Resume => self.resume(),
             Command::GoOn => {
-                (self.behind_outside, self.doubtful) = (true, true);
+                (self.behind_outside, self.state_poisoned) = (true, true);
                 self.try_again();
             }
-            Command::Refit { remake, trigger, checkpoint_interval } => {
-                (self.remake, self.trigger, self.checkpoint_interval) = (remake, trigger, checkpoint_interval);
-                (self.doubtful, self.last_call) = (true, None);
+            Command::Refit { rebuild, trigger, checkpoint_interval } => {
+                (self.rebuild, self.trigger, self.checkpoint_interval) = (rebuild, trigger, checkpoint_interval);
+                (self.state_poisoned, self.final_target) = (true, None);
                 self.try_again();
             }
             Command::Flush(done) if self.paused => {
@@ -369,7 +373,7 @@ impl Runner {
             },
             Command::Stop => {
                 // What is being written must not outlive the query.
-                let last = match self.failed.is_none() && !self.doubtful {
+                let last = match self.failed.is_none() && !self.state_poisoned {
                     true => self.worker.checkpoint().await,
                     false => self.worker.end_checkpoint().await,
                 };
@@ -377,21 +381,21 @@ impl Runner {
                 if let Err(error) = last {
                     tracing::warn!(query = self.worker.setup.name, %error, "no last checkpoint");
                 }
-                return Ok(Turn::Stop);
+                return Ok(LoopControl::Stop);
             }
         }
-        Ok(Turn::Again)
+        Ok(LoopControl::Again)
     }
 
     fn resume(&mut self) {
         self.paused = false;
-        self.last_call = None;
+        self.final_target = None;
         self.finishing = false;
         if self.failed.take().is_some() {
-            self.doubtful = true;
+            self.state_poisoned = true;
         }
         self.worker.show(|progress| progress.last_error = None);
-        self.worker.set_state(State::Running, None);
+        self.worker.set_state(QueryState::Running, None);
     }
 
     /// One that failed goes on; one that was paused stays so.
@@ -399,7 +403,7 @@ impl Runner {
         if self.failed.take().is_some() {
             self.paused = false;
             self.worker.show(|progress| progress.last_error = None);
-            self.worker.set_state(State::Running, None);
+            self.worker.set_state(QueryState::Running, None);
         }
     }
 
@@ -429,9 +433,9 @@ impl Runner {
         let due = self.checkpoint_due() <= Instant::now();
         if due && self.worker.needs_checkpoint() && !self.worker.is_writing() {
             let begun = self.worker.begin_checkpoint();
-            self.doubtful |= !self.worker.is_sound();
+            self.state_poisoned |= !self.worker.is_sound();
             match begun {
-                Err(error) if self.doubtful || !is_transient(&error) => return Err(error),
+                Err(error) if self.state_poisoned || !is_transient(&error) => return Err(error),
                 Err(error) => self.checkpoint_failed(error)?,
                 Ok(()) => self.last_checkpoint = Instant::now(),
             }
@@ -442,7 +446,7 @@ impl Runner {
     /// One that could not be written is tried again after a pause, while the query goes on: what it holds is kept.
     fn checkpoint_failed(&mut self, error: Error) -> Result<()> {
         if !self.worker.is_sound() || !is_transient(&error) {
-            self.doubtful |= !self.worker.is_sound();
+            self.state_poisoned |= !self.worker.is_sound();
             return Err(error);
         }
         let pause = self.unwritten.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
@@ -452,15 +456,15 @@ impl Runner {
     }
 
     async fn checkpoint(&mut self) -> Result<()> {
-        self.doubtful = true;
+        self.state_poisoned = true;
         let saved = self.worker.checkpoint().await;
-        self.doubtful = !self.worker.is_sound();
+        self.state_poisoned = !self.worker.is_sound();
         saved?;
         self.unwritten = None;
         Ok(())
     }
 
-    async fn finish(&mut self) -> Result<Turn> {
+    async fn finish(&mut self) -> Result<LoopControl> {
         self.finishing = true;
         self.checkpoint().await?;
         let marked = (self.finished)();
@@ -469,80 +473,80 @@ impl Runner {
             marked = marked => marked?,
             // It may be waited for by whoever keeps it from being marked. Next time it is marked again.
             command = self.inbox.recv() => return match command {
-                Some(command) => self.obey(command).await,
-                None => Ok(Turn::Stop),
+                Some(command) => self.handle(command).await,
+                None => Ok(LoopControl::Stop),
             },
         }
         self.finishing = false;
         self.paused = true;
         self.worker.end_prefetch();
-        self.worker.set_state(State::Finished, None);
+        self.worker.set_state(QueryState::Finished, None);
         self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
-        Ok(Turn::Again)
+        Ok(LoopControl::Again)
     }
 
-    async fn remake(&mut self) -> Result<()> {
+    async fn rebuild(&mut self) -> Result<()> {
         // Nobody may write where the new worker reads. Whether the old one's last save came to anything, it will see.
         let _ = self.worker.end_checkpoint().await;
         let (intents, commits) = self.worker.since();
-        self.worker.set_state(State::Recovering, None);
-        let mut worker = (self.remake)().await?;
+        self.worker.set_state(QueryState::Recovering, None);
+        let mut worker = (self.rebuild)().await?;
         if self.behind_outside {
             worker.go_on();
         }
         worker.recover(&intents, &commits).await?;
         self.worker = worker;
-        self.doubtful = false;
+        self.state_poisoned = false;
         self.unwritten = None;
         // What failed may fail again: it has passed once it is done.
-        let state = if self.retry.is_zero() { State::Running } else { State::Retrying };
+        let state = if self.retry.is_zero() { QueryState::Running } else { QueryState::Retrying };
         self.worker.set_state(state, None);
         Ok(())
     }
 
     /// Decides what an error means: some pass, the rest stop this query and nothing else.
-    async fn after_error(&mut self, error: Error) -> Turn {
+    async fn after_error(&mut self, error: Error) -> LoopControl {
         let name = self.worker.setup.name.clone();
         let error = self.worker.env.hidden.mask(error);
-        self.doubtful |= !self.worker.is_sound();
-        if !self.doubtful && self.worker.owes() {
-            if let Err(error) = self.worker.keep_owed().await {
+        self.state_poisoned |= !self.worker.is_sound();
+        if !self.state_poisoned && self.worker.has_pending() {
+            if let Err(error) = self.worker.save_pending().await {
                 tracing::warn!(query = name, %error, "what is owed is not kept yet");
             }
-            self.doubtful = !self.worker.is_sound();
+            self.state_poisoned = !self.worker.is_sound();
         }
         if !is_transient(&error) {
             tracing::error!(query = name, %error, "query failed");
             self.stop_failed(error);
-            self.settle().await;
-            return Turn::Again;
+            self.wait_for_writes().await;
+            return LoopControl::Again;
         }
         self.retry = (self.retry * 2).clamp(RETRY_MIN, RETRY_MAX);
         tracing::warn!(query = name, %error, wait = ?self.retry, "query will try again");
-        self.worker.set_state(State::Retrying, Some(error.clone()));
+        self.worker.set_state(QueryState::Retrying, Some(error.clone()));
         self.refuse_flushes(&error);
         match self.sleep(Some(Instant::now() + self.retry)).await {
             Ok(turn) => turn,
-            Err(_) => Turn::Again,
+            Err(_) => LoopControl::Again,
         }
     }
 
     /// A query that failed goes back to its last committed epoch and saves it, so that it holds on neither to the log nor
     /// to what the failed epoch left in memory. Where that fails too, it is tried again when the query is resumed.
-    async fn settle(&mut self) {
-        if !self.doubtful {
+    async fn wait_for_writes(&mut self) {
+        if !self.state_poisoned {
             return;
         }
         let settled = AssertUnwindSafe(async {
-            self.remake().await?;
+            self.rebuild().await?;
             self.checkpoint().await
         });
         let outcome = settled.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
         if let Err(error) = outcome {
-            self.doubtful = true;
+            self.state_poisoned = true;
             tracing::warn!(query = self.worker.setup.name, %error, "the failed query cannot go back yet");
         }
-        self.worker.set_state(State::Failed, self.failed.clone());
+        self.worker.set_state(QueryState::Failed, self.failed.clone());
     }
 
     /// Whoever waits for an answer is told that there will be none for now.
@@ -555,7 +559,7 @@ impl Runner {
     fn stop_failed(&mut self, error: Error) {
         self.paused = true;
         self.failed = Some(error.clone());
-        self.worker.set_state(State::Failed, Some(error.clone()));
+        self.worker.set_state(QueryState::Failed, Some(error.clone()));
         self.refuse_flushes(&error);
     }
 }
@@ -569,5 +573,12 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
 
 /// Whether an error may go away by itself: the outside was not there, or there was no room.
 fn is_transient(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Io | Kind::DiskFull | Kind::UndefinedFile | Kind::OutOfMemory | Kind::CannotConnectNow)
+    matches!(
+        error.kind(),
+        ErrorKind::Io
+            | ErrorKind::DiskFull
+            | ErrorKind::UndefinedFile
+            | ErrorKind::OutOfMemory
+            | ErrorKind::CannotConnectNow
+    )
 }

@@ -6,7 +6,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::{
     Worker,
-    checkpoints::{Checkpoints, Draft, Header},
+    checkpoints::{CheckpointDraft, CheckpointHeader, Checkpoints},
     progress::UNRECOVERED,
 };
 use crate::{
@@ -15,25 +15,25 @@ use crate::{
     connectors::Offsets,
     error::{Error, Result},
     relations::Draft as RelationDraft,
-    sql::table::Input,
-    state::Share,
+    sql::table::TableInput,
+    state::BudgetShare,
     time::Epoch,
 };
 
 /// A checkpoint on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Writing {
-    task: JoinHandle<Written>,
-    outcome: Option<std::result::Result<Written, JoinError>>,
+    task: JoinHandle<CheckpointOutcome>,
+    outcome: Option<std::result::Result<CheckpointOutcome, JoinError>>,
     point: Point,
 }
 
-type Written = (Checkpoints, Draft, Result<()>);
+type CheckpointOutcome = (Checkpoints, CheckpointDraft, Result<()>);
 
 /// A checkpoint that could not be written yet. What it holds is nowhere else: the next try is of the same.
 #[derive(Debug)]
 pub(super) struct Unwritten {
-    draft: Draft,
+    draft: CheckpointDraft,
     point: Point,
 }
 
@@ -53,7 +53,7 @@ impl Worker {
 
     /// Whether there is anything to save. While an epoch is owed, memory is ahead of what was committed.
     pub fn needs_checkpoint(&self) -> bool {
-        self.is_ahead() && !self.owes()
+        self.is_ahead() && !self.has_pending()
     }
 
     /// Whether a checkpoint waits to be written that could not be.
@@ -68,7 +68,7 @@ impl Worker {
 
     /// Saves everything as of the last epoch; afterwards the inputs may forget what came before it.
     pub async fn checkpoint(&mut self) -> Result<()> {
-        match self.owes() {
+        match self.has_pending() {
             true => self.end_checkpoint().await,
             false => self.save_all().await,
         }
@@ -110,7 +110,7 @@ impl Worker {
         if let Some(draft) = &relation {
             self.totals.relation = Some(draft.file());
         }
-        let header = Header {
+        let header = CheckpointHeader {
             epoch: self.epoch,
             inputs: self.inputs().iter().map(|input| input.table.id).collect(),
             offsets: self.offsets.clone(),
@@ -119,7 +119,7 @@ impl Worker {
             ..self.totals.clone()
         };
         self.sound = false;
-        let draft = Draft {
+        let draft = CheckpointDraft {
             header,
             fresh: fresh.map(Mutex::new),
             sections: cell.each_operator(|_, operator| Ok(operator.state().save(false)?.rows))?,
@@ -139,7 +139,7 @@ impl Worker {
     /// epoch fails, as one that would make too much. Any other is held in any case, so that others wait: without it the
     /// log would grow for ever. A whole one in place of a long chain takes two copies; where there is no room for them,
     /// the chain grows on until there is.
-    fn room_to_save(&self) -> Result<(Share, bool)> {
+    fn room_to_save(&self) -> Result<(BudgetShare, bool)> {
         let room = self.env.budget.share(format!("a checkpoint of \"{}\"", self.setup.name));
         let state = self.state_bytes()?;
         if self.checkpoints.is_first() && self.uncommitted.as_ref().is_some_and(|uncommitted| uncommitted.first) {
@@ -199,8 +199,8 @@ impl Worker {
         for (input, offsets) in self.inputs().iter().zip(&self.saved) {
             let least = input.table.readers.advance(self.setup.id, offsets);
             match &input.table.input {
-                Input::Source(source, _) => source.forget(&least).await?,
-                Input::Relation(shared) => shared.lock().forget(Epoch(least.only())),
+                TableInput::Source(source, _) => source.forget(&least).await?,
+                TableInput::Relation(shared) => shared.lock().forget(Epoch(least.only())),
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     changes::Changes,
-    state::{Budget, Share},
+    state::{Budget, BudgetShare},
     time::Epoch,
 };
 
@@ -75,7 +75,7 @@ pub(super) struct Changelog {
     rows_max: usize,
     /// What its entries take, and its part of what all may take, where that is limited.
     bytes: usize,
-    share: Option<Share>,
+    share: Option<BudgetShare>,
     /// What all views that follow are past.
     released: Epoch,
     /// What each subscriber who is connected is past.

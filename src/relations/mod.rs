@@ -23,15 +23,15 @@ use arrow::{
 
 use changelog::Changelog;
 pub use changelog::ChangelogLimit;
-pub use shared::{Moment, Shared, at_one_moment};
-pub use snapshot::{Piece, Snapshot};
+pub use shared::{SharedRelation, SnapshotBarrier, at_one_moment};
+pub use snapshot::{Snapshot, SnapshotChunk};
 pub use store::{Draft, Store};
 pub use subscriber::Subscriber;
 
 use crate::{
     changes::{Changes, canonical},
-    error::{Error, Kind, Result},
-    state::{Chunks, Compaction, Id, Index, Keys, consolidate, converter_of, net},
+    error::{Error, ErrorKind, Result},
+    state::{Chunks, Compaction, Id, Index, KeyCodec, consolidate, converter_of, net},
     time::{Epoch, Micros},
 };
 
@@ -175,7 +175,7 @@ impl Relation {
 
     fn check_rows(&self, changes: &Changes, converter: &RowConverter) -> Result<()> {
         let (net, keys) = consolidate(changes, converter)?;
-        let keys = keys.map_or_else(|| Keys::new(converter, net.rows().columns()), Ok)?;
+        let keys = keys.map_or_else(|| KeyCodec::new(converter, net.rows().columns()), Ok)?;
         let mut row = 0;
         while row < net.num_rows() {
             // Rows that are equal lie together.
@@ -294,10 +294,10 @@ impl Relation {
     }
 
     /// By all columns. `keys` are those of the rows, where they are at hand.
-    fn change_rows(&mut self, net: &Changes, keys: Option<Keys>) -> Result<()> {
+    fn change_rows(&mut self, net: &Changes, keys: Option<KeyCodec>) -> Result<()> {
         let keys = match (keys, &self.keys) {
             (Some(keys), _) => keys,
-            (None, Some(converter)) => Keys::new(converter, net.rows().columns())?,
+            (None, Some(converter)) => KeyCodec::new(converter, net.rows().columns())?,
             (None, None) => return Err(Error::internal("a relation has no keys")),
         };
         for row in (0..net.num_rows()).filter(|row| net.diff(*row) < 0) {
@@ -347,17 +347,17 @@ impl Relation {
         self.chunks.append(&take_record_batch(net.rows(), &came)?, ids)
     }
 
-    fn keys_of(&self, rows: &RecordBatch) -> Result<Keys> {
+    fn keys_of(&self, rows: &RecordBatch) -> Result<KeyCodec> {
         let (Identity::Key(key), Some(converter)) = (&self.identity, &self.keys) else {
             return Err(Error::internal("a relation has no key"));
         };
         let columns = key.iter().map(|c| canonical(rows.column(*c))).collect::<Result<Vec<_>>>()?;
-        Keys::new(converter, &columns)
+        KeyCodec::new(converter, &columns)
     }
 
     /// Whether an id's row is a row of some changes.
     fn holds(&self, id: Id, changes: &Changes, row: usize) -> bool {
-        let bytes = |batch: &RecordBatch| Keys::new(&converter_of(&self.schema, None).ok()?, batch.columns()).ok();
+        let bytes = |batch: &RecordBatch| KeyCodec::new(&converter_of(&self.schema, None).ok()?, batch.columns()).ok();
         let (own, other) = (self.chunks.gather(&[id]), changes.rows().slice(row, 1));
         let own = own.ok().and_then(|own| bytes(&own));
         // A type that has no bytes is not compared.
@@ -369,7 +369,7 @@ impl Relation {
         if !matches!(self.identity, Identity::Key(_)) {
             return Ok(vec![None; rows.num_rows()]);
         }
-        let Keys { rows, hashes } = self.keys_of(rows)?;
+        let KeyCodec { rows, hashes } = self.keys_of(rows)?;
         Ok(rows.iter().zip(hashes).map(|(key, hash)| self.index.find(hash, key.as_ref())).collect())
     }
 
@@ -474,12 +474,12 @@ impl Relation {
     }
 
     /// The changes of the epochs after `from` up to `to`. Fails where they were forgotten.
-    pub fn changes(&self, from: Epoch, to: Epoch) -> Result<Told> {
+    pub fn changes(&self, from: Epoch, to: Epoch) -> Result<ChangelogSlice> {
         if from < self.changelog.forgotten() && from < to {
             return Err(no_longer_kept(from));
         }
         let in_memory = self.changelog.in_memory();
-        Ok(Told {
+        Ok(ChangelogSlice {
             schema: self.schema.clone(),
             from,
             filed_to: to.min(in_memory),
@@ -516,7 +516,7 @@ impl Relation {
 
 /// Changes of several epochs, in memory and in files.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct ChangelogSlice {
     schema: SchemaRef,
     from: Epoch,
     /// What comes up to here is in files, the rest in memory.
@@ -525,7 +525,7 @@ pub struct Told {
     entries: Vec<Changes>,
 }
 
-impl Told {
+impl ChangelogSlice {
     pub fn is_in_memory(&self) -> bool {
         self.files.is_empty()
     }
@@ -548,7 +548,7 @@ impl Told {
 
 fn no_longer_kept(from: Epoch) -> Error {
     let message = format!("the changes after epoch {from} are no longer kept: the reader is too far behind");
-    Error::new(Kind::ObjectNotInState, message)
+    Error::new(ErrorKind::ObjectNotInState, message)
         .hint("Create another view of the same query beside it, and raise changelog.max_disk.")
 }
 
@@ -571,7 +571,7 @@ fn withdrawing(changes: &Changes) -> usize {
 
 fn too_many() -> Error {
     let message = format!("a table or view cannot have more than {} rows in all its time", Id::MAX);
-    Error::new(Kind::LimitExceeded, message)
+    Error::new(ErrorKind::LimitExceeded, message)
         .hint("Create another one: rows that went count, too, where it is append-only.")
 }
 
@@ -601,6 +601,6 @@ mod tests {
         relation.apply(Epoch(1), &rows(3)).unwrap();
         relation.next = Id::MAX - 3;
         let error = relation.apply(Epoch(2), &rows(5)).unwrap_err();
-        assert_eq!((error.kind(), relation.rows()), (Kind::LimitExceeded, 3));
+        assert_eq!((error.kind(), relation.rows()), (ErrorKind::LimitExceeded, 3));
     }
 }

@@ -14,12 +14,12 @@ use super::{
 use crate::{error::Error, time::Epoch};
 
 /// Held while several snapshots are taken, so that they are of one moment; shared by those who publish.
-pub type Moment = Arc<RwLock<()>>;
+pub type SnapshotBarrier = Arc<RwLock<()>>;
 
 /// The rows of relations, by their ids, as they are at one moment: nobody publishes while they are taken.
 pub fn at_one_moment<'a>(
-    moment: &Moment,
-    relations: impl Iterator<Item = &'a Arc<Shared>>,
+    moment: &SnapshotBarrier,
+    relations: impl Iterator<Item = &'a Arc<SharedRelation>>,
 ) -> BTreeMap<u64, Arc<Snapshot>> {
     let _moment = moment.write().unwrap_or_else(PoisonError::into_inner);
     relations.map(|shared| (shared.id, shared.snapshot())).collect()
@@ -27,22 +27,22 @@ pub fn at_one_moment<'a>(
 
 /// A relation that many share: its keeper writes, clients and followers read.
 #[derive(Debug)]
-pub struct Shared {
+pub struct SharedRelation {
     pub id: u64,
     pub name: String,
     pub relation: Mutex<Relation>,
     published: RwLock<Arc<Snapshot>>,
-    moment: Moment,
+    moment: SnapshotBarrier,
     changed: watch::Sender<u64>,
     dropped: AtomicBool,
     /// Whether its rows are still to be brought back after a start.
     recovering: watch::Sender<bool>,
 }
 
-impl Shared {
-    pub fn new(id: u64, name: impl Into<String>, relation: Relation, moment: Moment) -> Arc<Self> {
+impl SharedRelation {
+    pub fn new(id: u64, name: impl Into<String>, relation: Relation, moment: SnapshotBarrier) -> Arc<Self> {
         let snapshot = Arc::new(relation.snapshot());
-        Arc::new(Shared {
+        Arc::new(SharedRelation {
             id,
             name: name.into(),
             relation: Mutex::new(relation),
@@ -90,7 +90,7 @@ impl Shared {
     }
 
     /// Takes the place of its contents with others of the same epoch, made anew. Who follows goes on following.
-    pub fn take_over(&self, rebuilt: &Shared) {
+    pub fn take_over(&self, rebuilt: &SharedRelation) {
         let (mut own, mut rebuilt) = (self.lock(), rebuilt.lock());
         rebuilt.serve_as(&own);
         if let Some(from) = own.follows_from() {

@@ -14,7 +14,7 @@ use datafusion::{
 
 use crate::{
     error::{Error, Result},
-    state::Live,
+    state::LiveRows,
     time::Epoch,
 };
 
@@ -23,21 +23,21 @@ use crate::{
 pub struct Snapshot {
     schema: SchemaRef,
     epoch: Epoch,
-    chunks: Arc<Vec<Live>>,
+    chunks: Arc<Vec<LiveRows>>,
     rows: usize,
     refusal: Option<Error>,
 }
 
 /// Some rows of a snapshot.
 #[derive(Debug, Clone, Default)]
-pub struct Piece {
+pub struct SnapshotChunk {
     pub bytes: usize,
     /// Of a chunk, from a row on, so many.
     parts: Vec<(usize, usize, usize)>,
 }
 
 impl Snapshot {
-    pub fn new(schema: SchemaRef, epoch: Epoch, chunks: Vec<Live>, rows: usize) -> Self {
+    pub fn new(schema: SchemaRef, epoch: Epoch, chunks: Vec<LiveRows>, rows: usize) -> Self {
         Snapshot { schema, epoch, chunks: Arc::new(chunks), rows, refusal: None }
     }
 
@@ -70,7 +70,7 @@ impl Snapshot {
 
     /// What its rows take.
     pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(Live::bytes).sum()
+        self.chunks.iter().map(LiveRows::bytes).sum()
     }
 
     /// What a row takes on average, where rows are widest. Those that are gone and still kept count as rows, too.
@@ -79,8 +79,8 @@ impl Snapshot {
     }
 
     /// Its rows in pieces of about so many bytes.
-    pub fn pieces(&self, bytes_max: usize) -> Vec<Piece> {
-        let mut pieces: Vec<Piece> = Vec::new();
+    pub fn pieces(&self, bytes_max: usize) -> Vec<SnapshotChunk> {
+        let mut pieces: Vec<SnapshotChunk> = Vec::new();
         for (n, chunk) in self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.rows() > 0) {
             let row_bytes = (chunk.bytes() / chunk.rows()).max(1);
             let rows_max = (bytes_max / row_bytes).max(1);
@@ -88,7 +88,7 @@ impl Snapshot {
                 let rows = rows_max.min(chunk.rows() - from);
                 let bytes = rows * row_bytes;
                 if pieces.last().is_none_or(|piece| piece.bytes + bytes > bytes_max) {
-                    pieces.push(Piece::default());
+                    pieces.push(SnapshotChunk::default());
                 }
                 if let Some(piece) = pieces.last_mut() {
                     piece.bytes += bytes;
@@ -100,7 +100,7 @@ impl Snapshot {
     }
 
     /// The rows of a piece.
-    pub fn read(&self, piece: &Piece) -> Result<Vec<RecordBatch>> {
+    pub fn read(&self, piece: &SnapshotChunk) -> Result<Vec<RecordBatch>> {
         let part = |(chunk, from, rows): &(usize, usize, usize)| self.chunks[*chunk].part(*from, *rows);
         piece.parts.iter().map(part).collect()
     }

@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 use super::{Relation, changelog::Filed, no_longer_kept};
 use crate::{
     changes::{Changes, with_diff},
-    checkpoint::file::{Decoder, Encoder},
-    error::{Error, Kind, Result},
+    checkpoint::file::{SectionDecoder, SectionEncoder},
+    error::{Error, ErrorKind, Result},
     storage::{Reading, Storage},
     time::Epoch,
 };
 
 /// Batches of a file, as they are made.
-type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
+type StoredBatches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
 
 const EPOCH: &str = "__epoch";
 
@@ -141,14 +141,14 @@ impl Store {
     /// Gives the batches of a file, one at a time.
     fn each(&self, epoch: Epoch, form: Form, mut take: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let path = self.path(epoch, form);
-        let (_, decoder): (Header, _) = Decoder::new(&path, self.file(&path)?)?;
+        let (_, decoder): (StoreHeader, _) = SectionDecoder::new(&path, self.file(&path)?)?;
         decoder.each(|_, batch| batch.map_or(Ok(()), &mut take))
     }
 
     /// The header of a file of changes, and its size.
-    fn peek(&self, epoch: Epoch) -> Result<(Header, u64)> {
+    fn peek(&self, epoch: Epoch) -> Result<(StoreHeader, u64)> {
         let path = self.path(epoch, Form::Delta);
-        let header = Decoder::new(&path, self.file(&path)?)?.0;
+        let header = SectionDecoder::new(&path, self.file(&path)?)?.0;
         Ok((header, self.storage.length(&path)?.unwrap_or(0)))
     }
 
@@ -186,8 +186,10 @@ impl Store {
     pub fn expect(&self, file: &str) -> Result<()> {
         match self.storage.list(&self.folder)?.iter().any(|found| found == file) {
             true => Ok(()),
-            false => Err(Error::new(Kind::DataCorrupted, format!("file \"{file}\" of the data directory is missing"))
-                .hint("Restore the data directory from a copy.")),
+            false => {
+                Err(Error::new(ErrorKind::DataCorrupted, format!("file \"{file}\" of the data directory is missing"))
+                    .hint("Restore the data directory from a copy."))
+            }
         }
     }
 
@@ -208,7 +210,7 @@ impl Store {
     /// Notes that changes are to be kept for subscribers who come back. Durable on return.
     pub fn keep_history(&self) -> Result<()> {
         match self.storage.create(&self.history(), &[]) {
-            Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
+            Err(error) if error.kind() != ErrorKind::DuplicateObject => Err(error),
             _ => Ok(()),
         }
     }
@@ -229,7 +231,7 @@ impl Store {
 
 /// What a file says of itself.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct StoreHeader {
     /// All changes after this epoch, up to the file's own, are in it.
     after: Epoch,
     /// How many rows they are; earlier releases did not say.
@@ -256,29 +258,29 @@ impl Draft {
     /// Writes the files. Blocking.
     pub fn write(&self) -> Result<()> {
         if self.has_delta && !self.unsaved.is_empty() {
-            let header = Header { after: self.after, rows: Some(self.rows) };
-            let batches = || Box::new(parts(&self.unsaved).map(|part| joined(&self.schema, part))) as Batches<'_>;
+            let header = StoreHeader { after: self.after, rows: Some(self.rows) };
+            let batches = || Box::new(parts(&self.unsaved).map(|part| joined(&self.schema, part))) as StoredBatches<'_>;
             self.create(Form::Delta, header, batches)?;
         }
         if let Some(base) = &self.base {
-            let header = Header { after: self.epoch, rows: None };
+            let header = StoreHeader { after: self.epoch, rows: None };
             self.create(Form::Base, header, || Box::new((0..).map_while(|n| base.piece(n))))?;
         }
         Ok(())
     }
 
     /// Writes a file of batches, one at a time.
-    fn create<'a>(&self, form: Form, header: Header, batches: impl Fn() -> Batches<'a>) -> Result<()> {
+    fn create<'a>(&self, form: Form, header: StoreHeader, batches: impl Fn() -> StoredBatches<'a>) -> Result<()> {
         let path = self.store.path(self.epoch, form);
         let created = self.store.storage.create_with(&path, &mut |file| {
-            let mut encoder = Encoder::new(file, &header)?;
+            let mut encoder = SectionEncoder::new(file, &header)?;
             encoder.section(batches().filter(|batch| !matches!(batch, Ok(batch) if batch.num_rows() == 0)))?;
             encoder.finish()?;
             Ok(())
         });
         match created {
             // An earlier try came as far as this.
-            Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
+            Err(error) if error.kind() != ErrorKind::DuplicateObject => Err(error),
             _ => Ok(()),
         }
     }

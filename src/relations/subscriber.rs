@@ -2,10 +2,10 @@
 
 use tokio::sync::watch;
 
-use super::{Shared, Snapshot, sync::Arc};
+use super::{SharedRelation, Snapshot, sync::Arc};
 use crate::{
     changes::Changes,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::Epoch,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 /// changelog's limit. Dropping it gives its place back.
 #[derive(Debug)]
 pub struct Subscriber {
-    shared: Arc<Shared>,
+    shared: Arc<SharedRelation>,
     place: u64,
     /// What was read is up to here.
     at: Epoch,
@@ -22,24 +22,24 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// One who knows everything up to an epoch; or who begins with the rows that readers see now, which are given, too.
-    pub fn begin(shared: &Arc<Shared>, after: Option<Epoch>) -> Result<(Subscriber, Arc<Snapshot>)> {
+    pub fn begin(shared: &Arc<SharedRelation>, after: Option<Epoch>) -> Result<(Subscriber, Arc<Snapshot>)> {
         let changed = shared.changed();
         let mut relation = shared.lock();
         let snapshot = shared.snapshot();
         if let Some(refusal) = snapshot.refusal() {
             let context = format!("\"{}\"", shared.name);
-            return Err(if refusal.kind() == Kind::Recovering { refusal } else { refusal.context(context) });
+            return Err(if refusal.kind() == ErrorKind::Recovering { refusal } else { refusal.context(context) });
         }
         let at = after.unwrap_or(snapshot.epoch());
         if at > snapshot.epoch() {
             let message =
                 format!("\"{}\" has not come to epoch {at}: it is at epoch {}", shared.name, snapshot.epoch());
-            return Err(Error::new(Kind::InvalidParameterValue, message)
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message)
                 .hint("It may be another one of the same name: SUBSCRIBE without AS OF EPOCH begins with its rows."));
         }
         let place = relation.subscribe(at, snapshot.epoch()).ok_or_else(|| {
             let message = format!("the changes of \"{}\" after epoch {at} are no longer kept", shared.name);
-            Error::new(Kind::ObjectNotInState, message)
+            Error::new(ErrorKind::ObjectNotInState, message)
                 .hint("SUBSCRIBE without AS OF EPOCH begins with the rows that are there.")
         })?;
         drop(relation);
@@ -58,7 +58,7 @@ impl Subscriber {
         if let Some((epoch, _)) = epochs.last() {
             self.at = *epoch;
         } else if dropped {
-            return Err(Error::new(Kind::UndefinedTable, format!("\"{}\" was dropped", self.shared.name))
+            return Err(Error::new(ErrorKind::UndefinedTable, format!("\"{}\" was dropped", self.shared.name))
                 .hint("If there is another one of its name by now, SUBSCRIBE to that."));
         }
         Ok(epochs)
@@ -66,13 +66,13 @@ impl Subscriber {
 
     /// Waits until there may be more to read.
     pub async fn wait(&mut self) -> Result<()> {
-        let gone = |_| Error::new(Kind::AdminShutdown, "the server is stopping");
+        let gone = |_| Error::new(ErrorKind::AdminShutdown, "the server is stopping");
         self.changed.changed().await.map_err(gone)
     }
 
     fn too_slow(&self) -> Error {
         let (name, at) = (&self.shared.name, self.at);
-        Error::new(Kind::ObjectNotInState, format!("the subscription to \"{name}\" is too far behind"))
+        Error::new(ErrorKind::ObjectNotInState, format!("the subscription to \"{name}\" is too far behind"))
             .detail(format!("It has read up to epoch {at}, and what came after that is no longer kept."))
             .hint("SUBSCRIBE again, which begins with the rows that are there, and read faster; or raise changelog.max_rows.")
     }

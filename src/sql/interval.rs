@@ -5,7 +5,7 @@ use std::fmt;
 use arrow::compute::kernels::cast_utils::{IntervalParseConfig, IntervalUnit, parse_interval_month_day_nano_config};
 use datafusion::sql::sqlparser::ast::{self, BinaryOperator, DateTimeField, Expr, UnaryOperator, Value};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const HOUR_US: i64 = 3_600_000_000;
 const DAY_US: i64 = 24 * HOUR_US;
@@ -82,7 +82,7 @@ impl fmt::Display for Interval {
 /// The value of a constant interval, in any spelling: `INTERVAL '5 seconds'`, `INTERVAL '5' SECOND`,
 /// `INTERVAL 5 SECONDS`, `'5 seconds'`, `CAST('5 seconds' AS INTERVAL)`, and sums of them.
 pub fn constant(expr: &Expr) -> Result<Interval> {
-    let overflow = || Error::new(Kind::NumericOutOfRange, "interval out of range");
+    let overflow = || Error::new(ErrorKind::NumericOutOfRange, "interval out of range");
     match expr {
         Expr::Nested(inner) => constant(inner),
         Expr::Value(value) => match &value.value {
@@ -141,7 +141,8 @@ fn unit(field: &DateTimeField) -> String {
 
 /// An interval as Postgres writes it: `1 day 02:30:00`, `10 minutes`, `5` (seconds).
 pub fn parse(text: &str) -> Result<Interval> {
-    let invalid = || Error::new(Kind::InvalidDatetime, format!("invalid input syntax for type interval: \"{text}\""));
+    let invalid =
+        || Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type interval: \"{text}\""));
     let (clocks, words): (Vec<&str>, Vec<&str>) = text.split_whitespace().partition(|w| w.contains(':'));
     if clocks.len() > 1 || (clocks.is_empty() && words.is_empty()) {
         return Err(invalid());
@@ -153,7 +154,7 @@ pub fn parse(text: &str) -> Result<Interval> {
         let parts = parse_interval_month_day_nano_config(&words.join(" "), config).map_err(|_| invalid())?;
         if parts.nanoseconds % 1000 != 0 {
             return Err(Error::new(
-                Kind::InvalidParameterValue,
+                ErrorKind::InvalidParameterValue,
                 format!("interval \"{text}\" is finer than a microsecond"),
             ));
         }

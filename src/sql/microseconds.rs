@@ -27,7 +27,7 @@ use super::{
     functions::{length_in_micros, timestamp_series},
     types::{UTC, sql_type},
 };
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// `TIMESTAMP` and `TIME` in expressions, as they are in the declaration of a column.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ fn cast_to(inner: &Expr, field: &FieldRef, schema: &DFSchema) -> DfResult<Option
     if is_time && let Some(from) = inner.get_type(schema).ok().filter(DataType::is_numeric) {
         // Nobody says which unit it would count.
         let message = format!("cannot cast type {} to {}", sql_type(&from), sql_type(field.data_type()));
-        return Err(Error::new(Kind::CannotCoerce, message)
+        return Err(Error::new(ErrorKind::CannotCoerce, message)
             .hint("Use to_timestamp(x) for seconds since 1970, or to_timestamp_millis(x), to_timestamp_micros(x).")
             .into());
     }

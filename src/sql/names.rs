@@ -124,7 +124,7 @@ pub fn relations(query: &Query) -> Vec<Name> {
 
 /// As [`relations`], of any part of a statement, with the position of each name's first appearance as `locate` tells it.
 pub fn relations_at<V: Visit>(node: &V, locate: &dyn Fn(Location) -> usize) -> Vec<Name> {
-    let mut finder = Finder { locate, scopes: vec![], seen: HashSet::new(), found: vec![] };
+    let mut finder = NameFinder { locate, scopes: vec![], seen: HashSet::new(), found: vec![] };
     let _ = node.visit(&mut finder);
     finder.found
 }
@@ -154,27 +154,27 @@ fn public(name: &ObjectName) -> Option<String> {
 }
 
 /// Walks a tree and knows at each place which common table expressions are visible there.
-struct Finder<'a> {
+struct NameFinder<'a> {
     locate: &'a dyn Fn(Location) -> usize,
-    scopes: Vec<Scope>,
+    scopes: Vec<CteScope>,
     seen: HashSet<(Option<String>, String)>,
     found: Vec<Name>,
 }
 
 /// One open query: the names of its common table expressions, and how many of them can be seen by now. The visitor
 /// enters their queries in order and before the query's own body, and each is seen from the next one on.
-struct Scope {
+struct CteScope {
     names: Vec<String>,
     visible: usize,
 }
 
-impl Visitor for Finder<'_> {
+impl Visitor for NameFinder<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         let names = query.with.iter().flat_map(|w| &w.cte_tables).map(|cte| fold(&cte.alias.name)).collect::<Vec<_>>();
         let visible = if query.with.as_ref().is_some_and(|w| w.recursive) { names.len() } else { 0 };
-        self.scopes.push(Scope { names, visible });
+        self.scopes.push(CteScope { names, visible });
         ControlFlow::Continue(())
     }
 
@@ -194,7 +194,7 @@ impl Visitor for Finder<'_> {
     }
 }
 
-impl Finder<'_> {
+impl NameFinder<'_> {
     fn refer(&mut self, name: &ObjectName) {
         let parts: Vec<&Ident> = name.0.iter().filter_map(|p| p.as_ident()).collect();
         // Of a name with a database, the database can only be this one.
@@ -204,7 +204,7 @@ impl Finder<'_> {
             [] => return,
         };
         let folded = fold(last);
-        let visible = |scope: &Scope| scope.names[..scope.visible].contains(&folded);
+        let visible = |scope: &CteScope| scope.names[..scope.visible].contains(&folded);
         if schema.is_none() && self.scopes.iter().any(visible) {
             return;
         }

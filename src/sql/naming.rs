@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     DataType, Expr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, VisitMut, VisitorMut, visit_expressions,
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The name that Postgres gives to an expression without an alias (its `FigureColname`); `None` for `?column?`.
 pub(super) fn figured(expr: &Expr) -> Option<String> {
@@ -80,7 +80,7 @@ pub fn check_casts(query: &Query) -> Result<()> {
         let cast = matches!(item, SelectItem::UnnamedExpr(Expr::Cast { .. }));
         if cast && names.iter().enumerate().any(|(other, name)| other != n && *name == names[n]) {
             let message = format!("column \"{}\" specified more than once", names[n]);
-            return Err(Error::new(Kind::DuplicateColumn, message).hint("Give one of them another name with AS."));
+            return Err(Error::new(ErrorKind::DuplicateColumn, message).hint("Give one of them another name with AS."));
         }
     }
     Ok(())

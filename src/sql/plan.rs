@@ -21,7 +21,7 @@ use datafusion::{
 
 use super::{
     distinct_on,
-    functions::{CheckSizes, Decoded, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
+    functions::{CheckSizes, DictionaryValues, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{
@@ -35,8 +35,8 @@ use super::{
 };
 use crate::{
     changes::{DIFF, OP, PARTITION, without_diff},
-    error::{Error, Kind, Result},
-    operators::{Emission, cell::EpochCell},
+    error::{Error, ErrorKind, Result},
+    operators::{Emission, epoch_context::EpochContext},
 };
 
 /// What a name stands for.
@@ -50,8 +50,8 @@ pub enum Resolved {
     Table(Arc<dyn TableProvider>),
 }
 
-/// What exists at one moment. A statement sees one `World` from beginning to end.
-pub trait World: fmt::Debug + Send + Sync {
+/// What exists at one moment. A statement sees one `CatalogView` from beginning to end.
+pub trait CatalogView: fmt::Debug + Send + Sync {
     /// What a name in schema `public` stands for.
     fn public(&self, name: &str) -> Result<Option<Resolved>>;
     fn public_names(&self) -> Vec<String>;
@@ -77,9 +77,9 @@ pub struct Planner {
 
 /// A standing query, planned.
 #[derive(Debug)]
-pub struct Standing {
+pub struct ContinuousPlan {
     pub plan: Arc<dyn ExecutionPlan>,
-    pub cell: Arc<EpochCell>,
+    pub cell: Arc<EpochContext>,
     pub rewritten: Rewritten,
     /// The columns of its answer.
     pub schema: SchemaRef,
@@ -148,7 +148,7 @@ impl Planner {
         let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Inliner));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(FieldsOfNull));
-        let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Decoded));
+        let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(DictionaryValues));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(CheckSizes(results)));
         let epochs = base.runtime_env().clone();
         Planner { base, epochs }
@@ -188,14 +188,14 @@ impl Planner {
     }
 
     /// A context that sees a world; more schemas and functions can be registered in it.
-    pub fn context(self: &Arc<Self>, world: &Arc<dyn World>) -> SessionContext {
+    pub fn context(self: &Arc<Self>, world: &Arc<dyn CatalogView>) -> SessionContext {
         let state = SessionStateBuilder::new_from_existing(self.with(&world.functions()))
             .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
             .build();
         let context = SessionContext::new_with_state(state);
         let catalog = MemoryCatalogProvider::new();
-        for (name, part) in [("public", Part::Public), ("tidemark", Part::System)] {
-            let schema = Scope { planner: self.clone(), world: world.clone(), part };
+        for (name, part) in [("public", SchemaName::Public), ("tidemark", SchemaName::System)] {
+            let schema = SchemaScope { planner: self.clone(), world: world.clone(), part };
             // A fresh memory catalog takes any schema.
             let _ = catalog.register_schema(name, Arc::new(schema));
         }
@@ -237,7 +237,7 @@ impl Planner {
 
     /// Plans a standing query over a context, for inputs in up to `partitions` streams each, with `columns` as names of
     /// its columns where there are any, for `what`.
-    pub async fn standing(
+    pub async fn continuous(
         &self,
         context: &SessionContext,
         query: &ast::Query,
@@ -245,7 +245,7 @@ impl Planner {
         partitions: usize,
         columns: &[String],
         what: &str,
-    ) -> Result<Standing> {
+    ) -> Result<ContinuousPlan> {
         let logical = renamed(Planner::logical(context, query).await?, columns, what)?;
         let mut state = context.state();
         // A subquery's answer changes as any other: as a join it reaches the rows that were there before.
@@ -261,10 +261,10 @@ impl Planner {
             },
             rewritten => rewritten?,
         };
-        let cell = EpochCell::new(partitions);
+        let cell = EpochContext::new(partitions);
         let plan = plan_epoch(&rewritten, &state, &cell, &self.epochs).await.map_err(of_optimizer)?;
         let schema = answer_schema(&without_diff(&plan.schema()))?;
-        Ok(Standing { plan, cell, rewritten, schema, emission })
+        Ok(ContinuousPlan { plan, cell, rewritten, schema, emission })
     }
 }
 
@@ -281,7 +281,7 @@ fn rewritten(state: &SessionState, analyzed: LogicalPlan, emission: Emission) ->
 pub fn of_optimizer(error: impl Into<Error>) -> Error {
     let error = error.into();
     match error.kind() {
-        Kind::UndefinedColumn | Kind::AmbiguousColumn | Kind::DuplicateColumn => {
+        ErrorKind::UndefinedColumn | ErrorKind::AmbiguousColumn | ErrorKind::DuplicateColumn => {
             Error::unsupported("a query of this shape")
                 .hint("Write its subqueries and LATERALs as joins, or make views of them and join these.")
                 .caused_by(error)
@@ -293,7 +293,7 @@ pub fn of_optimizer(error: impl Into<Error>) -> Error {
 /// Fails on the names that columns cannot have: plans carry them beside them.
 pub fn check_column_name(name: &str) -> Result<()> {
     if [DIFF, PARTITION, OP].contains(&name) {
-        return Err(Error::new(Kind::ReservedName, format!("column name \"{name}\" is reserved"))
+        return Err(Error::new(ErrorKind::ReservedName, format!("column name \"{name}\" is reserved"))
             .hint("Give the column another name."));
     }
     Ok(())
@@ -328,7 +328,7 @@ pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
         // Two of a subquery may have been told apart for `*`.
         let name = super::naming::together(field.name());
         if !seen.insert(name) {
-            return Err(Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+            return Err(Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
                 .hint("Give one of them another name with AS."));
         }
     }
@@ -398,7 +398,7 @@ pub fn emission(emit: Option<Emit>, output_mode: Option<Emit>) -> Result<Emissio
     if let (Some(emit), Some(mode)) = (emit, output_mode)
         && emit != mode
     {
-        return Err(Error::new(Kind::InvalidParameterValue, "EMIT and output_mode contradict each other")
+        return Err(Error::new(ErrorKind::InvalidParameterValue, "EMIT and output_mode contradict each other")
             .hint("Leave one of them out."));
     }
     Ok(match emit.or(output_mode) {
@@ -409,24 +409,24 @@ pub fn emission(emit: Option<Emit>, output_mode: Option<Emit>) -> Result<Emissio
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Part {
+enum SchemaName {
     Public,
     System,
 }
 
 /// One schema of a world.
 #[derive(Debug)]
-struct Scope {
+struct SchemaScope {
     planner: Arc<Planner>,
-    world: Arc<dyn World>,
-    part: Part,
+    world: Arc<dyn CatalogView>,
+    part: SchemaName,
 }
 
-impl Scope {
+impl SchemaScope {
     fn resolve(&self, name: &str) -> Result<Option<Resolved>> {
         match self.part {
-            Part::Public => self.world.public(name),
-            Part::System => self.world.system(name),
+            SchemaName::Public => self.world.public(name),
+            SchemaName::System => self.world.system(name),
         }
     }
 
@@ -464,18 +464,18 @@ pub fn renamed(plan: LogicalPlan, columns: &[String], what: &str) -> Result<Logi
     let own = plan.schema().columns();
     if own.len() != columns.len() {
         let message = format!("{what} names {} columns, but its query has {}", columns.len(), own.len());
-        return Err(Error::new(Kind::InvalidTableDefinition, message));
+        return Err(Error::new(ErrorKind::InvalidTableDefinition, message));
     }
     let exprs = own.into_iter().zip(columns).map(|(column, name)| Expr::Column(column).alias(name));
     Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
 }
 
 #[async_trait]
-impl SchemaProvider for Scope {
+impl SchemaProvider for SchemaScope {
     fn table_names(&self) -> Vec<String> {
         match self.part {
-            Part::Public => self.world.public_names(),
-            Part::System => self.world.system_names(),
+            SchemaName::Public => self.world.public_names(),
+            SchemaName::System => self.world.system_names(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use datafusion::sql::sqlparser::{ast, tokenizer::Location};
 
 use crate::{
-    catalog::{Kind, Secret},
+    catalog::{ObjectKind, Secret},
     options::Options,
 };
 
@@ -16,12 +16,12 @@ pub struct Statement {
     /// The statement as written, without the semicolon: what `SHOW CREATE` tells and the catalog keeps.
     pub text: String,
     /// Where it begins in the text that it came in.
-    pub start: Start,
+    pub start: StartTransaction,
 }
 
 /// The place of a statement's first character in a longer text. All are counted from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
+pub struct StartTransaction {
     pub line: u64,
     pub column: u64,
     pub position: usize,
@@ -157,7 +157,7 @@ pub struct CreateTable {
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateView {
     /// [`Kind::Stream`], [`Kind::MaterializedView`], [`Kind::View`] or [`Kind::Sink`].
-    pub kind: Kind,
+    pub kind: ObjectKind,
     pub name: Name,
     pub exists: IfExists,
     /// `CREATE … VIEW v (a, b)`: new names for the columns; empty keeps them.
@@ -267,7 +267,7 @@ pub enum Emit {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drop {
-    pub kind: Kind,
+    pub kind: ObjectKind,
     pub names: Vec<Name>,
     pub if_exists: bool,
     pub cascade: bool,
@@ -275,7 +275,7 @@ pub struct Drop {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alter {
-    pub kind: Kind,
+    pub kind: ObjectKind,
     pub name: Name,
     pub action: AlterAction,
 }
@@ -351,13 +351,13 @@ pub enum CopyKind {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Show {
     /// `SHOW SOURCES | STREAMS | TABLES | MATERIALIZED VIEWS | SINKS`
-    Objects(Kind),
+    Objects(ObjectKind),
     /// `SHOW SECRETS`: their names.
     Secrets,
     /// `SHOW FUNCTIONS`: those that statements made, aggregates among them.
     Functions,
     /// `SHOW CREATE …`; the kind is `None` for `SHOW CREATE name`.
-    Create(Option<Kind>, Name),
+    Create(Option<ObjectKind>, Name),
     /// `SHOW COLUMNS FROM name`
     Columns(Name),
     /// `SHOW setting`

@@ -18,21 +18,21 @@ use datafusion::{
 };
 use futures::{StreamExt, stream};
 
-use super::incremental::Facts;
+use super::incremental::TimeBounds;
 use crate::{
     changes::OP,
-    connectors::{BadRecords, Offsets, OnError, Patience, ReadLimit, Readers, ScanHints, Source, Span},
-    error::{Kind, Result},
+    connectors::{BadRecords, BatchingPolicy, Offsets, OnError, ReadLimit, Readers, ScanHints, Source, Span},
+    error::{ErrorKind, Result},
     operators::Upsert,
-    relations::{Identity, Shared, Snapshot},
+    relations::{Identity, SharedRelation, Snapshot},
 };
 
 /// Something that a standing query can follow.
 #[derive(Debug, Clone)]
-pub enum Input {
+pub enum TableInput {
     /// With what is to be done about its records and rows that fail.
     Source(Arc<dyn Source>, OnError),
-    Relation(Arc<Shared>),
+    Relation(Arc<SharedRelation>),
 }
 
 /// An input by name. Scanned as a batch it gives all that it holds now.
@@ -40,7 +40,7 @@ pub enum Input {
 pub struct InputTable {
     pub id: u64,
     pub name: String,
-    pub input: Input,
+    pub input: TableInput,
     /// `CREATE EXTERNAL TABLE`: read as a whole wherever it is used, never followed.
     pub fixed: bool,
     /// Of a relation: what a batch query sees.
@@ -48,19 +48,19 @@ pub struct InputTable {
     /// The most that one epoch takes of it.
     pub limit: ReadLimit,
     /// How few rows of it are not worth one.
-    pub patience: Option<Patience>,
+    pub patience: Option<BatchingPolicy>,
     pub readers: Arc<Readers>,
     /// Of a table: what a column is where an INSERT does not say.
     pub defaults: Arc<HashMap<String, Expr>>,
     /// Of a source whose rows are set and removed by key: the key's columns, by name.
     pub upsert_key: Arc<[String]>,
     /// Of a view: what is known of the times in its columns.
-    pub times: Arc<Facts>,
+    pub times: Arc<TimeBounds>,
 }
 
 /// How a source is read whose rows are set and removed by key.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ScanSpec {
     /// Which of the source's columns, in this order: those that are asked for, what is missing of the key, what is to
     /// be done with the row.
     pub columns: Vec<usize>,
@@ -78,27 +78,27 @@ impl InputTable {
     /// Whether its rows may come in more than one partition.
     pub fn is_partitioned(&self) -> bool {
         match &self.input {
-            Input::Source(source, _) => source.is_partitioned(),
-            Input::Relation(_) => false,
+            TableInput::Source(source, _) => source.is_partitioned(),
+            TableInput::Relation(_) => false,
         }
     }
 
     /// Whether a standing query leaves out its rows that an expression fails on.
-    pub fn sifted(&self) -> bool {
-        matches!(self.input, Input::Source(_, OnError::DeadLetter | OnError::Skip))
+    pub fn isolates_row_errors(&self) -> bool {
+        matches!(self.input, TableInput::Source(_, OnError::DeadLetter | OnError::Skip))
     }
 
     /// Whether its rows may be withdrawn.
     pub fn withdraws(&self) -> bool {
         match &self.input {
-            Input::Source(..) => !self.upsert_key.is_empty(),
-            Input::Relation(shared) => *shared.lock().identity() != Identity::AppendOnly,
+            TableInput::Source(..) => !self.upsert_key.is_empty(),
+            TableInput::Relation(shared) => *shared.lock().identity() != Identity::AppendOnly,
         }
     }
 
     /// The columns that tell its rows apart, where a relation is known by some.
     pub fn key(&self) -> Option<Vec<usize>> {
-        let Input::Relation(shared) = &self.input else { return None };
+        let TableInput::Relation(shared) = &self.input else { return None };
         match shared.lock().identity() {
             Identity::Key(key) => Some(key.clone()),
             _ => None,
@@ -108,8 +108,8 @@ impl InputTable {
 
 impl InputTable {
     /// How to read some of its columns; `None` where its rows are what its source gives.
-    pub fn reading(&self, projection: Option<&[usize]>) -> Result<Option<Reading>> {
-        let Input::Source(source, _) = &self.input else { return Ok(None) };
+    pub fn reading(&self, projection: Option<&[usize]>) -> Result<Option<ScanSpec>> {
+        let TableInput::Source(source, _) = &self.input else { return Ok(None) };
         if self.upsert_key.is_empty() {
             return Ok(None);
         }
@@ -129,7 +129,7 @@ impl InputTable {
         }
         columns.push(all.index_of(OP)?);
         let input = Arc::new(all.project(&columns)?);
-        Ok(Some(Reading { columns, input, key }))
+        Ok(Some(ScanSpec { columns, input, key }))
     }
 }
 
@@ -140,13 +140,13 @@ pub const BATCH_ROWS: usize = 8192;
 impl TableProvider for InputTable {
     fn schema(&self) -> SchemaRef {
         match &self.input {
-            Input::Source(source, _) if self.upsert_key.is_empty() => source.schema(),
-            Input::Source(source, _) => {
+            TableInput::Source(source, _) if self.upsert_key.is_empty() => source.schema(),
+            TableInput::Source(source, _) => {
                 let schema = source.schema();
                 let shown = schema.fields().iter().filter(|field| field.name() != OP).cloned();
                 Arc::new(Schema::new(shown.collect::<Vec<_>>()))
             }
-            Input::Relation(_) => {
+            TableInput::Relation(_) => {
                 self.snapshot.as_ref().map_or_else(|| Arc::new(Schema::empty()), |snapshot| snapshot.columns().clone())
             }
         }
@@ -169,14 +169,14 @@ impl TableProvider for InputTable {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         if let Some(snapshot) = &self.snapshot {
             if let Some(error) = snapshot.refusal() {
-                if error.kind() == Kind::Recovering {
+                if error.kind() == ErrorKind::Recovering {
                     return Err(error.into());
                 }
                 return Err(error.context(format!("\"{}\" has not recovered", self.name)).into());
             }
             return snapshot.scan(state, projection, filters, limit).await;
         }
-        let Input::Source(source, on_error) = &self.input else {
+        let TableInput::Source(source, on_error) = &self.input else {
             return Err(crate::error::Error::internal("a relation was scanned without a snapshot").into());
         };
         let ahead = source.ahead(&Offsets::default(), &ReadLimit::default()).await?;
@@ -196,7 +196,7 @@ impl TableProvider for InputTable {
         };
         let streams = on_error.applied(&self.name, source.scan(&span, &hints)?, &bad);
         let mut streams: Vec<_> = streams.into_iter().map(|stream| stream.rows).collect();
-        if let Some(Reading { input, key, .. }) = reading {
+        if let Some(ScanSpec { input, key, .. }) = reading {
             streams = vec![Arc::new(Current { streams, input, key, output: schema.clone() })];
         }
         Ok(Arc::new(StreamingTableExec::try_new(schema, streams, None, [], false, limit)?))

@@ -59,8 +59,8 @@ fn lift_filter(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let (mut rest, mut from, mut until) = (Vec::new(), Vec::new(), Vec::new());
     for part in split_conjunction_owned(filter.predicate.clone()).into_iter().flat_map(halves) {
         match condition(&part) {
-            Some(Condition::From(bound)) => from.push(bound),
-            Some(Condition::Until(bound)) => until.push(bound),
+            Some(TimeCondition::From(bound)) => from.push(bound),
+            Some(TimeCondition::Until(bound)) => until.push(bound),
             None => rest.push(part),
         }
     }
@@ -85,13 +85,13 @@ fn halves(part: Expr) -> Vec<Expr> {
     }
 }
 
-enum Condition {
+enum TimeCondition {
     From(Bound),
     Until(Bound),
 }
 
 /// What a comparison with `now()` says of when a row is there.
-fn condition(part: &Expr) -> Option<Condition> {
+fn condition(part: &Expr) -> Option<TimeCondition> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else { return None };
     if let Some(found) = compared(left, *op, right) {
         return Some(found);
@@ -100,7 +100,7 @@ fn condition(part: &Expr) -> Option<Condition> {
 }
 
 /// `time OP now() + shift`, or `now() - time OP length`.
-fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
+fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<TimeCondition> {
     let (time, shift, op) = match now_plus(right) {
         Some(shift) if !says_now(left) => (left.clone(), shift.checked_neg()?, op),
         _ => {
@@ -117,10 +117,10 @@ fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
     };
     let bound = |plus: Micros| Some(Bound { time, plus_us: shift.checked_add(plus)? });
     Some(match op {
-        Operator::Gt => Condition::Until(bound(0)?),
-        Operator::GtEq => Condition::Until(bound(1)?),
-        Operator::Lt => Condition::From(bound(1)?),
-        Operator::LtEq => Condition::From(bound(0)?),
+        Operator::Gt => TimeCondition::Until(bound(0)?),
+        Operator::GtEq => TimeCondition::Until(bound(1)?),
+        Operator::Lt => TimeCondition::From(bound(1)?),
+        Operator::LtEq => TimeCondition::From(bound(0)?),
         _ => return None,
     })
 }

@@ -6,7 +6,7 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, IntervalUnit, 
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, ExactNumberInfo, TimezoneInfo};
 
 use super::names::{fold, quote};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a `NUMERIC` without precision is: the type that DataFusion gives to `x::numeric`, so that a column and a cast
 /// agree. Postgres' own has no bounds, which Arrow cannot say.
@@ -67,7 +67,7 @@ fn micros(precision: Option<u64>, what: &str) -> Result<TimeUnit> {
         None | Some(0..=6) => Ok(TimeUnit::Microsecond),
         Some(p) => {
             let message = format!("{what}({p}) precision must be between 0 and 6");
-            Err(Error::new(Kind::InvalidParameterValue, message).hint("Times have microseconds."))
+            Err(Error::new(ErrorKind::InvalidParameterValue, message).hint("Times have microseconds."))
         }
     }
 }
@@ -83,12 +83,12 @@ fn numeric(info: &ExactNumberInfo) -> Result<DataType> {
         (Ok(p @ 1..), Ok(s @ 0..)) if p <= max && s.unsigned_abs() <= p => Ok(DataType::Decimal128(p, s)),
         (Ok(1..), Ok(0..)) if precision <= u64::from(max) => {
             let message = format!("NUMERIC scale {scale} must be between 0 and precision {precision}");
-            Err(Error::new(Kind::InvalidParameterValue, message))
+            Err(Error::new(ErrorKind::InvalidParameterValue, message))
         }
         (_, Ok(..0)) => Err(Error::unsupported(format!("NUMERIC with a negative scale ({scale})"))),
         _ => {
             let message = format!("NUMERIC precision {precision} must be between 1 and {max}");
-            Err(Error::new(Kind::InvalidParameterValue, message))
+            Err(Error::new(ErrorKind::InvalidParameterValue, message))
         }
     }
 }
@@ -96,7 +96,7 @@ fn numeric(info: &ExactNumberInfo) -> Result<DataType> {
 fn structure(fields: &[ast::StructField]) -> Result<DataType> {
     let fields = fields.iter().map(|field| match &field.field_name {
         Some(name) => Ok(Field::new(fold(name), column_type(&field.field_type)?, true)),
-        None => Err(Error::new(Kind::InvalidDefinition, "a field of a struct has no name")
+        None => Err(Error::new(ErrorKind::InvalidDefinition, "a field of a struct has no name")
             .hint("Write STRUCT<a INTEGER, b TEXT>.")),
     });
     Ok(DataType::Struct(fields.collect::<Result<_>>()?))
@@ -124,7 +124,7 @@ fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<DataType> {
 fn unknown(declared: &ast::DataType) -> Error {
     let text = declared.to_string().to_lowercase();
     match declared {
-        ast::DataType::Custom(..) => Error::new(Kind::UndefinedObject, format!("type \"{text}\" does not exist")),
+        ast::DataType::Custom(..) => Error::new(ErrorKind::UndefinedObject, format!("type \"{text}\" does not exist")),
         _ => Error::unsupported(format!("type {text}")),
     }
 }

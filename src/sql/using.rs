@@ -28,7 +28,7 @@ use crate::error::Result;
 /// Takes USING and NATURAL from all queries of a statement, where these are not what DataFusion takes them for.
 pub(super) async fn without_using(state: &SessionState, node: &mut impl VisitMut) -> Result<()> {
     let _ = node.visit(&mut Aliased);
-    let mut known = Known::default();
+    let mut known = RelationColumns::default();
     loop {
         let mut search = Search { known: &known, scopes: Vec::new(), wanted: Vec::new() };
         let _ = node.visit(&mut search);
@@ -59,29 +59,29 @@ impl VisitorMut for Aliased {
 
 /// The columns of relations, by the query that gives them; `None` where it cannot be planned by itself.
 #[derive(Default)]
-struct Known(HashMap<String, Option<Vec<String>>>);
+struct RelationColumns(HashMap<String, Option<Vec<String>>>);
 
 /// Rewrites each SELECT whose relations are known, the innermost first, and gathers those that are not.
 struct Search<'a> {
-    known: &'a Known,
-    scopes: Vec<Scope>,
+    known: &'a RelationColumns,
+    scopes: Vec<FromScope>,
     wanted: Vec<Query>,
 }
 
 /// An open query: its common table expressions, and how many of them can be seen by now. The visitor enters their queries
 /// in order and before the query's own body.
-struct Scope {
+struct FromScope {
     tables: Vec<ast::Cte>,
     recursive: bool,
     seen: usize,
 }
 
-impl Scope {
-    fn of(query: &Query) -> Scope {
+impl FromScope {
+    fn of(query: &Query) -> FromScope {
         let tables = query.with.as_ref().map_or_else(Vec::new, |with| with.cte_tables.clone());
         let recursive = query.with.as_ref().is_some_and(|with| with.recursive);
         let seen = if recursive { tables.len() } else { 0 };
-        Scope { tables, recursive, seen }
+        FromScope { tables, recursive, seen }
     }
 
     fn visible(&self) -> &[ast::Cte] {
@@ -101,7 +101,7 @@ impl VisitorMut for Search<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        self.scopes.push(Scope::of(query));
+        self.scopes.push(FromScope::of(query));
         ControlFlow::Continue(())
     }
 
@@ -136,7 +136,7 @@ impl Search<'_> {
             return;
         }
         let mut from = select.from.clone();
-        let mut columns = Columns::default();
+        let mut columns = VisibleColumns::default();
         for part in &mut from {
             match self.joined(part) {
                 Some(of_part) => columns.append(of_part),
@@ -149,7 +149,7 @@ impl Search<'_> {
     }
 
     /// What the subqueries of a SELECT call by bare names themselves; `None` where that is not known yet.
-    fn within(&mut self, select: &Select, order: Option<&OrderByKind>) -> Option<Within> {
+    fn within(&mut self, select: &Select, order: Option<&OrderByKind>) -> Option<SubqueryNames> {
         let mut gather = Gather::default();
         let (mut select, mut order) = (select.clone(), order.cloned());
         select.from.clear();
@@ -157,7 +157,7 @@ impl Search<'_> {
         let _ = order.visit(&mut gather);
         let before = self.wanted.len();
         let within = gather.0.into_iter().map(|query| (query.to_string(), self.own(&query))).collect();
-        (self.wanted.len() == before).then_some(Within(within))
+        (self.wanted.len() == before).then_some(SubqueryNames(within))
     }
 
     /// `None` where it cannot be told.
@@ -183,7 +183,7 @@ impl Search<'_> {
     }
 
     /// The columns of joins, which lose their USING; `None` where they are not known.
-    fn joined(&mut self, part: &mut TableWithJoins) -> Option<Columns> {
+    fn joined(&mut self, part: &mut TableWithJoins) -> Option<VisibleColumns> {
         let mut left = self.factor(&mut part.relation);
         for join in &mut part.joins {
             let right = self.factor(&mut join.relation);
@@ -194,7 +194,7 @@ impl Search<'_> {
         left
     }
 
-    fn factor(&mut self, factor: &mut TableFactor) -> Option<Columns> {
+    fn factor(&mut self, factor: &mut TableFactor) -> Option<VisibleColumns> {
         if let TableFactor::NestedJoin { table_with_joins, alias: None } = factor {
             return self.joined(table_with_joins);
         }
@@ -209,7 +209,7 @@ impl Search<'_> {
             expr: Expr::CompoundIdentifier(vec![alias.clone(), Ident::with_quote('"', name)]),
             merged: false,
         };
-        Some(Columns(columns.as_ref()?.iter().map(column).collect()))
+        Some(VisibleColumns(columns.as_ref()?.iter().map(column).collect()))
     }
 }
 
@@ -243,9 +243,9 @@ impl VisitorMut for Own {
 }
 
 /// Of each subquery, by its text, what it calls by names of its own; `None` where that cannot be told.
-struct Within(HashMap<String, Option<Own>>);
+struct SubqueryNames(HashMap<String, Option<Own>>);
 
-impl Within {
+impl SubqueryNames {
     /// Whether an expression means in a subquery what it means around it.
     fn lets_through(&self, subquery: &str, name: &str, expr: &Expr) -> bool {
         let Some(Some(own)) = self.0.get(subquery) else { return false };
@@ -301,21 +301,21 @@ fn is_by_name(constraint: &JoinConstraint) -> bool {
 
 /// Which side has a value wherever there is a row.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum MergeKind {
     Left,
     Right,
     Full,
 }
 
-fn constraint(operator: &mut JoinOperator) -> Option<(Kind, &mut JoinConstraint)> {
+fn constraint(operator: &mut JoinOperator) -> Option<(MergeKind, &mut JoinConstraint)> {
     match operator {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)
         | JoinOperator::CrossJoin(constraint)
         | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint) => Some((Kind::Left, constraint)),
-        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => Some((Kind::Right, constraint)),
-        JoinOperator::FullOuter(constraint) => Some((Kind::Full, constraint)),
+        | JoinOperator::LeftOuter(constraint) => Some((MergeKind::Left, constraint)),
+        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => Some((MergeKind::Right, constraint)),
+        JoinOperator::FullOuter(constraint) => Some((MergeKind::Full, constraint)),
         _ => None,
     }
 }
@@ -330,10 +330,10 @@ struct Visible {
 }
 
 #[derive(Default)]
-struct Columns(Vec<Visible>);
+struct VisibleColumns(Vec<Visible>);
 
-impl Columns {
-    fn append(&mut self, other: Columns) {
+impl VisibleColumns {
+    fn append(&mut self, other: VisibleColumns) {
         self.0.extend(other.0);
     }
 
@@ -344,7 +344,7 @@ impl Columns {
     }
 
     /// The columns of a join, whose condition is put into words.
-    fn join(self, right: Columns, kind: Kind, constraint: &mut JoinConstraint) -> Option<Columns> {
+    fn join(self, right: VisibleColumns, kind: MergeKind, constraint: &mut JoinConstraint) -> Option<VisibleColumns> {
         let names: Vec<String> = match constraint {
             JoinConstraint::Using(columns) => {
                 columns.iter().map(|name| name.0.last()?.as_ident().map(fold)).collect::<Option<_>>()?
@@ -354,7 +354,7 @@ impl Columns {
                 self.0.iter().filter(shared).map(|column| column.name.clone()).collect()
             }
             JoinConstraint::On(condition) => {
-                let _ = condition.visit(&mut Replace::of(&self, &Within(HashMap::new())));
+                let _ = condition.visit(&mut Replace::of(&self, &SubqueryNames(HashMap::new())));
                 Vec::new()
             }
             JoinConstraint::None => Vec::new(),
@@ -369,9 +369,9 @@ impl Columns {
                 None => equal,
             });
             let expr = match kind {
-                Kind::Left => l,
-                Kind::Right => r,
-                Kind::Full => calls("coalesce", vec![l, r]),
+                MergeKind::Left => l,
+                MergeKind::Right => r,
+                MergeKind::Full => calls("coalesce", vec![l, r]),
             };
             merged.push(Visible { name: name.clone(), expr, merged: true });
         }
@@ -381,11 +381,11 @@ impl Columns {
         }
         let rest = self.0.into_iter().chain(right.0).filter(|column| !names.contains(&column.name));
         merged.extend(rest);
-        Some(Columns(merged))
+        Some(VisibleColumns(merged))
     }
 
     /// Puts the columns where a SELECT says their names.
-    fn settle(self, select: &mut Select, order: Option<&mut OrderByKind>, within: &Within) {
+    fn settle(self, select: &mut Select, order: Option<&mut OrderByKind>, within: &SubqueryNames) {
         let mut items = Vec::new();
         for item in take(&mut select.projection) {
             match item {
@@ -436,14 +436,14 @@ impl Visible {
 
 /// Puts columns in place of their bare names; in subqueries where these have none of the name themselves.
 struct Replace<'a> {
-    columns: &'a Columns,
-    within: &'a Within,
+    columns: &'a VisibleColumns,
+    within: &'a SubqueryNames,
     /// The texts of the subqueries around, from without.
     open: Vec<String>,
 }
 
 impl<'a> Replace<'a> {
-    fn of(columns: &'a Columns, within: &'a Within) -> Self {
+    fn of(columns: &'a VisibleColumns, within: &'a SubqueryNames) -> Self {
         Replace { columns, within, open: Vec::new() }
     }
 }
@@ -477,9 +477,9 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
 }
 
 /// `WITH … SELECT * FROM factor`, with what is visible of the common table expressions around it.
-fn selecting(factor: &TableFactor, scopes: &[Scope]) -> Query {
+fn selecting(factor: &TableFactor, scopes: &[FromScope]) -> Query {
     let mut tables: Vec<ast::Cte> = Vec::new();
-    for cte in scopes.iter().flat_map(Scope::visible) {
+    for cte in scopes.iter().flat_map(FromScope::visible) {
         // The innermost of a name hides the others.
         tables.retain(|other| fold(&other.alias.name) != fold(&cte.alias.name));
         tables.push(cte.clone());

@@ -16,7 +16,7 @@ use datafusion::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::is_event_time,
 };
 
@@ -50,13 +50,13 @@ impl WatermarkNode {
         let column = &spec.column;
         let Ok(field) = input.schema().field_with_unqualified_name(column) else {
             return Err(Error::new(
-                Kind::UndefinedColumn,
+                ErrorKind::UndefinedColumn,
                 format!("column \"{column}\" of the watermark of {what} does not exist"),
             ));
         };
         if !is_event_time(field.data_type()) {
             return Err(Error::new(
-                Kind::DatatypeMismatch,
+                ErrorKind::DatatypeMismatch,
                 format!("the watermark of {what} needs a timestamp, but column \"{column}\" is {}", field.data_type()),
             )
             .hint(format!("Declare the column as TIMESTAMP, or select to_timestamp({column}) AS {column}.")));

@@ -35,7 +35,7 @@ use super::{
     interval::{self, Interval},
     names::fold,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub(super) use self::session::PARTITION_BY;
 
@@ -95,7 +95,7 @@ struct Windows {
 impl Windows {
     /// Refuses what would be no windows, or too many.
     fn check(self) -> Result<Self> {
-        let refuse = |message: String| Error::new(Kind::InvalidParameterValue, message);
+        let refuse = |message: String| Error::new(ErrorKind::InvalidParameterValue, message);
         let parts = [("size", Some(self.size)), ("slide", self.slide)];
         for (what, length) in parts.into_iter().filter_map(|(what, length)| Some((what, length?))) {
             if !length.is_positive() {
@@ -113,7 +113,7 @@ impl Windows {
             self.offset.filter(|offset| chrono::DateTime::from_timestamp_micros(offset.micros).is_none())
         {
             return Err(Error::new(
-                Kind::DatetimeOverflow,
+                ErrorKind::DatetimeOverflow,
                 format!("the offset of a window ({offset}) is out of range"),
             ));
         }
@@ -124,7 +124,7 @@ impl Windows {
         }
         if self.size.micros / slide.micros > functions::WINDOWS_MAX {
             let message = format!("a row lies in {} windows", self.size.micros / slide.micros);
-            return Err(Error::new(Kind::LimitExceeded, message)
+            return Err(Error::new(ErrorKind::LimitExceeded, message)
                 .detail(format!(
                     "Each row is copied into each of its windows; at most {} are allowed.",
                     functions::WINDOWS_MAX

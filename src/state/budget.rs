@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What is loaded at a start was within the limit once. It may take this part of the limit more than that: memory is laid
 /// out anew, and a table must not be gone for a few bytes.
@@ -20,7 +20,7 @@ pub struct Budget {
 }
 
 /// What one table or view holds of it. Given back when it is dropped.
-pub struct Share {
+pub struct BudgetShare {
     reservation: MemoryReservation,
     pool: Arc<dyn MemoryPool>,
     /// Whose it is, as messages name it.
@@ -38,14 +38,14 @@ impl Budget {
         Budget { pool, bytes_max }
     }
 
-    pub fn share(&self, of: impl Into<String>) -> Share {
+    pub fn share(&self, of: impl Into<String>) -> BudgetShare {
         let of = of.into();
         let reservation = MemoryConsumer::new(of.clone()).register(&self.pool);
-        Share { reservation, pool: self.pool.clone(), of, bytes_max: self.bytes_max }
+        BudgetShare { reservation, pool: self.pool.clone(), of, bytes_max: self.bytes_max }
     }
 }
 
-impl Share {
+impl BudgetShare {
     /// Asks to hold `bytes` in all. Fails, and holds what it held, where all together would hold too much; to hold less
     /// is always granted. Who asks for little fails because of others, which may pass; who asks for much has to change.
     pub fn ask(&self, bytes: usize) -> Result<()> {
@@ -74,7 +74,8 @@ impl Share {
 
     fn refused(&self, bytes: usize) -> Error {
         let max = self.bytes_max;
-        let kind = if bytes as u64 <= max / LITTLE_PART { Kind::OutOfMemory } else { Kind::ConfigurationLimit };
+        let kind =
+            if bytes as u64 <= max / LITTLE_PART { ErrorKind::OutOfMemory } else { ErrorKind::ConfigurationLimit };
         Error::new(kind, format!("{} would hold {bytes} bytes, and all tables and views at most {max}", self.of))
     }
 
@@ -99,7 +100,7 @@ impl fmt::Debug for Budget {
     }
 }
 
-impl fmt::Debug for Share {
+impl fmt::Debug for BudgetShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Share").field("of", &self.of).field("bytes", &self.bytes()).finish()
     }

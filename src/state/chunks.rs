@@ -56,14 +56,14 @@ struct Chunk {
 
 /// The live rows of one chunk as a reader sees them.
 #[derive(Debug, Clone)]
-pub struct Live {
+pub struct LiveRows {
     batch: RecordBatch,
     dead: Option<Arc<Vec<u64>>>,
 }
 
-impl Live {
+impl LiveRows {
     pub fn whole(batch: RecordBatch) -> Self {
-        Live { batch, dead: None }
+        LiveRows { batch, dead: None }
     }
 
     /// Rows in it, the dead ones with them, and what all of them take.
@@ -229,11 +229,11 @@ impl Chunks {
     }
 
     /// What is live now: immutable, and cheap to take.
-    pub fn snapshot(&self) -> Vec<Live> {
+    pub fn snapshot(&self) -> Vec<LiveRows> {
         self.chunks
             .iter()
             .flatten()
-            .map(|c| Live { batch: c.batch.clone(), dead: (c.live < c.batch.num_rows()).then(|| c.dead.clone()) })
+            .map(|c| LiveRows { batch: c.batch.clone(), dead: (c.live < c.batch.num_rows()).then(|| c.dead.clone()) })
             .collect()
     }
 

@@ -14,7 +14,7 @@ pub struct Index {
     /// One of the ids of each byte string.
     table: HashTable<Id>,
     arena: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<IndexEntry>,
     free: Vec<Id>,
     garbage: usize,
     compaction: Compaction,
@@ -22,7 +22,7 @@ pub struct Index {
 
 /// What is known of an id.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct IndexEntry {
     /// Where its bytes lie in the arena.
     start: usize,
     length: u32,
@@ -68,7 +68,7 @@ impl Index {
         let entry = match self.table.entry(hash, same, |other| entries[*other as usize].hash) {
             hash_table::Entry::Occupied(found) => {
                 let other = *found.get();
-                let entry = Entry { previous: other, ..entries[other as usize] };
+                let entry = IndexEntry { previous: other, ..entries[other as usize] };
                 self.entries[entry.next as usize].previous = id;
                 self.entries[other as usize].next = id;
                 entry
@@ -77,7 +77,7 @@ impl Index {
                 place.insert(id);
                 let start = self.arena.len();
                 self.arena.extend_from_slice(bytes);
-                Entry { start, length: bytes.len() as u32, live: true, hash, next: id, previous: id }
+                IndexEntry { start, length: bytes.len() as u32, live: true, hash, next: id, previous: id }
             }
         };
         match self.free.pop() {
@@ -130,7 +130,7 @@ impl Index {
     }
 
     pub fn memory(&self) -> usize {
-        self.arena.capacity() + self.entries.capacity() * size_of::<Entry>() + self.table.capacity() * 5
+        self.arena.capacity() + self.entries.capacity() * size_of::<IndexEntry>() + self.table.capacity() * 5
     }
 
     fn compact(&mut self) {
@@ -152,7 +152,7 @@ impl Index {
     }
 }
 
-impl Entry {
+impl IndexEntry {
     fn bytes<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
         &arena[self.start..self.start + self.length as usize]
     }

@@ -12,17 +12,17 @@ use super::Index;
 use crate::{changes::Changes, error::Result};
 
 /// Keys in the form that an index takes.
-pub struct Keys {
+pub struct KeyCodec {
     pub rows: Rows,
     pub hashes: Vec<u64>,
 }
 
-impl Keys {
+impl KeyCodec {
     /// Of columns that the converter is for.
-    pub fn new(converter: &RowConverter, columns: &[ArrayRef]) -> Result<Keys> {
+    pub fn new(converter: &RowConverter, columns: &[ArrayRef]) -> Result<KeyCodec> {
         let rows = converter.convert_columns(columns)?;
         let hashes = rows.iter().map(|row| Index::hash(row.as_ref())).collect();
-        Ok(Keys { rows, hashes })
+        Ok(KeyCodec { rows, hashes })
     }
 }
 
@@ -38,11 +38,11 @@ pub fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<Row
 
 /// The same sum with each row once, as ±1 as often as it counts. Rows keep the order in which they first occur.
 /// `converter` is for all columns; the keys that it made are given back where they are still right.
-pub fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Changes, Option<Keys>)> {
+pub fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Changes, Option<KeyCodec>)> {
     if changes.diffs().is_none() {
         return Ok((changes.clone(), None));
     }
-    let keys = Keys::new(converter, changes.rows().columns())?;
+    let keys = KeyCodec::new(converter, changes.rows().columns())?;
     let mut sums: HashTable<(u32, i64)> = HashTable::with_capacity(changes.num_rows());
     for row in 0..changes.num_rows() {
         let same = |(other, _): &(u32, i64)| keys.rows.row(*other as usize) == keys.rows.row(row);

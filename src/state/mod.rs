@@ -7,23 +7,23 @@
 mod budget;
 mod chunks;
 mod index;
+mod join_state;
 mod keyed;
 mod keys;
 mod multiset;
 mod row_bytes;
-mod side;
 #[cfg(test)]
 mod tests;
 mod windowed;
 
-pub use budget::{Budget, Share};
-pub use chunks::{Chunks, Live};
+pub use budget::{Budget, BudgetShare};
+pub use chunks::{Chunks, LiveRows};
 pub use index::Index;
+pub use join_state::{JoinState, RowMeta};
 pub use keyed::KeyedLog;
-pub use keys::{Keys, consolidate, converter_of, net};
-pub use multiset::{Counted, First, Multiset};
-pub use side::{Side, Slot};
-pub use windowed::{Close, NEVER, Shape, Windowed};
+pub use keys::{KeyCodec, consolidate, converter_of, net};
+pub use multiset::{Multiset, RankKind, TopN};
+pub use windowed::{Close, NEVER, StateShape, Windowed};
 
 use arrow::array::RecordBatch;
 

@@ -10,7 +10,7 @@ use arrow::{
 use hashbrown::HashMap;
 
 use super::{
-    Compaction, Durable, Saved, Shape,
+    Compaction, Durable, Saved, StateShape,
     row_bytes::{Bytes, RowBytes},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 
 /// A group's rows and how often each is there. In order: a sum of floats, or a list, is made anew from the same rows
 /// after a restart, and must come out the same to the last bit to be withdrawn.
-type Group = BTreeMap<Bytes, i64>;
+type GroupRows = BTreeMap<Bytes, i64>;
 
 /// For each group key a Z-set of rows: row bytes to how often. A group without rows is not there.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Multiset {
     key_columns: usize,
     keys: RowConverter,
     rows: RowBytes,
-    groups: HashMap<Bytes, Group>,
+    groups: HashMap<Bytes, GroupRows>,
     count: usize,
     bytes: usize,
     /// Net changes since the last save.
@@ -38,15 +38,15 @@ pub struct Multiset {
 
 /// The first rows of a group, as `row_number`, `rank` or `dense_rank` count them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct First {
+pub struct TopN {
     /// The greatest number that a row may have.
     pub most: i64,
-    pub counted: Counted,
+    pub counted: RankKind,
 }
 
 /// What number a row has in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Counted {
+pub enum RankKind {
     /// Its place. Of rows that tie the smaller bytes come first.
     RowNumber,
     /// The place of the first row that it ties with.
@@ -57,7 +57,7 @@ pub enum Counted {
 
 impl Multiset {
     /// Where the shape has an order, the rows of a group are in it.
-    pub fn new(shape: &Shape) -> Result<Self> {
+    pub fn new(shape: &StateShape) -> Result<Self> {
         let sort = |f: &Arc<Field>| SortField::new(f.data_type().clone());
         let nullable = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_nullable(true));
         let saved: Vec<_> = shape.keys.iter().chain(&shape.values).map(nullable).collect();
@@ -134,7 +134,7 @@ impl Multiset {
 
     /// The rows of some groups, or the first of each, each as often as it counts, and for each row the position of its
     /// group in `keys`.
-    pub fn gather(&self, keys: &[ArrayRef], first: Option<First>) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
+    pub fn gather(&self, keys: &[ArrayRef], first: Option<TopN>) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
         let keys = self.keys.convert_columns(keys)?;
         let (mut rows, mut groups) = (Vec::new(), Vec::new());
         for (position, key) in keys.iter().enumerate() {
@@ -148,21 +148,21 @@ impl Multiset {
     }
 
     /// The rows of a group, or the first of them, and how often each.
-    fn shown<'a>(&self, group: &'a Group, first: Option<First>) -> impl Iterator<Item = (&'a Bytes, i64)> {
+    fn shown<'a>(&self, group: &'a GroupRows, first: Option<TopN>) -> impl Iterator<Item = (&'a Bytes, i64)> {
         // The rows so far, those of them before the ties of the last one, and how many ranks they have.
         let (mut rows, mut before, mut ranks, mut tie) = (0, 0, 0, None);
         // A negative count is a withdrawal that came before its row; it shows nothing.
         group.iter().filter(|(_, count)| **count > 0).map_while(move |(row, count)| {
-            let Some(First { most, counted }) = first else { return Some((row, *count)) };
+            let Some(TopN { most, counted }) = first else { return Some((row, *count)) };
             let order = self.rows.order_of(row);
             if tie != Some(order) {
                 (before, ranks, tie) = (rows, ranks + 1, Some(order));
             }
             let left = match counted {
-                Counted::RowNumber => most - rows,
-                Counted::Rank if before >= most => 0,
-                Counted::DenseRank if ranks > most => 0,
-                Counted::Rank | Counted::DenseRank => *count,
+                RankKind::RowNumber => most - rows,
+                RankKind::Rank if before >= most => 0,
+                RankKind::DenseRank if ranks > most => 0,
+                RankKind::Rank | RankKind::DenseRank => *count,
             };
             rows += count;
             (left > 0).then(|| (row, left.min(*count)))
@@ -170,7 +170,7 @@ impl Multiset {
     }
 
     /// Lets go of what comes after the first rows of some groups: where rows only come, it never shows.
-    pub fn keep_first(&mut self, keys: &[ArrayRef], first: First) -> Result<()> {
+    pub fn keep_first(&mut self, keys: &[ArrayRef], first: TopN) -> Result<()> {
         for key in &self.keys.convert_columns(keys)? {
             let Some((key, group)) = self.groups.get_key_value(key.as_ref()) else { continue };
             let last = self.shown(group, Some(first)).last();

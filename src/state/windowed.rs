@@ -55,8 +55,8 @@ pub struct Windowed<T> {
     /// Of all windows, as of the end of the last step.
     rows: usize,
     bytes: usize,
-    make: fn(&Shape) -> Result<T>,
-    shape: Shape,
+    make: fn(&StateShape) -> Result<T>,
+    shape: StateShape,
     compaction: Compaction,
 }
 
@@ -70,7 +70,7 @@ struct Window<T> {
 
 /// What a state structure is made of: its key and value columns.
 #[derive(Debug, Clone)]
-pub struct Shape {
+pub struct StateShape {
     pub keys: arrow::datatypes::Fields,
     pub values: arrow::datatypes::Fields,
     /// How the first value columns order the rows of a key, where the structure keeps them in order.
@@ -78,7 +78,7 @@ pub struct Shape {
 }
 
 impl<T: Durable> Windowed<T> {
-    pub fn new(close: Option<Close>, shape: Shape, make: fn(&Shape) -> Result<T>) -> Self {
+    pub fn new(close: Option<Close>, shape: StateShape, make: fn(&StateShape) -> Result<T>) -> Self {
         let (key_columns, windows, used) = (shape.keys.len(), BTreeMap::new(), Vec::new());
         let compaction = Compaction::default();
         Windowed { close, key_columns, windows, used, rows: 0, bytes: 0, make, shape, compaction }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{BufReader, BufWriter, ErrorKind, Write},
+    io::{self, BufReader, BufWriter, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{Reading, Storage};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The mode of files: nobody else reads what the server keeps, which may be secrets.
 const OWNERS: u32 = 0o600;
@@ -49,7 +49,7 @@ impl DiskStorage {
         let lock = lock.map_err(unusable)?;
         if lock.try_lock().is_err() {
             return Err(Error::new(
-                Kind::ObjectInUse,
+                ErrorKind::ObjectInUse,
                 format!("data directory \"{}\" is in use by another server", root.display()),
             )
             .hint("Stop that server first, or give this one another --data-dir."));
@@ -71,7 +71,7 @@ impl DiskStorage {
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e.into()),
             };
             for entry in entries {
@@ -90,7 +90,7 @@ impl DiskStorage {
         let Some(parent) = of.parent().filter(|parent| !parent.is_dir()) else { return Ok(()) };
         self.make_folder(parent)?;
         match fs::create_dir(parent) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e.into()),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e.into()),
             _ => self.sync_folder(parent).inspect_err(|_| {
                 // The next try is to sync it too. Where others have put something in it by now, they have synced it.
                 let _ = fs::remove_dir(parent);
@@ -121,7 +121,7 @@ fn sync_names(folder: &Path) -> std::io::Result<()> {
 fn check_writable(root: &Path) -> std::io::Result<()> {
     let probe = root.join("PROBE").with_extension(DRAFT);
     match File::create(&probe).and_then(|_| fs::remove_file(&probe)) {
-        Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Err(e),
+        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Err(e),
         _ => Ok(()),
     }
 }
@@ -146,7 +146,7 @@ impl Storage for DiskStorage {
     fn read(&self, path: &str) -> Result<Option<Bytes>> {
         match fs::read(self.root.join(path)) {
             Ok(bytes) => Ok(Some(bytes.into())),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::from(e).context(format!("cannot read \"{path}\""))),
         }
     }
@@ -154,7 +154,7 @@ impl Storage for DiskStorage {
     fn length(&self, path: &str) -> Result<Option<u64>> {
         match fs::metadata(self.root.join(path)) {
             Ok(metadata) => Ok(Some(metadata.len())),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::from(e).context(format!("cannot read \"{path}\""))),
         }
     }
@@ -162,7 +162,7 @@ impl Storage for DiskStorage {
     fn open(&self, path: &str) -> Result<Option<Box<dyn Reading>>> {
         match File::open(self.root.join(path)) {
             Ok(file) => Ok(Some(Box::new(BufReader::with_capacity(BUFFER_BYTES, file)))),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::from(e).context(format!("cannot read \"{path}\""))),
         }
     }
@@ -174,7 +174,7 @@ impl Storage for DiskStorage {
     fn create_with(&self, path: &str, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
         let full = self.root.join(path);
         if full.exists() {
-            return Err(Error::new(Kind::DuplicateObject, format!("file \"{path}\" already exists")));
+            return Err(Error::new(ErrorKind::DuplicateObject, format!("file \"{path}\" already exists")));
         }
         self.make_folder(&full)?;
         let draft = full.with_extension(DRAFT);
@@ -225,7 +225,7 @@ impl Storage for DiskStorage {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         self.overwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         match fs::remove_file(self.root.join(path)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e.into()),
             _ => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::Storage;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What is asked of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It has no effect.
-    Refused(Kind),
+    Refused(ErrorKind),
     /// Of what is appended so many bytes come through; of another operation nothing.
     Short(usize),
     /// Of what is appended the first bytes are zeros and the rest comes through; of another operation nothing.
@@ -35,12 +35,12 @@ pub enum Fault {
     Unsynced,
 }
 
-type Plan = Box<dyn FnMut(Operation, &str) -> Option<Fault> + Send>;
+type FaultPlan = Box<dyn FnMut(Operation, &str) -> Option<Fault> + Send>;
 
 /// Another storage, some operations of which fail.
 pub struct FaultyStorage {
     inner: Arc<dyn Storage>,
-    plan: Mutex<Plan>,
+    plan: Mutex<FaultPlan>,
 }
 
 impl fmt::Debug for FaultyStorage {
@@ -75,7 +75,7 @@ impl FaultyStorage {
 fn failed(fault: Fault, path: &str) -> Error {
     match fault {
         Fault::Refused(kind) => Error::new(kind, format!("file \"{path}\": the storage failed")),
-        _ => Error::new(Kind::Io, format!("file \"{path}\": the storage failed half way")),
+        _ => Error::new(ErrorKind::Io, format!("file \"{path}\": the storage failed half way")),
     }
 }
 

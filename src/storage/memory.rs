@@ -8,22 +8,22 @@ use std::{
 use bytes::Bytes;
 
 use super::Storage;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Files in memory. [`MemoryStorage::fail_at`] breaks the n-th write and all after it, as a dying disk does:
 /// a broken `create` leaves nothing, a broken `append` leaves a torn half.
 #[derive(Debug, Default)]
-pub struct MemoryStorage(Mutex<State>);
+pub struct MemoryStorage(Mutex<MemoryFiles>);
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryFiles {
     files: BTreeMap<String, Vec<u8>>,
     writes: u64,
     fail_at: Option<u64>,
 }
 
 impl MemoryStorage {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryFiles> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -55,11 +55,11 @@ impl MemoryStorage {
 
 impl From<BTreeMap<String, Vec<u8>>> for MemoryStorage {
     fn from(files: BTreeMap<String, Vec<u8>>) -> Self {
-        MemoryStorage(Mutex::new(State { files, ..State::default() }))
+        MemoryStorage(Mutex::new(MemoryFiles { files, ..MemoryFiles::default() }))
     }
 }
 
-impl State {
+impl MemoryFiles {
     fn write(&mut self) -> Result<(), ()> {
         self.writes += 1;
         if self.fail_at.is_some_and(|at| self.writes >= at) { Err(()) } else { Ok(()) }
@@ -67,7 +67,7 @@ impl State {
 }
 
 fn broken(path: &str) -> Error {
-    Error::new(Kind::Io, format!("cannot write \"{path}\": the storage failed"))
+    Error::new(ErrorKind::Io, format!("cannot write \"{path}\": the storage failed"))
 }
 
 impl Storage for MemoryStorage {
@@ -78,7 +78,7 @@ impl Storage for MemoryStorage {
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let mut state = self.state();
         if state.files.contains_key(path) {
-            return Err(Error::new(Kind::DuplicateObject, format!("file \"{path}\" already exists")));
+            return Err(Error::new(ErrorKind::DuplicateObject, format!("file \"{path}\" already exists")));
         }
         state.write().map_err(|()| broken(path))?;
         state.files.insert(path.to_string(), bytes.to_vec());

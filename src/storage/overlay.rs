@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::Storage;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Reads what is below; writes, in memory, go over it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Storage for OverlayStorage {
 
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
         if self.read(path)?.is_some() {
-            return Err(Error::new(Kind::DuplicateObject, format!("file \"{path}\" already exists")));
+            return Err(Error::new(ErrorKind::DuplicateObject, format!("file \"{path}\" already exists")));
         }
         self.above().insert(path.to_string(), Some(bytes.to_vec()));
         Ok(())
@@ -90,7 +90,7 @@ mod tests {
         over.append("a/2", b", three").unwrap();
         over.append("a/2", b", four").unwrap();
         over.create("a/3", b"new").unwrap();
-        assert_eq!(over.create("a/1", b"again").unwrap_err().kind(), Kind::DuplicateObject);
+        assert_eq!(over.create("a/1", b"again").unwrap_err().kind(), ErrorKind::DuplicateObject);
         assert_eq!(over.list("a").unwrap(), ["a/1", "a/2", "a/3"]);
         over.remove("a/1").unwrap();
         assert_eq!((over.read("a/1").unwrap(), over.list("").unwrap()), (None, vec!["a/2".into(), "a/3".into()]));

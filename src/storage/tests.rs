@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{journal::WRITE_BYTES_MAX, *};
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 const FIRST: &str = "log/000000000001.log";
 
@@ -61,7 +61,7 @@ fn open_of_any_damaged_file_names_it_or_gives_all_records() {
     ) {
         Ok((_, records)) => assert_eq!(texts(records), all, "{what}"),
         Err(error) => {
-            assert_eq!(error.kind(), Kind::DataCorrupted, "{what}: {error}");
+            assert_eq!(error.kind(), ErrorKind::DataCorrupted, "{what}: {error}");
             assert!(error.message().contains("log/00000000000"), "{what}: {error}");
         }
     };
@@ -146,7 +146,7 @@ fn open_of_an_end_of_zeros_or_garbage_drops_it() {
 #[test]
 fn append_after_failed_writes_leaves_out_what_they_left() {
     let faults = [
-        Fault::Refused(Kind::DiskFull),
+        Fault::Refused(ErrorKind::DiskFull),
         Fault::Short(0),
         Fault::Short(30),
         Fault::Short(60),
@@ -163,7 +163,7 @@ fn append_after_failed_writes_leaves_out_what_they_left() {
                 [None, Some(first), Some(second)].get(appends - 1).copied().flatten()
             }
             // What was begun cannot be taken away either.
-            Operation::Remove => Some(Fault::Refused(Kind::Io)),
+            Operation::Remove => Some(Fault::Refused(ErrorKind::Io)),
             _ => None,
         });
         let (journal, _) = Journal::open(Arc::new(storage), "log").unwrap();
@@ -253,5 +253,5 @@ fn files_of_earlier_releases_are_read() {
     let mut files = storage.files();
     files.get_mut(FIRST).unwrap()[13] ^= 1;
     let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log").unwrap_err();
-    assert_eq!(error.kind(), Kind::DataCorrupted);
+    assert_eq!(error.kind(), ErrorKind::DataCorrupted);
 }

@@ -22,7 +22,7 @@ use super::in_drawn_orders;
 use crate::{
     error::Result,
     query::EpochMemory,
-    state::{Budget, Share},
+    state::{Budget, BudgetShare},
 };
 
 const BYTES_MAX: usize = 100;
@@ -78,7 +78,7 @@ impl Granted {
 }
 
 /// Some who ask for more and less, again and again, each with a share of its own; `ask` is granted up to `max` in all.
-fn ask_in_turns(ask: fn(&Share, usize) -> Result<()>, max: usize) {
+fn ask_in_turns(ask: fn(&BudgetShare, usize) -> Result<()>, max: usize) {
     let budget = Arc::new(Budget::of(Arc::new(SlowPool(GreedyMemoryPool::new(BYTES_MAX))), BYTES_MAX as u64));
     let granted = Arc::new(Granted::default());
     let threads = ["a", "b", "c"].map(|of| {
@@ -106,12 +106,12 @@ fn ask_in_turns(ask: fn(&Share, usize) -> Result<()>, max: usize) {
 
 #[test]
 fn budget_of_many_who_ask_gives_no_more_than_there_is_and_has_all_of_it_back() {
-    in_drawn_orders(|| ask_in_turns(Share::ask, BYTES_MAX));
+    in_drawn_orders(|| ask_in_turns(BudgetShare::ask, BYTES_MAX));
 }
 
 #[test]
 fn budget_of_many_who_load_gives_an_eighth_more_and_no_more_than_that() {
-    in_drawn_orders(|| ask_in_turns(Share::load, BYTES_MAX + BYTES_MAX / 8));
+    in_drawn_orders(|| ask_in_turns(BudgetShare::load, BYTES_MAX + BYTES_MAX / 8));
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod log;
 
 pub use log::Log;
 
-use crate::{checkpoint::Record, storage::Storage};
+use crate::{checkpoint::LogRecord, storage::Storage};
 use journal::Journal;
 
 /// How long ago a write failed is drawn, each time that it is asked: a pause may be over or not.

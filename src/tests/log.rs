@@ -17,8 +17,8 @@ use shuttle::{
 
 use super::{SlowDisk, checkpoint::Log, in_drawn_orders};
 use crate::{
-    checkpoint::{Record, Rows},
-    error::Kind,
+    checkpoint::{LogRecord, TableRows},
+    error::ErrorKind,
     storage::{Fault, FaultyStorage, Journal, MemoryStorage, Operation},
     time::Epoch,
 };
@@ -38,10 +38,10 @@ fn setup() -> Setup {
             return None;
         }
         let of_append =
-            [Fault::Refused(Kind::DiskFull), Fault::Short(0), Fault::Short(40), Fault::Hole(20), Fault::Unsynced];
+            [Fault::Refused(ErrorKind::DiskFull), Fault::Short(0), Fault::Short(40), Fault::Hole(20), Fault::Unsynced];
         match operation {
             Operation::Append => Some(of_append[thread_rng().gen_range(0..of_append.len())]),
-            Operation::Overwrite | Operation::Remove => Some(Fault::Refused(Kind::Io)),
+            Operation::Overwrite | Operation::Remove => Some(Fault::Refused(ErrorKind::Io)),
             _ => None,
         }
     });
@@ -50,12 +50,12 @@ fn setup() -> Setup {
 }
 
 fn record(id: u64) -> Bytes {
-    Record::Rows(Rows { table: id, epoch: Epoch(1), ..Rows::default() }).encode(&[]).unwrap()
+    LogRecord::Rows(TableRows { table: id, epoch: Epoch(1), ..TableRows::default() }).encode(&[]).unwrap()
 }
 
-fn id_of(record: &Record) -> u64 {
+fn id_of(record: &LogRecord) -> u64 {
     match record {
-        Record::Rows(rows) => rows.table,
+        LogRecord::Rows(rows) => rows.table,
         other => panic!("{other:?}"),
     }
 }
@@ -63,7 +63,7 @@ fn id_of(record: &Record) -> u64 {
 /// The ids of the records that a start would find now, each with the number of its file.
 fn found(disk: &MemoryStorage) -> Vec<(u64, u64)> {
     let (_, payloads) = Journal::open(Arc::new(disk.survivor()), "log").unwrap();
-    payloads.iter().map(|(file, payload)| (id_of(&Record::decode(payload).unwrap().0), *file)).collect()
+    payloads.iter().map(|(file, payload)| (id_of(&LogRecord::decode(payload).unwrap().0), *file)).collect()
 }
 
 /// Appends pairs of records, one pair after the other; gives what was acknowledged, of which `look` is told at once.

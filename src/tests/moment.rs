@@ -10,18 +10,18 @@ use shuttle::{
 
 use super::{
     changes, in_drawn_orders, relation,
-    relations::{Moment, Shared, at_one_moment},
+    relations::{SharedRelation, SnapshotBarrier, at_one_moment},
     rows_at,
 };
 use crate::{
-    error::{Error, Kind},
+    error::{Error, ErrorKind},
     time::Epoch,
 };
 
 const EPOCHS: u64 = 3;
 
 /// Applies an epoch, and shows it.
-fn publish(shared: &Shared, epoch: u64) {
+fn publish(shared: &SharedRelation, epoch: u64) {
     shared.lock().apply(Epoch(epoch), &changes(epoch)).unwrap();
     shared.publish();
 }
@@ -29,9 +29,9 @@ fn publish(shared: &Shared, epoch: u64) {
 #[test]
 fn moment_while_views_of_views_publish_has_no_view_before_its_input_and_never_goes_back() {
     in_drawn_orders(|| {
-        let moment = Moment::default();
-        let relations: Vec<Arc<Shared>> =
-            (0..3).map(|id| Shared::new(id, format!("view{id}"), relation(), moment.clone())).collect();
+        let moment = SnapshotBarrier::default();
+        let relations: Vec<Arc<SharedRelation>> =
+            (0..3).map(|id| SharedRelation::new(id, format!("view{id}"), relation(), moment.clone())).collect();
         let mut threads = Vec::new();
         for n in 0..relations.len() {
             let relations = relations.clone();
@@ -71,8 +71,8 @@ fn moment_while_views_of_views_publish_has_no_view_before_its_input_and_never_go
 #[test]
 fn readers_of_rows_that_are_brought_back_wait_no_longer_than_that_and_keep_what_they_have() {
     in_drawn_orders(|| {
-        let shared = Shared::new(1, "view", relation(), Moment::default());
-        let reason = Error::new(Kind::Recovering, "its rows are brought back");
+        let shared = SharedRelation::new(1, "view", relation(), SnapshotBarrier::default());
+        let reason = Error::new(ErrorKind::Recovering, "its rows are brought back");
         shared.begin_recovery(&reason);
         let mut threads = Vec::new();
         for _ in 0..2 {
@@ -92,7 +92,7 @@ fn readers_of_rows_that_are_brought_back_wait_no_longer_than_that_and_keep_what_
             false if drops => publisher.set_dropped(),
             false => publisher.refuse(&reason),
         }));
-        threads.push(thread::spawn(move || refuser.refuse(&Error::new(Kind::Io, "they cannot be for now"))));
+        threads.push(thread::spawn(move || refuser.refuse(&Error::new(ErrorKind::Io, "they cannot be for now"))));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(!shared.is_recovering());
         assert!(!publishes || shared.snapshot().refusal().is_none(), "who has an answer keeps it");

@@ -10,12 +10,12 @@ use shuttle::{
 
 use super::{
     SlowDisk, changes, in_drawn_orders, relation,
-    relations::{Moment, Shared, Subscriber},
+    relations::{SharedRelation, SnapshotBarrier, Subscriber},
     rows_at,
 };
 use crate::{
     changes::Changes,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     relations::{ChangelogLimit, Draft, Snapshot, Store},
     time::Epoch,
 };
@@ -26,7 +26,7 @@ const EPOCHS: u64 = 5;
 const ROWS_MAX: usize = 10;
 
 struct Setup {
-    shared: Arc<Shared>,
+    shared: Arc<SharedRelation>,
     store: Store,
     limit: ChangelogLimit,
 }
@@ -37,7 +37,7 @@ fn setup(disk_max: u64) -> Arc<Setup> {
     let mut relation = relation();
     relation.limit_changelog(&limit);
     store.load(&mut relation, None, None, &|_| Ok(())).unwrap();
-    Arc::new(Setup { shared: Shared::new(1, "view", relation, Moment::default()), store, limit })
+    Arc::new(Setup { shared: SharedRelation::new(1, "view", relation, SnapshotBarrier::default()), store, limit })
 }
 
 /// Makes all epochs, and saves every second one beside those that follow; then it is dropped.
@@ -107,7 +107,7 @@ fn subscribe(setup: &Setup) {
         let (mut subscriber, snapshot) = match Subscriber::begin(&setup.shared, after) {
             Ok(begun) => begun,
             Err(error) => {
-                assert!(after.is_some() && error.kind() == Kind::ObjectNotInState, "{error}");
+                assert!(after.is_some() && error.kind() == ErrorKind::ObjectNotInState, "{error}");
                 known = None;
                 continue;
             }
@@ -115,11 +115,11 @@ fn subscribe(setup: &Setup) {
         let mut reader = known.take().unwrap_or_else(|| Reader::new(&snapshot));
         match listen(&mut subscriber, &mut reader) {
             Ok(()) => known = Some(reader),
-            Err(error) if error.kind() == Kind::UndefinedTable => {
+            Err(error) if error.kind() == ErrorKind::UndefinedTable => {
                 assert_eq!(reader.at, Epoch(EPOCHS), "it was dropped after its last epoch");
                 return;
             }
-            Err(error) => assert_eq!(error.kind(), Kind::ObjectNotInState, "{error}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ObjectNotInState, "{error}"),
         }
     }
 }
@@ -200,7 +200,7 @@ fn view_that_is_further_behind_than_files_reach_is_told_so_and_never_misses_an_e
     in_drawn_orders(|| {
         together(1, |setup| {
             if let Err((at, error)) = follow(setup) {
-                assert_eq!(error.kind(), Kind::ObjectNotInState, "at epoch {at}: {error}");
+                assert_eq!(error.kind(), ErrorKind::ObjectNotInState, "at epoch {at}: {error}");
             }
         });
     });

@@ -11,7 +11,7 @@ use arrow::{
 };
 
 use super::Micros;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Microseconds since 1970: from 4714-11-24 BC, where Julian days begin, to 294247-01-10. The greatest and the least
 /// number are no times: Postgres takes those for infinity.
@@ -107,7 +107,7 @@ pub fn out_of_range(data_type: &DataType) -> Error {
         DataType::Time32(_) | DataType::Time64(_) => "time",
         _ => "timestamp",
     };
-    Error::new(Kind::DatetimeOverflow, format!("{what} out of range"))
+    Error::new(ErrorKind::DatetimeOverflow, format!("{what} out of range"))
 }
 
 /// Fails where a value of a batch is out of the range of its type; tells the column.

@@ -11,7 +11,7 @@ use pgwire::messages::{
 
 use crate::{
     engine::{Notice, Severity, TransactionState},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// How bad it is: after a fatal error the connection is closed.
@@ -126,7 +126,7 @@ pub(super) fn complete(out: &mut BytesMut, tag: &str) -> Result<()> {
 
 pub(super) fn row_description(out: &mut BytesMut, description: RowDescription) -> Result<()> {
     if description.fields.len() > i16::MAX as usize {
-        return Err(Error::new(Kind::LimitExceeded, "a result has more than 32767 columns"));
+        return Err(Error::new(ErrorKind::LimitExceeded, "a result has more than 32767 columns"));
     }
     put(out, description)
 }

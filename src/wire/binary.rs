@@ -16,7 +16,7 @@ use pgwire::api::Type;
 
 use super::{numeric, text};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::types,
 };
 
@@ -115,7 +115,7 @@ pub(super) fn sized(array: &ArrayRef, row: usize, field: &Arc<Field>, out: &mut 
     out.put_i32(0);
     write(array.as_ref(), row, field, out)?;
     let length = i32::try_from(out.len() - start - 4)
-        .map_err(|_| Error::new(Kind::LimitExceeded, "a value is longer than 2 GiB"))?;
+        .map_err(|_| Error::new(ErrorKind::LimitExceeded, "a value is longer than 2 GiB"))?;
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
     Ok(())
 }

@@ -8,29 +8,29 @@ use tokio::net::TcpStream;
 use super::{
     backend::{self, Blame},
     door::Door,
-    frontend::{self, Message},
-    link::Link,
-    memory::{Account, Held},
-    portal::Kept,
-    server::Shared,
-    sessions::Seat,
-    starting::Place,
+    frontend::{self, FrontendMessage},
+    link::ClientLink,
+    memory::{Account, HeldBytes},
+    portal::SessionObjects,
+    server::ServerShared,
+    sessions::SessionSlot,
+    starting::StartingSlot,
     startup, work,
 };
 use crate::{
     engine::{Session, TransactionState},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{self, Weight, statement::Statement},
 };
 
 pub(super) struct Connection<D> {
-    pub shared: Arc<Shared<D>>,
-    pub link: Link,
+    pub shared: Arc<ServerShared<D>>,
+    pub link: ClientLink,
     pub session: Arc<Session>,
-    pub kept: Kept,
+    pub kept: SessionObjects,
     /// What it holds in memory.
     pub account: Account,
-    seat: Seat,
+    seat: SessionSlot,
     /// What the client believes of its settings.
     reported: Vec<(&'static str, String)>,
     /// A message of the extended protocol failed: all that follow are ignored until Sync.
@@ -38,7 +38,12 @@ pub(super) struct Connection<D> {
 }
 
 /// Talks to one client from its first byte to its last.
-pub(super) async fn run<D: Door>(shared: Arc<Shared<D>>, socket: TcpStream, address: IpAddr, place: Place) {
+pub(super) async fn run<D: Door>(
+    shared: Arc<ServerShared<D>>,
+    socket: TcpStream,
+    address: IpAddr,
+    place: StartingSlot,
+) {
     let opened = startup::open(&shared, socket, address, &place).await;
     drop(place);
     let Some(mut connection) = opened else { return };
@@ -49,9 +54,14 @@ pub(super) async fn run<D: Door>(shared: Arc<Shared<D>>, socket: TcpStream, addr
 }
 
 impl<D: Door> Connection<D> {
-    pub fn new(shared: Arc<Shared<D>>, mut link: Link, session: Session, seat: Seat) -> Result<Connection<D>> {
+    pub fn new(
+        shared: Arc<ServerShared<D>>,
+        mut link: ClientLink,
+        session: Session,
+        seat: SessionSlot,
+    ) -> Result<Connection<D>> {
         let reported = session.settings.reported();
-        let (session, kept) = (Arc::new(session), Kept::default());
+        let (session, kept) = (Arc::new(session), SessionObjects::default());
         let account = shared.memory.open();
         link.charge(&account)?;
         Ok(Connection { shared, link, session, kept, account, seat, reported, skipping: false })
@@ -61,30 +71,33 @@ impl<D: Door> Connection<D> {
     async fn serve(&mut self) -> Result<()> {
         while let Some(message) = self.link.message().await? {
             match message {
-                Message::Terminate => return Ok(()),
-                Message::Query(text) => {
+                FrontendMessage::Terminate => return Ok(()),
+                FrontendMessage::Query(text) => {
                     self.simple(text).await?;
                     self.ready().await?;
                 }
-                Message::Sync => {
+                FrontendMessage::Sync => {
                     self.skipping = false;
                     self.ready().await?;
                 }
-                Message::Flush => self.link.flush().await?,
-                Message::NotText(b'Q') => {
+                FrontendMessage::Flush => self.link.flush().await?,
+                FrontendMessage::NotText(b'Q') => {
                     self.failed(frontend::not_text())?;
                     self.ready().await?;
                 }
-                Message::Refused(b'Q') => {
+                FrontendMessage::Refused(b'Q') => {
                     let refusal = self.link.refusal();
                     self.failed(refusal)?;
                     self.ready().await?;
                 }
                 // What a client still sends of a copy that has failed.
-                Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Refused(b'd') => {}
-                Message::Unexpected(kind) => {
+                FrontendMessage::CopyData(_)
+                | FrontendMessage::CopyDone
+                | FrontendMessage::CopyFail(_)
+                | FrontendMessage::Refused(b'd') => {}
+                FrontendMessage::Unexpected(kind) => {
                     let message = format!("unexpected message type {:?}", char::from(kind));
-                    return Err(Error::new(Kind::ProtocolViolation, message));
+                    return Err(Error::new(ErrorKind::ProtocolViolation, message));
                 }
                 _ if self.skipping => {}
                 message => {
@@ -102,10 +115,10 @@ impl<D: Door> Connection<D> {
 
     /// Tells the client of an error that the session survives; gives back the one that it does not.
     pub fn failed(&mut self, error: Error) -> Result<()> {
-        if self.link.is_gone() || self.link.is_shutting_down() || error.kind() == Kind::AdminShutdown {
+        if self.link.is_gone() || self.link.is_shutting_down() || error.kind() == ErrorKind::AdminShutdown {
             return Err(error);
         }
-        if error.kind() == Kind::Internal {
+        if error.kind() == ErrorKind::Internal {
             tracing::warn!(%error, detail = error.detail_text(), "a statement failed");
         }
         self.session.fail();
@@ -173,7 +186,7 @@ impl<D: Door> Connection<D> {
     }
 
     /// The statements of a text, and the room that they take while they run.
-    pub async fn parse(&mut self, text: String, weight: Weight) -> Result<(Vec<Statement>, Held)> {
+    pub async fn parse(&mut self, text: String, weight: Weight) -> Result<(Vec<Statement>, HeldBytes)> {
         let held = self.account.take("a statement", weight.running())?;
         let statements = self.link.wait(work::aside(move || sql::parse(&text))).await?;
         Ok((statements, held))

@@ -9,7 +9,7 @@ use datafusion::common::ScalarValue;
 
 use super::{door::Intake, values};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::types,
     sql::statement::{CopyFormat, CopyKind},
 };
@@ -32,11 +32,11 @@ pub(super) struct CopyReader {
     line: u64,
     header_due: bool,
     ended: bool,
-    rows: Rows,
+    rows: CopyDecoder,
 }
 
 /// Rows that wait to be enough for a batch.
-enum Rows {
+enum CopyDecoder {
     Text { columns: Vec<StringBuilder>, count: usize, bytes: usize },
     Binary { columns: Vec<Vec<ScalarValue>>, count: usize, bytes: usize },
 }
@@ -46,8 +46,8 @@ impl CopyReader {
         let (format, schema) = (intake.format().clone(), intake.columns());
         let width = schema.fields().len();
         let rows = match format.kind {
-            CopyKind::Binary => Rows::Binary { columns: vec![Vec::new(); width], count: 0, bytes: 0 },
-            _ => Rows::Text { columns: (0..width).map(|_| StringBuilder::new()).collect(), count: 0, bytes: 0 },
+            CopyKind::Binary => CopyDecoder::Binary { columns: vec![Vec::new(); width], count: 0, bytes: 0 },
+            _ => CopyDecoder::Text { columns: (0..width).map(|_| StringBuilder::new()).collect(), count: 0, bytes: 0 },
         };
         let header_due = format.header || format.kind == CopyKind::Binary;
         let input = BytesMut::new();
@@ -76,8 +76,8 @@ impl CopyReader {
     /// What it holds: what has come and is no whole row yet, and rows that wait.
     pub fn bytes(&self) -> usize {
         let rows = match &self.rows {
-            Rows::Text { bytes, .. } => 2 * bytes,
-            Rows::Binary { count, bytes, .. } => bytes + count * self.width() * size_of::<ScalarValue>(),
+            CopyDecoder::Text { bytes, .. } => 2 * bytes,
+            CopyDecoder::Binary { count, bytes, .. } => bytes + count * self.width() * size_of::<ScalarValue>(),
         };
         self.input.capacity() + rows
     }
@@ -113,7 +113,7 @@ impl CopyReader {
     }
 
     fn is_enough(&self) -> bool {
-        let (Rows::Text { count, bytes, .. } | Rows::Binary { count, bytes, .. }) = &self.rows;
+        let (CopyDecoder::Text { count, bytes, .. } | CopyDecoder::Binary { count, bytes, .. }) = &self.rows;
         *count >= BATCH_ROWS || *bytes >= BATCH_BYTES
     }
 
@@ -188,7 +188,7 @@ impl CopyReader {
         if fields.len() > width && !(width == 0 && line.is_empty()) {
             return Err(self.bad("extra data after last expected column"));
         }
-        let Rows::Text { columns, count, bytes } = &mut self.rows else { return Ok(()) };
+        let CopyDecoder::Text { columns, count, bytes } = &mut self.rows else { return Ok(()) };
         for (builder, field) in columns.iter_mut().zip(fields) {
             builder.append_option(field);
         }
@@ -226,7 +226,7 @@ impl CopyReader {
                     .map_err(|e| locate(e, self.line, Some(field.name())))?,
             });
         }
-        let Rows::Binary { columns, count, .. } = &mut self.rows else { return Ok(false) };
+        let CopyDecoder::Binary { columns, count, .. } = &mut self.rows else { return Ok(false) };
         for (column, value) in columns.iter_mut().zip(row) {
             column.push(value);
         }
@@ -269,7 +269,7 @@ impl CopyReader {
             self.input.advance(4);
             fields.push(size.map(|size| self.input.split_to(size).freeze()));
         }
-        if let Rows::Binary { bytes, .. } = &mut self.rows {
+        if let CopyDecoder::Binary { bytes, .. } = &mut self.rows {
             *bytes += fields.iter().flatten().map(Bytes::len).sum::<usize>();
         }
         Ok(Some(fields))
@@ -283,7 +283,7 @@ impl CopyReader {
     fn take_batch(&mut self) -> Result<Option<RecordBatch>> {
         let schema = self.schema.clone();
         let (columns, count): (Vec<ArrayRef>, usize) = match &mut self.rows {
-            Rows::Text { columns, count, bytes } => {
+            CopyDecoder::Text { columns, count, bytes } => {
                 let taken = std::mem::take(count);
                 *bytes = 0;
                 let first = self.line - (taken as u64).min(self.line);
@@ -294,7 +294,7 @@ impl CopyReader {
                 });
                 (columns.collect::<Result<_>>()?, taken)
             }
-            Rows::Binary { columns, count, bytes } => {
+            CopyDecoder::Binary { columns, count, bytes } => {
                 let taken = std::mem::take(count);
                 *bytes = 0;
                 if taken == 0 {
@@ -310,7 +310,7 @@ impl CopyReader {
         for (column, field) in columns.iter().zip(schema.fields()) {
             if !field.is_nullable() && column.null_count() > 0 {
                 let message = format!("null value in column \"{}\" violates not-null constraint", field.name());
-                return Err(Error::new(Kind::NotNullViolation, message));
+                return Err(Error::new(ErrorKind::NotNullViolation, message));
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(count));
@@ -318,7 +318,7 @@ impl CopyReader {
     }
 
     fn bad(&self, message: impl Into<String>) -> Error {
-        locate(Error::new(Kind::BadCopyFormat, message), self.line.max(1), None)
+        locate(Error::new(ErrorKind::BadCopyFormat, message), self.line.max(1), None)
     }
 }
 

@@ -11,14 +11,14 @@ use futures::StreamExt;
 
 use super::{
     connection::Connection,
-    door::{Answer, Door, Intake},
-    portal::{Cursor, Prepared, Source, no_cursor},
-    work::Rows,
+    door::{Door, DoorAnswer, Intake},
+    portal::{PortalSource, Prepared, SqlCursor, no_cursor},
+    work::RowStream,
 };
 use crate::{
     catalog,
     engine::{Description, Transaction, TransactionState},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::settings,
     sql::{
         self, Weight,
@@ -30,7 +30,7 @@ use crate::{
 pub(super) enum Outcome {
     /// The command tag.
     Done(String),
-    Rows(Source),
+    Rows(PortalSource),
     /// `MOVE`: rows of a cursor that nobody sees.
     Move {
         name: String,
@@ -40,7 +40,7 @@ pub(super) enum Outcome {
     CopyIn(Box<dyn Intake>),
     CopyOut {
         format: CopyFormat,
-        rows: Rows,
+        rows: RowStream,
     },
 }
 
@@ -116,7 +116,7 @@ impl<D: Door> Connection<D> {
         let ends = matches!(body, Body::Commit | Body::Rollback) || is_rollback_to(body);
         if transaction.state == TransactionState::Failed && !ends {
             return Err(Error::new(
-                Kind::FailedTransaction,
+                ErrorKind::FailedTransaction,
                 "current transaction is aborted, commands ignored until end of transaction block",
             ));
         }
@@ -125,9 +125,10 @@ impl<D: Door> Connection<D> {
             _ => transaction.read_only,
         };
         match written(body) {
-            Some(verb) if read_only => {
-                Err(Error::new(Kind::ReadOnlyTransaction, format!("cannot execute {verb} in a read-only transaction")))
-            }
+            Some(verb) if read_only => Err(Error::new(
+                ErrorKind::ReadOnlyTransaction,
+                format!("cannot execute {verb} in a read-only transaction"),
+            )),
             _ => Ok(()),
         }
     }
@@ -143,15 +144,19 @@ impl<D: Door> Connection<D> {
         }
         let workers = &self.shared.options.workers;
         Ok(match answer {
-            Answer::Done(tag) => Outcome::Done(tag),
-            Answer::Rows { tag, rows } => Outcome::Rows(Source::Own(Rows::start(workers, tag, rows, &self.account))),
-            Answer::CopyIn(intake) => Outcome::CopyIn(intake),
-            Answer::CopyOut { format, rows } => {
-                Outcome::CopyOut { format, rows: Rows::start(workers, "COPY", rows, &self.account) }
+            DoorAnswer::Done(tag) => Outcome::Done(tag),
+            DoorAnswer::Rows { tag, rows } => {
+                Outcome::Rows(PortalSource::Own(RowStream::start(workers, tag, rows, &self.account)))
             }
-            Answer::Live { rows, copy: None } => Outcome::Rows(Source::Own(Rows::live(workers, rows, &self.account))),
-            Answer::Live { rows, copy: Some(format) } => {
-                Outcome::CopyOut { format, rows: Rows::live(workers, rows, &self.account) }
+            DoorAnswer::CopyIn(intake) => Outcome::CopyIn(intake),
+            DoorAnswer::CopyOut { format, rows } => {
+                Outcome::CopyOut { format, rows: RowStream::start(workers, "COPY", rows, &self.account) }
+            }
+            DoorAnswer::Live { rows, copy: None } => {
+                Outcome::Rows(PortalSource::Own(RowStream::live(workers, rows, &self.account)))
+            }
+            DoorAnswer::Live { rows, copy: Some(format) } => {
+                Outcome::CopyOut { format, rows: RowStream::live(workers, rows, &self.account) }
             }
         })
     }
@@ -181,7 +186,7 @@ impl<D: Door> Connection<D> {
         if transaction.read_only && !read_only && transaction.queried {
             self.session.settings.set(READ_ONLY, if before { "on" } else { "off" }, true)?;
             let message = "transaction read-write mode must be set before any query";
-            return Err(Error::new(Kind::ActiveTransaction, message));
+            return Err(Error::new(ErrorKind::ActiveTransaction, message));
         }
         self.session.set_transaction(Transaction { read_only, ..transaction });
         Ok(())
@@ -190,7 +195,7 @@ impl<D: Door> Connection<D> {
     fn show(&mut self, name: &str) -> Result<Outcome> {
         let value = self.session.setting(name).ok_or_else(|| {
             let message = format!("unrecognized configuration parameter \"{name}\"");
-            Error::new(Kind::UndefinedObject, message).hint("SHOW ALL lists the settings.")
+            Error::new(ErrorKind::UndefinedObject, message).hint("SHOW ALL lists the settings.")
         })?;
         let values: ArrayRef = Arc::new(StringArray::from(vec![value]));
         Ok(table(shown(name), vec![values]))
@@ -250,7 +255,7 @@ impl<D: Door> Connection<D> {
             DiscardWhat::All => {
                 if self.session.transaction().state != TransactionState::Idle {
                     let message = "DISCARD ALL cannot run inside a transaction block";
-                    return Err(Error::new(Kind::ActiveTransaction, message));
+                    return Err(Error::new(ErrorKind::ActiveTransaction, message));
                 }
                 self.session.settings.reset_all();
                 self.kept.prepared.clear();
@@ -276,13 +281,13 @@ impl<D: Door> Connection<D> {
         self.kept.undeclared(name)?;
         if !hold && self.session.transaction().state == TransactionState::Idle {
             return Err(Error::new(
-                Kind::InvalidTransactionState,
+                ErrorKind::InvalidTransactionState,
                 "DECLARE CURSOR can only be used in transaction blocks",
             )
             .hint("BEGIN first, or declare it WITH HOLD."));
         }
         match self.run(Arc::new(query), parameters).await? {
-            Outcome::Rows(Source::Own(rows)) => self.kept.declare(name, Cursor { rows, hold, binary })?,
+            Outcome::Rows(PortalSource::Own(rows)) => self.kept.declare(name, SqlCursor { rows, hold, binary })?,
             _ => return Err(Error::internal("a query gave no rows")),
         }
         done("DECLARE CURSOR")
@@ -301,15 +306,17 @@ impl<D: Door> Connection<D> {
         let name = name.to_string();
         Ok(match skip {
             true => Outcome::Move { name, left, timeout },
-            false => Outcome::Rows(Source::Cursor { name, left, timeout }),
+            false => Outcome::Rows(PortalSource::Cursor { name, left, timeout }),
         })
     }
 
     /// What `EXECUTE name (…)` runs: the statement, and its parameters computed.
     async fn executed(&mut self, name: &str, arguments: &[ast::Expr]) -> Result<(Arc<Statement>, Vec<ScalarValue>)> {
         let prepared = self.kept.statement(name)?.clone();
-        let statement =
-            prepared.statement.clone().ok_or_else(|| Error::new(Kind::Syntax, "the prepared statement is empty"))?;
+        let statement = prepared
+            .statement
+            .clone()
+            .ok_or_else(|| Error::new(ErrorKind::Syntax, "the prepared statement is empty"))?;
         if let Body::Execute { .. } | Body::Prepare { .. } = statement.body {
             return Err(Error::unsupported("EXECUTE of a prepared EXECUTE or PREPARE"));
         }
@@ -317,7 +324,7 @@ impl<D: Door> Connection<D> {
         let (given, needed) = (arguments.len(), description.parameters.len());
         if given != needed {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
-            return Err(Error::new(Kind::Syntax, message).detail(format!("Expected {needed} but got {given}.")));
+            return Err(Error::new(ErrorKind::Syntax, message).detail(format!("Expected {needed} but got {given}.")));
         }
         if given == 0 {
             return Ok((statement, Vec::new()));
@@ -337,7 +344,7 @@ impl<D: Door> Connection<D> {
         let statement = sql::parse(&text)?.pop().ok_or_else(|| Error::internal("no SELECT in a SELECT"))?;
         let (door, session) = (self.shared.door.clone(), self.session.clone());
         self.work(async move {
-            let Answer::Rows { mut rows, .. } = door.execute(&session, &statement, &[]).await? else {
+            let DoorAnswer::Rows { mut rows, .. } = door.execute(&session, &statement, &[]).await? else {
                 return Err(Error::internal("a query gave no rows"));
             };
             while let Some(batch) = rows.next().await.transpose()? {
@@ -412,14 +419,14 @@ fn is_session_body(body: &Body) -> bool {
 /// The verb of a statement that changes something durable. Each kind of statement says here whether it does: a new one is
 /// not to be forgotten.
 fn written(body: &Body) -> Option<String> {
-    let of_kind = |verb: &str, kind: catalog::Kind| Some(format!("{verb} {}", kind.word().to_uppercase()));
+    let of_kind = |verb: &str, kind: catalog::ObjectKind| Some(format!("{verb} {}", kind.word().to_uppercase()));
     match body {
         Body::Insert(_) => Some("INSERT".to_string()),
         Body::Update(_) => Some("UPDATE".to_string()),
         Body::Delete(_) => Some("DELETE".to_string()),
         Body::CopyIn(_) => Some("COPY FROM".to_string()),
-        Body::CreateSource(_) => of_kind("CREATE", catalog::Kind::Source),
-        Body::CreateTable(_) => of_kind("CREATE", catalog::Kind::Table),
+        Body::CreateSource(_) => of_kind("CREATE", catalog::ObjectKind::Source),
+        Body::CreateTable(_) => of_kind("CREATE", catalog::ObjectKind::Table),
         Body::CreateView(create) => of_kind("CREATE", create.kind),
         Body::Drop(drop) => of_kind("DROP", drop.kind),
         Body::Alter(alter) => of_kind("ALTER", alter.kind),
@@ -452,5 +459,5 @@ fn all_shown() -> SchemaRef {
 fn table(schema: SchemaRef, columns: Vec<ArrayRef>) -> Outcome {
     let batch = RecordBatch::try_new(schema.clone(), columns).ok();
     debug_assert!(batch.is_some(), "columns of one length and of the schema's types");
-    Outcome::Rows(Source::Own(Rows::ready("SHOW", schema, batch)))
+    Outcome::Rows(PortalSource::Own(RowStream::ready("SHOW", schema, batch)))
 }

@@ -24,11 +24,12 @@ pub trait Door: Send + Sync + 'static {
         types: &[Option<DataType>],
     ) -> Result<Description>;
 
-    async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer>;
+    async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue])
+    -> Result<DoorAnswer>;
 }
 
 /// [`engine::Reply`], with the rows that come in behind a trait.
-pub enum Answer {
+pub enum DoorAnswer {
     /// The command tag.
     Done(String),
     Rows {
@@ -68,19 +69,24 @@ impl Door for Engine {
         Engine::describe(self, session, statement, types).await
     }
 
-    async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer> {
+    async fn execute(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        parameters: &[ScalarValue],
+    ) -> Result<DoorAnswer> {
         Ok(match Engine::execute(self, session, statement, parameters).await? {
-            engine::Reply::Done(tag) => Answer::Done(tag),
-            engine::Reply::Rows { tag, rows } => Answer::Rows { tag, rows },
-            engine::Reply::CopyIn(copy) => Answer::CopyIn(Box::new(copy)),
-            engine::Reply::CopyOut { format, rows } => Answer::CopyOut { format, rows },
-            engine::Reply::Live { rows, copy } => Answer::Live { rows, copy },
+            engine::Reply::Done(tag) => DoorAnswer::Done(tag),
+            engine::Reply::Rows { tag, rows } => DoorAnswer::Rows { tag, rows },
+            engine::Reply::CopyIn(copy) => DoorAnswer::CopyIn(Box::new(copy)),
+            engine::Reply::CopyOut { format, rows } => DoorAnswer::CopyOut { format, rows },
+            engine::Reply::Live { rows, copy } => DoorAnswer::Live { rows, copy },
         })
     }
 }
 
 #[async_trait]
-impl Intake for engine::CopyIn {
+impl Intake for engine::CopyInTarget {
     fn format(&self) -> &CopyFormat {
         &self.format
     }
@@ -90,10 +96,10 @@ impl Intake for engine::CopyIn {
     }
 
     async fn push(&mut self, rows: RecordBatch) -> Result<()> {
-        engine::CopyIn::push(self, rows).await
+        engine::CopyInTarget::push(self, rows).await
     }
 
     async fn finish(self: Box<Self>) -> Result<u64> {
-        engine::CopyIn::finish(*self).await
+        engine::CopyInTarget::finish(*self).await
     }
 }

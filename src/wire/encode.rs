@@ -15,7 +15,7 @@ use pgwire::{
 
 use super::{backend, binary, text};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::types,
 };
 
@@ -34,7 +34,7 @@ impl RowFormat {
         let count = schema.fields().len();
         if formats.len() > 1 && formats.len() != count {
             return Err(Error::new(
-                Kind::ProtocolViolation,
+                ErrorKind::ProtocolViolation,
                 format!("bind message has {} result formats but query has {count} columns", formats.len()),
             ));
         }
@@ -73,7 +73,7 @@ impl RowFormat {
             out.put_slice(b"D\0\0\0\0");
             self.tuple(&columns, row, &mut out, &mut scratch)?;
             let length = i32::try_from(out.len() - start - 1)
-                .map_err(|_| Error::new(Kind::LimitExceeded, "a row is longer than 2 GiB"))?;
+                .map_err(|_| Error::new(ErrorKind::LimitExceeded, "a row is longer than 2 GiB"))?;
             out[start + 1..start + 5].copy_from_slice(&length.to_be_bytes());
         }
         Ok(out)

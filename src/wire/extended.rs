@@ -13,31 +13,31 @@ use super::{
     dispatch::Outcome,
     door::Door,
     encode::RowFormat,
-    frontend::{self, Bind, Message, Target},
-    portal::{Portal, Prepared, Progress, Source, no_cursor},
+    frontend::{self, Bind, DescribeTarget, FrontendMessage},
+    portal::{Portal, PortalProgress, PortalSource, Prepared, no_cursor},
     values,
 };
 use crate::{
     engine::Description,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::types,
     sql::Weight,
 };
 
 impl<D: Door> Connection<D> {
     /// One message; an error makes the connection skip all others up to Sync.
-    pub async fn extended(&mut self, message: Message) -> Result<()> {
+    pub async fn extended(&mut self, message: FrontendMessage) -> Result<()> {
         self.arm();
         let done = match message {
-            Message::Parse { name, text, types } => self.on_parse(name, text, types).await,
-            Message::Bind(bind) => self.on_bind(bind).await,
-            Message::Describe(Target::Statement(name)) => self.on_describe_statement(&name).await,
-            Message::Describe(Target::Portal(name)) => self.on_describe_portal(&name).await,
-            Message::Execute { portal, rows_max } => self.on_execute(portal, rows_max).await,
-            Message::Close(target) => {
+            FrontendMessage::Parse { name, text, types } => self.on_parse(name, text, types).await,
+            FrontendMessage::Bind(bind) => self.on_bind(bind).await,
+            FrontendMessage::Describe(DescribeTarget::Statement(name)) => self.on_describe_statement(&name).await,
+            FrontendMessage::Describe(DescribeTarget::Portal(name)) => self.on_describe_portal(&name).await,
+            FrontendMessage::Execute { portal, rows_max } => self.on_execute(portal, rows_max).await,
+            FrontendMessage::Close(target) => {
                 match target {
-                    Target::Statement(name) => drop(self.kept.prepared.remove(&name)),
-                    Target::Portal(name) => {
+                    DescribeTarget::Statement(name) => drop(self.kept.prepared.remove(&name)),
+                    DescribeTarget::Portal(name) => {
                         if self.kept.portals.remove(&name).is_none() {
                             self.kept.cursors.remove(&name);
                         }
@@ -46,8 +46,8 @@ impl<D: Door> Connection<D> {
                 backend::bare(&mut self.link.out, Bare::CloseComplete);
                 Ok(())
             }
-            Message::NotText(_) => Err(frontend::not_text()),
-            Message::Refused(_) => Err(self.link.refusal()),
+            FrontendMessage::NotText(_) => Err(frontend::not_text()),
+            FrontendMessage::Refused(_) => Err(self.link.refusal()),
             other => Err(Error::internal(format!("{other:?} is no message of the extended protocol"))),
         };
         self.disarm();
@@ -58,7 +58,7 @@ impl<D: Door> Connection<D> {
         let weight = Weight::of(&text);
         let (mut statements, mut held) = self.parse(text, weight).await?;
         if statements.len() > 1 {
-            return Err(Error::new(Kind::Syntax, "cannot insert multiple commands into a prepared statement"));
+            return Err(Error::new(ErrorKind::Syntax, "cannot insert multiple commands into a prepared statement"));
         }
         let statement = statements.pop().map(Arc::new);
         if let Some(statement) = &statement {
@@ -88,7 +88,7 @@ impl<D: Door> Connection<D> {
             Vec::new()
         };
         let prepared = self.kept.statement(&bind.statement)?.clone();
-        let (formats, progress) = (bind.result_formats, Progress::Ready);
+        let (formats, progress) = (bind.result_formats, PortalProgress::Ready);
         self.kept.bind(bind.portal, Portal { prepared, parameters, formats, described: None, progress, held })?;
         backend::bare(&mut self.link.out, Bare::BindComplete);
         Ok(())
@@ -157,7 +157,7 @@ impl<D: Door> Connection<D> {
         let mut portal = self.kept.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
         self.execute(&mut portal, rows_max).await?;
         // COMMIT, DISCARD and the like close all portals, and their own with them.
-        if !matches!(portal.progress, Progress::Done) {
+        if !matches!(portal.progress, PortalProgress::Done) {
             self.kept.portals.insert(name, portal);
         }
         Ok(())
@@ -168,8 +168,8 @@ impl<D: Door> Connection<D> {
             backend::bare(&mut self.link.out, Bare::EmptyQuery);
             return Ok(());
         };
-        if let Progress::Ready = portal.progress {
-            portal.progress = Progress::Done;
+        if let PortalProgress::Ready = portal.progress {
+            portal.progress = PortalProgress::Done;
             let weight = portal.prepared.weight;
             let running = COPIES * portal.held.bytes() + weight.running().saturating_sub(weight.kept());
             let _held = self.account.take("a statement", running)?;
@@ -177,20 +177,20 @@ impl<D: Door> Connection<D> {
                 Outcome::Rows(source) => {
                     let format = self.row_format(&source, &portal.formats)?;
                     self.check_unchanged(portal, &format)?;
-                    portal.progress = Progress::Sending(source, format);
+                    portal.progress = PortalProgress::Sending(source, format);
                 }
                 other => return self.respond_without_rows(other).await,
             }
         }
-        let Progress::Sending(source, format) = &mut portal.progress else {
-            return Err(Error::new(Kind::ObjectNotInState, "the portal cannot be run any more"));
+        let PortalProgress::Sending(source, format) = &mut portal.progress else {
+            return Err(Error::new(ErrorKind::ObjectNotInState, "the portal cannot be run any more"));
         };
         let format = format.clone();
         self.step(source, &format, rows_max).await
     }
 
     /// Sends what Execute asked for: all, or so many rows.
-    async fn step(&mut self, source: &mut Source, format: &RowFormat, rows_max: u32) -> Result<()> {
+    async fn step(&mut self, source: &mut PortalSource, format: &RowFormat, rows_max: u32) -> Result<()> {
         let max = (rows_max > 0).then_some(u64::from(rows_max));
         let sent = self.send(source, format, max).await?;
         if max == Some(sent) {
@@ -213,7 +213,7 @@ impl<D: Door> Connection<D> {
         };
         match told {
             Some(told) if !told.fits(format) => {
-                Err(Error::new(Kind::Unsupported, "cached plan must not change result type"))
+                Err(Error::new(ErrorKind::Unsupported, "cached plan must not change result type"))
             }
             _ => Ok(()),
         }
@@ -242,13 +242,13 @@ fn bytes_while_read(bind: &Bind, description: &Description) -> usize {
 }
 
 /// What a cursor has left: to the protocol it is a portal.
-fn cursor(name: &str) -> Source {
-    Source::Cursor { name: name.to_string(), left: None, timeout: None }
+fn cursor(name: &str) -> PortalSource {
+    PortalSource::Cursor { name: name.to_string(), left: None, timeout: None }
 }
 
 fn no_portal(name: &str) -> Error {
     match name {
-        "" => Error::new(Kind::InvalidCursor, "unnamed portal does not exist"),
+        "" => Error::new(ErrorKind::InvalidCursor, "unnamed portal does not exist"),
         name => no_cursor(name),
     }
 }
@@ -258,7 +258,7 @@ fn parameters(bind: &Bind, oids: &[u32], description: &Description) -> Result<Ve
     let (given, needed) = (bind.values.len(), description.parameters.len());
     if given != needed {
         return Err(Error::new(
-            Kind::ProtocolViolation,
+            ErrorKind::ProtocolViolation,
             format!(
                 "bind message supplies {given} parameters, but prepared statement \"{}\" requires {needed}",
                 bind.statement
@@ -267,7 +267,7 @@ fn parameters(bind: &Bind, oids: &[u32], description: &Description) -> Result<Ve
     }
     if bind.formats.len() > 1 && bind.formats.len() != given {
         return Err(Error::new(
-            Kind::ProtocolViolation,
+            ErrorKind::ProtocolViolation,
             format!("bind message has {} parameter formats but {given} parameters", bind.formats.len()),
         ));
     }
@@ -288,6 +288,6 @@ fn parameter(value: Option<&Bytes>, format: i16, oid: u32, target: &DataType) ->
             let ty = Type::from_oid(oid).or(Type::from_oid(types::TEXT)).unwrap_or(Type::UNKNOWN);
             values::from_binary(bytes.clone(), &ty, target)
         }
-        (_, other) => Err(Error::new(Kind::ProtocolViolation, format!("unsupported format code: {other}"))),
+        (_, other) => Err(Error::new(ErrorKind::ProtocolViolation, format!("unsupported format code: {other}"))),
     }
 }

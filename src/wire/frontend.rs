@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A startup packet is a few names and values.
 const STARTUP_BYTES_MAX: usize = 10_000;
@@ -29,7 +29,7 @@ pub(super) enum Opening {
 
 /// What follows once a session is open.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Message {
+pub(super) enum FrontendMessage {
     Query(String),
     Parse {
         name: String,
@@ -37,12 +37,12 @@ pub(super) enum Message {
         types: Vec<u32>,
     },
     Bind(Bind),
-    Describe(Target),
+    Describe(DescribeTarget),
     Execute {
         portal: String,
         rows_max: u32,
     },
-    Close(Target),
+    Close(DescribeTarget),
     Flush,
     Sync,
     CopyData(Bytes),
@@ -67,7 +67,7 @@ pub(super) struct Bind {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum DescribeTarget {
     Statement(String),
     Portal(String),
 }
@@ -81,7 +81,7 @@ pub(super) fn opening(input: &mut BytesMut) -> Result<Option<Opening>> {
     if input.len() < length {
         return Ok(None);
     }
-    let mut body = Body(input.split_to(length).freeze());
+    let mut body = FrontendBody(input.split_to(length).freeze());
     body.0.advance(4);
     match body.i32()? {
         SSL_REQUEST | GSSENC_REQUEST => Ok(Some(Opening::Encrypt)),
@@ -98,7 +98,7 @@ pub(super) fn opening(input: &mut BytesMut) -> Result<Option<Opening>> {
             Ok(Some(Opening::Startup { minor: (version & 0xffff) as u16, parameters }))
         }
         version => Err(Error::new(
-            Kind::Unsupported,
+            ErrorKind::Unsupported,
             format!("unsupported frontend protocol {}.{}: server supports 3.0", version >> 16, version & 0xffff),
         )),
     }
@@ -115,52 +115,52 @@ pub(super) fn length(input: &BytesMut, bytes_max: usize) -> Result<Option<usize>
 
 /// Takes one message out of `input`, once it is whole. An error is the end of the connection: nobody knows where the
 /// next message begins.
-pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<Message>> {
+pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<FrontendMessage>> {
     let Some(length) = length(input, bytes_max)? else { return Ok(None) };
     if input.len() < length {
         return Ok(None);
     }
     let kind = input[0];
-    let mut body = Body(input.split_to(length).freeze());
+    let mut body = FrontendBody(input.split_to(length).freeze());
     body.0.advance(5);
     match typed(kind, body) {
-        Err(error) if error.kind() == Kind::BadCharacter => Ok(Some(Message::NotText(kind))),
+        Err(error) if error.kind() == ErrorKind::BadCharacter => Ok(Some(FrontendMessage::NotText(kind))),
         message => message.map(Some),
     }
 }
 
-fn typed(kind: u8, mut body: Body) -> Result<Message> {
+fn typed(kind: u8, mut body: FrontendBody) -> Result<FrontendMessage> {
     Ok(match kind {
-        b'Q' => Message::Query(body.text()?),
+        b'Q' => FrontendMessage::Query(body.text()?),
         b'P' => {
             let (name, text) = (body.text()?, body.text()?);
             let types = body.list(|b| b.i32().map(|oid| oid as u32))?;
-            Message::Parse { name, text, types }
+            FrontendMessage::Parse { name, text, types }
         }
-        b'B' => Message::Bind(Bind {
+        b'B' => FrontendMessage::Bind(Bind {
             portal: body.text()?,
             statement: body.text()?,
-            formats: body.list(Body::i16)?,
-            values: body.list(Body::value)?,
-            result_formats: body.list(Body::i16)?,
+            formats: body.list(FrontendBody::i16)?,
+            values: body.list(FrontendBody::value)?,
+            result_formats: body.list(FrontendBody::i16)?,
         }),
-        b'D' => Message::Describe(body.target()?),
-        b'E' => Message::Execute { portal: body.text()?, rows_max: body.i32()?.max(0) as u32 },
-        b'C' => Message::Close(body.target()?),
-        b'H' => Message::Flush,
-        b'S' => Message::Sync,
-        b'd' => Message::CopyData(body.0),
-        b'c' => Message::CopyDone,
-        b'f' => Message::CopyFail(String::from_utf8_lossy(&body.0).trim_end_matches('\0').to_string()),
-        b'X' => Message::Terminate,
-        b'p' | b'F' => Message::Unexpected(kind),
+        b'D' => FrontendMessage::Describe(body.target()?),
+        b'E' => FrontendMessage::Execute { portal: body.text()?, rows_max: body.i32()?.max(0) as u32 },
+        b'C' => FrontendMessage::Close(body.target()?),
+        b'H' => FrontendMessage::Flush,
+        b'S' => FrontendMessage::Sync,
+        b'd' => FrontendMessage::CopyData(body.0),
+        b'c' => FrontendMessage::CopyDone,
+        b'f' => FrontendMessage::CopyFail(String::from_utf8_lossy(&body.0).trim_end_matches('\0').to_string()),
+        b'X' => FrontendMessage::Terminate,
+        b'p' | b'F' => FrontendMessage::Unexpected(kind),
         _ => return Err(protocol(format!("invalid frontend message type {kind}"))),
     })
 }
 
 /// What is said of bytes that are no text.
 pub(super) fn not_text() -> Error {
-    Error::new(Kind::BadCharacter, "invalid byte sequence for encoding \"UTF8\"")
+    Error::new(ErrorKind::BadCharacter, "invalid byte sequence for encoding \"UTF8\"")
 }
 
 fn peek_length(input: &BytesMut, at: usize) -> Result<Option<usize>> {
@@ -173,13 +173,13 @@ fn peek_length(input: &BytesMut, at: usize) -> Result<Option<usize>> {
 }
 
 fn protocol(message: impl Into<String>) -> Error {
-    Error::new(Kind::ProtocolViolation, message)
+    Error::new(ErrorKind::ProtocolViolation, message)
 }
 
 /// The rest of one message. Every read is checked against its end.
-struct Body(Bytes);
+struct FrontendBody(Bytes);
 
-impl Body {
+impl FrontendBody {
     fn take(&mut self, bytes: usize) -> Result<Bytes> {
         if self.0.len() < bytes {
             return Err(protocol("insufficient data left in message"));
@@ -212,15 +212,15 @@ impl Body {
         }
     }
 
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Body) -> Result<T>) -> Result<Vec<T>> {
+    fn list<T>(&mut self, mut item: impl FnMut(&mut FrontendBody) -> Result<T>) -> Result<Vec<T>> {
         let count = self.i16()? as u16;
         (0..count).map(|_| item(self)).collect()
     }
 
-    fn target(&mut self) -> Result<Target> {
+    fn target(&mut self) -> Result<DescribeTarget> {
         match self.take(1)?[0] {
-            b'S' => Ok(Target::Statement(self.text()?)),
-            b'P' => Ok(Target::Portal(self.text()?)),
+            b'S' => Ok(DescribeTarget::Statement(self.text()?)),
+            b'P' => Ok(DescribeTarget::Portal(self.text()?)),
             other => Err(protocol(format!("invalid subtype {other} of DESCRIBE or CLOSE"))),
         }
     }
@@ -249,16 +249,16 @@ mod tests {
         }
         let mut input = whole;
         input.extend_from_slice(&framed(b'S', b""));
-        assert_eq!(message(&mut input, 1000).expect("whole"), Some(Message::Query("select 1".into())));
-        assert_eq!(message(&mut input, 1000).expect("whole"), Some(Message::Sync));
+        assert_eq!(message(&mut input, 1000).expect("whole"), Some(FrontendMessage::Query("select 1".into())));
+        assert_eq!(message(&mut input, 1000).expect("whole"), Some(FrontendMessage::Sync));
     }
 
     #[test]
     fn what_is_no_text_does_not_lose_the_place_of_the_next_message() {
         let mut input = framed(b'Q', b"select '\xff'\0");
         input.extend_from_slice(&framed(b'S', b""));
-        assert_eq!(message(&mut input, 1000).expect("read"), Some(Message::NotText(b'Q')));
-        assert_eq!(message(&mut input, 1000).expect("read"), Some(Message::Sync));
+        assert_eq!(message(&mut input, 1000).expect("read"), Some(FrontendMessage::NotText(b'Q')));
+        assert_eq!(message(&mut input, 1000).expect("read"), Some(FrontendMessage::Sync));
     }
 
     #[test]

@@ -14,10 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    frontend::{self, Message, Opening},
-    memory::{Account, Held},
+    frontend::{self, FrontendMessage, Opening},
+    memory::{Account, HeldBytes},
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// While a statement runs, this much is read ahead, so that a client that hangs up is noticed.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
@@ -28,12 +28,12 @@ const READ_BYTES: usize = 8 * 1024;
 /// How long a client gets to take its last message when the server goes.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-pub(super) struct Link {
+pub(super) struct ClientLink {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     input: BytesMut,
     /// What `input` and the messages that are worked on hold; nothing is held before there is a session.
-    held: Option<Held>,
+    held: Option<HeldBytes>,
     /// Bytes of the messages that are worked on.
     worked_on: usize,
     /// Why the last message was not taken.
@@ -72,21 +72,21 @@ impl Interrupts {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => shutting_down(),
-            () = cancelled => Error::new(Kind::QueryCanceled, "canceling statement due to user request"),
+            () = cancelled => Error::new(ErrorKind::QueryCanceled, "canceling statement due to user request"),
             () = late => {
                 self.late = true;
-                Error::new(Kind::QueryCanceled, "canceling statement due to statement timeout")
+                Error::new(ErrorKind::QueryCanceled, "canceling statement due to statement timeout")
             }
         }
     }
 }
 
 pub(super) fn shutting_down() -> Error {
-    Error::new(Kind::AdminShutdown, "terminating connection due to administrator command")
+    Error::new(ErrorKind::AdminShutdown, "terminating connection due to administrator command")
 }
 
 fn hung_up() -> Error {
-    Error::new(Kind::Io, "the client has hung up")
+    Error::new(ErrorKind::Io, "the client has hung up")
 }
 
 /// Why a message is not taken.
@@ -97,12 +97,12 @@ enum Refused {
     Ended(Error),
 }
 
-impl Link {
-    pub fn new(socket: TcpStream, shutdown: CancellationToken, message_bytes_max: usize) -> Link {
+impl ClientLink {
+    pub fn new(socket: TcpStream, shutdown: CancellationToken, message_bytes_max: usize) -> ClientLink {
         // Answers are put together here; waiting for more would only delay them.
         let _ = socket.set_nodelay(true);
         let (reader, writer) = socket.into_split();
-        Link {
+        ClientLink {
             reader,
             writer,
             input: BytesMut::new(),
@@ -148,7 +148,7 @@ impl Link {
     }
 
     /// The next message; `None` when the client has gone. What held the last ones is given back.
-    pub async fn message(&mut self) -> Result<Option<Message>> {
+    pub async fn message(&mut self) -> Result<Option<FrontendMessage>> {
         self.worked_on = 0;
         self.give_back();
         loop {
@@ -168,7 +168,7 @@ impl Link {
     }
 
     /// The next message that is here already, while others are worked on.
-    pub fn message_at_hand(&mut self) -> Result<Option<Message>> {
+    pub fn message_at_hand(&mut self) -> Result<Option<FrontendMessage>> {
         match self.take_message() {
             Ok(message) => Ok(message),
             // It will be refused when it is its turn.
@@ -177,7 +177,7 @@ impl Link {
         }
     }
 
-    fn take_message(&mut self) -> std::result::Result<Option<Message>, Refused> {
+    fn take_message(&mut self) -> std::result::Result<Option<FrontendMessage>, Refused> {
         let Some(length) = frontend::length(&self.input, self.message_bytes_max).map_err(Refused::Ended)? else {
             return Ok(None);
         };
@@ -205,7 +205,7 @@ impl Link {
     }
 
     /// Reads a message to its end and keeps nothing of it; gives it as refused.
-    async fn skip_message(&mut self, error: Error) -> Result<Option<Message>> {
+    async fn skip_message(&mut self, error: Error) -> Result<Option<FrontendMessage>> {
         let Some(length) = frontend::length(&self.input, self.message_bytes_max)? else { return Err(error) };
         let kind = self.input[0];
         let mut left = length;
@@ -223,7 +223,7 @@ impl Link {
             }
         }
         self.refusal = Some(error);
-        Ok(Some(Message::Refused(kind)))
+        Ok(Some(FrontendMessage::Refused(kind)))
     }
 
     /// Room in `input` to read more: as much again as has come, so that who only says that much will come holds nothing.
@@ -317,7 +317,7 @@ impl Link {
     /// Sends the last words and closes. A client that does not take them in time does not get them.
     pub async fn farewell(mut self) {
         if !self.gone {
-            let Link { writer, out, .. } = &mut self;
+            let ClientLink { writer, out, .. } = &mut self;
             let last = async {
                 let _ = writer.write_all_buf(out).await;
                 let _ = writer.shutdown().await;

@@ -13,7 +13,7 @@ use super::work::{Task, broken};
 use crate::error::{Error, Result};
 
 /// A stream on the engine's runtime, at the other end. Dropping it ends the stream.
-pub(super) struct Live {
+pub(super) struct LiveQuery {
     asks: mpsc::Sender<Ask>,
     task: Option<Task<()>>,
 }
@@ -21,18 +21,18 @@ pub(super) struct Live {
 /// Somebody wants rows; who does not wait any more has dropped the other end.
 struct Ask {
     wait: bool,
-    answer: oneshot::Sender<Next>,
+    answer: oneshot::Sender<NextRows>,
 }
 
 /// `None` where there is nothing now, or nothing ever again.
-type Next = Option<Result<RecordBatch>>;
+type NextRows = Option<Result<RecordBatch>>;
 
-impl Live {
-    pub fn start(workers: &Handle, mut stream: SendableRecordBatchStream) -> Live {
+impl LiveQuery {
+    pub fn start(workers: &Handle, mut stream: SendableRecordBatchStream) -> LiveQuery {
         let (asks, mut asked) = mpsc::channel::<Ask>(1);
         let task = workers.spawn(async move {
             // What came for somebody who did not wait for it is the next one's.
-            let mut left: Next = None;
+            let mut left: NextRows = None;
             while let Some(Ask { wait, mut answer }) = asked.recv().await {
                 let next = match left.take() {
                     Some(left) => Some(left),
@@ -46,7 +46,7 @@ impl Live {
                 left = answer.send(next).err().flatten();
             }
         });
-        Live { asks, task: Some(Task(task)) }
+        LiveQuery { asks, task: Some(Task(task)) }
     }
 
     /// The next rows. Without `wait`, `None` is that there are none now. Cancel safe.
@@ -89,7 +89,7 @@ mod tests {
             let schema = of.clone();
             async move { sent.recv().await.map(|n| (row(&schema, n), sent)) }
         });
-        let mut live = Live::start(&Handle::current(), Box::pin(RecordBatchStreamAdapter::new(schema, rows)));
+        let mut live = LiveQuery::start(&Handle::current(), Box::pin(RecordBatchStreamAdapter::new(schema, rows)));
         assert!(live.next(false).await.unwrap().is_none(), "nothing is there");
         for n in 0..100 {
             let waited = timeout(Duration::from_micros(n % 7 * 50), live.next(true)).await;

@@ -11,7 +11,7 @@ use std::{
 
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What all sessions hold together, and at the most.
 pub(super) struct Memory {
@@ -32,7 +32,7 @@ impl Memory {
     /// The account of one more session.
     pub fn open(&self) -> Account {
         let shared = MemoryConsumer::new("session").register(&self.shared);
-        Account(Arc::new(Session {
+        Account(Arc::new(SessionMemory {
             own_bytes: self.own_bytes,
             bytes_max: self.session_bytes_max,
             shared,
@@ -49,10 +49,10 @@ impl fmt::Debug for Memory {
 
 /// What one session holds.
 #[derive(Debug, Clone)]
-pub(super) struct Account(Arc<Session>);
+pub(super) struct Account(Arc<SessionMemory>);
 
 #[derive(Debug)]
-struct Session {
+struct SessionMemory {
     own_bytes: usize,
     bytes_max: usize,
     /// What it holds beyond its own.
@@ -62,8 +62,8 @@ struct Session {
 
 impl Account {
     /// Room for so many bytes, for as long as the answer lives.
-    pub fn take(&self, what: &'static str, bytes: usize) -> Result<Held> {
-        let mut held = Held { account: self.clone(), what, bytes: 0 };
+    pub fn take(&self, what: &'static str, bytes: usize) -> Result<HeldBytes> {
+        let mut held = HeldBytes { account: self.clone(), what, bytes: 0 };
         held.resize(bytes)?;
         Ok(held)
     }
@@ -87,19 +87,19 @@ impl Account {
 }
 
 fn no_room(what: &'static str, bytes: usize) -> Error {
-    Error::new(Kind::OutOfMemory, format!("out of memory: there is no room for {what} of {bytes} bytes"))
+    Error::new(ErrorKind::OutOfMemory, format!("out of memory: there is no room for {what} of {bytes} bytes"))
         .hint("Send less at a time, close what is no longer needed, or raise sessions.memory_limit.")
 }
 
 /// Bytes of an account. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldBytes {
     account: Account,
     what: &'static str,
     bytes: usize,
 }
 
-impl Held {
+impl HeldBytes {
     /// Fails, and holds what it held, where that is too much. To hold less is always granted.
     pub fn resize(&mut self, bytes: usize) -> Result<()> {
         self.account.change(self.what, self.bytes, bytes)?;
@@ -116,7 +116,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.shrink(0);
     }

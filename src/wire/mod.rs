@@ -33,7 +33,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub use door::{Answer, Door, Intake};
+pub use door::{Door, DoorAnswer, Intake};
 pub use server::{WireOptions, serve};
 
 /// Reads bytes as the first packets of a client, and as its messages: what a fuzzer calls.

@@ -7,12 +7,12 @@ use datafusion::common::ScalarValue;
 
 use super::{
     encode::RowFormat,
-    memory::{Account, Held},
-    work::Rows,
+    memory::{Account, HeldBytes},
+    work::RowStream,
 };
 use crate::{
     engine::Description,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::types,
     sql::{Weight, statement::Statement},
 };
@@ -34,7 +34,7 @@ pub(super) struct Prepared {
     /// What its text weighs when it runs.
     pub weight: Weight,
     /// The room of the statement and of its description.
-    pub held: Vec<Arc<Held>>,
+    pub held: Vec<Arc<HeldBytes>>,
 }
 
 /// What a description takes beside the names of its columns: a field, twice, and the form that it is sent in.
@@ -42,7 +42,7 @@ const COLUMN_BYTES: usize = 512;
 
 impl Prepared {
     /// Room for what is known of a statement's parameters and columns.
-    pub fn room_for(account: &Account, description: &Description) -> Result<Arc<Held>> {
+    pub fn room_for(account: &Account, description: &Description) -> Result<Arc<HeldBytes>> {
         let fields = description.columns.iter().flat_map(|columns| columns.fields());
         let bytes = fields.map(|field| COLUMN_BYTES + 2 * field.name().len()).sum::<usize>();
         let parameters = description.parameters.len() * size_of::<DataType>();
@@ -72,20 +72,20 @@ pub(super) struct Portal {
     pub formats: Vec<i16>,
     /// What the client was told of its columns, if it was told.
     pub described: Option<RowFormat>,
-    pub progress: Progress,
+    pub progress: PortalProgress,
     /// The room of its parameters.
-    pub held: Held,
+    pub held: HeldBytes,
 }
 
-pub(super) enum Progress {
+pub(super) enum PortalProgress {
     Ready,
-    Sending(Source, RowFormat),
+    Sending(PortalSource, RowFormat),
     Done,
 }
 
 /// Where rows come from.
-pub(super) enum Source {
-    Own(Rows),
+pub(super) enum PortalSource {
+    Own(RowStream),
     /// `FETCH`: so many of a cursor's, or all. Those of a subscription are waited for so long at the most.
     Cursor {
         name: String,
@@ -95,28 +95,31 @@ pub(super) enum Source {
 }
 
 /// A query that is read step by step.
-pub(super) struct Cursor {
-    pub rows: Rows,
+pub(super) struct SqlCursor {
+    pub rows: RowStream,
     pub hold: bool,
     pub binary: bool,
 }
 
 /// All that one connection keeps.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct SessionObjects {
     pub prepared: HashMap<String, Prepared>,
     pub portals: HashMap<String, Portal>,
-    pub cursors: HashMap<String, Cursor>,
+    pub cursors: HashMap<String, SqlCursor>,
 }
 
-impl Kept {
+impl SessionObjects {
     /// The unnamed statement is replaced, a named one must be new.
     pub fn prepare(&mut self, name: String, prepared: Prepared) -> Result<()> {
         if !name.is_empty() && self.prepared.contains_key(&name) {
-            return Err(Error::new(Kind::DuplicateObject, format!("prepared statement \"{name}\" already exists")));
+            return Err(Error::new(
+                ErrorKind::DuplicateObject,
+                format!("prepared statement \"{name}\" already exists"),
+            ));
         }
         if self.prepared.len() >= PREPARED_MAX {
-            return Err(Error::new(Kind::LimitExceeded, format!("more than {PREPARED_MAX} prepared statements"))
+            return Err(Error::new(ErrorKind::LimitExceeded, format!("more than {PREPARED_MAX} prepared statements"))
                 .hint("DEALLOCATE those that are not needed any more."));
         }
         self.prepared.insert(name, prepared);
@@ -125,21 +128,23 @@ impl Kept {
 
     pub fn statement(&mut self, name: &str) -> Result<&mut Prepared> {
         self.prepared.get_mut(name).ok_or_else(|| match name {
-            "" => Error::new(Kind::InvalidStatementName, "unnamed prepared statement does not exist"),
-            name => Error::new(Kind::InvalidStatementName, format!("prepared statement \"{name}\" does not exist")),
+            "" => Error::new(ErrorKind::InvalidStatementName, "unnamed prepared statement does not exist"),
+            name => {
+                Error::new(ErrorKind::InvalidStatementName, format!("prepared statement \"{name}\" does not exist"))
+            }
         })
     }
 
     pub fn bind(&mut self, name: String, portal: Portal) -> Result<()> {
         if !name.is_empty() && self.portals.contains_key(&name) {
-            return Err(Error::new(Kind::DuplicateObject, format!("cursor \"{name}\" already exists")));
+            return Err(Error::new(ErrorKind::DuplicateObject, format!("cursor \"{name}\" already exists")));
         }
         self.room()?;
         self.portals.insert(name, portal);
         Ok(())
     }
 
-    pub fn declare(&mut self, name: &str, cursor: Cursor) -> Result<()> {
+    pub fn declare(&mut self, name: &str, cursor: SqlCursor) -> Result<()> {
         self.room()?;
         self.cursors.insert(name.to_string(), cursor);
         Ok(())
@@ -148,19 +153,19 @@ impl Kept {
     /// Refuses a second cursor of a name before its query is begun.
     pub fn undeclared(&self, name: &str) -> Result<()> {
         match self.cursors.contains_key(name) {
-            true => Err(Error::new(Kind::DuplicateObject, format!("cursor \"{name}\" already exists"))),
+            true => Err(Error::new(ErrorKind::DuplicateObject, format!("cursor \"{name}\" already exists"))),
             false => self.room(),
         }
     }
 
     /// The rows that are read under a name, and whether they always go out in binary: a cursor's, or those of a portal
     /// that has been begun, which `FETCH` and `MOVE` know as well.
-    pub fn reading(&mut self, name: &str) -> Result<(&mut Rows, bool)> {
+    pub fn reading(&mut self, name: &str) -> Result<(&mut RowStream, bool)> {
         if let Some(cursor) = self.cursors.get_mut(name) {
             return Ok((&mut cursor.rows, cursor.binary));
         }
         match self.portals.get_mut(name).map(|portal| &mut portal.progress) {
-            Some(Progress::Sending(Source::Own(rows), _)) => Ok((rows, false)),
+            Some(PortalProgress::Sending(PortalSource::Own(rows), _)) => Ok((rows, false)),
             _ => Err(no_cursor(name)),
         }
     }
@@ -173,7 +178,7 @@ impl Kept {
 
     fn room(&self) -> Result<()> {
         if self.portals.len() + self.cursors.len() >= OPEN_MAX {
-            return Err(Error::new(Kind::LimitExceeded, format!("more than {OPEN_MAX} open cursors"))
+            return Err(Error::new(ErrorKind::LimitExceeded, format!("more than {OPEN_MAX} open cursors"))
                 .hint("CLOSE those that are not needed any more."));
         }
         Ok(())
@@ -181,5 +186,5 @@ impl Kept {
 }
 
 pub(super) fn no_cursor(name: &str) -> Error {
-    Error::new(Kind::InvalidCursor, format!("cursor \"{name}\" does not exist"))
+    Error::new(ErrorKind::InvalidCursor, format!("cursor \"{name}\" does not exist"))
 }

@@ -13,19 +13,19 @@ use super::{
     dispatch::Outcome,
     door::{Door, Intake},
     encode::RowFormat,
-    frontend::Message,
-    link::Link,
-    memory::{Account, Held},
-    portal::Source,
-    work::{self, Rows},
+    frontend::FrontendMessage,
+    link::ClientLink,
+    memory::{Account, HeldBytes},
+    portal::PortalSource,
+    work::{self, RowStream},
 };
 use crate::{
     changes::bytes_of,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::statement::CopyFormat,
 };
 
-/// Rows are encoded in pieces of at most this many; of wide rows in smaller ones, as [`Rows::next`] gives them.
+/// Rows are encoded in pieces of at most this many; of wide rows in smaller ones, as [`RowStream::next`] gives them.
 const PIECE_ROWS: usize = 1024;
 /// Pieces of COPY that have come together are read together.
 const COPY_BYTES: usize = 256 * 1024;
@@ -35,20 +35,25 @@ const COPY_TIMES: usize = 4;
 
 /// How long live rows are waited for.
 #[derive(Clone, Copy)]
-enum Patience {
+enum FetchWait {
     Endless,
     Until(Instant),
 }
 
-impl Patience {
+impl FetchWait {
     /// That of `FETCH`, which by itself takes what is there.
-    fn of(timeout: Option<Duration>) -> Patience {
-        Instant::now().checked_add(timeout.unwrap_or_default()).map_or(Patience::Endless, Patience::Until)
+    fn of(timeout: Option<Duration>) -> FetchWait {
+        Instant::now().checked_add(timeout.unwrap_or_default()).map_or(FetchWait::Endless, FetchWait::Until)
     }
 }
 
 /// The next rows. Live ones that are there go out before others are waited for; where the wait is over there are none.
-async fn more(link: &mut Link, rows: &mut Rows, max: usize, patience: Patience) -> Result<Option<RecordBatch>> {
+async fn more(
+    link: &mut ClientLink,
+    rows: &mut RowStream,
+    max: usize,
+    patience: FetchWait,
+) -> Result<Option<RecordBatch>> {
     if !rows.are_live() {
         return link.wait(rows.next(max)).await;
     }
@@ -56,11 +61,11 @@ async fn more(link: &mut Link, rows: &mut Rows, max: usize, patience: Patience) 
         return Ok(Some(batch));
     }
     match patience {
-        Patience::Endless => {
+        FetchWait::Endless => {
             link.flush().await?;
             link.wait(rows.next(max)).await
         }
-        Patience::Until(moment) => {
+        FetchWait::Until(moment) => {
             if moment > Instant::now() {
                 link.flush().await?;
             }
@@ -74,7 +79,7 @@ async fn more(link: &mut Link, rows: &mut Rows, max: usize, patience: Patience) 
 const SENT_TIMES: usize = 6;
 
 /// Room for what rows become when they are sent, where they are large: of small ones there are [`work::PIECE_BYTES`].
-fn room_for(account: &Account, batch: &RecordBatch) -> Result<Option<Held>> {
+fn room_for(account: &Account, batch: &RecordBatch) -> Result<Option<HeldBytes>> {
     let bytes = bytes_of(batch);
     if bytes <= work::PIECE_BYTES {
         return Ok(None);
@@ -101,7 +106,7 @@ impl<D: Door> Connection<D> {
         match outcome {
             Outcome::Done(tag) => self.complete(&tag),
             Outcome::Move { name, left, timeout } => {
-                let moved = self.skip(&name, left, Patience::of(timeout)).await?;
+                let moved = self.skip(&name, left, FetchWait::of(timeout)).await?;
                 self.complete(&format!("MOVE {moved}"))
             }
             Outcome::CopyIn(intake) => self.copy_in(intake).await,
@@ -111,11 +116,11 @@ impl<D: Door> Connection<D> {
     }
 
     /// How a source's rows go out. A binary cursor is binary whatever the client says.
-    pub fn row_format(&mut self, source: &Source, formats: &[i16]) -> Result<RowFormat> {
+    pub fn row_format(&mut self, source: &PortalSource, formats: &[i16]) -> Result<RowFormat> {
         let zone = self.zone()?;
         match source {
-            Source::Own(rows) => RowFormat::new(&rows.schema, formats, zone),
-            Source::Cursor { name, .. } => {
+            PortalSource::Own(rows) => RowFormat::new(&rows.schema, formats, zone),
+            PortalSource::Cursor { name, .. } => {
                 let (rows, binary) = self.kept.reading(name)?;
                 RowFormat::new(&rows.schema, if binary { &[1] } else { formats }, zone)
             }
@@ -123,11 +128,13 @@ impl<D: Door> Connection<D> {
     }
 
     /// Sends at most `max` rows and tells how many they were.
-    pub async fn send(&mut self, source: &mut Source, format: &RowFormat, max: Option<u64>) -> Result<u64> {
+    pub async fn send(&mut self, source: &mut PortalSource, format: &RowFormat, max: Option<u64>) -> Result<u64> {
         let workers = self.shared.options.workers.clone();
         let (rows, mut left, patience) = match source {
-            Source::Own(rows) => (rows, None, Patience::Endless),
-            Source::Cursor { name, left, timeout } => (self.kept.reading(name)?.0, Some(left), Patience::of(*timeout)),
+            PortalSource::Own(rows) => (rows, None, FetchWait::Endless),
+            PortalSource::Cursor { name, left, timeout } => {
+                (self.kept.reading(name)?.0, Some(left), FetchWait::of(*timeout))
+            }
         };
         let mut sent = 0;
         loop {
@@ -157,17 +164,17 @@ impl<D: Door> Connection<D> {
         Ok(sent)
     }
 
-    pub fn tag(&self, source: &Source, sent: u64) -> Result<String> {
+    pub fn tag(&self, source: &PortalSource, sent: u64) -> Result<String> {
         Ok(match source {
-            Source::Cursor { .. } => format!("FETCH {sent}"),
-            Source::Own(rows) => match rows.tag {
+            PortalSource::Cursor { .. } => format!("FETCH {sent}"),
+            PortalSource::Own(rows) => match rows.tag {
                 tag @ ("SHOW" | "EXPLAIN") => tag.to_string(),
                 tag => format!("{tag} {sent}"),
             },
         })
     }
 
-    async fn skip(&mut self, name: &str, left: Option<u64>, patience: Patience) -> Result<u64> {
+    async fn skip(&mut self, name: &str, left: Option<u64>, patience: FetchWait) -> Result<u64> {
         let (rows, _) = self.kept.reading(name)?;
         let mut moved = 0;
         while left.is_none_or(|left| moved < left) {
@@ -178,13 +185,13 @@ impl<D: Door> Connection<D> {
         Ok(moved)
     }
 
-    async fn copy_out(&mut self, format: CopyFormat, mut rows: Rows) -> Result<()> {
+    async fn copy_out(&mut self, format: CopyFormat, mut rows: RowStream) -> Result<()> {
         let schema: &Schema = &rows.schema.clone();
         let writer = CopyWriter::new(schema, format, self.zone()?)?;
         backend::copy_out(&mut self.link.out, writer.is_binary(), schema.fields().len())?;
         writer.header(schema, &mut self.link.out);
         let (mut sent, mut head) = (0, writer.head());
-        while let Some(batch) = more(&mut self.link, &mut rows, PIECE_ROWS, Patience::Endless).await? {
+        while let Some(batch) = more(&mut self.link, &mut rows, PIECE_ROWS, FetchWait::Endless).await? {
             sent += batch.num_rows();
             let _room = room_for(&self.account, &batch)?;
             let writer = writer.clone();
@@ -210,12 +217,12 @@ impl<D: Door> Connection<D> {
                 None => self.link.message().await?,
             };
             match message {
-                Some(Message::CopyData(data)) => {
+                Some(FrontendMessage::CopyData(data)) => {
                     let mut size = data.len();
                     let mut pieces = vec![data];
                     while size < COPY_BYTES {
                         match self.link.message_at_hand()? {
-                            Some(Message::CopyData(data)) => {
+                            Some(FrontendMessage::CopyData(data)) => {
                                 size += data.len();
                                 pieces.push(data);
                             }
@@ -235,20 +242,20 @@ impl<D: Door> Connection<D> {
                         })
                         .await?;
                 }
-                Some(Message::CopyDone) => {
+                Some(FrontendMessage::CopyDone) => {
                     let count = self.work(reader.finish()).await?;
                     return self.complete(&format!("COPY {count}"));
                 }
-                Some(Message::CopyFail(why)) => {
-                    return Err(Error::new(Kind::QueryCanceled, format!("COPY from stdin failed: {why}")));
+                Some(FrontendMessage::CopyFail(why)) => {
+                    return Err(Error::new(ErrorKind::QueryCanceled, format!("COPY from stdin failed: {why}")));
                 }
-                Some(Message::Flush | Message::Sync) => {}
-                Some(Message::Refused(_)) => return Err(self.link.refusal()),
-                None | Some(Message::Terminate) => {
-                    return Err(Error::new(Kind::ProtocolViolation, "unexpected EOF on client connection"));
+                Some(FrontendMessage::Flush | FrontendMessage::Sync) => {}
+                Some(FrontendMessage::Refused(_)) => return Err(self.link.refusal()),
+                None | Some(FrontendMessage::Terminate) => {
+                    return Err(Error::new(ErrorKind::ProtocolViolation, "unexpected EOF on client connection"));
                 }
                 Some(_) => {
-                    return Err(Error::new(Kind::ProtocolViolation, "unexpected message during COPY from stdin"));
+                    return Err(Error::new(ErrorKind::ProtocolViolation, "unexpected message during COPY from stdin"));
                 }
             }
         }

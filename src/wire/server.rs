@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{connection, door::Door, memory::Memory, sessions::Sessions, starting::Starting};
+use super::{connection, door::Door, memory::Memory, sessions::SessionSlots, starting::Starting};
 use crate::error::Result;
 
 /// What the server may be told.
@@ -47,10 +47,10 @@ impl WireOptions {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all connections of one server share.
-pub(super) struct Shared<D> {
+pub(super) struct ServerShared<D> {
     pub door: Arc<D>,
     pub options: WireOptions,
-    pub sessions: Arc<Sessions>,
+    pub sessions: Arc<SessionSlots>,
     pub memory: Arc<Memory>,
     pub shutdown: CancellationToken,
 }
@@ -64,9 +64,9 @@ pub async fn serve<D: Door>(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let starting = Starting::new(options.starting_max, options.starting_per_address);
-    let sessions = Sessions::new(options.sessions_max, options.sessions_reserved);
+    let sessions = SessionSlots::new(options.sessions_max, options.sessions_reserved);
     let memory = Memory::new(options.sessions_bytes_max, options.sessions_max);
-    let shared = Arc::new(Shared { door, options, sessions, memory, shutdown: shutdown.clone() });
+    let shared = Arc::new(ServerShared { door, options, sessions, memory, shutdown: shutdown.clone() });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -9,27 +9,27 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::Peers,
 };
 
 /// All open sessions of one server.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(super) struct SessionSlots {
     max: usize,
     /// Of these, for addresses that have none.
     reserved: usize,
-    open: Mutex<Open>,
+    open: Mutex<OpenSessions>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenSessions {
     next: i32,
-    keys: HashMap<i32, Key>,
+    keys: HashMap<i32, CancelKey>,
 }
 
 #[derive(Debug)]
-struct Key {
+struct CancelKey {
     secret: i32,
     address: IpAddr,
     running: Option<CancellationToken>,
@@ -37,31 +37,31 @@ struct Key {
 
 /// One session's place; it is given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    sessions: Arc<Sessions>,
+pub(super) struct SessionSlot {
+    sessions: Arc<SessionSlots>,
     pub pid: i32,
     pub secret: i32,
 }
 
-impl Sessions {
-    pub fn new(max: usize, reserved: usize) -> Arc<Sessions> {
-        Arc::new(Sessions { max, reserved: reserved.min(max / 10), open: Mutex::new(Open::default()) })
+impl SessionSlots {
+    pub fn new(max: usize, reserved: usize) -> Arc<SessionSlots> {
+        Arc::new(SessionSlots { max, reserved: reserved.min(max / 10), open: Mutex::new(OpenSessions::default()) })
     }
 
     /// A place for one more session, if there is one. The last ones are kept, so that no address that takes all there are
     /// shuts out the others.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Seat> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<SessionSlot> {
         #[expect(clippy::disallowed_methods, reason = "nobody may guess the key that cancels another's statement")]
         let secret = rand::random();
         let mut open = self.lock();
         if open.keys.len() >= self.max {
-            return Err(Error::new(Kind::TooManyConnections, "sorry, too many clients already")
+            return Err(Error::new(ErrorKind::TooManyConnections, "sorry, too many clients already")
                 .hint(format!("The limit is {} sessions.", self.max)));
         }
         let free = self.max - open.keys.len();
         if free <= self.reserved && open.keys.values().any(|key| key.address == address) {
             let message = "remaining connection slots are reserved for addresses that have no session";
-            return Err(Error::new(Kind::TooManyConnections, message).hint(format!(
+            return Err(Error::new(ErrorKind::TooManyConnections, message).hint(format!(
                 "The limit is {} sessions, of which {} are reserved (sessions.max, sessions.reserved).",
                 self.max, self.reserved
             )));
@@ -72,26 +72,26 @@ impl Sessions {
                 break open.next;
             }
         };
-        open.keys.insert(pid, Key { secret, address, running: None });
-        Ok(Seat { sessions: self.clone(), pid, secret })
+        open.keys.insert(pid, CancelKey { secret, address, running: None });
+        Ok(SessionSlot { sessions: self.clone(), pid, secret })
     }
 
     /// Cancels what the session runs now, if it runs anything and the secret is right; the caller is told neither.
     pub fn cancel(&self, pid: i32, secret: i32) {
         let open = self.lock();
-        if let Some(Key { secret: right, running: Some(token), .. }) = open.keys.get(&pid)
+        if let Some(CancelKey { secret: right, running: Some(token), .. }) = open.keys.get(&pid)
             && *right == secret
         {
             token.cancel();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenSessions> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Peers for Sessions {
+impl Peers for SessionSlots {
     /// There is one role, so that everybody may cancel everybody.
     fn cancel(&self, pid: i32) -> bool {
         let open = self.lock();
@@ -103,7 +103,7 @@ impl Peers for Sessions {
     }
 }
 
-impl Seat {
+impl SessionSlot {
     /// A statement begins: from here on it can be cancelled.
     pub fn begin(&self) -> CancellationToken {
         let token = CancellationToken::new();
@@ -123,7 +123,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for SessionSlot {
     fn drop(&mut self) {
         self.sessions.lock().keys.remove(&self.pid);
     }
@@ -137,9 +137,9 @@ mod tests {
 
     #[test]
     fn the_last_seats_are_for_addresses_that_have_none() {
-        let sessions = Sessions::new(20, 2);
-        let all: Vec<Seat> = (0..18).map(|_| sessions.enter(ADDRESS).expect("a place")).collect();
-        assert_eq!(sessions.enter(ADDRESS).expect_err("reserved").kind(), Kind::TooManyConnections);
+        let sessions = SessionSlots::new(20, 2);
+        let all: Vec<SessionSlot> = (0..18).map(|_| sessions.enter(ADDRESS).expect("a place")).collect();
+        assert_eq!(sessions.enter(ADDRESS).expect_err("reserved").kind(), ErrorKind::TooManyConnections);
         let other = IpAddr::from([10, 0, 0, 1]);
         let seat = sessions.enter(other).expect("kept for it");
         assert!(sessions.enter(other).is_err());
@@ -149,9 +149,9 @@ mod tests {
 
     #[test]
     fn only_the_right_secret_cancels_only_what_runs() {
-        let sessions = Sessions::new(1, 3);
+        let sessions = SessionSlots::new(1, 3);
         let seat = sessions.enter(ADDRESS).expect("a place");
-        assert_eq!(sessions.enter(ADDRESS).expect_err("full").kind(), Kind::TooManyConnections);
+        assert_eq!(sessions.enter(ADDRESS).expect_err("full").kind(), ErrorKind::TooManyConnections);
         sessions.cancel(seat.pid, seat.secret);
         let token = seat.begin();
         sessions.cancel(seat.pid, seat.secret.wrapping_add(1));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::parameters,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{
         Weight,
         statement::{Body, Statement},
@@ -48,7 +48,7 @@ impl<D: Door> Connection<D> {
         if !matches!(statement.body, Body::Prepare { .. })
             && let Some(first) = parameters(&statement)?.first()
         {
-            return Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter ${first}")));
+            return Err(Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter ${first}")));
         }
         let outcome = self.dispatch(statement, Vec::new()).await?;
         self.respond(outcome).await

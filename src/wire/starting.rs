@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Starting {
     max: usize,
     address_max: usize,
-    open: Mutex<Open>,
+    open: Mutex<OpenStarts>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenStarts {
     /// By age.
     places: BTreeMap<u64, (IpAddr, CancellationToken)>,
     last: u64,
@@ -27,7 +27,7 @@ struct Open {
 
 /// The place of one connection, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StartingSlot {
     starting: Arc<Starting>,
     number: u64,
     /// Cancelled when another one takes the place.
@@ -40,9 +40,9 @@ impl Starting {
     }
 
     /// A place for one more.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> StartingSlot {
         let mut open = self.lock();
-        let from = |open: &Open, of: IpAddr| open.places.values().filter(|(address, _)| *address == of).count();
+        let from = |open: &OpenStarts, of: IpAddr| open.places.values().filter(|(address, _)| *address == of).count();
         if from(&open, address) >= self.address_max {
             open.drop_oldest(address);
         } else if open.places.len() >= self.max {
@@ -52,15 +52,15 @@ impl Starting {
         open.last += 1;
         let (number, lost) = (open.last, CancellationToken::new());
         open.places.insert(number, (address, lost.clone()));
-        Place { starting: self.clone(), number, lost }
+        StartingSlot { starting: self.clone(), number, lost }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenStarts> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Open {
+impl OpenStarts {
     fn drop_oldest(&mut self, of: IpAddr) {
         let oldest = self.places.iter().find(|(_, (address, _))| *address == of).map(|(number, _)| *number);
         if let Some((_, lost)) = oldest.and_then(|number| self.places.remove(&number)) {
@@ -78,7 +78,7 @@ impl Open {
     }
 }
 
-impl Drop for Place {
+impl Drop for StartingSlot {
     fn drop(&mut self) {
         self.starting.lock().places.remove(&self.number);
     }
@@ -92,7 +92,7 @@ mod tests {
         IpAddr::from([10, 0, 0, n])
     }
 
-    fn lost(places: &[Place]) -> Vec<usize> {
+    fn lost(places: &[StartingSlot]) -> Vec<usize> {
         (0..places.len()).filter(|n| places[*n].lost.is_cancelled()).collect()
     }
 
@@ -100,7 +100,7 @@ mod tests {
     fn the_oldest_of_an_address_that_has_its_places_goes() {
         let starting = Starting::new(10, 3);
         let others = starting.enter(address(2));
-        let places: Vec<Place> = (0..5).map(|_| starting.enter(address(1))).collect();
+        let places: Vec<StartingSlot> = (0..5).map(|_| starting.enter(address(1))).collect();
         assert_eq!(lost(&places), [0, 1]);
         assert!(!others.lost.is_cancelled());
     }
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn of_all_the_oldest_of_the_busiest_address_goes() {
         let starting = Starting::new(4, 3);
-        let places: Vec<Place> = [1, 2, 2, 3, 4, 5].map(|n| starting.enter(address(n))).into();
+        let places: Vec<StartingSlot> = [1, 2, 2, 3, 4, 5].map(|n| starting.enter(address(n))).into();
         assert_eq!(lost(&places), [0, 1]);
     }
 

@@ -7,14 +7,14 @@ use super::{
     connection::Connection,
     door::Door,
     frontend::Opening,
-    link::Link,
-    server::Shared,
-    sessions::Seat,
-    starting::Place,
+    link::ClientLink,
+    server::ServerShared,
+    sessions::SessionSlot,
+    starting::StartingSlot,
 };
 use crate::{
     engine::Session,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -23,14 +23,14 @@ const ENCRYPT_REQUESTS_MAX: usize = 4;
 
 /// Opens a session; `None` where there was none to open, and everything that had to be said is said.
 pub(super) async fn open<D: Door>(
-    shared: &Arc<Shared<D>>,
+    shared: &Arc<ServerShared<D>>,
     socket: TcpStream,
     address: IpAddr,
-    place: &Place,
+    place: &StartingSlot,
 ) -> Option<Connection<D>> {
     let options = &shared.options;
-    let mut link = Link::new(socket, shared.shutdown.clone(), options.message_bytes_max);
-    let late = || Error::new(Kind::ProtocolViolation, "canceling authentication due to timeout");
+    let mut link = ClientLink::new(socket, shared.shutdown.clone(), options.message_bytes_max);
+    let late = || Error::new(ErrorKind::ProtocolViolation, "canceling authentication due to timeout");
     let opened = tokio::select! {
         biased;
         opened = tokio::time::timeout(options.startup_timeout, greet(shared, &mut link, address)) => {
@@ -51,12 +51,16 @@ pub(super) async fn open<D: Door>(
 
 /// What a client is told whose place another one has taken.
 fn crowded_out() -> Error {
-    Error::new(Kind::TooManyConnections, "too many connections have not said yet who they are")
+    Error::new(ErrorKind::TooManyConnections, "too many connections have not said yet who they are")
         .detail("The one that had waited longest has made room for another.")
         .hint("Send the startup packet at once; or raise sessions.starting_max and sessions.starting_per_address.")
 }
 
-async fn greet<D: Door>(shared: &Arc<Shared<D>>, link: &mut Link, address: IpAddr) -> Result<Option<(Session, Seat)>> {
+async fn greet<D: Door>(
+    shared: &Arc<ServerShared<D>>,
+    link: &mut ClientLink,
+    address: IpAddr,
+) -> Result<Option<(Session, SessionSlot)>> {
     for _ in 0..ENCRYPT_REQUESTS_MAX {
         match link.opening().await? {
             None => return Ok(None),
@@ -78,14 +82,15 @@ async fn greet<D: Door>(shared: &Arc<Shared<D>>, link: &mut Link, address: IpAdd
             }
         }
     }
-    Err(Error::new(Kind::ProtocolViolation, "expected a startup packet"))
+    Err(Error::new(ErrorKind::ProtocolViolation, "expected a startup packet"))
 }
 
 /// A session of what the client says of itself. Settings that nobody knows are ignored, as drivers send many.
 fn introduce(parameters: &[(String, String)], pid: i32) -> Result<Session> {
     let given = |name: &str| parameters.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str());
-    let user = given("user")
-        .ok_or_else(|| Error::new(Kind::InvalidAuthorization, "no PostgreSQL user name specified in startup packet"))?;
+    let user = given("user").ok_or_else(|| {
+        Error::new(ErrorKind::InvalidAuthorization, "no PostgreSQL user name specified in startup packet")
+    })?;
     let session = Session::new(user, given("database").unwrap_or(user), pid);
     for (name, value) in parameters {
         match name.as_str() {
@@ -97,7 +102,7 @@ fn introduce(parameters: &[(String, String)], pid: i32) -> Result<Session> {
             }
             name if name.starts_with("_pq_.") => {}
             _ => match session.settings.set_initial(name, value) {
-                Err(e) if e.kind() == Kind::UndefinedObject || e.kind() == Kind::ObjectNotInState => {}
+                Err(e) if e.kind() == ErrorKind::UndefinedObject || e.kind() == ErrorKind::ObjectNotInState => {}
                 done => done?,
             },
         }
@@ -125,7 +130,13 @@ fn command_line(options: &str) -> Vec<(String, String)> {
 }
 
 /// Everything that a client is told at login, up to the first ReadyForQuery.
-fn welcome(link: &mut Link, minor: u16, parameters: &[(String, String)], session: &Session, seat: &Seat) -> Result<()> {
+fn welcome(
+    link: &mut ClientLink,
+    minor: u16,
+    parameters: &[(String, String)],
+    session: &Session,
+    seat: &SessionSlot,
+) -> Result<()> {
     let out = &mut link.out;
     let extensions: Vec<&str> =
         parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_.")).collect();

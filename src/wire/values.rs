@@ -14,7 +14,7 @@ use pgwire::api::Type;
 
 use super::binary::{EPOCH_DAYS, EPOCH_US};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     pg_catalog::types,
     time::{out_of_range, rows_out_of_range, with_seconds},
 };
@@ -97,7 +97,7 @@ fn parse(text: &str, target: &DataType, depth: usize) -> Result<ScalarValue> {
         }
         DataType::List(item) => {
             if depth >= DEPTH_MAX {
-                return Err(Error::new(Kind::LimitExceeded, "an array has too many dimensions"));
+                return Err(Error::new(ErrorKind::LimitExceeded, "an array has too many dimensions"));
             }
             let items = array_items(text).ok_or_else(|| malformed_array(text))?;
             let values = items.into_iter().map(|i| match i {
@@ -149,17 +149,20 @@ fn invalid(text: &str, target: &DataType) -> Error {
         _ => ty.name(),
     };
     let kind = match ty {
-        Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::INTERVAL => Kind::InvalidDatetime,
+        Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::INTERVAL => ErrorKind::InvalidDatetime,
         Type::INT2 | Type::INT4 | Type::INT8 if text.parse::<i128>().is_ok() => {
-            return Error::new(Kind::NumericOutOfRange, format!("value \"{text}\" is out of range for type {name}"));
+            return Error::new(
+                ErrorKind::NumericOutOfRange,
+                format!("value \"{text}\" is out of range for type {name}"),
+            );
         }
-        _ => Kind::InvalidText,
+        _ => ErrorKind::InvalidText,
     };
     Error::new(kind, format!("invalid input syntax for type {name}: \"{text}\""))
 }
 
 fn malformed_array(text: &str) -> Error {
-    Error::new(Kind::InvalidText, format!("malformed array literal: \"{text}\""))
+    Error::new(ErrorKind::InvalidText, format!("malformed array literal: \"{text}\""))
 }
 
 /// `\x0aff`, or the old form with `\\` and three octal digits.
@@ -301,7 +304,7 @@ fn binary(mut bytes: Bytes, ty: &Type, depth: usize) -> Result<ScalarValue> {
             let at = bytes
                 .get_i64()
                 .checked_add(EPOCH_US)
-                .ok_or_else(|| Error::new(Kind::InvalidDatetime, "an infinite timestamp is not supported"))?;
+                .ok_or_else(|| Error::new(ErrorKind::InvalidDatetime, "an infinite timestamp is not supported"))?;
             ScalarValue::TimestampMicrosecond(Some(at), (*ty == Type::TIMESTAMPTZ).then(|| "+00:00".into()))
         }
         Type::INTERVAL => {
@@ -362,14 +365,14 @@ fn binary_array(mut bytes: Bytes, item: &Type, depth: usize) -> Result<ScalarVal
 }
 
 fn malformed(ty: &Type) -> Error {
-    Error::new(Kind::InvalidBinary, format!("incorrect binary data format for type {}", ty.name()))
+    Error::new(ErrorKind::InvalidBinary, format!("incorrect binary data format for type {}", ty.name()))
 }
 
 /// The text that a client sent. A zero byte is a character, but none that Postgres lets into a text.
 pub(super) fn text_of(bytes: Bytes) -> Result<String> {
     let text = String::from_utf8(bytes.into()).map_err(|_| super::frontend::not_text())?;
     match text.contains('\0') {
-        true => Err(Error::new(Kind::BadCharacter, "invalid byte sequence for encoding \"UTF8\": 0x00")),
+        true => Err(Error::new(ErrorKind::BadCharacter, "invalid byte sequence for encoding \"UTF8\": 0x00")),
         false => Ok(text),
     }
 }

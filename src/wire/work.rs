@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use super::{
-    live::Live,
-    memory::{Account, Held},
+    live::LiveQuery,
+    memory::{Account, HeldBytes},
 };
 use crate::{
     changes::bytes_of,
@@ -76,42 +76,42 @@ pub(super) fn broken(e: JoinError) -> Error {
 }
 
 /// The rows of a running query, computed at the client's pace. Dropping it ends the query.
-pub(super) struct Rows {
+pub(super) struct RowStream {
     pub schema: SchemaRef,
     pub tag: &'static str,
     from: From,
     /// What the last batch had more than was asked for.
-    rest: Option<Counted>,
+    rest: Option<AccountedBatch>,
     /// Whose account pays for what is taken of a subscription.
     account: Option<Account>,
 }
 
 /// A batch that was computed and not taken yet, with its room.
-type Counted = (RecordBatch, Option<Held>);
+type AccountedBatch = (RecordBatch, Option<HeldBytes>);
 
 /// Room for a batch that was computed ahead of its client.
-fn counted(batch: RecordBatch, account: &Account) -> Result<Counted> {
+fn counted(batch: RecordBatch, account: &Account) -> Result<AccountedBatch> {
     let held = account.take("rows that were not read yet", bytes_of(&batch))?;
     Ok((batch, Some(held)))
 }
 
 enum From {
     Query {
-        receiver: mpsc::Receiver<Result<Counted>>,
+        receiver: mpsc::Receiver<Result<AccountedBatch>>,
         task: Task<()>,
     },
-    Subscription(Live),
+    Subscription(LiveQuery),
     /// Nobody: what is there is all.
     Nobody,
 }
 
-impl Rows {
+impl RowStream {
     pub fn start(
         workers: &Handle,
         tag: &'static str,
         mut stream: SendableRecordBatchStream,
         account: &Account,
-    ) -> Rows {
+    ) -> RowStream {
         let (schema, account) = (stream.schema(), account.clone());
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let task = Task(workers.spawn(async move {
@@ -127,18 +127,24 @@ impl Rows {
                 }
             }
         }));
-        Rows { schema, tag, from: From::Query { receiver, task }, rest: None, account: None }
+        RowStream { schema, tag, from: From::Query { receiver, task }, rest: None, account: None }
     }
 
     /// Rows of a subscription.
-    pub fn live(workers: &Handle, stream: SendableRecordBatchStream, account: &Account) -> Rows {
+    pub fn live(workers: &Handle, stream: SendableRecordBatchStream, account: &Account) -> RowStream {
         let (schema, account) = (stream.schema(), Some(account.clone()));
-        Rows { schema, tag: "SUBSCRIBE", from: From::Subscription(Live::start(workers, stream)), rest: None, account }
+        RowStream {
+            schema,
+            tag: "SUBSCRIBE",
+            from: From::Subscription(LiveQuery::start(workers, stream)),
+            rest: None,
+            account,
+        }
     }
 
     /// Rows that are there already.
-    pub fn ready(tag: &'static str, schema: SchemaRef, rows: Option<RecordBatch>) -> Rows {
-        Rows { schema, tag, from: From::Nobody, rest: rows.map(|rows| (rows, None)), account: None }
+    pub fn ready(tag: &'static str, schema: SchemaRef, rows: Option<RecordBatch>) -> RowStream {
+        RowStream { schema, tag, from: From::Nobody, rest: rows.map(|rows| (rows, None)), account: None }
     }
 
     /// True where nobody computes them any more.
@@ -162,7 +168,7 @@ impl Rows {
     }
 
     /// What was left of the last batch, or the next one that is not empty.
-    async fn batch(&mut self, wait: bool) -> Result<Option<Counted>> {
+    async fn batch(&mut self, wait: bool) -> Result<Option<AccountedBatch>> {
         if let Some(rest) = self.rest.take() {
             return Ok(Some(rest));
         }
@@ -191,7 +197,7 @@ impl Rows {
     }
 
     /// As much of a batch as is sent together; the rest is kept.
-    fn piece(&mut self, (batch, held): Counted, max: usize) -> RecordBatch {
+    fn piece(&mut self, (batch, held): AccountedBatch, max: usize) -> RecordBatch {
         let row_bytes = bytes_of(&batch) / batch.num_rows().max(1);
         let max = max.min(PIECE_BYTES / row_bytes.max(1)).max(1);
         if batch.num_rows() <= max {

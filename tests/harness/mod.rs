@@ -16,7 +16,7 @@ use datafusion::physical_plan::common::collect;
 use tidemark::{
     catalog,
     engine::{Engine, EngineOptions, Env, Reply, Session, Severity},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{parse, statement::Body},
     storage::{Fault, FaultyStorage, MemoryStorage, Operation, Storage},
     time::{Clock, ManualClock},
@@ -84,7 +84,7 @@ impl Drop for Life {
 async fn flush_each(engine: &Arc<Engine>, session: &Session) -> Result<()> {
     for relation in engine.relations() {
         let quoted = relation.name.replace('"', "\"\"");
-        if relation.kind != catalog::Kind::System {
+        if relation.kind != catalog::ObjectKind::System {
             let flush = parse(&format!("FLUSH \"{quoted}\""))?;
             engine.execute(session, &flush[0], &[]).await?;
         }
@@ -224,7 +224,7 @@ impl Rig {
                     Reply::Done(_) => {}
                     Reply::Rows { rows, .. } => answer = (rows.schema(), collect(rows).await?),
                     Reply::CopyIn(_) | Reply::CopyOut { .. } | Reply::Live { .. } => {
-                        return Err(Error::new(Kind::Unsupported, "COPY and SUBSCRIBE need a client"));
+                        return Err(Error::new(ErrorKind::Unsupported, "COPY and SUBSCRIBE need a client"));
                     }
                 }
             }

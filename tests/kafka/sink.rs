@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tidemark::{engine::EngineOptions, error::Kind};
+use tidemark::{engine::EngineOptions, error::ErrorKind};
 
 use super::broker::{Broker, Record};
 use crate::{
@@ -165,7 +165,7 @@ fn a_crash_at_any_write_of_the_storage_doubles_no_message() {
                     rig.crash().await;
                     // It may have become durable with the last breath.
                     if let Err(error) = rig.sql(step).await {
-                        assert_eq!(error.kind(), Kind::UniqueViolation, "{error}");
+                        assert_eq!(error.kind(), ErrorKind::UniqueViolation, "{error}");
                     }
                 }
             }
@@ -251,7 +251,7 @@ fn what_cannot_be_written_is_refused_when_the_sink_is_made() {
         if broker.is_real_for("a topic that is not there, and a broker that is not there") {
             assert!(refused(&create("s", "FROM t", broker, "a b", "")).await.contains("cannot be the name of a topic"));
             let error = rig.sql(&nowhere).await.unwrap_err();
-            assert_eq!(error.kind(), Kind::CannotConnectNow, "{error}");
+            assert_eq!(error.kind(), ErrorKind::CannotConnectNow, "{error}");
         }
         assert_eq!(sql(&rig, "SHOW SINKS").await, Vec::<String>::new());
     });

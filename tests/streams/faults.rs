@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use tidemark::{
-    error::{Kind, Result},
+    error::{ErrorKind, Result},
     storage::{Fault, MemoryStorage, Operation},
 };
 
@@ -26,8 +26,8 @@ struct Faults {
 }
 
 /// Whether an error passes once the storage works.
-fn is_passing(kind: Kind) -> bool {
-    matches!(kind, Kind::Io | Kind::DiskFull | Kind::CannotConnectNow)
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Io | ErrorKind::DiskFull | ErrorKind::CannotConnectNow)
 }
 
 impl Faults {
@@ -36,7 +36,7 @@ impl Faults {
             return None;
         }
         self.met += 1;
-        let kind = *[Kind::Io, Kind::DiskFull].choose(&mut self.rng).unwrap();
+        let kind = *[ErrorKind::Io, ErrorKind::DiskFull].choose(&mut self.rng).unwrap();
         let length = self.rng.random_range(0..200);
         Some(match operation {
             Operation::Append => {

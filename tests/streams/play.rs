@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use tidemark::{
     engine::EngineOptions,
-    error::{Kind, Result},
+    error::{ErrorKind, Result},
 };
 
 use super::{
@@ -239,16 +239,20 @@ impl Faults {
 }
 
 /// Errors of a storage that fails, which say nothing of the statement.
-fn faulty(kind: Kind) -> bool {
-    matches!(kind, Kind::Io | Kind::DiskFull | Kind::AdminShutdown | Kind::ObjectNotInState)
+fn faulty(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Io | ErrorKind::DiskFull | ErrorKind::AdminShutdown | ErrorKind::ObjectNotInState)
 }
 
 /// Whether an error says that an earlier try of a statement had come through.
-pub(super) fn was_done(step: &Step, kind: Kind) -> bool {
+pub(super) fn was_done(step: &Step, kind: ErrorKind) -> bool {
     let What::Statement(sql) = &step.what else { return false };
     match kind {
-        Kind::DuplicateTable | Kind::DuplicateObject | Kind::DuplicateFunction => sql.starts_with("CREATE"),
-        Kind::UndefinedTable | Kind::UndefinedObject | Kind::UndefinedFunction => sql.starts_with("DROP"),
+        ErrorKind::DuplicateTable | ErrorKind::DuplicateObject | ErrorKind::DuplicateFunction => {
+            sql.starts_with("CREATE")
+        }
+        ErrorKind::UndefinedTable | ErrorKind::UndefinedObject | ErrorKind::UndefinedFunction => {
+            sql.starts_with("DROP")
+        }
         _ => false,
     }
 }

@@ -6,12 +6,12 @@ pub(super) struct Script {
     text: String,
     /// Everything before it is known to hold no end of a statement.
     scanned: usize,
-    within: Within,
+    within: ScriptState,
 }
 
 /// What the place that has been reached lies in.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-enum Within {
+enum ScriptState {
     #[default]
     Nothing,
     /// `'…'`, or `E'…'` where a backslash keeps the quote from ending it.
@@ -62,7 +62,7 @@ impl Script {
             let here = &text[at..];
             let mut step = c.len_utf8();
             match &mut self.within {
-                Within::Nothing => match c {
+                ScriptState::Nothing => match c {
                     ';' => {
                         self.scanned = at;
                         return Some(at);
@@ -71,41 +71,41 @@ impl Script {
                         let mut before = text[..at].chars().rev();
                         let escapes = before.next().is_some_and(|c| matches!(c, 'e' | 'E'))
                             && !before.next().is_some_and(|c| c.is_alphanumeric() || c == '_');
-                        self.within = Within::Literal { escapes };
+                        self.within = ScriptState::Literal { escapes };
                     }
-                    '"' => self.within = Within::Name,
+                    '"' => self.within = ScriptState::Name,
                     '-' if here.starts_with("--") => step = here.find('\n').unwrap_or(here.len()),
                     '/' if here.starts_with("/*") => {
-                        self.within = Within::Comment(1);
+                        self.within = ScriptState::Comment(1);
                         step = 2;
                     }
                     '$' => {
                         if let Some(tag) = dollar_tag(text, at) {
                             step = tag.len();
-                            self.within = Within::Dollars(tag);
+                            self.within = ScriptState::Dollars(tag);
                         }
                     }
                     _ => {}
                 },
-                Within::Literal { escapes: true } if c == '\\' => {
+                ScriptState::Literal { escapes: true } if c == '\\' => {
                     step += here[step..].chars().next().map_or(0, char::len_utf8);
                 }
                 // A doubled quote ends a literal and begins another: the same.
-                Within::Literal { .. } if c == '\'' => self.within = Within::Nothing,
-                Within::Name if c == '"' => self.within = Within::Nothing,
-                Within::Dollars(tag) if here.starts_with(tag.as_str()) => {
+                ScriptState::Literal { .. } if c == '\'' => self.within = ScriptState::Nothing,
+                ScriptState::Name if c == '"' => self.within = ScriptState::Nothing,
+                ScriptState::Dollars(tag) if here.starts_with(tag.as_str()) => {
                     step = tag.len();
-                    self.within = Within::Nothing;
+                    self.within = ScriptState::Nothing;
                 }
-                Within::Comment(depth) if here.starts_with("/*") => {
+                ScriptState::Comment(depth) if here.starts_with("/*") => {
                     *depth += 1;
                     step = 2;
                 }
-                Within::Comment(depth) if here.starts_with("*/") => {
+                ScriptState::Comment(depth) if here.starts_with("*/") => {
                     step = 2;
                     *depth -= 1;
                     if *depth == 0 {
-                        self.within = Within::Nothing;
+                        self.within = ScriptState::Nothing;
                     }
                 }
                 _ => {}

@@ -1,16 +1,16 @@
 //! Rows of text as psql shows them: aligned, under a heading, with their number below.
 
 /// Rows that wait to be shown together.
-pub(super) struct Table {
+pub(super) struct TextTable {
     names: Vec<String>,
     rows: Vec<Vec<Option<String>>>,
     /// How many have been shown before.
     shown: usize,
 }
 
-impl Table {
-    pub fn new(names: Vec<String>) -> Table {
-        Table { names, rows: Vec::new(), shown: 0 }
+impl TextTable {
+    pub fn new(names: Vec<String>) -> TextTable {
+        TextTable { names, rows: Vec::new(), shown: 0 }
     }
 
     pub fn row(&mut self, values: Vec<Option<String>>) {
@@ -93,17 +93,17 @@ mod tests {
 
     #[test]
     fn rows_are_aligned_as_psql_aligns_them() {
-        let mut table = Table::new(vec!["n".into(), "name".into()]);
+        let mut table = TextTable::new(vec!["n".into(), "name".into()]);
         table.row(vec![Some("1".into()), Some("a".into())]);
         table.row(vec![Some("10".into()), None]);
         table.row(vec![None, Some("two\nlines".into())]);
         assert_eq!(table.end(), " n  | name  \n----+-------\n  1 | a\n 10 |\n    | two  +\n    | lines\n(3 rows)\n\n");
-        assert_eq!(Table::new(vec!["a".into()]).end(), " a \n---\n(0 rows)\n\n");
+        assert_eq!(TextTable::new(vec!["a".into()]).end(), " a \n---\n(0 rows)\n\n");
     }
 
     #[test]
     fn the_heading_comes_again_with_each_lot_and_the_number_once() {
-        let mut table = Table::new(vec!["a".into()]);
+        let mut table = TextTable::new(vec!["a".into()]);
         table.row(vec![Some("x".into())]);
         assert_eq!(table.take(), " a \n---\n x\n");
         assert_eq!(table.end(), "(1 row)\n\n");

@@ -7,7 +7,7 @@ mod flights;
 mod screen;
 
 use std::{
-    io::ErrorKind,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 use flights::Airport;
-use screen::{Answer, Screen};
+use screen::{Screen, ScreenAnswer};
 
 /// The statements that a reader finds in `sql/examples`, less the folder's name.
 const STATEMENTS: &str = include_str!("../../../sql/examples/flights.sql");
@@ -40,7 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Runs until Ctrl-C, or for so many seconds.
 pub async fn demo(mut config: Config, seconds: Option<u64>, pools: Pools) -> Result<()> {
     let mut signals = Signals::of_a_terminal()?;
-    let folder = Folder::make()?;
+    let folder = DemoFolder::make()?;
     let flights = folder.0.join("flights");
     std::fs::create_dir(&flights)?;
     config.data_dir = folder.0.join("data");
@@ -69,24 +69,24 @@ pub async fn demo(mut config: Config, seconds: Option<u64>, pools: Pools) -> Res
 }
 
 /// A folder below the system's own for such things, removed with everything in it when it is dropped.
-struct Folder(PathBuf);
+struct DemoFolder(PathBuf);
 
-impl Folder {
+impl DemoFolder {
     fn make() -> Result<Self> {
         let all = std::env::temp_dir();
         for number in 0..1000 {
             let path = all.join(format!("tidemark-demo-{}-{number}", std::process::id()));
             match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Folder(path)),
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
+                Ok(()) => return Ok(DemoFolder(path)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(Error::from(e).context(format!("cannot make \"{}\"", path.display()))),
             }
         }
-        Err(Error::new(Kind::Io, format!("no free name for a folder in \"{}\"", all.display())))
+        Err(Error::new(ErrorKind::Io, format!("no free name for a folder in \"{}\"", all.display())))
     }
 }
 
-impl Drop for Folder {
+impl Drop for DemoFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -95,7 +95,7 @@ impl Drop for Folder {
 /// Listens where a server does by default, or, if that is taken, on any free port.
 async fn start(mut config: Config, pools: Pools) -> Result<Server> {
     if let Err(e) = std::net::TcpListener::bind(&config.listen)
-        && e.kind() == ErrorKind::AddrInUse
+        && e.kind() == io::ErrorKind::AddrInUse
     {
         config.listen = "127.0.0.1:0".to_string();
     }
@@ -130,13 +130,13 @@ async fn show(client: &Client, flights: &Path, mut screen: Screen) -> Result<()>
 }
 
 /// What the views say now.
-async fn answer(client: &Client, airport: &Airport) -> Result<Answer> {
+async fn answer(client: &Client, airport: &Airport) -> Result<ScreenAnswer> {
     let now = "SELECT window_start, dest, landed FROM landings_now ORDER BY window_start DESC, dest LIMIT 60";
     let open = rows(client, now).await?;
     let closed = rows(client, "SELECT window_start, dest, landed FROM landings ORDER BY window_start, dest").await?;
     let late = rows(client, "SELECT late FROM tidemark.queries WHERE name = 'landings'").await?;
     let late = late.first().and_then(|row| row.get(0)).and_then(|n| n.parse().ok()).unwrap_or(0);
-    Ok(Answer { open: cells(&open), closed: cells(&closed), late, files: airport.files, rows: airport.rows })
+    Ok(ScreenAnswer { open: cells(&open), closed: cells(&closed), late, files: airport.files, rows: airport.rows })
 }
 
 fn cells(rows: &[SimpleQueryRow]) -> Vec<(String, String, u64)> {
@@ -155,5 +155,5 @@ async fn rows(client: &Client, sql: &str) -> Result<Vec<SimpleQueryRow>> {
 
 fn refused(e: tokio_postgres::Error) -> Error {
     let message = e.as_db_error().map_or_else(|| e.to_string(), |db| db.message().to_string());
-    Error::new(Kind::Io, message).context("the demo's own connection").caused_by(e)
+    Error::new(ErrorKind::Io, message).context("the demo's own connection").caused_by(e)
 }

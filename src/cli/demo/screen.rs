@@ -14,7 +14,7 @@ const WINDOWS_SHOWN: usize = 8;
 
 /// One moment of both views: `(window_start, dest, landed)`, and the counters.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ScreenAnswer {
     pub open: Vec<(String, String, u64)>,
     pub closed: Vec<(String, String, u64)>,
     pub late: u64,
@@ -27,7 +27,7 @@ pub struct Screen {
     head: String,
     terminal: bool,
     lines_drawn: usize,
-    last: Option<Answer>,
+    last: Option<ScreenAnswer>,
 }
 
 impl Screen {
@@ -42,7 +42,7 @@ impl Screen {
     }
 
     /// Shows an answer if it is not the one shown already.
-    pub fn show(&mut self, answer: Answer) {
+    pub fn show(&mut self, answer: ScreenAnswer) {
         if self.last.as_ref() == Some(&answer) {
             return;
         }
@@ -53,7 +53,7 @@ impl Screen {
                 self.lines_drawn = table.lines().count();
                 format!("{back}\x1b[J{table}")
             }
-            (None, false) => format!("{}{}", self.head, news(&Answer::default(), &answer)),
+            (None, false) => format!("{}{}", self.head, news(&ScreenAnswer::default(), &answer)),
             (Some(last), false) => news(last, &answer),
         };
         self.last = Some(answer);
@@ -64,7 +64,7 @@ impl Screen {
 }
 
 /// The newest windows, a line each and a column for each airport.
-fn table(answer: &Answer) -> String {
+fn table(answer: &ScreenAnswer) -> String {
     let closed: BTreeSet<&str> = answer.closed.iter().map(|(window, ..)| window.as_str()).collect();
     let mut windows: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     for (window, dest, landed) in answer.closed.iter().chain(&answer.open) {
@@ -84,14 +84,14 @@ fn table(answer: &Answer) -> String {
         }
         text.push('\n');
     }
-    let Answer { files, rows, late, .. } = answer;
+    let ScreenAnswer { files, rows, late, .. } = answer;
     let _ = writeln!(text, "\n{files} files, {rows} rows, {late} late; {} windows are final", closed.len());
     text.push_str("Ctrl-C ends it\n");
     text
 }
 
 /// What is new since the last answer: a line for each window that has become final, and one for the counters.
-fn news(last: &Answer, answer: &Answer) -> String {
+fn news(last: &ScreenAnswer, answer: &ScreenAnswer) -> String {
     let known: BTreeSet<&String> = last.closed.iter().map(|(window, ..)| window).collect();
     let mut text = String::new();
     let mut windows: BTreeMap<&String, Vec<String>> = BTreeMap::new();
@@ -103,7 +103,7 @@ fn news(last: &Answer, answer: &Answer) -> String {
     }
     if (answer.files, answer.late) != (last.files, last.late) {
         let open: u64 = answer.open.iter().map(|(.., landed)| landed).sum();
-        let Answer { files, rows, late, .. } = answer;
+        let ScreenAnswer { files, rows, late, .. } = answer;
         let _ = writeln!(text, "{files} files, {rows} rows, {late} late; {open} landings in the newest windows");
     }
     text
@@ -118,9 +118,9 @@ fn clip(window: &str) -> String {
 mod tests {
     use super::*;
 
-    fn answer() -> Answer {
+    fn answer() -> ScreenAnswer {
         let cell = |window: &str, dest: &str, landed| (window.to_string(), dest.to_string(), landed);
-        Answer {
+        ScreenAnswer {
             open: vec![cell("2026-05-01 06:10:00", "AMS", 3), cell("2026-05-01 06:00:00", "AMS", 7)],
             closed: vec![cell("2026-05-01 06:00:00", "AMS", 7), cell("2026-05-01 06:00:00", "SIN", 2)],
             late: 1,
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_final_window_is_news_once() {
-        let first = news(&Answer::default(), &answer());
+        let first = news(&ScreenAnswer::default(), &answer());
         assert!(first.starts_with("final 2026-05-01 06:00:00: AMS 7, SIN 2\n4 files"), "{first}");
         assert_eq!(news(&answer(), &answer()), "");
     }

@@ -2,13 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use super::raw::{Named, RawColumns, RawObject, RawPipeline, RawSql, RawValue, RawWatermark};
+use super::raw::{NamedDefinition, RawColumns, RawObject, RawPipeline, RawSql, RawValue, RawWatermark};
 use crate::{
     config::{
         Environment,
-        yaml::{Document, Part, Place, Scalar, Step},
+        yaml::{Document, PathPart, PathStep, Scalar, TextPosition},
     },
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{nearest, parse_duration},
     sql,
 };
@@ -20,32 +20,32 @@ pub struct Lowered {
     /// The file that errors name: the pipeline, or the SQL file that it names.
     pub file: String,
     /// Where the object begins.
-    pub origin: Place,
+    pub origin: TextPosition,
     /// The options with their places: an error that names one leads there.
-    options: Vec<(String, Place)>,
+    options: Vec<(String, TextPosition)>,
     /// Text that was taken over as it is: its first character in `sql`, and the place of each of its lines, where
     /// lines of the SQL are lines of the file.
-    verbatim: Option<(usize, Vec<Option<Place>>)>,
+    verbatim: Option<(usize, Vec<Option<TextPosition>>)>,
 }
 
 impl Lowered {
     /// The place of a character of `sql`, counted from 1.
-    pub fn place(&self, position: usize) -> Place {
+    pub fn place(&self, position: usize) -> TextPosition {
         let Some((start, lines)) = &self.verbatim else { return self.origin };
         if position <= *start {
             return self.origin;
         }
         let text: String = self.sql.chars().skip(*start).collect();
-        let inside = Place::from(sql::line_column(&text, position - start));
+        let inside = TextPosition::from(sql::line_column(&text, position - start));
         match lines.get(inside.line - 1) {
-            Some(Some(line)) => Place { line: line.line, column: line.column + inside.column - 1 },
+            Some(Some(line)) => TextPosition { line: line.line, column: line.column + inside.column - 1 },
             _ => self.origin,
         }
     }
 
     /// Puts `file:line:column: ` before an error about the statement whose first character in `sql` is `start`, from 1.
     pub fn blame(&self, error: Error, start: usize) -> Error {
-        let named = |(key, _): &&(String, Place)| error.message().contains(&format!("option \"{key}\""));
+        let named = |(key, _): &&(String, TextPosition)| error.message().contains(&format!("option \"{key}\""));
         let place = match (error.position(), self.options.iter().find(named)) {
             (Some(position), _) => self.place(position),
             (None, Some((_, place))) => *place,
@@ -66,41 +66,43 @@ pub fn lower(raw: &RawPipeline, document: &Document, folder: &Path, environment:
         (&SINK, &raw.sinks),
     ];
     for (shape, section) in sections {
-        for (step, object) in section.iter().flat_map(|Named(objects)| objects) {
-            let path = vec![Step::Key(shape.section.to_string()), step.clone()];
-            all.push(Writer { shape, document, environment, path, options: Vec::new() }.write(object)?);
+        for (step, object) in section.iter().flat_map(|NamedDefinition(objects)| objects) {
+            let path = vec![PathStep::Key(shape.section.to_string()), step.clone()];
+            all.push(StatementWriter { shape, document, environment, path, options: Vec::new() }.write(object)?);
         }
     }
     if let Some(sql) = &raw.sql {
-        lower_sql(sql, vec![Step::Key("sql".to_string())], document, folder, environment, &mut all)?;
+        lower_sql(sql, vec![PathStep::Key("sql".to_string())], document, folder, environment, &mut all)?;
     }
     Ok(all)
 }
 
 /// What a section's objects are called, and which keys have a clause there.
-struct Shape {
+struct ObjectShape {
     section: &'static str,
     word: &'static str,
     keys: &'static [&'static str],
 }
 
-const SOURCE: Shape = Shape { section: "sources", word: "SOURCE", keys: &["columns", "watermark"] };
-const TABLE: Shape =
-    Shape { section: "tables", word: "TABLE", keys: &["columns", "primary_key", "append_only", "watermark"] };
-const STREAM: Shape = Shape { section: "streams", word: "STREAM", keys: &["watermark", "query", "emit"] };
-const VIEW: Shape = Shape { section: "views", word: "MATERIALIZED VIEW", keys: &["watermark", "query", "emit"] };
-const SINK: Shape = Shape { section: "sinks", word: "SINK", keys: &["from", "query", "emit", "primary_key"] };
+const SOURCE: ObjectShape = ObjectShape { section: "sources", word: "SOURCE", keys: &["columns", "watermark"] };
+const TABLE: ObjectShape =
+    ObjectShape { section: "tables", word: "TABLE", keys: &["columns", "primary_key", "append_only", "watermark"] };
+const STREAM: ObjectShape = ObjectShape { section: "streams", word: "STREAM", keys: &["watermark", "query", "emit"] };
+const VIEW: ObjectShape =
+    ObjectShape { section: "views", word: "MATERIALIZED VIEW", keys: &["watermark", "query", "emit"] };
+const SINK: ObjectShape =
+    ObjectShape { section: "sinks", word: "SINK", keys: &["from", "query", "emit", "primary_key"] };
 
 /// Writes the statement of one object.
-struct Writer<'a> {
-    shape: &'a Shape,
+struct StatementWriter<'a> {
+    shape: &'a ObjectShape,
     document: &'a Document,
     environment: &'a Environment,
-    path: Vec<Step>,
-    options: Vec<(String, Place)>,
+    path: Vec<PathStep>,
+    options: Vec<(String, TextPosition)>,
 }
 
-impl Writer<'_> {
+impl StatementWriter<'_> {
     fn write(mut self, object: &RawObject) -> Result<Lowered> {
         let name = match &object.name {
             Some(name) => identifier(&self.expand(name, "name")?),
@@ -127,12 +129,12 @@ impl Writer<'_> {
             None if takes_query => Some(self.query(object, &name, &mut sql)?),
             None => None,
         };
-        let origin = self.document.place(&self.path, Part::Key);
+        let origin = self.document.place(&self.path, PathPart::Key);
         Ok(Lowered { sql, file: self.document.file.clone(), origin, options: self.options, verbatim })
     }
 
     /// ` AS` and the query, taken over as it is, then ` EMIT …`.
-    fn query(&self, object: &RawObject, name: &str, sql: &mut String) -> Result<(usize, Vec<Option<Place>>)> {
+    fn query(&self, object: &RawObject, name: &str, sql: &mut String) -> Result<(usize, Vec<Option<TextPosition>>)> {
         let Some(written) = &object.query else {
             let keys: Vec<String> = object.options.iter().map(|(key, _)| key.clone()).collect();
             let error = self.error("", format!("{} {name} has no \"query\"", self.shape.word.to_lowercase()));
@@ -220,13 +222,13 @@ impl Writer<'_> {
         self.flatten("", &object.options, &self.path.clone(), &mut flat)?;
         if let Some(key) = object.primary_key.as_ref().filter(|_| self.shape.keys.contains(&"query")) {
             let names = key.0.iter().map(|name| self.expand(name, "primary_key")).collect::<Result<Vec<_>>>()?;
-            let place = self.document.place(&self.inside("primary_key"), Part::Key);
+            let place = self.document.place(&self.inside("primary_key"), PathPart::Key);
             flat.push(("primary_key".to_string(), names.join(", "), place));
         }
         if let Some(w) = &object.watermark {
             let more = [("policy", &w.policy), ("idle_timeout", &w.idle_timeout), ("max_ahead", &w.max_ahead)];
             for (key, value) in more.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
-                let place = self.document.place(&self.inside(&format!("watermark.{key}")), Part::Key);
+                let place = self.document.place(&self.inside(&format!("watermark.{key}")), PathPart::Key);
                 let value = self.expand(value, &format!("watermark.{key}"))?;
                 flat.push((format!("watermark.{key}"), value, place));
             }
@@ -243,16 +245,16 @@ impl Writer<'_> {
         &self,
         prefix: &str,
         values: &[(String, RawValue)],
-        path: &[Step],
-        flat: &mut Vec<(String, String, Place)>,
+        path: &[PathStep],
+        flat: &mut Vec<(String, String, TextPosition)>,
     ) -> Result<()> {
         for (key, value) in values {
-            let path: Vec<Step> = path.iter().cloned().chain([Step::Key(key.clone())]).collect();
+            let path: Vec<PathStep> = path.iter().cloned().chain([PathStep::Key(key.clone())]).collect();
             let dotted = format!("{prefix}{key}");
             match value {
                 RawValue::Scalar(Scalar(text)) => {
                     let value = self.environment.expand(text).map_err(|m| self.document.error_at(&path, m))?;
-                    flat.push((dotted, value, self.document.place(&path, Part::Key)));
+                    flat.push((dotted, value, self.document.place(&path, PathPart::Key)));
                 }
                 RawValue::Map(inner) => self.flatten(&format!("{dotted}."), inner, &path, flat)?,
                 RawValue::Other(what) => {
@@ -280,7 +282,7 @@ impl Writer<'_> {
             None => Ok(()),
             Some((key, _)) => {
                 let message = format!("unknown key \"{key}\" in a {}", self.shape.word.to_lowercase());
-                let place = self.document.place(&self.inside(key), Part::Key);
+                let place = self.document.place(&self.inside(key), PathPart::Key);
                 Err(self.document.error(place, message).hint(format!("It has {}.", self.shape.keys.join(", "))))
             }
         }
@@ -303,8 +305,8 @@ impl Writer<'_> {
         self.document.error_at(&self.inside(key), message)
     }
 
-    fn inside(&self, dotted: &str) -> Vec<Step> {
-        let keys = dotted.split('.').filter(|key| !key.is_empty()).map(|key| Step::Key(key.to_string()));
+    fn inside(&self, dotted: &str) -> Vec<PathStep> {
+        let keys = dotted.split('.').filter(|key| !key.is_empty()).map(|key| PathStep::Key(key.to_string()));
         self.path.iter().cloned().chain(keys).collect()
     }
 }
@@ -312,7 +314,7 @@ impl Writer<'_> {
 /// `sql:` as text, as `file: path`, or as a list of both.
 fn lower_sql(
     sql: &RawSql,
-    path: Vec<Step>,
+    path: Vec<PathStep>,
     document: &Document,
     folder: &Path,
     environment: &Environment,
@@ -322,23 +324,23 @@ fn lower_sql(
         RawSql::Text(Scalar(text)) => {
             let sql = environment.expand(text).map_err(|m| document.error_at(&path, m))?;
             let lines = line_places(document, &path, &sql);
-            let origin = document.place(&path, Part::Value);
+            let origin = document.place(&path, PathPart::Value);
             let file = document.file.clone();
             all.push(Lowered { sql, file, origin, options: Vec::new(), verbatim: Some((0, lines)) });
         }
         RawSql::File(Scalar(name)) => {
-            let path: Vec<Step> = path.into_iter().chain([Step::Key("file".to_string())]).collect();
+            let path: Vec<PathStep> = path.into_iter().chain([PathStep::Key("file".to_string())]).collect();
             let name = environment.expand(name).map_err(|m| document.error_at(&path, m))?;
             let file = Document::read(&folder.join(name))
-                .map_err(|e| document.error_at(&path, e.message()).with_kind(Kind::UndefinedFile))?;
-            let lines = (1..=file.text.lines().count()).map(|line| Some(Place { line, column: 1 })).collect();
-            let origin = Place { line: 1, column: 1 };
+                .map_err(|e| document.error_at(&path, e.message()).with_kind(ErrorKind::UndefinedFile))?;
+            let lines = (1..=file.text.lines().count()).map(|line| Some(TextPosition { line, column: 1 })).collect();
+            let origin = TextPosition { line: 1, column: 1 };
             let (sql, file) = (file.text, file.file);
             all.push(Lowered { sql, file, origin, options: Vec::new(), verbatim: Some((0, lines)) });
         }
         RawSql::List(parts) => {
             for (index, part) in parts.iter().enumerate() {
-                let path = path.iter().cloned().chain([Step::Index(index)]).collect();
+                let path = path.iter().cloned().chain([PathStep::Index(index)]).collect();
                 lower_sql(part, path, document, folder, environment, all)?;
             }
         }
@@ -347,8 +349,8 @@ fn lower_sql(
 }
 
 /// Where each line of a scalar stands in the file; `None` for a line that YAML folded or that was expanded.
-fn line_places(document: &Document, path: &[Step], text: &str) -> Vec<Option<Place>> {
-    let start = document.place(path, Part::Value);
+fn line_places(document: &Document, path: &[PathStep], text: &str) -> Vec<Option<TextPosition>> {
+    let start = document.place(path, PathPart::Value);
     let written: Vec<&str> = document.text.lines().collect();
     let opening = written.get(start.line - 1).copied().unwrap_or_default();
     let from: String = opening.chars().skip(start.column - 1).collect();
@@ -359,7 +361,7 @@ fn line_places(document: &Document, path: &[Step], text: &str) -> Vec<Option<Pla
         let skipped = if number == start.line { start.column - 1 } else { 0 };
         let tail: String = there.chars().skip(skipped).collect();
         let found = tail.find(line.trim_end())?;
-        Some(Place { line: number, column: skipped + tail[..found].chars().count() + 1 })
+        Some(TextPosition { line: number, column: skipped + tail[..found].chars().count() + 1 })
     };
     text.lines().enumerate().map(place).collect()
 }

@@ -16,11 +16,11 @@ pub use raw::RawPipeline;
 
 use super::{
     Config, Environment, Layer, RawConfig,
-    yaml::{Document, Part, Step},
+    yaml::{Document, PathPart, PathStep},
 };
 use crate::{
-    catalog::Kind,
-    error::{Error, Kind as ErrorKind, Result},
+    catalog::ObjectKind,
+    error::{Error, ErrorKind, Result},
     options::nearest,
     sql::{
         self,
@@ -31,7 +31,7 @@ use crate::{
 /// One thing that a pipeline declares.
 #[derive(Debug, Clone)]
 pub struct Definition {
-    pub kind: Kind,
+    pub kind: ObjectKind,
     pub name: String,
     /// A `CREATE …`, as the parser gave it.
     pub statement: Statement,
@@ -70,7 +70,7 @@ pub fn apply_server(
     document: &Document,
     environment: &Environment,
 ) -> Result<()> {
-    let below = vec![Step::Key("server".to_string())];
+    let below = vec![PathStep::Key("server".to_string())];
     match &raw.server {
         Some(server) => config.apply(server, &Layer { document, environment, below }),
         None => Ok(()),
@@ -96,8 +96,8 @@ pub fn is_pipeline(document: &Document) -> Result<bool> {
         Some(near) => Ok(KEYS.contains(&near)),
         None if keys.iter().any(|key| server.iter().any(|known| known == key)) => Ok(false),
         None => {
-            let path = [Step::Key(unknown.to_string())];
-            let error = document.error(document.place(&path, Part::Key), format!("unknown key \"{unknown}\""));
+            let path = [PathStep::Key(unknown.to_string())];
+            let error = document.error(document.place(&path, PathPart::Key), format!("unknown key \"{unknown}\""));
             let (pipeline, server) = (KEYS.join(", "), server.join(", "));
             Err(error.hint(format!("A pipeline has {pipeline}; a server's configuration has {server}.")))
         }
@@ -122,10 +122,10 @@ pub fn definitions(lowered: &[Lowered]) -> Result<Vec<Definition>> {
 }
 
 /// What a statement declares.
-fn declared(body: &Body) -> Result<(Kind, String)> {
+fn declared(body: &Body) -> Result<(ObjectKind, String)> {
     let (kind, name, exists) = match body {
-        Body::CreateSource(s) => (Kind::Source, &s.name, s.exists),
-        Body::CreateTable(t) => (Kind::Table, &t.name, t.exists),
+        Body::CreateSource(s) => (ObjectKind::Source, &s.name, s.exists),
+        Body::CreateTable(t) => (ObjectKind::Table, &t.name, t.exists),
         Body::CreateView(v) => (v.kind, &v.name, v.exists),
         _ => {
             let message = "a pipeline declares sources, tables, streams, views and sinks; other statements would run \

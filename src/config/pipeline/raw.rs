@@ -9,24 +9,24 @@ use serde::{
 
 use crate::config::{
     RawConfig,
-    yaml::{Scalar, Step},
+    yaml::{PathStep, Scalar},
 };
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawPipeline {
     pub server: Option<RawConfig>,
-    pub sources: Option<Named>,
-    pub tables: Option<Named>,
-    pub streams: Option<Named>,
-    pub views: Option<Named>,
-    pub sinks: Option<Named>,
+    pub sources: Option<NamedDefinition>,
+    pub tables: Option<NamedDefinition>,
+    pub streams: Option<NamedDefinition>,
+    pub views: Option<NamedDefinition>,
+    pub sinks: Option<NamedDefinition>,
     pub sql: Option<RawSql>,
 }
 
 /// Objects in the order of the file, each with the step that leads to it.
 #[derive(Debug, Default)]
-pub struct Named(pub Vec<(Step, RawObject)>);
+pub struct NamedDefinition(pub Vec<(PathStep, RawObject)>);
 
 /// One source, table, stream, view or sink: the keys that SQL has a clause for; all others are its `WITH (…)` options.
 #[derive(Debug, Default)]
@@ -90,18 +90,18 @@ pub enum RawSql {
     List(Vec<RawSql>),
 }
 
-impl<'de> Deserialize<'de> for Named {
+impl<'de> Deserialize<'de> for NamedDefinition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ByName;
         impl<'de> Visitor<'de> for ByName {
-            type Value = Named;
+            type Value = NamedDefinition;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("a mapping by name, or a list of mappings with a name")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named, A::Error> {
-                let mut all: Vec<(Step, RawObject)> = Vec::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NamedDefinition, A::Error> {
+                let mut all: Vec<(PathStep, RawObject)> = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    let step = Step::Key(name.clone());
+                    let step = PathStep::Key(name.clone());
                     if all.iter().any(|(s, _)| *s == step) {
                         return Err(A::Error::custom(format!("\"{name}\" is there twice")));
                     }
@@ -112,14 +112,14 @@ impl<'de> Deserialize<'de> for Named {
                     object.name = Some(Scalar(name));
                     all.push((step, object));
                 }
-                Ok(Named(all))
+                Ok(NamedDefinition(all))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Named, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<NamedDefinition, A::Error> {
                 let mut all = Vec::new();
                 while let Some(object) = seq.next_element::<RawObject>()? {
-                    all.push((Step::Index(all.len()), object));
+                    all.push((PathStep::Index(all.len()), object));
                 }
-                Ok(Named(all))
+                Ok(NamedDefinition(all))
             }
         }
         deserializer.deserialize_any(ByName)

@@ -1,9 +1,9 @@
 use super::*;
 use crate::config::{
-    plan::{Change, normalised, plan},
-    yaml::Place,
+    plan::{PlannedChange, normalised, plan},
+    yaml::TextPosition,
 };
-use crate::{catalog::Relation, error::Error};
+use crate::{catalog::RelationDef, error::Error};
 
 fn environment() -> Environment {
     Environment::with(|name| match name {
@@ -151,11 +151,11 @@ fn a_character_of_the_sql_leads_back_to_the_yaml() {
         let position = l.sql[..l.sql.find(of).unwrap()].chars().count() + 1;
         l.place(position)
     };
-    assert_eq!(place(&lowered[0], "b FROM"), Place { line: 5, column: 9 });
-    assert_eq!(place(&lowered[0], "SELECT"), Place { line: 4, column: 7 });
-    assert_eq!(place(&lowered[0], "CREATE"), Place { line: 2, column: 3 });
-    assert_eq!(place(&lowered[0], "EMIT"), Place { line: 2, column: 3 });
-    assert_eq!(place(&lowered[1], "SELECT c"), Place { line: 8, column: 12 });
+    assert_eq!(place(&lowered[0], "b FROM"), TextPosition { line: 5, column: 9 });
+    assert_eq!(place(&lowered[0], "SELECT"), TextPosition { line: 4, column: 7 });
+    assert_eq!(place(&lowered[0], "CREATE"), TextPosition { line: 2, column: 3 });
+    assert_eq!(place(&lowered[0], "EMIT"), TextPosition { line: 2, column: 3 });
+    assert_eq!(place(&lowered[1], "SELECT c"), TextPosition { line: 8, column: 12 });
 }
 
 #[test]
@@ -197,8 +197,8 @@ fn a_slip_in_the_sql_is_told_where_it_is() {
     assert!(error.message().starts_with("p.yaml:5:"), "{error}");
 }
 
-fn relation(kind: Kind, name: &str, definition: &str) -> Relation {
-    Relation {
+fn relation(kind: ObjectKind, name: &str, definition: &str) -> RelationDef {
+    RelationDef {
         id: 1,
         schema: "public".to_string(),
         name: name.to_string(),
@@ -213,7 +213,7 @@ fn relation(kind: Kind, name: &str, definition: &str) -> Relation {
 fn a_plan_says_what_would_change() {
     let text = "tables: {t: {columns: {a: INT}}}\nviews: {v: {query: SELECT a FROM t}, w: {query: SELECT 1}}";
     let pipeline = load(text).unwrap();
-    let told = |relations: &[Relation]| plan(&pipeline, relations).map(|plan| plan.to_string());
+    let told = |relations: &[RelationDef]| plan(&pipeline, relations).map(|plan| plan.to_string());
     let same: Vec<_> =
         pipeline.definitions.iter().map(|d| relation(d.kind, &d.name, &d.statement.text.to_uppercase())).collect();
     assert_eq!(
@@ -221,10 +221,10 @@ fn a_plan_says_what_would_change() {
         "unchanged  table \"t\"\nunchanged  materialized view \"v\"\nunchanged  materialized view \"w\"\nnothing to do\n"
     );
     let some = [
-        relation(Kind::Table, "t", "create table t (a int)"),
-        relation(Kind::MaterializedView, "v", "create materialized view v as select a + 1 from t"),
-        relation(Kind::Stream, "x", "create stream x as select 1"),
-        relation(Kind::System, "queries", ""),
+        relation(ObjectKind::Table, "t", "create table t (a int)"),
+        relation(ObjectKind::MaterializedView, "v", "create materialized view v as select a + 1 from t"),
+        relation(ObjectKind::Stream, "x", "create stream x as select 1"),
+        relation(ObjectKind::System, "queries", ""),
     ];
     assert_eq!(
         told(&some).unwrap(),
@@ -232,7 +232,7 @@ fn a_plan_says_what_would_change() {
          other      stream \"x\" (not in the file, left alone)\n"
     );
     assert!(!plan(&pipeline, &some).unwrap().is_empty());
-    assert_eq!(plan(&pipeline, &[]).unwrap().steps.iter().filter(|(c, _)| *c == Change::Create).count(), 3);
+    assert_eq!(plan(&pipeline, &[]).unwrap().steps.iter().filter(|(c, _)| *c == PlannedChange::Create).count(), 3);
 }
 
 #[test]
@@ -240,14 +240,14 @@ fn a_plan_never_loses_rows_nor_turns_one_thing_into_another() {
     let pipeline = load("tables: {t: {columns: {a: INT}}}").unwrap();
     let refused = |existing| plan(&pipeline, &[existing]).unwrap_err().message().to_string();
     assert_eq!(
-        refused(relation(Kind::Table, "t", "create table t (a bigint)")),
+        refused(relation(ObjectKind::Table, "t", "create table t (a bigint)")),
         "p.yaml:1:10: table \"t\" is defined differently, and replacing it would lose its rows"
     );
     let asked = load("sql: CREATE OR REPLACE TABLE t (a INT) WITH (discard_rows = true)").unwrap();
-    let old = [relation(Kind::Table, "t", "create table t (a bigint)")];
-    assert_eq!(plan(&asked, &old).unwrap().steps[0].0, Change::Replace);
+    let old = [relation(ObjectKind::Table, "t", "create table t (a bigint)")];
+    assert_eq!(plan(&asked, &old).unwrap().steps[0].0, PlannedChange::Replace);
     assert_eq!(
-        refused(relation(Kind::View, "t", "create view t as select 1")),
+        refused(relation(ObjectKind::View, "t", "create view t as select 1")),
         "p.yaml:1:10: \"t\" is a table in the file and a view in the server"
     );
 }

@@ -12,7 +12,7 @@ use arrow::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker, nearest, parse_duration},
     time::Micros,
 };
@@ -84,14 +84,14 @@ impl FieldOptions {
 }
 
 fn bad(message: String) -> Error {
-    Error::new(Kind::InvalidParameterValue, message)
+    Error::new(ErrorKind::InvalidParameterValue, message)
 }
 
 /// Makes the values of one column.
 #[derive(Debug)]
-pub(super) struct Column {
+pub(super) struct GeneratedColumn {
     data_type: DataType,
-    values: Values,
+    values: ColumnGenerator,
     /// Differs from column to column and from seed to seed.
     salt: u64,
     /// Of 2^64 rows, how many are NULL.
@@ -99,7 +99,7 @@ pub(super) struct Column {
 }
 
 #[derive(Debug)]
-enum Values {
+enum ColumnGenerator {
     Integer {
         sequence: bool,
         low: i64,
@@ -114,14 +114,14 @@ enum Values {
     Text {
         length: usize,
     },
-    Moment {
+    Timestamp {
         max_past: i64,
     },
 }
 
-impl Column {
+impl GeneratedColumn {
     /// The columns of a source.
-    pub fn all(schema: &Schema, fields: &[FieldOptions], seed: u64, source: &str) -> Result<Vec<Column>> {
+    pub fn all(schema: &Schema, fields: &[FieldOptions], seed: u64, source: &str) -> Result<Vec<GeneratedColumn>> {
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         for field in fields {
             if !names.iter().any(|n| n.eq_ignore_ascii_case(&field.name)) {
@@ -134,12 +134,12 @@ impl Column {
         }
         let column = |(i, field): (usize, &Arc<arrow::datatypes::Field>)| {
             let options = fields.iter().find(|f| f.name.eq_ignore_ascii_case(field.name()));
-            Column::new(field.name(), field.data_type(), options, mix(seed ^ mix(i as u64 + 1)))
+            GeneratedColumn::new(field.name(), field.data_type(), options, mix(seed ^ mix(i as u64 + 1)))
         };
         schema.fields().iter().enumerate().map(column).collect()
     }
 
-    fn new(name: &str, data_type: &DataType, options: Option<&FieldOptions>, salt: u64) -> Result<Column> {
+    fn new(name: &str, data_type: &DataType, options: Option<&FieldOptions>, salt: u64) -> Result<GeneratedColumn> {
         let sequence = options.is_some_and(|o| o.sequence);
         let (min, max) = (options.and_then(|o| o.min), options.and_then(|o| o.max));
         let nulls = (options.map_or(0.0, |o| o.null_rate) * u64::MAX as f64) as u64;
@@ -153,7 +153,7 @@ impl Column {
             if low < least || high > most || low > high {
                 return Err(bad(format!("the values of field \"{name}\" do not fit its type {data_type}")));
             }
-            Ok(Values::Integer { sequence, low, above: high.wrapping_sub(low) as u64 })
+            Ok(ColumnGenerator::Integer { sequence, low, above: high.wrapping_sub(low) as u64 })
         };
         let values = match data_type {
             DataType::Int8 => integer(i64::from(i8::MIN), i64::from(i8::MAX)),
@@ -167,24 +167,24 @@ impl Column {
             DataType::Float32 | DataType::Float64 if sequence => integer(-(1 << 53), 1 << 53),
             DataType::Float32 | DataType::Float64 => {
                 let low = min.unwrap_or(0.0);
-                Ok(Values::Float { low, high: max.unwrap_or(low + 1.0) })
+                Ok(ColumnGenerator::Float { low, high: max.unwrap_or(low + 1.0) })
             }
-            DataType::Boolean => Ok(Values::Boolean),
+            DataType::Boolean => Ok(ColumnGenerator::Boolean),
             DataType::Utf8 if sequence => integer(i64::MIN, i64::MAX),
-            DataType::Utf8 => Ok(Values::Text { length: options.and_then(|o| o.length).unwrap_or(10) }),
+            DataType::Utf8 => Ok(ColumnGenerator::Text { length: options.and_then(|o| o.length).unwrap_or(10) }),
             DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                Ok(Values::Moment { max_past: options.map_or(0, |o| o.max_past) })
+                Ok(ColumnGenerator::Timestamp { max_past: options.map_or(0, |o| o.max_past) })
             }
             other => Err(Error::unsupported(format!("type {other} of column \"{name}\" in a generator"))),
         };
-        Ok(Column { data_type: data_type.clone(), values: values?, salt, nulls })
+        Ok(GeneratedColumn { data_type: data_type.clone(), values: values?, salt, nulls })
     }
 
     /// The values of some rows; `moment` tells when a row is due.
     pub fn values(&self, rows: Range<u64>, moment: &dyn Fn(u64) -> Micros) -> ArrayRef {
         let nulls = self.null_buffer(rows.clone());
         match &self.values {
-            Values::Integer { sequence, low, above } => {
+            ColumnGenerator::Integer { sequence, low, above } => {
                 let (sequence, low, above, salt) = (*sequence, *low, *above, self.salt);
                 let value = move |row: u64| {
                     let step = if sequence { within(row, above) } else { below(random(salt, row), above) };
@@ -192,7 +192,7 @@ impl Column {
                 };
                 self.integers(rows, nulls, value)
             }
-            Values::Float { low, high } => {
+            ColumnGenerator::Float { low, high } => {
                 let value = |row| low + unit(random(self.salt, row)) * (high - low);
                 match self.data_type {
                     DataType::Float32 => {
@@ -201,10 +201,10 @@ impl Column {
                     _ => Arc::new(Float64Array::new(rows.map(value).collect(), nulls)),
                 }
             }
-            Values::Boolean => {
+            ColumnGenerator::Boolean => {
                 Arc::new(BooleanArray::new(rows.map(|row| random(self.salt, row) & 1 == 1).collect(), nulls))
             }
-            Values::Text { length } => self.texts(rows, nulls, |row, text| {
+            ColumnGenerator::Text { length } => self.texts(rows, nulls, |row, text| {
                 let (mut bits, mut left) = (random(self.salt, row), 12);
                 for i in 0..*length {
                     if left == 0 {
@@ -214,7 +214,7 @@ impl Column {
                     (bits, left) = (bits >> 5, left - 1);
                 }
             }),
-            Values::Moment { max_past } => {
+            ColumnGenerator::Timestamp { max_past } => {
                 let past = u64::try_from(*max_past).unwrap_or(0);
                 let value = |row| moment(row) - below(random(self.salt, row), past) as i64;
                 match &self.data_type {

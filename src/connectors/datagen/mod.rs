@@ -9,13 +9,13 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{array::ArrayRef, datatypes::SchemaRef};
 
-use self::columns::{Column, FieldOptions};
+use self::columns::{FieldOptions, GeneratedColumn};
 use super::{
     Source, SourceEnv,
-    generator::{Generator, Pace, Recipe},
+    generator::{EventRate, Generator, GeneratorSpec},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker},
     time::Micros,
 };
@@ -48,8 +48,8 @@ impl DatagenOptions {
 #[derive(Debug)]
 struct Datagen {
     schema: SchemaRef,
-    columns: Vec<Column>,
-    pace: Pace,
+    columns: Vec<GeneratedColumn>,
+    pace: EventRate,
 }
 
 /// Opens a generator, new or again.
@@ -62,12 +62,12 @@ pub(super) async fn open(
 ) -> Result<Arc<dyn Source>> {
     let Some(schema) = schema.filter(|s| !s.fields().is_empty()) else {
         let message = format!("source \"{name}\" needs columns: a generator has none of its own");
-        return Err(Error::new(Kind::InvalidTableDefinition, message).hint(format!(
+        return Err(Error::new(ErrorKind::InvalidTableDefinition, message).hint(format!(
             "Declare them: CREATE SOURCE {name} (id BIGINT, at TIMESTAMP) WITH (connector = 'datagen')."
         )));
     };
-    let columns = Column::all(&schema, &options.fields, options.seed, name)?;
-    let pace = Pace::open(env, folder, options.rows_per_second, options.number_of_rows).await?;
+    let columns = GeneratedColumn::all(&schema, &options.fields, options.seed, name)?;
+    let pace = EventRate::open(env, folder, options.rows_per_second, options.number_of_rows).await?;
     Ok(Generator::start(Datagen { schema, columns, pace }, pace, env.clock.clone()))
 }
 
@@ -81,7 +81,7 @@ impl Datagen {
     }
 }
 
-impl Recipe for Datagen {
+impl GeneratorSpec for Datagen {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }

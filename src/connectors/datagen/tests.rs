@@ -141,12 +141,12 @@ async fn what_cannot_be_made_up() {
         ("rows_per_second", "-1"),
     ] {
         let error = fixture.open(&[(key, value)]).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}: {error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}: {error}");
     }
     let error = connectors::open(1, "g", None, &options(&[]), &fixture.env).await.unwrap_err();
     assert!(error.hint_text().is_some_and(|h| h.contains("CREATE SOURCE")));
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
     let schema = Arc::new(Schema::new(vec![Field::new("l", list, true)]));
     let error = connectors::open(1, "g", Some(schema), &options(&[]), &fixture.env).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
 }

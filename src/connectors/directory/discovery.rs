@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    files::{FileEntry, Files},
+    files::{Files, FolderEntry},
     folder::Folder,
     log::{Followed, follow, log_of, unescape},
 };
@@ -41,7 +41,7 @@ pub(super) enum Hint {
 #[derive(Debug)]
 struct Pending {
     /// As it was at the last look.
-    file: FileEntry,
+    file: FolderEntry,
     /// When it was first seen, and when it last changed, since the source was opened.
     since: Duration,
     changed: Duration,
@@ -150,7 +150,7 @@ impl Discovery {
         self.pending.values().any(|p| p.file.size > 0 && now < p.since + YOUNG)
     }
 
-    fn take_hint(&mut self, hint: Hint, now: Duration, ready: &mut Vec<FileEntry>) {
+    fn take_hint(&mut self, hint: Hint, now: Duration, ready: &mut Vec<FolderEntry>) {
         let (Hint::Closed(path) | Hint::Written(path) | Hint::Created(path) | Hint::Gone(path)) = &hint;
         let Some(relative) = self.folder.relative(path) else { return };
         if matches!(hint, Hint::Gone(_)) {
@@ -184,7 +184,7 @@ impl Discovery {
         }
     }
 
-    fn list(&mut self, now: Duration, ready: &mut Vec<FileEntry>) -> Result<()> {
+    fn list(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) -> Result<()> {
         let restless = now < self.restless_until;
         let Some(found) = self.folder.list(&mut self.folders, restless)? else { return Ok(()) };
         // Names may stand for other files by now. Of many files the kernel has to tell that.
@@ -214,7 +214,7 @@ impl Discovery {
 
     /// Keeps files waiting that would overtake an older one which is about to be taken: after a start, those that were
     /// written just before it rest for a moment, and new ones are moved in meanwhile.
-    fn hold_back(&mut self, now: Duration, ready: &mut Vec<FileEntry>) {
+    fn hold_back(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) {
         let soon = self.pending.values().filter(|p| !p.written && p.file.size > 0 && now < p.since + YOUNG);
         let Some(first) = soon.map(|p| (p.file.modified, p.file.path.clone())).min() else { return };
         let overtaking = ready.partition_point(|file| (file.modified, &file.path) < (first.0, &first.1));
@@ -227,7 +227,7 @@ impl Discovery {
     }
 
     /// Looks at the pending files again; takes those that have rested.
-    fn settle(&mut self, now: Duration, ready: &mut Vec<FileEntry>) {
+    fn settle(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) {
         let folder = &self.folder;
         self.pending.retain(|path, pending| {
             let Some(file) = folder.stat(path) else { return false };

@@ -17,14 +17,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     storage::{Journal, Storage},
     time::Micros,
 };
 
 /// One file as it was when it was found. Only its first `size` bytes are ever read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct FileEntry {
+pub(super) struct FolderEntry {
     /// Below the folder, with `/` between its parts.
     pub path: String,
     pub size: u64,
@@ -50,22 +50,22 @@ impl FileId {
     }
 }
 
-impl FileEntry {
+impl FolderEntry {
     /// A file as it is now.
-    pub fn of(path: &str, now: &Metadata) -> FileEntry {
+    pub fn of(path: &str, now: &Metadata) -> FolderEntry {
         let time = |time: io::Result<SystemTime>| time.ok().map(micros);
         let id = Some(FileId { inode: now.ino(), born: time(now.created()) });
-        FileEntry { path: path.to_string(), size: now.len(), modified: time(now.modified()).unwrap_or(0), id }
+        FolderEntry { path: path.to_string(), size: now.len(), modified: time(now.modified()).unwrap_or(0), id }
     }
 
     /// Whether what is under its name now is surely this file, written to or not.
-    fn is_same(&self, now: &FileEntry) -> bool {
+    fn is_same(&self, now: &FolderEntry) -> bool {
         let untouched = (self.size, self.modified) == (now.size, now.modified);
         untouched || self.id.is_some_and(|id| id.born.is_some() && self.id == now.id)
     }
 
     /// Whether what is under its name now is another file.
-    pub fn is_replaced(&self, now: &FileEntry) -> bool {
+    pub fn is_replaced(&self, now: &FolderEntry) -> bool {
         !self.is_same(now) && self.id.zip(now.id).is_some_and(|(was, is)| is.is_another(was))
     }
 
@@ -87,18 +87,18 @@ fn micros(time: SystemTime) -> Micros {
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Record {
+enum FileRecord {
     /// The next files, in order.
-    Found(Vec<FileEntry>),
+    Found(Vec<FolderEntry>),
     /// Every file with a lower number is gone, except that `kept` could not be cleaned away.
     Forgot { before: u64, kept: Vec<String> },
     /// The next files, in order, and with them all that the log of the folder says up to an entry.
-    Followed { version: u64, files: Vec<FileEntry> },
+    Followed { version: u64, files: Vec<FolderEntry> },
     /// All there is to know; what stands before it does not count.
     All {
         first: u64,
         kept: Vec<String>,
-        files: Vec<FileEntry>,
+        files: Vec<FolderEntry>,
         #[serde(default)]
         version: Option<u64>,
     },
@@ -123,7 +123,7 @@ pub(super) struct Files {
 struct List {
     /// The number of the first entry.
     first: u64,
-    entries: VecDeque<FileEntry>,
+    entries: VecDeque<FolderEntry>,
     /// For each entry the bytes of all that came before it, and the bytes of all.
     before: VecDeque<u64>,
     bytes: u64,
@@ -148,7 +148,7 @@ impl Files {
         let mut forgotten = 0;
         for (_, bytes) in records {
             let record = serde_json::from_slice(&bytes)
-                .map_err(|e| Error::new(Kind::DataCorrupted, format!("journal \"{folder}\": {e}")))?;
+                .map_err(|e| Error::new(ErrorKind::DataCorrupted, format!("journal \"{folder}\": {e}")))?;
             forgotten += list.apply(record);
         }
         let files = Files {
@@ -160,7 +160,7 @@ impl Files {
             reopened,
         };
         if !reopened {
-            files.write(Record::Found(Vec::new()))?;
+            files.write(FileRecord::Found(Vec::new()))?;
         }
         Ok(files)
     }
@@ -174,7 +174,7 @@ impl Files {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, record: Record) -> Result<()> {
+    fn write(&self, record: FileRecord) -> Result<()> {
         let bytes = serde_json::to_vec(&record).map_err(|e| Error::internal(e.to_string()))?;
         self.doubtful.store(true, Ordering::Release);
         self.journal.append(&[Bytes::from(bytes)])?;
@@ -184,19 +184,19 @@ impl Files {
     }
 
     /// Numbers new files, in this order. Durable on return. Blocks.
-    pub fn add(&self, found: Vec<FileEntry>) -> Result<()> {
+    pub fn add(&self, found: Vec<FolderEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle()?;
         let found: Vec<_> = found.into_iter().filter(|f| !self.has(f)).collect();
-        if found.is_empty() { Ok(()) } else { self.write(Record::Found(found)) }
+        if found.is_empty() { Ok(()) } else { self.write(FileRecord::Found(found)) }
     }
 
     /// Numbers the files that the log of the folder names up to an entry. Durable on return. Blocks.
-    pub fn follow(&self, version: u64, files: Vec<FileEntry>) -> Result<()> {
+    pub fn follow(&self, version: u64, files: Vec<FolderEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle()?;
         let files = files.into_iter().filter(|f| !self.has(f)).collect();
-        self.write(Record::Followed { version, files })
+        self.write(FileRecord::Followed { version, files })
     }
 
     /// The last entry of the folder's log whose files are numbered.
@@ -208,7 +208,7 @@ impl Files {
     pub fn forget(&self, before: u64, kept: Vec<String>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle()?;
-        self.write(Record::Forgot { before, kept })?;
+        self.write(FileRecord::Forgot { before, kept })?;
         let live = self.list().entries.len() as u64;
         if self.forgotten.load(Ordering::Acquire) >= FORGOTTEN_MIN.max(live) {
             self.compact()?;
@@ -227,7 +227,7 @@ impl Files {
             let list = self.list();
             let kept = list.kept.iter().cloned().collect();
             let files = list.entries.iter().cloned().collect();
-            Record::All { first: list.first, kept, files, version: list.version }
+            FileRecord::All { first: list.first, kept, files, version: list.version }
         };
         let file = self.journal.rotate();
         self.write(all)?;
@@ -242,7 +242,7 @@ impl Files {
     }
 
     /// Whether a file has a number: it is the one of its path that was last numbered, written to or not.
-    pub fn has(&self, file: &FileEntry) -> bool {
+    pub fn has(&self, file: &FolderEntry) -> bool {
         let list = self.list();
         let Some(number) = list.known.get(&file.path) else { return false };
         let free = list.free.contains(&file.path);
@@ -276,7 +276,7 @@ impl Files {
     }
 
     /// The files with these numbers, as far as they are not forgotten.
-    pub fn range(&self, from: u64, to: u64) -> Vec<(u64, FileEntry)> {
+    pub fn range(&self, from: u64, to: u64) -> Vec<(u64, FolderEntry)> {
         let list = self.list();
         let (start, end) = (list.place(from), list.place(to));
         let numbers = list.first + start as u64..;
@@ -288,7 +288,7 @@ impl Files {
         let list = self.list();
         let start = list.place(from);
         let mut bytes: u64 = 0;
-        let fits = |(files, file): &(u64, &FileEntry)| {
+        let fits = |(files, file): &(u64, &FolderEntry)| {
             bytes = bytes.saturating_add(file.size);
             fits(*files, bytes)
         };
@@ -310,7 +310,7 @@ impl List {
         number.saturating_sub(self.first).min(self.entries.len() as u64) as usize
     }
 
-    fn push(&mut self, file: FileEntry) {
+    fn push(&mut self, file: FolderEntry) {
         self.before.push_back(self.bytes);
         self.bytes += file.size;
         self.free.remove(&file.path);
@@ -319,13 +319,13 @@ impl List {
     }
 
     /// Gives the number of entries that this made history.
-    fn apply(&mut self, record: Record) -> u64 {
+    fn apply(&mut self, record: FileRecord) -> u64 {
         match record {
-            Record::Found(files) => {
+            FileRecord::Found(files) => {
                 files.into_iter().for_each(|file| self.push(file));
                 0
             }
-            Record::Forgot { before, kept } => {
+            FileRecord::Forgot { before, kept } => {
                 let count = before.saturating_sub(self.first).min(self.entries.len() as u64);
                 self.kept.extend(kept);
                 self.before.drain(..count as usize);
@@ -339,12 +339,12 @@ impl List {
                 self.first += count;
                 count
             }
-            Record::Followed { version, files } => {
+            FileRecord::Followed { version, files } => {
                 files.into_iter().for_each(|file| self.push(file));
                 self.version = Some(version);
                 0
             }
-            Record::All { first, kept, files, version } => {
+            FileRecord::All { first, kept, files, version } => {
                 // Below all numbers: what they were is forgotten.
                 let known = kept.iter().map(|path| (path.clone(), 0)).collect();
                 let free = std::mem::take(&mut self.free);
@@ -361,8 +361,8 @@ mod tests {
     use super::*;
     use crate::storage::MemoryStorage;
 
-    fn file(path: String) -> FileEntry {
-        FileEntry { path, size: 1, modified: 0, id: None }
+    fn file(path: String) -> FolderEntry {
+        FolderEntry { path, size: 1, modified: 0, id: None }
     }
 
     fn paths(files: &Files) -> Vec<(u64, String)> {
@@ -413,7 +413,7 @@ mod tests {
         assert!(files.add(vec![file("a".to_string())]).is_err());
         // As a sync that fails after the bytes have come through.
         storage.heal();
-        let found = serde_json::to_vec(&Record::Found(vec![file("a".to_string())])).unwrap();
+        let found = serde_json::to_vec(&FileRecord::Found(vec![file("a".to_string())])).unwrap();
         let (journal, _) = Journal::open(storage.clone(), "s").unwrap();
         journal.append(&[found.into()]).unwrap();
         files.add(vec![file("b".to_string()), file("a".to_string())]).unwrap();

@@ -14,12 +14,12 @@ use std::{
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
 
 use super::{
-    files::FileEntry,
+    files::FolderEntry,
     options::{Clean, DirectoryOptions, is_hidden},
 };
 use crate::{
     connectors::Fence,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::FileInput,
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Folder {
 }
 
 /// What opening a file came to.
-pub(super) enum Opened {
+pub(super) enum OpenedFile {
     Whole(Arc<FileInput>),
     /// It has grown since it was found, to this size.
     Grown(Arc<FileInput>, u64),
@@ -67,11 +67,11 @@ impl Folder {
         match fs::read_dir(&self.root) {
             Ok(_) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Err(Error::new(Kind::UndefinedFile, format!("directory \"{path}\" does not exist"))
+                Err(Error::new(ErrorKind::UndefinedFile, format!("directory \"{path}\" does not exist"))
                     .hint("Create it first; a relative path starts where the server was started."))
             }
             Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-                Err(Error::new(Kind::UndefinedFile, format!("\"{path}\" is not a directory"))
+                Err(Error::new(ErrorKind::UndefinedFile, format!("\"{path}\" is not a directory"))
                     .hint("Name the directory, and choose among its files with option glob."))
             }
             Err(e) => Err(Error::from(e).context(format!("cannot read directory \"{path}\""))),
@@ -88,11 +88,11 @@ impl Folder {
 
     /// A file that the log of the folder names; `None` where the source does not want it. One that is gone by now will be
     /// missed when it is read. Blocks.
-    pub fn listed(&self, path: &str, size: u64) -> Option<FileEntry> {
+    pub fn listed(&self, path: &str, size: u64) -> Option<FolderEntry> {
         let options = &self.options;
         let wants =
             (options.recursive || !path.contains('/')) && options.glob.as_ref().is_none_or(|g| g.is_match(path));
-        let gone = || FileEntry { path: path.to_string(), size, modified: 0, id: None };
+        let gone = || FolderEntry { path: path.to_string(), size, modified: 0, id: None };
         wants.then(|| self.stat(path).unwrap_or_else(gone))
     }
 
@@ -108,9 +108,9 @@ impl Folder {
     }
 
     /// The file as it is now; `None` where it is none (any more). Blocks.
-    pub fn stat(&self, path: &str) -> Option<FileEntry> {
+    pub fn stat(&self, path: &str) -> Option<FolderEntry> {
         let metadata = fs::metadata(self.root.join(path)).ok()?;
-        metadata.is_file().then(|| FileEntry::of(path, &metadata))
+        metadata.is_file().then(|| FolderEntry::of(path, &metadata))
     }
 
     /// Looks into each folder that changed since the times in `seen`, and brings these up to date. Gives the paths of
@@ -166,60 +166,60 @@ impl Folder {
     }
 
     /// Opens a file for reading as it was found. An error is worth another try.
-    pub async fn open(&self, entry: &FileEntry) -> Result<Opened> {
+    pub async fn open(&self, entry: &FolderEntry) -> Result<OpenedFile> {
         let path = match self.object(&entry.path) {
             Ok(path) => path,
             // No path of a later day will be one: a single odd name must not hold up all other files.
-            Err(e) => return Ok(Opened::Lost(e.message().to_string())),
+            Err(e) => return Ok(OpenedFile::Lost(e.message().to_string())),
         };
         // It may be a link, or be below one that was put there since.
         if let Err(e) = self.fence.check_read(&self.root.join(&entry.path)) {
-            return Ok(Opened::Lost(e.message().to_string()));
+            return Ok(OpenedFile::Lost(e.message().to_string()));
         }
         let got = match self.store.get(&path).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => {
                 // Where all of the folder is away, it is not the file that is lost: it may be back in a moment.
                 self.check()?;
-                return Ok(Opened::Lost("the file vanished before it was read".to_string()));
+                return Ok(OpenedFile::Lost("the file vanished before it was read".to_string()));
             }
-            Err(e) if is_denied(&e) => return Ok(Opened::Lost("the server may not read the file".to_string())),
+            Err(e) if is_denied(&e) => return Ok(OpenedFile::Lost("the server may not read the file".to_string())),
             Err(e) => {
                 let message = format!("cannot open \"{}\": {e}", self.origin(&entry.path));
-                return Err(Error::new(Kind::Io, message).caused_by(e));
+                return Err(Error::new(ErrorKind::Io, message).caused_by(e));
             }
         };
         let GetResultPayload::File(file, _) = got.payload else {
             return Err(Error::internal("a local file came as a stream"));
         };
         let now = file.metadata()?;
-        if entry.is_replaced(&FileEntry::of(&entry.path, &now)) {
-            return Ok(Opened::Lost("another file took its name before it was read".to_string()));
+        if entry.is_replaced(&FolderEntry::of(&entry.path, &now)) {
+            return Ok(OpenedFile::Lost("another file took its name before it was read".to_string()));
         }
         let size = now.len();
         if size < entry.size {
             let reason = format!("the file shrank from {} to {size} bytes before it was read", entry.size);
-            return Ok(Opened::Lost(reason));
+            return Ok(OpenedFile::Lost(reason));
         }
         if !entry.holds(&now) {
-            return Ok(Opened::Lost("the file was changed after it was found".to_string()));
+            return Ok(OpenedFile::Lost("the file was changed after it was found".to_string()));
         }
         let input = Arc::new(FileInput { file, size: entry.size });
-        Ok(if size > entry.size { Opened::Grown(input, size) } else { Opened::Whole(input) })
+        Ok(if size > entry.size { OpenedFile::Grown(input, size) } else { OpenedFile::Whole(input) })
     }
 
     /// Moves away or deletes a file that was read for good. A missing one is fine, and so is another file under its name;
     /// one that was written since stays, for nobody has read what is in it now.
-    pub async fn clean(&self, number: u64, entry: &FileEntry) -> Result<()> {
+    pub async fn clean(&self, number: u64, entry: &FolderEntry) -> Result<()> {
         let path = entry.path.as_str();
         let from = self.object(path)?;
         if let Ok(now) = tokio::fs::metadata(self.root.join(path)).await {
-            if entry.is_replaced(&FileEntry::of(path, &now)) {
+            if entry.is_replaced(&FolderEntry::of(path, &now)) {
                 return Ok(());
             }
             if now.len() != entry.size || !entry.holds(&now) {
                 let message = format!("\"{}\" was changed after it was found", self.origin(path));
-                return Err(Error::new(Kind::ObjectNotInState, message));
+                return Err(Error::new(ErrorKind::ObjectNotInState, message));
             }
         }
         if self.options.clean != Clean::Off {
@@ -245,7 +245,9 @@ impl Folder {
         };
         match done {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
-            Err(e) => Err(Error::new(Kind::Io, format!("cannot clean up \"{}\": {e}", self.origin(path))).caused_by(e)),
+            Err(e) => {
+                Err(Error::new(ErrorKind::Io, format!("cannot clean up \"{}\": {e}", self.origin(path))).caused_by(e))
+            }
         }
     }
 
@@ -273,8 +275,9 @@ impl Folder {
 }
 
 fn object(path: &Path) -> Result<ObjectPath> {
-    ObjectPath::from_absolute_path(path)
-        .map_err(|e| Error::new(Kind::UndefinedFile, format!("\"{}\" is no path to read from: {e}", path.display())))
+    ObjectPath::from_absolute_path(path).map_err(|e| {
+        Error::new(ErrorKind::UndefinedFile, format!("\"{}\" is no path to read from: {e}", path.display()))
+    })
 }
 
 fn absolute(path: &ObjectPath) -> PathBuf {

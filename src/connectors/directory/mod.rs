@@ -52,16 +52,16 @@ pub fn decode_log(data: &[u8]) {
 use self::{
     discovery::Discovery,
     files::Files,
-    folder::{Folder, Opened},
+    folder::{Folder, OpenedFile},
     log::{follow, log_of, schema_of},
     retained::Retained,
-    scan::{Partition, Scan, share},
+    scan::{DirectoryScan, FilePartition, share},
     watch::Lookout,
 };
 use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
-    error::{Error, Kind, Result},
-    formats::{Input, Request},
+    error::{Error, ErrorKind, Result},
+    formats::{ByteInput, Request},
     storage::{Journal, Storage},
 };
 
@@ -143,8 +143,8 @@ async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name
     }
     let mut inputs = Vec::new();
     for (_, file) in files.range(0, u64::MAX).into_iter().take(INFER_FILES_MAX) {
-        if let Opened::Whole(input) | Opened::Grown(input, _) = folder.open(&file).await? {
-            inputs.push((file.path, input as Arc<dyn Input>));
+        if let OpenedFile::Whole(input) | OpenedFile::Grown(input, _) = folder.open(&file).await? {
+            inputs.push((file.path, input as Arc<dyn ByteInput>));
         }
     }
     let format = folder.options.format.clone();
@@ -155,7 +155,7 @@ async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name
         let format = folder.options.format.name();
         let message =
             format!("cannot infer the columns of source \"{name}\": no {format} file in \"{path}\" tells them");
-        Error::new(Kind::InvalidTableDefinition, message).hint("Declare the columns, or put a first file there.")
+        Error::new(ErrorKind::InvalidTableDefinition, message).hint("Declare the columns, or put a first file there.")
     })
 }
 
@@ -200,9 +200,9 @@ impl Source for Directory {
         let output = request.output();
         let (folder, bad) = (self.folder.clone(), hints.bad.clone());
         let retained = hints.retain.then(|| self.retained.clone());
-        let scan = Arc::new(Scan { folder, format, request, output, bad, retained });
+        let scan = Arc::new(DirectoryScan { folder, format, request, output, bad, retained });
         let stream =
-            |parts| SourceStream::told(Offsets::ONLY, |teller| Partition { scan: scan.clone(), parts, teller });
+            |parts| SourceStream::told(Offsets::ONLY, |teller| FilePartition { scan: scan.clone(), parts, teller });
         Ok(shares.into_iter().map(stream).collect())
     }
 

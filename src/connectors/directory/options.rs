@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use url::Url;
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::Format,
     options::Taker,
 };
@@ -43,7 +43,7 @@ impl DirectoryOptions {
         let glob = match options.text("glob") {
             None => None,
             Some(pattern) => Some(GlobBuilder::new(&pattern).literal_separator(false).build().map_err(|e| {
-                Error::new(Kind::InvalidParameterValue, format!("option \"glob\" is no pattern: {}", e.kind()))
+                Error::new(ErrorKind::InvalidParameterValue, format!("option \"glob\" is no pattern: {}", e.kind()))
             })?)
             .map(|g| g.compile_matcher()),
         };
@@ -56,7 +56,7 @@ impl DirectoryOptions {
             (Some(1), Some(to)) => Clean::Archive(outside(&root, local("archive_dir", &to)?)?),
             (_, Some(_)) => {
                 return Err(Error::new(
-                    Kind::InvalidParameterValue,
+                    ErrorKind::InvalidParameterValue,
                     "option \"archive_dir\" needs clean_source = 'archive'",
                 ));
             }
@@ -80,7 +80,7 @@ fn outside(root: &std::path::Path, archive: PathBuf) -> Result<PathBuf> {
     let absolute = |p: &std::path::Path| std::path::absolute(p).unwrap_or_else(|_| p.to_path_buf());
     match absolute(&archive).strip_prefix(absolute(root)) {
         Ok(inside) if !is_hidden(&inside.to_string_lossy()) => Err(Error::new(
-            Kind::InvalidParameterValue,
+            ErrorKind::InvalidParameterValue,
             format!("option \"archive_dir\" names \"{}\", which the source reads itself", archive.display()),
         )
         .hint("Choose a folder elsewhere, or one whose name begins with _.")),
@@ -90,7 +90,7 @@ fn outside(root: &std::path::Path, archive: PathBuf) -> Result<PathBuf> {
 
 /// A plain path or a `file:` URL.
 pub(super) fn local(key: &str, path: &str) -> Result<PathBuf> {
-    let bad = |message: String| Error::new(Kind::InvalidParameterValue, message);
+    let bad = |message: String| Error::new(ErrorKind::InvalidParameterValue, message);
     if path.trim().is_empty() {
         return Err(bad(format!("option \"{key}\" is empty")));
     }

@@ -12,10 +12,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::files::FileEntry;
+use super::files::FolderEntry;
 use crate::{
     error::Result,
-    formats::{FileInput, Input},
+    formats::{ByteInput, FileInput},
     storage::Storage,
 };
 
@@ -93,20 +93,20 @@ impl Retained {
     }
 
     /// A file that is held, unless it was written to since it was found. Blocks.
-    pub fn get(&self, number: u64, entry: &FileEntry) -> Result<Option<Arc<dyn Input>>> {
+    pub fn get(&self, number: u64, entry: &FolderEntry) -> Result<Option<Arc<dyn ByteInput>>> {
         if !self.held().contains(&number) {
             return Ok(None);
         }
         let name = self.path(number);
         let Some(path) = self.storage.local(&name) else {
-            return Ok(self.storage.read(&name)?.map(|bytes| Arc::new(bytes) as Arc<dyn Input>));
+            return Ok(self.storage.read(&name)?.map(|bytes| Arc::new(bytes) as Arc<dyn ByteInput>));
         };
         let file = match fs::File::open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         let size = entry.size;
-        Ok(entry.holds(&file.metadata()?).then(|| Arc::new(FileInput { file, size }) as Arc<dyn Input>))
+        Ok(entry.holds(&file.metadata()?).then(|| Arc::new(FileInput { file, size }) as Arc<dyn ByteInput>))
     }
 
     /// Lets go of all files below a number. Blocks.
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::storage::{DiskStorage, MemoryStorage};
 
-    fn text(input: Option<Arc<dyn Input>>) -> Option<String> {
+    fn text(input: Option<Arc<dyn ByteInput>>) -> Option<String> {
         let input = input?;
         let mut bytes = vec![0; input.size() as usize];
         let read = input.read_at(0, &mut bytes).unwrap();
@@ -154,7 +154,7 @@ mod tests {
             for (number, named) in [(3, true), (4, false)] {
                 fs::write(&path, "one").unwrap();
                 let file = fs::File::open(&path).unwrap();
-                entries.push(FileEntry::of("a", &file.metadata().unwrap()));
+                entries.push(FolderEntry::of("a", &file.metadata().unwrap()));
                 if named {
                     retained.hold(number, &path, &file, 3);
                     fs::remove_file(&path).unwrap();

@@ -23,15 +23,15 @@ use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    files::FileEntry,
-    folder::{Folder, Opened},
+    files::FolderEntry,
+    folder::{Folder, OpenedFile},
     hive::Hive,
     retained::Retained,
 };
 use crate::{
-    connectors::{BadRecord, BadRecords, Teller},
+    connectors::{BadRecord, BadRecords, OriginSender},
     error::{Error, Result},
-    formats::{Bad, Damage, FileInput, Format, Input, Request, Rows},
+    formats::{Bad, ByteInput, Damage, DecodedRows, FileInput, Format, Request},
 };
 
 /// A file is not cut into smaller pieces.
@@ -42,9 +42,9 @@ const BATCHES_AHEAD: usize = 8;
 
 /// A part of a file.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct FilePart {
     pub number: u64,
-    pub file: Arc<FileEntry>,
+    pub file: Arc<FolderEntry>,
     pub bytes: Range<u64>,
     /// What was said already of the file as a whole, by whichever of its parts came to it first.
     reported: Arc<Reported>,
@@ -59,7 +59,11 @@ struct Reported {
 }
 
 /// Shares files out among at most `partitions` streams, in order and by their sizes; cuts those that can be cut.
-pub(super) fn share(files: Vec<(u64, FileEntry)>, partitions: usize, splits: impl Fn(&str) -> bool) -> Vec<Vec<Part>> {
+pub(super) fn share(
+    files: Vec<(u64, FolderEntry)>,
+    partitions: usize,
+    splits: impl Fn(&str) -> bool,
+) -> Vec<Vec<FilePart>> {
     let total: u64 = files.iter().map(|(_, f)| f.size).sum();
     let share = total.div_ceil(partitions.max(1) as u64).max(PART_BYTES_MIN);
     let mut shares = vec![Vec::new()];
@@ -74,7 +78,7 @@ pub(super) fn share(files: Vec<(u64, FileEntry)>, partitions: usize, splits: imp
             // What would only leave a crumb behind is not cut.
             let cut = splits && !last && left > room && left - room >= PART_BYTES_MIN / 2;
             let to = if cut { from + room } else { size };
-            let part = Part { number, file: file.clone(), bytes: from..to, reported: reported.clone() };
+            let part = FilePart { number, file: file.clone(), bytes: from..to, reported: reported.clone() };
             if let Some(current) = shares.last_mut() {
                 current.push(part);
             }
@@ -97,7 +101,7 @@ pub(super) fn share(files: Vec<(u64, FileEntry)>, partitions: usize, splits: imp
 
 /// What every stream of a scan shares.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub(super) struct DirectoryScan {
     pub folder: Arc<Folder>,
     pub format: Format,
     pub request: Request,
@@ -108,20 +112,20 @@ pub(super) struct Scan {
 }
 
 /// The rows of some parts, one after the other.
-pub(super) struct Partition {
-    pub scan: Arc<Scan>,
-    pub parts: Vec<Part>,
-    pub teller: Teller,
+pub(super) struct FilePartition {
+    pub scan: Arc<DirectoryScan>,
+    pub parts: Vec<FilePart>,
+    pub teller: OriginSender,
 }
 
-impl fmt::Debug for Partition {
+impl fmt::Debug for FilePartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.parts.iter().map(|p| p.file.path.as_str()).collect();
         f.debug_struct("Partition").field("files", &names).finish()
     }
 }
 
-impl PartitionStream for Partition {
+impl PartitionStream for FilePartition {
     fn schema(&self) -> &SchemaRef {
         &self.scan.output
     }
@@ -148,14 +152,14 @@ impl PartitionStream for Partition {
 
 /// Reads one part; tells whether anyone still wants rows.
 async fn read(
-    scan: &Arc<Scan>,
-    part: Part,
+    scan: &Arc<DirectoryScan>,
+    part: FilePart,
     rows: &Sender<DataFusionResult<RecordBatch>>,
-    teller: &Teller,
+    teller: &OriginSender,
 ) -> Result<bool> {
-    let (input, new): (Arc<dyn Input>, _) = match scan.folder.open(&part.file).await? {
-        Opened::Whole(input) => (input.clone(), Some(input)),
-        Opened::Grown(input, size) => {
+    let (input, new): (Arc<dyn ByteInput>, _) = match scan.folder.open(&part.file).await? {
+        OpenedFile::Whole(input) => (input.clone(), Some(input)),
+        OpenedFile::Grown(input, size) => {
             let reason = format!(
                 "the file has grown from {} to {size} bytes since it was found; what was added is not read",
                 part.file.size
@@ -163,7 +167,7 @@ async fn read(
             scan.report(&part, &part.reported.found, reason);
             (input.clone(), Some(input))
         }
-        Opened::Lost(reason) => match scan.held(&part).await? {
+        OpenedFile::Lost(reason) => match scan.held(&part).await? {
             Some(input) => (input, None),
             None => {
                 scan.report(&part, &part.reported.found, reason);
@@ -179,16 +183,16 @@ async fn read(
     done.await.map_err(|e| Error::internal(format!("reading a file: {e}")))
 }
 
-impl Scan {
+impl DirectoryScan {
     /// Holds a file that is opened. Blocks.
-    fn hold(&self, part: &Part, input: &FileInput) {
+    fn hold(&self, part: &FilePart, input: &FileInput) {
         if let Some(retained) = &self.retained {
             retained.hold(part.number, &self.folder.root.join(&part.file.path), &input.file, input.size);
         }
     }
 
     /// A file that is not where it was, if it is held.
-    async fn held(&self, part: &Part) -> Result<Option<Arc<dyn Input>>> {
+    async fn held(&self, part: &FilePart) -> Result<Option<Arc<dyn ByteInput>>> {
         let Some(retained) = self.retained.clone() else { return Ok(None) };
         let (number, file) = (part.number, part.file.clone());
         let held = tokio::task::spawn_blocking(move || retained.get(number, &file)).await;
@@ -198,10 +202,10 @@ impl Scan {
     /// Decodes a part on a thread that may block; tells whether anyone still wants rows.
     fn decode(
         &self,
-        part: &Part,
-        input: Arc<dyn Input>,
+        part: &FilePart,
+        input: Arc<dyn ByteInput>,
         rows: &Sender<DataFusionResult<RecordBatch>>,
-        teller: &Teller,
+        teller: &OriginSender,
     ) -> bool {
         let (origin, sink) = (self.folder.origin(&part.file.path), self.bad.clone());
         let name: Arc<str> = origin.as_str().into();
@@ -216,7 +220,7 @@ impl Scan {
             Ok(batches) => {
                 let mut damage = None;
                 for stored in batches {
-                    let whole = stored.and_then(|Rows { batch, positions }| match &hive {
+                    let whole = stored.and_then(|DecodedRows { batch, positions }| match &hive {
                         None => Ok((batch, positions)),
                         Some(hive) => Ok((hive.complete(&batch, &self.output)?, positions)),
                     });
@@ -228,7 +232,7 @@ impl Scan {
                             }
                         }
                         Ok((batch, positions)) => {
-                            teller.tell(&name, || positions);
+                            teller.send(&name, || positions);
                             if rows.blocking_send(Ok(batch)).is_err() {
                                 return false;
                             }
@@ -245,7 +249,7 @@ impl Scan {
     }
 
     /// Says once what is wrong with a file as a whole.
-    fn report(&self, part: &Part, once: &AtomicBool, reason: String) {
+    fn report(&self, part: &FilePart, once: &AtomicBool, reason: String) {
         if !once.swap(true, Ordering::AcqRel) {
             let origin = self.folder.origin(&part.file.path);
             self.bad.push(BadRecord { origin, position: None, raw: Vec::new(), reason });
@@ -259,10 +263,10 @@ mod tests {
 
     fn shares(sizes: &[u64], partitions: usize, splits: bool) -> Vec<Vec<(usize, Range<u64>)>> {
         let file = |(i, size): (usize, &u64)| {
-            (i as u64, FileEntry { path: i.to_string(), size: *size, modified: 0, id: None })
+            (i as u64, FolderEntry { path: i.to_string(), size: *size, modified: 0, id: None })
         };
         let files = sizes.iter().enumerate().map(file).collect();
-        let part = |p: &Part| (p.file.path.parse().unwrap(), p.bytes.clone());
+        let part = |p: &FilePart| (p.file.path.parse().unwrap(), p.bytes.clone());
         share(files, partitions, |_| splits).iter().map(|s| s.iter().map(part).collect()).collect()
     }
 

@@ -358,7 +358,7 @@ async fn without_cleaning_nothing_is_ever_forgotten() {
 async fn columns_are_inferred_where_a_file_tells_them() {
     let f = Fixture::new(&[("header", "true")]);
     let error = connectors::open(7, "s", None, &f.options, &f.env).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::InvalidTableDefinition);
+    assert_eq!(error.kind(), ErrorKind::InvalidTableDefinition);
     assert!(error.hint_text().is_some());
     assert!(f.env.storage.list("sources").unwrap().is_empty());
     f.write("a", "x,y\n1,z\n");
@@ -377,7 +377,7 @@ async fn a_folder_must_be_there_for_a_new_source_only() {
     let mut options = f.options.clone();
     options.insert("path", f.path("missing").to_str().unwrap());
     let error = connectors::open(8, "s", Some(one()), &options, &f.env).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::UndefinedFile);
+    assert_eq!(error.kind(), ErrorKind::UndefinedFile);
     assert!(error.message().contains("missing\" does not exist") && error.hint_text().is_some());
     f.write("file", "1\n");
     options.insert("path", f.path("file").to_str().unwrap());
@@ -390,7 +390,7 @@ async fn a_folder_must_be_there_for_a_new_source_only() {
     fs::remove_dir(f.path("later")).unwrap();
     let source = connectors::open(8, "s", Some(one()), &options, &f.env).await.unwrap();
     let ahead = source.ahead(&Offsets::default(), &ReadLimit::default()).await;
-    assert_eq!(ahead.unwrap_err().kind(), Kind::UndefinedFile);
+    assert_eq!(ahead.unwrap_err().kind(), ErrorKind::UndefinedFile);
     f.write("later/a", "1\n");
     assert_eq!(end(source.as_ref()).await, 1);
 }
@@ -417,11 +417,11 @@ fn options_are_checked_without_a_look_outside() {
         ("path", ""),
     ] {
         let error = check(&[(key, value)]).unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}: {error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}: {error}");
     }
     let error = check(&[("clean_source", "archive"), ("archive_dir", "/no/such/folder/done")]).unwrap_err();
     assert!(error.message().contains("reads itself"));
-    assert_eq!(check(&[("path", "s3://bucket/x")]).unwrap_err().kind(), Kind::Unsupported);
+    assert_eq!(check(&[("path", "s3://bucket/x")]).unwrap_err().kind(), ErrorKind::Unsupported);
     let limit = connectors::read_limit(&Options([("max_bytes_per_trigger".into(), "1 MB".into())].into())).unwrap();
     assert_eq!(limit, ReadLimit { bytes: Some(1 << 20), ..Default::default() });
 }

@@ -62,7 +62,7 @@ impl Lookout {
     }
 
     /// Looks once; afterwards everything that was whole before is numbered, but for files of the last moments.
-    async fn look(self: &Arc<Self>, hints: Vec<Hint>, list: bool) -> Result<State> {
+    async fn look(self: &Arc<Self>, hints: Vec<Hint>, list: bool) -> Result<WatchState> {
         let this = self.clone();
         let looked = tokio::task::spawn_blocking(move || {
             let mut discovery = this.discovery.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +76,7 @@ impl Lookout {
                 this.changed.send_modify(|n| *n += 1);
             }
             let now = this.opened.elapsed();
-            took.map(|_| State { restless: discovery.is_restless(now), expecting: discovery.is_expecting(now) })
+            took.map(|_| WatchState { restless: discovery.is_restless(now), expecting: discovery.is_expecting(now) })
         });
         looked.await.map_err(|e| Error::internal(format!("looking for files: {e}")))?
     }
@@ -164,7 +164,7 @@ impl Lookout {
 }
 
 /// What a look left behind.
-struct State {
+struct WatchState {
     restless: bool,
     expecting: bool,
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::nearest,
 };
 
@@ -122,7 +122,7 @@ pub fn check(properties: &BTreeMap<String, String>) -> Result<()> {
     let Some(key) = properties.keys().find(|key| !ALLOWED.contains(&key.as_str())) else { return Ok(()) };
     let message = format!("option \"{}{key}\" is not passed on to kafka", super::options::PREFIX);
     let known: Vec<String> = ALLOWED.iter().map(|key| key.to_string()).collect();
-    let error = Error::new(Kind::InvalidParameterValue, message);
+    let error = Error::new(ErrorKind::InvalidParameterValue, message);
     Err(match nearest(key, &known) {
         Some(near) => error.hint(format!("Perhaps you meant \"{}{near}\".", super::options::PREFIX)),
         None => error.detail("Only what says how to talk to a broker is: connection, TLS, SASL, sizes and times."),
@@ -154,7 +154,7 @@ mod tests {
             "no.such.property",
             "",
         ] {
-            assert_eq!(checked(key).unwrap_err().kind(), Kind::InvalidParameterValue, "{key}");
+            assert_eq!(checked(key).unwrap_err().kind(), ErrorKind::InvalidParameterValue, "{key}");
         }
     }
 

@@ -16,8 +16,8 @@ use rdkafka::{
     types::{RDKafkaErrorCode, RDKafkaRespErr, RDKafkaType},
 };
 
-use super::{options::KafkaOptions, place::Partition};
-use crate::error::{Error, Kind, Result};
+use super::{options::KafkaOptions, place::TopicPartition};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How long a broker may take to answer a question.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(super) struct Topic {
 
 /// The moments that brokers tell the offset of, as their protocol says them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moment {
+pub(super) enum ClientPhase {
     /// The first record that is still there.
     First,
     /// Behind the last one that may be read.
@@ -69,7 +69,7 @@ impl Client {
         let made = config
             .create_native_config()
             .and_then(|native| Native::new(&config, native, RDKafkaType::RD_KAFKA_CONSUMER, DefaultClientContext));
-        let native = made.map_err(|e| Error::new(Kind::InvalidParameterValue, options.told(&e)))?;
+        let native = made.map_err(|e| Error::new(ErrorKind::InvalidParameterValue, options.told(&e)))?;
         Ok(Client { native, brokers: options.brokers.clone(), describes: OnceLock::new() })
     }
 
@@ -189,11 +189,11 @@ impl Client {
 
     /// The offsets of a moment in some partitions, in one question to each broker. Where no record is as young as the
     /// time that was asked for, it is the end.
-    pub fn offsets(&self, partitions: &[Partition], moment: Moment) -> Result<Vec<u64>> {
+    pub fn offsets(&self, partitions: &[TopicPartition], moment: ClientPhase) -> Result<Vec<u64>> {
         let raw = match moment {
-            Moment::First => Offset::Beginning,
-            Moment::End => Offset::End,
-            Moment::Time(millis) => Offset::Offset(millis.max(0)),
+            ClientPhase::First => Offset::Beginning,
+            ClientPhase::End => Offset::End,
+            ClientPhase::Time(millis) => Offset::Offset(millis.max(0)),
         };
         let offsets = self.ask(partitions, raw)?;
         if offsets.iter().all(|offset| *offset >= 0) {
@@ -207,12 +207,12 @@ impl Client {
             .collect())
     }
 
-    fn ask(&self, partitions: &[Partition], offset: Offset) -> Result<Vec<i64>> {
+    fn ask(&self, partitions: &[TopicPartition], offset: Offset) -> Result<Vec<i64>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
         let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for Partition { topic, number } in partitions {
+        for TopicPartition { topic, number } in partitions {
             list.add_partition_offset(topic, *number, offset).map_err(|e| self.away(&e))?;
         }
         // SAFETY: the list lives through the call, which fills it in.
@@ -230,7 +230,7 @@ impl Client {
             };
             answers.insert((answer.topic().to_string(), answer.partition()), offset);
         }
-        let of = |p: &Partition| answers.get(&(p.topic.to_string(), p.number)).copied().unwrap_or(-1);
+        let of = |p: &TopicPartition| answers.get(&(p.topic.to_string(), p.number)).copied().unwrap_or(-1);
         Ok(partitions.iter().map(of).collect())
     }
 
@@ -258,7 +258,7 @@ impl Client {
     pub fn away(&self, why: &dyn fmt::Display) -> Error {
         let why = why.to_string();
         let message = format!("kafka broker \"{}\" cannot be read: {}", self.brokers, plain(&why));
-        Error::new(Kind::CannotConnectNow, message)
+        Error::new(ErrorKind::CannotConnectNow, message)
             .hint("It is tried again. Check that the broker is up and reachable.")
     }
 }

@@ -10,9 +10,9 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit},
 };
 
-use super::{cursor::Message, place::Partition};
+use super::{cursor::ConsumedMessage, place::TopicPartition};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::{Micros, TIMESTAMPS},
 };
 
@@ -22,14 +22,14 @@ const UTC: &str = "+00:00";
 /// One of these columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Include {
-    pub what: What,
+    pub what: IncludedField,
     /// The name of the column.
     pub name: String,
 }
 
 /// What it holds. Bytes may be asked for as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum IncludedField {
     Key {
         text: bool,
     },
@@ -63,7 +63,7 @@ impl Include {
     fn item(words: &[String], item: &str) -> Result<Include> {
         let refused = || {
             let message = format!("INCLUDE does not take \"{}\"", item.trim());
-            Error::new(Kind::InvalidParameterValue, message).hint(
+            Error::new(ErrorKind::InvalidParameterValue, message).hint(
                 "Write INCLUDE key, headers, header 'name', partition, offset, timestamp or topic; key and header may \
                  be followed by TEXT or BYTEA, and each by AS and a name.",
             )
@@ -79,13 +79,13 @@ impl Include {
             Some(_) => return Err(refused()),
         };
         let what = match (word.as_str(), &header, text) {
-            ("key", None, text) => What::Key { text: text == Some(true) },
-            ("header", Some(name), text) => What::Header { name: name.clone(), text: text == Some(true) },
-            ("header" | "headers", None, None) => What::Headers,
-            ("partition", None, None) => What::Partition,
-            ("offset", None, None) => What::Offset,
-            ("timestamp", None, None) => What::Timestamp,
-            ("topic", None, None) => What::Topic,
+            ("key", None, text) => IncludedField::Key { text: text == Some(true) },
+            ("header", Some(name), text) => IncludedField::Header { name: name.clone(), text: text == Some(true) },
+            ("header" | "headers", None, None) => IncludedField::Headers,
+            ("partition", None, None) => IncludedField::Partition,
+            ("offset", None, None) => IncludedField::Offset,
+            ("timestamp", None, None) => IncludedField::Timestamp,
+            ("topic", None, None) => IncludedField::Topic,
             _ => return Err(refused()),
         };
         let name = match (words.next(), words.next(), words.next()) {
@@ -101,12 +101,12 @@ impl Include {
 
     fn field(&self) -> Field {
         let data_type = match &self.what {
-            What::Key { text } | What::Header { text, .. } => bytes(*text),
-            What::Headers => DataType::List(Arc::new(header_item())),
-            What::Partition => DataType::Int32,
-            What::Offset => DataType::Int64,
-            What::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
-            What::Topic => DataType::Utf8,
+            IncludedField::Key { text } | IncludedField::Header { text, .. } => bytes(*text),
+            IncludedField::Headers => DataType::List(Arc::new(header_item())),
+            IncludedField::Partition => DataType::Int32,
+            IncludedField::Offset => DataType::Int64,
+            IncludedField::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+            IncludedField::Topic => DataType::Utf8,
         };
         // Of a row that is removed by its key nothing else may be required.
         Field::new(&self.name, data_type, true)
@@ -126,7 +126,7 @@ fn header_item() -> Field {
 }
 
 fn twice(name: &str) -> Error {
-    Error::new(Kind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
+    Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
 }
 
 /// Splits where `at` says and no quotes are open; gives no empty pieces.
@@ -177,11 +177,11 @@ pub(super) fn without_included(schema: &SchemaRef, include: &[Include]) -> Schem
 
 /// Collects such a column, message by message.
 pub(super) struct Builder {
-    what: What,
-    values: Values,
+    what: IncludedField,
+    values: IncludedValues,
 }
 
-enum Values {
+enum IncludedValues {
     Text(StringBuilder),
     Bytes(BinaryBuilder),
     Headers(ListBuilder<StructBuilder>),
@@ -193,30 +193,30 @@ enum Values {
 impl Builder {
     pub fn new(include: &Include) -> Builder {
         let values = match &include.what {
-            What::Key { text: true } | What::Header { text: true, .. } | What::Topic => {
-                Values::Text(StringBuilder::new())
+            IncludedField::Key { text: true } | IncludedField::Header { text: true, .. } | IncludedField::Topic => {
+                IncludedValues::Text(StringBuilder::new())
             }
-            What::Key { .. } | What::Header { .. } => Values::Bytes(BinaryBuilder::new()),
-            What::Headers => {
+            IncludedField::Key { .. } | IncludedField::Header { .. } => IncludedValues::Bytes(BinaryBuilder::new()),
+            IncludedField::Headers => {
                 let fields = StructBuilder::from_fields(header_fields(), 0);
-                Values::Headers(ListBuilder::new(fields).with_field(header_item()))
+                IncludedValues::Headers(ListBuilder::new(fields).with_field(header_item()))
             }
-            What::Partition => Values::Int(Int32Builder::new()),
-            What::Offset => Values::Long(Int64Builder::new()),
-            What::Timestamp => Values::Time(TimestampMicrosecondBuilder::new().with_timezone(UTC)),
+            IncludedField::Partition => IncludedValues::Int(Int32Builder::new()),
+            IncludedField::Offset => IncludedValues::Long(Int64Builder::new()),
+            IncludedField::Timestamp => IncludedValues::Time(TimestampMicrosecondBuilder::new().with_timezone(UTC)),
         };
         Builder { what: include.what.clone(), values }
     }
 
     /// Whether this column can hold what a message has; otherwise the reason.
-    pub fn check(&self, message: &Message) -> Result<(), String> {
+    pub fn check(&self, message: &ConsumedMessage) -> Result<(), String> {
         let text = |value: Option<&[u8]>, what: String| match value.map(str::from_utf8) {
             Some(Err(_)) => Err(format!("{what} is not UTF-8")),
             _ => Ok(()),
         };
         match &self.what {
-            What::Key { text: true } => text(message.key(), "the key".to_string()),
-            What::Header { name, text: true } => {
+            IncludedField::Key { text: true } => text(message.key(), "the key".to_string()),
+            IncludedField::Header { name, text: true } => {
                 let mut found = Ok(());
                 message.headers(|key, value| {
                     if key == name {
@@ -225,7 +225,7 @@ impl Builder {
                 });
                 found
             }
-            What::Timestamp => match message.timestamp() {
+            IncludedField::Timestamp => match message.timestamp() {
                 Some(ms) if micros(ms).is_none() => Err(format!("its timestamp {ms} is out of range")),
                 _ => Ok(()),
             },
@@ -233,23 +233,23 @@ impl Builder {
         }
     }
 
-    pub fn push(&mut self, partition: &Partition, message: &Message) {
+    pub fn push(&mut self, partition: &TopicPartition, message: &ConsumedMessage) {
         match (&mut self.values, &self.what) {
-            (Values::Text(values), What::Topic) => values.append_value(&partition.topic),
-            (Values::Text(values), What::Header { name, .. }) => with_header(message, name, |value| {
+            (IncludedValues::Text(values), IncludedField::Topic) => values.append_value(&partition.topic),
+            (IncludedValues::Text(values), IncludedField::Header { name, .. }) => with_header(message, name, |value| {
                 values.append_option(value.and_then(|value| str::from_utf8(value).ok()));
             }),
-            (Values::Text(values), _) => {
+            (IncludedValues::Text(values), _) => {
                 values.append_option(message.key().and_then(|key| str::from_utf8(key).ok()));
             }
-            (Values::Bytes(values), What::Header { name, .. }) => {
+            (IncludedValues::Bytes(values), IncludedField::Header { name, .. }) => {
                 with_header(message, name, |value| values.append_option(value));
             }
-            (Values::Bytes(values), _) => values.append_option(message.key()),
-            (Values::Int(values), _) => values.append_value(partition.number),
-            (Values::Long(values), _) => values.append_value(message.offset() as i64),
-            (Values::Time(values), _) => values.append_option(message.timestamp().and_then(micros)),
-            (Values::Headers(values), _) => {
+            (IncludedValues::Bytes(values), _) => values.append_option(message.key()),
+            (IncludedValues::Int(values), _) => values.append_value(partition.number),
+            (IncludedValues::Long(values), _) => values.append_value(message.offset() as i64),
+            (IncludedValues::Time(values), _) => values.append_option(message.timestamp().and_then(micros)),
+            (IncludedValues::Headers(values), _) => {
                 message.headers(|key, value| {
                     let header = values.values();
                     if let Some(keys) = header.field_builder::<StringBuilder>(0) {
@@ -268,12 +268,12 @@ impl Builder {
     /// The values since the last time.
     pub fn finish(&mut self) -> ArrayRef {
         match &mut self.values {
-            Values::Text(values) => Arc::new(values.finish()),
-            Values::Bytes(values) => Arc::new(values.finish()),
-            Values::Headers(values) => Arc::new(values.finish()) as Arc<dyn Array>,
-            Values::Int(values) => Arc::new(values.finish()),
-            Values::Long(values) => Arc::new(values.finish()),
-            Values::Time(values) => Arc::new(values.finish()),
+            IncludedValues::Text(values) => Arc::new(values.finish()),
+            IncludedValues::Bytes(values) => Arc::new(values.finish()),
+            IncludedValues::Headers(values) => Arc::new(values.finish()) as Arc<dyn Array>,
+            IncludedValues::Int(values) => Arc::new(values.finish()),
+            IncludedValues::Long(values) => Arc::new(values.finish()),
+            IncludedValues::Time(values) => Arc::new(values.finish()),
         }
     }
 }
@@ -284,7 +284,7 @@ fn micros(ms: i64) -> Option<Micros> {
 }
 
 /// Gives the last header of a name, of which there may be several.
-fn with_header(message: &Message, name: &str, give: impl FnOnce(Option<&[u8]>)) {
+fn with_header(message: &ConsumedMessage, name: &str, give: impl FnOnce(Option<&[u8]>)) {
     let mut last: Option<Vec<u8>> = None;
     message.headers(|key, value| {
         if key == name {
@@ -315,11 +315,11 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for text in ["value", "key AS", "offset TEXT", "key AS a b", "partition 'x'", "header 'x' JSON"] {
-            assert_eq!(Include::parse(text).unwrap_err().kind(), Kind::InvalidParameterValue, "{text}");
+            assert_eq!(Include::parse(text).unwrap_err().kind(), ErrorKind::InvalidParameterValue, "{text}");
         }
-        assert_eq!(Include::parse("key, key").unwrap_err().kind(), Kind::DuplicateColumn);
+        assert_eq!(Include::parse("key, key").unwrap_err().kind(), ErrorKind::DuplicateColumn);
         let decoded = Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, true)]));
         let include = Include::parse("key").unwrap();
-        assert_eq!(with_included(&decoded, &include).unwrap_err().kind(), Kind::DuplicateColumn);
+        assert_eq!(with_included(&decoded, &include).unwrap_err().kind(), ErrorKind::DuplicateColumn);
     }
 }

@@ -7,29 +7,29 @@ use super::{
     options::{PREFIX, Properties, brokers},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Taker, is_secret},
 };
 
 /// Addresses, and what is passed on to librdkafka.
 #[derive(Debug, Clone)]
-pub struct Connection {
+pub struct BrokerConnection {
     /// `host:port`, with commas between.
     pub brokers: String,
     pub properties: Properties,
 }
 
-impl Connection {
+impl BrokerConnection {
     /// Takes the addresses and all `properties.…` but those in `own`, each with what says the same.
-    pub fn take(options: &mut Taker, own: &[(&str, &str)]) -> Result<Connection> {
+    pub fn take(options: &mut Taker, own: &[(&str, &str)]) -> Result<BrokerConnection> {
         let brokers = brokers(options)?;
         let properties = options.prefixed(PREFIX);
         if let Some((key, why)) = own.iter().find(|(key, _)| properties.contains_key(*key)) {
             let message = format!("option \"{PREFIX}{key}\" cannot be set");
-            return Err(Error::new(Kind::InvalidParameterValue, message).hint(*why));
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message).hint(*why));
         }
         allowed::check(&properties)?;
-        Ok(Connection { brokers, properties: Properties(properties) })
+        Ok(BrokerConnection { brokers, properties: Properties(properties) })
     }
 
     /// The settings of a client: `defaults`, over them the user's own, over them `fixed`.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::{
     client::{Client, check, text},
-    place::Place,
+    place::PartitionOffset,
 };
 use crate::error::{Error, Result};
 
@@ -23,14 +23,14 @@ use crate::error::{Error, Result};
 const TAKE_MAX: usize = 2_000;
 
 /// Reads one partition from a position on. While it lives, librdkafka fetches what comes, up to a limit.
-pub(super) struct Cursor {
-    pub place: Place,
+pub(super) struct PartitionConsumer {
+    pub place: PartitionOffset,
     /// Everything before it was handed out.
     position: u64,
     /// Where librdkafka last said that there is no more: everything before came before that word.
     end: u64,
     /// Taken from librdkafka, but not handed out.
-    pending: VecDeque<Message>,
+    pending: VecDeque<ConsumedMessage>,
     topic: *mut sys::rd_kafka_topic_t,
     queue: *mut sys::rd_kafka_queue_t,
     /// What the queue's callback rings; the box must not move while the queue lives.
@@ -41,9 +41,9 @@ pub(super) struct Cursor {
 type Bell = Arc<watch::Sender<u64>>;
 
 // SAFETY: librdkafka's handles may be used from any thread; nothing here is shared.
-unsafe impl Send for Cursor {}
+unsafe impl Send for PartitionConsumer {}
 
-impl fmt::Debug for Cursor {
+impl fmt::Debug for PartitionConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cursor").field("place", &self.place).field("position", &self.position).finish()
     }
@@ -64,9 +64,9 @@ unsafe extern "C" fn ring(_: *mut sys::rd_kafka_t, bell: *mut c_void) {
     bell.send_modify(|n| *n += 1);
 }
 
-impl Cursor {
+impl PartitionConsumer {
     /// Begins to fetch. A client can have one cursor for each partition. `bell` rings when records come.
-    pub fn new(client: Arc<Client>, place: Place, position: u64, bell: Bell) -> Result<Cursor> {
+    pub fn new(client: Arc<Client>, place: PartitionOffset, position: u64, bell: Bell) -> Result<PartitionConsumer> {
         let internal = |what: &str| Error::internal(format!("{what} of topic \"{}\"", place.partition.topic));
         let name = CString::new(place.partition.topic.as_bytes()).map_err(|_| internal("the name"))?;
         let offset = i64::try_from(position).map_err(|_| internal("an offset"))?;
@@ -86,7 +86,16 @@ impl Cursor {
                 sys::rd_kafka_topic_destroy(topic);
                 return Err(error);
             }
-            Ok(Cursor { place, position, end: 0, pending: VecDeque::new(), topic, queue, _bell: bell, client })
+            Ok(PartitionConsumer {
+                place,
+                position,
+                end: 0,
+                pending: VecDeque::new(),
+                topic,
+                queue,
+                _bell: bell,
+                client,
+            })
         }
     }
 
@@ -119,7 +128,7 @@ impl Cursor {
     /// Hands out records before `to`, some of those that are there, and waits a moment where there are none. It has read
     /// all of them once its position is there: the last ones may be no records at all, but marks of a transaction, or
     /// gone by compaction.
-    pub fn read(&mut self, to: u64, wait: Duration, mut each: impl FnMut(&Message)) -> Result<(), Halt> {
+    pub fn read(&mut self, to: u64, wait: Duration, mut each: impl FnMut(&ConsumedMessage)) -> Result<(), Halt> {
         if self.pending.is_empty() && self.position < to {
             self.take(Duration::ZERO);
             if self.pending.is_empty() {
@@ -167,7 +176,7 @@ impl Cursor {
         // SAFETY: there is room for as many; each message is destroyed once, by `Message`.
         let count =
             unsafe { sys::rd_kafka_consume_batch_queue(self.queue, wait.as_millis() as i32, taken.as_mut_ptr(), most) };
-        self.pending.extend(taken.iter().take(count.max(0) as usize).map(|message| Message(*message)));
+        self.pending.extend(taken.iter().take(count.max(0) as usize).map(|message| ConsumedMessage(*message)));
     }
 
     /// How far librdkafka has passed, over what is no record too.
@@ -186,7 +195,7 @@ impl Cursor {
     }
 }
 
-impl Drop for Cursor {
+impl Drop for PartitionConsumer {
     fn drop(&mut self) {
         self.pending.clear();
         // SAFETY: made in `new`, and used by nobody after this; the client is still there.
@@ -200,19 +209,19 @@ impl Drop for Cursor {
 }
 
 /// A record as it was fetched; its bytes are read in place.
-pub(super) struct Message(*mut sys::rd_kafka_message_t);
+pub(super) struct ConsumedMessage(*mut sys::rd_kafka_message_t);
 
 // SAFETY: a message belongs to whoever has it, on whatever thread.
-unsafe impl Send for Message {}
+unsafe impl Send for ConsumedMessage {}
 
-impl Drop for Message {
+impl Drop for ConsumedMessage {
     fn drop(&mut self) {
         // SAFETY: it is ours.
         unsafe { sys::rd_kafka_message_destroy(self.0) }
     }
 }
 
-impl Message {
+impl ConsumedMessage {
     fn raw(&self) -> &sys::rd_kafka_message_t {
         // SAFETY: it lives until it is dropped, and nobody changes it.
         unsafe { &*self.0 }

@@ -7,38 +7,38 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
 };
 
-use super::{ledger::Known, options::KafkaOptions, place::Place};
+use super::{ledger::LedgerEntry, options::KafkaOptions, place::PartitionOffset};
 use crate::{
     connectors::Offsets,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// Commits offsets under a group's name.
-pub(super) struct Group {
+pub(super) struct ConsumerGroup {
     name: String,
     /// Made when there is something to commit.
     consumer: Mutex<Option<BaseConsumer>>,
 }
 
-impl std::fmt::Debug for Group {
+impl std::fmt::Debug for ConsumerGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Group").field("name", &self.name).finish()
     }
 }
 
-impl Group {
-    pub fn new(name: String) -> Group {
-        Group { name, consumer: Mutex::default() }
+impl ConsumerGroup {
+    pub fn new(name: String) -> ConsumerGroup {
+        ConsumerGroup { name, consumer: Mutex::default() }
     }
 
     /// Tells that everything before these offsets was read.
-    pub fn commit(&self, options: &KafkaOptions, known: &Known, before: &Offsets) -> Result<()> {
+    pub fn commit(&self, options: &KafkaOptions, known: &LedgerEntry, before: &Offsets) -> Result<()> {
         let mut list = TopicPartitionList::new();
         let failed = |e: &dyn std::fmt::Display| {
-            Error::new(Kind::Io, format!("offsets of group \"{}\" cannot be committed: {e}", self.name))
+            Error::new(ErrorKind::Io, format!("offsets of group \"{}\" cannot be committed: {e}", self.name))
         };
         for (name, at) in &before.0 {
-            let Some(place) = Place::parse(name).filter(|place| !known.is_over(place)) else { continue };
+            let Some(place) = PartitionOffset::parse(name).filter(|place| !known.is_over(place)) else { continue };
             let offset = Offset::Offset(i64::try_from(*at).unwrap_or(i64::MAX));
             list.add_partition_offset(&place.partition.topic, place.partition.number, offset)
                 .map_err(|e| failed(&e))?;

@@ -9,9 +9,9 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::place::{Partition, Place};
+use super::place::{PartitionOffset, TopicPartition};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     storage::{Journal, Storage},
 };
 
@@ -35,14 +35,14 @@ pub(super) struct Life {
 
 /// All that the journal says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct LedgerEntry {
     /// By topic, the oldest first.
     pub lives: BTreeMap<String, Vec<Life>>,
     /// By place, the greatest offset and the last end.
     given_up: BTreeMap<String, (u64, u64)>,
 }
 
-impl Known {
+impl LedgerEntry {
     fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Life { topic, id } => {
@@ -61,68 +61,68 @@ impl Known {
     }
 
     /// The partitions of the topics' current lives, each with where it begins, in order.
-    pub fn places(&self) -> Vec<(Place, u64)> {
+    pub fn places(&self) -> Vec<(PartitionOffset, u64)> {
         let mut places = Vec::new();
         for (topic, lives) in &self.lives {
             let Some(life) = lives.last() else { continue };
             let topic: Arc<str> = topic.as_str().into();
             for (number, start) in &life.starts {
-                let partition = Partition { topic: topic.clone(), number: *number };
-                places.push((Place { partition, life: lives.len() }, *start));
+                let partition = TopicPartition { topic: topic.clone(), number: *number };
+                places.push((PartitionOffset { partition, life: lives.len() }, *start));
             }
         }
         places
     }
 
     /// Where a partition begins.
-    pub fn start(&self, place: &Place) -> u64 {
+    pub fn start(&self, place: &PartitionOffset) -> u64 {
         let lives = self.lives.get(place.partition.topic.as_ref());
         let life = lives.and_then(|lives| lives.get(place.life.checked_sub(1)?));
         life.and_then(|life| life.starts.get(&place.partition.number)).copied().unwrap_or(0)
     }
 
     /// Whether the topic was made again since.
-    pub fn is_over(&self, place: &Place) -> bool {
+    pub fn is_over(&self, place: &PartitionOffset) -> bool {
         self.lives.get(place.partition.topic.as_ref()).is_none_or(|lives| lives.len() != place.life)
     }
 
     /// What of a partition nobody asks for any more.
-    pub fn given_up(&self, place: &Place) -> u64 {
+    pub fn given_up(&self, place: &PartitionOffset) -> u64 {
         self.given_up.get(&place.to_string()).map_or(0, |(before, _)| *before)
     }
 
     /// Whether it was given up too that a partition ends before what was read of it.
-    pub fn may_begin_anew(&self, place: &Place, read: u64) -> bool {
+    pub fn may_begin_anew(&self, place: &PartitionOffset, read: u64) -> bool {
         self.given_up.get(&place.to_string()).is_some_and(|(_, end)| read > *end)
     }
 }
 
 /// The journal, and what it says.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct SinkLedger {
     journal: Journal,
-    known: RwLock<Known>,
+    known: RwLock<LedgerEntry>,
 }
 
-impl Ledger {
-    pub fn open(storage: Arc<dyn Storage>, folder: &str) -> Result<Ledger> {
+impl SinkLedger {
+    pub fn open(storage: Arc<dyn Storage>, folder: &str) -> Result<SinkLedger> {
         let (journal, records) = Journal::open(storage, folder)?;
-        let mut known = Known::default();
+        let mut known = LedgerEntry::default();
         for (_, record) in records {
             let entry = serde_json::from_slice(&record).map_err(|e| {
-                Error::new(Kind::DataCorrupted, format!("a record of journal \"{folder}\" cannot be read: {e}"))
+                Error::new(ErrorKind::DataCorrupted, format!("a record of journal \"{folder}\" cannot be read: {e}"))
             })?;
             known.apply(entry);
         }
-        Ok(Ledger { journal, known: RwLock::new(known) })
+        Ok(SinkLedger { journal, known: RwLock::new(known) })
     }
 
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> LedgerEntry {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks something up in it.
-    pub fn ask<T>(&self, what: impl FnOnce(&Known) -> T) -> T {
+    pub fn ask<T>(&self, what: impl FnOnce(&LedgerEntry) -> T) -> T {
         what(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn everything_is_known_again() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
-        let ledger = Ledger::open(storage.clone(), "sources/7").unwrap();
+        let ledger = SinkLedger::open(storage.clone(), "sources/7").unwrap();
         let life = |id: &str| Entry::Life { topic: "t".into(), id: Some(id.into()) };
         let began =
             |starts: &[(i32, u64)]| Entry::Began { topic: "t".into(), starts: starts.iter().copied().collect() };
@@ -155,9 +155,9 @@ mod tests {
         ledger.add(vec![began(&[(2, 0)])]).unwrap();
         ledger.add(vec![life("b"), began(&[(0, 9)])]).unwrap();
         ledger.add(vec![Entry::GivenUp { place: "t/0#2".into(), before: 20, end: 30 }]).unwrap();
-        let known = Ledger::open(storage, "sources/7").unwrap().known();
+        let known = SinkLedger::open(storage, "sources/7").unwrap().known();
         assert_eq!(known, ledger.known());
-        let place = |name: &str| Place::parse(name).unwrap();
+        let place = |name: &str| PartitionOffset::parse(name).unwrap();
         assert_eq!(known.places(), [(place("t/0#2"), 9)]);
         assert_eq!((known.start(&place("t/1")), known.start(&place("t/2")), known.start(&place("u/0"))), (6, 0, 0));
         assert!(known.is_over(&place("t/0")) && !known.is_over(&place("t/0#2")));

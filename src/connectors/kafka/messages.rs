@@ -15,13 +15,13 @@ use crate::{
         Outgoing,
         sink::{Mode, Pair},
     },
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::{Encoder, MessageFormat},
 };
 
 /// What goes into a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct OutgoingMessage {
     pub key: Option<Bytes>,
     /// `None` deletes what the key stands for.
     pub value: Option<Bytes>,
@@ -29,14 +29,14 @@ pub struct Message {
 
 /// Makes messages of rows.
 #[derive(Debug)]
-pub struct Messages {
+pub struct MessageBuilder {
     mode: Mode,
     key: Option<Vec<usize>>,
     keys: Option<Box<dyn Encoder>>,
     values: Box<dyn Encoder>,
 }
 
-impl Messages {
+impl MessageBuilder {
     /// Fails where the formats cannot hold the columns.
     pub fn new(
         mode: Mode,
@@ -44,12 +44,12 @@ impl Messages {
         key: Option<Vec<usize>>,
         format: &MessageFormat,
         key_format: &MessageFormat,
-    ) -> Result<Messages> {
+    ) -> Result<MessageBuilder> {
         let values = match (mode, format) {
             (Mode::Debezium, MessageFormat::Json) => format.encoder(&envelope::schema(schema))?,
             (Mode::Debezium, _) => {
                 let message = "type = 'debezium' needs format = 'json'";
-                return Err(Error::new(Kind::InvalidParameterValue, message));
+                return Err(Error::new(ErrorKind::InvalidParameterValue, message));
             }
             _ => format.encoder(schema)?,
         };
@@ -57,11 +57,11 @@ impl Messages {
             Some(key) => Some(key_format.encoder(&Arc::new(schema.project(key)?))?),
             None => None,
         };
-        Ok(Messages { mode, key, keys, values })
+        Ok(MessageBuilder { mode, key, keys, values })
     }
 
     /// The messages of an epoch, in an order in which those of one key are right.
-    pub fn of(&mut self, rows: &Outgoing) -> Result<Vec<Message>> {
+    pub fn of(&mut self, rows: &Outgoing) -> Result<Vec<OutgoingMessage>> {
         let all = rows.changes.rows();
         match self.mode {
             Mode::Upsert => {
@@ -70,7 +70,7 @@ impl Messages {
                 let put = rows_at(all, put.iter().filter_map(|pair| pair.came))?;
                 let gone = rows_at(all, gone.iter().filter_map(|pair| pair.went))?;
                 let mut messages = self.with_values(&put)?;
-                let tombstone = |key| Message { key, value: None };
+                let tombstone = |key| OutgoingMessage { key, value: None };
                 messages.extend(self.keys_of(&gone)?.into_iter().map(tombstone));
                 Ok(messages)
             }
@@ -79,16 +79,16 @@ impl Messages {
                 let keys = rows_at(all, pairs.iter().filter_map(|pair| pair.came.or(pair.went)))?;
                 let keys = self.keys_of(&keys)?;
                 let values = self.values.encode(&envelope::envelopes(all, &pairs)?)?;
-                Ok(keys.into_iter().zip(values).map(|(key, value)| Message { key, value }).collect())
+                Ok(keys.into_iter().zip(values).map(|(key, value)| OutgoingMessage { key, value }).collect())
             }
             _ => self.with_values(all),
         }
     }
 
-    fn with_values(&mut self, rows: &RecordBatch) -> Result<Vec<Message>> {
+    fn with_values(&mut self, rows: &RecordBatch) -> Result<Vec<OutgoingMessage>> {
         let keys = self.keys_of(rows)?;
         let values = self.values.encode(rows)?;
-        Ok(keys.into_iter().zip(values).map(|(key, value)| Message { key, value }).collect())
+        Ok(keys.into_iter().zip(values).map(|(key, value)| OutgoingMessage { key, value }).collect())
     }
 
     fn keys_of(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>> {
@@ -116,7 +116,7 @@ mod tests {
         let rows = RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("name", names, true)]).unwrap();
         let diffs = Int64Array::from(vec![-1, 1, -1, 1]);
         let json = MessageFormat::Json;
-        let mut messages = Messages::new(mode, &rows.schema(), key, &json, &json).unwrap();
+        let mut messages = MessageBuilder::new(mode, &rows.schema(), key, &json, &json).unwrap();
         let text = |bytes: Option<Bytes>| bytes.map_or("-".to_string(), |b| String::from_utf8(b.to_vec()).unwrap());
         let all = messages.of(&Outgoing { changes: Changes::new(rows, diffs), whole: false }).unwrap();
         all.into_iter().map(|message| (text(message.key), text(message.value))).collect()

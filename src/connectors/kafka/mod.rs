@@ -41,18 +41,18 @@ pub use sink::{KafkaSink, KafkaSinkOptions, MODES};
 
 use self::{
     admission::share,
-    client::Moment,
+    client::ClientPhase,
     columns::{with_included, without_included},
-    group::Group,
-    ledger::Ledger,
-    place::{Partition, Place},
+    group::ConsumerGroup,
+    ledger::SinkLedger,
+    place::{PartitionOffset, TopicPartition},
     pool::Pool,
-    scan::{Column, Part, Scan},
-    topics::Watch,
+    scan::{KafkaScan, OutputColumn, PartitionScan},
+    topics::TopicWatch,
 };
 use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::Request,
 };
 
@@ -64,29 +64,29 @@ struct Kafka {
     decoded: SchemaRef,
     asked: Arc<Asked>,
     changed: Arc<channel::Sender<u64>>,
-    group: Option<Arc<Group>>,
+    group: Option<Arc<ConsumerGroup>>,
     /// Dropping the source stops what it does on its own.
     _stop: DropGuard,
 }
 
 /// Partitions, each with where it begins; and where they end.
-type Ends = (Vec<(Place, u64)>, Vec<u64>);
+type EndOffsets = (Vec<(PartitionOffset, u64)>, Vec<u64>);
 
 /// What answers how far there is to read.
 #[derive(Debug)]
 struct Asked {
-    watch: Arc<Watch>,
+    watch: Arc<TopicWatch>,
     pool: Arc<Pool>,
     /// The first offsets that were there at the last look, by place.
-    firsts: Mutex<Vec<(Place, u64)>>,
-    sizes: Arc<Sizes>,
+    firsts: Mutex<Vec<(PartitionOffset, u64)>>,
+    sizes: Arc<MessageSizes>,
 }
 
 /// How large messages were of late.
 #[derive(Debug, Default)]
-struct Sizes(Mutex<(u64, u64)>);
+struct MessageSizes(Mutex<(u64, u64)>);
 
-impl Sizes {
+impl MessageSizes {
     /// What a message is taken for before one was seen.
     const UNSEEN: u64 = 1_000;
     /// So many messages are remembered, and half of them after that.
@@ -95,7 +95,7 @@ impl Sizes {
     fn note(&self, messages: u64, bytes: u64) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = (seen.0 + messages, seen.1 + bytes);
-        if seen.0 > Sizes::REMEMBERED {
+        if seen.0 > MessageSizes::REMEMBERED {
             *seen = (seen.0 / 2, seen.1 / 2);
         }
     }
@@ -103,7 +103,7 @@ impl Sizes {
     /// How many messages are so many bytes.
     fn messages(&self, bytes: u64) -> u64 {
         let (messages, all) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bytes / all.checked_div(messages).unwrap_or(Sizes::UNSEEN).max(1)
+        bytes / all.checked_div(messages).unwrap_or(MessageSizes::UNSEEN).max(1)
     }
 }
 
@@ -119,22 +119,22 @@ pub(super) async fn open(
         Some(schema) => without_included(&schema, &options.include),
         None => options.format.implied().ok_or_else(|| {
             let message = format!("source \"{name}\" has no columns");
-            Error::new(Kind::InvalidTableDefinition, message).hint("Declare the columns of its messages.")
+            Error::new(ErrorKind::InvalidTableDefinition, message).hint("Declare the columns of its messages.")
         })?,
     };
     options.format.check(&decoded)?;
     let schema = with_included(&decoded, &options.include)?;
-    let group = options.group.clone().map(|group| Arc::new(Group::new(group)));
+    let group = options.group.clone().map(|group| Arc::new(ConsumerGroup::new(group)));
     let changed = Arc::new(channel::Sender::new(0));
     let pool = Arc::new(Pool::new(options.clone(), changed.clone()));
     let (storage, source, rehearsal) = (env.storage.clone(), name.to_string(), env.rehearsal);
     let watch = blocking(move || {
-        let ledger = Ledger::open(storage, &storage_folder)?;
+        let ledger = SinkLedger::open(storage, &storage_folder)?;
         let is_new = ledger.ask(|known| known.lives.is_empty());
-        let watch = Watch::new(&source, options, ledger)?;
+        let watch = TopicWatch::new(&source, options, ledger)?;
         if is_new {
             match watch.begin() {
-                Err(error) if rehearsal && error.kind() == Kind::CannotConnectNow => {
+                Err(error) if rehearsal && error.kind() == ErrorKind::CannotConnectNow => {
                     tracing::warn!("source \"{source}\" is planned without its topics: {error}");
                 }
                 begun => begun.map_err(|e| e.context(format!("source \"{source}\"")))?,
@@ -157,7 +157,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 /// Tends the clients, and has everybody ask again now and then: that is how new partitions are found.
-async fn tend(watch: Arc<Watch>, pool: Arc<Pool>, changed: Arc<channel::Sender<u64>>, stop: CancellationToken) {
+async fn tend(watch: Arc<TopicWatch>, pool: Arc<Pool>, changed: Arc<channel::Sender<u64>>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -215,7 +215,7 @@ impl Asked {
                 end.0.insert(place.to_string(), from[n] + rows[n]);
             }
         }
-        let standing: Vec<(Place, u64)> = places.into_iter().map(|(place, _)| place).zip(from).collect();
+        let standing: Vec<(PartitionOffset, u64)> = places.into_iter().map(|(place, _)| place).zip(from).collect();
         self.pool.stand(&standing, standing.len())?;
         let backlog = Backlog { rows: Some(rows.iter().sum()), ..Backlog::default() };
         Ok(Ahead { to, end, backlog })
@@ -228,25 +228,25 @@ impl Asked {
             return Ok(true);
         }
         let places = known.places();
-        let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
-        let firsts = self.watch.client.offsets(&partitions, Moment::First)?;
+        let partitions: Vec<TopicPartition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
+        let firsts = self.watch.client.offsets(&partitions, ClientPhase::First)?;
         Ok(places.iter().zip(firsts).any(|((place, start), first)| first.max(known.given_up(place)) > *start))
     }
 
-    fn ends(&self) -> Result<Ends> {
+    fn ends(&self) -> Result<EndOffsets> {
         let places = self.watch.ledger.ask(|known| known.places());
-        let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
-        let ends = self.watch.client.offsets(&partitions, Moment::End)?;
+        let partitions: Vec<TopicPartition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
+        let ends = self.watch.client.offsets(&partitions, ClientPhase::End)?;
         Ok((places, ends))
     }
 
     /// The first offset that is there of each place, as of the last look: what goes in between, a scan finds out.
-    fn firsts(&self, places: &[(Place, u64)], looked: bool) -> Result<Vec<u64>> {
+    fn firsts(&self, places: &[(PartitionOffset, u64)], looked: bool) -> Result<Vec<u64>> {
         let mut firsts = self.firsts.lock().unwrap_or_else(PoisonError::into_inner);
         let same = places.iter().map(|(place, _)| place).eq(firsts.iter().map(|(place, _)| place));
         if looked || !same {
-            let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
-            let offsets = self.watch.client.offsets(&partitions, Moment::First)?;
+            let partitions: Vec<TopicPartition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
+            let offsets = self.watch.client.offsets(&partitions, ClientPhase::First)?;
             *firsts = places.iter().map(|(place, _)| place.clone()).zip(offsets).collect();
         }
         Ok(firsts.iter().map(|(_, first)| *first).collect())
@@ -266,7 +266,7 @@ impl Source for Kafka {
     async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
         let (asked, of, limit) = (self.asked.clone(), of.clone(), *limit);
         let named = |e: Error| match e.kind() {
-            Kind::CannotConnectNow if !e.message().starts_with("source ") => {
+            ErrorKind::CannotConnectNow if !e.message().starts_with("source ") => {
                 e.context(format!("source \"{}\"", self.asked.watch.name))
             }
             _ => e,
@@ -280,10 +280,10 @@ impl Source for Kafka {
         let (mut decoded, mut included, mut columns) = (Vec::new(), Vec::new(), Vec::new());
         for index in &projection {
             if *index < self.decoded.fields().len() {
-                columns.push(Column::Decoded(decoded.len()));
+                columns.push(OutputColumn::Decoded(decoded.len()));
                 decoded.push(*index);
             } else {
-                columns.push(Column::Included(included.len()));
+                columns.push(OutputColumn::Included(included.len()));
                 included.push(watch.options.include[index - self.decoded.fields().len()].clone());
             }
         }
@@ -293,10 +293,11 @@ impl Source for Kafka {
         let (format, bad) = (watch.options.format.clone(), hints.bad.clone());
         let (watch, pool, partitions) = (watch.clone(), pool.clone(), span.to.0.len());
         let sizes = self.asked.sizes.clone();
-        let scan = Arc::new(Scan { watch, pool, sizes, format, request, columns, included, output, bad, partitions });
+        let scan =
+            Arc::new(KafkaScan { watch, pool, sizes, format, request, columns, included, output, bad, partitions });
         let mut streams = Vec::new();
         for (name, to) in &span.to.0 {
-            let place = Place::parse(name)
+            let place = PartitionOffset::parse(name)
                 .ok_or_else(|| Error::internal(format!("\"{name}\" is no partition of a kafka source")))?;
             let start = || scan.watch.ledger.ask(|known| known.start(&place));
             let read = span.from.0.get(name).copied();
@@ -304,14 +305,14 @@ impl Source for Kafka {
             if from < *to {
                 let cursor = Mutex::new(scan.pool.take_standing(&place, from, *to));
                 let (begun, to, scan) = (read.is_some(), *to, scan.clone());
-                let part = |teller| Part { scan, place, from, to, begun, cursor, teller };
+                let part = |teller| PartitionScan { scan, place, from, to, begun, cursor, teller };
                 streams.push(SourceStream::told(name, part));
             }
         }
         if streams.is_empty() {
-            let place = Place { partition: Partition { topic: "".into(), number: 0 }, life: 1 };
+            let place = PartitionOffset { partition: TopicPartition { topic: "".into(), number: 0 }, life: 1 };
             let cursor = Mutex::default();
-            let part = |teller| Part { scan, place, from: 0, to: 0, begun: true, cursor, teller };
+            let part = |teller| PartitionScan { scan, place, from: 0, to: 0, begun: true, cursor, teller };
             streams.push(SourceStream::told(Offsets::ONLY, part));
         }
         Ok(streams)

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use arrow::{array::StringArray, compute::regexp_is_match_scalar};
 use rdkafka::{ClientConfig, error::KafkaError};
 
-use super::{allowed, columns::Include, connection::told, start::Start};
+use super::{allowed, columns::Include, connection::told, start::StartOffset};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::Format,
     options::{Taker, is_secret},
 };
@@ -18,7 +18,7 @@ pub struct KafkaOptions {
     /// `host:port`, with commas between.
     pub brokers: String,
     pub topics: Topics,
-    pub start: Start,
+    pub start: StartOffset,
     /// Where it commits how far all queries have read, for the eyes of Kafka's own tools.
     pub group: Option<String>,
     /// Whether records that are gone before they were read are passed over.
@@ -73,7 +73,7 @@ impl KafkaOptions {
             (None, None) => Topics::named(&options.required("topic")?)?,
             (Some(names), None) => Topics::named(&names)?,
         };
-        let start = Start::take(options)?;
+        let start = StartOffset::take(options)?;
         let group = options.first(&["group_id", "group.id", "properties.group.id"])?;
         let loss = options.one_of("on_data_loss", &[("fail", false), ("skip", true)])?;
         let discovery = options.duration("discovery_interval")?.unwrap_or(DISCOVERY);
@@ -199,5 +199,5 @@ pub(super) fn brokers(options: &mut Taker) -> Result<String> {
 }
 
 fn invalid(message: impl Into<String>) -> Error {
-    Error::new(Kind::InvalidParameterValue, message)
+    Error::new(ErrorKind::InvalidParameterValue, message)
 }

@@ -4,27 +4,27 @@ use std::{fmt, sync::Arc};
 
 /// A partition as brokers know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Partition {
+pub(super) struct TopicPartition {
     pub topic: Arc<str>,
     pub number: i32,
 }
 
 /// A partition as offsets know it. A topic that is deleted and made again begins another life, with offsets of its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    pub partition: Partition,
+pub(super) struct PartitionOffset {
+    pub partition: TopicPartition,
     /// From 1.
     pub life: usize,
 }
 
-impl fmt::Display for Partition {
+impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.topic, self.number)
     }
 }
 
 /// The name in [`Offsets`](crate::connectors::Offsets): `topic/partition`, and `#life` where it is not the first.
-impl fmt::Display for Place {
+impl fmt::Display for PartitionOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.life {
             1 => self.partition.fmt(f),
@@ -33,13 +33,13 @@ impl fmt::Display for Place {
     }
 }
 
-impl Place {
+impl PartitionOffset {
     /// The place of a name; `None` for a name that is none of ours.
-    pub fn parse(name: &str) -> Option<Place> {
+    pub fn parse(name: &str) -> Option<PartitionOffset> {
         let (topic, rest) = name.rsplit_once('/')?;
         let (number, life) = rest.split_once('#').unwrap_or((rest, "1"));
-        let partition = Partition { topic: topic.into(), number: number.parse().ok()? };
-        Some(Place { partition, life: life.parse().ok()? })
+        let partition = TopicPartition { topic: topic.into(), number: number.parse().ok()? };
+        Some(PartitionOffset { partition, life: life.parse().ok()? })
     }
 }
 
@@ -50,11 +50,11 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         for name in ["flights/0", "a.b-c_d/17", "t/3#2"] {
-            assert_eq!(Place::parse(name).unwrap().to_string(), name);
+            assert_eq!(PartitionOffset::parse(name).unwrap().to_string(), name);
         }
-        assert_eq!(Place::parse("t/3").unwrap().life, 1);
+        assert_eq!(PartitionOffset::parse("t/3").unwrap().life, 1);
         for name in ["", "0", "t/", "t/x", "t/0#", "t/0#x"] {
-            assert_eq!(Place::parse(name), None, "{name}");
+            assert_eq!(PartitionOffset::parse(name), None, "{name}");
         }
     }
 }

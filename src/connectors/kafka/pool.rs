@@ -17,9 +17,9 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     client::Client,
-    cursor::Cursor,
+    cursor::PartitionConsumer,
     options::KafkaOptions,
-    place::{Partition, Place},
+    place::{PartitionOffset, TopicPartition},
 };
 use crate::error::Result;
 
@@ -43,44 +43,44 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Pool {
     options: KafkaOptions,
     changed: Arc<watch::Sender<u64>>,
-    readers: Mutex<Vec<Reader>>,
+    readers: Mutex<Vec<PooledClient>>,
     /// A cursor came back, or is gone.
     back: Condvar,
 }
 
 /// A client and its partitions.
 #[derive(Debug)]
-struct Reader {
+struct PooledClient {
     client: Arc<Client>,
-    cursors: HashMap<Partition, Slot>,
+    cursors: HashMap<TopicPartition, PooledCursor>,
 }
 
 #[derive(Debug)]
-enum Slot {
+enum PooledCursor {
     Idle {
-        cursor: Cursor,
+        cursor: PartitionConsumer,
         /// Where it stood before it came to where it stands.
         from: u64,
         since: Instant,
     },
     /// It goes through these offsets, and will come back standing at the last.
-    Lent(Place, RangeInclusive<u64>),
+    Lent(PartitionOffset, RangeInclusive<u64>),
 }
 
-impl Slot {
-    fn stands(&self, at: &Place, position: u64) -> bool {
-        matches!(self, Slot::Idle { cursor, .. } if cursor.place == *at && cursor.position() == position)
+impl PooledCursor {
+    fn stands(&self, at: &PartitionOffset, position: u64) -> bool {
+        matches!(self, PooledCursor::Idle { cursor, .. } if cursor.place == *at && cursor.position() == position)
     }
 
-    fn will_stand(&self, at: &Place, position: u64) -> bool {
-        matches!(self, Slot::Lent(place, way) if place == at && *way.end() == position)
+    fn will_stand(&self, at: &PartitionOffset, position: u64) -> bool {
+        matches!(self, PooledCursor::Lent(place, way) if place == at && *way.end() == position)
     }
 
     /// Whether it stands there, or has passed there on its last way.
-    fn passed(&self, at: &Place, position: u64) -> bool {
+    fn passed(&self, at: &PartitionOffset, position: u64) -> bool {
         let (place, way) = match self {
-            Slot::Idle { cursor, from, .. } => (&cursor.place, *from..=cursor.position()),
-            Slot::Lent(place, way) => (place, way.clone()),
+            PooledCursor::Idle { cursor, from, .. } => (&cursor.place, *from..=cursor.position()),
+            PooledCursor::Lent(place, way) => (place, way.clone()),
         };
         place == at && way.contains(&position)
     }
@@ -91,18 +91,24 @@ impl Pool {
         Pool { options, changed, readers: Mutex::default(), back: Condvar::new() }
     }
 
-    fn readers(&self) -> MutexGuard<'_, Vec<Reader>> {
+    fn readers(&self) -> MutexGuard<'_, Vec<PooledClient>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The cursor that stands there already, if one does; it will go to `to`. Does not block.
-    pub fn take_standing(&self, place: &Place, position: u64, to: u64) -> Option<Cursor> {
+    pub fn take_standing(&self, place: &PartitionOffset, position: u64, to: u64) -> Option<PartitionConsumer> {
         standing(&mut self.readers(), place, position, to)
     }
 
     /// A cursor that stands there: one that does already, or will in a moment, or one that is sent there. It must be given
     /// back, or dropped and [`Pool::lose`] told. `partitions` is how many the source has.
-    pub fn take(&self, place: &Place, position: u64, to: u64, partitions: usize) -> Result<Cursor> {
+    pub fn take(
+        &self,
+        place: &PartitionOffset,
+        position: u64,
+        to: u64,
+        partitions: usize,
+    ) -> Result<PartitionConsumer> {
         let until = Instant::now() + WAIT;
         let mut readers = self.readers();
         loop {
@@ -127,24 +133,24 @@ impl Pool {
         let reader = &mut readers[n];
         let client = reader.client.clone();
         // One that stood elsewhere ends before the other begins.
-        drop(reader.cursors.insert(place.partition.clone(), Slot::Lent(place.clone(), position..=to)));
+        drop(reader.cursors.insert(place.partition.clone(), PooledCursor::Lent(place.clone(), position..=to)));
         drop(readers);
-        let made = Cursor::new(client.clone(), place.clone(), position, self.changed.clone());
+        let made = PartitionConsumer::new(client.clone(), place.clone(), position, self.changed.clone());
         if made.is_err() {
             self.lose(&client, &place.partition);
         }
         made
     }
 
-    fn more(&self, readers: &mut Vec<Reader>, partitions: usize) -> Result<usize> {
+    fn more(&self, readers: &mut Vec<PooledClient>, partitions: usize) -> Result<usize> {
         let ahead = (AHEAD_KILOBYTES / partitions.max(1)).max(PARTITION_KILOBYTES_MIN);
         let client = Client::new(&self.options, &[("queued.max.messages.kbytes", ahead.to_string())])?;
-        readers.push(Reader { client: Arc::new(client), cursors: HashMap::new() });
+        readers.push(PooledClient { client: Arc::new(client), cursors: HashMap::new() });
         Ok(readers.len() - 1)
     }
 
     /// Takes a cursor back, for whoever goes on from where it stands now.
-    pub fn give_back(&self, cursor: Cursor) {
+    pub fn give_back(&self, cursor: PartitionConsumer) {
         let mut readers = self.readers();
         let many = readers.len() > CLIENTS_MAX;
         if let Some(n) = readers.iter().position(|reader| Arc::ptr_eq(&reader.client, &cursor.client)) {
@@ -156,10 +162,10 @@ impl Pool {
                 }
             } else {
                 let from = match readers[n].cursors.get(&partition) {
-                    Some(Slot::Lent(_, way)) => *way.start(),
+                    Some(PooledCursor::Lent(_, way)) => *way.start(),
                     _ => cursor.position(),
                 };
-                readers[n].cursors.insert(partition, Slot::Idle { cursor, from, since: Instant::now() });
+                readers[n].cursors.insert(partition, PooledCursor::Idle { cursor, from, since: Instant::now() });
             }
         }
         drop(readers);
@@ -167,7 +173,7 @@ impl Pool {
     }
 
     /// A cursor that was taken is gone.
-    pub fn lose(&self, client: &Arc<Client>, partition: &Partition) {
+    pub fn lose(&self, client: &Arc<Client>, partition: &TopicPartition) {
         let mut readers = self.readers();
         if let Some(reader) = readers.iter_mut().find(|reader| Arc::ptr_eq(&reader.client, client)) {
             reader.cursors.remove(partition);
@@ -177,7 +183,7 @@ impl Pool {
     }
 
     /// Sees to it that something stands at these places, or is just beyond, so that it fetches what comes and tells of it.
-    pub fn stand(&self, places: &[(Place, u64)], partitions: usize) -> Result<()> {
+    pub fn stand(&self, places: &[(PartitionOffset, u64)], partitions: usize) -> Result<()> {
         let mut found = false;
         for (place, position) in places {
             let mut cursor = match self.take_standing(place, *position, *position) {
@@ -203,7 +209,7 @@ impl Pool {
         for reader in readers.iter_mut() {
             reader.client.tell();
             // One that waits at an end costs nothing, and tells of what comes.
-            let stale = |slot: &mut Slot| matches!(slot, Slot::Idle { cursor, since, .. } if since.elapsed() > STALE && cursor.holds_records());
+            let stale = |slot: &mut PooledCursor| matches!(slot, PooledCursor::Idle { cursor, since, .. } if since.elapsed() > STALE && cursor.holds_records());
             gone.extend(reader.cursors.extract_if(|_, slot| stale(slot)));
         }
         readers.retain(|reader| !reader.cursors.is_empty());
@@ -221,12 +227,19 @@ impl Drop for Pool {
     }
 }
 
-fn standing(readers: &mut [Reader], place: &Place, position: u64, to: u64) -> Option<Cursor> {
+fn standing(
+    readers: &mut [PooledClient],
+    place: &PartitionOffset,
+    position: u64,
+    to: u64,
+) -> Option<PartitionConsumer> {
     for reader in readers {
         let Some(slot) = reader.cursors.get_mut(&place.partition).filter(|slot| slot.stands(place, position)) else {
             continue;
         };
-        if let Slot::Idle { cursor, .. } = std::mem::replace(slot, Slot::Lent(place.clone(), position..=to)) {
+        if let PooledCursor::Idle { cursor, .. } =
+            std::mem::replace(slot, PooledCursor::Lent(place.clone(), position..=to))
+        {
             return Some(cursor);
         }
     }
@@ -234,15 +247,15 @@ fn standing(readers: &mut [Reader], place: &Place, position: u64, to: u64) -> Op
 }
 
 /// Whether one of a partition's cursors is such.
-fn has_slot(readers: &[Reader], place: &Place, such: impl Fn(&Slot) -> bool) -> bool {
+fn has_slot(readers: &[PooledClient], place: &PartitionOffset, such: impl Fn(&PooledCursor) -> bool) -> bool {
     readers.iter().any(|reader| reader.cursors.get(&place.partition).is_some_and(&such))
 }
 
 /// The reader whose cursor of a partition was given back first, and is not lent.
-fn least_used(readers: &[Reader], partition: &Partition) -> Option<usize> {
-    let since = |reader: &Reader| match reader.cursors.get(partition)? {
-        Slot::Idle { since, .. } => Some(*since),
-        Slot::Lent(..) => None,
+fn least_used(readers: &[PooledClient], partition: &TopicPartition) -> Option<usize> {
+    let since = |reader: &PooledClient| match reader.cursors.get(partition)? {
+        PooledCursor::Idle { since, .. } => Some(*since),
+        PooledCursor::Lent(..) => None,
     };
     readers.iter().enumerate().filter_map(|(n, reader)| Some((since(reader)?, n))).min().map(|(_, n)| n)
 }

@@ -15,16 +15,16 @@ use rdkafka::{
 };
 
 use super::{
-    connection::{self, Connection},
-    messages::Message,
+    connection::{self, BrokerConnection},
+    messages::OutgoingMessage,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::Epoch,
 };
 
 /// Holds a topic under an identity. All calls block.
-pub struct Held {
+pub struct OpenProducer {
     topic: String,
     producer: ThreadedProducer<Quiet>,
     consumer: BaseConsumer<Quiet>,
@@ -82,10 +82,15 @@ fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-impl Held {
+impl OpenProducer {
     /// Takes hold: who held it before is fenced, and what he left open is aborted. Gives the last epoch that is there.
-    pub fn take(connection: &Connection, topic: &str, identity: &str, patience: Duration) -> Result<(Held, Epoch)> {
-        let invalid = |e: KafkaError| Error::new(Kind::InvalidParameterValue, connection::told(&e));
+    pub fn take(
+        connection: &BrokerConnection,
+        topic: &str,
+        identity: &str,
+        patience: Duration,
+    ) -> Result<(OpenProducer, Epoch)> {
+        let invalid = |e: KafkaError| Error::new(ErrorKind::InvalidParameterValue, connection::told(&e));
         let open_max = (patience + patience / 2).as_millis().to_string();
         let fixed =
             [("transactional.id", identity), ("enable.idempotence", "true"), ("transaction.timeout.ms", &open_max)];
@@ -95,7 +100,7 @@ impl Held {
         let config = connection.config(OF_CONSUMERS, &fixed);
         let consumer = BaseConsumer::from_config_and_context(&config, Quiet).map_err(invalid)?;
         let group = consumer.group_metadata().ok_or_else(|| Error::internal("a kafka group without metadata"))?;
-        let held = Held { topic: topic.to_string(), producer, consumer, group, patience };
+        let held = OpenProducer { topic: topic.to_string(), producer, consumer, group, patience };
         held.check_topic(&connection.brokers)?;
         held.producer.init_transactions(ANSWER).map_err(|e| told("take hold of the topic", &e))?;
         let last = held.last()?;
@@ -108,7 +113,7 @@ impl Held {
         loop {
             let metadata = self.producer.client().fetch_metadata(Some(&self.topic), ANSWER);
             let metadata = metadata.map_err(|e| {
-                Error::new(Kind::CannotConnectNow, format!("kafka at \"{brokers}\" does not answer: {e}"))
+                Error::new(ErrorKind::CannotConnectNow, format!("kafka at \"{brokers}\" does not answer: {e}"))
             })?;
             let is_there =
                 |topic: &rdkafka::metadata::MetadataTopic| topic.error().is_none() && !topic.partitions().is_empty();
@@ -118,7 +123,7 @@ impl Held {
             if Instant::now() > until {
                 let message = format!("topic \"{}\" does not exist", self.topic);
                 // A broker that has just started does not know its topics yet, and somebody may make this one.
-                return Err(Error::new(Kind::CannotConnectNow, message).hint("Create it with Kafka's own tools."));
+                return Err(Error::new(ErrorKind::CannotConnectNow, message).hint("Create it with Kafka's own tools."));
             }
             pause(Duration::from_millis(50));
         }
@@ -136,7 +141,7 @@ impl Held {
     }
 
     /// Writes messages and the number of their epoch, all or none. After an error it is to be taken hold of anew.
-    pub fn write(self, epoch: Epoch, messages: &[Message]) -> Result<Held> {
+    pub fn write(self, epoch: Epoch, messages: &[OutgoingMessage]) -> Result<OpenProducer> {
         self.producer.begin_transaction().map_err(|e| told("begin a transaction", &e))?;
         let until = Instant::now() + self.patience;
         let written = self
@@ -147,7 +152,9 @@ impl Held {
             // never tell the group's, so that nobody could read the number again: only then is it there.
             Ok(()) => match self.last()? {
                 there if there == epoch => Ok(self),
-                there => Err(Error::new(Kind::CannotConnectNow, format!("kafka holds epoch {there}, not yet {epoch}"))),
+                there => {
+                    Err(Error::new(ErrorKind::CannotConnectNow, format!("kafka holds epoch {there}, not yet {epoch}")))
+                }
             },
             Err(error) => {
                 // Where this fails too, whoever takes hold next does it.
@@ -157,7 +164,7 @@ impl Held {
         }
     }
 
-    fn fill(&self, epoch: Epoch, messages: &[Message], until: Instant) -> Result<()> {
+    fn fill(&self, epoch: Epoch, messages: &[OutgoingMessage], until: Instant) -> Result<()> {
         for message in messages {
             let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic);
             record.key = message.key.as_deref();
@@ -190,25 +197,25 @@ fn told(what: &str, error: &KafkaError) -> Error {
     let code = error.rdkafka_error_code();
     match code {
         Some(Code::Fenced | Code::ProducerFenced) => {
-            Error::new(Kind::ObjectInUse, "kafka: another server writes in the name of this sink")
+            Error::new(ErrorKind::ObjectInUse, "kafka: another server writes in the name of this sink")
                 .detail(error.to_string())
                 .hint(
                     "Stop one of two servers that run on copies of one data directory; ALTER SINK … RESUME takes over.",
                 )
         }
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Error::new(Kind::LimitExceeded, message)
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Error::new(ErrorKind::LimitExceeded, message)
             .hint("Raise properties.message.max.bytes, and max.message.bytes of the topic, or write fewer columns."),
         Some(
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed,
-        ) => Error::new(Kind::InvalidAuthorization, message).hint(
+        ) => Error::new(ErrorKind::InvalidAuthorization, message).hint(
             "A sink writes to its topic, and uses a transactional id and a consumer group of the name that it has.",
         ),
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-            Error::new(Kind::CannotConnectNow, message).hint("Where the topic is gone, create it again.")
+            Error::new(ErrorKind::CannotConnectNow, message).hint("Where the topic is gone, create it again.")
         }
-        _ => Error::new(Kind::CannotConnectNow, message),
+        _ => Error::new(ErrorKind::CannotConnectNow, message),
     }
 }

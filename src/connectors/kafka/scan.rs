@@ -20,18 +20,18 @@ use futures::StreamExt;
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
-    Sizes,
-    client::Moment,
+    MessageSizes,
+    client::ClientPhase,
     columns::{Builder, Include},
-    cursor::{Cursor, Halt, Message},
-    place::Place,
+    cursor::{ConsumedMessage, Halt, PartitionConsumer},
+    place::PartitionOffset,
     pool::Pool,
-    topics::{Loss, Watch},
+    topics::{Loss, TopicWatch},
 };
 use crate::{
-    connectors::{BadRecord, BadRecords, Teller},
-    error::{Error, Kind, Result},
-    formats::{Decoder, Format, Positions, Record, Rejected, Request},
+    connectors::{BadRecord, BadRecords, OriginSender},
+    error::{Error, ErrorKind, Result},
+    formats::{Decoder, Format, Positions, RawRecord, Rejected, Request},
 };
 
 /// Batches that are decoded before the query takes them.
@@ -45,15 +45,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// What every stream of a scan shares.
 #[derive(Debug)]
-pub(super) struct Scan {
-    pub watch: Arc<Watch>,
+pub(super) struct KafkaScan {
+    pub watch: Arc<TopicWatch>,
     pub pool: Arc<Pool>,
-    pub sizes: Arc<Sizes>,
+    pub sizes: Arc<MessageSizes>,
     pub format: Format,
     /// Of the decoded columns.
     pub request: Request,
     /// For each column of the output whether it is decoded or included, and which of them it is.
-    pub columns: Vec<Column>,
+    pub columns: Vec<OutputColumn>,
     pub included: Vec<Include>,
     pub output: SchemaRef,
     pub bad: BadRecords,
@@ -62,7 +62,7 @@ pub(super) struct Scan {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Column {
+pub(super) enum OutputColumn {
     /// By its place in the decoded batch.
     Decoded(usize),
     /// By its place among the included columns that are wanted.
@@ -70,27 +70,27 @@ pub(super) enum Column {
 }
 
 /// The rows of one partition.
-pub(super) struct Part {
-    pub scan: Arc<Scan>,
-    pub place: Place,
+pub(super) struct PartitionScan {
+    pub scan: Arc<KafkaScan>,
+    pub place: PartitionOffset,
     pub from: u64,
     pub to: u64,
     /// Whether its reader has read of it before: one that has not begins with what there is.
     pub begun: bool,
     /// What stood there when the scan was planned.
-    pub cursor: Mutex<Option<Cursor>>,
-    pub teller: Teller,
+    pub cursor: Mutex<Option<PartitionConsumer>>,
+    pub teller: OriginSender,
 }
 
-impl fmt::Debug for Part {
+impl fmt::Debug for PartitionScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Part { place, from, to, .. } = self;
+        let PartitionScan { place, from, to, .. } = self;
         f.debug_struct("Part").field("place", place).field("from", from).field("to", to).finish()
     }
 }
 
 /// A scan that is not run leaves things as they were.
-impl Drop for Part {
+impl Drop for PartitionScan {
     fn drop(&mut self) {
         if let Some(cursor) = self.cursor.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             self.scan.pool.give_back(cursor);
@@ -98,16 +98,16 @@ impl Drop for Part {
     }
 }
 
-impl PartitionStream for Part {
+impl PartitionStream for PartitionScan {
     fn schema(&self) -> &SchemaRef {
         &self.scan.output
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let Part { from, to, begun, .. } = *self;
+        let PartitionScan { from, to, begun, .. } = *self;
         let cursor = Mutex::new(self.cursor.lock().unwrap_or_else(PoisonError::into_inner).take());
         let (scan, place, teller) = (self.scan.clone(), self.place.clone(), self.teller.clone());
-        let part = Part { scan, place, from, to, begun, cursor, teller };
+        let part = PartitionScan { scan, place, from, to, begun, cursor, teller };
         // The reading begins with the first poll, and ends when the stream is dropped.
         let stream = futures::stream::once(async move {
             let mut builder = RecordBatchReceiverStream::builder(part.scan.output.clone(), BATCHES_AHEAD);
@@ -119,10 +119,10 @@ impl PartitionStream for Part {
     }
 }
 
-impl Part {
+impl PartitionScan {
     /// Reads on a thread that may block.
     fn read(&self, rows: &Sender<DataFusionResult<RecordBatch>>) -> Result<()> {
-        let Scan { watch, pool, .. } = self.scan.as_ref();
+        let KafkaScan { watch, pool, .. } = self.scan.as_ref();
         if self.from >= self.to {
             return Ok(());
         }
@@ -163,7 +163,7 @@ impl Part {
 
     fn read_with(
         &self,
-        cursor: &mut Cursor,
+        cursor: &mut PartitionConsumer,
         batch: &mut Batch,
         rows: &Sender<DataFusionResult<RecordBatch>>,
     ) -> Result<(), Halt> {
@@ -189,7 +189,7 @@ impl Part {
     /// Where to go on when the record at `from` is not there.
     fn over_the_gap(&self, from: u64) -> Result<u64> {
         let watch = &self.scan.watch;
-        let low = watch.client.offsets(std::slice::from_ref(&self.place.partition), Moment::First)?;
+        let low = watch.client.offsets(std::slice::from_ref(&self.place.partition), ClientPhase::First)?;
         let low = low.first().copied().unwrap_or(0);
         if low <= from {
             // It ends before: whoever looks ahead finds out what became of it.
@@ -216,7 +216,7 @@ impl Part {
         let message =
             format!("source \"{}\" has lost records of partition {}: {why}", watch.name, self.place.partition);
         let hint = format!("ALTER SOURCE {} RESET OFFSETS goes on with what there is.", watch.name);
-        Err(Error::new(Kind::DataCorrupted, message).hint(hint))
+        Err(Error::new(ErrorKind::DataCorrupted, message).hint(hint))
     }
 
     fn report(&self, offset: u64, reason: String) {
@@ -227,7 +227,7 @@ impl Part {
 
 /// Rows that are being collected.
 struct Batch<'a> {
-    part: &'a Part,
+    part: &'a PartitionScan,
     decoder: Box<dyn Decoder>,
     included: Vec<Builder>,
     /// Of the partition.
@@ -238,14 +238,14 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(part: &'a Part) -> Result<Batch<'a>> {
+    fn new(part: &'a PartitionScan) -> Result<Batch<'a>> {
         let decoder = part.scan.format.decoder(&part.scan.request)?;
         let included = part.scan.included.iter().map(Builder::new).collect();
         let name = part.place.partition.to_string().into();
         Ok(Batch { part, decoder, included, name, offsets: Vec::new(), bytes: 0 })
     }
 
-    fn push(&mut self, message: &Message) {
+    fn push(&mut self, message: &ConsumedMessage) {
         let partition = &self.part.place.partition;
         if let Some(reason) = self.included.iter().find_map(|column| column.check(message).err()) {
             let raw = message.value().unwrap_or_default();
@@ -255,7 +255,7 @@ impl<'a> Batch<'a> {
             return;
         }
         self.included.iter_mut().for_each(|column| column.push(partition, message));
-        self.decoder.push(Record { key: message.key(), value: message.value() });
+        self.decoder.push(RawRecord { key: message.key(), value: message.value() });
         self.offsets.push(message.offset());
         self.bytes += (message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)) as u64;
     }
@@ -275,14 +275,14 @@ impl<'a> Batch<'a> {
         let included: Vec<ArrayRef> =
             self.included.iter_mut().map(|column| decoded.beside(&column.finish())).collect::<Result<_>>()?;
         let columns = self.part.scan.columns.iter().map(|column| match column {
-            Column::Decoded(n) => decoded.rows.column(*n).clone(),
-            Column::Included(n) => included[*n].clone(),
+            OutputColumn::Decoded(n) => decoded.rows.column(*n).clone(),
+            OutputColumn::Included(n) => included[*n].clone(),
         });
         let count = RecordBatchOptions::new().with_row_count(Some(decoded.rows.num_rows()));
         let output = self.part.scan.output.clone();
         let batch = RecordBatch::try_new_with_options(output, columns.collect(), &count)?;
         if batch.num_rows() > 0 {
-            self.part.teller.tell(&self.name, || Positions::Each(decoded.positions(&offsets)));
+            self.part.teller.send(&self.name, || Positions::Each(decoded.positions(&offsets)));
             // Whoever does not want it any more has dropped the stream.
             let _ = rows.blocking_send(Ok(batch));
         }

@@ -8,13 +8,13 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    connection::{Connection, told},
-    messages::Messages,
-    producer::{Held, PATIENCE, PATIENCE_MAX},
+    connection::{BrokerConnection, told},
+    messages::MessageBuilder,
+    producer::{OpenProducer, PATIENCE, PATIENCE_MAX},
 };
 use crate::{
     connectors::{Delivery, Outgoing, Sink, SinkDef, sink::Mode},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::MessageFormat,
     options::Taker,
     time::Epoch,
@@ -35,7 +35,7 @@ const OWN: &[(&str, &str)] = &[
 /// `WITH (connector = 'kafka', …)` of a sink.
 #[derive(Debug, Clone)]
 pub struct KafkaSinkOptions {
-    connection: Connection,
+    connection: BrokerConnection,
     topic: String,
     format: MessageFormat,
     key_format: MessageFormat,
@@ -43,12 +43,12 @@ pub struct KafkaSinkOptions {
 
 impl KafkaSinkOptions {
     pub fn take(options: &mut Taker) -> Result<KafkaSinkOptions> {
-        let connection = Connection::take(options, OWN)?;
+        let connection = BrokerConnection::take(options, OWN)?;
         let topic = options.required("topic")?;
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) {
             let message = format!("option \"topic\": '{topic}' cannot be the name of a topic");
-            return Err(Error::new(Kind::InvalidParameterValue, message));
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message));
         }
         let key_format = match options.one_of("key_format", &[("json", true), ("text", false)])? {
             Some(false) => MessageFormat::Text,
@@ -56,7 +56,7 @@ impl KafkaSinkOptions {
         };
         let format = MessageFormat::take(options)?;
         let checked = connection.config(&[], &[]).create_native_config();
-        checked.map_err(|e| Error::new(Kind::InvalidParameterValue, told(&e)))?;
+        checked.map_err(|e| Error::new(ErrorKind::InvalidParameterValue, told(&e)))?;
         Ok(KafkaSinkOptions { connection, topic, format, key_format })
     }
 
@@ -71,9 +71,9 @@ impl KafkaSinkOptions {
 pub struct KafkaSink {
     def: SinkDef,
     options: KafkaSinkOptions,
-    messages: Messages,
+    messages: MessageBuilder,
     /// `None` before it is opened, and after a write that failed.
-    held: Option<Held>,
+    held: Option<OpenProducer>,
     /// How long an epoch may take: more, once one has taken too long.
     patience: Duration,
 }
@@ -87,7 +87,7 @@ impl fmt::Debug for KafkaSink {
 impl KafkaSink {
     pub fn new(def: SinkDef, options: &KafkaSinkOptions) -> Result<KafkaSink> {
         let (options, key) = (options.clone(), def.key.clone());
-        let messages = Messages::new(def.mode, &def.schema, key, &options.format, &options.key_format)?;
+        let messages = MessageBuilder::new(def.mode, &def.schema, key, &options.format, &options.key_format)?;
         Ok(KafkaSink { def, options, messages, held: None, patience: PATIENCE })
     }
 }
@@ -103,7 +103,7 @@ impl Sink for KafkaSink {
         let patience = self.patience;
         let take = move || {
             drop(old);
-            Held::take(&options.connection, &options.topic, &identity, patience)
+            OpenProducer::take(&options.connection, &options.topic, &identity, patience)
         };
         let (held, last) = blocking(take).await?;
         self.held = Some(held);

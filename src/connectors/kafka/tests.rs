@@ -44,7 +44,7 @@ fn options_are_checked_without_a_look_outside() {
         ("max_files_per_tigger", "1"),
     ] {
         let error = check(&[(key, value)]).unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}: {error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}: {error}");
     }
     let error = check(&[("topic", ""), ("topic_pattern", "(")]).unwrap_err();
     assert!(error.message().contains("no regular expression"), "{error}");

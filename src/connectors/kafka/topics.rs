@@ -8,22 +8,22 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    client::{Client, Moment, Topic},
-    ledger::{Entry, Ledger},
+    client::{Client, ClientPhase, Topic},
+    ledger::{Entry, SinkLedger},
     options::{KafkaOptions, Topics},
-    place::{Partition, Place},
-    start::Start,
+    place::{PartitionOffset, TopicPartition},
+    start::StartOffset,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Looks at the brokers, and keeps the ledger. All of it blocks.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct TopicWatch {
     /// The source's, for errors.
     pub name: String,
     pub options: KafkaOptions,
     pub client: Client,
-    pub ledger: Ledger,
+    pub ledger: SinkLedger,
     looked: Mutex<Option<Instant>>,
 }
 
@@ -34,10 +34,10 @@ pub(super) enum Loss {
     Skip,
 }
 
-impl Watch {
-    pub fn new(name: &str, options: KafkaOptions, ledger: Ledger) -> Result<Watch> {
+impl TopicWatch {
+    pub fn new(name: &str, options: KafkaOptions, ledger: SinkLedger) -> Result<TopicWatch> {
         let client = Client::new(&options, &[])?;
-        Ok(Watch { name: name.to_string(), options, client, ledger, looked: Mutex::default() })
+        Ok(TopicWatch { name: name.to_string(), options, client, ledger, looked: Mutex::default() })
     }
 
     /// What the options say.
@@ -52,13 +52,13 @@ impl Watch {
             && let Some(missing) = names.iter().find(|name| !found.contains_key(*name))
         {
             let message = format!("topic \"{missing}\" does not exist on kafka broker \"{}\"", self.options.brokers);
-            return Err(Error::new(Kind::UndefinedObject, message).hint("Create the topic first."));
+            return Err(Error::new(ErrorKind::UndefinedObject, message).hint("Create the topic first."));
         }
-        let partitions: Vec<Partition> = found
+        let partitions: Vec<TopicPartition> = found
             .iter()
             .flat_map(|(name, topic)| {
                 let topic_name: Arc<str> = name.as_str().into();
-                topic.partitions.iter().map(move |number| Partition { topic: topic_name.clone(), number: *number })
+                topic.partitions.iter().map(move |number| TopicPartition { topic: topic_name.clone(), number: *number })
             })
             .collect();
         let starts = self.starts(&partitions)?;
@@ -77,13 +77,13 @@ impl Watch {
         Ok(())
     }
 
-    fn starts(&self, partitions: &[Partition]) -> Result<Vec<u64>> {
+    fn starts(&self, partitions: &[TopicPartition]) -> Result<Vec<u64>> {
         match &self.options.start {
-            Start::Earliest => self.client.offsets(partitions, Moment::First),
-            Start::Latest => self.client.offsets(partitions, Moment::End),
-            Start::Time(millis) => self.client.offsets(partitions, Moment::Time(*millis)),
-            Start::Partitions(offsets) => {
-                let first = self.client.offsets(partitions, Moment::First)?;
+            StartOffset::Earliest => self.client.offsets(partitions, ClientPhase::First),
+            StartOffset::Latest => self.client.offsets(partitions, ClientPhase::End),
+            StartOffset::Time(millis) => self.client.offsets(partitions, ClientPhase::Time(*millis)),
+            StartOffset::Partitions(offsets) => {
+                let first = self.client.offsets(partitions, ClientPhase::First)?;
                 Ok(partitions.iter().zip(first).map(|(p, first)| *offsets.get(&p.number).unwrap_or(&first)).collect())
             }
         }
@@ -111,7 +111,7 @@ impl Watch {
                     continue;
                 }
                 let message = format!("source \"{}\": topic \"{name}\" does not exist any more", self.name);
-                return Err(Error::new(Kind::CannotConnectNow, message)
+                return Err(Error::new(ErrorKind::CannotConnectNow, message)
                     .hint("It is looked for again. With on_data_loss = 'skip' the other topics are read meanwhile."));
             };
             if life.id.is_some() && topic.id.is_some() && life.id != topic.id {
@@ -158,13 +158,13 @@ impl Watch {
     /// Partitions that begin with the first of what they have.
     fn first(&self, topic: &str, numbers: &[i32]) -> Result<Entry> {
         let name: Arc<str> = topic.into();
-        let partitions: Vec<_> = numbers.iter().map(|n| Partition { topic: name.clone(), number: *n }).collect();
-        let starts = self.client.offsets(&partitions, Moment::First)?;
+        let partitions: Vec<_> = numbers.iter().map(|n| TopicPartition { topic: name.clone(), number: *n }).collect();
+        let starts = self.client.offsets(&partitions, ClientPhase::First)?;
         Ok(Entry::Began { topic: topic.to_string(), starts: numbers.iter().copied().zip(starts).collect() })
     }
 
     /// A partition ends before what was read of it, so that it is not what it was.
-    pub fn went_back(&self, loss: Loss, place: &Place, end: u64, read: u64) -> Result<()> {
+    pub fn went_back(&self, loss: Loss, place: &PartitionOffset, end: u64, read: u64) -> Result<()> {
         self.look(loss)?;
         if self.ledger.ask(|known| known.is_over(place)) {
             return Ok(());
@@ -187,7 +187,7 @@ impl Watch {
     }
 
     /// What is read next of a partition is not there any more: its first record is at `low`.
-    pub fn passed_by(&self, loss: Loss, place: &Place, position: u64, low: u64) -> Result<()> {
+    pub fn passed_by(&self, loss: Loss, place: &PartitionOffset, position: u64, low: u64) -> Result<()> {
         let partition = &place.partition;
         let last = low.saturating_sub(1);
         self.lost(loss, || {
@@ -205,7 +205,7 @@ impl Watch {
             return Ok(());
         }
         let message = format!("source \"{}\" has lost records: {what}", self.name);
-        Err(Error::new(Kind::DataCorrupted, message).hint(format!(
+        Err(Error::new(ErrorKind::DataCorrupted, message).hint(format!(
             "ALTER SOURCE {} RESET OFFSETS goes on with what there is; then resume what reads it. on_data_loss = 'skip' \
              does so by itself.",
             self.name
@@ -216,10 +216,10 @@ impl Watch {
     pub fn reset(&self) -> Result<()> {
         self.look(Loss::Skip)?;
         let places = self.ledger.known().places();
-        let partitions: Vec<Partition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
-        let first = self.client.offsets(&partitions, Moment::First)?;
-        let ends = self.client.offsets(&partitions, Moment::End)?;
-        let given_up = |((place, _), (before, end)): (&(Place, u64), (u64, u64))| Entry::GivenUp {
+        let partitions: Vec<TopicPartition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
+        let first = self.client.offsets(&partitions, ClientPhase::First)?;
+        let ends = self.client.offsets(&partitions, ClientPhase::End)?;
+        let given_up = |((place, _), (before, end)): (&(PartitionOffset, u64), (u64, u64))| Entry::GivenUp {
             place: place.to_string(),
             before,
             end,

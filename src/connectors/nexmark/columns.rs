@@ -9,17 +9,17 @@ use arrow::{
 
 use super::{
     dice::For,
-    events::{Events, FIRST_ID, Table},
+    events::{Events, FIRST_ID, NexmarkTable},
     words::{DESCRIPTION_LENGTH, ITEM_NAME_LENGTH},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::nearest,
 };
 
 /// What a column says of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+enum NexmarkField {
     Id,
     DateTime,
     Extra,
@@ -42,66 +42,66 @@ enum What {
     Url,
 }
 
-const PERSON: &[(&str, What)] = &[
-    ("id", What::Id),
-    ("name", What::Name),
-    ("email_address", What::EmailAddress),
-    ("credit_card", What::CreditCard),
-    ("city", What::City),
-    ("state", What::State),
-    ("date_time", What::DateTime),
-    ("extra", What::Extra),
+const PERSON: &[(&str, NexmarkField)] = &[
+    ("id", NexmarkField::Id),
+    ("name", NexmarkField::Name),
+    ("email_address", NexmarkField::EmailAddress),
+    ("credit_card", NexmarkField::CreditCard),
+    ("city", NexmarkField::City),
+    ("state", NexmarkField::State),
+    ("date_time", NexmarkField::DateTime),
+    ("extra", NexmarkField::Extra),
 ];
 
-const AUCTION: &[(&str, What)] = &[
-    ("id", What::Id),
-    ("item_name", What::ItemName),
-    ("description", What::Description),
-    ("initial_bid", What::InitialBid),
-    ("reserve", What::Reserve),
-    ("date_time", What::DateTime),
-    ("expires", What::Expires),
-    ("seller", What::Seller),
-    ("category", What::Category),
-    ("extra", What::Extra),
+const AUCTION: &[(&str, NexmarkField)] = &[
+    ("id", NexmarkField::Id),
+    ("item_name", NexmarkField::ItemName),
+    ("description", NexmarkField::Description),
+    ("initial_bid", NexmarkField::InitialBid),
+    ("reserve", NexmarkField::Reserve),
+    ("date_time", NexmarkField::DateTime),
+    ("expires", NexmarkField::Expires),
+    ("seller", NexmarkField::Seller),
+    ("category", NexmarkField::Category),
+    ("extra", NexmarkField::Extra),
 ];
 
-const BID: &[(&str, What)] = &[
-    ("auction", What::Auction),
-    ("bidder", What::Bidder),
-    ("price", What::Price),
-    ("channel", What::Channel),
-    ("url", What::Url),
-    ("date_time", What::DateTime),
-    ("extra", What::Extra),
+const BID: &[(&str, NexmarkField)] = &[
+    ("auction", NexmarkField::Auction),
+    ("bidder", NexmarkField::Bidder),
+    ("price", NexmarkField::Price),
+    ("channel", NexmarkField::Channel),
+    ("url", NexmarkField::Url),
+    ("date_time", NexmarkField::DateTime),
+    ("extra", NexmarkField::Extra),
 ];
 
-fn standard(table: Table) -> &'static [(&'static str, What)] {
+fn standard(table: NexmarkTable) -> &'static [(&'static str, NexmarkField)] {
     match table {
-        Table::Person => PERSON,
-        Table::Auction => AUCTION,
-        Table::Bid => BID,
+        NexmarkTable::Person => PERSON,
+        NexmarkTable::Auction => AUCTION,
+        NexmarkTable::Bid => BID,
     }
 }
 
 /// All columns of a table: what a source has that declares none.
-pub(super) fn schema(table: Table) -> SchemaRef {
-    let field = |(name, what): &(&str, What)| Field::new(*name, what.data_type(), true);
+pub(super) fn schema(table: NexmarkTable) -> SchemaRef {
+    let field = |(name, what): &(&str, NexmarkField)| Field::new(*name, what.data_type(), true);
     Arc::new(Schema::new(standard(table).iter().map(field).collect::<Vec<_>>()))
 }
 
-impl What {
+impl NexmarkField {
     fn data_type(self) -> DataType {
         match self {
-            What::DateTime | What::Expires => DataType::Timestamp(TimeUnit::Microsecond, None),
-            What::Id
-            | What::InitialBid
-            | What::Reserve
-            | What::Seller
-            | What::Category
-            | What::Auction
-            | What::Bidder
-            | What::Price => DataType::Int64,
+            NexmarkField::DateTime | NexmarkField::Expires => DataType::Timestamp(TimeUnit::Microsecond, None),
+            NexmarkField::Id
+            | NexmarkField::InitialBid
+            | NexmarkField::Reserve
+            | NexmarkField::Seller
+            | NexmarkField::Category
+            | NexmarkField::Auction
+            | NexmarkField::Bidder
+            | NexmarkField::Price => DataType::Int64,
             _ => DataType::Utf8,
         }
     }
@@ -118,23 +118,23 @@ impl What {
 
 /// Makes the values of one column.
 #[derive(Debug)]
-pub(super) struct Column {
-    table: Table,
-    what: What,
+pub(super) struct NexmarkColumn {
+    table: NexmarkTable,
+    what: NexmarkField,
 }
 
-impl Column {
+impl NexmarkColumn {
     /// The columns that a source declares: any of those of its table, in any order.
-    pub fn all(table: Table, schema: &Schema, source: &str) -> Result<Vec<Column>> {
-        schema.fields().iter().map(|field| Column::new(table, field, source)).collect()
+    pub fn all(table: NexmarkTable, schema: &Schema, source: &str) -> Result<Vec<NexmarkColumn>> {
+        schema.fields().iter().map(|field| NexmarkColumn::new(table, field, source)).collect()
     }
 
-    fn new(table: Table, field: &Field, source: &str) -> Result<Column> {
+    fn new(table: NexmarkTable, field: &Field, source: &str) -> Result<NexmarkColumn> {
         let known = standard(table);
         let Some((name, what)) = known.iter().find(|(name, _)| name == field.name()) else {
             let message = format!("table '{}' of source \"{source}\" has no column \"{}\"", table.name(), field.name());
             let names: Vec<String> = known.iter().map(|(name, _)| name.to_string()).collect();
-            let error = Error::new(Kind::InvalidTableDefinition, message);
+            let error = Error::new(ErrorKind::InvalidTableDefinition, message);
             return Err(match nearest(field.name(), &names) {
                 Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
                 None => error.hint(format!("Its columns are: {}.", names.join(", "))),
@@ -142,45 +142,45 @@ impl Column {
         };
         if *field.data_type() != what.data_type() {
             let message = format!("column \"{name}\" of source \"{source}\" is of type {}", what.spelled());
-            return Err(Error::new(Kind::InvalidTableDefinition, message).hint(format!(
+            return Err(Error::new(ErrorKind::InvalidTableDefinition, message).hint(format!(
                 "Declare {name} {}, or no columns at all: then it has all of table '{}'.",
                 what.spelled(),
                 table.name()
             )));
         }
-        Ok(Column { table, what: *what })
+        Ok(NexmarkColumn { table, what: *what })
     }
 
     /// The values of some rows, by their numbers among those of the table.
     pub fn values(&self, events: &Events, rows: Range<u64>) -> ArrayRef {
         let numbers = rows.clone().map(|row| self.table.event_of(row));
         match self.what {
-            What::Id => Arc::new(Int64Array::from_iter_values(rows.map(|row| FIRST_ID + row as i64))),
-            What::Auction => integers(numbers, |event| events.auction(event)),
-            What::Bidder => integers(numbers, |event| events.bidder(event)),
-            What::Price => integers(numbers, |event| events.price(For::Price, event)),
-            What::InitialBid => integers(numbers, |event| events.price(For::InitialBid, event)),
-            What::Reserve => {
+            NexmarkField::Id => Arc::new(Int64Array::from_iter_values(rows.map(|row| FIRST_ID + row as i64))),
+            NexmarkField::Auction => integers(numbers, |event| events.auction(event)),
+            NexmarkField::Bidder => integers(numbers, |event| events.bidder(event)),
+            NexmarkField::Price => integers(numbers, |event| events.price(For::Price, event)),
+            NexmarkField::InitialBid => integers(numbers, |event| events.price(For::InitialBid, event)),
+            NexmarkField::Reserve => {
                 integers(numbers, |event| events.price(For::InitialBid, event) + events.price(For::Reserve, event))
             }
-            What::Seller => integers(numbers, |event| events.seller(event)),
-            What::Category => integers(numbers, |event| events.category(event)),
-            What::DateTime => moments(numbers, |event| events.moment(event)),
-            What::Expires => moments(numbers, |event| events.expires(event)),
-            What::Name => texts(numbers, |event, text| events.name(event, text)),
-            What::EmailAddress => texts(numbers, |event, text| events.email_address(event, text)),
-            What::CreditCard => texts(numbers, |event, text| events.credit_card(event, text)),
-            What::City => texts(numbers, |event, text| text.push_str(events.city(event))),
-            What::State => texts(numbers, |event, text| text.push_str(events.state(event))),
-            What::ItemName => {
+            NexmarkField::Seller => integers(numbers, |event| events.seller(event)),
+            NexmarkField::Category => integers(numbers, |event| events.category(event)),
+            NexmarkField::DateTime => moments(numbers, |event| events.moment(event)),
+            NexmarkField::Expires => moments(numbers, |event| events.expires(event)),
+            NexmarkField::Name => texts(numbers, |event, text| events.name(event, text)),
+            NexmarkField::EmailAddress => texts(numbers, |event, text| events.email_address(event, text)),
+            NexmarkField::CreditCard => texts(numbers, |event, text| events.credit_card(event, text)),
+            NexmarkField::City => texts(numbers, |event, text| text.push_str(events.city(event))),
+            NexmarkField::State => texts(numbers, |event, text| text.push_str(events.state(event))),
+            NexmarkField::ItemName => {
                 texts(numbers, |event, text| events.letters(For::ItemName, event, ITEM_NAME_LENGTH, text))
             }
-            What::Description => {
+            NexmarkField::Description => {
                 texts(numbers, |event, text| events.letters(For::Description, event, DESCRIPTION_LENGTH, text))
             }
-            What::Channel => texts(numbers, |event, text| events.channel(event, text)),
-            What::Url => texts(numbers, |event, text| events.url(event, text)),
-            What::Extra => texts(numbers, |event, text| events.extra(self.table, event, text)),
+            NexmarkField::Channel => texts(numbers, |event, text| events.channel(event, text)),
+            NexmarkField::Url => texts(numbers, |event, text| events.url(event, text)),
+            NexmarkField::Extra => texts(numbers, |event, text| events.extra(self.table, event, text)),
         }
     }
 }

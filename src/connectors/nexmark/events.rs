@@ -28,29 +28,29 @@ const AUCTION_LEAD: u64 = 10;
 
 /// The three kinds of events, each a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Table {
+pub(super) enum NexmarkTable {
     Person,
     Auction,
     Bid,
 }
 
-impl Table {
-    pub const ALL: [Table; 3] = [Table::Person, Table::Auction, Table::Bid];
+impl NexmarkTable {
+    pub const ALL: [NexmarkTable; 3] = [NexmarkTable::Person, NexmarkTable::Auction, NexmarkTable::Bid];
 
     pub fn name(self) -> &'static str {
         match self {
-            Table::Person => "person",
-            Table::Auction => "auction",
-            Table::Bid => "bid",
+            NexmarkTable::Person => "person",
+            NexmarkTable::Auction => "auction",
+            NexmarkTable::Bid => "bid",
         }
     }
 
     /// Where its events begin in a round, and how many there are.
     fn place(self) -> (u64, u64) {
         match self {
-            Table::Person => (0, 1),
-            Table::Auction => (1, 3),
-            Table::Bid => (4, 46),
+            NexmarkTable::Person => (0, 1),
+            NexmarkTable::Auction => (1, 3),
+            NexmarkTable::Bid => (4, 46),
         }
     }
 
@@ -113,7 +113,7 @@ impl Events {
 
     /// Who sells in an auction.
     pub fn seller(&self, event: u64) -> i64 {
-        let last = Table::Person.last(event);
+        let last = NexmarkTable::Person.last(event);
         FIRST_ID
             + match self.below(For::SellerHot, event, HOT_SELLER_RATIO) {
                 0 => self.person(For::Seller, event, last),
@@ -127,7 +127,7 @@ impl Events {
 
     /// Which auction a bid is for.
     pub fn auction(&self, event: u64) -> i64 {
-        let last = Table::Auction.last(event);
+        let last = NexmarkTable::Auction.last(event);
         FIRST_ID
             + match self.below(For::AuctionHot, event, HOT_AUCTION_RATIO) {
                 0 => {
@@ -140,7 +140,7 @@ impl Events {
 
     /// Who bids. Hot bidders stand beside hot sellers, so that they are not the same.
     pub fn bidder(&self, event: u64) -> i64 {
-        let last = Table::Person.last(event);
+        let last = NexmarkTable::Person.last(event);
         FIRST_ID
             + match self.below(For::BidderHot, event, HOT_BIDDER_RATIO) {
                 0 => self.person(For::Bidder, event, last),

@@ -14,15 +14,15 @@ use std::{ops::Range, sync::Arc};
 use arrow::{array::ArrayRef, compute::kernels::cast_utils::string_to_datetime, datatypes::SchemaRef};
 
 use self::{
-    columns::Column,
-    events::{Events, Table},
+    columns::NexmarkColumn,
+    events::{Events, NexmarkTable},
 };
 use super::{
     Source, SourceEnv,
-    generator::{Generator, Pace, Recipe},
+    generator::{EventRate, Generator, GeneratorSpec},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Taker,
     time::{Micros, with_seconds},
 };
@@ -30,7 +30,7 @@ use crate::{
 /// `WITH (connector = 'nexmark', …)`.
 #[derive(Debug, Clone)]
 pub struct NexmarkOptions {
-    table: Table,
+    table: NexmarkTable,
     /// Of all three kinds; 0: as fast as they are taken.
     events_per_second: u64,
     /// How many there will ever be, of all three kinds.
@@ -53,14 +53,14 @@ impl NexmarkOptions {
     /// Takes them.
     pub fn take(options: &mut Taker) -> Result<NexmarkOptions> {
         let number = "a whole number";
-        let tables = Table::ALL.map(|table| (table.name(), table));
+        let tables = NexmarkTable::ALL.map(|table| (table.name(), table));
         let Some(table) = options.one_of("table", &tables)? else {
             return Err(options.missing("table").hint("Add table = 'person', 'auction' or 'bid' to its WITH clause."));
         };
         let events_per_second = options.parse("events_per_second", number)?.unwrap_or(EVENTS_PER_SECOND);
         if events_per_second > EVENTS_PER_SECOND_MAX {
             let message = format!("option \"events_per_second\" is larger than {EVENTS_PER_SECOND_MAX}");
-            return Err(Error::new(Kind::InvalidParameterValue, message)
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message)
                 .hint("With events_per_second = 0 they come as fast as they are taken."));
         }
         Ok(NexmarkOptions {
@@ -77,7 +77,7 @@ impl NexmarkOptions {
 fn start_time(text: &str) -> Result<Micros> {
     let moment = string_to_datetime(&chrono::Utc, &with_seconds(text.trim())).map_err(|_| {
         let message = format!("option \"start_time\" cannot be '{text}'");
-        Error::new(Kind::InvalidParameterValue, message).hint("Write a moment such as '2015-07-15 00:00:00'.")
+        Error::new(ErrorKind::InvalidParameterValue, message).hint("Write a moment such as '2015-07-15 00:00:00'.")
     })?;
     Ok(moment.timestamp_micros())
 }
@@ -85,9 +85,9 @@ fn start_time(text: &str) -> Result<Micros> {
 /// All that decides what the rows are.
 #[derive(Debug)]
 struct Nexmark {
-    table: Table,
+    table: NexmarkTable,
     schema: SchemaRef,
-    columns: Vec<Column>,
+    columns: Vec<NexmarkColumn>,
     events: Events,
 }
 
@@ -101,14 +101,14 @@ pub(super) async fn open(
 ) -> Result<Arc<dyn Source>> {
     let table = options.table;
     let schema = schema.filter(|s| !s.fields().is_empty()).unwrap_or_else(|| columns::schema(table));
-    let columns = Column::all(table, &schema, name)?;
+    let columns = NexmarkColumn::all(table, &schema, name)?;
     let spaced = if options.events_per_second == 0 { EVENTS_PER_SECOND } else { options.events_per_second };
     let events = Events { seed: options.seed, start: options.start_time, per_second: spaced };
-    let pace = Pace::open(env, folder, options.events_per_second, options.events).await?;
+    let pace = EventRate::open(env, folder, options.events_per_second, options.events).await?;
     Ok(Generator::start(Nexmark { table, schema, columns, events }, pace, env.clock.clone()))
 }
 
-impl Recipe for Nexmark {
+impl GeneratorSpec for Nexmark {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }

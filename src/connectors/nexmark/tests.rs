@@ -93,7 +93,7 @@ fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn rows_are_the_same_after_a_restart_and_elsewhere() {
-    for table in Table::ALL {
+    for table in NexmarkTable::ALL {
         let fixture = Fixture::new();
         let source = fixture.open(table.name(), &[("seed", "7")]).await;
         let whole = rows(source.as_ref(), 0..5_000).await;
@@ -140,7 +140,7 @@ async fn rows_stay_what_they_are() {
 
 #[tokio::test]
 async fn spans_and_streams_cut_anywhere_are_the_same_rows() {
-    for table in Table::ALL {
+    for table in NexmarkTable::ALL {
         let source = Fixture::new().open(table.name(), &[]).await;
         let whole = rows(source.as_ref(), 0..3_000).await;
         for cuts in [vec![0, 3_000], vec![0, 1, 2, 3, 4, 5, 49, 50, 51, 53, 54, 1_234, 2_999, 3_000]] {
@@ -317,7 +317,7 @@ async fn columns_are_known_by_their_names() {
         ("auction", "expires", DataType::Int64, "Declare expires TIMESTAMP"),
     ] {
         let error = fixture.declared(&[(column, data_type)], &options(table, &[])).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidTableDefinition);
+        assert_eq!(error.kind(), ErrorKind::InvalidTableDefinition);
         assert!(error.hint_text().is_some_and(|h| h.starts_with(hint)), "{error}: {:?}", error.hint_text());
     }
 }
@@ -336,7 +336,7 @@ async fn wrong_options_are_refused() {
         ("seed", "x", None),
     ] {
         let error = connectors::open(1, "s", None, &options("bid", &[(key, value)]), &fixture.env).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}: {error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}: {error}");
         assert!(hint.is_none_or(|hint| error.hint_text().is_some_and(|h| h.contains(hint))), "{:?}", error.hint_text());
     }
     let mut options = Options::default();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     dice::{For, below, mix},
-    events::{Events, Table},
+    events::{Events, NexmarkTable},
 };
 
 const FIRST_NAMES: [&str; 11] =
@@ -75,16 +75,16 @@ impl Events {
     }
 
     /// What fills a row: on average it has then the size that the benchmark gives the kind.
-    pub fn extra(&self, table: Table, event: u64, text: &mut String) {
+    pub fn extra(&self, table: NexmarkTable, event: u64, text: &mut String) {
         let (size, others) = match table {
-            Table::Person => {
+            NexmarkTable::Person => {
                 let (first, last) = self.names(event);
                 let email = EMAIL_LENGTHS.0 + 1 + EMAIL_LENGTHS.1 + 4;
                 let place = self.city(event).len() + self.state(event).len();
                 (200, 8 + first.len() + 1 + last.len() + email + CREDIT_CARD_LENGTH + place)
             }
-            Table::Auction => (500, 8 + ITEM_NAME_LENGTH + DESCRIPTION_LENGTH + 5 * 8),
-            Table::Bid => (100, 4 * 8),
+            NexmarkTable::Auction => (500, 8 + ITEM_NAME_LENGTH + DESCRIPTION_LENGTH + 5 * 8),
+            NexmarkTable::Bid => (100, 4 * 8),
         };
         let missing = (size as u64).saturating_sub(others as u64);
         let spread = (missing + 2) / 5;

@@ -59,7 +59,7 @@ impl Cells {
     pub fn write(&self, rows: impl Iterator<Item = usize>, out: &mut Vec<u8>) -> Result<()> {
         let options = FormatOptions::default();
         let columns: Vec<_> =
-            self.0.iter().map(|column| Column::new(column.as_ref(), &options)).collect::<Result<_>>()?;
+            self.0.iter().map(|column| CellColumn::new(column.as_ref(), &options)).collect::<Result<_>>()?;
         let mut cell = String::new();
         for row in rows {
             for (n, column) in columns.iter().enumerate() {
@@ -92,21 +92,21 @@ fn plain(column: &ArrayRef) -> Result<ArrayRef> {
     })
 }
 
-struct Column<'a> {
+struct CellColumn<'a> {
     array: &'a dyn Array,
     display: Option<ArrayFormatter<'a>>,
     bytes: bool,
 }
 
-impl<'a> Column<'a> {
-    fn new(array: &'a dyn Array, options: &FormatOptions<'a>) -> Result<Column<'a>> {
+impl<'a> CellColumn<'a> {
+    fn new(array: &'a dyn Array, options: &FormatOptions<'a>) -> Result<CellColumn<'a>> {
         use DataType::*;
         let display = match array.data_type() {
             List(_) | LargeList(_) => None,
             _ => Some(ArrayFormatter::try_new(array, options)?),
         };
         let bytes = matches!(array.data_type(), Binary | LargeBinary | BinaryView | FixedSizeBinary(_));
-        Ok(Column { array, display, bytes })
+        Ok(CellColumn { array, display, bytes })
     }
 
     fn write(&self, row: usize, out: &mut String) -> Result<()> {
@@ -128,7 +128,7 @@ impl<'a> Column<'a> {
         };
         let items = plain(&items)?;
         let options = FormatOptions::default();
-        let column = Column::new(items.as_ref(), &options)?;
+        let column = CellColumn::new(items.as_ref(), &options)?;
         let mut item = String::new();
         out.push('{');
         for row in 0..items.len() {

@@ -17,7 +17,7 @@ pub(super) use sink::{MODES, PostgresSink};
 
 use tokio_postgres::error::SqlState;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// The longest message of Postgres that is passed on: it quotes rows.
 const MESSAGE_CHARS_MAX: usize = 2_000;
@@ -27,18 +27,18 @@ fn told(error: tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else { return lost(error) };
     let code = db.code();
     let kind = match code.code() {
-        c if ["08", "40", "53", "57"].iter().any(|class| c.starts_with(class)) => Kind::CannotConnectNow,
+        c if ["08", "40", "53", "57"].iter().any(|class| c.starts_with(class)) => ErrorKind::CannotConnectNow,
         // Somebody holds a lock; a session was ended for being idle; its disk or its memory fails.
-        "55P03" | "25P03" | "58030" => Kind::CannotConnectNow,
-        _ if *code == SqlState::UNIQUE_VIOLATION => Kind::UniqueViolation,
-        _ if *code == SqlState::NOT_NULL_VIOLATION => Kind::NotNullViolation,
-        _ if *code == SqlState::NUMERIC_VALUE_OUT_OF_RANGE => Kind::NumericOutOfRange,
-        _ if *code == SqlState::UNDEFINED_TABLE => Kind::UndefinedTable,
-        _ if *code == SqlState::UNDEFINED_COLUMN => Kind::UndefinedColumn,
-        _ if *code == SqlState::INVALID_SCHEMA_NAME => Kind::UndefinedObject,
-        _ if *code == SqlState::INVALID_CATALOG_NAME => Kind::UndefinedDatabase,
-        c if c.starts_with("28") || c == "42501" => Kind::InvalidAuthorization,
-        _ => Kind::InvalidParameterValue,
+        "55P03" | "25P03" | "58030" => ErrorKind::CannotConnectNow,
+        _ if *code == SqlState::UNIQUE_VIOLATION => ErrorKind::UniqueViolation,
+        _ if *code == SqlState::NOT_NULL_VIOLATION => ErrorKind::NotNullViolation,
+        _ if *code == SqlState::NUMERIC_VALUE_OUT_OF_RANGE => ErrorKind::NumericOutOfRange,
+        _ if *code == SqlState::UNDEFINED_TABLE => ErrorKind::UndefinedTable,
+        _ if *code == SqlState::UNDEFINED_COLUMN => ErrorKind::UndefinedColumn,
+        _ if *code == SqlState::INVALID_SCHEMA_NAME => ErrorKind::UndefinedObject,
+        _ if *code == SqlState::INVALID_CATALOG_NAME => ErrorKind::UndefinedDatabase,
+        c if c.starts_with("28") || c == "42501" => ErrorKind::InvalidAuthorization,
+        _ => ErrorKind::InvalidParameterValue,
     };
     // The detail quotes the row; where there is none, the place in a COPY quotes the value.
     let row = db.detail().or(db.where_()).map(|row| format!(" ({})", row.trim())).unwrap_or_default();
@@ -57,9 +57,9 @@ fn lost(error: tokio_postgres::Error) -> Error {
     let text = format!("{error}{cause}");
     let told = |kind, text| Error::new(kind, format!("postgres: {text}"));
     if text.starts_with("invalid configuration") || text.starts_with("authentication error") {
-        return told(Kind::InvalidAuthorization, text);
+        return told(ErrorKind::InvalidAuthorization, text);
     }
-    told(Kind::CannotConnectNow, text)
+    told(ErrorKind::CannotConnectNow, text)
 }
 
 /// A name as SQL writes it.

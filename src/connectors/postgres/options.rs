@@ -8,7 +8,7 @@ use tokio_postgres::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Taker,
 };
 
@@ -30,7 +30,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 impl PostgresOptions {
     pub fn take(options: &mut Taker) -> Result<PostgresOptions> {
-        let bad = |message: &str| Error::new(Kind::InvalidParameterValue, message);
+        let bad = |message: &str| Error::new(ErrorKind::InvalidParameterValue, message);
         let url = options.text("url");
         let host = options.text("host");
         let port = options.parse::<u16>("port", "a number up to 65535")?;

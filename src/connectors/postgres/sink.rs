@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures::{SinkExt, pin_mut};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 
-use super::{PostgresOptions, cells::Cells, table::Target, told};
+use super::{PostgresOptions, cells::Cells, table::TargetTable, told};
 use crate::{
     connectors::{
         Delivery, Outgoing, Sink, SinkDef,
-        sink::{Mode, Upserts},
+        sink::{Mode, UpsertRows},
     },
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::Epoch,
 };
 
@@ -34,13 +34,13 @@ const SESSION: &str = "SET lock_timeout = '10s'; SET client_encoding = 'UTF8'; S
 pub struct PostgresSink {
     def: SinkDef,
     options: PostgresOptions,
-    target: Target,
-    held: Option<Held>,
+    target: TargetTable,
+    held: Option<OpenConnection>,
 }
 
 /// The connection of the holder.
 #[derive(Debug)]
-struct Held {
+struct OpenConnection {
     client: Client,
     /// The word by which this holder is known.
     holder: String,
@@ -52,11 +52,11 @@ struct Held {
 impl PostgresSink {
     /// Fails where a column has no type in Postgres.
     pub fn new(def: SinkDef, options: PostgresOptions) -> Result<PostgresSink> {
-        let target = Target::new(&def, &options)?;
+        let target = TargetTable::new(&def, &options)?;
         Ok(PostgresSink { def, options, target, held: None })
     }
 
-    async fn connect(&self) -> Result<(Epoch, Held)> {
+    async fn connect(&self) -> Result<(Epoch, OpenConnection)> {
         let target = &self.target;
         let (client, connection) = self.options.config.connect(NoTls).await.map_err(told)?;
         // Ends with the client.
@@ -75,7 +75,7 @@ impl PostgresSink {
             }
         };
         let (copy, copy_gone) = (copy.map_err(told)?, copy_gone.transpose().map_err(told)?);
-        Ok((Epoch(epoch), Held { client, holder, copy, copy_gone }))
+        Ok((Epoch(epoch), OpenConnection { client, holder, copy, copy_gone }))
     }
 
     /// Puts where an error happened before it.
@@ -100,7 +100,7 @@ impl Sink for PostgresSink {
 
     async fn write(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         let Some(held) = self.held.take() else {
-            return Err(Error::new(Kind::CannotConnectNow, "there is no connection to postgres"));
+            return Err(Error::new(ErrorKind::CannotConnectNow, "there is no connection to postgres"));
         };
         held.write(&self.def, &self.target, epoch, rows).await.map_err(|error| self.placed(error))?;
         self.held = Some(held);
@@ -108,14 +108,14 @@ impl Sink for PostgresSink {
     }
 }
 
-impl Held {
-    async fn write(&self, def: &SinkDef, target: &Target, epoch: Epoch, rows: &Outgoing) -> Result<()> {
+impl OpenConnection {
+    async fn write(&self, def: &SinkDef, target: &TargetTable, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         self.begin(target, epoch).await?;
         let all: Vec<usize> = (0..def.schema.fields().len()).collect();
         let mut last = Vec::new();
         match (def.mode, &def.key) {
             (Mode::Upsert, Some(key)) => {
-                let Upserts { put, gone } = rows.upserts(key)?;
+                let UpsertRows { put, gone } = rows.upserts(key)?;
                 if let Some(copy) = self.copy_gone.as_ref().filter(|_| gone.num_rows() > 0) {
                     self.send(copy, &gone, key, |_| 1).await?;
                     last.push(target.delete());
@@ -141,7 +141,7 @@ impl Held {
     }
 
     /// Begins a transaction and writes down whose it is.
-    async fn begin(&self, target: &Target, epoch: Epoch) -> Result<()> {
+    async fn begin(&self, target: &TargetTable, epoch: Epoch) -> Result<()> {
         let begin = target.begin(epoch.0, &self.holder);
         let answers = self.client.simple_query(&begin).await.map_err(told)?;
         let counts = answers.iter().filter_map(|answer| match answer {
@@ -151,7 +151,7 @@ impl Held {
         if counts.last() == Some(1) {
             return Ok(());
         }
-        Err(Error::new(Kind::ObjectInUse, format!("epoch {epoch} is not for this server to write"))
+        Err(Error::new(ErrorKind::ObjectInUse, format!("epoch {epoch} is not for this server to write"))
             .detail("Another server, on a copy of this data directory, has taken hold of the sink since.")
             .hint("Stop one of the two, then ALTER SINK … RESUME the other."))
     }

@@ -5,12 +5,12 @@ use tokio_postgres::{Client, Row};
 use super::{PostgresOptions, cells, literal, name, names, told};
 use crate::{
     connectors::{SinkDef, sink::Mode},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// The statements of one sink.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct TargetTable {
     /// `"schema"."table"`
     table: String,
     /// Where the number of the last epoch stands.
@@ -34,7 +34,7 @@ const GONE: &str = "pg_temp.tidemark_gone";
 const MAKING: i64 = 0x7469_6465_6d61_726b;
 
 /// A column of the table as it is.
-struct Column {
+struct TableColumn {
     name: String,
     base_type: String,
     shown_type: String,
@@ -44,9 +44,9 @@ struct Column {
     generated: bool,
 }
 
-impl Target {
+impl TargetTable {
     /// Fails where a column has no type in Postgres.
-    pub fn new(def: &SinkDef, options: &PostgresOptions) -> Result<Target> {
+    pub fn new(def: &SinkDef, options: &PostgresOptions) -> Result<TargetTable> {
         let columns: Vec<String> = def.schema.fields().iter().map(|f| f.name().clone()).collect();
         // Rows of an append are not told apart, whatever the query knows of them.
         let key = match def.mode {
@@ -63,7 +63,7 @@ impl Target {
                     def.name,
                     field.data_type()
                 );
-                Error::new(Kind::DatatypeMismatch, message)
+                Error::new(ErrorKind::DatatypeMismatch, message)
                     .hint(format!("Select its parts, or its text: CAST({} AS TEXT).", field.name()))
             })?;
             made.push(format!("{} {ty}", name(field.name())));
@@ -72,7 +72,7 @@ impl Target {
         if !key.is_empty() {
             made.push(format!("PRIMARY KEY ({})", list(&key)));
         }
-        Ok(Target {
+        Ok(TargetTable {
             ledger: format!("{}.tidemark_sinks", name(&options.schema)),
             identity: literal(&def.identity),
             create: format!("CREATE TABLE {table} ({})", made.join(", ")),
@@ -96,7 +96,7 @@ impl Target {
             Some(table) => self.check(client, table).await?,
             None if self.creates => client.batch_execute(&self.create).await.map_err(told)?,
             None => {
-                return Err(Error::new(Kind::UndefinedTable, format!("postgres has no table {}", self.table))
+                return Err(Error::new(ErrorKind::UndefinedTable, format!("postgres has no table {}", self.table))
                     .hint(format!("Leave create_table = false out, or make it: {};", self.create)));
             }
         }
@@ -129,7 +129,7 @@ impl Target {
             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
         let mut there = Vec::new();
         for row in client.query(query, &[&table]).await.map_err(told)? {
-            there.push(Column {
+            there.push(TableColumn {
                 name: get(&row, 0)?,
                 base_type: get(&row, 1)?,
                 shown_type: get(&row, 2)?,
@@ -143,27 +143,27 @@ impl Target {
             let Some(found) = there.iter().find(|c| c.name == *column) else {
                 let known: Vec<&str> = there.iter().map(|c| c.name.as_str()).collect();
                 let message = format!("table {} of postgres has no column \"{column}\"", self.table);
-                return Err(Error::new(Kind::UndefinedColumn, message)
+                return Err(Error::new(ErrorKind::UndefinedColumn, message)
                     .hint(format!("Its columns are: {}. Rename with AS, or add the column there.", known.join(", "))));
             };
             let fits = may.contains(&found.base_type) || (found.is_enum && may.iter().any(|name| name == "text"));
             if !fits || found.generated {
                 let what = if found.generated { "a generated column" } else { found.shown_type.as_str() };
                 let message = format!("column \"{column}\" of table {} of postgres is {what}", self.table);
-                return Err(Error::new(Kind::DatatypeMismatch, message)
+                return Err(Error::new(ErrorKind::DatatypeMismatch, message)
                     .hint(format!("What comes needs one of: {}. A CAST in the query can help.", may.join(", "))));
             }
             if self.key.contains(column) && !found.not_null {
                 let message = format!("key column \"{column}\" of table {} of postgres may be NULL", self.table);
-                return Err(Error::new(Kind::InvalidTableDefinition, message)
+                return Err(Error::new(ErrorKind::InvalidTableDefinition, message)
                     .detail("Two rows with NULL there could not be told apart.")
                     .hint(format!("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL;", self.table, name(column))));
             }
         }
-        let needed = |c: &&Column| c.not_null && !c.has_default && !c.generated && !self.columns.contains(&c.name);
+        let needed = |c: &&TableColumn| c.not_null && !c.has_default && !c.generated && !self.columns.contains(&c.name);
         if let Some(column) = there.iter().find(needed) {
             let message = format!("column \"{}\" of table {} of postgres needs a value", column.name, self.table);
-            return Err(Error::new(Kind::NotNullViolation, message)
+            return Err(Error::new(ErrorKind::NotNullViolation, message)
                 .hint("Select one under that name, or give the column a default."));
         }
         self.check_unique(client, table).await
@@ -189,7 +189,7 @@ impl Target {
         }
         let key = list(&self.key);
         let message = format!("table {} of postgres has no unique index on ({key})", self.table);
-        Err(Error::new(Kind::InvalidTableDefinition, message)
+        Err(Error::new(ErrorKind::InvalidTableDefinition, message)
             .hint(format!("ALTER TABLE {} ADD PRIMARY KEY ({key});", self.table)))
     }
 
@@ -208,7 +208,7 @@ impl Target {
 
     /// Begins the transaction of an epoch. Its second statement changes one row, or the holder is another.
     pub fn begin(&self, epoch: u64, holder: &str) -> String {
-        let Target { ledger, identity, .. } = self;
+        let TargetTable { ledger, identity, .. } = self;
         let holder = literal(holder);
         format!(
             "BEGIN; UPDATE {ledger} SET epoch = {epoch} WHERE identity = {identity} AND holder = {holder} AND epoch < {epoch}"

@@ -80,9 +80,9 @@ async fn an_epoch_is_there_once_and_its_number_with_it() {
     assert_eq!(second.open().await.unwrap(), Epoch(3));
     // Whoever held it before writes no more.
     let error = first.write(Epoch(4), &rows(&[(9, "nine", 1)])).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::ObjectInUse);
+    assert_eq!(error.kind(), ErrorKind::ObjectInUse);
     second.write(Epoch(4), &rows(&[(4, "four", 1)])).await.unwrap();
-    assert_eq!(second.write(Epoch(4), &rows(&[(5, "five", 1)])).await.unwrap_err().kind(), Kind::ObjectInUse);
+    assert_eq!(second.write(Epoch(4), &rows(&[(5, "five", 1)])).await.unwrap_err().kind(), ErrorKind::ObjectInUse);
     assert_eq!(table(postgres, "append").await, ["1|one", "2|two", "2|two", "3|", "4|four"]);
     let ledger = postgres.rows("SELECT identity, epoch FROM append.tidemark_sinks").await;
     assert_eq!(ledger, ["it's \\ mine|4"]);
@@ -149,7 +149,7 @@ async fn a_write_that_ends_anywhere_is_there_or_not() {
                     written = sink.write(Epoch(epoch), &outgoing) => match written {
                         Ok(()) => there = Epoch(epoch),
                         Err(error) => {
-                            assert!(matches!(error.kind(), Kind::CannotConnectNow | Kind::Io), "{error}");
+                            assert!(matches!(error.kind(), ErrorKind::CannotConnectNow | ErrorKind::Io), "{error}");
                             ends += 1;
                         }
                     },
@@ -178,8 +178,8 @@ async fn a_server_that_crashed_is_come_back_to() {
     sink.write(Epoch(1), &rows(&[(1, "one", 1)])).await.unwrap();
     postgres.crash();
     let error = sink.write(Epoch(2), &rows(&[(1, "one", -1), (1, "uno", 1)])).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::CannotConnectNow, "{error}");
-    assert_eq!(sink.open().await.unwrap_err().kind(), Kind::CannotConnectNow);
+    assert_eq!(error.kind(), ErrorKind::CannotConnectNow, "{error}");
+    assert_eq!(sink.open().await.unwrap_err().kind(), ErrorKind::CannotConnectNow);
     postgres.go_on();
     assert_eq!(sink.open().await.unwrap(), Epoch(1));
     sink.write(Epoch(2), &rows(&[(1, "one", -1), (1, "uno", 1)])).await.unwrap();
@@ -247,16 +247,21 @@ async fn values_come_as_they_are() {
 async fn a_table_that_does_not_fit_is_refused_with_a_way_out() {
     let Some(postgres) = Postgres::shared() else { return };
     for (n, (made, mode, kind, said)) in [
-        ("", Mode::Append, Kind::UndefinedTable, "no table"),
-        ("(k bigint)", Mode::Append, Kind::UndefinedColumn, "no column \"the \"value\"\""),
-        ("(k integer, \"the \"\"value\"\"\" text)", Mode::Append, Kind::DatatypeMismatch, "column \"k\""),
-        ("(k bigint, \"the \"\"value\"\"\" date)", Mode::Append, Kind::DatatypeMismatch, "is date"),
-        ("(k bigint, \"the \"\"value\"\"\" text, more int NOT NULL)", Mode::Append, Kind::NotNullViolation, "\"more\""),
-        ("(k bigint, \"the \"\"value\"\"\" text)", Mode::Upsert, Kind::InvalidTableDefinition, "may be NULL"),
+        ("", Mode::Append, ErrorKind::UndefinedTable, "no table"),
+        ("(k bigint)", Mode::Append, ErrorKind::UndefinedColumn, "no column \"the \"value\"\""),
+        ("(k integer, \"the \"\"value\"\"\" text)", Mode::Append, ErrorKind::DatatypeMismatch, "column \"k\""),
+        ("(k bigint, \"the \"\"value\"\"\" date)", Mode::Append, ErrorKind::DatatypeMismatch, "is date"),
+        (
+            "(k bigint, \"the \"\"value\"\"\" text, more int NOT NULL)",
+            Mode::Append,
+            ErrorKind::NotNullViolation,
+            "\"more\"",
+        ),
+        ("(k bigint, \"the \"\"value\"\"\" text)", Mode::Upsert, ErrorKind::InvalidTableDefinition, "may be NULL"),
         (
             "(k bigint NOT NULL, \"the \"\"value\"\"\" text)",
             Mode::Upsert,
-            Kind::InvalidTableDefinition,
+            ErrorKind::InvalidTableDefinition,
             "no unique index",
         ),
     ]
@@ -277,7 +282,7 @@ async fn a_table_that_does_not_fit_is_refused_with_a_way_out() {
     let nested = Arc::new(Schema::new(vec![Field::new("k", parts, true)]));
     let options = options(postgres.port, "nested", &[]).unwrap();
     let error = PostgresSink::new(def(nested, Mode::Append), options).unwrap_err();
-    assert_eq!(error.kind(), Kind::DatatypeMismatch);
+    assert_eq!(error.kind(), ErrorKind::DatatypeMismatch);
 }
 
 #[tokio::test]
@@ -291,9 +296,9 @@ async fn a_row_that_the_table_refuses_is_named_and_nothing_of_its_epoch_is_there
     sink.open().await.unwrap();
     sink.write(Epoch(1), &rows(&[(1, "one", 1)])).await.unwrap();
     for (row, kind, said) in [
-        ((1, "again", 1), Kind::UniqueViolation, "Key (k)=(1) already exists"),
-        ((200, "much", 1), Kind::InvalidParameterValue, "Failing row contains (200, much)"),
-        ((3, "too long", 1), Kind::InvalidParameterValue, "too long"),
+        ((1, "again", 1), ErrorKind::UniqueViolation, "Key (k)=(1) already exists"),
+        ((200, "much", 1), ErrorKind::InvalidParameterValue, "Failing row contains (200, much)"),
+        ((3, "too long", 1), ErrorKind::InvalidParameterValue, "too long"),
     ] {
         let error = sink.write(Epoch(2), &rows(&[(2, "two", 1), row])).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -313,15 +318,15 @@ async fn a_password_is_never_told() {
     };
     let given = options(postgres.port, "nowhere", &[]).unwrap();
     let (kind, told) = open(given).await;
-    assert_eq!(kind, Kind::UndefinedObject, "{told}");
+    assert_eq!(kind, ErrorKind::UndefinedObject, "{told}");
     assert!(!told.contains(PASSWORD), "{told}");
     let port = postgres.port.to_string();
     let parts = [("url", ""), ("host", "127.0.0.1"), ("port", &port), ("user", USER), ("database", "postgres")];
     let with = |password| options(0, "public", &[parts.as_slice(), &[("password", password)]].concat()).unwrap();
     let (kind, told) = open(with("wrong-4711")).await;
-    assert_eq!(kind, Kind::InvalidAuthorization, "{told}");
+    assert_eq!(kind, ErrorKind::InvalidAuthorization, "{told}");
     assert!(!told.contains("4711"), "{told}");
-    assert_eq!(open(with("")).await.0, Kind::InvalidAuthorization);
+    assert_eq!(open(with("")).await.0, ErrorKind::InvalidAuthorization);
     for bad in [
         "postgres://u:s3cret@host/db",
         "postgres://u:s3cret@host:port/db",
@@ -332,9 +337,9 @@ async fn a_password_is_never_told() {
         assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }
     let error = options(0, "public", &[("url", "postgres://u@h/d?sslmode=require")]).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
-    assert_eq!(options(0, "public", &[("host", "h")]).unwrap_err().kind(), Kind::InvalidParameterValue);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(options(0, "public", &[("host", "h")]).unwrap_err().kind(), ErrorKind::InvalidParameterValue);
     // Nobody listens there.
     let (kind, told) = open(options(1, "public", &[]).unwrap()).await;
-    assert_eq!(kind, Kind::CannotConnectNow, "{told}");
+    assert_eq!(kind, ErrorKind::CannotConnectNow, "{told}");
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{Delivery, Mode, Outgoing, Sink, SinkDef};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     time::Epoch,
 };
 
@@ -18,14 +18,14 @@ pub const MODES: &[Mode] = &[Mode::Append, Mode::Upsert, Mode::Changes, Mode::De
 
 /// What was written by one identity, epoch by epoch, and who may still write.
 #[derive(Debug, Default)]
-pub struct Place {
+pub struct MemoryTarget {
     pub written: Vec<(Epoch, Outgoing)>,
     pub opens: u64,
     pub writes: u64,
     /// The write that fails, from 1: before it takes effect, or after.
-    pub fail_at: Option<(u64, Fault)>,
+    pub fail_at: Option<(u64, SinkFault)>,
     /// The kind of that failure.
-    pub kind: Option<Kind>,
+    pub kind: Option<ErrorKind>,
     /// Who does not know it does not come in.
     pub password: Option<String>,
     /// Who opens it or writes to it stands here first.
@@ -49,22 +49,22 @@ impl Gate {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum SinkFault {
     Before,
     After,
 }
 
 /// The places of all tests of this process, by name.
-static PLACES: Mutex<BTreeMap<String, Arc<Mutex<Place>>>> = Mutex::new(BTreeMap::new());
+static PLACES: Mutex<BTreeMap<String, Arc<Mutex<MemoryTarget>>>> = Mutex::new(BTreeMap::new());
 
-pub fn place(name: &str) -> Arc<Mutex<Place>> {
+pub fn place(name: &str) -> Arc<Mutex<MemoryTarget>> {
     let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
     places.entry(name.to_string()).or_default().clone()
 }
 
 #[derive(Debug)]
 pub struct MemorySink {
-    place: Arc<Mutex<Place>>,
+    place: Arc<Mutex<MemoryTarget>>,
     pub def: SinkDef,
     password: Option<String>,
     holds: u64,
@@ -75,7 +75,7 @@ impl MemorySink {
         MemorySink { place: place(name), password, def, holds: 0 }
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
+    fn place(&self) -> MutexGuard<'_, MemoryTarget> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,7 +100,7 @@ impl Sink for MemorySink {
         let identity = self.def.identity.clone();
         let mut place = self.place();
         if place.password != self.password {
-            return Err(Error::new(Kind::CannotConnectNow, "password authentication failed"));
+            return Err(Error::new(ErrorKind::CannotConnectNow, "password authentication failed"));
         }
         place.opens += 1;
         place.holder += 1;
@@ -115,21 +115,21 @@ impl Sink for MemorySink {
         self.pass().await;
         let mut place = self.place();
         if place.password != self.password {
-            return Err(Error::new(Kind::CannotConnectNow, "password authentication failed"));
+            return Err(Error::new(ErrorKind::CannotConnectNow, "password authentication failed"));
         }
         if place.holder != self.holds {
-            return Err(Error::new(Kind::ObjectInUse, "another has taken hold of the sink"));
+            return Err(Error::new(ErrorKind::ObjectInUse, "another has taken hold of the sink"));
         }
         let last = place.written.last().map_or(Epoch(0), |(epoch, _)| *epoch);
         assert!(epoch > last, "epoch {epoch} is written after {last}");
         assert!(!rows.changes.is_empty() || rows.whole, "an epoch that changed nothing is not written");
         place.writes += 1;
         let fault = place.fail_at.filter(|(at, _)| *at == place.writes).map(|(_, fault)| fault);
-        if fault != Some(Fault::Before) {
+        if fault != Some(SinkFault::Before) {
             place.written.push((epoch, rows.clone()));
         }
         match fault {
-            Some(_) => Err(Error::new(place.kind.unwrap_or(Kind::Io), "the outside system failed")),
+            Some(_) => Err(Error::new(place.kind.unwrap_or(ErrorKind::Io), "the outside system failed")),
             None => Ok(()),
         }
     }

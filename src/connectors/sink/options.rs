@@ -16,7 +16,7 @@ use crate::{
         kafka::{self, KafkaSink, KafkaSinkOptions},
         postgres::{self, PostgresOptions, PostgresSink},
     },
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker, nearest},
     time::SystemClock,
 };
@@ -52,7 +52,7 @@ impl Mode {
 
 /// The kinds of sinks, each with its options.
 #[derive(Debug, Clone)]
-enum Connector {
+enum SinkConnector {
     Blackhole,
     Console,
     Directory(Box<DirectorySinkOptions>),
@@ -69,14 +69,14 @@ enum Connector {
 #[derive(Debug, Clone)]
 pub struct SinkOptions {
     name: String,
-    connector: Connector,
+    connector: SinkConnector,
     mode: Option<Mode>,
     primary_key: Option<Vec<String>>,
 }
 
 /// What is known of the answer of a sink's query.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct SinkSchema {
     pub schema: SchemaRef,
     pub append_only: bool,
     /// The columns that tell its rows apart, where the query makes some do so.
@@ -88,55 +88,59 @@ pub struct Answer {
 /// Makes a sink. Nothing outside is touched before it is opened.
 pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
     Ok(match &options.connector {
-        Connector::Blackhole => Box::new(Blackhole),
-        Connector::Console => Box::new(Console { name: def.name }),
-        Connector::Directory(options) => Box::new(DirectorySink::new(def, *options.clone(), Arc::new(SystemClock))?),
-        Connector::Kafka(options) => Box::new(KafkaSink::new(def, options)?),
-        Connector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
+        SinkConnector::Blackhole => Box::new(Blackhole),
+        SinkConnector::Console => Box::new(Console { name: def.name }),
+        SinkConnector::Directory(options) => {
+            Box::new(DirectorySink::new(def, *options.clone(), Arc::new(SystemClock))?)
+        }
+        SinkConnector::Kafka(options) => Box::new(KafkaSink::new(def, options)?),
+        SinkConnector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
         #[cfg(test)]
-        Connector::Memory { place, password } => Box::new(super::memory::MemorySink::new(place, password.clone(), def)),
+        SinkConnector::Memory { place, password } => {
+            Box::new(super::memory::MemorySink::new(place, password.clone(), def))
+        }
     })
 }
 
 /// Takes the options of one kind.
-type Take = fn(&mut Taker) -> Result<Connector>;
+type Take = fn(&mut Taker) -> Result<SinkConnector>;
 
-impl Connector {
+impl SinkConnector {
     const KINDS: &[(&str, Take)] = &[
-        ("blackhole", |_| Ok(Connector::Blackhole)),
-        ("console", |_| Ok(Connector::Console)),
-        ("directory", |taker| Ok(Connector::Directory(Box::new(DirectorySinkOptions::take(taker)?)))),
-        ("kafka", |taker| KafkaSinkOptions::take(taker).map(Connector::Kafka)),
-        ("postgres", |taker| PostgresOptions::take(taker).map(Connector::Postgres)),
+        ("blackhole", |_| Ok(SinkConnector::Blackhole)),
+        ("console", |_| Ok(SinkConnector::Console)),
+        ("directory", |taker| Ok(SinkConnector::Directory(Box::new(DirectorySinkOptions::take(taker)?)))),
+        ("kafka", |taker| KafkaSinkOptions::take(taker).map(SinkConnector::Kafka)),
+        ("postgres", |taker| PostgresOptions::take(taker).map(SinkConnector::Postgres)),
         #[cfg(test)]
         ("memory", |taker| {
             let place = taker.required("place")?;
-            Ok(Connector::Memory { place, password: taker.text("password") })
+            Ok(SinkConnector::Memory { place, password: taker.text("password") })
         }),
     ];
 
     fn word(&self) -> &'static str {
         match self {
-            Connector::Blackhole => "blackhole",
-            Connector::Console => "console",
-            Connector::Directory(_) => "directory",
-            Connector::Kafka(_) => "kafka",
-            Connector::Postgres(_) => "postgres",
+            SinkConnector::Blackhole => "blackhole",
+            SinkConnector::Console => "console",
+            SinkConnector::Directory(_) => "directory",
+            SinkConnector::Kafka(_) => "kafka",
+            SinkConnector::Postgres(_) => "postgres",
             #[cfg(test)]
-            Connector::Memory { .. } => "memory",
+            SinkConnector::Memory { .. } => "memory",
         }
     }
 
     /// What it can write. Of several that would do, an earlier one is taken where the statement does not say.
     fn modes(&self) -> &'static [Mode] {
         match self {
-            Connector::Blackhole => blackhole::MODES,
-            Connector::Console => console::MODES,
-            Connector::Directory(_) => DirectorySink::MODES,
-            Connector::Kafka(_) => kafka::MODES,
-            Connector::Postgres(_) => postgres::MODES,
+            SinkConnector::Blackhole => blackhole::MODES,
+            SinkConnector::Console => console::MODES,
+            SinkConnector::Directory(_) => DirectorySink::MODES,
+            SinkConnector::Kafka(_) => kafka::MODES,
+            SinkConnector::Postgres(_) => postgres::MODES,
             #[cfg(test)]
-            Connector::Memory { .. } => super::memory::MODES,
+            SinkConnector::Memory { .. } => super::memory::MODES,
         }
     }
 }
@@ -148,15 +152,15 @@ impl SinkOptions {
         let mut taker = options.taker(format!("sink \"{name}\""));
         let mode = taker.one_of("type", &Mode::WORDS)?;
         let primary_key = taker.text("primary_key").map(|list| list.split(',').map(|c| c.trim().to_string()).collect());
-        let connector = match taker.one_of("connector", Connector::KINDS)? {
+        let connector = match taker.one_of("connector", SinkConnector::KINDS)? {
             Some(take) => take(&mut taker)?,
             None => return Err(taker.missing("connector")),
         };
         taker.finish()?;
         let connector = match connector {
-            Connector::Directory(options) => {
+            SinkConnector::Directory(options) => {
                 let fenced = options.within(fence).map_err(|error| error.context(format!("sink \"{name}\"")))?;
-                Connector::Directory(Box::new(fenced))
+                SinkConnector::Directory(Box::new(fenced))
             }
             other => other,
         };
@@ -174,12 +178,14 @@ impl SinkOptions {
     /// Whether rows go to the same place in the same form as with other options, so that what was written there goes on.
     pub fn continues(&self, other: &SinkOptions) -> bool {
         let same_place = match (&self.connector, &other.connector) {
-            (Connector::Blackhole, Connector::Blackhole) | (Connector::Console, Connector::Console) => true,
-            (Connector::Directory(own), Connector::Directory(other)) => own.continues(other),
-            (Connector::Kafka(own), Connector::Kafka(other)) => own.continues(other),
-            (Connector::Postgres(own), Connector::Postgres(other)) => own.continues(other),
+            (SinkConnector::Blackhole, SinkConnector::Blackhole) | (SinkConnector::Console, SinkConnector::Console) => {
+                true
+            }
+            (SinkConnector::Directory(own), SinkConnector::Directory(other)) => own.continues(other),
+            (SinkConnector::Kafka(own), SinkConnector::Kafka(other)) => own.continues(other),
+            (SinkConnector::Postgres(own), SinkConnector::Postgres(other)) => own.continues(other),
             #[cfg(test)]
-            (Connector::Memory { place: own, .. }, Connector::Memory { place: other, .. }) => own == other,
+            (SinkConnector::Memory { place: own, .. }, SinkConnector::Memory { place: other, .. }) => own == other,
             _ => false,
         };
         same_place && self.mode == other.mode && self.primary_key == other.primary_key
@@ -197,16 +203,16 @@ impl SinkOptions {
     fn cannot(&self, mode: Mode) -> Error {
         let modes: Vec<String> = self.connector.modes().iter().map(|mode| format!("'{}'", mode.word())).collect();
         let message = format!("{} of sink \"{}\" has no type '{}'", self.connector(), self.name, mode.word());
-        Error::new(Kind::InvalidParameterValue, message).hint(format!("It has {}.", modes.join(", ")))
+        Error::new(ErrorKind::InvalidParameterValue, message).hint(format!("It has {}.", modes.join(", ")))
     }
 
     /// How the rows of a query are to be written, and the columns that tell them apart. Fails where that does not fit.
-    pub fn settle(&self, answer: &Answer) -> Result<(Mode, Option<Vec<usize>>)> {
+    pub fn settle(&self, answer: &SinkSchema) -> Result<(Mode, Option<Vec<usize>>)> {
         let key = self.key(answer)?;
         let chosen = match (self.mode, answer.whole) {
             (Some(mode), true) if mode != Mode::Complete => {
                 let message = format!("EMIT COMPLETE and type = '{}' contradict each other", mode.word());
-                return Err(Error::new(Kind::InvalidParameterValue, message).hint("Leave one of them out."));
+                return Err(Error::new(ErrorKind::InvalidParameterValue, message).hint("Leave one of them out."));
             }
             (_, true) => Some(Mode::Complete),
             (mode, false) => mode,
@@ -235,24 +241,24 @@ impl SinkOptions {
         let others: Vec<String> = others.map(|mode| format!("type = '{}'", mode.word())).collect();
         let others = if others.is_empty() { String::new() } else { format!(", or {}", others.join(" or ")) };
         let message = format!("rows of sink \"{}\" can be withdrawn, and {but}", self.name);
-        Error::new(Kind::InvalidDefinition, message)
+        Error::new(ErrorKind::InvalidDefinition, message)
             .hint(format!("Use EMIT ON WINDOW CLOSE, which only ever appends{others}."))
     }
 
     fn keyless(&self) -> Error {
         let message = format!("sink \"{}\" has no key to tell its rows apart by", self.name);
-        Error::new(Kind::InvalidDefinition, message).hint("Name its columns: primary_key = 'a, b'.")
+        Error::new(ErrorKind::InvalidDefinition, message).hint("Name its columns: primary_key = 'a, b'.")
     }
 
     /// The columns of `primary_key`, else those that the query is known by.
-    fn key(&self, answer: &Answer) -> Result<Option<Vec<usize>>> {
+    fn key(&self, answer: &SinkSchema) -> Result<Option<Vec<usize>>> {
         let Some(names) = &self.primary_key else { return Ok(answer.key.clone()) };
         let mut key = Vec::new();
         for name in names {
             let index = answer.schema.index_of(name).map_err(|_| {
                 let known: Vec<String> = answer.schema.fields().iter().map(|f| f.name().clone()).collect();
                 let message = format!("column \"{name}\" of primary_key of sink \"{}\" does not exist", self.name);
-                let error = Error::new(Kind::UndefinedColumn, message);
+                let error = Error::new(ErrorKind::UndefinedColumn, message);
                 match nearest(name, &known) {
                     Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
                     None => error.hint(format!("Its columns are: {}.", known.join(", "))),
@@ -264,7 +270,7 @@ impl SinkOptions {
         if let Some(column) = own.filter(|_| !answer.append_only) {
             let column = answer.schema.field(*column).name();
             let message = format!("primary_key of sink \"{}\" lacks column \"{column}\"", self.name);
-            return Err(Error::new(Kind::InvalidDefinition, message)
+            return Err(Error::new(ErrorKind::InvalidDefinition, message)
                 .detail("The query can have several rows that differ in that column alone.")
                 .hint("Add it, or leave primary_key out."));
         }
@@ -286,10 +292,10 @@ mod tests {
         SinkOptions::take("s", &options, &Fence::default())
     }
 
-    fn answer(append_only: bool, key: Option<Vec<usize>>) -> Answer {
+    fn answer(append_only: bool, key: Option<Vec<usize>>) -> SinkSchema {
         let field = |name: &str| Field::new(name, DataType::Int64, true);
         let schema = Arc::new(Schema::new(vec![field("a"), field("b"), field("c")]));
-        Answer { schema, append_only, key, whole: false }
+        SinkSchema { schema, append_only, key, whole: false }
     }
 
     #[test]
@@ -297,7 +303,7 @@ mod tests {
         let blackhole = options(&[("connector", "blackhole")]).unwrap();
         assert_eq!(blackhole.settle(&answer(true, None)).unwrap(), (Mode::Append, None));
         assert_eq!(blackhole.settle(&answer(false, Some(vec![1]))).unwrap(), (Mode::Changes, Some(vec![1])));
-        let whole = Answer { whole: true, ..answer(false, None) };
+        let whole = SinkSchema { whole: true, ..answer(false, None) };
         assert_eq!(blackhole.settle(&whole).unwrap(), (Mode::Complete, None));
         let upsert = options(&[("connector", "blackhole"), ("type", "upsert"), ("primary_key", "b , a")]).unwrap();
         assert_eq!(upsert.settle(&answer(false, Some(vec![0]))).unwrap(), (Mode::Upsert, Some(vec![1, 0])));
@@ -306,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_a_way_out() {
-        let told = |pairs: &[(&str, &str)], answer: Answer| {
+        let told = |pairs: &[(&str, &str)], answer: SinkSchema| {
             let error = options(pairs).and_then(|options| options.settle(&answer)).unwrap_err();
             (error.message().to_string(), error.hint_text().unwrap_or_default().to_string())
         };
@@ -323,7 +329,7 @@ mod tests {
         assert_eq!(told(&keyed, answer(false, Some(vec![0, 1]))).0, "primary_key of sink \"s\" lacks column \"b\"");
         let slip = [("connector", "blackhole"), ("primary_key", "a, bb")];
         assert_eq!(told(&slip, answer(true, None)).1, "Perhaps you meant \"b\".");
-        let whole = Answer { whole: true, ..answer(false, None) };
+        let whole = SinkSchema { whole: true, ..answer(false, None) };
         let (message, _) = told(&[("connector", "blackhole"), ("type", "append")], whole);
         assert_eq!(message, "EMIT COMPLETE and type = 'append' contradict each other");
         assert_eq!(told(&[("connector", "consol")], answer(true, None)).1, "");

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     connectors::BadRecord,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// Lines that arrived together.
 #[derive(Debug, Clone)]
-pub(super) struct Group {
+pub(super) struct LineGroup {
     /// The number of the first.
     pub first: u64,
     pub lines: u64,
@@ -43,17 +43,17 @@ pub(super) enum Why {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct GroupHeader {
     first: u64,
     lines: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     odd: Vec<Odd>,
 }
 
-impl Group {
+impl LineGroup {
     /// No lines, and the number that the next one has.
-    pub fn empty(first: u64) -> Group {
-        Group { first, lines: 0, odd: Vec::new(), text: Bytes::new() }
+    pub fn empty(first: u64) -> LineGroup {
+        LineGroup { first, lines: 0, odd: Vec::new(), text: Bytes::new() }
     }
 
     /// The number of the line behind the last.
@@ -62,19 +62,19 @@ impl Group {
     }
 
     pub fn encode(&self) -> Result<Bytes> {
-        let header = Header { first: self.first, lines: self.lines, odd: self.odd.clone() };
+        let header = GroupHeader { first: self.first, lines: self.lines, odd: self.odd.clone() };
         let mut bytes = serde_json::to_vec(&header).map_err(|e| Error::internal(e.to_string()))?;
         bytes.push(b'\n');
         bytes.extend_from_slice(&self.text);
         Ok(bytes.into())
     }
 
-    pub fn decode(bytes: &Bytes) -> Result<Group> {
-        let corrupted = |what: String| Error::new(Kind::DataCorrupted, format!("lines of a socket: {what}"));
+    pub fn decode(bytes: &Bytes) -> Result<LineGroup> {
+        let corrupted = |what: String| Error::new(ErrorKind::DataCorrupted, format!("lines of a socket: {what}"));
         let at = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| corrupted("no header".to_string()))?;
-        let Header { first, lines, odd } =
+        let GroupHeader { first, lines, odd } =
             serde_json::from_slice(&bytes[..at]).map_err(|e| corrupted(e.to_string()))?;
-        Ok(Group { first, lines, odd, text: bytes.slice(at + 1..) })
+        Ok(LineGroup { first, lines, odd, text: bytes.slice(at + 1..) })
     }
 }
 
@@ -142,14 +142,14 @@ impl Cutter {
     }
 
     /// The whole lines, if there are any; the first has this number.
-    pub fn take(&mut self, first: u64) -> Option<Group> {
+    pub fn take(&mut self, first: u64) -> Option<LineGroup> {
         if self.lines == 0 {
             return None;
         }
         let open = self.text.split_off(self.open);
         let text = std::mem::replace(&mut self.text, open).into();
         self.open = 0;
-        Some(Group { first, lines: std::mem::take(&mut self.lines), odd: std::mem::take(&mut self.odd), text })
+        Some(LineGroup { first, lines: std::mem::take(&mut self.lines), odd: std::mem::take(&mut self.odd), text })
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
         let (mut text, mut lines, mut odd) = (Vec::new(), 0, Vec::new());
         let mut take = |cutter: &mut Cutter| {
             if let Some(group) = cutter.take(lines) {
-                let group = Group::decode(&group.encode().unwrap()).unwrap();
+                let group = LineGroup::decode(&group.encode().unwrap()).unwrap();
                 assert_eq!(group.first, lines);
                 odd.extend(group.odd.iter().map(|o| Odd { line: o.line + lines, ..o.clone() }));
                 text.extend_from_slice(&group.text);

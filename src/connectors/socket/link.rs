@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    lines::{Cutter, Group},
+    lines::{Cutter, LineGroup},
     received::Received,
 };
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ const GROUP_BYTES: usize = 1 << 20;
 
 /// How the connection is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
+enum LinkState {
     Connecting,
     Connected,
     /// Why it is not.
@@ -56,7 +56,7 @@ pub(super) struct Link {
     line_bytes_max: usize,
     received: Arc<Received>,
     changed: watch::Sender<u64>,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
 }
 
 impl Link {
@@ -68,7 +68,7 @@ impl Link {
             line_bytes_max,
             received,
             changed: watch::Sender::new(0),
-            state: Mutex::new(State::Connecting),
+            state: Mutex::new(LinkState::Connecting),
         }
     }
 
@@ -95,7 +95,7 @@ impl Link {
             let lost = match self.connect().await {
                 Err(e) => e.to_string(),
                 Ok(stream) => {
-                    self.enter(State::Connected);
+                    self.enter(LinkState::Connected);
                     let (_, before) = self.received.bounds();
                     let lost = self.receive(stream).await;
                     // A peer that only ever hangs up is not worth more haste than one that is not there.
@@ -105,7 +105,7 @@ impl Link {
                     lost
                 }
             };
-            self.enter(State::Lost(lost));
+            self.enter(LinkState::Lost(lost));
             sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         }
@@ -166,31 +166,31 @@ impl Link {
     /// As long as nothing is read, the peer cannot send for long: it is for TCP to hold it up.
     async fn wait_for_room(&self) {
         while !self.received.has_room() {
-            self.enter(State::Full);
+            self.enter(LinkState::Full);
             self.received.freed().await;
         }
-        self.enter(State::Connected);
+        self.enter(LinkState::Connected);
     }
 
     /// Stores lines, however long that takes: those that come after them wait with the peer.
-    async fn store(&self, group: Group) {
+    async fn store(&self, group: LineGroup) {
         let mut wait = RETRY_MIN;
         while let Err(error) = self.add(group.clone()).await {
-            self.enter(State::Stuck(error.to_string()));
+            self.enter(LinkState::Stuck(error.to_string()));
             sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         }
         self.changed.send_modify(|n| *n += 1);
     }
 
-    async fn add(&self, group: Group) -> Result<()> {
+    async fn add(&self, group: LineGroup) -> Result<()> {
         let received = self.received.clone();
         let added = tokio::task::spawn_blocking(move || received.add(group)).await;
         added.map_err(|e| Error::internal(format!("storing lines: {e}")))?
     }
 
     /// Goes on to a state, and logs one that is new.
-    fn enter(&self, state: State) {
+    fn enter(&self, state: LinkState) {
         let mut now = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *now == state {
             return;
@@ -198,9 +198,9 @@ impl Link {
         *now = state.clone();
         drop(now);
         match state {
-            State::Connecting | State::Connected => tracing::info!(source = self.source, "{self}"),
-            State::Lost(_) | State::Full => tracing::warn!(source = self.source, "{self}"),
-            State::Stuck(_) => tracing::error!(source = self.source, "{self}"),
+            LinkState::Connecting | LinkState::Connected => tracing::info!(source = self.source, "{self}"),
+            LinkState::Lost(_) | LinkState::Full => tracing::warn!(source = self.source, "{self}"),
+            LinkState::Stuck(_) => tracing::error!(source = self.source, "{self}"),
         }
     }
 }
@@ -210,11 +210,11 @@ impl fmt::Display for Link {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Link { host, port, .. } = self;
         match state {
-            State::Connecting => write!(f, "connecting to {host}:{port}"),
-            State::Connected => write!(f, "connected to {host}:{port}"),
-            State::Lost(why) => write!(f, "not connected to {host}:{port}: {why}"),
-            State::Full => write!(f, "not reading {host}:{port}: max_buffered_bytes wait for their readers"),
-            State::Stuck(why) => write!(f, "not reading {host}:{port}: what came cannot be stored: {why}"),
+            LinkState::Connecting => write!(f, "connecting to {host}:{port}"),
+            LinkState::Connected => write!(f, "connected to {host}:{port}"),
+            LinkState::Lost(why) => write!(f, "not connected to {host}:{port}: {why}"),
+            LinkState::Full => write!(f, "not reading {host}:{port}: max_buffered_bytes wait for their readers"),
+            LinkState::Stuck(why) => write!(f, "not reading {host}:{port}: what came cannot be stored: {why}"),
         }
     }
 }

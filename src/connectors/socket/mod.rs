@@ -23,10 +23,10 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::{link::Link, received::Received, scan::Scan};
+use self::{link::Link, received::Received, scan::SocketScan};
 use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::{Format, Request},
     options::{Options, Taker},
 };
@@ -55,7 +55,7 @@ const FORMATS: [&str; 4] = ["text", "csv", "json", "bytes"];
 impl SocketOptions {
     /// Takes them, and those of the format; `all` is what was written.
     pub fn take(options: &mut Taker, all: &Options) -> Result<SocketOptions> {
-        let bad = |message: &str| Error::new(Kind::InvalidParameterValue, message);
+        let bad = |message: &str| Error::new(ErrorKind::InvalidParameterValue, message);
         let host = options.required("host")?;
         options.required("port")?;
         let port = all.get("port").and_then(|port| port.trim().parse().ok()).filter(|port| *port > 0);
@@ -107,7 +107,7 @@ pub(super) async fn open(
     let Some(schema) = schema else {
         let format = options.format.name();
         let message = format!("source \"{name}\" needs columns: what will come as {format} does not tell them");
-        return Err(Error::new(Kind::InvalidTableDefinition, message).hint(format!(
+        return Err(Error::new(ErrorKind::InvalidTableDefinition, message).hint(format!(
             "Declare them: CREATE SOURCE {name} (id BIGINT, at TIMESTAMP) WITH (connector = 'socket', …)."
         )));
     };
@@ -156,7 +156,7 @@ impl Source for Socket {
         let projection = hints.columns(self.schema.fields().len())?;
         let request = Request { schema: self.schema.clone(), projection, batch_rows: hints.batch_rows.max(1) };
         let origin = self.link.peer();
-        let scan = Scan::new(self.received.clone(), self.format.clone(), request, origin, hints.bad.clone());
+        let scan = SocketScan::new(self.received.clone(), self.format.clone(), request, origin, hints.bad.clone());
         Ok(Arc::new(scan).streams(span.from.only()..span.to.only(), hints.partitions.max(1)))
     }
 

@@ -9,9 +9,9 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::lines::Group;
+use super::lines::LineGroup;
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     storage::{Journal, Storage},
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Received {
     journal: Journal,
     /// Held while the journal and the list change together.
     change: Mutex<()>,
-    list: Mutex<List>,
+    list: Mutex<ReceivedFiles>,
     /// What the journal may hold.
     bytes_max: u64,
     file_bytes: u64,
@@ -35,9 +35,9 @@ pub(super) struct Received {
 }
 
 #[derive(Debug, Default)]
-struct List {
-    files: VecDeque<File>,
-    recent: VecDeque<Group>,
+struct ReceivedFiles {
+    files: VecDeque<ReceivedFile>,
+    recent: VecDeque<LineGroup>,
     recent_bytes: usize,
     /// The number of the next line to come.
     next: u64,
@@ -45,7 +45,7 @@ struct List {
 
 /// The lines that one file of the journal holds.
 #[derive(Debug)]
-struct File {
+struct ReceivedFile {
     number: u64,
     first: u64,
     end: u64,
@@ -54,21 +54,21 @@ struct File {
 
 /// Where some lines are to be had.
 #[derive(Debug, Clone)]
-pub(super) enum Piece {
-    Memory(Group, Range<u64>),
+pub(super) enum ReceivedPiece {
+    Memory(LineGroup, Range<u64>),
     File(u64, Range<u64>),
 }
 
 impl Received {
     /// Opens what there is in a folder of the storage. Blocks.
     pub fn open(storage: Arc<dyn Storage>, folder: &str, bytes_max: u64) -> Result<Received> {
-        let mut list = List::default();
+        let mut list = ReceivedFiles::default();
         let journal = Journal::replay(storage, folder, |file, bytes| {
-            let group = Group::decode(&bytes)?;
+            let group = LineGroup::decode(&bytes)?;
             let begun = !list.files.is_empty();
             if begun && group.first > list.next {
                 let message = format!("lines {} to {} of \"{folder}\" are gone", list.next, group.first);
-                return Err(Error::new(Kind::DataCorrupted, message)
+                return Err(Error::new(ErrorKind::DataCorrupted, message)
                     .hint("The disk lost or changed data. Restore the data directory from a copy."));
             }
             // A write that failed and had come through all the same was repeated as it was.
@@ -83,18 +83,18 @@ impl Received {
         Ok(Received { journal, change: Mutex::default(), list, bytes_max, file_bytes, freed: Notify::new() })
     }
 
-    fn list(&self) -> MutexGuard<'_, List> {
+    fn list(&self) -> MutexGuard<'_, ReceivedFiles> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds lines, the first of which has the next number. Durable on return. Where it fails, nobody knows whether they
     /// are there: the same group must be added again before any other. Blocks.
-    pub fn add(&self, group: Group) -> Result<()> {
+    pub fn add(&self, group: LineGroup) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(group)
     }
 
-    fn write(&self, group: Group) -> Result<()> {
+    fn write(&self, group: LineGroup) -> Result<()> {
         let (file, bytes) = (self.journal.file(), group.encode()?);
         let length = bytes.len() as u64;
         self.journal.append(&[bytes])?;
@@ -114,7 +114,7 @@ impl Received {
         if before >= next {
             // The number of the next line must not be forgotten with the last.
             self.journal.rotate();
-            self.write(Group::empty(next))?;
+            self.write(LineGroup::empty(next))?;
         }
         let Some(file) = self.list().forget(before) else { return Ok(()) };
         self.freed.notify_one();
@@ -160,14 +160,14 @@ impl Received {
     }
 
     /// Where the lines of a range are, as far as they are not forgotten.
-    pub fn pieces(&self, range: Range<u64>) -> Vec<Piece> {
+    pub fn pieces(&self, range: Range<u64>) -> Vec<ReceivedPiece> {
         let list = self.list();
         let recent = list.recent.front().map_or(list.next, |group| group.first);
         let mut pieces = Vec::new();
         for file in &list.files {
             let part = file.first.max(range.start)..file.end.min(range.end).min(recent);
             if !part.is_empty() {
-                pieces.push(Piece::File(file.number, part));
+                pieces.push(ReceivedPiece::File(file.number, part));
             }
         }
         let from = list.recent.partition_point(|group| group.end() <= range.start);
@@ -176,22 +176,22 @@ impl Received {
             if part.is_empty() {
                 break;
             }
-            pieces.push(Piece::Memory(group.clone(), part));
+            pieces.push(ReceivedPiece::Memory(group.clone(), part));
         }
         pieces
     }
 
     /// The groups of a piece, each with the lines of it that are meant. Blocks.
-    pub fn load(&self, piece: Piece) -> Result<Vec<(Group, Range<u64>)>> {
+    pub fn load(&self, piece: ReceivedPiece) -> Result<Vec<(LineGroup, Range<u64>)>> {
         let (file, range) = match piece {
-            Piece::Memory(group, range) => return Ok(vec![(group, range)]),
-            Piece::File(file, range) => (file, range),
+            ReceivedPiece::Memory(group, range) => return Ok(vec![(group, range)]),
+            ReceivedPiece::File(file, range) => (file, range),
         };
         let mut groups = Vec::new();
         let mut at = range.start;
         // A file that is gone was forgotten since: as if this had been asked a moment later.
         for bytes in self.journal.read(file)? {
-            let group = Group::decode(&bytes)?;
+            let group = LineGroup::decode(&bytes)?;
             let part = group.first.max(at)..group.end().min(range.end);
             if !part.is_empty() {
                 at = part.end;
@@ -202,16 +202,16 @@ impl Received {
     }
 }
 
-impl List {
+impl ReceivedFiles {
     fn first(&self) -> u64 {
         self.files.front().map_or(self.next, |file| file.first)
     }
 
     /// Gives the bytes that the file now has.
-    fn push(&mut self, number: u64, bytes: u64, group: Group) -> u64 {
+    fn push(&mut self, number: u64, bytes: u64, group: LineGroup) -> u64 {
         let (first, end) = (group.first, group.end());
         if self.files.back().is_none_or(|file| file.number != number) {
-            self.files.push_back(File { number, first, end, bytes: 0 });
+            self.files.push_back(ReceivedFile { number, first, end, bytes: 0 });
         }
         self.next = end;
         if group.lines > 0 {
@@ -243,7 +243,7 @@ impl List {
     }
 }
 
-impl File {
+impl ReceivedFile {
     fn share(&self, lines: Range<u64>) -> u64 {
         let (some, all) = (lines.end.saturating_sub(lines.start), self.end - self.first);
         (u128::from(self.bytes) * u128::from(some)).checked_div(u128::from(all)).unwrap_or(0) as u64
@@ -256,9 +256,9 @@ mod tests {
     use crate::storage::MemoryStorage;
 
     /// Lines that say their numbers.
-    fn group(first: u64, lines: u64) -> Group {
+    fn group(first: u64, lines: u64) -> LineGroup {
         let text: String = (first..first + lines).map(|n| format!("{n:07}\n")).collect();
-        Group { first, lines, odd: Vec::new(), text: text.into() }
+        LineGroup { first, lines, odd: Vec::new(), text: text.into() }
     }
 
     /// The numbers that the lines of a range say.
@@ -331,7 +331,7 @@ mod tests {
         // A hole is none of our doing.
         let (journal, _) = Journal::open(storage.clone(), "s").unwrap();
         journal.append(&[group(7, 1).encode().unwrap()]).unwrap();
-        assert_eq!(Received::open(storage, "s", 1 << 20).unwrap_err().kind(), Kind::DataCorrupted);
+        assert_eq!(Received::open(storage, "s", 1 << 20).unwrap_err().kind(), ErrorKind::DataCorrupted);
     }
 
     #[test]

@@ -14,11 +14,11 @@ use datafusion::{
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 
-use super::{lines::Group, received::Received};
+use super::{lines::LineGroup, received::Received};
 use crate::{
-    connectors::{BadRecord, BadRecords, Offsets, SourceStream, Teller},
+    connectors::{BadRecord, BadRecords, Offsets, OriginSender, SourceStream},
     error::Result,
-    formats::{Decoder, Format, Positions, Record, Request},
+    formats::{Decoder, Format, Positions, RawRecord, Request},
 };
 
 /// Batches that are decoded before the query takes them.
@@ -28,7 +28,7 @@ const BATCHES_AHEAD: usize = 4;
 const STREAM_BATCHES_MIN: u64 = 4;
 
 /// What every stream of a scan shares.
-pub(super) struct Scan {
+pub(super) struct SocketScan {
     received: Arc<Received>,
     format: Format,
     request: Request,
@@ -40,11 +40,17 @@ pub(super) struct Scan {
     blank: bool,
 }
 
-impl Scan {
-    pub fn new(received: Arc<Received>, format: Format, request: Request, origin: String, bad: BadRecords) -> Scan {
+impl SocketScan {
+    pub fn new(
+        received: Arc<Received>,
+        format: Format,
+        request: Request,
+        origin: String,
+        bad: BadRecords,
+    ) -> SocketScan {
         let output = request.output();
         let blank = matches!(format.name(), "text" | "bytes");
-        Scan { received, format, request, output, origin: origin.into(), bad, blank }
+        SocketScan { received, format, request, output, origin: origin.into(), bad, blank }
     }
 
     /// Shares lines out among at most `partitions` streams.
@@ -57,13 +63,18 @@ impl Scan {
         let stream = |n: u64| {
             let from = from + (n * share).min(count);
             let lines = from..from.saturating_add(share).min(lines.end);
-            SourceStream::told(Offsets::ONLY, |teller| Lines { scan: self.clone(), lines, teller })
+            SourceStream::told(Offsets::ONLY, |teller| SocketLines { scan: self.clone(), lines, teller })
         };
         (0..streams).map(stream).collect()
     }
 
     /// Decodes lines on a thread that may block, until nobody wants their rows any more.
-    fn read(&self, lines: Range<u64>, rows: &Sender<DataFusionResult<RecordBatch>>, teller: &Teller) -> Result<()> {
+    fn read(
+        &self,
+        lines: Range<u64>,
+        rows: &Sender<DataFusionResult<RecordBatch>>,
+        teller: &OriginSender,
+    ) -> Result<()> {
         let mut decoder = self.format.decoder(&self.request)?;
         let mut pushed = Vec::new();
         for piece in self.received.pieces(lines) {
@@ -79,7 +90,7 @@ impl Scan {
                     if !self.blank && line.trim_ascii().is_empty() {
                         continue;
                     }
-                    decoder.push(Record::from(line));
+                    decoder.push(RawRecord::from(line));
                     pushed.push(number);
                     if decoder.is_full() && !self.flush(decoder.as_mut(), &mut pushed, rows, teller) {
                         return Ok(());
@@ -97,7 +108,7 @@ impl Scan {
         decoder: &mut dyn Decoder,
         pushed: &mut Vec<u64>,
         rows: &Sender<DataFusionResult<RecordBatch>>,
-        teller: &Teller,
+        teller: &OriginSender,
     ) -> bool {
         if decoder.pending() == 0 {
             return true;
@@ -111,7 +122,7 @@ impl Scan {
         if decoded.rows.num_rows() == 0 {
             return true;
         }
-        teller.tell(&self.origin, || Positions::Each(decoded.positions(&pushed)));
+        teller.send(&self.origin, || Positions::Each(decoded.positions(&pushed)));
         rows.blocking_send(Ok(decoded.rows)).is_ok()
     }
 
@@ -121,26 +132,26 @@ impl Scan {
 }
 
 /// Some lines of a group, each with its number and without its line break.
-fn numbered<'a>(group: &'a Group, part: &Range<u64>) -> impl Iterator<Item = (u64, &'a [u8])> {
+fn numbered<'a>(group: &'a LineGroup, part: &Range<u64>) -> impl Iterator<Item = (u64, &'a [u8])> {
     let lines = group.text.split(|b| *b == b'\n');
     let skip = part.start - group.first;
     part.clone().zip(lines.skip(usize::try_from(skip).unwrap_or(usize::MAX)))
 }
 
 /// A range of lines as a stream.
-struct Lines {
-    scan: Arc<Scan>,
+struct SocketLines {
+    scan: Arc<SocketScan>,
     lines: Range<u64>,
-    teller: Teller,
+    teller: OriginSender,
 }
 
-impl fmt::Debug for Lines {
+impl fmt::Debug for SocketLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lines").field("of", &self.scan.origin).field("lines", &self.lines).finish()
     }
 }
 
-impl PartitionStream for Lines {
+impl PartitionStream for SocketLines {
     fn schema(&self) -> &SchemaRef {
         &self.scan.output
     }

@@ -285,7 +285,7 @@ async fn options_that_make_no_sense() {
             options.insert("format", "csv");
         }
         let error = connectors::open(1, "s", None, &options, &env).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key} = {value}: {error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key} = {value}: {error}");
     }
     let mut options = fixture.options.clone();
     options.insert("format", "csv");

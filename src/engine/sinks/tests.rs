@@ -22,7 +22,7 @@ use super::*;
 use crate::{
     connectors::{
         Outgoing,
-        sink::memory::{Fault, Gate, Place, place},
+        sink::memory::{Gate, MemoryTarget, SinkFault, place},
     },
     engine::{EngineOptions, Env, Reply, Session},
     sql::parse,
@@ -145,7 +145,7 @@ impl Stage {
         self.open().await.unwrap();
     }
 
-    fn place(&self, sink: &str) -> Arc<Mutex<Place>> {
+    fn place(&self, sink: &str) -> Arc<Mutex<MemoryTarget>> {
         place(&format!("{}-{sink}", self.tag))
     }
 
@@ -354,7 +354,7 @@ fn a_fault_at_any_write_of_a_sink_loses_nothing_and_doubles_nothing() {
     assert!(most > 3, "{most}");
     for write in 1..=most {
         for (fault, dies) in
-            [(Fault::Before, false), (Fault::After, false), (Fault::Before, true), (Fault::After, true)]
+            [(SinkFault::Before, false), (SinkFault::After, false), (SinkFault::Before, true), (SinkFault::After, true)]
         {
             run(async {
                 let mut stage = Stage::new().await;
@@ -384,7 +384,7 @@ fn a_fault_at_any_write_of_a_sink_loses_nothing_and_doubles_nothing() {
 fn a_fault_that_does_not_pass_stops_the_sink_until_it_is_resumed() {
     run(async {
         let stage = Stage::new().await;
-        for (number, fault) in [Fault::Before, Fault::After].into_iter().enumerate() {
+        for (number, fault) in [SinkFault::Before, SinkFault::After].into_iter().enumerate() {
             let name = format!("s{number}");
             stage.sql(&format!("CREATE TABLE t{number} (n INT) APPEND ONLY")).await.unwrap();
             stage.sql(&stage.create(&name, &format!("FROM t{number}"), "")).await.unwrap();

@@ -10,7 +10,7 @@ use arrow_avro::{compression::CompressionCodec, reader::read_header_info};
 
 use crate::formats::{
     Damage, File,
-    input::{Cursor, Input},
+    input::{ByteCursor, ByteInput},
 };
 
 /// The mark behind the header and each block.
@@ -26,7 +26,7 @@ const BLOCK_BYTES_MAX: u64 = 64 << 20;
 const EMPTY_ROWS_MAX: u64 = 1 << 20;
 
 /// What stands before the first block.
-pub(super) struct Header {
+pub(super) struct BlockHeader {
     /// The schema, as JSON.
     pub schema: String,
     codec: Option<CompressionCodec>,
@@ -34,17 +34,17 @@ pub(super) struct Header {
     bytes: u64,
 }
 
-impl Header {
-    pub fn read(file: &File) -> Result<Header, Damage> {
+impl BlockHeader {
+    pub fn read(file: &File) -> Result<BlockHeader, Damage> {
         let info = read_header_info(BufReader::new(file.open(0)?.take(HEADER_BYTES_MAX)))?;
         let schema = info.writer_schema()?.json_string;
-        Ok(Header { schema, codec: info.compression()?, sync: info.sync(), bytes: info.header_len() })
+        Ok(BlockHeader { schema, codec: info.compression()?, sync: info.sync(), bytes: info.header_len() })
     }
 }
 
 /// Walks over the blocks of a file.
 pub(super) struct Blocks {
-    input: Arc<dyn Input>,
+    input: Arc<dyn ByteInput>,
     codec: Option<CompressionCodec>,
     sync: [u8; SYNC_BYTES],
     /// Where the next block begins.
@@ -52,7 +52,7 @@ pub(super) struct Blocks {
 }
 
 /// What stands at a place in a file.
-pub(super) enum Step {
+pub(super) enum BlockStep {
     Block(Block),
     /// A block that cannot be unpacked, and why.
     Bad {
@@ -91,19 +91,19 @@ impl Block {
 }
 
 impl Blocks {
-    pub fn new(file: &File, header: &Header) -> Blocks {
+    pub fn new(file: &File, header: &BlockHeader) -> Blocks {
         Blocks { input: file.input.clone(), codec: header.codec, sync: header.sync, at: header.bytes }
     }
 
     /// The next block. An error means that nothing behind it can be read.
-    pub fn step(&mut self) -> Result<Step, Damage> {
+    pub fn step(&mut self) -> Result<BlockStep, Damage> {
         let at = self.at;
         if at >= self.input.size() {
-            return Ok(Step::End);
+            return Ok(BlockStep::End);
         }
         let cut = || Damage(format!("it is cut off in the middle of the block at byte {at}"));
         let mut used = 0;
-        let mut head = BufReader::with_capacity(32, Cursor { input: self.input.clone(), at });
+        let mut head = BufReader::with_capacity(32, ByteCursor { input: self.input.clone(), at });
         let rows = long(&mut head, &mut used).map_err(|_| cut())?;
         let size = long(&mut head, &mut used).map_err(|_| cut())?;
         let (Ok(rows), Ok(size)) = (u64::try_from(rows), u64::try_from(size)) else {
@@ -113,7 +113,7 @@ impl Blocks {
         let mark = data.checked_add(size).filter(|mark| self.input.size().saturating_sub(*mark) >= SYNC_BYTES as u64);
         let mark = mark.ok_or_else(cut)?;
         let mut sync = [0; SYNC_BYTES];
-        Cursor { input: self.input.clone(), at: mark }.read_exact(&mut sync)?;
+        ByteCursor { input: self.input.clone(), at: mark }.read_exact(&mut sync)?;
         if sync != self.sync {
             return Err(Damage(format!("the block at byte {at} does not end with the mark of the file")));
         }
@@ -124,16 +124,16 @@ impl Blocks {
         };
         let (array, head) = match unpacked {
             Ok(unpacked) => unpacked,
-            Err(reason) => return Ok(Step::Bad { rows, reason: format!("the block at byte {at} {reason}") }),
+            Err(reason) => return Ok(BlockStep::Bad { rows, reason: format!("the block at byte {at} {reason}") }),
         };
         let bytes = (array.len() - head - 1) as u64;
         if rows > bytes && rows > EMPTY_ROWS_MAX || rows == 0 && bytes > 0 {
-            return Ok(Step::Bad {
+            return Ok(BlockStep::Bad {
                 rows: 0,
                 reason: format!("the block at byte {at} has {rows} rows in {bytes} bytes"),
             });
         }
-        Ok(Step::Block(Block { at, rows, array, head }))
+        Ok(BlockStep::Block(Block { at, rows, array, head }))
     }
 
     /// The rows as an array, and where in it they begin; or what is wrong with them.
@@ -141,7 +141,7 @@ impl Blocks {
         let mut array = Vec::with_capacity(size + 12);
         put_long(rows, &mut array);
         let head = array.len();
-        let packed = Cursor { input: self.input.clone(), at: data }.take(size as u64);
+        let packed = ByteCursor { input: self.input.clone(), at: data }.take(size as u64);
         let unpacked = match self.codec {
             None => read_all(packed, &mut array),
             Some(CompressionCodec::Deflate) => read_all(flate2::read::DeflateDecoder::new(packed), &mut array),

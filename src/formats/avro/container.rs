@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 
 use super::{
     at_least_one,
-    blocks::{Block, Blocks, Header, Step},
+    blocks::{Block, BlockHeader, BlockStep, Blocks},
     sql_columns,
 };
 use crate::formats::{
-    Bad, BadSink, Batches, Damage, File, Request, Rows,
+    Bad, BadSink, BatchIterator, Damage, DecodedRows, File, Request,
     named::{Named, guarded},
 };
 
@@ -33,7 +33,7 @@ pub(in crate::formats) fn infer(file: &File) -> Option<SchemaRef> {
 }
 
 /// The rows of a file.
-pub(in crate::formats) fn read(file: File, request: &Request, bad: BadSink) -> Result<Batches, Damage> {
+pub(in crate::formats) fn read(file: File, request: &Request, bad: BadSink) -> Result<BatchIterator, Damage> {
     guarded("Avro", || {
         let stored = Stored::read(&file)?;
         let (named, read) = Named::new(request, &stored.columns)?;
@@ -42,7 +42,7 @@ pub(in crate::formats) fn read(file: File, request: &Request, bad: BadSink) -> R
         let decoded = RecordBatch::new_empty(stored.columns.project(&read)?.into());
         let container = Container {
             blocks,
-            layout: Layout::new(stored, read),
+            layout: ContainerLayout::new(stored, read),
             named,
             batch_rows: request.batch_rows.max(1),
             decoder: None,
@@ -52,13 +52,13 @@ pub(in crate::formats) fn read(file: File, request: &Request, bad: BadSink) -> R
             bad,
             finished: false,
         };
-        Ok(Box::new(container) as Batches)
+        Ok(Box::new(container) as BatchIterator)
     })
 }
 
 /// What a file says of itself.
 struct Stored {
-    header: Header,
+    header: BlockHeader,
     schema: Value,
     /// The columns that may hold anything but NULL.
     columns: SchemaRef,
@@ -68,7 +68,7 @@ struct Stored {
 
 impl Stored {
     fn read(file: &File) -> Result<Stored, Damage> {
-        let header = Header::read(file)?;
+        let header = BlockHeader::read(file)?;
         let schema: Value = serde_json::from_str(&header.schema)?;
         let all = decoder(&schema, &schema, 1)?.schema();
         bounded(&all)?;
@@ -121,7 +121,7 @@ fn decoder(writer: &Value, reader: &Value, values: usize) -> Result<Decoder, Arr
 }
 
 /// How rows are decoded.
-struct Layout {
+struct ContainerLayout {
     writer: Value,
     /// Of the writer's columns those that are wanted, if they can be had without the others.
     reader: Value,
@@ -129,15 +129,15 @@ struct Layout {
     wanted: Vec<usize>,
 }
 
-impl Layout {
-    fn new(stored: Stored, read: Vec<usize>) -> Layout {
+impl ContainerLayout {
+    fn new(stored: Stored, read: Vec<usize>) -> ContainerLayout {
         let writer = stored.schema;
         let places: Vec<_> = read.iter().map(|column| stored.places[*column]).collect();
         let reader = projected(&writer, &places);
         // A column may have a type that is defined in another, which is not wanted.
         match decoder(&writer, &reader, 1) {
-            Ok(_) => Layout { writer, reader, wanted: (0..read.len()).collect() },
-            Err(_) => Layout { reader: writer.clone(), writer, wanted: places },
+            Ok(_) => ContainerLayout { writer, reader, wanted: (0..read.len()).collect() },
+            Err(_) => ContainerLayout { reader: writer.clone(), writer, wanted: places },
         }
     }
 
@@ -165,7 +165,7 @@ const BLOCKS_MAX: usize = 1024;
 
 struct Container {
     blocks: Blocks,
-    layout: Layout,
+    layout: ContainerLayout,
     named: Named,
     batch_rows: usize,
     /// `None` where it holds the beginning of something that did not decode.
@@ -181,7 +181,7 @@ struct Container {
 }
 
 impl Container {
-    fn batch(&mut self) -> Result<Option<Rows>, Damage> {
+    fn batch(&mut self) -> Result<Option<DecodedRows>, Damage> {
         if self.decoded.num_rows() == 0 {
             self.row = self.row.saturating_add(std::mem::take(&mut self.lost));
             let Some(decoded) = guarded("Avro", || self.group(u64::MAX))? else { return Ok(None) };
@@ -210,14 +210,14 @@ impl Container {
         while rows < self.batch_rows as u64 && taken.len() < BLOCKS_MAX && self.blocks.at < until {
             let at = self.blocks.at;
             let block = match self.blocks.step() {
-                Ok(Step::Block(block)) => block,
+                Ok(BlockStep::Block(block)) => block,
                 // First what is there before it.
                 _ if !taken.is_empty() => {
                     self.blocks.at = at;
                     break;
                 }
-                Ok(Step::End) => return Ok(None),
-                Ok(Step::Bad { rows, reason }) => return Ok(Some(self.lose(rows, reason))),
+                Ok(BlockStep::End) => return Ok(None),
+                Ok(BlockStep::Bad { rows, reason }) => return Ok(Some(self.lose(rows, reason))),
                 Err(damage) => return Err(damage),
             };
             match decode(&mut decoder, &block) {
@@ -243,9 +243,9 @@ impl Container {
     /// The rows of the next block, where all columns are always NULL and so take no bytes.
     fn count(&mut self) -> Result<Option<RecordBatch>, Damage> {
         let block = match self.blocks.step()? {
-            Step::End => return Ok(None),
-            Step::Bad { rows, reason } => return Ok(Some(self.lose(rows, reason))),
-            Step::Block(block) => block,
+            BlockStep::End => return Ok(None),
+            BlockStep::Bad { rows, reason } => return Ok(Some(self.lose(rows, reason))),
+            BlockStep::Block(block) => block,
         };
         if !block.data().is_empty() {
             self.report(block.rows, block.left_behind(block.data().len()));
@@ -269,7 +269,7 @@ impl Container {
         let Some(off) = (0..taken.len()).find(is_off) else { return Ok(rows) };
         self.blocks.at = taken[off].0;
         match (off, self.blocks.step()?) {
-            (0, Step::Block(block)) => self.salvage(&block),
+            (0, BlockStep::Block(block)) => self.salvage(&block),
             _ => {
                 self.blocks.at = taken[off].0;
                 Ok(rows.slice(0, arrays.value_offsets()[off] as usize))
@@ -333,7 +333,7 @@ fn one_row(decoder: &mut Decoder, left: &mut &[u8]) -> Result<RecordBatch, Damag
 }
 
 impl Iterator for Container {
-    type Item = Result<Rows, Damage>;
+    type Item = Result<DecodedRows, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.finished {

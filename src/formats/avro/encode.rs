@@ -15,9 +15,9 @@ use arrow_avro::{
 };
 use bytes::Bytes;
 
-use super::{AvroOptions, Damage, Header, Named, Request};
+use super::{AvroOptions, Damage, MessageHeader, Named, Request};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::{self, csv::find, named::guarded},
     options::Taker,
 };
@@ -36,9 +36,9 @@ impl AvroSpelling {
         let avro = AvroOptions::take(options)?;
         avro.check_messages()?;
         let id = options.parse("avro.schema_id", "the number of the schema in its registry")?;
-        if (avro.header == Header::Confluent) != id.is_some() {
+        if (avro.header == MessageHeader::Confluent) != id.is_some() {
             return Err(Error::new(
-                Kind::InvalidParameterValue,
+                ErrorKind::InvalidParameterValue,
                 "avro.framing = 'confluent' and option \"avro.schema_id\" need each other",
             ));
         }
@@ -49,7 +49,8 @@ impl AvroSpelling {
     pub(in crate::formats) fn encoder(&self, rows: &SchemaRef) -> Result<AvroEncoder> {
         let known = self.options.known()?;
         let names: Vec<String> = known.columns.fields().iter().map(|f| f.name().clone()).collect();
-        let refused = |why: String| Error::new(Kind::DatatypeMismatch, format!("the Avro schema does not fit: {why}"));
+        let refused =
+            |why: String| Error::new(ErrorKind::DatatypeMismatch, format!("the Avro schema does not fit: {why}"));
         if let Some(field) = rows.fields().iter().find(|f| find(&names, f.name()).is_none()) {
             return Err(refused(format!("it has no field \"{}\"", field.name())));
         }
@@ -60,10 +61,10 @@ impl AvroSpelling {
         let schema = Schema::new_with_metadata(known.columns.fields().clone(), metadata);
         let builder = WriterBuilder::new(schema);
         let encoder = match (self.options.header, self.id) {
-            (Header::Confluent, Some(id)) => {
+            (MessageHeader::Confluent, Some(id)) => {
                 builder.with_fingerprint_strategy(FingerprintStrategy::Id(id)).build_encoder::<AvroSoeFormat>()
             }
-            (Header::SingleObject, _) => builder.build_encoder::<AvroSoeFormat>(),
+            (MessageHeader::SingleObject, _) => builder.build_encoder::<AvroSoeFormat>(),
             _ => builder.build_encoder::<AvroBinaryFormat>(),
         };
         let encoder = encoder.map_err(|e| refused(e.to_string()))?;
@@ -99,7 +100,7 @@ impl formats::Encoder for AvroEncoder {
 }
 
 fn unfit(why: &str) -> Error {
-    Error::new(Kind::DatatypeMismatch, format!("a row cannot be written as Avro: {why}"))
+    Error::new(ErrorKind::DatatypeMismatch, format!("a row cannot be written as Avro: {why}"))
 }
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        formats::{Encoder as _, Format, MessageFormat, Record},
+        formats::{Encoder as _, Format, MessageFormat, RawRecord},
         options::Options,
     };
 
@@ -156,7 +157,7 @@ mod tests {
             let format = Format::take(&mut source.taker("a source")).unwrap();
             let request = Request { schema: rows().schema(), projection: vec![0, 1, 2, 3], batch_rows: 10 };
             let mut decoder = format.decoder(&request).unwrap();
-            messages.iter().for_each(|m| decoder.push(Record { key: None, value: m.as_deref() }));
+            messages.iter().for_each(|m| decoder.push(RawRecord { key: None, value: m.as_deref() }));
             let decoded = decoder.flush();
             assert_eq!((decoded.rejected, decoded.rows), (vec![], rows()));
         }

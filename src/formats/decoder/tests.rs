@@ -42,7 +42,7 @@ fn flushed(decoder: &mut dyn Decoder) -> (Vec<String>, Vec<(usize, String)>) {
 }
 
 fn decoded(decoder: &mut dyn Decoder, records: &[&[u8]]) -> (Vec<String>, Vec<(usize, String)>) {
-    records.iter().for_each(|record| decoder.push(Record::from(*record)));
+    records.iter().for_each(|record| decoder.push(RawRecord::from(*record)));
     flushed(decoder)
 }
 
@@ -123,7 +123,7 @@ fn a_csv_record_is_a_row() {
 #[test]
 fn text_and_bytes_take_anything_but_nothing() {
     let mut text = decoder(&[("format", "text")], &[("value", DataType::Utf8)], &[0]);
-    text.push(Record { key: Some(b"k"), value: None });
+    text.push(RawRecord { key: Some(b"k"), value: None });
     let (rows, bad) = decoded(text.as_mut(), &[b"one\ntwo\n", b"", b"\xff"]);
     assert_eq!(rows, ["1:one\ntwo", "2:"]);
     assert_eq!(bad, [(0, "the record has no value".to_string()), (3, "invalid UTF-8".to_string())]);
@@ -142,7 +142,7 @@ fn a_decoder_is_full_at_a_batch_and_takes_more() {
     let mut json = decoder(&[("format", "json")], TWO, &[0]);
     for n in 0..250 {
         assert_eq!(json.is_full(), n >= 100, "{n}");
-        json.push(Record::from(format!("{{\"a\":{n}}}").as_bytes()));
+        json.push(RawRecord::from(format!("{{\"a\":{n}}}").as_bytes()));
     }
     let (rows, bad) = flushed(json.as_mut());
     assert_eq!((rows.len(), bad.len(), json.is_full()), (250, 0, false));
@@ -190,7 +190,7 @@ fn an_upsert_takes_its_key_from_beside() {
         (Some("9"), Some("{\"a\":\"last\"}")),
     ];
     for (key, value) in records {
-        upserts.push(Record { key: key.map(str::as_bytes), value: value.map(str::as_bytes) });
+        upserts.push(RawRecord { key: key.map(str::as_bytes), value: value.map(str::as_bytes) });
     }
     let decoded = upserts.flush();
     assert_eq!(decoded.rejected[1].raw, b"{\"a\":\"no key\"}");
@@ -211,16 +211,16 @@ fn an_upsert_takes_its_key_from_beside() {
     ];
     assert_eq!(rows, expected);
     let mut composite = keyed(&[("format", "upsert_json")], 2, &[0, 1, 3]);
-    composite.push(Record { key: Some(b"{\"id\":1,\"a\":\"k\"}"), value: Some(b"{\"at\":null}") });
-    composite.push(Record { key: Some(b"1"), value: None });
+    composite.push(RawRecord { key: Some(b"{\"id\":1,\"a\":\"k\"}"), value: Some(b"{\"at\":null}") });
+    composite.push(RawRecord { key: Some(b"1"), value: None });
     assert_eq!(flushed(composite.as_mut()).0, ["0:1|k|1"]);
 }
 
 #[test]
 fn a_debezium_envelope_sets_or_removes_a_row() {
     let mut debezium = keyed(&[("format", "debezium_json")], 1, &[0, 1, 3]);
-    debezium.push(Record::from(b"{\"before\":null,\"after\":{\"id\":1,\"a\":\"x\"},\"op\":\"c\"}".as_slice()));
-    debezium.push(Record { key: Some(b"1"), value: None });
+    debezium.push(RawRecord::from(b"{\"before\":null,\"after\":{\"id\":1,\"a\":\"x\"},\"op\":\"c\"}".as_slice()));
+    debezium.push(RawRecord { key: Some(b"1"), value: None });
     let records: [&[u8]; 10] = [
         b"{\"schema\":{},\"payload\":{\"after\":{\"id\":2,\"a\":\"y\"},\"op\":\"r\"}}",
         b"{\"before\":{\"id\":1},\"after\":null,\"op\":\"d\"}",
@@ -262,7 +262,7 @@ proptest! {
         let (mut all, mut rows, mut bad) = (new(), Vec::new(), Vec::new());
         let cut = cut.min(records.len());
         for (base, part) in [(0, &records[..cut]), (cut, &records[cut..])] {
-            part.iter().for_each(|record| all.push(Record::from(record.as_bytes())));
+            part.iter().for_each(|record| all.push(RawRecord::from(record.as_bytes())));
             let decoded = all.flush();
             let number = |row: usize| decoded.records.as_ref().map_or(row, |r| r.value(row) as usize);
             let mut shown = Vec::new();
@@ -273,7 +273,7 @@ proptest! {
         let (mut alone_rows, mut alone_bad) = (Vec::new(), Vec::new());
         for (n, record) in records.iter().enumerate() {
             let mut one = new();
-            one.push(Record::from(record.as_bytes()));
+            one.push(RawRecord::from(record.as_bytes()));
             let decoded = one.flush();
             let mut shown = Vec::new();
             show(&decoded.rows, &mut shown);

@@ -8,11 +8,11 @@ use arrow_avro::writer::{
 use bytes::Bytes;
 
 use super::Encoder;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What stands before the value of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub enum AvroFraming {
     /// Two bytes and the eight of the schema's fingerprint.
     SingleObject,
     None,
@@ -23,21 +23,21 @@ pub(super) struct AvroEncoder(arrow_avro::writer::Encoder);
 
 impl AvroEncoder {
     /// Fails where Avro cannot hold the columns.
-    pub fn new(schema: &SchemaRef, framing: Framing) -> Result<AvroEncoder> {
+    pub fn new(schema: &SchemaRef, framing: AvroFraming) -> Result<AvroEncoder> {
         let builder = WriterBuilder::new(schema.as_ref().clone());
         let encoder = match framing {
-            Framing::SingleObject => builder.build_encoder::<AvroSoeFormat>(),
-            Framing::None => builder.build_encoder::<AvroBinaryFormat>(),
+            AvroFraming::SingleObject => builder.build_encoder::<AvroSoeFormat>(),
+            AvroFraming::None => builder.build_encoder::<AvroBinaryFormat>(),
         };
         let refused =
-            |why| Error::new(Kind::InvalidTableDefinition, format!("format avro cannot hold the columns: {why}"));
+            |why| Error::new(ErrorKind::InvalidTableDefinition, format!("format avro cannot hold the columns: {why}"));
         encoder.map(AvroEncoder).map_err(refused)
     }
 }
 
 impl Encoder for AvroEncoder {
     fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>> {
-        let broken = |why| Error::new(Kind::InvalidText, format!("rows cannot be written as Avro: {why}"));
+        let broken = |why| Error::new(ErrorKind::InvalidText, format!("rows cannot be written as Avro: {why}"));
         let done = self.0.encode(rows);
         // What came before a row that fails is not to be taken for the beginning of the next epoch.
         let encoded = self.0.flush();

@@ -212,7 +212,7 @@ fn avro_messages_decode_by_the_schema_of_their_columns() {
         // An encoder is used again, epoch after epoch.
         for _ in 0..2 {
             for message in encoder.encode(&rows).unwrap() {
-                decoder.push(crate::formats::Record::from(message.unwrap().as_ref()));
+                decoder.push(crate::formats::RawRecord::from(message.unwrap().as_ref()));
             }
             let decoded = decoder.flush();
             assert_eq!((decoded.rows, decoded.rejected.len()), (rows.clone(), 0), "{framing}");

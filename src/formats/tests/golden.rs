@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Decoder, Format, Input, Read, Record, Request, format, read, schema, show};
+use super::{ByteInput, Decoder, Format, RawRecord, Read, Request, format, read, schema, show};
 
 macro_rules! golden {
     ($name:literal) => {
@@ -51,7 +51,7 @@ fn messages(hex: &[u8]) -> Vec<Vec<u8>> {
 
 /// The rows, and the numbers and reasons of what was rejected.
 fn decoded(decoder: &mut dyn Decoder, messages: &[Vec<u8>]) -> (Vec<String>, Vec<(usize, String)>) {
-    messages.iter().for_each(|message| decoder.push(Record::from(message.as_slice())));
+    messages.iter().for_each(|message| decoder.push(RawRecord::from(message.as_slice())));
     let decoded = decoder.flush();
     let mut rows = Vec::new();
     show(&decoded.rows, &mut rows);
@@ -136,7 +136,7 @@ fn the_columns_of_an_avro_schema() {
     assert_eq!(names, ["id", "origin", "delay", "landed_at", "day", "kind", "stops", "plane", "price"]);
     assert_eq!(implied.field(5).data_type(), &DataType::Utf8);
     assert_eq!(implied.field(8).data_type(), &DataType::Decimal128(9, 2));
-    let file = Arc::new(Bytes::from_static(golden!("flights.avro"))) as Arc<dyn Input>;
+    let file = Arc::new(Bytes::from_static(golden!("flights.avro"))) as Arc<dyn ByteInput>;
     assert_eq!(format(&[("format", "avro")]).infer(&[("f.avro".to_string(), file)]), Some(implied));
 }
 

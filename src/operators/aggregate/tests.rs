@@ -21,7 +21,7 @@ fn input() -> SchemaRef {
 }
 
 /// `state * 10 + x`: another answer for each order. With `combine` states are added.
-fn digits(initial: Option<i64>, strict: bool, combine: bool) -> Function {
+fn digits(initial: Option<i64>, strict: bool, combine: bool) -> AggregateCall {
     let both = [DataType::Int64, DataType::Int64];
     let schema = Call::schema(&both);
     let (state, x) = (col("$1", &schema).unwrap(), col("$2", &schema).unwrap());
@@ -43,10 +43,10 @@ fn digits(initial: Option<i64>, strict: bool, combine: bool) -> Function {
     let fold = Arc::new(AggregateUDF::from(Fold::new(spec, Vec::new())));
     let argument = col("x", &input()).unwrap();
     let aggregate = AggregateExprBuilder::new(fold, vec![argument]).schema(input()).alias("digits").build().unwrap();
-    Function { aggregate: Arc::new(aggregate), filter: None, order_by: Vec::new() }
+    AggregateCall { aggregate: Arc::new(aggregate), filter: None, order_by: Vec::new() }
 }
 
-fn operator(function: Function) -> Aggregate {
+fn operator(function: AggregateCall) -> Aggregate {
     let key = Field::new("k", DataType::Int64, true);
     let output = Schema::new(vec![key.clone(), Field::new("digits", DataType::Int64, true)]);
     let grouping = Grouping {

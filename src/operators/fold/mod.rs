@@ -32,7 +32,7 @@ use accumulator::{Folding, Sliding};
 
 use crate::{
     changes::batch_of,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// What an aggregate is made of.
@@ -229,7 +229,7 @@ pub fn check_arguments(name: &str, declared: &[DataType], given: &[DataType]) ->
         false => {
             let list = |types: &[DataType]| types.iter().map(spelled).collect::<Vec<_>>().join(", ");
             let message = format!("function {name}({}) does not exist", list(given));
-            Err(Error::new(Kind::UndefinedFunction, message)
+            Err(Error::new(ErrorKind::UndefinedFunction, message)
                 .detail(format!("There is {name}({}).", list(declared)))
                 .hint("You might need to add explicit type casts.")
                 .into())

@@ -10,7 +10,7 @@ use arrow::{
     row::Rows,
 };
 
-use super::{JoinSpec, Shows};
+use super::{JoinSpec, SideOutput};
 use crate::{
     changes::Changes,
     checkpoint::LateCause,
@@ -19,36 +19,38 @@ use crate::{
         Collector, Evaluated, Late,
         grouping::{apart, have_times, in_time},
     },
-    state::Side,
+    state::JoinState,
     time::Tick,
 };
 
 /// Rows with the keys of each and, where rows can be withdrawn, its diff.
-pub(super) type Batches = Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>;
+pub(super) type KeyedBatches = Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>;
 
 /// Rows of one partition of one side.
-pub(super) struct Arrived {
+pub(super) struct JoinInput {
     spec: Arc<JoinSpec>,
     pub side: usize,
     tick: Tick,
-    pub batches: Batches,
+    pub batches: KeyedBatches,
     pub late: Late,
 }
 
-impl Arrived {
+impl JoinInput {
     pub fn new(spec: Arc<JoinSpec>, side: usize, tick: &Tick) -> Self {
-        Arrived { spec, side, tick: *tick, batches: Vec::new(), late: Late::default() }
+        JoinInput { spec, side, tick: *tick, batches: Vec::new(), late: Late::default() }
     }
 
     /// Which rows come in time; `None` where all do.
     fn on_time(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
         let side = &self.spec.sides[self.side];
-        let (Some(late), Some(watermark)) = (side.late, self.tick.closed(side.derived)) else { return Ok(None) };
+        let (Some(late), Some(watermark)) = (side.late, self.tick.closed(side.fed_by_operator)) else {
+            return Ok(None);
+        };
         in_time(&late, batch.columns(), watermark)
     }
 }
 
-impl Collector for Arrived {
+impl Collector for JoinInput {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
         let (timed, mut late) = (self.spec.sides[self.side].timed, Vec::new());
         let has_time = timed.and_then(|column| have_times(&[column], batch.columns()));
@@ -92,7 +94,7 @@ pub(super) struct Delta {
 
 impl Delta {
     /// `None` where nothing changes.
-    pub fn new(spec: &JoinSpec, n: usize, side: &Side, batches: Batches) -> Result<Option<Delta>> {
+    pub fn new(spec: &JoinSpec, n: usize, side: &JoinState, batches: KeyedBatches) -> Result<Option<Delta>> {
         let Some((_, first, _)) = batches.first() else { return Ok(None) };
         let mut keys = Vec::new();
         for key in 0..first.len() {
@@ -101,7 +103,7 @@ impl Delta {
         }
         let mut rows = concat_batches(&spec.sides[n].kept(), batches.iter().map(|(rows, ..)| rows))?;
         let mut diffs = Int64Array::from_iter_values(batches.iter().flat_map(each_diff));
-        if spec.sides[n].shows == Shows::Nothing
+        if spec.sides[n].output == SideOutput::None
             && let Some(alone) = alone(spec, &keys)
         {
             // Nobody ever asks for a row that equals nothing.

@@ -13,38 +13,38 @@ use arrow::{
 };
 
 use super::{
-    JoinSpec, Shows, Sides, Taken,
-    delta::{Arrived, Delta},
-    pairs::{self, Found},
+    EpochInput, JoinSpec, SideOutput, Sides,
+    delta::{Delta, JoinInput},
+    pairs::{self, JoinOutput},
 };
 use crate::{
     changes::{Changes, rows_at},
     error::Result,
-    operators::{Collector, Operator, Step},
+    operators::{Collector, Operator, StepOutput},
     state::Durable,
     time::{Micros, Tick},
 };
 
 /// A join of rows that only come with the current rows of something else, which is its right side.
 #[derive(Debug)]
-pub struct Lookup {
+pub struct LookupJoin {
     spec: Arc<JoinSpec>,
     /// Of the left side nothing is kept.
     sides: Sides,
 }
 
-impl Lookup {
+impl LookupJoin {
     pub fn new(spec: Arc<JoinSpec>) -> Result<Self> {
-        Ok(Lookup { sides: Sides::new(spec.clone())?, spec })
+        Ok(LookupJoin { sides: Sides::new(spec.clone())?, spec })
     }
 
     /// Rows that are shown for themselves, by how many others they met.
     fn alone(&self, rows: &RecordBatch, matches: &[i64], out: &mut Vec<Changes>) -> Result<()> {
-        let shown: &[bool] = match self.spec.sides[0].shows {
-            Shows::Nothing => &[],
-            Shows::Unmatched => &[false],
-            Shows::Matched => &[true],
-            Shows::Mark => &[true, false],
+        let shown: &[bool] = match self.spec.sides[0].output {
+            SideOutput::None => &[],
+            SideOutput::Anti => &[false],
+            SideOutput::Semi => &[true],
+            SideOutput::Mark => &[true, false],
         };
         for met in shown {
             let at = (0..matches.len() as u32).filter(|row| (matches[*row as usize] > 0) == *met);
@@ -57,35 +57,35 @@ impl Lookup {
     }
 }
 
-impl Operator for Lookup {
+impl Operator for LookupJoin {
     fn schema(&self) -> SchemaRef {
         self.spec.output.clone()
     }
 
     fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
-        Ok(Box::new(Arrived::new(self.spec.clone(), input, tick)))
+        Ok(Box::new(JoinInput::new(self.spec.clone(), input, tick)))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<Step> {
-        let Taken { mut arrived, late } = Taken::of(collected)?;
-        let mut found = Found::new(&self.spec);
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<StepOutput> {
+        let EpochInput { mut arrived, late } = EpochInput::of(collected)?;
+        let mut found = JoinOutput::new(&self.spec);
         let [_, table] = &mut self.sides.sides;
         if let Some(delta) = Delta::new(&self.spec, 1, table, std::mem::take(&mut arrived[1]))? {
             let nothing = vec![0; delta.len()];
             let added = table.add(&delta.rows, &delta.keys, |row| delta.is_alone(row), &delta.diffs, &nothing)?;
-            table.settle(&added.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+            table.purge_deleted(&added.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
         }
         let [rows, table] = &self.sides.sides;
         if let Some(delta) = Delta::new(&self.spec, 0, rows, std::mem::take(&mut arrived[0]))? {
-            let met = pairs::meet(&self.spec, table, 0, &delta, &mut found)?;
+            let met = pairs::add_matches(&self.spec, table, 0, &delta, &mut found)?;
             found.check()?;
             self.alone(&delta.rows, &met.matches, &mut found.changes)?;
         }
-        Ok(Step { changes: Changes::concat(&self.spec.output, &found.changes)?, late })
+        Ok(StepOutput { changes: Changes::concat(&self.spec.output, &found.changes)?, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {
-        Ok(Box::new(Lookup::new(self.spec.clone())?))
+        Ok(Box::new(LookupJoin::new(self.spec.clone())?))
     }
 
     fn state(&mut self) -> &mut dyn Durable {

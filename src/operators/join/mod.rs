@@ -21,16 +21,16 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-pub use self::lookup::Lookup;
+pub use self::lookup::LookupJoin;
 use self::{
-    delta::{Arrived, Batches, Delta},
-    pairs::Found,
+    delta::{Delta, JoinInput, KeyedBatches},
+    pairs::JoinOutput,
 };
-use super::{Collector, Late, Operator, Step, TimeColumn, grouping::evaluate, taken};
+use super::{Collector, Late, Operator, StepOutput, TimeColumn, grouping::evaluate, taken};
 use crate::{
     changes::{Changes, batch_of},
     error::{Error, Result},
-    state::{Close, Compaction, Durable, Id, Saved, Side, Slot, net},
+    state::{Close, Compaction, Durable, Id, JoinState, RowMeta, Saved, net},
     time::{Micros, Tick},
 };
 
@@ -63,7 +63,7 @@ pub struct SideSpec {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     /// Whether its rows can be withdrawn.
     pub withdraws: bool,
-    pub shows: Shows,
+    pub output: SideOutput,
     /// When a row can meet nothing new.
     pub close: Option<Close>,
     /// When a row comes too late: the other side may have forgotten what it would meet.
@@ -71,17 +71,17 @@ pub struct SideSpec {
     /// The event time that each row must have, where rows are shown once and for all.
     pub timed: Option<TimeColumn>,
     /// Whether it is fed by an operator, which gives rows in the epoch whose watermark completes them.
-    pub derived: bool,
+    pub fed_by_operator: bool,
 }
 
 /// What is shown of a side's row for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shows {
-    Nothing,
+pub enum SideOutput {
+    None,
     /// It, where it meets nothing.
-    Unmatched,
+    Anti,
     /// It, where it meets something.
-    Matched,
+    Semi,
     /// It, and whether it meets something.
     Mark,
 }
@@ -97,7 +97,7 @@ pub struct Join {
 #[derive(Debug)]
 struct Sides {
     spec: Arc<JoinSpec>,
-    sides: [Side; 2],
+    sides: [JoinState; 2],
 }
 
 const NAMES: [&str; 2] = ["left", "right"];
@@ -142,7 +142,7 @@ impl JoinSpec {
                 0 => columns.extend(nothing),
                 _ => columns.splice(0..0, nothing).for_each(drop),
             }
-        } else if self.sides[n].shows == Shows::Mark {
+        } else if self.sides[n].output == SideOutput::Mark {
             columns.push(Arc::new(BooleanArray::from(vec![mark; rows.num_rows()])));
         }
         batch_of(&self.output, columns, rows.num_rows())
@@ -150,16 +150,16 @@ impl JoinSpec {
 }
 
 /// What the collectors of an epoch took: the rows of each side.
-struct Taken {
-    arrived: [Batches; 2],
+struct EpochInput {
+    arrived: [KeyedBatches; 2],
     late: Late,
 }
 
-impl Taken {
+impl EpochInput {
     fn of(collected: Vec<Box<dyn Collector>>) -> Result<Self> {
-        let mut all = Taken { arrived: Default::default(), late: Late::default() };
+        let mut all = EpochInput { arrived: Default::default(), late: Late::default() };
         for part in collected {
-            let part: Arrived = taken(part)?;
+            let part: JoinInput = taken(part)?;
             all.late.merge(part.late);
             all.arrived[part.side].extend(part.batches);
         }
@@ -169,7 +169,7 @@ impl Taken {
 
 impl Sides {
     fn new(spec: Arc<JoinSpec>) -> Result<Self> {
-        let side = |side: &SideSpec| Side::new(&side.kept(), &side.key_fields()?, side.withdraws, side.close);
+        let side = |side: &SideSpec| JoinState::new(&side.kept(), &side.key_fields()?, side.withdraws, side.close);
         let sides = [side(&spec.sides[0])?, side(&spec.sides[1])?];
         Ok(Sides { spec, sides })
     }
@@ -182,8 +182,14 @@ impl Join {
 
     /// Takes the new rows of one side in: the pairs that they make go to `out`, and what was known of the rows that are
     /// shown for themselves to `before`.
-    fn take(&mut self, n: usize, delta: &Delta, before: &mut [Before; 2], out: &mut Found) -> Result<Vec<Id>> {
-        let met = pairs::meet(&self.spec, &self.sides.sides[1 - n], n, delta, out)?;
+    fn take(
+        &mut self,
+        n: usize,
+        delta: &Delta,
+        before: &mut [RowMetaBefore; 2],
+        out: &mut JoinOutput,
+    ) -> Result<Vec<Id>> {
+        let met = pairs::add_matches(&self.spec, &self.sides.sides[1 - n], n, delta, out)?;
         let [mut own, mut other] = self.sides.sides.each_mut().map(Some);
         let (own, other) = match n {
             0 => (own.take(), other.take()),
@@ -191,31 +197,31 @@ impl Join {
         };
         let (Some(own), Some(other)) = (own, other) else { return Ok(Vec::new()) };
         let added = own.add(&delta.rows, &delta.keys, |row| delta.is_alone(row), &delta.diffs, &met.matches)?;
-        if self.spec.sides[n].shows != Shows::Nothing {
+        if self.spec.sides[n].output != SideOutput::None {
             added.iter().for_each(|(id, slot)| _ = before[n].entry(*id).or_insert(*slot));
         }
         for (id, more) in met.others {
-            before[1 - n].entry(id).or_insert_with(|| other.slot(id));
-            other.meet(id, more);
+            before[1 - n].entry(id).or_insert_with(|| other.meta(id));
+            other.add_matches(id, more);
         }
         Ok(added.into_iter().map(|(id, _)| id).collect())
     }
 
     /// What is shown differently of rows of one side for themselves.
-    fn show(&self, n: usize, before: &Before, out: &mut Vec<Changes>) -> Result<()> {
-        let (shows, side) = (self.spec.sides[n].shows, &self.sides.sides[n]);
+    fn add_side_output(&self, n: usize, before: &RowMetaBefore, out: &mut Vec<Changes>) -> Result<()> {
+        let (shows, side) = (self.spec.sides[n].output, &self.sides.sides[n]);
         let marks: &[bool] = match shows {
-            Shows::Nothing => return Ok(()),
-            Shows::Mark => &[true, false],
-            Shows::Matched => &[true],
-            Shows::Unmatched if self.spec.deferred => return Ok(()),
-            Shows::Unmatched => &[false],
+            SideOutput::None => return Ok(()),
+            SideOutput::Mark => &[true, false],
+            SideOutput::Semi => &[true],
+            SideOutput::Anti if self.spec.deferred => return Ok(()),
+            SideOutput::Anti => &[false],
         };
         for mark in marks {
-            let shown = |slot: &Slot| if (slot.matches > 0) == *mark { slot.count } else { 0 };
+            let shown = |slot: &RowMeta| if (slot.matches > 0) == *mark { slot.count } else { 0 };
             let (mut ids, mut diffs) = (Vec::new(), Vec::new());
             for (id, before) in before {
-                let diff = shown(&side.slot(*id)) - shown(before);
+                let diff = shown(&side.meta(*id)) - shown(before);
                 // One row for each time.
                 for _ in 0..diff.abs() {
                     ids.push(*id);
@@ -243,8 +249,8 @@ impl Join {
     fn close(&mut self, watermark: Option<Micros>, out: &mut Vec<Changes>) -> Result<()> {
         for n in 0..2 {
             let expired = self.sides.sides[n].expired(watermark);
-            if self.spec.deferred && self.spec.sides[n].shows == Shows::Unmatched {
-                let met_nothing = |id: &&Id| self.sides.sides[n].slot(**id).matches == 0;
+            if self.spec.deferred && self.spec.sides[n].output == SideOutput::Anti {
+                let met_nothing = |id: &&Id| self.sides.sides[n].meta(**id).matches == 0;
                 let ids: Vec<Id> = expired.iter().filter(met_nothing).copied().collect();
                 out.extend(self.alone(n, &ids, false, vec![1; ids.len()])?);
             }
@@ -255,7 +261,7 @@ impl Join {
 }
 
 /// What was known of rows before the epoch, by id.
-type Before = BTreeMap<Id, Slot>;
+type RowMetaBefore = BTreeMap<Id, RowMeta>;
 
 impl Operator for Join {
     fn schema(&self) -> SchemaRef {
@@ -263,12 +269,12 @@ impl Operator for Join {
     }
 
     fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
-        Ok(Box::new(Arrived::new(self.spec.clone(), input, tick)))
+        Ok(Box::new(JoinInput::new(self.spec.clone(), input, tick)))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
-        let Taken { arrived, late } = Taken::of(collected)?;
-        let (mut found, mut before): (_, [Before; 2]) = (Found::new(&self.spec), Default::default());
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
+        let EpochInput { arrived, late } = EpochInput::of(collected)?;
+        let (mut found, mut before): (_, [RowMetaBefore; 2]) = (JoinOutput::new(&self.spec), Default::default());
         let mut added = [Vec::new(), Vec::new()];
         for (n, batches) in arrived.into_iter().enumerate() {
             if let Some(delta) = Delta::new(&self.spec, n, &self.sides.sides[n], batches)? {
@@ -280,16 +286,16 @@ impl Operator for Join {
         found.check()?;
         let mut out = found.changes;
         for (n, before) in before.iter().enumerate() {
-            self.show(n, before, &mut out)?;
+            self.add_side_output(n, before, &mut out)?;
         }
         for (side, added) in self.sides.sides.iter_mut().zip(&added) {
-            side.settle(added);
+            side.purge_deleted(added);
         }
         self.close(tick.watermark, &mut out)?;
         let changes = Changes::concat(&self.spec.output, &out)?;
         // A pair of an old row and a new one comes and goes at once: what is above might fail on it.
         let changes = if both_changed { net(&changes)? } else { changes };
-        Ok(Step { changes, late })
+        Ok(StepOutput { changes, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {
@@ -340,10 +346,10 @@ impl Durable for Sides {
     }
 
     fn len(&self) -> usize {
-        self.sides.iter().map(Side::len).sum()
+        self.sides.iter().map(JoinState::len).sum()
     }
 
     fn bytes(&self) -> usize {
-        self.sides.iter().map(Side::bytes).sum()
+        self.sides.iter().map(JoinState::bytes).sum()
     }
 }

@@ -8,17 +8,17 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::{JoinSpec, Shows, delta::Delta};
+use super::{JoinSpec, SideOutput, delta::Delta};
 use crate::{
     changes::{Changes, batch_of, bytes_of, rows_at},
-    error::{Error, Kind, Result},
-    operators::{grouping::evaluate, sift::is_of_rows},
-    state::{Id, Side, net},
+    error::{Error, ErrorKind, Result},
+    operators::{grouping::evaluate, row_errors::is_of_rows},
+    state::{Id, JoinState, net},
 };
 
 /// What an epoch finds, and the bytes that it holds: a join without a key, or of rows that are there many times, can make
 /// more of few rows than there is memory for.
-pub(super) struct Found {
+pub(super) struct JoinOutput {
     pub changes: Vec<Changes>,
     /// Pairs that the condition failed on, and how.
     failed: Vec<Changes>,
@@ -27,9 +27,9 @@ pub(super) struct Found {
     bytes_max: usize,
 }
 
-impl Found {
+impl JoinOutput {
     pub fn new(spec: &JoinSpec) -> Self {
-        Found { changes: Vec::new(), failed: Vec::new(), error: None, bytes: 0, bytes_max: spec.pairs_bytes_max }
+        JoinOutput { changes: Vec::new(), failed: Vec::new(), error: None, bytes: 0, bytes_max: spec.pairs_bytes_max }
     }
 
     /// Room for so many more bytes, before they are there.
@@ -39,7 +39,7 @@ impl Found {
             return Ok(());
         }
         let message = "the pairs of a join in one epoch would hold more than query.memory_limit";
-        Err(Error::new(Kind::ConfigurationLimit, message).hint(
+        Err(Error::new(ErrorKind::ConfigurationLimit, message).hint(
             "Raise query.memory_limit, then ALTER … RESUME; or make another one with a key, a narrower condition, or sources \
              that read less at a time (max_rows_per_trigger).",
         ))
@@ -74,7 +74,7 @@ impl Found {
 }
 
 /// How many rows met.
-pub(super) struct Met {
+pub(super) struct MatchCounts {
     /// For each new row how many rows it meets.
     pub matches: Vec<i64>,
     /// For rows of the other side how many more they meet; empty where nobody asks.
@@ -82,8 +82,14 @@ pub(super) struct Met {
 }
 
 /// The pairs of new rows of side `n` with the rows of the `other` side. They go to `out`, where pairs are shown.
-pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: &mut Found) -> Result<Met> {
-    let mut met = Met { matches: vec![0; delta.len()], others: Vec::new() };
+pub(super) fn add_matches(
+    spec: &JoinSpec,
+    other: &JoinState,
+    n: usize,
+    delta: &Delta,
+    out: &mut JoinOutput,
+) -> Result<MatchCounts> {
+    let mut met = MatchCounts { matches: vec![0; delta.len()], others: Vec::new() };
     let pairs_max = pairs_max(spec, other, delta);
     let (mut rows, mut ids) = (Vec::new(), Vec::new());
     for row in (0..delta.len()).filter(|row| !delta.is_alone(*row)) {
@@ -101,7 +107,7 @@ pub(super) fn meet(spec: &JoinSpec, other: &Side, n: usize, delta: &Delta, out: 
 }
 
 /// How many pairs are looked at together: fewer where rows are wide, so that there is room for them before it is asked for.
-fn pairs_max(spec: &JoinSpec, other: &Side, delta: &Delta) -> usize {
+fn pairs_max(spec: &JoinSpec, other: &JoinState, delta: &Delta) -> usize {
     let width = other.bytes() / other.len().max(1) + bytes_of(&delta.rows) / delta.len().max(1);
     (spec.pairs_bytes_max / 8 / width.max(1)).clamp(1, spec.pairs_max.max(1))
 }
@@ -111,13 +117,13 @@ struct Pairs<'a> {
     spec: &'a JoinSpec,
     n: usize,
     delta: &'a Delta,
-    other: &'a Side,
+    other: &'a JoinState,
     rows: Vec<u32>,
     ids: Vec<Id>,
 }
 
 impl Pairs<'_> {
-    fn note(mut self, met: &mut Met, out: &mut Found) -> Result<()> {
+    fn note(mut self, met: &mut MatchCounts, out: &mut JoinOutput) -> Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -142,13 +148,13 @@ impl Pairs<'_> {
                 columns = Some(pairs.columns().to_vec());
             }
         }
-        let tracked = self.spec.sides[1 - self.n].shows != Shows::Nothing;
+        let tracked = self.spec.sides[1 - self.n].output != SideOutput::None;
         if tracked {
             out.ask(self.ids.len() * size_of::<(Id, i64)>())?;
         }
         let mut diffs = Vec::with_capacity(self.rows.len());
         for (at, (row, id)) in self.rows.iter().zip(&self.ids).enumerate() {
-            met.matches[*row as usize] += self.other.slot(*id).count;
+            met.matches[*row as usize] += self.other.meta(*id).count;
             if tracked {
                 met.others.push((*id, self.delta.diffs[*row as usize]));
             }
@@ -163,7 +169,7 @@ impl Pairs<'_> {
 
     /// How often a pair comes.
     fn diff(&self, at: usize) -> i64 {
-        self.delta.diffs[self.rows[at] as usize].saturating_mul(self.other.slot(self.ids[at]).count)
+        self.delta.diffs[self.rows[at] as usize].saturating_mul(self.other.meta(self.ids[at]).count)
     }
 
     /// The columns of the left side, then those of the right one.
@@ -210,7 +216,7 @@ impl Condition<'_> {
 }
 
 fn is_of_pairs(error: &Error) -> bool {
-    is_of_rows(error) || error.kind() == Kind::CardinalityViolation
+    is_of_rows(error) || error.kind() == ErrorKind::CardinalityViolation
 }
 
 fn bytes_of_each(rows: &RecordBatch, diffs: &[i64]) -> usize {

@@ -2,8 +2,8 @@
 //! difference. Slow and always right. Where all functions follow from one row (`min`, `first_value`, …) that is found at
 //! once.
 
+mod last_answers;
 mod parts;
-mod told;
 
 use std::{any::Any, sync::Arc};
 
@@ -15,68 +15,68 @@ use arrow::{
 use datafusion::logical_expr::EmitTo;
 
 use self::{
-    parts::{Fed, Part, parts},
-    told::{TOLD, Told},
+    last_answers::{LastAnswers, TOLD},
+    parts::{ArgumentColumns, TimePart, parts},
 };
 use super::{
-    Collector, Evaluated, Function, Grouping, Late, Operator, Step,
+    AggregateCall, Collector, Evaluated, Grouping, Late, Operator, StepOutput,
     grouping::{Emission, differing, distinct_keys, state_keys},
     taken,
 };
 use crate::{
     changes::{Changes, has_diff},
-    error::{Error, Kind, Result},
-    state::{Compaction, Durable, Multiset, NEVER, Saved, Shape, Windowed},
+    error::{Error, ErrorKind, Result},
+    state::{Compaction, Durable, Multiset, NEVER, Saved, StateShape, Windowed},
     time::{Micros, Tick},
 };
 
 /// `GROUP BY` with any functions at all, over rows that come and go.
 #[derive(Debug)]
-pub struct Recompute {
+pub struct AggregateByRecompute {
     grouping: Grouping,
-    functions: Arc<[Function]>,
-    fed: Fed,
+    functions: Arc<[AggregateCall]>,
+    fed: ArgumentColumns,
     /// Whether rows only come: what is behind the first of a group then never shows, and is not kept.
     appends: bool,
-    kept: Kept,
+    kept: RecomputeState,
 }
 
 /// The rows of each part, which all have the same groups; and what was told of some functions.
 #[derive(Debug)]
-struct Kept {
-    parts: Vec<(Part, Windowed<Multiset>)>,
-    told: Option<Told>,
+struct RecomputeState {
+    parts: Vec<(TimePart, Windowed<Multiset>)>,
+    told: Option<LastAnswers>,
 }
 
 /// Rows that were gathered of some groups: for each part its columns, and the group of each row.
-type Gathered = Vec<(Vec<ArrayRef>, Vec<usize>)>;
+type GatheredGroups = Vec<(Vec<ArrayRef>, Vec<usize>)>;
 
-impl Recompute {
+impl AggregateByRecompute {
     /// `input` is the schema of the rows that it is fed.
-    pub fn new(grouping: Grouping, functions: Vec<Function>, input: &SchemaRef) -> Result<Self> {
-        let mut fed = Fed::new();
+    pub fn new(grouping: Grouping, functions: Vec<AggregateCall>, input: &SchemaRef) -> Result<Self> {
+        let mut fed = ArgumentColumns::new();
         for function in &functions {
             let order = function.order_by.iter().map(|sort| sort.expr.clone());
             let arguments: Vec<_> = function.aggregate.expressions().into_iter().chain(order).collect();
             let columns = arguments.iter().chain(&function.filter).map(|column| column.data_type(input));
             fed.push(columns.collect::<Result<_, _>>()?, arguments.len());
         }
-        Ok(Recompute::keeping(grouping, functions.into(), fed, !has_diff(input)))
+        Ok(AggregateByRecompute::keeping(grouping, functions.into(), fed, !has_diff(input)))
     }
 
-    fn keeping(grouping: Grouping, functions: Arc<[Function]>, fed: Fed, appends: bool) -> Self {
+    fn keeping(grouping: Grouping, functions: Arc<[AggregateCall]>, fed: ArgumentColumns, appends: bool) -> Self {
         let kept = parts(&functions, &fed).into_iter().enumerate().map(|(n, part)| {
             let (keys, values) = (grouping.state_fields(&n.to_string()), part.fields(&fed));
-            let shape = Shape { keys, values, order: part.order.clone() };
+            let shape = StateShape { keys, values, order: part.order.clone() };
             let groups = Windowed::new(grouping.close, shape, Multiset::new);
             (part, groups)
         });
-        let kept = Kept { parts: kept.collect(), told: Told::new(&grouping, &functions) };
-        Recompute { grouping, functions, fed, appends, kept }
+        let kept = RecomputeState { parts: kept.collect(), told: LastAnswers::new(&grouping, &functions) };
+        AggregateByRecompute { grouping, functions, fed, appends, kept }
     }
 
     /// The answers of groups from the rows that were gathered of them, and which groups have any.
-    fn answers(&self, gathered: &Gathered, total: usize) -> Result<(Vec<ArrayRef>, Vec<bool>)> {
+    fn answers(&self, gathered: &GatheredGroups, total: usize) -> Result<(Vec<ArrayRef>, Vec<bool>)> {
         let mut present = vec![self.grouping.is_global(); total];
         gathered.iter().take(1).flat_map(|(_, groups)| groups).for_each(|group| present[*group] = true);
         let mut answers: Vec<Option<ArrayRef>> = vec![None; self.functions.len()];
@@ -117,9 +117,9 @@ impl Recompute {
     }
 
     /// What is gathered of no rows.
-    fn no_rows(&self) -> Gathered {
+    fn no_rows(&self) -> GatheredGroups {
         let nothing = |field: &FieldRef| arrow::array::new_empty_array(field.data_type());
-        let of = |(part, _): &(Part, _)| (part.fields(&self.fed).iter().map(nothing).collect(), Vec::new());
+        let of = |(part, _): &(TimePart, _)| (part.fields(&self.fed).iter().map(nothing).collect(), Vec::new());
         self.kept.parts.iter().map(of).collect()
     }
 
@@ -155,7 +155,7 @@ impl Recompute {
         Ok(changes)
     }
 
-    fn fold(&mut self, rows: &Rows) -> Result<Vec<Changes>> {
+    fn fold(&mut self, rows: &KeyedRows) -> Result<Vec<Changes>> {
         let mut changes = Vec::new();
         for (moment, part) in self.kept.parts[0].1.split(&rows.keys)? {
             let at = |columns: &[ArrayRef]| -> Result<Vec<ArrayRef>> {
@@ -187,8 +187,8 @@ impl Recompute {
     }
 }
 
-impl Kept {
-    fn gather(&mut self, moment: Micros, keys: &[ArrayRef]) -> Result<Gathered> {
+impl RecomputeState {
+    fn gather(&mut self, moment: Micros, keys: &[ArrayRef]) -> Result<GatheredGroups> {
         self.parts.iter_mut().map(|(part, groups)| groups.window(moment)?.gather(keys, part.first())).collect()
     }
 
@@ -210,7 +210,7 @@ impl Kept {
     }
 }
 
-impl Durable for Kept {
+impl Durable for RecomputeState {
     fn save(&mut self, full: bool) -> Result<Saved> {
         let mut rows = Vec::new();
         for (_, groups) in &mut self.parts {
@@ -231,9 +231,10 @@ impl Durable for Kept {
         let part = name.parse::<usize>().ok();
         match part.and_then(|part| self.parts.get_mut(part)) {
             Some((_, groups)) => groups.load(rows),
-            None => {
-                Err(Error::new(Kind::DataCorrupted, "rows that were saved of an aggregate are of none of its parts"))
-            }
+            None => Err(Error::new(
+                ErrorKind::DataCorrupted,
+                "rows that were saved of an aggregate are of none of its parts",
+            )),
         }
     }
 
@@ -245,16 +246,24 @@ impl Durable for Kept {
     }
 
     fn len(&self) -> usize {
-        self.parts.iter().map(|(_, groups)| groups.len()).sum::<usize>() + self.told.as_ref().map_or(0, Told::len)
+        self.parts.iter().map(|(_, groups)| groups.len()).sum::<usize>()
+            + self.told.as_ref().map_or(0, LastAnswers::len)
     }
 
     fn bytes(&self) -> usize {
-        self.parts.iter().map(|(_, groups)| groups.bytes()).sum::<usize>() + self.told.as_ref().map_or(0, Told::bytes)
+        self.parts.iter().map(|(_, groups)| groups.bytes()).sum::<usize>()
+            + self.told.as_ref().map_or(0, LastAnswers::bytes)
     }
 }
 
 /// One function over the rows of many groups.
-fn answer(function: &Function, columns: &[ArrayRef], width: usize, groups: &[usize], total: usize) -> Result<ArrayRef> {
+fn answer(
+    function: &AggregateCall,
+    columns: &[ArrayRef],
+    width: usize,
+    groups: &[usize],
+    total: usize,
+) -> Result<ArrayRef> {
     let mut accumulator = function.accumulator()?;
     let (mut values, mut groups) = (columns[..width].to_vec(), groups.to_vec());
     let mut filter: Option<BooleanArray> = columns.get(width).map(|f| f.as_boolean().clone());
@@ -285,21 +294,21 @@ fn has_rows(groups: &[usize], total: usize) -> bool {
 }
 
 /// Rows of one partition.
-struct Arrived {
+struct RecomputeInput {
     grouping: Grouping,
-    functions: Arc<[Function]>,
+    functions: Arc<[AggregateCall]>,
     tick: Tick,
-    batches: Vec<Rows>,
+    batches: Vec<KeyedRows>,
     late: Late,
 }
 
-struct Rows {
+struct KeyedRows {
     keys: Vec<ArrayRef>,
     columns: Vec<ArrayRef>,
     diffs: ArrayRef,
 }
 
-impl Collector for Arrived {
+impl Collector for RecomputeInput {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
         self.grouping.evaluate(&self.functions, batch, &self.tick)
     }
@@ -317,7 +326,7 @@ impl Collector for Arrived {
             columns.extend(filter.map(|f| Arc::new(f) as ArrayRef));
         }
         let diffs = Arc::new(Changes::from_batch(batch)?.diff_column());
-        self.batches.push(Rows { keys: state_keys(keys, count), columns, diffs });
+        self.batches.push(KeyedRows { keys: state_keys(keys, count), columns, diffs });
         Ok(())
     }
 
@@ -326,33 +335,33 @@ impl Collector for Arrived {
     }
 }
 
-impl Rows {
-    fn concat(batches: &[Rows]) -> Result<Option<Rows>> {
+impl KeyedRows {
+    fn concat(batches: &[KeyedRows]) -> Result<Option<KeyedRows>> {
         let Some(first) = batches.first() else { return Ok(None) };
-        let joined = |column: &dyn Fn(&Rows) -> ArrayRef| -> Result<ArrayRef> {
+        let joined = |column: &dyn Fn(&KeyedRows) -> ArrayRef| -> Result<ArrayRef> {
             let parts: Vec<ArrayRef> = batches.iter().map(column).collect();
             Ok(concat(&parts.iter().map(|p| p.as_ref()).collect::<Vec<_>>())?)
         };
         let keys = (0..first.keys.len()).map(|n| joined(&|r| r.keys[n].clone())).collect::<Result<_>>()?;
         let columns = (0..first.columns.len()).map(|n| joined(&|r| r.columns[n].clone())).collect::<Result<_>>()?;
-        Ok(Some(Rows { keys, columns, diffs: joined(&|r| r.diffs.clone())? }))
+        Ok(Some(KeyedRows { keys, columns, diffs: joined(&|r| r.diffs.clone())? }))
     }
 }
 
-impl Operator for Recompute {
+impl Operator for AggregateByRecompute {
     fn schema(&self) -> SchemaRef {
         self.grouping.output.clone()
     }
 
     fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let (grouping, functions) = (self.grouping.clone(), self.functions.clone());
-        Ok(Box::new(Arrived { grouping, functions, tick: *tick, batches: Vec::new(), late: Late::default() }))
+        Ok(Box::new(RecomputeInput { grouping, functions, tick: *tick, batches: Vec::new(), late: Late::default() }))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let (mut batches, mut late) = (Vec::new(), Late::default());
         for part in collected {
-            let part: Arrived = taken(part)?;
+            let part: RecomputeInput = taken(part)?;
             batches.extend(part.batches);
             late.merge(part.late);
         }
@@ -365,16 +374,16 @@ impl Operator for Recompute {
             }
             changes.push(Changes::insert(self.grouping.rows(&[], answers)?));
         }
-        if let Some(rows) = Rows::concat(&batches)? {
+        if let Some(rows) = KeyedRows::concat(&batches)? {
             changes.extend(self.fold(&rows)?);
         }
         changes.extend(self.close(tick.watermark)?);
-        Ok(Step { changes: Changes::concat(&self.grouping.output, &changes)?, late })
+        Ok(StepOutput { changes: Changes::concat(&self.grouping.output, &changes)?, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {
         let (grouping, functions) = (self.grouping.clone(), self.functions.clone());
-        Ok(Box::new(Recompute::keeping(grouping, functions, self.fed.clone(), self.appends)))
+        Ok(Box::new(AggregateByRecompute::keeping(grouping, functions, self.fed.clone(), self.appends)))
     }
 
     fn state(&mut self) -> &mut dyn Durable {

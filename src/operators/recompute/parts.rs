@@ -12,13 +12,13 @@ use arrow::{
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::{
-    operators::{Function, grouping::is_of_one_row},
-    state::{Counted, First},
+    operators::{AggregateCall, grouping::is_of_one_row},
+    state::{RankKind, TopN},
 };
 
 /// Functions that look at the same rows.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct TimePart {
     /// The positions of the functions.
     pub functions: Vec<usize>,
     /// Which of all columns are kept; those that rows are ordered by come first.
@@ -28,7 +28,7 @@ pub(super) struct Part {
 
 /// The columns that functions are fed, one after the other: the arguments of each, what it orders by, its filter.
 #[derive(Debug, Clone)]
-pub(super) struct Fed {
+pub(super) struct ArgumentColumns {
     types: Vec<DataType>,
     /// For each function its first column, and how many there are without the filter.
     at: Vec<(usize, usize)>,
@@ -37,13 +37,13 @@ pub(super) struct Fed {
 /// How one row decides: the column, what it holds, the order.
 type By = (usize, Arc<dyn PhysicalExpr>, SortOptions);
 
-impl Part {
+impl TimePart {
     /// Which rows of a group the functions look at.
-    pub fn first(&self) -> Option<First> {
-        (!self.order.is_empty()).then_some(First { most: 1, counted: Counted::RowNumber })
+    pub fn first(&self) -> Option<TopN> {
+        (!self.order.is_empty()).then_some(TopN { most: 1, counted: RankKind::RowNumber })
     }
 
-    pub fn fields(&self, fed: &Fed) -> Fields {
+    pub fn fields(&self, fed: &ArgumentColumns) -> Fields {
         let field = |column: &usize| Field::new(column.to_string(), fed.types[*column].clone(), true);
         self.columns.iter().map(field).collect()
     }
@@ -54,9 +54,9 @@ impl Part {
     }
 }
 
-impl Fed {
+impl ArgumentColumns {
     pub fn new() -> Self {
-        Fed { types: Vec::new(), at: Vec::new() }
+        ArgumentColumns { types: Vec::new(), at: Vec::new() }
     }
 
     /// Adds a function by the types of its columns, of which `width` are before the filter.
@@ -74,20 +74,20 @@ impl Fed {
 
 /// Shares functions out. There is one part at the least, since it tells which groups have rows; and one only where some
 /// function looks at all rows.
-pub(super) fn parts(functions: &[Function], fed: &Fed) -> Vec<Part> {
+pub(super) fn parts(functions: &[AggregateCall], fed: &ArgumentColumns) -> Vec<TimePart> {
     let columns = |n: usize| fed.columns(n).chain(functions[n].filter.as_ref().map(|_| fed.columns(n).end));
     let firsts: Option<Vec<Vec<By>>> = (0..functions.len()).map(|n| first_row(&functions[n], fed, n)).collect();
     let Some(firsts) = firsts.filter(|firsts| !firsts.is_empty()) else {
         let all = (0..functions.len()).collect::<Vec<_>>();
-        return vec![Part {
+        return vec![TimePart {
             columns: all.iter().copied().flat_map(columns).collect(),
             functions: all,
             order: Vec::new(),
         }];
     };
-    let mut parts: Vec<(Vec<By>, Part)> = Vec::new();
+    let mut parts: Vec<(Vec<By>, TimePart)> = Vec::new();
     for (n, by) in firsts.into_iter().enumerate() {
-        let same = |(other, _): &&mut (Vec<By>, Part)| {
+        let same = |(other, _): &&mut (Vec<By>, TimePart)| {
             other.len() == by.len() && other.iter().zip(&by).all(|(a, b)| (&a.1, a.2) == (&b.1, b.2))
         };
         if let Some((_, part)) = parts.iter_mut().find(same) {
@@ -99,13 +99,13 @@ pub(super) fn parts(functions: &[Function], fed: &Fed) -> Vec<Part> {
         let others = columns(n).filter(|column| !first.contains(column));
         let columns = first.iter().copied().chain(others).collect();
         let order = by.iter().map(|(.., options)| *options).collect();
-        parts.push((by, Part { functions: vec![n], columns, order }));
+        parts.push((by, TimePart { functions: vec![n], columns, order }));
     }
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
 /// The order in which the first row is all that a function looks at; `None` where it looks at more.
-fn first_row(function: &Function, fed: &Fed, n: usize) -> Option<Vec<By>> {
+fn first_row(function: &AggregateCall, fed: &ArgumentColumns, n: usize) -> Option<Vec<By>> {
     let aggregate = &function.aggregate;
     if !is_of_one_row(aggregate.fun()) || aggregate.ignore_nulls() {
         return None;

@@ -17,7 +17,7 @@ use datafusion::{
 };
 
 use crate::{
-    error::{Error, Kind},
+    error::{Error, ErrorKind},
     time::{DAY_US, Micros, TIMESTAMPS, out_of_range},
 };
 
@@ -132,7 +132,7 @@ impl Stride {
         let (stride, positive) = match (months, days, nanoseconds) {
             (0, ..) => {
                 let micros = i64::from(days).checked_mul(DAY_US).and_then(|d| d.checked_add(nanoseconds / 1_000));
-                let micros = micros.ok_or_else(|| Error::new(Kind::DatetimeOverflow, "interval out of range"))?;
+                let micros = micros.ok_or_else(|| Error::new(ErrorKind::DatetimeOverflow, "interval out of range"))?;
                 (Stride::Micros(micros), micros > 0)
             }
             (months, 0, 0) => (Stride::Months(months.into()), months > 0),
@@ -140,7 +140,7 @@ impl Stride {
         };
         match positive {
             true => Ok(stride),
-            false => Err(Error::new(Kind::DatetimeOverflow, "stride must be greater than zero")),
+            false => Err(Error::new(ErrorKind::DatetimeOverflow, "stride must be greater than zero")),
         }
     }
 

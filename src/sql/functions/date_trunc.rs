@@ -17,7 +17,7 @@ use datafusion::{
 };
 
 use crate::{
-    error::{Error, Kind},
+    error::{Error, ErrorKind},
     time::{CivilDate, DAY_US, Micros, TIMESTAMPS, out_of_range},
 };
 
@@ -151,7 +151,7 @@ impl Unit {
                 _ => "timestamp without time zone",
             };
             let name = name.to_lowercase();
-            Error::new(Kind::InvalidParameterValue, format!("unit \"{name}\" not recognized for type {of}"))
+            Error::new(ErrorKind::InvalidParameterValue, format!("unit \"{name}\" not recognized for type {of}"))
                 .hint("Known are microseconds to millennium, among them second, minute, hour, day, week, month, quarter, year.")
         })
     }

@@ -11,9 +11,9 @@ use datafusion::{
 
 /// Puts the values in the place of dictionaries.
 #[derive(Debug)]
-pub struct Decoded;
+pub struct DictionaryValues;
 
-impl FunctionRewrite for Decoded {
+impl FunctionRewrite for DictionaryValues {
     fn name(&self) -> &str {
         "decoded"
     }

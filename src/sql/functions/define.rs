@@ -24,7 +24,7 @@ use datafusion::{
 
 use super::inline::{Inline, Inliner, over_columns, parameter, signature, volatility};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     operators::{Call, Fold, FoldSpec, fits},
     sql::{
         names,
@@ -46,12 +46,12 @@ pub struct Defined {
     pub strict: bool,
     /// The statement as it was written.
     pub definition: String,
-    pub what: What,
+    pub what: FunctionBody,
 }
 
 /// What it is to a query.
 #[derive(Debug)]
-pub enum What {
+pub enum FunctionBody {
     Scalar(Arc<ScalarUDF>),
     Aggregate(Arc<AggregateUDF>),
 }
@@ -85,8 +85,10 @@ impl Functions {
         for function in self.0.iter() {
             // A session's state takes any.
             let _ = match &function.what {
-                What::Scalar(function) => FunctionRegistry::register_udf(state, function.clone()).map(|_| ()),
-                What::Aggregate(function) => FunctionRegistry::register_udaf(state, function.clone()).map(|_| ()),
+                FunctionBody::Scalar(function) => FunctionRegistry::register_udf(state, function.clone()).map(|_| ()),
+                FunctionBody::Aggregate(function) => {
+                    FunctionRegistry::register_udaf(state, function.clone()).map(|_| ())
+                }
             };
         }
     }
@@ -127,11 +129,13 @@ impl Maker {
         arguments: &[Argument],
         types: Vec<DataType>,
         returns: DataType,
-        what: What,
+        what: FunctionBody,
     ) -> Defined {
         let strict = match &what {
-            What::Scalar(function) => function.inner().downcast_ref::<Inline>().is_some_and(|inline| inline.strict),
-            What::Aggregate(_) => false,
+            FunctionBody::Scalar(function) => {
+                function.inner().downcast_ref::<Inline>().is_some_and(|inline| inline.strict)
+            }
+            FunctionBody::Aggregate(_) => false,
         };
         let arguments = arguments.iter().map(|argument| argument.name.clone()).zip(types).collect();
         Defined { id: self.id, name: name.name.clone(), arguments, returns, strict, definition: self.definition, what }
@@ -145,7 +149,7 @@ impl Maker {
         let of = body.get_type(&schema)?;
         if !fits(&returns, &of) {
             let message = format!("return type mismatch in function declared to return {}", sql_type(&returns));
-            return Err(Error::new(Kind::InvalidFunctionDefinition, message)
+            return Err(Error::new(ErrorKind::InvalidFunctionDefinition, message)
                 .detail(format!("Actual return type is {}.", sql_type(&of)))
                 .hint("Declare that type, or cast the expression."));
         }
@@ -166,7 +170,7 @@ impl Maker {
             let expr = self.state.create_physical_expr(inline.expand(&columns, &schema)?, &schema)?;
             inline.call = Some(Call::new(expr, Call::schema(&arguments), create.strict));
         }
-        let what = What::Scalar(Arc::new(ScalarUDF::from(inline)));
+        let what = FunctionBody::Scalar(Arc::new(ScalarUDF::from(inline)));
         Ok(self.defined(&create.name, &create.arguments, arguments, returns, what))
     }
 
@@ -212,7 +216,7 @@ impl Maker {
         if step.strict && initial.is_none() && !fits(&state, &arguments[0]) {
             let message = "must not omit initial value when transition function is strict and transition type is not \
                            compatible with input type";
-            return Err(Error::new(Kind::InvalidFunctionDefinition, message).hint("Give an INITCOND."));
+            return Err(Error::new(ErrorKind::InvalidFunctionDefinition, message).hint("Give an INITCOND."));
         }
         let finish =
             create.finish.as_ref().map(|f| self.call(f, "final", std::slice::from_ref(&state), None)).transpose()?;
@@ -230,7 +234,7 @@ impl Maker {
             combine: combine.map(|(call, _)| call),
             output: output.clone(),
         };
-        let what = What::Aggregate(Arc::new(AggregateUDF::from(Fold::new(spec, aliases(name)))));
+        let what = FunctionBody::Aggregate(Arc::new(AggregateUDF::from(Fold::new(spec, aliases(name)))));
         Ok(self.defined(&create.name, &create.arguments, arguments, output, what))
     }
 
@@ -239,7 +243,7 @@ impl Maker {
         let Some(function) = self.state.scalar_functions().get(&name.name) else {
             let list: Vec<String> = types.iter().map(sql_type).collect();
             let message = format!("function {}({}) does not exist", name.name, list.join(", "));
-            return Err(Error::new(Kind::UndefinedFunction, message)
+            return Err(Error::new(ErrorKind::UndefinedFunction, message)
                 .hint("Make it first: CREATE FUNCTION.")
                 .at(name.position.max(1)));
         };
@@ -258,7 +262,7 @@ impl Maker {
         let to = wanted.unwrap_or(&of);
         if !fits(to, &of) {
             let message = format!("return type of {what} function {} is not {}", name.name, sql_type(to));
-            return Err(Error::new(Kind::DatatypeMismatch, message)
+            return Err(Error::new(ErrorKind::DatatypeMismatch, message)
                 .detail(format!("It is {}.", sql_type(&of)))
                 .at(name.position.max(1)));
         }
@@ -320,7 +324,7 @@ impl Parameters<'_> {
         let n = text.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
         match n.and_then(|n| n.checked_sub(1)).filter(|n| *n < self.arguments.len()) {
             Some(n) => Ok(Ident::with_quote('"', parameter(n))),
-            None => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {text}"))),
+            None => Err(Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {text}"))),
         }
     }
 }

@@ -15,7 +15,7 @@ use datafusion::{
     logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility},
 };
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// What the function is called.
 pub const HOP_STARTS: &str = "hop_starts";
@@ -116,7 +116,7 @@ impl Hops {
             *length = constant(interval, unit)?;
         }
         let [slide, size, offset] = lengths;
-        let refuse = |message: &str| Err(Error::new(Kind::InvalidParameterValue, message).into());
+        let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidParameterValue, message).into());
         if slide <= 0 || size <= 0 {
             return refuse("the slide and the size of a window must be positive");
         }
@@ -191,7 +191,7 @@ fn constant(interval: &ColumnarValue, unit: TimeUnit) -> Result<i64> {
     let nanos = i128::from(value.days) * DAY_NS + i128::from(value.nanoseconds);
     if nanos % per_unit != 0 {
         let message = "the slide and the size of a window must not be finer than its timestamps";
-        return Err(Error::new(Kind::InvalidParameterValue, message).into());
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message).into());
     }
     i64::try_from(nanos / per_unit).or_else(|_| exec_err!("an interval of {HOP_STARTS} is out of range"))
 }

@@ -43,23 +43,23 @@ impl JsonGet {
 }
 
 /// A step into a value.
-enum Key {
+enum PathKey {
     Member(StringArray),
     Place(arrow::array::Int64Array),
 }
 
-impl Key {
-    fn of(array: &ArrayRef) -> Result<Key> {
+impl PathKey {
+    fn of(array: &ArrayRef) -> Result<PathKey> {
         Ok(match array.data_type() {
-            DataType::Int64 => Key::Place(array.as_primitive::<Int64Type>().clone()),
-            _ => Key::Member(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()),
+            DataType::Int64 => PathKey::Place(array.as_primitive::<Int64Type>().clone()),
+            _ => PathKey::Member(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()),
         })
     }
 
     fn get<'v>(&self, value: &'v Value, row: usize) -> Option<&'v Value> {
         match (self, value) {
-            (Key::Member(names), Value::Object(members)) if names.is_valid(row) => members.get(names.value(row)),
-            (Key::Place(places), Value::Array(items)) if places.is_valid(row) => {
+            (PathKey::Member(names), Value::Object(members)) if names.is_valid(row) => members.get(names.value(row)),
+            (PathKey::Place(places), Value::Array(items)) if places.is_valid(row) => {
                 let place = places.value(row);
                 let place = if place < 0 { place.checked_add_unsigned(items.len() as u64)? } else { place };
                 items.get(usize::try_from(place).ok()?)
@@ -97,7 +97,7 @@ impl ScalarUDFImpl for JsonGet {
         let arrays = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let [texts, keys @ ..] = arrays.as_slice() else { return exec_err!("{} takes a JSON text", self.name()) };
         let texts = cast(texts, &DataType::Utf8)?;
-        let keys = keys.iter().map(Key::of).collect::<Result<Vec<_>>>()?;
+        let keys = keys.iter().map(PathKey::of).collect::<Result<Vec<_>>>()?;
         let mut found = StringBuilder::new();
         for (row, text) in texts.as_string::<i32>().iter().enumerate() {
             let value = text.and_then(|text| serde_json::from_str::<Value>(text).ok());

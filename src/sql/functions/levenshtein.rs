@@ -10,7 +10,7 @@ use datafusion::{
     logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature},
 };
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// As in PostgreSQL's fuzzystrmatch.
 const CHARACTERS_MAX: usize = 255;
@@ -38,7 +38,7 @@ fn check(texts: &ArrayRef) -> Result<(), Error> {
         false => Ok(()),
         true => {
             let message = format!("levenshtein argument exceeds maximum length of {CHARACTERS_MAX} characters");
-            Err(Error::new(Kind::InvalidParameterValue, message))
+            Err(Error::new(ErrorKind::InvalidParameterValue, message))
         }
     }
 }

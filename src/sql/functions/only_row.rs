@@ -10,7 +10,7 @@ use datafusion::{
     logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
 };
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 const ONLY_ROW: &str = "only_row";
 
@@ -52,7 +52,7 @@ impl ScalarUDFImpl for OnlyRow {
         let counts = rows.as_struct().column(1).as_primitive::<Int64Type>();
         if (0..rows.len()).any(|row| rows.is_valid(row) && counts.is_valid(row) && counts.value(row) > 1) {
             let message = "more than one row returned by a subquery used as an expression";
-            return Err(Error::new(Kind::CardinalityViolation, message).into());
+            return Err(Error::new(ErrorKind::CardinalityViolation, message).into());
         }
         match nulls {
             None => Ok(ColumnarValue::Array(values.clone())),

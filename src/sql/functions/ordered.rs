@@ -68,7 +68,7 @@ fn needs_order(expr: &Expr) -> Option<&AggregateFunction> {
 
 fn ordered(call: &AggregateFunction) -> Expr {
     let options = |by: &SortExpr| SortOptions::new(!by.asc, by.nulls_first);
-    let function = Ordered {
+    let function = OrderedAccumulator {
         inner: call.func.clone(),
         arguments: call.params.args.len(),
         order: call.params.order_by.iter().map(options).collect(),
@@ -83,20 +83,20 @@ fn ordered(call: &AggregateFunction) -> Expr {
 
 /// A function whose last arguments are what its rows are ordered by.
 #[derive(PartialEq, Eq, Hash)]
-struct Ordered {
+struct OrderedAccumulator {
     inner: Arc<AggregateUDF>,
     arguments: usize,
     order: Vec<SortOptions>,
     signature: Signature,
 }
 
-impl fmt::Debug for Ordered {
+impl fmt::Debug for OrderedAccumulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in order", self.inner.name())
     }
 }
 
-impl AggregateUDFImpl for Ordered {
+impl AggregateUDFImpl for OrderedAccumulator {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -130,7 +130,7 @@ impl AggregateUDFImpl for Ordered {
             ..args
         })?;
         let rows = Vec::new();
-        Ok(Box::new(Rows { inner, arguments: self.arguments, order: self.order.clone(), types, rows }))
+        Ok(Box::new(OrderedRows { inner, arguments: self.arguments, order: self.order.clone(), types, rows }))
     }
 
     /// A list of each column.
@@ -152,7 +152,7 @@ fn list(of: DataType) -> DataType {
 
 /// The rows of one group, which the function sees once all of them are there.
 #[derive(Debug)]
-struct Rows {
+struct OrderedRows {
     inner: Box<dyn Accumulator>,
     arguments: usize,
     order: Vec<SortOptions>,
@@ -160,7 +160,7 @@ struct Rows {
     rows: Vec<Vec<ArrayRef>>,
 }
 
-impl Rows {
+impl OrderedRows {
     fn columns(&self) -> DfResult<Vec<ArrayRef>> {
         let column = |n: usize| -> DfResult<ArrayRef> {
             let parts: Vec<&dyn Array> = self.rows.iter().map(|columns| columns[n].as_ref()).collect();
@@ -173,7 +173,7 @@ impl Rows {
     }
 }
 
-impl Accumulator for Rows {
+impl Accumulator for OrderedRows {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
         self.rows.push(values.to_vec());
         Ok(())

@@ -21,7 +21,7 @@ use datafusion::{
     },
 };
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// How many times one row may make.
 const SERIES_MAX: usize = 10_000_000;
@@ -123,7 +123,7 @@ impl TimestampSeries {
         };
         let forwards = match second.cmp(&from) {
             std::cmp::Ordering::Equal => {
-                return Err(Error::new(Kind::InvalidParameterValue, "step size cannot equal zero").into());
+                return Err(Error::new(ErrorKind::InvalidParameterValue, "step size cannot equal zero").into());
             }
             order => order.is_gt(),
         };
@@ -145,7 +145,8 @@ impl TimestampSeries {
 }
 
 fn too_many() -> Error {
-    Error::new(Kind::LimitExceeded, format!("a series of more than {SERIES_MAX} times")).hint("Take a longer step.")
+    Error::new(ErrorKind::LimitExceeded, format!("a series of more than {SERIES_MAX} times"))
+        .hint("Take a longer step.")
 }
 
 /// The same in FROM.

@@ -68,16 +68,16 @@ impl WindowUDFImpl for SessionBound {
     }
 
     fn partition_evaluator(&self, _: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
-        Ok(Box::new(Sessions { end: self.end }))
+        Ok(Box::new(SessionFunction { end: self.end }))
     }
 }
 
 #[derive(Debug)]
-struct Sessions {
+struct SessionFunction {
     end: bool,
 }
 
-impl PartitionEvaluator for Sessions {
+impl PartitionEvaluator for SessionFunction {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         let [times, ends, rest @ ..] = values else { return exec_err!("a session has a time and an end") };
         let DataType::Timestamp(unit, _) = times.data_type() else { return exec_err!("a session has a timestamp") };

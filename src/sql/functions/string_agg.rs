@@ -19,7 +19,7 @@ use datafusion::{
     physical_expr::expressions::Literal,
 };
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// Postgres' own.
 const TEXT_BYTES_MAX: usize = (1 << 30) - 1;
@@ -54,7 +54,7 @@ impl AggregateUDFImpl for LimitedStringAgg {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let limit = Limit::of(&args, self.bytes_max);
+        let limit = ValueLimit::of(&args, self.bytes_max);
         Ok(Box::new(Limited { inner: self.inner.accumulator(args)?, limit, bytes: vec![0] }))
     }
 
@@ -63,7 +63,7 @@ impl AggregateUDFImpl for LimitedStringAgg {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        let limit = Limit::of(&args, self.bytes_max);
+        let limit = ValueLimit::of(&args, self.bytes_max);
         Ok(Box::new(Limited { inner: self.inner.create_groups_accumulator(args)?, limit, bytes: Vec::new() }))
     }
 
@@ -79,16 +79,16 @@ impl AggregateUDFImpl for LimitedStringAgg {
 
 /// How long a text may be, and what stands between its parts.
 #[derive(Debug, Clone, Copy)]
-struct Limit {
+struct ValueLimit {
     bytes_max: usize,
     delimiter: usize,
 }
 
-impl Limit {
+impl ValueLimit {
     fn of(args: &AccumulatorArgs, bytes_max: usize) -> Self {
         let delimiter = args.exprs.get(1).and_then(|delimiter| delimiter.downcast_ref::<Literal>());
         let delimiter = delimiter.and_then(|delimiter| delimiter.value().try_as_str().flatten());
-        Limit { bytes_max, delimiter: delimiter.map_or(0, str::len) }
+        ValueLimit { bytes_max, delimiter: delimiter.map_or(0, str::len) }
     }
 
     /// Adds the bytes of some values to those of their texts.
@@ -98,7 +98,9 @@ impl Limit {
             let (held, more) = (&mut bytes[text(row)], more + self.delimiter);
             if held.saturating_add(more) > self.bytes_max.saturating_add(self.delimiter) {
                 let detail = format!("Cannot enlarge a text containing {held} bytes by {more} more bytes.");
-                return Err(Error::new(Kind::LimitExceeded, "a text of string_agg is too long").detail(detail).into());
+                return Err(Error::new(ErrorKind::LimitExceeded, "a text of string_agg is too long")
+                    .detail(detail)
+                    .into());
             }
             *held += more;
         }
@@ -128,7 +130,7 @@ fn length(values: &ArrayRef, row: usize, delimiter: usize) -> Option<usize> {
 #[derive(Debug)]
 struct Limited<T> {
     inner: T,
-    limit: Limit,
+    limit: ValueLimit,
     bytes: Vec<usize>,
 }
 

@@ -20,7 +20,7 @@ use datafusion::{
 };
 
 use crate::{
-    error::{Error, Kind},
+    error::{Error, ErrorKind},
     sql::types::UTC,
     time::{Micros, TIMESTAMPS, out_of_range, with_seconds},
 };
@@ -151,7 +151,8 @@ impl ToTimestamp {
 
 /// What a text says; `None` where all formats are NULL.
 fn of_text(text: &str, formats: &[&StringArray], row: usize) -> Result<Option<Micros>, Error> {
-    let invalid = || Error::new(Kind::InvalidDatetime, format!("invalid input syntax for type timestamp: \"{text}\""));
+    let invalid =
+        || Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type timestamp: \"{text}\""));
     if formats.is_empty() {
         let at = string_to_datetime(&chrono::Utc, &with_seconds(text.trim())).map_err(|_| invalid())?;
         return Ok(Some(at.timestamp_micros()));

@@ -13,7 +13,7 @@ use datafusion::{
     logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, utils::split_conjunction},
 };
 
-use super::closes::{Fact, Facts, is_utc, micros_of};
+use super::time_bounds::{TimeBound, TimeBounds, is_utc, micros_of};
 use crate::{state::Close, time::Micros};
 
 /// What a join's condition says of the rows of each side, left and right.
@@ -29,7 +29,7 @@ pub(super) struct Bounds {
 pub(super) struct Times<'a> {
     /// Its own columns.
     pub schema: &'a DFSchema,
-    pub facts: &'a Facts,
+    pub facts: &'a TimeBounds,
 }
 
 /// A time of one side: a column, so much earlier or later.
@@ -90,10 +90,10 @@ impl Bounds {
     }
 
     /// What is known of the columns of the pairs: of the times that a bound is on.
-    pub fn facts(&self, n: usize, own: &Facts) -> Facts {
-        let fact = |(column, fact): (usize, &Option<Fact>)| match (self.close[n], fact) {
-            (Some(close), Some(Fact::Offset(offset, step))) if close.column == column => {
-                Some(Fact::Offset(close.offset_us.max(*offset), *step))
+    pub fn facts(&self, n: usize, own: &TimeBounds) -> TimeBounds {
+        let fact = |(column, fact): (usize, &Option<TimeBound>)| match (self.close[n], fact) {
+            (Some(close), Some(TimeBound::Offset(offset, step))) if close.column == column => {
+                Some(TimeBound::Offset(close.offset_us.max(*offset), *step))
             }
             _ => None,
         };
@@ -116,7 +116,7 @@ fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
         }
         Expr::Column(column) => sides.iter().enumerate().find_map(|(side, Times { schema, facts })| {
             let at = schema.index_of_column(column).ok()?;
-            let Some(Fact::Offset(complete, _)) = facts.get(at)? else { return None };
+            let Some(TimeBound::Offset(complete, _)) = facts.get(at)? else { return None };
             let rounded = !matches!(schema.field(at).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
             Some(Time { side, column: at, shift: 0, complete: *complete, rounded })
         }),

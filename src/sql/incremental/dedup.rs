@@ -7,12 +7,12 @@ use std::sync::Arc;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 
 use super::{
-    closes::{EVENT, Fact, of_projection},
     rewrite::{Node, Rewriter},
     step::{DedupStep, Step, StepNode},
+    time_bounds::{EVENT, TimeBound, of_projection},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::distinct_on::DistinctOnNode,
     state::Close,
 };
@@ -20,7 +20,7 @@ use crate::{
 impl Rewriter {
     pub(super) fn distinct_on(&mut self, clause: &DistinctOnNode) -> Result<Node> {
         let refused = |detail: &str, hint: &str| {
-            Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE is not possible for this DISTINCT ON")
+            Error::new(ErrorKind::Unsupported, "EMIT ON WINDOW CLOSE is not possible for this DISTINCT ON")
                 .detail(detail)
                 .hint(hint)
         };
@@ -38,18 +38,18 @@ impl Rewriter {
                 "Use EMIT ON UPDATE, or an input whose rows only come.",
             ));
         }
-        let by_window = of_projection(clause.on(), clause.input(), &input.facts);
+        let by_window = of_projection(clause.on(), clause.input(), &input.bounds);
         if by_window.iter().any(|fact| fact.as_ref().is_some_and(|fact| *fact != EVENT)) {
             return Err(refused(
                 "It is by a window, and stands beside one that is not.",
                 "Make a materialized view of the inner one.",
             ));
         }
-        let timed = input.facts.iter().enumerate().find_map(|(column, fact)| match fact {
-            Some(Fact::Offset(offset_us, _)) => Some(Close { column, field: None, offset_us: *offset_us }),
+        let timed = input.bounds.iter().enumerate().find_map(|(column, fact)| match fact {
+            Some(TimeBound::Offset(offset_us, _)) => Some(Close { column, field: None, offset_us: *offset_us }),
             _ => None,
         });
-        let Some(late) = timed.filter(|_| input.moving) else {
+        let Some(late) = timed.filter(|_| input.dynamic) else {
             return Err(refused(
                 "Its input has no watermark, so nothing says when an id can be forgotten.",
                 "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
@@ -65,12 +65,12 @@ impl Rewriter {
             forget.offset_us as f64 / 1e6,
         ));
         let schema = input.plan.schema().clone();
-        let step = DedupStep { keys: clause.on().to_vec(), late, forget, derived: input.derived };
+        let step = DedupStep { keys: clause.on().to_vec(), late, forget, derived: input.fed_by_operator };
         let plan = StepNode::plan(Step::Dedup(step), vec![input.plan], schema);
-        let facts = of_projection(clause.shown(), clause.input(), &input.facts);
+        let facts = of_projection(clause.shown(), clause.input(), &input.bounds);
         let exprs: Vec<Expr> = clause.shown().to_vec();
         let schema = input.carried.schema(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(clause))?;
         let plan = Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?;
-        Ok(Node { plan: LogicalPlan::Projection(plan), derived: true, facts, key: None, ..input })
+        Ok(Node { plan: LogicalPlan::Projection(plan), fed_by_operator: true, bounds: facts, key: None, ..input })
     }
 }

@@ -10,14 +10,14 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
-use super::regroup::window_function;
+use super::group_plan::window_function;
 use crate::{
     error::Result,
-    state::{Counted, First},
+    state::{RankKind, TopN},
 };
 
 /// Which rows matter, and in what order.
-pub(super) type Firsts = (First, Vec<SortExpr>);
+pub(super) type Firsts = (TopN, Vec<SortExpr>);
 
 /// Of `ORDER BY … LIMIT n OFFSET m`.
 pub(super) fn of_limit(limit: &Limit, sort: Option<&Sort>) -> Result<Option<Firsts>> {
@@ -27,7 +27,7 @@ pub(super) fn of_limit(limit: &Limit, sort: Option<&Sort>) -> Result<Option<Firs
     };
     let most = i64::try_from(skip.saturating_add(fetch)).unwrap_or(i64::MAX);
     let order = sort.map_or_else(Vec::new, |sort| sort.expr.clone());
-    Ok(Some((First { most, counted: Counted::RowNumber }, order)).filter(|(_, order)| can_be_kept(order)))
+    Ok(Some((TopN { most, counted: RankKind::RowNumber }, order)).filter(|(_, order)| can_be_kept(order)))
 }
 
 /// Of a window under filters, where all its functions count the rows of the groups of `keys` in one order. `above` are
@@ -39,21 +39,21 @@ pub(super) fn of_filters(window: &Window, keys: &[Expr], above: &[&LogicalPlan])
         let by = &function.params.partition_by;
         by.iter().all(|key| keys.contains(key)) && function.params.order_by == *order
     };
-    let counted: Option<Vec<Counted>> = functions.iter().filter(|f| alike(f)).map(|f| counted(f)).collect();
+    let counted: Option<Vec<RankKind>> = functions.iter().filter(|f| alike(f)).map(|f| counted(f)).collect();
     let Some(counted) = counted.filter(|counted| counted.len() == functions.len() && can_be_kept(order)) else {
         return Ok(None);
     };
     // For each column the function that it is the number of.
     let own = window.input.schema().fields().len();
-    let mut columns: Vec<Option<Counted>> = vec![None; own];
+    let mut columns: Vec<Option<RankKind>> = vec![None; own];
     columns.extend(counted.iter().copied().map(Some));
-    let mut firsts: Vec<First> = Vec::new();
+    let mut firsts: Vec<TopN> = Vec::new();
     for node in above.iter().rev() {
         match node {
             LogicalPlan::Filter(Filter { predicate, input, .. }) => {
                 let bounds = split_conjunction(predicate).into_iter().filter_map(|part| {
                     let (column, most) = bound(part, input.schema())?;
-                    Some(First { most, counted: columns[column]? })
+                    Some(TopN { most, counted: columns[column]? })
                 });
                 firsts.extend(bounds);
             }
@@ -73,11 +73,11 @@ pub(super) fn of_filters(window: &Window, keys: &[Expr], above: &[&LogicalPlan])
     Ok(first.map(|first| (first, order.clone())))
 }
 
-fn counted(function: &WindowFunction) -> Option<Counted> {
+fn counted(function: &WindowFunction) -> Option<RankKind> {
     match function.fun.name() {
-        "row_number" => Some(Counted::RowNumber),
-        "rank" => Some(Counted::Rank),
-        "dense_rank" => Some(Counted::DenseRank),
+        "row_number" => Some(RankKind::RowNumber),
+        "rank" => Some(RankKind::Rank),
+        "dense_rank" => Some(RankKind::DenseRank),
         _ => None,
     }
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     /// The first rows that the outermost filter over a window asks for.
-    async fn first(condition: &str) -> Option<(i64, Counted)> {
+    async fn first(condition: &str) -> Option<(i64, RankKind)> {
         let context = SessionContext::new();
         let numbers = "SELECT *, row_number() OVER w AS n, rank() OVER w AS r, dense_rank() OVER w AS d \
                        FROM (VALUES (1, 2)) t (k, v) WINDOW w AS (PARTITION BY k ORDER BY v)";
@@ -153,12 +153,12 @@ mod tests {
     #[tokio::test]
     async fn conditions_tell_the_last_number() {
         for (condition, expected) in [
-            ("n <= 3", Some((3, Counted::RowNumber))),
-            ("r < 3 AND v > 1", Some((2, Counted::Rank))),
-            ("3 >= d", Some((3, Counted::DenseRank))),
-            ("n = 1", Some((1, Counted::RowNumber))),
-            ("n BETWEEN 2 AND 4", Some((4, Counted::RowNumber))),
-            ("n < 9 AND r <= 2 AND d <= 2", Some((2, Counted::Rank))),
+            ("n <= 3", Some((3, RankKind::RowNumber))),
+            ("r < 3 AND v > 1", Some((2, RankKind::Rank))),
+            ("3 >= d", Some((3, RankKind::DenseRank))),
+            ("n = 1", Some((1, RankKind::RowNumber))),
+            ("n BETWEEN 2 AND 4", Some((4, RankKind::RowNumber))),
+            ("n < 9 AND r <= 2 AND d <= 2", Some((2, RankKind::Rank))),
             ("n > 3", None),
             ("n <= 3 OR v = 1", None),
             ("n <> 3", None),

@@ -9,15 +9,15 @@ use datafusion::{
 
 use super::{
     carried::{Carried, diff_column, diff_field},
-    closes::{Fact, Facts, close, of_projection},
     linear::{Linear, linear, not_linear},
     rewrite::{Node, Rewriter},
     sets::without_sets,
     step::{AggregateStep, Step, StepNode},
+    time_bounds::{TimeBound, TimeBounds, close, of_projection},
     untimed::with_untimed,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     operators::{Emission, is_in_order, is_of_one_row, is_settled},
 };
 
@@ -29,11 +29,11 @@ impl Rewriter {
         let untimed =
             (self.emission == Emission::OnClose).then(|| with_untimed(&aggregate.input, &aggregate.group_expr));
         let input = self.apart(untimed.flatten().as_ref().unwrap_or(&aggregate.input))?;
-        if !input.moving {
+        if !input.dynamic {
             return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));
         }
         self.refuse_timed_out()?;
-        let keys = of_projection(&aggregate.group_expr, &aggregate.input, &input.facts);
+        let keys = of_projection(&aggregate.group_expr, &aggregate.input, &input.bounds);
         let close = close(&keys).filter(|_| self.is_timed());
         self.check_emission(close.is_some(), &keys)?;
         let diff = self.emission != Emission::OnClose;
@@ -45,7 +45,7 @@ impl Rewriter {
             emission: self.emission,
             presence: None,
             recompute: false,
-            derived: input.derived,
+            derived: input.fed_by_operator,
         };
         let (sums, keep_rows) = match input.carried.diff {
             true => {
@@ -70,14 +70,14 @@ impl Rewriter {
         let groups = aggregate.group_expr.len();
         let key = (groups > 0).then(|| (0..groups).collect());
         let carried = Carried { diff, ..Carried::default() };
-        Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key })
+        Ok(Node { plan, carried, dynamic: true, fed_by_operator: true, as_of_now: false, bounds: facts, key })
     }
 
-    fn check_emission(&mut self, closes: bool, keys: &Facts) -> Result<()> {
+    fn check_emission(&mut self, closes: bool, keys: &TimeBounds) -> Result<()> {
         if self.emission != Emission::OnClose || closes {
             return Ok(());
         }
-        let months = keys.iter().any(|fact| matches!(fact, Some(Fact::Months(_))));
+        let months = keys.iter().any(|fact| matches!(fact, Some(TimeBound::Months(_))));
         let (detail, hint) = match !self.is_timed() {
             _ if months => {
                 ("The start of a window of months does not tell when it ends.", "Group by window_start and window_end.")
@@ -92,7 +92,7 @@ impl Rewriter {
                 "Group by window_start of TUMBLE or HOP over the event time, or use EMIT ON UPDATE.",
             ),
         };
-        Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE needs a window that the watermark closes")
+        Err(Error::new(ErrorKind::Unsupported, "EMIT ON WINDOW CLOSE needs a window that the watermark closes")
             .detail(detail)
             .hint(hint))
     }

@@ -14,13 +14,13 @@ use datafusion::{
 use super::{
     bounds::{Bounds, Times, bounds},
     carried::Carried,
-    closes::{Fact, Facts},
     refuse::refused,
     rewrite::{Node, Rewriter, once},
     step::{JoinStep, Step, StepNode},
+    time_bounds::{TimeBound, TimeBounds},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     operators::{Emission, TimeColumn},
     sql::table::InputTable,
 };
@@ -30,15 +30,15 @@ impl Rewriter {
         let both = moves(&join.left)? && moves(&join.right)?;
         let mut side = |plan| if both { self.apart(plan) } else { self.node(plan) };
         let (left, right) = (side(&join.left)?, side(&join.right)?);
-        match (left.moving && left.as_of_now, right.moving && right.as_of_now) {
-            (false, true) if left.moving => return self.lookup(join, left, right),
+        match (left.dynamic && left.as_of_now, right.dynamic && right.as_of_now) {
+            (false, true) if left.dynamic => return self.lookup(join, left, right),
             (false, false) => {}
             _ => {
                 return Err(refused("FOR SYSTEM_TIME AS OF PROCTIME() on the left side of a join")
                     .hint("Put the rows that come on the left: FROM orders JOIN rates FOR SYSTEM_TIME AS OF PROCTIME() AS r ON …."));
             }
         }
-        match (left.moving, right.moving) {
+        match (left.dynamic, right.dynamic) {
             (false, false) => Ok(Node::fixed(LogicalPlan::Join(join.clone()))),
             (true, true) => self.moving_join(join, left, right, [true, true]),
             (true, false) => match of_fixed(join, join.join_type) {
@@ -62,8 +62,10 @@ impl Rewriter {
             // Nothing is ever forgotten, and nothing is late.
             Emission::Complete => Bounds::default(),
             _ => {
-                let times =
-                    [Times { schema: &sides[0], facts: &left.facts }, Times { schema: &sides[1], facts: &right.facts }];
+                let times = [
+                    Times { schema: &sides[0], facts: &left.bounds },
+                    Times { schema: &sides[1], facts: &right.bounds },
+                ];
                 bounds(times, &on, filter.as_ref())
             }
         };
@@ -81,7 +83,7 @@ impl Rewriter {
             self.unproven = Some(unproven(join, &left, &right));
         }
         let carried = Carried { partition: false, diff: withdraws || (!waits.is_empty() && !deferred) };
-        let facts = facts(join, &bounds, [&left.facts, &right.facts]);
+        let facts = facts(join, &bounds, [&left.bounds, &right.bounds]);
         self.remember_join(join, &on, &bounds, &sides);
         let sides = [(&left, 0, "left"), (&right, 1, "right")].into_iter();
         let grows = sides.filter(|(node, n, _)| grows[*n] && !node.carried.diff && bounds.close[*n].is_none());
@@ -102,11 +104,11 @@ impl Rewriter {
                 Emission::OnClose => [0, 1].map(|n| bounds.close[n].or(bounds.late[n]).map(TimeColumn::of)),
                 _ => [None; 2],
             },
-            derived: [left.derived, right.derived],
+            derived: [left.fed_by_operator, right.fed_by_operator],
         };
         let schema = carried.schema(&join.schema)?;
         let plan = StepNode::plan(Step::Join(step), vec![left.plan, right.plan], schema);
-        Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key: None })
+        Ok(Node { plan, carried, dynamic: true, fed_by_operator: true, as_of_now: false, bounds: facts, key: None })
     }
 
     /// A join of rows that come with something as it is then.
@@ -122,7 +124,7 @@ impl Rewriter {
                 .hint("Join an append-only table, a source or a stream; or join without FOR SYSTEM_TIME."));
         }
         let (on, filter) = condition(join);
-        let mut facts = left.facts.clone();
+        let mut facts = left.bounds.clone();
         facts.resize(join.schema.fields().len(), None);
         let line = "Join as of now: the rows of the right side by key; each row of the left side meets them once";
         self.remembers.push(line.to_string());
@@ -136,12 +138,20 @@ impl Rewriter {
             close: [None; 2],
             late: [None; 2],
             timed: [None; 2],
-            derived: [left.derived, right.derived],
+            derived: [left.fed_by_operator, right.fed_by_operator],
         };
-        let derived = left.derived;
+        let derived = left.fed_by_operator;
         let schema = Carried::default().schema(&join.schema)?;
         let plan = StepNode::plan(Step::Join(step), vec![left.plan, right.plan], schema);
-        Ok(Node { plan, carried: Carried::default(), moving: true, derived, as_of_now: false, facts, key: None })
+        Ok(Node {
+            plan,
+            carried: Carried::default(),
+            dynamic: true,
+            fed_by_operator: derived,
+            as_of_now: false,
+            bounds: facts,
+            key: None,
+        })
     }
 
     fn remember_join(&mut self, join: &Join, on: &[(Expr, Expr)], bounds: &Bounds, sides: &[DFSchema; 2]) {
@@ -192,7 +202,7 @@ fn condition(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>) {
 }
 
 /// What is known of the columns of the answer.
-fn facts(join: &Join, bounds: &Bounds, sides: [&Facts; 2]) -> Facts {
+fn facts(join: &Join, bounds: &Bounds, sides: [&TimeBounds; 2]) -> TimeBounds {
     use JoinType::*;
     let of = |n: usize| bounds.facts(n, sides[n]);
     let mut facts = match join.join_type {
@@ -206,7 +216,7 @@ fn facts(join: &Join, bounds: &Bounds, sides: [&Facts; 2]) -> Facts {
 
 /// Why rows that meet nothing cannot be shown once and for all.
 fn unproven(join: &Join, left: &Node, right: &Node) -> Error {
-    let timed = |node: &Node| node.facts.iter().any(|fact| matches!(fact, Some(Fact::Offset(..))));
+    let timed = |node: &Node| node.bounds.iter().any(|fact| matches!(fact, Some(TimeBound::Offset(..))));
     let (detail, hint) = match timed(left) && timed(right) {
         false => (
             "That a row meets nothing is certain only once the other side is complete, and a side has no watermark.",
@@ -219,7 +229,7 @@ fn unproven(join: &Join, left: &Node, right: &Node) -> Error {
         ),
     };
     let message = format!("EMIT ON WINDOW CLOSE is not possible for a {} join without a time bound", join.join_type);
-    Error::new(Kind::Unsupported, message.to_lowercase().replace("emit on window close", "EMIT ON WINDOW CLOSE"))
+    Error::new(ErrorKind::Unsupported, message.to_lowercase().replace("emit on window close", "EMIT ON WINDOW CLOSE"))
         .detail(detail)
         .hint(hint)
 }
@@ -246,10 +256,10 @@ fn fixed_join(join: &Join, moving: Node, fixed: Node, kind: JoinType, moving_lef
     });
     let carried = moving.carried;
     let carried_exprs = carried.exprs(&moving.plan)?;
-    let facts_of: HashMap<Column, Option<Fact>> =
-        moving.plan.schema().columns().into_iter().zip(moving.facts.iter().cloned()).collect();
+    let facts_of: HashMap<Column, Option<TimeBound>> =
+        moving.plan.schema().columns().into_iter().zip(moving.bounds.iter().cloned()).collect();
     let schema = fixed.plan.schema().clone();
-    let fixed = StepNode::plan(Step::Fixed, vec![fixed.plan], schema);
+    let fixed = StepNode::plan(Step::StaticInput, vec![fixed.plan], schema);
     let plan = LogicalPlan::Join(Join::try_new(
         Arc::new(fixed),
         Arc::new(moving.plan),
@@ -267,5 +277,13 @@ fn fixed_join(join: &Join, moving: Node, fixed: Node, kind: JoinType, moving_lef
     let schema = carried.schema(&join.schema)?;
     let plan = Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?;
     let plan = LogicalPlan::Projection(plan);
-    Ok(Node { plan, carried, moving: true, derived: moving.derived, as_of_now: false, facts, key: None })
+    Ok(Node {
+        plan,
+        carried,
+        dynamic: true,
+        fed_by_operator: moving.fed_by_operator,
+        as_of_now: false,
+        bounds: facts,
+        key: None,
+    })
 }

@@ -25,15 +25,15 @@ use datafusion::{
 
 use super::{
     Rewritten,
-    step::{AggregateStep, JoinStep, RegroupStep, Step, StepNode},
+    step::{AggregateStep, GroupPlanStep, JoinStep, Step, StepNode},
 };
 use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
     operators::{
-        Aggregate, Dedup, DedupSpec, EventTime, FirstRows, Function, GroupPlan, Grouping, Join, JoinSpec, Lookup,
-        Moments, Operator, Presence, Recompute, Regroup, Shows, SideSpec, Temporal, Upsert, cell::EpochCell,
-        exec::EpochExec,
+        Aggregate, AggregateByRecompute, AggregateCall, Dedup, DedupSpec, EventTime, GroupPlan, GroupPlanSpec,
+        Grouping, Join, JoinSpec, LookupJoin, Operator, Presence, PresenceBounds, SideOutput, SideSpec, Temporal,
+        TopNSpec, Upsert, epoch_context::EpochContext, exec::EpochExec,
     },
     sql::{
         batch_rows::batch_rows,
@@ -51,7 +51,7 @@ use crate::{
 pub async fn plan_epoch(
     rewritten: &Rewritten,
     state: &SessionState,
-    cell: &Arc<EpochCell>,
+    cell: &Arc<EpochContext>,
     epochs: &Arc<RuntimeEnv>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     cell.set_batch_rows(batch_rows(&rewritten.plan, usize::MAX)?);
@@ -65,7 +65,7 @@ pub async fn plan_epoch(
         epochs: epochs.clone(),
     })]);
     let plan = constants_as_calls(keys_as_columns(rewritten.plan.clone())?)?;
-    Ok(EpochExec::sifted(cell, planner.create_physical_plan(&plan, &state).await?))
+    Ok(EpochExec::isolating_row_errors(cell, planner.create_physical_plan(&plan, &state).await?))
 }
 
 /// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
@@ -80,7 +80,7 @@ fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
 }
 
 struct StepPlanner {
-    cell: Arc<EpochCell>,
+    cell: Arc<EpochContext>,
     epochs: Arc<RuntimeEnv>,
 }
 
@@ -99,16 +99,19 @@ impl ExtensionPlanner for StepPlanner {
         let schema: SchemaRef = node.schema.inner().clone();
         let child = || inputs.first().cloned().ok_or_else(|| Error::internal("a step has no input"));
         let exec = match &node.step {
-            Step::Delta { input, name, sifted } => EpochExec::delta(&self.cell, *input, name.clone(), schema, *sifted),
-            Step::Once => EpochExec::once(&self.cell, child()?),
-            Step::Fixed => EpochExec::fixed(&self.cell, child()?),
+            Step::DeltaScan { input, name, isolates_row_errors } => {
+                EpochExec::delta_scan(&self.cell, *input, name.clone(), schema, *isolates_row_errors)
+            }
+            Step::FirstEpochOnly => EpochExec::first_epoch_only(&self.cell, child()?),
+            Step::StaticInput => EpochExec::static_input(&self.cell, child()?),
             Step::Watermark { column, spec, partition } => {
                 let partition = partition.then(|| schema.index_of(PARTITION)).transpose()?;
                 EpochExec::watermark(&self.cell, child()?, EventTime { column: *column, partition }, spec.ahead_us_max)
             }
             Step::Aggregate(step) => {
                 let operator = operator(step, node, planner, session, context)?;
-                let label = format!("{}: {}", if step.recompute { "Recompute" } else { "Aggregate" }, label(step));
+                let label =
+                    format!("{}: {}", if step.recompute { "AggregateByRecompute" } else { "Aggregate" }, label(step));
                 EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
             }
             Step::Join(step) => {
@@ -117,7 +120,7 @@ impl ExtensionPlanner for StepPlanner {
                 let label = format!("Join: {} on [{on}]", step.join_type);
                 let spec = Arc::new(spec);
                 let operator: Box<dyn Operator> = match step.as_of_now {
-                    true => Box::new(Lookup::new(spec)?),
+                    true => Box::new(LookupJoin::new(spec)?),
                     false => Box::new(Join::new(spec)?),
                 };
                 EpochExec::operator(&self.cell, inputs.to_vec(), operator, label, schema)
@@ -126,13 +129,13 @@ impl ExtensionPlanner for StepPlanner {
                 let operator = temporal(from, until, node, planner, session, context)?;
                 EpochExec::operator(&self.cell, vec![child()?], operator, "Temporal".to_string(), schema)
             }
-            Step::Given(given) => EpochExec::given(&self.cell, given.clone(), schema),
-            Step::Regroup(step) => {
+            Step::GroupInput(given) => EpochExec::group_input(&self.cell, given.clone(), schema),
+            Step::GroupPlan(step) => {
                 let plan = constants_as_calls(keys_as_columns(step.plan.clone())?)?;
                 let plan = planner.create_physical_plan(&plan, session).await?;
                 let epochs = Arc::new(TaskContext::from(session).with_runtime(self.epochs.clone()));
                 let operator = regroup(step, node, (plan, epochs), planner, session, context)?;
-                let label = format!("Regroup: by [{}]", list(&step.keys));
+                let label = format!("GroupPlan: by [{}]", list(&step.keys));
                 EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
             }
             Step::Dedup(step) => {
@@ -181,7 +184,7 @@ fn operator(
         let props = session.execution_props();
         let lowered = LoweredAggregateBuilder::new(function, input, input_schema, props, context).build()?;
         let (aggregate, filter, order_by) = (lowered.aggregate, lowered.filter, lowered.order_bys);
-        functions.push(Function { aggregate, filter, order_by });
+        functions.push(AggregateCall { aggregate, filter, order_by });
     }
     let output = without_diff(node.schema.inner());
     let grouping = Grouping {
@@ -194,13 +197,13 @@ fn operator(
         output,
     };
     Ok(match step.recompute {
-        true => Box::new(Recompute::new(grouping, functions, input_schema)?),
+        true => Box::new(AggregateByRecompute::new(grouping, functions, input_schema)?),
         false => Box::new(Aggregate::new(grouping, functions.into(), step.presence, input_schema)?),
     })
 }
 
 fn regroup(
-    step: &RegroupStep,
+    step: &GroupPlanStep,
     node: &StepNode,
     (plan, epochs): (Arc<dyn ExecutionPlan>, Arc<TaskContext>),
     planner: &dyn PhysicalPlanner,
@@ -226,13 +229,13 @@ fn regroup(
             Ok(PhysicalSortExpr::new(expr, SortOptions::new(!by.asc, by.nulls_first)))
         };
         let order = order.iter().map(by).collect::<DfResult<_>>()?;
-        Ok::<_, Error>(FirstRows { order, first: *first, appends: !has_diff(input.inner()) })
+        Ok::<_, Error>(TopNSpec { order, first: *first, appends: !has_diff(input.inner()) })
     });
     let first = first.transpose()?;
     let input = without_diff(input.inner());
     let mut leaf: Vec<FieldRef> = input.fields().iter().cloned().collect();
     leaf.push(Arc::new(Field::new(PARTITION, DataType::Int64, false)));
-    let plan = GroupPlan {
+    let plan = GroupPlanSpec {
         plan,
         given: step.given.clone(),
         leaf: Arc::new(Schema::new(leaf)),
@@ -241,7 +244,7 @@ fn regroup(
         sessions: step.sessions.clone(),
         first,
     };
-    Ok(Box::new(Regroup::new(grouping, plan)?))
+    Ok(Box::new(GroupPlan::new(grouping, plan)?))
 }
 
 fn temporal(
@@ -253,7 +256,7 @@ fn temporal(
     context: &PhysicalPlanningContext,
 ) -> Result<Box<dyn Operator>> {
     let input = node.inputs.first().ok_or_else(|| Error::internal("a temporal filter has no input"))?.schema();
-    let moments = |bounds: &[Bound]| -> DfResult<Moments> {
+    let moments = |bounds: &[Bound]| -> DfResult<PresenceBounds> {
         let moment =
             |bound: &Bound| Ok((planner.create_physical_expr(&bound.time, input, session, context)?, bound.plus_us));
         bounds.iter().map(moment).collect()
@@ -275,14 +278,14 @@ fn join(
     let [left, right] = node.inputs.as_slice() else { return Err(Error::internal("a join has two inputs")) };
     let own = [own_columns(left)?, own_columns(right)?];
     let shows = match step.join_type {
-        Inner => [Shows::Nothing; 2],
-        Left | LeftAnti => [Shows::Unmatched, Shows::Nothing],
-        Right | RightAnti => [Shows::Nothing, Shows::Unmatched],
-        Full => [Shows::Unmatched; 2],
-        LeftSemi => [Shows::Matched, Shows::Nothing],
-        RightSemi => [Shows::Nothing, Shows::Matched],
-        LeftMark => [Shows::Mark, Shows::Nothing],
-        RightMark => [Shows::Nothing, Shows::Mark],
+        Inner => [SideOutput::None; 2],
+        Left | LeftAnti => [SideOutput::Anti, SideOutput::None],
+        Right | RightAnti => [SideOutput::None, SideOutput::Anti],
+        Full => [SideOutput::Anti; 2],
+        LeftSemi => [SideOutput::Semi, SideOutput::None],
+        RightSemi => [SideOutput::None, SideOutput::Semi],
+        LeftMark => [SideOutput::Mark, SideOutput::None],
+        RightMark => [SideOutput::None, SideOutput::Mark],
     };
     let side = |n: usize, input: &LogicalPlan| -> Result<SideSpec> {
         let keys = step.on.iter().map(|(l, r)| if n == 0 { l } else { r });
@@ -291,11 +294,11 @@ fn join(
             schema: own[n].inner().clone(),
             keys: keys.collect::<DfResult<_>>()?,
             withdraws: has_diff(input.schema().inner()),
-            shows: shows[n],
+            output: shows[n],
             close: step.close[n],
             late: step.late[n],
             timed: step.timed[n],
-            derived: step.derived[n],
+            fed_by_operator: step.derived[n],
         })
     };
     let fields: Vec<_> = own.iter().flat_map(|schema| schema.fields().iter().cloned()).collect();

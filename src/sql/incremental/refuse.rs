@@ -6,7 +6,7 @@ use datafusion::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     operators::Fold,
     sql::plan::check_column_name,
 };
@@ -57,13 +57,15 @@ fn refuse_expr(expr: &Expr) -> Result<()> {
             Err(refused(&format!("{}(DISTINCT …)", call.func.name()))
                 .hint("Make a view of the DISTINCT rows and one with the aggregate over it."))
         }
-        Expr::Placeholder(p) => Err(Error::new(Kind::UndefinedParameter, format!("there is no parameter {}", p.id))
-            .hint("A standing query has no parameters: write the value.")),
+        Expr::Placeholder(p) => {
+            Err(Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {}", p.id))
+                .hint("A standing query has no parameters: write the value."))
+        }
         _ => Ok(()),
     }
 }
 
 /// An error that names a construct.
 pub fn refused(construct: &str) -> Error {
-    Error::new(Kind::Unsupported, format!("{construct} is not supported in a standing query"))
+    Error::new(ErrorKind::Unsupported, format!("{construct} is not supported in a standing query"))
 }

@@ -15,16 +15,16 @@ use datafusion::{
 
 use super::{
     carried::Carried,
-    closes::{EVENT, Fact, Facts, of_projection},
     refuse::refused,
     step::{Step, StepNode},
+    time_bounds::{EVENT, TimeBound, TimeBounds, of_projection},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     operators::{Emission, TimeColumn},
     sql::{
         distinct_on::DistinctOnNode,
-        table::{InputTable, Reading},
+        table::{InputTable, ScanSpec},
         temporal::TemporalNode,
         watermark::{WatermarkNode, WatermarkSpec},
     },
@@ -62,9 +62,9 @@ pub struct Rewritten {
     /// The inputs that have a watermark of their own: views.
     pub followed: Vec<usize>,
     /// Whether rows come and leave by the clock.
-    pub clocked: bool,
+    pub uses_clock: bool,
     /// What is known of the times in its answer, as of its own watermark.
-    pub times: Facts,
+    pub times: TimeBounds,
     /// A line for each thing that is remembered, for EXPLAIN.
     pub remembers: Vec<String>,
     /// What grows with its inputs and is never let go, though rows only come.
@@ -78,7 +78,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         inputs: Vec::new(),
         watermarks: Vec::new(),
         followed: Vec::new(),
-        clocked: false,
+        uses_clock: false,
         remembers: Vec::new(),
         unbounded: Vec::new(),
         tells_partitions: false,
@@ -86,22 +86,22 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         unproven: None,
     };
     let node = rewriter.node(plan)?;
-    let node = if node.moving { node } else { once(node) };
+    let node = if node.dynamic { node } else { once(node) };
     if emission == Emission::OnClose && node.carried.diff {
         if let Some(error) = rewriter.unproven {
             return Err(error);
         }
         return Err(Error::new(
-            Kind::Unsupported,
+            ErrorKind::Unsupported,
             "EMIT ON WINDOW CLOSE is not possible: rows of this query can be withdrawn and no window makes them final",
         )
         .hint("Use EMIT ON UPDATE, or group by a window over an event time with a watermark."));
     }
     // What is never closed is never complete.
-    let times = if emission == Emission::Complete { vec![None; node.facts.len()] } else { node.facts };
-    let Rewriter { inputs, watermarks, followed, clocked, remembers, unbounded, .. } = rewriter;
+    let times = if emission == Emission::Complete { vec![None; node.bounds.len()] } else { node.bounds };
+    let Rewriter { inputs, watermarks, followed, uses_clock: clocked, remembers, unbounded, .. } = rewriter;
     let (plan, diff, key) = (node.plan, node.carried.diff, node.key);
-    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, clocked, times, remembers, unbounded })
+    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, uses_clock: clocked, times, remembers, unbounded })
 }
 
 /// A rewrite under way.
@@ -112,7 +112,7 @@ pub(super) struct Rewriter {
     /// See [`Rewritten::followed`].
     pub followed: Vec<usize>,
     /// See [`Rewritten::clocked`].
-    pub clocked: bool,
+    pub uses_clock: bool,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,
     /// See [`Rewritten::unbounded`].
@@ -131,13 +131,13 @@ pub(super) struct Node {
     /// What is at the end of its columns.
     pub carried: Carried,
     /// Whether it has new rows each epoch; else it is the same each time.
-    pub moving: bool,
+    pub dynamic: bool,
     /// Whether its rows come from an operator, which gives them in the epoch whose watermark completes them.
-    pub derived: bool,
+    pub fed_by_operator: bool,
     /// Whether it is to be joined as it is in each epoch, without what it is later.
     pub as_of_now: bool,
     /// Of its own columns.
-    pub facts: Facts,
+    pub bounds: TimeBounds,
     /// Columns that tell its rows apart: in one epoch a value of them is withdrawn once and comes once at the most.
     pub key: Option<Vec<usize>>,
 }
@@ -145,37 +145,53 @@ pub(super) struct Node {
 impl Node {
     /// Its own columns, without what it carries.
     pub fn own_schema(&self) -> Result<DFSchema> {
-        let own = self.plan.schema().iter().take(self.facts.len());
+        let own = self.plan.schema().iter().take(self.bounds.len());
         Ok(DFSchema::new_with_metadata(own.map(|(q, f)| (q.cloned(), f.clone())).collect(), HashMap::new())?)
     }
 
     /// A part that has new rows each epoch, and of whose columns nothing is known.
     fn changing(plan: LogicalPlan, carried: Carried, columns: usize, key: Option<Vec<usize>>) -> Node {
-        Node { plan, carried, moving: true, derived: false, as_of_now: false, facts: vec![None; columns], key }
+        Node {
+            plan,
+            carried,
+            dynamic: true,
+            fed_by_operator: false,
+            as_of_now: false,
+            bounds: vec![None; columns],
+            key,
+        }
     }
 
     /// A part that is the same each time.
     pub fn fixed(plan: LogicalPlan) -> Node {
         let facts = vec![None; plan.schema().fields().len()];
-        Node { plan, carried: Carried::default(), moving: false, derived: false, as_of_now: false, facts, key: None }
+        Node {
+            plan,
+            carried: Carried::default(),
+            dynamic: false,
+            fed_by_operator: false,
+            as_of_now: false,
+            bounds: facts,
+            key: None,
+        }
     }
 }
 
 /// Rows that are the same each time, as changes: they come in the first epoch.
 pub(super) fn once(node: Node) -> Node {
     let schema = node.plan.schema().clone();
-    Node { plan: StepNode::plan(Step::Once, vec![node.plan], schema), moving: true, ..node }
+    Node { plan: StepNode::plan(Step::FirstEpochOnly, vec![node.plan], schema), dynamic: true, ..node }
 }
 
 impl Rewriter {
     /// The event times among keys that each row must have: where a group shows once it is closed, one that never closes
     /// would be kept for ever.
-    pub fn timed(&self, keys: &Facts) -> Vec<TimeColumn> {
+    pub fn timed(&self, keys: &TimeBounds) -> Vec<TimeColumn> {
         if self.emission != Emission::OnClose || !self.is_timed() {
             return Vec::new();
         }
-        let of = |(column, fact): (usize, &Option<Fact>)| match fact {
-            Some(Fact::Fields(fields)) => {
+        let of = |(column, fact): (usize, &Option<TimeBound>)| match fact {
+            Some(TimeBound::Fields(fields)) => {
                 let timed = (0..fields.len()).filter(|field| fields[*field].is_some());
                 timed.map(|field| TimeColumn { column, field: Some(field) }).collect()
             }
@@ -230,7 +246,7 @@ impl Rewriter {
     fn fixed_or_refused(&mut self, plan: &LogicalPlan) -> Result<Node> {
         let mut moving = false;
         for input in plan.inputs() {
-            moving |= self.node(input)?.moving;
+            moving |= self.node(input)?.dynamic;
         }
         if moving {
             return Err(refused_node(plan));
@@ -264,12 +280,16 @@ impl Rewriter {
         };
         let key = table.key().and_then(|key| key.iter().map(place).collect());
         let schema = carried.schema(&scan.projected_schema)?;
-        let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
+        let step = Step::DeltaScan {
+            input: self.inputs.len(),
+            name: table.name.clone(),
+            isolates_row_errors: table.isolates_row_errors(),
+        };
         let fact = |field: usize| {
             let column = scan.projection.as_ref().map_or(field, |read| read[field]);
             table.times.get(column).cloned().flatten()
         };
-        let facts: Facts = (0..scan.projected_schema.fields().len()).map(fact).collect();
+        let facts: TimeBounds = (0..scan.projected_schema.fields().len()).map(fact).collect();
         let timed = facts.iter().any(Option::is_some);
         if timed {
             self.followed.push(self.inputs.len());
@@ -277,15 +297,23 @@ impl Rewriter {
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
         let plan = filtered(StepNode::plan(step, vec![], schema), scan)?;
         // A view gives its rows in the epoch whose watermark completes them.
-        Ok(Node { derived: timed, facts, ..Node::changing(plan, carried, scan.projected_schema.fields().len(), key) })
+        Ok(Node {
+            fed_by_operator: timed,
+            bounds: facts,
+            ..Node::changing(plan, carried, scan.projected_schema.fields().len(), key)
+        })
     }
 
     /// A source whose rows are set and removed by key: an operator makes changes of them before anything else sees them.
-    fn upserts(&mut self, scan: &TableScan, table: InputTable, reading: Reading) -> Result<Node> {
+    fn upserts(&mut self, scan: &TableScan, table: InputTable, reading: ScanSpec) -> Result<Node> {
         let qualified = |field: &FieldRef| (Some(scan.table_name.clone()), field.clone());
         let read = reading.input.fields().iter().map(qualified).collect();
         let read = Arc::new(DFSchema::new_with_metadata(read, HashMap::new())?);
-        let step = Step::Delta { input: self.inputs.len(), name: table.name.clone(), sifted: table.sifted() };
+        let step = Step::DeltaScan {
+            input: self.inputs.len(),
+            name: table.name.clone(),
+            isolates_row_errors: table.isolates_row_errors(),
+        };
         self.remembers.push(format!("the current row of each key of \"{}\"", table.name));
         self.inputs.push(PlannedInput { table, projection: Some(reading.columns) });
         let delta = StepNode::plan(step, vec![], read);
@@ -303,11 +331,11 @@ impl Rewriter {
         let input = self.node(&node.input);
         let below = std::mem::replace(&mut self.tells_partitions, above);
         let mut input = input?;
-        if !input.moving {
+        if !input.dynamic {
             return Ok(input);
         }
         let column = node.column()?;
-        input.facts[column] = Some(EVENT);
+        input.bounds[column] = Some(EVENT);
         let partitioned = if below && input.carried.partition { (first..self.inputs.len()).collect() } else { vec![] };
         self.watermarks.push(PlannedWatermark { spec: node.spec.clone(), partitioned });
         // Who is above goes on carrying what this one needed.
@@ -322,15 +350,15 @@ impl Rewriter {
     /// Rows that come and leave by the clock.
     fn temporal(&mut self, node: &TemporalNode) -> Result<Node> {
         let input = self.apart(&node.input)?;
-        let input = if input.moving { input } else { once(input) };
-        self.clocked = true;
+        let input = if input.dynamic { input } else { once(input) };
+        self.uses_clock = true;
         self.remembers.push("Temporal: the rows that are there or still to come, until their time is over".to_string());
         // Only rows that never leave are not withdrawn.
         let carried = Carried { partition: false, diff: input.carried.diff || !node.until.is_empty() };
         let schema = carried.schema(&input.own_schema()?)?;
         let step = Step::Temporal { from: node.from.clone(), until: node.until.clone() };
         let plan = StepNode::plan(step, vec![input.plan], schema);
-        Ok(Node { derived: true, ..Node::changing(plan, carried, input.facts.len(), None) })
+        Ok(Node { fed_by_operator: true, ..Node::changing(plan, carried, input.bounds.len(), None) })
     }
 
     /// An input that remembers or pairs rows: to a watermark above, its rows are of one partition.
@@ -360,33 +388,33 @@ impl Rewriter {
 
     fn unnest(&mut self, unnest: &Unnest) -> Result<Node> {
         let input = self.node(&unnest.input)?;
-        let facts = unnest.dependency_indices.iter().map(|n| input.facts.get(*n).cloned().flatten()).collect();
+        let facts = unnest.dependency_indices.iter().map(|n| input.bounds.get(*n).cloned().flatten()).collect();
         let plan = Unnest::try_new(Arc::new(input.plan), unnest.exec_columns.clone(), unnest.options.clone())?;
-        Ok(Node { plan: LogicalPlan::Unnest(plan), facts, key: None, ..input })
+        Ok(Node { plan: LogicalPlan::Unnest(plan), bounds: facts, key: None, ..input })
     }
 
     fn union(&mut self, union: &Union) -> Result<Node> {
         let parts = union.inputs.iter().map(|input| self.node(input)).collect::<Result<Vec<_>>>()?;
-        let moving = parts.iter().any(|part| part.moving);
+        let moving = parts.iter().any(|part| part.dynamic);
         let carried = Carried {
             partition: parts.iter().any(|part| part.carried.partition),
             diff: parts.iter().any(|part| part.carried.diff),
         };
         let facts = common_facts(&parts);
-        let derived = parts.iter().any(|part| part.derived);
+        let derived = parts.iter().any(|part| part.fed_by_operator);
         let mut inputs = Vec::new();
         for part in parts {
-            let part = if moving && !part.moving { once(part) } else { part };
+            let part = if moving && !part.dynamic { once(part) } else { part };
             inputs.push(Arc::new(carried.reshape(part.carried, part.plan)?));
         }
         let schema = carried.schema(&union.schema)?;
         Ok(Node {
             plan: LogicalPlan::Union(Union { inputs, schema }),
             carried,
-            moving,
-            derived,
+            dynamic: moving,
+            fed_by_operator: derived,
             as_of_now: false,
-            facts,
+            bounds: facts,
             key: None,
         })
     }
@@ -394,13 +422,13 @@ impl Rewriter {
 
 /// A projection over a rewritten input.
 pub(super) fn projected(projection: &Projection, input: Node) -> Result<Node> {
-    let facts = of_projection(&projection.expr, &projection.input, &input.facts);
+    let facts = of_projection(&projection.expr, &projection.input, &input.bounds);
     let key = input.key.and_then(|key| projected_key(&key, projection));
     let mut exprs = projection.expr.clone();
     exprs.extend(input.carried.exprs(&input.plan)?);
     let schema = input.carried.schema(&projection.schema)?;
     let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(input.plan), schema)?);
-    Ok(Node { plan, facts, key, ..input })
+    Ok(Node { plan, bounds: facts, key, ..input })
 }
 
 /// A filter over a rewritten input.
@@ -450,12 +478,12 @@ fn projected_key(key: &[usize], projection: &Projection) -> Option<Vec<usize>> {
 }
 
 /// What all parts of a union know of a column.
-fn common_facts(parts: &[Node]) -> Facts {
+fn common_facts(parts: &[Node]) -> TimeBounds {
     let Some((first, rest)) = parts.split_first() else { return Vec::new() };
-    let common = |(n, fact): (usize, &Option<Fact>)| {
-        rest.iter().all(|part| !part.moving || part.facts.get(n) == Some(fact)).then(|| fact.clone()).flatten()
+    let common = |(n, fact): (usize, &Option<TimeBound>)| {
+        rest.iter().all(|part| !part.dynamic || part.bounds.get(n) == Some(fact)).then(|| fact.clone()).flatten()
     };
-    first.facts.iter().enumerate().map(common).collect()
+    first.bounds.iter().enumerate().map(common).collect()
 }
 
 fn refused_node(plan: &LogicalPlan) -> Error {

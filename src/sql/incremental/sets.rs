@@ -22,7 +22,7 @@ use datafusion::{
     prelude::cast,
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The name of the column that tells which set a row is grouped by.
 const SET: &str = "__set";
@@ -124,7 +124,9 @@ fn members(sets: &GroupingSet, keys: &[Expr]) -> Result<Vec<Vec<bool>>> {
         GroupingSet::Cube(exprs) => {
             if exprs.len() > CUBE_MAX {
                 let message = format!("CUBE of {} columns has too many sets", exprs.len());
-                return Err(Error::new(Kind::LimitExceeded, message).hint("Write the sets: GROUPING SETS ((a), (b))."));
+                return Err(
+                    Error::new(ErrorKind::LimitExceeded, message).hint("Write the sets: GROUPING SETS ((a), (b)).")
+                );
             }
             let chosen = |sets: u32| exprs.iter().enumerate().filter(move |(n, _)| sets >> n & 1 == 1);
             (0..1u32 << exprs.len()).map(|set| of(&chosen(set).map(|(_, e)| e.clone()).collect::<Vec<_>>())).collect()
@@ -142,7 +144,7 @@ fn numbers(sets: &[Vec<bool>]) -> Result<Vec<u64>> {
     let number = |set: &Vec<bool>| {
         if set.len() > 32 {
             let message = format!("grouping sets of {} columns are not supported in a standing query", set.len());
-            return Err(Error::new(Kind::LimitExceeded, message).hint("Group by at most 32 columns."));
+            return Err(Error::new(ErrorKind::LimitExceeded, message).hint("Group by at most 32 columns."));
         }
         let mask = set.iter().fold(0, |mask, there| mask << 1 | u64::from(!there));
         let before = seen.entry(mask).and_modify(|n| *n += 1).or_default();

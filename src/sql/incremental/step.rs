@@ -16,9 +16,9 @@ use datafusion::{
 };
 
 use crate::{
-    operators::{Emission, Given, Sessions, TimeColumn},
+    operators::{Emission, GroupInput, SessionSpec, TimeColumn},
     sql::{temporal::Bound, watermark::WatermarkSpec},
-    state::{Close, First},
+    state::{Close, TopN},
 };
 
 /// One node of an epoch's plan that is ours.
@@ -32,16 +32,16 @@ pub struct StepNode {
 #[derive(Debug, Clone)]
 pub enum Step {
     /// This epoch's rows of an input, by its number.
-    Delta {
+    DeltaScan {
         input: usize,
         name: String,
         /// Whether a row that an expression fails on is left out.
-        sifted: bool,
+        isolates_row_errors: bool,
     },
     /// The input's rows, in the first epoch only.
-    Once,
+    FirstEpochOnly,
     /// The input's rows, computed once and kept: what a join meets anew in each epoch.
-    Fixed,
+    StaticInput,
     /// Notes the event times of a column; by partition, where its input says of which a row is.
     Watermark {
         column: usize,
@@ -52,9 +52,9 @@ pub enum Step {
     /// Joins its two inputs.
     Join(JoinStep),
     /// Runs a plan over the rows of each touched group.
-    Regroup(RegroupStep),
+    GroupPlan(GroupPlanStep),
     /// The leaf of that plan.
-    Given(Given),
+    GroupInput(GroupInput),
     /// Lets rows come and leave by the clock.
     Temporal {
         from: Vec<Bound>,
@@ -84,15 +84,15 @@ pub struct AggregateStep {
 }
 
 #[derive(Debug, Clone)]
-pub struct RegroupStep {
+pub struct GroupPlanStep {
     pub keys: Vec<Expr>,
-    pub given: Given,
+    pub given: GroupInput,
     /// The plan over the leaf; its last column is the number of the group.
     pub plan: LogicalPlan,
     /// Whether each answer says itself when it ends.
-    pub sessions: Option<Sessions>,
+    pub sessions: Option<SessionSpec>,
     /// Where only the first rows of a group matter: which those are, and in what order.
-    pub first: Option<(First, Vec<SortExpr>)>,
+    pub first: Option<(TopN, Vec<SortExpr>)>,
     pub close: Option<Close>,
     /// The event times among the keys that each row must have.
     pub timed: Vec<TimeColumn>,
@@ -144,14 +144,14 @@ impl UserDefinedLogicalNode for StepNode {
 
     fn name(&self) -> &str {
         match &self.step {
-            Step::Delta { .. } => "Delta",
-            Step::Once => "Once",
-            Step::Fixed => "Fixed",
+            Step::DeltaScan { .. } => "DeltaScan",
+            Step::FirstEpochOnly => "FirstEpochOnly",
+            Step::StaticInput => "StaticInput",
             Step::Watermark { .. } => "Watermark",
             Step::Aggregate(_) => "Aggregate",
             Step::Join(_) => "Join",
-            Step::Regroup(_) => "Regroup",
-            Step::Given(_) => "Given",
+            Step::GroupPlan(_) => "GroupPlan",
+            Step::GroupInput(_) => "GroupInput",
             Step::Temporal { .. } => "Temporal",
             Step::Dedup(_) => "Dedup",
             Step::Upsert { .. } => "Upsert",

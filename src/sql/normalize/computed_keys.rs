@@ -77,7 +77,7 @@ fn of_sort(
     Sort { expr, input, fetch }: Sort,
     over: impl FnOnce(LogicalPlan) -> LogicalPlan,
 ) -> DfResult<Transformed<LogicalPlan>> {
-    let mut keys = Keys::of(&input);
+    let mut keys = SortKeys::of(&input);
     let expr = keys.order(expr);
     if expr.is_empty() {
         let input = Arc::unwrap_or_clone(input);
@@ -93,7 +93,7 @@ fn of_sort(
 }
 
 fn of_window(Window { input, window_expr, schema }: Window) -> DfResult<Transformed<LogicalPlan>> {
-    let mut keys = Keys::of(&input);
+    let mut keys = SortKeys::of(&input);
     let function = |expr: Expr| {
         named(expr, |expr| match expr {
             Expr::WindowFunction(call) => Expr::WindowFunction(Box::new(keys.window(*call))),
@@ -111,7 +111,7 @@ fn of_window(Window { input, window_expr, schema }: Window) -> DfResult<Transfor
 }
 
 fn of_aggregate(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
-    let mut keys = Keys::of(&aggregate.input);
+    let mut keys = SortKeys::of(&aggregate.input);
     let function = |expr: Expr| {
         named(expr, |expr| match expr {
             Expr::AggregateFunction(mut call) => {
@@ -166,14 +166,14 @@ fn is_computed(expr: &Expr) -> bool {
 }
 
 /// Keys that become columns, beside those of an input.
-struct Keys {
+struct SortKeys {
     input: DFSchemaRef,
     computed: Vec<(Expr, String)>,
 }
 
-impl Keys {
-    fn of(input: &LogicalPlan) -> Keys {
-        Keys { input: input.schema().clone(), computed: Vec::new() }
+impl SortKeys {
+    fn of(input: &LogicalPlan) -> SortKeys {
+        SortKeys { input: input.schema().clone(), computed: Vec::new() }
     }
 
     /// An order without what is the same for all rows.

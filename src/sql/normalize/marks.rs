@@ -51,7 +51,7 @@ impl OptimizerRule for MarkSubqueries {
         match plan {
             LogicalPlan::Projection(projection) if projection.expr.iter().any(has_predicate) => {
                 let mut marks =
-                    Marks { input: Arc::unwrap_or_clone(projection.input), names: config.alias_generator() };
+                    MarkRewriter { input: Arc::unwrap_or_clone(projection.input), names: config.alias_generator() };
                 let exprs = projection.expr.into_iter().map(|expr| marks.replace(expr)).collect::<DfResult<_>>()?;
                 let plan = Projection::try_new_with_schema(exprs, Arc::new(marks.input), projection.schema)?;
                 Ok(Transformed::yes(LogicalPlan::Projection(plan)))
@@ -61,7 +61,8 @@ impl OptimizerRule for MarkSubqueries {
                     .into_iter()
                     .partition(|part| has_predicate(part) && !is_condition(part, false));
                 let schema = filter.input.schema().clone();
-                let mut marks = Marks { input: Arc::unwrap_or_clone(filter.input), names: config.alias_generator() };
+                let mut marks =
+                    MarkRewriter { input: Arc::unwrap_or_clone(filter.input), names: config.alias_generator() };
                 let replaced = own.into_iter().map(|part| marks.replace(part)).collect::<DfResult<Vec<_>>>()?;
                 let marked = marks.input.schema().fields().len() > schema.fields().len();
                 let mut plan = marks.input;
@@ -114,12 +115,12 @@ fn is_condition(expr: &Expr, negated: bool) -> bool {
 }
 
 /// A plan that gains a column for each subquery.
-struct Marks<'a> {
+struct MarkRewriter<'a> {
     input: LogicalPlan,
     names: &'a Arc<AliasGenerator>,
 }
 
-impl Marks<'_> {
+impl MarkRewriter<'_> {
     /// An expression whose subqueries are columns of the input, under the name that it had.
     fn replace(&mut self, expr: Expr) -> DfResult<Expr> {
         let name = expr.schema_name().to_string();

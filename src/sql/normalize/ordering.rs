@@ -67,22 +67,22 @@ fn settle(plan: LogicalPlan, seen: bool) -> DfResult<LogicalPlan> {
 
 /// Rows, and the order that they were put into by a Sort that is left out. The columns of the plan begin with those that
 /// it had.
-pub(super) struct Ordered {
+pub(super) struct OrderedAggregates {
     pub plan: LogicalPlan,
     pub order: Vec<SortExpr>,
 }
 
-impl Ordered {
+impl OrderedAggregates {
     fn sorted(self) -> LogicalPlan {
         LogicalPlan::Sort(Sort { expr: self.order, input: Arc::new(self.plan), fetch: None })
     }
 }
 
 /// Of a plan whose rows have an order; `None` where they have none.
-pub(super) fn ordered(plan: &LogicalPlan) -> DfResult<Option<Ordered>> {
+pub(super) fn ordered(plan: &LogicalPlan) -> DfResult<Option<OrderedAggregates>> {
     match plan {
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
-            Ok(Some(Ordered { plan: sort.input.as_ref().clone(), order: sort.expr.clone() }))
+            Ok(Some(OrderedAggregates { plan: sort.input.as_ref().clone(), order: sort.expr.clone() }))
         }
         LogicalPlan::Projection(projection) => {
             let Some(input) = ordered(&projection.input)? else { return Ok(None) };
@@ -90,12 +90,12 @@ pub(super) fn ordered(plan: &LogicalPlan) -> DfResult<Option<Ordered>> {
             let order = carried(&mut exprs, input.order, input.plan.schema())?;
             let plan = Projection::try_new(exprs, Arc::new(input.plan))?;
             let order = resolved(order, plan.schema.as_ref());
-            Ok(Some(Ordered { plan: LogicalPlan::Projection(plan), order }))
+            Ok(Some(OrderedAggregates { plan: LogicalPlan::Projection(plan), order }))
         }
         LogicalPlan::Filter(filter) => {
             let Some(input) = ordered(&filter.input)? else { return Ok(None) };
             let plan = LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(input.plan))?);
-            Ok(Some(Ordered { plan, order: input.order }))
+            Ok(Some(OrderedAggregates { plan, order: input.order }))
         }
         LogicalPlan::SubqueryAlias(alias) => {
             let Some(input) = ordered(&alias.input)? else { return Ok(None) };
@@ -103,13 +103,13 @@ pub(super) fn ordered(plan: &LogicalPlan) -> DfResult<Option<Ordered>> {
             let plan = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias.clone())?;
             let rename = |by: SortExpr| moved(by, &from, &plan.schema);
             let order = input.order.into_iter().map(rename).collect::<DfResult<_>>()?;
-            Ok(Some(Ordered { plan: LogicalPlan::SubqueryAlias(plan), order }))
+            Ok(Some(OrderedAggregates { plan: LogicalPlan::SubqueryAlias(plan), order }))
         }
         LogicalPlan::Limit(limit) => {
             let Some(input) = ordered(&limit.input)? else { return Ok(None) };
             let order = input.order.clone();
             let limit = Limit { skip: limit.skip.clone(), fetch: limit.fetch.clone(), input: Arc::new(input.sorted()) };
-            Ok(Some(Ordered { plan: LogicalPlan::Limit(limit), order }))
+            Ok(Some(OrderedAggregates { plan: LogicalPlan::Limit(limit), order }))
         }
         LogicalPlan::Distinct(Distinct::On(on)) => of_distinct_on(on),
         LogicalPlan::Unnest(unnest) if ordered(&unnest.input)?.is_some() => {
@@ -122,14 +122,14 @@ pub(super) fn ordered(plan: &LogicalPlan) -> DfResult<Option<Ordered>> {
 }
 
 /// The rows of `DISTINCT ON (a, b) … ORDER BY a, b, c` are in the order of what it is on.
-fn of_distinct_on(on: &DistinctOn) -> DfResult<Option<Ordered>> {
+fn of_distinct_on(on: &DistinctOn) -> DfResult<Option<OrderedAggregates>> {
     let Some(sort) = &on.sort_expr else { return Ok(None) };
     let leading = sort.iter().take(on.on_expr.len()).cloned().collect();
     let mut select = on.select_expr.clone();
     let order = carried(&mut select, leading, on.input.schema())?;
     let plan = DistinctOn::try_new(on.on_expr.clone(), select, on.sort_expr.clone(), on.input.clone())?;
     let order = resolved(order, plan.schema.as_ref());
-    Ok(Some(Ordered { plan: LogicalPlan::Distinct(Distinct::On(plan)), order }))
+    Ok(Some(OrderedAggregates { plan: LogicalPlan::Distinct(Distinct::On(plan)), order }))
 }
 
 /// Where each expression of an order is among `exprs`, to which it is added if it is not there.

@@ -14,7 +14,7 @@ use datafusion::{
 };
 
 /// What rows are sorted by, and whether it is of the partition.
-type Key = Vec<(SortExpr, bool)>;
+type WindowOrder = Vec<(SortExpr, bool)>;
 
 /// Makes a node for each order.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ fn of_nodes(plan: &LogicalPlan) -> Vec<(Expr, Column)> {
 
 /// A node for each order of the functions of one.
 pub(in crate::sql) fn by_order(window: Window) -> DfResult<Transformed<LogicalPlan>> {
-    let mut groups: Vec<(Key, Vec<usize>)> = Vec::new();
+    let mut groups: Vec<(WindowOrder, Vec<usize>)> = Vec::new();
     for (place, expr) in window.window_expr.iter().enumerate() {
         let key = sort_key(expr)?;
         match groups.iter_mut().find(|(other, _)| *other == key) {
@@ -95,7 +95,7 @@ pub(in crate::sql) fn by_order(window: Window) -> DfResult<Transformed<LogicalPl
     }
 }
 
-fn sort_key(expr: &Expr) -> DfResult<Key> {
+fn sort_key(expr: &Expr) -> DfResult<WindowOrder> {
     match expr {
         Expr::Alias(alias) => sort_key(&alias.expr),
         Expr::WindowFunction(call) => generate_sort_key(&call.params.partition_by, &call.params.order_by),
@@ -104,7 +104,7 @@ fn sort_key(expr: &Expr) -> DfResult<Key> {
 }
 
 /// One node upon another, with the columns in the order that they had.
-fn apart(window: Window, groups: Vec<(Key, Vec<usize>)>) -> DfResult<LogicalPlan> {
+fn apart(window: Window, groups: Vec<(WindowOrder, Vec<usize>)>) -> DfResult<LogicalPlan> {
     let own = window.input.schema().fields().len();
     let mut places: Vec<usize> = Vec::new();
     let mut plan = window.input;

@@ -6,9 +6,9 @@ use datafusion::sql::sqlparser::{
     tokenizer::Token,
 };
 
-use super::{cursor::Cursor, watermark};
+use super::{cursor::TokenCursor, watermark};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{
         statement::{ColumnDef, WatermarkDef},
         types,
@@ -23,14 +23,14 @@ const ROW_DEPTH_MAX: usize = 50;
 
 /// All that stands between the parentheses.
 #[derive(Debug, Default)]
-pub(super) struct Columns {
+pub(super) struct ColumnList {
     pub columns: Vec<ColumnDef>,
     pub watermark: Option<WatermarkDef>,
-    pub key: Option<Key>,
+    pub key: Option<KeyColumns>,
 }
 
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct KeyColumns {
     pub columns: Vec<String>,
     /// False for `NOT ENFORCED`: a promise of whoever wrote the statement.
     pub enforced: bool,
@@ -38,8 +38,8 @@ pub(super) struct Key {
 }
 
 /// `(name type [constraints], WATERMARK FOR …, PRIMARY KEY (…), …)`
-pub(super) fn columns(c: &mut Cursor) -> Result<Columns> {
-    let mut all = Columns::default();
+pub(super) fn columns(c: &mut TokenCursor) -> Result<ColumnList> {
+    let mut all = ColumnList::default();
     c.expect_token(&Token::LParen)?;
     if !c.eat_token(&Token::RParen) {
         c.list(|c| item(c, &mut all))?;
@@ -49,13 +49,13 @@ pub(super) fn columns(c: &mut Cursor) -> Result<Columns> {
     Ok(all)
 }
 
-fn item(c: &mut Cursor, all: &mut Columns) -> Result<()> {
+fn item(c: &mut TokenCursor, all: &mut ColumnList) -> Result<()> {
     if watermark::is_next(c) {
         let position = c.here();
         let watermark = watermark::watermark(c)?;
         return match all.watermark.replace(watermark) {
             None => Ok(()),
-            Some(_) => Err(Error::new(Kind::Syntax, "watermark specified more than once").at(position)),
+            Some(_) => Err(Error::new(ErrorKind::Syntax, "watermark specified more than once").at(position)),
         };
     }
     if c.eat("CONSTRAINT") {
@@ -76,7 +76,7 @@ fn item(c: &mut Cursor, all: &mut Columns) -> Result<()> {
     column(c, all)
 }
 
-fn other_constraint(c: &Cursor) -> Error {
+fn other_constraint(c: &TokenCursor) -> Error {
     match c.word(0).as_deref() {
         Some(w @ ("UNIQUE" | "CHECK" | "FOREIGN" | "EXCLUDE" | "LIKE" | "REFERENCES" | "GENERATED" | "COLLATE")) => {
             c.unsupported(w)
@@ -85,22 +85,24 @@ fn other_constraint(c: &Cursor) -> Error {
     }
 }
 
-fn set_key(c: &mut Cursor, all: &mut Columns, columns: Vec<String>, position: usize) -> Result<()> {
+fn set_key(c: &mut TokenCursor, all: &mut ColumnList, columns: Vec<String>, position: usize) -> Result<()> {
     let enforced = !c.eat("NOT ENFORCED");
-    match all.key.replace(Key { columns, enforced, position }) {
+    match all.key.replace(KeyColumns { columns, enforced, position }) {
         None => Ok(()),
-        Some(_) => Err(Error::new(Kind::InvalidTableDefinition, "multiple primary keys are not allowed").at(position)),
+        Some(_) => {
+            Err(Error::new(ErrorKind::InvalidTableDefinition, "multiple primary keys are not allowed").at(position))
+        }
     }
 }
 
-fn column(c: &mut Cursor, all: &mut Columns) -> Result<()> {
+fn column(c: &mut TokenCursor, all: &mut ColumnList) -> Result<()> {
     let (name, position) = c.ident("a column name")?;
     if all.columns.len() >= COLUMNS_MAX {
-        return Err(Error::new(Kind::LimitExceeded, format!("tables can have at most {COLUMNS_MAX} columns")));
+        return Err(Error::new(ErrorKind::LimitExceeded, format!("tables can have at most {COLUMNS_MAX} columns")));
     }
     if all.columns.iter().any(|other| other.name == name) {
         let message = format!("column \"{name}\" specified more than once");
-        return Err(Error::new(Kind::DuplicateColumn, message).at(position));
+        return Err(Error::new(ErrorKind::DuplicateColumn, message).at(position));
     }
     if c.is("AS") {
         return Err(c
@@ -138,12 +140,12 @@ fn column(c: &mut Cursor, all: &mut Columns) -> Result<()> {
 }
 
 /// A type of a column. `STRUCT<…>` and `ROW<…>` are not Postgres', so another dialect reads them.
-pub(super) fn data_type(c: &mut Cursor) -> Result<DataType> {
+pub(super) fn data_type(c: &mut TokenCursor) -> Result<DataType> {
     nested_type(c, 0)
 }
 
 /// A type within so many rows.
-fn nested_type(c: &mut Cursor, depth: usize) -> Result<DataType> {
+fn nested_type(c: &mut TokenCursor, depth: usize) -> Result<DataType> {
     if !(c.is("STRUCT") || c.is("ROW")) {
         return c.sql(|p| p.parse_data_type());
     }
@@ -158,9 +160,9 @@ fn nested_type(c: &mut Cursor, depth: usize) -> Result<DataType> {
 }
 
 /// `ROW(a INTEGER, b TEXT)`, and arrays of it.
-fn row(c: &mut Cursor, depth: usize) -> Result<DataType> {
+fn row(c: &mut TokenCursor, depth: usize) -> Result<DataType> {
     if depth >= ROW_DEPTH_MAX {
-        return Err(Error::new(Kind::LimitExceeded, "type is nested too deeply").at(c.here()));
+        return Err(Error::new(ErrorKind::LimitExceeded, "type is nested too deeply").at(c.here()));
     }
     c.skip(2);
     let fields = c.list(|c| {
@@ -178,18 +180,18 @@ fn row(c: &mut Cursor, depth: usize) -> Result<DataType> {
 }
 
 /// A key's columns exist and are never null.
-fn finish(all: &mut Columns) -> Result<()> {
+fn finish(all: &mut ColumnList) -> Result<()> {
     if let Some(key) = &all.key {
         for (n, name) in key.columns.iter().enumerate() {
             if key.columns[..n].contains(name) {
                 let message = format!("column \"{name}\" appears twice in primary key constraint");
-                return Err(Error::new(Kind::DuplicateColumn, message).at(key.position));
+                return Err(Error::new(ErrorKind::DuplicateColumn, message).at(key.position));
             }
             match all.columns.iter_mut().find(|c| c.name == *name) {
                 Some(column) => column.not_null |= key.enforced,
                 None => {
                     let message = format!("column \"{name}\" named in key does not exist");
-                    return Err(Error::new(Kind::UndefinedColumn, message).at(key.position));
+                    return Err(Error::new(ErrorKind::UndefinedColumn, message).at(key.position));
                 }
             }
         }
@@ -203,11 +205,11 @@ pub(super) fn check_watermark(watermark: &WatermarkDef, columns: &[ColumnDef]) -
         return Ok(());
     }
     let message = format!("column \"{}\" of the watermark does not exist", watermark.column);
-    Err(Error::new(Kind::UndefinedColumn, message).at(watermark.position))
+    Err(Error::new(ErrorKind::UndefinedColumn, message).at(watermark.position))
 }
 
 /// The names of a view's columns, between parentheses, with a watermark perhaps.
-pub(super) fn view_columns(c: &mut Cursor) -> Result<(Vec<String>, Option<WatermarkDef>)> {
+pub(super) fn view_columns(c: &mut TokenCursor) -> Result<(Vec<String>, Option<WatermarkDef>)> {
     let (mut names, mut mark) = (vec![], None);
     c.expect_token(&Token::LParen)?;
     c.list(|c| {
@@ -215,13 +217,13 @@ pub(super) fn view_columns(c: &mut Cursor) -> Result<(Vec<String>, Option<Waterm
             let position = c.here();
             return match mark.replace(watermark::watermark(c)?) {
                 None => Ok(()),
-                Some(_) => Err(Error::new(Kind::Syntax, "watermark specified more than once").at(position)),
+                Some(_) => Err(Error::new(ErrorKind::Syntax, "watermark specified more than once").at(position)),
             };
         }
         let (name, position) = c.ident("a column name")?;
         if names.contains(&name) {
             let message = format!("column \"{name}\" specified more than once");
-            return Err(Error::new(Kind::DuplicateColumn, message).at(position));
+            return Err(Error::new(ErrorKind::DuplicateColumn, message).at(position));
         }
         names.push(name);
         Ok(())

@@ -3,17 +3,17 @@
 use datafusion::sql::sqlparser::{ast::Query, dialect::PostgreSqlDialect, parser::Parser, tokenizer::Token};
 
 use super::{
-    cursor::{Cursor, string},
+    cursor::{TokenCursor, string},
     subscribe,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::statement::{Body, CopyFormat, CopyIn, CopyKind, CopyOut, Name, Reads},
 };
 
 const HINT: &str = "COPY goes to and from the client: psql's \\copy reads its files; CREATE SOURCE reads the server's.";
 
-pub(super) fn copy(c: &mut Cursor) -> Result<Body> {
+pub(super) fn copy(c: &mut TokenCursor) -> Result<Body> {
     c.expect("COPY")?;
     if c.eat_token(&Token::LParen) {
         let reads = subscribe::reads(c)?;
@@ -40,7 +40,7 @@ pub(super) fn copy(c: &mut Cursor) -> Result<Body> {
     Ok(Body::CopyOut(CopyOut { reads: Reads::Query(query), format: options(c)? }))
 }
 
-fn client(c: &mut Cursor, stream: &str) -> Result<()> {
+fn client(c: &mut TokenCursor, stream: &str) -> Result<()> {
     if string(c.peek(0)).is_some() {
         return Err(c.unsupported("COPY with a file of the server").hint(HINT));
     }
@@ -80,7 +80,7 @@ struct Given {
     escape: Option<u8>,
 }
 
-fn options(c: &mut Cursor) -> Result<CopyFormat> {
+fn options(c: &mut TokenCursor) -> Result<CopyFormat> {
     let position = c.here();
     let mut given = Given::default();
     c.eat("WITH");
@@ -96,7 +96,7 @@ fn options(c: &mut Cursor) -> Result<CopyFormat> {
 }
 
 /// `FORMAT csv`, `HEADER true`, …
-fn option(c: &mut Cursor, given: &mut Given) -> Result<()> {
+fn option(c: &mut TokenCursor, given: &mut Given) -> Result<()> {
     let position = c.here();
     let Token::Word(word) = c.peek(0).clone() else { return Err(c.unexpected("an option of COPY")) };
     let name = word.value.to_lowercase();
@@ -114,7 +114,7 @@ fn option(c: &mut Cursor, given: &mut Given) -> Result<()> {
                 "binary" => CopyKind::Binary,
                 _ => {
                     let message = format!("COPY format \"{format}\" not recognized");
-                    return Err(Error::new(Kind::InvalidParameterValue, message).at(position));
+                    return Err(Error::new(ErrorKind::InvalidParameterValue, message).at(position));
                 }
             });
         }
@@ -132,13 +132,13 @@ fn option(c: &mut Cursor, given: &mut Given) -> Result<()> {
         "force_quote" | "force_not_null" | "force_null" | "default" | "on_error" | "log_verbosity" | "reject_limit" => {
             return Err(Error::unsupported(format!("COPY option {}", name.to_uppercase())).at(position));
         }
-        _ => return Err(Error::new(Kind::Syntax, format!("option \"{name}\" not recognized")).at(position)),
+        _ => return Err(Error::new(ErrorKind::Syntax, format!("option \"{name}\" not recognized")).at(position)),
     }
     Ok(())
 }
 
 /// The options of Postgres before version 9: `CSV HEADER DELIMITER AS ','`.
-fn old_option(c: &mut Cursor, given: &mut Given) -> Result<()> {
+fn old_option(c: &mut TokenCursor, given: &mut Given) -> Result<()> {
     if c.eat("BINARY") {
         given.kind = Some(CopyKind::Binary);
     } else if c.eat("CSV") {
@@ -167,7 +167,7 @@ fn old_option(c: &mut Cursor, given: &mut Given) -> Result<()> {
     Ok(())
 }
 
-fn header(c: &mut Cursor) -> Result<bool> {
+fn header(c: &mut TokenCursor) -> Result<bool> {
     let value = match c.peek(0) {
         Token::Comma | Token::RParen => return Ok(true),
         Token::Number(number, _) => number.clone(),
@@ -182,7 +182,7 @@ fn header(c: &mut Cursor) -> Result<bool> {
     Ok(answer)
 }
 
-fn encoding(c: &mut Cursor) -> Result<()> {
+fn encoding(c: &mut TokenCursor) -> Result<()> {
     let position = c.here();
     let name = c.string("an encoding in quotes")?;
     match name.to_lowercase().replace(['-', '_'], "").as_str() {
@@ -191,13 +191,13 @@ fn encoding(c: &mut Cursor) -> Result<()> {
     }
 }
 
-fn byte(c: &mut Cursor, what: &str) -> Result<u8> {
+fn byte(c: &mut TokenCursor, what: &str) -> Result<u8> {
     let position = c.here();
     match c.string("a character in quotes")?.as_bytes() {
         [byte] if byte.is_ascii() => Ok(*byte),
         _ => {
             let message = format!("COPY {what} must be a single one-byte character");
-            Err(Error::new(Kind::Unsupported, message).at(position))
+            Err(Error::new(ErrorKind::Unsupported, message).at(position))
         }
     }
 }
@@ -209,10 +209,10 @@ impl Given {
         let only_csv = if self.quote.is_some() { Some("QUOTE") } else { self.escape.map(|_| "ESCAPE") };
         if let (false, Some(what)) = (csv, only_csv) {
             let message = format!("COPY {what} requires CSV mode");
-            return Err(Error::new(Kind::Unsupported, message));
+            return Err(Error::new(ErrorKind::Unsupported, message));
         }
         if kind == CopyKind::Binary && (self.delimiter.is_some() || self.null.is_some() || self.header.is_some()) {
-            return Err(Error::new(Kind::Syntax, "cannot specify DELIMITER, NULL or HEADER in BINARY mode"));
+            return Err(Error::new(ErrorKind::Syntax, "cannot specify DELIMITER, NULL or HEADER in BINARY mode"));
         }
         let quote = self.quote.unwrap_or(b'"');
         let format = CopyFormat {
@@ -233,6 +233,6 @@ impl Given {
         } else {
             return Ok(format);
         };
-        Err(Error::new(Kind::InvalidParameterValue, clash))
+        Err(Error::new(ErrorKind::InvalidParameterValue, clash))
     }
 }

@@ -2,10 +2,10 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{columns, columns::Columns, cursor::Cursor, functions, options, query, watermark};
+use super::{columns, columns::ColumnList, cursor::TokenCursor, functions, options, query, watermark};
 use crate::{
     catalog,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats,
     options::{Options, nearest},
     sql::statement::{
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-pub(super) fn create(c: &mut Cursor) -> Result<Body> {
+pub(super) fn create(c: &mut TokenCursor) -> Result<Body> {
     c.expect("CREATE")?;
     let replace = c.eat("OR REPLACE");
     let position = c.here();
@@ -24,11 +24,11 @@ pub(super) fn create(c: &mut Cursor) -> Result<Body> {
     } else if c.eat("EXTERNAL TABLE") {
         table(c, replace, true)
     } else if c.eat("STREAM") {
-        view(c, catalog::Kind::Stream, replace)
+        view(c, catalog::ObjectKind::Stream, replace)
     } else if c.eat("MATERIALIZED VIEW") {
-        view(c, catalog::Kind::MaterializedView, replace)
+        view(c, catalog::ObjectKind::MaterializedView, replace)
     } else if c.eat("VIEW") {
-        view(c, catalog::Kind::View, replace)
+        view(c, catalog::ObjectKind::View, replace)
     } else if c.eat("SINK") {
         sink(c, replace)
     } else if c.eat("SECRET") {
@@ -43,7 +43,7 @@ pub(super) fn create(c: &mut Cursor) -> Result<Body> {
 }
 
 /// Things that others create: refused by name.
-fn other(c: &Cursor) -> Error {
+fn other(c: &TokenCursor) -> Error {
     const HINTS: &[(&str, &str)] = &[
         ("TEMPORARY", "Create a table and drop it after use."),
         ("TEMP", "Create a table and drop it after use."),
@@ -102,7 +102,7 @@ fn other(c: &Cursor) -> Error {
 }
 
 /// `CREATE SECRET name AS 'value'`, `CREATE SECRET name WITH (env = 'VARIABLE')`
-fn secret(c: &mut Cursor, replace: bool) -> Result<Body> {
+fn secret(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     let exists = exists(c, replace)?;
     let (name, _) = c.ident("the name of a secret")?;
     let position = c.here();
@@ -120,7 +120,7 @@ fn secret(c: &mut Cursor, replace: bool) -> Result<Body> {
     Ok(Body::CreateSecret(CreateSecret { name, exists, secret }))
 }
 
-fn exists(c: &mut Cursor, replace: bool) -> Result<IfExists> {
+fn exists(c: &mut TokenCursor, replace: bool) -> Result<IfExists> {
     match (replace, c.are("IF NOT EXISTS")) {
         (true, true) => Err(c.unexpected("a name").hint("OR REPLACE and IF NOT EXISTS exclude each other.")),
         (true, false) => Ok(IfExists::Replace { discard_rows: false }),
@@ -138,7 +138,7 @@ fn discards(exists: IfExists, options: &mut Options, name: &Name) -> Result<IfEx
         IfExists::Replace { .. } => Ok(IfExists::Replace { discard_rows }),
         IfExists::Fail | IfExists::Skip => {
             let message = "option \"discard_rows\" is for CREATE OR REPLACE";
-            Err(Error::new(Kind::InvalidParameterValue, message).at(name.position))
+            Err(Error::new(ErrorKind::InvalidParameterValue, message).at(name.position))
         }
     }
 }
@@ -152,11 +152,12 @@ struct Clauses {
 }
 
 impl Clauses {
-    fn read(c: &mut Cursor, mut watermark: Option<WatermarkDef>, external: bool) -> Result<Clauses> {
+    fn read(c: &mut TokenCursor, mut watermark: Option<WatermarkDef>, external: bool) -> Result<Clauses> {
         let (mut with, mut others, mut append_only) = (None, Options::default(), false);
         loop {
             let position = c.here();
-            let twice = |what: &str| Error::new(Kind::Syntax, format!("{what} specified more than once")).at(position);
+            let twice =
+                |what: &str| Error::new(ErrorKind::Syntax, format!("{what} specified more than once")).at(position);
             let marked = c.is("WITH") && c.word(1).as_deref() == Some("WATERMARK");
             if marked || watermark::is_next(c) {
                 c.eat("WITH");
@@ -191,16 +192,16 @@ fn merge(with: Option<Options>, others: Options) -> Result<Option<Options>> {
     let Some(mut with) = with else { return Ok((!others.0.is_empty()).then_some(others)) };
     for (key, value) in others.0 {
         if with.insert(&key, value).is_some() {
-            return Err(Error::new(Kind::Syntax, format!("option \"{key}\" specified more than once")));
+            return Err(Error::new(ErrorKind::Syntax, format!("option \"{key}\" specified more than once")));
         }
     }
     Ok(Some(with))
 }
 
-fn source(c: &mut Cursor, replace: bool) -> Result<Body> {
+fn source(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     let exists = exists(c, replace)?;
     let name = c.name()?;
-    let columns = if *c.peek(0) == Token::LParen { columns::columns(c)? } else { Columns::default() };
+    let columns = if *c.peek(0) == Token::LParen { columns::columns(c)? } else { ColumnList::default() };
     let mut clauses = Clauses::read(c, None, false)?;
     if c.is("AS") {
         let hint = "CREATE STREAM and CREATE MATERIALIZED VIEW name a query.";
@@ -220,7 +221,7 @@ fn source(c: &mut Cursor, replace: bool) -> Result<Body> {
 fn as_source(
     name: Name,
     exists: IfExists,
-    columns: Columns,
+    columns: ColumnList,
     watermark: Option<WatermarkDef>,
     options: Options,
     fixed: bool,
@@ -238,7 +239,7 @@ fn as_source(
     let key = columns.key.map(|key| key.columns).filter(|_| upserts).unwrap_or_default();
     if upserts && key.is_empty() {
         let message = format!("source \"{}\" needs a PRIMARY KEY", name.name);
-        return Err(Error::new(Kind::InvalidTableDefinition, message)
+        return Err(Error::new(ErrorKind::InvalidTableDefinition, message)
             .detail("Its format sets and removes rows by their key.")
             .hint("Write CREATE SOURCE s (id BIGINT PRIMARY KEY, …).")
             .at(name.position));
@@ -257,17 +258,17 @@ fn one_watermark(
 ) -> Result<Option<WatermarkDef>> {
     match (inside, after) {
         (Some(_), Some(after)) => {
-            Err(Error::new(Kind::Syntax, "watermark specified more than once").at(after.position))
+            Err(Error::new(ErrorKind::Syntax, "watermark specified more than once").at(after.position))
         }
         (None, None) => Ok(None),
         (Some(one), None) | (None, Some(one)) => columns::check_watermark(&one, columns).map(|()| Some(one)),
     }
 }
 
-fn table(c: &mut Cursor, replace: bool, external: bool) -> Result<Body> {
+fn table(c: &mut TokenCursor, replace: bool, external: bool) -> Result<Body> {
     let exists = exists(c, replace)?;
     let name = c.name()?;
-    let columns = if *c.peek(0) == Token::LParen { columns::columns(c)? } else { Columns::default() };
+    let columns = if *c.peek(0) == Token::LParen { columns::columns(c)? } else { ColumnList::default() };
     let clauses = Clauses::read(c, None, external)?;
     let mut options = clauses.options.unwrap_or_default();
     let exists = discards(exists, &mut options, &name)?;
@@ -295,7 +296,8 @@ fn table(c: &mut Cursor, replace: bool, external: bool) -> Result<Body> {
         }
         query => {
             if query.is_none() && columns.columns.is_empty() {
-                let error = Error::new(Kind::InvalidTableDefinition, format!("table \"{}\" has no columns", name.name));
+                let error =
+                    Error::new(ErrorKind::InvalidTableDefinition, format!("table \"{}\" has no columns", name.name));
                 return Err(error.hint("Write CREATE TABLE t (a INTEGER, b TEXT).").at(name.position));
             }
             let watermark = one_watermark(columns.watermark, clauses.watermark, &columns.columns)?;
@@ -313,7 +315,7 @@ fn table(c: &mut Cursor, replace: bool, external: bool) -> Result<Body> {
     }
 }
 
-fn as_query(c: &mut Cursor) -> Result<Box<datafusion::sql::sqlparser::ast::Query>> {
+fn as_query(c: &mut TokenCursor) -> Result<Box<datafusion::sql::sqlparser::ast::Query>> {
     c.expect("AS")?;
     let query = query::query(c)?;
     if c.are("WITH NO DATA") {
@@ -323,12 +325,12 @@ fn as_query(c: &mut Cursor) -> Result<Box<datafusion::sql::sqlparser::ast::Query
     Ok(query)
 }
 
-fn view(c: &mut Cursor, kind: catalog::Kind, replace: bool) -> Result<Body> {
+fn view(c: &mut TokenCursor, kind: catalog::ObjectKind, replace: bool) -> Result<Body> {
     let exists = exists(c, replace)?;
     let name = c.name()?;
     let (mut columns, mut watermark) = (vec![], None);
     if *c.peek(0) == Token::LParen {
-        if kind == catalog::Kind::Stream && has_types(c) {
+        if kind == catalog::ObjectKind::Stream && has_types(c) {
             let hint = "CREATE SOURCE describes an outside input.";
             return Err(c.unsupported("CREATE STREAM with column types").hint(hint));
         }
@@ -340,12 +342,12 @@ fn view(c: &mut Cursor, kind: catalog::Kind, replace: bool) -> Result<Body> {
             .hint("EMIT ON WINDOW CLOSE only ever appends.")
             .at(name.position));
     }
-    if !c.is("AS") && kind == catalog::Kind::Stream {
+    if !c.is("AS") && kind == catalog::ObjectKind::Stream {
         return Err(c.unexpected("AS").hint("CREATE STREAM names a query; CREATE SOURCE describes an outside input."));
     }
     let query = as_query(c)?;
     let emit = c.emit.take();
-    if kind == catalog::Kind::View {
+    if kind == catalog::ObjectKind::View {
         if let Some((_, position)) = emit {
             return Err(Error::unsupported("EMIT of a view").hint("Create a materialized view.").at(position));
         }
@@ -369,7 +371,7 @@ fn view(c: &mut Cursor, kind: catalog::Kind, replace: bool) -> Result<Body> {
 }
 
 /// `CREATE SINK s WITH (…) AS SELECT …`: `FROM relation` and options after the query are brought to this before.
-fn sink(c: &mut Cursor, replace: bool) -> Result<Body> {
+fn sink(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     let exists = exists(c, replace)?;
     let name = c.name()?;
     if *c.peek(0) == Token::LParen {
@@ -391,12 +393,12 @@ fn sink(c: &mut Cursor, replace: bool) -> Result<Body> {
         return Err(c.unexpected("WITH").hint("A sink needs WITH (connector = '…')."));
     };
     let emit = c.emit.take().map(|(emit, _)| emit);
-    let (kind, columns, watermark) = (catalog::Kind::Sink, Vec::new(), None);
+    let (kind, columns, watermark) = (catalog::ObjectKind::Sink, Vec::new(), None);
     Ok(Body::CreateView(CreateView { kind, name, exists, columns, watermark, options, query, emit }))
 }
 
 /// Whether the list of columns that comes next is `(name type …` and not `(name, …`.
-fn has_types(c: &Cursor) -> bool {
+fn has_types(c: &TokenCursor) -> bool {
     matches!(c.peek(1), Token::Word(_))
         && matches!(c.peek(2), Token::Word(_))
         && c.word(1).as_deref() != Some("WATERMARK")

@@ -13,7 +13,7 @@ use super::{
     tokens::{closing, is_word, word},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{
         names,
         statement::{Emit, Name},
@@ -24,7 +24,7 @@ use crate::{
 const RECURSION_MAX: usize = 128;
 
 /// Reads the tokens of one statement, with sqlparser's parser for queries and expressions.
-pub(super) struct Cursor<'a> {
+pub(super) struct TokenCursor<'a> {
     parser: Parser<'a>,
     /// All of the statement's tokens, without whitespace: the same that the parser has.
     tokens: Vec<TokenWithSpan>,
@@ -35,11 +35,11 @@ pub(super) struct Cursor<'a> {
     pub emit: Option<(Emit, usize)>,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> TokenCursor<'a> {
     pub fn new(tokens: Vec<TokenWithSpan>, end: Location, text: &'a Text<'a>, dialect: &'a dyn Dialect) -> Self {
         let parser =
             Parser::new(dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens.clone());
-        Cursor { parser, tokens, end, text, emit: None }
+        TokenCursor { parser, tokens, end, text, emit: None }
     }
 
     /// Reads from here with another parser, to which the next token is the keyword `first`.
@@ -187,7 +187,7 @@ impl<'a> Cursor<'a> {
                 let name = fold(w);
                 self.skip(1);
                 match name.is_empty() {
-                    true => Err(Error::new(Kind::Syntax, "zero-length delimited identifier").at(position)),
+                    true => Err(Error::new(ErrorKind::Syntax, "zero-length delimited identifier").at(position)),
                     false => Ok((name, position)),
                 }
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{columns, cursor::Cursor, options, statement, subscribe};
+use super::{columns, cursor::TokenCursor, options, statement, subscribe};
 use crate::{
     error::Result,
     options::Options,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// `PREPARE name [(types)] AS statement`
-pub(super) fn prepare(c: &mut Cursor) -> Result<Body> {
+pub(super) fn prepare(c: &mut TokenCursor) -> Result<Body> {
     c.expect("PREPARE")?;
     if c.is("TRANSACTION") {
         return Err(c.unsupported("PREPARE TRANSACTION"));
@@ -33,7 +33,7 @@ pub(super) fn prepare(c: &mut Cursor) -> Result<Body> {
 }
 
 /// `EXECUTE name [(values)]`
-pub(super) fn execute(c: &mut Cursor) -> Result<Body> {
+pub(super) fn execute(c: &mut TokenCursor) -> Result<Body> {
     c.expect("EXECUTE")?;
     let (name, _) = c.ident("a name")?;
     let mut parameters = vec![];
@@ -44,7 +44,7 @@ pub(super) fn execute(c: &mut Cursor) -> Result<Body> {
     Ok(Body::Execute { name, parameters })
 }
 
-pub(super) fn deallocate(c: &mut Cursor) -> Result<Body> {
+pub(super) fn deallocate(c: &mut TokenCursor) -> Result<Body> {
     c.expect("DEALLOCATE")?;
     c.eat("PREPARE");
     if c.eat("ALL") {
@@ -54,7 +54,7 @@ pub(super) fn deallocate(c: &mut Cursor) -> Result<Body> {
 }
 
 /// `DECLARE name [BINARY] [INSENSITIVE] [[NO] SCROLL] CURSOR [WITH | WITHOUT HOLD] FOR query | SUBSCRIBE …`
-pub(super) fn declare(c: &mut Cursor) -> Result<Body> {
+pub(super) fn declare(c: &mut TokenCursor) -> Result<Body> {
     c.expect("DECLARE")?;
     let (name, _) = c.ident("a name")?;
     let mut binary = false;
@@ -78,7 +78,7 @@ pub(super) fn declare(c: &mut Cursor) -> Result<Body> {
 }
 
 /// `FETCH` and `MOVE`, forward only: `FETCH n FROM c [WITH (timeout = '1s')]`.
-pub(super) fn fetch(c: &mut Cursor) -> Result<Body> {
+pub(super) fn fetch(c: &mut TokenCursor) -> Result<Body> {
     let skip = c.is("MOVE");
     c.skip(1);
     let backward = ["PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "BACKWARD"];
@@ -111,7 +111,7 @@ pub(super) fn fetch(c: &mut Cursor) -> Result<Body> {
 }
 
 /// `(timeout = '1s')`
-fn timeout(c: &mut Cursor) -> Result<Option<Duration>> {
+fn timeout(c: &mut TokenCursor) -> Result<Option<Duration>> {
     let position = c.here();
     let mut given = Options::default();
     options::options(c, &mut given)?;
@@ -120,7 +120,7 @@ fn timeout(c: &mut Cursor) -> Result<Option<Duration>> {
     timeout.map_err(|e| e.at(position))
 }
 
-pub(super) fn close(c: &mut Cursor) -> Result<Body> {
+pub(super) fn close(c: &mut TokenCursor) -> Result<Body> {
     c.expect("CLOSE")?;
     if c.eat("ALL") {
         return Ok(Body::Close(None));

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Query, SetExpr, SetOperator, SetQuantifier, Value, VisitMut, VisitorMut,
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Levels of one expression, subqueries included. A clone takes some 4 KiB of stack for each in a debug build.
 const EXPRESSION_DEPTH_MAX: usize = 250;
@@ -20,17 +20,17 @@ const CHAIN_MAX: usize = 16;
 
 /// Balances the long chains within `node`, and refuses what is too deep after that.
 pub(super) fn limit<V: VisitMut>(node: &mut V) -> Result<()> {
-    match node.visit(&mut Limit { depth: 0 }) {
+    match node.visit(&mut DepthLimit { depth: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct Limit {
+struct DepthLimit {
     depth: usize,
 }
 
-impl VisitorMut for Limit {
+impl VisitorMut for DepthLimit {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
@@ -55,7 +55,7 @@ fn refuse_beyond(depth: usize, max: usize) -> ControlFlow<Error> {
         return ControlFlow::Continue(());
     }
     ControlFlow::Break(
-        Error::new(Kind::LimitExceeded, "statement is nested too deeply")
+        Error::new(ErrorKind::LimitExceeded, "statement is nested too deeply")
             .detail(format!("At most {max} operators of one kind can follow on each other."))
             .hint("Break it into several common table expressions."),
     )

@@ -7,9 +7,9 @@ use datafusion::sql::sqlparser::{
     tokenizer::Token,
 };
 
-use super::{columns, cursor::Cursor, cursor::string, query};
+use super::{columns, cursor::TokenCursor, cursor::string, query};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{
         statement::{Argument, Body, CreateAggregate, CreateFunction, DropFunctions, Name},
         types,
@@ -20,7 +20,7 @@ use crate::{
 const ARGUMENTS_MAX: usize = 100;
 
 /// `CREATE FUNCTION`, read up to here.
-pub(super) fn function(c: &mut Cursor, replace: bool) -> Result<Body> {
+pub(super) fn function(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     let name = c.name()?;
     let arguments = arguments(c)?;
     let hint = "A function of rows is a view: CREATE VIEW.";
@@ -45,7 +45,7 @@ pub(super) fn function(c: &mut Cursor, replace: bool) -> Result<Body> {
     }
     let Some(body) = body else {
         let message = format!("function \"{}\" has no body", name.name);
-        return Err(Error::new(Kind::InvalidFunctionDefinition, message)
+        return Err(Error::new(ErrorKind::InvalidFunctionDefinition, message)
             .hint("Write AS 'SELECT expression', or RETURN expression.")
             .at(c.here()));
     };
@@ -53,7 +53,7 @@ pub(super) fn function(c: &mut Cursor, replace: bool) -> Result<Body> {
 }
 
 /// What is to be done about NULL, where that is what comes next.
-fn nulls(c: &mut Cursor) -> Option<bool> {
+fn nulls(c: &mut TokenCursor) -> Option<bool> {
     if c.eat("STRICT") || c.eat("RETURNS NULL ON NULL INPUT") {
         return Some(true);
     }
@@ -61,7 +61,7 @@ fn nulls(c: &mut Cursor) -> Option<bool> {
 }
 
 /// What may be said of a function and changes nothing: how steady it is, its body says itself.
-fn property(c: &mut Cursor) -> Result<bool> {
+fn property(c: &mut TokenCursor) -> Result<bool> {
     if c.is("LANGUAGE") {
         let position = c.here();
         c.skip(1);
@@ -93,7 +93,7 @@ fn property(c: &mut Cursor) -> Result<bool> {
     Ok(["IMMUTABLE", "STABLE", "VOLATILE", "LEAKPROOF", "NOT LEAKPROOF"].into_iter().any(|word| c.eat(word)))
 }
 
-fn body(c: &mut Cursor, name: &Name) -> Result<ast::Expr> {
+fn body(c: &mut TokenCursor, name: &Name) -> Result<ast::Expr> {
     if c.eat("RETURN") {
         let position = c.here();
         let mut expr = c.expr(None)?;
@@ -153,7 +153,7 @@ fn check_plain(expr: &ast::Expr, name: &Name) -> Result<()> {
 }
 
 /// `(a type, type, …)`
-fn arguments(c: &mut Cursor) -> Result<Vec<Argument>> {
+fn arguments(c: &mut TokenCursor) -> Result<Vec<Argument>> {
     c.expect_token(&Token::LParen)?;
     let mut arguments: Vec<Argument> = Vec::new();
     if c.eat_token(&Token::RParen) {
@@ -164,11 +164,11 @@ fn arguments(c: &mut Cursor) -> Result<Vec<Argument>> {
         let argument = argument(c)?;
         if argument.name.is_some() && arguments.iter().any(|other| other.name == argument.name) {
             let message = format!("parameter name \"{}\" used more than once", argument.name.unwrap_or_default());
-            return Err(Error::new(Kind::InvalidFunctionDefinition, message).at(position));
+            return Err(Error::new(ErrorKind::InvalidFunctionDefinition, message).at(position));
         }
         if arguments.len() >= ARGUMENTS_MAX {
             let message = format!("functions can have at most {ARGUMENTS_MAX} arguments");
-            return Err(Error::new(Kind::LimitExceeded, message).at(position));
+            return Err(Error::new(ErrorKind::LimitExceeded, message).at(position));
         }
         arguments.push(argument);
         Ok(())
@@ -177,7 +177,7 @@ fn arguments(c: &mut Cursor) -> Result<Vec<Argument>> {
     Ok(arguments)
 }
 
-fn argument(c: &mut Cursor) -> Result<Argument> {
+fn argument(c: &mut TokenCursor) -> Result<Argument> {
     for mode in ["OUT", "INOUT", "VARIADIC"] {
         if c.is(mode) && matches!(c.peek(1), Token::Word(_)) {
             return Err(c
@@ -197,7 +197,7 @@ fn argument(c: &mut Cursor) -> Result<Argument> {
 }
 
 /// Whether a type comes next, and no name before it.
-fn is_type_alone(c: &Cursor) -> bool {
+fn is_type_alone(c: &TokenCursor) -> bool {
     const LONG: [(&str, &str); 10] = [
         ("DOUBLE", "PRECISION"),
         ("TIMESTAMP", "WITH"),
@@ -215,7 +215,7 @@ fn is_type_alone(c: &Cursor) -> bool {
 }
 
 /// A type that a value of a column could have.
-fn data_type(c: &mut Cursor) -> Result<ast::DataType> {
+fn data_type(c: &mut TokenCursor) -> Result<ast::DataType> {
     let position = c.here();
     let word = c.word(0).unwrap_or_default();
     if word.starts_with("ANY") || ["RECORD", "VOID", "TRIGGER", "INTERNAL", "CSTRING"].contains(&word.as_str()) {
@@ -229,7 +229,7 @@ fn data_type(c: &mut Cursor) -> Result<ast::DataType> {
 }
 
 /// `CREATE AGGREGATE`, read up to here.
-pub(super) fn aggregate(c: &mut Cursor, replace: bool) -> Result<Body> {
+pub(super) fn aggregate(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     let name = c.name()?;
     if *c.peek(0) == Token::LParen && *c.peek(1) == Token::Mul {
         return Err(c
@@ -266,14 +266,14 @@ pub(super) fn aggregate(c: &mut Cursor, replace: bool) -> Result<Body> {
             }
         };
         match twice {
-            true => Err(Error::new(Kind::Syntax, format!("{option} specified more than once")).at(position)),
+            true => Err(Error::new(ErrorKind::Syntax, format!("{option} specified more than once")).at(position)),
             false => Ok(()),
         }
     })?;
     c.expect_token(&Token::RParen)?;
     let lacks = |what: &str| {
         let message = format!("aggregate {what} must be specified");
-        Error::new(Kind::InvalidFunctionDefinition, message)
+        Error::new(ErrorKind::InvalidFunctionDefinition, message)
             .hint("Write CREATE AGGREGATE name (type) (SFUNC = function, STYPE = type).")
             .at(name.position)
     };
@@ -283,7 +283,7 @@ pub(super) fn aggregate(c: &mut Cursor, replace: bool) -> Result<Body> {
 }
 
 /// The text of `INITCOND`: numbers need no quotes.
-fn condition(c: &mut Cursor) -> Result<String> {
+fn condition(c: &mut TokenCursor) -> Result<String> {
     let minus = c.eat_token(&Token::Minus);
     if let Token::Number(number, _) = c.peek(0) {
         let number = number.clone();
@@ -294,7 +294,7 @@ fn condition(c: &mut Cursor) -> Result<String> {
 }
 
 /// `DROP FUNCTION [IF EXISTS] name [(types)], … [RESTRICT]`, and the same of `AGGREGATE`.
-pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
+pub(super) fn drop(c: &mut TokenCursor) -> Result<Body> {
     let aggregates = c.is("AGGREGATE");
     c.skip(1);
     let if_exists = c.eat("IF EXISTS");

@@ -39,10 +39,10 @@ pub use text::line_column;
 pub use weight::Weight;
 pub use width::{check_columns, check_targets};
 
-use self::{cursor::Cursor, dialect::Postgres, text::Text};
-use super::statement::{Body, Start, Statement};
+use self::{cursor::TokenCursor, dialect::Postgres, text::Text};
+use super::statement::{Body, StartTransaction, Statement};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::nearest,
 };
 
@@ -54,7 +54,7 @@ const TEXT_BYTES_MAX: usize = 16 << 20;
 /// The first error is the error of the whole, as in Postgres: none of a text is run when a part of it cannot be read.
 pub fn parse(text: &str) -> Result<Vec<Statement>> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::new(Kind::LimitExceeded, "statement is too long")
+        return Err(Error::new(ErrorKind::LimitExceeded, "statement is too long")
             .detail(format!("It has {} bytes; at most {TEXT_BYTES_MAX} can be parsed.", text.len()))
             .hint("Send rows with COPY … FROM STDIN, or several statements one after the other."));
     }
@@ -84,7 +84,7 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
     tokens::spell_out_partitions(&mut tokens);
     tokens::spell_out_system_time(&mut tokens, text)?;
     let dialect = Postgres::new(tokens.len());
-    let mut cursor = Cursor::new(tokens, end, text, &dialect);
+    let mut cursor = TokenCursor::new(tokens, end, text, &dialect);
     cursor.emit = emit.map(|(emit, token)| (emit, text.position(token.span.start)));
     let statement = statement(&mut cursor)?;
     if let Some((_, position)) = cursor.emit {
@@ -96,15 +96,15 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
 }
 
 /// The statement from here to the end.
-fn statement(c: &mut Cursor) -> Result<Statement> {
+fn statement(c: &mut TokenCursor) -> Result<Statement> {
     let span = c.rest();
-    let start = Start { line: span.start.line, column: span.start.column, position: c.here() };
+    let start = StartTransaction { line: span.start.line, column: span.start.column, position: c.here() };
     let body = body(c)?;
     c.expect_end()?;
     Ok(Statement { body, text: c.text.slice(span).to_string(), start })
 }
 
-fn body(c: &mut Cursor) -> Result<Body> {
+fn body(c: &mut TokenCursor) -> Result<Body> {
     if *c.peek(0) == Token::LParen {
         return query::query(c).map(Body::Query);
     }
@@ -142,7 +142,7 @@ fn body(c: &mut Cursor) -> Result<Body> {
 }
 
 /// A statement that we do not have: refused by name if somebody has it, else a syntax error.
-fn stranger(c: &Cursor, word: &str) -> Error {
+fn stranger(c: &TokenCursor, word: &str) -> Error {
     const HINTS: &[(&str, &str)] = &[
         ("TAIL", "SUBSCRIBE TO v gives the changes of a view as they come."),
         ("TRUNCATE", "DELETE FROM t removes all rows."),

@@ -1,29 +1,29 @@
 //! `DROP` and `ALTER`.
 
-use super::{cursor::Cursor, functions};
+use super::{cursor::TokenCursor, functions};
 use crate::{
-    catalog::Kind,
+    catalog::ObjectKind,
     error::{Error, Result},
     sql::names,
     sql::statement::{Alter, AlterAction, Body, Drop, DropSecrets},
 };
 
 /// Takes the words for a kind of object, if they come next.
-pub(super) fn kind(c: &mut Cursor) -> Option<Kind> {
-    const WORDS: [(&str, Kind); 7] = [
-        ("SOURCE", Kind::Source),
-        ("EXTERNAL TABLE", Kind::Source),
-        ("TABLE", Kind::Table),
-        ("STREAM", Kind::Stream),
-        ("MATERIALIZED VIEW", Kind::MaterializedView),
-        ("VIEW", Kind::View),
-        ("SINK", Kind::Sink),
+pub(super) fn kind(c: &mut TokenCursor) -> Option<ObjectKind> {
+    const WORDS: [(&str, ObjectKind); 7] = [
+        ("SOURCE", ObjectKind::Source),
+        ("EXTERNAL TABLE", ObjectKind::Source),
+        ("TABLE", ObjectKind::Table),
+        ("STREAM", ObjectKind::Stream),
+        ("MATERIALIZED VIEW", ObjectKind::MaterializedView),
+        ("VIEW", ObjectKind::View),
+        ("SINK", ObjectKind::Sink),
     ];
     WORDS.into_iter().find(|(words, _)| c.eat(words)).map(|(_, kind)| kind)
 }
 
 /// `DROP INDEX`, `ALTER ROLE`, …: refused by name, if it is a name.
-fn other(c: &Cursor, verb: &str) -> Error {
+fn other(c: &TokenCursor, verb: &str) -> Error {
     const OTHERS: &[&str] = &[
         "INDEX",
         "SCHEMA",
@@ -66,7 +66,7 @@ fn other(c: &Cursor, verb: &str) -> Error {
 }
 
 /// `DROP kind [IF EXISTS] name, … [CASCADE | RESTRICT]`
-pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
+pub(super) fn drop(c: &mut TokenCursor) -> Result<Body> {
     c.expect("DROP")?;
     if c.eat("SECRET") {
         let if_exists = c.eat("IF EXISTS");
@@ -79,7 +79,7 @@ pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
     }
     let Some(kind) = kind(c) else { return Err(other(c, "DROP")) };
     let if_exists = c.eat("IF EXISTS");
-    let names = c.list(Cursor::name)?;
+    let names = c.list(TokenCursor::name)?;
     let cascade = c.eat("CASCADE");
     if !cascade {
         c.eat("RESTRICT");
@@ -88,9 +88,9 @@ pub(super) fn drop(c: &mut Cursor) -> Result<Body> {
 }
 
 /// How to come to another definition and lose nothing.
-fn beside(kind: Kind, name: &str) -> String {
+fn beside(kind: ObjectKind, name: &str) -> String {
     match kind {
-        Kind::Table => format!(
+        ObjectKind::Table => format!(
             "Make a second table as it is to be, and take the rows along: CREATE TABLE {new} (…); INSERT INTO {new} SELECT … \
              FROM {old}.",
             new = names::quote(&format!("{name}_2")),
@@ -101,7 +101,7 @@ fn beside(kind: Kind, name: &str) -> String {
 }
 
 /// `ALTER kind name PAUSE | RESUME | RENAME TO name`
-pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
+pub(super) fn alter(c: &mut TokenCursor) -> Result<Body> {
     c.expect("ALTER")?;
     let Some(kind) = kind(c) else { return Err(other(c, "ALTER")) };
     let object = kind.word().to_uppercase();
@@ -115,7 +115,7 @@ pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
         AlterAction::Resume
     } else if c.eat("RENAME TO") {
         AlterAction::RenameTo(c.ident("a name")?.0)
-    } else if matches!(kind, Kind::Source | Kind::Sink) && c.eat("RESET OFFSETS") {
+    } else if matches!(kind, ObjectKind::Source | ObjectKind::Sink) && c.eat("RESET OFFSETS") {
         AlterAction::ResetOffsets
     } else {
         let known = ["ADD", "ALTER", "DROP", "RENAME", "SET", "RESET", "OWNER", "SWAP", "APPLY", "ATTACH", "DETACH"];
@@ -126,7 +126,7 @@ pub(super) fn alter(c: &mut Cursor) -> Result<Body> {
             _ => c.unexpected("PAUSE, RESUME or RENAME TO"),
         });
     };
-    let standing = matches!(kind, Kind::Stream | Kind::MaterializedView | Kind::Sink);
+    let standing = matches!(kind, ObjectKind::Stream | ObjectKind::MaterializedView | ObjectKind::Sink);
     if !standing && matches!(action, AlterAction::Pause | AlterAction::Resume) {
         let hint = "Only streams, materialized views and sinks run, so only they can be paused.";
         return Err(Error::unsupported(format!("PAUSE or RESUME of a {kind}")).hint(hint).at(name.position));

@@ -2,9 +2,9 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::cursor::{Cursor, string};
+use super::cursor::{TokenCursor, string};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::Options,
 };
 
@@ -12,7 +12,7 @@ use crate::{
 const OPTIONS_MAX: usize = 1000;
 
 /// `(key = value, …)`, into `options`. The `=` may be left out, as in `OPTIONS ('key' 'value')`.
-pub(super) fn options(c: &mut Cursor, options: &mut Options) -> Result<()> {
+pub(super) fn options(c: &mut TokenCursor, options: &mut Options) -> Result<()> {
     c.expect_token(&Token::LParen)?;
     if c.eat_token(&Token::RParen) {
         return Ok(());
@@ -29,16 +29,16 @@ pub(super) fn options(c: &mut Cursor, options: &mut Options) -> Result<()> {
 
 fn insert(options: &mut Options, key: &str, value: String) -> Result<()> {
     if options.0.len() >= OPTIONS_MAX {
-        return Err(Error::new(Kind::LimitExceeded, format!("more than {OPTIONS_MAX} options")));
+        return Err(Error::new(ErrorKind::LimitExceeded, format!("more than {OPTIONS_MAX} options")));
     }
     match options.insert(key, value) {
         None => Ok(()),
-        Some(_) => Err(Error::new(Kind::Syntax, format!("option \"{key}\" specified more than once"))),
+        Some(_) => Err(Error::new(ErrorKind::Syntax, format!("option \"{key}\" specified more than once"))),
     }
 }
 
 /// `connector`, `'connector'`, `"connector"`, `fields.id.kind`.
-fn key(c: &mut Cursor) -> Result<String> {
+fn key(c: &mut TokenCursor) -> Result<String> {
     if let Some(key) = string(c.peek(0)) {
         c.skip(1);
         return Ok(key);
@@ -58,7 +58,7 @@ fn key(c: &mut Cursor) -> Result<String> {
 }
 
 /// A string, a number, or a word: as text. `SECRET name` is a secret's value.
-fn value(c: &mut Cursor) -> Result<String> {
+fn value(c: &mut TokenCursor) -> Result<String> {
     if let Some(text) = string(c.peek(0)) {
         c.skip(1);
         return Ok(text);
@@ -83,7 +83,7 @@ fn value(c: &mut Cursor) -> Result<String> {
 }
 
 /// `FORMAT PLAIN | UPSERT | DEBEZIUM ENCODE JSON [(options)]`, `FORMAT JSON`: the option `format`.
-pub(super) fn format(c: &mut Cursor, all: &mut Options) -> Result<()> {
+pub(super) fn format(c: &mut TokenCursor, all: &mut Options) -> Result<()> {
     let position = c.here();
     c.expect("FORMAT")?;
     let (mut format, _) = c.ident("a format")?;
@@ -111,7 +111,7 @@ pub(super) fn format(c: &mut Cursor, all: &mut Options) -> Result<()> {
 const INCLUDED: [&str; 7] = ["KEY", "HEADERS", "HEADER", "PARTITION", "OFFSET", "TIMESTAMP", "TOPIC"];
 
 /// `INCLUDE key [TEXT] [AS name], header 'name' …`, as often as one likes: the option `include`, of the same text.
-pub(super) fn include(c: &mut Cursor, all: &mut Options) -> Result<()> {
+pub(super) fn include(c: &mut TokenCursor, all: &mut Options) -> Result<()> {
     c.expect("INCLUDE")?;
     let items = c.list(|c| {
         let word = c.word(0).filter(|word| INCLUDED.contains(&word.as_str()));
@@ -140,7 +140,7 @@ pub(super) fn include(c: &mut Cursor, all: &mut Options) -> Result<()> {
 
 /// What follows a list of columns in `CREATE EXTERNAL TABLE`: `STORED AS CSV`, `LOCATION '…'`, `OPTIONS (…)`,
 /// `WITH HEADER ROW`. Gives whether one of them came next.
-pub(super) fn external(c: &mut Cursor, all: &mut Options) -> Result<bool> {
+pub(super) fn external(c: &mut TokenCursor, all: &mut Options) -> Result<bool> {
     let position = c.here();
     if c.eat("STORED AS") {
         let (format, _) = c.ident("a format")?;

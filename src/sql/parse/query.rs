@@ -7,15 +7,15 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{cursor::Cursor, depth, foreign, numbers, row_in, similar, width};
+use super::{cursor::TokenCursor, depth, foreign, numbers, row_in, similar, width};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{names, statement::Body, windows},
     time::with_seconds,
 };
 
 /// A query, its windows lowered.
-pub(super) fn query(c: &mut Cursor) -> Result<Box<ast::Query>> {
+pub(super) fn query(c: &mut TokenCursor) -> Result<Box<ast::Query>> {
     let position = c.here();
     let mut query = c.sql(|p| p.parse_query())?;
     settle(c, &mut *query).map_err(|e| e.at(position))?;
@@ -23,7 +23,7 @@ pub(super) fn query(c: &mut Cursor) -> Result<Box<ast::Query>> {
 }
 
 /// `INSERT`, `UPDATE`, `DELETE`.
-pub(super) fn change(c: &mut Cursor) -> Result<Body> {
+pub(super) fn change(c: &mut TokenCursor) -> Result<Body> {
     let position = c.here();
     let body = match c.sql(|p| p.parse_statement())? {
         ast::Statement::Insert(mut insert) => {
@@ -57,7 +57,7 @@ fn check_insert(insert: &ast::Insert) -> Result<()> {
 }
 
 /// Brings all queries within `node` to one spelling, and refuses what nobody after us would notice.
-pub(super) fn settle<V: VisitMut>(c: &Cursor, node: &mut V) -> Result<()> {
+pub(super) fn settle<V: VisitMut>(c: &TokenCursor, node: &mut V) -> Result<()> {
     depth::limit(node)?;
     width::limit(node)?;
     if let ControlFlow::Break(error) = node.visit(&mut Settle { locate: &|at| c.text.position(at) }) {
@@ -111,7 +111,7 @@ impl VisitorMut for Settle<'_> {
         let reserved = |i: &&ast::Ident| i.quote_style.is_none() && names::is_reserved(&i.value);
         match name.0.iter().filter_map(|p| p.as_ident()).find(reserved) {
             Some(name) => ControlFlow::Break(
-                Error::new(Kind::Syntax, format!("syntax error at or near \"{name}\""))
+                Error::new(ErrorKind::Syntax, format!("syntax error at or near \"{name}\""))
                     .detail("Expected the name of a relation.")
                     .hint(names::reserved_hint(&name.value))
                     .at((self.locate)(name.span.start)),
@@ -180,7 +180,7 @@ pub fn as_bytes(value: &mut ast::Value) -> Result<()> {
 
 /// Postgres' two spellings of bytes, `\\x6162` and `a\\142\\\\`, as hexadecimal digits.
 fn hex_of_bytea(text: &str) -> Result<String> {
-    let bad = |what: &str| Error::new(Kind::InvalidText, format!("invalid {what} for type bytea"));
+    let bad = |what: &str| Error::new(ErrorKind::InvalidText, format!("invalid {what} for type bytea"));
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: String = digits.chars().filter(|c| !c.is_ascii_whitespace()).collect();
         return match digits.len().is_multiple_of(2) && digits.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{naming, using::all_of},
 };
 
@@ -55,8 +55,8 @@ fn check_columns(row: &[Expr], subquery: &Query) -> Result<()> {
     let Some(columns) = naming::names(subquery).map(|names| names.len()) else { return Ok(()) };
     match columns.cmp(&row.len()) {
         Ordering::Equal => Ok(()),
-        Ordering::Less => Err(Error::new(Kind::Syntax, "subquery has too few columns")),
-        Ordering::Greater => Err(Error::new(Kind::Syntax, "subquery has too many columns")),
+        Ordering::Less => Err(Error::new(ErrorKind::Syntax, "subquery has too few columns")),
+        Ordering::Greater => Err(Error::new(ErrorKind::Syntax, "subquery has too many columns")),
     }
 }
 

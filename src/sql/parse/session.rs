@@ -2,13 +2,13 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::cursor::{Cursor, string};
+use super::cursor::{TokenCursor, string};
 use crate::{
     error::Result,
     sql::statement::{Body, DiscardWhat},
 };
 
-pub(super) fn set(c: &mut Cursor) -> Result<Body> {
+pub(super) fn set(c: &mut TokenCursor) -> Result<Body> {
     c.expect("SET")?;
     if c.eat("TRANSACTION") {
         return characteristics(c, "transaction", true);
@@ -37,7 +37,7 @@ pub(super) fn set(c: &mut Cursor) -> Result<Body> {
 }
 
 /// The name of a setting in lowercase; some have names of several words.
-pub(super) fn setting(c: &mut Cursor) -> Result<String> {
+pub(super) fn setting(c: &mut TokenCursor) -> Result<String> {
     const WORDS: [(&str, &str); 5] = [
         ("TIME ZONE", "timezone"),
         ("TRANSACTION ISOLATION LEVEL", "transaction_isolation"),
@@ -63,7 +63,7 @@ pub(super) fn setting(c: &mut Cursor) -> Result<String> {
 }
 
 /// `DEFAULT` is `None`; a list is its items with `, ` between; a string is what it says.
-fn setting_value(c: &mut Cursor) -> Result<Option<String>> {
+fn setting_value(c: &mut TokenCursor) -> Result<Option<String>> {
     if c.eat("DEFAULT") || c.eat("LOCAL") {
         return Ok(None);
     }
@@ -95,7 +95,7 @@ fn setting_value(c: &mut Cursor) -> Result<Option<String>> {
 }
 
 /// The modes of `SET TRANSACTION`. Only whether it may write has an effect, so that is what is kept of several.
-fn characteristics(c: &mut Cursor, prefix: &str, local: bool) -> Result<Body> {
+fn characteristics(c: &mut TokenCursor, prefix: &str, local: bool) -> Result<Body> {
     let modes = modes(c)?;
     Ok(match (modes.read_only, modes.isolation) {
         (Some(only), _) => {
@@ -116,7 +116,7 @@ struct Modes {
 }
 
 /// `ISOLATION LEVEL …`, `READ ONLY`, `DEFERRABLE`, with commas or without.
-fn modes(c: &mut Cursor) -> Result<Modes> {
+fn modes(c: &mut TokenCursor) -> Result<Modes> {
     const LEVELS: [(&str, &str); 4] = [
         ("SERIALIZABLE", "serializable"),
         ("REPEATABLE READ", "repeatable read"),
@@ -144,7 +144,7 @@ fn modes(c: &mut Cursor) -> Result<Modes> {
     }
 }
 
-pub(super) fn reset(c: &mut Cursor) -> Result<Body> {
+pub(super) fn reset(c: &mut TokenCursor) -> Result<Body> {
     c.expect("RESET")?;
     if c.eat("ALL") {
         return Ok(Body::Reset(None));
@@ -152,7 +152,7 @@ pub(super) fn reset(c: &mut Cursor) -> Result<Body> {
     Ok(Body::Reset(Some(setting(c)?)))
 }
 
-pub(super) fn discard(c: &mut Cursor) -> Result<Body> {
+pub(super) fn discard(c: &mut TokenCursor) -> Result<Body> {
     const WORDS: [(&str, DiscardWhat); 5] = [
         ("ALL", DiscardWhat::All),
         ("PLANS", DiscardWhat::Plans),
@@ -167,7 +167,7 @@ pub(super) fn discard(c: &mut Cursor) -> Result<Body> {
     }
 }
 
-pub(super) fn transaction(c: &mut Cursor) -> Result<Body> {
+pub(super) fn transaction(c: &mut TokenCursor) -> Result<Body> {
     let word = c.word(0).unwrap_or_default();
     c.skip(1);
     if word == "START" {
@@ -189,7 +189,7 @@ pub(super) fn transaction(c: &mut Cursor) -> Result<Body> {
     }
 }
 
-fn chain(c: &mut Cursor) -> Result<()> {
+fn chain(c: &mut TokenCursor) -> Result<()> {
     if c.are("AND CHAIN") {
         return Err(c.unsupported("AND CHAIN"));
     }
@@ -198,7 +198,7 @@ fn chain(c: &mut Cursor) -> Result<()> {
 }
 
 /// What is taken and has no effect here: there is nothing to lock, to vacuum or to be told of.
-pub(super) fn no_op(c: &mut Cursor) -> Result<Body> {
+pub(super) fn no_op(c: &mut TokenCursor) -> Result<Body> {
     let word = c.word(0).unwrap_or_default();
     c.skip(1);
     let tag = match word.as_str() {
@@ -229,7 +229,7 @@ pub(super) fn no_op(c: &mut Cursor) -> Result<Body> {
     Ok(Body::NoOp(tag))
 }
 
-fn skip_all(c: &mut Cursor) {
+fn skip_all(c: &mut TokenCursor) {
     while !c.at_end() {
         c.skip(1);
     }

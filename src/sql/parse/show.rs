@@ -2,21 +2,21 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{cursor::Cursor, objects, session, statement};
+use super::{cursor::TokenCursor, objects, session, statement};
 use crate::{
-    catalog::Kind,
+    catalog::ObjectKind,
     error::{Error, Result},
     sql::statement::{Body, Show},
 };
 
-pub(super) fn show(c: &mut Cursor) -> Result<Body> {
-    const OBJECTS: [(&str, Kind); 6] = [
-        ("SOURCES", Kind::Source),
-        ("STREAMS", Kind::Stream),
-        ("TABLES", Kind::Table),
-        ("MATERIALIZED VIEWS", Kind::MaterializedView),
-        ("VIEWS", Kind::View),
-        ("SINKS", Kind::Sink),
+pub(super) fn show(c: &mut TokenCursor) -> Result<Body> {
+    const OBJECTS: [(&str, ObjectKind); 6] = [
+        ("SOURCES", ObjectKind::Source),
+        ("STREAMS", ObjectKind::Stream),
+        ("TABLES", ObjectKind::Table),
+        ("MATERIALIZED VIEWS", ObjectKind::MaterializedView),
+        ("VIEWS", ObjectKind::View),
+        ("SINKS", ObjectKind::Sink),
     ];
     c.expect("SHOW")?;
     if let Some((_, kind)) = OBJECTS.into_iter().find(|(words, _)| c.eat(words)) {
@@ -43,7 +43,7 @@ pub(super) fn show(c: &mut Cursor) -> Result<Body> {
     Ok(Body::Show(show))
 }
 
-pub(super) fn describe(c: &mut Cursor) -> Result<Body> {
+pub(super) fn describe(c: &mut TokenCursor) -> Result<Body> {
     c.skip(1);
     objects::kind(c);
     Ok(Body::Show(Show::Columns(c.name()?)))
@@ -51,7 +51,7 @@ pub(super) fn describe(c: &mut Cursor) -> Result<Body> {
 
 /// `EXPLAIN [ANALYZE] [VERBOSE] statement`, `EXPLAIN (ANALYZE, VERBOSE, …) statement`, `EXPLAIN MATERIALIZED VIEW v`,
 /// `EXPLAIN SINK s`.
-pub(super) fn explain(c: &mut Cursor) -> Result<Body> {
+pub(super) fn explain(c: &mut TokenCursor) -> Result<Body> {
     c.expect("EXPLAIN")?;
     let (mut analyze, mut verbose) = (false, false);
     if *c.peek(0) == Token::LParen && !matches!(c.word(1).as_deref(), Some("SELECT" | "WITH" | "VALUES") | None) {
@@ -75,7 +75,7 @@ pub(super) fn explain(c: &mut Cursor) -> Result<Body> {
     Ok(Body::Explain { analyze, verbose, statement })
 }
 
-fn option(c: &mut Cursor, analyze: &mut bool, verbose: &mut bool) -> Result<()> {
+fn option(c: &mut TokenCursor, analyze: &mut bool, verbose: &mut bool) -> Result<()> {
     let position = c.here();
     let Some(name) = c.word(0).map(|w| w.to_lowercase()) else { return Err(c.unexpected("an option of EXPLAIN")) };
     c.skip(1);
@@ -92,7 +92,7 @@ fn option(c: &mut Cursor, analyze: &mut bool, verbose: &mut bool) -> Result<()> 
         ("format", _) => return Err(Error::unsupported("EXPLAIN in a format other than text").at(position)),
         _ => {
             let message = format!("unrecognized EXPLAIN option \"{name}\"");
-            return Err(Error::new(crate::error::Kind::Syntax, message).at(position));
+            return Err(Error::new(crate::error::ErrorKind::Syntax, message).at(position));
         }
     }
     Ok(())

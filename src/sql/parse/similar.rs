@@ -3,7 +3,7 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value, ValueWithSpan};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Rewrites one such comparison.
 pub(super) fn as_regex(expr: &mut Expr) -> Result<()> {
@@ -34,7 +34,8 @@ pub(super) fn as_regex(expr: &mut Expr) -> Result<()> {
 fn escape(said: Option<&ValueWithSpan>) -> Result<Option<char>> {
     let Some(said) = said else { return Ok(Some('\\')) };
     let invalid = || {
-        Error::new(Kind::InvalidEscape, "invalid escape string").hint("Escape string must be empty or one character.")
+        Error::new(ErrorKind::InvalidEscape, "invalid escape string")
+            .hint("Escape string must be empty or one character.")
     };
     let Some(text) = said.value.clone().into_string() else { return Err(invalid()) };
     let mut chars = text.chars();

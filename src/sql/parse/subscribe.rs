@@ -3,18 +3,18 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{
-    cursor::{Cursor, string},
+    cursor::{TokenCursor, string},
     query,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::statement::{Reads, Subscribe},
 };
 
 const OF_A_QUERY: &str = "CREATE MATERIALIZED VIEW … AS the query, and SUBSCRIBE to that.";
 
 /// A query or a subscription: what a cursor and COPY take.
-pub(super) fn reads(c: &mut Cursor) -> Result<Reads> {
+pub(super) fn reads(c: &mut TokenCursor) -> Result<Reads> {
     match c.is("SUBSCRIBE") {
         true => subscribe(c).map(Reads::Subscription),
         false => query::query(c).map(Reads::Query),
@@ -22,7 +22,7 @@ pub(super) fn reads(c: &mut Cursor) -> Result<Reads> {
 }
 
 /// `SUBSCRIBE [TO] name [WITH (snapshot = …, progress = …)] [AS OF EPOCH n]`
-pub(super) fn subscribe(c: &mut Cursor) -> Result<Subscribe> {
+pub(super) fn subscribe(c: &mut TokenCursor) -> Result<Subscribe> {
     c.expect("SUBSCRIBE")?;
     c.eat("TO");
     if *c.peek(0) == Token::LParen || c.is("SELECT") || c.is("VALUES") {
@@ -44,7 +44,7 @@ pub(super) fn subscribe(c: &mut Cursor) -> Result<Subscribe> {
     match (snapshot.flatten(), after) {
         (Some((true, at)), Some(_)) => {
             let message = "snapshot = true and AS OF EPOCH contradict each other";
-            Err(Error::new(Kind::InvalidParameterValue, message)
+            Err(Error::new(ErrorKind::InvalidParameterValue, message)
                 .hint("AS OF EPOCH goes on after an epoch whose rows are known; leave one of them out.")
                 .at(at))
         }
@@ -53,7 +53,7 @@ pub(super) fn subscribe(c: &mut Cursor) -> Result<Subscribe> {
 }
 
 /// `AS OF EPOCH n`
-fn epoch(c: &mut Cursor) -> Result<u64> {
+fn epoch(c: &mut TokenCursor) -> Result<u64> {
     c.expect("AS OF")?;
     if !c.eat("EPOCH") && !c.eat("BATCH") {
         return Err(c.unexpected("EPOCH"));
@@ -65,7 +65,7 @@ fn epoch(c: &mut Cursor) -> Result<u64> {
 }
 
 /// `WITH (snapshot = …, progress = false)`: what is said of the snapshot, and where.
-fn options(c: &mut Cursor) -> Result<Option<(bool, usize)>> {
+fn options(c: &mut TokenCursor) -> Result<Option<(bool, usize)>> {
     let (mut snapshot, mut progress) = (None, None);
     c.expect("WITH")?;
     c.expect_token(&Token::LParen)?;
@@ -77,7 +77,7 @@ fn options(c: &mut Cursor) -> Result<Option<(bool, usize)>> {
             "progress" => progress.replace((value, position)),
             _ => {
                 let message = format!("option \"{name}\" not recognized");
-                return Err(Error::new(Kind::Syntax, message)
+                return Err(Error::new(ErrorKind::Syntax, message)
                     .hint("SUBSCRIBE has snapshot and progress.")
                     .at(position));
             }
@@ -85,7 +85,7 @@ fn options(c: &mut Cursor) -> Result<Option<(bool, usize)>> {
         match before {
             None => Ok(()),
             Some(_) => {
-                Err(Error::new(Kind::Syntax, format!("option \"{name}\" specified more than once")).at(position))
+                Err(Error::new(ErrorKind::Syntax, format!("option \"{name}\" specified more than once")).at(position))
             }
         }
     })?;
@@ -99,7 +99,7 @@ fn options(c: &mut Cursor) -> Result<Option<(bool, usize)>> {
 }
 
 /// What stands behind the name of an option: nothing is yes.
-fn boolean(c: &mut Cursor) -> Result<bool> {
+fn boolean(c: &mut TokenCursor) -> Result<bool> {
     if !c.eat_token(&Token::Eq) && matches!(c.peek(0), Token::Comma | Token::RParen) {
         return Ok(true);
     }

@@ -6,18 +6,19 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{text::Text, tokens::is_word};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// What the tokenizer cannot read: a string or a comment without an end, a strange sign.
 pub(super) fn unreadable(error: TokenizerError, text: &Text) -> Error {
-    Error::new(Kind::Syntax, decapitalise(error.message.trim_end_matches(['.', ' ']))).at(text.position(error.location))
+    Error::new(ErrorKind::Syntax, decapitalise(error.message.trim_end_matches(['.', ' '])))
+        .at(text.position(error.location))
 }
 
 /// What sqlparser says, in our words: it names the place in its message alone.
 pub(super) fn refused(error: ParserError, tokens: &[TokenWithSpan], next: usize, text: &Text) -> Error {
     let message = match error {
         ParserError::RecursionLimitExceeded => {
-            return Error::new(Kind::LimitExceeded, "statement is nested too deeply")
+            return Error::new(ErrorKind::LimitExceeded, "statement is nested too deeply")
                 .hint("Break it into several common table expressions.");
         }
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
@@ -42,12 +43,12 @@ pub(super) fn unexpected(tokens: &[TokenWithSpan], index: usize, expected: Optio
     let mut error = match tokens.get(index) {
         Some(token) => {
             let near = text.slice(token.span);
-            Error::new(Kind::Syntax, format!("syntax error at or near \"{}\"", shorten(near)))
+            Error::new(ErrorKind::Syntax, format!("syntax error at or near \"{}\"", shorten(near)))
                 .at(text.position(token.span.start))
         }
         None => {
             let end = tokens.last().map_or(Location::empty(), |t| t.span.end);
-            Error::new(Kind::Syntax, "syntax error at end of input").at(text.position(end))
+            Error::new(ErrorKind::Syntax, "syntax error at end of input").at(text.position(end))
         }
     };
     if let Some(expected) = expected {

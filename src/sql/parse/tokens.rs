@@ -6,7 +6,7 @@
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{incremental::AS_OF_NOW, parse::text::Text, statement::Emit, windows},
 };
 
@@ -58,10 +58,10 @@ pub(super) fn check(tokens: &[TokenWithSpan], text: &Text) -> Result<()> {
         let chain = chains.last_mut().expect("the statement's own chain is never closed");
         *chain += 1;
         let complaint = if depth > NESTING_MAX || types > TYPES_MAX {
-            Error::new(Kind::LimitExceeded, "statement is nested too deeply")
+            Error::new(ErrorKind::LimitExceeded, "statement is nested too deeply")
                 .detail(format!("At most {NESTING_MAX} levels of parentheses can be parsed."))
         } else if *chain > CHAIN_TOKENS_MAX {
-            Error::new(Kind::LimitExceeded, "expression is too long").detail(format!(
+            Error::new(ErrorKind::LimitExceeded, "expression is too long").detail(format!(
                 "At most {CHAIN_TOKENS_MAX} words and signs can stand in one expression with no comma between them."
             ))
         } else {

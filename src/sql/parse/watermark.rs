@@ -5,22 +5,22 @@ use datafusion::sql::sqlparser::{
     tokenizer::Token,
 };
 
-use super::cursor::Cursor;
+use super::cursor::TokenCursor;
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{interval, names, statement::WatermarkDef},
 };
 
 const HINT: &str = "Write WATERMARK FOR ts AS ts - INTERVAL '5 seconds'.";
 
 /// Whether a watermark comes next, and not a column of that name.
-pub(super) fn is_next(c: &Cursor) -> bool {
+pub(super) fn is_next(c: &TokenCursor) -> bool {
     c.is("WATERMARK")
         && (c.are("WATERMARK FOR") || *c.peek(1) == Token::LParen || c.word(2).as_deref() == Some("DELAY"))
 }
 
 /// `WATERMARK FOR ts AS ts - INTERVAL '…'`, `WATERMARK (ts, INTERVAL '…')`, `WATERMARK ts DELAY OF INTERVAL '…'`.
-pub(super) fn watermark(c: &mut Cursor) -> Result<WatermarkDef> {
+pub(super) fn watermark(c: &mut TokenCursor) -> Result<WatermarkDef> {
     c.expect("WATERMARK")?;
     if c.eat("FOR") {
         let (column, position) = c.ident("the name of the event time's column")?;
@@ -74,7 +74,7 @@ fn delay(expr: &Expr) -> Result<i64> {
     };
     if delay < 0 {
         let message = format!("watermark delay must not be negative: {expr}");
-        return Err(Error::new(Kind::InvalidParameterValue, message).hint(HINT));
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message).hint(HINT));
     }
     Ok(delay)
 }

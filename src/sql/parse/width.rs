@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, VisitMut, VisitorMut};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Postgres' `MaxTupleAttributeNumber`.
 const TARGETS_MAX: usize = 1664;
@@ -14,7 +14,7 @@ const COLUMNS_MAX: usize = 1600;
 
 /// Refuses a list of columns that is too long.
 pub(super) fn limit<V: VisitMut>(node: &mut V) -> Result<()> {
-    match node.visit(&mut Limit) {
+    match node.visit(&mut WidthLimit) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -24,7 +24,9 @@ pub(super) fn limit<V: VisitMut>(node: &mut V) -> Result<()> {
 pub fn check_targets(columns: usize) -> Result<()> {
     match columns <= TARGETS_MAX {
         true => Ok(()),
-        false => Err(Error::new(Kind::TooManyColumns, format!("target lists can have at most {TARGETS_MAX} entries"))),
+        false => {
+            Err(Error::new(ErrorKind::TooManyColumns, format!("target lists can have at most {TARGETS_MAX} entries")))
+        }
     }
 }
 
@@ -32,19 +34,19 @@ pub fn check_targets(columns: usize) -> Result<()> {
 pub fn check_columns(columns: usize) -> Result<()> {
     match columns <= COLUMNS_MAX {
         true => Ok(()),
-        false => Err(Error::new(Kind::TooManyColumns, format!("tables can have at most {COLUMNS_MAX} columns"))),
+        false => Err(Error::new(ErrorKind::TooManyColumns, format!("tables can have at most {COLUMNS_MAX} columns"))),
     }
 }
 
-struct Limit;
+struct WidthLimit;
 
-impl Limit {
+impl WidthLimit {
     fn check(done: Result<()>) -> ControlFlow<Error> {
         done.map_or_else(ControlFlow::Break, ControlFlow::Continue)
     }
 }
 
-impl VisitorMut for Limit {
+impl VisitorMut for WidthLimit {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
@@ -52,10 +54,10 @@ impl VisitorMut for Limit {
             SetExpr::Values(values) => values.rows.iter().map(|row| row.content.len()).max().unwrap_or(0),
             _ => 0,
         };
-        Limit::check(check_targets(widest))
+        WidthLimit::check(check_targets(widest))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        Limit::check(check_targets(select.projection.len()))
+        WidthLimit::check(check_targets(select.projection.len()))
     }
 }

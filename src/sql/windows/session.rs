@@ -10,7 +10,7 @@ use super::{
     table::{quoted, select},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::{functions, interval},
 };
 
@@ -19,7 +19,7 @@ pub(crate) const PARTITION_BY: &str = "partition_by";
 
 /// Sessions over the rows of a relation.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(super) struct SessionWindows {
     pub keys: Vec<Expr>,
     pub time: Expr,
     /// How long after a row the next one is still of its session: a constant interval, or an expression over the row.
@@ -74,7 +74,7 @@ fn arguments(args: &FunctionArguments) -> Option<Vec<Expr>> {
     list.args.iter().map(expr).collect()
 }
 
-impl Sessions {
+impl SessionWindows {
     /// Refuses what would be no sessions.
     pub fn check(mut self) -> Result<Self> {
         let positive = |what: &str, expr: &Expr| -> Result<Expr> {
@@ -86,7 +86,7 @@ impl Sessions {
                 }
                 (false, _) => {
                     let message = format!("the {what} of a session must be positive, not {length}");
-                    Err(Error::new(Kind::InvalidParameterValue, message))
+                    Err(Error::new(ErrorKind::InvalidParameterValue, message))
                 }
             }
         };

@@ -15,9 +15,9 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{Windows, bare_name, call, length, placed, session::Sessions, table, unsupported};
+use super::{Windows, bare_name, call, length, placed, session::SessionWindows, table, unsupported};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::names::fold,
 };
 
@@ -29,18 +29,18 @@ const SESSION_WINDOW: &str = "session_window";
 
 /// What one call describes.
 #[derive(Debug, PartialEq)]
-enum Found {
+enum WindowCall {
     Windows(Box<Windows>),
     /// The event time and the gap.
     Sessions(Box<(Expr, Expr)>),
 }
 
-impl Found {
+impl WindowCall {
     /// What the call, and so its column, is called.
     fn name(&self) -> &'static str {
         match self {
-            Found::Windows(_) => WINDOW,
-            Found::Sessions(..) => SESSION_WINDOW,
+            WindowCall::Windows(_) => WINDOW,
+            WindowCall::Sessions(..) => SESSION_WINDOW,
         }
     }
 }
@@ -66,7 +66,7 @@ fn lower_select(
     mut order_by: Option<&mut OrderBy>,
     locate: &dyn Fn(Location) -> usize,
 ) -> Result<()> {
-    let mut finder = Finder { locate, depth: 0, found: None };
+    let mut finder = WindowCallFinder { locate, depth: 0, found: None };
     let broken = visit(select, order_by.as_deref_mut(), &mut finder);
     if let ControlFlow::Break(error) = broken {
         return Err(error);
@@ -75,7 +75,7 @@ fn lower_select(
     let name = found.name();
     let column = |name: &str| Expr::Identifier(Ident::with_quote('"', name));
     let (start, end) = match &found {
-        Found::Windows(windows) => {
+        WindowCall::Windows(windows) => {
             let start = match windows.tumbling_start() {
                 Some(start) => start,
                 None => {
@@ -86,14 +86,14 @@ fn lower_select(
             let end = windows.end(start.clone());
             (start, end)
         }
-        Found::Sessions(of) => {
+        WindowCall::Sessions(of) => {
             let (time, gap) = of.as_ref();
             add_sessions(select, time, gap).map_err(|e| placed(e, time, locate))?;
             (column(START), column(END))
         }
     };
     group_by_start(select, &start, name);
-    if let (Found::Sessions(..), GroupByExpr::Expressions(groups, _)) = (&found, &mut select.group_by) {
+    if let (WindowCall::Sessions(..), GroupByExpr::Expressions(groups, _)) = (&found, &mut select.group_by) {
         groups.push(end.clone());
     }
     name_items(&mut select.projection, name);
@@ -112,7 +112,7 @@ fn lower_select(
 }
 
 /// Visits all places of a SELECT where a window may stand.
-fn visit(select: &mut Select, order_by: Option<&mut OrderBy>, visitor: &mut Finder) -> ControlFlow<Error> {
+fn visit(select: &mut Select, order_by: Option<&mut OrderBy>, visitor: &mut WindowCallFinder) -> ControlFlow<Error> {
     select.projection.visit(visitor)?;
     select.selection.visit(visitor)?;
     select.group_by.visit(visitor)?;
@@ -125,14 +125,14 @@ fn visit(select: &mut Select, order_by: Option<&mut OrderBy>, visitor: &mut Find
 }
 
 /// Finds the one window that a SELECT has.
-struct Finder<'a> {
+struct WindowCallFinder<'a> {
     locate: &'a dyn Fn(Location) -> usize,
     /// How many subqueries deep: theirs are not ours.
     depth: usize,
-    found: Option<Found>,
+    found: Option<WindowCall>,
 }
 
-impl VisitorMut for Finder<'_> {
+impl VisitorMut for WindowCallFinder<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
@@ -157,7 +157,7 @@ impl VisitorMut for Finder<'_> {
     }
 }
 
-impl Finder<'_> {
+impl WindowCallFinder<'_> {
     fn see(&mut self, function: &Function) -> Result<()> {
         match bare_name(&function.name).as_deref() {
             Some(WINDOW | SESSION_WINDOW) => {}
@@ -170,7 +170,7 @@ impl Finder<'_> {
         }
         let seen = match bare_name(&function.name).as_deref() {
             Some(SESSION_WINDOW) => read_sessions(function)?,
-            _ => Found::Windows(Box::new(read(function, self.locate)?)),
+            _ => WindowCall::Windows(Box::new(read(function, self.locate)?)),
         };
         match &self.found {
             Some(found) if *found != seen => {
@@ -198,20 +198,20 @@ fn arguments(function: &Function) -> Option<Vec<&Expr>> {
 }
 
 /// `session_window(ts, gap)`
-fn read_sessions(function: &Function) -> Result<Found> {
+fn read_sessions(function: &Function) -> Result<WindowCall> {
     let exprs = arguments(function);
     let Some([time, gap]) = exprs.as_deref() else {
-        return Err(Error::new(Kind::UndefinedFunction, "wrong arguments of session_window()")
+        return Err(Error::new(ErrorKind::UndefinedFunction, "wrong arguments of session_window()")
             .hint("Write session_window(ts, '5 minutes')."));
     };
-    Ok(Found::Sessions(Box::new(((*time).clone(), (*gap).clone()))))
+    Ok(WindowCall::Sessions(Box::new(((*time).clone(), (*gap).clone()))))
 }
 
 /// `window(ts, size [, slide [, offset]])`: a slide as long as the size is none.
 fn read(function: &Function, locate: &dyn Fn(Location) -> usize) -> Result<Windows> {
     let exprs = arguments(function);
     let Some([time, size, rest @ ..]) = exprs.as_deref().filter(|e| e.len() <= 4) else {
-        return Err(Error::new(Kind::UndefinedFunction, "wrong arguments of window()")
+        return Err(Error::new(ErrorKind::UndefinedFunction, "wrong arguments of window()")
             .hint("Write window(ts, '10 minutes') or window(ts, '10 minutes', '5 minutes')."));
     };
     let size = length(size, locate)?;
@@ -237,7 +237,7 @@ fn group_by_start(select: &mut Select, start: &Expr, name: &str) {
             _ => None,
         };
         let Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { continue };
-        if matches!(part(expr, name), Some(Part::Whole | Part::Start)) {
+        if matches!(part(expr, name), Some(WindowBound::Whole | WindowBound::Start)) {
             *group = start.clone();
         }
     }
@@ -248,9 +248,9 @@ fn name_items(items: &mut [SelectItem], window: &str) {
     for item in items {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         let name = match part(expr, window) {
-            Some(Part::Whole) => window,
-            Some(Part::Start) => "start",
-            Some(Part::End) => "end",
+            Some(WindowBound::Whole) => window,
+            Some(WindowBound::Start) => "start",
+            Some(WindowBound::End) => "end",
             None => continue,
         };
         *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
@@ -258,31 +258,33 @@ fn name_items(items: &mut [SelectItem], window: &str) {
 }
 
 #[derive(Clone, Copy)]
-enum Part {
+enum WindowBound {
     Whole,
     Start,
     End,
 }
 
 /// Which part of the window of a name an expression is, if it is one.
-fn part(expr: &Expr, window: &str) -> Option<Part> {
+fn part(expr: &Expr, window: &str) -> Option<WindowBound> {
     let field = |name: &Ident| match fold(name).as_str() {
-        "start" => Some(Part::Start),
-        "end" => Some(Part::End),
+        "start" => Some(WindowBound::Start),
+        "end" => Some(WindowBound::End),
         _ => None,
     };
     match expr {
         Expr::Nested(inner) => part(inner, window),
         Expr::Function(function) if function.over.is_none() => {
-            (bare_name(&function.name).as_deref() == Some(window)).then_some(Part::Whole)
+            (bare_name(&function.name).as_deref() == Some(window)).then_some(WindowBound::Whole)
         }
-        Expr::Identifier(name) => (fold(name) == window).then_some(Part::Whole),
+        Expr::Identifier(name) => (fold(name) == window).then_some(WindowBound::Whole),
         Expr::CompoundIdentifier(names) => match names.as_slice() {
             [first, name] if fold(first) == window => field(name),
             _ => None,
         },
         Expr::CompoundFieldAccess { root, access_chain } => match access_chain.as_slice() {
-            [AccessExpr::Dot(Expr::Identifier(name))] if matches!(part(root, window), Some(Part::Whole)) => field(name),
+            [AccessExpr::Dot(Expr::Identifier(name))] if matches!(part(root, window), Some(WindowBound::Whole)) => {
+                field(name)
+            }
             _ => None,
         },
         _ => None,
@@ -333,9 +335,9 @@ impl VisitorMut for Replacer {
             return ControlFlow::Continue(());
         }
         match part(expr, self.name) {
-            Some(Part::Whole) => *expr = self.whole.clone(),
-            Some(Part::Start) => *expr = self.start.clone(),
-            Some(Part::End) => *expr = self.end.clone(),
+            Some(WindowBound::Whole) => *expr = self.whole.clone(),
+            Some(WindowBound::Start) => *expr = self.start.clone(),
+            Some(WindowBound::End) => *expr = self.end.clone(),
             None => {}
         }
         ControlFlow::Continue(())
@@ -379,7 +381,7 @@ fn add_sessions(select: &mut Select, time: &Expr, gap: &Expr) -> Result<()> {
         _ => group.clone(),
     };
     let keys = groups.iter().map(shown).filter(|group| part(group, SESSION_WINDOW).is_none()).collect();
-    let sessions = Sessions { keys, time: time.clone(), gap: gap.clone(), max: None, timeout: None }.check()?;
+    let sessions = SessionWindows { keys, time: time.clone(), gap: gap.clone(), max: None, timeout: None }.check()?;
     let factor = &mut select.from[0].relation;
     let name = name_of(factor);
     let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: time.clone(), alias: None });

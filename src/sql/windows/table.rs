@@ -12,11 +12,11 @@ use datafusion::sql::sqlparser::{
 
 use super::{
     Windows, bare_name, length, placed,
-    session::{self, Sessions},
+    session::{self, SessionWindows},
     unsupported,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     sql::names::fold,
 };
 
@@ -81,7 +81,7 @@ fn sessions(
     let keys = session::take_keys(&mut args);
     let given = arguments(&args, parameters, 2, usage, locate)?;
     let (time, gap) = (column(required(given[1], usage)?, locate)?, required(given[2], usage)?.clone());
-    let sessions = Sessions { keys, time, gap, max: given[3].cloned(), timeout: given[4].cloned() }.check()?;
+    let sessions = SessionWindows { keys, time, gap, max: given[3].cloned(), timeout: given[4].cloned() }.check()?;
     let (relation, own_name) = relation(required(given[0], usage)?)?;
     Ok(derived(sessions.over(relation, [START, END])?, alias.or(own_name.map(alias_of))))
 }
@@ -95,8 +95,9 @@ fn arguments<'a>(
     usage: &str,
     locate: &dyn Fn(Location) -> usize,
 ) -> Result<Vec<Option<&'a Expr>>> {
-    let wrong =
-        || Error::new(Kind::UndefinedFunction, "wrong arguments of a window function").hint(format!("Write {usage}."));
+    let wrong = || {
+        Error::new(ErrorKind::UndefinedFunction, "wrong arguments of a window function").hint(format!("Write {usage}."))
+    };
     let mut given = vec![None; parameters.len()];
     for (n, arg) in args.iter().enumerate() {
         let (slot, arg) = match arg {
@@ -120,7 +121,7 @@ fn arguments<'a>(
 }
 
 fn required<'a>(arg: Option<&'a Expr>, usage: &str) -> Result<&'a Expr> {
-    arg.ok_or_else(|| Error::new(Kind::UndefinedFunction, "wrong arguments of a window function").hint(usage))
+    arg.ok_or_else(|| Error::new(ErrorKind::UndefinedFunction, "wrong arguments of a window function").hint(usage))
 }
 
 /// The event time: a column, or `DESCRIPTOR(column)`.

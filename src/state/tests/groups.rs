@@ -10,15 +10,15 @@ use arrow::{
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
 
 use super::{Checkpoints, STEPS, column, fields, numbers, pairs, rngs, some};
-use crate::state::{Close, Counted, Durable, First, Multiset, Shape, Windowed};
+use crate::state::{Close, Durable, Multiset, RankKind, StateShape, TopN, Windowed};
 
 /// By group and row how often it is there.
 type Groups = BTreeMap<i64, BTreeMap<(i64, i64), i64>>;
 
 const DESCENDING: SortOptions = SortOptions { descending: true, nulls_first: false };
 
-fn shape(order: Vec<SortOptions>) -> Shape {
-    Shape { keys: fields(&["k"]), values: fields(&["a", "b"]), order }
+fn shape(order: Vec<SortOptions>) -> StateShape {
+    StateShape { keys: fields(&["k"]), values: fields(&["a", "b"]), order }
 }
 
 /// The rows of a group in the order of a structure, each as often as it counts.
@@ -29,16 +29,16 @@ fn ordered(group: &BTreeMap<(i64, i64), i64>, descending: bool) -> Vec<(i64, i64
 }
 
 /// The first of some rows in order: by number, place and step of each.
-fn first(rows: &[(i64, i64)], first: First) -> Vec<(i64, i64)> {
+fn first(rows: &[(i64, i64)], first: TopN) -> Vec<(i64, i64)> {
     let (mut shown, mut rank, mut dense) = (Vec::new(), 0, 0);
     for (n, row) in rows.iter().enumerate() {
         if n == 0 || rows[n - 1].0 != row.0 {
             (rank, dense) = (n as i64 + 1, dense + 1);
         }
         let number = match first.counted {
-            Counted::RowNumber => n as i64 + 1,
-            Counted::Rank => rank,
-            Counted::DenseRank => dense,
+            RankKind::RowNumber => n as i64 + 1,
+            RankKind::Rank => rank,
+            RankKind::DenseRank => dense,
         };
         if number <= first.most {
             shown.push(*row);
@@ -47,7 +47,7 @@ fn first(rows: &[(i64, i64)], first: First) -> Vec<(i64, i64)> {
     shown
 }
 
-fn gathered(set: &Multiset, of: Option<First>) -> BTreeMap<i64, Vec<(i64, i64)>> {
+fn gathered(set: &Multiset, of: Option<TopN>) -> BTreeMap<i64, Vec<(i64, i64)>> {
     let keys: Vec<i64> = (0..4).collect();
     let (rows, groups) = set.gather(&[column(keys)], of).unwrap();
     let mut all: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
@@ -96,9 +96,9 @@ fn a_multiset_holds_rows_as_often_as_they_came_before_and_after_a_restart() {
         let (mut model, mut saved) = (Groups::new(), Checkpoints::default());
         saved.save(&mut set, true);
         for _ in 0..STEPS {
-            let some_first = First {
+            let some_first = TopN {
                 most: rng.random_range(1..4),
-                counted: *[Counted::RowNumber, Counted::Rank, Counted::DenseRank].choose(&mut rng).unwrap(),
+                counted: *[RankKind::RowNumber, RankKind::Rank, RankKind::DenseRank].choose(&mut rng).unwrap(),
             };
             match rng.random_range(0..9) {
                 0 => saved.save(&mut set, rng.random_bool(0.2)),
@@ -176,7 +176,7 @@ fn a_multiset_holds_rows_as_often_as_they_came_before_and_after_a_restart() {
 #[test]
 fn windows_close_whole_before_and_after_a_restart() {
     let at = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
-    let shape = Shape { keys: Fields::from(vec![at]), values: fields(&["a", "b"]), order: Vec::new() };
+    let shape = StateShape { keys: Fields::from(vec![at]), values: fields(&["a", "b"]), order: Vec::new() };
     let close = Close { column: 0, field: None, offset_us: 5 };
     // The last of the groups has no time, and is closed by nothing.
     let time = |group: i64| (group != 3).then_some(group * 10);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rand::Rng;
 
 use super::{SMALL, STEPS, batch, column, fields, numbers, rngs, some};
-use crate::state::{Chunks, Id, Index, Live};
+use crate::state::{Chunks, Id, Index, LiveRows};
 
-fn rows(live: &[Live]) -> Vec<i64> {
+fn rows(live: &[LiveRows]) -> Vec<i64> {
     let mut rows: Vec<i64> = live.iter().flat_map(|live| numbers(live.project(None).unwrap().column(0))).collect();
     rows.sort_unstable();
     rows
@@ -20,7 +20,7 @@ fn chunks_hold_the_last_row_of_each_id_and_snapshots_stay() {
         let mut chunks = Chunks::new(schema.clone());
         chunks.set_compaction(SMALL);
         let mut model: BTreeMap<Id, i64> = BTreeMap::new();
-        let mut taken: Vec<(Vec<Live>, Vec<i64>)> = Vec::new();
+        let mut taken: Vec<(Vec<LiveRows>, Vec<i64>)> = Vec::new();
         for step in 0..STEPS as i64 {
             let ids = some(&mut rng, 12);
             match rng.random_range(0..4) {

@@ -11,7 +11,7 @@ use rand::Rng;
 use super::{Checkpoints, SMALL, STEPS, batch, column, fields, numbers, pairs, rngs, some};
 use crate::{
     changes::rows_at,
-    state::{Chunks, Close, Durable, Id, KeyedLog, Side},
+    state::{Chunks, Close, Durable, Id, JoinState, KeyedLog},
 };
 
 fn keyed() -> KeyedLog {
@@ -67,31 +67,31 @@ fn of_numbers(of: &[i64]) -> RecordBatch {
     batch(&row_fields(), columns)
 }
 
-fn side() -> Side {
+fn side() -> JoinState {
     let close = Close { column: 2, field: None, offset_us: 5 };
     let schema = of_numbers(&[]).schema();
-    let mut side = Side::new(&schema, &fields(&["k"]), true, Some(close)).unwrap();
+    let mut side = JoinState::new(&schema, &fields(&["k"]), true, Some(close)).unwrap();
     side.set_compaction(SMALL);
     side
 }
 
 /// Of each row how often it is there and how many it meets.
-type Rows = BTreeMap<i64, (i64, i64)>;
+type ModelRows = BTreeMap<i64, (i64, i64)>;
 
-fn held(side: &Side) -> Vec<(i64, i64, i64)> {
+fn held(side: &JoinState) -> Vec<(i64, i64, i64)> {
     let mut rows = Vec::new();
     for key in 0..3 {
         let encoded = side.encode(&[column([key])]).unwrap();
         let ids = side.members(encoded.row(0).as_ref());
         assert!(ids.is_sorted(), "a group lists its rows by id");
         let of = numbers(side.gather(ids).unwrap().column(1));
-        rows.extend(of.iter().zip(ids).map(|(of, id)| (*of, side.slot(*id).count, side.slot(*id).matches)));
+        rows.extend(of.iter().zip(ids).map(|(of, id)| (*of, side.meta(*id).count, side.meta(*id).matches)));
     }
     rows.sort_unstable();
     rows
 }
 
-fn add(side: &mut Side, model: &mut Rows, of: &[i64], diffs: &[i64]) -> Vec<Id> {
+fn add(side: &mut JoinState, model: &mut ModelRows, of: &[i64], diffs: &[i64]) -> Vec<Id> {
     let rows = of_numbers(of);
     let (first, diffs) = side.net(&rows, &Int64Array::from(diffs.to_vec())).unwrap().unwrap();
     let rows = rows_at(&rows, &first).unwrap();
@@ -99,7 +99,7 @@ fn add(side: &mut Side, model: &mut Rows, of: &[i64], diffs: &[i64]) -> Vec<Id> 
     let matches: Vec<i64> = numbers(rows.column(1)).iter().map(|of| of % 5).collect();
     let ids = side.add(&rows, &keys, |_| false, &diffs, &matches).unwrap();
     let ids: Vec<Id> = ids.into_iter().map(|(id, _)| id).collect();
-    side.settle(&ids);
+    side.purge_deleted(&ids);
     for (of, diff) in numbers(rows.column(1)).into_iter().zip(diffs) {
         let (count, _) = model.entry(of).or_insert((0, of % 5));
         *count += diff;
@@ -114,7 +114,7 @@ fn add(side: &mut Side, model: &mut Rows, of: &[i64], diffs: &[i64]) -> Vec<Id> 
 fn a_side_holds_its_rows_under_the_same_ids_before_and_after_a_restart() {
     for mut rng in rngs() {
         // The second one is loaded again and again; both must give the same ids.
-        let (mut side, mut other, mut model) = (self::side(), self::side(), Rows::new());
+        let (mut side, mut other, mut model) = (self::side(), self::side(), ModelRows::new());
         let mut saved: Vec<RecordBatch> = Vec::new();
         for _ in 0..STEPS {
             match rng.random_range(0..8) {
@@ -157,7 +157,7 @@ fn a_side_holds_its_rows_under_the_same_ids_before_and_after_a_restart() {
                         let encoded = side.encode(&[column([of % 3])]).unwrap();
                         let ids = side.members(encoded.row(0).as_ref()).to_vec();
                         let place = numbers(side.gather(&ids).unwrap().column(1)).iter().position(|n| *n == of);
-                        side.meet(ids[place.unwrap()], 2);
+                        side.add_matches(ids[place.unwrap()], 2);
                     }
                     model.get_mut(&of).unwrap().1 += 2;
                 }

@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const MAGIC: &[u8; 4] = b"TMJ2";
 const HEAD: usize = 17;
@@ -19,7 +19,7 @@ const HEAD: usize = 17;
 const LAST: u8 = 0x80;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FrameKind {
     /// What the file builds on.
     Header = 0,
     Record = 1,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 /// A good frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
-    pub kind: Kind,
+    pub kind: FrameKind,
     pub group: u32,
     /// Whether it is the last one of its group.
     pub last: bool,
@@ -42,7 +42,7 @@ pub(super) struct Frame {
 struct Head {
     length: usize,
     group: u32,
-    kind: Kind,
+    kind: FrameKind,
     last: bool,
     payload_crc32: u32,
 }
@@ -66,7 +66,7 @@ pub(super) fn check_size(payload: &[u8]) -> Result<u32> {
 pub(super) fn push(
     bytes: &mut Vec<u8>,
     (number, base): (u64, u64),
-    (kind, group, last): (Kind, u32, bool),
+    (kind, group, last): (FrameKind, u32, bool),
     payload: &[u8],
 ) -> Result<()> {
     let length = check_size(payload)?;
@@ -93,9 +93,9 @@ fn head_at(bytes: &[u8], number: u64, at: usize) -> Option<Head> {
     let head = bytes.get(at..at + HEAD)?;
     let word = |n: usize| u32::from_le_bytes([head[n], head[n + 1], head[n + 2], head[n + 3]]);
     let kind = match head[8] & !LAST {
-        0 => Kind::Header,
-        1 => Kind::Record,
-        2 => Kind::Forgot,
+        0 => FrameKind::Header,
+        1 => FrameKind::Record,
+        2 => FrameKind::Forgot,
         _ => return None,
     };
     (head_crc32(&head[..13], number, at as u64) == word(13)).then(|| Head {

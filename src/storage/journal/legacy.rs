@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const HEAD: usize = 12;
 
@@ -21,7 +21,7 @@ pub(super) fn unframe(bytes: &Bytes) -> Result<(Vec<Bytes>, usize)> {
             }
             None if (at + 1..bytes.len()).all(|later| frame_at(bytes, later).is_none()) => break,
             None => {
-                return Err(Error::new(Kind::DataCorrupted, format!("record at byte {at} fails its checksum")));
+                return Err(Error::new(ErrorKind::DataCorrupted, format!("record at byte {at} fails its checksum")));
             }
         }
     }

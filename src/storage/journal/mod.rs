@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use self::{
-    frame::{Frame, Kind as FrameKind, MAGIC, Walked},
+    frame::{Frame, FrameKind, MAGIC, Walked},
     mark::Prefix,
 };
 use super::{
@@ -24,7 +24,7 @@ use super::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Records of one append that are more than this are written one part after the other, so that what they take in memory
 /// once more stays within it.
@@ -39,11 +39,11 @@ pub struct Journal {
     marked: bool,
     /// The file that the next record goes to.
     file: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<JournalState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct JournalState {
     /// Where the records end that count, and the number of the last group there.
     tail: Prefix,
     group: u32,
@@ -72,7 +72,7 @@ impl Journal {
     ) -> Result<Journal> {
         let folder = folder.into();
         let mut replay =
-            Replay { folder: folder.clone(), state: State::default(), record, held: None, missing: Vec::new() };
+            Replay { folder: folder.clone(), state: JournalState::default(), record, held: None, missing: Vec::new() };
         let mut numbers: Vec<u64> = storage.list(&folder)?.iter().filter_map(|path| file_number(path)).collect();
         numbers.sort_unstable();
         for number in &numbers {
@@ -94,7 +94,7 @@ impl Journal {
         storage.clear(folder)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, JournalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -169,14 +169,14 @@ impl Journal {
     }
 
     /// Writes frames as one group, and syncs them.
-    fn write_group(&self, state: &mut State, kind: FrameKind, payloads: &[Bytes]) -> Result<()> {
+    fn write_group(&self, state: &mut JournalState, kind: FrameKind, payloads: &[Bytes]) -> Result<()> {
         let number = self.file();
         let mut bytes = Vec::with_capacity(payloads.iter().map(|p| frame::framed_size(p)).sum::<usize>() + 64);
         let (from, group) = match state.tail.file == number {
             true => (state.tail, state.group + 1),
             false => {
                 bytes.extend_from_slice(MAGIC);
-                let header = Header { before: state.tail, forgotten: state.forgotten }.encode();
+                let header = JournalHeader { before: state.tail, forgotten: state.forgotten }.encode();
                 frame::push(&mut bytes, (number, 0), (FrameKind::Header, 1, false), &header)?;
                 (Prefix { file: number, ..Prefix::default() }, 1)
             }
@@ -191,7 +191,7 @@ impl Journal {
     }
 
     /// After a failed write: what was there before it is what counts.
-    fn take_back(&self, state: &mut State, (tail, group): (Prefix, u32)) {
+    fn take_back(&self, state: &mut JournalState, (tail, group): (Prefix, u32)) {
         (state.tail, state.group) = (tail, group);
         state.lengths.retain(|file, _| *file <= tail.file);
         state.lengths.entry(tail.file).and_modify(|length| *length = tail.length);
@@ -231,13 +231,13 @@ impl Journal {
 
 /// What a file says of those before it.
 #[derive(Debug, Clone, Copy)]
-struct Header {
+struct JournalHeader {
     /// What the records in this file come after. Files between the two do not count.
     before: Prefix,
     forgotten: u64,
 }
 
-impl Header {
+impl JournalHeader {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = self.before.encode();
         bytes.extend_from_slice(&self.forgotten.to_le_bytes());
@@ -245,19 +245,20 @@ impl Header {
     }
 
     /// The header of a file; `None` where it does not begin with one.
-    fn read(bytes: &Bytes, number: u64) -> Option<Header> {
+    fn read(bytes: &Bytes, number: u64) -> Option<JournalHeader> {
         let frame = bytes.starts_with(MAGIC).then(|| frame::frame_at(bytes, number, MAGIC.len())).flatten()?;
         let (before, forgotten) = frame.payload.split_last_chunk::<8>()?;
         let is_header = frame.kind == FrameKind::Header;
-        is_header
-            .then(|| Some(Header { before: Prefix::decode(before)?, forgotten: u64::from_le_bytes(*forgotten) }))?
+        is_header.then(|| {
+            Some(JournalHeader { before: Prefix::decode(before)?, forgotten: u64::from_le_bytes(*forgotten) })
+        })?
     }
 }
 
 /// The files of a journal, oldest first, as they are read. Each is held until the next one has said what counts in it.
 struct Replay<F> {
     folder: String,
-    state: State,
+    state: JournalState,
     record: F,
     held: Option<(u64, Bytes)>,
     /// Files that another one names and that are not there.
@@ -267,7 +268,7 @@ struct Replay<F> {
 impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
     fn take(&mut self, number: u64, bytes: Bytes) -> Result<()> {
         let path = path(&self.folder, number);
-        if let Some(header) = Header::read(&bytes, number) {
+        if let Some(header) = JournalHeader::read(&bytes, number) {
             self.state.forgotten = self.state.forgotten.max(header.forgotten);
             self.settle(header.before)?;
             self.held = Some((number, bytes));
@@ -336,7 +337,7 @@ impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
     }
 
     /// Hands out the newest file, and checks that nothing is missing.
-    fn end(mut self, numbers: &[u64], mark: Option<Prefix>) -> Result<State> {
+    fn end(mut self, numbers: &[u64], mark: Option<Prefix>) -> Result<JournalState> {
         let newest = self.held.take();
         if let Some(mark) = mark {
             let is_newest = newest.as_ref().filter(|(number, _)| *number == mark.file);
@@ -397,6 +398,6 @@ fn damaged(error: Error, path: &str) -> Error {
 }
 
 fn restore(message: String) -> Error {
-    Error::new(Kind::DataCorrupted, message)
+    Error::new(ErrorKind::DataCorrupted, message)
         .hint("The disk lost or changed data. Restore the data directory from a copy.")
 }

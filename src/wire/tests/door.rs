@@ -28,13 +28,13 @@ use futures::Stream;
 use tokio::sync::Notify;
 
 use crate::{
-    catalog::{self, Relation},
+    catalog::{self, RelationDef},
     engine::{Description, Session},
-    error::{Error, Kind, Result},
-    pg_catalog::{self, Facts, Listing},
+    error::{Error, ErrorKind, Result},
+    pg_catalog::{self, Listing, SessionInfo},
     sql::naming,
     sql::statement::{Body, CopyFormat, CopyOut, Reads, Statement},
-    wire::{Answer, Door, Intake},
+    wire::{Door, DoorAnswer, Intake},
 };
 
 /// What a test can wait for: a query of `forever` or `endless` has begun, or is gone.
@@ -77,7 +77,7 @@ impl TestDoor {
     }
 
     async fn plan(&self, session: &Session, query: &ast::Query) -> Result<datafusion::logical_expr::LogicalPlan> {
-        let facts = Facts {
+        let facts = SessionInfo {
             user: session.user.clone(),
             database: session.database.clone(),
             pid: session.pid,
@@ -143,31 +143,38 @@ impl Door for TestDoor {
         Ok(Description { parameters, columns: Some(Arc::new(plan.schema().as_arrow().clone())) })
     }
 
-    async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Answer> {
+    async fn execute(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        parameters: &[ScalarValue],
+    ) -> Result<DoorAnswer> {
         match &statement.body {
             Body::Flush(_) => {
-                session.waits_for(Some(Error::new(Kind::Recovering, "view \"v\" is still recovering")));
+                session.waits_for(Some(Error::new(ErrorKind::Recovering, "view \"v\" is still recovering")));
                 self.watch.begun.notify_one();
                 std::future::pending().await
             }
             Body::Query(query) => {
-                Ok(Answer::Rows { tag: "SELECT", rows: self.rows(session, query, parameters).await? })
+                Ok(DoorAnswer::Rows { tag: "SELECT", rows: self.rows(session, query, parameters).await? })
             }
             Body::CopyOut(CopyOut { reads: Reads::Query(query), format }) => {
-                Ok(Answer::CopyOut { format: format.clone(), rows: self.rows(session, query, &[]).await? })
+                Ok(DoorAnswer::CopyOut { format: format.clone(), rows: self.rows(session, query, &[]).await? })
             }
-            Body::CopyIn(copy) if copy.table.name == "copied" => Ok(Answer::CopyIn(Box::new(TestIntake {
+            Body::CopyIn(copy) if copy.table.name == "copied" => Ok(DoorAnswer::CopyIn(Box::new(TestIntake {
                 format: copy.format.clone(),
                 rows: Vec::new(),
                 copied: self.copied.clone(),
             }))),
             Body::CopyIn(copy) => {
                 let message = format!("table \"{}\" does not exist", copy.table.name);
-                Err(Error::new(Kind::UndefinedTable, message).hint("CREATE TABLE makes one.").at(copy.table.position))
+                Err(Error::new(ErrorKind::UndefinedTable, message)
+                    .hint("CREATE TABLE makes one.")
+                    .at(copy.table.position))
             }
             Body::Insert(_) => {
                 session.notice("nothing is kept here");
-                Ok(Answer::Done("INSERT 0 1".into()))
+                Ok(DoorAnswer::Done("INSERT 0 1".into()))
             }
             other => Err(Error::unsupported(format!("{other:?}"))),
         }
@@ -179,8 +186,8 @@ impl Door for TestDoor {
 struct Relations;
 
 impl Listing for Relations {
-    fn relations(&self) -> Vec<Relation> {
-        use catalog::Kind::{MaterializedView, Source, Stream, System, Table, View};
+    fn relations(&self) -> Vec<RelationDef> {
+        use catalog::ObjectKind::{MaterializedView, Source, Stream, System, Table, View};
         let columns = Arc::new(Schema::new(vec![
             Field::new("id", DataType::Int64, false),
             Field::new("name", DataType::Utf8, true),
@@ -190,10 +197,10 @@ impl Listing for Relations {
         ]));
         let kinds =
             [(Table, "orders"), (Source, "raw"), (Stream, "flow"), (MaterializedView, "totals"), (View, "Recent")];
-        let mut all: Vec<Relation> = kinds
+        let mut all: Vec<RelationDef> = kinds
             .into_iter()
             .enumerate()
-            .map(|(id, (kind, name))| Relation {
+            .map(|(id, (kind, name))| RelationDef {
                 id: id as u64 + 1,
                 schema: "public".into(),
                 name: name.into(),
@@ -203,7 +210,7 @@ impl Listing for Relations {
                 definition: format!("SELECT * FROM {name}"),
             })
             .collect();
-        all.push(Relation {
+        all.push(RelationDef {
             id: 1 << 40,
             schema: "tidemark".into(),
             name: "queries".into(),

@@ -9,7 +9,7 @@ use super::{
     Action, Add, CHECKPOINT, Contents, DELTA, ENTRY, MetaData, OWN, Protocol, checkpoint_name, entry_name,
     from_parquet, parse, version_of,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What came since a version.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub(in super::super) fn follow(log: &Path, after: Option<u64>) -> Result<Option<
     match versions(log, ENTRY)?.into_iter().chain(versions(log, CHECKPOINT)?).max() {
         Some(last) if last > followed.version => {
             let message = format!("entry {next} of log \"{}\" was deleted before it was read", log.display());
-            Err(Error::new(Kind::ObjectNotInState, message)
+            Err(Error::new(ErrorKind::ObjectNotInState, message)
                 .hint("Create another source of the folder: it begins with what the log says now."))
         }
         _ => Ok(None),
@@ -149,11 +149,11 @@ mod tests {
         assert_eq!(paths(follow(&log, None).unwrap()), expected(9, &["ab"]));
         assert_eq!(paths(follow(&log, Some(7)).unwrap()), expected(9, &["c"]));
         assert_eq!(paths(follow(&log, Some(9)).unwrap()), None);
-        assert_eq!(follow(&log, Some(3)).unwrap_err().kind(), Kind::ObjectNotInState);
+        assert_eq!(follow(&log, Some(3)).unwrap_err().kind(), ErrorKind::ObjectNotInState);
         put(10, &[protocol(3, Some("deletionVectors"))]);
         let error = follow(&log, Some(9)).unwrap_err();
         assert!(error.message().contains("feature deletionVectors"), "{}", error.message());
         fs::write(log.join(entry_name(10)), b"{\"add\":").unwrap();
-        assert_eq!(follow(&log, Some(9)).unwrap_err().kind(), Kind::DataCorrupted);
+        assert_eq!(follow(&log, Some(9)).unwrap_err().kind(), ErrorKind::DataCorrupted);
     }
 }

@@ -18,7 +18,7 @@ pub(super) use self::{
     types::{schema_of, schema_string},
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The folders that logs are in: Delta's, and that of formats which Delta does not know.
 pub(super) const DELTA: &str = "_delta_log";
@@ -179,7 +179,7 @@ pub(super) fn parse(name: &str, entry: &[u8]) -> Result<Vec<Action>> {
     let lines = entry.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let actions = lines.map(|line| {
         serde_json::from_slice(line)
-            .map_err(|e| Error::new(Kind::DataCorrupted, format!("log entry \"{name}\" makes no sense: {e}")))
+            .map_err(|e| Error::new(ErrorKind::DataCorrupted, format!("log entry \"{name}\" makes no sense: {e}")))
     });
     actions.collect()
 }
@@ -253,6 +253,6 @@ mod tests {
         let actions = parse("x", format!("{{\"add\":{add}}}\n\n{{\"cdc\":{{}}}}\n").as_bytes()).unwrap();
         assert_eq!(actions[1], Action::default());
         assert_eq!(parse("x", &print(&actions).unwrap()).unwrap(), actions);
-        assert_eq!(parse("x", b"{\"add\":").unwrap_err().kind(), Kind::DataCorrupted);
+        assert_eq!(parse("x", b"{\"add\":").unwrap_err().kind(), ErrorKind::DataCorrupted);
     }
 }

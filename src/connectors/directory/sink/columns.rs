@@ -10,12 +10,12 @@ use arrow::{
 
 use crate::{
     connectors::directory::log::{NULL_FOLDER, escape, schema_string},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// What becomes of the columns of the rows.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(super) struct SinkColumns {
     /// Those in the files, in the types that they have there, and where they stand in the rows.
     pub stored: SchemaRef,
     places: Vec<usize>,
@@ -29,25 +29,25 @@ pub(super) struct Columns {
 
 /// The rows of one partition.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct PartitionColumn {
     /// `a=1/b=x/`, or nothing where there are no partition columns.
     pub folder: String,
     pub values: BTreeMap<String, Option<String>>,
     pub rows: RecordBatch,
 }
 
-impl Columns {
+impl SinkColumns {
     /// `delta` asks for types that Delta knows.
-    pub fn new(schema: &Schema, partition_by: &[String], delta: bool) -> Result<Columns> {
+    pub fn new(schema: &Schema, partition_by: &[String], delta: bool) -> Result<SinkColumns> {
         let mut by = Vec::new();
         for name in partition_by {
             let Some((place, field)) = schema.fields().iter().enumerate().find(|(_, f)| f.name() == name) else {
                 let message = format!("option \"partition_by\" names column \"{name}\", which there is not");
-                return Err(Error::new(Kind::UndefinedColumn, message));
+                return Err(Error::new(ErrorKind::UndefinedColumn, message));
             };
             if !can_name_a_folder(field.data_type()) {
                 let message = format!("column \"{name}\" of type {} cannot name partitions", field.data_type());
-                return Err(Error::new(Kind::Unsupported, message)
+                return Err(Error::new(ErrorKind::Unsupported, message)
                     .hint("Partition by text, integers, NUMERIC, boolean or date; a timestamp can be cast to date."));
             }
             by.push((place, name.clone()));
@@ -55,12 +55,12 @@ impl Columns {
         let places: Vec<_> = (0..schema.fields().len()).filter(|i| by.iter().all(|(place, _)| place != i)).collect();
         if places.is_empty() {
             let message = "option \"partition_by\" leaves no column for the files";
-            return Err(Error::new(Kind::InvalidTableDefinition, message));
+            return Err(Error::new(ErrorKind::InvalidTableDefinition, message));
         }
         let fields = schema.fields().iter().map(|f| if delta { delta_field(f) } else { Ok(f.clone()) });
         let fields = fields.collect::<Result<Vec<_>>>()?;
         let stored: Vec<_> = places.iter().map(|i| nullable(&fields[*i])).collect();
-        Ok(Columns {
+        Ok(SinkColumns {
             stored: Arc::new(Schema::new(stored)),
             places,
             by,
@@ -70,7 +70,7 @@ impl Columns {
     }
 
     /// Shares rows out among partitions, of which there may be `most`.
-    pub fn split(&self, rows: &RecordBatch, most: usize) -> Result<Vec<Share>> {
+    pub fn split(&self, rows: &RecordBatch, most: usize) -> Result<Vec<PartitionColumn>> {
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
@@ -79,7 +79,7 @@ impl Columns {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let stored = RecordBatch::try_new_with_options(self.stored.clone(), columns, &options)?;
         if self.by.is_empty() {
-            return Ok(vec![Share { folder: String::new(), values: BTreeMap::new(), rows: stored }]);
+            return Ok(vec![PartitionColumn { folder: String::new(), values: BTreeMap::new(), rows: stored }]);
         }
         let texts = self.by.iter().map(|(place, _)| cast(rows.column(*place), &DataType::Utf8));
         let texts = texts.collect::<Result<Vec<_>>>()?;
@@ -92,7 +92,7 @@ impl Columns {
         }
         if shares.len() > most {
             let message = format!("the rows of one epoch go to {} partitions, of {most} that may be", shares.len());
-            return Err(Error::new(Kind::LimitExceeded, message)
+            return Err(Error::new(ErrorKind::LimitExceeded, message)
                 .hint("Partition by fewer values, make epochs smaller, or raise max_partitions."));
         }
         let share = |(key, rows): (Vec<Option<&str>>, Vec<u32>)| {
@@ -105,7 +105,7 @@ impl Columns {
                 folder.push_str(&format!("{}={value_name}/", escape(name)));
                 values.insert(name.clone(), value.map(str::to_string));
             }
-            Ok(Share { folder, values, rows: RecordBatch::try_new(self.stored.clone(), taken)? })
+            Ok(PartitionColumn { folder, values, rows: RecordBatch::try_new(self.stored.clone(), taken)? })
         };
         shares.into_iter().map(share).collect()
     }
@@ -131,13 +131,13 @@ fn delta_field(field: &FieldRef) -> Result<FieldRef> {
     let name = field.name();
     if name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
         let message = format!("a Parquet folder cannot have a column of the name \"{name}\"");
-        return Err(Error::new(Kind::ReservedName, message).hint("Give it another one, with AS."));
+        return Err(Error::new(ErrorKind::ReservedName, message).hint("Give it another one, with AS."));
     }
     match delta_type(field.data_type()) {
         Some(to) => Ok(Arc::new(Field::new(name, to, true))),
         None => {
             let message = format!("a Parquet folder cannot hold column \"{name}\" of type {}", field.data_type());
-            Err(Error::new(Kind::Unsupported, message).hint("Cast it to text in the SELECT."))
+            Err(Error::new(ErrorKind::Unsupported, message).hint("Cast it to text in the SELECT."))
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         let item = Arc::new(Field::new("item", DataType::UInt64, false));
         let zoneless = DataType::Timestamp(TimeUnit::Nanosecond, None);
         let all = schema(&[("l", DataType::List(item)), ("t", zoneless), ("n", DataType::Decimal128(10, 2))]);
-        let columns = Columns::new(&all, &["n".to_string()], true).unwrap();
+        let columns = SinkColumns::new(&all, &["n".to_string()], true).unwrap();
         assert!(columns.has_zoneless);
         assert_eq!(columns.stored.fields().len(), 2);
         let list = r#"{"type":"array","elementType":"decimal(20,0)","containsNull":true}"#;
@@ -209,7 +209,7 @@ mod tests {
     fn rows_find_their_partitions() {
         let all = schema(&[("a", DataType::Int32), ("b c", DataType::Utf8), ("v", DataType::Int32)]);
         let by = ["a".to_string(), "b c".to_string()];
-        let columns = Columns::new(&all, &by, false).unwrap();
+        let columns = SinkColumns::new(&all, &by, false).unwrap();
         let a = Int32Array::from(vec![Some(1), Some(1), None, Some(1)]);
         let b = StringArray::from(vec![Some("x/y"), None, Some("ü"), Some("x/y")]);
         let v = Int32Array::from(vec![1, 2, 3, 4]);
@@ -224,7 +224,7 @@ mod tests {
         ];
         assert_eq!(shown, expected.iter().map(|(f, n)| (f.as_str(), *n)).collect::<Vec<_>>());
         assert_eq!(shares[0].values.get("a"), Some(&None));
-        assert_eq!(columns.split(&rows, 2).unwrap_err().kind(), Kind::LimitExceeded);
+        assert_eq!(columns.split(&rows, 2).unwrap_err().kind(), ErrorKind::LimitExceeded);
     }
 
     #[test]
@@ -232,12 +232,12 @@ mod tests {
         let time = DataType::Time64(TimeUnit::Microsecond);
         let refused = |name: &str, t: DataType, by: &[&str]| {
             let by: Vec<_> = by.iter().map(|b| b.to_string()).collect();
-            Columns::new(&schema(&[(name, t), ("v", DataType::Int32)]), &by, true).unwrap_err().kind()
+            SinkColumns::new(&schema(&[(name, t), ("v", DataType::Int32)]), &by, true).unwrap_err().kind()
         };
-        assert_eq!(refused("t", time, &[]), Kind::Unsupported);
-        assert_eq!(refused("?column (1)", DataType::Int32, &[]), Kind::ReservedName);
-        assert_eq!(refused("a", DataType::Float64, &["a"]), Kind::Unsupported);
-        assert_eq!(refused("a", DataType::Int32, &["b"]), Kind::UndefinedColumn);
-        assert_eq!(refused("a", DataType::Int32, &["a", "v"]), Kind::InvalidTableDefinition);
+        assert_eq!(refused("t", time, &[]), ErrorKind::Unsupported);
+        assert_eq!(refused("?column (1)", DataType::Int32, &[]), ErrorKind::ReservedName);
+        assert_eq!(refused("a", DataType::Float64, &["a"]), ErrorKind::Unsupported);
+        assert_eq!(refused("a", DataType::Int32, &["b"]), ErrorKind::UndefinedColumn);
+        assert_eq!(refused("a", DataType::Int32, &["a", "v"]), ErrorKind::InvalidTableDefinition);
     }
 }

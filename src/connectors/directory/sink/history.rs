@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::place::{Found, Place};
+use super::place::{FolderState, SinkFolder};
 use crate::{
     connectors::directory::log::{
         Action, Add, CHECKPOINT, Contents, DELTA, ENTRY, OWN, Remove, Txn, checkpoint_name, entry_name, from_parquet,
         parse, print, to_parquet, version_of,
     },
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// So many entries are read one by one after a checkpoint, at most. Delta's own writers have it at 10 to 100.
@@ -19,7 +19,7 @@ const CHECKPOINT_ENTRIES: u64 = 100;
 /// The log of a place.
 #[derive(Debug)]
 pub(super) struct History {
-    place: Arc<Place>,
+    place: Arc<SinkFolder>,
     /// The folder that it is in.
     folder: &'static str,
     pub contents: Contents,
@@ -31,7 +31,7 @@ pub(super) struct History {
 
 impl History {
     /// Reads the log of a place, of Delta's form or of ours.
-    pub async fn read(place: &Arc<Place>, delta: bool) -> Result<History> {
+    pub async fn read(place: &Arc<SinkFolder>, delta: bool) -> Result<History> {
         let folder = if delta { DELTA } else { OWN };
         let mut history =
             History { place: place.clone(), folder, contents: Contents::default(), version: None, checkpoint: 0 };
@@ -53,7 +53,7 @@ impl History {
         for version in versions(ENTRY).filter(behind).collect::<Vec<_>>() {
             if version != history.next() {
                 let message = format!("the log of \"{}\" has no entry {}", place.name(), history.next());
-                return Err(Error::new(Kind::DataCorrupted, message));
+                return Err(Error::new(ErrorKind::DataCorrupted, message));
             }
             let name = history.path(&entry_name(version));
             for action in parse(&name, &place.read(&name).await?)? {
@@ -104,7 +104,7 @@ impl History {
         let last = json!({ "version": version, "size": size }).to_string().into_bytes();
         self.place.replace(&self.path("_last_checkpoint"), last).await?;
         self.checkpoint = version;
-        for Found { path, modified } in self.place.list(self.folder).await? {
+        for FolderState { path, modified } in self.place.list(self.folder).await? {
             let name = path.rsplit('/').next().unwrap_or_default();
             let of = version_of(name, ENTRY).or(version_of(name, CHECKPOINT));
             if modified < since && of.is_some_and(|of| of < version) {

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 pub use options::DirectorySinkOptions;
 
-use self::{columns::Columns, history::History, place::Place};
+use self::{columns::SinkColumns, history::History, place::SinkFolder};
 use super::{
     log::{Action, Add, CommitInfo, DELTA, FileKind, MetaData, OWN, Protocol, Remove, Txn, unescape},
     options::is_hidden,
@@ -47,7 +47,7 @@ use super::{
 use crate::{
     changes::Changes,
     connectors::{Delivery, Outgoing, Sink, SinkDef, sink::Mode},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::{FileFormat, FileWriter},
     time::{Clock, Epoch},
 };
@@ -66,9 +66,9 @@ const OWNER: &str = "tidemark.sink";
 pub struct DirectorySink {
     def: SinkDef,
     options: DirectorySinkOptions,
-    columns: Columns,
+    columns: SinkColumns,
     clock: Arc<dyn Clock>,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<SinkFolder>>,
     /// The log, while it is known what stands in it.
     held: Option<History>,
 }
@@ -79,7 +79,7 @@ impl DirectorySink {
 
     /// Nothing outside is touched before it is opened.
     pub fn new(def: SinkDef, options: DirectorySinkOptions, clock: Arc<dyn Clock>) -> Result<DirectorySink> {
-        let columns = Columns::new(&def.schema, &options.partition_by, options.format.is_parquet())?;
+        let columns = SinkColumns::new(&def.schema, &options.partition_by, options.format.is_parquet())?;
         // Tells what the format cannot hold.
         options.format.writer(&columns.stored)?;
         Ok(DirectorySink { def, options, columns, clock, place: None, held: None })
@@ -94,19 +94,19 @@ impl DirectorySink {
         self.now().saturating_sub(i64::try_from(self.options.retain.as_millis()).unwrap_or(i64::MAX))
     }
 
-    async fn place(&mut self) -> Result<Arc<Place>> {
+    async fn place(&mut self) -> Result<Arc<SinkFolder>> {
         if let Some(place) = &self.place {
             return Ok(place.clone());
         }
         let (name, root, fence) = (self.options.path.clone(), self.options.root.clone(), self.options.fence.clone());
-        let made = tokio::task::spawn_blocking(move || Place::local(&name, root, &fence)).await;
+        let made = tokio::task::spawn_blocking(move || SinkFolder::local(&name, root, &fence)).await;
         let place = Arc::new(made.map_err(|e| Error::internal(format!("opening a folder: {e}")))??);
         self.place = Some(place.clone());
         Ok(place)
     }
 
     /// Reads the log and adds an entry to it, so that whoever holds it knows less than it says and can add no more.
-    async fn take_hold(&self, place: &Arc<Place>) -> Result<History> {
+    async fn take_hold(&self, place: &Arc<SinkFolder>) -> Result<History> {
         for _ in 0..TAKES_MAX {
             let mut history = History::read(place, self.options.format.is_parquet()).await?;
             let actions = if history.is_empty() {
@@ -126,11 +126,11 @@ impl DirectorySink {
     fn taken(&self) -> Error {
         let message =
             format!("somebody else writes to directory \"{}\" of sink \"{}\"", self.options.path, self.def.name);
-        Error::new(Kind::ObjectInUse, message)
+        Error::new(ErrorKind::ObjectInUse, message)
     }
 
     /// A log that begins among files would hide them from who goes by it.
-    async fn check_unused(&self, place: &Place) -> Result<()> {
+    async fn check_unused(&self, place: &SinkFolder) -> Result<()> {
         let counts = |path: &str| !is_hidden(path) || path.starts_with(DELTA) || path.starts_with(OWN);
         match place.list("").await?.iter().find(|file| counts(&file.path)) {
             None => Ok(()),
@@ -138,7 +138,7 @@ impl DirectorySink {
                 let (path, file) = (&self.options.path, &file.path);
                 let message =
                     format!("directory \"{path}\" is not empty: sink \"{}\" did not write \"{file}\"", self.def.name);
-                Err(Error::new(Kind::ObjectInUse, message).hint("Name one that is empty or does not exist yet."))
+                Err(Error::new(ErrorKind::ObjectInUse, message).hint("Name one that is empty or does not exist yet."))
             }
         }
     }
@@ -146,18 +146,23 @@ impl DirectorySink {
     fn check_own(&self, history: &History) -> Result<()> {
         let (path, name) = (&self.options.path, &self.def.name);
         let Some(meta) = &history.contents.meta else {
-            return Err(Error::new(Kind::DataCorrupted, format!("the log of directory \"{path}\" names no columns")));
+            return Err(Error::new(
+                ErrorKind::DataCorrupted,
+                format!("the log of directory \"{path}\" names no columns"),
+            ));
         };
         if meta.configuration.get(OWNER) != Some(&self.def.identity) {
             let message = format!("directory \"{path}\" of sink \"{name}\" belongs to another sink");
-            return Err(Error::new(Kind::ObjectInUse, message).hint("Name one that is empty or does not exist yet."));
+            return Err(
+                Error::new(ErrorKind::ObjectInUse, message).hint("Name one that is empty or does not exist yet.")
+            );
         }
         let own = self.meta_data();
         if (&meta.schema_string, &meta.partition_columns, &meta.format)
             != (&own.schema_string, &own.partition_columns, &own.format)
         {
             let message = format!("directory \"{path}\" of sink \"{name}\" has other columns, or another format");
-            return Err(Error::new(Kind::InvalidDefinition, message).hint("Name one that does not exist yet."));
+            return Err(Error::new(ErrorKind::InvalidDefinition, message).hint("Name one that does not exist yet."));
         }
         Ok(())
     }
@@ -210,7 +215,7 @@ impl DirectorySink {
     }
 
     /// Removes the files that no entry names: their epoch died, and will come again under other names.
-    async fn clean(&self, place: &Place, history: &mut History) -> Result<()> {
+    async fn clean(&self, place: &SinkFolder, history: &mut History) -> Result<()> {
         place.remove_drafts().await?;
         let mut gone = std::mem::take(&mut history.contents.removed);
         for file in place.list("").await? {
@@ -225,7 +230,7 @@ impl DirectorySink {
         Ok(())
     }
 
-    async fn put(&self, place: &Place, history: &mut History, epoch: Epoch, rows: &Outgoing) -> Result<()> {
+    async fn put(&self, place: &SinkFolder, history: &mut History, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         let (version, ending, now) = (history.next(), self.options.format.name(), self.now());
         let mut files = NewFiles { place, version, ending, now, paths: Vec::new(), actions: Vec::new() };
         let txn = Txn { app_id: self.def.identity.clone(), version: epoch.0 as i64, last_updated: Some(files.now) };
@@ -259,7 +264,7 @@ impl DirectorySink {
         };
         if diffs.values().iter().any(|diff| *diff < 0) {
             let message = format!("rows of sink \"{}\" are withdrawn, and a file cannot say so", self.def.name);
-            return Err(Error::new(Kind::InvalidDefinition, message)
+            return Err(Error::new(ErrorKind::InvalidDefinition, message)
                 .hint("Use EMIT ON WINDOW CLOSE, or type = 'complete', which writes the whole answer each time."));
         }
         let often = |(row, diff): (usize, &i64)| std::iter::repeat_n(row as u32, *diff as usize);
@@ -301,7 +306,7 @@ impl DirectorySink {
     }
 
     /// Deletes what was replaced long ago, and keeps the log short.
-    async fn tidy(&self, place: &Place, history: &mut History) -> Result<()> {
+    async fn tidy(&self, place: &SinkFolder, history: &mut History) -> Result<()> {
         let since = self.since();
         let old: Vec<String> =
             history.contents.removed.iter().filter(|(_, at)| **at <= since).map(|(path, _)| path.clone()).collect();
@@ -345,7 +350,7 @@ impl Sink for DirectorySink {
 
 /// The files of one entry, and what it will say.
 struct NewFiles<'a> {
-    place: &'a Place,
+    place: &'a SinkFolder,
     /// No other entry has it, so that no name is ever given twice.
     version: u64,
     ending: &'static str,
@@ -389,7 +394,7 @@ impl NewFiles<'_> {
             ..Action::default()
         });
         if !self.place.create(&path, file.bytes).await? {
-            return Err(Error::new(Kind::ObjectInUse, format!("file \"{path}\" exists already")));
+            return Err(Error::new(ErrorKind::ObjectInUse, format!("file \"{path}\" exists already")));
         }
         self.paths.push(path);
         Ok(())

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     connectors::{Fence, directory::options::local},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     formats::FileFormat,
     options::Taker,
 };
@@ -59,11 +59,11 @@ impl DirectorySinkOptions {
             fence: Fence::default(),
         };
         if taken.target_file_size == 0 {
-            return Err(Error::new(Kind::InvalidParameterValue, "option \"target_file_size\" must not be 0"));
+            return Err(Error::new(ErrorKind::InvalidParameterValue, "option \"target_file_size\" must not be 0"));
         }
         if taken.merge_files == 1 {
             let message = "option \"merge_files\" takes 0, for never, or how many files make one, from 2";
-            return Err(Error::new(Kind::InvalidParameterValue, message));
+            return Err(Error::new(ErrorKind::InvalidParameterValue, message));
         }
         Ok(taken)
     }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     hash::{BuildHasher, RandomState},
-    io::ErrorKind,
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -20,7 +20,7 @@ use object_store::{
 
 use crate::{
     connectors::Fence,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// Where files are until they are whole. Every reader passes over names that begin so.
@@ -28,7 +28,7 @@ const DRAFTS: &str = "_drafts";
 
 /// A folder, on a local disk or in an object store.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SinkFolder {
     store: Arc<dyn ObjectStore>,
     /// What its owner calls it.
     name: String,
@@ -41,27 +41,27 @@ pub(super) struct Place {
 
 /// A file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Found {
+pub(super) struct FolderState {
     pub path: String,
     /// In milliseconds since 1970 UTC.
     pub modified: i64,
 }
 
-impl Place {
+impl SinkFolder {
     /// A local folder, made if it is missing. Blocks.
-    pub fn local(name: &str, root: PathBuf, fence: &Fence) -> Result<Place> {
+    pub fn local(name: &str, root: PathBuf, fence: &Fence) -> Result<SinkFolder> {
         fence.check_write(&root)?;
         let cannot = |e: Error| e.context(format!("cannot make directory \"{name}\""));
         fs::create_dir_all(&root).map_err(|e| cannot(e.into()))?;
         let root = fs::canonicalize(&root).map_err(|e| cannot(e.into()))?;
         fence.check_write(&root)?;
         let store = LocalFileSystem::new_with_prefix(&root).map_err(|e| failed(name, "", e))?;
-        Ok(Place::new(name, Arc::new(store), Some(root)))
+        Ok(SinkFolder::new(name, Arc::new(store), Some(root)))
     }
 
-    pub fn new(name: &str, store: Arc<dyn ObjectStore>, local: Option<PathBuf>) -> Place {
+    pub fn new(name: &str, store: Arc<dyn ObjectStore>, local: Option<PathBuf>) -> SinkFolder {
         let token = RandomState::new().hash_one(name);
-        Place { store, name: name.to_string(), local, token, drafts: AtomicU64::new(0) }
+        SinkFolder { store, name: name.to_string(), local, token, drafts: AtomicU64::new(0) }
     }
 
     /// What its owner calls it.
@@ -70,11 +70,12 @@ impl Place {
     }
 
     fn path(&self, path: &str) -> Result<Path> {
-        Path::parse(path).map_err(|e| Error::new(Kind::InvalidParameterValue, format!("\"{path}\" is no path: {e}")))
+        Path::parse(path)
+            .map_err(|e| Error::new(ErrorKind::InvalidParameterValue, format!("\"{path}\" is no path: {e}")))
     }
 
     /// Makes a file; false where there is one of that name already, which stays as it is. On a local disk its bytes are
-    /// durable before its name is seen; the name is once [`Place::settle`] was told of it.
+    /// durable before its name is seen; the name is once [`SinkFolder::settle`] was told of it.
     pub async fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool> {
         let to = self.path(path)?;
         let made = match &self.local {
@@ -145,12 +146,12 @@ impl Place {
     }
 
     /// The files below a folder, in the order of their paths; those of the whole place for an empty one.
-    pub async fn list(&self, folder: &str) -> Result<Vec<Found>> {
+    pub async fn list(&self, folder: &str) -> Result<Vec<FolderState>> {
         let prefix = self.path(folder)?;
-        let found = self
-            .store
-            .list(Some(&prefix))
-            .map_ok(|meta| Found { path: meta.location.to_string(), modified: meta.last_modified.timestamp_millis() });
+        let found = self.store.list(Some(&prefix)).map_ok(|meta| FolderState {
+            path: meta.location.to_string(),
+            modified: meta.last_modified.timestamp_millis(),
+        });
         let mut found: Vec<_> = found.try_collect().await.map_err(|e| failed(&self.name, folder, e))?;
         found.sort();
         Ok(found)
@@ -168,7 +169,7 @@ impl Place {
     pub async fn remove_drafts(&self) -> Result<()> {
         let Some(drafts) = self.local.as_ref().map(|root| root.join(DRAFTS)) else { return Ok(()) };
         match tokio::fs::remove_dir_all(&drafts).await {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(Error::from(e).context(format!("cannot remove \"{}\"", drafts.display())))
             }
             _ => Ok(()),
@@ -178,5 +179,5 @@ impl Place {
 
 fn failed(place: &str, path: &str, error: StoreError) -> Error {
     let at = [place.trim_end_matches('/'), path].join("/");
-    Error::new(Kind::Io, format!("cannot access \"{}\": {error}", at.trim_end_matches('/'))).caused_by(error)
+    Error::new(ErrorKind::Io, format!("cannot access \"{}\": {error}", at.trim_end_matches('/'))).caused_by(error)
 }

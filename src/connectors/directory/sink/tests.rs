@@ -149,14 +149,14 @@ impl Setup {
         taken
     }
 
-    fn sink(&self, identity: &str, place: &Arc<Place>) -> DirectorySink {
+    fn sink(&self, identity: &str, place: &Arc<SinkFolder>) -> DirectorySink {
         let mut sink = DirectorySink::new(def(identity), self.options(), self.clock.clone()).unwrap();
         sink.place = Some(place.clone());
         sink
     }
 
     /// The rows that the log says are there.
-    async fn seen(&self, place: &Arc<Place>) -> Vec<String> {
+    async fn seen(&self, place: &Arc<SinkFolder>) -> Vec<String> {
         let parquet = self.options().format.is_parquet();
         let history = History::read(place, parquet).await.unwrap();
         let mut options = Options::default();
@@ -228,7 +228,7 @@ async fn run(sink: &mut DirectorySink, from: u64, to: u64, acknowledged: &mut u6
 }
 
 /// Files that are neither listed nor wait to be deleted.
-async fn strays(setup: &Setup, place: &Arc<Place>) -> Vec<String> {
+async fn strays(setup: &Setup, place: &Arc<SinkFolder>) -> Vec<String> {
     let history = History::read(place, setup.options().format.is_parquet()).await.unwrap();
     let listed = |path: &str| {
         let path = in_log(path);
@@ -248,13 +248,13 @@ async fn die_everywhere(setup: Setup, local: bool, before: u64, last: u64) {
                 Some(root) => Arc::new(LocalFileSystem::new_with_prefix(root).unwrap()),
                 None => Arc::new(InMemory::new()),
             };
-            let healthy = Arc::new(Place::new("out", store.clone(), root.clone()));
+            let healthy = Arc::new(SinkFolder::new("out", store.clone(), root.clone()));
             let mut acknowledged = before;
             if before > 0 {
                 run(&mut setup.sink("one", &healthy), 1, before, &mut acknowledged).await.unwrap();
             }
             let flaky = Flaky::new(&store, fail_at, through);
-            let place = Arc::new(Place::new("out", flaky.clone(), root));
+            let place = Arc::new(SinkFolder::new("out", flaky.clone(), root));
             let done = run(&mut setup.sink("one", &place), before + 1, last, &mut acknowledged).await;
             let context = format!("change {fail_at}, through {through}, {done:?}");
             let seen = setup.seen(&healthy).await;
@@ -298,7 +298,7 @@ async fn whole_epochs_wherever_it_dies_at_a_checkpoint() {
 
 #[tokio::test]
 async fn the_log_and_the_folder_stay_small() {
-    let place = Arc::new(Place::new("out", Arc::new(InMemory::new()), None));
+    let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[("merge_files", "4"), ("retain", "10 s")]);
     let mut sink = setup.sink("one", &place);
     sink.open().await.unwrap();
@@ -317,7 +317,7 @@ async fn the_log_and_the_folder_stay_small() {
 
 #[tokio::test]
 async fn what_was_replaced_stays_for_its_readers() {
-    let place = Arc::new(Place::new("out", Arc::new(InMemory::new()), None));
+    let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[("retain", "10 s")]);
     let mut sink = setup.sink("one", &place);
     sink.open().await.unwrap();
@@ -340,7 +340,7 @@ async fn what_was_replaced_stays_for_its_readers() {
 
 #[tokio::test]
 async fn one_sink_and_one_writer_to_a_folder() {
-    let place = Arc::new(Place::new("out", Arc::new(InMemory::new()), None));
+    let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[]);
     let (mut old, mut new) = (setup.sink("one", &place), setup.sink("one", &place));
     old.open().await.unwrap();
@@ -353,15 +353,18 @@ async fn one_sink_and_one_writer_to_a_folder() {
     let error = setup.sink("two", &place).open().await.unwrap_err();
     assert_eq!(error.message(), "directory \"out\" of sink \"s\" belongs to another sink");
     let error = Setup::new("json", &[PARTITIONED]).sink("one", &place).open().await.unwrap_err();
-    assert_eq!(error.kind(), Kind::InvalidDefinition);
-    assert_eq!(Setup::new("csv", &[]).sink("one", &place).open().await.unwrap_err().kind(), Kind::InvalidDefinition);
+    assert_eq!(error.kind(), ErrorKind::InvalidDefinition);
+    assert_eq!(
+        Setup::new("csv", &[]).sink("one", &place).open().await.unwrap_err().kind(),
+        ErrorKind::InvalidDefinition
+    );
     let error = Setup::new("parquet", &[]).sink("one", &place).open().await.unwrap_err();
     assert!(error.message().starts_with("directory \"out\" is not empty"), "{}", error.message());
 }
 
 #[tokio::test]
 async fn rows_that_go_are_refused_and_those_that_come_twice_are_there_twice() {
-    let place = Arc::new(Place::new("out", Arc::new(InMemory::new()), None));
+    let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[]);
     let mut sink = setup.sink("one", &place);
     sink.open().await.unwrap();
@@ -380,7 +383,7 @@ async fn rows_that_go_are_refused_and_those_that_come_twice_are_there_twice() {
 #[tokio::test]
 async fn parquet_files_are_plain_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Arc::new(Place::local("out", folder.path().join("made/for/it"), &Fence::default()).unwrap());
+    let place = Arc::new(SinkFolder::local("out", folder.path().join("made/for/it"), &Fence::default()).unwrap());
     let setup = Setup::new("parquet", &[("merge_files", "3")]);
     let mut acknowledged = 0;
     let mut sink = setup.sink("one", &place);
@@ -420,6 +423,6 @@ fn options_that_make_no_sense() {
         options.insert("format", "json");
         options.insert(key, value);
         let error = DirectorySinkOptions::take(&mut options.taker("sink \"s\"")).unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidParameterValue, "{key}");
+        assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}");
     }
 }

@@ -96,7 +96,7 @@ fn sink_of_an_older_copy_does_not_write_again_what_the_copy_had_begun() {
         stage.sql(&stage.create("s", "FROM t", "")).await.unwrap();
         stage.sql("INSERT INTO t VALUES (0); FLUSH").await.unwrap();
         let place = stage.place("s");
-        (locked(&place).fail_at, locked(&place).kind) = (Some((2, Fault::After)), Some(ErrorKind::ObjectInUse));
+        (locked(&place).fail_at, locked(&place).kind) = (Some((2, SinkFault::After)), Some(ErrorKind::ObjectInUse));
         stage.sql("INSERT INTO t VALUES (1)").await.unwrap();
         stage.flush().await.unwrap_err();
         let copy = stage.storage.survivor();

@@ -71,7 +71,7 @@ impl Growth {
         let widest: Vec<Measure> =
             args.iter().map(|arg| Measure::widest(arg, self.counts())).collect::<DfResult<_>>()?;
         if self == Growth::Series {
-            let sizes = Sizes::of(self, args)?;
+            let sizes = ResultSizes::of(self, args)?;
             return Ok((0..rows).fold(0, |all: usize, row| all.saturating_add(sizes.row(row))));
         }
         Ok(self.bytes(&widest, None).saturating_mul(rows))
@@ -232,26 +232,26 @@ fn numbers(array: &ArrayRef) -> DfResult<Option<ArrayRef>> {
 
 /// The sizes of the results of one call, row by row.
 #[derive(Debug)]
-pub struct Sizes {
+pub struct ResultSizes {
     growth: Growth,
-    args: Vec<Argument>,
+    args: Vec<SizedArgument>,
 }
 
 #[derive(Debug)]
-enum Argument {
+enum SizedArgument {
     Constant(Measure, ScalarValue),
     Rows { values: ArrayRef, numbers: Option<ArrayRef> },
 }
 
-impl Sizes {
-    pub fn of(growth: Growth, args: &[ColumnarValue]) -> DfResult<Sizes> {
+impl ResultSizes {
+    pub fn of(growth: Growth, args: &[ColumnarValue]) -> DfResult<ResultSizes> {
         let argument = |arg: &ColumnarValue| {
             Ok(match arg {
-                ColumnarValue::Scalar(value) => Argument::Constant(Measure::scalar(value)?, value.clone()),
-                ColumnarValue::Array(array) => Argument::Rows { values: array.clone(), numbers: numbers(array)? },
+                ColumnarValue::Scalar(value) => SizedArgument::Constant(Measure::scalar(value)?, value.clone()),
+                ColumnarValue::Array(array) => SizedArgument::Rows { values: array.clone(), numbers: numbers(array)? },
             })
         };
-        Ok(Sizes { growth, args: args.iter().map(argument).collect::<DfResult<_>>()? })
+        Ok(ResultSizes { growth, args: args.iter().map(argument).collect::<DfResult<_>>()? })
     }
 
     /// The bytes of a row's result, or at least as many.
@@ -292,12 +292,12 @@ impl Sizes {
     }
 }
 
-impl Argument {
+impl SizedArgument {
     fn measure(&self, row: usize) -> Measure {
         let (values, numbers) = match self {
-            Argument::Constant(measure, _) => return *measure,
-            Argument::Rows { values, .. } if values.is_null(row) => return Measure::default(),
-            Argument::Rows { values, numbers } => (values, numbers),
+            SizedArgument::Constant(measure, _) => return *measure,
+            SizedArgument::Rows { values, .. } if values.is_null(row) => return Measure::default(),
+            SizedArgument::Rows { values, numbers } => (values, numbers),
         };
         let number = numbers.as_ref().map_or(0, |numbers| numbers.as_primitive::<Int64Type>().value(row));
         let one = values.slice(row, 1);
@@ -310,8 +310,8 @@ impl Argument {
 
     fn scalar(&self, row: usize) -> Option<ScalarValue> {
         let value = match self {
-            Argument::Constant(_, value) => value.clone(),
-            Argument::Rows { values, .. } => ScalarValue::try_from_array(values, row).ok()?,
+            SizedArgument::Constant(_, value) => value.clone(),
+            SizedArgument::Rows { values, .. } => ScalarValue::try_from_array(values, row).ok()?,
         };
         (!value.is_null()).then_some(value)
     }
@@ -322,7 +322,7 @@ impl Argument {
 
     /// Where a series begins or ends, in its own unit.
     fn number(&self, row: usize) -> Option<i64> {
-        if let Argument::Rows { numbers: Some(numbers), .. } = self {
+        if let SizedArgument::Rows { numbers: Some(numbers), .. } = self {
             let numbers = numbers.as_primitive::<Int64Type>();
             return numbers.is_valid(row).then(|| numbers.value(row));
         }
@@ -337,8 +337,8 @@ impl Argument {
     fn unit_ns(&self) -> Option<i128> {
         use arrow::datatypes::TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
         let of = match self {
-            Argument::Constant(_, value) => value.data_type(),
-            Argument::Rows { values, .. } => values.data_type().clone(),
+            SizedArgument::Constant(_, value) => value.data_type(),
+            SizedArgument::Rows { values, .. } => values.data_type().clone(),
         };
         match of {
             DataType::Date32 => Some(86_400_000_000_000),
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(bytes_of_rows(&lists, 4, 5), 4 + 2 * 4);
         assert_eq!(widest_bytes(&lists.slice(1, 900)), 4 + 3 * 4);
         let args = [ColumnarValue::Array(lists.slice(10, 20)), ColumnarValue::Array(numbers.slice(10, 20))];
-        let sizes = Sizes::of(Growth::Sum, &args).unwrap();
+        let sizes = ResultSizes::of(Growth::Sum, &args).unwrap();
         assert_eq!(sizes.row(0), 4 + 2 * 4 + 4);
         assert!(Growth::Sum.at_most(&args, 20).unwrap() <= 20 * (4 + 3 * 4 + 4));
     }

@@ -33,12 +33,12 @@ use datafusion::{
 };
 
 use self::{
-    growth::{Growth, Sizes},
+    growth::{Growth, ResultSizes},
     textcat::TextCat,
 };
 use crate::{
     changes::bytes_of_array,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
 };
 
 /// Results of up to so many bytes in all are made without asking.
@@ -66,7 +66,7 @@ impl ResultLimit {
             return Ok(());
         }
         let message = format!("requested length too large: a value of {function}() would hold {bytes} bytes");
-        Err(Error::new(Kind::LimitExceeded, message)
+        Err(Error::new(ErrorKind::LimitExceeded, message)
             .detail(format!("One value may hold {} bytes.", self.value_bytes_max))
             .hint("Ask for less, or raise query.value_limit."))
     }
@@ -75,7 +75,7 @@ impl ResultLimit {
     fn ask(&self, function: &str, bytes: usize) -> Result<MemoryReservation> {
         if bytes > BATCH_BYTES_MAX {
             let message = format!("requested length too large: the values of {function}() would hold {bytes} bytes");
-            return Err(Error::new(Kind::LimitExceeded, message)
+            return Err(Error::new(ErrorKind::LimitExceeded, message)
                 .detail(format!("The values of one batch of rows may hold {BATCH_BYTES_MAX} bytes together."))
                 .hint("Ask for less in each row."));
         }
@@ -86,7 +86,7 @@ impl ResultLimit {
 }
 
 fn no_room(function: &str, bytes: usize) -> Error {
-    Error::new(Kind::OutOfMemory, "out of memory")
+    Error::new(ErrorKind::OutOfMemory, "out of memory")
         .detail(format!("The values of {function}() would hold {bytes} bytes, for which there is no room."))
         .hint("Ask for less, or raise query.memory_limit.")
 }
@@ -169,7 +169,7 @@ impl SizeChecked {
         {
             return self.inner.invoke_with_args(args);
         }
-        let sizes = Sizes::of(self.growth, &args.args)?;
+        let sizes = ResultSizes::of(self.growth, &args.args)?;
         let mut total = 0_usize;
         for row in 0..rows {
             let bytes = sizes.row(row);
@@ -184,7 +184,7 @@ impl SizeChecked {
     }
 
     /// The result part by part.
-    fn in_parts(&self, args: &ScalarFunctionArgs, sizes: &Sizes) -> DfResult<ColumnarValue> {
+    fn in_parts(&self, args: &ScalarFunctionArgs, sizes: &ResultSizes) -> DfResult<ColumnarValue> {
         let name = self.inner.name();
         let room = self.limit.ask(name, 0)?;
         let mut parts = Vec::new();

@@ -7,7 +7,7 @@
 //!   32 bits each, held in 64 with a sign, so that carries can wait
 //! ```
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const LIMB_BITS: usize = 32;
 const LIMB: i64 = 1 << LIMB_BITS;
@@ -151,7 +151,7 @@ impl ExactSum {
         let magnitude = float_of(low, &digits);
         match magnitude >> FRACTION_BITS < SPECIAL {
             true => Ok(f64::from_bits(magnitude | u64::from(is_negative) << 63)),
-            false => Err(Error::new(Kind::NumericOutOfRange, "value out of range: overflow")),
+            false => Err(Error::new(ErrorKind::NumericOutOfRange, "value out of range: overflow")),
         }
     }
 
@@ -165,7 +165,7 @@ impl ExactSum {
 
     /// Adds a sum that was made bytes.
     pub fn merge(&mut self, bytes: &[u8]) -> Result<()> {
-        let spoiled = || Error::new(Kind::DataCorrupted, "a sum that was saved is spoiled");
+        let spoiled = || Error::new(ErrorKind::DataCorrupted, "a sum that was saved is spoiled");
         let [low, has_specials, rest @ ..] = bytes else { return Err(spoiled()) };
         let mut digits = rest;
         if *has_specials != 0 {

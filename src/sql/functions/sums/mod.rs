@@ -30,12 +30,12 @@ use crate::error::Error;
 /// `sum` and `avg`, in place of DataFusion's.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
     let of = |function| Arc::new(AggregateUDF::from(ExactFunction { function, changes: None }));
-    vec![of(Function::Sum(Sum::new())), of(Function::Avg(Avg::new()))]
+    vec![of(SumKind::Sum(Sum::new())), of(SumKind::Avg(Avg::new()))]
 }
 
 /// The same over changes: their second argument is the diff of each row.
 pub fn by_diff(is_avg: bool) -> Arc<AggregateUDF> {
-    let function = if is_avg { Function::Avg(Avg::new()) } else { Function::Sum(Sum::new()) };
+    let function = if is_avg { SumKind::Avg(Avg::new()) } else { SumKind::Sum(Sum::new()) };
     Arc::new(AggregateUDF::from(ExactFunction { function, changes: Some(Signature::any(2, Volatility::Immutable)) }))
 }
 
@@ -46,14 +46,14 @@ pub fn is_exact(of: &DataType) -> bool {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ExactFunction {
-    function: Function,
+    function: SumKind,
     /// The arguments of one over changes.
     changes: Option<Signature>,
 }
 
 /// DataFusion's function of the name.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Function {
+enum SumKind {
     Sum(Sum),
     Avg(Avg),
 }
@@ -83,8 +83,8 @@ impl Spec {
 impl ExactFunction {
     fn inner(&self) -> &dyn AggregateUDFImpl {
         match &self.function {
-            Function::Sum(sum) => sum,
-            Function::Avg(avg) => avg,
+            SumKind::Sum(sum) => sum,
+            SumKind::Avg(avg) => avg,
         }
     }
 
@@ -92,7 +92,7 @@ impl ExactFunction {
     fn spec(&self, arguments: &[FieldRef], output: &DataType) -> Option<Spec> {
         let argument = arguments.first()?.data_type().clone();
         is_exact(&argument).then(|| Spec {
-            is_avg: matches!(self.function, Function::Avg(_)),
+            is_avg: matches!(self.function, SumKind::Avg(_)),
             by_diff: self.changes.is_some(),
             argument,
             output: output.clone(),

@@ -13,7 +13,7 @@ use datafusion::{
 };
 
 use super::{Spec, exact::ExactSum};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// An exact sum of values of one type.
 pub(super) trait Total: Clone + Default + Debug + Send + Sync + 'static {
@@ -88,7 +88,7 @@ impl Total for Wide {
 
     fn merge(&mut self, bytes: &[u8]) -> Result<()> {
         let bytes = bytes.try_into();
-        let bytes = bytes.map_err(|_| Error::new(Kind::DataCorrupted, "a sum that was saved is spoiled"))?;
+        let bytes = bytes.map_err(|_| Error::new(ErrorKind::DataCorrupted, "a sum that was saved is spoiled"))?;
         self.0 = self.0.wrapping_add(i256::from_le_bytes(bytes));
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Total for Wide {
         let fits = |value: &i128| Decimal128Type::is_valid_decimal_precision(*value, precision);
         answer.to_i128().filter(fits).ok_or_else(|| {
             let whole = i16::from(precision) - i16::from(scale);
-            Error::new(Kind::NumericOutOfRange, "numeric field overflow").detail(format!(
+            Error::new(ErrorKind::NumericOutOfRange, "numeric field overflow").detail(format!(
                 "A field with precision {precision}, scale {scale} must round to an absolute value less than 10^{whole}."
             ))
         })

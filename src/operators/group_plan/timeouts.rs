@@ -15,7 +15,7 @@ use super::Answers;
 use crate::{
     changes::batch_of,
     error::Result,
-    state::{Close, Compaction, Multiset, Saved, Side},
+    state::{Close, Compaction, JoinState, Multiset, Saved},
     time::Micros,
 };
 
@@ -23,10 +23,10 @@ use crate::{
 pub(super) const TIMEOUTS: &str = "timeouts";
 
 #[derive(Debug)]
-pub(super) struct Timeouts {
+pub(super) struct SessionTimeouts {
     timeout_us: Micros,
     /// Rows of a group's key, the end of one of its sessions, and when that one ends by the clock.
-    due: Side,
+    due: JoinState,
     key_columns: usize,
 }
 
@@ -34,7 +34,7 @@ fn moment() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, None)
 }
 
-impl Timeouts {
+impl SessionTimeouts {
     /// For sessions of groups with such keys, of which each answer tells the end in a column of its own.
     pub fn new(timeout_us: Micros, keys: &Fields, end: &FieldRef) -> Result<Self> {
         let named =
@@ -44,8 +44,8 @@ impl Timeouts {
         let known = Fields::from(fields.clone());
         fields.push(Field::new("due", moment(), false));
         let close = Close { column: fields.len() - 1, field: None, offset_us: 0 };
-        let due = Side::new(&Arc::new(Schema::new(fields)), &known, false, Some(close))?;
-        Ok(Timeouts { timeout_us, due, key_columns: keys.len() })
+        let due = JoinState::new(&Arc::new(Schema::new(fields)), &known, false, Some(close))?;
+        Ok(SessionTimeouts { timeout_us, due, key_columns: keys.len() })
     }
 
     /// Notes that rows came to sessions: for each row the keys of its group, and the end of its session.

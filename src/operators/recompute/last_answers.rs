@@ -11,8 +11,8 @@ use arrow::{
 use crate::{
     changes::batch_of,
     error::Result,
-    operators::{Function, Grouping, grouping::Emission},
-    state::{Compaction, Durable, Id, KeyedLog, Saved, Shape, Windowed},
+    operators::{AggregateCall, Grouping, grouping::Emission},
+    state::{Compaction, Durable, Id, KeyedLog, Saved, StateShape, Windowed},
     time::Micros,
 };
 
@@ -21,16 +21,16 @@ pub(super) const TOLD: &str = "told";
 
 /// For each group its last answers, of some functions.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct LastAnswers {
     /// The positions of the functions.
     functions: Vec<usize>,
     schema: SchemaRef,
     groups: Windowed<KeyedLog>,
 }
 
-impl Told {
+impl LastAnswers {
     /// `None` where all answers follow from the rows that are kept, or each is told once.
-    pub fn new(grouping: &Grouping, functions: &[Function]) -> Option<Told> {
+    pub fn new(grouping: &Grouping, functions: &[AggregateCall]) -> Option<LastAnswers> {
         let unsettled = |n: &usize| !functions[*n].is_settled();
         let of: Vec<usize> = (0..functions.len()).filter(unsettled).collect();
         if of.is_empty() || grouping.emission == Emission::OnClose {
@@ -38,9 +38,10 @@ impl Told {
         }
         let field = |n: &usize| Field::new(n.to_string(), functions[*n].aggregate.field().data_type().clone(), true);
         let schema = Arc::new(Schema::new(of.iter().map(field).collect::<Vec<_>>()));
-        let shape = Shape { keys: grouping.state_fields(TOLD), values: schema.fields().clone(), order: Vec::new() };
+        let shape =
+            StateShape { keys: grouping.state_fields(TOLD), values: schema.fields().clone(), order: Vec::new() };
         let groups = Windowed::new(grouping.close, shape, |shape| KeyedLog::new(&shape.keys, &shape.values));
-        Some(Told { functions: of, schema, groups })
+        Some(LastAnswers { functions: of, schema, groups })
     }
 
     /// Puts what was told of some groups in the place of answers that were made anew.

@@ -17,35 +17,35 @@ use crate::{
 
 /// What is known of one column.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fact {
+pub enum TimeBound {
     /// Rows with value `v` are complete at watermark `v + offset`, and every `v` is a multiple of the second number, which
     /// is positive. What cannot be counted in 64 bits is not known.
     Offset(Micros, Micros),
     /// The start of a window of whole months: only its end has an offset.
     Months(IntervalMonthDayNano),
     /// A struct, each field with its own fact.
-    Fields(Vec<Option<Fact>>),
+    Fields(Vec<Option<TimeBound>>),
 }
 
-pub type Facts = Vec<Option<Fact>>;
+pub type TimeBounds = Vec<Option<TimeBound>>;
 
 /// An event time itself: complete once the watermark is past it.
-pub const EVENT: Fact = Fact::Offset(1, 1);
+pub const EVENT: TimeBound = TimeBound::Offset(1, 1);
 
 /// How a group with these facts of its keys closes, if ever.
-pub fn close(keys: &Facts) -> Option<Close> {
+pub fn close(keys: &TimeBounds) -> Option<Close> {
     keys.iter().enumerate().find_map(|(column, fact)| match fact.as_ref()? {
-        Fact::Offset(offset_us, _) => Some(Close { column, field: None, offset_us: *offset_us }),
-        Fact::Months(_) => None,
-        Fact::Fields(fields) => fields.iter().enumerate().find_map(|(field, fact)| match fact {
-            Some(Fact::Offset(offset_us, _)) => Some(Close { column, field: Some(field), offset_us: *offset_us }),
+        TimeBound::Offset(offset_us, _) => Some(Close { column, field: None, offset_us: *offset_us }),
+        TimeBound::Months(_) => None,
+        TimeBound::Fields(fields) => fields.iter().enumerate().find_map(|(field, fact)| match fact {
+            Some(TimeBound::Offset(offset_us, _)) => Some(Close { column, field: Some(field), offset_us: *offset_us }),
             _ => None,
         }),
     })
 }
 
 /// The fact of an expression over an input whose columns have `facts`.
-pub fn of_expr(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Option<Fact> {
+pub fn of_expr(expr: &Expr, schema: &DFSchema, facts: &TimeBounds) -> Option<TimeBound> {
     match expr {
         Expr::Column(column) => of_column(column, schema, facts),
         Expr::Alias(alias) => of_expr(&alias.expr, schema, facts),
@@ -72,23 +72,23 @@ pub fn of_expr(expr: &Expr, schema: &DFSchema, facts: &Facts) -> Option<Fact> {
     }
 }
 
-fn of_column(column: &Column, schema: &DFSchema, facts: &Facts) -> Option<Fact> {
+fn of_column(column: &Column, schema: &DFSchema, facts: &TimeBounds) -> Option<TimeBound> {
     facts.get(schema.index_of_column(column).ok()?)?.clone()
 }
 
-fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Option<Fact> {
+fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &TimeBounds) -> Option<TimeBound> {
     match (name, args) {
         ("date_bin", [stride, time, origin @ ..]) => {
-            let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
+            let TimeBound::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
             let stride = interval(stride)?;
             if stride.months != 0 {
-                return (offset == 1).then_some(Fact::Months(stride));
+                return (offset == 1).then_some(TimeBound::Months(stride));
             }
             let stride = micros(stride)?;
             binned(stride, if origin.is_empty() { stride } else { 1 }, offset, step)
         }
         ("date_trunc", [unit, time]) => {
-            let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
+            let TimeBound::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
             // Weeks do not begin where 1970 did.
             let (length, multiple) = match Unit::named(literal(unit)?.try_as_str()??)? {
                 Unit::Micros(length) => (length, length),
@@ -99,16 +99,16 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
         }
         // The starts of the windows of a time, as a list whose elements this fact is of.
         (HOP_STARTS | HOP_STARTS_OR_NULL, [time, slide, size, rest @ ..]) => {
-            let Fact::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
+            let TimeBound::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
             let slide = micros(interval(slide)?)?;
             binned(micros(interval(size)?)?, if rest.is_empty() { slide } else { 1 }, offset, step)
         }
         ("named_struct", pairs) => {
             let fields = pairs.chunks_exact(2).map(|pair| of_expr(&pair[1], schema, facts)).collect();
-            Some(Fact::Fields(fields))
+            Some(TimeBound::Fields(fields))
         }
         ("get_field", [value, field]) => {
-            let Fact::Fields(fields) = of_expr(value, schema, facts)? else { return None };
+            let TimeBound::Fields(fields) = of_expr(value, schema, facts)? else { return None };
             let ScalarValue::Utf8(Some(field)) = literal(field)? else { return None };
             let DataType::Struct(names) = value_type(value, schema)? else { return None };
             fields.get(names.find(&field)?.0)?.clone()
@@ -119,12 +119,12 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &Facts) -> Optio
 
 /// The fact of the starts of windows of a length over times with an offset and a step. The starts are multiples of
 /// `multiple`; the last time in a window is a step before its end. Nothing is known of windows of no length.
-fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Option<Fact> {
+fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Option<TimeBound> {
     if length < 1 || multiple < 1 {
         return None;
     }
     let step = if length % step == 0 && multiple % step == 0 { step } else { 1 };
-    Some(Fact::Offset(length.checked_add(offset)?.checked_sub(step)?, multiple))
+    Some(TimeBound::Offset(length.checked_add(offset)?.checked_sub(step)?, multiple))
 }
 
 /// Whether a time is told in UTC, or in no zone, which is taken for it.
@@ -179,18 +179,18 @@ fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
 }
 
 /// The fact of `x + interval`.
-fn shifted(fact: Fact, by: IntervalMonthDayNano) -> Option<Fact> {
+fn shifted(fact: TimeBound, by: IntervalMonthDayNano) -> Option<TimeBound> {
     match fact {
-        Fact::Offset(offset, step) => {
+        TimeBound::Offset(offset, step) => {
             let by = micros(by)?;
-            Some(Fact::Offset(offset.checked_sub(by)?, if by % step == 0 { step } else { 1 }))
+            Some(TimeBound::Offset(offset.checked_sub(by)?, if by % step == 0 { step } else { 1 }))
         }
-        Fact::Months(length) if length == by => Some(Fact::Offset(0, 1)),
+        TimeBound::Months(length) if length == by => Some(TimeBound::Offset(0, 1)),
         _ => None,
     }
 }
 
 /// The facts of what a node that only rearranges columns gives; `None` where the node is of another kind.
-pub fn of_projection(exprs: &[Expr], input: &LogicalPlan, facts: &Facts) -> Facts {
+pub fn of_projection(exprs: &[Expr], input: &LogicalPlan, facts: &TimeBounds) -> TimeBounds {
     exprs.iter().map(|expr| of_expr(expr, input.schema(), facts)).collect()
 }

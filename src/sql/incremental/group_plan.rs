@@ -1,7 +1,7 @@
 //! How window functions and ORDER BY … LIMIT are rewritten: their own batch plan runs over the rows of each touched group.
 //!
 //! ```text
-//! Filter n <= 3                        Regroup by k        over the rows of a group, numbered:
+//! Filter n <= 3                        GroupPlan by k        over the rows of a group, numbered:
 //!   Projection k, n          ─▶          │                   Filter n <= 3
 //!     Window row_number(PARTITION BY k)  │                     Projection k, n, group
 //!       input                            input'                  Window row_number(PARTITION BY group)
@@ -23,16 +23,16 @@ use datafusion::{
 
 use super::{
     carried::{Carried, column},
-    closes::{EVENT, Fact, close, micros_of, of_projection},
     first::{Firsts, of_filters, of_limit},
     rewrite::{Node, Rewriter, aliased, filtered_by, projected},
-    step::{RegroupStep, Step, StepNode},
+    step::{GroupPlanStep, Step, StepNode},
+    time_bounds::{EVENT, TimeBound, close, micros_of, of_projection},
     untimed::with_untimed,
 };
 use crate::{
     changes::PARTITION,
-    error::{Error, Kind, Result},
-    operators::{Emission, Given, Sessions, TimeColumn},
+    error::{Error, ErrorKind, Result},
+    operators::{Emission, GroupInput, SessionSpec, TimeColumn},
     sql::{
         functions::{self, SESSION_END, SESSION_START},
         normalize::by_order,
@@ -76,7 +76,7 @@ impl Rewriter {
         let keys = common_keys(window)?;
         let untimed = (self.emission == Emission::OnClose).then(|| with_untimed(&window.input, &keys));
         let input = self.apart(untimed.flatten().as_ref().unwrap_or(&window.input))?;
-        if !input.moving {
+        if !input.dynamic {
             let top = above.first().map_or_else(|| LogicalPlan::Window(window.clone()), |top| (*top).clone());
             return Ok(Node::fixed(top));
         }
@@ -84,11 +84,11 @@ impl Rewriter {
             return self.sessions(window, end, input);
         }
         self.refuse_timed_out()?;
-        let facts = of_projection(&keys, &window.input, &input.facts);
+        let facts = of_projection(&keys, &window.input, &input.bounds);
         let close = close(&facts).filter(|_| self.is_timed());
         if self.emission == Emission::OnClose && close.is_none() {
             return Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 "EMIT ON WINDOW CLOSE is not possible for a window function whose partitions the watermark cannot close",
             )
             .hint("Add window_start of TUMBLE or HOP over the event time to its PARTITION BY, or use EMIT ON UPDATE."));
@@ -98,7 +98,7 @@ impl Rewriter {
         // Of the other columns nothing is certain before the group is closed.
         for (key, fact) in keys.iter().zip(&facts) {
             if let Expr::Column(column) = key {
-                plan.facts[window.input.schema().index_of_column(column)?] = fact.clone();
+                plan.bounds[window.input.schema().index_of_column(column)?] = fact.clone();
             }
         }
         plan.key = input.key.clone();
@@ -113,12 +113,12 @@ impl Rewriter {
         let what: Vec<String> = window.window_expr.iter().map(|e| e.schema_name().to_string()).collect();
         let first = of_filters(window, &keys, above)?;
         self.remembers.push(format!(
-            "Regroup [{}]: {} and its answer, recomputed when touched; {}",
+            "GroupPlan [{}]: {} and its answer, recomputed when touched; {}",
             what.join(", "),
             remembered(first.as_ref(), &input, "the rows of each group"),
             if close.is_some() { "evicted with its window" } else { "never evicted: no window with a watermark" }
         ));
-        let step = RegroupStep {
+        let step = GroupPlanStep {
             keys,
             given,
             plan: plan.plan.clone(),
@@ -127,7 +127,7 @@ impl Rewriter {
             close,
             timed: self.timed(&facts),
             emission: self.emission,
-            derived: input.derived,
+            derived: input.fed_by_operator,
         };
         regrouped(step, plan, input)
     }
@@ -136,7 +136,7 @@ impl Rewriter {
     fn sessions(&mut self, window: &Window, end: WindowFunction, input: Node) -> Result<Node> {
         let keys = common_keys(window)?;
         let late = match session_time(&end, window, &input) {
-            Some((column, Fact::Offset(offset_us, _))) if self.emission != Emission::Complete => {
+            Some((column, TimeBound::Offset(offset_us, _))) if self.emission != Emission::Complete => {
                 Some(Close { column, field: None, offset_us })
             }
             _ => None,
@@ -159,10 +159,10 @@ impl Rewriter {
                 .hint("Leave timeout out, or use rows that only come, with EMIT ON UPDATE or ON WINDOW CLOSE."));
         }
         self.refuse_timed_out()?;
-        self.clocked |= timeout_us.is_some();
+        self.uses_clock |= timeout_us.is_some();
         self.timed_out |= timeout_us.is_some();
         if self.emission == Emission::OnClose && late.is_none() && timeout_us.is_none() {
-            return Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE needs sessions over an event time")
+            return Err(Error::new(ErrorKind::Unsupported, "EMIT ON WINDOW CLOSE needs sessions over an event time")
                 .detail("Its input has no watermark on that column, so nothing says when a session is complete.")
                 .hint(
                     "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
@@ -192,13 +192,21 @@ impl Rewriter {
         let (leaf, given) = leaf(&input)?;
         let plan = numbered_window(&ended, &keys, leaf)?.plan;
         let end = ended.schema.fields().last().ok_or_else(|| Error::internal("a session has no end"))?.clone();
-        let (emission, derived) = (self.emission, input.derived);
-        let sessions = Some(Sessions { end, late, timed, timeout_us });
+        let (emission, derived) = (self.emission, input.fed_by_operator);
+        let sessions = Some(SessionSpec { end, late, timed, timeout_us });
         let timed = Vec::new();
-        let step = RegroupStep { keys, given, plan, sessions, first: None, close: None, timed, emission, derived };
+        let step = GroupPlanStep { keys, given, plan, sessions, first: None, close: None, timed, emission, derived };
         let carried = Carried { partition: false, diff: emission != Emission::OnClose };
-        let plan = StepNode::plan(Step::Regroup(step), vec![input.plan], carried.schema(&window.schema)?);
-        Ok(Node { plan, carried, moving: true, derived: true, as_of_now: false, facts, key: input.key })
+        let plan = StepNode::plan(Step::GroupPlan(step), vec![input.plan], carried.schema(&window.schema)?);
+        Ok(Node {
+            plan,
+            carried,
+            dynamic: true,
+            fed_by_operator: true,
+            as_of_now: false,
+            bounds: facts,
+            key: input.key,
+        })
     }
 
     /// `ORDER BY … LIMIT n OFFSET m`: all rows are one group.
@@ -209,15 +217,16 @@ impl Rewriter {
         };
         let below = sort.map_or(&limit.input, |sort| &sort.input);
         let input = self.apart(below)?;
-        if !input.moving {
+        if !input.dynamic {
             return Ok(Node::fixed(LogicalPlan::Limit(limit.clone())));
         }
         if self.emission == Emission::OnClose {
-            return Err(Error::new(Kind::Unsupported, "EMIT ON WINDOW CLOSE is not possible for ORDER BY … LIMIT")
-                .detail("A later row may always take the place of one of the first.")
-                .hint(
-                    "Rank within a window, by ROW_NUMBER() OVER (PARTITION BY window_start …), or use EMIT ON UPDATE.",
-                ));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "EMIT ON WINDOW CLOSE is not possible for ORDER BY … LIMIT",
+            )
+            .detail("A later row may always take the place of one of the first.")
+            .hint("Rank within a window, by ROW_NUMBER() OVER (PARTITION BY window_start …), or use EMIT ON UPDATE."));
         }
         let (mut plan, given) = leaf(&input)?;
         if let Some(Sort { expr, fetch, .. }) = sort {
@@ -229,8 +238,8 @@ impl Rewriter {
         plan.key = input.key.clone();
         let first = of_limit(limit, sort)?;
         let remembered = remembered(first.as_ref(), &input, "all rows");
-        self.remembers.push(format!("Regroup [ORDER BY … LIMIT]: {remembered} and the answer; never evicted"));
-        let step = RegroupStep {
+        self.remembers.push(format!("GroupPlan [ORDER BY … LIMIT]: {remembered} and the answer; never evicted"));
+        let step = GroupPlanStep {
             keys: Vec::new(),
             given,
             plan: plan.plan.clone(),
@@ -239,18 +248,26 @@ impl Rewriter {
             close: None,
             timed: Vec::new(),
             emission: self.emission,
-            derived: input.derived,
+            derived: input.fed_by_operator,
         };
         regrouped(step, plan, input)
     }
 }
 
 /// The node of a step whose plan is rewritten.
-fn regrouped(step: RegroupStep, plan: Node, input: Node) -> Result<Node> {
+fn regrouped(step: GroupPlanStep, plan: Node, input: Node) -> Result<Node> {
     let carried = Carried { partition: false, diff: step.emission != Emission::OnClose };
     let schema = carried.schema(&plan.own_schema()?)?;
-    let node = StepNode::plan(Step::Regroup(step), vec![input.plan], schema);
-    Ok(Node { plan: node, carried, moving: true, derived: true, as_of_now: false, facts: plan.facts, key: plan.key })
+    let node = StepNode::plan(Step::GroupPlan(step), vec![input.plan], schema);
+    Ok(Node {
+        plan: node,
+        carried,
+        dynamic: true,
+        fed_by_operator: true,
+        as_of_now: false,
+        bounds: plan.bounds,
+        key: plan.key,
+    })
 }
 
 /// What is kept of the rows of a group, in words.
@@ -263,11 +280,11 @@ fn remembered(first: Option<&Firsts>, input: &Node, rows: &str) -> String {
 }
 
 /// A leaf with the columns of an input and the number of a row's group.
-fn leaf(input: &Node) -> Result<(Node, Given)> {
+fn leaf(input: &Node) -> Result<(Node, GroupInput)> {
     let schema = NUMBERED.schema(&input.own_schema()?)?;
-    let given = Given::default();
-    let plan = StepNode::plan(Step::Given(given.clone()), vec![], schema);
-    Ok((Node { carried: NUMBERED, facts: vec![None; input.facts.len()], ..Node::fixed(plan) }, given))
+    let given = GroupInput::default();
+    let plan = StepNode::plan(Step::GroupInput(given.clone()), vec![], schema);
+    Ok((Node { carried: NUMBERED, bounds: vec![None; input.bounds.len()], ..Node::fixed(plan) }, given))
 }
 
 /// The function of an expression of a window.
@@ -299,10 +316,10 @@ fn timeout(end: &WindowFunction) -> Option<Micros> {
 }
 
 /// The column of the event time of sessions, and what is known of it.
-fn session_time(end: &WindowFunction, window: &Window, input: &Node) -> Option<(usize, Fact)> {
+fn session_time(end: &WindowFunction, window: &Window, input: &Node) -> Option<(usize, TimeBound)> {
     let Expr::Column(column) = end.params.args.first()? else { return None };
     let column = window.input.schema().index_of_column(column).ok()?;
-    Some((column, input.facts.get(column)?.clone()?))
+    Some((column, input.bounds.get(column)?.clone()?))
 }
 
 /// What all functions of a window are partitioned by.
@@ -330,7 +347,7 @@ fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
         Ok(Expr::WindowFunction(Box::new(function)).alias(format!("__window{n}")))
     };
     let exprs = window.window_expr.iter().enumerate().map(renumbered).collect::<Result<Vec<_>>>()?;
-    let (own, facts) = (leaf.facts.len(), window.schema.fields().len());
+    let (own, facts) = (leaf.bounds.len(), window.schema.fields().len());
     let columns = leaf.plan.schema().columns();
     // What was an order by a key is one within the group now.
     let plan = by_order(Window::try_new(exprs, Arc::new(leaf.plan))?)?.data;
@@ -343,5 +360,5 @@ fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
     exprs.push(number);
     let schema = NUMBERED.schema(&window.schema)?;
     let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?);
-    Ok(Node { plan, carried: NUMBERED, facts: vec![None; facts], ..Node::fixed(LogicalPlan::default()) })
+    Ok(Node { plan, carried: NUMBERED, bounds: vec![None; facts], ..Node::fixed(LogicalPlan::default()) })
 }

@@ -9,20 +9,20 @@ use arrow::{
 };
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, expressions::Column};
 
-use crate::{error::Result, state::First};
+use crate::{error::Result, state::TopN};
 
 /// That an answer follows from the first rows of its group.
 #[derive(Debug, Clone)]
-pub struct FirstRows {
+pub struct TopNSpec {
     pub order: Vec<PhysicalSortExpr>,
-    pub first: First,
+    pub first: TopN,
     /// Whether rows only come: what is behind the first ones then never shows, and is not kept.
     pub appends: bool,
 }
 
 /// The columns of rows as they are kept: first those that they are ordered by, then the others.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct StorageLayout {
     kept: Vec<Arc<dyn PhysicalExpr>>,
     pub fields: Fields,
     pub order: Vec<SortOptions>,
@@ -30,8 +30,8 @@ pub(super) struct Layout {
     back: Vec<usize>,
 }
 
-impl Layout {
-    pub fn new(input: &SchemaRef, first: Option<&FirstRows>) -> Result<Self> {
+impl StorageLayout {
+    pub fn new(input: &SchemaRef, first: Option<&TopNSpec>) -> Result<Self> {
         let order = first.map_or(&[][..], |first| &first.order);
         let mut kept: Vec<Arc<dyn PhysicalExpr>> = order.iter().map(|by| by.expr.clone()).collect();
         let is = |expr: &Arc<dyn PhysicalExpr>, n| expr.downcast_ref::<Column>().is_some_and(|c| c.index() == n);
@@ -46,17 +46,17 @@ impl Layout {
             Ok(Arc::new(Field::new(n.to_string(), expr.data_type(input)?, true)))
         };
         let fields = kept.iter().enumerate().map(field).collect::<Result<Vec<_>>>()?.into();
-        Ok(Layout { kept, fields, order: order.iter().map(|by| by.options).collect(), back })
+        Ok(StorageLayout { kept, fields, order: order.iter().map(|by| by.options).collect(), back })
     }
 
     /// Rows of the input as they are kept.
-    pub fn arrange(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    pub fn to_storage(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let column = |expr: &Arc<dyn PhysicalExpr>| Ok(expr.evaluate(rows)?.into_array(rows.num_rows())?);
         self.kept.iter().map(column).collect()
     }
 
     /// The columns of the input of rows that were kept.
-    pub fn restore(&self, kept: &[ArrayRef]) -> Vec<ArrayRef> {
+    pub fn to_input(&self, kept: &[ArrayRef]) -> Vec<ArrayRef> {
         self.back.iter().map(|place| kept[*place].clone()).collect()
     }
 }

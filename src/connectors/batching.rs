@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     options::{Options, Taker},
 };
 
 /// Options `min_rows_per_trigger` and `max_trigger_delay` of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct BatchingPolicy {
     pub rows: u64,
     /// How long fewer rows may wait for others.
     pub delay: Duration,
@@ -18,21 +18,21 @@ pub struct Patience {
 /// Spark's.
 const DELAY: Duration = Duration::from_secs(15 * 60);
 
-impl Patience {
+impl BatchingPolicy {
     /// By the options of a source.
-    pub fn of(options: &Options) -> Result<Option<Patience>> {
-        Patience::take(&mut options.taker("the source"))
+    pub fn of(options: &Options) -> Result<Option<BatchingPolicy>> {
+        BatchingPolicy::take(&mut options.taker("the source"))
     }
 
-    pub(super) fn take(options: &mut Taker) -> Result<Option<Patience>> {
+    pub(super) fn take(options: &mut Taker) -> Result<Option<BatchingPolicy>> {
         let rows = options.parse("min_rows_per_trigger", "a whole number")?;
         let delay = options.duration("max_trigger_delay")?;
         match (rows, delay) {
             (None, Some(_)) => Err(Error::new(
-                Kind::InvalidParameterValue,
+                ErrorKind::InvalidParameterValue,
                 "option \"max_trigger_delay\" needs option \"min_rows_per_trigger\"",
             )),
-            _ => Ok(rows.map(|rows| Patience { rows, delay: delay.unwrap_or(DELAY) })),
+            _ => Ok(rows.map(|rows| BatchingPolicy { rows, delay: delay.unwrap_or(DELAY) })),
         }
     }
 }

@@ -29,9 +29,9 @@ pub(super) type SharedOperator = Arc<Mutex<Box<dyn Operator>>>;
 
 /// The seam between a plan, which never changes, and the epochs that run it.
 #[derive(Debug)]
-pub struct EpochCell {
+pub struct EpochContext {
     pub(super) partitions: usize,
-    run: Mutex<Run>,
+    run: Mutex<EpochRun>,
     operators: Mutex<Vec<SharedOperator>>,
     watermarks: Mutex<Vec<Arc<Observed>>>,
     /// What a table gives comes in batches of so many rows.
@@ -41,7 +41,7 @@ pub struct EpochCell {
 }
 
 #[derive(Debug)]
-struct Run {
+struct EpochRun {
     tick: Tick,
     inputs: Vec<Vec<SourceStream>>,
     /// Whether there is enough to do that partitions are worth a task each.
@@ -53,7 +53,7 @@ struct Run {
     failed: Vec<BadRecords>,
 }
 
-impl Run {
+impl EpochRun {
     fn partition_of(&self, number: i64) -> String {
         let Some((input, stream)) = stream_of(number) else { return String::new() };
         let stream = self.inputs.get(input).and_then(|streams| streams.get(stream));
@@ -65,11 +65,11 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl EpochCell {
+impl EpochContext {
     /// For a plan whose inputs come in up to `partitions` streams.
     pub fn new(partitions: usize) -> Arc<Self> {
         let tick = Tick { epoch: Epoch(0), watermark: None, before: None, now: 0 };
-        let run = Run {
+        let run = EpochRun {
             tick,
             inputs: Vec::new(),
             parallel: false,
@@ -77,7 +77,7 @@ impl EpochCell {
             rows_in: Vec::new(),
             failed: Vec::new(),
         };
-        Arc::new(EpochCell {
+        Arc::new(EpochContext {
             partitions,
             run: Mutex::new(run),
             operators: Mutex::default(),
@@ -104,11 +104,11 @@ impl EpochCell {
         locked(&self.watermarks).iter().for_each(|observed| observed.clear());
         self.runs.fetch_add(1, Ordering::Relaxed);
         let rows_in = inputs.iter().map(|_| Arc::default()).collect();
-        *locked(&self.run) = Run { tick, inputs, parallel, late: Late::default(), rows_in, failed };
+        *locked(&self.run) = EpochRun { tick, inputs, parallel, late: Late::default(), rows_in, failed };
     }
 
     /// Whether parts of the plan were run so often since this was last so.
-    pub fn is_worn(&self, runs: u64) -> bool {
+    pub fn runs_exceed(&self, runs: u64) -> bool {
         self.runs.load(Ordering::Relaxed) >= runs && self.runs.swap(0, Ordering::Relaxed) >= runs
     }
 
@@ -144,7 +144,13 @@ impl EpochCell {
     }
 
     /// The rows of a partition of a leaf.
-    pub(super) fn rows(&self, input: usize, partition: usize, schema: SchemaRef, context: Arc<TaskContext>) -> Rows {
+    pub(super) fn rows(
+        &self,
+        input: usize,
+        partition: usize,
+        schema: SchemaRef,
+        context: Arc<TaskContext>,
+    ) -> OriginStream {
         let run = locked(&self.run);
         let own: Vec<_> = run.inputs.get(input).into_iter().flatten().enumerate().collect();
         let own = own.into_iter().skip(partition).step_by(self.partitions);
@@ -197,7 +203,7 @@ impl EpochCell {
 }
 
 /// Rows of an input, each batch with where it stood.
-pub(super) type Rows = BoxStream<'static, DfResult<(Origin, RecordBatch)>>;
+pub(super) type OriginStream = BoxStream<'static, DfResult<(Origin, RecordBatch)>>;
 
 /// The rows of some streams, one after the other; with their numbers, where the schema has a place for them.
 fn delta(
@@ -205,7 +211,7 @@ fn delta(
     rows_in: Arc<AtomicU64>,
     schema: SchemaRef,
     context: Arc<TaskContext>,
-) -> Rows {
+) -> OriginStream {
     let place = schema.index_of(PARTITION).ok();
     let rows = stream::iter(streams).flat_map(move |(number, source)| {
         let (rows_in, schema) = (rows_in.clone(), schema.clone());

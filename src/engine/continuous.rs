@@ -10,19 +10,19 @@ use futures::FutureExt;
 
 use super::{
     Engine,
-    build::{Past, watermark},
-    objects::What,
-    sinks::{Feed, identity_of},
+    build::{RecoveredState, watermark},
+    objects::ObjectState,
+    sinks::{SinkPlan, identity_of},
 };
 use crate::{
-    catalog::Kind,
+    catalog::ObjectKind,
     connectors::{Fence, SinkOptions},
-    error::{Error, Kind as ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     options::Options,
-    query::{Command, Outlet, Progress, Remake, Setup, Trigger, Worker, start},
-    relations::{Relation, Shared, Store},
+    query::{Command, QueryProgress, QuerySetup, Rebuild, SinkDriver, Trigger, Worker, start},
+    relations::{Relation, SharedRelation, Store},
     sql::{
-        plan::{Standing, World, emission},
+        plan::{CatalogView, ContinuousPlan, emission},
         statement::{CreateView, Emit},
         watermark::WatermarkSpec,
     },
@@ -52,7 +52,7 @@ const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"]
 impl ViewOptions {
     pub fn take(create: &CreateView, fence: &Fence) -> Result<Self> {
         let name = &create.name.name;
-        if create.kind != Kind::Sink {
+        if create.kind != ObjectKind::Sink {
             return Self::take_own(create, &create.options);
         }
         let (own, outside) =
@@ -106,30 +106,30 @@ impl Engine {
         &self,
         create: &CreateView,
         options: &ViewOptions,
-        scene: &Arc<dyn World>,
+        scene: &Arc<dyn CatalogView>,
         partitions: usize,
-    ) -> Result<Standing> {
+    ) -> Result<ContinuousPlan> {
         let query = crate::sql::naming::named(&create.query);
         let context = self.planner.context(scene);
         let emission = emission(create.emit, options.output_mode)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
-        self.planner.standing(&context, &query, emission, partitions, &create.columns, &label).await
+        self.planner.continuous(&context, &query, emission, partitions, &create.columns, &label).await
     }
 
     /// Starts the loop of a standing query, which recovers first. Nobody waits for that but who wants its rows.
-    pub(super) async fn stand(
+    pub(super) async fn start_query(
         self: &Arc<Self>,
         id: u64,
         create: &CreateView,
         options: &ViewOptions,
-        past: Past,
-        scene: &Arc<dyn World>,
-    ) -> Result<(SchemaRef, What)> {
+        past: RecoveredState,
+        scene: &Arc<dyn CatalogView>,
+    ) -> Result<(SchemaRef, ObjectState)> {
         // Epochs of a time with more cores are run again as they were.
         let partitions = past.intents.iter().map(|intent| intent.partitions).max();
         let partitions = partitions.unwrap_or(1).max(self.planner.partitions());
         let standing = self.plan_view(create, options, scene, partitions).await?;
-        let feed = options.sink.as_ref().map(|sink| Feed::new(sink, &standing)).transpose()?;
+        let feed = options.sink.as_ref().map(|sink| SinkPlan::new(sink, &standing)).transpose()?;
         let identity = feed.as_ref().map_or_else(|| identity_of(&standing), |feed| feed.identity(&standing));
         let schema = standing.schema.clone();
         let times = Arc::new(standing.rewritten.times.clone());
@@ -139,13 +139,13 @@ impl Engine {
             relation.keep_history();
         }
         past.followed.into_iter().for_each(|from| relation.follow(from));
-        let recipe = Arc::new(Recipe {
+        let recipe = Arc::new(QueryRecipe {
             id,
             create: create.clone(),
             options: options.clone(),
             partitions,
-            shared: Shared::new(id, &create.name.name, relation, self.moment.clone()),
-            progress: Arc::new(Mutex::new(Progress::new())),
+            shared: SharedRelation::new(id, &create.name.name, relation, self.moment.clone()),
+            progress: Arc::new(Mutex::new(QueryProgress::new())),
             checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
             epoch_target: options.epoch_target(self.options.epoch_target),
             feed,
@@ -167,23 +167,23 @@ impl Engine {
         let (shared, finished) = (recipe.shared.clone(), self.finished(id));
         let handle = {
             let _runtime = self.runtime.enter();
-            Arc::new(start(worker, options.trigger, paused, recovery, self.remake(recipe.clone()), finished))
+            Arc::new(start(worker, options.trigger, paused, recovery, self.rebuild(recipe.clone()), finished))
         };
         Ok(match create.kind {
-            Kind::Sink => (schema, What::Sink { handle, inputs, recipe }),
-            _ => (schema, What::Standing { shared, handle, inputs, times }),
+            ObjectKind::Sink => (schema, ObjectState::Sink { handle, inputs, recipe }),
+            _ => (schema, ObjectState::ContinuousQuery { shared, handle, inputs, times }),
         })
     }
 
     /// How a failed query is made again from nothing but its definition.
-    fn remake(self: &Arc<Self>, recipe: Arc<Recipe>) -> Remake {
+    fn rebuild(self: &Arc<Self>, recipe: Arc<QueryRecipe>) -> Rebuild {
         let engine = Arc::downgrade(self);
         Box::new(move || {
             let (engine, recipe) = (engine.clone(), recipe.clone());
             async move {
                 let stopped = || Error::new(ErrorKind::AdminShutdown, "the server is shutting down");
                 let engine = engine.upgrade().ok_or_else(stopped)?;
-                let scene: Arc<dyn World> = Arc::new(engine.scene());
+                let scene: Arc<dyn CatalogView> = Arc::new(engine.statement_snapshot());
                 let standing = engine.plan_view(&recipe.create, &recipe.options, &scene, recipe.partitions).await?;
                 let outlet = recipe.outlet(&engine)?;
                 Ok(recipe.worker(&engine, standing, outlet))
@@ -195,36 +195,42 @@ impl Engine {
 
 impl Engine {
     /// What a sink is told that goes on with another recipe.
-    pub(super) fn refit(self: &Arc<Self>, recipe: Arc<Recipe>) -> Command {
+    pub(super) fn refit(self: &Arc<Self>, recipe: Arc<QueryRecipe>) -> Command {
         let (trigger, checkpoint_interval) = (recipe.options.trigger, recipe.checkpoint_interval);
-        Command::Refit { remake: self.remake(recipe), trigger, checkpoint_interval }
+        Command::Refit { rebuild: self.rebuild(recipe), trigger, checkpoint_interval }
     }
 }
 
 /// What a standing query is made of, the first time and after each failure.
-pub struct Recipe {
+pub struct QueryRecipe {
     id: u64,
     create: CreateView,
     options: ViewOptions,
     pub partitions: usize,
-    shared: Arc<Shared>,
-    progress: Arc<Mutex<Progress>>,
+    shared: Arc<SharedRelation>,
+    progress: Arc<Mutex<QueryProgress>>,
     checkpoint_interval: Duration,
     epoch_target: Option<Duration>,
     /// Of a sink.
-    feed: Option<Feed>,
+    feed: Option<SinkPlan>,
 }
 
-impl std::fmt::Debug for Recipe {
+impl std::fmt::Debug for QueryRecipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recipe").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-impl Recipe {
+impl QueryRecipe {
     /// The same query with other options, and what it has so far.
-    pub fn with(&self, engine: &Engine, create: CreateView, options: ViewOptions, feed: Option<Feed>) -> Recipe {
-        Recipe {
+    pub fn with(
+        &self,
+        engine: &Engine,
+        create: CreateView,
+        options: ViewOptions,
+        feed: Option<SinkPlan>,
+    ) -> QueryRecipe {
+        QueryRecipe {
             id: self.id,
             create,
             partitions: self.partitions,
@@ -237,7 +243,7 @@ impl Recipe {
         }
     }
 
-    fn outlet(&self, engine: &Engine) -> Result<Option<Outlet>> {
+    fn outlet(&self, engine: &Engine) -> Result<Option<SinkDriver>> {
         let Some(feed) = &self.feed else { return Ok(None) };
         // A secret may have another value since.
         let now = engine.view_options(&self.create)?.sink;
@@ -245,10 +251,10 @@ impl Recipe {
         feed.outlet(&self.create.name.name, &engine.sink_identity(self.id)?, engine.timeouts()).map(Some)
     }
 
-    fn worker(&self, engine: &Engine, standing: Standing, outlet: Option<Outlet>) -> Worker {
+    fn worker(&self, engine: &Engine, standing: ContinuousPlan, outlet: Option<SinkDriver>) -> Worker {
         let (name, relation) = (self.create.name.name.clone(), self.shared.clone());
         let (checkpoint_interval, epoch_target) = (self.checkpoint_interval, self.epoch_target);
-        let setup = Setup { id: self.id, name, standing, relation, outlet, checkpoint_interval, epoch_target };
+        let setup = QuerySetup { id: self.id, name, standing, relation, outlet, checkpoint_interval, epoch_target };
         Worker::new(engine.env.clone(), setup, self.progress.clone())
     }
 }

@@ -16,17 +16,17 @@ use crate::{
 
 /// The last column of the answers is their end.
 #[derive(Debug)]
-pub(super) struct Ends {
+pub(super) struct SessionExpiry {
     /// How the end of a row tells when it is closed.
     close: Close,
     /// Groups by when one of their answers may be closed; some of the moments are no longer true.
     due: BTreeMap<Micros, HashSet<Box<[u8]>>>,
 }
 
-impl Ends {
+impl SessionExpiry {
     /// `column` is that of the end.
     pub fn new(column: usize) -> Self {
-        Ends { close: Close { column, field: None, offset_us: 1 }, due: BTreeMap::new() }
+        SessionExpiry { close: Close { column, field: None, offset_us: 1 }, due: BTreeMap::new() }
     }
 
     /// Notes when answers end.

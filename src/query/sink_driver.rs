@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::Worker;
 use crate::{
     changes::Changes,
-    checkpoint::{Commit, Intent, Record, file},
+    checkpoint::{Commit, Intent, LogRecord, file},
     connectors::{OPEN_TIMEOUT, Outgoing, Sink, Timeouts, WRITE_TIMEOUT, within},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorKind, Result},
     relations::Relation,
     state::net,
     storage::Storage,
@@ -24,16 +24,16 @@ use crate::{
 
 /// A sink, and how its query feeds it.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct SinkDriver {
     /// As errors say it: `sink "s"`.
     label: String,
     /// Never locked, only ever lent to who has the outlet: so that a sink need not be one that many may look at.
     sink: Mutex<Box<dyn Sink>>,
-    keeps: Keeps,
+    keeps: Retention,
     /// Whether rows are withdrawn: one that comes and goes in an epoch, or comes again as it was, is not told.
     nets: bool,
     /// The last epoch that is there; `None` before it is opened, and after a write that may have taken effect.
-    there: Option<Epoch>,
+    delivered: Option<Epoch>,
     /// Whether new epochs come after what is there, whatever that is.
     goes_on: bool,
     /// Whether what is there is to be replaced, though nothing has changed here.
@@ -43,7 +43,7 @@ pub struct Outlet {
 
 /// What is kept of the answer beside the sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeps {
+pub enum Retention {
     Nothing,
     /// All rows, because all of them are written each time.
     ToWrite,
@@ -53,7 +53,7 @@ pub enum Keeps {
 
 /// An epoch that was run and whose rows are not known to be outside.
 #[derive(Debug)]
-pub(super) struct Owed {
+pub(super) struct PendingEpoch {
     intent: Intent,
     commit: Commit,
     /// `None` where nothing changed.
@@ -65,9 +65,18 @@ pub(super) struct Owed {
     started: tokio::time::Instant,
 }
 
-impl Outlet {
-    pub fn new(label: String, sink: Box<dyn Sink>, keeps: Keeps, nets: bool, timeouts: Timeouts) -> Self {
-        Outlet { label, sink: Mutex::new(sink), keeps, nets, there: None, goes_on: false, rewrites: false, timeouts }
+impl SinkDriver {
+    pub fn new(label: String, sink: Box<dyn Sink>, keeps: Retention, nets: bool, timeouts: Timeouts) -> Self {
+        SinkDriver {
+            label,
+            sink: Mutex::new(sink),
+            keeps,
+            nets,
+            delivered: None,
+            goes_on: false,
+            rewrites: false,
+            timeouts,
+        }
     }
 
     fn sink(&mut self) -> &mut dyn Sink {
@@ -76,19 +85,19 @@ impl Outlet {
 
     /// Takes hold of the outside system, unless it is held.
     pub async fn open(&mut self) -> Result<Epoch> {
-        if self.there.is_none() {
+        if self.delivered.is_none() {
             let (limit, label) = (self.timeouts.open, self.label.clone());
-            self.there = Some(within(limit, OPEN_TIMEOUT, &label, self.sink().open()).await?);
+            self.delivered = Some(within(limit, OPEN_TIMEOUT, &label, self.sink().open()).await?);
         }
-        Ok(self.there.unwrap_or_default())
+        Ok(self.delivered.unwrap_or_default())
     }
 
     /// Takes the changes of an epoch: gives their net, and notes what is kept of it.
     pub(super) fn take(&self, epoch: Epoch, changes: Changes, kept: &mut Relation) -> Result<Changes> {
         let changes = if self.nets { net(&changes)? } else { changes };
-        if self.keeps != Keeps::Nothing {
+        if self.keeps != Retention::Nothing {
             kept.apply(epoch, &changes).map_err(|error| match self.keeps {
-                Keeps::ToCheck => Error::new(Kind::UniqueViolation, "two rows have the same primary_key")
+                Retention::ToCheck => Error::new(ErrorKind::UniqueViolation, "two rows have the same primary_key")
                     .detail(error.to_string())
                     .hint("Name the columns that no two rows share, or group by those that are named."),
                 _ => error,
@@ -103,7 +112,7 @@ impl Outlet {
     fn outgoing(&self, changes: Changes, kept: &Relation) -> Result<Option<Outgoing>> {
         Ok(match (changes.is_empty() && !self.rewrites, self.keeps) {
             (true, _) => None,
-            (false, Keeps::ToWrite) => {
+            (false, Retention::ToWrite) => {
                 let rows = concat_batches(kept.schema(), &kept.snapshot().batches(None)?)?;
                 Some(Outgoing { changes: Changes::insert(rows), whole: true })
             }
@@ -118,19 +127,19 @@ impl Outlet {
         let there = self.open().await?;
         match there < epoch {
             true => Ok(epoch),
-            false if self.keeps == Keeps::ToWrite || self.goes_on => Ok(there.next()),
+            false if self.keeps == Retention::ToWrite || self.goes_on => Ok(there.next()),
             false => Err(behind(epoch, there)),
         }
     }
 
     /// Compares what is there with the last epoch here, unless that is known. Where the data directory is an older copy, one
-    /// that replaces all that was written is to do so; see [`Outlet::number`]. Gives whether it is.
+    /// that replaces all that was written is to do so; see [`SinkDriver::number`]. Gives whether it is.
     async fn compare(&mut self, epoch: Epoch) -> Result<bool> {
-        if self.there.is_some() || self.open().await? <= epoch || self.goes_on {
+        if self.delivered.is_some() || self.open().await? <= epoch || self.goes_on {
             return Ok(false);
         }
-        self.rewrites = self.keeps == Keeps::ToWrite;
-        match (self.rewrites, self.there) {
+        self.rewrites = self.keeps == Retention::ToWrite;
+        match (self.rewrites, self.delivered) {
             (false, Some(there)) => Err(behind(epoch.next(), there)),
             _ => Ok(true),
         }
@@ -145,10 +154,10 @@ impl Outlet {
     /// that nobody else's can be in its place.
     async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         if self.open().await? < epoch {
-            self.there = None;
+            self.delivered = None;
             let (limit, label) = (self.timeouts.write, self.label.clone());
             within(limit, WRITE_TIMEOUT, &label, self.sink().write(epoch, rows)).await?;
-            (self.there, self.rewrites) = (Some(epoch), false);
+            (self.delivered, self.rewrites) = (Some(epoch), false);
         }
         Ok(())
     }
@@ -157,7 +166,7 @@ impl Outlet {
 fn behind(epoch: Epoch, there: Epoch) -> Error {
     let message = format!("the sink holds epoch {there}, but the server has come to {} only", epoch.0 - 1);
     let known = if epoch == there { format!("epoch {there}") } else { format!("epochs {epoch} to {there}") };
-    Error::new(Kind::DataCorrupted, message)
+    Error::new(ErrorKind::DataCorrupted, message)
         .detail(format!("The data directory is older than what was written from it: it does not know what {known} had read."))
         .hint(
             "To have every row once, start from a newer copy of the data directory. Or ALTER SINK … RESET OFFSETS goes on \
@@ -175,7 +184,7 @@ impl Worker {
         let Some(outlet) = &self.setup.outlet else { return Err(Error::internal("a view was run as a sink")) };
         let rows = outlet.outgoing(changes, &self.setup.relation.lock())?;
         let epoch = intent.epoch;
-        let owed = Owed { intent, commit, rows, saved: false, unproven: false, started };
+        let owed = PendingEpoch { intent, commit, rows, saved: false, unproven: false, started };
         if !fleeting {
             self.owed = Some(owed);
             return Ok(());
@@ -192,7 +201,7 @@ impl Worker {
 
     /// What is owed, once a checkpoint and the outbox have it, under a number that may be another. Where it fails, memory
     /// is not sound.
-    async fn saved(&mut self, mut owed: Owed, number: Epoch, unproven: bool) -> Result<Owed> {
+    async fn saved(&mut self, mut owed: PendingEpoch, number: Epoch, unproven: bool) -> Result<PendingEpoch> {
         self.sound = false;
         (owed.intent.epoch, owed.commit.epoch, owed.unproven) = (number, number, unproven);
         self.keep_rows(number, owed.encode()?).await?;
@@ -206,7 +215,7 @@ impl Worker {
     }
 
     /// What is owed and in the outbox, once a checkpoint has it too.
-    async fn in_checkpoint(&mut self, owed: Owed) -> Result<Owed> {
+    async fn in_checkpoint(&mut self, owed: PendingEpoch) -> Result<PendingEpoch> {
         self.sound = false;
         self.needs_log();
         match owed.saved {
@@ -216,7 +225,7 @@ impl Worker {
         }
         self.checkpoint().await?;
         self.sound = true;
-        Ok(Owed { saved: true, ..owed })
+        Ok(PendingEpoch { saved: true, ..owed })
     }
 
     /// Asks the outside how far it is, once nothing is owed to it: the data directory may be an older copy. Gives whether an
@@ -234,15 +243,15 @@ impl Worker {
     }
 
     /// Whether an epoch was run that is not committed: its rows are still to go out, or its commit to be written.
-    pub fn owes(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         self.owed.is_some() || self.uncommitted.is_some()
     }
 
     /// Writes what is owed and commits it. Where that fails, the next call goes on with the same rows.
     pub async fn deliver(&mut self) -> Result<()> {
         let (Some(owed), Some(outlet)) = (&self.owed, &mut self.setup.outlet) else { return self.commit().await };
-        let intent = Record::Intent(owed.intent.clone()).encode(&[])?;
-        let commit = Record::Commit(owed.commit.clone()).encode(&[])?;
+        let intent = LogRecord::Intent(owed.intent.clone()).encode(&[])?;
+        let commit = LogRecord::Commit(owed.commit.clone()).encode(&[])?;
         if owed.rows.is_some() && self.begun.is_none() && (!owed.saved || owed.unproven) {
             let begun = owed.intent.clone();
             let number = outlet.number(begun.epoch).await?;
@@ -252,7 +261,7 @@ impl Worker {
                 return Box::pin(self.deliver()).await;
             }
             if owed.saved {
-                self.outbox().note_begun(begun.epoch)?;
+                self.outbox().mark_in_flight(begun.epoch)?;
                 self.owed.iter_mut().for_each(|owed| owed.unproven = false);
             } else {
                 self.needs_log();
@@ -260,7 +269,9 @@ impl Worker {
                 self.begun = Some(begun);
             }
         }
-        if let (Some(Owed { intent, rows: Some(rows), .. }), Some(outlet)) = (&self.owed, &mut self.setup.outlet) {
+        if let (Some(PendingEpoch { intent, rows: Some(rows), .. }), Some(outlet)) =
+            (&self.owed, &mut self.setup.outlet)
+        {
             outlet.send(intent.epoch, rows).await?;
         }
         self.needs_log();
@@ -269,7 +280,7 @@ impl Worker {
         let recording = letters.recording().await;
         self.env.log.append(intent.into_iter().chain([commit]).collect()).await?;
         self.begun = None;
-        let Some(Owed { intent, commit, saved, started, .. }) = self.owed.take() else { return Ok(()) };
+        let Some(PendingEpoch { intent, commit, saved, started, .. }) = self.owed.take() else { return Ok(()) };
         letters.add(&commit.dead_letters, &commit.late_rows);
         drop(recording);
         if saved {
@@ -286,7 +297,7 @@ impl Worker {
 
     /// Keeps what is owed and cannot go out now, so that it holds on to neither the log nor what it was made of: however
     /// long the outside is away, a recovery begins with the rows of this epoch. Where it fails, memory is not sound.
-    pub async fn keep_owed(&mut self) -> Result<()> {
+    pub async fn save_pending(&mut self) -> Result<()> {
         let unproven = self.begun.is_none();
         let Some(owed) = self.owed.as_mut().filter(|owed| !owed.saved) else { return Ok(()) };
         owed.unproven = unproven;
@@ -295,20 +306,20 @@ impl Worker {
         // Until the outbox has it, memory stays as it is.
         self.keep_rows(number, bytes?).await?;
         let Some(owed) = self.owed.take() else { return Ok(()) };
-        self.owed = Some(self.in_checkpoint(Owed { unproven, ..owed }).await?);
+        self.owed = Some(self.in_checkpoint(PendingEpoch { unproven, ..owed }).await?);
         // Its intent is in the log, if it was begun: it stays what it is, and the outbox says what that is.
         self.begun = None;
         self.show(|_| {});
         Ok(())
     }
 
-    /// See [`Outlet::go_on`].
+    /// See [`SinkDriver::go_on`].
     pub fn go_on(&mut self) {
-        self.setup.outlet.iter_mut().for_each(Outlet::go_on);
+        self.setup.outlet.iter_mut().for_each(SinkDriver::go_on);
     }
 
     /// After a recovery: takes up what the last epoch of the checkpoint still owes.
-    pub(super) fn take_up(&mut self, commits: &[Commit]) -> Result<()> {
+    pub(super) fn restore_pending(&mut self, commits: &[Commit]) -> Result<()> {
         let is_committed = commits.iter().any(|commit| commit.epoch == self.checkpointed);
         match self.outbox().load(self.checkpointed)?.filter(|_| !is_committed) {
             Some(owed) => {
@@ -316,12 +327,12 @@ impl Worker {
                 Ok(())
             }
             // Its commit is there, or it came to nothing before anything was written.
-            None => self.forget_owed(),
+            None => self.discard_pending(),
         }
     }
 
     /// Nothing is owed of what earlier tries left.
-    pub(super) fn forget_owed(&mut self) -> Result<()> {
+    pub(super) fn discard_pending(&mut self) -> Result<()> {
         self.outbox().remove()
     }
 
@@ -341,7 +352,7 @@ struct Label {
     unproven: bool,
 }
 
-impl Owed {
+impl PendingEpoch {
     fn encode(&self) -> Result<Vec<u8>> {
         let (intent, commit) = (self.intent.clone(), self.commit.clone());
         let whole = self.rows.as_ref().is_some_and(|rows| rows.whole);
@@ -353,12 +364,12 @@ impl Owed {
         file::encode(&label, &[batches])
     }
 
-    fn decode(path: &str, bytes: &[u8]) -> Result<Owed> {
+    fn decode(path: &str, bytes: &[u8]) -> Result<PendingEpoch> {
         let (Label { intent, commit, rows, whole, unproven }, sections) = file::decode(path, bytes)?;
         let batch = sections.into_iter().flatten().next();
         let changes = batch.map(Changes::from_batch).transpose()?;
         let rows = changes.filter(|_| rows).map(|changes| Outgoing { changes, whole });
-        Ok(Owed { intent, commit, rows, saved: true, unproven, started: tokio::time::Instant::now() })
+        Ok(PendingEpoch { intent, commit, rows, saved: true, unproven, started: tokio::time::Instant::now() })
     }
 }
 
@@ -393,22 +404,22 @@ impl Outbox {
     }
 
     /// What is kept of an epoch.
-    fn load(&self, epoch: Epoch) -> Result<Option<Owed>> {
+    fn load(&self, epoch: Epoch) -> Result<Option<PendingEpoch>> {
         let path = self.rows(epoch);
         let Some(bytes) = self.storage.read(&path)? else { return Ok(None) };
-        let mut owed = Owed::decode(&path, &bytes)?;
-        owed.unproven &= self.storage.read(&self.begun(epoch))?.is_none();
+        let mut owed = PendingEpoch::decode(&path, &bytes)?;
+        owed.unproven &= self.storage.read(&self.in_flight_path(epoch))?.is_none();
         Ok(Some(owed))
     }
 
-    fn begun(&self, epoch: Epoch) -> String {
+    fn in_flight_path(&self, epoch: Epoch) -> String {
         format!("{}/{:016}.begun", self.folder, epoch.0)
     }
 
     /// Notes that nobody else has written the epoch so far: what is outside of it from now on is this one. Blocking.
-    fn note_begun(&self, epoch: Epoch) -> Result<()> {
-        match self.storage.create(&self.begun(epoch), &[]) {
-            Err(error) if error.kind() != Kind::DuplicateObject => Err(error),
+    fn mark_in_flight(&self, epoch: Epoch) -> Result<()> {
+        match self.storage.create(&self.in_flight_path(epoch), &[]) {
+            Err(error) if error.kind() != ErrorKind::DuplicateObject => Err(error),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 //! A join makes many rows of few, and DataFusion counts only what is read from the leaves: a join of two small tables
 //! that gives billions of rows, or compares billions of pairs and gives none, never lets go of its thread. It could not
 //! be cancelled, as a task ends only where it waits, and no other session would be served meanwhile. So what a join
-//! gives is handed on by [`TurnsExec`], which waits a moment now and then; and a nested loop join, which does not look
+//! gives is handed on by [`YieldExec`], which waits a moment now and then; and a nested loop join, which does not look
 //! up before it has compared a whole batch with everything on its other side, is fed in small pieces.
 //!
 //! What a single call takes long for, [`super::aside`] knows: its thread is taken from nobody, as another one does what
@@ -60,19 +60,19 @@ const PIECE_BYTES: usize = 1 << 20;
 /// The first piece for a join. The next ones grow and shrink until one takes about a turn, or [`PIECE_BYTES`].
 const FIRST_PIECE_ROWS: usize = 16;
 
-type Rules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
+type OptimizerRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
 
 /// DataFusion's rules, and ours. Not those that push filters down: they tell columns by their names, of which a join may
 /// have two, and compare arrays with NULLs within otherwise; and what a scan of ours takes, the logical plan has pushed.
-pub(super) fn rules() -> Rules {
+pub(super) fn rules() -> OptimizerRules {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
     with_ours(rules, Distrust::default())
 }
 
 /// Those alone without which a plan cannot run, and ours.
-pub(super) fn fewest_rules() -> Rules {
-    let rules: Rules = vec![
+pub(super) fn fewest_rules() -> OptimizerRules {
+    let rules: OptimizerRules = vec![
         Arc::new(OutputRequirements::new_add_mode()),
         Arc::new(EnsureRequirements::new()),
         Arc::new(OutputRequirements::new_remove_mode()),
@@ -83,9 +83,9 @@ pub(super) fn fewest_rules() -> Rules {
 }
 
 /// Rules, and ours where the plan has its shape.
-fn with_ours(mut rules: Rules, distrust: Distrust) -> Rules {
+fn with_ours(mut rules: OptimizerRules, distrust: Distrust) -> OptimizerRules {
     let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
-    rules.insert(at, Arc::new(TakeTurns));
+    rules.insert(at, Arc::new(InsertYields));
     // Before anything relies on the order in which rows come.
     rules.insert(0, Arc::new(distrust));
     rules.push(Arc::new(CheckWindows));
@@ -94,14 +94,14 @@ fn with_ours(mut rules: Rules, distrust: Distrust) -> Rules {
 
 /// A plan all of whose batches have so many rows at the most.
 pub(super) fn in_batches(plan: Arc<dyn ExecutionPlan>, rows: usize) -> Arc<dyn ExecutionPlan> {
-    TurnsExec::around(plan, Pace::Rows(rows))
+    YieldExec::around(plan, Split::Rows(rows))
 }
 
-/// Puts a [`TurnsExec`] around whatever makes many rows of few.
+/// Puts a [`YieldExec`] around whatever makes many rows of few.
 #[derive(Debug)]
-struct TakeTurns;
+struct InsertYields;
 
-impl PhysicalOptimizerRule for TakeTurns {
+impl PhysicalOptimizerRule for InsertYields {
     fn name(&self) -> &str {
         "take_turns"
     }
@@ -113,37 +113,37 @@ impl PhysicalOptimizerRule for TakeTurns {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let slow = is_slow(&plan)?;
-            let aside = |plan| if slow { TurnsExec::around(plan, Pace::Aside) } else { plan };
-            if plan.downcast_ref::<ProjectionExec>().is_some_and(widens) {
+            let aside = |plan| if slow { YieldExec::around(plan, Split::Aside) } else { plan };
+            if plan.downcast_ref::<ProjectionExec>().is_some_and(produces_wide_values) {
                 // Nobody knows how wide the first one is.
                 let rows = Arc::new(AtomicUsize::new(1));
-                let plan = fed(plan, Pace::Sized(rows.clone()))?;
-                return Ok(Transformed::yes(TurnsExec::around(aside(plan), Pace::Measured(rows))));
+                let plan = fed(plan, Split::Sized(rows.clone()))?;
+                return Ok(Transformed::yes(YieldExec::around(aside(plan), Split::Measured(rows))));
             }
             if !plan.name().contains("Join") && plan.name() != "UnnestExec" {
                 return Ok(if slow { Transformed::yes(aside(plan)) } else { Transformed::no(plan) });
             }
             let plan = match plan.name() == NestedLoopJoinExec::static_name() {
-                true => fed(plan, Pace::Timed)?,
+                true => fed(plan, Split::Timed)?,
                 false => plan,
             };
-            Ok(Transformed::yes(TurnsExec::around(aside(plan), Pace::Turns)))
+            Ok(Transformed::yes(YieldExec::around(aside(plan), Split::Whole)))
         })
         .data()
     }
 }
 
 /// A plan whose last input comes in pieces: of a nested loop join, the side that it reads batch by batch.
-fn fed(plan: Arc<dyn ExecutionPlan>, pace: Pace) -> DfResult<Arc<dyn ExecutionPlan>> {
+fn fed(plan: Arc<dyn ExecutionPlan>, split: Split) -> DfResult<Arc<dyn ExecutionPlan>> {
     let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
     if let Some(last) = children.pop() {
-        children.push(TurnsExec::around(last, pace));
+        children.push(YieldExec::around(last, split));
     }
     replace_children_if_necessary(plan, children)
 }
 
 /// True where a column is made here whose values may be of any length: computed, or a long text in every row.
-fn widens(projection: &ProjectionExec) -> bool {
+fn produces_wide_values(projection: &ProjectionExec) -> bool {
     let schema = projection.schema();
     projection.expr().iter().zip(schema.fields()).any(|(column, field)| {
         let made = column.expr.downcast_ref::<Column>().is_none();
@@ -153,19 +153,19 @@ fn widens(projection: &ProjectionExec) -> bool {
 
 /// Hands on what its input gives, and lets others have the thread between.
 #[derive(Debug)]
-struct TurnsExec {
+struct YieldExec {
     input: Arc<dyn ExecutionPlan>,
-    pace: Pace,
+    split: Split,
 }
 
 /// How batches go on.
 #[derive(Debug, Clone)]
-enum Pace {
+enum Split {
     /// As they are.
-    Turns,
+    Whole,
     /// In pieces, each as large as the reader is quick.
     Timed,
-    /// In pieces of as many rows as [`Pace::Measured`] says.
+    /// In pieces of as many rows as [`Split::Measured`] says.
     Sized(Arc<AtomicUsize>),
     /// As they are; says how many rows make [`PIECE_BYTES`].
     Measured(Arc<AtomicUsize>),
@@ -175,26 +175,26 @@ enum Pace {
     Aside,
 }
 
-impl TurnsExec {
-    fn around(input: Arc<dyn ExecutionPlan>, pace: Pace) -> Arc<dyn ExecutionPlan> {
-        Arc::new(TurnsExec { input, pace })
+impl YieldExec {
+    fn around(input: Arc<dyn ExecutionPlan>, split: Split) -> Arc<dyn ExecutionPlan> {
+        Arc::new(YieldExec { input, split })
     }
 }
 
-impl DisplayAs for TurnsExec {
+impl DisplayAs for YieldExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.pace {
-            Pace::Turns | Pace::Measured(_) => "TurnsExec",
-            Pace::Rows(_) => "TurnsExec: in small batches",
-            Pace::Aside => "TurnsExec: aside",
-            Pace::Timed | Pace::Sized(_) => "TurnsExec: in pieces",
+        f.write_str(match self.split {
+            Split::Whole | Split::Measured(_) => "YieldExec",
+            Split::Rows(_) => "YieldExec: in small batches",
+            Split::Aside => "YieldExec: aside",
+            Split::Timed | Split::Sized(_) => "YieldExec: in pieces",
         })
     }
 }
 
-impl ExecutionPlan for TurnsExec {
+impl ExecutionPlan for YieldExec {
     fn name(&self) -> &str {
-        "TurnsExec"
+        "YieldExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -213,7 +213,7 @@ impl ExecutionPlan for TurnsExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(TurnsExec::around(children.pop().unwrap_or_else(|| self.input.clone()), self.pace.clone()))
+        Ok(YieldExec::around(children.pop().unwrap_or_else(|| self.input.clone()), self.split.clone()))
     }
 
     fn apply_expressions(
@@ -224,14 +224,14 @@ impl ExecutionPlan for TurnsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let context = match self.pace {
-            Pace::Rows(rows) => with_batch_rows(&context, rows),
+        let context = match self.split {
+            Split::Rows(rows) => with_batch_rows(&context, rows),
             _ => context,
         };
         let aside = Aside::of(context.session_config());
         let input = self.input.execute(partition, context)?;
-        let (pace, rows) = (self.pace.clone(), FIRST_PIECE_ROWS);
-        Ok(Box::pin(Turns { input, pace, aside, rows, rest: None, given: None, since: Instant::now() }))
+        let (split, rows) = (self.split.clone(), FIRST_PIECE_ROWS);
+        Ok(Box::pin(YieldStream { input, split, aside, rows, rest: None, given: None, since: Instant::now() }))
     }
 }
 
@@ -249,9 +249,9 @@ fn with_batch_rows(context: &TaskContext, rows: usize) -> Arc<TaskContext> {
     ))
 }
 
-struct Turns {
+struct YieldStream {
     input: SendableRecordBatchStream,
-    pace: Pace,
+    split: Split,
     aside: Aside,
     /// Of the next piece.
     rows: usize,
@@ -262,28 +262,28 @@ struct Turns {
     since: Instant,
 }
 
-impl Turns {
+impl YieldStream {
     fn poll_input(&mut self, context: &mut Context<'_>) -> Poll<Option<DfResult<RecordBatch>>> {
-        match self.pace {
-            Pace::Aside => self.aside.poll(context, |context| self.input.poll_next_unpin(context)),
+        match self.split {
+            Split::Aside => self.aside.poll(context, |context| self.input.poll_next_unpin(context)),
             _ => self.input.poll_next_unpin(context),
         }
     }
 
     /// How large the next piece is to be: where it is timed, towards half a turn to a turn.
     fn learn(&mut self, now: Instant) {
-        match (&self.pace, self.given.take().map(|given| now - given)) {
-            (Pace::Sized(rows), _) => self.rows = rows.load(Ordering::Relaxed),
-            (Pace::Timed, Some(took)) if took > TURN => self.rows = (self.rows / 2).max(1),
-            (Pace::Timed, Some(took)) if took < TURN / 2 => self.rows = self.rows.saturating_mul(2),
+        match (&self.split, self.given.take().map(|given| now - given)) {
+            (Split::Sized(rows), _) => self.rows = rows.load(Ordering::Relaxed),
+            (Split::Timed, Some(took)) if took > TURN => self.rows = (self.rows / 2).max(1),
+            (Split::Timed, Some(took)) if took < TURN / 2 => self.rows = self.rows.saturating_mul(2),
             _ => {}
         }
     }
 
     fn handed_on(&mut self, batch: RecordBatch) -> RecordBatch {
-        match &self.pace {
-            Pace::Turns | Pace::Aside | Pace::Rows(_) => batch,
-            Pace::Measured(rows) => {
+        match &self.split {
+            Split::Whole | Split::Aside | Split::Rows(_) => batch,
+            Split::Measured(rows) => {
                 if let Some(each) = bytes_of(&batch).checked_div(batch.num_rows()) {
                     // Step by step: the rows that come may be wider than those that came.
                     let most = rows.load(Ordering::Relaxed).max(2 * batch.num_rows());
@@ -291,7 +291,7 @@ impl Turns {
                 }
                 batch
             }
-            Pace::Timed | Pace::Sized(_) => {
+            Split::Timed | Split::Sized(_) => {
                 self.given = Some(Instant::now());
                 if batch.num_rows() <= self.rows {
                     return batch;
@@ -303,7 +303,7 @@ impl Turns {
     }
 }
 
-impl Stream for Turns {
+impl Stream for YieldStream {
     type Item = DfResult<RecordBatch>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -326,7 +326,7 @@ impl Stream for Turns {
     }
 }
 
-impl RecordBatchStream for Turns {
+impl RecordBatchStream for YieldStream {
     fn schema(&self) -> SchemaRef {
         self.input.schema()
     }
@@ -387,8 +387,8 @@ mod tests {
             let text = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
             let lines: Vec<&str> = text.lines().map(str::trim).collect();
             let at = lines.iter().position(|line| line.starts_with(node)).expect(&text);
-            assert_eq!(lines[at - 2..at], ["TurnsExec", "TurnsExec: aside"], "{text}");
-            assert!(lines[at..].contains(&"TurnsExec: in pieces"), "{text}");
+            assert_eq!(lines[at - 2..at], ["YieldExec", "YieldExec: aside"], "{text}");
+            assert!(lines[at..].contains(&"YieldExec: in pieces"), "{text}");
         }
     }
 

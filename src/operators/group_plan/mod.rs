@@ -10,7 +10,7 @@
 //! Where an answer follows from the first rows of a group in some order (`ROW_NUMBER() … <= n`, `ORDER BY … LIMIT n`),
 //! the rows are kept in that order and only the first ones run.
 
-mod ends;
+mod expiry;
 mod order;
 mod timeouts;
 
@@ -26,16 +26,16 @@ use arrow::{
 };
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 
-pub use self::order::FirstRows;
+pub use self::order::TopNSpec;
 use self::{
-    ends::{Answers, Ends},
-    order::Layout,
-    timeouts::{TIMEOUTS, Timeouts},
+    expiry::{Answers, SessionExpiry},
+    order::StorageLayout,
+    timeouts::{SessionTimeouts, TIMEOUTS},
 };
 use super::{
-    Collector, Evaluated, Grouping, Late, Operator, Step,
-    cell::locked,
-    exec::again,
+    Collector, Evaluated, Grouping, Late, Operator, StepOutput,
+    epoch_context::locked,
+    exec::reset_for_rerun,
     grouping::{Emission, TimeColumn, apart, distinct_keys, have_times, in_time, state_keys},
     offload::wait_for,
     taken,
@@ -44,32 +44,32 @@ use crate::{
     changes::{Changes, batch_of, rows_at},
     checkpoint::LateCause,
     error::{Error, Result},
-    state::{Close, Compaction, Durable, First, Multiset, NEVER, Saved, Shape, Windowed},
+    state::{Close, Compaction, Durable, Multiset, NEVER, Saved, StateShape, TopN, Windowed},
     time::{Micros, Tick},
 };
 
 /// Where a plan finds the rows that it is run over.
-pub type Given = Arc<Mutex<Option<RecordBatch>>>;
+pub type GroupInput = Arc<Mutex<Option<RecordBatch>>>;
 
 /// A plan over the rows of groups.
 #[derive(Debug, Clone)]
-pub struct GroupPlan {
+pub struct GroupPlanSpec {
     /// Its leaf reads `given`; its last column is the number of the group, as the last one of its leaf is.
     pub plan: Arc<dyn ExecutionPlan>,
-    pub given: Given,
+    pub given: GroupInput,
     /// The columns of the leaf; and without the number.
     pub leaf: SchemaRef,
     pub input: SchemaRef,
     pub context: Arc<TaskContext>,
     /// Where each answer says itself when it ends, in a last column that is not shown.
-    pub sessions: Option<Sessions>,
+    pub sessions: Option<SessionSpec>,
     /// Where the first rows of a group are all that it is to be run over.
-    pub first: Option<FirstRows>,
+    pub first: Option<TopNSpec>,
 }
 
 /// Answers that end.
 #[derive(Debug, Clone)]
-pub struct Sessions {
+pub struct SessionSpec {
     /// The column that they end in.
     pub end: FieldRef,
     /// When a row comes too late; `None` where nothing ever ends.
@@ -82,12 +82,12 @@ pub struct Sessions {
 
 /// Runs a plan over the rows of each touched group.
 #[derive(Debug)]
-pub struct Regroup {
+pub struct GroupPlan {
     /// Its output has the columns of the plan, without the number.
     grouping: Grouping,
-    plan: GroupPlan,
-    layout: Layout,
-    kept: Kept,
+    plan: GroupPlanSpec,
+    layout: StorageLayout,
+    kept: GroupPlanState,
     /// The columns of the answers as they are kept.
     answered: SchemaRef,
 }
@@ -105,44 +105,45 @@ impl Grouping {
 
 /// What came, and what was answered.
 #[derive(Debug)]
-struct Kept {
+struct GroupPlanState {
     rows: Windowed<Multiset>,
     answers: Windowed<Multiset>,
-    ends: Option<Ends>,
-    timeouts: Option<Timeouts>,
+    ends: Option<SessionExpiry>,
+    timeouts: Option<SessionTimeouts>,
 }
 
 const ROWS: &str = "rows";
 const ANSWERS: &str = "answers";
 
-impl Regroup {
-    pub fn new(grouping: Grouping, plan: GroupPlan) -> Result<Self> {
-        let shape = |name: &str, values: &Fields, order: &[_]| Shape {
+impl GroupPlan {
+    pub fn new(grouping: Grouping, plan: GroupPlanSpec) -> Result<Self> {
+        let shape = |name: &str, values: &Fields, order: &[_]| StateShape {
             keys: grouping.state_fields(name),
             values: values.clone(),
             order: order.to_vec(),
         };
         let kept = |shape| Windowed::new(grouping.close, shape, Multiset::new);
-        let layout = Layout::new(&plan.input, plan.first.as_ref())?;
+        let layout = StorageLayout::new(&plan.input, plan.first.as_ref())?;
         let rows = kept(shape(ROWS, &layout.fields, &layout.order));
         let mut fields: Vec<FieldRef> = grouping.output.fields().iter().cloned().collect();
         fields.extend(plan.sessions.iter().map(|sessions| sessions.end.clone()));
         let answered = Arc::new(Schema::new(fields));
         let answers = kept(shape(ANSWERS, answered.fields(), &[]));
         let end = plan.sessions.as_ref().filter(|sessions| sessions.late.is_some());
-        let ends = end.map(|_| Ends::new(answered.fields().len() - 1));
+        let ends = end.map(|_| SessionExpiry::new(answered.fields().len() - 1));
         let timeout = plan.sessions.as_ref().and_then(|sessions| Some((sessions.timeout_us?, &sessions.end)));
-        let timeouts = timeout.map(|(us, end)| Timeouts::new(us, &grouping.state_fields("key"), end)).transpose()?;
-        Ok(Regroup { grouping, plan, layout, kept: Kept { rows, answers, ends, timeouts }, answered })
+        let timeouts =
+            timeout.map(|(us, end)| SessionTimeouts::new(us, &grouping.state_fields("key"), end)).transpose()?;
+        Ok(GroupPlan { grouping, plan, layout, kept: GroupPlanState { rows, answers, ends, timeouts }, answered })
     }
 
     /// The answers over some groups' rows, as they were kept, and the group of each.
     fn answers(&self, rows: &[ArrayRef], groups: &[usize]) -> Result<(RecordBatch, UInt32Array)> {
         let numbers = Int64Array::from_iter_values(groups.iter().map(|group| *group as i64));
-        let mut columns = self.layout.restore(rows);
+        let mut columns = self.layout.to_input(rows);
         columns.push(Arc::new(numbers));
         *locked(&self.plan.given) = Some(RecordBatch::try_new(self.plan.leaf.clone(), columns)?);
-        let plan = again(&self.plan.plan)?;
+        let plan = reset_for_rerun(&self.plan.plan)?;
         let run = datafusion::physical_plan::collect(plan.clone(), self.plan.context.clone());
         let batches = wait_for(async { Ok(run.await?) })?;
         let all = concat_batches(&plan.schema(), &batches)?;
@@ -153,7 +154,7 @@ impl Regroup {
         Ok((batch_of(&self.answered, columns, all.num_rows())?, groups))
     }
 
-    fn first(&self) -> Option<First> {
+    fn first(&self) -> Option<TopN> {
         self.plan.first.as_ref().map(|first| first.first)
     }
 
@@ -174,7 +175,7 @@ impl Regroup {
             let diffs = take(&diffs, &part, None)?.as_primitive::<Int64Type>().clone();
             let touched = distinct_keys(&keys)?;
             let window = self.kept.rows.window(moment)?;
-            window.apply(&keys, &self.layout.arrange(&rows)?, &diffs)?;
+            window.apply(&keys, &self.layout.to_storage(&rows)?, &diffs)?;
             if let Some(first) = first.filter(|_| only_comes) {
                 window.keep_first(&touched, first)?;
             }
@@ -209,7 +210,7 @@ impl Regroup {
 
     /// Takes out the sessions that are over by the clock; their answers where those are to be shown now.
     fn close_timed_out(&mut self, now: Micros) -> Result<Vec<Changes>> {
-        let Kept { rows, answers, timeouts, .. } = &mut self.kept;
+        let GroupPlanState { rows, answers, timeouts, .. } = &mut self.kept;
         let Some(timeouts) = timeouts else { return Ok(Vec::new()) };
         let closed = timeouts.close(now, rows.window(NEVER)?, answers.window(NEVER)?)?;
         let shown = closed.filter(|_| self.grouping.emission == Emission::OnClose);
@@ -242,7 +243,7 @@ impl Regroup {
 }
 
 /// Rows of one partition.
-struct Arrived {
+struct GroupPlanInput {
     grouping: Grouping,
     input: SchemaRef,
     /// When a row comes too late, by its own columns.
@@ -254,7 +255,7 @@ struct Arrived {
     late: Late,
 }
 
-impl Collector for Arrived {
+impl Collector for GroupPlanInput {
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
         let (closed, mut late) = (self.tick.closed(self.grouping.derived), Vec::new());
         let has_time = self.timed.and_then(|column| have_times(&[column], batch.columns()));
@@ -287,7 +288,7 @@ impl Collector for Arrived {
     }
 }
 
-impl Operator for Regroup {
+impl Operator for GroupPlan {
     fn schema(&self) -> SchemaRef {
         self.grouping.output.clone()
     }
@@ -296,7 +297,7 @@ impl Operator for Regroup {
         let (grouping, input) = (self.grouping.clone(), self.plan.input.clone());
         let sessions = self.plan.sessions.as_ref();
         let (late_at, timed) = sessions.map_or((None, None), |sessions| (sessions.late, sessions.timed));
-        Ok(Box::new(Arrived {
+        Ok(Box::new(GroupPlanInput {
             grouping,
             input,
             late_at,
@@ -307,10 +308,10 @@ impl Operator for Regroup {
         }))
     }
 
-    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<Step> {
+    fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let (mut batches, mut late) = (Vec::new(), Late::default());
         for part in collected {
-            let part: Arrived = taken(part)?;
+            let part: GroupPlanInput = taken(part)?;
             batches.extend(part.batches);
             late.merge(part.late);
         }
@@ -318,11 +319,11 @@ impl Operator for Regroup {
         let mut changes = self.close_timed_out(tick.now)?;
         changes.extend(self.fold(&batches, tick.now)?);
         changes.extend(self.close(tick.watermark)?);
-        Ok(Step { changes: Changes::concat(&self.grouping.output, &changes)?, late })
+        Ok(StepOutput { changes: Changes::concat(&self.grouping.output, &changes)?, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {
-        Ok(Box::new(Regroup::new(self.grouping.clone(), self.plan.clone())?))
+        Ok(Box::new(GroupPlan::new(self.grouping.clone(), self.plan.clone())?))
     }
 
     fn state(&mut self) -> &mut dyn Durable {
@@ -347,7 +348,7 @@ impl Operator for Regroup {
     }
 }
 
-impl Kept {
+impl GroupPlanState {
     /// Takes out the sessions that a watermark closes; gives their answers.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Option<Vec<ArrayRef>>> {
         let closed = match (&mut self.ends, watermark) {
@@ -363,7 +364,7 @@ impl Kept {
     }
 }
 
-impl Durable for Kept {
+impl Durable for GroupPlanState {
     fn save(&mut self, full: bool) -> Result<Saved> {
         let mut saved = self.rows.save(full)?;
         saved.rows.extend(self.answers.save(full)?.rows);
@@ -396,10 +397,10 @@ impl Durable for Kept {
     }
 
     fn len(&self) -> usize {
-        self.rows.len() + self.answers.len() + self.timeouts.as_ref().map_or(0, Timeouts::len)
+        self.rows.len() + self.answers.len() + self.timeouts.as_ref().map_or(0, SessionTimeouts::len)
     }
 
     fn bytes(&self) -> usize {
-        self.rows.bytes() + self.answers.bytes() + self.timeouts.as_ref().map_or(0, Timeouts::bytes)
+        self.rows.bytes() + self.answers.bytes() + self.timeouts.as_ref().map_or(0, SessionTimeouts::bytes)
     }
 }

@@ -24,7 +24,7 @@ use datafusion::{
 };
 use futures::{Stream, TryStreamExt, stream::BoxStream};
 
-use super::{exec::EpochExec, told::as_json};
+use super::{exec::EpochExec, row_json::as_json};
 use crate::{
     changes::PARTITION,
     connectors::{BadRecord, BadRecords, Origin},
@@ -33,19 +33,19 @@ use crate::{
 
 /// Where the batches of a leaf are put for the steps above it, by partition.
 #[derive(Debug)]
-pub(super) struct Slots(Vec<Mutex<Option<RecordBatch>>>);
+pub(super) struct BatchSlots(Vec<Mutex<Option<RecordBatch>>>);
 
-impl Slots {
+impl BatchSlots {
     pub fn new(partitions: usize) -> Arc<Self> {
-        Arc::new(Slots((0..partitions).map(|_| Mutex::default()).collect()))
+        Arc::new(BatchSlots((0..partitions).map(|_| Mutex::default()).collect()))
     }
 
     fn put(&self, partition: usize, batch: RecordBatch) {
-        *super::cell::locked(&self.0[partition]) = Some(batch);
+        *super::epoch_context::locked(&self.0[partition]) = Some(batch);
     }
 
     pub fn take(&self, partition: usize) -> Option<RecordBatch> {
-        super::cell::locked(&self.0[partition]).take()
+        super::epoch_context::locked(&self.0[partition]).take()
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn leaf(plan: &Arc<dyn ExecutionPlan>, mut partition: usize) -> Optio
 const MADE_ROWS_MAX: usize = 1 << 20;
 
 /// One partition of a source on its way through the steps above it.
-pub(super) struct Sift {
+pub(super) struct RowErrorFilter {
     pub steps: Steps,
     /// Batches of the source, each with where it stood there.
     pub rows: BoxStream<'static, Result<(Origin, RecordBatch)>>,
@@ -91,14 +91,14 @@ pub(super) struct Steps {
     pub plan: Arc<dyn ExecutionPlan>,
     pub partition: usize,
     pub context: Arc<TaskContext>,
-    pub slots: Arc<Slots>,
+    pub slots: Arc<BatchSlots>,
     /// The partition of the slots.
     pub at: usize,
     /// Counts how often they are run.
     pub runs: Arc<AtomicU64>,
 }
 
-impl Sift {
+impl RowErrorFilter {
     /// What the steps, and then `with`, make of the next rows that do not fail; `None` at the end.
     pub async fn next<T>(
         &mut self,

@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// The secrets that a server was told last, the newest at the end. It prints none of them.
 #[derive(Default)]
-pub struct Hidden(RwLock<Vec<String>>);
+pub struct SecretRedactor(RwLock<Vec<String>>);
 
 /// More are forgotten, the oldest first: statements that fail bring theirs as well, without an end.
 const SECRETS_MAX: usize = 10_000;
@@ -18,13 +18,13 @@ const SECRETS_MAX: usize = 10_000;
 /// Shorter ones are taken for no secrets: they stand in every text, and what is left of it would tell them.
 const BYTES_MIN: usize = 4;
 
-impl fmt::Debug for Hidden {
+impl fmt::Debug for SecretRedactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hidden").finish_non_exhaustive()
+        f.debug_struct("SecretRedactor").finish_non_exhaustive()
     }
 }
 
-impl Hidden {
+impl SecretRedactor {
     pub fn add(&self, secrets: impl IntoIterator<Item = String>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for secret in secrets.into_iter().filter(|secret| secret.len() >= BYTES_MIN) {
@@ -68,31 +68,31 @@ impl Hidden {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_is_hidden_is_in_no_part_of_an_error() {
-        let hidden = Hidden::default();
+        let hidden = SecretRedactor::default();
         hidden.add(["hunter2".to_string(), "hunter2-and-more".to_string(), "abc".to_string()]);
-        assert_eq!(format!("{hidden:?}"), "Hidden { .. }");
+        assert_eq!(format!("{hidden:?}"), "SecretRedactor { .. }");
         let cause = std::io::Error::other("no hunter2 here");
-        let error = Error::new(Kind::Io, "abc: hunter2-and-more, hunter2").detail("hunter2").hint("Try hunter2.");
+        let error = Error::new(ErrorKind::Io, "abc: hunter2-and-more, hunter2").detail("hunter2").hint("Try hunter2.");
         let error = hidden.mask(error.caused_by(cause));
         assert_eq!(
             (error.message(), error.detail_text(), error.hint_text()),
             ("abc: ***, ***", Some("***"), Some("Try ***."))
         );
         assert!(!format!("{error:?} {error:#?}").contains("hunter2"));
-        let error = hidden.mask(Error::new(Kind::Io, "nothing to hide").caused_by(std::io::Error::other("why")));
+        let error = hidden.mask(Error::new(ErrorKind::Io, "nothing to hide").caused_by(std::io::Error::other("why")));
         assert!(std::error::Error::source(&error).is_some());
     }
 
     #[test]
     fn the_oldest_are_forgotten_and_one_told_again_is_young() {
-        let hidden = Hidden::default();
+        let hidden = SecretRedactor::default();
         hidden.add((0..SECRETS_MAX).map(|n| format!("secret {n:05}")));
         hidden.add(["secret 00000".to_string(), "another".to_string()]);
-        let shown = |text: &str| hidden.mask(Error::new(Kind::Io, text)).message().to_string();
+        let shown = |text: &str| hidden.mask(Error::new(ErrorKind::Io, text)).message().to_string();
         assert_eq!(shown("secret 00000, secret 00001, secret 00002, another"), "***, secret 00001, ***, ***");
     }
 }

@@ -26,9 +26,9 @@ use crate::{error::Result, time::Micros};
 
 /// One side of a join.
 #[derive(Debug)]
-pub struct Side {
+pub struct JoinState {
     rows: Chunks,
-    slots: Vec<Slot>,
+    metas: Vec<RowMeta>,
     /// Ids that are free, below the length of `slots`.
     free: BinaryHeap<Reverse<Id>>,
     keys: RowConverter,
@@ -47,18 +47,18 @@ pub struct Side {
 
 /// What is known of one row besides its columns.
 #[derive(Debug, Clone, Copy)]
-pub struct Slot {
+pub struct RowMeta {
     /// How often the row is there; 0 where the id is free.
     pub count: i64,
     /// How many rows of the other side it meets.
     pub matches: i64,
     group: Id,
-    moment: Micros,
+    expiry: Micros,
 }
 
 /// No group: a key with a NULL that equals nothing.
-const ALONE: Id = Id::MAX;
-const FREE: Slot = Slot { count: 0, matches: 0, group: ALONE, moment: NEVER };
+const NULL_KEY: Id = Id::MAX;
+const FREE: RowMeta = RowMeta { count: 0, matches: 0, group: NULL_KEY, expiry: NEVER };
 
 /// From whole rows to ids.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl ByRow {
     }
 }
 
-impl Side {
+impl JoinState {
     /// For rows of `rows` under keys of `keys`. `withdraws`: rows can be taken back. `close`: when a row can meet nothing
     /// new, by its own columns.
     pub fn new(rows: &SchemaRef, keys: &Fields, withdraws: bool, close: Option<Close>) -> Result<Self> {
@@ -103,9 +103,9 @@ impl Side {
             let converter = RowConverter::new(sort(rows.fields()))?;
             Ok::<_, crate::error::Error>(ByRow { converter, table: HashTable::new(), bytes: Vec::new(), held: 0 })
         };
-        Ok(Side {
+        Ok(JoinState {
             rows: Chunks::new(rows.clone()),
-            slots: Vec::new(),
+            metas: Vec::new(),
             free: BinaryHeap::new(),
             keys: RowConverter::new(sort(keys))?,
             groups: Index::default(),
@@ -139,8 +139,8 @@ impl Side {
         group.map_or(&[], |group| &self.members[group as usize])
     }
 
-    pub fn slot(&self, id: Id) -> Slot {
-        self.slots[id as usize]
+    pub fn meta(&self, id: Id) -> RowMeta {
+        self.metas[id as usize]
     }
 
     /// The rows of ids, in their order.
@@ -174,7 +174,7 @@ impl Side {
 
     /// Adds rows `diffs` times each, distinct ones where rows can be withdrawn; gives their ids, and what was known of
     /// each before. `alone` says which are of no group. A row that is new meets `matches` rows. None is removed: see
-    /// [`Side::settle`].
+    /// [`JoinState::purge_deleted`].
     pub fn add(
         &mut self,
         rows: &RecordBatch,
@@ -182,7 +182,7 @@ impl Side {
         alone: impl Fn(usize) -> bool,
         diffs: &[i64],
         matches: &[i64],
-    ) -> Result<Vec<(Id, Slot)>> {
+    ) -> Result<Vec<(Id, RowMeta)>> {
         let encoded = self.by_row.as_ref().map(|by_row| by_row.encode(rows)).transpose()?;
         let found = |row: usize| self.by_row.as_ref()?.find(encoded.as_ref()?.row(row).as_ref());
         let known: Vec<Option<Id>> = (0..rows.num_rows()).map(found).collect();
@@ -198,13 +198,13 @@ impl Side {
                     }
                     let key = (!alone(row)).then(|| keys.row(row));
                     let moment = moments.as_ref().map_or(NEVER, |moments| moments.value(row));
-                    self.enter(id, key.as_ref().map(AsRef::as_ref), matches[row], moment);
+                    self.insert(id, key.as_ref().map(AsRef::as_ref), matches[row], moment);
                     new.push(row as u32);
                     new_ids.push(id);
                     id
                 }
             };
-            let slot = &mut self.slots[id as usize];
+            let slot = &mut self.metas[id as usize];
             ids.push((id, *slot));
             slot.count += diffs[row];
             self.touched.push(id);
@@ -221,11 +221,11 @@ impl Side {
         if let Some(Reverse(id)) = self.free.pop() {
             return id;
         }
-        self.slots.push(FREE);
-        (self.slots.len() - 1) as Id
+        self.metas.push(FREE);
+        (self.metas.len() - 1) as Id
     }
 
-    fn enter(&mut self, id: Id, key: Option<&[u8]>, matches: i64, moment: Micros) {
+    fn insert(&mut self, id: Id, key: Option<&[u8]>, matches: i64, moment: Micros) {
         let group = match key {
             Some(key) => {
                 let hash = Index::hash(key);
@@ -239,25 +239,25 @@ impl Side {
                 members.insert(place, id);
                 group
             }
-            None => ALONE,
+            None => NULL_KEY,
         };
         if moment != NEVER {
             self.expiry.insert((moment, id));
         }
-        self.slots[id as usize] = Slot { count: 0, matches, group, moment };
+        self.metas[id as usize] = RowMeta { count: 0, matches, group, expiry: moment };
         self.count += 1;
     }
 
     /// A row meets so many more rows.
-    pub fn meet(&mut self, id: Id, more: i64) {
-        self.slots[id as usize].matches += more;
+    pub fn add_matches(&mut self, id: Id, more: i64) {
+        self.metas[id as usize].matches += more;
         self.touched.push(id);
     }
 
     /// Removes those of some rows that are no longer there.
-    pub fn settle(&mut self, ids: &[Id]) {
+    pub fn purge_deleted(&mut self, ids: &[Id]) {
         for id in ids {
-            let slot = self.slots[*id as usize];
+            let slot = self.metas[*id as usize];
             if slot.count == 0 && self.rows.contains(*id) {
                 self.remove(*id);
             }
@@ -265,8 +265,8 @@ impl Side {
     }
 
     fn remove(&mut self, id: Id) {
-        let Slot { group, moment, .. } = std::mem::replace(&mut self.slots[id as usize], FREE);
-        if group != ALONE {
+        let RowMeta { group, expiry: moment, .. } = std::mem::replace(&mut self.metas[id as usize], FREE);
+        if group != NULL_KEY {
             let members = &mut self.members[group as usize];
             if let Ok(place) = members.binary_search(&id) {
                 members.remove(place);
@@ -313,7 +313,7 @@ impl Side {
         let by_row = self.by_row.as_ref().map_or(0, |by| by.held + by.bytes.len() * 16 + by.table.capacity() * 5);
         let members = self.members.len() * size_of::<Vec<Id>>() + self.count * size_of::<Id>();
         let expiry = self.expiry.len() * 24;
-        self.rows.bytes() + self.slots.len() * size_of::<Slot>() + self.groups.memory() + members + expiry + by_row
+        self.rows.bytes() + self.metas.len() * size_of::<RowMeta>() + self.groups.memory() + members + expiry + by_row
     }
 
     /// What is saved: everything, or what changed since the last time. `name` tells the sides apart.
@@ -327,14 +327,14 @@ impl Side {
             batches.push(RecordBatch::try_from_iter([(name, column)])?);
         }
         if full {
-            touched = (0..self.slots.len() as Id).collect();
+            touched = (0..self.metas.len() as Id).collect();
         }
         touched.sort_unstable();
         touched.dedup();
         touched.retain(|id| self.rows.contains(*id));
         if !touched.is_empty() {
-            let of = |what: fn(&Slot) -> i64| -> ArrayRef {
-                std::sync::Arc::new(touched.iter().map(|id| what(&self.slots[*id as usize])).collect::<Int64Array>())
+            let of = |what: fn(&RowMeta) -> i64| -> ArrayRef {
+                std::sync::Arc::new(touched.iter().map(|id| what(&self.metas[*id as usize])).collect::<Int64Array>())
             };
             let (counts, matches) = (of(|slot| slot.count), of(|slot| slot.matches));
             let rows = self.rows.gather(&touched)?;
@@ -387,16 +387,16 @@ impl Side {
             if self.rows.contains(*id) {
                 self.remove(*id);
             }
-            if self.slots.len() <= *id as usize {
-                self.slots.resize(*id as usize + 1, FREE);
+            if self.metas.len() <= *id as usize {
+                self.metas.resize(*id as usize + 1, FREE);
             }
             if let (Some(by_row), Some(encoded)) = (&mut self.by_row, &encoded) {
                 by_row.insert(*id, encoded.row(row).as_ref());
             }
             let key = (!alone(row)).then(|| keys.row(row));
             let moment = moments.as_ref().map_or(NEVER, |moments| moments.value(row));
-            self.enter(*id, key.as_ref().map(AsRef::as_ref), matches.value(row), moment);
-            self.slots[*id as usize].count = counts.value(row);
+            self.insert(*id, key.as_ref().map(AsRef::as_ref), matches.value(row), moment);
+            self.metas[*id as usize].count = counts.value(row);
         }
         self.rows.append(rows, ids.values())?;
         self.loaded();
@@ -405,7 +405,7 @@ impl Side {
 
     /// Brings the free ids in order.
     fn loaded(&mut self) {
-        self.free = (0..self.slots.len() as Id).filter(|id| !self.rows.contains(*id)).map(Reverse).collect();
+        self.free = (0..self.metas.len() as Id).filter(|id| !self.rows.contains(*id)).map(Reverse).collect();
         self.touched.clear();
         self.removed.clear();
     }

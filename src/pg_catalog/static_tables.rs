@@ -37,7 +37,7 @@ const NUMBERS: &[&str] = &["conkey", "confkey"];
 /// By table: columns under another name.
 const RENAMED: &[(&str, &str)] = &[("colllocale", "colliculocale"), ("datlocale", "daticulocale")];
 
-pub(super) fn dressed(batch: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn normalize(batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = batch.schema();
     let mut fields = Vec::with_capacity(schema.fields().len());
     let mut columns = Vec::with_capacity(schema.fields().len());
