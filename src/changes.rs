@@ -16,7 +16,7 @@ use arrow::{
 
 pub use floats::{canonical, canonical_columns, has_floats};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The name of the column that says how often a row came (+) or went (-).
 pub const DIFF: &str = "__diff";
@@ -28,6 +28,15 @@ pub const PARTITION: &str = "__partition";
 /// The name of the column that says whether a row is to be set (+1) or removed (-1): in what is saved of keyed state,
 /// and in a source of upserts, before an operator makes changes of them.
 pub const OP: &str = "__op";
+
+/// Fails on the names that columns cannot have: plans carry them beside them.
+pub fn check_column_name(name: &str) -> Result<()> {
+    if [DIFF, PARTITION, OP].contains(&name) {
+        return Err(Error::new(ErrorKind::ReservedName, format!("column name \"{name}\" is reserved"))
+            .hint("Give the column another name."));
+    }
+    Ok(())
+}
 
 /// `schema` with the diff column at its end.
 pub fn with_diff(schema: &Schema) -> SchemaRef {

@@ -15,6 +15,7 @@
 //! | --- | --- |
 //! | [`error`] | what went wrong: message, detail, hint, and the SQLSTATE of its kind |
 //! | [`time`] | `Clock`, `Epoch`, `Tick`: all that an epoch knows of time; nobody else asks the clock |
+//! | [`sync`] | `locked`: a mutex, poisoned or not |
 //! | [`options`] | `WITH (key = 'value')`, taken one by one, so that what is left over is an error |
 //! | [`changes`] | rows that came and rows that went: the one currency between rooms |
 //! | [`catalog`] | what exists, as plain durable data |
@@ -94,6 +95,7 @@ pub mod relations;
 pub mod sql;
 pub mod state;
 pub mod storage;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 pub mod time;

@@ -13,8 +13,8 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 23] = [
-    "error", "time", "options", "changes", "catalog",
+const ORDER: [&str; 24] = [
+    "error", "time", "sync", "options", "changes", "catalog",
     "storage", "formats",
     "state", "connectors", "checkpoint",
     "operators", "relations",

@@ -12,21 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::task::unconstrained;
 
-use super::{Log, LogRecord, file::Summed};
+use super::{FileEntry, Log, LogRecord, file::Summed};
 use crate::{
     error::{Error, ErrorKind, Result},
     storage::{Reading, Storage},
 };
-
-/// What is known of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    pub length: u64,
-    pub crc32: u32,
-}
 
 impl FileEntry {
     fn of(bytes: &[u8]) -> Self {

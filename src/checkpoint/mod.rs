@@ -15,8 +15,8 @@ mod tests;
 use std::{sync, thread, time};
 
 pub use log::{Log, Logged};
-pub use manifest::{FileEntries, FileEntry, Manifest, apply as apply_to_files};
-pub use record::{Commit, DeadLetter, Intent, LateCause, LateRow, LogRecord, TableRows};
+pub use manifest::{FileEntries, Manifest, apply as apply_to_files};
+pub use record::{Commit, DeadLetter, FileEntry, Intent, LateCause, LateRow, LogRecord, TableRows};
 pub use resume::{Resume, resume};
 
 use crate::storage::Journal;

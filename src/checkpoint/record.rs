@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::FileEntry;
 use crate::{
     catalog,
     connectors::Span,
@@ -39,6 +38,13 @@ pub enum LogRecord {
     Removed {
         paths: Vec<String>,
     },
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub length: u64,
+    pub crc32: u32,
 }
 
 /// Epoch N will read exactly this. All that is not deterministic about an epoch is here.

@@ -8,7 +8,7 @@ use std::path::Path;
 use tokio::runtime::Handle;
 
 use super::{
-    ServerFlags,
+    flags::ServerFlags,
     run::{self, carry_out},
     server::{rehearse, rehearse_alone},
 };

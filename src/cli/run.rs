@@ -5,7 +5,9 @@ use std::{path::Path, sync::Arc};
 use tokio::runtime::Handle;
 
 use super::{
-    Pools, ServerFlags, say,
+    flags::ServerFlags,
+    output::say,
+    runtimes::Pools,
     server::{Server, Signals, open, rehearse, until_signalled},
 };
 use crate::{

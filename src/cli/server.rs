@@ -11,7 +11,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Pools, logging, say, ways_in};
+use super::{
+    logging,
+    output::{say, ways_in},
+    runtimes::Pools,
+};
 use crate::{
     config::{Config, Connectors, Limits, ReadFrom, memory},
     connectors::{Allowed, Fence},

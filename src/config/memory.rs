@@ -4,23 +4,6 @@ use std::path::Path;
 
 use super::Config;
 
-/// A limit as it is configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemoryLimit {
-    /// A part of what all may take together.
-    Auto,
-    Bytes(u64),
-}
-
-impl MemoryLimit {
-    fn or(self, auto: u64) -> u64 {
-        match self {
-            MemoryLimit::Auto => auto,
-            MemoryLimit::Bytes(bytes) => bytes,
-        }
-    }
-}
-
 /// Of the container's memory, or the machine's, the server takes this many hundredths: the rest is for whatever else runs
 /// there, and for the pages of its files.
 const PERCENT: u64 = 75;
@@ -118,6 +101,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::MemoryLimit;
 
     fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@
 //! that it does not know is an error with its line. Later layers win: defaults, the file, a pipeline's `server:`, flags.
 
 mod environment;
+mod limit;
 pub mod memory;
 pub mod pipeline;
 pub mod plan;
@@ -16,7 +17,8 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 pub use environment::Environment;
-pub use memory::{Limits, MemoryLimit};
+pub use limit::MemoryLimit;
+pub use memory::Limits;
 pub use raw::RawConfig;
 
 use crate::{

@@ -2,12 +2,7 @@
 
 use std::fmt;
 
-use datafusion::sql::sqlparser::{
-    dialect::PostgreSqlDialect,
-    tokenizer::{Token, Tokenizer},
-};
-
-use super::pipeline::{Definition, Pipeline};
+use super::pipeline::{Definition, Pipeline, normalised};
 use crate::{
     catalog::{ObjectKind, RelationDef},
     error::{Error, ErrorKind, Result},
@@ -74,77 +69,6 @@ fn change(definition: &Definition, existing: Option<&RelationDef>) -> Result<Pla
 /// Whether a statement says itself that the rows of an earlier table may go.
 fn discards_rows(body: &Body) -> bool {
     matches!(body, Body::CreateTable(table) if table.exists == IfExists::Replace { discard_rows: true })
-}
-
-/// A definition less what does not matter: layout, comments, the case of words, `OR REPLACE`, `IF NOT EXISTS`, and the
-/// option `discard_rows`.
-pub fn normalised(definition: &str) -> String {
-    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, definition).tokenize() else {
-        return definition.split_whitespace().collect::<Vec<_>>().join(" ");
-    };
-    let mut words: Vec<String> = tokens.iter().filter_map(word).collect();
-    while words.last().is_some_and(|w| w == ";") {
-        words.pop();
-    }
-    if words.len() > 2 && words[1] == "or" && words[2] == "replace" {
-        words.drain(1..3);
-    }
-    if let Some(at) = words.windows(3).take(4).position(|w| w == ["if", "not", "exists"]) {
-        words.drain(at..at + 3);
-    }
-    drop_discard(&mut words);
-    words.join(" ")
-}
-
-/// Takes `discard_rows = …` out of a `WITH (…)`, and with it the clause if there is nothing else in it.
-fn drop_discard(words: &mut Vec<String>) {
-    let Some(with) = words.windows(2).position(|w| w == ["with", "("]) else { return };
-    let is_closed = |word: &String| word == ")";
-    let Some(end) = words[with..].iter().position(is_closed).map(|at| with + at) else { return };
-    let is_it = |word: &String| word.trim_matches('\'') == "discard_rows";
-    let Some(at) = words[with..end].iter().position(is_it).map(|at| with + at) else { return };
-    let next = (at..end).find(|i| words[*i] == ",").unwrap_or(end);
-    match (words[at - 1].as_str(), words[next].as_str()) {
-        (_, ",") => words.drain(at..=next),
-        (",", _) => words.drain(at - 1..next),
-        _ => words.drain(with..=end),
-    };
-}
-
-fn word(token: &Token) -> Option<String> {
-    match token {
-        Token::Whitespace(_) => None,
-        Token::Word(word) => Some(match word.quote_style {
-            None => word.value.to_lowercase(),
-            Some(_) if word.value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') => {
-                word.value.clone()
-            }
-            Some(quote) => format!("{quote}{}{quote}", word.value),
-        }),
-        other => Some(other.to_string()),
-    }
-}
-
-/// Puts each definition after those that its text names, and otherwise keeps the order. Where two name each other, the
-/// order stays as it was, and the engine says what is wrong.
-pub fn in_order(definitions: Vec<Definition>) -> Vec<Definition> {
-    let names: Vec<String> = definitions.iter().map(|d| d.name.clone()).collect();
-    let mentions: Vec<Vec<usize>> = definitions
-        .iter()
-        .map(|d| {
-            let text = normalised(&d.statement.text);
-            let words: Vec<&str> = text.split_whitespace().map(|w| w.trim_matches('"')).collect();
-            (0..names.len()).filter(|i| names[*i] != d.name && words.contains(&names[*i].as_str())).collect()
-        })
-        .collect();
-    let mut waiting: Vec<Option<Definition>> = definitions.into_iter().map(Some).collect();
-    let mut ordered = Vec::new();
-    while let Some(first) = waiting.iter().position(Option::is_some) {
-        let ready = |i: &usize| waiting[*i].is_some() && mentions[*i].iter().all(|m| waiting[*m].is_none());
-        let next = (0..waiting.len()).find(ready).unwrap_or(first);
-        ordered.extend(waiting[next].take());
-    }
-    ordered
 }
 
 impl fmt::Display for PlannedChange {

@@ -4,6 +4,7 @@ mod blackhole;
 mod console;
 #[cfg(test)]
 pub mod memory;
+mod mode;
 mod options;
 
 use std::{collections::HashMap, fmt};
@@ -16,7 +17,8 @@ use arrow::{
 };
 use async_trait::async_trait;
 
-pub use options::{Mode, SinkOptions, SinkSchema, open_sink};
+pub use mode::Mode;
+pub use options::{SinkOptions, SinkSchema, open_sink};
 
 use crate::{
     changes::{Changes, canonical},

@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
-    build::RecoveredState,
+    detached::to_its_end,
     objects::{Object, ObjectState},
-    placed,
+    position::placed,
+    recovered::RecoveredState,
     returning::one_recovered,
     tables::OnConflict,
-    to_its_end,
 };
 use crate::{
     catalog::{CatalogChange, ObjectKind},

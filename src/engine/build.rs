@@ -3,28 +3,26 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
 use datafusion::{
     logical_expr::{Expr, LogicalPlan},
     prelude::cast,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
-    continuous::ViewOptions,
     literals::spell,
-    locked,
-    objects::{Object, ObjectState, StatementSnapshot},
+    objects::{Object, ObjectState},
+    recovered::RecoveredState,
+    snapshot::StatementSnapshot,
     tables::{self, WritableTable},
+    view_options::{ViewOptions, watermark},
 };
 use crate::{
     catalog::ObjectKind,
     changes::OP,
-    checkpoint::{Commit, Intent, LogRecord, TableRows},
-    connectors::{self, BatchingPolicy, OnError, ReadLimit, Readers, Source, SourceEnv},
+    connectors::{self, BatchingPolicy, OnError, ReadLimit, Source, SourceEnv},
     error::{Error, ErrorKind, Result},
-    options::{Options, Taker},
+    options::Options,
     relations::{SharedRelation, Store},
     sql::{
         functions::Functions,
@@ -34,54 +32,8 @@ use crate::{
         types::column_type,
         watermark::WatermarkSpec,
     },
-    time::Epoch,
+    sync::locked,
 };
-
-/// What the log still holds of one object.
-#[derive(Debug, Default)]
-pub struct RecoveredState {
-    pub intents: Vec<Intent>,
-    pub commits: Vec<Commit>,
-    pub rows: Vec<(TableRows, Bytes)>,
-    /// The columns that were fixed when the object was made.
-    pub schema: Option<SchemaRef>,
-    pub paused: bool,
-    /// What it does by itself begins once this is fired; at once where it is `None`.
-    pub begins: Option<CancellationToken>,
-    /// The changelog is needed from here, by somebody who was reading it.
-    pub followed: Option<Epoch>,
-    pub readers: Arc<Readers>,
-    /// Why not all of it is here.
-    pub lost: Option<Error>,
-}
-
-impl RecoveredState {
-    pub fn add(&mut self, record: LogRecord, bytes: Bytes) {
-        match record {
-            LogRecord::Intent(intent) => self.intents.push(intent),
-            LogRecord::Commit(commit) => self.commits.push(commit),
-            LogRecord::Rows(rows) => self.rows.push((rows, bytes)),
-            LogRecord::Catalog(_) | LogRecord::Begun | LogRecord::File { .. } | LogRecord::Removed { .. } => {}
-        }
-    }
-}
-
-/// The watermark of a statement, with the options that belong to it.
-pub fn watermark(def: Option<&WatermarkDef>, taker: &mut Taker) -> Result<Option<WatermarkSpec>> {
-    let idle_timeout = taker.duration("watermark.idle_timeout")?;
-    let ahead = taker.duration("watermark.max_ahead")?;
-    let Some(def) = def else {
-        return match idle_timeout.is_some() || ahead.is_some() {
-            true => {
-                Err(Error::new(ErrorKind::InvalidParameterValue, "there is no watermark for the watermark options")
-                    .hint("Add WATERMARK FOR column AS column - INTERVAL '…'."))
-            }
-            false => Ok(None),
-        };
-    };
-    let ahead_us_max = ahead.map(|ahead| ahead.as_micros() as i64);
-    Ok(Some(WatermarkSpec { column: def.column.clone(), delay_us: def.delay_us, ahead_us_max, idle_timeout }))
-}
 
 /// The Arrow columns of a column list.
 pub fn columns(defs: &[ColumnDef], key: &[String]) -> Result<SchemaRef> {

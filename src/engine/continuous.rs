@@ -1,30 +1,26 @@
 //! Standing queries of the engine: planned, recovered, started, and made again where they failed.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
 
 use super::{
     Engine,
-    build::{RecoveredState, watermark},
     objects::ObjectState,
-    sinks::{SinkPlan, identity_of},
+    recipe::QueryRecipe,
+    recovered::RecoveredState,
+    sink_plan::{SinkPlan, identity_of},
+    view_options::ViewOptions,
 };
 use crate::{
     catalog::ObjectKind,
-    connectors::{Fence, SinkOptions},
     error::{Error, ErrorKind, Result},
-    options::Options,
-    query::{Command, QueryProgress, QuerySetup, Rebuild, SinkDriver, Trigger, Worker, start},
+    query::{Command, QueryProgress, QuerySetup, Rebuild, SinkDriver, Worker, start},
     relations::{Relation, SharedRelation, Store},
     sql::{
         plan::{CatalogView, ContinuousPlan, emission},
-        statement::{CreateView, Emit},
-        watermark::WatermarkSpec,
+        statement::CreateView,
     },
 };
 
@@ -32,72 +28,6 @@ use crate::{
 pub fn recovering(label: &str) -> Error {
     Error::new(ErrorKind::Recovering, format!("{label} is still recovering"))
         .hint("tidemark.queries tells when it is back; a statement waits for it up to statement_timeout.")
-}
-
-/// How a standing query is to run: the options of its statement.
-#[derive(Debug, Clone)]
-pub struct ViewOptions {
-    pub trigger: Trigger,
-    pub checkpoint_interval: Option<Duration>,
-    pub target_epoch: Option<Duration>,
-    pub output_mode: Option<Emit>,
-    pub watermark: Option<WatermarkSpec>,
-    /// Of a sink.
-    pub sink: Option<SinkOptions>,
-}
-
-/// The options of a sink that are its query's, whatever its connector.
-const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
-
-impl ViewOptions {
-    pub fn take(create: &CreateView, fence: &Fence) -> Result<Self> {
-        let name = &create.name.name;
-        if create.kind != ObjectKind::Sink {
-            return Self::take_own(create, &create.options);
-        }
-        let (own, outside) =
-            create.options.0.clone().into_iter().partition(|(key, _)| OF_A_QUERY.contains(&key.as_str()));
-        let mut options = Self::take_own(create, &Options(own))?;
-        let sink = SinkOptions::take(name, &Options(outside), fence)?;
-        if sink.is_whole() {
-            if create.emit.is_some_and(|emit| emit != Emit::Complete) {
-                let message = "type = 'complete' and EMIT contradict each other";
-                return Err(Error::new(ErrorKind::InvalidParameterValue, message).hint("Leave one of them out."));
-            }
-            options.output_mode = Some(Emit::Complete);
-        }
-        Ok(ViewOptions { sink: Some(sink), ..options })
-    }
-
-    fn take_own(create: &CreateView, options: &Options) -> Result<Self> {
-        let mut taker = options.taker(format!("{} \"{}\"", create.kind, create.name.name));
-        let trigger = match taker.text("trigger") {
-            None => Trigger::default(),
-            Some(text) => Trigger::parse(&text).ok_or_else(|| {
-                Error::new(ErrorKind::InvalidParameterValue, format!("option \"trigger\" cannot be '{text}'"))
-                    .hint("Use 'asap', an interval such as '500 ms', 'once' or 'available_now'.")
-            })?,
-        };
-        let output_mode = taker.one_of(
-            "output_mode",
-            &[("append", Emit::OnWindowClose), ("update", Emit::OnUpdate), ("complete", Emit::Complete)],
-        )?;
-        let checkpoint_interval = taker.duration("checkpoint_interval")?;
-        let target_epoch = taker.duration("target_epoch")?;
-        let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
-        taker.finish()?;
-        Ok(ViewOptions { trigger, checkpoint_interval, target_epoch, output_mode, watermark, sink: None })
-    }
-
-    /// How long an epoch is to take: at least as long as it may be till the next one. A single one takes what it gets.
-    fn epoch_target(&self, default: Duration) -> Option<Duration> {
-        let target = self.target_epoch.unwrap_or(default);
-        match self.trigger {
-            Trigger::Once => None,
-            Trigger::Interval(interval) if !target.is_zero() => Some(target.max(interval)),
-            _ => Some(target),
-        }
-    }
 }
 
 impl Engine {
@@ -198,26 +128,6 @@ impl Engine {
     pub(super) fn refit(self: &Arc<Self>, recipe: Arc<QueryRecipe>) -> Command {
         let (trigger, checkpoint_interval) = (recipe.options.trigger, recipe.checkpoint_interval);
         Command::Refit { rebuild: self.rebuild(recipe), trigger, checkpoint_interval }
-    }
-}
-
-/// What a standing query is made of, the first time and after each failure.
-pub struct QueryRecipe {
-    id: u64,
-    create: CreateView,
-    options: ViewOptions,
-    pub partitions: usize,
-    shared: Arc<SharedRelation>,
-    progress: Arc<Mutex<QueryProgress>>,
-    checkpoint_interval: Duration,
-    epoch_target: Option<Duration>,
-    /// Of a sink.
-    feed: Option<SinkPlan>,
-}
-
-impl std::fmt::Debug for QueryRecipe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recipe").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -12,13 +12,14 @@ use tokio::sync::OwnedMutexGuard;
 use super::{
     Engine, Notice, Reply, Session, Severity,
     apply::created,
-    build::RecoveredState,
     collected::Collected,
     ddl::refused,
-    objects::{Object, ObjectState, StatementSnapshot},
-    sinks::SinkPlan,
+    detached::to_its_end,
+    objects::{Object, ObjectState},
+    recovered::RecoveredState,
+    sink_plan::SinkPlan,
+    snapshot::StatementSnapshot,
     tables::OnConflict,
-    to_its_end,
 };
 use crate::{
     catalog::{CatalogChange, ObjectKind},

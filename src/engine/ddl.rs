@@ -11,19 +11,18 @@ use tokio::sync::oneshot;
 use super::{
     Engine, Reply,
     build::connector_options,
-    continuous::ViewOptions,
-    locked,
+    detached::to_its_end,
     objects::{Object, ObjectState},
-    recovery::gone_sources,
-    to_its_end,
+    view_options::ViewOptions,
 };
 use crate::{
-    catalog::{self, CatalogChange, ObjectKind},
+    catalog::{self, Catalog, CatalogChange, ObjectKind},
     checkpoint::{LogRecord, file},
     connectors::{self, Fence, OPEN_TIMEOUT, Source},
     error::{Error, ErrorKind, Result},
     query::Command,
     sql::statement::{Alter, AlterAction, Body, CreateView, Statement},
+    sync::locked,
 };
 
 impl Engine {
@@ -141,6 +140,16 @@ impl Engine {
             _ => Ok(()),
         }
     }
+}
+
+/// The sources that a change drops.
+pub(super) fn gone_sources<'a>(catalog: &'a Catalog, change: &'a CatalogChange) -> impl Iterator<Item = &'a str> {
+    let dropped: &[u64] = match change {
+        CatalogChange::Replace { drop, .. } => drop,
+        _ => &[],
+    };
+    let objects = dropped.iter().filter_map(|id| catalog.objects.get(id));
+    objects.filter(|object| object.kind == ObjectKind::Source).map(|object| object.name.as_str())
 }
 
 pub fn schema_bytes(schema: &SchemaRef) -> Result<Vec<u8>> {

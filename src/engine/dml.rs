@@ -2,24 +2,21 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{Schema, SchemaRef},
-};
+use arrow::array::RecordBatch;
 use datafusion::{
     common::ScalarValue,
     logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder},
-    physical_plan::execute_stream,
     prelude::SessionContext,
     sql::sqlparser::ast::{self, AssignmentTarget, FromTable, ObjectName, OnConflictAction, OnInsert, TableFactor},
 };
 
 use super::{
-    CopyInTarget, Engine, Reply, Session,
+    Engine, Reply, Session,
     collected::Collected,
+    collecting::{collect, collect_written},
+    copy_target::{CopyInTarget, nullable},
     literals::{settle_insert, settle_update, without_values},
     objects::{Object, ObjectState},
-    read::physical,
     replay::replayed,
     tables::{OnConflict, WritableTable},
 };
@@ -197,10 +194,6 @@ impl Engine {
     }
 }
 
-fn nullable(schema: &Schema) -> Schema {
-    Schema::new(schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>())
-}
-
 /// What a copy puts into the columns that the client leaves out: their defaults, or NULL.
 async fn fills(table: &WritableTable, at: &[usize]) -> Result<Vec<ScalarValue>> {
     let context = SessionContext::new();
@@ -217,17 +210,6 @@ async fn fills(table: &WritableTable, at: &[usize]) -> Result<Vec<ScalarValue>> 
         });
     }
     Ok(fills)
-}
-
-/// The rows of a copy, in the order of the table's columns; `at` says where each column of the client goes, `fills` what
-/// stands in the others.
-pub fn widened(rows: &RecordBatch, at: &[usize], fills: &[ScalarValue], table: &SchemaRef) -> Result<RecordBatch> {
-    let column = |(n, fill): (usize, &ScalarValue)| match at.iter().position(|a| *a == n) {
-        Some(from) => Ok(rows.column(from).clone()),
-        None => fill.to_array_of_size(rows.num_rows()),
-    };
-    let columns = fills.iter().enumerate().map(column).collect::<Result<_, _>>()?;
-    Ok(RecordBatch::try_new(Arc::new(nullable(table)), columns)?)
 }
 
 fn settled_insert(insert: &ast::Insert, table: &WritableTable) -> Result<ast::Statement> {
@@ -309,16 +291,6 @@ fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
         exprs.push(old.alias(format!("__old_{}", field.name())));
     }
     Ok(LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(exprs)?.build()?)
-}
-
-/// The rows that a statement writes, or that it finds to change.
-pub(super) async fn collect_written(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
-    Box::pin(collect(context, Planner::normalized(context, plan)?)).await
-}
-
-async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
-    let rows = execute_stream(physical(context, plan).await?, context.task_ctx())?;
-    Collected::of(rows, &context.runtime_env().memory_pool).await
 }
 
 fn on_conflict(on: Option<&OnInsert>, table: &WritableTable) -> Result<OnConflict> {

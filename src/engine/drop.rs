@@ -6,8 +6,8 @@ use super::{
     Engine, Reply,
     backlog::ObjectBacklog,
     ddl::{refused, same_kind},
+    detached::to_its_end,
     objects::{Object, undefined},
-    to_its_end,
 };
 use crate::{
     catalog::{CatalogChange, ObjectKind},

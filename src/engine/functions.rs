@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast;
 
-use super::{Engine, Reply, Session, locked, to_its_end};
+use super::{Engine, Reply, Session, detached::to_its_end};
 use crate::{
     catalog::{self, Catalog, CatalogChange, Routine},
     error::{Error, ErrorKind, Result},
@@ -15,6 +15,7 @@ use crate::{
         statement::{Body, DropFunctions, Name, Statement},
         types::{column_type, sql_type},
     },
+    sync::locked,
 };
 
 /// What the planner knows as a function and the session does not list as one.

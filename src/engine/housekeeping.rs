@@ -8,13 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, backlog::ObjectBacklog, locked, objects::ObjectState};
+use super::{Engine, backlog::ObjectBacklog, objects::ObjectState};
 use crate::{
     catalog::Catalog,
     checkpoint::{DeadLetter, FileEntries, LateRow},
     error::{Error, ErrorKind, Result},
     query::UNRECOVERED,
     storage::Storage,
+    sync::locked,
 };
 
 pub(super) const FOLDER: &str = "server";

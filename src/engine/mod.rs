@@ -4,10 +4,14 @@ mod apply;
 mod aside;
 mod backlog;
 mod build;
+mod catalog_view;
 mod collected;
+mod collecting;
 mod continuous;
+mod copy_target;
 mod create;
 mod ddl;
+mod detached;
 mod discard;
 mod dml;
 mod drop;
@@ -17,276 +21,51 @@ mod housekeeping;
 mod literals;
 mod names;
 mod objects;
+mod options;
 mod parameters;
+mod position;
 mod read;
+mod recipe;
+mod recovered;
 mod recovery;
 mod refit;
 mod replay;
+mod reply;
 mod returning;
 mod secrets;
+mod server;
 mod session;
+mod sink_plan;
 mod sinks;
+mod snapshot;
 mod subscribe;
 mod system;
 mod tables;
+mod view_options;
 mod window_memory;
 mod yielding;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{DataType, SchemaRef},
-};
-use datafusion::{
-    common::ScalarValue,
-    execution::runtime_env::RuntimeEnvBuilder,
-    physical_plan::{SendableRecordBatchStream, stream::RecordBatchStreamAdapter},
-    prelude::SessionContext,
-    sql::sqlparser::tokenizer::Location,
-};
+use datafusion::{common::ScalarValue, physical_plan::stream::RecordBatchStreamAdapter, prelude::SessionContext};
 use futures::{FutureExt, TryStreamExt};
-use tokio::runtime::Handle as Runtime;
 
-use aside::AsideLimit;
-use collected::Collected;
-use names::Names;
+pub use copy_target::CopyInTarget;
 use objects::{Object, Objects};
+pub use options::{EngineOptions, Env};
 pub use parameters::parameters;
+use position::placed;
+pub use reply::{Description, Reply};
+pub use server::Engine;
 pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionState};
-use tables::{OnConflict, WritableTable};
 
 use crate::{
-    catalog::{Catalog, CatalogChange, ObjectKind, RelationDef, Routine},
-    checkpoint::Manifest,
-    connectors::Fence,
+    catalog::{CatalogChange, ObjectKind, RelationDef, Routine},
     error::{Error, ErrorKind, Result},
-    options::SecretRedactor,
-    query::{Finished, QueryEnv, QueryState, Thresholds},
-    relations::SnapshotBarrier,
-    sql::{
-        functions::Functions,
-        plan::Planner,
-        statement::{Body, CopyFormat, CopyOut, Reads, Statement},
-    },
-    storage::Storage,
-    time::Clock,
+    query::{Finished, QueryState},
+    sql::statement::{Body, CopyOut, Reads, Statement},
+    sync::locked,
 };
-
-/// What an engine lives on.
-#[derive(Debug, Clone)]
-pub struct Env {
-    pub storage: Arc<dyn Storage>,
-    pub clock: Arc<dyn Clock>,
-    /// Where queries run.
-    pub runtime: Runtime,
-    /// The secrets that it is told, for whoever shows texts of it.
-    pub hidden: Arc<SecretRedactor>,
-}
-
-/// Limits and habits; each with its reason in `config/tidemark.yaml`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineOptions {
-    /// How often a query's state goes to disk, unless the query says otherwise.
-    pub checkpoint_interval: Duration,
-    /// A log file of this size is closed, and dropped once checkpoints hold what is in it.
-    pub log_file_bytes: u64,
-    /// Rows of one statement that are more than this take several records of the log.
-    pub record_bytes_max: usize,
-    /// The most that one epoch takes of a source that sets no limit of its own.
-    pub epoch_rows_max: u64,
-    pub epoch_bytes_max: u64,
-    /// How long an epoch is to take, unless the query says otherwise: what it takes of a backlog follows it.
-    pub epoch_target: Duration,
-    pub dead_letters_max: usize,
-    pub dead_letters_bytes_max: u64,
-    /// Of those that one epoch finds in one input.
-    pub dead_letters_epoch_max: usize,
-    pub dead_letters_epoch_bytes_max: u64,
-    pub late_rows_max: usize,
-    pub late_rows_bytes_max: u64,
-    /// Changed rows that a table or view keeps for the views that read it, and for subscriptions.
-    pub changelog_rows_max: usize,
-    /// What the changelogs of all of them hold together.
-    pub changelog_bytes_max: u64,
-    /// What one holds in files besides what a recovery needs.
-    pub changelog_disk_max: u64,
-    /// Cores that one query may use; 0 is all.
-    pub partitions: usize,
-    /// Calls that cannot be interrupted, at a time.
-    pub aside_max: usize,
-    /// Memory for the working state of queries that clients run.
-    pub memory_bytes_max: u64,
-    /// One value that a function makes.
-    pub value_bytes_max: u64,
-    /// Memory of what running epochs read and make, all of them together.
-    pub epoch_memory_bytes_max: u64,
-    /// Memory of all that tables and views hold.
-    pub state_bytes_max: u64,
-    /// Rows of one `COPY … FROM STDIN`, held until its end.
-    pub copy_bytes_max: u64,
-    /// What connectors may reach of the machine.
-    pub fence: Fence,
-    /// How long the outside may take to answer whoever opens a source or a sink, and to take an epoch of a sink.
-    pub open_timeout: Duration,
-    pub write_timeout: Duration,
-    /// Not of the configuration: no answer depends on them.
-    pub thresholds: Thresholds,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        EngineOptions {
-            checkpoint_interval: Duration::from_secs(10),
-            log_file_bytes: 64 << 20,
-            record_bytes_max: 16 << 20,
-            epoch_rows_max: 1_000_000,
-            epoch_bytes_max: 256 << 20,
-            epoch_target: Duration::from_millis(250),
-            dead_letters_max: 100_000,
-            dead_letters_bytes_max: 64 << 20,
-            dead_letters_epoch_max: 10_000,
-            dead_letters_epoch_bytes_max: 16 << 20,
-            late_rows_max: 100_000,
-            late_rows_bytes_max: 64 << 20,
-            changelog_rows_max: 10_000_000,
-            changelog_bytes_max: 1 << 30,
-            changelog_disk_max: 16 << 30,
-            partitions: 0,
-            aside_max: 64,
-            memory_bytes_max: 1 << 30,
-            value_bytes_max: 128 << 20,
-            epoch_memory_bytes_max: 1 << 30,
-            state_bytes_max: 4 << 30,
-            copy_bytes_max: 1 << 30,
-            fence: Fence::default(),
-            open_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(600),
-            thresholds: Thresholds::default(),
-        }
-    }
-}
-
-/// A running server without its sockets.
-pub struct Engine {
-    this: Weak<Engine>,
-    options: EngineOptions,
-    env: QueryEnv,
-    /// The files of the data directory. What `env` calls its storage.
-    manifest: Arc<Manifest>,
-    runtime: Runtime,
-    planner: Arc<Planner>,
-    aside: Arc<AsideLimit>,
-    moment: SnapshotBarrier,
-    live: Mutex<LiveObjects>,
-    /// It looks at what could be made, over a copy of what exists: nothing runs, and nothing outside is taken hold of.
-    rehearsal: bool,
-    /// Whoever changes what exists. Nobody waits for the outside, or for an epoch, who holds it.
-    ddl: tokio::sync::Mutex<()>,
-    /// The names that statements are at work on.
-    names: Names,
-}
-
-#[derive(Debug, Default)]
-struct LiveObjects {
-    catalog: Catalog,
-    objects: Objects,
-    functions: Functions,
-}
-
-impl fmt::Debug for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
-/// What a statement will take and give, before it is run: the answer to Describe.
-#[derive(Debug, Clone)]
-pub struct Description {
-    /// The types of `$1`, `$2`, …
-    pub parameters: Vec<DataType>,
-    /// The columns of its rows; `None` where it gives none.
-    pub columns: Option<SchemaRef>,
-}
-
-/// What a statement gave.
-pub enum Reply {
-    /// The command tag: `CREATE SOURCE`, `INSERT 0 3`.
-    Done(String),
-    /// Rows as they are computed, and the word of the tag that ends them (`SELECT`, `SHOW`, `EXPLAIN`, `FETCH`).
-    Rows { tag: &'static str, rows: SendableRecordBatchStream },
-    /// The client may now send rows.
-    CopyIn(CopyInTarget),
-    /// Rows that go out in COPY's form.
-    CopyOut { format: CopyFormat, rows: SendableRecordBatchStream },
-    /// The changes of a relation as they come, without an end; in COPY's form, if so wished.
-    Live { rows: SendableRecordBatchStream, copy: Option<CopyFormat> },
-}
-
-/// An open `COPY … FROM STDIN`: all of its rows become durable at [`CopyIn::finish`], or none of them.
-pub struct CopyInTarget {
-    pub format: CopyFormat,
-    /// The columns that each row of the client has, in its order.
-    pub columns: SchemaRef,
-    table: Arc<WritableTable>,
-    /// Where each column of the client goes in the table, and what stands in the table's other columns.
-    at: Vec<usize>,
-    fills: Vec<ScalarValue>,
-    rows: Collected,
-    bytes: u64,
-    bytes_max: u64,
-}
-
-impl CopyInTarget {
-    fn new(
-        format: CopyFormat,
-        columns: SchemaRef,
-        table: Arc<WritableTable>,
-        (at, fills): (Vec<usize>, Vec<ScalarValue>),
-        (rows, bytes_max): (Collected, u64),
-    ) -> Self {
-        CopyInTarget { format, columns, table, at, fills, rows, bytes: 0, bytes_max }
-    }
-
-    /// Rows in `columns`' schema.
-    pub async fn push(&mut self, rows: RecordBatch) -> Result<()> {
-        self.bytes += rows.get_array_memory_size() as u64;
-        if self.bytes > self.bytes_max {
-            let message = format!("COPY holds more than {} bytes of rows", self.bytes_max);
-            return Err(Error::new(ErrorKind::LimitExceeded, message)
-                .hint("Send the rows in several COPY statements, or raise query.copy_limit."));
-        }
-        self.rows.push(dml::widened(&rows, &self.at, &self.fills, &self.table.columns)?)
-    }
-
-    /// Gives the number of rows that are now durable.
-    pub async fn finish(self) -> Result<u64> {
-        self.table.insert(&self.rows.rows, &OnConflict::Fail).await
-    }
-}
-
-/// Runs work that must not be left half done, even where whoever asked for it goes away. A panic in it is theirs.
-async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match tokio::spawn(work).await.map_err(tokio::task::JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => Err(Error::new(ErrorKind::AdminShutdown, "the server is shutting down")),
-    }
-}
-
-/// The planner tells lines and columns, a client is told characters.
-fn placed(error: Error, statement: &Statement) -> Error {
-    error.placed(|line, column| statement.position(Location { line, column }))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Engine {
     /// Runs one statement. Dropping the future, or the stream of its rows, cancels it. Settings, transactions, prepared
@@ -481,12 +260,6 @@ impl Engine {
         };
         crate::pg_catalog::register(context, listing, &facts)
     }
-}
-
-/// The memory that queries of clients share, or that epochs do, and what they share besides.
-fn runtime_env(bytes_max: u64) -> Result<Arc<datafusion::execution::runtime_env::RuntimeEnv>> {
-    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    Ok(RuntimeEnvBuilder::new().with_memory_limit(bytes_max, 1.0).build_arc()?)
 }
 
 /// So that rooms below the engine can list what exists.

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::locked;
+use crate::sync::locked;
 
 /// Who is at work on which name.
 #[derive(Debug, Default)]

@@ -5,20 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 
-use super::{continuous::QueryRecipe, sinks, system, tables::WritableTable};
+use super::{recipe::QueryRecipe, tables::WritableTable};
 use crate::{
     catalog::ObjectKind,
     connectors::{BatchingPolicy, OnError, ReadLimit, Readers, Replayed},
-    error::{Error, Result},
-    options::SecretRedactor,
-    query::{Handle, Letters},
-    relations::{SharedRelation, Snapshot, SnapshotBarrier, at_one_moment},
+    error::{Error, ErrorKind, Result},
+    query::Handle,
+    relations::SharedRelation,
     sql::{
-        functions::Functions,
         incremental::TimeBounds,
-        plan::{CatalogView, Resolved},
         statement::{Name, Statement},
-        table::{InputTable, TableInput},
         watermark::WatermarkSpec,
     },
 };
@@ -104,6 +100,14 @@ impl Object {
     pub fn label(&self) -> String {
         format!("{} \"{}\"", self.kind, self.name)
     }
+
+    /// That a sink has no rows to read.
+    pub fn unreadable(&self) -> Option<Error> {
+        matches!(self.what, ObjectState::Sink { .. }).then(|| {
+            Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is a sink: its rows are outside", self.name))
+                .hint("Read what it is made from; SHOW CREATE SINK tells.")
+        })
+    }
 }
 
 /// All objects by name, at one moment. Immutable: a change makes a new one.
@@ -137,105 +141,12 @@ pub fn undefined<'a>(name: &Name, known: impl Iterator<Item = &'a String>) -> Er
         Some(schema) => format!("{schema}.{}", name.name),
         None => name.name.clone(),
     };
-    let mut error = Error::new(crate::error::ErrorKind::UndefinedTable, format!("relation \"{full}\" does not exist"));
+    let mut error = Error::new(ErrorKind::UndefinedTable, format!("relation \"{full}\" does not exist"));
     if name.position > 0 {
         error = error.at(name.position);
     }
     match crate::options::nearest(&name.name, &known) {
         Some(near) => error.hint(format!("Perhaps you meant \"{near}\".")),
         None => error,
-    }
-}
-
-/// What a statement sees: everything that exists, and the rows of every relation, of one moment.
-#[derive(Debug)]
-pub struct StatementSnapshot {
-    pub objects: Objects,
-    pub letters: Arc<Letters>,
-    /// What no text of the server shows.
-    pub hidden: Arc<SecretRedactor>,
-    functions: Functions,
-    snapshots: BTreeMap<u64, Arc<Snapshot>>,
-}
-
-impl StatementSnapshot {
-    /// The rows of all relations, taken at one moment.
-    pub fn new(
-        objects: Objects,
-        functions: Functions,
-        letters: Arc<Letters>,
-        hidden: Arc<SecretRedactor>,
-        moment: &SnapshotBarrier,
-    ) -> Self {
-        let snapshots = at_one_moment(moment, objects.0.values().filter_map(|object| object.shared()));
-        StatementSnapshot { objects, letters, hidden, functions, snapshots }
-    }
-
-    fn input(&self, object: &Object) -> Option<InputTable> {
-        let (input, limit, fixed, snapshot) = match &object.what {
-            ObjectState::Source { source, on_error, limit, fixed, .. } => {
-                (TableInput::Source(source.clone(), *on_error), *limit, *fixed, None)
-            }
-            ObjectState::Table(table) => self.relation(object, &table.shared),
-            ObjectState::ContinuousQuery { shared, .. } => self.relation(object, shared),
-            ObjectState::Query { .. } | ObjectState::Sink { .. } | ObjectState::Broken(_) => return None,
-        };
-        let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
-        let (mut defaults, mut upsert_key, mut patience, mut times) =
-            (Arc::default(), Arc::default(), None, Arc::default());
-        match &object.what {
-            ObjectState::Table(table) => defaults = table.defaults.clone(),
-            ObjectState::Source { key, patience: waits, .. } => (upsert_key, patience) = (key.clone(), *waits),
-            ObjectState::ContinuousQuery { times: known, .. } => times = known.clone(),
-            _ => {}
-        }
-        Some(InputTable { id, name, input, fixed, snapshot, limit, patience, readers, defaults, upsert_key, times })
-    }
-
-    fn relation(
-        &self,
-        object: &Object,
-        shared: &Arc<SharedRelation>,
-    ) -> (TableInput, ReadLimit, bool, Option<Arc<Snapshot>>) {
-        let snapshot = self.snapshots.get(&object.id).cloned();
-        (TableInput::Relation(shared.clone()), ReadLimit::default(), false, snapshot)
-    }
-}
-
-impl CatalogView for StatementSnapshot {
-    fn public(&self, name: &str) -> Result<Option<Resolved>> {
-        let Some(object) = self.objects.get(name) else { return Ok(None) };
-        if let Some(error) = sinks::unreadable(object) {
-            return Err(error);
-        }
-        Ok(Some(match &object.what {
-            ObjectState::Broken(error) => return Err(error.clone().context(object.label())),
-            ObjectState::Query { query, columns } => Resolved::Query {
-                query: query.clone(),
-                columns: columns.clone(),
-                watermark: object.watermark.clone(),
-                what: object.label(),
-            },
-            _ => match self.input(object) {
-                Some(table) => Resolved::Input(table, object.watermark.clone()),
-                None => return Ok(None),
-            },
-        }))
-    }
-
-    fn public_names(&self) -> Vec<String> {
-        self.objects.0.keys().cloned().collect()
-    }
-
-    fn system(&self, name: &str) -> Result<Option<Resolved>> {
-        Ok(system::table(self, name)?.map(Resolved::Table))
-    }
-
-    fn system_names(&self) -> Vec<String> {
-        system::NAMES.iter().map(|name| (*name).to_string()).collect()
-    }
-
-    fn functions(&self) -> Functions {
-        self.functions.clone()
     }
 }

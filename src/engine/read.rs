@@ -25,7 +25,8 @@ use super::{
     Description, Engine, Reply, Session,
     aside::{self, Aside},
     parameters,
-    sinks::SinkPlan,
+    position::placed,
+    sink_plan::SinkPlan,
     window_memory, yielding,
 };
 use crate::{
@@ -144,7 +145,7 @@ impl Engine {
         statement: &Statement,
         types: &[Option<DataType>],
     ) -> Result<Description> {
-        self.described(session, statement, types).await.map_err(|error| super::placed(error, statement))
+        self.described(session, statement, types).await.map_err(|error| placed(error, statement))
     }
 
     async fn described(

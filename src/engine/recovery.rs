@@ -5,30 +5,32 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine, EngineOptions, Env, LiveObjects,
+    Engine, EngineOptions, Env,
     aside::AsideLimit,
     backlog::ObjectBacklog,
-    build::RecoveredState,
-    ddl::schema_from,
-    housekeeping, locked,
+    ddl::{gone_sources, schema_from},
+    housekeeping,
     names::Names,
     objects::{Object, ObjectState},
-    runtime_env,
+    recovered::RecoveredState,
+    server::LiveObjects,
     sinks::IDENTITY,
 };
 use crate::{
-    catalog::{self, Catalog, CatalogChange, ObjectKind},
+    catalog::{self, Catalog, ObjectKind},
     checkpoint::{Log, LogRecord, Logged, Manifest, apply_to_files},
     connectors::{Offsets, START},
     error::{Error, ErrorKind, Result},
-    query::{Checkpoints, Command, EpochMemory, Letters, Outbox, QueryEnv, QueueLimit},
+    query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv, QueueLimit, RejectedRows},
     relations::ChangelogLimit,
     sql::{parse, plan::Planner},
     state::Budget,
     storage::Storage,
+    sync::locked,
     time::Epoch,
 };
 
@@ -62,7 +64,7 @@ impl Engine {
         let dead_max = QueueLimit { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
         let late_max = QueueLimit { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
         let (rows, bytes) = (options.dead_letters_epoch_max, options.dead_letters_epoch_bytes_max);
-        let letters = Arc::new(Letters::new(dead_max, late_max, QueueLimit { rows, bytes }));
+        let letters = Arc::new(RejectedRows::new(dead_max, late_max, QueueLimit { rows, bytes }));
         letters.add(&snapshot.dead_letters, &snapshot.late_rows);
         let mut catalog = snapshot.catalog.clone();
         let mut files = snapshot.files.clone().unwrap_or_default();
@@ -231,6 +233,12 @@ impl Engine {
     }
 }
 
+/// The memory that queries of clients share, or that epochs do, and what they share besides.
+fn runtime_env(bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
+    let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    Ok(RuntimeEnvBuilder::new().with_memory_limit(bytes_max, 1.0).build_arc()?)
+}
+
 /// Notes the files that a crash has kept the log from knowing. While nothing runs yet that could remove one.
 fn adopt_files(manifest: &Manifest) -> Result<()> {
     let mut paths = vec![IDENTITY.to_string()];
@@ -288,16 +296,6 @@ fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::ServerSnapshot) -
             .detail(format!("There is no record in \"log\", though there are other files, such as \"{path}\"."))
             .hint("Restore folder \"log\" from a copy, or name another data directory. Nothing was changed.")),
     }
-}
-
-/// The sources that a change drops.
-pub(super) fn gone_sources<'a>(catalog: &'a Catalog, change: &'a CatalogChange) -> impl Iterator<Item = &'a str> {
-    let dropped: &[u64] = match change {
-        CatalogChange::Replace { drop, .. } => drop,
-        _ => &[],
-    };
-    let objects = dropped.iter().filter_map(|id| catalog.objects.get(id));
-    objects.filter(|object| object.kind == ObjectKind::Source).map(|object| object.name.as_str())
 }
 
 /// An object that is there in name only.

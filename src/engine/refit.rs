@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Engine,
     objects::{Object, ObjectState},
-    sinks::SinkPlan,
+    sink_plan::SinkPlan,
 };
 use crate::{
     catalog::ObjectKind,

@@ -15,9 +15,9 @@ use datafusion::{
 
 use super::{
     Engine, Reply, Session,
-    dml::collect_written,
+    collecting::collect_written,
+    detached::to_its_end,
     objects::{Object, ObjectState},
-    to_its_end,
 };
 use crate::{
     checkpoint::DeadLetter,

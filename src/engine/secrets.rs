@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Reply, continuous::ViewOptions, locked, objects::Object, to_its_end};
+use super::{Engine, Reply, detached::to_its_end, objects::Object, view_options::ViewOptions};
 use crate::{
     catalog::{CatalogChange, Secret},
     error::{Error, ErrorKind, Result},
     options::{Options, is_secret, nearest},
     sql::statement::{Body, CreateSecret, CreateView, DropSecrets, IfExists},
+    sync::locked,
 };
 
 impl Engine {

@@ -1,21 +1,13 @@
-//! Sinks: how the answer of a query is to be written, held against what its connector can write.
+//! Sinks: what EXPLAIN says of one, and the name that no other sink of any server has.
 
 #[cfg(test)]
 mod tests;
 
-use super::{
-    Engine,
-    objects::{Object, ObjectState, StatementSnapshot},
-};
+use super::{Engine, objects::Object, sink_plan::SinkPlan, snapshot::StatementSnapshot};
 use crate::{
-    connectors::{
-        Delivery, Sink, SinkDef, SinkOptions, Timeouts, open_sink,
-        sink::{Mode, SinkSchema},
-    },
+    connectors::{Delivery, Timeouts},
     error::{Error, ErrorKind, Result},
-    operators::Emission,
-    query::{Retention, SinkDriver},
-    relations::Identity,
+    query::Retention,
     sql::{plan::ContinuousPlan, statement::Body},
     storage::Storage,
 };
@@ -23,84 +15,7 @@ use crate::{
 /// A random number for each data directory, made once: two servers that write to one outside system are two.
 pub(super) const IDENTITY: &str = "identity";
 
-/// How a sink's query feeds it.
-#[derive(Debug, Clone)]
-pub struct SinkPlan {
-    options: SinkOptions,
-    answer: SinkSchema,
-    pub mode: Mode,
-    pub key: Option<Vec<usize>>,
-}
-
-/// How rows of a query's answer are found again.
-pub fn identity_of(standing: &ContinuousPlan) -> Identity {
-    match (standing.rewritten.diff, &standing.rewritten.key) {
-        (false, _) => Identity::AppendOnly,
-        (true, Some(key)) => Identity::Key(key.clone()),
-        (true, None) => Identity::Row,
-    }
-}
-
 impl SinkPlan {
-    /// Fails where what the query gives is not what the connector can write.
-    pub fn new(options: &SinkOptions, standing: &ContinuousPlan) -> Result<SinkPlan> {
-        let answer = SinkSchema {
-            schema: standing.schema.clone(),
-            append_only: !standing.rewritten.diff,
-            key: standing.rewritten.key.clone(),
-            whole: standing.emission == Emission::Complete,
-        };
-        let (mode, key) = options.settle(&answer)?;
-        Ok(SinkPlan { options: options.clone(), answer, mode, key })
-    }
-
-    /// The same rows for the same place, reached in another way.
-    pub fn with(&self, options: SinkOptions) -> SinkPlan {
-        SinkPlan { options, ..self.clone() }
-    }
-
-    /// Whether no two rows share the key is known from the query, or is to be seen.
-    fn is_claimed(&self) -> bool {
-        let by_key = matches!(self.mode, Mode::Upsert | Mode::Debezium) && self.key.is_some();
-        by_key && !self.answer.append_only && self.answer.key.is_none()
-    }
-
-    fn keeps(&self) -> Retention {
-        match self.mode {
-            Mode::Complete => Retention::ToWrite,
-            _ if self.is_claimed() => Retention::ToCheck,
-            _ => Retention::Nothing,
-        }
-    }
-
-    /// How the rows that are kept beside the sink are found again.
-    pub fn identity(&self, standing: &ContinuousPlan) -> Identity {
-        match (self.keeps(), &self.key) {
-            (Retention::ToCheck, Some(key)) => Identity::Key(key.clone()),
-            (Retention::ToWrite, _) => identity_of(standing),
-            _ => Identity::AppendOnly,
-        }
-    }
-
-    /// The sink, not yet opened.
-    pub fn outlet(&self, name: &str, identity: &str, timeouts: Timeouts) -> Result<SinkDriver> {
-        let nets = !self.answer.append_only;
-        let sink = self.sink(name, identity)?;
-        Ok(SinkDriver::new(format!("sink \"{name}\""), sink, self.keeps(), nets, timeouts))
-    }
-
-    fn sink(&self, name: &str, identity: &str) -> Result<Box<dyn Sink>> {
-        let def = SinkDef {
-            name: name.to_string(),
-            identity: identity.to_string(),
-            schema: self.answer.schema.clone(),
-            mode: self.mode,
-            key: self.key.clone(),
-            append_only: self.answer.append_only,
-        };
-        open_sink(def, &self.options)
-    }
-
     /// What EXPLAIN says of it: how rows are written, and what holds for the way from each input.
     pub fn explain(&self, name: &str, standing: &ContinuousPlan, scene: &StatementSnapshot) -> Result<Vec<String>> {
         let connector = self.options.connector();
@@ -178,12 +93,4 @@ fn directory_identity(storage: &dyn Storage) -> Result<String> {
     let identity = format!("{:016x}", rand::random::<u64>());
     storage.create(IDENTITY, identity.as_bytes())?;
     Ok(identity)
-}
-
-/// That a sink has no rows to read.
-pub fn unreadable(object: &Object) -> Option<Error> {
-    matches!(object.what, ObjectState::Sink { .. }).then(|| {
-        Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is a sink: its rows are outside", object.name))
-            .hint("Read what it is made from; SHOW CREATE SINK tells.")
-    })
 }

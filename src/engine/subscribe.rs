@@ -13,7 +13,6 @@ use futures::stream;
 use super::{
     Engine,
     objects::{Object, ObjectState},
-    sinks,
 };
 use crate::{
     changes::Changes,
@@ -76,7 +75,7 @@ fn subscribable(object: &Object) -> Result<&Arc<SharedRelation>> {
     if let ObjectState::Broken(error) = &object.what {
         return Err(error.clone().context(object.label()));
     }
-    if let Some(error) = sinks::unreadable(object) {
+    if let Some(error) = object.unreadable() {
         return Err(error);
     }
     object.shared().ok_or_else(|| {

@@ -8,7 +8,7 @@ use arrow::{
 };
 use datafusion::{catalog::TableProvider, datasource::MemTable};
 
-use super::objects::{ObjectState, StatementSnapshot};
+use super::{objects::ObjectState, snapshot::StatementSnapshot};
 use crate::{
     connectors::{Offsets, Source},
     error::Result,

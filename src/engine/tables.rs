@@ -15,6 +15,7 @@ use bytes::Bytes;
 use datafusion::{logical_expr::Expr, sql::sqlparser::ast};
 use tokio::sync::OwnedMutexGuard;
 
+use super::detached::to_its_end;
 use crate::{
     changes::{Changes, canonical, with_diff},
     checkpoint::{Log, LogRecord, TableRows, file},
@@ -141,7 +142,7 @@ impl WritableTable {
             return Ok(());
         }
         let table = self.clone();
-        super::to_its_end(async move {
+        to_its_end(async move {
             let _writer = writer;
             table.log_and_apply(changes).await
         })

@@ -5,6 +5,7 @@
 //! message that begins with the mark of this very schema, or else with a zero byte, for one with a header.
 
 mod blocks;
+mod columns;
 mod container;
 mod encode;
 
@@ -16,23 +17,18 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
-    error::ArrowError,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use arrow_avro::{
     reader::{Decoder, ReaderBuilder},
     schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SINGLE_OBJECT_MAGIC, SchemaStore},
 };
 
-use self::container::bounded;
+use self::columns::{at_least_one, bounded, sql_columns};
 pub(super) use container::{infer, read};
 pub use encode::AvroSpelling;
 
 use super::{
     Damage, Request,
-    infer::plain,
     named::{Named, guarded},
     rescue::Decode,
 };
@@ -203,30 +199,6 @@ fn messages(json: &str, read: Option<Vec<usize>>, rows: usize) -> Result<Decoder
         builder = builder.with_projection(read);
     }
     builder.build_decoder()
-}
-
-/// Columns in types that SQL has words for, if there are such for all.
-fn sql_columns(columns: &Schema) -> Option<SchemaRef> {
-    let column = |field: &FieldRef| {
-        let data_type = plain(field.data_type());
-        has_word(&data_type).then(|| Field::new(field.name(), data_type, true))
-    };
-    let fields: Option<Vec<_>> = columns.fields().iter().map(column).collect();
-    fields.map(|fields| Arc::new(Schema::new(fields)) as SchemaRef)
-}
-
-fn has_word(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Map(..) | DataType::Union(..) => false,
-        DataType::List(item) => has_word(item.data_type()),
-        DataType::Struct(fields) => fields.iter().all(|f| has_word(f.data_type())),
-        _ => true,
-    }
-}
-
-/// At least one column must be read for the rows to count, where there is one.
-fn at_least_one(read: Vec<usize>, columns: &Schema) -> Vec<usize> {
-    if read.is_empty() && !columns.fields().is_empty() { vec![0] } else { read }
 }
 
 /// Decodes messages.

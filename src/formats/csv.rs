@@ -13,8 +13,9 @@ use arrow::{
 };
 
 use super::{
-    BadSink, BatchIterator, Damage, File, Request,
+    BadSink, BatchIterator, Damage, Request,
     columns::{ColumnBuilders, raw_field, reason},
+    part::File,
     records::{Framing, LINE_FEED, Records, ScanStep, line_end},
     rescue::{BYTE_ORDER_MARK, Decode, HEAD_BYTES, Layout, TextBatches, open_text},
     timestamps::TimestampFormat,

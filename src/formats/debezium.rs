@@ -15,9 +15,10 @@ use arrow::{
 };
 
 use super::{
-    BadSink, BatchIterator, Damage, File, Request,
+    BadSink, BatchIterator, Damage, Request,
     columns::ColumnBuilders,
     json::{JsonOptions, JsonValues, raw_fields},
+    part::File,
     records::LINES,
     rescue::{Decode, Layout, TextBatches},
     upsert::{Ops, REMOVE, SET},

@@ -11,8 +11,6 @@
 
 mod avro;
 
-use std::fmt::Debug;
-
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{DataType, SchemaRef},
@@ -22,18 +20,13 @@ use bytes::Bytes;
 use self::avro::{AvroEncoder, AvroFraming};
 use super::{
     avro::AvroSpelling,
+    encoder::Encoder,
     spell::{CsvDialect, Spelling},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     options::Taker,
 };
-
-/// Makes messages of rows.
-pub trait Encoder: Send + Debug {
-    /// One record for each row, in order; `None` for a row without a value.
-    fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>>;
-}
 
 /// A format of messages and its options, as `WITH (format = 'json', …)` says them.
 #[derive(Debug, Clone)]

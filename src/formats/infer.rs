@@ -10,10 +10,10 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::{
-    File,
     csv::CsvOptions,
     input::Compression,
     json::is_array,
+    part::File,
     records::{Framing, LINE_FEED, LINES, Records, ScanStep},
     rescue::BYTE_ORDER_MARK,
 };

@@ -16,9 +16,10 @@ use arrow::{
 };
 
 use super::{
-    BadSink, BatchIterator, Damage, File, Request,
+    BadSink, BatchIterator, Damage, Request,
     columns::{ColumnBuilders, raw_field, reason},
     input::Compression,
+    part::File,
     records::{Framing, LINES},
     rescue::{BYTE_ORDER_MARK, Decode, Layout, TextBatches},
     timestamps::TimestampFormat,

@@ -16,7 +16,9 @@ mod debezium;
 mod decimals;
 mod decoder;
 mod encode;
+mod encoder;
 mod fitting;
+mod format;
 mod infer;
 mod input;
 mod json;
@@ -24,8 +26,10 @@ mod named;
 mod nulls;
 mod packed;
 mod parquet;
+mod part;
 mod positions;
 mod raw;
+mod reading;
 mod records;
 mod rescue;
 mod spell;
@@ -34,351 +38,16 @@ mod timestamps;
 mod upsert;
 mod write;
 
-use std::{ops::Range, sync::Arc};
-
-use arrow::{
-    array::RecordBatch,
-    datatypes::{Schema, SchemaRef},
-};
-
 pub use decoder::{Decoded, Decoder, RawRecord, Rejected};
-pub use encode::{Encoder, MessageFormat};
+pub use encode::MessageFormat;
+pub use encoder::Encoder;
+pub use format::{Format, upserts};
 pub use input::{ByteInput, Compression, FileInput};
 pub use nulls::{field_of, nulls_below};
 pub use positions::Positions;
+pub use reading::{Bad, BadSink, BatchIterator, Damage, DecodedRows, Request};
 pub use spell::CsvDialect;
 pub use write::{FileFormat, FileWriter};
-
-use self::{
-    avro::AvroOptions, csv::CsvOptions, decoder::Messages, json::JsonOptions, packed::Packed, upsert::UpsertDecoder,
-};
-use crate::{
-    error::{Error, ErrorKind, Result},
-    options::{Options, Taker},
-};
-
-/// A format and its options, as `WITH (format = 'csv', header = true, …)` says them.
-#[derive(Debug, Clone)]
-pub struct Format {
-    kind: FormatKind,
-    /// `None`: by the file's extension.
-    compression: Option<Compression>,
-}
-
-#[derive(Debug, Clone)]
-enum FormatKind {
-    Avro(AvroOptions),
-    Bytes,
-    Csv(CsvOptions),
-    DebeziumJson(JsonOptions),
-    Json(JsonOptions),
-    Parquet,
-    Text,
-    UpsertJson(JsonOptions),
-}
-
-const DEBEZIUM: &str = "debezium_json";
-const UPSERT: &str = "upsert_json";
-
-/// Whether the format that some options name sets and removes rows by key. Its rows then have the column
-/// [`OP`](crate::changes::OP) too, and the columns of the key are those of the schema that may not be NULL.
-pub fn upserts(options: &Options) -> bool {
-    options.get("format").is_some_and(|name| [DEBEZIUM, UPSERT].contains(&name.trim().to_lowercase().as_str()))
-}
-
-/// What a reader wants of a file.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The columns that the source declares.
-    pub schema: SchemaRef,
-    /// Which of them to decode, in this order; none to only count rows.
-    pub projection: Vec<usize>,
-    /// The rows of a record batch, from 1.
-    pub batch_rows: usize,
-}
-
-impl Request {
-    /// The schema of the batches.
-    pub fn output(&self) -> SchemaRef {
-        let fields: Vec<_> = self.projection.iter().map(|i| self.schema.fields()[*i].clone()).collect();
-        Arc::new(Schema::new(fields))
-    }
-}
-
-/// One record that did not decode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bad {
-    /// The line, or the row of a Parquet file, from 1.
-    pub position: i64,
-    pub raw: Vec<u8>,
-    pub reason: String,
-}
-
-/// Why (the rest of) a file cannot be read at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage(pub String);
-
-impl<E: std::error::Error> From<E> for Damage {
-    fn from(error: E) -> Self {
-        Damage(error.to_string())
-    }
-}
-
-/// Where bad records go.
-pub type BadSink = Box<dyn FnMut(Bad) + Send>;
-
-/// Some rows of a file.
-#[derive(Debug, Clone)]
-pub struct DecodedRows {
-    pub batch: RecordBatch,
-    /// As those of [`Bad`] are counted.
-    pub positions: Positions,
-}
-
-impl DecodedRows {
-    /// None.
-    fn none(request: &Request) -> DecodedRows {
-        DecodedRows { batch: RecordBatch::new_empty(request.output()), positions: Positions::From(1) }
-    }
-}
-
-/// The rows of a part. An error is the last item. One without rows says that reading goes on, and may be left.
-pub type BatchIterator = Box<dyn Iterator<Item = Result<DecodedRows, Damage>> + Send>;
-
-impl Format {
-    /// Takes `format` and the options of that format.
-    pub fn take(options: &mut Taker) -> Result<Format> {
-        #[derive(Clone, Copy)]
-        enum Word {
-            Avro,
-            Bytes,
-            Csv,
-            DebeziumJson,
-            Json,
-            Parquet,
-            Text,
-            UpsertJson,
-        }
-        let words = [
-            ("csv", Word::Csv),
-            ("json", Word::Json),
-            ("parquet", Word::Parquet),
-            ("text", Word::Text),
-            ("bytes", Word::Bytes),
-            ("avro", Word::Avro),
-            (DEBEZIUM, Word::DebeziumJson),
-            (UPSERT, Word::UpsertJson),
-            ("ndjson", Word::Json),
-            ("jsonl", Word::Json),
-        ];
-        let Some(word) = options.one_of("format", &words)? else {
-            options.required("format")?;
-            return Err(Error::internal("a missing option was there"));
-        };
-        let kind = match word {
-            Word::Avro => {
-                let kind = FormatKind::Avro(AvroOptions::take(options)?);
-                return Ok(Format { kind, compression: Some(Compression::None) });
-            }
-            Word::Bytes => return Ok(Format { kind: FormatKind::Bytes, compression: Some(Compression::None) }),
-            Word::Csv => FormatKind::Csv(CsvOptions::take(options)?),
-            Word::DebeziumJson => FormatKind::DebeziumJson(JsonOptions::flat(options)?),
-            Word::Json => FormatKind::Json(JsonOptions::take(options)?),
-            Word::UpsertJson => {
-                let kind = FormatKind::UpsertJson(JsonOptions::flat(options)?);
-                return Ok(Format { kind, compression: Some(Compression::None) });
-            }
-            Word::Parquet => return Ok(Format { kind: FormatKind::Parquet, compression: Some(Compression::None) }),
-            Word::Text => FormatKind::Text,
-        };
-        let words = [
-            ("auto", None),
-            ("none", Some(Compression::None)),
-            ("gzip", Some(Compression::Gzip)),
-            ("zstd", Some(Compression::Zstd)),
-        ];
-        Ok(Format { kind, compression: options.one_of("compression", &words)?.flatten() })
-    }
-
-    /// The word for it.
-    pub fn name(&self) -> &'static str {
-        match self.kind {
-            FormatKind::Avro(_) => "avro",
-            FormatKind::Bytes => "bytes",
-            FormatKind::Csv(_) => "csv",
-            FormatKind::DebeziumJson(_) => DEBEZIUM,
-            FormatKind::UpsertJson(_) => UPSERT,
-            FormatKind::Json(_) => "json",
-            FormatKind::Parquet => "parquet",
-            FormatKind::Text => "text",
-        }
-    }
-
-    /// Whether it can hold these columns at all.
-    pub fn check(&self, schema: &Schema) -> Result<()> {
-        match self.kind {
-            FormatKind::Bytes => return raw::check(schema),
-            FormatKind::Text => return text::check(schema),
-            _ => {}
-        }
-        let cannot = |f: &arrow::datatypes::Field| match self.kind {
-            FormatKind::Csv(_) => !csv::can_hold(f.data_type()),
-            FormatKind::Json(_) | FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => {
-                !json::can_hold(f.data_type())
-            }
-            FormatKind::Avro(_) | FormatKind::Bytes | FormatKind::Parquet | FormatKind::Text => false,
-        };
-        match schema.fields().iter().find(|f| cannot(f)) {
-            None => Ok(()),
-            Some(f) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("format {} cannot hold column \"{}\" of type {}", self.name(), f.name(), f.data_type()),
-            )),
-        }
-    }
-
-    /// Whether rows of a partition count in their order: then a stream has all that are read of it.
-    pub fn is_ordered(&self) -> bool {
-        matches!(self.kind, FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_))
-    }
-
-    /// Whether files can be of this format.
-    pub fn check_files(&self) -> Result<()> {
-        match &self.kind {
-            FormatKind::Avro(options) => options.check_files(),
-            FormatKind::Bytes => Err(self.cannot("read files")),
-            FormatKind::UpsertJson(_) => {
-                Err(self.cannot("read files").detail("A line has no key beside it, and cannot remove a row."))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether records that come one by one can be of this format, with these options.
-    pub fn check_messages(&self) -> Result<()> {
-        match &self.kind {
-            FormatKind::Avro(options) => options.check_messages()?,
-            FormatKind::Parquet => return Err(self.cannot("read messages")),
-            FormatKind::Csv(options) if options.header => {
-                return Err(self.cannot("read messages with a header").hint("Leave option \"header\" out."));
-            }
-            _ => {}
-        }
-        match self.compression {
-            None | Some(Compression::None) => Ok(()),
-            Some(_) => Err(self.cannot("read compressed messages").hint("Leave option \"compression\" out.")),
-        }
-    }
-
-    fn cannot(&self, what: &str) -> Error {
-        Error::new(ErrorKind::InvalidParameterValue, format!("format {} cannot {what}", self.name()))
-    }
-
-    /// The columns of messages where the statement declares none; `None` where it has to.
-    pub fn implied(&self) -> Option<SchemaRef> {
-        match &self.kind {
-            FormatKind::Avro(options) => options.columns(),
-            FormatKind::Bytes => Some(raw::schema()),
-            FormatKind::Text => Some(text::schema()),
-            FormatKind::Csv(_) | FormatKind::Json(_) | FormatKind::Parquet => None,
-            FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => None,
-        }
-    }
-
-    /// A decoder of records that come one by one.
-    pub fn decoder(&self, request: &Request) -> Result<Box<dyn Decoder>> {
-        self.check_messages()?;
-        let (decode, blank): (Box<dyn rescue::Decode>, bool) = match &self.kind {
-            FormatKind::Avro(options) => (Box::new(avro::AvroDecode::new(options, request)?), true),
-            FormatKind::Bytes => (Box::new(raw::BytesDecode::new(request)), true),
-            FormatKind::Csv(options) => (Box::new(csv::CsvDecode::new(options, None, request)), false),
-            FormatKind::DebeziumJson(options) => {
-                let decode = Box::new(debezium::DebeziumDecode::new(options, request));
-                return Ok(Box::new(Messages::new(decode, request.output(), false, request.batch_rows).silent()));
-            }
-            FormatKind::UpsertJson(options) => return Ok(Box::new(UpsertDecoder::new(options, request))),
-            FormatKind::Json(options) => (Box::new(json::JsonDecode::new(options, request)), false),
-            FormatKind::Text => (Box::new(text::TextDecode::new(request)), true),
-            FormatKind::Parquet => return Err(self.cannot("read messages")),
-        };
-        Ok(Box::new(Messages::new(decode, request.output(), blank, request.batch_rows)))
-    }
-
-    /// Whether a file of this name may be read in several parts at once.
-    pub fn splits(&self, name: &str) -> bool {
-        let plain = self.compression(name) == Compression::None;
-        match &self.kind {
-            FormatKind::Csv(options) => plain && !options.multiline,
-            FormatKind::Json(options) => plain && !options.multiline,
-            FormatKind::Avro(_) | FormatKind::Bytes => false,
-            FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => false,
-            FormatKind::Parquet => true,
-            FormatKind::Text => plain,
-        }
-    }
-
-    /// Reads the records that begin in a part, given in bytes of the file as it is stored. A file that does not split
-    /// (see [`Format::splits`]) comes as one part.
-    pub fn read(
-        &self,
-        name: &str,
-        input: Arc<dyn ByteInput>,
-        part: Range<u64>,
-        request: &Request,
-        bad: BadSink,
-    ) -> Result<BatchIterator, Damage> {
-        let file = File { input, part, compression: self.compression(name) };
-        match file.compression {
-            Compression::None => self.read_plain(file, request, bad),
-            _ => Ok(Box::new(Packed::new(file, self.clone(), request, bad)?)),
-        }
-    }
-
-    /// Reads the records of a part of a file whose bytes are those that were written.
-    fn read_plain(&self, file: File, request: &Request, bad: BadSink) -> Result<BatchIterator, Damage> {
-        match &self.kind {
-            FormatKind::Avro(_) => avro::read(file, request, bad),
-            FormatKind::Bytes | FormatKind::UpsertJson(_) => {
-                Err(Damage(format!("format {} cannot read files", self.name())))
-            }
-            FormatKind::DebeziumJson(options) => debezium::read(options, file, request, bad),
-            FormatKind::Csv(options) => csv::read(options, file, request, bad),
-            FormatKind::Json(options) => json::read(options, file, request, bad),
-            FormatKind::Parquet => parquet::read(file, request, bad),
-            FormatKind::Text => text::read(file, request, bad),
-        }
-    }
-
-    /// The columns that some files seem to have, or `None` where nothing in them tells. Unreadable files are skipped.
-    pub fn infer(&self, files: &[(String, Arc<dyn ByteInput>)]) -> Option<SchemaRef> {
-        let file = |(name, input): &(String, Arc<dyn ByteInput>)| File {
-            part: 0..input.size(),
-            input: input.clone(),
-            compression: self.compression(name),
-        };
-        let mut files = files.iter().map(file);
-        match &self.kind {
-            FormatKind::Csv(options) => infer::csv(options, files),
-            FormatKind::Json(_) => infer::json(files),
-            FormatKind::Parquet => files.find_map(|f| parquet::infer(&f).ok()),
-            FormatKind::Avro(_) => files.find_map(|f| avro::infer(&f)),
-            FormatKind::Bytes | FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_) => None,
-            FormatKind::Text => Some(text::schema()),
-        }
-    }
-
-    fn compression(&self, name: &str) -> Compression {
-        self.compression.unwrap_or_else(|| Compression::of(name))
-    }
-}
-
-/// A part of a file, and how it is packed.
-#[derive(Debug, Clone)]
-struct File {
-    input: Arc<dyn ByteInput>,
-    part: Range<u64>,
-    compression: Compression,
-}
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::{io::Read, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{BadSink, BatchIterator, Compression, Damage, DecodedRows, File, Format, Request};
+use super::{BatchIterator, Compression, Damage, DecodedRows, Request, part::File};
 
 /// What is unpacked into memory. Larger files are unpacked again for their rows.
 const KEPT_BYTES_MAX: usize = 8 << 20;
@@ -13,13 +13,15 @@ const KEPT_BYTES_MAX: usize = 8 << 20;
 /// What is unpacked at a time, so that whoever reads can stop between.
 const STEP_BYTES: usize = 16 << 20;
 
+/// Reads the rows of a file that is not packed.
+type ReadPlain = Box<dyn FnOnce(File) -> Result<BatchIterator, Damage> + Send>;
+
 /// The rows of a packed file.
 pub(super) struct Packed {
     state: UnpackState,
-    format: Format,
     request: Request,
     /// Of no use any more once the rows come.
-    bad: Option<BadSink>,
+    read: Option<ReadPlain>,
 }
 
 enum UnpackState {
@@ -39,11 +41,11 @@ struct Unpacking {
 }
 
 impl Packed {
-    pub fn new(file: File, format: Format, request: &Request, bad: BadSink) -> Result<Packed, Damage> {
+    pub fn new(file: File, request: &Request, read: ReadPlain) -> Result<Packed, Damage> {
         let source = file.open(0)?;
         let state =
             UnpackState::Unpacking(Unpacking { file, source, kept: Vec::new(), count: 0, buffer: vec![0; 64 << 10] });
-        Ok(Packed { state, format, request: request.clone(), bad: Some(bad) })
+        Ok(Packed { state, request: request.clone(), read: Some(read) })
     }
 }
 
@@ -87,8 +89,8 @@ impl Packed {
                         return Ok(Some(DecodedRows::none(&self.request)));
                     }
                     ControlFlow::Break(file) => {
-                        let Some(bad) = self.bad.take() else { return Ok(None) };
-                        self.state = UnpackState::Reading(self.format.read_plain(file, &self.request, bad)?);
+                        let Some(read) = self.read.take() else { return Ok(None) };
+                        self.state = UnpackState::Reading(read(file)?);
                     }
                 },
                 UnpackState::Reading(mut batches) => {

@@ -23,10 +23,11 @@ use datafusion::parquet::{
 };
 
 use super::{
-    BadSink, BatchIterator, Damage, DecodedRows, File, Request,
+    BadSink, BatchIterator, Damage, DecodedRows, Request,
     infer::plain,
     input::{ByteCursor, ByteInput},
     named::{self, Named},
+    part::File,
 };
 
 /// The rows of a part.

@@ -10,8 +10,9 @@ use std::{
 use arrow::array::RecordBatch;
 
 use super::{
-    Bad, BadSink, Damage, DecodedRows, File, Request,
+    Bad, BadSink, Damage, DecodedRows, Request,
     input::Compression,
+    part::File,
     positions::{LinesBefore, Positions},
     records::{Framing, RECORD_BYTES_MAX, Records, ScanStep, line_end},
 };

@@ -8,12 +8,16 @@ mod packed;
 
 use std::{
     io::Write,
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow::{
-    array::{ArrayRef, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder, TimestampNanosecondArray},
-    datatypes::{DataType, Field, Schema, TimeUnit},
+    array::{
+        ArrayRef, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+        TimestampNanosecondArray,
+    },
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use bytes::Bytes;
@@ -21,7 +25,7 @@ use datafusion::parquet::{arrow::ArrowWriter, file::properties::WriterProperties
 use proptest::prelude::*;
 
 use super::*;
-use crate::options::Options;
+use crate::{error::ErrorKind, options::Options};
 
 fn format(options: &[(&str, &str)]) -> Format {
     let mut all = Options::default();

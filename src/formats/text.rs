@@ -8,7 +8,8 @@ use arrow::{
 };
 
 use super::{
-    BadSink, BatchIterator, Damage, File, Request,
+    BadSink, BatchIterator, Damage, Request,
+    part::File,
     records::Framing,
     rescue::{Decode, Layout, TextBatches},
 };

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) enum TimestampFormat {
     /// By strftime's letters, as chrono knows them.
-    Letters(Vec<Item<'static>>),
+    Strftime(Vec<Item<'static>>),
     /// As a number since 1970 UTC; the microseconds of its unit.
     Epoch(i64),
 }
@@ -35,7 +35,7 @@ impl TimestampFormat {
             "epoch_ms" => TimestampFormat::Epoch(1_000),
             "epoch_us" => TimestampFormat::Epoch(1),
             _ => match StrftimeItems::new(&text).parse_to_owned() {
-                Ok(items) if !items.is_empty() => TimestampFormat::Letters(items),
+                Ok(items) if !items.is_empty() => TimestampFormat::Strftime(items),
                 _ => {
                     return Err(Error::new(
                         ErrorKind::InvalidParameterValue,
@@ -68,7 +68,7 @@ impl TimestampFormat {
                     (micros.abs() < i64::MAX as f64).then_some(micros as i64)
                 }
             },
-            TimestampFormat::Letters(items) => {
+            TimestampFormat::Strftime(items) => {
                 let mut parsed = Parsed::new();
                 parse(&mut parsed, text, items.iter()).ok()?;
                 if let Ok(zoned) = parsed.to_datetime() {

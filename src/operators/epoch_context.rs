@@ -1,7 +1,7 @@
 //! What one epoch hands to the nodes of its plan, and gets back from them.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -21,6 +21,7 @@ use crate::{
     connectors::{BadRecords, Offsets, Origin, SourceStream},
     error::Result,
     state::Compaction,
+    sync::locked,
     time::{Epoch, Tick},
 };
 
@@ -59,10 +60,6 @@ impl EpochRun {
         let stream = self.inputs.get(input).and_then(|streams| streams.get(stream));
         stream.map_or_else(String::new, |stream| partition_name(input, &stream.partition))
     }
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EpochContext {

@@ -7,8 +7,10 @@ use arrow::{
     datatypes::Int64Type,
 };
 
-use super::epoch_context::locked;
-use crate::time::{Micros, event_times};
+use crate::{
+    sync::locked,
+    time::{Micros, event_times},
+};
 
 /// The greatest event time that each partition showed a watermark in one epoch. The partition is named by the number of
 /// its input and its own name; it is empty where partitions are not told apart.

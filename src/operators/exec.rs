@@ -13,26 +13,29 @@ use datafusion::{
     physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, PlanProperties,
-        execution_plan::{Boundedness, EmissionType, reset_plan_states},
-        joins::{HashJoinExec, HashJoinExecBuilder},
-        replace_children_if_necessary,
+        execution_plan::{Boundedness, EmissionType},
         stream::RecordBatchStreamAdapter,
+        union::UnionExec,
     },
 };
 use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, stream};
 use tokio::sync::OnceCell;
 
+pub use super::rerun::rebuild;
 use super::{
     Collector, GroupInput, Operator,
-    epoch_context::{EpochContext, SharedOperator, locked},
+    epoch_context::{EpochContext, SharedOperator},
     event_times::{EventTime, Observed},
     held::ChangesMemory,
+    leaf::BatchSlots,
     offload::offload,
-    row_errors::{BatchSlots, RowErrorFilter, Steps, leaf},
+    rerun::reset_for_rerun,
+    row_errors::{RowErrorFilter, Steps},
 };
 use crate::{
     changes::{Changes, has_diff},
     error::{Error, Result},
+    sync::locked,
     time::{Epoch, Micros},
 };
 
@@ -153,7 +156,7 @@ impl EpochExec {
     }
 
     /// The slots of a leaf whose rows may fail alone.
-    pub(super) fn slots(&self) -> Option<&Arc<BatchSlots>> {
+    fn slots(&self) -> Option<&Arc<BatchSlots>> {
         match &self.kind {
             NodeKind::DeltaScan { slots, .. } => slots.as_ref(),
             _ => None,
@@ -161,7 +164,7 @@ impl EpochExec {
     }
 
     /// Whether its rows are those of its child, by partition.
-    pub(super) fn passes_on(&self) -> bool {
+    fn passes_on(&self) -> bool {
         matches!(self.kind, NodeKind::Watermark { .. })
     }
 
@@ -303,6 +306,29 @@ fn sift(
     Some(RowErrorFilter { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
 }
 
+/// The source that a partition's rows come from, and their partition there, where only steps that remember nothing stand
+/// between; `None` where there is none whose rows may fail alone.
+fn leaf(plan: &Arc<dyn ExecutionPlan>, mut partition: usize) -> Option<(&EpochExec, usize)> {
+    if let Some(node) = plan.downcast_ref::<EpochExec>() {
+        return match node.passes_on() {
+            true => node.children().into_iter().find_map(|child| leaf(child, partition)),
+            false => node.slots().map(|_| (node, partition)),
+        };
+    }
+    if plan.downcast_ref::<UnionExec>().is_none() {
+        // Of a join's two sides one is fixed.
+        return plan.children().into_iter().find_map(|child| leaf(child, partition));
+    }
+    for child in plan.children() {
+        let own = child.properties().partitioning.partition_count();
+        if partition < own {
+            return leaf(child, partition);
+        }
+        partition -= own;
+    }
+    None
+}
+
 /// One epoch of one operator: every partition of each input collected, then the step.
 async fn step(
     cell: Arc<EpochContext>,
@@ -364,24 +390,6 @@ async fn collect(mut collector: Box<dyn Collector>, rows: CollectorInput) -> DfR
         }
     }
     Ok(collector)
-}
-
-/// A plan that can be run again: nothing is left in it of earlier runs, but what its joins have made of their build
-/// side. That side is fixed, and none of our joins marks in it what was found.
-pub(super) fn reset_for_rerun(plan: &Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
-    let children = plan.children().into_iter().map(reset_for_rerun).collect::<DfResult<Vec<_>>>()?;
-    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        return HashJoinExecBuilder::from(join).with_new_children(children)?.build_exec();
-    }
-    match children.is_empty() {
-        true => plan.clone().reset_state(),
-        false => replace_children_if_necessary(plan.clone(), children)?.reset_state(),
-    }
-}
-
-/// A plan as it was planned. A join that is run again and again counts each run: now and then it is to begin anew.
-pub fn rebuild(plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    Ok(reset_plan_states(plan.clone())?)
 }
 
 /// The partitions of a plan, run and put together as the changes of an epoch.

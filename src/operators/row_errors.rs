@@ -13,64 +13,20 @@
 //! Nothing of a batch is handed on before all of it came through, so that a row is left out whole or not at all.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
 use arrow::array::RecordBatch;
-use datafusion::{
-    execution::TaskContext,
-    physical_plan::{ExecutionPlan, union::UnionExec},
-};
+use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use futures::{Stream, TryStreamExt, stream::BoxStream};
 
-use super::{exec::EpochExec, row_json::as_json};
+use super::{leaf::BatchSlots, row_json::as_json};
 use crate::{
     changes::PARTITION,
     connectors::{BadRecord, BadRecords, Origin},
     error::{Error, Result},
 };
-
-/// Where the batches of a leaf are put for the steps above it, by partition.
-#[derive(Debug)]
-pub(super) struct BatchSlots(Vec<Mutex<Option<RecordBatch>>>);
-
-impl BatchSlots {
-    pub fn new(partitions: usize) -> Arc<Self> {
-        Arc::new(BatchSlots((0..partitions).map(|_| Mutex::default()).collect()))
-    }
-
-    fn put(&self, partition: usize, batch: RecordBatch) {
-        *super::epoch_context::locked(&self.0[partition]) = Some(batch);
-    }
-
-    pub fn take(&self, partition: usize) -> Option<RecordBatch> {
-        super::epoch_context::locked(&self.0[partition]).take()
-    }
-}
-
-/// The source that a partition's rows come from, and their partition there, where only steps that remember nothing stand
-/// between; `None` where there is none whose rows may fail alone.
-pub(super) fn leaf(plan: &Arc<dyn ExecutionPlan>, mut partition: usize) -> Option<(&EpochExec, usize)> {
-    if let Some(node) = plan.downcast_ref::<EpochExec>() {
-        return match node.passes_on() {
-            true => node.children().into_iter().find_map(|child| leaf(child, partition)),
-            false => node.slots().map(|_| (node, partition)),
-        };
-    }
-    if plan.downcast_ref::<UnionExec>().is_none() {
-        // Of a join's two sides one is fixed.
-        return plan.children().into_iter().find_map(|child| leaf(child, partition));
-    }
-    for child in plan.children() {
-        let own = child.properties().partitioning.partition_count();
-        if partition < own {
-            return leaf(child, partition);
-        }
-        partition -= own;
-    }
-    None
-}
 
 /// What the steps make of one batch is held until all of it is there; a batch that they make more rows of is halved, too.
 const MADE_ROWS_MAX: usize = 1 << 20;

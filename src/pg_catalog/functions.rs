@@ -18,8 +18,11 @@ use datafusion::{
 use datafusion_pg_catalog::pg_catalog::{array_bounds_udf, quote_ident_udf};
 
 use super::{
+    exports,
     objects::{self, OWNER_OID, SCHEMAS, SessionCatalog},
-    routines, schema, tables, texts, types, version,
+    routines,
+    settings::version,
+    tables, texts, types,
 };
 use crate::{
     catalog::{ObjectKind, Routine},
@@ -46,7 +49,7 @@ pub(super) fn register(context: &SessionContext, scene: &Arc<SessionCatalog>) {
     context.register_udf(quote_ident_udf::create_parse_ident_udf());
     context.register_udf(array_bounds_udf::create_array_upper_udf());
     context.register_udf(array_bounds_udf::create_array_lower_udf());
-    if let Some(exports) = schema::exports() {
+    if let Some(exports) = exports::exports() {
         context.register_udtf("pg_get_keywords", exports.pg_get_keywords.clone());
     }
 }
@@ -324,7 +327,7 @@ fn type_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
 
 fn function_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     let name = || string(value).map(|name| name.trim_start_matches("pg_catalog.").to_lowercase());
-    oid_of(value).or_else(|| schema::functions().get(name()?.split('(').next()?).copied())
+    oid_of(value).or_else(|| exports::functions().get(name()?.split('(').next()?).copied())
 }
 
 fn namespace_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {

@@ -13,8 +13,8 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{
-    rewrite::{call, empty_query, last, null},
-    schema,
+    ast::{call, empty_query, last, null},
+    oids,
 };
 
 /// Idioms of queries that read nothing but the catalog.
@@ -81,7 +81,7 @@ fn aliases(select: &Select) -> HashMap<String, i32> {
         let TableFactor::Table { name, alias, args: None, .. } = factor else { return None };
         let table = last(name)?;
         let called = alias.as_ref().map_or_else(|| table.clone(), |alias| alias.name.value.to_lowercase());
-        Some((called, schema::oid_of(&table)?))
+        Some((called, oids::oid_of(&table)?))
     });
     named.collect()
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Listing, SessionInfo};
+use super::{
+    oids,
+    session_info::{Listing, SessionInfo},
+};
 use crate::catalog::{ObjectKind, RelationDef};
 
 /// The first oid that Postgres gives to users' objects.
@@ -46,7 +49,7 @@ impl SessionCatalog {
             return Some(oid(relation));
         }
         let in_catalog = schema.is_none_or(|schema| schema == "pg_catalog");
-        in_catalog.then(|| super::schema::oid_of(&name)).flatten()
+        in_catalog.then(|| oids::oid_of(&name)).flatten()
     }
 
     /// The name that a client would have to write for an oid.
@@ -56,7 +59,7 @@ impl SessionCatalog {
             Some(r) if oid(&r) == wanted && r.schema == "public" => Some(quoted(&r.name)),
             Some(r) if oid(&r) == wanted => Some(format!("{}.{}", quoted(&r.schema), quoted(&r.name))),
             Some(r) => Some(quoted(&index_name(&r))),
-            None => super::schema::name_of(wanted).map(str::to_string),
+            None => oids::name_of(wanted).map(str::to_string),
         }
     }
 }

@@ -9,9 +9,8 @@ use std::{
 };
 
 use datafusion::sql::sqlparser::ast::{
-    self, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
-    VisitMut, VisitorMut,
+    self, DataType, Expr, FunctionArguments, Ident, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion_pg_catalog::sql::rules::{
     AliasDuplicatedProjectionRewrite, PrependUnqualifiedPgTableName, RemoveSubqueryFromProjection,
@@ -19,7 +18,11 @@ use datafusion_pg_catalog::sql::rules::{
     StripCollate,
 };
 
-use super::idioms::{Idioms, escaped, subscripts, without_rows};
+use super::{
+    ast::{arguments, call, empty_query, last, null},
+    idioms::{Idioms, escaped, subscripts, without_rows},
+    oids,
+};
 
 /// Tables of the catalog that have no rows here: there are no triggers, partitions, policies, publications.
 const EMPTY: &[&str] = &[
@@ -94,22 +97,6 @@ fn apply(query: &mut Query, rules: &[Arc<dyn SqlStatementRewriteRule>]) {
     }
 }
 
-/// A query to stand in for another for a moment.
-pub(super) fn empty_query() -> Query {
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Values(ast::Values { explicit_row: false, value_keyword: false, rows: Vec::new() })),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
-}
-
 /// Whose tables a query reads.
 #[derive(Default)]
 struct RelationFinder {
@@ -138,10 +125,6 @@ fn schema(name: &ObjectName) -> Option<String> {
     name.0[at].as_ident().map(|ident| ident.value.to_lowercase())
 }
 
-pub(super) fn last(name: &ObjectName) -> Option<String> {
-    name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase())
-}
-
 /// Tables of the catalog are found without their schema; those that the rule of the exports does not know, here.
 struct Qualified;
 
@@ -151,7 +134,7 @@ impl VisitorMut for Qualified {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args: None, .. } = factor
             && name.0.len() == 1
-            && last(name).is_some_and(|name| name.starts_with("pg_") && super::schema::all().any(|known| known == name))
+            && last(name).is_some_and(|name| name.starts_with("pg_") && oids::all().any(|known| known == name))
         {
             name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
         }
@@ -459,28 +442,6 @@ fn force_scalar(query: &mut Query) {
         *item = call("max", vec![inner]);
         query.order_by = None;
     }
-}
-
-pub(super) fn null() -> Expr {
-    Expr::Value(Value::Null.into())
-}
-
-fn arguments(args: Vec<Expr>) -> FunctionArgumentList {
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
-    FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }
-}
-
-pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(arguments(args)),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// The version that drivers branch on.
 pub const SERVER_VERSION: &str = "16.6";
 
+/// The version of the server, as `version()` tells it: drivers look for a number behind the first word.
+pub fn version() -> String {
+    format!("PostgreSQL {SERVER_VERSION} (Tidemark {})", env!("CARGO_PKG_VERSION"))
+}
+
 /// How many custom settings (`prefix.name`) one session may keep.
 const CUSTOM_MAX: usize = 256;
 /// The longest value that is kept.

@@ -10,7 +10,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
 };
 
-use super::schema;
+use super::exports;
 use crate::error::Result;
 
 /// Arrays of texts: privileges, options, names.
@@ -73,7 +73,7 @@ fn array(name: &str, column: &ArrayRef) -> ArrayRef {
         rows.for_each(|row| lists.append_option(row.map(|items| items.into_iter().map(|item| item.parse().ok()))));
         Arc::new(lists.finish())
     } else if FUNCTIONS.contains(&name) {
-        let oids = schema::functions();
+        let oids = exports::functions();
         let names = column.as_string::<i32>().iter();
         Arc::new(names.map(|name| oids.get(name?).copied()).collect::<Int32Array>())
     } else {

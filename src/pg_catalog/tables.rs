@@ -12,33 +12,12 @@ use datafusion_pg_catalog::pg_catalog::oid_field::{kind as alias, oid_field};
 
 use super::{
     objects::{self, DATABASE_OID, OWNER_OID, SCHEMAS, SERVER_OID, SessionCatalog, WRAPPER_OID},
-    schema, types,
+    oids, types,
 };
 use crate::{
     catalog::{ObjectKind, RelationDef},
     error::Result,
 };
-
-/// What this file makes.
-pub(super) const NAMES: &[&str] = &[
-    "pg_class",
-    "pg_attribute",
-    "pg_namespace",
-    "pg_database",
-    "pg_index",
-    "pg_constraint",
-    "pg_tables",
-    "pg_views",
-    "pg_matviews",
-    "pg_indexes",
-    "pg_settings",
-    "pg_roles",
-    "pg_user",
-    "pg_foreign_table",
-    "pg_foreign_server",
-    "pg_foreign_data_wrapper",
-    "pg_stat_activity",
-];
 
 pub(super) fn table(scene: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
     Ok(Some(match name {
@@ -163,8 +142,8 @@ fn classes(scene: &SessionCatalog) -> Vec<Class> {
             rows.push(Class { oid, name, schema, kind: "i", columns, has_index: false });
         }
     }
-    rows.extend(schema::all().filter_map(|name| {
-        let oid = schema::oid_of(name)?;
+    rows.extend(oids::all().filter_map(|name| {
+        let oid = oids::oid_of(name)?;
         Some(Class { oid, name: name.into(), schema: 11, kind: "r", columns: 0, has_index: false })
     }));
     rows

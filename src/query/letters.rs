@@ -6,23 +6,17 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use arrow::array::RecordBatch;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::Worker;
 use crate::{
-    changes::Changes,
-    checkpoint::{DeadLetter, Intent, LateCause, LateRow},
-    connectors::{BadRecords, LetterId, OnError, ReplayMarks},
-    error::Result,
-    operators::as_json,
-    sql::table::TableInput,
+    checkpoint::{DeadLetter, LateRow},
+    connectors::{BadRecords, LetterId, ReplayMarks},
     time::Micros,
 };
 
 /// Rows that did not make it into an answer, for all queries: the newest of them, up to the limits of each kind.
 #[derive(Debug)]
-pub struct Letters {
+pub struct RejectedRows {
     kept: Mutex<Queues>,
     /// Shared from before a commit is appended until its letters are in `kept`; held alone while a log file is closed.
     recording: RwLock<()>,
@@ -97,12 +91,9 @@ impl<T: RetainedBytes> Queue<T> {
     }
 }
 
-/// What one epoch keeps of its late rows: they all go into one record of the log.
-const LATE_BYTES_MAX: usize = 16 << 20;
-
-impl Letters {
+impl RejectedRows {
     pub fn new(dead_max: QueueLimit, late_max: QueueLimit, epoch_max: QueueLimit) -> Self {
-        Letters { kept: Mutex::default(), recording: RwLock::default(), dead_max, late_max, epoch_max }
+        RejectedRows { kept: Mutex::default(), recording: RwLock::default(), dead_max, late_max, epoch_max }
     }
 
     /// What collects the bad records of one input in one epoch.
@@ -224,92 +215,10 @@ fn identity(letter: &DeadLetter) -> u64 {
     hasher.finish()
 }
 
-impl Worker {
-    /// The letters of an epoch: of each input the bad records, and the rows that an expression `failed` on. And how many
-    /// of both there were, told or not.
-    pub(super) fn dead_letters(
-        &self,
-        intent: &Intent,
-        bad: &[BadRecords],
-        failed: &[BadRecords],
-    ) -> (Vec<DeadLetter>, u64) {
-        let (mut letters, mut count) = (Vec::new(), 0);
-        for (input, (bad, failed)) in self.inputs().iter().zip(bad.iter().zip(failed)) {
-            for (records, epoch) in [(bad, None), (failed, Some(intent.epoch))] {
-                let (records, all) = records.take();
-                count += all;
-                if matches!(input.table.input, TableInput::Source(_, OnError::Skip)) {
-                    continue;
-                }
-                let dropped = all - records.len() as u64;
-                letters.extend(records.into_iter().map(|record| DeadLetter {
-                    source: input.table.name.clone(),
-                    query: self.setup.name.clone(),
-                    epoch,
-                    origin: record.origin,
-                    position: record.position,
-                    raw: record.raw,
-                    reason: record.reason,
-                    at: intent.now,
-                    replayed: None,
-                    id: 0,
-                }));
-                if dropped > 0 {
-                    letters.push(self.not_kept(intent, &input.table.name, dropped));
-                }
-            }
-        }
-        (letters, count)
-    }
-
-    /// What stands for the bad records of an epoch that are too many to be kept.
-    fn not_kept(&self, intent: &Intent, source: &str, count: u64) -> DeadLetter {
-        DeadLetter {
-            source: source.to_string(),
-            query: self.setup.name.clone(),
-            epoch: Some(intent.epoch),
-            origin: String::new(),
-            position: None,
-            raw: Vec::new(),
-            reason: format!(
-                "{count} more bad records of this epoch are counted and not kept: see dead_letters.epoch_max_rows and \
-                 dead_letters.epoch_max_bytes"
-            ),
-            at: intent.now,
-            replayed: None,
-            id: 0,
-        }
-    }
-
-    /// The late rows that an epoch kept.
-    pub(super) fn late_rows(&self, intent: &Intent, kept: &[(LateCause, RecordBatch)]) -> Result<Vec<LateRow>> {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        for (cause, batch) in kept {
-            let changes = Changes::from_batch(batch.clone())?;
-            let text = as_json(changes.rows())?;
-            for row in text.lines() {
-                bytes += row.len();
-                if bytes > LATE_BYTES_MAX {
-                    return Ok(rows);
-                }
-                rows.push(LateRow {
-                    query: self.setup.name.clone(),
-                    epoch: intent.epoch,
-                    cause: *cause,
-                    watermark: intent.watermark,
-                    row: row.to_string(),
-                    at: intent.now,
-                });
-            }
-        }
-        Ok(rows)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Epoch;
+    use crate::{checkpoint::LateCause, time::Epoch};
 
     fn dead(position: i64) -> DeadLetter {
         let text = String::new;
@@ -336,10 +245,10 @@ mod tests {
     #[test]
     fn each_is_taken_once_and_the_oldest_go() {
         let max = QueueLimit { rows: 3, bytes: 1 << 20 };
-        let letters = Letters::new(max, max, max);
+        let letters = RejectedRows::new(max, max, max);
         letters.add(&[dead(1), dead(2), dead(1)], &[late(1), late(1)]);
         letters.add(&[dead(2), dead(3)], &[late(1), late(1)]);
-        let positions = |letters: &Letters| letters.dead().iter().filter_map(|l| l.position).collect::<Vec<_>>();
+        let positions = |letters: &RejectedRows| letters.dead().iter().filter_map(|l| l.position).collect::<Vec<_>>();
         assert_eq!(positions(&letters), [1, 2, 3]);
         assert_eq!(letters.late().len(), 2, "two equal rows of one epoch are two rows");
         letters.add(&[dead(4)], &[late(2), late(2)]);
@@ -352,7 +261,7 @@ mod tests {
     #[test]
     fn equal_rows_of_an_epoch_are_several_and_told_once() {
         let max = QueueLimit { rows: 100, bytes: 1 << 20 };
-        let letters = Letters::new(max, max, max);
+        let letters = RejectedRows::new(max, max, max);
         let row = |epoch| DeadLetter { epoch: Some(Epoch(epoch)), position: None, ..dead(0) };
         letters.add(&[dead(1), row(1), row(1)], &[]);
         letters.add(&[dead(1), row(1), row(1)], &[]);
@@ -364,7 +273,7 @@ mod tests {
     #[test]
     fn replayed_ones_stay_and_are_marked() {
         let max = QueueLimit { rows: 3, bytes: 1 << 20 };
-        let letters = Letters::new(max, max, max);
+        let letters = RejectedRows::new(max, max, max);
         let of = |source: &str, n| DeadLetter { source: source.to_string(), ..dead(n) };
         letters.add(&[of("a", 1), of("b", 1), of("a", 2), of("a", 3)], &[]);
         let ids: Vec<_> = letters.dead().iter().map(|letter| letter.id).collect();
@@ -374,7 +283,7 @@ mod tests {
         letters.replayed(&[1, 3], 7);
         letters.mark("a", &[ReplayMarks { letters: vec![letter_id(&of("a", 3)), letter_id(&of("b", 1))], at: 8 }]);
         letters.add(&[of("a", 2)], &[]);
-        let marks = |letters: &Letters| letters.dead().iter().map(|l| (l.id, l.replayed)).collect::<Vec<_>>();
+        let marks = |letters: &RejectedRows| letters.dead().iter().map(|l| (l.id, l.replayed)).collect::<Vec<_>>();
         assert_eq!(marks(&letters), [(2, None), (3, Some(7)), (4, Some(8))]);
         letters.forget("a");
         letters.add(&[of("a", 2), of("b", 1)], &[]);
@@ -384,7 +293,7 @@ mod tests {
     #[test]
     fn long_ones_are_fewer() {
         let max = QueueLimit { rows: 1_000, bytes: 10_000 };
-        let letters = Letters::new(max, max, max);
+        let letters = RejectedRows::new(max, max, max);
         for n in 0..100 {
             let long = DeadLetter { raw: vec![b'x'; 3_000], ..dead(n) };
             letters.add(&[long], &[LateRow { row: "x".repeat(3_000), ..late(n as u64) }]);

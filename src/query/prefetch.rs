@@ -11,22 +11,12 @@ use datafusion::{
 };
 use futures::{FutureExt, StreamExt, stream};
 
-use super::Worker;
+use super::{prefetched::Prefetched, worker::Worker};
 use crate::{
     checkpoint::Intent,
-    connectors::{Ahead, BadRecords, ReadLimit, SourceStream, Span},
+    connectors::{Ahead, Span},
     sql::table::TableInput,
 };
-
-/// What the next epoch will read of one input. A stream holds as many batches as its source decodes ahead.
-#[derive(Debug)]
-pub(super) struct Prefetched {
-    pub span: Span,
-    /// What it was let take.
-    pub limit: ReadLimit,
-    pub streams: Vec<SourceStream>,
-    pub bad: BadRecords,
-}
 
 impl Worker {
     /// Gives up what was prefetched: nobody knows when its turn will come.

@@ -1,12 +1,8 @@
 //! What everybody may know of a running query.
 
-use std::sync::PoisonError;
-
-use super::Worker;
 use crate::{
     connectors::{Backlog, Offsets, ReadLimit},
     error::Error,
-    sql::incremental::PlannedInput,
     time::{Epoch, Micros},
 };
 
@@ -82,39 +78,4 @@ pub struct InputProgress {
     pub admitted: ReadLimit,
     /// Of the last epoch.
     pub rows_per_second: Option<u64>,
-}
-
-impl Worker {
-    /// Puts the present numbers where system tables read them.
-    pub fn show(&self, also: impl FnOnce(&mut QueryProgress)) {
-        let state = self.setup.standing.cell.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
-        let state = state.unwrap_or_default();
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.epoch = self.epoch;
-        progress.watermark = self.watermarks.current();
-        progress.rows_in = self.totals.rows_in;
-        progress.rows_out = self.totals.rows_out;
-        progress.late = self.totals.late;
-        progress.untimed = self.totals.untimed;
-        progress.bad = self.totals.bad;
-        progress.checkpoint = self.checkpointed;
-        progress.log_file = self.log_file();
-        progress.state_rows = state.iter().map(|(rows, _)| *rows as u64).sum();
-        progress.state_bytes = state.iter().map(|(_, bytes)| *bytes as u64).sum();
-        let before = std::mem::take(&mut progress.inputs);
-        let input = |(n, input): (usize, &PlannedInput)| InputProgress {
-            name: input.table.name.clone(),
-            offsets: self.offsets[n].clone(),
-            ..before.get(n).cloned().unwrap_or_default()
-        };
-        progress.inputs = self.inputs().iter().enumerate().map(input).collect();
-        also(&mut progress);
-    }
-
-    pub fn set_state(&self, state: QueryState, error: Option<Error>) {
-        self.show(|progress| {
-            progress.state = state;
-            progress.last_error = error.or_else(|| progress.last_error.take());
-        });
-    }
 }

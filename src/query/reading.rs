@@ -8,9 +8,9 @@ use std::{
 use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::{
-    Worker,
     batches::{BatchReader, FiledBatches},
-    prefetch::Prefetched,
+    prefetched::Prefetched,
+    worker::Worker,
 };
 use crate::{
     changes::Changes,

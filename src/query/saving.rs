@@ -2,48 +2,21 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tokio::task::{JoinError, JoinHandle};
-
 use super::{
-    Worker,
-    checkpoints::{CheckpointDraft, CheckpointHeader, Checkpoints},
+    checkpoints::{CheckpointDraft, CheckpointHeader},
     progress::UNRECOVERED,
+    worker::Worker,
+    writing::{Point, Unwritten, Writing},
 };
 use crate::{
     changes::bytes_of,
     checkpoint::{Commit, Intent},
-    connectors::Offsets,
     error::{Error, Result},
     relations::Draft as RelationDraft,
     sql::table::TableInput,
     state::BudgetShare,
     time::Epoch,
 };
-
-/// A checkpoint on its way to the disk.
-#[derive(Debug)]
-pub(super) struct Writing {
-    task: JoinHandle<CheckpointOutcome>,
-    outcome: Option<std::result::Result<CheckpointOutcome, JoinError>>,
-    point: Point,
-}
-
-type CheckpointOutcome = (Checkpoints, CheckpointDraft, Result<()>);
-
-/// A checkpoint that could not be written yet. What it holds is nowhere else: the next try is of the same.
-#[derive(Debug)]
-pub(super) struct Unwritten {
-    draft: CheckpointDraft,
-    point: Point,
-}
-
-/// Where a checkpoint was taken.
-#[derive(Debug)]
-struct Point {
-    epoch: Epoch,
-    offsets: Vec<Offsets>,
-    log_file: u64,
-}
 
 impl Worker {
     /// Whether a recovery would run anything again.

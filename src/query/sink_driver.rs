@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::{array::RecordBatch, compute::concat_batches};
 use serde::{Deserialize, Serialize};
 
-use super::Worker;
 use crate::{
     changes::Changes,
-    checkpoint::{Commit, Intent, LogRecord, file},
+    checkpoint::{Commit, Intent, file},
     connectors::{OPEN_TIMEOUT, Outgoing, Sink, Timeouts, WRITE_TIMEOUT, within},
     error::{Error, ErrorKind, Result},
     relations::Relation,
@@ -37,7 +36,7 @@ pub struct SinkDriver {
     /// Whether new epochs come after what is there, whatever that is.
     goes_on: bool,
     /// Whether what is there is to be replaced, though nothing has changed here.
-    rewrites: bool,
+    pub(super) rewrites: bool,
     timeouts: Timeouts,
 }
 
@@ -54,15 +53,15 @@ pub enum Retention {
 /// An epoch that was run and whose rows are not known to be outside.
 #[derive(Debug)]
 pub(super) struct PendingEpoch {
-    intent: Intent,
-    commit: Commit,
+    pub(super) intent: Intent,
+    pub(super) commit: Commit,
     /// `None` where nothing changed.
-    rows: Option<Outgoing>,
+    pub(super) rows: Option<Outgoing>,
     /// Whether a checkpoint holds the epoch, and the outbox its rows.
-    saved: bool,
+    pub(super) saved: bool,
     /// Whether it was saved before anybody could ask if its number is free outside.
-    unproven: bool,
-    started: tokio::time::Instant,
+    pub(super) unproven: bool,
+    pub(super) started: tokio::time::Instant,
 }
 
 impl SinkDriver {
@@ -109,7 +108,7 @@ impl SinkDriver {
     }
 
     /// What is to be written of an epoch.
-    fn outgoing(&self, changes: Changes, kept: &Relation) -> Result<Option<Outgoing>> {
+    pub(super) fn outgoing(&self, changes: Changes, kept: &Relation) -> Result<Option<Outgoing>> {
         Ok(match (changes.is_empty() && !self.rewrites, self.keeps) {
             (true, _) => None,
             (false, Retention::ToWrite) => {
@@ -123,7 +122,7 @@ impl SinkDriver {
     /// The number under which an epoch may be written that was not begun: nobody can have written it yet. Where the outside
     /// has come further, the data directory is an older copy, and what it reads now is not known to be what is there. Only
     /// one that replaces all that was written, or that was told to, goes on behind it.
-    async fn number(&mut self, epoch: Epoch) -> Result<Epoch> {
+    pub(super) async fn number(&mut self, epoch: Epoch) -> Result<Epoch> {
         let there = self.open().await?;
         match there < epoch {
             true => Ok(epoch),
@@ -134,7 +133,7 @@ impl SinkDriver {
 
     /// Compares what is there with the last epoch here, unless that is known. Where the data directory is an older copy, one
     /// that replaces all that was written is to do so; see [`SinkDriver::number`]. Gives whether it is.
-    async fn compare(&mut self, epoch: Epoch) -> Result<bool> {
+    pub(super) async fn compare(&mut self, epoch: Epoch) -> Result<bool> {
         if self.delivered.is_some() || self.open().await? <= epoch || self.goes_on {
             return Ok(false);
         }
@@ -152,7 +151,7 @@ impl SinkDriver {
 
     /// Writes an epoch that was begun, unless it is there: from when it was begun until its commit it stays what it is, so
     /// that nobody else's can be in its place.
-    async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
+    pub(super) async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         if self.open().await? < epoch {
             self.delivered = None;
             let (limit, label) = (self.timeouts.write, self.label.clone());
@@ -174,173 +173,6 @@ fn behind(epoch: Epoch, there: Epoch) -> Error {
         )
 }
 
-impl Worker {
-    /// Runs a planned epoch of a sink as far as its rows. Nothing of it is durable, and nobody has seen any of it.
-    pub(super) async fn prepare(&mut self, intent: Intent) -> Result<()> {
-        let started = tokio::time::Instant::now();
-        let fleeting = self.reads_snapshots(&intent);
-        let (commit, changes) = self.take_step(&intent).await?;
-        self.share.ask(self.bytes()?)?;
-        let Some(outlet) = &self.setup.outlet else { return Err(Error::internal("a view was run as a sink")) };
-        let rows = outlet.outgoing(changes, &self.setup.relation.lock())?;
-        let epoch = intent.epoch;
-        let owed = PendingEpoch { intent, commit, rows, saved: false, unproven: false, started };
-        if !fleeting {
-            self.owed = Some(owed);
-            return Ok(());
-        }
-        let number = match &mut self.setup.outlet {
-            Some(outlet) if owed.rows.is_some() => outlet.number(epoch).await?,
-            _ => epoch,
-        };
-        // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered, and only the
-        // outbox keeps its rows.
-        self.owed = Some(self.saved(owed, number, false).await?);
-        Ok(())
-    }
-
-    /// What is owed, once a checkpoint and the outbox have it, under a number that may be another. Where it fails, memory
-    /// is not sound.
-    async fn saved(&mut self, mut owed: PendingEpoch, number: Epoch, unproven: bool) -> Result<PendingEpoch> {
-        self.sound = false;
-        (owed.intent.epoch, owed.commit.epoch, owed.unproven) = (number, number, unproven);
-        self.keep_rows(number, owed.encode()?).await?;
-        self.in_checkpoint(owed).await
-    }
-
-    async fn keep_rows(&self, number: Epoch, bytes: Vec<u8>) -> Result<()> {
-        let outbox = self.outbox();
-        let kept = tokio::task::spawn_blocking(move || outbox.keep(number, &bytes)).await;
-        kept.map_err(|e| Error::internal(format!("the outbox died: {e}")))?
-    }
-
-    /// What is owed and in the outbox, once a checkpoint has it too.
-    async fn in_checkpoint(&mut self, owed: PendingEpoch) -> Result<PendingEpoch> {
-        self.sound = false;
-        self.needs_log();
-        match owed.saved {
-            // A checkpoint has it, under the number that it had.
-            true => self.epoch = owed.intent.epoch,
-            false => self.advance(&owed.intent, &owed.commit),
-        }
-        self.checkpoint().await?;
-        self.sound = true;
-        Ok(PendingEpoch { saved: true, ..owed })
-    }
-
-    /// Asks the outside how far it is, once nothing is owed to it: the data directory may be an older copy. Gives whether an
-    /// epoch is to be run because of it.
-    pub async fn ask_outside(&mut self) -> Result<bool> {
-        match &mut self.setup.outlet {
-            Some(outlet) => outlet.compare(self.epoch).await,
-            None => Ok(false),
-        }
-    }
-
-    /// Whether a sink is to write all it has, though nothing has changed.
-    pub(super) fn rewrites(&self) -> bool {
-        self.setup.outlet.as_ref().is_some_and(|outlet| outlet.rewrites)
-    }
-
-    /// Whether an epoch was run that is not committed: its rows are still to go out, or its commit to be written.
-    pub fn has_pending(&self) -> bool {
-        self.owed.is_some() || self.uncommitted.is_some()
-    }
-
-    /// Writes what is owed and commits it. Where that fails, the next call goes on with the same rows.
-    pub async fn deliver(&mut self) -> Result<()> {
-        let (Some(owed), Some(outlet)) = (&self.owed, &mut self.setup.outlet) else { return self.commit().await };
-        let intent = LogRecord::Intent(owed.intent.clone()).encode(&[])?;
-        let commit = LogRecord::Commit(owed.commit.clone()).encode(&[])?;
-        if owed.rows.is_some() && self.begun.is_none() && (!owed.saved || owed.unproven) {
-            let begun = owed.intent.clone();
-            let number = outlet.number(begun.epoch).await?;
-            if number != begun.epoch {
-                let Some(owed) = self.owed.take() else { return Ok(()) };
-                self.owed = Some(self.saved(owed, number, false).await?);
-                return Box::pin(self.deliver()).await;
-            }
-            if owed.saved {
-                self.outbox().mark_in_flight(begun.epoch)?;
-                self.owed.iter_mut().for_each(|owed| owed.unproven = false);
-            } else {
-                self.needs_log();
-                self.env.log.append(vec![intent.clone()]).await?;
-                self.begun = Some(begun);
-            }
-        }
-        if let (Some(PendingEpoch { intent, rows: Some(rows), .. }), Some(outlet)) =
-            (&self.owed, &mut self.setup.outlet)
-        {
-            outlet.send(intent.epoch, rows).await?;
-        }
-        self.needs_log();
-        let intent = self.begun.is_none().then_some(intent);
-        let letters = self.env.letters.clone();
-        let recording = letters.recording().await;
-        self.env.log.append(intent.into_iter().chain([commit]).collect()).await?;
-        self.begun = None;
-        let Some(PendingEpoch { intent, commit, saved, started, .. }) = self.owed.take() else { return Ok(()) };
-        letters.add(&commit.dead_letters, &commit.late_rows);
-        drop(recording);
-        if saved {
-            self.outbox().remove()?;
-        } else {
-            self.advance(&intent, &commit);
-            self.since.push((intent, commit));
-        }
-        let took = started.elapsed();
-        self.note_speed(took);
-        self.show(|progress| progress.epoch_us = took.as_micros() as u64);
-        Ok(())
-    }
-
-    /// Keeps what is owed and cannot go out now, so that it holds on to neither the log nor what it was made of: however
-    /// long the outside is away, a recovery begins with the rows of this epoch. Where it fails, memory is not sound.
-    pub async fn save_pending(&mut self) -> Result<()> {
-        let unproven = self.begun.is_none();
-        let Some(owed) = self.owed.as_mut().filter(|owed| !owed.saved) else { return Ok(()) };
-        owed.unproven = unproven;
-        let (number, bytes) = (owed.intent.epoch, owed.encode());
-        owed.unproven = false;
-        // Until the outbox has it, memory stays as it is.
-        self.keep_rows(number, bytes?).await?;
-        let Some(owed) = self.owed.take() else { return Ok(()) };
-        self.owed = Some(self.in_checkpoint(PendingEpoch { unproven, ..owed }).await?);
-        // Its intent is in the log, if it was begun: it stays what it is, and the outbox says what that is.
-        self.begun = None;
-        self.show(|_| {});
-        Ok(())
-    }
-
-    /// See [`SinkDriver::go_on`].
-    pub fn go_on(&mut self) {
-        self.setup.outlet.iter_mut().for_each(SinkDriver::go_on);
-    }
-
-    /// After a recovery: takes up what the last epoch of the checkpoint still owes.
-    pub(super) fn restore_pending(&mut self, commits: &[Commit]) -> Result<()> {
-        let is_committed = commits.iter().any(|commit| commit.epoch == self.checkpointed);
-        match self.outbox().load(self.checkpointed)?.filter(|_| !is_committed) {
-            Some(owed) => {
-                self.owed = Some(owed);
-                Ok(())
-            }
-            // Its commit is there, or it came to nothing before anything was written.
-            None => self.discard_pending(),
-        }
-    }
-
-    /// Nothing is owed of what earlier tries left.
-    pub(super) fn discard_pending(&mut self) -> Result<()> {
-        self.outbox().remove()
-    }
-
-    fn outbox(&self) -> Outbox {
-        Outbox::new(self.env.storage.clone(), self.setup.id)
-    }
-}
-
 /// What the outbox says of an epoch.
 #[derive(Debug, Serialize, Deserialize)]
 struct Label {
@@ -353,7 +185,7 @@ struct Label {
 }
 
 impl PendingEpoch {
-    fn encode(&self) -> Result<Vec<u8>> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let (intent, commit) = (self.intent.clone(), self.commit.clone());
         let whole = self.rows.as_ref().is_some_and(|rows| rows.whole);
         let label = Label { intent, commit, rows: self.rows.is_some(), whole, unproven: self.unproven };
@@ -398,13 +230,13 @@ impl Outbox {
 
     /// Keeps an epoch, in place of what an earlier try left of it. Other epochs stay until a checkpoint tells which of them
     /// counts. Blocking.
-    fn keep(&self, epoch: Epoch, bytes: &[u8]) -> Result<()> {
+    pub(super) fn keep(&self, epoch: Epoch, bytes: &[u8]) -> Result<()> {
         self.storage.remove(&self.rows(epoch))?;
         self.storage.create(&self.rows(epoch), bytes)
     }
 
     /// What is kept of an epoch.
-    fn load(&self, epoch: Epoch) -> Result<Option<PendingEpoch>> {
+    pub(super) fn load(&self, epoch: Epoch) -> Result<Option<PendingEpoch>> {
         let path = self.rows(epoch);
         let Some(bytes) = self.storage.read(&path)? else { return Ok(None) };
         let mut owed = PendingEpoch::decode(&path, &bytes)?;
@@ -417,7 +249,7 @@ impl Outbox {
     }
 
     /// Notes that nobody else has written the epoch so far: what is outside of it from now on is this one. Blocking.
-    fn mark_in_flight(&self, epoch: Epoch) -> Result<()> {
+    pub(super) fn mark_in_flight(&self, epoch: Epoch) -> Result<()> {
         match self.storage.create(&self.in_flight_path(epoch), &[]) {
             Err(error) if error.kind() != ErrorKind::DuplicateObject => Err(error),
             _ => Ok(()),

@@ -25,7 +25,7 @@ use super::{
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
     microseconds::{Microseconds, Types},
     normalize::{
-        ComputedKeys, CountedOffsets, EmptyArms, Floats, HeldFilters, InLists, LateralJoins, MarkSubqueries,
+        ComputedKeys, CountedOffsets, EmptyArms, FloatRules, HeldFilters, InLists, LateralJoins, MarkSubqueries,
         NestedOrders, Numbers, OrdersOnce, WindowsApart, constants_as_calls, normalize, refuse_subqueries, unordered,
     },
     statement::Emit,
@@ -34,10 +34,12 @@ use super::{
     watermark::{WatermarkNode, WatermarkPlanner, WatermarkSpec},
 };
 use crate::{
-    changes::{DIFF, OP, PARTITION, without_diff},
+    changes::without_diff,
     error::{Error, ErrorKind, Result},
     operators::{Emission, epoch_context::EpochContext},
 };
+
+pub use crate::changes::check_column_name;
 
 /// What a name stands for.
 #[derive(Debug, Clone)]
@@ -129,7 +131,7 @@ impl Planner {
         let base = base.with_analyzer_rules(rules);
         let base = base.with_analyzer_rule(Arc::new(UnnestOfNull)).with_analyzer_rule(Arc::new(Microseconds));
         // Behind all that gives types.
-        let base = base.with_analyzer_rule(Arc::new(Floats));
+        let base = base.with_analyzer_rule(Arc::new(FloatRules));
         let mut base = base.build();
         for function in super::functions::all() {
             // Registering only fails on a name clash with another kind of function; ours have none.
@@ -288,15 +290,6 @@ pub fn of_optimizer(error: impl Into<Error>) -> Error {
         }
         _ => error,
     }
-}
-
-/// Fails on the names that columns cannot have: plans carry them beside them.
-pub fn check_column_name(name: &str) -> Result<()> {
-    if [DIFF, PARTITION, OP].contains(&name) {
-        return Err(Error::new(ErrorKind::ReservedName, format!("column name \"{name}\" is reserved"))
-            .hint("Give the column another name."));
-    }
-    Ok(())
 }
 
 /// DataFusion's own planner of batch queries, to whom a watermark is nothing to be done. It stays in the plan as long as

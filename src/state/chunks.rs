@@ -23,7 +23,7 @@ pub struct Chunks {
     /// Per id the chunk and the row in it.
     at: Vec<Address>,
     /// Places in `chunks` whose chunk is gone.
-    vacant: Vec<u32>,
+    free: Vec<u32>,
     /// Chunks in order of age, the newest last: candidates for merging.
     young: Vec<u32>,
     rows: usize,
@@ -111,7 +111,7 @@ impl Chunks {
             schema,
             chunks: Vec::new(),
             at: Vec::new(),
-            vacant: Vec::new(),
+            free: Vec::new(),
             young: Vec::new(),
             rows: 0,
             garbage: 0,
@@ -153,7 +153,7 @@ impl Chunks {
                 self.kill(*id);
             }
         }
-        let place = self.vacant.pop().unwrap_or_else(|| {
+        let place = self.free.pop().unwrap_or_else(|| {
             self.chunks.push(None);
             (self.chunks.len() - 1) as u32
         });
@@ -256,7 +256,7 @@ impl Chunks {
             self.held.extend(columns.map(|column| (Arc::downgrade(column), column_bytes(column))));
         }
         self.young.retain(|p| *p != place);
-        self.vacant.push(place);
+        self.free.push(place);
     }
 
     /// Small batches are merged as they pile up, each row `log(rows)` times at the most: the newest chunk is merged

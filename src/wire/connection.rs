@@ -1,9 +1,8 @@
 //! One open session: takes message after message until the client, an unreadable byte or the server ends it.
 
-use std::{future::Future, net::IpAddr, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use arrow::array::timezone::Tz;
-use tokio::net::TcpStream;
 
 use super::{
     backend::{self, Blame},
@@ -12,10 +11,9 @@ use super::{
     link::ClientLink,
     memory::{Account, HeldBytes},
     portal::SessionObjects,
-    server::ServerShared,
     sessions::SessionSlot,
-    starting::StartingSlot,
-    startup, work,
+    shared::ServerShared,
+    work,
 };
 use crate::{
     engine::{Session, TransactionState},
@@ -37,22 +35,6 @@ pub(super) struct Connection<D> {
     skipping: bool,
 }
 
-/// Talks to one client from its first byte to its last.
-pub(super) async fn run<D: Door>(
-    shared: Arc<ServerShared<D>>,
-    socket: TcpStream,
-    address: IpAddr,
-    place: StartingSlot,
-) {
-    let opened = startup::open(&shared, socket, address, &place).await;
-    drop(place);
-    let Some(mut connection) = opened else { return };
-    if let Err(error) = connection.serve().await {
-        backend::error(&mut connection.link.out, &error, Blame::Fatal);
-    }
-    connection.link.farewell().await;
-}
-
 impl<D: Door> Connection<D> {
     pub fn new(
         shared: Arc<ServerShared<D>>,
@@ -68,7 +50,7 @@ impl<D: Door> Connection<D> {
     }
 
     /// An error here is the end: the server stops, or nobody knows where the next message begins.
-    async fn serve(&mut self) -> Result<()> {
+    pub async fn serve(&mut self) -> Result<()> {
         while let Some(message) = self.link.message().await? {
             match message {
                 FrontendMessage::Terminate => return Ok(()),

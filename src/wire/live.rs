@@ -9,7 +9,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::work::{Task, broken};
+use super::task::{Task, broken};
 use crate::error::{Error, Result};
 
 /// A stream on the engine's runtime, at the other end. Dropping it ends the stream.

@@ -19,13 +19,16 @@ mod link;
 mod live;
 mod memory;
 mod numeric;
+mod options;
 mod portal;
 mod respond;
 mod server;
 mod sessions;
+mod shared;
 mod simple;
 mod starting;
 mod startup;
+mod task;
 mod text;
 mod values;
 mod work;
@@ -34,7 +37,8 @@ mod work;
 mod tests;
 
 pub use door::{Door, DoorAnswer, Intake};
-pub use server::{WireOptions, serve};
+pub use options::WireOptions;
+pub use server::serve;
 
 /// Reads bytes as the first packets of a client, and as its messages: what a fuzzer calls.
 pub fn decode_frontend(data: &[u8]) {

@@ -8,8 +8,8 @@ use super::{
     door::Door,
     frontend::Opening,
     link::ClientLink,
-    server::ServerShared,
     sessions::SessionSlot,
+    shared::ServerShared,
     starting::StartingSlot,
 };
 use crate::{

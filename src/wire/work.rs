@@ -6,15 +6,12 @@ use std::future::Future;
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
-use tokio::{
-    runtime::Handle,
-    sync::mpsc,
-    task::{JoinError, JoinHandle},
-};
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     live::LiveQuery,
     memory::{Account, HeldBytes},
+    task::{Task, broken},
 };
 use crate::{
     changes::bytes_of,
@@ -28,15 +25,6 @@ const BATCHES_AHEAD: usize = 2;
 const AHEAD_BYTES: usize = 1 << 20;
 /// A piece of rows is about this large: what a socket takes at once.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
-
-/// A task that ends when it is dropped.
-pub(super) struct Task<T>(pub JoinHandle<T>);
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// Runs `work` over there. Dropping this future ends it at its next await.
 pub(super) async fn run<T: Send + 'static>(
@@ -56,22 +44,6 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + 
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(e) => Err(broken(e)),
-    }
-}
-
-pub(super) fn broken(e: JoinError) -> Error {
-    match e.try_into_panic() {
-        Ok(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            tracing::error!(panic = %text, "a statement panicked");
-            if let Some(error) = Error::of_panic(&text) {
-                return error;
-            }
-            Error::internal(format!("the statement ended in a bug of the server: {text}"))
-                .hint("The server goes on; please report this.")
-        }
-        Err(_) => Error::internal("the runtime of the engine has stopped"),
     }
 }
 

@@ -22,15 +22,15 @@ INSERT INTO orders VALUES (1, 'ada', 1), (2, 'bob', 2);
 FLUSH";
 
 /// A subscription that runs, read row by row.
-struct Feed(Pin<Box<dyn Stream<Item = Result<String, Error>> + Send>>);
+struct ChangeFeed(Pin<Box<dyn Stream<Item = Result<String, Error>> + Send>>);
 
-impl Feed {
+impl ChangeFeed {
     /// Returns when it has begun: what comes later is told.
-    async fn begin(client: &Client, sql: &str) -> Feed {
+    async fn begin(client: &Client, sql: &str) -> ChangeFeed {
         let mut messages = Box::pin(client.simple_query_raw(sql).await.unwrap());
         let first = timeout(PATIENCE, messages.next()).await.expect("no answer").expect("no message");
         assert!(matches!(first, Ok(SimpleQueryMessage::RowDescription(_))), "{first:?}");
-        Feed(Box::pin(messages.try_filter_map(async |message| {
+        ChangeFeed(Box::pin(messages.try_filter_map(async |message| {
             Ok(match message {
                 SimpleQueryMessage::Row(row) => {
                     let columns: Vec<&str> = (0..row.len()).map(|n| row.get(n).unwrap_or("NULL")).collect();
@@ -97,9 +97,9 @@ async fn scene() -> (Server, Client) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_told_row_by_row() {
     let (server, client) = scene().await;
-    let mut feed = Feed::begin(&server.connect().await, "SUBSCRIBE TO spent").await;
-    let mut later = Feed::begin(&server.connect().await, "SUBSCRIBE spent WITH (snapshot = false)").await;
-    let mut table = Feed::begin(&server.connect().await, "SUBSCRIBE TO public.orders").await;
+    let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO spent").await;
+    let mut later = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE spent WITH (snapshot = false)").await;
+    let mut table = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO public.orders").await;
     assert_eq!(sorted(feed.rows(2).await), ["1|ada|1", "1|bob|2"]);
     assert_eq!(sorted(table.rows(2).await), ["1|1|ada|1", "1|2|bob|2"]);
     for (change, of_the_view, of_the_table) in [
@@ -118,7 +118,7 @@ async fn a_view_is_told_row_by_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_epoch_comes_whole() {
     let (server, client) = scene().await;
-    let mut feed = Feed::begin(&server.connect().await, "SUBSCRIBE TO orders").await;
+    let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO orders").await;
     feed.rows(2).await;
     run(&client, "INSERT INTO orders SELECT i, 'eve', i FROM generate_series(10, 30009) AS s(i)").await;
     run(&client, "UPDATE orders SET n = n + 1 WHERE who = 'eve'").await;
@@ -190,7 +190,7 @@ async fn a_cursor_gives_what_is_there_and_waits_as_long_as_it_may() {
     assert!(started.elapsed() >= Duration::from_millis(300));
     // As soon as all that was asked for is there: it waits for more than the row that it has given.
     run(&client, "INSERT INTO orders VALUES (5, 'pat', 1); FLUSH").await;
-    let mut fetch = Feed::begin(&reader, "FETCH 2 FROM c WITH (timeout = '10 minutes')").await;
+    let mut fetch = ChangeFeed::begin(&reader, "FETCH 2 FROM c WITH (timeout = '10 minutes')").await;
     assert_eq!(fetch.rows(1).await, ["1|pat|1"]);
     run(&client, "DELETE FROM orders WHERE id = 4").await;
     assert_eq!(fetch.rows(1).await, ["-1|eve|5"]);
@@ -221,7 +221,7 @@ async fn each_change_is_told_once_through_reconnects_and_kills() {
         for ((held, last), name) in read.iter_mut().zip(["spent", "orders"]) {
             // What was read of an epoch that may not have come whole is read again.
             let after = if *last == 0 { String::new() } else { format!("AS OF EPOCH {last}") };
-            let mut feed = Feed::begin(&server.connect().await, &format!("SUBSCRIBE TO {name} {after}")).await;
+            let mut feed = ChangeFeed::begin(&server.connect().await, &format!("SUBSCRIBE TO {name} {after}")).await;
             change(&client, &mut dice).await;
             let wanted = sorted(rows(&client, &format!("SELECT * FROM {name}")).await);
             let (mut now, mut at) = (held.clone(), *last);
@@ -271,7 +271,7 @@ async fn change(client: &Client, dice: &mut SmallRng) {
 async fn what_is_dropped_ends_its_subscriptions() {
     let (server, client) = scene().await;
     run(&client, "CREATE MATERIALIZED VIEW other AS SELECT who FROM orders").await;
-    let of = async |name: &str| Feed::begin(&server.connect().await, &format!("SUBSCRIBE TO {name}")).await;
+    let of = async |name: &str| ChangeFeed::begin(&server.connect().await, &format!("SUBSCRIBE TO {name}")).await;
     let mut feeds = [of("spent").await, of("orders").await, of("other").await];
     for feed in &mut feeds {
         feed.rows(2).await;
@@ -293,26 +293,26 @@ async fn what_is_dropped_ends_its_subscriptions() {
 async fn it_ends_when_it_is_told_to() {
     let (server, client) = scene().await;
     let reader = server.connect().await;
-    let mut feed = Feed::begin(&reader, "SUBSCRIBE TO spent").await;
+    let mut feed = ChangeFeed::begin(&reader, "SUBSCRIBE TO spent").await;
     feed.rows(2).await;
     reader.cancel_token().cancel_query(NoTls).await.unwrap();
     assert!(feed.end().await.starts_with("57014: canceling statement due to user request"));
     run(&reader, "SET statement_timeout = '300 ms'").await;
-    let late = Feed::begin(&reader, "SUBSCRIBE TO spent").await.end().await;
+    let late = ChangeFeed::begin(&reader, "SUBSCRIBE TO spent").await.end().await;
     assert!(late.starts_with("57014: canceling statement due to statement timeout"), "{late}");
     run(&reader, "RESET statement_timeout").await;
     assert_eq!(rows(&reader, "SELECT 1").await, ["1"]);
     // Of a cursor that waits.
     run(&reader, "BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO spent").await;
-    let mut fetch = Feed::begin(&reader, "FETCH 3 c WITH (timeout = '1 hour')").await;
+    let mut fetch = ChangeFeed::begin(&reader, "FETCH 3 c WITH (timeout = '1 hour')").await;
     fetch.rows(2).await;
     reader.cancel_token().cancel_query(NoTls).await.unwrap();
     let error = fetch.end().await;
     assert!(error.starts_with("57014"), "{error}");
     run(&reader, "ROLLBACK").await;
     // One that nobody reads any more, one that is read: neither keeps the server.
-    drop(Feed::begin(&server.connect().await, "SUBSCRIBE TO orders").await);
-    let last = Feed::begin(&server.connect().await, "SUBSCRIBE TO orders").await;
+    drop(ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO orders").await);
+    let last = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO orders").await;
     run(&client, "INSERT INTO orders VALUES (5, 'eve', 1)").await;
     let (status, end) = tokio::join!(server.terminate(), last.end());
     assert!(status.success());
@@ -344,7 +344,7 @@ async fn who_is_too_slow_is_told_to_begin_anew() {
     assert!(error.message().starts_with("the changes of \"t\" after epoch"), "{error}");
     // A client that does not read at all keeps nobody waiting, and can be ended.
     let stuck = server.connect().await;
-    let feed = Feed::begin(&stuck, "SUBSCRIBE TO t").await;
+    let feed = ChangeFeed::begin(&stuck, "SUBSCRIBE TO t").await;
     run(&client, "UPDATE t SET filling = repeat('y', 2000)").await;
     assert_eq!(rows(&client, "SELECT count(*) FROM t").await, ["4001"]);
     stuck.cancel_token().cancel_query(NoTls).await.unwrap();

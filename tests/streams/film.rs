@@ -13,12 +13,12 @@ use crate::harness::{Files, Rig};
 /// What a server leaves that dies at a write, and where the script is then.
 struct Picture {
     files: Files,
-    moment: Moment,
+    moment: Shot,
     landed: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+struct Shot {
     /// The step that is being done.
     step: usize,
     /// Whether the client was told that it is done.
@@ -40,7 +40,7 @@ impl Film {
     pub async fn of(script: &Script) -> Film {
         let mut play = Play::new(script);
         let mut rig = Rig::on(MemoryStorage::default(), options());
-        let moment = Arc::new(Mutex::new(Moment { step: 0, acknowledged: false, now: rig.clock.now() }));
+        let moment = Arc::new(Mutex::new(Shot { step: 0, acknowledged: false, now: rig.clock.now() }));
         let pictures = Arc::new(Mutex::new(Vec::new()));
         let (at, roll, folder) = (moment.clone(), pictures.clone(), play.folder.clone());
         rig.camera = Some(Arc::new(Mutex::new(move |files| {
@@ -50,14 +50,14 @@ impl Film {
         rig.open().await.unwrap();
         let mut before = Vec::new();
         for (n, step) in script.steps.iter().enumerate() {
-            *moment.lock().unwrap() = Moment { step: n, acknowledged: false, now: rig.clock.now() };
+            *moment.lock().unwrap() = Shot { step: n, acknowledged: false, now: rig.clock.now() };
             before.push(play.tables(&rig, step).await);
             if let What::Restart = step.what {
                 rig.restart().await;
                 continue;
             }
             let mut outcome = patiently(play.step(&rig, step, false)).await;
-            *moment.lock().unwrap() = Moment { step: n, acknowledged: true, now: rig.clock.now() };
+            *moment.lock().unwrap() = Shot { step: n, acknowledged: true, now: rig.clock.now() };
             if outcome.is_ok() {
                 outcome = patiently(rig.sql("FLUSH")).await.map(|_| None);
             }
@@ -65,7 +65,7 @@ impl Film {
                 play.fail(step, error.to_string());
             }
         }
-        *moment.lock().unwrap() = Moment { step: script.steps.len(), acknowledged: true, now: rig.clock.now() };
+        *moment.lock().unwrap() = Shot { step: script.steps.len(), acknowledged: true, now: rig.clock.now() };
         rig.engine().shutdown().await;
         drop(rig);
         let pictures = std::mem::take(&mut *pictures.lock().unwrap());

@@ -13,7 +13,7 @@ const INSTEAD: &[(&str, &str)] = &[
     ("Outlet", "SinkDriver"),
     ("Owed", "PendingEpoch"),
     ("Keeps", "Retention"),
-    ("Letters", "DeadLetterQueue, LateRowLog"),
+    ("Letters", "RejectedRows"),
     ("LettersMax", "QueueLimit"),
     ("Regroup", "GroupPlan"),
     ("Recompute", "AggregateByRecompute"),

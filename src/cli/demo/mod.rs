@@ -17,9 +17,9 @@ use tokio::{task::JoinHandle, time};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::{
-    Pools,
+    output::ways_in,
+    runtimes::Pools,
     server::{Server, Signals, open},
-    ways_in,
 };
 use crate::{
     config::Config,

@@ -3,7 +3,9 @@
 //! [`lower`] writes the very statements that a client would send; [`definitions`] parses them with the one parser. So
 //! a pipeline can say nothing that SQL cannot, and every error leads back to the line of the YAML that caused it.
 
+mod definition;
 mod lower;
+mod order;
 mod raw;
 
 #[cfg(test)]
@@ -11,9 +13,11 @@ mod tests;
 
 use std::path::Path;
 
+pub use definition::{Definition, normalised};
 pub use lower::{Lowered, lower};
 pub use raw::RawPipeline;
 
+use self::order::in_order;
 use super::{
     Config, Environment, Layer, RawConfig,
     yaml::{Document, PathPart, PathStep},
@@ -24,20 +28,9 @@ use crate::{
     options::nearest,
     sql::{
         self,
-        statement::{Body, IfExists, Statement},
+        statement::{Body, IfExists},
     },
 };
-
-/// One thing that a pipeline declares.
-#[derive(Debug, Clone)]
-pub struct Definition {
-    pub kind: ObjectKind,
-    pub name: String,
-    /// A `CREATE …`, as the parser gave it.
-    pub statement: Statement,
-    /// What it was parsed from: an index into what [`lower`] gave.
-    pub lowered: usize,
-}
 
 /// A pipeline file, lowered and parsed.
 #[derive(Debug)]
@@ -53,7 +46,7 @@ impl Pipeline {
         let raw = document.parse::<RawPipeline>()?.unwrap_or_default();
         let folder = Path::new(&document.file).parent().unwrap_or(Path::new(""));
         let lowered = lower(&raw, document, folder, environment)?;
-        let definitions = super::plan::in_order(definitions(&lowered)?);
+        let definitions = in_order(definitions(&lowered)?);
         Ok((raw, Pipeline { lowered, definitions }))
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{
-    plan::{PlannedChange, normalised, plan},
+    plan::{PlannedChange, plan},
     yaml::TextPosition,
 };
 use crate::{catalog::RelationDef, error::Error};

@@ -73,7 +73,7 @@ pub(super) struct Discovery {
     folders: BTreeMap<PathBuf, SystemTime>,
     restless_until: Duration,
     /// Names may stand for other files than those that were found under them, and nobody told.
-    doubtful: bool,
+    needs_listing: bool,
     /// The kernel tells of changes.
     pub watched: bool,
 }
@@ -88,7 +88,7 @@ impl Discovery {
             pending,
             folders,
             restless_until: Duration::ZERO,
-            doubtful: true,
+            needs_listing: true,
             watched: false,
         }
     }
@@ -96,7 +96,7 @@ impl Discovery {
     /// Forgets which folders it has seen, so that the next look reads them all.
     pub fn look_everywhere(&mut self) {
         self.folders.clear();
-        self.doubtful = true;
+        self.needs_listing = true;
     }
 
     /// Takes what can be taken; tells whether it took anything. `now` is the time since the source was opened.
@@ -188,7 +188,8 @@ impl Discovery {
         let restless = now < self.restless_until;
         let Some(found) = self.folder.list(&mut self.folders, restless)? else { return Ok(()) };
         // Names may stand for other files by now. Of many files the kernel has to tell that.
-        let each = std::mem::take(&mut self.doubtful) || !self.watched || self.files.count() <= KNOWN_LOOKED_AT_MAX;
+        let each =
+            std::mem::take(&mut self.needs_listing) || !self.watched || self.files.count() <= KNOWN_LOOKED_AT_MAX;
         if each {
             let here: HashSet<&str> = found.iter().map(String::as_str).collect();
             let gone = |path: &String| !here.contains(path.as_str()) && self.folder.is_gone(path);

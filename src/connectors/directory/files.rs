@@ -114,7 +114,7 @@ pub(super) struct Files {
     /// How many files were forgotten since the journal was last written anew.
     forgotten: AtomicU64,
     /// A write failed: what the journal says is not known until it is written anew.
-    doubtful: AtomicBool,
+    is_torn: AtomicBool,
     /// Whether there was a journal already.
     reopened: bool,
 }
@@ -156,7 +156,7 @@ impl Files {
             change: Mutex::default(),
             list: Mutex::new(list),
             forgotten: AtomicU64::new(forgotten),
-            doubtful: AtomicBool::new(false),
+            is_torn: AtomicBool::new(false),
             reopened,
         };
         if !reopened {
@@ -176,9 +176,9 @@ impl Files {
 
     fn write(&self, record: FileRecord) -> Result<()> {
         let bytes = serde_json::to_vec(&record).map_err(|e| Error::internal(e.to_string()))?;
-        self.doubtful.store(true, Ordering::Release);
+        self.is_torn.store(true, Ordering::Release);
         self.journal.append(&[Bytes::from(bytes)])?;
-        self.doubtful.store(false, Ordering::Release);
+        self.is_torn.store(false, Ordering::Release);
         self.forgotten.fetch_add(self.list().apply(record), Ordering::AcqRel);
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Files {
 
     /// A record whose write failed may be durable all the same, and would then take numbers that nobody knows of.
     fn settle(&self) -> Result<()> {
-        if self.doubtful.load(Ordering::Acquire) { self.compact() } else { Ok(()) }
+        if self.is_torn.load(Ordering::Acquire) { self.compact() } else { Ok(()) }
     }
 
     /// Writes the journal anew. The new file stands for itself before the old ones go.

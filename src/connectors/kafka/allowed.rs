@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::properties::PREFIX;
 use crate::{
     error::{Error, ErrorKind, Result},
     options::nearest,
@@ -120,11 +121,11 @@ const ALLOWED: &[&str] = &[
 /// Fails on the first that is not on the list, before librdkafka sees any of them: some take effect by being set.
 pub fn check(properties: &BTreeMap<String, String>) -> Result<()> {
     let Some(key) = properties.keys().find(|key| !ALLOWED.contains(&key.as_str())) else { return Ok(()) };
-    let message = format!("option \"{}{key}\" is not passed on to kafka", super::options::PREFIX);
+    let message = format!("option \"{PREFIX}{key}\" is not passed on to kafka");
     let known: Vec<String> = ALLOWED.iter().map(|key| key.to_string()).collect();
     let error = Error::new(ErrorKind::InvalidParameterValue, message);
     Err(match nearest(key, &known) {
-        Some(near) => error.hint(format!("Perhaps you meant \"{}{near}\".", super::options::PREFIX)),
+        Some(near) => error.hint(format!("Perhaps you meant \"{PREFIX}{near}\".")),
         None => error.detail("Only what says how to talk to a broker is: connection, TLS, SASL, sizes and times."),
     })
 }

@@ -1,10 +1,10 @@
-//! How a sink reaches its brokers.
+//! How brokers are reached: their addresses, the settings of a client, and what it says of them.
 
 use rdkafka::{ClientConfig, error::KafkaError};
 
 use super::{
     allowed,
-    options::{PREFIX, Properties, brokers},
+    properties::{PREFIX, Properties},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -41,6 +41,24 @@ impl BrokerConnection {
             config.set(key, value);
         }
         config
+    }
+}
+
+/// The addresses, by any of their names.
+pub(super) fn brokers(options: &mut Taker) -> Result<String> {
+    const NAMES: [&str; 5] = [
+        "bootstrap_servers",
+        "bootstrap.servers",
+        "brokers",
+        "properties.bootstrap.server",
+        "properties.bootstrap.servers",
+    ];
+    match options.first(&NAMES)? {
+        Some(brokers) if brokers.trim().is_empty() => {
+            Err(Error::new(ErrorKind::InvalidParameterValue, "option \"bootstrap_servers\" is empty"))
+        }
+        Some(brokers) => Ok(brokers),
+        None => options.required(NAMES[0]),
     }
 }
 

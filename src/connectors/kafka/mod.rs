@@ -18,14 +18,17 @@ mod connection;
 mod cursor;
 mod envelope;
 mod group;
+mod include;
 mod ledger;
 mod messages;
 mod options;
 mod place;
 mod pool;
 mod producer;
+mod properties;
 mod scan;
 mod sink;
+mod sizes;
 mod start;
 mod topics;
 
@@ -42,12 +45,13 @@ pub use sink::{KafkaSink, KafkaSinkOptions, MODES};
 use self::{
     admission::share,
     client::ClientPhase,
-    columns::{with_included, without_included},
     group::ConsumerGroup,
+    include::{with_included, without_included},
     ledger::SinkLedger,
     place::{PartitionOffset, TopicPartition},
     pool::Pool,
     scan::{KafkaScan, OutputColumn, PartitionScan},
+    sizes::MessageSizes,
     topics::TopicWatch,
 };
 use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
@@ -80,31 +84,6 @@ struct Asked {
     /// The first offsets that were there at the last look, by place.
     firsts: Mutex<Vec<(PartitionOffset, u64)>>,
     sizes: Arc<MessageSizes>,
-}
-
-/// How large messages were of late.
-#[derive(Debug, Default)]
-struct MessageSizes(Mutex<(u64, u64)>);
-
-impl MessageSizes {
-    /// What a message is taken for before one was seen.
-    const UNSEEN: u64 = 1_000;
-    /// So many messages are remembered, and half of them after that.
-    const REMEMBERED: u64 = 1_000_000;
-
-    fn note(&self, messages: u64, bytes: u64) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = (seen.0 + messages, seen.1 + bytes);
-        if seen.0 > MessageSizes::REMEMBERED {
-            *seen = (seen.0 / 2, seen.1 / 2);
-        }
-    }
-
-    /// How many messages are so many bytes.
-    fn messages(&self, bytes: u64) -> u64 {
-        let (messages, all) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bytes / all.checked_div(messages).unwrap_or(MessageSizes::UNSEEN).max(1)
-    }
 }
 
 /// Opens topics, new or again.

@@ -1,15 +1,21 @@
 //! The options of a Kafka source.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::time::Duration;
 
 use arrow::{array::StringArray, compute::regexp_is_match_scalar};
 use rdkafka::{ClientConfig, error::KafkaError};
 
-use super::{allowed, columns::Include, connection::told, start::StartOffset};
+use super::{
+    allowed,
+    connection::{brokers, told},
+    include::Include,
+    properties::{PREFIX, Properties},
+    start::StartOffset,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     formats::Format,
-    options::{Taker, is_secret},
+    options::Taker,
 };
 
 /// `WITH (connector = 'kafka', …)`.
@@ -38,21 +44,8 @@ pub enum Topics {
     Pattern(String),
 }
 
-/// What is passed on to librdkafka. Secrets among them are not shown.
-#[derive(Clone, Default)]
-pub struct Properties(pub BTreeMap<String, String>);
-
-impl fmt::Debug for Properties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |(key, value)| (key, if is_secret(key) { "***" } else { value });
-        f.debug_map().entries(self.0.iter().map(|(key, value)| shown((key.as_str(), value.as_str())))).finish()
-    }
-}
-
 /// New partitions are found so soon: a question to one broker each time.
 const DISCOVERY: Duration = Duration::from_secs(5);
-
-pub(super) const PREFIX: &str = "properties.";
 
 /// Properties that the source sets itself, and what says the same.
 const OWN: &[(&str, &str)] = &[
@@ -181,21 +174,6 @@ fn include(options: &mut Taker) -> Result<Vec<Include>> {
         items.push(format!("{what} AS \"{}\"", name.replace('"', "\"\"")));
     }
     Include::parse(&items.join(", "))
-}
-
-pub(super) fn brokers(options: &mut Taker) -> Result<String> {
-    const NAMES: [&str; 5] = [
-        "bootstrap_servers",
-        "bootstrap.servers",
-        "brokers",
-        "properties.bootstrap.server",
-        "properties.bootstrap.servers",
-    ];
-    match options.first(&NAMES)? {
-        Some(brokers) if brokers.trim().is_empty() => Err(invalid("option \"bootstrap_servers\" is empty")),
-        Some(brokers) => Ok(brokers),
-        None => options.required(NAMES[0]),
-    }
 }
 
 fn invalid(message: impl Into<String>) -> Error {

@@ -20,12 +20,13 @@ use futures::StreamExt;
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
-    MessageSizes,
     client::ClientPhase,
-    columns::{Builder, Include},
+    columns::Builder,
     cursor::{ConsumedMessage, Halt, PartitionConsumer},
+    include::Include,
     place::PartitionOffset,
     pool::Pool,
+    sizes::MessageSizes,
     topics::{Loss, TopicWatch},
 };
 use crate::{

@@ -5,7 +5,7 @@ mod waits;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,6 +27,7 @@ use crate::{
     engine::{EngineOptions, Env, Reply, Session},
     sql::parse,
     storage::MemoryStorage,
+    sync::locked,
     time::{
         Epoch, ManualClock,
         eventually::{PATIENCE, eventually},
@@ -223,10 +224,6 @@ impl Stage {
             assert_eq!(outside, answer, "{name} {when}");
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn lines_of(batches: &[RecordBatch]) -> Vec<String> {

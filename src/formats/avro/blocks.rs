@@ -9,8 +9,9 @@ use std::{
 use arrow_avro::{compression::CompressionCodec, reader::read_header_info};
 
 use crate::formats::{
-    Damage, File,
+    Damage,
     input::{ByteCursor, ByteInput},
+    part::File,
 };
 
 /// The mark behind the header and each block.

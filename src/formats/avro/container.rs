@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::{
     array::{AsArray, RecordBatch, RecordBatchOptions},
     compute::concat_batches,
-    datatypes::{DataType, Schema, SchemaRef},
+    datatypes::{DataType, SchemaRef},
     error::ArrowError,
 };
 use arrow_avro::{
@@ -17,13 +17,13 @@ use arrow_avro::{
 use serde_json::{Value, json};
 
 use super::{
-    at_least_one,
     blocks::{Block, BlockHeader, BlockStep, Blocks},
-    sql_columns,
+    columns::{at_least_one, bounded, sql_columns},
 };
 use crate::formats::{
-    Bad, BadSink, BatchIterator, Damage, DecodedRows, File, Request,
+    Bad, BadSink, BatchIterator, Damage, DecodedRows, Request,
     named::{Named, guarded},
+    part::File,
 };
 
 /// The columns of a file, where SQL has types for them.
@@ -75,35 +75,6 @@ impl Stored {
         let places: Vec<_> = (0..all.fields().len()).filter(|n| *all.field(*n).data_type() != DataType::Null).collect();
         let columns = Arc::new(all.project(&places)?);
         Ok(Stored { header, schema, columns, places })
-    }
-}
-
-/// Fails for schemas by which a few bytes may mean any number of values.
-pub(super) fn bounded(columns: &Schema) -> Result<(), ArrowError> {
-    match columns.fields().iter().find(|column| has_endless(column.data_type())) {
-        None => Ok(()),
-        Some(column) => {
-            Err(ArrowError::SchemaError(format!("column \"{}\" has an array of what takes no bytes", column.name())))
-        }
-    }
-}
-
-fn has_endless(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::List(item) | DataType::LargeList(item) => is_empty(item.data_type()) || has_endless(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_endless(field.data_type())),
-        DataType::Map(entries, _) => has_endless(entries.data_type()),
-        DataType::Union(fields, _) => fields.iter().any(|(_, field)| has_endless(field.data_type())),
-        _ => false,
-    }
-}
-
-/// Whether values of a type take no bytes.
-fn is_empty(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Null | DataType::FixedSizeBinary(0) => true,
-        DataType::Struct(fields) => fields.iter().all(|field| is_empty(field.data_type())),
-        _ => false,
     }
 }
 

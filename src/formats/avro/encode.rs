@@ -46,7 +46,7 @@ impl AvroSpelling {
     }
 
     /// The encoder of rows with these columns, which must all be in the schema.
-    pub(in crate::formats) fn encoder(&self, rows: &SchemaRef) -> Result<AvroEncoder> {
+    pub(in crate::formats) fn encoder(&self, rows: &SchemaRef) -> Result<AvroValueEncoder> {
         let known = self.options.known()?;
         let names: Vec<String> = known.columns.fields().iter().map(|f| f.name().clone()).collect();
         let refused =
@@ -68,25 +68,25 @@ impl AvroSpelling {
             _ => builder.build_encoder::<AvroBinaryFormat>(),
         };
         let encoder = encoder.map_err(|e| refused(e.to_string()))?;
-        Ok(AvroEncoder { encoder, named, read })
+        Ok(AvroValueEncoder { encoder, named, read })
     }
 }
 
 /// Encodes rows.
-pub(in crate::formats) struct AvroEncoder {
+pub(in crate::formats) struct AvroValueEncoder {
     encoder: Encoder,
     named: Named,
     /// Which columns of the rows there are fields for.
     read: Vec<usize>,
 }
 
-impl fmt::Debug for AvroEncoder {
+impl fmt::Debug for AvroValueEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AvroEncoder").field("named", &self.named).finish()
     }
 }
 
-impl formats::Encoder for AvroEncoder {
+impl formats::Encoder for AvroValueEncoder {
     fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>> {
         let (fitted, misfits) = self.named.finish(&rows.project(&self.read)?).map_err(|Damage(why)| unfit(&why))?;
         if let Some(misfit) = misfits.first() {

@@ -7,8 +7,10 @@ use arrow_avro::writer::{
 };
 use bytes::Bytes;
 
-use super::Encoder;
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    formats::Encoder,
+};
 
 /// What stands before the value of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use arrow::{
 };
 use datafusion::{common::ScalarValue, error::Result as DfResult, logical_expr::Accumulator};
 
-use super::{FoldSpec, fitted};
+use super::spec::{FoldSpec, fitted};
 use crate::error::{Error, Result};
 
 /// How far a group is.

@@ -5,6 +5,7 @@
 //! is kept of their group, or the first one, where it is known that nothing came before.
 
 mod accumulator;
+mod spec;
 
 use std::{
     any::Any,
@@ -14,8 +15,7 @@ use std::{
 
 use arrow::{
     array::ArrayRef,
-    compute::cast,
-    datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef},
+    datatypes::{DataType, Field, FieldRef},
 };
 use datafusion::{
     common::ScalarValue,
@@ -25,61 +25,12 @@ use datafusion::{
         function::{AccumulatorArgs, StateFieldsArgs},
         utils::AggregateOrderSensitivity,
     },
-    physical_expr::PhysicalExpr,
 };
 
 use accumulator::{Folding, Sliding};
+pub use spec::{Call, FoldSpec, fitted};
 
-use crate::{
-    changes::batch_of,
-    error::{Error, ErrorKind, Result},
-};
-
-/// What an aggregate is made of.
-#[derive(Debug)]
-pub struct FoldSpec {
-    pub name: String,
-    /// Tells it from others that had its name before.
-    pub id: u64,
-    pub arguments: Vec<DataType>,
-    pub state: DataType,
-    /// What is there before any row; NULL where nobody said.
-    pub initial: Option<ScalarValue>,
-    /// The next state, from the state and the arguments.
-    pub step: Call,
-    /// The answer, from the state; else the state is it.
-    pub finish: Option<Call>,
-    /// One state of two.
-    pub combine: Option<Call>,
-    pub output: DataType,
-}
-
-/// An expression over rows of its own.
-#[derive(Debug)]
-pub struct Call {
-    expr: Arc<dyn PhysicalExpr>,
-    schema: SchemaRef,
-    /// Whether it is not to be asked where an argument is NULL.
-    pub strict: bool,
-}
-
-impl Call {
-    /// The columns that `expr` finds its arguments in.
-    pub fn schema(arguments: &[DataType]) -> SchemaRef {
-        let field = |(n, of): (usize, &DataType)| Field::new(format!("${}", n + 1), of.clone(), true);
-        Arc::new(Schema::new(arguments.iter().enumerate().map(field).collect::<Fields>()))
-    }
-
-    pub fn new(expr: Arc<dyn PhysicalExpr>, schema: SchemaRef, strict: bool) -> Call {
-        Call { expr, schema, strict }
-    }
-
-    /// Its value over so many rows of columns.
-    pub fn of(&self, columns: Vec<ArrayRef>, rows: usize) -> DfResult<ArrayRef> {
-        let batch = batch_of(&self.schema, columns, rows)?;
-        self.expr.evaluate(&batch)?.into_array(rows)
-    }
-}
+use crate::error::{Error, ErrorKind, Result};
 
 /// The aggregate as DataFusion knows it.
 #[derive(Debug)]
@@ -191,31 +142,6 @@ impl AggregateUDFImpl for Fold {
 
     fn default_value(&self, _: &DataType) -> DfResult<ScalarValue> {
         Folding::new(self.spec.clone(), Vec::new(), Vec::new()).evaluate()
-    }
-}
-
-impl FoldSpec {
-    /// Whether rows must wait for the state that they are folded into.
-    fn is_put_off(&self, order: &[DataType]) -> bool {
-        self.combine.is_none() || !order.is_empty()
-    }
-
-    /// What rows that wait are: the arguments, and what they are ordered by.
-    fn row_fields(&self, order: &[DataType]) -> Fields {
-        let all = self.arguments.iter().chain(order).enumerate();
-        all.map(|(n, of)| Field::new(n.to_string(), of.clone(), true)).collect()
-    }
-
-    fn rows_type(&self, order: &[DataType]) -> DataType {
-        DataType::new_list(DataType::Struct(self.row_fields(order)), true)
-    }
-}
-
-/// A value in the type that was declared for it.
-pub fn fitted(value: &ArrayRef, declared: &DataType) -> DfResult<ArrayRef> {
-    match value.data_type() == declared {
-        true => Ok(value.clone()),
-        false => Ok(cast(value, declared)?),
     }
 }
 

@@ -14,10 +14,7 @@ mod expiry;
 mod order;
 mod timeouts;
 
-use std::{
-    any::Any,
-    sync::{Arc, Mutex},
-};
+use std::{any::Any, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
@@ -33,11 +30,10 @@ use self::{
     timeouts::{SessionTimeouts, TIMEOUTS},
 };
 use super::{
-    Collector, Evaluated, Grouping, Late, Operator, StepOutput,
-    epoch_context::locked,
-    exec::reset_for_rerun,
+    Collector, Evaluated, GroupInput, Grouping, Late, Operator, StepOutput,
     grouping::{Emission, TimeColumn, apart, distinct_keys, have_times, in_time, state_keys},
     offload::wait_for,
+    rerun::reset_for_rerun,
     taken,
 };
 use crate::{
@@ -45,11 +41,9 @@ use crate::{
     checkpoint::LateCause,
     error::{Error, Result},
     state::{Close, Compaction, Durable, Multiset, NEVER, Saved, StateShape, TopN, Windowed},
+    sync::locked,
     time::{Micros, Tick},
 };
-
-/// Where a plan finds the rows that it is run over.
-pub type GroupInput = Arc<Mutex<Option<RecordBatch>>>;
 
 /// A plan over the rows of groups.
 #[derive(Debug, Clone)]

@@ -3,14 +3,13 @@
 use std::{any::Any, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch},
     buffer::NullBuffer,
     compute::{concat_batches, filter, filter_record_batch, take, take_record_batch},
-    datatypes::{DataType, Field, Schema, SchemaRef},
     row::Rows,
 };
 
-use super::{JoinSpec, SideOutput};
+use super::spec::{JoinSpec, SideOutput, constant};
 use crate::{
     changes::Changes,
     checkpoint::LateCause,
@@ -150,13 +149,4 @@ pub(super) fn alone(spec: &JoinSpec, keys: &[ArrayRef]) -> Option<NullBuffer> {
         return None;
     }
     keys.iter().fold(None, |all, key| NullBuffer::union(all.as_ref(), key.logical_nulls().as_ref()))
-}
-
-/// What is kept of rows without columns.
-pub(super) fn counted() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("row", DataType::Int8, true)]))
-}
-
-pub(super) fn constant(rows: usize) -> ArrayRef {
-    Arc::new(Int8Array::from_value(0, rows))
 }

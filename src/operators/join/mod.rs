@@ -12,79 +12,30 @@
 mod delta;
 mod lookup;
 mod pairs;
+mod spec;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array},
-    datatypes::{Field, Fields, SchemaRef},
+    array::{Int64Array, RecordBatch},
+    datatypes::SchemaRef,
 };
-use datafusion::physical_expr::PhysicalExpr;
 
-pub use self::lookup::LookupJoin;
 use self::{
     delta::{Delta, JoinInput, KeyedBatches},
     pairs::JoinOutput,
 };
-use super::{Collector, Late, Operator, StepOutput, TimeColumn, grouping::evaluate, taken};
+pub use self::{
+    lookup::LookupJoin,
+    spec::{JoinSpec, SideOutput, SideSpec},
+};
+use super::{Collector, Late, Operator, StepOutput, taken};
 use crate::{
-    changes::{Changes, batch_of},
+    changes::Changes,
     error::{Error, Result},
-    state::{Close, Compaction, Durable, Id, JoinState, RowMeta, Saved, net},
+    state::{Compaction, Durable, Id, JoinState, RowMeta, Saved, net},
     time::{Micros, Tick},
 };
-
-/// What a join is, as planned.
-#[derive(Debug)]
-pub struct JoinSpec {
-    pub sides: [SideSpec; 2],
-    /// What else must hold of a pair: over the columns of `combined`.
-    pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// The columns of the left side, then those of the right one.
-    pub combined: SchemaRef,
-    /// Whether pairs are shown; else only rows of one side are.
-    pub pairs: bool,
-    /// Whether NULL equals NULL among keys.
-    pub null_equals_null: bool,
-    /// Rows that meet nothing are shown once it is certain, and never withdrawn.
-    pub deferred: bool,
-    pub output: SchemaRef,
-    /// Pairs that are looked at together.
-    pub pairs_max: usize,
-    /// What the pairs of an epoch may hold.
-    pub pairs_bytes_max: usize,
-}
-
-/// One side of a join, as planned.
-#[derive(Debug)]
-pub struct SideSpec {
-    /// Its columns, without the diff.
-    pub schema: SchemaRef,
-    pub keys: Vec<Arc<dyn PhysicalExpr>>,
-    /// Whether its rows can be withdrawn.
-    pub withdraws: bool,
-    pub output: SideOutput,
-    /// When a row can meet nothing new.
-    pub close: Option<Close>,
-    /// When a row comes too late: the other side may have forgotten what it would meet.
-    pub late: Option<Close>,
-    /// The event time that each row must have, where rows are shown once and for all.
-    pub timed: Option<TimeColumn>,
-    /// Whether it is fed by an operator, which gives rows in the epoch whose watermark completes them.
-    pub fed_by_operator: bool,
-}
-
-/// What is shown of a side's row for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SideOutput {
-    None,
-    /// It, where it meets nothing.
-    Anti,
-    /// It, where it meets something.
-    Semi,
-    /// It, and whether it meets something.
-    Mark,
-}
 
 /// A join of two inputs that both change.
 #[derive(Debug)]
@@ -101,53 +52,6 @@ struct Sides {
 }
 
 const NAMES: [&str; 2] = ["left", "right"];
-
-impl SideSpec {
-    /// The columns that are kept: Arrow counts rows by columns.
-    fn kept(&self) -> SchemaRef {
-        match self.schema.fields().is_empty() {
-            true => delta::counted(),
-            false => self.schema.clone(),
-        }
-    }
-
-    fn key_fields(&self) -> Result<Fields> {
-        let field = |(n, key): (usize, &Arc<dyn PhysicalExpr>)| -> Result<Field> {
-            Ok(Field::new(n.to_string(), key.data_type(&self.schema)?, true))
-        };
-        if self.keys.is_empty() {
-            return Ok(delta::counted().fields().clone());
-        }
-        self.keys.iter().enumerate().map(field).collect()
-    }
-
-    /// The keys of rows: of a join without any all rows have the same.
-    fn keys_of(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        match self.keys.is_empty() {
-            true => Ok(vec![delta::constant(rows.num_rows())]),
-            false => self.keys.iter().map(|key| evaluate(key, rows)).collect(),
-        }
-    }
-}
-
-impl JoinSpec {
-    /// Rows of one side as they are shown for themselves.
-    fn alone(&self, n: usize, rows: &RecordBatch, mark: bool) -> Result<RecordBatch> {
-        let own = rows.columns()[..self.sides[n].schema.fields().len()].iter().cloned();
-        let mut columns: Vec<ArrayRef> = own.collect();
-        if self.pairs {
-            let of_other = self.sides[1 - n].schema.fields();
-            let nothing = of_other.iter().map(|field| new_null_array(field.data_type(), rows.num_rows()));
-            match n {
-                0 => columns.extend(nothing),
-                _ => columns.splice(0..0, nothing).for_each(drop),
-            }
-        } else if self.sides[n].output == SideOutput::Mark {
-            columns.push(Arc::new(BooleanArray::from(vec![mark; rows.num_rows()])));
-        }
-        batch_of(&self.output, columns, rows.num_rows())
-    }
-}
 
 /// What the collectors of an epoch took: the rows of each side.
 struct EpochInput {

@@ -8,7 +8,10 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::{JoinSpec, SideOutput, delta::Delta};
+use super::{
+    delta::Delta,
+    spec::{JoinSpec, SideOutput},
+};
 use crate::{
     changes::{Changes, batch_of, bytes_of, rows_at},
     error::{Error, ErrorKind, Result},

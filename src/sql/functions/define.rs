@@ -12,7 +12,7 @@ use datafusion::{
         DFSchema, ScalarValue,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
-    execution::{FunctionRegistry, SessionState},
+    execution::SessionState,
     logical_expr::{
         AggregateUDF, Expr, ExprSchemable, ScalarUDF, Volatility, expr_rewriter::FunctionRewrite,
         simplify::SimplifyContext,
@@ -22,7 +22,10 @@ use datafusion::{
     sql::sqlparser::ast::{self, Ident, Value, VisitMut, VisitorMut},
 };
 
-use super::inline::{Inline, Inliner, over_columns, parameter, signature, volatility};
+use super::{
+    defined::{Defined, FunctionBody, Functions},
+    inline::{Inline, Inliner, over_columns, parameter, signature, volatility},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     operators::{Call, Fold, FoldSpec, fits},
@@ -35,64 +38,6 @@ use crate::{
         types::{column_type, sql_type},
     },
 };
-
-/// A function that a statement made.
-#[derive(Debug)]
-pub struct Defined {
-    pub id: u64,
-    pub name: String,
-    pub arguments: Vec<(Option<String>, DataType)>,
-    pub returns: DataType,
-    pub strict: bool,
-    /// The statement as it was written.
-    pub definition: String,
-    pub what: FunctionBody,
-}
-
-/// What it is to a query.
-#[derive(Debug)]
-pub enum FunctionBody {
-    Scalar(Arc<ScalarUDF>),
-    Aggregate(Arc<AggregateUDF>),
-}
-
-/// All that statements made, at one moment, in the order of making: one only uses those before it.
-#[derive(Debug, Clone, Default)]
-pub struct Functions(Arc<Vec<Arc<Defined>>>);
-
-impl Functions {
-    pub fn all(&self) -> &[Arc<Defined>] {
-        &self.0
-    }
-
-    pub fn find(&self, name: &str) -> Option<&Arc<Defined>> {
-        self.0.iter().find(|function| function.name == name)
-    }
-
-    /// With one more, or with another one in place of that of its name.
-    pub fn with(&self, function: Defined) -> Functions {
-        let mut all = self.without(&function.name).0.as_ref().clone();
-        all.push(Arc::new(function));
-        Functions(Arc::new(all))
-    }
-
-    pub fn without(&self, name: &str) -> Functions {
-        Functions(Arc::new(self.0.iter().filter(|function| function.name != name).cloned().collect()))
-    }
-
-    /// Makes them known to a session.
-    pub fn register(&self, state: &mut SessionState) {
-        for function in self.0.iter() {
-            // A session's state takes any.
-            let _ = match &function.what {
-                FunctionBody::Scalar(function) => FunctionRegistry::register_udf(state, function.clone()).map(|_| ()),
-                FunctionBody::Aggregate(function) => {
-                    FunctionRegistry::register_udaf(state, function.clone()).map(|_| ())
-                }
-            };
-        }
-    }
-}
 
 /// Makes the function of a statement, which may use `others`.
 pub fn define(planner: &Planner, others: &Functions, id: u64, statement: &Statement) -> Result<Defined> {

@@ -8,6 +8,7 @@ mod date_bin;
 mod date_trunc;
 mod decoded;
 mod define;
+mod defined;
 mod extremes;
 mod fields;
 mod hop;
@@ -41,7 +42,8 @@ pub use canonical::{canonical_of, canonical_value, is_canonical, is_canonical_va
 pub use constant::constant;
 pub use date_trunc::Unit;
 pub use decoded::DictionaryValues;
-pub use define::{Defined, FunctionBody, Functions, define};
+pub use define::define;
+pub use defined::{Defined, FunctionBody, Functions};
 pub use extremes::{extreme_of_floats, is_extreme};
 pub use fields::{FieldsOfNull, UnnestOfNull};
 pub use hop::{HOP_STARTS, HOP_STARTS_OR_NULL, WINDOWS_MAX};

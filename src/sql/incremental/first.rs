@@ -10,7 +10,7 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
-use super::group_plan::window_function;
+use super::window::window_function;
 use crate::{
     error::Result,
     state::{RankKind, TopN},

@@ -17,7 +17,7 @@ use datafusion::{
     common::Column,
     logical_expr::{
         Expr, Filter, Limit, LogicalPlan, Projection, Sort, Window,
-        expr::{WindowFunction, WindowFunctionDefinition, WindowFunctionParams},
+        expr::{WindowFunction, WindowFunctionParams},
     },
 };
 
@@ -28,15 +28,13 @@ use super::{
     step::{GroupPlanStep, Step, StepNode},
     time_bounds::{EVENT, TimeBound, close, micros_of, of_projection},
     untimed::with_untimed,
+    window::{common_keys, session, window_function},
 };
 use crate::{
     changes::PARTITION,
     error::{Error, ErrorKind, Result},
     operators::{Emission, GroupInput, SessionSpec, TimeColumn},
-    sql::{
-        functions::{self, SESSION_END, SESSION_START},
-        normalize::by_order,
-    },
+    sql::{functions::SESSION_END, normalize::by_order},
     state::Close,
     time::Micros,
 };
@@ -287,29 +285,6 @@ fn leaf(input: &Node) -> Result<(Node, GroupInput)> {
     Ok((Node { carried: NUMBERED, bounds: vec![None; input.bounds.len()], ..Node::fixed(plan) }, given))
 }
 
-/// The function of an expression of a window.
-pub(super) fn window_function(expr: &Expr) -> Result<&WindowFunction> {
-    match expr {
-        Expr::Alias(alias) => window_function(&alias.expr),
-        Expr::WindowFunction(function) => Ok(function),
-        other => Err(Error::internal(format!("{other} is no window function"))),
-    }
-}
-
-/// The function that tells the end of the sessions of a window, where it is one of sessions.
-fn session(window: &Window) -> Result<Option<WindowFunction>> {
-    let mut found = None;
-    for expr in &window.window_expr {
-        let function = window_function(expr)?;
-        if ![SESSION_START, SESSION_END].contains(&function.fun.name()) {
-            return Ok(None);
-        }
-        found = Some(function.clone());
-    }
-    let end = functions::windows().into_iter().find(|function| function.name() == SESSION_END);
-    Ok(found.zip(end).map(|(found, end)| WindowFunction { fun: WindowFunctionDefinition::WindowUDF(end), ..found }))
-}
-
 /// How long after its last row came a session ends by the clock.
 fn timeout(end: &WindowFunction) -> Option<Micros> {
     micros_of(end.params.args.get(3)?)
@@ -320,19 +295,6 @@ fn session_time(end: &WindowFunction, window: &Window, input: &Node) -> Option<(
     let Expr::Column(column) = end.params.args.first()? else { return None };
     let column = window.input.schema().index_of_column(column).ok()?;
     Some((column, input.bounds.get(column)?.clone()?))
-}
-
-/// What all functions of a window are partitioned by.
-fn common_keys(window: &Window) -> Result<Vec<Expr>> {
-    let mut functions = window.window_expr.iter().map(window_function);
-    let Some(first) = functions.next() else { return Ok(Vec::new()) };
-    let mut keys = first?.params.partition_by.clone();
-    keys.dedup();
-    for function in functions {
-        let theirs = &function?.params.partition_by;
-        keys.retain(|key| theirs.contains(key));
-    }
-    Ok(keys)
 }
 
 /// A window over numbered groups: the number takes the place of the keys.

@@ -31,6 +31,7 @@ mod sets;
 mod step;
 mod time_bounds;
 mod untimed;
+mod window;
 
 pub use physical::plan_epoch;
 pub use refuse::refuse;

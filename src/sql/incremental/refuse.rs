@@ -6,9 +6,9 @@ use datafusion::{
 };
 
 use crate::{
+    changes::check_column_name,
     error::{Error, ErrorKind, Result},
     operators::Fold,
-    sql::plan::check_column_name,
 };
 
 /// Fails on the first expression in a plan that no standing query can keep up to date.

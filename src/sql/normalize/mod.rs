@@ -28,6 +28,7 @@ mod computed_keys;
 mod empty_arms;
 mod floats;
 mod grouping_keys;
+mod has_subquery;
 mod held_filters;
 mod in_lists;
 mod lateral_joins;
@@ -55,7 +56,7 @@ use datafusion::{
 pub(super) use self::{
     computed_keys::{ComputedKeys, keys_as_columns},
     empty_arms::EmptyArms,
-    floats::{Floats, Forms, compared},
+    floats::{FloatRules, Forms, compared},
     held_filters::HeldFilters,
     in_lists::InLists,
     lateral_joins::LateralJoins,

@@ -9,11 +9,12 @@ use crate::{
     formats,
     options::{Options, nearest},
     sql::statement::{
-        Body, ColumnDef, CreateSecret, CreateSource, CreateTable, CreateView, IfExists, Name, WatermarkDef,
+        Body, ColumnDef, CreateSecret, CreateSource, CreateTable, CreateView, IfExists, Name, Statement, WatermarkDef,
     },
 };
 
-pub(super) fn create(c: &mut TokenCursor) -> Result<Body> {
+/// A `CREATE`; `parse` reads the text of a function's body.
+pub(super) fn create(c: &mut TokenCursor, parse: fn(&str) -> Result<Vec<Statement>>) -> Result<Body> {
     c.expect("CREATE")?;
     let replace = c.eat("OR REPLACE");
     let position = c.here();
@@ -34,7 +35,7 @@ pub(super) fn create(c: &mut TokenCursor) -> Result<Body> {
     } else if c.eat("SECRET") {
         secret(c, replace)
     } else if c.eat("FUNCTION") {
-        functions::function(c, replace)
+        functions::function(c, replace, parse)
     } else if c.eat("AGGREGATE") {
         functions::aggregate(c, replace)
     } else {

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{columns, cursor::TokenCursor, options, statement, subscribe};
+use super::{columns, cursor::TokenCursor, options, subscribe};
 use crate::{
     error::Result,
     options::Options,
-    sql::statement::{Body, FetchCount},
+    sql::statement::{Body, FetchCount, Statement},
 };
 
-/// `PREPARE name [(types)] AS statement`
-pub(super) fn prepare(c: &mut TokenCursor) -> Result<Body> {
+/// `PREPARE name [(types)] AS statement`, which `rest` reads.
+pub(super) fn prepare(c: &mut TokenCursor, rest: fn(&mut TokenCursor) -> Result<Statement>) -> Result<Body> {
     c.expect("PREPARE")?;
     if c.is("TRANSACTION") {
         return Err(c.unsupported("PREPARE TRANSACTION"));
@@ -28,7 +28,7 @@ pub(super) fn prepare(c: &mut TokenCursor) -> Result<Body> {
         None | Some("SELECT" | "WITH" | "VALUES" | "INSERT" | "UPDATE" | "DELETE") => {}
         Some(_) => return Err(c.unexpected("a query, INSERT, UPDATE or DELETE")),
     }
-    let statement = Box::new(statement(c)?);
+    let statement = Box::new(rest(c)?);
     Ok(Body::Prepare { name, types, statement })
 }
 

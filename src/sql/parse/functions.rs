@@ -11,7 +11,7 @@ use super::{columns, cursor::TokenCursor, cursor::string, query};
 use crate::{
     error::{Error, ErrorKind, Result},
     sql::{
-        statement::{Argument, Body, CreateAggregate, CreateFunction, DropFunctions, Name},
+        statement::{Argument, Body, CreateAggregate, CreateFunction, DropFunctions, Name, Statement},
         types,
     },
 };
@@ -19,8 +19,8 @@ use crate::{
 /// As many as Postgres allows.
 const ARGUMENTS_MAX: usize = 100;
 
-/// `CREATE FUNCTION`, read up to here.
-pub(super) fn function(c: &mut TokenCursor, replace: bool) -> Result<Body> {
+/// `CREATE FUNCTION`, read up to here; `parse` reads the text of its body.
+pub(super) fn function(c: &mut TokenCursor, replace: bool, parse: fn(&str) -> Result<Vec<Statement>>) -> Result<Body> {
     let name = c.name()?;
     let arguments = arguments(c)?;
     let hint = "A function of rows is a view: CREATE VIEW.";
@@ -40,7 +40,7 @@ pub(super) fn function(c: &mut TokenCursor, replace: bool) -> Result<Body> {
             if body.is_some() {
                 return Err(c.unexpected("the end of the statement"));
             }
-            body = Some(self::body(c, &name)?);
+            body = Some(self::body(c, &name, parse)?);
         }
     }
     let Some(body) = body else {
@@ -93,7 +93,7 @@ fn property(c: &mut TokenCursor) -> Result<bool> {
     Ok(["IMMUTABLE", "STABLE", "VOLATILE", "LEAKPROOF", "NOT LEAKPROOF"].into_iter().any(|word| c.eat(word)))
 }
 
-fn body(c: &mut TokenCursor, name: &Name) -> Result<ast::Expr> {
+fn body(c: &mut TokenCursor, name: &Name, parse: fn(&str) -> Result<Vec<Statement>>) -> Result<ast::Expr> {
     if c.eat("RETURN") {
         let position = c.here();
         let mut expr = c.expr(None)?;
@@ -108,7 +108,7 @@ fn body(c: &mut TokenCursor, name: &Name) -> Result<ast::Expr> {
     };
     let text = c.string("the body in quotes")?;
     let inside = |error: Error| error.moved(position + opening - 1).at(position);
-    let mut statements = super::parse(&text).map_err(inside)?;
+    let mut statements = parse(&text).map_err(inside)?;
     let expr = match (statements.pop().map(|statement| statement.body), statements.is_empty()) {
         (Some(Body::Query(query)), true) => only_expression(*query),
         _ => None,

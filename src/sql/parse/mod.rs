@@ -112,11 +112,11 @@ fn body(c: &mut TokenCursor) -> Result<Body> {
     match word.as_str() {
         "SELECT" | "WITH" | "VALUES" => query::query(c).map(Body::Query),
         "INSERT" | "UPDATE" | "DELETE" => query::change(c),
-        "CREATE" => create::create(c),
+        "CREATE" => create::create(c, parse),
         "DROP" => objects::drop(c),
         "ALTER" => objects::alter(c),
         "COPY" => copy::copy(c),
-        "EXPLAIN" => show::explain(c),
+        "EXPLAIN" => show::explain(c, statement),
         "SHOW" => show::show(c),
         "DESCRIBE" | "DESC" => show::describe(c),
         "SET" => session::set(c),
@@ -126,7 +126,7 @@ fn body(c: &mut TokenCursor) -> Result<Body> {
         "SAVEPOINT" | "RELEASE" | "LISTEN" | "UNLISTEN" | "ANALYZE" | "VACUUM" | "CHECKPOINT" | "LOCK" => {
             session::no_op(c)
         }
-        "PREPARE" => cursors::prepare(c),
+        "PREPARE" => cursors::prepare(c, statement),
         "EXECUTE" => cursors::execute(c),
         "DEALLOCATE" => cursors::deallocate(c),
         "DECLARE" => cursors::declare(c),

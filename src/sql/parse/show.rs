@@ -2,11 +2,11 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{cursor::TokenCursor, objects, session, statement};
+use super::{cursor::TokenCursor, objects, session};
 use crate::{
     catalog::ObjectKind,
     error::{Error, Result},
-    sql::statement::{Body, Show},
+    sql::statement::{Body, Show, Statement},
 };
 
 pub(super) fn show(c: &mut TokenCursor) -> Result<Body> {
@@ -50,8 +50,8 @@ pub(super) fn describe(c: &mut TokenCursor) -> Result<Body> {
 }
 
 /// `EXPLAIN [ANALYZE] [VERBOSE] statement`, `EXPLAIN (ANALYZE, VERBOSE, …) statement`, `EXPLAIN MATERIALIZED VIEW v`,
-/// `EXPLAIN SINK s`.
-pub(super) fn explain(c: &mut TokenCursor) -> Result<Body> {
+/// `EXPLAIN SINK s`; `rest` reads the statement.
+pub(super) fn explain(c: &mut TokenCursor, rest: fn(&mut TokenCursor) -> Result<Statement>) -> Result<Body> {
     c.expect("EXPLAIN")?;
     let (mut analyze, mut verbose) = (false, false);
     if *c.peek(0) == Token::LParen && !matches!(c.word(1).as_deref(), Some("SELECT" | "WITH" | "VALUES") | None) {
@@ -71,7 +71,7 @@ pub(super) fn explain(c: &mut TokenCursor) -> Result<Body> {
         None | Some("SELECT" | "WITH" | "VALUES" | "INSERT" | "UPDATE" | "DELETE" | "CREATE" | "EXECUTE") => {}
         Some(_) => return Err(c.unexpected("a query")),
     }
-    let statement = Box::new(statement(c)?);
+    let statement = Box::new(rest(c)?);
     Ok(Body::Explain { analyze, verbose, statement })
 }
 

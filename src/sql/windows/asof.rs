@@ -13,11 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, WindowSpec, WindowType,
 };
 
-use super::{
-    call,
-    spark::name_of,
-    table::{alias_of, derived, quoted, select},
-};
+use super::ast::{alias_of, call, derived, name_of, quoted, select};
 use crate::{
     error::{Error, Result},
     sql::names::fold,

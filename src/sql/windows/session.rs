@@ -5,10 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, TableFactor, Value, WindowSpec, WindowType,
 };
 
-use super::{
-    bare_name, call,
-    table::{quoted, select},
-};
+use super::ast::{bare_name, call, quoted, select};
 use crate::{
     error::{Error, ErrorKind, Result},
     sql::{functions, interval},

@@ -15,7 +15,11 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{Windows, bare_name, call, length, placed, session::SessionWindows, table, unsupported};
+use super::{
+    ast::{self, bare_name, call, name_of, placed},
+    fixed::{Windows, length, unsupported},
+    session::SessionWindows,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     sql::names::fold,
@@ -354,7 +358,7 @@ fn add_starts(select: &mut Select, windows: &Windows) -> Result<()> {
     let factor = relation_of(select, &windows.time)?;
     let name = name_of(factor);
     let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: starts.clone(), alias: None });
-    *factor = table::derived(table::select(vec![table::quoted(starts, START)], inner)?, name.map(table::alias_of));
+    *factor = ast::derived(ast::select(vec![ast::quoted(starts, START)], inner)?, name.map(ast::alias_of));
     Ok(())
 }
 
@@ -385,7 +389,7 @@ fn add_sessions(select: &mut Select, time: &Expr, gap: &Expr) -> Result<()> {
     let factor = &mut select.from[0].relation;
     let name = name_of(factor);
     let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: time.clone(), alias: None });
-    *factor = table::derived(sessions.over(inner, [START, END])?, name.map(table::alias_of));
+    *factor = ast::derived(sessions.over(inner, [START, END])?, name.map(ast::alias_of));
     Ok(())
 }
 
@@ -421,15 +425,4 @@ fn relation_of<'a>(select: &'a mut Select, time: &Expr) -> Result<&'a mut TableF
 
 fn keeps_rows_together(operator: &JoinOperator) -> bool {
     matches!(operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
-}
-
-/// What columns of the relation are qualified with.
-pub(super) fn name_of(factor: &TableFactor) -> Option<Ident> {
-    match factor {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            Some(alias.name.clone())
-        }
-        TableFactor::Table { name, .. } => name.0.last().and_then(|part| part.as_ident()).cloned(),
-        _ => None,
-    }
 }

@@ -2,18 +2,16 @@
 
 use datafusion::sql::sqlparser::{
     ast::{
-        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, SelectItem, SetExpr,
-        TableAlias, TableFactor, TableWithJoins,
+        Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, TableAlias,
+        TableFactor,
     },
-    dialect::PostgreSqlDialect,
-    parser::Parser,
-    tokenizer::{Location, Token},
+    tokenizer::Location,
 };
 
 use super::{
-    Windows, bare_name, length, placed,
+    ast::{alias_of, bare_name, derived, named, placed, select, table},
+    fixed::{Windows, length, unsupported},
     session::{self, SessionWindows},
-    unsupported,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -166,50 +164,4 @@ fn with_windows(windows: &Windows, relation: TableFactor, name: Option<Ident>) -
     let starts = windows.sliding_starts().ok_or_else(|| Error::internal("windows neither tumble nor slide"))?;
     let inner = derived(select(vec![start(starts)], relation)?, name.map(alias_of));
     select(vec![named(windows.end(Expr::Identifier(Ident::new(START))), END)], inner)
-}
-
-/// A column of a name that needs quotes.
-pub(super) fn quoted(expr: Expr, alias: &str) -> SelectItem {
-    SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) }
-}
-
-pub(super) fn named(expr: Expr, alias: &str) -> SelectItem {
-    SelectItem::ExprWithAlias { expr, alias: Ident::new(alias) }
-}
-
-/// `SELECT *, items FROM relation`
-pub(super) fn select(items: Vec<SelectItem>, relation: TableFactor) -> Result<Query> {
-    let tokens = vec![Token::make_keyword("SELECT"), Token::Mul];
-    let mut query = *Parser::new(&PostgreSqlDialect {})
-        .with_tokens(tokens)
-        .parse_query()
-        .map_err(|e| Error::internal(format!("SELECT * does not parse: {e}")))?;
-    if let SetExpr::Select(select) = query.body.as_mut() {
-        select.projection.extend(items);
-        select.from = vec![TableWithJoins { relation, joins: vec![] }];
-    }
-    Ok(query)
-}
-
-pub(super) fn derived(query: Query, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::Derived { lateral: false, subquery: Box::new(query), alias, sample: None }
-}
-
-pub(super) fn alias_of(name: Ident) -> TableAlias {
-    TableAlias { explicit: true, name, columns: vec![], at: None }
-}
-
-fn table(name: ObjectName) -> TableFactor {
-    TableFactor::Table {
-        name,
-        alias: None,
-        args: None,
-        with_hints: vec![],
-        version: None,
-        with_ordinality: false,
-        partitions: vec![],
-        json_path: None,
-        sample: None,
-        index_hints: vec![],
-    }
 }

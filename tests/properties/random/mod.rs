@@ -64,7 +64,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[derive(Default)]
-struct Told {
+struct Tally {
     /// The first of each kind, how often there was one, and where.
     faults: BTreeMap<(Kind, String), (String, usize)>,
     rounds: usize,
@@ -74,7 +74,7 @@ struct Told {
     refused: BTreeMap<String, usize>,
 }
 
-impl Told {
+impl Tally {
     fn note(&mut self, case: &Case, outcome: &Outcome) {
         self.rounds += 1;
         self.asked += case.questions.len();
@@ -128,7 +128,7 @@ fn random_selects_are_the_same_read_kept_and_asked_of_postgres() {
     let rounds = if number("MINUTES").is_some() { 0 } else { number("ROUNDS").unwrap_or(ROUNDS) };
     let until = Instant::now() + Duration::from_secs(60 * number("MINUTES").unwrap_or(0));
     let keep_going = std::env::var_os("KEEP_GOING").is_some();
-    let (next, told) = (AtomicU64::new(seed.unwrap_or(number("FIRST").unwrap_or(0))), Mutex::new(Told::default()));
+    let (next, told) = (AtomicU64::new(seed.unwrap_or(number("FIRST").unwrap_or(0))), Mutex::new(Tally::default()));
     let first = next.load(Ordering::Relaxed);
     let worker = || {
         run(1, async || {

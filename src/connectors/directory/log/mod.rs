@@ -5,6 +5,7 @@
 //! every reader of Delta tables sees what we see. For CSV and JSON the same entries stand in a folder of our own.
 
 mod checkpoint;
+mod decode;
 mod follow;
 mod types;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::decode::decode_log;
 pub(super) use self::{
     checkpoint::{from_parquet, to_parquet},
     follow::{Followed, follow, log_of},

@@ -7,7 +7,6 @@ use arrow::{
 };
 use datafusion::{common::ScalarValue, error::Result as DfResult, logical_expr::ColumnarValue};
 
-use super::scalar_bytes;
 use crate::changes::bytes_of_array;
 
 /// How the size of a result follows from its arguments.
@@ -360,6 +359,16 @@ impl SizedArgument {
         let ns = (i128::from(months) * 28 + i128::from(days)) * 86_400_000_000_000 + i128::from(ns);
         let step = ns / unit_ns;
         Some(if step == 0 { ns.signum() } else { step })
+    }
+}
+
+/// What a scalar takes.
+fn scalar_bytes(value: &ScalarValue) -> usize {
+    match value {
+        ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
+            text.as_ref().map_or(0, String::len)
+        }
+        other => other.data_type().primitive_width().unwrap_or_else(|| other.size()),
     }
 }
 

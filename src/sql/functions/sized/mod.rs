@@ -17,7 +17,7 @@ use std::{
 use arrow::{array::Array, compute::concat, datatypes::DataType};
 use datafusion::{
     common::{
-        DFSchema, ScalarValue,
+        DFSchema,
         config::ConfigOptions,
         tree_node::{Transformed, TransformedResult, TreeNode},
     },
@@ -284,16 +284,6 @@ impl ScalarUDFImpl for SizeChecked {
 
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
-    }
-}
-
-/// What a scalar takes.
-fn scalar_bytes(value: &ScalarValue) -> usize {
-    match value {
-        ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
-            text.as_ref().map_or(0, String::len)
-        }
-        other => other.data_type().primitive_width().unwrap_or_else(|| other.size()),
     }
 }
 

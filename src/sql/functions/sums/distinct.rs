@@ -10,7 +10,7 @@ use arrow::{
 use datafusion::{common::ScalarValue, error::Result as DfResult, logical_expr::Accumulator};
 
 use super::{
-    Spec,
+    spec::Spec,
     totals::{Native, Total},
 };
 

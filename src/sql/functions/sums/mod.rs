@@ -5,6 +5,7 @@
 
 mod distinct;
 mod exact;
+mod spec;
 mod totals;
 
 use std::sync::Arc;
@@ -23,9 +24,9 @@ use datafusion::{
 use self::{
     distinct::Distinct,
     exact::ExactSum,
+    spec::Spec,
     totals::{One, Totals, Wide},
 };
-use crate::error::Error;
 
 /// `sum` and `avg`, in place of DataFusion's.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
@@ -56,28 +57,6 @@ struct ExactFunction {
 enum SumKind {
     Sum(Sum),
     Avg(Avg),
-}
-
-/// What a sum is of, and what it gives.
-#[derive(Debug, Clone)]
-struct Spec {
-    is_avg: bool,
-    by_diff: bool,
-    argument: DataType,
-    output: DataType,
-}
-
-impl Spec {
-    /// Of decimals: the precision and scale of the answer, and how many more digits it has behind its point than what it
-    /// is of.
-    fn decimal(&self) -> crate::error::Result<(u8, i8, u32)> {
-        match (&self.argument, &self.output) {
-            (DataType::Decimal128(_, own), DataType::Decimal128(precision, scale)) => {
-                Ok((*precision, *scale, scale.saturating_sub(*own).max(0) as u32))
-            }
-            _ => Err(Error::internal("a sum of decimals is of no decimals")),
-        }
-    }
 }
 
 impl ExactFunction {

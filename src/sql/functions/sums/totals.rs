@@ -12,7 +12,7 @@ use datafusion::{
     logical_expr::{Accumulator, EmitTo, GroupsAccumulator},
 };
 
-use super::{Spec, exact::ExactSum};
+use super::{exact::ExactSum, spec::Spec};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An exact sum of values of one type.

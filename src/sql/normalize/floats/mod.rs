@@ -38,9 +38,9 @@ use crate::sql::functions::is_canonical;
 
 /// The rule.
 #[derive(Debug)]
-pub(in crate::sql) struct Floats;
+pub(in crate::sql) struct FloatRules;
 
-impl AnalyzerRule for Floats {
+impl AnalyzerRule for FloatRules {
     fn name(&self) -> &str {
         "floats"
     }

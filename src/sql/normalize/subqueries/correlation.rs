@@ -13,6 +13,15 @@ use datafusion::{
 
 use crate::error::Error;
 
+/// The subquery that is an input of a join which reads columns of the other one.
+pub(super) fn lateral(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    match plan {
+        LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
+        LogicalPlan::SubqueryAlias(alias) => lateral(&alias.input),
+        _ => None,
+    }
+}
+
 /// Fails on a correlated subquery that would change its meaning as a join.
 pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
     pulled(plan, true)
@@ -72,7 +81,7 @@ fn join_inputs(join: &Join) -> impl Iterator<Item = &LogicalPlan> {
     let left = join.left.schema();
     [&join.left, &join.right].into_iter().map(AsRef::as_ref).filter(|input: &&LogicalPlan| {
         let is_around = |read: &Expr| !matches!(read, Expr::OuterReferenceColumn(_, column) if left.has_column(column));
-        match super::lateral(input) {
+        match lateral(input) {
             Some(lateral) => lateral.all_out_ref_exprs().iter().any(is_around),
             None => !input.all_out_ref_exprs().is_empty(),
         }

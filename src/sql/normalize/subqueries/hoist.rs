@@ -21,7 +21,7 @@ use datafusion::{
     },
 };
 
-use super::has_subquery;
+use crate::sql::normalize::has_subquery::has_subquery;
 
 /// The same node over a projection that has its subqueries; or as it is, where it is one that may have them.
 pub(super) fn into_input(plan: LogicalPlan) -> DfResult<LogicalPlan> {

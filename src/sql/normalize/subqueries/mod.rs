@@ -9,6 +9,7 @@
 
 mod correlation;
 mod hoist;
+mod limit;
 mod one_row;
 mod pulled;
 
@@ -23,7 +24,7 @@ use datafusion::{
     functions::core::named_struct,
     functions_aggregate::{count::count_udaf, first_last::first_value_udaf},
     logical_expr::{
-        Aggregate, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Subquery,
+        Aggregate, Expr, LogicalPlan, Projection, Subquery,
         expr::{AggregateFunction, Exists, InSubquery, SetComparison, SetQuantifier},
         expr_rewriter::NamePreserver,
         lit, when,
@@ -31,8 +32,12 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
-use self::one_row::{OneRow, one_row};
-use super::ordering::ordered;
+use self::{
+    correlation::lateral,
+    limit::limited,
+    one_row::{OneRow, one_row},
+};
+use super::{has_subquery::has_subquery, ordering::ordered};
 use crate::{
     error::Result,
     sql::functions::{only_row, perhaps_null},
@@ -55,15 +60,6 @@ fn of_node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(plan));
     }
     Ok(Transformed::yes(of_hoisted(hoist::into_input(plan)?, HOISTED_DEPTH)?))
-}
-
-/// The subquery that is an input of a join which reads columns of the other one.
-fn lateral(plan: &LogicalPlan) -> Option<&LogicalPlan> {
-    match plan {
-        LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
-        LogicalPlan::SubqueryAlias(alias) => lateral(&alias.input),
-        _ => None,
-    }
 }
 
 /// How far below a node its subqueries are once they are hoisted: a projection, the node itself, a projection.
@@ -90,14 +86,6 @@ fn of_expressions(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         Ok(expr.update_data(|expr| name.restore(expr)))
     })?;
     plan.map_data(LogicalPlan::recompute_schema)
-}
-
-/// Whether an expression has a subquery of any kind in it.
-pub(in crate::sql::normalize) fn has_subquery(expr: &Expr) -> bool {
-    let is = |expr: &Expr| {
-        matches!(expr, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_))
-    };
-    expr.exists(|expr| Ok(is(expr))).unwrap_or(true)
 }
 
 /// One subquery in an expression of a node, whose inputs have the columns `outer`.
@@ -268,28 +256,6 @@ fn count_of(input: LogicalPlan) -> DfResult<Expr> {
     let count = AggregateFunction::new_udf(count_udaf(), vec![lit(1i64)], false, None, vec![], None);
     let aggregate = Aggregate::try_new(Arc::new(input), vec![], vec![Expr::AggregateFunction(count)])?;
     Ok(Expr::ScalarSubquery(subquery_of(value_of(Arc::new(LogicalPlan::Aggregate(aggregate)))?)))
-}
-
-/// What a LIMIT with numbers is over, how many rows it leaves out and how many it lets through. Projections above it stay.
-fn limited(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, usize, Option<usize>)>> {
-    match plan {
-        LogicalPlan::Limit(limit) => {
-            Ok(numbers(limit)?.map(|(skip, fetch)| (limit.input.as_ref().clone(), skip, fetch)))
-        }
-        LogicalPlan::Projection(projection) => {
-            let Some((input, skip, fetch)) = limited(&projection.input)? else { return Ok(None) };
-            let plan = Projection::try_new(projection.expr.clone(), Arc::new(input))?;
-            Ok(Some((LogicalPlan::Projection(plan), skip, fetch)))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn numbers(limit: &Limit) -> DfResult<Option<(usize, Option<usize>)>> {
-    match (limit.get_skip_type()?, limit.get_fetch_type()?) {
-        (SkipType::Literal(skip), FetchType::Literal(fetch)) => Ok(Some((skip, fetch))),
-        _ => Ok(None),
-    }
 }
 
 fn is_correlated(plan: &LogicalPlan) -> bool {

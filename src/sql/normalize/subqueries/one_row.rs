@@ -19,7 +19,7 @@ use datafusion::{
     },
 };
 
-use super::numbers;
+use super::limit::numbers;
 
 /// A row of an aggregate: what its columns are made of the aggregate's, and on which conditions it is there.
 pub(super) struct OneRow {

@@ -24,7 +24,7 @@ use datafusion::{
     },
 };
 
-use super::has_subquery;
+use crate::sql::normalize::has_subquery::has_subquery;
 
 /// The plan with a name for each column that may be pulled up. Two subqueries of one text stay one.
 pub(super) fn named(plan: LogicalPlan) -> DfResult<LogicalPlan> {

@@ -9,7 +9,10 @@ use futures::TryStreamExt;
 
 use super::*;
 use crate::{
-    connectors::{self, BadRecord, BadRecords},
+    connectors::{
+        self, BadRecord, BadRecords,
+        directory::{DirectorySink, DirectorySinkOptions},
+    },
     options::Options,
     storage::MemoryStorage,
     time::SystemClock,

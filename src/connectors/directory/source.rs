@@ -1,0 +1,217 @@
+//! A folder as a source: its files by their numbers, found by a lookout and read as spans.
+
+use std::{path::Path, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use tokio::sync::watch as channel;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    Clean, DirectoryOptions,
+    discovery::Discovery,
+    files::Files,
+    folder::{Folder, OpenedFile},
+    log::{follow, log_of, schema_of},
+    retained::{self, Retained},
+    scan::{DirectoryScan, FilePartition, share},
+    watch::Lookout,
+};
+use crate::{
+    connectors::{
+        Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span,
+        source::folder as source_folder,
+    },
+    error::{Error, ErrorKind, Result},
+    formats::{ByteInput, Request},
+    storage::{Journal, Storage},
+};
+
+/// A folder as a source.
+#[derive(Debug)]
+struct Directory {
+    schema: SchemaRef,
+    folder: Arc<Folder>,
+    files: Arc<Files>,
+    lookout: Arc<Lookout>,
+    retained: Arc<Retained>,
+    /// One clean-up at a time.
+    cleaning: tokio::sync::Mutex<()>,
+    /// Dropping the source stops its lookout.
+    _stop: DropGuard,
+}
+
+/// How many files are looked into for their columns.
+const INFER_FILES_MAX: usize = 16;
+
+/// Opens a folder, new or again.
+pub(in crate::connectors) async fn open(
+    id: u64,
+    name: &str,
+    schema: Option<SchemaRef>,
+    options: DirectoryOptions,
+    env: &SourceEnv,
+) -> Result<Arc<dyn Source>> {
+    if let Some(schema) = &schema {
+        options.format.check(schema)?;
+    }
+    let folder = Arc::new(Folder::new(options, env.fence.clone())?);
+    let (files, retained) = open_files(&folder, env.storage.clone(), id).await?;
+    let (files, retained) = (Arc::new(files), Arc::new(retained));
+    let discovery = Discovery::new(folder.clone(), files.clone(), env.clock.clone());
+    let lookout = Arc::new(Lookout::new(discovery));
+    let schema = match schema {
+        Some(schema) => schema,
+        None => match infer(&folder, &files, &lookout, name).await {
+            Ok(schema) => schema,
+            Err(e) => {
+                if !files.reopened() {
+                    forget_all(env.storage.clone(), source_folder(id)).await?;
+                }
+                return Err(e);
+            }
+        },
+    };
+    let stop = CancellationToken::new();
+    tokio::spawn(lookout.clone().run(folder.clone(), stop.clone()));
+    let cleaning = tokio::sync::Mutex::default();
+    Ok(Arc::new(Directory { schema, folder, files, lookout, retained, cleaning, _stop: stop.drop_guard() }))
+}
+
+/// A new source needs its folder; one that was there before waits for it to come back.
+async fn open_files(folder: &Arc<Folder>, storage: Arc<dyn Storage>, id: u64) -> Result<(Files, Retained)> {
+    let (folder, at) = (folder.clone(), source_folder(id));
+    let opened = tokio::task::spawn_blocking(move || {
+        if storage.list(&at)?.is_empty() {
+            folder.check()?;
+        }
+        Ok((Files::open(storage.clone(), &at)?, Retained::open(storage, retained::folder(id))?))
+    });
+    opened.await.map_err(|e| Error::internal(format!("opening the list of files: {e}")))?
+}
+
+async fn forget_all(storage: Arc<dyn Storage>, folder: String) -> Result<()> {
+    let removed = tokio::task::spawn_blocking(move || Journal::remove(storage.as_ref(), &folder));
+    removed.await.map_err(|e| Error::internal(format!("removing the list of files: {e}")))?
+}
+
+/// The columns that the first files seem to have.
+async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name: &str) -> Result<SchemaRef> {
+    lookout.look_well().await?;
+    let root = folder.root.clone();
+    let named = tokio::task::spawn_blocking(move || named_columns(&root)).await;
+    if let Some(schema) = named.map_err(|e| Error::internal(format!("reading a log: {e}")))?? {
+        return Ok(schema);
+    }
+    let mut inputs = Vec::new();
+    for (_, file) in files.range(0, u64::MAX).into_iter().take(INFER_FILES_MAX) {
+        if let OpenedFile::Whole(input) | OpenedFile::Grown(input, _) = folder.open(&file).await? {
+            inputs.push((file.path, input as Arc<dyn ByteInput>));
+        }
+    }
+    let format = folder.options.format.clone();
+    let inferred = tokio::task::spawn_blocking(move || format.infer(&inputs));
+    let inferred = inferred.await.map_err(|e| Error::internal(format!("inferring columns: {e}")))?;
+    inferred.ok_or_else(|| {
+        let path = &folder.options.path;
+        let format = folder.options.format.name();
+        let message =
+            format!("cannot infer the columns of source \"{name}\": no {format} file in \"{path}\" tells them");
+        Error::new(ErrorKind::InvalidTableDefinition, message).hint("Declare the columns, or put a first file there.")
+    })
+}
+
+/// The columns that the log of a folder names, if it has one. Blocks.
+fn named_columns(root: &Path) -> Result<Option<SchemaRef>> {
+    let Some(log) = log_of(root) else { return Ok(None) };
+    let meta = follow(&log, None)?.and_then(|all| all.meta);
+    Ok(meta.and_then(|meta| schema_of(&meta.schema_string)))
+}
+
+#[async_trait]
+impl Source for Directory {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
+        // Rows cannot be told before a file is read, so that only files and bytes limit.
+        let fits = |files: u64, bytes: u64| {
+            files == 1 || (files <= limit.files.unwrap_or(u64::MAX) && bytes <= limit.bytes.unwrap_or(u64::MAX))
+        };
+        // New files come behind those that are known: where these fill an epoch, nobody looks for more.
+        if self.files.reach(of.only(), fits) == self.files.bounds().1 {
+            self.lookout.look_well().await?;
+        }
+        let from = of.only().max(self.files.bounds().0);
+        // A beginning that was forgotten is no reason for an epoch.
+        let to = Some(self.files.reach(from, fits)).filter(|to| *to > from).unwrap_or(of.only());
+        let (files, bytes) = self.files.backlog(from);
+        let end = if files > 0 { self.files.bounds().1.max(to) } else { to };
+        let backlog = Backlog { rows: None, bytes: Some(bytes), files: Some(files) };
+        Ok(Ahead { to: Offsets::single(to), end: Offsets::single(end), backlog })
+    }
+
+    fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>> {
+        let projection = hints.columns(self.schema.fields().len())?;
+        let request = Request { schema: self.schema.clone(), projection, batch_rows: hints.batch_rows.max(1) };
+        let format = self.folder.options.format.clone();
+        let files = self.files.range(span.from.only(), span.to.only());
+        let partitions = if format.is_ordered() { 1 } else { hints.partitions.max(1) };
+        let shares = share(files, partitions, |path| format.splits(path));
+        let output = request.output();
+        let (folder, bad) = (self.folder.clone(), hints.bad.clone());
+        let retained = hints.retain.then(|| self.retained.clone());
+        let scan = Arc::new(DirectoryScan { folder, format, request, output, bad, retained });
+        let stream =
+            |parts| SourceStream::told(Offsets::ONLY, |teller| FilePartition { scan: scan.clone(), parts, teller });
+        Ok(shares.into_iter().map(stream).collect())
+    }
+
+    /// Lets go of the files that were held, and cleans those of the folder away where that was asked for.
+    async fn forget(&self, before: &Offsets) -> Result<()> {
+        let (retained, number) = (self.retained.clone(), before.only());
+        let released = tokio::task::spawn_blocking(move || retained.release(number)).await;
+        released.map_err(|e| Error::internal(format!("letting go of files: {e}")))??;
+        // The files of a log are its owner's to delete.
+        if self.folder.options.clean == Clean::Off || log_of(&self.folder.root).is_some() {
+            return Ok(());
+        }
+        let _one = self.cleaning.lock().await;
+        let (first, end) = self.files.bounds();
+        let before = before.only().min(end);
+        if before <= first {
+            return Ok(());
+        }
+        // First the files, then the list: a file that is gone and listed is harmless, one that is there and not listed
+        // would be read again.
+        let mut kept = Vec::new();
+        for (number, file) in self.files.range(first, before) {
+            if let Err(e) = self.folder.clean(number, &file).await {
+                tracing::warn!(error = %e, "a file that was read stays where it is");
+                kept.push(file.path);
+            }
+        }
+        let files = self.files.clone();
+        let forgotten = tokio::task::spawn_blocking(move || files.forget(before, kept));
+        forgotten.await.map_err(|e| Error::internal(format!("forgetting files: {e}")))?
+    }
+
+    /// Files that were read and are gone, cleaned away or otherwise.
+    async fn irreplaceable(&self) -> Result<Irreplaceable> {
+        let (files, folder) = (self.files.clone(), self.folder.clone());
+        let forgotten = tokio::task::spawn_blocking(move || {
+            let (first, end) = files.bounds();
+            first > 0 || files.range(first, end).iter().any(|(_, file)| folder.stat(&file.path).is_none())
+        });
+        let forgotten = forgotten.await.map_err(|e| Error::internal(format!("looking for files: {e}")))?;
+        Ok(Irreplaceable { records: 0, forgotten })
+    }
+
+    fn changed(&self) -> channel::Receiver<u64> {
+        self.lookout.changed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

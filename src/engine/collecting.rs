@@ -1,0 +1,16 @@
+//! The rows of a statement that writes, as its plan gives them.
+
+use datafusion::{logical_expr::LogicalPlan, physical_plan::execute_stream, prelude::SessionContext};
+
+use super::{collected::Collected, read::physical};
+use crate::{error::Result, sql::plan::Planner};
+
+/// The rows that a statement writes, or that it finds to change.
+pub(super) async fn collect_written(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
+    Box::pin(collect(context, Planner::normalized(context, plan)?)).await
+}
+
+pub(super) async fn collect(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
+    let rows = execute_stream(physical(context, plan).await?, context.task_ctx())?;
+    Collected::of(rows, &context.runtime_env().memory_pool).await
+}

@@ -1,0 +1,29 @@
+//! What a standing query is made of, for when it is made again.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{sink_plan::SinkPlan, view_options::ViewOptions};
+use crate::{query::QueryProgress, relations::SharedRelation, sql::statement::CreateView};
+
+/// What a standing query is made of, the first time and after each failure.
+pub struct QueryRecipe {
+    pub(super) id: u64,
+    pub(super) create: CreateView,
+    pub(super) options: ViewOptions,
+    pub partitions: usize,
+    pub(super) shared: Arc<SharedRelation>,
+    pub(super) progress: Arc<Mutex<QueryProgress>>,
+    pub(super) checkpoint_interval: Duration,
+    pub(super) epoch_target: Option<Duration>,
+    /// Of a sink.
+    pub(super) feed: Option<SinkPlan>,
+}
+
+impl std::fmt::Debug for QueryRecipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recipe").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,70 @@
+//! What one statement sees: everything that exists, and the rows of it, of one moment.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::objects::{Object, ObjectState, Objects};
+use crate::{
+    connectors::ReadLimit,
+    options::SecretRedactor,
+    query::RejectedRows,
+    relations::{SharedRelation, Snapshot, SnapshotBarrier, at_one_moment},
+    sql::{
+        functions::Functions,
+        table::{InputTable, TableInput},
+    },
+};
+
+/// What a statement sees: everything that exists, and the rows of every relation, of one moment.
+#[derive(Debug)]
+pub struct StatementSnapshot {
+    pub objects: Objects,
+    pub letters: Arc<RejectedRows>,
+    /// What no text of the server shows.
+    pub hidden: Arc<SecretRedactor>,
+    pub(super) functions: Functions,
+    snapshots: BTreeMap<u64, Arc<Snapshot>>,
+}
+
+impl StatementSnapshot {
+    /// The rows of all relations, taken at one moment.
+    pub fn new(
+        objects: Objects,
+        functions: Functions,
+        letters: Arc<RejectedRows>,
+        hidden: Arc<SecretRedactor>,
+        moment: &SnapshotBarrier,
+    ) -> Self {
+        let snapshots = at_one_moment(moment, objects.0.values().filter_map(|object| object.shared()));
+        StatementSnapshot { objects, letters, hidden, functions, snapshots }
+    }
+
+    pub(super) fn input(&self, object: &Object) -> Option<InputTable> {
+        let (input, limit, fixed, snapshot) = match &object.what {
+            ObjectState::Source { source, on_error, limit, fixed, .. } => {
+                (TableInput::Source(source.clone(), *on_error), *limit, *fixed, None)
+            }
+            ObjectState::Table(table) => self.relation(object, &table.shared),
+            ObjectState::ContinuousQuery { shared, .. } => self.relation(object, shared),
+            ObjectState::Query { .. } | ObjectState::Sink { .. } | ObjectState::Broken(_) => return None,
+        };
+        let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
+        let (mut defaults, mut upsert_key, mut patience, mut times) =
+            (Arc::default(), Arc::default(), None, Arc::default());
+        match &object.what {
+            ObjectState::Table(table) => defaults = table.defaults.clone(),
+            ObjectState::Source { key, patience: waits, .. } => (upsert_key, patience) = (key.clone(), *waits),
+            ObjectState::ContinuousQuery { times: known, .. } => times = known.clone(),
+            _ => {}
+        }
+        Some(InputTable { id, name, input, fixed, snapshot, limit, patience, readers, defaults, upsert_key, times })
+    }
+
+    fn relation(
+        &self,
+        object: &Object,
+        shared: &Arc<SharedRelation>,
+    ) -> (TableInput, ReadLimit, bool, Option<Arc<Snapshot>>) {
+        let snapshot = self.snapshots.get(&object.id).cloned();
+        (TableInput::Relation(shared.clone()), ReadLimit::default(), false, snapshot)
+    }
+}

@@ -1,0 +1,16 @@
+//! What all connections of one server share.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{memory::Memory, options::WireOptions, sessions::SessionSlots};
+
+/// What all connections of one server share.
+pub(super) struct ServerShared<D> {
+    pub door: Arc<D>,
+    pub options: WireOptions,
+    pub sessions: Arc<SessionSlots>,
+    pub memory: Arc<Memory>,
+    pub shutdown: CancellationToken,
+}
