@@ -38,11 +38,14 @@ impl VisitorMut for Orders {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Subquery(query) = expr {
-            let is_computed =
-                |by: &Expr| !matches!(by, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
-            let _ = as_columns(query, is_computed);
-        }
+        let query = match expr {
+            Expr::Subquery(query) => query,
+            Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } => subquery,
+            _ => return ControlFlow::Continue(()),
+        };
+        let is_computed =
+            |by: &Expr| !matches!(by, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
+        let _ = as_columns(query, is_computed);
         ControlFlow::Continue(())
     }
 }
@@ -194,9 +197,13 @@ mod tests {
     fn subqueries_of_expressions_are_ordered_by_columns_alone() {
         let subquery = "(SELECT a FROM t ORDER BY b + c, a LIMIT 1)";
         let ordered = "(SELECT a FROM (SELECT a, b + c AS __by0 FROM t) AS __shown ORDER BY __by0, a LIMIT 1)";
-        for around in
-            ["SELECT DISTINCT ON (*) e FROM u ORDER BY *, e", "SELECT string_agg(DISTINCT *, ',' ORDER BY *) FROM u"]
-        {
+        for around in [
+            "SELECT DISTINCT ON (*) e FROM u ORDER BY *, e",
+            "SELECT string_agg(DISTINCT *, ',' ORDER BY *) FROM u",
+            "SELECT DISTINCT ON (e IN *) e FROM u ORDER BY e IN *, e",
+            "SELECT DISTINCT ON (e = ANY*) e FROM u ORDER BY e = ANY*, e",
+            "SELECT DISTINCT ON (EXISTS *) e FROM u ORDER BY EXISTS *, e",
+        ] {
             check(&around.replace('*', subquery), &around.replace('*', ordered));
         }
     }
