@@ -99,8 +99,8 @@ impl Connector {
         };
         ReadLimit::take(&mut taker)?;
         OnError::take(&mut taker)?;
-        let patience = BatchingPolicy::take(&mut taker)?;
-        if patience.is_some() && matches!(connector, Some(Connector::Directory(_))) {
+        let batching = BatchingPolicy::take(&mut taker)?;
+        if batching.is_some() && matches!(connector, Some(Connector::Directory(_))) {
             let message = format!("option \"min_rows_per_trigger\" of source \"{name}\" is not possible");
             return Err(Error::new(ErrorKind::InvalidParameterValue, message)
                 .detail("How many rows files have is not known before they are read.")

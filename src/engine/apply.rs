@@ -116,8 +116,8 @@ impl Engine {
         };
         let id = self.next_id();
         let statement = self.with_columns(statement).await?;
-        let past = RecoveredState { begins: Some(begins.clone()), ..RecoveredState::default() };
-        let object = match self.build(id, statement, past, &Arc::new(self.statement_snapshot())).await {
+        let recovered = RecoveredState { begins: Some(begins.clone()), ..RecoveredState::default() };
+        let object = match self.build(id, statement, recovered, &Arc::new(self.statement_snapshot())).await {
             Ok(object) => Arc::new(object),
             Err(error) => {
                 self.unmake(id, kind, None).await;

@@ -90,17 +90,17 @@ impl Engine {
         self: &Arc<Self>,
         id: u64,
         statement: Statement,
-        past: RecoveredState,
-        scene: &Arc<StatementSnapshot>,
+        recovered: RecoveredState,
+        snapshot: &Arc<StatementSnapshot>,
     ) -> Result<Object> {
         match statement.body.clone() {
             Body::CreateSource(create) => {
                 let (options, hidden) = self.revealed(&create.options)?;
                 let create = CreateSource { options, ..create };
-                self.build_source(id, statement, &create, past).await.map_err(|error| error.masked(&hidden))
+                self.build_source(id, statement, &create, recovered).await.map_err(|error| error.masked(&hidden))
             }
-            Body::CreateTable(create) => self.build_table(id, statement, &create, past).await,
-            Body::CreateView(create) => self.build_view(id, statement, create, past, scene).await,
+            Body::CreateTable(create) => self.build_table(id, statement, &create, recovered).await,
+            Body::CreateView(create) => self.build_view(id, statement, create, recovered, snapshot).await,
             _ => Err(Error::internal("only CREATE makes an object")),
         }
     }
@@ -110,7 +110,7 @@ impl Engine {
         id: u64,
         statement: Statement,
         create: &CreateSource,
-        past: RecoveredState,
+        recovered: RecoveredState,
     ) -> Result<Object> {
         let name = &create.name.name;
         let mut taker = Options(
@@ -125,19 +125,19 @@ impl Engine {
         .taker(format!("source \"{name}\""));
         let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
         taker.finish()?;
-        let declared = match (&past.schema, create.columns.is_empty()) {
+        let declared = match (&recovered.schema, create.columns.is_empty()) {
             (Some(schema), _) => Some(schema.clone()),
             (None, true) => None,
             (None, false) => Some(columns(&create.columns, &create.key)?),
         };
         let options = connector_options(&create.options);
-        if past.schema.is_none()
+        if recovered.schema.is_none()
             && let Some(declared) = &declared
         {
             check_removable(declared, create)?;
         }
         let declared = if create.key.is_empty() { declared } else { declared.map(|columns| with_op(&columns)) };
-        let (storage, clock, begins) = (self.env.storage.clone(), self.env.clock.clone(), past.begins.clone());
+        let (storage, clock, begins) = (self.env.storage.clone(), self.env.clock.clone(), recovered.begins.clone());
         let (fence, rehearsal) = (self.options.fence.clone(), self.rehearsal);
         let env = SourceEnv { storage, clock, begins, fence, rehearsal };
         let opened = connectors::open(id, name, declared, &options, &env);
@@ -162,12 +162,12 @@ impl Engine {
             schema,
             depends: Vec::new(),
             watermark,
-            readers: past.readers,
+            readers: recovered.readers,
             what: ObjectState::Source {
                 source,
                 on_error: OnError::of(&options)?,
                 limit,
-                patience: BatchingPolicy::of(&options)?,
+                batching: BatchingPolicy::of(&options)?,
                 fixed: create.fixed,
                 key: create.key.clone().into(),
             },
@@ -180,14 +180,14 @@ impl Engine {
         id: u64,
         statement: Statement,
         create: &CreateTable,
-        past: RecoveredState,
+        recovered: RecoveredState,
     ) -> Result<Object> {
         let name = &create.name.name;
         let what = format!("table \"{name}\"");
         let mut taker = create.options.taker(what.clone());
         let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
         taker.finish()?;
-        let columns = match past.schema {
+        let columns = match recovered.schema {
             Some(schema) => schema,
             None => columns(&create.columns, &create.primary_key)?,
         };
@@ -207,18 +207,18 @@ impl Engine {
         if store.keeps_history()? {
             relation.keep_history();
         }
-        past.followed.into_iter().for_each(|from| relation.follow(from));
+        recovered.followed.into_iter().for_each(|from| relation.follow(from));
         let followed = relation.follows_from();
         let share = self.env.budget.share(&what);
         store.load(&mut relation, None, followed, &|bytes| share.load(bytes))?;
-        let shared = SharedRelation::new(id, name, relation, self.moment.clone());
+        let shared = SharedRelation::new(id, name, relation, self.barrier.clone());
         let defaults = self.defaults(create, &columns).await?;
         let log = self.env.log.clone();
         let table = WritableTable::new(shared, columns.clone(), key, create.append_only, store, log, share);
         let table = table.with_records_of(self.options.record_bytes_max);
         let written = |def: &ColumnDef| Some((def.name.clone(), def.default.clone()?));
         let table = table.with_defaults(defaults, create.columns.iter().filter_map(written).collect());
-        table.redo_all(&past.rows)?;
+        table.redo_all(&recovered.rows)?;
         table.shared.publish();
         table.hold();
         Ok(Object {
@@ -228,7 +228,7 @@ impl Engine {
             schema: columns,
             depends: Vec::new(),
             watermark,
-            readers: past.readers,
+            readers: recovered.readers,
             what: ObjectState::Table(Arc::new(table)),
             statement,
         })
@@ -260,24 +260,25 @@ impl Engine {
         id: u64,
         statement: Statement,
         create: CreateView,
-        past: RecoveredState,
-        scene: &Arc<StatementSnapshot>,
+        recovered: RecoveredState,
+        snapshot: &Arc<StatementSnapshot>,
     ) -> Result<Object> {
         let options = self.view_options(&create)?;
-        let depends = depends(&create, scene)?;
+        let depends = depends(&create, snapshot)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
         let query = Arc::new(crate::sql::naming::named(&create.query));
-        let scene: Arc<dyn CatalogView> = scene.clone();
-        let context = self.planner.context(&scene);
+        let snapshot: Arc<dyn CatalogView> = snapshot.clone();
+        let context = self.planner.context(&snapshot);
         let logical = renamed(Planner::logical(&context, &query).await?, &create.columns, &label)?;
         let answer = answer_schema(logical.schema().inner())?;
         check_watermark(options.watermark.as_ref(), &answer, create.watermark.as_ref(), &label)?;
-        let readers = past.readers.clone();
-        let (schema, what) = if create.kind == ObjectKind::View || self.is_computed(&create, &options, &scene).await? {
-            (answer, ObjectState::Query { query: query.clone(), columns: create.columns.clone() })
-        } else {
-            self.start_query(id, &create, &options, past, &scene).await?
-        };
+        let readers = recovered.readers.clone();
+        let (schema, what) =
+            if create.kind == ObjectKind::View || self.is_computed(&create, &options, &snapshot).await? {
+                (answer, ObjectState::Query { query: query.clone(), columns: create.columns.clone() })
+            } else {
+                self.start_query(id, &create, &options, recovered, &snapshot).await?
+            };
         let (name, kind) = (create.name.name.clone(), create.kind);
         Ok(Object { id, name, kind, schema, depends, watermark: options.watermark, readers, what, statement })
     }
@@ -287,14 +288,14 @@ impl Engine {
         &self,
         create: &CreateView,
         options: &ViewOptions,
-        scene: &Arc<dyn CatalogView>,
+        snapshot: &Arc<dyn CatalogView>,
     ) -> Result<bool> {
         if create.kind != ObjectKind::Stream {
             return Ok(false);
         }
-        let standing = self.plan_view(create, options, scene, self.planner.partitions()).await?;
+        let standing = self.plan_view(create, options, snapshot, self.planner.partitions()).await?;
         let mut operators = 0;
-        standing.cell.each_operator(|_, _| {
+        standing.epoch_context.each_operator(|_, _| {
             operators += 1;
             Ok(())
         })?;
@@ -306,15 +307,15 @@ impl Engine {
             let live = locked(&self.live);
             (live.objects.clone(), live.functions.clone())
         };
-        StatementSnapshot::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.moment)
+        StatementSnapshot::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.barrier)
     }
 }
 
 /// The ids of what a view reads; every name must be there.
-fn depends(create: &CreateView, scene: &StatementSnapshot) -> Result<Vec<u64>> {
+fn depends(create: &CreateView, snapshot: &StatementSnapshot) -> Result<Vec<u64>> {
     let names = names::relations(&create.query);
     let public = names.iter().filter(|name| name.schema.as_deref().is_none_or(|schema| schema == "public"));
-    let mut depends = public.map(|name| Ok(scene.objects.find(name)?.id)).collect::<Result<Vec<_>>>()?;
+    let mut depends = public.map(|name| Ok(snapshot.objects.find(name)?.id)).collect::<Result<Vec<_>>>()?;
     depends.sort_unstable();
     depends.dedup();
     Ok(depends)

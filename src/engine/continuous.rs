@@ -36,11 +36,11 @@ impl Engine {
         &self,
         create: &CreateView,
         options: &ViewOptions,
-        scene: &Arc<dyn CatalogView>,
+        snapshot: &Arc<dyn CatalogView>,
         partitions: usize,
     ) -> Result<ContinuousPlan> {
         let query = crate::sql::naming::named(&create.query);
-        let context = self.planner.context(scene);
+        let context = self.planner.context(snapshot);
         let emission = emission(create.emit, options.output_mode)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
         self.planner.continuous(&context, &query, emission, partitions, &create.columns, &label).await
@@ -52,15 +52,16 @@ impl Engine {
         id: u64,
         create: &CreateView,
         options: &ViewOptions,
-        past: RecoveredState,
-        scene: &Arc<dyn CatalogView>,
+        recovered: RecoveredState,
+        snapshot: &Arc<dyn CatalogView>,
     ) -> Result<(SchemaRef, ObjectState)> {
         // Epochs of a time with more cores are run again as they were.
-        let partitions = past.intents.iter().map(|intent| intent.partitions).max();
+        let partitions = recovered.intents.iter().map(|intent| intent.partitions).max();
         let partitions = partitions.unwrap_or(1).max(self.planner.partitions());
-        let standing = self.plan_view(create, options, scene, partitions).await?;
-        let feed = options.sink.as_ref().map(|sink| SinkPlan::new(sink, &standing)).transpose()?;
-        let identity = feed.as_ref().map_or_else(|| identity_of(&standing), |feed| feed.identity(&standing));
+        let standing = self.plan_view(create, options, snapshot, partitions).await?;
+        let sink_plan = options.sink.as_ref().map(|sink| SinkPlan::new(sink, &standing)).transpose()?;
+        let identity =
+            sink_plan.as_ref().map_or_else(|| identity_of(&standing), |sink_plan| sink_plan.identity(&standing));
         let schema = standing.schema.clone();
         let times = Arc::new(standing.rewritten.times.clone());
         let inputs: Vec<u64> = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
@@ -68,28 +69,28 @@ impl Engine {
         if Store::new(self.env.storage.clone(), id).keeps_history()? {
             relation.keep_history();
         }
-        past.followed.into_iter().for_each(|from| relation.follow(from));
+        recovered.followed.into_iter().for_each(|from| relation.follow(from));
         let recipe = Arc::new(QueryRecipe {
             id,
             create: create.clone(),
             options: options.clone(),
             partitions,
-            shared: SharedRelation::new(id, &create.name.name, relation, self.moment.clone()),
+            shared: SharedRelation::new(id, &create.name.name, relation, self.barrier.clone()),
             progress: Arc::new(Mutex::new(QueryProgress::new())),
             checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
             epoch_target: options.epoch_target(self.options.epoch_target),
-            feed,
+            sink_plan,
         });
-        let is_new = past.schema.is_none();
-        let mut outlet = recipe.outlet(self)?;
-        if let Some(outlet) = outlet.as_mut().filter(|_| is_new && !self.rehearsal) {
+        let is_new = recovered.schema.is_none();
+        let mut sink_driver = recipe.sink_driver(self)?;
+        if let Some(sink_driver) = sink_driver.as_mut().filter(|_| is_new && !self.rehearsal) {
             // Who creates a sink is told when there is nothing to write to; later it is waited for.
-            outlet.open().await?;
+            sink_driver.open().await?;
         }
         // A new one waits until it is durable that it is there: until then it may be taken back.
-        let paused = past.paused || past.begins.is_some() || is_new;
-        let worker = recipe.worker(self, standing, outlet);
-        let recovery = (!self.rehearsal).then_some((past.intents, past.commits));
+        let paused = recovered.paused || recovered.begins.is_some() || is_new;
+        let worker = recipe.worker(self, standing, sink_driver);
+        let recovery = (!self.rehearsal).then_some((recovered.intents, recovered.commits));
         if recovery.is_some() {
             let label = format!("{} \"{}\"", create.kind, create.name.name);
             recipe.shared.begin_recovery(&recovering(&label));
@@ -113,10 +114,10 @@ impl Engine {
             async move {
                 let stopped = || Error::new(ErrorKind::AdminShutdown, "the server is shutting down");
                 let engine = engine.upgrade().ok_or_else(stopped)?;
-                let scene: Arc<dyn CatalogView> = Arc::new(engine.statement_snapshot());
-                let standing = engine.plan_view(&recipe.create, &recipe.options, &scene, recipe.partitions).await?;
-                let outlet = recipe.outlet(&engine)?;
-                Ok(recipe.worker(&engine, standing, outlet))
+                let snapshot: Arc<dyn CatalogView> = Arc::new(engine.statement_snapshot());
+                let standing = engine.plan_view(&recipe.create, &recipe.options, &snapshot, recipe.partitions).await?;
+                let sink_driver = recipe.sink_driver(&engine)?;
+                Ok(recipe.worker(&engine, standing, sink_driver))
             }
             .boxed()
         })
@@ -138,7 +139,7 @@ impl QueryRecipe {
         engine: &Engine,
         create: CreateView,
         options: ViewOptions,
-        feed: Option<SinkPlan>,
+        sink_plan: Option<SinkPlan>,
     ) -> QueryRecipe {
         QueryRecipe {
             id: self.id,
@@ -149,22 +150,23 @@ impl QueryRecipe {
             checkpoint_interval: options.checkpoint_interval.unwrap_or(engine.options.checkpoint_interval),
             epoch_target: options.epoch_target(engine.options.epoch_target),
             options,
-            feed,
+            sink_plan,
         }
     }
 
-    fn outlet(&self, engine: &Engine) -> Result<Option<SinkDriver>> {
-        let Some(feed) = &self.feed else { return Ok(None) };
+    fn sink_driver(&self, engine: &Engine) -> Result<Option<SinkDriver>> {
+        let Some(sink_plan) = &self.sink_plan else { return Ok(None) };
         // A secret may have another value since.
         let now = engine.view_options(&self.create)?.sink;
-        let feed = now.map_or_else(|| feed.clone(), |options| feed.with(options));
-        feed.outlet(&self.create.name.name, &engine.sink_identity(self.id)?, engine.timeouts()).map(Some)
+        let sink_plan = now.map_or_else(|| sink_plan.clone(), |options| sink_plan.with(options));
+        sink_plan.sink_driver(&self.create.name.name, &engine.sink_identity(self.id)?, engine.timeouts()).map(Some)
     }
 
-    fn worker(&self, engine: &Engine, standing: ContinuousPlan, outlet: Option<SinkDriver>) -> Worker {
+    fn worker(&self, engine: &Engine, standing: ContinuousPlan, sink_driver: Option<SinkDriver>) -> Worker {
         let (name, relation) = (self.create.name.name.clone(), self.shared.clone());
         let (checkpoint_interval, epoch_target) = (self.checkpoint_interval, self.epoch_target);
-        let setup = QuerySetup { id: self.id, name, standing, relation, outlet, checkpoint_interval, epoch_target };
+        let setup =
+            QuerySetup { id: self.id, name, standing, relation, sink_driver, checkpoint_interval, epoch_target };
         Worker::new(engine.env.clone(), setup, self.progress.clone())
     }
 }

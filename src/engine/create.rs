@@ -36,7 +36,7 @@ pub(super) struct Making {
     id: u64,
     kind: ObjectKind,
     /// What it was planned over.
-    scene: Arc<StatementSnapshot>,
+    snapshot: Arc<StatementSnapshot>,
     /// Once it is made.
     object: Option<Arc<Object>>,
     known: bool,
@@ -108,10 +108,11 @@ impl Engine {
     async fn make_new(self: &Arc<Self>, statement: &Statement, kind: ObjectKind) -> Result<Making> {
         let statement = self.with_columns(statement).await?;
         // In this order: what it reads has a smaller number, and so is there before it after a restart.
-        let scene = Arc::new(self.statement_snapshot());
+        let snapshot = Arc::new(self.statement_snapshot());
         let id = self.next_id();
-        let mut making = Making { engine: self.clone(), id, kind, scene: scene.clone(), object: None, known: false };
-        match self.build(id, statement, RecoveredState::default(), &scene).await {
+        let mut making =
+            Making { engine: self.clone(), id, kind, snapshot: snapshot.clone(), object: None, known: false };
+        match self.build(id, statement, RecoveredState::default(), &snapshot).await {
             Ok(object) => {
                 making.object = Some(Arc::new(object));
                 Ok(making)
@@ -134,7 +135,7 @@ impl Engine {
         let object = making.object.clone().ok_or_else(|| Error::internal("it was never made"))?;
         let entered = {
             let _one = self.ddl.lock().await;
-            self.enter_locked(&object, &making.scene, old.as_deref(), rows).await
+            self.enter_locked(&object, &making.snapshot, old.as_deref(), rows).await
         };
         match entered {
             Ok(count) => {
@@ -157,11 +158,11 @@ impl Engine {
     async fn enter_locked(
         &self,
         object: &Arc<Object>,
-        scene: &StatementSnapshot,
+        snapshot: &StatementSnapshot,
         old: Option<&Object>,
         rows: Option<Collected>,
     ) -> Result<Option<u64>> {
-        self.check_unchanged(object, scene)?;
+        self.check_unchanged(object, snapshot)?;
         self.check_place(&object.name, object.kind, old)?;
         let count = match (rows, &object.what) {
             (Some(rows), ObjectState::Table(table)) => Some(table.insert(&rows.rows, &OnConflict::Fail).await?),
@@ -187,16 +188,16 @@ impl Engine {
     }
 
     /// Fails where something has gone meanwhile that a new object was planned over.
-    fn check_unchanged(&self, object: &Object, scene: &StatementSnapshot) -> Result<()> {
+    fn check_unchanged(&self, object: &Object, snapshot: &StatementSnapshot) -> Result<()> {
         let gone = |what: String| {
             let message = format!("{what} was dropped or replaced while {} was being made", object.label());
             Err(Error::new(ErrorKind::ObjectNotInState, message).hint("Run the statement again."))
         };
         if let Some(id) = object.depends.iter().find(|id| self.object(**id).is_none()) {
-            let was = scene.objects.0.values().find(|object| object.id == *id);
+            let was = snapshot.objects.0.values().find(|object| object.id == *id);
             return gone(was.map_or_else(|| "what it reads".to_string(), |was| was.label()));
         }
-        if let Some(name) = self.function_gone(&object.statement.body, &scene.functions()) {
+        if let Some(name) = self.function_gone(&object.statement.body, &snapshot.functions()) {
             return gone(format!("function \"{name}\""));
         }
         self.check_secrets(object)
@@ -299,8 +300,8 @@ impl Engine {
             }
         }
         if create.kind != ObjectKind::View {
-            let scene: Arc<dyn crate::sql::plan::CatalogView> = Arc::new(self.statement_snapshot());
-            let standing = self.plan_view(create, &options, &scene, self.planner.partitions()).await?;
+            let snapshot: Arc<dyn crate::sql::plan::CatalogView> = Arc::new(self.statement_snapshot());
+            let standing = self.plan_view(create, &options, &snapshot, self.planner.partitions()).await?;
             options.sink.map(|sink| SinkPlan::new(&sink, &standing)).transpose()?;
             let label = format!("{} \"{}\"", create.kind, create.name.name);
             let warning = |what: &String| format!("{label} remembers without an end: {what}");

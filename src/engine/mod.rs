@@ -156,9 +156,9 @@ impl Engine {
     }
 
     fn system_relations(&self) -> Vec<RelationDef> {
-        let scene = self.statement_snapshot();
+        let snapshot = self.statement_snapshot();
         let relation = |(n, name): (usize, &&str)| {
-            let columns = system::schema(&scene, name).ok()??;
+            let columns = system::schema(&snapshot, name).ok()??;
             Some(RelationDef {
                 // Below every user's object in `pg_class`, and above Postgres' own.
                 id: (1 << 40) + n as u64,
@@ -251,14 +251,14 @@ impl Engine {
 
     fn register_pg_catalog(&self, context: &SessionContext, session: &Session) -> Result<()> {
         let listing = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
-        let facts = crate::pg_catalog::SessionInfo {
+        let session_info = crate::pg_catalog::SessionInfo {
             user: session.user.clone(),
             database: session.database.clone(),
             pid: session.pid,
             settings: session.settings.clone(),
             peers: session.peers.clone(),
         };
-        crate::pg_catalog::register(context, listing, &facts)
+        crate::pg_catalog::register(context, listing, &session_info)
     }
 }
 

@@ -41,7 +41,7 @@ pub enum ObjectState {
         source: Arc<Replayed>,
         on_error: OnError,
         limit: ReadLimit,
-        patience: Option<BatchingPolicy>,
+        batching: Option<BatchingPolicy>,
         fixed: bool,
         /// The columns by which its rows are set and removed; none where rows only come.
         key: Arc<[String]>,

@@ -92,8 +92,8 @@ fn snapshots(plan: &LogicalPlan) -> Result<Vec<Arc<Snapshot>>> {
 impl Engine {
     /// A context that sees everything there is, `pg_catalog` included.
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
-        let scene: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
-        let state = self.planner.context(&scene).state();
+        let snapshot: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
+        let state = self.planner.context(&snapshot).state();
         let config = state.config().clone().with_extension(self.aside.clone());
         let state = SessionStateBuilder::new_from_existing(state).with_config(config);
         let state = state.with_physical_optimizer_rules(window_memory::counted(yielding::rules())).build();
@@ -246,11 +246,11 @@ impl Engine {
 
     async fn explain_view(&self, create: &CreateView, verbose: bool) -> Result<Vec<String>> {
         let options = self.view_options(create)?;
-        let scene = Arc::new(self.statement_snapshot());
-        let world: Arc<dyn CatalogView> = scene.clone();
+        let snapshot = Arc::new(self.statement_snapshot());
+        let world: Arc<dyn CatalogView> = snapshot.clone();
         let standing = self.plan_view(create, &options, &world, self.planner.partitions()).await?;
         let written = match &options.sink {
-            Some(sink) => SinkPlan::new(sink, &standing)?.explain(&create.name.name, &standing, &scene)?,
+            Some(sink) => SinkPlan::new(sink, &standing)?.explain(&create.name.name, &standing, &snapshot)?,
             None => Vec::new(),
         };
         Ok(epoch_plan(&standing, written, verbose))

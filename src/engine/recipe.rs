@@ -19,7 +19,7 @@ pub struct QueryRecipe {
     pub(super) checkpoint_interval: Duration,
     pub(super) epoch_target: Option<Duration>,
     /// Of a sink.
-    pub(super) feed: Option<SinkPlan>,
+    pub(super) sink_plan: Option<SinkPlan>,
 }
 
 impl std::fmt::Debug for QueryRecipe {

@@ -85,7 +85,7 @@ impl Engine {
         if let Err(error) = adopt_files(&manifest) {
             tracing::warn!(%error, "files that the log does not know are not noted yet");
         }
-        let mut pasts = pasts(&catalog, manifest.as_ref(), records);
+        let mut recovered_states = recovered_states(&catalog, manifest.as_ref(), records);
         let partitions = match options.partitions {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
@@ -114,18 +114,18 @@ impl Engine {
             runtime: env.runtime,
             planner,
             aside,
-            moment: Arc::default(),
+            barrier: Arc::default(),
             live: Mutex::new(LiveObjects { catalog: catalog.clone(), ..LiveObjects::default() }),
             rehearsal,
             ddl: tokio::sync::Mutex::new(()),
             names: Names::default(),
         });
         engine.revive_functions(&catalog);
-        engine.note_readers(&catalog, &mut pasts);
+        engine.note_readers(&catalog, &mut recovered_states);
         for object in catalog.objects.values() {
-            let past = pasts.remove(&object.id).unwrap_or_default();
-            past.readers.join(START);
-            let live = engine.restore_object(object, past).await;
+            let recovered = recovered_states.remove(&object.id).unwrap_or_default();
+            recovered.readers.join(START);
+            let live = engine.restore_object(object, recovered).await;
             engine.add_object(Arc::new(live));
         }
         Ok((engine, catalog))
@@ -152,7 +152,7 @@ impl Engine {
     /// Notes how far each query's checkpoint has read each input, before anything is loaded: what a query will ask for
     /// again must not be forgotten by one that is recovered earlier. A checkpoint that cannot be read is told of when its
     /// query is opened; until it can be, all that its inputs still have is kept for it.
-    fn note_readers(&self, catalog: &Catalog, pasts: &mut HashMap<u64, RecoveredState>) {
+    fn note_readers(&self, catalog: &Catalog, recovered_states: &mut HashMap<u64, RecoveredState>) {
         let mut followed: BTreeMap<u64, Epoch> = BTreeMap::new();
         let stands = |kind| matches!(kind, ObjectKind::Stream | ObjectKind::MaterializedView | ObjectKind::Sink);
         for object in catalog.objects.values().filter(|object| stands(object.kind)) {
@@ -165,13 +165,13 @@ impl Engine {
                 }
             };
             for (input, offsets) in header.inputs.iter().zip(&header.offsets) {
-                let past = pasts.entry(*input).or_default();
-                past.readers.advance(object.id, offsets);
+                let recovered = recovered_states.entry(*input).or_default();
+                recovered.readers.advance(object.id, offsets);
                 self.note_followed(catalog, *input, offsets, &mut followed);
             }
         }
         for (id, from) in followed {
-            pasts.entry(id).or_default().followed = Some(from);
+            recovered_states.entry(id).or_default().followed = Some(from);
         }
     }
 
@@ -184,16 +184,16 @@ impl Engine {
         }
     }
 
-    async fn restore_object(self: &Arc<Self>, object: &catalog::ObjectDef, mut past: RecoveredState) -> Object {
-        let readers = past.readers.clone();
+    async fn restore_object(self: &Arc<Self>, object: &catalog::ObjectDef, mut recovered: RecoveredState) -> Object {
+        let readers = recovered.readers.clone();
         let revived = async {
-            past.lost.take().map_or(Ok(()), Err)?;
-            past.schema = Some(schema_from(&object.schema)?);
-            past.paused = object.paused || self.rehearsal;
-            past.begins = self.rehearsal.then(CancellationToken::new);
+            recovered.lost.take().map_or(Ok(()), Err)?;
+            recovered.schema = Some(schema_from(&object.schema)?);
+            recovered.paused = object.paused || self.rehearsal;
+            recovered.begins = self.rehearsal.then(CancellationToken::new);
             let mut statements = parse(&object.definition)?;
             let statement = statements.pop().ok_or_else(|| Error::internal("an empty definition"))?;
-            self.build(object.id, statement, past, &Arc::new(self.statement_snapshot())).await
+            self.build(object.id, statement, recovered, &Arc::new(self.statement_snapshot())).await
         };
         match revived.await {
             Ok(live) => live,
@@ -249,26 +249,26 @@ fn adopt_files(manifest: &Manifest) -> Result<()> {
 }
 
 /// What the log still says of each object, after what was put aside of it.
-fn pasts(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, RecoveredState> {
-    let mut pasts: HashMap<u64, RecoveredState> = HashMap::new();
+fn recovered_states(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, RecoveredState> {
+    let mut recovered_states: HashMap<u64, RecoveredState> = HashMap::new();
     let mut before: HashMap<u64, u64> = HashMap::new();
     for id in catalog.objects.keys() {
         match ObjectBacklog::load(storage, *id) {
             Ok(backlog) => {
                 before.insert(*id, backlog.before);
-                let past = pasts.entry(*id).or_default();
-                backlog.records.into_iter().for_each(|(record, bytes)| past.add(record, bytes));
+                let recovered = recovered_states.entry(*id).or_default();
+                backlog.records.into_iter().for_each(|(record, bytes)| recovered.add(record, bytes));
             }
-            Err(error) => pasts.entry(*id).or_default().lost = Some(error),
+            Err(error) => recovered_states.entry(*id).or_default().lost = Some(error),
         }
     }
     for Logged { file, record, bytes } in records {
         let Some(id) = record.object() else { continue };
         if before.get(&id).is_none_or(|before| file >= *before) {
-            pasts.entry(id).or_default().add(record, bytes);
+            recovered_states.entry(id).or_default().add(record, bytes);
         }
     }
-    pasts
+    recovered_states
 }
 
 /// The folders that have one for each object, and in it what that object keeps.

@@ -39,10 +39,10 @@ impl Engine {
             return Err(Error::internal("only a sink is fitted with other options"));
         };
         let options = self.view_options(create)?;
-        let scene: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
-        let standing = self.plan_view(create, &options, &scene, recipe.partitions).await?;
-        let feed = options.sink.as_ref().map(|sink| SinkPlan::new(sink, &standing)).transpose()?;
-        let recipe = Arc::new(recipe.with(self, create.clone(), options, feed));
+        let snapshot: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
+        let standing = self.plan_view(create, &options, &snapshot, recipe.partitions).await?;
+        let sink_plan = options.sink.as_ref().map(|sink| SinkPlan::new(sink, &standing)).transpose()?;
+        let recipe = Arc::new(recipe.with(self, create.clone(), options, sink_plan));
         Ok(Object {
             id: old.id,
             name: old.name.clone(),

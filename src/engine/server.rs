@@ -26,7 +26,7 @@ pub struct Engine {
     pub(super) runtime: Runtime,
     pub(super) planner: Arc<Planner>,
     pub(super) aside: Arc<AsideLimit>,
-    pub(super) moment: SnapshotBarrier,
+    pub(super) barrier: SnapshotBarrier,
     pub(super) live: Mutex<LiveObjects>,
     /// It looks at what could be made, over a copy of what exists: nothing runs, and nothing outside is taken hold of.
     pub(super) rehearsal: bool,

@@ -72,7 +72,7 @@ impl SinkPlan {
     }
 
     /// The sink, not yet opened.
-    pub fn outlet(&self, name: &str, identity: &str, timeouts: Timeouts) -> Result<SinkDriver> {
+    pub fn sink_driver(&self, name: &str, identity: &str, timeouts: Timeouts) -> Result<SinkDriver> {
         let nets = !self.answer.append_only;
         let sink = self.sink(name, identity)?;
         Ok(SinkDriver::new(format!("sink \"{name}\""), sink, self.keeps(), nets, timeouts))

@@ -17,7 +17,7 @@ pub(super) const IDENTITY: &str = "identity";
 
 impl SinkPlan {
     /// What EXPLAIN says of it: how rows are written, and what holds for the way from each input.
-    pub fn explain(&self, name: &str, standing: &ContinuousPlan, scene: &StatementSnapshot) -> Result<Vec<String>> {
+    pub fn explain(&self, name: &str, standing: &ContinuousPlan, snapshot: &StatementSnapshot) -> Result<Vec<String>> {
         let connector = self.options.connector();
         let names = |key: &Vec<usize>| {
             let names: Vec<&str> = key.iter().map(|column| self.answer.schema.field(*column).name().as_str()).collect();
@@ -37,7 +37,7 @@ impl SinkPlan {
         inputs.sort_unstable();
         inputs.dedup();
         for input in inputs {
-            let object = scene.objects.get(input);
+            let object = snapshot.objects.get(input);
             let from = object.map_or_else(|| format!("\"{input}\""), |object| origin(object));
             // Who sends lines does not send them again.
             let is_heard =

@@ -32,9 +32,9 @@ impl StatementSnapshot {
         functions: Functions,
         letters: Arc<RejectedRows>,
         hidden: Arc<SecretRedactor>,
-        moment: &SnapshotBarrier,
+        barrier: &SnapshotBarrier,
     ) -> Self {
-        let snapshots = at_one_moment(moment, objects.0.values().filter_map(|object| object.shared()));
+        let snapshots = at_one_moment(barrier, objects.0.values().filter_map(|object| object.shared()));
         StatementSnapshot { objects, letters, hidden, functions, snapshots }
     }
 
@@ -48,15 +48,15 @@ impl StatementSnapshot {
             ObjectState::Query { .. } | ObjectState::Sink { .. } | ObjectState::Broken(_) => return None,
         };
         let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
-        let (mut defaults, mut upsert_key, mut patience, mut times) =
+        let (mut defaults, mut upsert_key, mut batching, mut times) =
             (Arc::default(), Arc::default(), None, Arc::default());
         match &object.what {
             ObjectState::Table(table) => defaults = table.defaults.clone(),
-            ObjectState::Source { key, patience: waits, .. } => (upsert_key, patience) = (key.clone(), *waits),
+            ObjectState::Source { key, batching: waits, .. } => (upsert_key, batching) = (key.clone(), *waits),
             ObjectState::ContinuousQuery { times: known, .. } => times = known.clone(),
             _ => {}
         }
-        Some(InputTable { id, name, input, fixed, snapshot, limit, patience, readers, defaults, upsert_key, times })
+        Some(InputTable { id, name, input, fixed, snapshot, limit, batching, readers, defaults, upsert_key, times })
     }
 
     fn relation(

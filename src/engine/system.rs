@@ -18,20 +18,20 @@ use crate::{
 pub const NAMES: &[&str] = &["queries", "inputs", "late_rows", "dead_letters"];
 
 /// A system table as it is now.
-pub fn table(scene: &StatementSnapshot, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+pub fn table(snapshot: &StatementSnapshot, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     let batch = match name {
-        "queries" => queries(scene)?,
-        "inputs" => inputs(scene)?,
-        "late_rows" => late_rows(scene)?,
-        "dead_letters" => dead_letters(scene)?,
+        "queries" => queries(snapshot)?,
+        "inputs" => inputs(snapshot)?,
+        "late_rows" => late_rows(snapshot)?,
+        "dead_letters" => dead_letters(snapshot)?,
         _ => return Ok(None),
     };
     Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
 }
 
 /// The columns of a system table, for the catalog.
-pub fn schema(scene: &StatementSnapshot, name: &str) -> Result<Option<SchemaRef>> {
-    Ok(table(scene, name)?.map(|table| table.schema()))
+pub fn schema(snapshot: &StatementSnapshot, name: &str) -> Result<Option<SchemaRef>> {
+    Ok(table(snapshot, name)?.map(|table| table.schema()))
 }
 
 fn text(values: impl IntoIterator<Item = Option<String>>) -> ArrayRef {
@@ -42,14 +42,14 @@ fn number(values: impl IntoIterator<Item = Option<u64>>) -> ArrayRef {
     Arc::new(values.into_iter().map(|n| n.map(|n| n as i64)).collect::<Int64Array>())
 }
 
-fn moment(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
+fn barrier(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<TimestampMicrosecondArray>())
 }
 
 /// A row for each standing query, those that could not be started included.
-fn queries(scene: &StatementSnapshot) -> Result<RecordBatch> {
+fn queries(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     let mut rows: Vec<(String, String, Option<QueryProgress>, Option<String>)> = Vec::new();
-    for object in scene.objects.in_order() {
+    for object in snapshot.objects.in_order() {
         let kind = object.kind.to_string();
         match &object.what {
             ObjectState::ContinuousQuery { handle, .. } | ObjectState::Sink { handle, .. } => {
@@ -71,7 +71,7 @@ fn queries(scene: &StatementSnapshot) -> Result<RecordBatch> {
         ("kind", text(rows.iter().map(|(_, kind, ..)| Some(kind.clone()))), true),
         ("state", text(rows.iter().map(|(_, _, progress, _)| Some(state(progress)))), true),
         ("epoch", count(|p| p.epoch.0), true),
-        ("watermark", moment(rows.iter().map(|(_, _, p, _)| p.as_ref()?.watermark)), true),
+        ("watermark", barrier(rows.iter().map(|(_, _, p, _)| p.as_ref()?.watermark)), true),
         ("rows_in", count(|p| p.rows_in), true),
         ("rows_out", count(|p| p.rows_out), true),
         ("late", count(|p| p.late), true),
@@ -86,16 +86,16 @@ fn queries(scene: &StatementSnapshot) -> Result<RecordBatch> {
 }
 
 /// A row for each input of each standing query.
-fn inputs(scene: &StatementSnapshot) -> Result<RecordBatch> {
+fn inputs(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     let mut rows = Vec::new();
-    for object in scene.objects.in_order() {
+    for object in snapshot.objects.in_order() {
         let Some(handle) = object.handle() else { continue };
         let progress = handle.progress();
         for input in progress.inputs {
-            let state = match scene.objects.get(&input.name).map(|object| &object.what) {
+            let state = match snapshot.objects.get(&input.name).map(|object| &object.what) {
                 // The outside may be named by a secret.
                 Some(ObjectState::Source { source, .. }) => {
-                    source.state().map(|state| scene.hidden.mask_text(&state).into_owned())
+                    source.state().map(|state| snapshot.hidden.mask_text(&state).into_owned())
                 }
                 _ => None,
             };
@@ -113,27 +113,27 @@ fn inputs(scene: &StatementSnapshot) -> Result<RecordBatch> {
         ("rows_per_second", number(rows.iter().map(|(_, input, ..)| input.rows_per_second)), true),
         ("admitted_rows", number(rows.iter().map(|(_, input, ..)| input.admitted.rows)), true),
         ("admitted_bytes", number(rows.iter().map(|(_, input, ..)| input.admitted.bytes)), true),
-        ("watermark", moment(rows.iter().map(|(_, _, watermark, _)| *watermark)), true),
+        ("watermark", barrier(rows.iter().map(|(_, _, watermark, _)| *watermark)), true),
         ("state", text(rows.iter().map(|(.., state)| state.clone())), true),
     ])?)
 }
 
-fn late_rows(scene: &StatementSnapshot) -> Result<RecordBatch> {
-    let rows = scene.letters.late();
+fn late_rows(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
+    let rows = snapshot.letters.late();
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
         ("epoch", number(rows.iter().map(|r| Some(r.epoch.0))), true),
         ("cause", text(rows.iter().map(|r| Some(r.cause.word().to_string()))), true),
-        ("watermark", moment(rows.iter().map(|r| r.watermark)), true),
+        ("watermark", barrier(rows.iter().map(|r| r.watermark)), true),
         ("row", text(rows.iter().map(|r| Some(r.row.clone()))), true),
-        ("at", moment(rows.iter().map(|r| Some(r.at))), true),
+        ("at", barrier(rows.iter().map(|r| Some(r.at))), true),
     ])?)
 }
 
-fn dead_letters(scene: &StatementSnapshot) -> Result<RecordBatch> {
-    let rows = scene.letters.dead();
+fn dead_letters(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
+    let rows = snapshot.letters.dead();
     // The outside may be named by a secret.
-    let shown = |origin: &str| scene.hidden.mask_text(origin).into_owned();
+    let shown = |origin: &str| snapshot.hidden.mask_text(origin).into_owned();
     let raw: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.raw.as_slice())).collect::<BinaryArray>());
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("id", Arc::new(rows.iter().map(|r| Some(r.id)).collect::<Int64Array>()) as ArrayRef, true),
@@ -144,7 +144,7 @@ fn dead_letters(scene: &StatementSnapshot) -> Result<RecordBatch> {
         ("line", Arc::new(rows.iter().map(|r| r.position).collect::<Int64Array>()), true),
         ("raw", raw, true),
         ("reason", text(rows.iter().map(|r| Some(r.reason.clone()))), true),
-        ("at", moment(rows.iter().map(|r| Some(r.at))), true),
-        ("replayed_at", moment(rows.iter().map(|r| r.replayed)), true),
+        ("at", barrier(rows.iter().map(|r| Some(r.at))), true),
+        ("replayed_at", barrier(rows.iter().map(|r| r.replayed)), true),
     ])?)
 }

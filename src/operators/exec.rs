@@ -76,67 +76,80 @@ pub struct EpochExec {
 impl EpochExec {
     /// `isolates_row_errors`: a row that an expression above fails on is left out.
     pub fn delta_scan(
-        cell: &Arc<EpochContext>,
+        epoch_context: &Arc<EpochContext>,
         input: usize,
         name: String,
         schema: SchemaRef,
         isolates_row_errors: bool,
     ) -> Self {
-        let properties = properties(schema, cell.partitions, EmissionType::Incremental);
-        let slots = isolates_row_errors.then(|| BatchSlots::new(cell.partitions));
+        let properties = properties(schema, epoch_context.partitions, EmissionType::Incremental);
+        let slots = isolates_row_errors.then(|| BatchSlots::new(epoch_context.partitions));
         EpochExec {
             kind: NodeKind::DeltaScan { input, name, slots },
-            epoch: cell.clone(),
+            epoch: epoch_context.clone(),
             children: Vec::new(),
             properties,
         }
     }
 
     /// A leaf of a plan that an operator runs over rows of its own.
-    pub fn group_input(cell: &Arc<EpochContext>, given: GroupInput, schema: SchemaRef) -> Self {
+    pub fn group_input(epoch_context: &Arc<EpochContext>, given: GroupInput, schema: SchemaRef) -> Self {
         let properties = properties(schema, 1, EmissionType::Incremental);
-        EpochExec { kind: NodeKind::GroupInput { given }, epoch: cell.clone(), children: Vec::new(), properties }
+        EpochExec {
+            kind: NodeKind::GroupInput { given },
+            epoch: epoch_context.clone(),
+            children: Vec::new(),
+            properties,
+        }
     }
 
     /// `child` less the rows of its sources that fail, where it has any that may.
-    pub fn isolating_row_errors(cell: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    pub fn isolating_row_errors(
+        epoch_context: &Arc<EpochContext>,
+        child: Arc<dyn ExecutionPlan>,
+    ) -> Arc<dyn ExecutionPlan> {
         let partitions = child.properties().partitioning.partition_count();
         if (0..partitions).all(|partition| leaf(&child, partition).is_none()) {
             return child;
         }
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        Arc::new(EpochExec { kind: NodeKind::RowErrors, epoch: cell.clone(), children: vec![child], properties })
+        Arc::new(EpochExec {
+            kind: NodeKind::RowErrors,
+            epoch: epoch_context.clone(),
+            children: vec![child],
+            properties,
+        })
     }
 
-    pub fn first_epoch_only(cell: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
+    pub fn first_epoch_only(epoch_context: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
-        EpochExec { kind: NodeKind::FirstEpochOnly, epoch: cell.clone(), children: vec![child], properties }
+        EpochExec { kind: NodeKind::FirstEpochOnly, epoch: epoch_context.clone(), children: vec![child], properties }
     }
 
-    pub fn static_input(cell: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
+    pub fn static_input(epoch_context: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
         let properties = properties(child.schema(), 1, EmissionType::Incremental);
         EpochExec {
             kind: NodeKind::StaticInput { rows: Arc::default() },
-            epoch: cell.clone(),
+            epoch: epoch_context.clone(),
             children: vec![child],
             properties,
         }
     }
 
     pub fn watermark(
-        cell: &Arc<EpochContext>,
+        epoch_context: &Arc<EpochContext>,
         child: Arc<dyn ExecutionPlan>,
         time: EventTime,
         ahead_us_max: Option<Micros>,
     ) -> Self {
         let observed = Arc::new(Observed::new(ahead_us_max));
-        cell.add_watermark(observed.clone());
+        epoch_context.add_watermark(observed.clone());
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
         EpochExec {
             kind: NodeKind::Watermark { time, observed },
-            epoch: cell.clone(),
+            epoch: epoch_context.clone(),
             children: vec![child],
             properties,
         }
@@ -144,15 +157,15 @@ impl EpochExec {
 
     /// `schema` is that of the operator's changes, with the diff where it withdraws.
     pub fn operator(
-        cell: &Arc<EpochContext>,
+        epoch_context: &Arc<EpochContext>,
         children: Vec<Arc<dyn ExecutionPlan>>,
         operator: Box<dyn Operator>,
         label: String,
         schema: SchemaRef,
     ) -> Self {
-        let operator = cell.add_operator(operator);
+        let operator = epoch_context.add_operator(operator);
         let properties = properties(schema, 1, EmissionType::Final);
-        EpochExec { kind: NodeKind::Operator { operator, label }, epoch: cell.clone(), children, properties }
+        EpochExec { kind: NodeKind::Operator { operator, label }, epoch: epoch_context.clone(), children, properties }
     }
 
     /// The slots of a leaf whose rows may fail alone.
@@ -229,9 +242,9 @@ impl ExecutionPlan for EpochExec {
                 let rows = match given {
                     Some(batch) => stream::iter([Ok(batch)]).boxed(),
                     None => {
-                        let (cell, rows) =
+                        let (epoch_context, rows) =
                             (self.epoch.clone(), self.epoch.rows(*input, partition, self.schema(), context));
-                        let pieces = move |(_, batch)| stream::iter(cell.pieces(batch).map(Ok));
+                        let pieces = move |(_, batch)| stream::iter(epoch_context.pieces(batch).map(Ok));
                         rows.map_ok(pieces).try_flatten().boxed()
                     }
                 };
@@ -242,10 +255,11 @@ impl ExecutionPlan for EpochExec {
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
             }
             NodeKind::RowErrors => {
-                let child = self.children.first().ok_or_else(|| Error::internal("there is nothing to sift"))?;
-                match sift(&self.epoch, child, partition, &context) {
-                    Some(sift) => {
-                        let rows = sift.batches().map_err(DataFusionError::from);
+                let child =
+                    self.children.first().ok_or_else(|| Error::internal("there is no input whose rows may fail"))?;
+                match row_error_filter(&self.epoch, child, partition, &context) {
+                    Some(row_error_filter) => {
+                        let rows = row_error_filter.batches().map_err(DataFusionError::from);
                         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
                     }
                     None => child.execute(partition, context),
@@ -292,17 +306,17 @@ async fn kept(
 }
 
 /// A partition of a plan whose rows come from a source and may fail alone.
-fn sift(
-    cell: &EpochContext,
+fn row_error_filter(
+    epoch_context: &EpochContext,
     plan: &Arc<dyn ExecutionPlan>,
     partition: usize,
     context: &Arc<TaskContext>,
 ) -> Option<RowErrorFilter> {
     let (leaf, at) = leaf(plan, partition)?;
     let NodeKind::DeltaScan { input, slots: Some(slots), .. } = &leaf.kind else { return None };
-    let failed = cell.failed_of(*input)?;
-    let rows = cell.rows(*input, at, leaf.schema(), context.clone()).map_err(Error::from).boxed();
-    let (plan, context, slots, runs) = (plan.clone(), context.clone(), slots.clone(), cell.runs.clone());
+    let failed = epoch_context.failed_of(*input)?;
+    let rows = epoch_context.rows(*input, at, leaf.schema(), context.clone()).map_err(Error::from).boxed();
+    let (plan, context, slots, runs) = (plan.clone(), context.clone(), slots.clone(), epoch_context.runs.clone());
     Some(RowErrorFilter { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
 }
 
@@ -331,20 +345,20 @@ fn leaf(plan: &Arc<dyn ExecutionPlan>, mut partition: usize) -> Option<(&EpochEx
 
 /// One epoch of one operator: every partition of each input collected, then the step.
 async fn step(
-    cell: Arc<EpochContext>,
+    epoch_context: Arc<EpochContext>,
     operator: SharedOperator,
     children: Vec<Arc<dyn ExecutionPlan>>,
     context: Arc<TaskContext>,
     schema: SchemaRef,
 ) -> DfResult<RecordBatch> {
-    let tick = cell.tick();
-    let parallel = cell.is_parallel();
+    let tick = epoch_context.tick();
+    let parallel = epoch_context.is_parallel();
     let mut parts = Vec::new();
     for (input, child) in children.iter().enumerate() {
         for partition in 0..child.properties().partitioning.partition_count() {
             let collector = locked(&operator).collector(input, &tick)?;
-            let rows = match sift(&cell, child, partition, &context) {
-                Some(sift) => CollectorInput::Isolated(sift),
+            let rows = match row_error_filter(&epoch_context, child, partition, &context) {
+                Some(row_error_filter) => CollectorInput::Isolated(row_error_filter),
                 None => CollectorInput::Rows(child.execute(partition, context.clone())?),
             };
             parts.push(collect(collector, rows));
@@ -362,7 +376,7 @@ async fn step(
         all
     };
     let step = offload(move || locked(&operator).step(collected, &tick)).await?;
-    cell.add_late(step.late);
+    epoch_context.add_late(step.late);
     Ok(step.changes.into_batch(has_diff(&schema))?)
 }
 
@@ -383,8 +397,8 @@ async fn collect(mut collector: Box<dyn Collector>, rows: CollectorInput) -> DfR
                 }
             }
         }
-        CollectorInput::Isolated(mut sift) => {
-            while let Some(made) = sift.next(&mut |batch| collector.evaluate(batch)).await? {
+        CollectorInput::Isolated(mut row_error_filter) => {
+            while let Some(made) = row_error_filter.next(&mut |batch| collector.evaluate(batch)).await? {
                 made.into_iter().try_for_each(|rows| collector.push(rows))?;
             }
         }
@@ -393,11 +407,15 @@ async fn collect(mut collector: Box<dyn Collector>, rows: CollectorInput) -> DfR
 }
 
 /// The partitions of a plan, run and put together as the changes of an epoch.
-pub async fn run(plan: &Arc<dyn ExecutionPlan>, cell: &EpochContext, context: Arc<TaskContext>) -> Result<Changes> {
+pub async fn run(
+    plan: &Arc<dyn ExecutionPlan>,
+    epoch_context: &EpochContext,
+    context: Arc<TaskContext>,
+) -> Result<Changes> {
     let plan = reset_for_rerun(plan)?;
     let schema = crate::changes::without_diff(&plan.schema());
     let partitions = plan.properties().partitioning.partition_count();
-    let parallel = cell.is_parallel() && partitions > 1;
+    let parallel = epoch_context.is_parallel() && partitions > 1;
     let held = Arc::new(ChangesMemory::within(&context));
     let mut streams = Vec::new();
     for partition in 0..partitions {

@@ -89,9 +89,9 @@ impl RowErrorFilter {
 
     /// The rows that do not fail, as they come out of the steps.
     pub fn batches(self) -> impl Stream<Item = Result<RecordBatch>> {
-        futures::stream::try_unfold(self, async |mut sift| {
-            let made = sift.next(&mut Ok).await?;
-            Ok::<_, Error>(made.map(|made| (futures::stream::iter(made.into_iter().map(Ok)), sift)))
+        futures::stream::try_unfold(self, async |mut filter| {
+            let made = filter.next(&mut Ok).await?;
+            Ok::<_, Error>(made.map(|made| (futures::stream::iter(made.into_iter().map(Ok)), filter)))
         })
         .try_flatten()
     }

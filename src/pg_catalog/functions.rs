@@ -32,18 +32,18 @@ use crate::{
 type FunctionImpl = fn(&SessionCatalog, &[ScalarValue]) -> Result<ScalarValue>;
 
 /// Makes all of them known to a context.
-pub(super) fn register(context: &SessionContext, scene: &Arc<SessionCatalog>) {
+pub(super) fn register(context: &SessionContext, session_catalog: &Arc<SessionCatalog>) {
     for (name, returns, run) in FUNCTIONS {
-        context.register_udf(function(name, returns.data_type(), *run, scene));
+        context.register_udf(function(name, returns.data_type(), *run, session_catalog));
     }
     for name in PRIVILEGES {
-        context.register_udf(function(name, DataType::Boolean, |_, _| Ok(true.into()), scene));
+        context.register_udf(function(name, DataType::Boolean, |_, _| Ok(true.into()), session_catalog));
     }
     for name in VISIBLE {
-        context.register_udf(function(name, DataType::Boolean, |_, _| Ok(true.into()), scene));
+        context.register_udf(function(name, DataType::Boolean, |_, _| Ok(true.into()), session_catalog));
     }
     for name in NOTHING {
-        context.register_udf(function(name, DataType::Utf8, |_, _| Ok(ScalarValue::Utf8(None)), scene));
+        context.register_udf(function(name, DataType::Utf8, |_, _| Ok(ScalarValue::Utf8(None)), session_catalog));
     }
     context.register_udf(quote_ident_udf::create_quote_ident_udf());
     context.register_udf(quote_ident_udf::create_parse_ident_udf());
@@ -128,8 +128,8 @@ impl Returns {
 
 const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     ("version", Returns::Text, |_, _| Ok(text(version()))),
-    ("current_database", Returns::Text, |s, _| Ok(text(s.facts.database.clone()))),
-    ("current_catalog", Returns::Text, |s, _| Ok(text(s.facts.database.clone()))),
+    ("current_database", Returns::Text, |s, _| Ok(text(s.session_info.database.clone()))),
+    ("current_catalog", Returns::Text, |s, _| Ok(text(s.session_info.database.clone()))),
     ("current_schema", Returns::Text, |_, _| Ok(text("public"))),
     ("current_schemas", Returns::Texts, |_, args| {
         let implicit = matches!(args.first(), Some(ScalarValue::Boolean(Some(true))));
@@ -142,11 +142,11 @@ const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     ("current_role", Returns::Text, user),
     ("user", Returns::Text, user),
     ("pg_get_userbyid", Returns::Text, |s, args| match args.first().and_then(oid_of) {
-        Some(OWNER_OID) => Ok(text(s.facts.user.clone())),
+        Some(OWNER_OID) => Ok(text(s.session_info.user.clone())),
         Some(oid) => Ok(text(format!("unknown (OID={oid})"))),
         None => Ok(ScalarValue::Utf8(None)),
     }),
-    ("pg_backend_pid", Returns::Int, |s, _| Ok(ScalarValue::Int32(Some(s.facts.pid)))),
+    ("pg_backend_pid", Returns::Int, |s, _| Ok(ScalarValue::Int32(Some(s.session_info.pid)))),
     ("current_setting", Returns::Text, current_setting),
     ("set_config", Returns::Text, set_config),
     ("pg_is_in_recovery", Returns::Bool, |_, _| Ok(false.into())),
@@ -241,7 +241,7 @@ const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     ("jsonb_build_object", Returns::Text, |_, args| texts::json_object(args)),
     ("pg_cancel_backend", Returns::Bool, |s, args| {
         let Some(pid) = args.first().and_then(oid_of) else { return Ok(ScalarValue::Boolean(None)) };
-        Ok(s.facts.peers.as_ref().is_some_and(|peers| peers.cancel(pid)).into())
+        Ok(s.session_info.peers.as_ref().is_some_and(|peers| peers.cancel(pid)).into())
     }),
     ("to_regclass", Returns::Int, |s, args| Ok(ScalarValue::Int32(args.first().and_then(|v| relation_oid(s, v))))),
     ("to_regtype", Returns::Int, |s, args| Ok(ScalarValue::Int32(args.first().and_then(|v| type_oid(s, v))))),
@@ -259,7 +259,7 @@ const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     }),
     ("regrole_out", Returns::Text, |s, args| {
         let oid = args.first().and_then(oid_of);
-        let name = |oid| if oid == OWNER_OID { s.facts.user.clone() } else { oid_text(oid) };
+        let name = |oid| if oid == OWNER_OID { s.session_info.user.clone() } else { oid_text(oid) };
         Ok(ScalarValue::Utf8(oid.map(name)))
     }),
     ("relation_word", Returns::Text, |s, args| {
@@ -278,8 +278,8 @@ fn oid_text(oid: i32) -> String {
     if oid == 0 { "-".to_string() } else { (oid as u32).to_string() }
 }
 
-fn user(scene: &SessionCatalog, _: &[ScalarValue]) -> Result<ScalarValue> {
-    Ok(text(scene.facts.user.clone()))
+fn user(session_catalog: &SessionCatalog, _: &[ScalarValue]) -> Result<ScalarValue> {
+    Ok(text(session_catalog.session_info.user.clone()))
 }
 
 /// How much anything takes on disk is not known by object.
@@ -293,8 +293,12 @@ fn string(value: &ScalarValue) -> Option<String> {
 
 /// A number, or a number as text, as clients send oids either way.
 /// What there is to say of a function that a statement made, by its number; nothing of others.
-fn routine(scene: &SessionCatalog, args: &[ScalarValue], tell: fn(&Routine) -> String) -> Result<ScalarValue> {
-    let found = args.first().and_then(oid_of).and_then(|oid| routines::find(scene, oid));
+fn routine(
+    session_catalog: &SessionCatalog,
+    args: &[ScalarValue],
+    tell: fn(&Routine) -> String,
+) -> Result<ScalarValue> {
+    let found = args.first().and_then(oid_of).and_then(|oid| routines::find(session_catalog, oid));
     Ok(ScalarValue::Utf8(found.as_ref().map(tell)))
 }
 
@@ -309,8 +313,8 @@ fn oid_of(value: &ScalarValue) -> Option<i32> {
     }
 }
 
-fn relation_oid(scene: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
-    oid_of(value).or_else(|| scene.find(&string(value)?))
+fn relation_oid(session_catalog: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
+    oid_of(value).or_else(|| session_catalog.find(&string(value)?))
 }
 
 fn type_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
@@ -337,29 +341,29 @@ fn namespace_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     })
 }
 
-fn role_oid(scene: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
-    oid_of(value).or_else(|| (string(value)? == scene.facts.user).then_some(OWNER_OID))
+fn role_oid(session_catalog: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
+    oid_of(value).or_else(|| (string(value)? == session_catalog.session_info.user).then_some(OWNER_OID))
 }
 
 /// The oid behind a name, which must exist; null of null.
 fn strict(
-    scene: &SessionCatalog,
+    session_catalog: &SessionCatalog,
     args: &[ScalarValue],
     find: fn(&SessionCatalog, &ScalarValue) -> Option<i32>,
     kind: ErrorKind,
     what: &str,
 ) -> Result<ScalarValue> {
     let Some(value) = args.first().filter(|v| !v.is_null()) else { return Ok(ScalarValue::Int32(None)) };
-    match find(scene, value) {
+    match find(session_catalog, value) {
         Some(oid) => Ok(ScalarValue::Int32(Some(oid))),
         None => Err(Error::new(kind, format!("{what} \"{value}\" does not exist"))),
     }
 }
 
-fn current_setting(scene: &SessionCatalog, args: &[ScalarValue]) -> Result<ScalarValue> {
+fn current_setting(session_catalog: &SessionCatalog, args: &[ScalarValue]) -> Result<ScalarValue> {
     let Some(name) = args.first().and_then(string) else { return Ok(ScalarValue::Utf8(None)) };
     let missing_ok = matches!(args.get(1), Some(ScalarValue::Boolean(Some(true))));
-    match scene.facts.settings.get(&name) {
+    match session_catalog.session_info.settings.get(&name) {
         None if !missing_ok => {
             let message = format!("unrecognized configuration parameter \"{name}\"");
             Err(Error::new(ErrorKind::UndefinedObject, message))
@@ -368,17 +372,17 @@ fn current_setting(scene: &SessionCatalog, args: &[ScalarValue]) -> Result<Scala
     }
 }
 
-fn set_config(scene: &SessionCatalog, args: &[ScalarValue]) -> Result<ScalarValue> {
+fn set_config(session_catalog: &SessionCatalog, args: &[ScalarValue]) -> Result<ScalarValue> {
     let [name, value, rest @ ..] = args else {
         return Err(Error::new(ErrorKind::UndefinedFunction, "set_config takes a name, a value and is_local"));
     };
     let Some(name) = string(name) else { return Ok(ScalarValue::Utf8(None)) };
     let local = matches!(rest.first(), Some(ScalarValue::Boolean(Some(true))));
     match string(value) {
-        Some(value) => scene.facts.settings.set(&name, &value, local)?,
-        None => scene.facts.settings.reset(&name)?,
+        Some(value) => session_catalog.session_info.settings.set(&name, &value, local)?,
+        None => session_catalog.session_info.settings.reset(&name)?,
     }
-    Ok(ScalarValue::Utf8(scene.facts.settings.get(&name)))
+    Ok(ScalarValue::Utf8(session_catalog.session_info.settings.get(&name)))
 }
 
 fn pretty(bytes: i64) -> String {
@@ -398,23 +402,34 @@ struct CatalogFunction {
     name: &'static str,
     returns: DataType,
     run: FunctionImpl,
-    scene: Arc<SessionCatalog>,
+    session_catalog: Arc<SessionCatalog>,
     signature: Signature,
 }
 
-fn function(name: &'static str, returns: DataType, run: FunctionImpl, scene: &Arc<SessionCatalog>) -> ScalarUDF {
+fn function(
+    name: &'static str,
+    returns: DataType,
+    run: FunctionImpl,
+    session_catalog: &Arc<SessionCatalog>,
+) -> ScalarUDF {
     let volatility = match name {
         "set_config" | "pg_cancel_backend" => Volatility::Volatile,
         _ => Volatility::Stable,
     };
     let any = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
     let signature = Signature::one_of(any, volatility);
-    ScalarUDF::new_from_impl(CatalogFunction { name, returns, run, scene: scene.clone(), signature })
+    ScalarUDF::new_from_impl(CatalogFunction {
+        name,
+        returns,
+        run,
+        session_catalog: session_catalog.clone(),
+        signature,
+    })
 }
 
 impl PartialEq for CatalogFunction {
     fn eq(&self, other: &CatalogFunction) -> bool {
-        self.name == other.name && Arc::ptr_eq(&self.scene, &other.scene)
+        self.name == other.name && Arc::ptr_eq(&self.session_catalog, &other.session_catalog)
     }
 }
 
@@ -449,9 +464,9 @@ impl ScalarUDFImpl for CatalogFunction {
             values.collect()
         };
         if one_for_all {
-            return Ok(ColumnarValue::Scalar((self.run)(&self.scene, &at(0)?)?));
+            return Ok(ColumnarValue::Scalar((self.run)(&self.session_catalog, &at(0)?)?));
         }
-        let values = (0..args.number_rows).map(|row| Ok((self.run)(&self.scene, &at(row)?)?));
+        let values = (0..args.number_rows).map(|row| Ok((self.run)(&self.session_catalog, &at(row)?)?));
         let values = values.collect::<DfResult<Vec<_>>>()?;
         let array: ArrayRef = match values.is_empty() {
             true => new_empty_array(&self.returns),

@@ -35,13 +35,13 @@ const NAMES: &[&str] = &[
 ];
 
 /// One session's `information_schema`.
-pub(super) fn schema(scene: Arc<SessionCatalog>) -> Arc<dyn SchemaProvider> {
-    Arc::new(Information { scene })
+pub(super) fn schema(session_catalog: Arc<SessionCatalog>) -> Arc<dyn SchemaProvider> {
+    Arc::new(Information { session_catalog })
 }
 
 #[derive(Debug)]
 struct Information {
-    scene: Arc<SessionCatalog>,
+    session_catalog: Arc<SessionCatalog>,
 }
 
 #[async_trait]
@@ -51,7 +51,7 @@ impl SchemaProvider for Information {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        let Some(batch) = table(&self.scene, name)? else { return Ok(None) };
+        let Some(batch) = table(&self.session_catalog, name)? else { return Ok(None) };
         Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
     }
 
@@ -60,14 +60,14 @@ impl SchemaProvider for Information {
     }
 }
 
-fn table(scene: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
+fn table(session_catalog: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
     Ok(Some(match name {
-        "tables" => tables(scene),
-        "columns" => columns(scene),
-        "schemata" => schemata(scene),
-        "views" => views(scene),
-        "table_constraints" => table_constraints(scene),
-        "key_column_usage" => key_column_usage(scene),
+        "tables" => tables(session_catalog),
+        "columns" => columns(session_catalog),
+        "schemata" => schemata(session_catalog),
+        "views" => views(session_catalog),
+        "table_constraints" => table_constraints(session_catalog),
+        "key_column_usage" => key_column_usage(session_catalog),
         "referential_constraints" => referential_constraints(),
         "routines" => TableBuilder::default()
             .text("routine_catalog", [""; 0])
@@ -84,8 +84,8 @@ fn table(scene: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
     }?))
 }
 
-fn tables(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = scene.relations();
+fn tables(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = session_catalog.relations();
     let n = rows.len();
     let kind = |r: &RelationDef| match r.kind {
         ObjectKind::Table | ObjectKind::System => "BASE TABLE",
@@ -94,7 +94,7 @@ fn tables(scene: &SessionCatalog) -> Result<RecordBatch> {
         ObjectKind::MaterializedView => "MATERIALIZED VIEW",
         ObjectKind::View => "VIEW",
     };
-    named(TableBuilder::default(), "table", scene, &rows)
+    named(TableBuilder::default(), "table", session_catalog, &rows)
         .text("table_type", rows.iter().map(kind))
         .none("self_referencing_column_name", n)
         .none("reference_generation", n)
@@ -112,16 +112,16 @@ fn yes(is: bool) -> &'static str {
 }
 
 /// The three columns that name a relation.
-fn named(columns: TableBuilder, of: &str, scene: &SessionCatalog, rows: &[RelationDef]) -> TableBuilder {
+fn named(columns: TableBuilder, of: &str, session_catalog: &SessionCatalog, rows: &[RelationDef]) -> TableBuilder {
     columns
-        .text(&format!("{of}_catalog"), vec![scene.facts.database.clone(); rows.len()])
+        .text(&format!("{of}_catalog"), vec![session_catalog.session_info.database.clone(); rows.len()])
         .text(&format!("{of}_schema"), rows.iter().map(|r| r.schema.clone()))
         .text(&format!("{of}_name"), rows.iter().map(|r| r.name.clone()))
 }
 
-fn columns(scene: &SessionCatalog) -> Result<RecordBatch> {
+fn columns(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
     let (mut owners, mut fields, mut positions, mut not_null) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for r in scene.relations() {
+    for r in session_catalog.relations() {
         for (i, field) in r.columns.fields().iter().enumerate() {
             owners.push(r.clone());
             fields.push(field.clone());
@@ -144,7 +144,7 @@ fn columns(scene: &SessionCatalog) -> Result<RecordBatch> {
     let (precision, precisions) = number("numeric_precision", fields.iter().map(|f| decimal(f).map(|d| d.0)).collect());
     let (scale, scales) = number("numeric_scale", fields.iter().map(|f| decimal(f).map(|d| d.1)).collect());
     let (length, lengths) = number("character_maximum_length", vec![None; n]);
-    named(TableBuilder::default(), "table", scene, &owners)
+    named(TableBuilder::default(), "table", session_catalog, &owners)
         .text("column_name", fields.iter().map(|f| f.name().clone()))
         .int("ordinal_position", positions)
         .none("column_default", n)
@@ -160,7 +160,7 @@ fn columns(scene: &SessionCatalog) -> Result<RecordBatch> {
         .add(precision, precisions)
         .add(scale, scales)
         .none("datetime_precision", n)
-        .text("udt_catalog", vec![scene.facts.database.clone(); n])
+        .text("udt_catalog", vec![session_catalog.session_info.database.clone(); n])
         .text("udt_schema", vec!["pg_catalog"; n])
         .text("udt_name", kinds.iter().map(|ty| ty.name().to_string()))
         .text("is_identity", vec!["NO"; n])
@@ -169,21 +169,22 @@ fn columns(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn schemata(scene: &SessionCatalog) -> Result<RecordBatch> {
+fn schemata(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
     let n = SCHEMAS.len();
     TableBuilder::default()
-        .text("catalog_name", vec![scene.facts.database.clone(); n])
+        .text("catalog_name", vec![session_catalog.session_info.database.clone(); n])
         .text("schema_name", SCHEMAS.iter().map(|(name, _)| *name))
-        .text("schema_owner", vec![scene.facts.user.clone(); n])
+        .text("schema_owner", vec![session_catalog.session_info.user.clone(); n])
         .none("default_character_set_name", n)
         .none("sql_path", n)
         .build()
 }
 
-fn views(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows: Vec<RelationDef> = scene.relations().into_iter().filter(|r| r.kind == ObjectKind::View).collect();
+fn views(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows: Vec<RelationDef> =
+        session_catalog.relations().into_iter().filter(|r| r.kind == ObjectKind::View).collect();
     let n = rows.len();
-    named(TableBuilder::default(), "table", scene, &rows)
+    named(TableBuilder::default(), "table", session_catalog, &rows)
         .text("view_definition", rows.iter().map(|r| r.definition.clone()))
         .text("check_option", vec!["NONE"; n])
         .text("is_updatable", vec!["NO"; n])
@@ -191,18 +192,18 @@ fn views(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn keyed(scene: &SessionCatalog) -> Vec<RelationDef> {
-    scene.relations().into_iter().filter(|r| !r.primary_key.is_empty()).collect()
+fn keyed(session_catalog: &SessionCatalog) -> Vec<RelationDef> {
+    session_catalog.relations().into_iter().filter(|r| !r.primary_key.is_empty()).collect()
 }
 
-fn table_constraints(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = keyed(scene);
+fn table_constraints(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = keyed(session_catalog);
     let n = rows.len();
     let columns = TableBuilder::default()
-        .text("constraint_catalog", vec![scene.facts.database.clone(); n])
+        .text("constraint_catalog", vec![session_catalog.session_info.database.clone(); n])
         .text("constraint_schema", rows.iter().map(|r| r.schema.clone()))
         .text("constraint_name", rows.iter().map(objects::index_name));
-    named(columns, "table", scene, &rows)
+    named(columns, "table", session_catalog, &rows)
         .text("constraint_type", vec!["PRIMARY KEY"; n])
         .text("is_deferrable", vec!["NO"; n])
         .text("initially_deferred", vec!["NO"; n])
@@ -210,9 +211,9 @@ fn table_constraints(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn key_column_usage(scene: &SessionCatalog) -> Result<RecordBatch> {
+fn key_column_usage(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
     let (mut owners, mut names, mut positions) = (Vec::new(), Vec::new(), Vec::new());
-    for r in keyed(scene) {
+    for r in keyed(session_catalog) {
         for (i, column) in r.primary_key.iter().enumerate() {
             let Some(field) = r.columns.fields().get(*column) else { continue };
             owners.push(r.clone());
@@ -222,10 +223,10 @@ fn key_column_usage(scene: &SessionCatalog) -> Result<RecordBatch> {
     }
     let n = owners.len();
     let columns = TableBuilder::default()
-        .text("constraint_catalog", vec![scene.facts.database.clone(); n])
+        .text("constraint_catalog", vec![session_catalog.session_info.database.clone(); n])
         .text("constraint_schema", owners.iter().map(|r| r.schema.clone()))
         .text("constraint_name", owners.iter().map(objects::index_name));
-    named(columns, "table", scene, &owners)
+    named(columns, "table", session_catalog, &owners)
         .text("column_name", names)
         .int("ordinal_position", positions)
         .add(Field::new("position_in_unique_constraint", DataType::Int32, true), Arc::new(Int32Array::new_null(n)))

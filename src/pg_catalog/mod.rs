@@ -38,14 +38,14 @@ pub use typed::{typed, typed_parameters};
 
 /// Makes `pg_catalog`, `information_schema` and their functions known to a context whose default catalog exists.
 /// Cheap: nothing is computed before a statement asks for it.
-pub fn register(context: &SessionContext, listing: Arc<dyn Listing>, facts: &SessionInfo) -> Result<()> {
+pub fn register(context: &SessionContext, listing: Arc<dyn Listing>, session_info: &SessionInfo) -> Result<()> {
     let name = context.state().config_options().catalog.default_catalog.clone();
     let catalog = context
         .catalog(&name)
         .ok_or_else(|| Error::internal(format!("there is no catalog \"{name}\" to register pg_catalog in")))?;
-    let scene = Arc::new(objects::SessionCatalog { listing, facts: facts.clone() });
-    catalog.register_schema("pg_catalog", Arc::new(schema::PgCatalog::new(scene.clone())))?;
-    catalog.register_schema("information_schema", information::schema(scene.clone()))?;
-    functions::register(context, &scene);
+    let session_catalog = Arc::new(objects::SessionCatalog { listing, session_info: session_info.clone() });
+    catalog.register_schema("pg_catalog", Arc::new(schema::PgCatalog::new(session_catalog.clone())))?;
+    catalog.register_schema("information_schema", information::schema(session_catalog.clone()))?;
+    functions::register(context, &session_catalog);
     Ok(())
 }

@@ -30,7 +30,7 @@ pub const SCHEMAS: &[(&str, i32)] =
 #[derive(Debug)]
 pub struct SessionCatalog {
     pub listing: Arc<dyn Listing>,
-    pub facts: SessionInfo,
+    pub session_info: SessionInfo,
 }
 
 impl SessionCatalog {

@@ -22,8 +22,8 @@ pub(super) fn oid(routine: &Routine) -> i32 {
 }
 
 /// One of them by its number.
-pub(super) fn find(scene: &SessionCatalog, wanted: i32) -> Option<Routine> {
-    scene.listing.routines().into_iter().find(|routine| oid(routine) == wanted)
+pub(super) fn find(session_catalog: &SessionCatalog, wanted: i32) -> Option<Routine> {
+    session_catalog.listing.routines().into_iter().find(|routine| oid(routine) == wanted)
 }
 
 /// The arguments as `CREATE FUNCTION` has them.
@@ -40,8 +40,8 @@ pub(super) fn type_name(of: &DataType) -> String {
 }
 
 /// Rows of `pg_proc`, in the columns that the others are in.
-pub(super) fn rows(scene: &SessionCatalog, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
-    let routines = scene.listing.routines();
+pub(super) fn rows(session_catalog: &SessionCatalog, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+    let routines = session_catalog.listing.routines();
     if routines.is_empty() {
         return Ok(None);
     }

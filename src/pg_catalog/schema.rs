@@ -17,12 +17,12 @@ use super::{
 /// One session's `pg_catalog`.
 #[derive(Debug)]
 pub(super) struct PgCatalog {
-    scene: Arc<SessionCatalog>,
+    session_catalog: Arc<SessionCatalog>,
 }
 
 impl PgCatalog {
-    pub fn new(scene: Arc<SessionCatalog>) -> PgCatalog {
-        PgCatalog { scene }
+    pub fn new(session_catalog: Arc<SessionCatalog>) -> PgCatalog {
+        PgCatalog { session_catalog }
     }
 }
 
@@ -33,7 +33,7 @@ impl SchemaProvider for PgCatalog {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        if let Some(batch) = tables::table(&self.scene, name)? {
+        if let Some(batch) = tables::table(&self.session_catalog, name)? {
             return Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)));
         }
         let mut batches = match (empty_tables::table(name), fixed(name)?) {
@@ -49,7 +49,7 @@ impl SchemaProvider for PgCatalog {
         };
         let Some(first) = batches.first().cloned() else { return Ok(None) };
         if name == "pg_proc" {
-            batches.extend(routines::rows(&self.scene, &first.schema())?);
+            batches.extend(routines::rows(&self.session_catalog, &first.schema())?);
         }
         Ok(Some(Arc::new(MemTable::try_new(first.schema(), vec![batches])?)))
     }

@@ -19,26 +19,29 @@ use crate::{
     error::Result,
 };
 
-pub(super) fn table(scene: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
+pub(super) fn table(session_catalog: &SessionCatalog, name: &str) -> Result<Option<RecordBatch>> {
     Ok(Some(match name {
-        "pg_class" => pg_class(scene),
-        "pg_attribute" => pg_attribute(scene),
+        "pg_class" => pg_class(session_catalog),
+        "pg_attribute" => pg_attribute(session_catalog),
         "pg_namespace" => pg_namespace(),
-        "pg_database" => pg_database(scene),
-        "pg_index" => pg_index(scene),
-        "pg_constraint" => pg_constraint(scene),
-        "pg_tables" => pg_tables(scene),
-        "pg_views" => pg_views(scene, &[ObjectKind::View], "viewname", "viewowner"),
-        "pg_matviews" => {
-            pg_views(scene, &[ObjectKind::MaterializedView, ObjectKind::Stream], "matviewname", "matviewowner")
-        }
-        "pg_indexes" => pg_indexes(scene),
-        "pg_settings" => pg_settings(scene),
-        "pg_roles" | "pg_user" => pg_roles(scene, name == "pg_user"),
-        "pg_foreign_table" => pg_foreign_table(scene),
+        "pg_database" => pg_database(session_catalog),
+        "pg_index" => pg_index(session_catalog),
+        "pg_constraint" => pg_constraint(session_catalog),
+        "pg_tables" => pg_tables(session_catalog),
+        "pg_views" => pg_views(session_catalog, &[ObjectKind::View], "viewname", "viewowner"),
+        "pg_matviews" => pg_views(
+            session_catalog,
+            &[ObjectKind::MaterializedView, ObjectKind::Stream],
+            "matviewname",
+            "matviewowner",
+        ),
+        "pg_indexes" => pg_indexes(session_catalog),
+        "pg_settings" => pg_settings(session_catalog),
+        "pg_roles" | "pg_user" => pg_roles(session_catalog, name == "pg_user"),
+        "pg_foreign_table" => pg_foreign_table(session_catalog),
         "pg_foreign_server" => pg_foreign_server(),
         "pg_foreign_data_wrapper" => pg_foreign_data_wrapper(),
-        "pg_stat_activity" => pg_stat_activity(scene),
+        "pg_stat_activity" => pg_stat_activity(session_catalog),
         _ => return Ok(None),
     }?))
 }
@@ -130,9 +133,9 @@ struct Class {
     has_index: bool,
 }
 
-fn classes(scene: &SessionCatalog) -> Vec<Class> {
+fn classes(session_catalog: &SessionCatalog) -> Vec<Class> {
     let mut rows = Vec::new();
-    for r in scene.relations() {
+    for r in session_catalog.relations() {
         let (columns, schema) = (r.columns.fields().len() as i16, objects::schema_oid(&r.schema));
         let index = objects::index_oid(&r);
         let (oid, name) = (objects::oid(&r), r.name.clone());
@@ -149,8 +152,8 @@ fn classes(scene: &SessionCatalog) -> Vec<Class> {
     rows
 }
 
-fn pg_class(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = classes(scene);
+fn pg_class(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = classes(session_catalog);
     let n = rows.len();
     let (zero, no) = (|| vec![0; n], || vec![false; n]);
     TableBuilder::default()
@@ -199,8 +202,8 @@ fn access_method(relkind: &str) -> i32 {
     }
 }
 
-fn pg_attribute(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let relations = scene.relations();
+fn pg_attribute(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let relations = session_catalog.relations();
     let mut rows: Vec<(i32, i16, &Arc<Field>, bool)> = Vec::new();
     for r in &relations {
         for (i, field) in r.columns.fields().iter().enumerate() {
@@ -257,10 +260,10 @@ fn pg_namespace() -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_database(scene: &SessionCatalog) -> Result<RecordBatch> {
+fn pg_database(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
     TableBuilder::default()
         .oid("oid", alias::OID, [DATABASE_OID])
-        .text("datname", [scene.facts.database.clone()])
+        .text("datname", [session_catalog.session_info.database.clone()])
         .oid("datdba", alias::OID, [OWNER_OID])
         .int("encoding", [6])
         .text("datlocprovider", ["c"])
@@ -278,8 +281,8 @@ fn pg_database(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn keyed(scene: &SessionCatalog) -> Vec<(RelationDef, i32)> {
-    let relations = scene.relations().into_iter();
+fn keyed(session_catalog: &SessionCatalog) -> Vec<(RelationDef, i32)> {
+    let relations = session_catalog.relations().into_iter();
     relations.filter_map(|r| objects::index_oid(&r).map(|oid| (r, oid))).collect()
 }
 
@@ -305,8 +308,8 @@ fn operator_classes(relation: &RelationDef) -> Vec<i32> {
     relation.primary_key.iter().filter_map(|i| relation.columns.fields().get(*i)).map(of).collect()
 }
 
-fn pg_index(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = keyed(scene);
+fn pg_index(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = keyed(session_catalog);
     let n = rows.len();
     let (yes, no) = (|| vec![true; n], || vec![false; n]);
     TableBuilder::default()
@@ -334,8 +337,8 @@ fn pg_index(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_constraint(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = keyed(scene);
+fn pg_constraint(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = keyed(session_catalog);
     let n = rows.len();
     let (zero, no) = (|| vec![0; n], || vec![false; n]);
     TableBuilder::default()
@@ -363,17 +366,17 @@ fn pg_constraint(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn of_kinds(scene: &SessionCatalog, kinds: &[ObjectKind]) -> Vec<RelationDef> {
-    scene.relations().into_iter().filter(|r| kinds.contains(&r.kind)).collect()
+fn of_kinds(session_catalog: &SessionCatalog, kinds: &[ObjectKind]) -> Vec<RelationDef> {
+    session_catalog.relations().into_iter().filter(|r| kinds.contains(&r.kind)).collect()
 }
 
-fn pg_tables(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = of_kinds(scene, &[ObjectKind::Table, ObjectKind::System]);
+fn pg_tables(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = of_kinds(session_catalog, &[ObjectKind::Table, ObjectKind::System]);
     let n = rows.len();
     TableBuilder::default()
         .text("schemaname", rows.iter().map(|r| r.schema.clone()))
         .text("tablename", rows.iter().map(|r| r.name.clone()))
-        .text("tableowner", vec![scene.facts.user.clone(); n])
+        .text("tableowner", vec![session_catalog.session_info.user.clone(); n])
         .none("tablespace", n)
         .flag("hasindexes", rows.iter().map(|r| !r.primary_key.is_empty()))
         .flag("hasrules", vec![false; n])
@@ -382,12 +385,12 @@ fn pg_tables(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_views(scene: &SessionCatalog, kinds: &[ObjectKind], name: &str, owner: &str) -> Result<RecordBatch> {
-    let rows = of_kinds(scene, kinds);
+fn pg_views(session_catalog: &SessionCatalog, kinds: &[ObjectKind], name: &str, owner: &str) -> Result<RecordBatch> {
+    let rows = of_kinds(session_catalog, kinds);
     let columns = TableBuilder::default()
         .text("schemaname", rows.iter().map(|r| r.schema.clone()))
         .text(name, rows.iter().map(|r| r.name.clone()))
-        .text(owner, vec![scene.facts.user.clone(); rows.len()]);
+        .text(owner, vec![session_catalog.session_info.user.clone(); rows.len()]);
     let columns = match name {
         "matviewname" => columns
             .none("tablespace", rows.len())
@@ -398,8 +401,8 @@ fn pg_views(scene: &SessionCatalog, kinds: &[ObjectKind], name: &str, owner: &st
     columns.text("definition", rows.iter().map(|r| r.definition.clone())).build()
 }
 
-fn pg_indexes(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = keyed(scene);
+fn pg_indexes(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = keyed(session_catalog);
     TableBuilder::default()
         .text("schemaname", rows.iter().map(|(r, _)| r.schema.clone()))
         .text("tablename", rows.iter().map(|(r, _)| r.name.clone()))
@@ -419,8 +422,8 @@ pub(super) fn index_definition(relation: &RelationDef) -> String {
     )
 }
 
-fn pg_settings(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let (names, values): (Vec<String>, Vec<String>) = scene.facts.settings.all().into_iter().unzip();
+fn pg_settings(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let (names, values): (Vec<String>, Vec<String>) = session_catalog.session_info.settings.all().into_iter().unzip();
     let n = names.len();
     TableBuilder::default()
         .text("name", names)
@@ -443,8 +446,8 @@ fn pg_settings(scene: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_roles(scene: &SessionCatalog, user: bool) -> Result<RecordBatch> {
-    let name = scene.facts.user.clone();
+fn pg_roles(session_catalog: &SessionCatalog, user: bool) -> Result<RecordBatch> {
+    let name = session_catalog.session_info.user.clone();
     if user {
         return TableBuilder::default()
             .text("usename", [name])
@@ -475,8 +478,8 @@ fn pg_roles(scene: &SessionCatalog, user: bool) -> Result<RecordBatch> {
         .build()
 }
 
-fn pg_foreign_table(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let rows = of_kinds(scene, &[ObjectKind::Source, ObjectKind::Sink]);
+fn pg_foreign_table(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let rows = of_kinds(session_catalog, &[ObjectKind::Source, ObjectKind::Sink]);
     TableBuilder::default()
         .oid("ftrelid", alias::OID, rows.iter().map(objects::oid))
         .oid("ftserver", alias::OID, vec![SERVER_OID; rows.len()])
@@ -510,15 +513,15 @@ fn pg_foreign_data_wrapper() -> Result<RecordBatch> {
 }
 
 /// The session itself: others are none of its business.
-fn pg_stat_activity(scene: &SessionCatalog) -> Result<RecordBatch> {
-    let facts = &scene.facts;
+fn pg_stat_activity(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
+    let session_info = &session_catalog.session_info;
     TableBuilder::default()
         .oid("datid", alias::OID, [DATABASE_OID])
-        .text("datname", [facts.database.clone()])
-        .int("pid", [facts.pid])
+        .text("datname", [session_info.database.clone()])
+        .int("pid", [session_info.pid])
         .oid("usesysid", alias::OID, [OWNER_OID])
-        .text("usename", [facts.user.clone()])
-        .text("application_name", [facts.settings.get("application_name").unwrap_or_default()])
+        .text("usename", [session_info.user.clone()])
+        .text("application_name", [session_info.settings.get("application_name").unwrap_or_default()])
         .none("client_addr", 1)
         .none("client_hostname", 1)
         .int("client_port", [-1])

@@ -17,16 +17,18 @@ impl Worker {
         let fleeting = self.reads_snapshots(&intent);
         let (commit, changes) = self.take_step(&intent).await?;
         self.share.ask(self.bytes()?)?;
-        let Some(outlet) = &self.setup.outlet else { return Err(Error::internal("a view was run as a sink")) };
-        let rows = outlet.outgoing(changes, &self.setup.relation.lock())?;
+        let Some(sink_driver) = &self.setup.sink_driver else {
+            return Err(Error::internal("a view was run as a sink"));
+        };
+        let rows = sink_driver.outgoing(changes, &self.setup.relation.lock())?;
         let epoch = intent.epoch;
         let owed = PendingEpoch { intent, commit, rows, saved: false, unproven: false, started };
         if !fleeting {
             self.owed = Some(owed);
             return Ok(());
         }
-        let number = match &mut self.setup.outlet {
-            Some(outlet) if owed.rows.is_some() => outlet.number(epoch).await?,
+        let number = match &mut self.setup.sink_driver {
+            Some(sink_driver) if owed.rows.is_some() => sink_driver.number(epoch).await?,
             _ => epoch,
         };
         // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered, and only the
@@ -67,15 +69,15 @@ impl Worker {
     /// Asks the outside how far it is, once nothing is owed to it: the data directory may be an older copy. Gives whether an
     /// epoch is to be run because of it.
     pub async fn ask_outside(&mut self) -> Result<bool> {
-        match &mut self.setup.outlet {
-            Some(outlet) => outlet.compare(self.epoch).await,
+        match &mut self.setup.sink_driver {
+            Some(sink_driver) => sink_driver.compare(self.epoch).await,
             None => Ok(false),
         }
     }
 
     /// Whether a sink is to write all it has, though nothing has changed.
     pub(super) fn rewrites(&self) -> bool {
-        self.setup.outlet.as_ref().is_some_and(|outlet| outlet.rewrites)
+        self.setup.sink_driver.as_ref().is_some_and(|sink_driver| sink_driver.rewrites)
     }
 
     /// Whether an epoch was run that is not committed: its rows are still to go out, or its commit to be written.
@@ -85,12 +87,14 @@ impl Worker {
 
     /// Writes what is owed and commits it. Where that fails, the next call goes on with the same rows.
     pub async fn deliver(&mut self) -> Result<()> {
-        let (Some(owed), Some(outlet)) = (&self.owed, &mut self.setup.outlet) else { return self.commit().await };
+        let (Some(owed), Some(sink_driver)) = (&self.owed, &mut self.setup.sink_driver) else {
+            return self.commit().await;
+        };
         let intent = LogRecord::Intent(owed.intent.clone()).encode(&[])?;
         let commit = LogRecord::Commit(owed.commit.clone()).encode(&[])?;
         if owed.rows.is_some() && self.begun.is_none() && (!owed.saved || owed.unproven) {
             let begun = owed.intent.clone();
-            let number = outlet.number(begun.epoch).await?;
+            let number = sink_driver.number(begun.epoch).await?;
             if number != begun.epoch {
                 let Some(owed) = self.owed.take() else { return Ok(()) };
                 self.owed = Some(self.saved(owed, number, false).await?);
@@ -105,10 +109,10 @@ impl Worker {
                 self.begun = Some(begun);
             }
         }
-        if let (Some(PendingEpoch { intent, rows: Some(rows), .. }), Some(outlet)) =
-            (&self.owed, &mut self.setup.outlet)
+        if let (Some(PendingEpoch { intent, rows: Some(rows), .. }), Some(sink_driver)) =
+            (&self.owed, &mut self.setup.sink_driver)
         {
-            outlet.send(intent.epoch, rows).await?;
+            sink_driver.send(intent.epoch, rows).await?;
         }
         self.needs_log();
         let intent = self.begun.is_none().then_some(intent);
@@ -151,7 +155,7 @@ impl Worker {
 
     /// See [`SinkDriver::go_on`].
     pub fn go_on(&mut self) {
-        self.setup.outlet.iter_mut().for_each(SinkDriver::go_on);
+        self.setup.sink_driver.iter_mut().for_each(SinkDriver::go_on);
     }
 
     /// After a recovery: takes up what the last epoch of the checkpoint still owes.

@@ -63,10 +63,10 @@ impl Worker {
             enough |= prefetched.is_some();
             idle &= span.is_empty();
             if !span.is_empty() {
-                let patience =
-                    self.inputs()[n].table.patience.filter(|p| backlog.rows.is_some_and(|rows| rows < p.rows));
-                enough |= patience.is_none();
-                until = until.into_iter().chain(patience.map(|p| p.delay)).min();
+                let batching =
+                    self.inputs()[n].table.batching.filter(|p| backlog.rows.is_some_and(|rows| rows < p.rows));
+                enough |= batching.is_none();
+                until = until.into_iter().chain(batching.map(|p| p.delay)).min();
             }
             self.note_backlog(n, backlog);
             self.ends[n] = end;
@@ -98,7 +98,7 @@ impl Worker {
 
     /// What its operators remember.
     pub(super) fn state_bytes(&self) -> Result<usize> {
-        Ok(self.setup.standing.cell.each_operator(|_, operator| Ok(operator.state().bytes()))?.iter().sum())
+        Ok(self.setup.standing.epoch_context.each_operator(|_, operator| Ok(operator.state().bytes()))?.iter().sum())
     }
 
     /// An input before this one that is the same thing, read as far: a query that reads something twice reads the same
@@ -128,7 +128,7 @@ impl Worker {
                 return Ok(true);
             }
         }
-        let due = self.setup.standing.cell.each_operator(|_, operator| Ok(operator.is_due(watermark, now)))?;
+        let due = self.setup.standing.epoch_context.each_operator(|_, operator| Ok(operator.is_due(watermark, now)))?;
         Ok(due.contains(&true))
     }
 
@@ -141,7 +141,7 @@ impl Worker {
 
     /// Runs a planned epoch to its end: durable, and then visible. Of a sink, up to where [`Worker::deliver`] goes on.
     pub async fn run(&mut self, intent: Intent) -> Result<()> {
-        if self.setup.outlet.is_some() {
+        if self.setup.sink_driver.is_some() {
             return self.prepare(intent).await;
         }
         let started = Instant::now();
@@ -192,7 +192,7 @@ impl Worker {
         for (n, (limit, full)) in std::mem::take(&mut self.admitted).into_iter().enumerate() {
             self.admissions[n].observe(&limit, full, took);
             if let Some(input) = progress.inputs.get_mut(n) {
-                let rows = self.setup.standing.cell.rows_of(n) as f64;
+                let rows = self.setup.standing.epoch_context.rows_of(n) as f64;
                 input.rows_per_second = Some((rows / took.as_secs_f64().max(1e-6)) as u64);
                 input.admitted = self.admissions[n].limit(&self.setup.standing.rewritten.inputs[n].table.limit);
             }
@@ -224,7 +224,7 @@ impl Worker {
     }
 
     pub(super) async fn run_plan(&mut self, intent: &Intent, opened: Vec<OpenedInput>) -> Result<(Commit, Changes)> {
-        if self.setup.standing.cell.runs_exceed(self.env.thresholds.plan_runs_max) {
+        if self.setup.standing.epoch_context.runs_exceed(self.env.thresholds.plan_runs_max) {
             self.setup.standing.plan = exec::rebuild(&self.setup.standing.plan)?;
         }
         let (streams, bad): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
@@ -233,11 +233,11 @@ impl Worker {
         let before = self.watermarks.current();
         let tick = Tick { epoch: intent.epoch, watermark: intent.watermark, before, now: intent.now };
         let failed = streams.iter().map(|_| self.env.letters.collector()).collect();
-        standing.cell.fill(tick, streams, failed, parallel);
-        let changes = exec::run(&standing.plan, &standing.cell, self.env.context.clone()).await?;
+        standing.epoch_context.fill(tick, streams, failed, parallel);
+        let changes = exec::run(&standing.plan, &standing.epoch_context, self.env.context.clone()).await?;
         let changes = retyped(changes, self.setup.relation.lock().schema())?;
-        let changes = match &self.setup.outlet {
-            Some(outlet) => outlet.take(intent.epoch, changes, &mut self.setup.relation.lock())?,
+        let changes = match &self.setup.sink_driver {
+            Some(sink_driver) => sink_driver.take(intent.epoch, changes, &mut self.setup.relation.lock())?,
             None => {
                 let mut relation = self.setup.relation.lock();
                 relation.apply(intent.epoch, &changes)?;
@@ -245,17 +245,17 @@ impl Worker {
                 changes
             }
         };
-        let late = standing.cell.take_late();
-        let (dead_letters, bad) = self.dead_letters(intent, &bad, &standing.cell.failed());
+        let late = standing.epoch_context.take_late();
+        let (dead_letters, bad) = self.dead_letters(intent, &bad, &standing.epoch_context.failed());
         let commit = Commit {
             query: intent.query,
             epoch: intent.epoch,
-            rows_in: standing.cell.rows_in(),
+            rows_in: standing.epoch_context.rows_in(),
             rows_out: changes.num_rows() as u64,
             late: late.behind,
             untimed: late.untimed,
             bad,
-            observed: standing.cell.observed(),
+            observed: standing.epoch_context.observed(),
             late_rows: self.late_rows(intent, &late.kept)?,
             dead_letters,
         };

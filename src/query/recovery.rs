@@ -21,7 +21,7 @@ impl Worker {
         let whole = |commit: &Commit| Some(((*last.get(&commit.epoch)?).clone(), commit.clone()));
         self.since = commits.iter().filter_map(whole).collect();
         let committed = commits.iter().map(|commit| commit.epoch).max().unwrap_or_default();
-        let begun = last.last_key_value().filter(|(epoch, _)| self.setup.outlet.is_some() && **epoch > committed);
+        let begun = last.last_key_value().filter(|(epoch, _)| self.setup.sink_driver.is_some() && **epoch > committed);
         self.begun = begun.map(|(_, intent)| (*intent).clone());
         let pending = match self.restore(intents, commits).await {
             Ok(pending) => pending,
@@ -38,12 +38,12 @@ impl Worker {
         match pending.filter(|intent| !self.reads_snapshots(intent)) {
             Some(intent) => {
                 // What was owed before it went out before it was begun.
-                if self.setup.outlet.is_some() {
+                if self.setup.sink_driver.is_some() {
                     self.discard_pending()?;
                 }
                 self.run(intent).await
             }
-            None if self.setup.outlet.is_some() => {
+            None if self.setup.sink_driver.is_some() => {
                 self.begun = None;
                 self.restore_pending(commits)
             }
@@ -141,13 +141,13 @@ impl Worker {
     }
 
     fn load(&mut self, header: CheckpointHeader) -> Result<()> {
-        let cell = &self.setup.standing.cell;
+        let epoch_context = &self.setup.standing.epoch_context;
         self.checkpoints.each(|section, batch| {
             // A batch of a chain takes the place of what was loaded before, in part or as a whole.
             self.share.load(self.state_bytes()?.max(batch.get_array_memory_size()))?;
-            cell.with_operator(section, |operator| operator.state().load(batch)).unwrap_or(Ok(()))
+            epoch_context.with_operator(section, |operator| operator.state().load(batch)).unwrap_or(Ok(()))
         })?;
-        self.setup.standing.cell.each_operator(|_, operator| {
+        self.setup.standing.epoch_context.each_operator(|_, operator| {
             operator.restored(header.watermark);
             Ok(())
         })?;

@@ -75,9 +75,9 @@ impl Worker {
     }
 
     fn draft(&mut self) -> Result<Unwritten> {
-        let cell = &self.setup.standing.cell;
+        let epoch_context = &self.setup.standing.epoch_context;
         let (room, whole) = self.room_to_save()?;
-        let fresh = whole.then(|| cell.each_operator(|_, operator| operator.fresh())).transpose()?;
+        let fresh = whole.then(|| epoch_context.each_operator(|_, operator| operator.fresh())).transpose()?;
         // It looks at the disk, which may fail; what is taken after it is in this draft alone.
         let relation = self.store.draft(&mut self.setup.relation.lock())?;
         if let Some(draft) = &relation {
@@ -95,7 +95,7 @@ impl Worker {
         let draft = CheckpointDraft {
             header,
             fresh: fresh.map(Mutex::new),
-            sections: cell.each_operator(|_, operator| Ok(operator.state().save(false)?.rows))?,
+            sections: epoch_context.each_operator(|_, operator| Ok(operator.state().save(false)?.rows))?,
             relation,
             is_whole: false,
             room,

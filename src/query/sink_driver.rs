@@ -26,7 +26,7 @@ use crate::{
 pub struct SinkDriver {
     /// As errors say it: `sink "s"`.
     label: String,
-    /// Never locked, only ever lent to who has the outlet: so that a sink need not be one that many may look at.
+    /// In a mutex only so that a sink need not be `Sync`; never contended, since who drives it has it alone.
     sink: Mutex<Box<dyn Sink>>,
     keeps: Retention,
     /// Whether rows are withdrawn: one that comes and goes in an epoch, or comes again as it was, is not told.

@@ -65,7 +65,7 @@ pub struct QuerySetup {
     /// What clients read; of a sink what is kept beside it.
     pub relation: Arc<SharedRelation>,
     /// Where the rows of a sink go.
-    pub outlet: Option<SinkDriver>,
+    pub sink_driver: Option<SinkDriver>,
     pub checkpoint_interval: Duration,
     /// How long an epoch is to take, where there is a backlog.
     pub epoch_target: Option<Duration>,
@@ -141,7 +141,7 @@ impl Worker {
         let inputs = setup.standing.rewritten.inputs.len();
         let checkpoints = Checkpoints::new(env.storage.clone(), setup.id);
         let checkpoints = checkpoints.with_chain_max(env.thresholds.checkpoint_chain_max);
-        setup.standing.cell.set_compaction(env.thresholds.compaction);
+        setup.standing.epoch_context.set_compaction(env.thresholds.compaction);
         for input in &setup.standing.rewritten.inputs {
             // Nothing may be forgotten that this query has not read.
             input.table.readers.join(setup.id);
@@ -171,7 +171,7 @@ impl Worker {
             prefetched: (0..inputs).map(|_| None).collect(),
             share: env.budget.share(format!(
                 "{} \"{}\"",
-                if setup.outlet.is_some() { "sink" } else { "view" },
+                if setup.sink_driver.is_some() { "sink" } else { "view" },
                 setup.name
             )),
             begun: None,
@@ -189,7 +189,7 @@ impl Worker {
 
     /// Puts the present numbers where system tables read them.
     pub fn show(&self, also: impl FnOnce(&mut QueryProgress)) {
-        let state = self.setup.standing.cell.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
+        let state = self.setup.standing.epoch_context.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
         let state = state.unwrap_or_default();
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.epoch = self.epoch;

@@ -18,10 +18,10 @@ pub type SnapshotBarrier = Arc<RwLock<()>>;
 
 /// The rows of relations, by their ids, as they are at one moment: nobody publishes while they are taken.
 pub fn at_one_moment<'a>(
-    moment: &SnapshotBarrier,
+    barrier: &SnapshotBarrier,
     relations: impl Iterator<Item = &'a Arc<SharedRelation>>,
 ) -> BTreeMap<u64, Arc<Snapshot>> {
-    let _moment = moment.write().unwrap_or_else(PoisonError::into_inner);
+    let _moment = barrier.write().unwrap_or_else(PoisonError::into_inner);
     relations.map(|shared| (shared.id, shared.snapshot())).collect()
 }
 
@@ -32,7 +32,7 @@ pub struct SharedRelation {
     pub name: String,
     pub relation: Mutex<Relation>,
     published: RwLock<Arc<Snapshot>>,
-    moment: SnapshotBarrier,
+    barrier: SnapshotBarrier,
     changed: watch::Sender<u64>,
     dropped: AtomicBool,
     /// Whether its rows are still to be brought back after a start.
@@ -40,14 +40,14 @@ pub struct SharedRelation {
 }
 
 impl SharedRelation {
-    pub fn new(id: u64, name: impl Into<String>, relation: Relation, moment: SnapshotBarrier) -> Arc<Self> {
+    pub fn new(id: u64, name: impl Into<String>, relation: Relation, barrier: SnapshotBarrier) -> Arc<Self> {
         let snapshot = Arc::new(relation.snapshot());
         Arc::new(SharedRelation {
             id,
             name: name.into(),
             relation: Mutex::new(relation),
             published: RwLock::new(snapshot),
-            moment,
+            barrier,
             changed: watch::Sender::new(0),
             dropped: AtomicBool::new(false),
             recovering: watch::Sender::new(false),
@@ -103,7 +103,7 @@ impl SharedRelation {
     pub fn publish(&self) {
         let snapshot = Arc::new(self.lock().snapshot());
         let epoch = snapshot.epoch().0;
-        let _not_within_a_moment = self.moment.read().unwrap_or_else(PoisonError::into_inner);
+        let _not_within_a_moment = self.barrier.read().unwrap_or_else(PoisonError::into_inner);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
         self.lock().note_published(Epoch(epoch));
         self.recovering.send_replace(false);

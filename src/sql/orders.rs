@@ -43,8 +43,7 @@ impl VisitorMut for Orders {
             Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } => subquery,
             _ => return ControlFlow::Continue(()),
         };
-        let is_computed =
-            |by: &Expr| !matches!(by, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
+        let is_computed = |by: &Expr| !matches!(by, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
         let _ = as_columns(query, is_computed);
         ControlFlow::Continue(())
     }

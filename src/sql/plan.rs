@@ -81,7 +81,7 @@ pub struct Planner {
 #[derive(Debug)]
 pub struct ContinuousPlan {
     pub plan: Arc<dyn ExecutionPlan>,
-    pub cell: Arc<EpochContext>,
+    pub epoch_context: Arc<EpochContext>,
     pub rewritten: Rewritten,
     /// The columns of its answer.
     pub schema: SchemaRef,
@@ -263,10 +263,10 @@ impl Planner {
             },
             rewritten => rewritten?,
         };
-        let cell = EpochContext::new(partitions);
-        let plan = plan_epoch(&rewritten, &state, &cell, &self.epochs).await.map_err(of_optimizer)?;
+        let epoch_context = EpochContext::new(partitions);
+        let plan = plan_epoch(&rewritten, &state, &epoch_context, &self.epochs).await.map_err(of_optimizer)?;
         let schema = answer_schema(&without_diff(&plan.schema()))?;
-        Ok(ContinuousPlan { plan, cell, rewritten, schema, emission })
+        Ok(ContinuousPlan { plan, epoch_context, rewritten, schema, emission })
     }
 }
 

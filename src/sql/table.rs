@@ -48,7 +48,7 @@ pub struct InputTable {
     /// The most that one epoch takes of it.
     pub limit: ReadLimit,
     /// How few rows of it are not worth one.
-    pub patience: Option<BatchingPolicy>,
+    pub batching: Option<BatchingPolicy>,
     pub readers: Arc<Readers>,
     /// Of a table: what a column is where an INSERT does not say.
     pub defaults: Arc<HashMap<String, Expr>>,

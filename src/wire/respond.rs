@@ -52,7 +52,7 @@ async fn more(
     link: &mut ClientLink,
     rows: &mut RowStream,
     max: usize,
-    patience: FetchWait,
+    fetch_wait: FetchWait,
 ) -> Result<Option<RecordBatch>> {
     if !rows.are_live() {
         return link.wait(rows.next(max)).await;
@@ -60,7 +60,7 @@ async fn more(
     if let Some(batch) = link.wait(rows.at_hand(max)).await? {
         return Ok(Some(batch));
     }
-    match patience {
+    match fetch_wait {
         FetchWait::Endless => {
             link.flush().await?;
             link.wait(rows.next(max)).await
@@ -130,7 +130,7 @@ impl<D: Door> Connection<D> {
     /// Sends at most `max` rows and tells how many they were.
     pub async fn send(&mut self, source: &mut PortalSource, format: &RowFormat, max: Option<u64>) -> Result<u64> {
         let workers = self.shared.options.workers.clone();
-        let (rows, mut left, patience) = match source {
+        let (rows, mut left, fetch_wait) = match source {
             PortalSource::Own(rows) => (rows, None, FetchWait::Endless),
             PortalSource::Cursor { name, left, timeout } => {
                 (self.kept.reading(name)?.0, Some(left), FetchWait::of(*timeout))
@@ -144,7 +144,7 @@ impl<D: Door> Connection<D> {
                 break;
             }
             let piece = usize::try_from(wanted).unwrap_or(usize::MAX).min(PIECE_ROWS);
-            let Some(batch) = more(&mut self.link, rows, piece, patience).await? else { break };
+            let Some(batch) = more(&mut self.link, rows, piece, fetch_wait).await? else { break };
             let count = batch.num_rows() as u64;
             sent += count;
             if let Some(Some(left)) = left.as_deref_mut() {
@@ -174,12 +174,12 @@ impl<D: Door> Connection<D> {
         })
     }
 
-    async fn skip(&mut self, name: &str, left: Option<u64>, patience: FetchWait) -> Result<u64> {
+    async fn skip(&mut self, name: &str, left: Option<u64>, fetch_wait: FetchWait) -> Result<u64> {
         let (rows, _) = self.kept.reading(name)?;
         let mut moved = 0;
         while left.is_none_or(|left| moved < left) {
             let most = left.map_or(usize::MAX, |left| usize::try_from(left - moved).unwrap_or(usize::MAX));
-            let Some(batch) = more(&mut self.link, rows, most, patience).await? else { break };
+            let Some(batch) = more(&mut self.link, rows, most, fetch_wait).await? else { break };
             moved += batch.num_rows() as u64;
         }
         Ok(moved)

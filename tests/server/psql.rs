@@ -27,7 +27,7 @@ fn psql(server: &Server, input: &str) -> Option<String> {
     Some(text(&output.stdout))
 }
 
-async fn scene() -> Server {
+async fn setting() -> Server {
     let home = Home::new();
     home.folder("in");
     let server = home.start();
@@ -47,7 +47,7 @@ async fn scene() -> Server {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_are_told_apart() {
-    let server = scene().await;
+    let server = setting().await;
     let Some(all) = psql(&server, "\\d") else { return };
     let line = |name: &str| all.lines().find(|l| l.contains(&format!(" {name} "))).unwrap_or("").to_string();
     let kinds = [
@@ -74,7 +74,7 @@ async fn kinds_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_is_described_with_its_columns() {
-    let server = scene().await;
+    let server = setting().await;
     let Some(orders) = psql(&server, "\\d orders") else { return };
     for piece in ["public.orders", "bigint", "not null", "numeric(10,2)", "timestamp without time zone", "PRIMARY KEY"]
     {
@@ -98,7 +98,7 @@ async fn each_is_described_with_its_columns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_go_in_and_out_of_files() {
-    let server = scene().await;
+    let server = setting().await;
     server.home.put("orders.csv", "id,customer,amount,at\n1,ada,10.50,2026-01-01 00:00:00\n2,bob,,\n");
     let script = "\\copy orders from 'orders.csv' with (format csv, header)\n\
                   FLUSH;\n\\copy (select * from spending order by customer) to 'out.csv' csv\n";

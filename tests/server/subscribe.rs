@@ -87,7 +87,7 @@ fn sorted(mut rows: Vec<String>) -> Vec<String> {
     rows
 }
 
-async fn scene() -> (Server, Client) {
+async fn setting() -> (Server, Client) {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, SCENE).await;
@@ -96,7 +96,7 @@ async fn scene() -> (Server, Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_told_row_by_row() {
-    let (server, client) = scene().await;
+    let (server, client) = setting().await;
     let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO spent").await;
     let mut later = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE spent WITH (snapshot = false)").await;
     let mut table = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO public.orders").await;
@@ -117,7 +117,7 @@ async fn a_view_is_told_row_by_row() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_epoch_comes_whole() {
-    let (server, client) = scene().await;
+    let (server, client) = setting().await;
     let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO orders").await;
     feed.rows(2).await;
     run(&client, "INSERT INTO orders SELECT i, 'eve', i FROM generate_series(10, 30009) AS s(i)").await;
@@ -137,7 +137,7 @@ async fn a_large_epoch_comes_whole() {
 /// By the extended protocol, and as COPY.
 #[tokio::test(flavor = "multi_thread")]
 async fn drivers_and_copy_get_the_same() {
-    let (server, client) = scene().await;
+    let (server, client) = setting().await;
     let other = server.connect().await;
     let statement = other.prepare("SUBSCRIBE TO spent").await.unwrap();
     let columns: Vec<String> = statement.columns().iter().map(|c| format!("{} {}", c.name(), c.type_())).collect();
@@ -170,7 +170,7 @@ async fn drivers_and_copy_get_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_gives_what_is_there_and_waits_as_long_as_it_may() {
-    let (server, client) = scene().await;
+    let (server, client) = setting().await;
     let reader = server.connect().await;
     let error = fails(&reader, "DECLARE c CURSOR FOR SUBSCRIBE TO spent").await;
     assert_eq!(error.code().code(), "25000", "{error}");
@@ -269,7 +269,7 @@ async fn change(client: &Client, dice: &mut SmallRng) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_dropped_ends_its_subscriptions() {
-    let (server, client) = scene().await;
+    let (server, client) = setting().await;
     run(&client, "CREATE MATERIALIZED VIEW other AS SELECT who FROM orders").await;
     let of = async |name: &str| ChangeFeed::begin(&server.connect().await, &format!("SUBSCRIBE TO {name}")).await;
     let mut feeds = [of("spent").await, of("orders").await, of("other").await];
@@ -291,7 +291,7 @@ async fn what_is_dropped_ends_its_subscriptions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_when_it_is_told_to() {
-    let (server, client) = scene().await;
+    let (server, client) = setting().await;
     let reader = server.connect().await;
     let mut feed = ChangeFeed::begin(&reader, "SUBSCRIBE TO spent").await;
     feed.rows(2).await;
@@ -353,7 +353,7 @@ async fn who_is_too_slow_is_told_to_begin_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn psql_shows_rows_as_they_come() {
-    let (server, client) = scene().await;
+    let (server, client) = setting().await;
     let mut command = Command::new("stdbuf");
     command.args(["-oL", "psql", "-X", "-q", "-h", "127.0.0.1", "-U", "tidemark", "-d", "tidemark", "-p"]);
     command.arg(server.port.to_string()).args(["-c", "COPY (SUBSCRIBE TO spent) TO STDOUT"]);

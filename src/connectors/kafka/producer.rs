@@ -29,7 +29,7 @@ pub struct OpenProducer {
     producer: ThreadedProducer<Quiet>,
     consumer: BaseConsumer<Quiet>,
     group: ConsumerGroupMetadata,
-    patience: Duration,
+    batching: Duration,
 }
 
 /// What librdkafka says of its connections: whoever waits for an answer is told by it, and says so once.
@@ -88,10 +88,10 @@ impl OpenProducer {
         connection: &BrokerConnection,
         topic: &str,
         identity: &str,
-        patience: Duration,
+        batching: Duration,
     ) -> Result<(OpenProducer, Epoch)> {
         let invalid = |e: KafkaError| Error::new(ErrorKind::InvalidParameterValue, connection::told(&e));
-        let open_max = (patience + patience / 2).as_millis().to_string();
+        let open_max = (batching + batching / 2).as_millis().to_string();
         let fixed =
             [("transactional.id", identity), ("enable.idempotence", "true"), ("transaction.timeout.ms", &open_max)];
         let config = connection.config(DEFAULTS, &fixed);
@@ -100,7 +100,7 @@ impl OpenProducer {
         let config = connection.config(OF_CONSUMERS, &fixed);
         let consumer = BaseConsumer::from_config_and_context(&config, Quiet).map_err(invalid)?;
         let group = consumer.group_metadata().ok_or_else(|| Error::internal("a kafka group without metadata"))?;
-        let held = OpenProducer { topic: topic.to_string(), producer, consumer, group, patience };
+        let held = OpenProducer { topic: topic.to_string(), producer, consumer, group, batching };
         held.check_topic(&connection.brokers)?;
         held.producer.init_transactions(ANSWER).map_err(|e| told("take hold of the topic", &e))?;
         let last = held.last()?;
@@ -143,7 +143,7 @@ impl OpenProducer {
     /// Writes messages and the number of their epoch, all or none. After an error it is to be taken hold of anew.
     pub fn write(self, epoch: Epoch, messages: &[OutgoingMessage]) -> Result<OpenProducer> {
         self.producer.begin_transaction().map_err(|e| told("begin a transaction", &e))?;
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.batching;
         let written = self
             .fill(epoch, messages, until)
             .and_then(|()| self.producer.commit_transaction(left(until)).map_err(|e| told("commit a transaction", &e)));

@@ -75,7 +75,7 @@ pub struct KafkaSink {
     /// `None` before it is opened, and after a write that failed.
     held: Option<OpenProducer>,
     /// How long an epoch may take: more, once one has taken too long.
-    patience: Duration,
+    batching: Duration,
 }
 
 impl fmt::Debug for KafkaSink {
@@ -88,7 +88,7 @@ impl KafkaSink {
     pub fn new(def: SinkDef, options: &KafkaSinkOptions) -> Result<KafkaSink> {
         let (options, key) = (options.clone(), def.key.clone());
         let messages = MessageBuilder::new(def.mode, &def.schema, key, &options.format, &options.key_format)?;
-        Ok(KafkaSink { def, options, messages, held: None, patience: PATIENCE })
+        Ok(KafkaSink { def, options, messages, held: None, batching: PATIENCE })
     }
 }
 
@@ -100,10 +100,10 @@ impl Sink for KafkaSink {
 
     async fn open(&mut self) -> Result<Epoch> {
         let (old, options, identity) = (self.held.take(), self.options.clone(), self.def.identity.clone());
-        let patience = self.patience;
+        let batching = self.batching;
         let take = move || {
             drop(old);
-            OpenProducer::take(&options.connection, &options.topic, &identity, patience)
+            OpenProducer::take(&options.connection, &options.topic, &identity, batching)
         };
         let (held, last) = blocking(take).await?;
         self.held = Some(held);
@@ -116,10 +116,10 @@ impl Sink for KafkaSink {
             self.held.take().ok_or_else(|| Error::internal("a kafka sink was written to before it was opened"))?;
         let started = Instant::now();
         let written = blocking(move || held.write(epoch, &messages)).await;
-        self.patience = match &written {
+        self.batching = match &written {
             Ok(_) => PATIENCE,
-            Err(_) if started.elapsed() >= self.patience => (self.patience * 2).min(PATIENCE_MAX),
-            Err(_) => self.patience,
+            Err(_) if started.elapsed() >= self.batching => (self.batching * 2).min(PATIENCE_MAX),
+            Err(_) => self.batching,
         };
         self.held = Some(written?);
         Ok(())

@@ -29,7 +29,7 @@ pub(super) struct Bounds {
 pub(super) struct Times<'a> {
     /// Its own columns.
     pub schema: &'a DFSchema,
-    pub facts: &'a TimeBounds,
+    pub time_bounds: &'a TimeBounds,
 }
 
 /// A time of one side: a column, so much earlier or later.
@@ -90,14 +90,14 @@ impl Bounds {
     }
 
     /// What is known of the columns of the pairs: of the times that a bound is on.
-    pub fn facts(&self, n: usize, own: &TimeBounds) -> TimeBounds {
-        let fact = |(column, fact): (usize, &Option<TimeBound>)| match (self.close[n], fact) {
+    pub fn time_bounds(&self, n: usize, own: &TimeBounds) -> TimeBounds {
+        let time_bound = |(column, time_bound): (usize, &Option<TimeBound>)| match (self.close[n], time_bound) {
             (Some(close), Some(TimeBound::Offset(offset, step))) if close.column == column => {
                 Some(TimeBound::Offset(close.offset_us.max(*offset), *step))
             }
             _ => None,
         };
-        own.iter().enumerate().map(fact).collect()
+        own.iter().enumerate().map(time_bound).collect()
     }
 }
 
@@ -114,9 +114,9 @@ fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
             let same_zone = is_utc(cast.field.data_type()) && is_utc(&from);
             (fine && same_zone).then_some(Time { rounded: true, ..inner })
         }
-        Expr::Column(column) => sides.iter().enumerate().find_map(|(side, Times { schema, facts })| {
+        Expr::Column(column) => sides.iter().enumerate().find_map(|(side, Times { schema, time_bounds })| {
             let at = schema.index_of_column(column).ok()?;
-            let Some(TimeBound::Offset(complete, _)) = facts.get(at)? else { return None };
+            let Some(TimeBound::Offset(complete, _)) = time_bounds.get(at)? else { return None };
             let rounded = !matches!(schema.field(at).data_type(), DataType::Timestamp(TimeUnit::Microsecond, _));
             Some(Time { side, column: at, shift: 0, complete: *complete, rounded })
         }),

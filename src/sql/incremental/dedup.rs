@@ -39,13 +39,13 @@ impl Rewriter {
             ));
         }
         let by_window = of_projection(clause.on(), clause.input(), &input.bounds);
-        if by_window.iter().any(|fact| fact.as_ref().is_some_and(|fact| *fact != EVENT)) {
+        if by_window.iter().any(|time_bound| time_bound.as_ref().is_some_and(|time_bound| *time_bound != EVENT)) {
             return Err(refused(
                 "It is by a window, and stands beside one that is not.",
                 "Make a materialized view of the inner one.",
             ));
         }
-        let timed = input.bounds.iter().enumerate().find_map(|(column, fact)| match fact {
+        let timed = input.bounds.iter().enumerate().find_map(|(column, time_bound)| match time_bound {
             Some(TimeBound::Offset(offset_us, _)) => Some(Close { column, field: None, offset_us: *offset_us }),
             _ => None,
         });
@@ -67,10 +67,10 @@ impl Rewriter {
         let schema = input.plan.schema().clone();
         let step = DedupStep { keys: clause.on().to_vec(), late, forget, derived: input.fed_by_operator };
         let plan = StepNode::plan(Step::Dedup(step), vec![input.plan], schema);
-        let facts = of_projection(clause.shown(), clause.input(), &input.bounds);
+        let time_bounds = of_projection(clause.shown(), clause.input(), &input.bounds);
         let exprs: Vec<Expr> = clause.shown().to_vec();
         let schema = input.carried.schema(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(clause))?;
         let plan = Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?;
-        Ok(Node { plan: LogicalPlan::Projection(plan), fed_by_operator: true, bounds: facts, key: None, ..input })
+        Ok(Node { plan: LogicalPlan::Projection(plan), fed_by_operator: true, bounds: time_bounds, key: None, ..input })
     }
 }

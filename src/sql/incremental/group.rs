@@ -64,20 +64,20 @@ impl Rewriter {
                 StepNode::plan(Step::Aggregate(AggregateStep { recompute, ..step }), vec![input.plan], schema)
             }
         };
-        let mut facts = keys;
-        facts.resize(aggregate.schema.fields().len(), None);
+        let mut time_bounds = keys;
+        time_bounds.resize(aggregate.schema.fields().len(), None);
         // A group has one row.
         let groups = aggregate.group_expr.len();
         let key = (groups > 0).then(|| (0..groups).collect());
         let carried = Carried { diff, ..Carried::default() };
-        Ok(Node { plan, carried, dynamic: true, fed_by_operator: true, as_of_now: false, bounds: facts, key })
+        Ok(Node { plan, carried, dynamic: true, fed_by_operator: true, as_of_now: false, bounds: time_bounds, key })
     }
 
     fn check_emission(&mut self, closes: bool, keys: &TimeBounds) -> Result<()> {
         if self.emission != Emission::OnClose || closes {
             return Ok(());
         }
-        let months = keys.iter().any(|fact| matches!(fact, Some(TimeBound::Months(_))));
+        let months = keys.iter().any(|time_bound| matches!(time_bound, Some(TimeBound::Months(_))));
         let (detail, hint) = match !self.is_timed() {
             _ if months => {
                 ("The start of a window of months does not tell when it ends.", "Group by window_start and window_end.")

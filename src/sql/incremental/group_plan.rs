@@ -47,7 +47,7 @@ const NUMBERED: Carried = Carried { partition: true, diff: false };
 
 impl Rewriter {
     pub(super) fn window(&mut self, window: &Window) -> Result<Node> {
-        self.regroup(window, &[])
+        self.plan_by_group(window, &[])
     }
 
     /// A filter over a window function, perhaps with projections in between; `None` where there is no window below.
@@ -60,7 +60,7 @@ impl Rewriter {
                 LogicalPlan::Projection(projection) => &projection.input,
                 LogicalPlan::SubqueryAlias(alias) => &alias.input,
                 LogicalPlan::Window(window) if session(window)?.is_none() => {
-                    return self.regroup(window, &above).map(Some);
+                    return self.plan_by_group(window, &above).map(Some);
                 }
                 _ => return Ok(None),
             };
@@ -70,7 +70,7 @@ impl Rewriter {
     }
 
     /// `above` are the nodes over the window, the outermost first.
-    fn regroup(&mut self, window: &Window, above: &[&LogicalPlan]) -> Result<Node> {
+    fn plan_by_group(&mut self, window: &Window, above: &[&LogicalPlan]) -> Result<Node> {
         let keys = common_keys(window)?;
         let untimed = (self.emission == Emission::OnClose).then(|| with_untimed(&window.input, &keys));
         let input = self.apart(untimed.flatten().as_ref().unwrap_or(&window.input))?;
@@ -82,8 +82,8 @@ impl Rewriter {
             return self.sessions(window, end, input);
         }
         self.refuse_timed_out()?;
-        let facts = of_projection(&keys, &window.input, &input.bounds);
-        let close = close(&facts).filter(|_| self.is_timed());
+        let time_bounds = of_projection(&keys, &window.input, &input.bounds);
+        let close = close(&time_bounds).filter(|_| self.is_timed());
         if self.emission == Emission::OnClose && close.is_none() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -94,9 +94,9 @@ impl Rewriter {
         let (leaf, given) = leaf(&input)?;
         let mut plan = numbered_window(window, &keys, leaf)?;
         // Of the other columns nothing is certain before the group is closed.
-        for (key, fact) in keys.iter().zip(&facts) {
+        for (key, time_bound) in keys.iter().zip(&time_bounds) {
             if let Expr::Column(column) = key {
-                plan.bounds[window.input.schema().index_of_column(column)?] = fact.clone();
+                plan.bounds[window.input.schema().index_of_column(column)?] = time_bound.clone();
             }
         }
         plan.key = input.key.clone();
@@ -105,7 +105,7 @@ impl Rewriter {
                 LogicalPlan::Filter(filter) => filtered_by(filter, plan)?,
                 LogicalPlan::Projection(projection) => projected(projection, plan)?,
                 LogicalPlan::SubqueryAlias(alias) => aliased(alias, plan)?,
-                _ => return Err(Error::internal("a regroup stands over another node")),
+                _ => return Err(Error::internal("a group plan stands over another node")),
             };
         }
         let what: Vec<String> = window.window_expr.iter().map(|e| e.schema_name().to_string()).collect();
@@ -123,11 +123,11 @@ impl Rewriter {
             sessions: None,
             first,
             close,
-            timed: self.timed(&facts),
+            timed: self.timed(&time_bounds),
             emission: self.emission,
             derived: input.fed_by_operator,
         };
-        regrouped(step, plan, input)
+        group_plan_node(step, plan, input)
     }
 
     /// Rows with their sessions, of which `end` tells the end.
@@ -179,9 +179,9 @@ impl Rewriter {
             keys.iter().map(|key| key.schema_name().to_string()).collect::<Vec<_>>().join(", "),
         ));
         let ends = |expr: &Expr| window_function(expr).is_ok_and(|f| f.fun.name() == SESSION_END);
-        let mut facts = vec![None; window.schema.fields().len()];
-        for (fact, expr) in facts.iter_mut().rev().zip(window.window_expr.iter().rev()) {
-            *fact = late.filter(|_| ends(expr)).map(|_| EVENT);
+        let mut time_bounds = vec![None; window.schema.fields().len()];
+        for (time_bound, expr) in time_bounds.iter_mut().rev().zip(window.window_expr.iter().rev()) {
+            *time_bound = late.filter(|_| ends(expr)).map(|_| EVENT);
         }
         // What tells the end of a row's session comes last, and is not shown.
         let mut exprs = window.window_expr.clone();
@@ -202,7 +202,7 @@ impl Rewriter {
             dynamic: true,
             fed_by_operator: true,
             as_of_now: false,
-            bounds: facts,
+            bounds: time_bounds,
             key: input.key,
         })
     }
@@ -248,12 +248,12 @@ impl Rewriter {
             emission: self.emission,
             derived: input.fed_by_operator,
         };
-        regrouped(step, plan, input)
+        group_plan_node(step, plan, input)
     }
 }
 
 /// The node of a step whose plan is rewritten.
-fn regrouped(step: GroupPlanStep, plan: Node, input: Node) -> Result<Node> {
+fn group_plan_node(step: GroupPlanStep, plan: Node, input: Node) -> Result<Node> {
     let carried = Carried { partition: false, diff: step.emission != Emission::OnClose };
     let schema = carried.schema(&plan.own_schema()?)?;
     let node = StepNode::plan(Step::GroupPlan(step), vec![input.plan], schema);
@@ -309,7 +309,7 @@ fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
         Ok(Expr::WindowFunction(Box::new(function)).alias(format!("__window{n}")))
     };
     let exprs = window.window_expr.iter().enumerate().map(renumbered).collect::<Result<Vec<_>>>()?;
-    let (own, facts) = (leaf.bounds.len(), window.schema.fields().len());
+    let (own, time_bounds) = (leaf.bounds.len(), window.schema.fields().len());
     let columns = leaf.plan.schema().columns();
     // What was an order by a key is one within the group now.
     let plan = by_order(Window::try_new(exprs, Arc::new(leaf.plan))?)?.data;
@@ -322,5 +322,5 @@ fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
     exprs.push(number);
     let schema = NUMBERED.schema(&window.schema)?;
     let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?);
-    Ok(Node { plan, carried: NUMBERED, bounds: vec![None; facts], ..Node::fixed(LogicalPlan::default()) })
+    Ok(Node { plan, carried: NUMBERED, bounds: vec![None; time_bounds], ..Node::fixed(LogicalPlan::default()) })
 }

@@ -63,8 +63,8 @@ impl Rewriter {
             Emission::Complete => Bounds::default(),
             _ => {
                 let times = [
-                    Times { schema: &sides[0], facts: &left.bounds },
-                    Times { schema: &sides[1], facts: &right.bounds },
+                    Times { schema: &sides[0], time_bounds: &left.bounds },
+                    Times { schema: &sides[1], time_bounds: &right.bounds },
                 ];
                 bounds(times, &on, filter.as_ref())
             }
@@ -83,7 +83,7 @@ impl Rewriter {
             self.unproven = Some(unproven(join, &left, &right));
         }
         let carried = Carried { partition: false, diff: withdraws || (!waits.is_empty() && !deferred) };
-        let facts = facts(join, &bounds, [&left.bounds, &right.bounds]);
+        let time_bounds = time_bounds(join, &bounds, [&left.bounds, &right.bounds]);
         self.remember_join(join, &on, &bounds, &sides);
         let sides = [(&left, 0, "left"), (&right, 1, "right")].into_iter();
         let grows = sides.filter(|(node, n, _)| grows[*n] && !node.carried.diff && bounds.close[*n].is_none());
@@ -108,7 +108,15 @@ impl Rewriter {
         };
         let schema = carried.schema(&join.schema)?;
         let plan = StepNode::plan(Step::Join(step), vec![left.plan, right.plan], schema);
-        Ok(Node { plan, carried, dynamic: true, fed_by_operator: true, as_of_now: false, bounds: facts, key: None })
+        Ok(Node {
+            plan,
+            carried,
+            dynamic: true,
+            fed_by_operator: true,
+            as_of_now: false,
+            bounds: time_bounds,
+            key: None,
+        })
     }
 
     /// A join of rows that come with something as it is then.
@@ -124,8 +132,8 @@ impl Rewriter {
                 .hint("Join an append-only table, a source or a stream; or join without FOR SYSTEM_TIME."));
         }
         let (on, filter) = condition(join);
-        let mut facts = left.bounds.clone();
-        facts.resize(join.schema.fields().len(), None);
+        let mut time_bounds = left.bounds.clone();
+        time_bounds.resize(join.schema.fields().len(), None);
         let line = "Join as of now: the rows of the right side by key; each row of the left side meets them once";
         self.remembers.push(line.to_string());
         let step = JoinStep {
@@ -149,7 +157,7 @@ impl Rewriter {
             dynamic: true,
             fed_by_operator: derived,
             as_of_now: false,
-            bounds: facts,
+            bounds: time_bounds,
             key: None,
         })
     }
@@ -202,21 +210,21 @@ fn condition(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>) {
 }
 
 /// What is known of the columns of the answer.
-fn facts(join: &Join, bounds: &Bounds, sides: [&TimeBounds; 2]) -> TimeBounds {
+fn time_bounds(join: &Join, bounds: &Bounds, sides: [&TimeBounds; 2]) -> TimeBounds {
     use JoinType::*;
-    let of = |n: usize| bounds.facts(n, sides[n]);
-    let mut facts = match join.join_type {
+    let of = |n: usize| bounds.time_bounds(n, sides[n]);
+    let mut time_bounds = match join.join_type {
         Inner | Left | Right | Full => [of(0), of(1)].concat(),
         LeftSemi | LeftAnti | LeftMark => of(0),
         RightSemi | RightAnti | RightMark => of(1),
     };
-    facts.resize(join.schema.fields().len(), None);
-    facts
+    time_bounds.resize(join.schema.fields().len(), None);
+    time_bounds
 }
 
 /// Why rows that meet nothing cannot be shown once and for all.
 fn unproven(join: &Join, left: &Node, right: &Node) -> Error {
-    let timed = |node: &Node| node.bounds.iter().any(|fact| matches!(fact, Some(TimeBound::Offset(..))));
+    let timed = |node: &Node| node.bounds.iter().any(|time_bound| matches!(time_bound, Some(TimeBound::Offset(..))));
     let (detail, hint) = match timed(left) && timed(right) {
         false => (
             "That a row meets nothing is certain only once the other side is complete, and a side has no watermark.",
@@ -271,7 +279,7 @@ fn fixed_join(join: &Join, moving: Node, fixed: Node, kind: JoinType, moving_lef
         false,
     )?);
     let columns = join.schema.columns();
-    let facts = columns.iter().map(|c| facts_of.get(c).cloned().flatten()).collect();
+    let time_bounds = columns.iter().map(|c| facts_of.get(c).cloned().flatten()).collect();
     let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
     exprs.extend(carried_exprs);
     let schema = carried.schema(&join.schema)?;
@@ -283,7 +291,7 @@ fn fixed_join(join: &Join, moving: Node, fixed: Node, kind: JoinType, moving_lef
         dynamic: true,
         fed_by_operator: moving.fed_by_operator,
         as_of_now: false,
-        bounds: facts,
+        bounds: time_bounds,
         key: None,
     })
 }

@@ -43,29 +43,29 @@ use crate::{
     },
 };
 
-/// Plans a rewritten query. The nodes of the plan share `cell`, which is filled before each run.
+/// Plans a rewritten query. The nodes of the plan share `epoch_context`, which is filled before each run.
 ///
 /// The plan is made for one partition, so that no exchange is put into it: an input comes in as many streams as the
-/// cell has partitions, stateless steps keep them apart, and an operator takes them all. The plans of groups run in
+/// context has partitions, stateless steps keep them apart, and an operator takes them all. The plans of groups run in
 /// `epochs`, as it does itself.
 pub async fn plan_epoch(
     rewritten: &Rewritten,
     state: &SessionState,
-    cell: &Arc<EpochContext>,
+    epoch_context: &Arc<EpochContext>,
     epochs: &Arc<RuntimeEnv>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    cell.set_batch_rows(batch_rows(&rewritten.plan, usize::MAX)?);
+    epoch_context.set_batch_rows(batch_rows(&rewritten.plan, usize::MAX)?);
     let config = state.config().clone().with_target_partitions(1);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .with_physical_optimizer_rules(rules())
         .build();
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner {
-        cell: cell.clone(),
+        epoch_context: epoch_context.clone(),
         epochs: epochs.clone(),
     })]);
     let plan = constants_as_calls(keys_as_columns(rewritten.plan.clone())?)?;
-    Ok(EpochExec::isolating_row_errors(cell, planner.create_physical_plan(&plan, &state).await?))
+    Ok(EpochExec::isolating_row_errors(epoch_context, planner.create_physical_plan(&plan, &state).await?))
 }
 
 /// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
@@ -80,7 +80,7 @@ fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
 }
 
 struct StepPlanner {
-    cell: Arc<EpochContext>,
+    epoch_context: Arc<EpochContext>,
     epochs: Arc<RuntimeEnv>,
 }
 
@@ -100,19 +100,24 @@ impl ExtensionPlanner for StepPlanner {
         let child = || inputs.first().cloned().ok_or_else(|| Error::internal("a step has no input"));
         let exec = match &node.step {
             Step::DeltaScan { input, name, isolates_row_errors } => {
-                EpochExec::delta_scan(&self.cell, *input, name.clone(), schema, *isolates_row_errors)
+                EpochExec::delta_scan(&self.epoch_context, *input, name.clone(), schema, *isolates_row_errors)
             }
-            Step::FirstEpochOnly => EpochExec::first_epoch_only(&self.cell, child()?),
-            Step::StaticInput => EpochExec::static_input(&self.cell, child()?),
+            Step::FirstEpochOnly => EpochExec::first_epoch_only(&self.epoch_context, child()?),
+            Step::StaticInput => EpochExec::static_input(&self.epoch_context, child()?),
             Step::Watermark { column, spec, partition } => {
                 let partition = partition.then(|| schema.index_of(PARTITION)).transpose()?;
-                EpochExec::watermark(&self.cell, child()?, EventTime { column: *column, partition }, spec.ahead_us_max)
+                EpochExec::watermark(
+                    &self.epoch_context,
+                    child()?,
+                    EventTime { column: *column, partition },
+                    spec.ahead_us_max,
+                )
             }
             Step::Aggregate(step) => {
                 let operator = operator(step, node, planner, session, context)?;
                 let label =
                     format!("{}: {}", if step.recompute { "AggregateByRecompute" } else { "Aggregate" }, label(step));
-                EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
+                EpochExec::operator(&self.epoch_context, vec![child()?], operator, label, schema)
             }
             Step::Join(step) => {
                 let spec = join(step, node, planner, session, context)?;
@@ -123,20 +128,20 @@ impl ExtensionPlanner for StepPlanner {
                     true => Box::new(LookupJoin::new(spec)?),
                     false => Box::new(Join::new(spec)?),
                 };
-                EpochExec::operator(&self.cell, inputs.to_vec(), operator, label, schema)
+                EpochExec::operator(&self.epoch_context, inputs.to_vec(), operator, label, schema)
             }
             Step::Temporal { from, until } => {
                 let operator = temporal(from, until, node, planner, session, context)?;
-                EpochExec::operator(&self.cell, vec![child()?], operator, "Temporal".to_string(), schema)
+                EpochExec::operator(&self.epoch_context, vec![child()?], operator, "Temporal".to_string(), schema)
             }
-            Step::GroupInput(given) => EpochExec::group_input(&self.cell, given.clone(), schema),
+            Step::GroupInput(given) => EpochExec::group_input(&self.epoch_context, given.clone(), schema),
             Step::GroupPlan(step) => {
                 let plan = constants_as_calls(keys_as_columns(step.plan.clone())?)?;
                 let plan = planner.create_physical_plan(&plan, session).await?;
                 let epochs = Arc::new(TaskContext::from(session).with_runtime(self.epochs.clone()));
-                let operator = regroup(step, node, (plan, epochs), planner, session, context)?;
+                let operator = group_plan(step, node, (plan, epochs), planner, session, context)?;
                 let label = format!("GroupPlan: by [{}]", list(&step.keys));
-                EpochExec::operator(&self.cell, vec![child()?], operator, label, schema)
+                EpochExec::operator(&self.epoch_context, vec![child()?], operator, label, schema)
             }
             Step::Dedup(step) => {
                 let child = child()?;
@@ -146,7 +151,7 @@ impl ExtensionPlanner for StepPlanner {
                 let spec =
                     DedupSpec { keys: keys.collect::<DfResult<_>>()?, late, forget, derived, rows: schema.clone() };
                 let label = format!("Dedup: by [{}]", list(&step.keys));
-                EpochExec::operator(&self.cell, vec![child], Box::new(Dedup::new(spec)?), label, schema)
+                EpochExec::operator(&self.epoch_context, vec![child], Box::new(Dedup::new(spec)?), label, schema)
             }
             Step::Upsert { key } => {
                 let child = child()?;
@@ -154,7 +159,7 @@ impl ExtensionPlanner for StepPlanner {
                 let names: Vec<_> = key.iter().map(|i| input.field(*i).name().as_str()).collect();
                 let label = format!("Upsert: by [{}]", names.join(", "));
                 let operator = Box::new(Upsert::new(&input, without_diff(&schema), key.clone())?);
-                EpochExec::operator(&self.cell, vec![child], operator, label, schema)
+                EpochExec::operator(&self.epoch_context, vec![child], operator, label, schema)
             }
         };
         Ok(Some(Arc::new(exec)))
@@ -202,7 +207,7 @@ fn operator(
     })
 }
 
-fn regroup(
+fn group_plan(
     step: &GroupPlanStep,
     node: &StepNode,
     (plan, epochs): (Arc<dyn ExecutionPlan>, Arc<TaskContext>),
@@ -210,7 +215,7 @@ fn regroup(
     session: &dyn Session,
     context: &PhysicalPlanningContext,
 ) -> Result<Box<dyn Operator>> {
-    let input = node.inputs.first().ok_or_else(|| Error::internal("a regroup has no input"))?.schema();
+    let input = node.inputs.first().ok_or_else(|| Error::internal("a group plan has no input"))?.schema();
     let keys = step.keys.iter().map(|e| planner.create_physical_expr(e, input, session, context));
     let keys: Vec<_> = keys.collect::<DfResult<_>>()?;
     let field = |key: &Arc<dyn PhysicalExpr>| Ok(Field::new("key", key.data_type(input.inner())?, true));

@@ -164,14 +164,14 @@ impl Node {
 
     /// A part that is the same each time.
     pub fn fixed(plan: LogicalPlan) -> Node {
-        let facts = vec![None; plan.schema().fields().len()];
+        let time_bounds = vec![None; plan.schema().fields().len()];
         Node {
             plan,
             carried: Carried::default(),
             dynamic: false,
             fed_by_operator: false,
             as_of_now: false,
-            bounds: facts,
+            bounds: time_bounds,
             key: None,
         }
     }
@@ -190,7 +190,7 @@ impl Rewriter {
         if self.emission != Emission::OnClose || !self.is_timed() {
             return Vec::new();
         }
-        let of = |(column, fact): (usize, &Option<TimeBound>)| match fact {
+        let of = |(column, time_bound): (usize, &Option<TimeBound>)| match time_bound {
             Some(TimeBound::Fields(fields)) => {
                 let timed = (0..fields.len()).filter(|field| fields[*field].is_some());
                 timed.map(|field| TimeColumn { column, field: Some(field) }).collect()
@@ -285,12 +285,12 @@ impl Rewriter {
             name: table.name.clone(),
             isolates_row_errors: table.isolates_row_errors(),
         };
-        let fact = |field: usize| {
+        let time_bound = |field: usize| {
             let column = scan.projection.as_ref().map_or(field, |read| read[field]);
             table.times.get(column).cloned().flatten()
         };
-        let facts: TimeBounds = (0..scan.projected_schema.fields().len()).map(fact).collect();
-        let timed = facts.iter().any(Option::is_some);
+        let time_bounds: TimeBounds = (0..scan.projected_schema.fields().len()).map(time_bound).collect();
+        let timed = time_bounds.iter().any(Option::is_some);
         if timed {
             self.followed.push(self.inputs.len());
         }
@@ -299,7 +299,7 @@ impl Rewriter {
         // A view gives its rows in the epoch whose watermark completes them.
         Ok(Node {
             fed_by_operator: timed,
-            bounds: facts,
+            bounds: time_bounds,
             ..Node::changing(plan, carried, scan.projected_schema.fields().len(), key)
         })
     }
@@ -388,9 +388,9 @@ impl Rewriter {
 
     fn unnest(&mut self, unnest: &Unnest) -> Result<Node> {
         let input = self.node(&unnest.input)?;
-        let facts = unnest.dependency_indices.iter().map(|n| input.bounds.get(*n).cloned().flatten()).collect();
+        let time_bounds = unnest.dependency_indices.iter().map(|n| input.bounds.get(*n).cloned().flatten()).collect();
         let plan = Unnest::try_new(Arc::new(input.plan), unnest.exec_columns.clone(), unnest.options.clone())?;
-        Ok(Node { plan: LogicalPlan::Unnest(plan), bounds: facts, key: None, ..input })
+        Ok(Node { plan: LogicalPlan::Unnest(plan), bounds: time_bounds, key: None, ..input })
     }
 
     fn union(&mut self, union: &Union) -> Result<Node> {
@@ -400,7 +400,7 @@ impl Rewriter {
             partition: parts.iter().any(|part| part.carried.partition),
             diff: parts.iter().any(|part| part.carried.diff),
         };
-        let facts = common_facts(&parts);
+        let time_bounds = common_facts(&parts);
         let derived = parts.iter().any(|part| part.fed_by_operator);
         let mut inputs = Vec::new();
         for part in parts {
@@ -414,7 +414,7 @@ impl Rewriter {
             dynamic: moving,
             fed_by_operator: derived,
             as_of_now: false,
-            bounds: facts,
+            bounds: time_bounds,
             key: None,
         })
     }
@@ -422,13 +422,13 @@ impl Rewriter {
 
 /// A projection over a rewritten input.
 pub(super) fn projected(projection: &Projection, input: Node) -> Result<Node> {
-    let facts = of_projection(&projection.expr, &projection.input, &input.bounds);
+    let time_bounds = of_projection(&projection.expr, &projection.input, &input.bounds);
     let key = input.key.and_then(|key| projected_key(&key, projection));
     let mut exprs = projection.expr.clone();
     exprs.extend(input.carried.exprs(&input.plan)?);
     let schema = input.carried.schema(&projection.schema)?;
     let plan = LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(input.plan), schema)?);
-    Ok(Node { plan, bounds: facts, key, ..input })
+    Ok(Node { plan, bounds: time_bounds, key, ..input })
 }
 
 /// A filter over a rewritten input.
@@ -480,8 +480,11 @@ fn projected_key(key: &[usize], projection: &Projection) -> Option<Vec<usize>> {
 /// What all parts of a union know of a column.
 fn common_facts(parts: &[Node]) -> TimeBounds {
     let Some((first, rest)) = parts.split_first() else { return Vec::new() };
-    let common = |(n, fact): (usize, &Option<TimeBound>)| {
-        rest.iter().all(|part| !part.dynamic || part.bounds.get(n) == Some(fact)).then(|| fact.clone()).flatten()
+    let common = |(n, time_bound): (usize, &Option<TimeBound>)| {
+        rest.iter()
+            .all(|part| !part.dynamic || part.bounds.get(n) == Some(time_bound))
+            .then(|| time_bound.clone())
+            .flatten()
     };
     first.bounds.iter().enumerate().map(common).collect()
 }

@@ -32,54 +32,54 @@ pub type TimeBounds = Vec<Option<TimeBound>>;
 /// An event time itself: complete once the watermark is past it.
 pub const EVENT: TimeBound = TimeBound::Offset(1, 1);
 
-/// How a group with these facts of its keys closes, if ever.
+/// How a group with these time bounds of its keys closes, if ever.
 pub fn close(keys: &TimeBounds) -> Option<Close> {
-    keys.iter().enumerate().find_map(|(column, fact)| match fact.as_ref()? {
+    keys.iter().enumerate().find_map(|(column, time_bound)| match time_bound.as_ref()? {
         TimeBound::Offset(offset_us, _) => Some(Close { column, field: None, offset_us: *offset_us }),
         TimeBound::Months(_) => None,
-        TimeBound::Fields(fields) => fields.iter().enumerate().find_map(|(field, fact)| match fact {
+        TimeBound::Fields(fields) => fields.iter().enumerate().find_map(|(field, time_bound)| match time_bound {
             Some(TimeBound::Offset(offset_us, _)) => Some(Close { column, field: Some(field), offset_us: *offset_us }),
             _ => None,
         }),
     })
 }
 
-/// The fact of an expression over an input whose columns have `facts`.
-pub fn of_expr(expr: &Expr, schema: &DFSchema, facts: &TimeBounds) -> Option<TimeBound> {
+/// The time bound of an expression over an input whose columns have `time_bounds`.
+pub fn of_expr(expr: &Expr, schema: &DFSchema, time_bounds: &TimeBounds) -> Option<TimeBound> {
     match expr {
-        Expr::Column(column) => of_column(column, schema, facts),
-        Expr::Alias(alias) => of_expr(&alias.expr, schema, facts),
+        Expr::Column(column) => of_column(column, schema, time_bounds),
+        Expr::Alias(alias) => of_expr(&alias.expr, schema, time_bounds),
         Expr::Cast(cast) => match cast.field.data_type() {
             // A coarser unit would round a time down and so let it close too early; another zone moves it.
             to @ DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
                 if is_utc(to) && value_type(&cast.expr, schema).is_some_and(|from| is_utc(&from)) =>
             {
-                of_expr(&cast.expr, schema, facts)
+                of_expr(&cast.expr, schema, time_bounds)
             }
             _ => None,
         },
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let fact = of_expr(left, schema, facts)?;
+            let time_bound = of_expr(left, schema, time_bounds)?;
             let interval = interval(right)?;
             match op {
-                Operator::Plus => shifted(fact, interval),
-                Operator::Minus => shifted(fact, negated(interval)?),
+                Operator::Plus => shifted(time_bound, interval),
+                Operator::Minus => shifted(time_bound, negated(interval)?),
                 _ => None,
             }
         }
-        Expr::ScalarFunction(call) => of_call(call.func.name(), &call.args, schema, facts),
+        Expr::ScalarFunction(call) => of_call(call.func.name(), &call.args, schema, time_bounds),
         _ => None,
     }
 }
 
-fn of_column(column: &Column, schema: &DFSchema, facts: &TimeBounds) -> Option<TimeBound> {
-    facts.get(schema.index_of_column(column).ok()?)?.clone()
+fn of_column(column: &Column, schema: &DFSchema, time_bounds: &TimeBounds) -> Option<TimeBound> {
+    time_bounds.get(schema.index_of_column(column).ok()?)?.clone()
 }
 
-fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &TimeBounds) -> Option<TimeBound> {
+fn of_call(name: &str, args: &[Expr], schema: &DFSchema, time_bounds: &TimeBounds) -> Option<TimeBound> {
     match (name, args) {
         ("date_bin", [stride, time, origin @ ..]) => {
-            let TimeBound::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
+            let TimeBound::Offset(offset, step) = of_expr(time, schema, time_bounds)? else { return None };
             let stride = interval(stride)?;
             if stride.months != 0 {
                 return (offset == 1).then_some(TimeBound::Months(stride));
@@ -88,7 +88,7 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &TimeBounds) -> 
             binned(stride, if origin.is_empty() { stride } else { 1 }, offset, step)
         }
         ("date_trunc", [unit, time]) => {
-            let TimeBound::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
+            let TimeBound::Offset(offset, step) = of_expr(time, schema, time_bounds)? else { return None };
             // Weeks do not begin where 1970 did.
             let (length, multiple) = match Unit::named(literal(unit)?.try_as_str()??)? {
                 Unit::Micros(length) => (length, length),
@@ -99,16 +99,16 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, facts: &TimeBounds) -> 
         }
         // The starts of the windows of a time, as a list whose elements this fact is of.
         (HOP_STARTS | HOP_STARTS_OR_NULL, [time, slide, size, rest @ ..]) => {
-            let TimeBound::Offset(offset, step) = of_expr(time, schema, facts)? else { return None };
+            let TimeBound::Offset(offset, step) = of_expr(time, schema, time_bounds)? else { return None };
             let slide = micros(interval(slide)?)?;
             binned(micros(interval(size)?)?, if rest.is_empty() { slide } else { 1 }, offset, step)
         }
         ("named_struct", pairs) => {
-            let fields = pairs.chunks_exact(2).map(|pair| of_expr(&pair[1], schema, facts)).collect();
+            let fields = pairs.chunks_exact(2).map(|pair| of_expr(&pair[1], schema, time_bounds)).collect();
             Some(TimeBound::Fields(fields))
         }
         ("get_field", [value, field]) => {
-            let TimeBound::Fields(fields) = of_expr(value, schema, facts)? else { return None };
+            let TimeBound::Fields(fields) = of_expr(value, schema, time_bounds)? else { return None };
             let ScalarValue::Utf8(Some(field)) = literal(field)? else { return None };
             let DataType::Struct(names) = value_type(value, schema)? else { return None };
             fields.get(names.find(&field)?.0)?.clone()
@@ -179,8 +179,8 @@ fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
 }
 
 /// The fact of `x + interval`.
-fn shifted(fact: TimeBound, by: IntervalMonthDayNano) -> Option<TimeBound> {
-    match fact {
+fn shifted(time_bound: TimeBound, by: IntervalMonthDayNano) -> Option<TimeBound> {
+    match time_bound {
         TimeBound::Offset(offset, step) => {
             let by = micros(by)?;
             Some(TimeBound::Offset(offset.checked_sub(by)?, if by % step == 0 { step } else { 1 }))
@@ -190,7 +190,7 @@ fn shifted(fact: TimeBound, by: IntervalMonthDayNano) -> Option<TimeBound> {
     }
 }
 
-/// The facts of what a node that only rearranges columns gives; `None` where the node is of another kind.
-pub fn of_projection(exprs: &[Expr], input: &LogicalPlan, facts: &TimeBounds) -> TimeBounds {
-    exprs.iter().map(|expr| of_expr(expr, input.schema(), facts)).collect()
+/// The time bounds of what a node that only rearranges columns gives; `None` where the node is of another kind.
+pub fn of_projection(exprs: &[Expr], input: &LogicalPlan, time_bounds: &TimeBounds) -> TimeBounds {
+    exprs.iter().map(|expr| of_expr(expr, input.schema(), time_bounds)).collect()
 }

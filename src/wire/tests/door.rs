@@ -77,14 +77,14 @@ impl TestDoor {
     }
 
     async fn plan(&self, session: &Session, query: &ast::Query) -> Result<datafusion::logical_expr::LogicalPlan> {
-        let facts = SessionInfo {
+        let session_info = SessionInfo {
             user: session.user.clone(),
             database: session.database.clone(),
             pid: session.pid,
             settings: session.settings.clone(),
             peers: session.peers.clone(),
         };
-        pg_catalog::register(&self.context, Arc::new(Relations), &facts)?;
+        pg_catalog::register(&self.context, Arc::new(Relations), &session_info)?;
         let mut query = query.clone();
         pg_catalog::rewrite(&mut query);
         let query = naming::named(&query);
