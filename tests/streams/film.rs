@@ -6,7 +6,7 @@ use tidemark::{storage::MemoryStorage, time::Clock};
 
 use super::{
     play::{Faults, Play, options, patiently},
-    script::{Script, What},
+    script::{Script, Step, What},
 };
 use crate::harness::{Files, Rig};
 
@@ -92,7 +92,10 @@ impl Film {
         rig.clock.set(moment.now);
         let mut faults = Faults { at: write.is_multiple_of(2).then_some(1 + write as u64 % 7) };
         faults.start(&mut rig).await;
-        let (mut acknowledged, mut down) = (moment.acknowledged, true);
+        // A file may be found and written of before whoever put it there is back; once more, it would be another file.
+        let files = script.steps.iter().take(moment.step + 1).filter(|step| step.is_file()).count();
+        let is_there = script.steps.get(moment.step).is_some_and(Step::is_file) && files <= *landed;
+        let (mut acknowledged, mut down) = (moment.acknowledged || is_there, true);
         for (step, before) in script.steps.iter().zip(&self.before).skip(moment.step) {
             if !down {
                 acknowledged = play.try_step(&mut rig, step, &faults).await;

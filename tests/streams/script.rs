@@ -49,6 +49,12 @@ pub struct Script {
     pub cuts_fixed: bool,
 }
 
+impl Step {
+    pub fn is_file(&self) -> bool {
+        matches!(self.what, What::File { .. })
+    }
+}
+
 impl Script {
     pub fn read(path: &Path) -> Script {
         let name = path.file_name().unwrap().to_str().unwrap().to_string();
