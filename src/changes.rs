@@ -5,6 +5,7 @@
 //! nothing can be withdrawn the column is absent and every row came.
 
 mod floats;
+mod hash;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use arrow::{
 };
 
 pub use floats::{canonical, canonical_columns, has_floats};
+pub use hash::ChangesHash;
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -55,7 +55,7 @@ pub fn run(name: &str, data: &[u8]) {
 fn journal(data: &[u8]) {
     let storage = Arc::new(MemoryStorage::default());
     if storage.append("log/000000000001.log", data).is_ok() {
-        let _ = Journal::open(storage, "log");
+        let _ = Journal::open(storage, "log", 1);
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{
     storage::Storage,
 };
 
+/// The version of the form of the journal's records: raised where an older release would misread them.
+const RECORD_VERSION: u16 = 1;
+
 /// The folder of the log within the storage.
 const FOLDER: &str = "log";
 
@@ -36,6 +39,8 @@ pub struct Log {
     /// Bytes since the log was last cut: those that were found at the start count too.
     bytes: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<Failure>>>,
+    /// The number of the newest transaction.
+    transactions: AtomicU64,
 }
 
 /// The last write, where it failed. What it was to write is not acknowledged and does not count; what comes next is
@@ -73,20 +78,25 @@ struct Append {
 impl Log {
     /// Opens the log; hands back its records, each with the number of its file.
     pub fn open(storage: Arc<dyn Storage>, first: u64) -> Result<(Log, Vec<Logged>)> {
-        let (journal, payloads) = Journal::open(storage, FOLDER)?;
+        let (journal, payloads) = Journal::open(storage, FOLDER, RECORD_VERSION)?;
         journal.begin_at(first);
         let found: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
-        let mut records = Vec::with_capacity(payloads.len());
+        let (mut records, mut newest) = (Vec::with_capacity(payloads.len()), 0);
         for (file, payload) in payloads {
-            records.push(Logged::decode(file, &payload)?);
+            let logged = Logged::decode(file, &payload)?;
+            if let LogRecord::Rows(rows) = &logged.record {
+                newest = newest.max(rows.transaction);
+            }
+            records.push(logged);
         }
+        let transactions = AtomicU64::new(newest);
         let (queue, waiting) = mpsc::sync_channel(WAITING_MAX);
         let journal = Arc::new(journal);
         let (bytes, failed) = (Arc::new(AtomicU64::new(found as u64)), Arc::new(Mutex::new(None)));
         let (journal_, bytes_, failed_) = (journal.clone(), bytes.clone(), failed.clone());
         let writer = LogWriter { journal: journal_, bytes: bytes_, failed: failed_, notes: Vec::new() };
         thread::Builder::new().name("log".into()).spawn(move || writer.run(&waiting))?;
-        Ok((Log { journal, queue, bytes, failed }, records))
+        Ok((Log { journal, queue, bytes, failed, transactions }, records))
     }
 
     /// Whether nothing was ever written to it.
@@ -120,6 +130,21 @@ impl Log {
     pub fn note(&self, record: Bytes) {
         // A log that is closed says so to whoever waits for it.
         let _ = self.queue.send(Append { records: vec![record], done: None });
+    }
+
+    /// A number for a new transaction.
+    pub fn begin_transaction(&self) -> u64 {
+        self.transactions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The number of the newest transaction.
+    pub fn newest_transaction(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
+    }
+
+    /// Transactions up to this number were there, though the log may not have them any more.
+    pub fn skip_transactions(&self, newest: u64) {
+        self.transactions.fetch_max(newest, Ordering::Relaxed);
     }
 
     /// The file that new records go to.

@@ -10,6 +10,7 @@ mod record;
 mod resume;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 // What the log is made of: `crate::tests` makes it once more of others.
 use std::{sync, thread, time};
@@ -18,5 +19,6 @@ pub use log::{Log, Logged};
 pub use manifest::{FileEntries, Manifest, apply as apply_to_files};
 pub use record::{Commit, DeadLetter, FileEntry, Intent, LateCause, LateRow, LogRecord, TableRows};
 pub use resume::{Resume, resume};
+pub use transactions::Transactions;
 
 use crate::storage::Journal;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog,
+    changes::ChangesHash,
     connectors::Span,
     error::{Error, ErrorKind, Result},
     time::{Epoch, Micros},
@@ -67,6 +68,9 @@ pub struct Commit {
     pub epoch: Epoch,
     pub rows_in: u64,
     pub rows_out: u64,
+    /// What its changes add up to; `None` where running it again may give others that are as right, and in older logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<ChangesHash>,
     /// Rows that came behind the watermark.
     pub late: u64,
     /// Rows without an event time, where one is needed.
@@ -136,18 +140,26 @@ pub struct DeadLetter {
     pub id: i64,
 }
 
-/// Rows that came to a table, or went, in one statement. A statement with many has several records, which count once the
-/// last of them is there.
+/// Rows that came to a table, or went, in one transaction, which is one epoch of the table. They may be in several records,
+/// and count once the last record of the transaction is there.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TableRows {
     pub table: u64,
     pub epoch: Epoch,
-    /// The number of this record among those of its statement, from 0.
+    /// The number of the transaction, unlike any other in the log; [`TableRows::NO_TRANSACTION`] in older logs.
+    #[serde(default)]
+    pub transaction: u64,
+    /// The number of this record among those of its table in the transaction, from 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub part: u32,
-    /// Whether others follow.
+    /// Whether others of the transaction follow.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+}
+
+impl TableRows {
+    /// Older logs have a statement at a time, of one table, whose last record is its end.
+    pub const NO_TRANSACTION: u64 = 0;
 }
 
 fn is_zero(part: &u32) -> bool {

@@ -56,6 +56,7 @@ mod tests {
             epoch: Epoch(epoch),
             rows_in: 0,
             rows_out: 0,
+            hash: None,
             late: 0,
             untimed: 0,
             bad: 0,

@@ -25,6 +25,9 @@ use crate::{
     time::{Clock, Micros},
 };
 
+/// The version of the form of the journal's records: raised where an older release would misread them.
+const RECORD_VERSION: u16 = 1;
+
 /// Numbers are BIGINT: at a thousand million a second this is 146 years away.
 const EVENTS_MAX: u64 = i64::MAX as u64 / 2;
 
@@ -85,7 +88,7 @@ impl EventRate {
 
 /// The moment of the beginning, kept from the first time on.
 fn beginning(storage: Arc<dyn Storage>, folder: &str, now: Micros) -> Result<Micros> {
-    let (journal, records) = Journal::open(storage, folder)?;
+    let (journal, records) = Journal::open(storage, folder, RECORD_VERSION)?;
     if let Some((_, bytes)) = records.first() {
         let beginning: Beginning = serde_json::from_slice(bytes)
             .map_err(|e| Error::new(ErrorKind::DataCorrupted, format!("journal \"{folder}\": {e}")))?;

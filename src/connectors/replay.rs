@@ -31,6 +31,9 @@ use crate::{
     time::Micros,
 };
 
+/// The version of the form of the journal's records: raised where an older release would misread them.
+const RECORD_VERSION: u16 = 1;
+
 /// The name of the partition. An offset in it is a number of statements.
 const PARTITION: &str = "replay";
 
@@ -80,7 +83,7 @@ pub(super) fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
 
 impl Replayed {
     pub(super) fn open(id: u64, inner: Arc<dyn Source>, storage: &Arc<dyn Storage>) -> Result<Self> {
-        let (journal, records) = Journal::open(storage.clone(), folder(id))?;
+        let (journal, records) = Journal::open(storage.clone(), folder(id), RECORD_VERSION)?;
         let mut kept = ReplayState { journal, rows: Vec::new(), marks: Vec::new(), bytes: 0 };
         for (_, record) in &records {
             let (ReplayHeader { number, marks }, rows) = decode(record)?;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::{Log, LogRecord, file},
+    checkpoint::{Log, LogRecord, TableRows, file},
     error::{Error, ErrorKind, Result},
     storage::Storage,
 };
@@ -59,12 +59,26 @@ impl ObjectBacklog {
         }
         for logged in log.records_before(before) {
             let logged = logged?;
+            if let LogRecord::Rows(TableRows { transaction, more: false, .. }) = logged.record {
+                backlogs.values_mut().for_each(|backlog| backlog.end(transaction));
+            }
             let backlog = logged.record.object().and_then(|id| backlogs.get_mut(&id));
             if let Some(backlog) = backlog.filter(|backlog| logged.file >= backlog.before) {
                 backlog.records.push((logged.record, logged.bytes));
             }
         }
         backlogs.into_iter().try_for_each(|(id, backlog)| backlog.save(storage, id, before))
+    }
+
+    /// A transaction has ended, maybe with a record of another object, which the log will drop.
+    fn end(&mut self, transaction: u64) {
+        let of_it = self.records.iter_mut().rev().find_map(|(record, _)| match record {
+            LogRecord::Rows(rows) if rows.transaction == transaction => Some(rows),
+            _ => None,
+        });
+        if let Some(last) = of_it.filter(|_| transaction != TableRows::NO_TRANSACTION) {
+            last.more = false;
+        }
     }
 
     /// Takes the place of what was kept earlier.

@@ -64,6 +64,7 @@ impl Engine {
             sink_plan.as_ref().map_or_else(|| identity_of(&standing), |sink_plan| sink_plan.identity(&standing));
         let schema = standing.schema.clone();
         let times = Arc::new(standing.rewritten.times.clone());
+        let reproducible = standing.rewritten.reproducible;
         let inputs: Vec<u64> = standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
         let mut relation = Relation::new(schema.clone(), identity)?.of_a_query();
         if Store::new(self.env.storage.clone(), id).keeps_history()? {
@@ -102,7 +103,7 @@ impl Engine {
         };
         Ok(match create.kind {
             ObjectKind::Sink => (schema, ObjectState::Sink { handle, inputs, recipe }),
-            _ => (schema, ObjectState::ContinuousQuery { shared, handle, inputs, times }),
+            _ => (schema, ObjectState::ContinuousQuery { shared, handle, inputs, times, reproducible }),
         })
     }
 

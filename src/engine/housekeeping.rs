@@ -34,6 +34,9 @@ pub struct ServerSnapshot {
     /// The files that the log knew; `None` of an earlier release, whose log knew none.
     #[serde(default)]
     pub files: Option<FileEntries>,
+    /// The number of the newest transaction of the log.
+    #[serde(default)]
+    pub transactions: u64,
 }
 
 /// The newest snapshot; an empty one where there is none.
@@ -99,6 +102,7 @@ impl Engine {
                 dead_letters: self.env.letters.dead(),
                 late_rows: self.env.letters.late(),
                 files: Some(self.manifest.entries()),
+                transactions: self.env.log.newest_transaction(),
             };
             drop(still);
             let bytes = crate::checkpoint::file::encode(&snapshot, &[])?;

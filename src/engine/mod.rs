@@ -10,6 +10,7 @@ mod collecting;
 mod continuous;
 mod copy_target;
 mod create;
+mod data_directory;
 mod ddl;
 mod detached;
 mod discard;

@@ -55,6 +55,8 @@ pub enum ObjectState {
         inputs: Vec<u64>,
         /// What is known of the times in its columns.
         times: Arc<TimeBounds>,
+        /// See [`crate::sql::table::InputTable::reproducible`].
+        reproducible: bool,
     },
     /// A sink: a standing query whose rows are outside.
     Sink {

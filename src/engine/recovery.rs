@@ -12,6 +12,7 @@ use super::{
     Engine, EngineOptions, Env,
     aside::AsideLimit,
     backlog::ObjectBacklog,
+    data_directory,
     ddl::{gone_sources, schema_from},
     housekeeping,
     names::Names,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog, ObjectKind},
-    checkpoint::{Log, LogRecord, Logged, Manifest, apply_to_files},
+    checkpoint::{Log, LogRecord, Logged, Manifest, Transactions, apply_to_files},
     connectors::{Offsets, START},
     error::{Error, ErrorKind, Result},
     query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv, QueueLimit, RejectedRows},
@@ -55,6 +56,7 @@ impl Engine {
     }
 
     async fn load(env: Env, options: EngineOptions, rehearsal: bool) -> Result<(Arc<Engine>, Catalog)> {
+        data_directory::check_version(env.storage.as_ref())?;
         let snapshot = housekeeping::load(env.storage.as_ref())?;
         let (log, records) = Log::open(env.storage.clone(), snapshot.log_file)?;
         if log.is_new() {
@@ -66,6 +68,7 @@ impl Engine {
         let (rows, bytes) = (options.dead_letters_epoch_max, options.dead_letters_epoch_bytes_max);
         let letters = Arc::new(RejectedRows::new(dead_max, late_max, QueueLimit { rows, bytes }));
         letters.add(&snapshot.dead_letters, &snapshot.late_rows);
+        log.skip_transactions(snapshot.transactions);
         let mut catalog = snapshot.catalog.clone();
         let mut files = snapshot.files.clone().unwrap_or_default();
         for Logged { record, .. } in records.iter().filter(|logged| logged.file >= snapshot.log_file) {
@@ -251,22 +254,29 @@ fn adopt_files(manifest: &Manifest) -> Result<()> {
 /// What the log still says of each object, after what was put aside of it.
 fn recovered_states(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, RecoveredState> {
     let mut recovered_states: HashMap<u64, RecoveredState> = HashMap::new();
-    let mut before: HashMap<u64, u64> = HashMap::new();
+    let (mut before, mut transactions): (HashMap<u64, u64>, _) = (HashMap::new(), Transactions::default());
     for id in catalog.objects.keys() {
         match ObjectBacklog::load(storage, *id) {
             Ok(backlog) => {
                 before.insert(*id, backlog.before);
                 let recovered = recovered_states.entry(*id).or_default();
-                backlog.records.into_iter().for_each(|(record, bytes)| recovered.add(record, bytes));
+                for (record, bytes) in backlog.records {
+                    transactions.add(&record);
+                    recovered.add(record, bytes);
+                }
             }
             Err(error) => recovered_states.entry(*id).or_default().lost = Some(error),
         }
     }
     for Logged { file, record, bytes } in records {
+        transactions.add(&record);
         let Some(id) = record.object() else { continue };
         if before.get(&id).is_none_or(|before| file >= *before) {
             recovered_states.entry(id).or_default().add(record, bytes);
         }
+    }
+    for recovered in recovered_states.values_mut() {
+        recovered.rows.retain(|(rows, _)| transactions.has_ended(rows));
     }
     recovered_states
 }

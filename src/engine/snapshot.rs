@@ -48,15 +48,30 @@ impl StatementSnapshot {
             ObjectState::Query { .. } | ObjectState::Sink { .. } | ObjectState::Broken(_) => return None,
         };
         let (id, name, readers) = (object.id, object.name.clone(), object.readers.clone());
-        let (mut defaults, mut upsert_key, mut batching, mut times) =
-            (Arc::default(), Arc::default(), None, Arc::default());
+        let (mut defaults, mut upsert_key, mut batching, mut times, mut reproducible) =
+            (Arc::default(), Arc::default(), None, Arc::default(), true);
         match &object.what {
             ObjectState::Table(table) => defaults = table.defaults.clone(),
             ObjectState::Source { key, batching: waits, .. } => (upsert_key, batching) = (key.clone(), *waits),
-            ObjectState::ContinuousQuery { times: known, .. } => times = known.clone(),
+            ObjectState::ContinuousQuery { times: known, reproducible: exact, .. } => {
+                (times, reproducible) = (known.clone(), *exact);
+            }
             _ => {}
         }
-        Some(InputTable { id, name, input, fixed, snapshot, limit, batching, readers, defaults, upsert_key, times })
+        Some(InputTable {
+            id,
+            name,
+            input,
+            fixed,
+            snapshot,
+            limit,
+            batching,
+            readers,
+            defaults,
+            upsert_key,
+            times,
+            reproducible,
+        })
     }
 
     fn relation(

@@ -168,9 +168,11 @@ impl WritableTable {
         let epoch = self.shared.lock().epoch().next();
         let slices = slices(changes.num_rows(), changes.rows().get_array_memory_size(), self.record_bytes_max);
         let count = slices.len();
+        let transaction = self.log.begin_transaction();
         for (part, (start, rows)) in slices.into_iter().enumerate() {
             let bytes = encode(&changes.slice(start, rows))?;
-            let rows = TableRows { table: self.shared.id, epoch, part: part as u32, more: part + 1 < count };
+            let (table, part, more) = (self.shared.id, part as u32, part + 1 < count);
+            let rows = TableRows { table, epoch, transaction, part, more };
             self.log.append(vec![LogRecord::Rows(rows).encode(&bytes)?]).await?;
         }
         if let Err(error) = self.shared.lock().apply(epoch, &changes) {
@@ -222,29 +224,31 @@ impl WritableTable {
         self.share.hold(self.shared.lock().bytes());
     }
 
-    /// Runs the changes of the log again, at the start. A statement of which the log has not the end did not happen.
+    /// Runs the changes of the log again, at the start: those of transactions that have ended, an epoch each.
     pub fn redo_all(&self, records: &[(TableRows, Bytes)]) -> Result<()> {
-        let mut parts: Vec<Changes> = Vec::new();
-        let mut next = 0;
-        for (rows, bytes) in records.iter().filter(|(rows, _)| rows.epoch > self.shared.lock().epoch()) {
-            if rows.part == 0 {
-                parts.clear();
-                next = 0;
+        let of_one = |(before, _): &(TableRows, Bytes), (rows, _): &(TableRows, Bytes)| {
+            (rows.transaction, rows.epoch) == (before.transaction, before.epoch) && rows.part > before.part
+        };
+        for records in records.chunk_by(of_one) {
+            let Some((rows, _)) = records.last().filter(|(rows, _)| rows.epoch > self.shared.lock().epoch()) else {
+                continue;
+            };
+            // In an older log the end of a statement may be missing: then it did not happen.
+            if rows.transaction == TableRows::NO_TRANSACTION && rows.more {
+                continue;
             }
-            if rows.part == next {
-                let batches = file::from_ipc(bytes)?.into_iter().map(Changes::from_batch);
-                parts.extend(batches.collect::<Result<Vec<_>>>()?);
-                next += 1;
-            } else if !rows.more {
-                let name = &self.shared.name;
-                let message = format!("the log lacks a part of epoch {} of table \"{name}\"", rows.epoch);
+            if records.iter().enumerate().any(|(n, (rows, _))| rows.part as usize != n) {
+                let message = format!("the log lacks a part of epoch {} of table \"{}\"", rows.epoch, self.shared.name);
                 return Err(
                     Error::new(ErrorKind::DataCorrupted, message).hint("Restore the data directory from a copy.")
                 );
             }
-            if !rows.more {
-                self.redo(rows.epoch, &std::mem::take(&mut parts))?;
+            let mut parts = Vec::new();
+            for (_, bytes) in records {
+                let batches = file::from_ipc(bytes)?.into_iter().map(Changes::from_batch);
+                parts.extend(batches.collect::<Result<Vec<_>>>()?);
             }
+            self.redo(rows.epoch, &parts)?;
         }
         Ok(())
     }
@@ -424,7 +428,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::{checkpoint::Logged, state::Budget, storage::MemoryStorage};
+    use crate::{
+        checkpoint::{Logged, Transactions},
+        state::Budget,
+        storage::MemoryStorage,
+    };
 
     fn schema() -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("a", DataType::Int64, true)]))
@@ -446,7 +454,11 @@ mod tests {
             LogRecord::Rows(rows) => Some((rows, logged.bytes)),
             _ => None,
         };
-        table.redo_all(&records.into_iter().filter_map(logged).collect::<Vec<_>>())?;
+        let mut transactions = Transactions::default();
+        records.iter().for_each(|logged| transactions.add(&logged.record));
+        let mut rows: Vec<_> = records.into_iter().filter_map(logged).collect();
+        rows.retain(|(rows, _)| transactions.has_ended(rows));
+        table.redo_all(&rows)?;
         Ok(Arc::new(table))
     }
 

@@ -441,6 +441,10 @@ impl Operator for Aggregate {
         &mut self.groups
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, watermark: Option<Micros>) {
         self.groups.close(self.grouping.closing(watermark));
     }

@@ -170,6 +170,10 @@ impl Operator for Dedup {
         &mut self.seen
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, _: Option<Micros>) {}
 
     fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {

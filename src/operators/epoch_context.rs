@@ -20,7 +20,7 @@ use crate::{
     changes::PARTITION,
     connectors::{BadRecords, Offsets, Origin, SourceStream},
     error::Result,
-    state::Compaction,
+    state::{Compaction, StateId},
     sync::locked,
     time::{Epoch, Tick},
 };
@@ -33,7 +33,8 @@ pub(super) type SharedOperator = Arc<Mutex<Box<dyn Operator>>>;
 pub struct EpochContext {
     pub(super) partitions: usize,
     run: Mutex<EpochRun>,
-    operators: Mutex<Vec<SharedOperator>>,
+    /// With their uids, in the order in which they were planned.
+    operators: Mutex<Vec<(String, SharedOperator)>>,
     watermarks: Mutex<Vec<Arc<Observed>>>,
     /// What a table gives comes in batches of so many rows.
     batch_rows: AtomicUsize,
@@ -173,15 +174,15 @@ impl EpochContext {
         locked(&self.watermarks).push(observed);
     }
 
-    pub(super) fn add_operator(&self, operator: Box<dyn Operator>) -> SharedOperator {
+    pub(super) fn add_operator(&self, uid: &str, operator: Box<dyn Operator>) -> SharedOperator {
         let operator = Arc::new(Mutex::new(operator));
-        locked(&self.operators).push(operator.clone());
+        locked(&self.operators).push((uid.to_string(), operator.clone()));
         operator
     }
 
     /// Calls `with` for one operator of the plan, by its number; `None` where there is none of it.
     pub fn with_operator<T>(&self, n: usize, with: impl FnOnce(&mut dyn Operator) -> T) -> Option<T> {
-        let operator = locked(&self.operators).get(n)?.clone();
+        let (_, operator) = locked(&self.operators).get(n)?.clone();
         let mut operator = locked(&operator);
         Some(with(operator.as_mut()))
     }
@@ -189,13 +190,21 @@ impl EpochContext {
     /// Calls `with` for each operator of the plan, in the order in which they were planned.
     pub fn each_operator<T>(&self, mut with: impl FnMut(usize, &mut dyn Operator) -> Result<T>) -> Result<Vec<T>> {
         let operators = locked(&self.operators).clone();
-        operators.iter().enumerate().map(|(n, operator)| with(n, locked(operator).as_mut())).collect()
+        operators.iter().enumerate().map(|(n, (_, operator))| with(n, locked(operator).as_mut())).collect()
+    }
+
+    /// Whose state is whose in a checkpoint, in the same order.
+    pub fn state_ids(&self) -> Vec<StateId> {
+        let operators = locked(&self.operators).clone();
+        let id =
+            |(uid, operator): (String, SharedOperator)| StateId { uid, version: locked(&operator).state_version() };
+        operators.into_iter().map(id).collect()
     }
 
     /// When the state of all operators is put in order anew.
     pub fn set_compaction(&self, to: Compaction) {
         let operators = locked(&self.operators).clone();
-        operators.iter().for_each(|operator| locked(operator).state().set_compaction(to));
+        operators.iter().for_each(|(_, operator)| locked(operator).state().set_compaction(to));
     }
 }
 

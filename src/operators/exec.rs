@@ -155,15 +155,15 @@ impl EpochExec {
         }
     }
 
-    /// `schema` is that of the operator's changes, with the diff where it withdraws.
+    /// `schema` is that of the operator's changes, with the diff where it withdraws. Its state is saved under its `uid`.
     pub fn operator(
         epoch_context: &Arc<EpochContext>,
         children: Vec<Arc<dyn ExecutionPlan>>,
         operator: Box<dyn Operator>,
-        label: String,
+        (uid, label): (&str, String),
         schema: SchemaRef,
     ) -> Self {
-        let operator = epoch_context.add_operator(operator);
+        let operator = epoch_context.add_operator(uid, operator);
         let properties = properties(schema, 1, EmissionType::Final);
         EpochExec { kind: NodeKind::Operator { operator, label }, epoch: epoch_context.clone(), children, properties }
     }

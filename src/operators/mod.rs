@@ -67,6 +67,9 @@ pub trait Operator: fmt::Debug + Send {
     /// What it remembers.
     fn state(&mut self) -> &mut dyn Durable;
 
+    /// The version of the form in which its state is saved, from 1: raised by whoever changes what its [`Durable`] saves.
+    fn state_version(&self) -> u16;
+
     /// After a load: drops what the watermark of the checkpoint had closed.
     fn restored(&mut self, watermark: Option<Micros>);
 

@@ -239,6 +239,10 @@ impl Operator for Temporal {
         &mut self.kept
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, _: Option<Micros>) {}
 
     fn is_due(&self, _: Option<Micros>, now: Micros) -> bool {

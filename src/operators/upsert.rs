@@ -201,6 +201,10 @@ impl Operator for Upsert {
         &mut self.current
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, _: Option<Micros>) {}
 
     fn is_due(&self, _: Option<Micros>, _: Micros) -> bool {

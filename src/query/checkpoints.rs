@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     operators::Operator,
     relations::Draft as RelationDraft,
-    state::BudgetShare,
+    state::{BudgetShare, StateId},
     storage::{Reading, Storage},
     time::{Epoch, Micros},
 };
@@ -32,6 +32,9 @@ pub struct CheckpointHeader {
     #[serde(default)]
     pub inputs: Vec<u64>,
     pub offsets: Vec<Offsets>,
+    /// For each section whose state it holds. Older checkpoints do not say: theirs are in the order of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operators: Option<Vec<StateId>>,
     pub watermarks: Watermarks,
     /// The watermark that the epoch used: what it closed is closed.
     pub watermark: Option<Micros>,
@@ -76,17 +79,24 @@ pub struct Checkpoints {
     /// The files of the chain that the newest one ends.
     chain: Vec<Epoch>,
     chain_max: usize,
+    /// The operators of the query as it is planned now, in the order of its plan.
+    operators: Vec<StateId>,
 }
 
 impl Checkpoints {
     pub fn new(storage: Arc<dyn Storage>, query: u64) -> Self {
         let chain_max = Thresholds::default().checkpoint_chain_max;
-        Checkpoints { storage, folder: format!("state/{query}"), chain: Vec::new(), chain_max }
+        Checkpoints { storage, folder: format!("state/{query}"), chain: Vec::new(), chain_max, operators: Vec::new() }
     }
 
     /// With a whole one after so many that hold changes only.
     pub fn with_chain_max(self, chain_max: usize) -> Self {
         Checkpoints { chain_max, ..self }
+    }
+
+    /// Of a query that has these operators.
+    pub fn with_operators(self, operators: Vec<StateId>) -> Self {
+        Checkpoints { operators, ..self }
     }
 
     fn path(&self, epoch: Epoch) -> String {
@@ -104,16 +114,21 @@ impl Checkpoints {
     }
 
     /// The header of the newest checkpoint; [`Checkpoints::each`] reads what it and those before it hold. `None` where
-    /// there is none.
+    /// there is none. One whose state does not fit the operators of today's plan is refused by name.
     pub fn open(&mut self) -> Result<Option<CheckpointHeader>> {
         let files = self.storage.list(&self.folder)?;
         let Some(newest) = files.last() else { return Ok(None) };
-        let newest = self.header(newest)?;
+        let path = newest;
+        let newest = self.header(path)?;
+        self.places(path, &newest)?;
         self.chain = vec![newest.epoch];
         let mut base = newest.base;
         while let Some(epoch) = base {
             self.chain.push(epoch);
-            base = self.header(&self.path(epoch))?.base;
+            let path = self.path(epoch);
+            let header = self.header(&path)?;
+            self.places(&path, &header)?;
+            base = header.base;
         }
         self.chain.reverse();
         // What a crash left of an older chain.
@@ -128,10 +143,44 @@ impl Checkpoints {
     pub fn each(&self, mut take: impl FnMut(usize, &RecordBatch) -> Result<()>) -> Result<()> {
         for epoch in &self.chain {
             let path = self.path(*epoch);
-            let (_, decoder): (CheckpointHeader, _) = SectionDecoder::new(&path, self.file(&path)?)?;
-            decoder.each(|section, batch| batch.iter().try_for_each(|batch| take(section, batch)))?;
+            let (header, decoder): (CheckpointHeader, _) = SectionDecoder::new(&path, self.file(&path)?)?;
+            let places = self.places(&path, &header)?;
+            decoder.each(|section, batch| {
+                let place = places.get(section).ok_or_else(|| unfit(&path, "has more operators than the query"))?;
+                batch.iter().try_for_each(|batch| take(*place, batch))
+            })?;
         }
         Ok(())
+    }
+
+    /// For each section of a checkpoint the number of its operator in the plan.
+    fn places(&self, path: &str, header: &CheckpointHeader) -> Result<Vec<usize>> {
+        let Some(saved) = &header.operators else { return Ok((0..self.operators.len()).collect()) };
+        let place = |saved: &StateId| {
+            let place = self.operators.iter().position(|operator| operator.uid == saved.uid);
+            let place = place.ok_or_else(|| {
+                unfit(
+                    path,
+                    &format!("holds the state of operator \"{}\", which the query does not have now", saved.uid),
+                )
+            })?;
+            let StateId { uid, version } = &self.operators[place];
+            match *version == saved.version {
+                true => Ok(place),
+                false => {
+                    let saved = saved.version;
+                    Err(unfit(
+                        path,
+                        &format!("holds the state of operator \"{uid}\" in version {saved}, not {version}"),
+                    ))
+                }
+            }
+        };
+        let places = saved.iter().map(place).collect::<Result<Vec<_>>>()?;
+        match self.operators.iter().enumerate().find(|(n, _)| !places.contains(n)) {
+            Some((_, lacking)) => Err(unfit(path, &format!("holds no state of operator \"{}\"", lacking.uid))),
+            None => Ok(places),
+        }
     }
 
     /// The header of the newest checkpoint, where there is one.
@@ -215,5 +264,49 @@ impl Checkpoints {
     /// Removes every trace.
     pub fn remove(&self) -> Result<()> {
         self.storage.clear(&self.folder)
+    }
+}
+
+/// A checkpoint of another release, which cannot be gone on with.
+fn unfit(path: &str, what: &str) -> Error {
+    Error::new(ErrorKind::ObjectNotInState, format!("checkpoint \"{path}\" {what}"))
+        .detail("It was written by another release, which keeps the state of this query in another way.")
+        .hint("Start that release again; or create another view of the same query beside it, and drop this one.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn id(uid: &str, version: u16) -> StateId {
+        StateId { uid: uid.to_string(), version }
+    }
+
+    fn places(saved: Option<Vec<StateId>>, plan: &[StateId]) -> Result<Vec<usize>> {
+        let checkpoints = Checkpoints::new(Arc::new(MemoryStorage::default()), 7).with_operators(plan.to_vec());
+        checkpoints.places("state/7/1.ckpt", &CheckpointHeader { operators: saved, ..CheckpointHeader::default() })
+    }
+
+    #[test]
+    fn checkpoint_sections_are_found_by_uid_and_not_by_place() {
+        let plan = [id("Join[a = b]@0", 1), id("Aggregate[k]@0.0", 2)];
+        let saved = vec![plan[1].clone(), plan[0].clone()];
+        assert_eq!(places(Some(saved), &plan).unwrap(), [1, 0]);
+        assert_eq!(places(None, &plan).unwrap(), [0, 1], "an older one, in the order of the plan");
+    }
+
+    #[test]
+    fn checkpoint_state_that_does_not_fit_is_refused_by_name() {
+        let plan = [id("Aggregate[k]@0", 2)];
+        for (saved, told) in [
+            (vec![id("Aggregate[j]@0", 2)], "operator \"Aggregate[j]@0\", which the query does not have now"),
+            (vec![id("Aggregate[k]@0", 1)], "operator \"Aggregate[k]@0\" in version 1, not 2"),
+            (vec![], "holds no state of operator \"Aggregate[k]@0\""),
+        ] {
+            let error = places(Some(saved), &plan).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ObjectNotInState);
+            assert!(error.message().contains(told), "{error}");
+        }
     }
 }

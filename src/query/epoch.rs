@@ -10,7 +10,7 @@ use super::{
     worker::{Uncommitted, Worker},
 };
 use crate::{
-    changes::{Changes, batch_of},
+    changes::{Changes, ChangesHash, batch_of},
     checkpoint::{Commit, Intent, LogRecord},
     connectors::{Ahead, Backlog, ReadLimit, Span},
     error::Result,
@@ -252,6 +252,7 @@ impl Worker {
             epoch: intent.epoch,
             rows_in: standing.epoch_context.rows_in(),
             rows_out: changes.num_rows() as u64,
+            hash: if standing.rewritten.reproducible { ChangesHash::of(&changes) } else { None },
             late: late.behind,
             untimed: late.untimed,
             bad,

@@ -98,6 +98,7 @@ impl Worker {
 fn joined(before: Commit, mut commit: Commit) -> Commit {
     commit.rows_in += before.rows_in;
     commit.rows_out += before.rows_out;
+    commit.hash = before.hash.zip(commit.hash).map(|(one, other)| one.plus(other));
     commit.late += before.late;
     commit.bad += before.bad;
     for (times, earlier) in commit.observed.iter_mut().zip(before.observed) {

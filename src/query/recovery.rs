@@ -142,10 +142,11 @@ impl Worker {
 
     fn load(&mut self, header: CheckpointHeader) -> Result<()> {
         let epoch_context = &self.setup.standing.epoch_context;
-        self.checkpoints.each(|section, batch| {
+        self.checkpoints.each(|operator, batch| {
             // A batch of a chain takes the place of what was loaded before, in part or as a whole.
             self.share.load(self.state_bytes()?.max(batch.get_array_memory_size()))?;
-            epoch_context.with_operator(section, |operator| operator.state().load(batch)).unwrap_or(Ok(()))
+            let load = epoch_context.with_operator(operator, |operator| operator.state().load(batch));
+            load.unwrap_or_else(|| Err(Error::internal("a checkpoint of another plan was loaded")))
         })?;
         self.setup.standing.epoch_context.each_operator(|_, operator| {
             operator.restored(header.watermark);
@@ -169,15 +170,23 @@ impl Worker {
         let opened = self.open(&intent)?;
         let (again, _) = self.execute(&intent, opened).await?;
         if (again.rows_in, again.rows_out) != (commit.rows_in, commit.rows_out) {
-            let message = format!(
+            return Err(changed_input(format!(
                 "epoch {} of \"{}\" read {} rows and gave {}, but now reads {} and gives {}",
                 intent.epoch, self.setup.name, commit.rows_in, commit.rows_out, again.rows_in, again.rows_out
-            );
-            return Err(Error::new(ErrorKind::DataCorrupted, message)
-                .detail("What the epoch had read has changed or is gone.")
-                .hint("Put the input back as it was, then ALTER … RESUME; or create another view of the same query beside it."));
+            )));
+        }
+        if commit.hash.zip(again.hash).is_some_and(|(was, is)| was.contradicts(is)) {
+            let (epoch, name, count) = (intent.epoch, &self.setup.name, commit.rows_out);
+            return Err(changed_input(format!("epoch {epoch} of \"{name}\" gave {count} rows, but now gives others")));
         }
         self.advance(&intent, &commit);
         Ok(())
     }
+}
+
+/// An epoch that is run again is not what it was.
+fn changed_input(message: String) -> Error {
+    Error::new(ErrorKind::DataCorrupted, message)
+        .detail("What the epoch had read has changed or is gone.")
+        .hint("Put the input back as it was, then ALTER … RESUME; or create another view of the same query beside it.")
 }

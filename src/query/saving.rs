@@ -87,6 +87,7 @@ impl Worker {
             epoch: self.epoch,
             inputs: self.inputs().iter().map(|input| input.table.id).collect(),
             offsets: self.offsets.clone(),
+            operators: Some(epoch_context.state_ids()),
             watermarks: self.watermarks.clone(),
             commit: self.uncommitted.as_ref().map(|uncommitted| uncommitted.commit.clone()),
             ..self.totals.clone()

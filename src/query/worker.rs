@@ -141,6 +141,7 @@ impl Worker {
         let inputs = setup.standing.rewritten.inputs.len();
         let checkpoints = Checkpoints::new(env.storage.clone(), setup.id);
         let checkpoints = checkpoints.with_chain_max(env.thresholds.checkpoint_chain_max);
+        let checkpoints = checkpoints.with_operators(setup.standing.epoch_context.state_ids());
         setup.standing.epoch_context.set_compaction(env.thresholds.compaction);
         for input in &setup.standing.rewritten.inputs {
             // Nothing may be forgotten that this query has not read.

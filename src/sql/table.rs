@@ -56,6 +56,8 @@ pub struct InputTable {
     pub upsert_key: Arc<[String]>,
     /// Of a view: what is known of the times in its columns.
     pub times: Arc<TimeBounds>,
+    /// Whether its rows come back bit by bit after a restart: of a view with `stddev` they may not.
+    pub reproducible: bool,
 }
 
 /// How a source is read whose rows are set and removed by key.

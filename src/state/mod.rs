@@ -26,6 +26,7 @@ pub use multiset::{Multiset, RankKind, TopN};
 pub use windowed::{Close, NEVER, StateShape, Windowed};
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
@@ -54,6 +55,15 @@ impl Default for Compaction {
 pub struct Saved {
     /// Rows to apply, in the structure's own saved schema.
     pub rows: Vec<RecordBatch>,
+}
+
+/// Whose state a section of a checkpoint holds, and in what form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateId {
+    /// The operator's uid: its kind, its keys and its place in the query.
+    pub uid: String,
+    /// The version of the form in which it saves its state.
+    pub version: u16,
 }
 
 /// A structure that can be saved and loaded. Saving all, or what changed since the last save, in turn; loading applies

@@ -6,7 +6,7 @@ use crate::error::ErrorKind;
 const FIRST: &str = "log/000000000001.log";
 
 fn open(storage: &Arc<MemoryStorage>) -> (Journal, Vec<String>) {
-    let (journal, records) = Journal::open(storage.clone(), "log").unwrap();
+    let (journal, records) = Journal::open(storage.clone(), "log", 1).unwrap();
     (journal, texts(records))
 }
 
@@ -58,6 +58,7 @@ fn open_of_any_damaged_file_names_it_or_gives_all_records() {
     let check = |what: String, damaged: BTreeMap<String, Vec<u8>>| match Journal::open(
         Arc::new(MemoryStorage::from(damaged)),
         "log",
+        1,
     ) {
         Ok((_, records)) => assert_eq!(texts(records), all, "{what}"),
         Err(error) => {
@@ -97,7 +98,7 @@ fn open_without_mark_of_a_damaged_group_that_another_follows_fails() {
     let bytes = files.get_mut(third).unwrap();
     let seven = bytes.windows(5).position(|window| window == b"seven").unwrap();
     bytes[seven] ^= 1;
-    let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log").unwrap_err();
+    let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log", 1).unwrap_err();
     assert!(error.message().contains(third), "{error}");
 }
 
@@ -121,8 +122,8 @@ fn open_after_a_power_cut_in_a_group_drops_what_is_behind_the_first_lost_block()
         let end = bytes.len().min(synced + (lost + 1) * BLOCK);
         torn[synced + first * BLOCK..end].fill(0);
         let storage = MemoryStorage::from(BTreeMap::from([(FIRST.to_string(), torn)]));
-        let (_, records) =
-            Journal::open(Arc::new(storage), "log").unwrap_or_else(|error| panic!("blocks {first}..={lost}: {error}"));
+        let (_, records) = Journal::open(Arc::new(storage), "log", 1)
+            .unwrap_or_else(|error| panic!("blocks {first}..={lost}: {error}"));
         let records = texts(records);
         assert_eq!(records[0], "one");
         assert_eq!(records[1..], group[..records.len() - 1], "blocks {first}..={lost}");
@@ -166,7 +167,7 @@ fn append_after_failed_writes_leaves_out_what_they_left() {
             Operation::Remove => Some(Fault::Refused(ErrorKind::Io)),
             _ => None,
         });
-        let (journal, _) = Journal::open(Arc::new(storage), "log").unwrap();
+        let (journal, _) = Journal::open(Arc::new(storage), "log", 1).unwrap();
         journal.append(&payloads(&["one"])).unwrap();
         assert!(journal.append(&payloads(&["two", "three"])).is_err());
         assert!(journal.append(&payloads(&["four", "five"])).is_err());
@@ -213,7 +214,7 @@ fn open_of_a_forgotten_file_that_is_lost_too_early_fails() {
     assert_eq!(open(&storage).1, ["four", "five", "six", "seven", "eight", "nine"]);
     let mut files = storage.files();
     files.remove("log/000000000002.log").unwrap();
-    let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log").unwrap_err();
+    let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log", 1).unwrap_err();
     assert_eq!(error.message(), "journal \"log/000000000002.log\" is missing");
 }
 
@@ -252,6 +253,21 @@ fn files_of_earlier_releases_are_read() {
     assert_eq!(open(&storage).1, ["one", "two", "three"]);
     let mut files = storage.files();
     files.get_mut(FIRST).unwrap()[13] ^= 1;
-    let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log").unwrap_err();
+    let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log", 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataCorrupted);
+}
+
+#[test]
+fn journal_of_a_newer_version_is_refused_by_name() {
+    let storage = Arc::new(MemoryStorage::default());
+    let (journal, _) = Journal::open(storage.clone(), "log", 2).unwrap();
+    journal.append(&[Bytes::from_static(b"record")]).unwrap();
+    let error = Journal::open(storage.clone(), "log", 1).unwrap_err();
+    assert_eq!(error.message(), "journal \"log/000000000001.log\" has records of version 2, of which 1 is known here");
+    assert_eq!(error.hint_text(), Some("It was written by a newer release: start that one."));
+    assert_eq!(Journal::open(storage.clone(), "log", 3).unwrap().1.len(), 1, "what is older is read");
+    let mut files = storage.files();
+    files.get_mut("log/000000000001.log").unwrap()[3] = b'3';
+    let error = Journal::open(Arc::new(MemoryStorage::from(files)), "log", 2).unwrap_err();
+    assert_eq!(error.message(), "journal \"log/000000000001.log\" has version 3");
 }

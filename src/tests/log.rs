@@ -62,7 +62,7 @@ fn id_of(record: &LogRecord) -> u64 {
 
 /// The ids of the records that a start would find now, each with the number of its file.
 fn found(disk: &MemoryStorage) -> Vec<(u64, u64)> {
-    let (_, payloads) = Journal::open(Arc::new(disk.survivor()), "log").unwrap();
+    let (_, payloads) = Journal::open(Arc::new(disk.survivor()), "log", 1).unwrap();
     payloads.iter().map(|(file, payload)| (id_of(&LogRecord::decode(payload).unwrap().0), *file)).collect()
 }
 

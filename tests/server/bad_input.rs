@@ -128,6 +128,36 @@ async fn a_file_that_changed_behind_a_crash_does_not_change_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn file_with_other_bytes_of_equal_size_and_time_is_told_on_recovery_and_put_back() {
+    let (home, server, client) = server().await;
+    home.put("in/a.csv", "1\n2\n");
+    run(
+        &client,
+        "CREATE SOURCE s (id INT) WITH (connector = 'directory', path = 'in', format = 'csv');
+         CREATE MATERIALIZED VIEW v WITH (checkpoint_interval = '1 hour') AS SELECT sum(id) AS n FROM s;
+         FLUSH",
+    )
+    .await;
+    server.kill();
+    let path = home.path("in/a.csv");
+    let written = fs::metadata(&path).unwrap().modified().unwrap();
+    let overwrite = |text: &str| {
+        fs::write(&path, text).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+    };
+    overwrite("3\n4\n");
+    let server = home.start();
+    let client = server.connect().await;
+    let told = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
+    let told = eventually("the query says so", async || rows(&client, told).await.pop()).await;
+    assert!(told.contains("epoch 1 of \"v\" gave 1 rows, but now gives others"), "{told}");
+    assert!(try_rows(&client, "SELECT n FROM v").await.is_err());
+    overwrite("1\n2\n");
+    run(&client, "ALTER MATERIALIZED VIEW v RESUME; FLUSH").await;
+    assert_eq!(rows(&client, "SELECT n FROM v").await, ["3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_number_means_the_same_in_a_file_and_in_an_insert() {
     let (home, _server, client) = server().await;
     home.put("csv/a.csv", "n,i\n1.235,1\n-1.235,2\n99999999.999,3\n0.5,1.9\n");

@@ -22,6 +22,9 @@ use crate::{
     time::Micros,
 };
 
+/// The version of the form of the journal's records: raised where an older release would misread them.
+const RECORD_VERSION: u16 = 1;
+
 /// One file as it was when it was found. Only its first `size` bytes are ever read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FolderEntry {
@@ -142,7 +145,7 @@ const FORGOTTEN_MIN: u64 = 1_000;
 impl Files {
     /// Opens the list in a folder of the storage; durably made where there is none. Blocks.
     pub fn open(storage: Arc<dyn Storage>, folder: &str) -> Result<Files> {
-        let (journal, records) = Journal::open(storage, folder)?;
+        let (journal, records) = Journal::open(storage, folder, RECORD_VERSION)?;
         let reopened = !records.is_empty();
         let mut list = List::default();
         let mut forgotten = 0;
@@ -414,7 +417,7 @@ mod tests {
         // As a sync that fails after the bytes have come through.
         storage.heal();
         let found = serde_json::to_vec(&FileRecord::Found(vec![file("a".to_string())])).unwrap();
-        let (journal, _) = Journal::open(storage.clone(), "s").unwrap();
+        let (journal, _) = Journal::open(storage.clone(), "s", RECORD_VERSION).unwrap();
         journal.append(&[found.into()]).unwrap();
         files.add(vec![file("b".to_string()), file("a".to_string())]).unwrap();
         let expected = [(0, "b".to_string()), (1, "a".to_string())];

@@ -15,6 +15,9 @@ use crate::{
     storage::{Journal, Storage},
 };
 
+/// The version of the form of the journal's records: raised where an older release would misread them.
+const RECORD_VERSION: u16 = 1;
+
 /// One record of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Entry {
@@ -106,7 +109,7 @@ pub(super) struct SinkLedger {
 
 impl SinkLedger {
     pub fn open(storage: Arc<dyn Storage>, folder: &str) -> Result<SinkLedger> {
-        let (journal, records) = Journal::open(storage, folder)?;
+        let (journal, records) = Journal::open(storage, folder, RECORD_VERSION)?;
         let mut known = LedgerEntry::default();
         for (_, record) in records {
             let entry = serde_json::from_slice(&record).map_err(|e| {

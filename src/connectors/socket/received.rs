@@ -15,6 +15,9 @@ use crate::{
     storage::{Journal, Storage},
 };
 
+/// The version of the form of the journal's records: raised where an older release would misread them.
+const RECORD_VERSION: u16 = 1;
+
 /// Files of the journal are about this large: they are freed, and read, as a whole.
 const FILE_BYTES: u64 = 8 << 20;
 
@@ -63,7 +66,7 @@ impl Received {
     /// Opens what there is in a folder of the storage. Blocks.
     pub fn open(storage: Arc<dyn Storage>, folder: &str, bytes_max: u64) -> Result<Received> {
         let mut list = ReceivedFiles::default();
-        let journal = Journal::replay(storage, folder, |file, bytes| {
+        let journal = Journal::replay(storage, folder, RECORD_VERSION, |file, bytes| {
             let group = LineGroup::decode(&bytes)?;
             let begun = !list.files.is_empty();
             if begun && group.first > list.next {
@@ -320,16 +323,16 @@ mod tests {
         assert!(received.add(group(3, 2)).is_err());
         storage.heal();
         // As a sync that fails after the bytes have come through.
-        let (journal, _) = Journal::open(storage.clone(), "s").unwrap();
+        let (journal, _) = Journal::open(storage.clone(), "s", RECORD_VERSION).unwrap();
         journal.append(&[group(3, 2).encode().unwrap()]).unwrap();
         let received = Received::open(storage.clone(), "s", 1 << 20).unwrap();
         assert_eq!(received.bounds(), (0, 5));
-        let (journal, _) = Journal::open(storage.clone(), "s").unwrap();
+        let (journal, _) = Journal::open(storage.clone(), "s", RECORD_VERSION).unwrap();
         journal.append(&[group(3, 2).encode().unwrap()]).unwrap();
         let received = Received::open(storage.clone(), "s", 1 << 20).unwrap();
         assert_eq!(read(&received, 0..9), [0, 1, 2, 3, 4]);
         // A hole is none of our doing.
-        let (journal, _) = Journal::open(storage.clone(), "s").unwrap();
+        let (journal, _) = Journal::open(storage.clone(), "s", RECORD_VERSION).unwrap();
         journal.append(&[group(7, 1).encode().unwrap()]).unwrap();
         assert_eq!(Received::open(storage, "s", 1 << 20).unwrap_err().kind(), ErrorKind::DataCorrupted);
     }

@@ -324,6 +324,10 @@ impl Operator for GroupPlan {
         &mut self.kept
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, watermark: Option<Micros>) {
         let closing = self.grouping.closing(watermark);
         self.kept.rows.close(closing);

@@ -92,6 +92,10 @@ impl Operator for LookupJoin {
         &mut self.sides
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, _: Option<Micros>) {}
 
     fn is_due(&self, _: Option<Micros>, _: Micros) -> bool {

@@ -210,6 +210,10 @@ impl Operator for Join {
         &mut self.sides
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, watermark: Option<Micros>) {
         for side in &mut self.sides.sides {
             let expired = side.expired(watermark);

@@ -390,6 +390,10 @@ impl Operator for AggregateByRecompute {
         &mut self.kept
     }
 
+    fn state_version(&self) -> u16 {
+        1
+    }
+
     fn restored(&mut self, watermark: Option<Micros>) {
         let closing = self.grouping.closing(watermark);
         self.kept.parts.iter_mut().for_each(|(_, groups)| drop(groups.close(closing)));

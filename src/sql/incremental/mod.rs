@@ -26,10 +26,12 @@ mod join;
 mod linear;
 mod physical;
 mod refuse;
+mod reproducible;
 mod rewrite;
 mod sets;
 mod step;
 mod time_bounds;
+mod uid;
 mod untimed;
 mod window;
 

@@ -117,7 +117,7 @@ impl ExtensionPlanner for StepPlanner {
                 let operator = operator(step, node, planner, session, context)?;
                 let label =
                     format!("{}: {}", if step.recompute { "AggregateByRecompute" } else { "Aggregate" }, label(step));
-                EpochExec::operator(&self.epoch_context, vec![child()?], operator, label, schema)
+                EpochExec::operator(&self.epoch_context, vec![child()?], operator, (&node.uid, label), schema)
             }
             Step::Join(step) => {
                 let spec = join(step, node, planner, session, context)?;
@@ -128,11 +128,17 @@ impl ExtensionPlanner for StepPlanner {
                     true => Box::new(LookupJoin::new(spec)?),
                     false => Box::new(Join::new(spec)?),
                 };
-                EpochExec::operator(&self.epoch_context, inputs.to_vec(), operator, label, schema)
+                EpochExec::operator(&self.epoch_context, inputs.to_vec(), operator, (&node.uid, label), schema)
             }
             Step::Temporal { from, until } => {
                 let operator = temporal(from, until, node, planner, session, context)?;
-                EpochExec::operator(&self.epoch_context, vec![child()?], operator, "Temporal".to_string(), schema)
+                EpochExec::operator(
+                    &self.epoch_context,
+                    vec![child()?],
+                    operator,
+                    (&node.uid, "Temporal".to_string()),
+                    schema,
+                )
             }
             Step::GroupInput(given) => EpochExec::group_input(&self.epoch_context, given.clone(), schema),
             Step::GroupPlan(step) => {
@@ -141,7 +147,7 @@ impl ExtensionPlanner for StepPlanner {
                 let epochs = Arc::new(TaskContext::from(session).with_runtime(self.epochs.clone()));
                 let operator = group_plan(step, node, (plan, epochs), planner, session, context)?;
                 let label = format!("GroupPlan: by [{}]", list(&step.keys));
-                EpochExec::operator(&self.epoch_context, vec![child()?], operator, label, schema)
+                EpochExec::operator(&self.epoch_context, vec![child()?], operator, (&node.uid, label), schema)
             }
             Step::Dedup(step) => {
                 let child = child()?;
@@ -151,7 +157,13 @@ impl ExtensionPlanner for StepPlanner {
                 let spec =
                     DedupSpec { keys: keys.collect::<DfResult<_>>()?, late, forget, derived, rows: schema.clone() };
                 let label = format!("Dedup: by [{}]", list(&step.keys));
-                EpochExec::operator(&self.epoch_context, vec![child], Box::new(Dedup::new(spec)?), label, schema)
+                EpochExec::operator(
+                    &self.epoch_context,
+                    vec![child],
+                    Box::new(Dedup::new(spec)?),
+                    (&node.uid, label),
+                    schema,
+                )
             }
             Step::Upsert { key } => {
                 let child = child()?;
@@ -159,7 +171,7 @@ impl ExtensionPlanner for StepPlanner {
                 let names: Vec<_> = key.iter().map(|i| input.field(*i).name().as_str()).collect();
                 let label = format!("Upsert: by [{}]", names.join(", "));
                 let operator = Box::new(Upsert::new(&input, without_diff(&schema), key.clone())?);
-                EpochExec::operator(&self.epoch_context, vec![child], operator, label, schema)
+                EpochExec::operator(&self.epoch_context, vec![child], operator, (&node.uid, label), schema)
             }
         };
         Ok(Some(Arc::new(exec)))

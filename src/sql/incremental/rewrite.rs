@@ -16,8 +16,10 @@ use datafusion::{
 use super::{
     carried::Carried,
     refuse::refused,
+    reproducible::is_reproducible,
     step::{Step, StepNode},
     time_bounds::{EVENT, TimeBound, TimeBounds, of_projection},
+    uid::with_uids,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -65,6 +67,8 @@ pub struct Rewritten {
     pub uses_clock: bool,
     /// What is known of the times in its answer, as of its own watermark.
     pub times: TimeBounds,
+    /// Whether its epochs give the same rows, bit by bit, when they are run again from another checkpoint.
+    pub reproducible: bool,
     /// A line for each thing that is remembered, for EXPLAIN.
     pub remembers: Vec<String>,
     /// What grows with its inputs and is never let go, though rows only come.
@@ -100,8 +104,21 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
     // What is never closed is never complete.
     let times = if emission == Emission::Complete { vec![None; node.bounds.len()] } else { node.bounds };
     let Rewriter { inputs, watermarks, followed, uses_clock: clocked, remembers, unbounded, .. } = rewriter;
-    let (plan, diff, key) = (node.plan, node.carried.diff, node.key);
-    Ok(Rewritten { plan, diff, key, inputs, watermarks, followed, uses_clock: clocked, times, remembers, unbounded })
+    let reproducible = is_reproducible(plan, &inputs)?;
+    let (plan, diff, key) = (with_uids(node.plan)?, node.carried.diff, node.key);
+    Ok(Rewritten {
+        plan,
+        diff,
+        key,
+        inputs,
+        watermarks,
+        followed,
+        uses_clock: clocked,
+        times,
+        reproducible,
+        remembers,
+        unbounded,
+    })
 }
 
 /// A rewrite under way.

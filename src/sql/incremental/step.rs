@@ -27,6 +27,8 @@ pub struct StepNode {
     pub step: Step,
     pub inputs: Vec<LogicalPlan>,
     pub schema: DFSchemaRef,
+    /// Whose state is whose in a checkpoint; of operators of a rewritten plan only, and empty before that.
+    pub uid: String,
 }
 
 #[derive(Debug, Clone)]
@@ -133,7 +135,7 @@ pub struct DedupStep {
 
 impl StepNode {
     pub fn plan(step: Step, inputs: Vec<LogicalPlan>, schema: DFSchemaRef) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(StepNode { step, inputs, schema }) })
+        LogicalPlan::Extension(Extension { node: Arc::new(StepNode { step, inputs, schema, uid: String::new() }) })
     }
 }
 
@@ -183,7 +185,7 @@ impl UserDefinedLogicalNode for StepNode {
         _: Vec<Expr>,
         inputs: Vec<LogicalPlan>,
     ) -> DfResult<Arc<dyn UserDefinedLogicalNode>> {
-        Ok(Arc::new(StepNode { step: self.step.clone(), inputs, schema: self.schema.clone() }))
+        Ok(Arc::new(StepNode { step: self.step.clone(), inputs, schema: self.schema.clone(), uid: self.uid.clone() }))
     }
 
     fn dyn_hash(&self, mut state: &mut dyn Hasher) {

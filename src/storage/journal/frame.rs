@@ -13,6 +13,8 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const MAGIC: &[u8; 4] = b"TMJ2";
+/// What files of all versions begin with, but for those of the first one.
+const FAMILY: &[u8] = b"TMJ";
 const HEAD: usize = 17;
 
 /// Set in the kind of the last frame of a group.
@@ -25,6 +27,22 @@ pub(super) enum FrameKind {
     Record = 1,
     /// Files with a lower number are not needed any more.
     Forgot = 2,
+}
+
+/// Fails for a file of a version that is not known here.
+pub(super) fn check_magic(bytes: &[u8], path: &str) -> Result<()> {
+    match bytes.get(..MAGIC.len()) {
+        Some(magic) if magic.starts_with(FAMILY) && magic != MAGIC => {
+            let version = char::from(magic[FAMILY.len()]).escape_default();
+            Err(newer(format!("journal \"{path}\" has version {version}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a newer release wrote.
+pub(super) fn newer(message: String) -> Error {
+    Error::new(ErrorKind::DataCorrupted, message).hint("It was written by a newer release: start that one.")
 }
 
 /// A good frame.

@@ -8,7 +8,7 @@
 
 use crate::{error::Result, storage::Storage};
 
-const SIZE: usize = 24;
+pub(super) const SIZE: usize = 24;
 
 /// The first bytes of one file of a journal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -35,6 +35,8 @@ pub(super) const WRITE_BYTES_MAX: usize = 64 << 20;
 pub struct Journal {
     storage: Arc<dyn Storage>,
     folder: String,
+    /// The version of the form of its records.
+    version: u16,
     /// Whether the mark was there when it was opened, so that nothing that was synced can be missing.
     marked: bool,
     /// The file that the next record goes to.
@@ -54,10 +56,15 @@ struct JournalState {
 }
 
 impl Journal {
-    /// Opens the journal of a folder and hands back what is in it, each payload with the number of its file.
-    pub fn open(storage: Arc<dyn Storage>, folder: impl Into<String>) -> Result<(Journal, Vec<(u64, Bytes)>)> {
+    /// Opens the journal of a folder and hands back what is in it, each payload with the number of its file. `version` is
+    /// that of the form of its records, from 1: one whose records are newer is refused.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        folder: impl Into<String>,
+        version: u16,
+    ) -> Result<(Journal, Vec<(u64, Bytes)>)> {
         let mut records = Vec::new();
-        let journal = Journal::replay(storage, folder, |number, payload| {
+        let journal = Journal::replay(storage, folder, version, |number, payload| {
             records.push((number, payload));
             Ok(())
         })?;
@@ -68,11 +75,12 @@ impl Journal {
     pub fn replay(
         storage: Arc<dyn Storage>,
         folder: impl Into<String>,
+        version: u16,
         record: impl FnMut(u64, Bytes) -> Result<()>,
     ) -> Result<Journal> {
         let folder = folder.into();
-        let mut replay =
-            Replay { folder: folder.clone(), state: JournalState::default(), record, held: None, missing: Vec::new() };
+        let state = JournalState::default();
+        let mut replay = Replay { folder: folder.clone(), version, state, record, held: None, missing: Vec::new() };
         let mut numbers: Vec<u64> = storage.list(&folder)?.iter().filter_map(|path| file_number(path)).collect();
         numbers.sort_unstable();
         for number in &numbers {
@@ -84,7 +92,7 @@ impl Journal {
         // Always a new file after a start: the old one may end in a torn frame.
         let newest = numbers.last().copied().unwrap_or_default().max(mark.map_or(0, |mark| mark.file));
         let marked = mark.is_some();
-        Ok(Journal { storage, folder, marked, file: AtomicU64::new(newest + 1), state: Mutex::new(state) })
+        Ok(Journal { storage, folder, version, marked, file: AtomicU64::new(newest + 1), state: Mutex::new(state) })
     }
 
     /// Removes all of the journal of a folder.
@@ -176,7 +184,8 @@ impl Journal {
             true => (state.tail, state.group + 1),
             false => {
                 bytes.extend_from_slice(MAGIC);
-                let header = JournalHeader { before: state.tail, forgotten: state.forgotten }.encode();
+                let (before, forgotten, version) = (state.tail, state.forgotten, self.version);
+                let header = JournalHeader { before, forgotten, version }.encode();
                 frame::push(&mut bytes, (number, 0), (FrameKind::Header, 1, false), &header)?;
                 (Prefix { file: number, ..Prefix::default() }, 1)
             }
@@ -235,22 +244,27 @@ struct JournalHeader {
     /// What the records in this file come after. Files between the two do not count.
     before: Prefix,
     forgotten: u64,
+    /// The version of the form of its records: 1 in headers that do not say.
+    version: u16,
 }
 
 impl JournalHeader {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = self.before.encode();
         bytes.extend_from_slice(&self.forgotten.to_le_bytes());
+        bytes.extend_from_slice(&self.version.to_le_bytes());
         bytes
     }
 
     /// The header of a file; `None` where it does not begin with one.
     fn read(bytes: &Bytes, number: u64) -> Option<JournalHeader> {
         let frame = bytes.starts_with(MAGIC).then(|| frame::frame_at(bytes, number, MAGIC.len())).flatten()?;
-        let (before, forgotten) = frame.payload.split_last_chunk::<8>()?;
+        let (before, rest) = frame.payload.split_first_chunk::<{ mark::SIZE }>()?;
+        let (forgotten, version) = rest.split_first_chunk::<8>()?;
+        let version = version.first_chunk().map_or(1, |version| u16::from_le_bytes(*version));
         let is_header = frame.kind == FrameKind::Header;
         is_header.then(|| {
-            Some(JournalHeader { before: Prefix::decode(before)?, forgotten: u64::from_le_bytes(*forgotten) })
+            Some(JournalHeader { before: Prefix::decode(before)?, forgotten: u64::from_le_bytes(*forgotten), version })
         })?
     }
 }
@@ -258,6 +272,7 @@ impl JournalHeader {
 /// The files of a journal, oldest first, as they are read. Each is held until the next one has said what counts in it.
 struct Replay<F> {
     folder: String,
+    version: u16,
     state: JournalState,
     record: F,
     held: Option<(u64, Bytes)>,
@@ -268,7 +283,14 @@ struct Replay<F> {
 impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
     fn take(&mut self, number: u64, bytes: Bytes) -> Result<()> {
         let path = path(&self.folder, number);
+        frame::check_magic(&bytes, &path)?;
         if let Some(header) = JournalHeader::read(&bytes, number) {
+            if header.version > self.version {
+                let (found, known) = (header.version, self.version);
+                let message =
+                    format!("journal \"{path}\" has records of version {found}, of which {known} is known here");
+                return Err(frame::newer(message));
+            }
             self.state.forgotten = self.state.forgotten.max(header.forgotten);
             self.settle(header.before)?;
             self.held = Some((number, bytes));
