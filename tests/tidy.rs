@@ -13,8 +13,8 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 24] = [
-    "error", "time", "sync", "options", "changes", "catalog",
+const ORDER: [&str; 25] = [
+    "error", "time", "sync", "memory", "options", "changes", "catalog",
     "storage", "formats",
     "state", "connectors", "checkpoint",
     "operators", "relations",
@@ -51,6 +51,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "Instant::now",
         &["src/time.rs", "src/connectors", "src/checkpoint", "src/query", "src/engine", "src/wire", "src/cli"],
         "durations may be measured where work is done and waited for; they never reach an answer",
+    ),
+    (
+        "RowConverter",
+        &["src/state", "src/sql/functions/sort_key.rs"],
+        "rows as bytes are what state finds them by; one function of SQL is an order of values",
     ),
     ("process::exit", &["src/cli"], "nobody else ends the process"),
     ("println", &["src/cli"], "whoever is not the command line logs"),

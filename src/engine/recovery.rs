@@ -28,7 +28,7 @@ use crate::{
     query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv, QueueLimit, RejectedRows},
     relations::ChangelogLimit,
     sql::{parse, plan::Planner},
-    state::Budget,
+    memory::Budget,
     storage::Storage,
     sync::locked,
     time::Epoch,

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     changes::Changes,
     error::Result,
-    state::{Durable, Id, KeyedLog, StateShape, Windowed},
+    state::{Durable, Id, KeyRows, KeyedLog, StateShape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -226,7 +226,7 @@ struct Touched {
     /// Their places among all groups of the epoch.
     rows: UInt32Array,
     keys: Vec<ArrayRef>,
-    encoded: arrow::row::Rows,
+    encoded: KeyRows,
     found: Vec<Option<Id>>,
     /// The stored states of those found, in order.
     before: RecordBatch,

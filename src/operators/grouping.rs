@@ -6,7 +6,6 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatch},
     compute::{filter_record_batch, kernels::cmp::distinct},
     datatypes::{DataType, Field, Fields, Schema, SchemaRef},
-    row::{RowConverter, SortField},
 };
 use datafusion::{
     logical_expr::{AggregateUDF, EmitTo, GroupsAccumulator},
@@ -19,7 +18,7 @@ use crate::{
     changes::batch_of,
     checkpoint::LateCause,
     error::Result,
-    state::Close,
+    state::{Close, differing_values},
     time::{Micros, Tick, event_times},
 };
 
@@ -285,20 +284,10 @@ pub fn differing(before: &[ArrayRef], after: &[ArrayRef]) -> Result<Vec<bool>> {
         match distinct(before, after) {
             Ok(distinct) => differ.iter_mut().zip(distinct.values()).for_each(|(differ, this)| *differ |= this),
             // Lists and structs, which that function does not know.
-            Err(_) => differ.iter_mut().zip(differing_rows(before, after)?).for_each(|(differ, this)| *differ |= this),
+            Err(_) => differ.iter_mut().zip(differing_values(before, after)?).for_each(|(differ, this)| *differ |= this),
         }
     }
     Ok(differ)
-}
-
-fn differing_rows(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<bool>> {
-    // A type that arrow-row does not know either is always taken as changed: correct, if not the shortest answer.
-    let Ok(converter) = RowConverter::new(vec![SortField::new(before.data_type().clone())]) else {
-        return Ok(vec![true; before.len()]);
-    };
-    let before = converter.convert_columns(std::slice::from_ref(before))?;
-    let after = converter.convert_columns(std::slice::from_ref(after))?;
-    Ok(before.iter().zip(after.iter()).map(|(b, a)| b != a).collect())
 }
 
 /// Each key once, in the order in which they come first.

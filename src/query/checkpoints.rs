@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     operators::Operator,
     relations::Draft as RelationDraft,
-    state::BudgetShare,
+    memory::BudgetShare,
     storage::{Reading, Storage},
     time::{Epoch, Micros},
 };

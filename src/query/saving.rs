@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     relations::Draft as RelationDraft,
     sql::table::TableInput,
-    state::BudgetShare,
+    memory::BudgetShare,
     time::Epoch,
 };
 

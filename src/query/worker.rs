@@ -27,7 +27,7 @@ use crate::{
     options::SecretRedactor,
     relations::{ChangelogLimit, SharedRelation, Snapshot, Store},
     sql::{incremental::PlannedInput, plan::ContinuousPlan},
-    state::{Budget, BudgetShare},
+    memory::{Budget, BudgetShare},
     storage::Storage,
     time::{Clock, Epoch, Micros},
 };

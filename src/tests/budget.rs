@@ -22,7 +22,7 @@ use super::in_drawn_orders;
 use crate::{
     error::Result,
     query::EpochMemory,
-    state::{Budget, BudgetShare},
+    memory::{Budget, BudgetShare},
 };
 
 const BYTES_MAX: usize = 100;

@@ -6,7 +6,6 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch},
     buffer::NullBuffer,
     compute::{concat_batches, filter, filter_record_batch, take, take_record_batch},
-    row::Rows,
 };
 
 use super::spec::{JoinSpec, SideOutput, constant};
@@ -18,7 +17,7 @@ use crate::{
         Collector, Evaluated, Late,
         grouping::{apart, have_times, in_time},
     },
-    state::JoinState,
+    state::{JoinState, KeyRows},
     time::Tick,
 };
 
@@ -85,7 +84,7 @@ impl Collector for JoinInput {
 /// The new rows of one side: distinct ones, where rows can be withdrawn.
 pub(super) struct Delta {
     pub rows: RecordBatch,
-    pub keys: Rows,
+    pub keys: KeyRows,
     pub diffs: Vec<i64>,
     /// The rows whose key equals nothing are the nulls of this.
     alone: Option<NullBuffer>,
