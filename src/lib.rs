@@ -25,7 +25,8 @@
 //! | [`state`] | what operators remember: the keyed Arrow log, by key or by window |
 //! | [`connectors`] | where rows come from, replayable: the same span gives the same rows; and where changes go, once |
 //! | [`checkpoint`] | intents, commits and checkpoints, and `resume`: recovery as a pure function |
-//! | [`operators`] | the steps that remember, and the one adapter to DataFusion's plans |
+//! | [`exec`] | plans as DataFusion runs them: the nodes that run operators each epoch, and our rules for its optimizer |
+//! | [`operators`] | the steps that remember |
 //! | [`relations`] | tables and views: snapshot, changelog, index |
 //! | [`sql`] | text to statement, statement to plan, plan to what runs each epoch |
 //! | [`query`] | one standing query: runner, trigger, admission, watermarks, progress |
@@ -86,6 +87,7 @@ pub mod config;
 pub mod connectors;
 pub mod engine;
 pub mod error;
+pub mod exec;
 pub mod formats;
 pub mod fuzzing;
 pub mod memory;

@@ -20,13 +20,14 @@ use datafusion::{
 };
 
 use super::{
-    AggregateCall, Collector, Evaluated, Grouping, Late, Operator, StepOutput,
+    AggregateCall, Grouping,
     grouping::{Emission, differing},
-    taken,
+    input_buffer::taken,
 };
 use crate::{
     changes::Changes,
     error::Result,
+    exec::{Collector, Evaluated, Late, Operator, StepOutput},
     state::{Durable, Id, KeyRows, KeyedLog, StateShape, Windowed},
     time::{Micros, Tick},
 };

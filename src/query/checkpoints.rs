@@ -17,9 +17,9 @@ use crate::{
     },
     connectors::Offsets,
     error::{Error, ErrorKind, Result},
-    operators::Operator,
-    relations::Draft as RelationDraft,
+    exec::Operator,
     memory::BudgetShare,
+    relations::Draft as RelationDraft,
     storage::{Reading, Storage},
     time::{Epoch, Micros},
 };
