@@ -137,3 +137,25 @@ impl PassThrough for Unordered {
         input.execute(partition, context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::{
+        physical_expr::expressions::{binary, col, lit},
+        physical_plan::empty::EmptyExec,
+    };
+
+    use super::*;
+
+    #[test]
+    fn unordered_input_has_its_columns_and_no_constants() {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false)]));
+        let is_one = binary(col("a", &schema).unwrap(), Operator::Eq, lit(1i64), &schema).unwrap();
+        let filter: Plan = Arc::new(FilterExec::try_new(is_one, Arc::new(EmptyExec::new(schema))).unwrap());
+        assert!(!filter.equivalence_properties().constants().is_empty());
+        let unordered = around(filter.clone(), Unordered);
+        assert!(unordered.equivalence_properties().constants().is_empty());
+        assert_eq!((unordered.schema(), unordered.name()), (filter.schema(), "UnorderedExec"));
+    }
+}

@@ -50,3 +50,20 @@ fn with_ours(mut rules: Vec<Rule>, distrust: Rule) -> Vec<Rule> {
     rules.extend([check_windows(), count_windows()]);
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_rules_have_ours_in_their_places() {
+        for rules in [query_rules(), fewest_query_rules()] {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+            assert_eq!(names[0], "distrust");
+            let cooperative = names.iter().position(|name| *name == "EnsureCooperative").unwrap();
+            assert_eq!(names[cooperative - 1], "take_turns");
+            assert!(names.ends_with(&["check_windows", "count_windows"]), "{names:?}");
+            assert!(!names.iter().any(|name| name.starts_with("FilterPushdown")), "{names:?}");
+        }
+    }
+}

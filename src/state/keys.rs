@@ -96,3 +96,20 @@ pub fn consolidate(changes: &Changes, encoder: &KeyEncoder) -> Result<(Changes, 
 pub fn net(changes: &Changes) -> Result<Changes> {
     Ok(consolidate(changes, &KeyEncoder::new(&changes.schema(), None)?)?.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn keys_of_two_columns_are_equal_where_values_are() {
+        let column = |values: Vec<Option<i64>>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+        let (a, b) = (column(vec![Some(1), None, Some(3)]), column(vec![Some(1), None, None]));
+        let (left, right) = (keys_of(std::slice::from_ref(&a)).unwrap(), keys_of(std::slice::from_ref(&b)).unwrap());
+        let equal: Vec<bool> = left.iter().zip(right.iter()).map(|(left, right)| left == right).collect();
+        assert_eq!(equal, [true, true, false]);
+        assert_eq!(differing_values(&a, &b).unwrap(), [false, false, true]);
+    }
+}

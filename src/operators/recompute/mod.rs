@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array},
-    compute::{SortColumn, concat, lexsort_to_indices, take},
+    compute::{SortColumn, lexsort_to_indices, take},
     datatypes::{FieldRef, Int64Type, SchemaRef},
 };
 use datafusion::logical_expr::EmitTo;
