@@ -49,7 +49,16 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ("Local::now", &["src/time.rs"], "only time.rs asks the clock"),
     (
         "Instant::now",
-        &["src/time.rs", "src/connectors", "src/checkpoint", "src/exec", "src/query", "src/engine", "src/wire", "src/cli"],
+        &[
+            "src/time.rs",
+            "src/connectors",
+            "src/checkpoint",
+            "src/exec",
+            "src/query",
+            "src/engine",
+            "src/wire",
+            "src/cli",
+        ],
         "durations may be measured where work is done and waited for; they never reach an answer",
     ),
     ("ExecutionPlan", &["src/exec"], "others hold a plan and have it run: nodes and walks over plans are in one room"),

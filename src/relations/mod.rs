@@ -30,7 +30,7 @@ pub use subscriber::Subscriber;
 use crate::{
     changes::{Changes, canonical},
     error::{Error, ErrorKind, Result},
-    state::{Chunks, Compaction, Id, Index, EncodedKeys, KeyEncoder, consolidate, net},
+    state::{Chunks, Compaction, EncodedKeys, Id, Index, KeyEncoder, consolidate, net},
     time::{Epoch, Micros},
 };
 

@@ -21,8 +21,8 @@ use shuttle::{
 use super::in_drawn_orders;
 use crate::{
     error::Result,
-    query::EpochMemory,
     memory::{Budget, BudgetShare},
+    query::EpochMemory,
 };
 
 const BYTES_MAX: usize = 100;
