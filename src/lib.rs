@@ -16,6 +16,7 @@
 //! | [`error`] | what went wrong: message, detail, hint, and the SQLSTATE of its kind |
 //! | [`time`] | `Clock`, `Epoch`, `Tick`: all that an epoch knows of time; nobody else asks the clock |
 //! | [`sync`] | `locked`: a mutex, poisoned or not |
+//! | [`memory`] | `Budget`: how much all tables and views may hold together, and the share of each |
 //! | [`options`] | `WITH (key = 'value')`, taken one by one, so that what is left over is an error |
 //! | [`changes`] | rows that came and rows that went: the one currency between rooms |
 //! | [`catalog`] | what exists, as plain durable data |
@@ -24,7 +25,8 @@
 //! | [`state`] | what operators remember: the keyed Arrow log, by key or by window |
 //! | [`connectors`] | where rows come from, replayable: the same span gives the same rows; and where changes go, once |
 //! | [`checkpoint`] | intents, commits and checkpoints, and `resume`: recovery as a pure function |
-//! | [`operators`] | the steps that remember, and the one adapter to DataFusion's plans |
+//! | [`exec`] | plans as DataFusion runs them: the nodes that run operators each epoch, and our rules for its optimizer |
+//! | [`operators`] | the steps that remember |
 //! | [`relations`] | tables and views: snapshot, changelog, index |
 //! | [`sql`] | text to statement, statement to plan, plan to what runs each epoch |
 //! | [`query`] | one standing query: runner, trigger, admission, watermarks, progress |
@@ -85,8 +87,10 @@ pub mod config;
 pub mod connectors;
 pub mod engine;
 pub mod error;
+pub mod exec;
 pub mod formats;
 pub mod fuzzing;
+pub mod memory;
 pub mod operators;
 pub mod options;
 pub mod pg_catalog;

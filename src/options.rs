@@ -45,6 +45,12 @@ impl Options {
         self.0.iter().map(reveal).collect::<Result<_>>().map(Options)
     }
 
+    /// The options whose names begin with `prefix`, and the others.
+    pub fn split(&self, prefix: &str) -> (Options, Options) {
+        let (with, without) = self.0.clone().into_iter().partition(|(key, _)| key.starts_with(prefix));
+        (Options(with), Options(without))
+    }
+
     /// Begins to take options for `what` (`source "flights"`), which every error then names.
     pub fn taker(&self, what: impl Into<String>) -> Taker {
         Taker { what: what.into(), left: self.0.clone(), known: Vec::new() }
@@ -251,6 +257,15 @@ mod tests {
         assert_eq!(parse_duration("soon"), None);
         assert_eq!(parse_bytes("64 MB"), Some(64 << 20));
         assert_eq!(parse_bytes("9 parsecs"), None);
+    }
+
+    #[test]
+    fn options_split_by_a_prefix_are_all_there_once() {
+        let pairs = [("topic", "t"), ("watermark.delay", "1s"), ("watermarks", "2")];
+        let all = Options(pairs.map(|(key, value)| (key.to_string(), value.to_string())).into());
+        let (with, without) = all.split("watermark.");
+        assert_eq!(with.0.keys().collect::<Vec<_>>(), ["watermark.delay"]);
+        assert_eq!(without.0.keys().collect::<Vec<_>>(), ["topic", "watermarks"]);
     }
 
     #[test]

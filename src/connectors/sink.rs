@@ -13,7 +13,6 @@ use arrow::{
     array::{RecordBatch, UInt32Array},
     compute::take_record_batch,
     datatypes::SchemaRef,
-    row::{RowConverter, SortField},
 };
 use async_trait::async_trait;
 
@@ -23,6 +22,7 @@ pub use options::{SinkOptions, SinkSchema, open_sink};
 use crate::{
     changes::{Changes, canonical},
     error::Result,
+    state::keys_of,
     time::Epoch,
 };
 
@@ -102,9 +102,8 @@ impl Outgoing {
         };
         let all = 0..rows.num_rows() as u32;
         let Some(key) = key else { return Ok(all.map(alone).collect()) };
-        let fields = key.iter().map(|column| SortField::new(rows.column(*column).data_type().clone())).collect();
         let columns = key.iter().map(|column| canonical(rows.column(*column))).collect::<Result<Vec<_>>>()?;
-        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
+        let keys = keys_of(&columns)?;
         let mut pairs: Vec<Pair> = Vec::new();
         let mut at: HashMap<Vec<u8>, usize> = HashMap::with_capacity(rows.num_rows());
         for row in all {

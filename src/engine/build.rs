@@ -72,16 +72,9 @@ fn with_op(columns: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The options that are the connector's, once the engine has taken its own.
-pub fn connector_options(options: &Options) -> Options {
-    Options(
-        options
-            .0
-            .iter()
-            .filter(|(key, _)| !key.starts_with("watermark."))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
-    )
+/// The options of a source that the engine takes, and those of its connector.
+pub fn source_options(options: &Options) -> (Options, Options) {
+    options.split("watermark.")
 }
 
 impl Engine {
@@ -113,16 +106,8 @@ impl Engine {
         recovered: RecoveredState,
     ) -> Result<Object> {
         let name = &create.name.name;
-        let mut taker = Options(
-            create
-                .options
-                .0
-                .iter()
-                .filter(|(k, _)| k.starts_with("watermark."))
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect(),
-        )
-        .taker(format!("source \"{name}\""));
+        let (of_watermark, options) = source_options(&create.options);
+        let mut taker = of_watermark.taker(format!("source \"{name}\""));
         let watermark = watermark(create.watermark.as_ref(), &mut taker)?;
         taker.finish()?;
         let declared = match (&recovered.schema, create.columns.is_empty()) {
@@ -130,7 +115,6 @@ impl Engine {
             (None, true) => None,
             (None, false) => Some(columns(&create.columns, &create.key)?),
         };
-        let options = connector_options(&create.options);
         if recovered.schema.is_none()
             && let Some(declared) = &declared
         {

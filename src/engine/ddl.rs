@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Engine, Reply,
-    build::connector_options,
+    build::source_options,
     detached::to_its_end,
     objects::{Object, ObjectState},
     view_options::ViewOptions,
@@ -128,7 +128,7 @@ impl Engine {
     pub fn check(statement: &Statement) -> Result<()> {
         match &statement.body {
             Body::CreateSource(create) => {
-                let options = connector_options(&create.options).revealed(|name| Ok(name.to_string()))?;
+                let options = source_options(&create.options).1.revealed(|name| Ok(name.to_string()))?;
                 connectors::check(&create.name.name, &options)?;
                 super::build::columns(&create.columns, &create.key).map(|_| ())
             }

@@ -1,7 +1,6 @@
 //! The one door: everything that a client, a pipeline or the command line wants comes through [`Engine::execute`].
 
 mod apply;
-mod aside;
 mod backlog;
 mod build;
 mod catalog_view;
@@ -43,8 +42,6 @@ mod subscribe;
 mod system;
 mod tables;
 mod view_options;
-mod window_memory;
-mod yielding;
 
 use std::{collections::BTreeMap, sync::Arc};
 

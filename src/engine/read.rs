@@ -13,25 +13,18 @@ use datafusion::{
     execution::{SessionState, SessionStateBuilder},
     logical_expr::LogicalPlan,
     physical_plan::{
-        ExecutionPlan, SendableRecordBatchStream, displayable, execute_stream, memory::MemoryStream,
-        stream::RecordBatchStreamAdapter,
+        SendableRecordBatchStream, displayable, execute_stream, memory::MemoryStream, stream::RecordBatchStreamAdapter,
     },
     prelude::SessionContext,
     sql::sqlparser::ast,
 };
 use futures::StreamExt;
 
-use super::{
-    Description, Engine, Reply, Session,
-    aside::{self, Aside},
-    parameters,
-    position::placed,
-    sink_plan::SinkPlan,
-    window_memory, yielding,
-};
+use super::{Description, Engine, Reply, Session, parameters, position::placed, sink_plan::SinkPlan};
 use crate::{
     catalog::ObjectKind,
     error::{Error, ErrorKind, Result},
+    exec::{self, Aside, Plan},
     relations::Snapshot,
     sql::{
         batch_rows::batch_rows,
@@ -45,7 +38,7 @@ use crate::{
 };
 
 /// The plan that is run.
-pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Plan> {
     // On the heap: the state of a session is large.
     let planning = Box::pin(async {
         let mut state = context.state();
@@ -61,18 +54,19 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
             }
             planned => planned,
         };
-        planned.map(|plan| if rows < most { yielding::in_batches(plan, rows) } else { plan })
+        planned.map(|plan| if rows < most { exec::in_batches(plan, rows) } else { plan })
     });
     let aside = Aside::of(&context.copied_config());
-    aside::planned(aside, &plan, planning).await.map_err(of_optimizer)
+    exec::planned(aside, &plan, planning).await.map_err(of_optimizer)
 }
 
 /// A plan of which no rule makes more than it has to, and in one stream: slower, and without what rules take for granted.
-async fn plainly(state: SessionState, plan: &LogicalPlan) -> DfResult<Arc<dyn ExecutionPlan>> {
+async fn plainly(state: SessionState, plan: &LogicalPlan) -> DfResult<Plan> {
     let config = state.config().clone().with_target_partitions(1);
-    let rules = window_memory::counted(yielding::fewest_rules());
-    let state =
-        SessionStateBuilder::new_from_existing(state).with_config(config).with_physical_optimizer_rules(rules).build();
+    let state = SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .with_physical_optimizer_rules(exec::fewest_query_rules())
+        .build();
     state.query_planner().create_physical_plan(plan, &state).await
 }
 
@@ -96,7 +90,7 @@ impl Engine {
         let state = self.planner.context(&snapshot).state();
         let config = state.config().clone().with_extension(self.aside.clone());
         let state = SessionStateBuilder::new_from_existing(state).with_config(config);
-        let state = state.with_physical_optimizer_rules(window_memory::counted(yielding::rules())).build();
+        let state = state.with_physical_optimizer_rules(exec::query_rules()).build();
         let context = SessionContext::new_with_state(state);
         self.register_pg_catalog(&context, session)?;
         Ok(context)

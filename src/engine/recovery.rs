@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine, EngineOptions, Env,
-    aside::AsideLimit,
     backlog::ObjectBacklog,
     data_directory,
     ddl::{gone_sources, schema_from},
@@ -26,10 +25,11 @@ use crate::{
     checkpoint::{Log, LogRecord, Logged, Manifest, Transactions, apply_to_files},
     connectors::{Offsets, START},
     error::{Error, ErrorKind, Result},
+    exec::AsideLimit,
+    memory::Budget,
     query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv, QueueLimit, RejectedRows},
     relations::ChangelogLimit,
     sql::{parse, plan::Planner},
-    state::Budget,
     storage::Storage,
     sync::locked,
     time::Epoch,

@@ -7,10 +7,11 @@ use std::{
 
 use tokio::runtime::Handle as Runtime;
 
-use super::{aside::AsideLimit, names::Names, objects::Objects, options::EngineOptions};
+use super::{names::Names, objects::Objects, options::EngineOptions};
 use crate::{
     catalog::Catalog,
     checkpoint::Manifest,
+    exec::AsideLimit,
     query::QueryEnv,
     relations::SnapshotBarrier,
     sql::{functions::Functions, plan::Planner},

@@ -20,8 +20,9 @@ use crate::{
     changes::{Changes, canonical, with_diff},
     checkpoint::{Log, LogRecord, TableRows, file},
     error::{Error, ErrorKind, Result},
+    memory::BudgetShare,
     relations::{Relation, SharedRelation, Store, sizes},
-    state::{BudgetShare, Id},
+    state::{Id, keys_of},
     time::{self, Epoch},
 };
 
@@ -367,11 +368,8 @@ impl WritableTable {
     }
 
     fn keys(&self, rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-        use arrow::row::{RowConverter, SortField};
         let columns = self.key.iter().map(|c| canonical(rows.column(*c))).collect::<Result<Vec<_>>>()?;
-        let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
-        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
-        Ok(keys.iter().map(|key| key.as_ref().to_vec()).collect())
+        Ok(keys_of(&columns)?.iter().map(|key| key.as_ref().to_vec()).collect())
     }
 
     fn duplicate(&self, rows: &RecordBatch, row: usize) -> Error {
@@ -430,7 +428,7 @@ mod tests {
     use super::*;
     use crate::{
         checkpoint::{Logged, Transactions},
-        state::Budget,
+        memory::Budget,
         storage::MemoryStorage,
     };
 

@@ -32,6 +32,7 @@ mod raw;
 mod reading;
 mod records;
 mod rescue;
+mod row_json;
 mod spell;
 mod text;
 mod timestamps;
@@ -46,6 +47,7 @@ pub use input::{ByteInput, Compression, FileInput};
 pub use nulls::{field_of, nulls_below};
 pub use positions::Positions;
 pub use reading::{Bad, BadSink, BatchIterator, Damage, DecodedRows, Request};
+pub use row_json::as_json;
 pub use spell::CsvDialect;
 pub use write::{FileFormat, FileWriter};
 

@@ -20,14 +20,15 @@ use datafusion::{
 };
 
 use super::{
-    AggregateCall, Collector, Evaluated, Grouping, Late, Operator, StepOutput,
+    AggregateCall, Grouping,
     grouping::{Emission, differing},
-    taken,
+    input_buffer::taken,
 };
 use crate::{
     changes::Changes,
     error::Result,
-    state::{Durable, Id, KeyedLog, StateShape, Windowed},
+    exec::{Collector, Evaluated, Late, Operator, StepOutput},
+    state::{Durable, Id, KeyRows, KeyedLog, StateShape, Windowed},
     time::{Micros, Tick},
 };
 
@@ -226,7 +227,7 @@ struct Touched {
     /// Their places among all groups of the epoch.
     rows: UInt32Array,
     keys: Vec<ArrayRef>,
-    encoded: arrow::row::Rows,
+    encoded: KeyRows,
     found: Vec<Option<Id>>,
     /// The stored states of those found, in order.
     before: RecordBatch,

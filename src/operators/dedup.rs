@@ -8,7 +8,7 @@
 //!
 //! What is remembered at the watermark of the epoch decides, so that an epoch which is run again shows the same rows.
 
-use std::{any::Any, collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, UInt32Array},
@@ -18,14 +18,14 @@ use arrow::{
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::{
-    Collector, Evaluated, Late, Operator, StepOutput, TimeColumn,
-    grouping::{apart, evaluate, have_times, in_time},
-    taken,
+    TimeColumn,
+    grouping::{evaluate, split_late},
+    input_buffer::{Buffered, InputBuffer},
 };
 use crate::{
     changes::{Changes, batch_of, rows_at},
-    checkpoint::LateCause,
     error::{Error, Result},
+    exec::{Collector, Evaluated, Operator, StepOutput},
     state::{Close, Compaction, Durable, JoinState, Saved},
     time::{Micros, Tick, event_times},
 };
@@ -101,39 +101,21 @@ impl Dedup {
     }
 }
 
-/// Rows of one partition.
-struct DedupInput {
-    spec: Arc<DedupSpec>,
-    tick: Tick,
-    batches: Vec<(RecordBatch, Vec<ArrayRef>)>,
-    late: Late,
-}
+/// The rows of its input: with the keys of each.
+struct DedupInput(Arc<DedupSpec>);
 
-impl Collector for DedupInput {
-    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        let (close, mut late) = (self.spec.late, Vec::new());
-        let has_time = have_times(&[TimeColumn::of(close)], batch.columns());
-        let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
-        let on_time = match self.tick.closed(self.spec.derived) {
-            Some(watermark) => in_time(&close, batch.columns(), watermark)?,
-            None => None,
-        };
-        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
-        let keys = self.spec.keys.iter().map(|key| evaluate(key, &batch)).collect::<Result<_>>()?;
+impl Buffered for DedupInput {
+    type Rows = (RecordBatch, Vec<ArrayRef>);
+
+    fn evaluate(&self, batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
+        let (close, watermark) = (self.0.late, tick.closed(self.0.derived));
+        let (batch, late) = split_late(batch, Some(TimeColumn::of(close)), Some(close), watermark)?;
+        let keys = self.0.keys.iter().map(|key| evaluate(key, &batch)).collect::<Result<_>>()?;
         Ok(Evaluated { keys, late, ..Evaluated::plain(batch) })
     }
 
-    fn push(&mut self, rows: Evaluated) -> Result<()> {
-        let Evaluated { batch, keys, late, .. } = rows;
-        self.late.add(late);
-        if batch.num_rows() > 0 {
-            self.batches.push((batch, keys));
-        }
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+    fn keep(&self, rows: Evaluated) -> Result<(RecordBatch, Vec<ArrayRef>)> {
+        Ok((rows.batch, rows.keys))
     }
 }
 
@@ -143,21 +125,17 @@ impl Operator for Dedup {
     }
 
     fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
-        let (spec, tick) = (self.spec.clone(), *tick);
-        Ok(Box::new(DedupInput { spec, tick, batches: Vec::new(), late: Late::default() }))
+        Ok(InputBuffer::collector(DedupInput(self.spec.clone()), tick))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let forgotten = self.seen.side.expired(tick.closed(self.spec.derived));
         self.seen.side.forget(&forgotten);
-        let (mut shown, mut late) = (Vec::new(), Late::default());
-        for part in collected {
-            let part: DedupInput = taken(part)?;
-            late.merge(part.late);
-            for (rows, keys) in part.batches {
-                let first = self.first(&rows, &keys)?;
-                shown.push(Changes::insert(batch_of(&self.spec.rows, first.columns().to_vec(), first.num_rows())?));
-            }
+        let (batches, late) = InputBuffer::<DedupInput>::drain(collected)?;
+        let mut shown = Vec::new();
+        for (rows, keys) in batches {
+            let first = self.first(&rows, &keys)?;
+            shown.push(Changes::insert(batch_of(&self.spec.rows, first.columns().to_vec(), first.num_rows())?));
         }
         Ok(StepOutput { changes: Changes::concat(&self.spec.rows, &shown)?, late })
     }

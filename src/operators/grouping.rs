@@ -6,7 +6,6 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatch},
     compute::{filter_record_batch, kernels::cmp::distinct},
     datatypes::{DataType, Field, Fields, Schema, SchemaRef},
-    row::{RowConverter, SortField},
 };
 use datafusion::{
     logical_expr::{AggregateUDF, EmitTo, GroupsAccumulator},
@@ -19,7 +18,8 @@ use crate::{
     changes::batch_of,
     checkpoint::LateCause,
     error::Result,
-    state::Close,
+    exec::{Evaluated, LateRows},
+    state::{Close, differing_values},
     time::{Micros, Tick, event_times},
 };
 
@@ -55,26 +55,6 @@ pub struct AggregateCall {
     pub aggregate: Arc<AggregateFunctionExpr>,
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     pub order_by: Vec<PhysicalSortExpr>,
-}
-
-/// Rows with all that a grouped operator's expressions make of them.
-#[derive(Debug)]
-pub struct Evaluated {
-    /// The rows that came in time.
-    pub batch: RecordBatch,
-    pub keys: Vec<ArrayRef>,
-    /// For each function what it is fed.
-    pub arguments: Vec<Vec<ArrayRef>>,
-    pub filters: Vec<Option<BooleanArray>>,
-    /// The rows that came too late, where there are any.
-    pub late: Vec<(LateCause, RecordBatch)>,
-}
-
-impl Evaluated {
-    /// Rows of which nothing is to be made.
-    pub fn plain(batch: RecordBatch) -> Self {
-        Evaluated { batch, keys: Vec::new(), arguments: Vec::new(), filters: Vec::new(), late: Vec::new() }
-    }
 }
 
 /// Functions whose answer depends on the order of their rows.
@@ -229,7 +209,7 @@ pub fn state_keys(keys: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
 }
 
 /// Which rows are not yet closed at a watermark; `None` where all are open.
-pub fn in_time(close: &Close, columns: &[ArrayRef], watermark: Micros) -> Result<Option<BooleanArray>> {
+fn in_time(close: &Close, columns: &[ArrayRef], watermark: Micros) -> Result<Option<BooleanArray>> {
     let moments = close.moments(columns)?;
     if moments.values().iter().all(|m| *m > watermark) {
         return Ok(None);
@@ -252,7 +232,7 @@ impl TimeColumn {
 }
 
 /// Which rows have event times in all of some columns; `None` where all do. Infinity is none: see [`event_times`].
-pub fn have_times(timed: &[TimeColumn], columns: &[ArrayRef]) -> Option<BooleanArray> {
+fn have_times(timed: &[TimeColumn], columns: &[ArrayRef]) -> Option<BooleanArray> {
     let mut missing: Option<Vec<bool>> = None;
     for TimeColumn { column, field } in timed {
         let column = match field {
@@ -267,15 +247,33 @@ pub fn have_times(timed: &[TimeColumn], columns: &[ArrayRef]) -> Option<BooleanA
 }
 
 /// The rows that come in time; the others go to `late`.
-pub fn apart(
+fn apart(
     batch: RecordBatch,
     on_time: Option<BooleanArray>,
     cause: LateCause,
-    late: &mut Vec<(LateCause, RecordBatch)>,
+    late: &mut LateRows,
 ) -> Result<RecordBatch> {
     let Some(on_time) = on_time else { return Ok(batch) };
     late.push((cause, filter_record_batch(&batch, &arrow::compute::not(&on_time)?)?));
     Ok(filter_record_batch(&batch, &on_time)?)
+}
+
+/// The rows that have the event time that they must have and come before a watermark closes them, by their own columns;
+/// and the late ones.
+pub fn split_late(
+    batch: RecordBatch,
+    timed: Option<TimeColumn>,
+    close: Option<Close>,
+    watermark: Option<Micros>,
+) -> Result<(RecordBatch, LateRows)> {
+    let mut late = Vec::new();
+    let has_time = timed.and_then(|column| have_times(&[column], batch.columns()));
+    let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
+    let on_time = match (&close, watermark) {
+        (Some(close), Some(watermark)) => in_time(close, batch.columns(), watermark)?,
+        _ => None,
+    };
+    Ok((apart(batch, on_time, LateCause::BehindWatermark, &mut late)?, late))
 }
 
 /// Which of two equally long lists of rows differ, row by row.
@@ -285,20 +283,12 @@ pub fn differing(before: &[ArrayRef], after: &[ArrayRef]) -> Result<Vec<bool>> {
         match distinct(before, after) {
             Ok(distinct) => differ.iter_mut().zip(distinct.values()).for_each(|(differ, this)| *differ |= this),
             // Lists and structs, which that function does not know.
-            Err(_) => differ.iter_mut().zip(differing_rows(before, after)?).for_each(|(differ, this)| *differ |= this),
+            Err(_) => {
+                differ.iter_mut().zip(differing_values(before, after)?).for_each(|(differ, this)| *differ |= this)
+            }
         }
     }
     Ok(differ)
-}
-
-fn differing_rows(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<bool>> {
-    // A type that arrow-row does not know either is always taken as changed: correct, if not the shortest answer.
-    let Ok(converter) = RowConverter::new(vec![SortField::new(before.data_type().clone())]) else {
-        return Ok(vec![true; before.len()]);
-    };
-    let before = converter.convert_columns(std::slice::from_ref(before))?;
-    let after = converter.convert_columns(std::slice::from_ref(after))?;
-    Ok(before.iter().zip(after.iter()).map(|(b, a)| b != a).collect())
 }
 
 /// Each key once, in the order in which they come first.

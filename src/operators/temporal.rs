@@ -6,7 +6,7 @@
 //!
 //! The clock is that of the epoch's intent, so that an epoch which is run again moves the same rows.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array},
@@ -14,10 +14,14 @@ use arrow::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::{Collector, Evaluated, Late, Operator, StepOutput, grouping::evaluate, taken};
+use super::{
+    grouping::evaluate,
+    input_buffer::{Buffered, InputBuffer},
+};
 use crate::{
     changes::{Changes, batch_of, rows_at},
     error::{Error, Result},
+    exec::{Collector, Evaluated, Operator, StepOutput},
     state::{Close, Compaction, Durable, JoinState, NEVER, Saved},
     time::{Micros, Tick, event_times},
 };
@@ -167,12 +171,6 @@ struct New {
     diffs: Vec<i64>,
 }
 
-/// Rows of one partition.
-struct TemporalInput {
-    presence: Presence,
-    batches: Vec<New>,
-}
-
 /// The latest (`most`) or the earliest of some moments of each row; NULL where one of them is.
 fn moments(of: &PresenceBounds, batch: &RecordBatch, none: Micros, most: bool) -> Result<ArrayRef> {
     let mut all = Int64Array::from_value(none, batch.num_rows());
@@ -188,25 +186,25 @@ fn moments(of: &PresenceBounds, batch: &RecordBatch, none: Micros, most: bool) -
     Ok(Arc::new(all))
 }
 
-impl Collector for TemporalInput {
-    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        let from = moments(&self.presence.from, &batch, Micros::MIN, true)?;
-        let until = moments(&self.presence.until, &batch, NEVER, false)?;
+/// The rows of its input.
+struct TemporalInput(Presence);
+
+impl Buffered for TemporalInput {
+    type Rows = New;
+
+    fn evaluate(&self, batch: RecordBatch, _: &Tick) -> Result<Evaluated> {
+        let from = moments(&self.0.from, &batch, Micros::MIN, true)?;
+        let until = moments(&self.0.until, &batch, NEVER, false)?;
         Ok(Evaluated { keys: vec![from, until], ..Evaluated::plain(batch) })
     }
 
-    fn push(&mut self, rows: Evaluated) -> Result<()> {
+    fn keep(&self, rows: Evaluated) -> Result<New> {
         let Evaluated { batch, keys, .. } = rows;
         let changes = Changes::from_batch(batch)?;
         let diffs = changes.diff_column().values().to_vec();
-        let rows = batch_of(&self.presence.input, changes.rows().columns().to_vec(), diffs.len())?;
+        let rows = batch_of(&self.0.input, changes.rows().columns().to_vec(), diffs.len())?;
         let times = |n: usize| keys[n].as_primitive::<Int64Type>().clone();
-        self.batches.push(New { rows, from: times(0), until: times(1), diffs });
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+        Ok(New { rows, from: times(0), until: times(1), diffs })
     }
 }
 
@@ -215,20 +213,16 @@ impl Operator for Temporal {
         self.presence.input.clone()
     }
 
-    fn collector(&self, _: usize, _: &Tick) -> Result<Box<dyn Collector>> {
-        Ok(Box::new(TemporalInput { presence: self.presence.clone(), batches: Vec::new() }))
+    fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
+        Ok(InputBuffer::collector(TemporalInput(self.presence.clone()), tick))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let mut out = Vec::new();
         self.pass(tick.now, &mut out)?;
-        for part in collected {
-            let part: TemporalInput = taken(part)?;
-            for new in &part.batches {
-                self.take(new, tick.now, &mut out)?;
-            }
-        }
-        Ok(StepOutput { changes: Changes::concat(&self.presence.input, &out)?, late: Late::default() })
+        let (batches, late) = InputBuffer::<TemporalInput>::drain(collected)?;
+        batches.iter().try_for_each(|new| self.take(new, tick.now, &mut out))?;
+        Ok(StepOutput { changes: Changes::concat(&self.presence.input, &out)?, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {

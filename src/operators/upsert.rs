@@ -5,7 +5,7 @@
 //!           +(a,2)    +(b,1)    -(c,…)          and -(a,…), -(b,…) where there was one: what is the same says nothing
 //! ```
 
-use std::{any::Any, collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, UInt32Array},
@@ -13,10 +13,14 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Int8Type, Schema, SchemaRef},
 };
 
-use super::{Collector, Evaluated, Late, Operator, StepOutput, grouping::differing, taken};
+use super::{
+    grouping::differing,
+    input_buffer::{Buffered, InputBuffer},
+};
 use crate::{
     changes::{Changes, batch_of, canonical},
     error::{Error, Result},
+    exec::{Collector, Evaluated, Operator, StepOutput},
     state::{Durable, KeyedLog},
     time::{Micros, Tick},
 };
@@ -154,21 +158,18 @@ fn at(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
     Ok(columns.iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>()?)
 }
 
-/// Rows of one partition, in their order.
-struct InOrder(Vec<RecordBatch>);
+/// The rows of its input, as they came.
+struct UpsertInput;
 
-impl Collector for InOrder {
-    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
+impl Buffered for UpsertInput {
+    type Rows = RecordBatch;
+
+    fn evaluate(&self, batch: RecordBatch, _: &Tick) -> Result<Evaluated> {
         Ok(Evaluated::plain(batch))
     }
 
-    fn push(&mut self, rows: Evaluated) -> Result<()> {
-        self.0.push(rows.batch);
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+    fn keep(&self, rows: Evaluated) -> Result<RecordBatch> {
+        Ok(rows.batch)
     }
 }
 
@@ -177,20 +178,17 @@ impl Operator for Upsert {
         self.output.clone()
     }
 
-    fn collector(&self, _: usize, _: &Tick) -> Result<Box<dyn Collector>> {
-        Ok(Box::new(InOrder(Vec::new())))
+    fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
+        Ok(InputBuffer::collector(UpsertInput, tick))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<StepOutput> {
-        let mut batches = Vec::new();
-        for part in collected {
-            batches.extend(taken::<InOrder>(part)?.0);
-        }
+        let (batches, late) = InputBuffer::<UpsertInput>::drain(collected)?;
         let changes = match batches.is_empty() {
             true => Changes::empty(self.output.clone()),
             false => self.fold(&concat_batches(&batches[0].schema(), &batches)?)?,
         };
-        Ok(StepOutput { changes, late: Late::default() })
+        Ok(StepOutput { changes, late })
     }
 
     fn fresh(&self) -> Result<Box<dyn Operator>> {

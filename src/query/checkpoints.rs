@@ -17,9 +17,10 @@ use crate::{
     },
     connectors::Offsets,
     error::{Error, ErrorKind, Result},
-    operators::Operator,
+    exec::Operator,
+    memory::BudgetShare,
     relations::Draft as RelationDraft,
-    state::{BudgetShare, StateId},
+    state::StateId,
     storage::{Reading, Storage},
     time::{Epoch, Micros},
 };

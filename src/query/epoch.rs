@@ -14,7 +14,7 @@ use crate::{
     checkpoint::{Commit, Intent, LogRecord},
     connectors::{Ahead, Backlog, ReadLimit, Span},
     error::Result,
-    operators::exec,
+    exec,
     sql::table::TableInput,
     time::{Epoch, Micros, Tick},
 };

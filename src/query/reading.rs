@@ -17,7 +17,7 @@ use crate::{
     checkpoint::Intent,
     connectors::{Ahead, Backlog, BadRecords, Offsets, ReadLimit, ScanHints, SourceStream, Span},
     error::{Error, ErrorKind, Result},
-    operators::partition_name,
+    exec::partition_name,
     relations::{SharedRelation, Store},
     sql::{
         incremental::PlannedInput,

@@ -6,7 +6,7 @@ use super::{Worker, checkpoints::CheckpointHeader};
 use crate::{
     checkpoint::{Commit, Intent, LogRecord, resume},
     error::{Error, ErrorKind, Result},
-    operators::in_place,
+    exec::in_place,
     relations::{Relation, SharedRelation},
     sql::table::TableInput,
     time::Epoch,

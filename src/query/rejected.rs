@@ -8,7 +8,7 @@ use crate::{
     checkpoint::{DeadLetter, Intent, LateCause, LateRow},
     connectors::{BadRecords, OnError},
     error::Result,
-    operators::as_json,
+    formats::as_json,
     sql::table::TableInput,
 };
 

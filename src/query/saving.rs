@@ -12,9 +12,9 @@ use crate::{
     changes::bytes_of,
     checkpoint::{Commit, Intent},
     error::{Error, Result},
+    memory::BudgetShare,
     relations::Draft as RelationDraft,
     sql::table::TableInput,
-    state::BudgetShare,
     time::Epoch,
 };
 

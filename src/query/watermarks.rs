@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    operators::{EventTimes, partition_name},
+    exec::{EventTimes, partition_name},
     sql::incremental::PlannedWatermark,
     time::Micros,
 };

@@ -24,10 +24,10 @@ use crate::{
     checkpoint::{Commit, Intent, Log},
     connectors::{Offsets, ReadLimit},
     error::Error,
+    memory::{Budget, BudgetShare},
     options::SecretRedactor,
     relations::{ChangelogLimit, SharedRelation, Snapshot, Store},
     sql::{incremental::PlannedInput, plan::ContinuousPlan},
-    state::{Budget, BudgetShare},
     storage::Storage,
     time::{Clock, Epoch, Micros},
 };

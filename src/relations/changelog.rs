@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     changes::Changes,
-    state::{Budget, BudgetShare},
+    memory::{Budget, BudgetShare},
     time::Epoch,
 };
 

@@ -18,7 +18,6 @@ use arrow::{
     array::{RecordBatch, UInt32Array},
     compute::take_record_batch,
     datatypes::SchemaRef,
-    row::RowConverter,
 };
 
 use changelog::Changelog;
@@ -31,7 +30,7 @@ pub use subscriber::Subscriber;
 use crate::{
     changes::{Changes, canonical},
     error::{Error, ErrorKind, Result},
-    state::{Chunks, Compaction, Id, Index, KeyCodec, consolidate, converter_of, net},
+    state::{Chunks, Compaction, EncodedKeys, Id, Index, KeyEncoder, consolidate, net},
     time::{Epoch, Micros},
 };
 
@@ -53,7 +52,7 @@ pub struct Relation {
     identity: Identity,
     chunks: Chunks,
     index: Index,
-    keys: Option<RowConverter>,
+    keys: Option<KeyEncoder>,
     next: Id,
     epoch: Epoch,
     changelog: Changelog,
@@ -89,8 +88,8 @@ impl Relation {
     pub fn new(schema: SchemaRef, identity: Identity) -> Result<Self> {
         let keys = match &identity {
             Identity::AppendOnly => None,
-            Identity::Key(columns) => Some(converter_of(&schema, Some(columns))?),
-            Identity::Row => Some(converter_of(&schema, None)?),
+            Identity::Key(columns) => Some(KeyEncoder::new(&schema, Some(columns))?),
+            Identity::Row => Some(KeyEncoder::new(&schema, None)?),
         };
         Ok(Relation {
             chunks: Chunks::new(schema.clone()),
@@ -168,14 +167,14 @@ impl Relation {
         match (&self.identity, &self.keys) {
             _ if changes.is_insert_only() => Ok(()),
             (Identity::Key(_), _) => self.check_keys(changes),
-            (Identity::Row, Some(converter)) => self.check_rows(changes, converter),
+            (Identity::Row, Some(encoder)) => self.check_rows(changes, encoder),
             _ => Err(Error::internal("a row was withdrawn from an append-only relation")),
         }
     }
 
-    fn check_rows(&self, changes: &Changes, converter: &RowConverter) -> Result<()> {
-        let (net, keys) = consolidate(changes, converter)?;
-        let keys = keys.map_or_else(|| KeyCodec::new(converter, net.rows().columns()), Ok)?;
+    fn check_rows(&self, changes: &Changes, encoder: &KeyEncoder) -> Result<()> {
+        let (net, keys) = consolidate(changes, encoder)?;
+        let keys = keys.map_or_else(|| encoder.encode(net.rows().columns()), Ok)?;
         let mut row = 0;
         while row < net.num_rows() {
             // Rows that are equal lie together.
@@ -214,8 +213,8 @@ impl Relation {
     pub fn apply(&mut self, epoch: Epoch, changes: &Changes) -> Result<()> {
         debug_assert!(epoch > self.epoch, "epochs only grow");
         let net = match (&self.identity, &self.keys) {
-            (Identity::Row, Some(converter)) => {
-                let (net, keys) = consolidate(changes, converter)?;
+            (Identity::Row, Some(encoder)) => {
+                let (net, keys) = consolidate(changes, encoder)?;
                 self.change_rows(&net, keys)?;
                 net
             }
@@ -294,10 +293,10 @@ impl Relation {
     }
 
     /// By all columns. `keys` are those of the rows, where they are at hand.
-    fn change_rows(&mut self, net: &Changes, keys: Option<KeyCodec>) -> Result<()> {
+    fn change_rows(&mut self, net: &Changes, keys: Option<EncodedKeys>) -> Result<()> {
         let keys = match (keys, &self.keys) {
             (Some(keys), _) => keys,
-            (None, Some(converter)) => KeyCodec::new(converter, net.rows().columns())?,
+            (None, Some(encoder)) => encoder.encode(net.rows().columns())?,
             (None, None) => return Err(Error::internal("a relation has no keys")),
         };
         for row in (0..net.num_rows()).filter(|row| net.diff(*row) < 0) {
@@ -347,17 +346,17 @@ impl Relation {
         self.chunks.append(&take_record_batch(net.rows(), &came)?, ids)
     }
 
-    fn keys_of(&self, rows: &RecordBatch) -> Result<KeyCodec> {
-        let (Identity::Key(key), Some(converter)) = (&self.identity, &self.keys) else {
+    fn keys_of(&self, rows: &RecordBatch) -> Result<EncodedKeys> {
+        let (Identity::Key(key), Some(encoder)) = (&self.identity, &self.keys) else {
             return Err(Error::internal("a relation has no key"));
         };
         let columns = key.iter().map(|c| canonical(rows.column(*c))).collect::<Result<Vec<_>>>()?;
-        KeyCodec::new(converter, &columns)
+        encoder.encode(&columns)
     }
 
     /// Whether an id's row is a row of some changes.
     fn holds(&self, id: Id, changes: &Changes, row: usize) -> bool {
-        let bytes = |batch: &RecordBatch| KeyCodec::new(&converter_of(&self.schema, None).ok()?, batch.columns()).ok();
+        let bytes = |batch: &RecordBatch| KeyEncoder::new(&self.schema, None).ok()?.encode(batch.columns()).ok();
         let (own, other) = (self.chunks.gather(&[id]), changes.rows().slice(row, 1));
         let own = own.ok().and_then(|own| bytes(&own));
         // A type that has no bytes is not compared.
@@ -369,7 +368,7 @@ impl Relation {
         if !matches!(self.identity, Identity::Key(_)) {
             return Ok(vec![None; rows.num_rows()]);
         }
-        let KeyCodec { rows, hashes } = self.keys_of(rows)?;
+        let EncodedKeys { rows, hashes } = self.keys_of(rows)?;
         Ok(rows.iter().zip(hashes).map(|(key, hash)| self.index.find(hash, key.as_ref())).collect())
     }
 

@@ -9,11 +9,11 @@ use datafusion::{
     datasource::{TableType, source::DataSourceExec},
     error::Result as DfResult,
     logical_expr::Expr,
-    physical_plan::ExecutionPlan,
 };
 
 use crate::{
     error::{Error, Result},
+    exec::Plan,
     state::LiveRows,
     time::Epoch,
 };
@@ -127,7 +127,7 @@ impl TableProvider for Snapshot {
         projection: Option<&Vec<usize>>,
         _filters: &[Expr],
         limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    ) -> DfResult<Plan> {
         let schema = match projection {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => self.schema.clone(),

@@ -3,7 +3,6 @@
 pub mod batch_rows;
 mod casts;
 mod distinct_on;
-pub mod distrust;
 mod frames;
 pub mod functions;
 pub mod incremental;

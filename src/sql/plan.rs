@@ -13,7 +13,6 @@ use datafusion::{
     },
     logical_expr::LogicalPlan,
     optimizer::{self, Analyzer, Optimizer, OptimizerRule},
-    physical_plan::ExecutionPlan,
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
     prelude::{SessionConfig, SessionContext},
     sql::{parser::Statement as DfStatement, sqlparser::ast},
@@ -36,7 +35,8 @@ use super::{
 use crate::{
     changes::without_diff,
     error::{Error, ErrorKind, Result},
-    operators::{Emission, epoch_context::EpochContext},
+    exec::{EpochContext, Plan},
+    operators::Emission,
 };
 
 pub use crate::changes::check_column_name;
@@ -80,7 +80,7 @@ pub struct Planner {
 /// A standing query, planned.
 #[derive(Debug)]
 pub struct ContinuousPlan {
-    pub plan: Arc<dyn ExecutionPlan>,
+    pub plan: Plan,
     pub epoch_context: Arc<EpochContext>,
     pub rewritten: Rewritten,
     /// The columns of its answer.
@@ -299,11 +299,7 @@ struct BatchPlanner;
 
 #[async_trait]
 impl QueryPlanner for BatchPlanner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> DfResult<Plan> {
         refuse_subqueries(plan)?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WatermarkPlanner)]);
         planner.create_physical_plan(&constants_as_calls(plan.clone())?, session).await

@@ -11,7 +11,6 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::Expr,
     physical_plan::{
-        ExecutionPlan,
         stream::RecordBatchStreamAdapter,
         streaming::{PartitionStream, StreamingTableExec},
     },
@@ -23,6 +22,7 @@ use crate::{
     changes::OP,
     connectors::{BadRecords, BatchingPolicy, Offsets, OnError, ReadLimit, Readers, ScanHints, Source, Span},
     error::{ErrorKind, Result},
+    exec::Plan,
     operators::Upsert,
     relations::{Identity, SharedRelation, Snapshot},
 };
@@ -168,7 +168,7 @@ impl TableProvider for InputTable {
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    ) -> DfResult<Plan> {
         if let Some(snapshot) = &self.snapshot {
             if let Some(error) = snapshot.refusal() {
                 if error.kind() == ErrorKind::Recovering {

@@ -11,12 +11,12 @@ use datafusion::{
         Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
         physical_planning_context::PhysicalPlanningContext,
     },
-    physical_plan::ExecutionPlan,
     physical_planner::{ExtensionPlanner, PhysicalPlanner},
 };
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    exec::Plan,
     time::is_event_time,
 };
 
@@ -88,10 +88,10 @@ impl ExtensionPlanner for WatermarkPlanner {
         _: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         _: &[&LogicalPlan],
-        inputs: &[Arc<dyn ExecutionPlan>],
+        inputs: &[Plan],
         _: &dyn Session,
         _: &PhysicalPlanningContext,
-    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+    ) -> DfResult<Option<Plan>> {
         Ok(node.as_any().downcast_ref::<WatermarkNode>().and(inputs.first().cloned()))
     }
 }

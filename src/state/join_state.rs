@@ -17,11 +17,11 @@ use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
     compute::take_record_batch,
     datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef, UInt32Type},
-    row::{RowConverter, Rows, SortField},
+    row::{RowConverter, Rows},
 };
 use hashbrown::HashTable;
 
-use super::{Chunks, Close, Compaction, Id, Index, NEVER};
+use super::{Chunks, Close, Compaction, Id, Index, NEVER, keys::converter_of};
 use crate::{error::Result, time::Micros};
 
 /// One side of a join.
@@ -98,16 +98,15 @@ impl JoinState {
     /// For rows of `rows` under keys of `keys`. `withdraws`: rows can be taken back. `close`: when a row can meet nothing
     /// new, by its own columns.
     pub fn new(rows: &SchemaRef, keys: &Fields, withdraws: bool, close: Option<Close>) -> Result<Self> {
-        let sort = |fields: &Fields| fields.iter().map(|f| SortField::new(f.data_type().clone())).collect::<Vec<_>>();
         let by_row = |_| {
-            let converter = RowConverter::new(sort(rows.fields()))?;
+            let converter = converter_of(rows.fields())?;
             Ok::<_, crate::error::Error>(ByRow { converter, table: HashTable::new(), bytes: Vec::new(), held: 0 })
         };
         Ok(JoinState {
             rows: Chunks::new(rows.clone()),
             metas: Vec::new(),
             free: BinaryHeap::new(),
-            keys: RowConverter::new(sort(keys))?,
+            keys: converter_of(keys)?,
             groups: Index::default(),
             members: Vec::new(),
             by_row: withdraws.then_some(()).map(by_row).transpose()?,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int8Array, RecordBatch, new_null_array},
     datatypes::{DataType, Field, Fields, Int8Type, Schema, SchemaRef},
-    row::{RowConverter, Rows, SortField},
+    row::{RowConverter, Rows},
 };
 
-use super::{Chunks, Compaction, Durable, Id, Index, Saved};
+use super::{Chunks, Compaction, Durable, Id, Index, Saved, keys::converter_of};
 use crate::{changes::OP, error::Result};
 
 /// One row of value columns for each key. Upserts and look-ups cost what they touch.
@@ -27,13 +27,12 @@ pub struct KeyedLog {
 
 impl KeyedLog {
     pub fn new(keys: &Fields, values: &Fields) -> Result<Self> {
-        let sort = keys.iter().map(|f| SortField::new(f.data_type().clone())).collect();
         let nullable = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_nullable(true));
         let mut saved: Vec<_> = keys.iter().chain(values).map(nullable).collect();
         saved.push(Arc::new(Field::new(OP, DataType::Int8, false)));
         Ok(KeyedLog {
             keys: keys.clone(),
-            converter: RowConverter::new(sort)?,
+            converter: converter_of(keys)?,
             index: Index::default(),
             values: Chunks::new(Arc::new(Schema::new(values.clone()))),
             touched: Vec::new(),

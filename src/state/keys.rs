@@ -3,7 +3,7 @@
 use arrow::{
     array::{ArrayRef, Int64Array, UInt32Array},
     compute::take_record_batch,
-    datatypes::SchemaRef,
+    datatypes::{Fields, SchemaRef},
     row::{RowConverter, Rows, SortField},
 };
 use hashbrown::HashTable;
@@ -11,38 +11,67 @@ use hashbrown::HashTable;
 use super::Index;
 use crate::{changes::Changes, error::Result};
 
+/// The keys of some rows, each as bytes that are equal where keys are.
+pub type KeyRows = Rows;
+
+/// Makes keys of columns.
+#[derive(Debug)]
+pub struct KeyEncoder(RowConverter);
+
 /// Keys in the form that an index takes.
-pub struct KeyCodec {
-    pub rows: Rows,
+pub struct EncodedKeys {
+    pub rows: KeyRows,
     pub hashes: Vec<u64>,
 }
 
-impl KeyCodec {
-    /// Of columns that the converter is for.
-    pub fn new(converter: &RowConverter, columns: &[ArrayRef]) -> Result<KeyCodec> {
-        let rows = converter.convert_columns(columns)?;
+impl KeyEncoder {
+    /// For some columns, or for all.
+    pub fn new(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<KeyEncoder> {
+        let fields = match columns {
+            Some(columns) => columns.iter().map(|column| schema.fields()[*column].clone()).collect(),
+            None => schema.fields().clone(),
+        };
+        Ok(KeyEncoder(converter_of(&fields)?))
+    }
+
+    /// Of columns of those types.
+    pub fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedKeys> {
+        let rows = self.0.convert_columns(columns)?;
         let hashes = rows.iter().map(|row| Index::hash(row.as_ref())).collect();
-        Ok(KeyCodec { rows, hashes })
+        Ok(EncodedKeys { rows, hashes })
     }
 }
 
-/// For some columns, or for all.
-pub fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RowConverter> {
-    let sort = |column: usize| SortField::new(schema.field(column).data_type().clone());
-    let fields = match columns {
-        Some(columns) => columns.iter().map(|column| sort(*column)).collect(),
-        None => (0..schema.fields().len()).map(sort).collect(),
+/// What encodes columns of the types of some fields, and decodes them.
+pub(super) fn converter_of(fields: &Fields) -> Result<RowConverter> {
+    let sort = fields.iter().map(|field| SortField::new(field.data_type().clone()));
+    Ok(RowConverter::new(sort.collect())?)
+}
+
+/// The keys of some rows: comparable with those of other columns of the same types.
+pub fn keys_of(columns: &[ArrayRef]) -> Result<KeyRows> {
+    let sort = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+    Ok(RowConverter::new(sort.collect())?.convert_columns(columns)?)
+}
+
+/// Which values of two equally long columns of one type differ. Those of a type that has no bytes always do: correct, if
+/// not the shortest answer.
+pub fn differing_values(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<bool>> {
+    let Ok(converter) = RowConverter::new(vec![SortField::new(before.data_type().clone())]) else {
+        return Ok(vec![true; before.len()]);
     };
-    Ok(RowConverter::new(fields)?)
+    let before = converter.convert_columns(std::slice::from_ref(before))?;
+    let after = converter.convert_columns(std::slice::from_ref(after))?;
+    Ok(before.iter().zip(after.iter()).map(|(before, after)| before != after).collect())
 }
 
 /// The same sum with each row once, as ±1 as often as it counts. Rows keep the order in which they first occur.
-/// `converter` is for all columns; the keys that it made are given back where they are still right.
-pub fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Changes, Option<KeyCodec>)> {
+/// `encoder` is for all columns; the keys that it made are given back where they are still right.
+pub fn consolidate(changes: &Changes, encoder: &KeyEncoder) -> Result<(Changes, Option<EncodedKeys>)> {
     if changes.diffs().is_none() {
         return Ok((changes.clone(), None));
     }
-    let keys = KeyCodec::new(converter, changes.rows().columns())?;
+    let keys = encoder.encode(changes.rows().columns())?;
     let mut sums: HashTable<(u32, i64)> = HashTable::with_capacity(changes.num_rows());
     for row in 0..changes.num_rows() {
         let same = |(other, _): &(u32, i64)| keys.rows.row(*other as usize) == keys.rows.row(row);
@@ -65,5 +94,22 @@ pub fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Chang
 
 /// Changes less what came and went again: each row once, as often as it counts in the end.
 pub fn net(changes: &Changes) -> Result<Changes> {
-    Ok(consolidate(changes, &converter_of(&changes.schema(), None)?)?.0)
+    Ok(consolidate(changes, &KeyEncoder::new(&changes.schema(), None)?)?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn keys_of_two_columns_are_equal_where_values_are() {
+        let column = |values: Vec<Option<i64>>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+        let (a, b) = (column(vec![Some(1), None, Some(3)]), column(vec![Some(1), None, None]));
+        let (left, right) = (keys_of(std::slice::from_ref(&a)).unwrap(), keys_of(std::slice::from_ref(&b)).unwrap());
+        let equal: Vec<bool> = left.iter().zip(right.iter()).map(|(left, right)| left == right).collect();
+        assert_eq!(equal, [true, true, false]);
+        assert_eq!(differing_values(&a, &b).unwrap(), [false, false, true]);
+    }
 }

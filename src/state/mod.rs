@@ -4,7 +4,6 @@
 //! memory only) points at them. A replaced row is garbage until its chunk is compacted, a little at a time. What was
 //! touched since the last checkpoint is the next checkpoint.
 
-mod budget;
 mod chunks;
 mod index;
 mod join_state;
@@ -16,12 +15,11 @@ mod row_bytes;
 mod tests;
 mod windowed;
 
-pub use budget::{Budget, BudgetShare};
 pub use chunks::{Chunks, LiveRows};
 pub use index::Index;
 pub use join_state::{JoinState, RowMeta};
 pub use keyed::KeyedLog;
-pub use keys::{KeyCodec, consolidate, converter_of, net};
+pub use keys::{EncodedKeys, KeyEncoder, KeyRows, consolidate, differing_values, keys_of, net};
 pub use multiset::{Multiset, RankKind, TopN};
 pub use windowed::{Close, NEVER, StateShape, Windowed};
 

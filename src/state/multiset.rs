@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
     datatypes::{Field, Int64Type, Schema, SchemaRef},
-    row::{RowConverter, Rows, SortField},
+    row::{RowConverter, Rows},
 };
 use hashbrown::HashMap;
 
 use super::{
     Compaction, Durable, Saved, StateShape,
+    keys::converter_of,
     row_bytes::{Bytes, RowBytes},
 };
 use crate::{
@@ -58,12 +59,11 @@ pub enum RankKind {
 impl Multiset {
     /// Where the shape has an order, the rows of a group are in it.
     pub fn new(shape: &StateShape) -> Result<Self> {
-        let sort = |f: &Arc<Field>| SortField::new(f.data_type().clone());
         let nullable = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_nullable(true));
         let saved: Vec<_> = shape.keys.iter().chain(&shape.values).map(nullable).collect();
         Ok(Multiset {
             key_columns: shape.keys.len(),
-            keys: RowConverter::new(shape.keys.iter().map(sort).collect())?,
+            keys: converter_of(&shape.keys)?,
             rows: RowBytes::new(&shape.values, &shape.order)?,
             groups: HashMap::new(),
             count: 0,

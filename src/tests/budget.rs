@@ -21,8 +21,8 @@ use shuttle::{
 use super::in_drawn_orders;
 use crate::{
     error::Result,
+    memory::{Budget, BudgetShare},
     query::EpochMemory,
-    state::{Budget, BudgetShare},
 };
 
 const BYTES_MAX: usize = 100;

@@ -11,7 +11,7 @@ const SLEEPS: [&str; 3] = ["sleep(", "sleep_until(", "park_timeout("];
 /// Files of tests, how often each says so, and why.
 const MAY: &[(&str, usize, &str)] = &[
     ("src/connectors/postgres/tests.rs", 1, "a random moment, at which a write is given up"),
-    ("src/engine/yielding.rs", 1, "whoever sleeps is who is to have the thread"),
+    ("src/exec/yielding.rs", 1, "whoever sleeps is who is to have the thread"),
     ("tests/harness/eventually.rs", 1, "the pause between two looks"),
     ("tests/kafka/exactly_once.rs", 2, "random moments, at which the server is killed"),
     ("tests/kafka/guarantees.rs", 2, "a random moment, at which the server is killed; and the pace of one who talks"),

@@ -10,7 +10,10 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     options::{nearest, parse_duration},
-    sql,
+    sql::{
+        self,
+        names::{is_reserved, quote},
+    },
 };
 
 /// SQL text that stands for one object of a pipeline, or that a pipeline holds or names.
@@ -366,18 +369,6 @@ fn line_places(document: &Document, path: &[PathStep], text: &str) -> Vec<Option
     text.lines().enumerate().map(place).collect()
 }
 
-/// Postgres' reserved words: what must be quoted to be a name.
-#[rustfmt::skip]
-const RESERVED: [&str; 77] = [
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check",
-    "collate", "column", "constraint", "create", "current_catalog", "current_date", "current_role", "current_time",
-    "current_timestamp", "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except",
-    "false", "fetch", "for", "foreign", "from", "grant", "group", "having", "in", "initially", "intersect", "into",
-    "lateral", "leading", "limit", "localtime", "localtimestamp", "not", "null", "offset", "on", "only", "or", "order",
-    "placing", "primary", "references", "returning", "select", "session_user", "some", "symmetric", "system_user",
-    "table", "then", "to", "trailing", "true", "union", "unique", "user", "using", "variadic", "when", "where", "with",
-];
-
 /// A name as SQL reads it: a plain one is lowercase whatever its case, and only others are quoted. `"Like This"`, with
 /// the quotes, is taken to the letter.
 fn identifier(name: &str) -> String {
@@ -388,18 +379,12 @@ fn identifier(name: &str) -> String {
         None if name.chars().all(word) => name.to_lowercase(),
         None => name.to_string(),
     };
-    let plain =
-        name.chars().all(|c| word(c) && !c.is_ascii_uppercase()) && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain && !RESERVED.contains(&name.as_str()) && !name.is_empty() {
-        name
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
+    quote(&name)
 }
 
 fn option_key(key: &str) -> String {
     let plain = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain && !RESERVED.contains(&key) { key.to_string() } else { literal(key) }
+    if plain && !is_reserved(key) { key.to_string() } else { literal(key) }
 }
 
 fn literal(text: &str) -> String {

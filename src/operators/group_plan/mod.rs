@@ -14,14 +14,13 @@ mod expiry;
 mod order;
 mod timeouts;
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
     compute::{concat_batches, take},
     datatypes::{FieldRef, Fields, Int64Type, Schema, SchemaRef},
 };
-use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 
 pub use self::order::TopNSpec;
 use self::{
@@ -30,31 +29,26 @@ use self::{
     timeouts::{SessionTimeouts, TIMEOUTS},
 };
 use super::{
-    Collector, Evaluated, GroupInput, Grouping, Late, Operator, StepOutput,
-    grouping::{Emission, TimeColumn, apart, distinct_keys, have_times, in_time, state_keys},
-    offload::wait_for,
-    rerun::reset_for_rerun,
-    taken,
+    Grouping,
+    grouping::{Emission, TimeColumn, distinct_keys, split_late, state_keys},
+    input_buffer::{Buffered, InputBuffer, concat_columns},
 };
 use crate::{
     changes::{Changes, batch_of, rows_at},
-    checkpoint::LateCause,
     error::{Error, Result},
+    exec::{Collector, Evaluated, Operator, RerunnablePlan, StepOutput},
     state::{Close, Compaction, Durable, Multiset, NEVER, Saved, StateShape, TopN, Windowed},
-    sync::locked,
     time::{Micros, Tick},
 };
 
 /// A plan over the rows of groups.
 #[derive(Debug, Clone)]
 pub struct GroupPlanSpec {
-    /// Its leaf reads `given`; its last column is the number of the group, as the last one of its leaf is.
-    pub plan: Arc<dyn ExecutionPlan>,
-    pub given: GroupInput,
+    /// Its last column is the number of the group, as the last one of its leaf is.
+    pub plan: RerunnablePlan,
     /// The columns of the leaf; and without the number.
     pub leaf: SchemaRef,
     pub input: SchemaRef,
-    pub context: Arc<TaskContext>,
     /// Where each answer says itself when it ends, in a last column that is not shown.
     pub sessions: Option<SessionSpec>,
     /// Where the first rows of a group are all that it is to be run over.
@@ -136,11 +130,7 @@ impl GroupPlan {
         let numbers = Int64Array::from_iter_values(groups.iter().map(|group| *group as i64));
         let mut columns = self.layout.to_input(rows);
         columns.push(Arc::new(numbers));
-        *locked(&self.plan.given) = Some(RecordBatch::try_new(self.plan.leaf.clone(), columns)?);
-        let plan = reset_for_rerun(&self.plan.plan)?;
-        let run = datafusion::physical_plan::collect(plan.clone(), self.plan.context.clone());
-        let batches = wait_for(async { Ok(run.await?) })?;
-        let all = concat_batches(&plan.schema(), &batches)?;
+        let all = self.plan.plan.run(RecordBatch::try_new(self.plan.leaf.clone(), columns)?)?;
         let last = all.num_columns() - 1;
         let groups = all.column(last).as_primitive::<Int64Type>();
         let groups = groups.values().iter().map(|group| *group as u32).collect();
@@ -153,13 +143,11 @@ impl GroupPlan {
     }
 
     fn fold(&mut self, batches: &[(RecordBatch, Vec<ArrayRef>, Int64Array)], now: Micros) -> Result<Vec<Changes>> {
-        let Some((_, first, _)) = batches.first() else { return Ok(Vec::new()) };
+        if batches.is_empty() {
+            return Ok(Vec::new());
+        }
         let rows = concat_batches(&self.plan.input, batches.iter().map(|(rows, ..)| rows))?;
-        let keys = (0..first.len()).map(|n| {
-            let parts: Vec<&dyn Array> = batches.iter().map(|(_, keys, _)| keys[n].as_ref()).collect();
-            Ok(arrow::compute::concat(&parts)?)
-        });
-        let keys: Vec<ArrayRef> = keys.collect::<Result<_>>()?;
+        let keys = concat_columns(batches.iter().map(|(_, keys, _)| &keys[..]))?;
         let diffs: Int64Array = batches.iter().flat_map(|(_, _, diffs)| diffs.values().to_vec()).collect();
         let (first, only_comes) = (self.first(), self.plan.first.as_ref().is_some_and(|first| first.appends));
         let mut changes = Vec::new();
@@ -236,7 +224,7 @@ impl GroupPlan {
     }
 }
 
-/// Rows of one partition.
+/// The rows of its input: with the keys and the diff of each.
 struct GroupPlanInput {
     grouping: Grouping,
     input: SchemaRef,
@@ -244,41 +232,24 @@ struct GroupPlanInput {
     late_at: Option<Close>,
     /// The event time that each row must have.
     timed: Option<TimeColumn>,
-    tick: Tick,
-    batches: Vec<(RecordBatch, Vec<ArrayRef>, Int64Array)>,
-    late: Late,
 }
 
-impl Collector for GroupPlanInput {
-    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        let (closed, mut late) = (self.tick.closed(self.grouping.derived), Vec::new());
-        let has_time = self.timed.and_then(|column| have_times(&[column], batch.columns()));
-        let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
-        let on_time = match (&self.late_at, closed) {
-            (Some(close), Some(watermark)) => in_time(close, batch.columns(), watermark)?,
-            _ => None,
-        };
-        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
-        let mut evaluated = self.grouping.evaluate(&[], batch, &self.tick)?;
+impl Buffered for GroupPlanInput {
+    type Rows = (RecordBatch, Vec<ArrayRef>, Int64Array);
+
+    fn evaluate(&self, batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
+        let closed = tick.closed(self.grouping.derived);
+        let (batch, mut late) = split_late(batch, self.timed, self.late_at, closed)?;
+        let mut evaluated = self.grouping.evaluate(&[], batch, tick)?;
         late.append(&mut evaluated.late);
         Ok(Evaluated { late, ..evaluated })
     }
 
-    fn push(&mut self, rows: Evaluated) -> Result<()> {
-        let Evaluated { batch, keys, late, .. } = rows;
-        self.late.add(late);
-        let count = batch.num_rows();
-        if count == 0 {
-            return Ok(());
-        }
-        let changes = Changes::from_batch(batch)?;
-        let rows = batch_of(&self.input, changes.rows().columns().to_vec(), count)?;
-        self.batches.push((rows, state_keys(keys, count), changes.diff_column()));
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+    fn keep(&self, rows: Evaluated) -> Result<(RecordBatch, Vec<ArrayRef>, Int64Array)> {
+        let count = rows.batch.num_rows();
+        let changes = Changes::from_batch(rows.batch)?;
+        let batch = batch_of(&self.input, changes.rows().columns().to_vec(), count)?;
+        Ok((batch, state_keys(rows.keys, count), changes.diff_column()))
     }
 }
 
@@ -291,24 +262,11 @@ impl Operator for GroupPlan {
         let (grouping, input) = (self.grouping.clone(), self.plan.input.clone());
         let sessions = self.plan.sessions.as_ref();
         let (late_at, timed) = sessions.map_or((None, None), |sessions| (sessions.late, sessions.timed));
-        Ok(Box::new(GroupPlanInput {
-            grouping,
-            input,
-            late_at,
-            timed,
-            tick: *tick,
-            batches: Vec::new(),
-            late: Late::default(),
-        }))
+        Ok(InputBuffer::collector(GroupPlanInput { grouping, input, late_at, timed }, tick))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
-        let (mut batches, mut late) = (Vec::new(), Late::default());
-        for part in collected {
-            let part: GroupPlanInput = taken(part)?;
-            batches.extend(part.batches);
-            late.merge(part.late);
-        }
+        let (batches, late) = InputBuffer::<GroupPlanInput>::drain(collected)?;
         // What is over by the clock is over for the rows that come now.
         let mut changes = self.close_timed_out(tick.now)?;
         changes.extend(self.fold(&batches, tick.now)?);

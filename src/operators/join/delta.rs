@@ -1,91 +1,60 @@
 //! The new rows of one side of a join in one epoch.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch},
     buffer::NullBuffer,
     compute::{concat_batches, filter, filter_record_batch, take, take_record_batch},
-    row::Rows,
 };
 
 use super::spec::{JoinSpec, SideOutput, constant};
 use crate::{
     changes::Changes,
-    checkpoint::LateCause,
     error::Result,
+    exec::Evaluated,
     operators::{
-        Collector, Evaluated, Late,
-        grouping::{apart, have_times, in_time},
+        grouping::split_late,
+        input_buffer::{Buffered, concat_columns},
     },
-    state::JoinState,
+    state::{JoinState, KeyRows},
     time::Tick,
 };
 
 /// Rows with the keys of each and, where rows can be withdrawn, its diff.
-pub(super) type KeyedBatches = Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>;
+pub(super) type KeyedBatch = (RecordBatch, Vec<ArrayRef>, Option<Int64Array>);
 
-/// Rows of one partition of one side.
+/// The rows of one side.
 pub(super) struct JoinInput {
-    spec: Arc<JoinSpec>,
+    pub spec: Arc<JoinSpec>,
     pub side: usize,
-    tick: Tick,
-    pub batches: KeyedBatches,
-    pub late: Late,
 }
 
-impl JoinInput {
-    pub fn new(spec: Arc<JoinSpec>, side: usize, tick: &Tick) -> Self {
-        JoinInput { spec, side, tick: *tick, batches: Vec::new(), late: Late::default() }
-    }
+impl Buffered for JoinInput {
+    type Rows = KeyedBatch;
 
-    /// Which rows come in time; `None` where all do.
-    fn on_time(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
+    fn evaluate(&self, batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
         let side = &self.spec.sides[self.side];
-        let (Some(late), Some(watermark)) = (side.late, self.tick.closed(side.fed_by_operator)) else {
-            return Ok(None);
-        };
-        in_time(&late, batch.columns(), watermark)
-    }
-}
-
-impl Collector for JoinInput {
-    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        let (timed, mut late) = (self.spec.sides[self.side].timed, Vec::new());
-        let has_time = timed.and_then(|column| have_times(&[column], batch.columns()));
-        let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
-        let on_time = self.on_time(&batch)?;
-        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
-        let keys = self.spec.sides[self.side].keys_of(&batch)?;
-        Ok(Evaluated { keys, late, ..Evaluated::plain(batch) })
+        let (batch, late) = split_late(batch, side.timed, side.late, tick.closed(side.fed_by_operator))?;
+        Ok(Evaluated { keys: side.keys_of(&batch)?, late, ..Evaluated::plain(batch) })
     }
 
-    fn push(&mut self, rows: Evaluated) -> Result<()> {
-        let Evaluated { batch, keys, late, .. } = rows;
-        self.late.add(late);
-        let count = batch.num_rows();
-        if count == 0 {
-            return Ok(());
-        }
-        let changes = Changes::from_batch(batch)?;
+    fn keep(&self, rows: Evaluated) -> Result<KeyedBatch> {
+        let count = rows.batch.num_rows();
+        let changes = Changes::from_batch(rows.batch)?;
         let mut columns = changes.rows().columns().to_vec();
         if columns.is_empty() {
             columns.push(constant(count));
         }
-        let rows = RecordBatch::try_new(self.spec.sides[self.side].kept(), columns)?;
-        self.batches.push((rows, keys, changes.diffs().cloned()));
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+        let batch = RecordBatch::try_new(self.spec.sides[self.side].kept(), columns)?;
+        Ok((batch, rows.keys, changes.diffs().cloned()))
     }
 }
 
 /// The new rows of one side: distinct ones, where rows can be withdrawn.
 pub(super) struct Delta {
     pub rows: RecordBatch,
-    pub keys: Rows,
+    pub keys: KeyRows,
     pub diffs: Vec<i64>,
     /// The rows whose key equals nothing are the nulls of this.
     alone: Option<NullBuffer>,
@@ -93,13 +62,11 @@ pub(super) struct Delta {
 
 impl Delta {
     /// `None` where nothing changes.
-    pub fn new(spec: &JoinSpec, n: usize, side: &JoinState, batches: KeyedBatches) -> Result<Option<Delta>> {
-        let Some((_, first, _)) = batches.first() else { return Ok(None) };
-        let mut keys = Vec::new();
-        for key in 0..first.len() {
-            let parts: Vec<&dyn Array> = batches.iter().map(|(_, keys, _)| keys[key].as_ref()).collect();
-            keys.push(arrow::compute::concat(&parts)?);
+    pub fn new(spec: &JoinSpec, n: usize, side: &JoinState, batches: Vec<KeyedBatch>) -> Result<Option<Delta>> {
+        if batches.is_empty() {
+            return Ok(None);
         }
+        let mut keys = concat_columns(batches.iter().map(|(_, keys, _)| &keys[..]))?;
         let mut rows = concat_batches(&spec.sides[n].kept(), batches.iter().map(|(rows, ..)| rows))?;
         let mut diffs = Int64Array::from_iter_values(batches.iter().flat_map(each_diff));
         if spec.sides[n].output == SideOutput::None
@@ -136,7 +103,7 @@ impl Delta {
 }
 
 /// How often each row of a batch came or went.
-fn each_diff((rows, _, diffs): &(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)) -> Vec<i64> {
+fn each_diff((rows, _, diffs): &KeyedBatch) -> Vec<i64> {
     match diffs {
         Some(diffs) => diffs.values().to_vec(),
         None => vec![1; rows.num_rows()],

@@ -20,7 +20,8 @@ use super::{
 use crate::{
     changes::{Changes, rows_at},
     error::Result,
-    operators::{Collector, Operator, StepOutput},
+    exec::{Collector, Operator, StepOutput},
+    operators::input_buffer::InputBuffer,
     state::Durable,
     time::{Micros, Tick},
 };
@@ -63,7 +64,7 @@ impl Operator for LookupJoin {
     }
 
     fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
-        Ok(Box::new(JoinInput::new(self.spec.clone(), input, tick)))
+        Ok(InputBuffer::collector(JoinInput { spec: self.spec.clone(), side: input }, tick))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, _: &Tick) -> Result<StepOutput> {

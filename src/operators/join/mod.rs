@@ -22,17 +22,18 @@ use arrow::{
 };
 
 use self::{
-    delta::{Delta, JoinInput, KeyedBatches},
+    delta::{Delta, JoinInput, KeyedBatch},
     pairs::JoinOutput,
 };
 pub use self::{
     lookup::LookupJoin,
     spec::{JoinSpec, SideOutput, SideSpec},
 };
-use super::{Collector, Late, Operator, StepOutput, taken};
+use super::input_buffer::{InputBuffer, taken};
 use crate::{
     changes::Changes,
     error::{Error, Result},
+    exec::{Collector, Late, Operator, StepOutput},
     state::{Compaction, Durable, Id, JoinState, RowMeta, Saved, net},
     time::{Micros, Tick},
 };
@@ -55,7 +56,7 @@ const NAMES: [&str; 2] = ["left", "right"];
 
 /// What the collectors of an epoch took: the rows of each side.
 struct EpochInput {
-    arrived: [KeyedBatches; 2],
+    arrived: [Vec<KeyedBatch>; 2],
     late: Late,
 }
 
@@ -63,9 +64,9 @@ impl EpochInput {
     fn of(collected: Vec<Box<dyn Collector>>) -> Result<Self> {
         let mut all = EpochInput { arrived: Default::default(), late: Late::default() };
         for part in collected {
-            let part: JoinInput = taken(part)?;
+            let part: InputBuffer<JoinInput> = taken(part)?;
             all.late.merge(part.late);
-            all.arrived[part.side].extend(part.batches);
+            all.arrived[part.input.side].extend(part.batches);
         }
         Ok(all)
     }
@@ -173,7 +174,7 @@ impl Operator for Join {
     }
 
     fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
-        Ok(Box::new(JoinInput::new(self.spec.clone(), input, tick)))
+        Ok(InputBuffer::collector(JoinInput { spec: self.spec.clone(), side: input }, tick))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {

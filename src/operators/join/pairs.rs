@@ -15,7 +15,8 @@ use super::{
 use crate::{
     changes::{Changes, batch_of, bytes_of, rows_at},
     error::{Error, ErrorKind, Result},
-    operators::{grouping::evaluate, row_errors::is_of_rows},
+    exec::is_of_rows,
+    operators::grouping::evaluate,
     state::{Id, JoinState, net},
 };
 

@@ -5,11 +5,11 @@
 mod last_answers;
 mod parts;
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array},
-    compute::{SortColumn, concat, lexsort_to_indices, take},
+    compute::{SortColumn, lexsort_to_indices, take},
     datatypes::{FieldRef, Int64Type, SchemaRef},
 };
 use datafusion::logical_expr::EmitTo;
@@ -19,13 +19,14 @@ use self::{
     parts::{ArgumentColumns, TimePart, parts},
 };
 use super::{
-    AggregateCall, Collector, Evaluated, Grouping, Late, Operator, StepOutput,
+    AggregateCall, Grouping,
     grouping::{Emission, differing, distinct_keys, state_keys},
-    taken,
+    input_buffer::{Buffered, InputBuffer, concat_columns},
 };
 use crate::{
     changes::{Changes, has_diff},
     error::{Error, ErrorKind, Result},
+    exec::{Collector, Evaluated, Operator, StepOutput},
     state::{Compaction, Durable, Multiset, NEVER, Saved, StateShape, Windowed},
     time::{Micros, Tick},
 };
@@ -293,58 +294,45 @@ fn has_rows(groups: &[usize], total: usize) -> bool {
     !seen.contains(&false)
 }
 
-/// Rows of one partition.
+/// The rows of its input.
 struct RecomputeInput {
     grouping: Grouping,
     functions: Arc<[AggregateCall]>,
-    tick: Tick,
-    batches: Vec<KeyedRows>,
-    late: Late,
 }
 
+/// The keys of rows, what functions are fed, and how often each row came.
 struct KeyedRows {
     keys: Vec<ArrayRef>,
     columns: Vec<ArrayRef>,
     diffs: ArrayRef,
 }
 
-impl Collector for RecomputeInput {
-    fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated> {
-        self.grouping.evaluate(&self.functions, batch, &self.tick)
+impl Buffered for RecomputeInput {
+    type Rows = KeyedRows;
+
+    fn evaluate(&self, batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
+        self.grouping.evaluate(&self.functions, batch, tick)
     }
 
-    fn push(&mut self, rows: Evaluated) -> Result<()> {
-        let Evaluated { batch, keys, arguments, filters, late } = rows;
-        self.late.add(late);
-        let count = batch.num_rows();
-        if count == 0 {
-            return Ok(());
-        }
+    fn keep(&self, rows: Evaluated) -> Result<KeyedRows> {
+        let Evaluated { batch, keys, arguments, filters, .. } = rows;
         let mut columns = Vec::new();
         for (arguments, filter) in arguments.into_iter().zip(filters) {
             columns.extend(arguments);
             columns.extend(filter.map(|f| Arc::new(f) as ArrayRef));
         }
-        let diffs = Arc::new(Changes::from_batch(batch)?.diff_column());
-        self.batches.push(KeyedRows { keys: state_keys(keys, count), columns, diffs });
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
-        self
+        let keys = state_keys(keys, batch.num_rows());
+        Ok(KeyedRows { keys, columns, diffs: Arc::new(Changes::from_batch(batch)?.diff_column()) })
     }
 }
 
 impl KeyedRows {
+    /// `None` where there are none.
     fn concat(batches: &[KeyedRows]) -> Result<Option<KeyedRows>> {
-        let Some(first) = batches.first() else { return Ok(None) };
-        let joined = |column: &dyn Fn(&KeyedRows) -> ArrayRef| -> Result<ArrayRef> {
-            let parts: Vec<ArrayRef> = batches.iter().map(column).collect();
-            Ok(concat(&parts.iter().map(|p| p.as_ref()).collect::<Vec<_>>())?)
-        };
-        let keys = (0..first.keys.len()).map(|n| joined(&|r| r.keys[n].clone())).collect::<Result<_>>()?;
-        let columns = (0..first.columns.len()).map(|n| joined(&|r| r.columns[n].clone())).collect::<Result<_>>()?;
-        Ok(Some(KeyedRows { keys, columns, diffs: joined(&|r| r.diffs.clone())? }))
+        let keys = concat_columns(batches.iter().map(|rows| &rows.keys[..]))?;
+        let columns = concat_columns(batches.iter().map(|rows| &rows.columns[..]))?;
+        let diffs = concat_columns(batches.iter().map(|rows| std::slice::from_ref(&rows.diffs)))?.pop();
+        Ok(diffs.map(|diffs| KeyedRows { keys, columns, diffs }))
     }
 }
 
@@ -355,16 +343,11 @@ impl Operator for AggregateByRecompute {
 
     fn collector(&self, _: usize, tick: &Tick) -> Result<Box<dyn Collector>> {
         let (grouping, functions) = (self.grouping.clone(), self.functions.clone());
-        Ok(Box::new(RecomputeInput { grouping, functions, tick: *tick, batches: Vec::new(), late: Late::default() }))
+        Ok(InputBuffer::collector(RecomputeInput { grouping, functions }, tick))
     }
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
-        let (mut batches, mut late) = (Vec::new(), Late::default());
-        for part in collected {
-            let part: RecomputeInput = taken(part)?;
-            batches.extend(part.batches);
-            late.merge(part.late);
-        }
+        let (batches, late) = InputBuffer::<RecomputeInput>::drain(collected)?;
         let mut changes = Vec::new();
         if self.grouping.is_global() && tick.epoch.0 == 1 {
             // The answer over no rows is there before any row is.

@@ -33,7 +33,8 @@ use super::{
 use crate::{
     changes::PARTITION,
     error::{Error, ErrorKind, Result},
-    operators::{Emission, GroupInput, SessionSpec, TimeColumn},
+    exec::GroupInput,
+    operators::{Emission, SessionSpec, TimeColumn},
     sql::{functions::SESSION_END, normalize::by_order},
     state::Close,
     time::Micros,

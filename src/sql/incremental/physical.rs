@@ -16,10 +16,6 @@ use datafusion::{
         Expr, LogicalPlan, SortExpr, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext,
     },
     physical_expr::{PhysicalExpr, PhysicalSortExpr, aggregate::LoweredAggregateBuilder},
-    physical_optimizer::{
-        PhysicalOptimizerRule, ensure_requirements::EnsureRequirements, sanity_checker::SanityCheckPlan,
-    },
-    physical_plan::ExecutionPlan,
     physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
 };
 
@@ -30,14 +26,13 @@ use super::{
 use crate::{
     changes::{DIFF, PARTITION, has_diff, without_diff},
     error::{Error, Result},
+    exec::{EpochContext, EpochExec, EventTime, Operator, Plan, RerunnablePlan, epoch_rules},
     operators::{
-        Aggregate, AggregateByRecompute, AggregateCall, Dedup, DedupSpec, EventTime, GroupPlan, GroupPlanSpec,
-        Grouping, Join, JoinSpec, LookupJoin, Operator, Presence, PresenceBounds, SideOutput, SideSpec, Temporal,
-        TopNSpec, Upsert, epoch_context::EpochContext, exec::EpochExec,
+        Aggregate, AggregateByRecompute, AggregateCall, Dedup, DedupSpec, GroupPlan, GroupPlanSpec, Grouping, Join,
+        JoinSpec, LookupJoin, Presence, PresenceBounds, SideOutput, SideSpec, Temporal, TopNSpec, Upsert,
     },
     sql::{
         batch_rows::batch_rows,
-        distrust::{CheckWindows, Distrust},
         normalize::{constants_as_calls, keys_as_columns},
         temporal::Bound,
     },
@@ -53,12 +48,12 @@ pub async fn plan_epoch(
     state: &SessionState,
     epoch_context: &Arc<EpochContext>,
     epochs: &Arc<RuntimeEnv>,
-) -> Result<Arc<dyn ExecutionPlan>> {
+) -> Result<Plan> {
     epoch_context.set_batch_rows(batch_rows(&rewritten.plan, usize::MAX)?);
     let config = state.config().clone().with_target_partitions(1);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
-        .with_physical_optimizer_rules(rules())
+        .with_physical_optimizer_rules(epoch_rules())
         .build();
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner {
         epoch_context: epoch_context.clone(),
@@ -66,17 +61,6 @@ pub async fn plan_epoch(
     })]);
     let plan = constants_as_calls(keys_as_columns(rewritten.plan.clone())?)?;
     Ok(EpochExec::isolating_row_errors(epoch_context, planner.create_physical_plan(&plan, &state).await?))
-}
-
-/// The physical rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does
-/// not have, or assume that they see all rows.
-fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    vec![
-        Arc::new(Distrust::default()),
-        Arc::new(EnsureRequirements::new()),
-        Arc::new(SanityCheckPlan::new()),
-        Arc::new(CheckWindows),
-    ]
 }
 
 struct StepPlanner {
@@ -91,10 +75,10 @@ impl ExtensionPlanner for StepPlanner {
         planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         _: &[&LogicalPlan],
-        inputs: &[Arc<dyn ExecutionPlan>],
+        inputs: &[Plan],
         session: &dyn Session,
         context: &PhysicalPlanningContext,
-    ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+    ) -> DfResult<Option<Plan>> {
         let Some(node) = node.as_any().downcast_ref::<StepNode>() else { return Ok(None) };
         let schema: SchemaRef = node.schema.inner().clone();
         let child = || inputs.first().cloned().ok_or_else(|| Error::internal("a step has no input"));
@@ -222,7 +206,7 @@ fn operator(
 fn group_plan(
     step: &GroupPlanStep,
     node: &StepNode,
-    (plan, epochs): (Arc<dyn ExecutionPlan>, Arc<TaskContext>),
+    (plan, epochs): (Plan, Arc<TaskContext>),
     planner: &dyn PhysicalPlanner,
     session: &dyn Session,
     context: &PhysicalPlanningContext,
@@ -253,11 +237,9 @@ fn group_plan(
     let mut leaf: Vec<FieldRef> = input.fields().iter().cloned().collect();
     leaf.push(Arc::new(Field::new(PARTITION, DataType::Int64, false)));
     let plan = GroupPlanSpec {
-        plan,
-        given: step.given.clone(),
+        plan: RerunnablePlan::new(plan, step.given.clone(), epochs),
         leaf: Arc::new(Schema::new(leaf)),
         input,
-        context: epochs,
         sessions: step.sessions.clone(),
         first,
     };

@@ -16,7 +16,8 @@ use datafusion::{
 };
 
 use crate::{
-    operators::{Emission, GroupInput, SessionSpec, TimeColumn},
+    exec::GroupInput,
+    operators::{Emission, SessionSpec, TimeColumn},
     sql::{temporal::Bound, watermark::WatermarkSpec},
     state::{Close, TopN},
 };

@@ -2,7 +2,10 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{columns, columns::ColumnList, cursor::TokenCursor, functions, options, query, watermark};
+use super::{
+    columns, columns::ColumnList, cursor::TokenCursor, functions, options, other_objects::is_other_object, query,
+    watermark,
+};
 use crate::{
     catalog,
     error::{Error, ErrorKind, Result},
@@ -53,45 +56,12 @@ fn other(c: &TokenCursor) -> Error {
         ("UNBOUNDED", "CREATE SOURCE makes an input that is followed as it grows."),
         ("SCHEMA", "All relations are in schema \"public\"."),
     ];
-    const OTHERS: &[&str] = &[
-        "INDEX",
-        "UNIQUE",
-        "DATABASE",
-        "PROCEDURE",
-        "TYPE",
-        "DOMAIN",
-        "ROLE",
-        "USER",
-        "GROUP",
-        "SEQUENCE",
-        "EXTENSION",
-        "TRIGGER",
-        "POLICY",
-        "RULE",
-        "SERVER",
-        "FOREIGN",
-        "OPERATOR",
-        "CAST",
-        "COLLATION",
-        "PUBLICATION",
-        "SUBSCRIPTION",
-        "CONNECTION",
-        "RECURSIVE",
-        "STATISTICS",
-        "TABLESPACE",
-        "EVENT",
-        "STREAMING",
-        "FLOW",
-        "CATALOG",
-        "MACRO",
-        "STAGE",
-        "LANGUAGE",
-    ];
+    const MORE: &[&str] = &["CATALOG", "FLOW", "MACRO", "RECURSIVE", "STAGE", "STREAMING", "UNIQUE"];
     let Some(word) = c.word(0) else { return c.unexpected("SOURCE, STREAM, TABLE, MATERIALIZED VIEW or SINK") };
     if let Some((_, hint)) = HINTS.iter().find(|(w, _)| *w == word) {
         return c.unsupported(format!("CREATE {word}")).hint(*hint);
     }
-    if OTHERS.contains(&word.as_str()) {
+    if is_other_object(&word, MORE) {
         return c.unsupported(format!("CREATE {word}"));
     }
     let ours = ["SOURCE", "STREAM", "TABLE", "VIEW", "MATERIALIZED", "EXTERNAL", "SINK"].map(str::to_string);

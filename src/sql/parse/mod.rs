@@ -16,6 +16,7 @@ mod functions;
 mod numbers;
 mod objects;
 mod options;
+mod other_objects;
 mod query;
 mod row_in;
 mod session;

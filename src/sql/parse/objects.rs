@@ -1,6 +1,6 @@
 //! `DROP` and `ALTER`.
 
-use super::{cursor::TokenCursor, functions};
+use super::{cursor::TokenCursor, functions, other_objects::is_other_object};
 use crate::{
     catalog::ObjectKind,
     error::{Error, Result},
@@ -24,43 +24,9 @@ pub(super) fn kind(c: &mut TokenCursor) -> Option<ObjectKind> {
 
 /// `DROP INDEX`, `ALTER ROLE`, …: refused by name, if it is a name.
 fn other(c: &TokenCursor, verb: &str) -> Error {
-    const OTHERS: &[&str] = &[
-        "INDEX",
-        "SCHEMA",
-        "DATABASE",
-        "FUNCTION",
-        "PROCEDURE",
-        "ROUTINE",
-        "TYPE",
-        "DOMAIN",
-        "ROLE",
-        "USER",
-        "GROUP",
-        "SEQUENCE",
-        "EXTENSION",
-        "TRIGGER",
-        "POLICY",
-        "RULE",
-        "SERVER",
-        "FOREIGN",
-        "AGGREGATE",
-        "OPERATOR",
-        "CAST",
-        "COLLATION",
-        "PUBLICATION",
-        "SUBSCRIPTION",
-        "CONNECTION",
-        "SECRET",
-        "OWNED",
-        "STATISTICS",
-        "TABLESPACE",
-        "EVENT",
-        "SYSTEM",
-        "DEFAULT",
-        "LANGUAGE",
-    ];
+    const MORE: &[&str] = &["AGGREGATE", "DEFAULT", "FUNCTION", "OWNED", "ROUTINE", "SCHEMA", "SECRET", "SYSTEM"];
     match c.word(0) {
-        Some(word) if OTHERS.contains(&word.as_str()) => c.unsupported(format!("{verb} {word}")),
+        Some(word) if is_other_object(&word, MORE) => c.unsupported(format!("{verb} {word}")),
         _ => c.unexpected("SOURCE, STREAM, TABLE, VIEW, MATERIALIZED VIEW or SINK"),
     }
 }

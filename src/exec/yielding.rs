@@ -3,17 +3,16 @@
 //! A join makes many rows of few, and DataFusion counts only what is read from the leaves: a join of two small tables
 //! that gives billions of rows, or compares billions of pairs and gives none, never lets go of its thread. It could not
 //! be cancelled, as a task ends only where it waits, and no other session would be served meanwhile. So what a join
-//! gives is handed on by [`YieldExec`], which waits a moment now and then; and a nested loop join, which does not look
+//! gives is handed on by [`Split`], which waits a moment now and then; and a nested loop join, which does not look
 //! up before it has compared a whole batch with everything on its other side, is fed in small pieces.
 //!
-//! What a single call takes long for, [`super::aside`] knows: its thread is taken from nobody, as another one does what
+//! What a single call takes long for, `aside.rs` knows: its thread is taken from nobody, as another one does what
 //! waits for it.
 //!
 //! The same pieces keep rows small that a query makes large: a batch is so many rows, whatever they take, and of texts
 //! that a projection makes a single one could fill the memory.
 
 use std::{
-    fmt,
     pin::Pin,
     sync::{
         Arc,
@@ -28,30 +27,22 @@ use arrow::{
     datatypes::{DataType, SchemaRef},
 };
 use datafusion::{
-    common::{
-        config::ConfigOptions,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
-    },
+    common::tree_node::Transformed,
     error::Result as DfResult,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{PhysicalExpr, expressions::Column},
-    physical_optimizer::{
-        PhysicalOptimizerRule, ensure_coop::EnsureCooperative, ensure_requirements::EnsureRequirements,
-        optimizer::PhysicalOptimizer, output_requirements::OutputRequirements, sanity_checker::SanityCheckPlan,
-    },
-    physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream, joins::NestedLoopJoinExec,
-        projection::ProjectionExec, replace_children_if_necessary,
-    },
+    physical_expr::expressions::Column,
+    physical_plan::{ExecutionPlan, RecordBatchStream, joins::NestedLoopJoinExec, projection::ProjectionExec},
 };
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use super::aside::{Aside, is_slow};
-use crate::{
-    changes::bytes_of,
-    sql::distrust::{CheckWindows, Distrust},
+use super::{
+    Plan,
+    aside::{Aside, is_slow},
+    node_rule::{Rule, node_rule, with_inputs},
+    pass_through::{PassThrough, around},
 };
+use crate::changes::bytes_of;
 
 /// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
 const TURN: Duration = Duration::from_millis(20);
@@ -60,86 +51,37 @@ const PIECE_BYTES: usize = 1 << 20;
 /// The first piece for a join. The next ones grow and shrink until one takes about a turn, or [`PIECE_BYTES`].
 const FIRST_PIECE_ROWS: usize = 16;
 
-type OptimizerRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
-
-/// DataFusion's rules, and ours. Not those that push filters down: they tell columns by their names, of which a join may
-/// have two, and compare arrays with NULLs within otherwise; and what a scan of ours takes, the logical plan has pushed.
-pub(super) fn rules() -> OptimizerRules {
-    let mut rules = PhysicalOptimizer::new().rules;
-    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
-    with_ours(rules, Distrust::default())
-}
-
-/// Those alone without which a plan cannot run, and ours.
-pub(super) fn fewest_rules() -> OptimizerRules {
-    let rules: OptimizerRules = vec![
-        Arc::new(OutputRequirements::new_add_mode()),
-        Arc::new(EnsureRequirements::new()),
-        Arc::new(OutputRequirements::new_remove_mode()),
-        Arc::new(EnsureCooperative::new()),
-        Arc::new(SanityCheckPlan::new()),
-    ];
-    with_ours(rules, Distrust { inner_joins: true })
-}
-
-/// Rules, and ours where the plan has its shape.
-fn with_ours(mut rules: OptimizerRules, distrust: Distrust) -> OptimizerRules {
-    let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
-    rules.insert(at, Arc::new(InsertYields));
-    // Before anything relies on the order in which rows come.
-    rules.insert(0, Arc::new(distrust));
-    rules.push(Arc::new(CheckWindows));
-    rules
-}
-
 /// A plan all of whose batches have so many rows at the most.
-pub(super) fn in_batches(plan: Arc<dyn ExecutionPlan>, rows: usize) -> Arc<dyn ExecutionPlan> {
-    YieldExec::around(plan, Split::Rows(rows))
+pub fn in_batches(plan: Plan, rows: usize) -> Plan {
+    around(plan, Split::Rows(rows))
 }
 
-/// Puts a [`YieldExec`] around whatever makes many rows of few.
-#[derive(Debug)]
-struct InsertYields;
-
-impl PhysicalOptimizerRule for InsertYields {
-    fn name(&self) -> &str {
-        "take_turns"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| {
-            let slow = is_slow(&plan)?;
-            let aside = |plan| if slow { YieldExec::around(plan, Split::Aside) } else { plan };
-            if plan.downcast_ref::<ProjectionExec>().is_some_and(produces_wide_values) {
-                // Nobody knows how wide the first one is.
-                let rows = Arc::new(AtomicUsize::new(1));
-                let plan = fed(plan, Split::Sized(rows.clone()))?;
-                return Ok(Transformed::yes(YieldExec::around(aside(plan), Split::Measured(rows))));
-            }
-            if !plan.name().contains("Join") && plan.name() != "UnnestExec" {
-                return Ok(if slow { Transformed::yes(aside(plan)) } else { Transformed::no(plan) });
-            }
-            let plan = match plan.name() == NestedLoopJoinExec::static_name() {
-                true => fed(plan, Split::Timed)?,
-                false => plan,
-            };
-            Ok(Transformed::yes(YieldExec::around(aside(plan), Split::Whole)))
-        })
-        .data()
-    }
+/// Puts a [`Split`] around whatever makes many rows of few.
+pub(super) fn insert_yields() -> Rule {
+    node_rule("take_turns", |plan| {
+        let slow = is_slow(&plan)?;
+        let aside = |plan| if slow { around(plan, Split::Aside) } else { plan };
+        if plan.downcast_ref::<ProjectionExec>().is_some_and(produces_wide_values) {
+            // Nobody knows how wide the first one is.
+            let rows = Arc::new(AtomicUsize::new(1));
+            let plan = fed(plan, Split::Sized(rows.clone()))?;
+            return Ok(Transformed::yes(around(aside(plan), Split::Measured(rows))));
+        }
+        if !plan.name().contains("Join") && plan.name() != "UnnestExec" {
+            return Ok(if slow { Transformed::yes(aside(plan)) } else { Transformed::no(plan) });
+        }
+        let plan = match plan.downcast_ref::<NestedLoopJoinExec>().is_some() {
+            true => fed(plan, Split::Timed)?,
+            false => plan,
+        };
+        Ok(Transformed::yes(around(aside(plan), Split::Whole)))
+    })
 }
 
 /// A plan whose last input comes in pieces: of a nested loop join, the side that it reads batch by batch.
-fn fed(plan: Arc<dyn ExecutionPlan>, split: Split) -> DfResult<Arc<dyn ExecutionPlan>> {
-    let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
-    if let Some(last) = children.pop() {
-        children.push(YieldExec::around(last, split));
-    }
-    replace_children_if_necessary(plan, children)
+fn fed(plan: Plan, split: Split) -> DfResult<Plan> {
+    let last = plan.children().len().saturating_sub(1);
+    with_inputs(plan, |n, input| if n == last { around(input, split.clone()) } else { input })
 }
 
 /// True where a column is made here whose values may be of any length: computed, or a long text in every row.
@@ -151,14 +93,7 @@ fn produces_wide_values(projection: &ProjectionExec) -> bool {
     })
 }
 
-/// Hands on what its input gives, and lets others have the thread between.
-#[derive(Debug)]
-struct YieldExec {
-    input: Arc<dyn ExecutionPlan>,
-    split: Split,
-}
-
-/// How batches go on.
+/// Hands on what its input gives, and lets others have the thread between; and how batches go on.
 #[derive(Debug, Clone)]
 enum Split {
     /// As they are.
@@ -175,62 +110,26 @@ enum Split {
     Aside,
 }
 
-impl YieldExec {
-    fn around(input: Arc<dyn ExecutionPlan>, split: Split) -> Arc<dyn ExecutionPlan> {
-        Arc::new(YieldExec { input, split })
-    }
-}
+impl PassThrough for Split {
+    const NAME: &'static str = "YieldExec";
 
-impl DisplayAs for YieldExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.split {
+    fn label(&self) -> &'static str {
+        match self {
             Split::Whole | Split::Measured(_) => "YieldExec",
             Split::Rows(_) => "YieldExec: in small batches",
             Split::Aside => "YieldExec: aside",
             Split::Timed | Split::Sized(_) => "YieldExec: in pieces",
-        })
-    }
-}
-
-impl ExecutionPlan for YieldExec {
-    fn name(&self) -> &str {
-        "YieldExec"
+        }
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(YieldExec::around(children.pop().unwrap_or_else(|| self.input.clone()), self.split.clone()))
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
-    ) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let context = match self.split {
-            Split::Rows(rows) => with_batch_rows(&context, rows),
+    fn stream(&self, input: &Plan, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let context = match self {
+            Split::Rows(rows) => with_batch_rows(&context, *rows),
             _ => context,
         };
         let aside = Aside::of(context.session_config());
-        let input = self.input.execute(partition, context)?;
-        let (split, rows) = (self.split.clone(), FIRST_PIECE_ROWS);
+        let input = input.execute(partition, context)?;
+        let (split, rows) = (self.clone(), FIRST_PIECE_ROWS);
         Ok(Box::pin(YieldStream { input, split, aside, rows, rest: None, given: None, since: Instant::now() }))
     }
 }
@@ -338,11 +237,12 @@ mod tests {
     use datafusion::prelude::{SessionConfig, SessionContext};
 
     use super::*;
+    use crate::exec::query_rules;
 
     fn context() -> SessionContext {
         let config = SessionConfig::new().with_target_partitions(2);
         let state = SessionStateBuilder::new_with_default_features().with_config(config);
-        SessionContext::new_with_state(state.with_physical_optimizer_rules(rules()).build())
+        SessionContext::new_with_state(state.with_physical_optimizer_rules(query_rules()).build())
     }
 
     /// On one thread: whoever does not let go of it is seen by the other, which would not run at all.

@@ -21,14 +21,14 @@ use datafusion::{
 use futures::{StreamExt, TryFutureExt, TryStreamExt, future::try_join_all, stream};
 use tokio::sync::OnceCell;
 
-pub use super::rerun::rebuild;
 use super::{
-    Collector, GroupInput, Operator,
+    Plan,
+    changes_memory::ChangesMemory,
     epoch_context::{EpochContext, SharedOperator},
     event_times::{EventTime, Observed},
-    held::ChangesMemory,
-    leaf::BatchSlots,
+    leaf::{BatchSlots, GroupInput},
     offload::offload,
+    operator::{Collector, Operator},
     rerun::reset_for_rerun,
     row_errors::{RowErrorFilter, Steps},
 };
@@ -69,7 +69,7 @@ enum NodeKind {
 pub struct EpochExec {
     kind: NodeKind,
     epoch: Arc<EpochContext>,
-    children: Vec<Arc<dyn ExecutionPlan>>,
+    children: Vec<Plan>,
     properties: Arc<PlanProperties>,
 }
 
@@ -104,10 +104,7 @@ impl EpochExec {
     }
 
     /// `child` less the rows of its sources that fail, where it has any that may.
-    pub fn isolating_row_errors(
-        epoch_context: &Arc<EpochContext>,
-        child: Arc<dyn ExecutionPlan>,
-    ) -> Arc<dyn ExecutionPlan> {
+    pub fn isolating_row_errors(epoch_context: &Arc<EpochContext>, child: Plan) -> Plan {
         let partitions = child.properties().partitioning.partition_count();
         if (0..partitions).all(|partition| leaf(&child, partition).is_none()) {
             return child;
@@ -121,13 +118,13 @@ impl EpochExec {
         })
     }
 
-    pub fn first_epoch_only(epoch_context: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
+    pub fn first_epoch_only(epoch_context: &Arc<EpochContext>, child: Plan) -> Self {
         let partitions = child.properties().partitioning.partition_count();
         let properties = properties(child.schema(), partitions, EmissionType::Incremental);
         EpochExec { kind: NodeKind::FirstEpochOnly, epoch: epoch_context.clone(), children: vec![child], properties }
     }
 
-    pub fn static_input(epoch_context: &Arc<EpochContext>, child: Arc<dyn ExecutionPlan>) -> Self {
+    pub fn static_input(epoch_context: &Arc<EpochContext>, child: Plan) -> Self {
         let properties = properties(child.schema(), 1, EmissionType::Incremental);
         EpochExec {
             kind: NodeKind::StaticInput { rows: Arc::default() },
@@ -139,7 +136,7 @@ impl EpochExec {
 
     pub fn watermark(
         epoch_context: &Arc<EpochContext>,
-        child: Arc<dyn ExecutionPlan>,
+        child: Plan,
         time: EventTime,
         ahead_us_max: Option<Micros>,
     ) -> Self {
@@ -158,7 +155,7 @@ impl EpochExec {
     /// `schema` is that of the operator's changes, with the diff where it withdraws. Its state is saved under its `uid`.
     pub fn operator(
         epoch_context: &Arc<EpochContext>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Plan>,
         operator: Box<dyn Operator>,
         (uid, label): (&str, String),
         schema: SchemaRef,
@@ -212,11 +209,11 @@ impl ExecutionPlan for EpochExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+    fn children(&self) -> Vec<&Plan> {
         self.children.iter().collect()
     }
 
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, children: Vec<Plan>) -> DfResult<Plan> {
         let properties = match (&self.kind, children.as_slice()) {
             // It has the partitions of its child, of which the new one may have fewer.
             (NodeKind::FirstEpochOnly | NodeKind::RowErrors | NodeKind::Watermark { .. }, [child]) => {
@@ -293,7 +290,7 @@ impl ExecutionPlan for EpochExec {
 /// What a child gives, computed once.
 async fn kept(
     rows: Arc<OnceCell<Vec<RecordBatch>>>,
-    child: Option<Arc<dyn ExecutionPlan>>,
+    child: Option<Plan>,
     context: Arc<TaskContext>,
 ) -> DfResult<Vec<RecordBatch>> {
     let compute = || async move {
@@ -308,7 +305,7 @@ async fn kept(
 /// A partition of a plan whose rows come from a source and may fail alone.
 fn row_error_filter(
     epoch_context: &EpochContext,
-    plan: &Arc<dyn ExecutionPlan>,
+    plan: &Plan,
     partition: usize,
     context: &Arc<TaskContext>,
 ) -> Option<RowErrorFilter> {
@@ -322,7 +319,7 @@ fn row_error_filter(
 
 /// The source that a partition's rows come from, and their partition there, where only steps that remember nothing stand
 /// between; `None` where there is none whose rows may fail alone.
-fn leaf(plan: &Arc<dyn ExecutionPlan>, mut partition: usize) -> Option<(&EpochExec, usize)> {
+fn leaf(plan: &Plan, mut partition: usize) -> Option<(&EpochExec, usize)> {
     if let Some(node) = plan.downcast_ref::<EpochExec>() {
         return match node.passes_on() {
             true => node.children().into_iter().find_map(|child| leaf(child, partition)),
@@ -347,7 +344,7 @@ fn leaf(plan: &Arc<dyn ExecutionPlan>, mut partition: usize) -> Option<(&EpochEx
 async fn step(
     epoch_context: Arc<EpochContext>,
     operator: SharedOperator,
-    children: Vec<Arc<dyn ExecutionPlan>>,
+    children: Vec<Plan>,
     context: Arc<TaskContext>,
     schema: SchemaRef,
 ) -> DfResult<RecordBatch> {
@@ -407,11 +404,7 @@ async fn collect(mut collector: Box<dyn Collector>, rows: CollectorInput) -> DfR
 }
 
 /// The partitions of a plan, run and put together as the changes of an epoch.
-pub async fn run(
-    plan: &Arc<dyn ExecutionPlan>,
-    epoch_context: &EpochContext,
-    context: Arc<TaskContext>,
-) -> Result<Changes> {
+pub async fn run(plan: &Plan, epoch_context: &EpochContext, context: Arc<TaskContext>) -> Result<Changes> {
     let plan = reset_for_rerun(plan)?;
     let schema = crate::changes::without_diff(&plan.schema());
     let partitions = plan.properties().partitioning.partition_count();

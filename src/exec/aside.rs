@@ -14,13 +14,12 @@ use datafusion::{
     error::Result as DfResult,
     logical_expr::{Expr, LogicalPlan, Operator},
     physical_expr::{ScalarFunctionExpr, expressions::BinaryExpr},
-    physical_plan::ExecutionPlan,
     prelude::SessionConfig,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
-use crate::operators::in_place;
+use super::{Plan, offload::in_place};
 
 /// Functions whose time is more than what their arguments are long, the product of two lengths or the square of one: a
 /// single value may take minutes, in which nobody can be let in.
@@ -39,7 +38,7 @@ const SLOW: &[&str] = &[
 
 /// How many of them may run at a time. It is an extension of a session's configuration.
 #[derive(Debug)]
-pub(super) struct AsideLimit(Arc<Semaphore>);
+pub struct AsideLimit(Arc<Semaphore>);
 
 impl AsideLimit {
     pub fn new(calls: usize) -> Arc<AsideLimit> {
@@ -69,7 +68,7 @@ impl Drop for AsideGuard {
 
 /// Polls on a thread that nobody has to wait for, once there may be one more.
 #[derive(Debug)]
-pub(super) struct Aside(Option<PollSemaphore>);
+pub struct Aside(Option<PollSemaphore>);
 
 impl Aside {
     pub fn of(config: &SessionConfig) -> Aside {
@@ -92,7 +91,7 @@ impl Aside {
 }
 
 /// Whether a plan calls one of them, or an operator that does the same.
-pub(super) fn is_slow(plan: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
+pub(super) fn is_slow(plan: &Plan) -> DfResult<bool> {
     let mut slow = false;
     plan.apply_expressions(&mut |expr| {
         expr.apply(|expr| {
@@ -111,7 +110,7 @@ fn is_regex(operator: Operator) -> bool {
 }
 
 /// Runs a future, the planning of a query, where it holds up nobody: what is constant in it is computed there.
-pub(super) async fn planned<T>(mut aside: Aside, plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
+pub async fn planned<T>(mut aside: Aside, plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
     let mut planning = pin!(planning);
     let slow = calls_slow(plan);
     std::future::poll_fn(|context| match slow {

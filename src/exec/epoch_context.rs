@@ -13,8 +13,8 @@ use datafusion::{error::Result as DfResult, execution::TaskContext};
 use futures::{StreamExt, stream, stream::BoxStream};
 
 use super::{
-    Late, Operator,
     event_times::{EventTimes, Observed, partition_name, stream_number, stream_of},
+    operator::{Late, Operator},
 };
 use crate::{
     changes::PARTITION,

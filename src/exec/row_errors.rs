@@ -18,14 +18,15 @@ use std::sync::{
 };
 
 use arrow::array::RecordBatch;
-use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
+use datafusion::execution::TaskContext;
 use futures::{Stream, TryStreamExt, stream::BoxStream};
 
-use super::{leaf::BatchSlots, row_json::as_json};
+use super::{Plan, leaf::BatchSlots};
 use crate::{
     changes::PARTITION,
     connectors::{BadRecord, BadRecords, Origin},
     error::{Error, Result},
+    formats::as_json,
 };
 
 /// What the steps make of one batch is held until all of it is there; a batch that they make more rows of is halved, too.
@@ -44,7 +45,7 @@ pub(super) struct RowErrorFilter {
 
 /// The steps, as they are run again for each batch.
 pub(super) struct Steps {
-    pub plan: Arc<dyn ExecutionPlan>,
+    pub plan: Plan,
     pub partition: usize,
     pub context: Arc<TaskContext>,
     pub slots: Arc<BatchSlots>,
@@ -128,6 +129,6 @@ fn raw(row: &RecordBatch) -> Result<Vec<u8>> {
 }
 
 /// Whether an error is that of a value: SQL has a class for those.
-pub(super) fn is_of_rows(error: &Error) -> bool {
+pub fn is_of_rows(error: &Error) -> bool {
     error.kind().sqlstate().starts_with("22")
 }

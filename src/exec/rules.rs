@@ -1,0 +1,69 @@
+//! Which rules make a physical plan: DataFusion's, and ours among them.
+
+use std::sync::Arc;
+
+use datafusion::physical_optimizer::{
+    ensure_coop::EnsureCooperative, ensure_requirements::EnsureRequirements, optimizer::PhysicalOptimizer,
+    output_requirements::OutputRequirements, sanity_checker::SanityCheckPlan,
+};
+
+use super::{
+    distrust::{check_windows, distrust},
+    node_rule::Rule,
+    window_memory::count_windows,
+    yielding::insert_yields,
+};
+
+/// The rules for a query. Not those that push filters down: they tell columns by their names, of which a join may have
+/// two, and compare arrays with NULLs within otherwise; and what a scan of ours takes, the logical plan has pushed.
+pub fn query_rules() -> Vec<Rule> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    with_ours(rules, distrust(false))
+}
+
+/// Those alone without which the plan of a query cannot run.
+pub fn fewest_query_rules() -> Vec<Rule> {
+    let rules: Vec<Rule> = vec![
+        Arc::new(OutputRequirements::new_add_mode()),
+        Arc::new(EnsureRequirements::new()),
+        Arc::new(OutputRequirements::new_remove_mode()),
+        Arc::new(EnsureCooperative::new()),
+        Arc::new(SanityCheckPlan::new()),
+    ];
+    with_ours(rules, distrust(true))
+}
+
+/// The rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does not have, or
+/// assume that they see all rows.
+pub fn epoch_rules() -> Vec<Rule> {
+    vec![distrust(false), Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new()), check_windows()]
+}
+
+/// Rules, and ours where the plan has its shape.
+fn with_ours(mut rules: Vec<Rule>, distrust: Rule) -> Vec<Rule> {
+    let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
+    rules.insert(at, insert_yields());
+    // Before anything relies on the order in which rows come.
+    rules.insert(0, distrust);
+    // Behind all that change the shape of a plan.
+    rules.extend([check_windows(), count_windows()]);
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_rules_have_ours_in_their_places() {
+        for rules in [query_rules(), fewest_query_rules()] {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
+            assert_eq!(names[0], "distrust");
+            let cooperative = names.iter().position(|name| *name == "EnsureCooperative").unwrap();
+            assert_eq!(names[cooperative - 1], "take_turns");
+            assert!(names.ends_with(&["check_windows", "count_windows"]), "{names:?}");
+            assert!(!names.iter().any(|name| name.starts_with("FilterPushdown")), "{names:?}");
+        }
+    }
+}
