@@ -13,13 +13,13 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "error", "time", "sync", "options", "changes", "catalog",
     "storage", "formats",
     "state", "connectors", "checkpoint",
     "operators", "relations",
     "sql", "query",
-    "pg_catalog", "engine",
+    "session", "pg_catalog", "engine",
     "wire", "config", "cli", "fuzzing",
     "lib", "main", "tests",
 ];
@@ -51,6 +51,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "Instant::now",
         &["src/time.rs", "src/connectors", "src/checkpoint", "src/query", "src/engine", "src/wire", "src/cli"],
         "durations may be measured where work is done and waited for; they never reach an answer",
+    ),
+    (
+        "ReadOnlyTransaction",
+        &["src/error.rs", "src/engine/authorize.rs"],
+        "one place decides whether a session may run a statement",
     ),
     ("process::exit", &["src/cli"], "nobody else ends the process"),
     ("println", &["src/cli"], "whoever is not the command line logs"),

@@ -22,9 +22,8 @@ use datafusion::{
 use futures::StreamExt;
 
 use super::{
-    Description, Engine, Reply, Session,
+    Description, Engine, Reply,
     aside::{self, Aside},
-    parameters,
     position::placed,
     sink_plan::SinkPlan,
     window_memory, yielding,
@@ -33,10 +32,11 @@ use crate::{
     catalog::ObjectKind,
     error::{Error, ErrorKind, Result},
     relations::Snapshot,
+    session::Session,
     sql::{
         batch_rows::batch_rows,
         masking::masked,
-        naming,
+        naming, parameters,
         plan::{CatalogView, ContinuousPlan, Planner, of_optimizer},
         statement::{Body, CreateView, Name, Show, Statement},
         table::InputTable,

@@ -21,6 +21,7 @@ use crate::{
     checkpoint::{Log, LogRecord, TableRows, file},
     error::{Error, ErrorKind, Result},
     relations::{Relation, SharedRelation, Store, sizes},
+    sql::literals::WriteTarget,
     state::{BudgetShare, Id},
     time::{self, Epoch},
 };
@@ -95,6 +96,11 @@ impl WritableTable {
     pub fn with_defaults(mut self, defaults: HashMap<String, Expr>, written: HashMap<String, ast::Expr>) -> Self {
         (self.defaults, self.written_defaults) = (Arc::new(defaults), written);
         self
+    }
+
+    /// What statements that write into it are settled for.
+    pub fn target(&self) -> WriteTarget<'_> {
+        WriteTarget { columns: &self.columns, defaults: &self.written_defaults }
     }
 
     /// Adds rows, given in the schema of the table; gives how many were added or changed.
