@@ -30,6 +30,7 @@
 //! | [`relations`] | tables and views: snapshot, changelog, index |
 //! | [`sql`] | text to statement, statement to plan, plan to what runs each epoch |
 //! | [`query`] | one standing query: runner, trigger, admission, watermarks, progress |
+//! | [`session`] | one client: who it is, its settings, its transaction, and what it is still to be told |
 //! | [`pg_catalog`] | what Postgres clients ask about the catalog |
 //! | [`engine`] | the one door: wire, pipelines and the command line all come through it |
 //! | [`wire`] | the Postgres protocol |
@@ -96,6 +97,7 @@ pub mod options;
 pub mod pg_catalog;
 pub mod query;
 pub mod relations;
+pub mod session;
 pub mod sql;
 pub mod state;
 pub mod storage;

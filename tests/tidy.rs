@@ -13,13 +13,13 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "error", "time", "sync", "memory", "options", "changes", "catalog",
     "storage", "formats",
     "state", "connectors", "checkpoint",
     "exec", "operators", "relations",
     "sql", "query",
-    "pg_catalog", "engine",
+    "session", "pg_catalog", "engine",
     "wire", "config", "cli", "fuzzing",
     "lib", "main", "tests",
 ];
@@ -67,6 +67,11 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "RowConverter",
         &["src/state", "src/sql/functions/sort_key.rs"],
         "rows as bytes are what state finds them by; one function of SQL is an order of values",
+    ),
+    (
+        "ReadOnlyTransaction",
+        &["src/error.rs", "src/engine/authorize.rs"],
+        "one place decides whether a session may run a statement",
     ),
     ("process::exit", &["src/cli"], "nobody else ends the process"),
     ("println", &["src/cli"], "whoever is not the command line logs"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use tidemark::{
-    engine::{Engine, EngineOptions, Env, Reply, Session},
+    engine::{Engine, EngineOptions, Env, Reply, authorize},
+    session::Session,
     storage::DiskStorage,
     time::SystemClock,
 };
@@ -36,6 +37,7 @@ impl Server {
     pub async fn run(&self, sql: &str) -> Outcome<Vec<RecordBatch>> {
         let mut rows = Vec::new();
         for statement in tidemark::sql::parse(sql)? {
+            let statement = authorize(&self.session, statement)?;
             rows = match self.engine.execute(&self.session, &statement, &[]).await? {
                 Reply::Rows { rows, .. } => rows.try_collect().await?,
                 _ => Vec::new(),

@@ -17,8 +17,9 @@ use crate::{
         plan::{PipelinePlan, PlannedChange, plan},
         yaml::Document,
     },
-    engine::Engine,
+    engine::{Engine, authorize},
     error::Result,
+    session::Session,
     sql::statement::{Body, IfExists, Statement},
 };
 
@@ -71,12 +72,14 @@ async fn apply(engine: &Arc<Engine>, pipeline: &Pipeline, redact: impl Fn(&str) 
 /// Carries out a plan, as a whole or not at all: after an error everything is as it was.
 pub async fn carry_out(engine: &Arc<Engine>, pipeline: &Pipeline, plan: &PipelinePlan<'_>) -> Result<()> {
     let (mut definitions, mut statements) = (Vec::new(), Vec::new());
+    let session = Session::default();
     for (change, definition) in &plan.steps {
-        statements.push(match change {
+        let statement = match change {
             PlannedChange::Unchanged => continue,
             PlannedChange::Create => definition.statement.clone(),
             PlannedChange::Replace => replacing(&definition.statement),
-        });
+        };
+        statements.push(authorize(&session, statement).map_err(|error| pipeline.blame(definition, error))?);
         definitions.push(*definition);
     }
     let applied = engine.apply(&statements).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine,
+    Authorized, Engine,
     detached::to_its_end,
     objects::{Object, ObjectState},
     position::placed,
@@ -39,8 +39,9 @@ impl Engine {
     /// Runs `CREATE` statements, in an order in which each comes after what it reads, all of them or none. Until all are
     /// made nothing of them runs, so that no input is read and no sink written to. An error comes with the number of the
     /// statement that it is about.
-    pub async fn apply(self: &Arc<Self>, statements: &[Statement]) -> Result<(), (usize, Error)> {
-        let (engine, all) = (self.clone(), statements.to_vec());
+    pub async fn apply(self: &Arc<Self>, statements: &[Authorized]) -> Result<(), (usize, Error)> {
+        let engine = self.clone();
+        let all: Vec<Statement> = statements.iter().map(|statement| (**statement).clone()).collect();
         let done = to_its_end(async move {
             loop {
                 let recovering = engine.recovering();

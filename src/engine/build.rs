@@ -6,11 +6,11 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     logical_expr::{Expr, LogicalPlan},
     prelude::cast,
+    sql::sqlparser::ast::SelectItem,
 };
 
 use super::{
     Engine,
-    literals::spell,
     objects::{Object, ObjectState},
     recovered::RecoveredState,
     snapshot::StatementSnapshot,
@@ -26,7 +26,9 @@ use crate::{
     relations::{SharedRelation, Store},
     sql::{
         functions::Functions,
+        literals::spell,
         names,
+        nodes::{query_of, select},
         plan::{CatalogView, Planner, answer_schema, check_column_name, renamed},
         statement::{Body, ColumnDef, CreateSource, CreateTable, CreateView, Statement, WatermarkDef},
         types::column_type,
@@ -224,8 +226,7 @@ impl Engine {
         for (def, field) in create.columns.iter().zip(columns.fields()) {
             let Some(mut default) = def.default.clone() else { continue };
             spell(&mut default, field.data_type())?;
-            let mut parsed = crate::sql::parse(&format!("SELECT {default}")).map_err(|e| e.at(def.position))?;
-            let Some(Body::Query(query)) = parsed.pop().map(|statement| statement.body) else { continue };
+            let query = query_of(select(vec![SelectItem::UnnamedExpr(default.clone())], None));
             let state = self.planner.with(&Functions::default());
             let context = datafusion::prelude::SessionContext::new_with_state(state);
             let plan = Planner::logical(&context, &query).await?;

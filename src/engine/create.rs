@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
-    Engine, Notice, Reply, Session, Severity,
+    Engine, Reply,
     apply::created,
     collected::Collected,
     ddl::refused,
@@ -24,9 +25,13 @@ use super::{
 use crate::{
     catalog::{CatalogChange, ObjectKind},
     error::{Error, ErrorKind, Result},
+    session::{Notice, Session, Severity},
     sql::{
+        names::quote,
+        parse,
         plan::CatalogView,
         statement::{Body, CreateTable, IfExists, Name, Statement},
+        types::sql_type,
     },
 };
 
@@ -321,17 +326,18 @@ impl Engine {
     pub(super) async fn with_columns(&self, statement: &Statement) -> Result<Statement> {
         let Body::CreateTable(create) = &statement.body else { return Ok(statement.clone()) };
         let Some(query) = &create.query else { return Ok(statement.clone()) };
-        let schema = self.columns_of(query).await?;
-        let columns: Vec<String> = schema
-            .fields()
-            .iter()
-            .map(|f| format!("{} {}", crate::sql::names::quote(f.name()), crate::sql::types::sql_type(f.data_type())))
-            .collect();
-        let name = crate::sql::names::quote(&create.name.name);
-        let text = format!("CREATE TABLE {name} ({})", columns.join(", "));
-        let mut parsed = crate::sql::parse(&text)?;
-        parsed.pop().ok_or_else(|| Error::internal("a table's own definition does not parse"))
+        let columns = self.columns_of(query).await?;
+        declared(&create.name.name, &columns)
     }
+}
+
+/// The definition of a table of some columns. The catalog keeps its text, so that it is read here as it is at every start.
+fn declared(table: &str, columns: &Schema) -> Result<Statement> {
+    let column = |field: &Arc<Field>| format!("{} {}", quote(field.name()), sql_type(field.data_type()));
+    let columns: Vec<String> = columns.fields().iter().map(column).collect();
+    let text = format!("CREATE TABLE {} ({})", quote(table), columns.join(", "));
+    let mut parsed = parse(&text)?;
+    parsed.pop().ok_or_else(|| Error::internal("a table's own definition does not parse"))
 }
 
 /// A definition without where it stood and what was to happen to an earlier one.
@@ -353,4 +359,22 @@ fn plain(body: &Body) -> Body {
     *exists = IfExists::Fail;
     watermark.iter_mut().for_each(|watermark| watermark.position = 0);
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    #[test]
+    fn declared_table_has_names_that_need_quotes_as_they_are() {
+        let names = ["select", "A b", "say \"x\"", "\"\"", "a; DROP TABLE t; --", "plain"];
+        let fields = names.map(|name| Field::new(name, DataType::new_list(DataType::Int64, true), true));
+        let statement = declared("my \"own\".table", &Schema::new(fields.to_vec())).expect("it parses");
+        let Body::CreateTable(create) = &statement.body else { panic!("no table") };
+        assert_eq!((create.name.schema.as_deref(), create.name.name.as_str()), (None, "my \"own\".table"));
+        assert_eq!(create.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), names);
+        assert_eq!(parse(&statement.text).expect("it parses")[0].body, statement.body, "as at the next start");
+    }
 }

@@ -11,19 +11,20 @@ use datafusion::{
 };
 
 use super::{
-    Engine, Reply, Session,
+    Engine, Reply,
     collected::Collected,
     collecting::{collect, collect_written},
     copy_target::{CopyInTarget, nullable},
-    literals::{settle_insert, settle_update, without_values},
     objects::{Object, ObjectState},
     replay::replayed,
     tables::{OnConflict, WritableTable},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    session::Session,
     sql::{
-        names, naming,
+        literals::{settle_insert, settle_update, without_values},
+        names, naming, parameters,
         plan::Planner,
         statement::{self, Body, Name},
     },
@@ -154,7 +155,7 @@ impl Engine {
     ) -> Result<(SessionContext, DmlStatement)> {
         let context = self.context(session)?;
         let plan = Box::pin(Planner::plan(&context, statement)).await?;
-        let plan = super::parameters::bind(plan, params)?;
+        let plan = parameters::bind(plan, params)?;
         match plan {
             LogicalPlan::Dml(dml) => Ok((context, dml)),
             _ => Err(Error::internal("a statement that writes was planned as one that does not")),
@@ -215,7 +216,7 @@ async fn fills(table: &WritableTable, at: &[usize]) -> Result<Vec<ScalarValue>> 
 fn settled_insert(insert: &ast::Insert, table: &WritableTable) -> Result<ast::Statement> {
     let mut insert = insert.clone();
     insert.on = None;
-    settle_insert(&mut insert, table)?;
+    settle_insert(&mut insert, table.target())?;
     if let Some(source) = insert.source.as_mut() {
         without_values(source)?;
         **source = naming::apart(source);
@@ -225,7 +226,7 @@ fn settled_insert(insert: &ast::Insert, table: &WritableTable) -> Result<ast::St
 
 fn settled_update(update: &ast::Update, table: &WritableTable) -> Result<ast::Statement> {
     let mut update = update.clone();
-    settle_update(&mut update, table)?;
+    settle_update(&mut update, table.target())?;
     Ok(ast::Statement::Update(update))
 }
 

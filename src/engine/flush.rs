@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Engine, Notice, Reply, Session, Severity,
+    Engine, Reply,
     continuous::recovering,
     objects::{Object, ObjectState},
 };
@@ -11,6 +11,7 @@ use crate::{
     catalog::ObjectKind,
     error::{Error, Result},
     query::QueryState,
+    session::{Notice, Session, Severity},
     sql::statement::Name,
 };
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast;
 
-use super::{Engine, Reply, Session, detached::to_its_end};
+use super::{Engine, Reply, detached::to_its_end};
 use crate::{
     catalog::{self, Catalog, CatalogChange, Routine},
     error::{Error, ErrorKind, Result},
     options::nearest,
+    session::Session,
     sql::{
         functions::{Defined, FunctionBody, Functions, define},
         names, parse,

@@ -1,6 +1,7 @@
 //! The one door: everything that a client, a pipeline or the command line wants comes through [`Engine::execute`].
 
 mod apply;
+mod authorize;
 mod backlog;
 mod build;
 mod catalog_view;
@@ -18,11 +19,9 @@ mod drop;
 mod flush;
 mod functions;
 mod housekeeping;
-mod literals;
 mod names;
 mod objects;
 mod options;
-mod parameters;
 mod position;
 mod read;
 mod recipe;
@@ -34,7 +33,6 @@ mod reply;
 mod returning;
 mod secrets;
 mod server;
-mod session;
 mod sink_plan;
 mod sinks;
 mod snapshot;
@@ -48,27 +46,32 @@ use std::{collections::BTreeMap, sync::Arc};
 use datafusion::{common::ScalarValue, physical_plan::stream::RecordBatchStreamAdapter, prelude::SessionContext};
 use futures::{FutureExt, TryStreamExt};
 
+pub use authorize::{Authorized, Privilege, authorize};
 pub use copy_target::CopyInTarget;
 use objects::{Object, Objects};
 pub use options::{EngineOptions, Env};
-pub use parameters::parameters;
 use position::placed;
 pub use reply::{Description, Reply};
 pub use server::Engine;
-pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionState};
 
 use crate::{
     catalog::{CatalogChange, ObjectKind, RelationDef, Routine},
     error::{Error, ErrorKind, Result},
     query::{Finished, QueryState},
+    session::Session,
     sql::statement::{Body, CopyOut, Reads, Statement},
     sync::locked,
 };
 
 impl Engine {
-    /// Runs one statement. Dropping the future, or the stream of its rows, cancels it. Settings, transactions, prepared
-    /// statements and cursors are the session's and do not come here.
-    pub async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue]) -> Result<Reply> {
+    /// Runs one statement that its session may run. Dropping the future, or the stream of its rows, cancels it. Settings,
+    /// transactions, prepared statements and cursors are the session's and do not come here.
+    pub async fn execute(
+        &self,
+        session: &Session,
+        statement: &Authorized,
+        parameters: &[ScalarValue],
+    ) -> Result<Reply> {
         let this = self.this.upgrade().ok_or_else(|| Error::new(ErrorKind::AdminShutdown, "the server is stopping"))?;
         let outcome = this.dispatch_recovered(session, statement, parameters).await.map(|reply| self.masked(reply));
         let outcome = outcome.map_err(|error| placed(self.env.hidden.mask(error), statement));
@@ -249,14 +252,7 @@ impl Engine {
 
     fn register_pg_catalog(&self, context: &SessionContext, session: &Session) -> Result<()> {
         let listing = self.this.upgrade().ok_or_else(|| Error::internal("the engine is gone"))?;
-        let session_info = crate::pg_catalog::SessionInfo {
-            user: session.user.clone(),
-            database: session.database.clone(),
-            pid: session.pid,
-            settings: session.settings.clone(),
-            peers: session.peers.clone(),
-        };
-        crate::pg_catalog::register(context, listing, &session_info)
+        crate::pg_catalog::register(context, listing, &session.info)
     }
 }
 

@@ -20,16 +20,17 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{Description, Engine, Reply, Session, parameters, position::placed, sink_plan::SinkPlan};
+use super::{Description, Engine, Reply, position::placed, sink_plan::SinkPlan};
 use crate::{
     catalog::ObjectKind,
     error::{Error, ErrorKind, Result},
     exec::{self, Aside, Plan},
     relations::Snapshot,
+    session::Session,
     sql::{
         batch_rows::batch_rows,
         masking::masked,
-        naming,
+        naming, parameters,
         plan::{CatalogView, ContinuousPlan, Planner, of_optimizer},
         statement::{Body, CreateView, Name, Show, Statement},
         table::InputTable,

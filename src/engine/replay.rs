@@ -14,7 +14,7 @@ use datafusion::{
 };
 
 use super::{
-    Engine, Reply, Session,
+    Engine, Reply,
     collecting::collect_written,
     detached::to_its_end,
     objects::{Object, ObjectState},
@@ -24,6 +24,7 @@ use crate::{
     connectors::{LetterId, ReplayMarks, Replayed, Source},
     error::{Error, ErrorKind, Result},
     query::{Command, letter_id},
+    session::Session,
     sql::naming,
     time,
 };

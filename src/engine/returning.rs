@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use datafusion::common::ScalarValue;
 use futures::{FutureExt, future::select_all};
 
-use super::{Engine, Reply, Session};
+use super::{Engine, Reply};
 use crate::{
     error::{ErrorKind, Result},
     relations::SharedRelation,
+    session::Session,
     sql::statement::Statement,
 };
 

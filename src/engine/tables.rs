@@ -22,6 +22,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     memory::BudgetShare,
     relations::{Relation, SharedRelation, Store, sizes},
+    sql::literals::WriteTarget,
     state::{Id, keys_of},
     time::{self, Epoch},
 };
@@ -96,6 +97,11 @@ impl WritableTable {
     pub fn with_defaults(mut self, defaults: HashMap<String, Expr>, written: HashMap<String, ast::Expr>) -> Self {
         (self.defaults, self.written_defaults) = (Arc::new(defaults), written);
         self
+    }
+
+    /// What statements that write into it are settled for.
+    pub fn target(&self) -> WriteTarget<'_> {
+        WriteTarget { columns: &self.columns, defaults: &self.written_defaults }
     }
 
     /// Adds rows, given in the schema of the table; gives how many were added or changed.

@@ -20,13 +20,12 @@ use datafusion_pg_catalog::pg_catalog::{array_bounds_udf, quote_ident_udf};
 use super::{
     exports,
     objects::{self, OWNER_OID, SCHEMAS, SessionCatalog},
-    routines,
-    settings::version,
-    tables, texts, types,
+    routines, tables, texts, types,
 };
 use crate::{
     catalog::{ObjectKind, Routine},
     error::{Error, ErrorKind, Result},
+    session::version,
 };
 
 type FunctionImpl = fn(&SessionCatalog, &[ScalarValue]) -> Result<ScalarValue>;
@@ -142,7 +141,7 @@ const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     ("current_role", Returns::Text, user),
     ("user", Returns::Text, user),
     ("pg_get_userbyid", Returns::Text, |s, args| match args.first().and_then(oid_of) {
-        Some(OWNER_OID) => Ok(text(s.session_info.user.clone())),
+        Some(OWNER_OID) => Ok(text(s.session_info.subject.user.clone())),
         Some(oid) => Ok(text(format!("unknown (OID={oid})"))),
         None => Ok(ScalarValue::Utf8(None)),
     }),
@@ -259,7 +258,7 @@ const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     }),
     ("regrole_out", Returns::Text, |s, args| {
         let oid = args.first().and_then(oid_of);
-        let name = |oid| if oid == OWNER_OID { s.session_info.user.clone() } else { oid_text(oid) };
+        let name = |oid| if oid == OWNER_OID { s.session_info.subject.user.clone() } else { oid_text(oid) };
         Ok(ScalarValue::Utf8(oid.map(name)))
     }),
     ("relation_word", Returns::Text, |s, args| {
@@ -279,7 +278,7 @@ fn oid_text(oid: i32) -> String {
 }
 
 fn user(session_catalog: &SessionCatalog, _: &[ScalarValue]) -> Result<ScalarValue> {
-    Ok(text(session_catalog.session_info.user.clone()))
+    Ok(text(session_catalog.session_info.subject.user.clone()))
 }
 
 /// How much anything takes on disk is not known by object.
@@ -342,7 +341,7 @@ fn namespace_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
 }
 
 fn role_oid(session_catalog: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
-    oid_of(value).or_else(|| (string(value)? == session_catalog.session_info.user).then_some(OWNER_OID))
+    oid_of(value).or_else(|| (string(value)? == session_catalog.session_info.subject.user).then_some(OWNER_OID))
 }
 
 /// The oid behind a name, which must exist; null of null.

@@ -3,19 +3,16 @@
 
 use std::{collections::HashMap, ops::ControlFlow};
 
-use datafusion::sql::sqlparser::{
-    ast::{
-        Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Select, SelectItem, SetExpr, Statement, TableFactor,
-        Value, VisitMut, VisitorMut,
-    },
-    dialect::PostgreSqlDialect,
-    parser::Parser,
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem,
+    SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::{
-    ast::{call, empty_query, last, null},
+    ast::{binary, call, cast, count, empty_query, last, number},
     oids,
 };
+use crate::sql::nodes::{alias_of, derived, named, null, query_of, select};
 
 /// Idioms of queries that read nothing but the catalog.
 pub(super) struct Idioms;
@@ -46,31 +43,26 @@ impl VisitorMut for Idioms {
 }
 
 /// Table functions that find nothing here, and the columns that they would find.
-const CALLS: &[(&str, &str)] = &[
+const CALLS: &[(&str, &[(&str, DataType)])] = &[
     (
         "pg_partition_tree",
-        "NULL::INTEGER AS relid, NULL::INTEGER AS parentrelid, NULL::BOOLEAN AS isleaf, NULL::INTEGER AS level",
+        &[("relid", INTEGER), ("parentrelid", INTEGER), ("isleaf", DataType::Boolean), ("level", INTEGER)],
     ),
-    ("pg_partition_ancestors", "NULL::INTEGER AS relid"),
-    ("ts_token_type", "NULL::INTEGER AS tokid, NULL::TEXT AS alias, NULL::TEXT AS description"),
+    ("pg_partition_ancestors", &[("relid", INTEGER)]),
+    ("ts_token_type", &[("tokid", INTEGER), ("alias", DataType::Text), ("description", DataType::Text)]),
 ];
+
+const INTEGER: DataType = DataType::Integer(None);
 
 /// A call of one of [`CALLS`] as a subquery without rows.
 pub(super) fn without_rows(factor: &mut TableFactor) {
     let TableFactor::Table { name, args: Some(_), alias, .. } = factor else { return };
     let name = last(name);
     let Some((_, columns)) = CALLS.iter().find(|(call, _)| Some(*call) == name.as_deref()) else { return };
-    let called = alias.as_ref().map_or_else(|| name.unwrap_or_default(), |alias| alias.name.to_string());
-    let sql = format!("SELECT * FROM (SELECT {columns} WHERE false) AS {called}");
-    let Some(Statement::Query(query)) = Parser::parse_sql(&PostgreSqlDialect {}, &sql).ok().and_then(|mut s| s.pop())
-    else {
-        return;
-    };
-    if let SetExpr::Select(mut select) = *query.body
-        && let Some(from) = select.from.pop()
-    {
-        *factor = from.relation;
-    }
+    let called = alias.as_ref().map_or_else(|| Ident::new(name.unwrap_or_default()), |alias| alias.name.clone());
+    let columns = columns.iter().map(|(name, data_type)| named(cast(null(), data_type.clone()), name)).collect();
+    let empty = Select { selection: Some(Expr::value(Value::Boolean(false))), ..select(columns, None) };
+    *factor = derived(query_of(empty), Some(alias_of(called)));
 }
 
 /// The tables of a SELECT by the names that it calls them.
@@ -113,17 +105,13 @@ impl VisitorMut for Existence {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let Expr::Exists { subquery, negated } = expr else { return ControlFlow::Continue(()) };
         let SetExpr::Select(select) = subquery.body.as_mut() else { return ControlFlow::Continue(()) };
-        let sign = if *negated { "count(*) = 0" } else { "count(*) > 0" };
-        let Some(any) = expression(sign) else { return ControlFlow::Continue(()) };
+        let sign = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+        let any = binary(count(), sign, number(0));
         select.projection = vec![SelectItem::UnnamedExpr(any)];
         subquery.order_by = None;
         *expr = Expr::Subquery(std::mem::replace(subquery, Box::new(empty_query())));
         ControlFlow::Continue(())
     }
-}
-
-fn expression(sql: &str) -> Option<Expr> {
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).ok()?.parse_expr().ok()
 }
 
 /// `LIKE pattern ESCAPE '/'` with the backslash that DataFusion knows, where it is another.
@@ -159,8 +147,40 @@ pub(super) fn subscripts(expr: &mut Expr) {
     let of_index = matches!(array, Expr::CompoundIdentifier(parts)
         if parts.last().is_some_and(|c| ["indkey", "indclass", "indoption"].contains(&c.value.as_str())));
     let (first, behind) = if of_index { (0, 0) } else { (1, 1) };
-    let length = format!("CAST(coalesce(array_length({array}), 0) AS BIGINT)");
-    if let Some(places) = expression(&format!("unnest(range({first}, {length} + {behind}))")) {
-        *expr = places;
+    let length = call("coalesce", vec![call("array_length", vec![array.clone()]), number(0)]);
+    let end = binary(cast(length, DataType::BigInt(None)), BinaryOperator::Plus, number(behind));
+    *expr = call("unnest", vec![call("range", vec![number(first), end])]);
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
+
+    use super::*;
+
+    #[test]
+    fn calls_without_rows_keep_a_name_that_needs_quotes() {
+        let sql = r#"SELECT * FROM ts_token_type('x') AS "a ""b""""#;
+        let mut query = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_query().unwrap();
+        let SetExpr::Select(select) = query.body.as_mut() else { panic!("no SELECT") };
+        without_rows(&mut select.from[0].relation);
+        let expected = "SELECT * FROM (SELECT NULL::INTEGER AS tokid, NULL::TEXT AS alias, NULL::TEXT AS description WHERE \
+                        false) AS \"a \"\"b\"\"\"";
+        assert_eq!(query.to_string(), expected);
+    }
+
+    #[test]
+    fn subscripts_of_an_array_are_a_range_beside_it() {
+        for (sql, expected) in [
+            (
+                r#"generate_subscripts("a ""b""", 1)"#,
+                r#"unnest(range(1, coalesce(array_length("a ""b"""), 0)::BIGINT + 1))"#,
+            ),
+            ("generate_subscripts(i.indkey, 1)", "unnest(range(0, coalesce(array_length(i.indkey), 0)::BIGINT + 0))"),
+        ] {
+            let mut expr = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_expr().unwrap();
+            subscripts(&mut expr);
+            assert_eq!(expr.to_string(), expected);
+        }
     }
 }

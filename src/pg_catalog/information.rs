@@ -174,7 +174,7 @@ fn schemata(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
     TableBuilder::default()
         .text("catalog_name", vec![session_catalog.session_info.database.clone(); n])
         .text("schema_name", SCHEMAS.iter().map(|(name, _)| *name))
-        .text("schema_owner", vec![session_catalog.session_info.user.clone(); n])
+        .text("schema_owner", vec![session_catalog.session_info.subject.user.clone(); n])
         .none("default_character_set_name", n)
         .none("sql_path", n)
         .build()

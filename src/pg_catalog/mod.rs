@@ -10,13 +10,12 @@ mod exports;
 mod functions;
 mod idioms;
 mod information;
+mod listing;
 mod objects;
 mod oids;
 mod rewrite;
 mod routines;
 mod schema;
-mod session_info;
-pub mod settings;
 mod static_tables;
 mod tables;
 mod texts;
@@ -30,10 +29,12 @@ use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    session::SessionInfo,
+};
+pub use listing::Listing;
 pub use rewrite::rewrite;
-pub use session_info::{Listing, Peers, SessionInfo};
-pub use settings::{Settings, version};
 pub use typed::{typed, typed_parameters};
 
 /// Makes `pg_catalog`, `information_schema` and their functions known to a context whose default catalog exists.

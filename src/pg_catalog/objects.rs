@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{
-    oids,
-    session_info::{Listing, SessionInfo},
+use super::{listing::Listing, oids};
+use crate::{
+    catalog::{ObjectKind, RelationDef},
+    session::SessionInfo,
 };
-use crate::catalog::{ObjectKind, RelationDef};
 
 /// The first oid that Postgres gives to users' objects.
 pub const FIRST_OID: i32 = 16384;

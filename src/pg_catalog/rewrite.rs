@@ -19,10 +19,11 @@ use datafusion_pg_catalog::sql::rules::{
 };
 
 use super::{
-    ast::{arguments, call, empty_query, last, null},
+    ast::{arguments, call, empty_query, last},
     idioms::{Idioms, escaped, subscripts, without_rows},
     oids,
 };
+use crate::sql::nodes::null;
 
 /// Tables of the catalog that have no rows here: there are no triggers, partitions, policies, publications.
 const EMPTY: &[&str] = &[

@@ -376,7 +376,7 @@ fn pg_tables(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
     TableBuilder::default()
         .text("schemaname", rows.iter().map(|r| r.schema.clone()))
         .text("tablename", rows.iter().map(|r| r.name.clone()))
-        .text("tableowner", vec![session_catalog.session_info.user.clone(); n])
+        .text("tableowner", vec![session_catalog.session_info.subject.user.clone(); n])
         .none("tablespace", n)
         .flag("hasindexes", rows.iter().map(|r| !r.primary_key.is_empty()))
         .flag("hasrules", vec![false; n])
@@ -390,7 +390,7 @@ fn pg_views(session_catalog: &SessionCatalog, kinds: &[ObjectKind], name: &str, 
     let columns = TableBuilder::default()
         .text("schemaname", rows.iter().map(|r| r.schema.clone()))
         .text(name, rows.iter().map(|r| r.name.clone()))
-        .text(owner, vec![session_catalog.session_info.user.clone(); rows.len()]);
+        .text(owner, vec![session_catalog.session_info.subject.user.clone(); rows.len()]);
     let columns = match name {
         "matviewname" => columns
             .none("tablespace", rows.len())
@@ -447,7 +447,7 @@ fn pg_settings(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
 }
 
 fn pg_roles(session_catalog: &SessionCatalog, user: bool) -> Result<RecordBatch> {
-    let name = session_catalog.session_info.user.clone();
+    let name = session_catalog.session_info.subject.user.clone();
     if user {
         return TableBuilder::default()
             .text("usename", [name])
@@ -520,7 +520,7 @@ fn pg_stat_activity(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
         .text("datname", [session_info.database.clone()])
         .int("pid", [session_info.pid])
         .oid("usesysid", alias::OID, [OWNER_OID])
-        .text("usename", [session_info.user.clone()])
+        .text("usename", [session_info.subject.user.clone()])
         .text("application_name", [session_info.settings.get("application_name").unwrap_or_default()])
         .none("client_addr", 1)
         .none("client_hostname", 1)

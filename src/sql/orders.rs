@@ -11,16 +11,16 @@
 
 use std::{collections::HashSet, ops::ControlFlow};
 
-use datafusion::sql::sqlparser::{
-    ast::{
-        Distinct, Expr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
-        Value, VisitMut, VisitorMut, visit_expressions,
-    },
-    dialect::PostgreSqlDialect,
-    parser::Parser,
+use datafusion::sql::sqlparser::ast::{
+    Distinct, Expr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableWithJoins, Value,
+    VisitMut, VisitorMut, visit_expressions,
 };
 
-use super::{names::fold, naming};
+use super::{
+    names::fold,
+    naming,
+    nodes::{self, alias_of, derived, query_of},
+};
 
 /// Gives the orders of all queries of a statement the names of their inputs.
 pub(super) fn by_input(node: &mut impl VisitMut) {
@@ -75,7 +75,7 @@ fn as_columns(query: &mut Query, is_hidden: impl Fn(&Expr) -> bool) -> Option<()
     if !hidden || select.distinct.is_some() {
         return None;
     }
-    let (around, shown, names) = around(select)?;
+    let (shown, names) = shown(select)?;
     // Of what is around, only what is shown can be seen.
     let is_seen = |by: &Expr| match by {
         Expr::Identifier(name) => names.contains(&fold(name)),
@@ -86,12 +86,9 @@ fn as_columns(query: &mut Query, is_hidden: impl Fn(&Expr) -> bool) -> Option<()
         let expr = std::mem::replace(&mut by.expr, Expr::Identifier(alias.clone()));
         select.projection.push(SelectItem::ExprWithAlias { expr, alias });
     }
-    let inner = std::mem::replace(query.body.as_mut(), SetExpr::Select(Box::new(around)));
-    let SetExpr::Select(outer) = query.body.as_mut() else { return None };
-    if let TableFactor::Derived { subquery, .. } = &mut outer.from.first_mut()?.relation {
-        *subquery.body = inner;
-    }
-    outer.projection = shown;
+    let inner = std::mem::replace(select.as_mut(), nodes::select(shown, None));
+    let relation = derived(query_of(inner), Some(alias_of(Ident::new("__shown"))));
+    select.from = vec![TableWithJoins { relation, joins: Vec::new() }];
     Some(())
 }
 
@@ -131,9 +128,9 @@ fn is_hidden(expr: &Expr, hiding: &HashSet<String>) -> bool {
     hidden
 }
 
-/// A SELECT over what another one gives, whose columns are named for it; the columns that it shows, and their names. `None`
-/// where they are not known, or where one name stands twice.
-fn around(select: &mut Select) -> Option<(Select, Vec<SelectItem>, HashSet<String>)> {
+/// What a SELECT over another one shows to show the same, and the names of that; the columns of the inner one are named for
+/// it. `None` where they are not known, or where one name stands twice.
+fn shown(select: &mut Select) -> Option<(Vec<SelectItem>, HashSet<String>)> {
     let mut names = HashSet::new();
     let mut shown = Vec::new();
     let mut named = select.projection.clone();
@@ -160,10 +157,7 @@ fn around(select: &mut Select) -> Option<(Select, Vec<SelectItem>, HashSet<Strin
         });
     }
     select.projection = named;
-    let template = "SELECT 1 FROM (SELECT 1) AS __shown";
-    let Statement::Query(query) = Parser::parse_sql(&PostgreSqlDialect {}, template).ok()?.pop()? else { return None };
-    let SetExpr::Select(around) = *query.body else { return None };
-    Some((*around, shown, names))
+    Some((shown, names))
 }
 
 #[cfg(test)]

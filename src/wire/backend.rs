@@ -10,8 +10,8 @@ use pgwire::messages::{
 };
 
 use crate::{
-    engine::{Notice, Severity, TransactionState},
     error::{Error, ErrorKind, Result},
+    session::{Notice, Severity, TransactionState},
 };
 
 /// How bad it is: after a fatal error the connection is closed.

@@ -16,8 +16,8 @@ use super::{
     work,
 };
 use crate::{
-    engine::{Session, TransactionState},
     error::{Error, ErrorKind, Result},
+    session::{Session, TransactionState},
     sql::{self, Weight, statement::Statement},
 };
 
@@ -42,7 +42,7 @@ impl<D: Door> Connection<D> {
         session: Session,
         seat: SessionSlot,
     ) -> Result<Connection<D>> {
-        let reported = session.settings.reported();
+        let reported = session.info.settings.reported();
         let (session, kept) = (Arc::new(session), SessionObjects::default());
         let account = shared.memory.open();
         link.charge(&account)?;
@@ -135,7 +135,7 @@ impl<D: Door> Connection<D> {
 
     /// Tells the client of settings that have changed since it was last told.
     fn report(&mut self) -> Result<()> {
-        let now = self.session.settings.reported();
+        let now = self.session.info.settings.reported();
         for ((name, value), (_, before)) in now.iter().zip(&self.reported) {
             if value != before {
                 backend::parameter_status(&mut self.link.out, name, value)?;
@@ -147,7 +147,7 @@ impl<D: Door> Connection<D> {
 
     /// From here to [`Connection::disarm`] the statement can be cancelled and runs against the clock.
     pub fn arm(&mut self) {
-        self.link.arm(self.seat.begin(), self.session.settings.statement_timeout());
+        self.link.arm(self.seat.begin(), self.session.info.settings.statement_timeout());
     }
 
     pub fn disarm(&mut self) {

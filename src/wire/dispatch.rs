@@ -16,12 +16,12 @@ use super::{
     work::RowStream,
 };
 use crate::{
-    catalog,
-    engine::{Description, Transaction, TransactionState},
+    engine::{Authorized, Description, authorize},
     error::{Error, ErrorKind, Result},
-    pg_catalog::settings,
+    session::{TransactionState, spelled},
     sql::{
-        self, Weight,
+        Weight,
+        nodes::{named, query_of, select},
         statement::{Body, CopyFormat, DiscardWhat, FetchCount, Show, Statement},
     },
 };
@@ -44,31 +44,41 @@ pub(super) enum Outcome {
     },
 }
 
-/// The setting that says whether the transaction may write.
-const READ_ONLY: &str = "transaction_read_only";
-
 fn done(tag: &str) -> Result<Outcome> {
     Ok(Outcome::Done(tag.to_string()))
 }
 
 impl<D: Door> Connection<D> {
     pub async fn dispatch(&mut self, statement: Arc<Statement>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
-        self.admit(&statement.body)?;
+        self.session.transaction().admit(&statement.body)?;
+        let statement = authorize(&self.session, statement)?;
         match &statement.body {
-            Body::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+            Body::Set { name, value, local } => {
+                self.session.set(name, value.as_deref(), *local)?;
+                done("SET")
+            }
             Body::Reset(name) => {
                 match name {
-                    Some(name) => self.session.settings.reset(name)?,
-                    None => self.session.settings.reset_all(),
+                    Some(name) => self.session.info.settings.reset(name)?,
+                    None => self.session.info.settings.reset_all(),
                 }
                 done("RESET")
             }
             Body::Show(Show::Setting(name)) => self.show(name),
             Body::Show(Show::AllSettings) => Ok(self.show_all()),
-            Body::Begin { read_only } => self.begin(*read_only),
+            Body::Begin { read_only } => {
+                self.session.begin(*read_only)?;
+                done("BEGIN")
+            }
             Body::Commit => self.end(true),
             Body::Rollback => self.end(false),
-            Body::NoOp(tag) => self.no_op(tag),
+            Body::NoOp(tag) => {
+                if tag == "ROLLBACK" {
+                    // To a savepoint.
+                    self.session.recover();
+                }
+                done(tag)
+            }
             Body::Discard(what) => self.discard(*what),
             Body::Prepare { name, statement, .. } => {
                 let weight = Weight::of(&statement.text);
@@ -79,7 +89,7 @@ impl<D: Door> Connection<D> {
                 done("PREPARE")
             }
             Body::Execute { name, parameters } => {
-                let (statement, parameters) = self.executed(name, parameters).await?;
+                let (statement, parameters) = self.executed(&statement, name, parameters).await?;
                 Box::pin(self.dispatch(statement, parameters)).await
             }
             Body::Deallocate(Some(name)) => {
@@ -92,7 +102,7 @@ impl<D: Door> Connection<D> {
                 done("DEALLOCATE ALL")
             }
             Body::Declare { name, reads, hold, binary } => {
-                let query = Statement { body: reads.clone().into(), ..statement.as_ref().clone() };
+                let query = Statement { body: reads.clone().into(), ..(*statement).clone() };
                 self.declare(name, query, *hold, *binary, parameters).await
             }
             Body::Fetch { name, count, skip, timeout } => self.fetch(name, *count, *skip, *timeout),
@@ -110,37 +120,13 @@ impl<D: Door> Connection<D> {
         }
     }
 
-    /// Refuses what the state of the transaction does not allow.
-    pub fn admit(&self, body: &Body) -> Result<()> {
-        let transaction = self.session.transaction();
-        let ends = matches!(body, Body::Commit | Body::Rollback) || is_rollback_to(body);
-        if transaction.state == TransactionState::Failed && !ends {
-            return Err(Error::new(
-                ErrorKind::FailedTransaction,
-                "current transaction is aborted, commands ignored until end of transaction block",
-            ));
-        }
-        let read_only = match transaction.state {
-            TransactionState::Idle => self.session.settings.is_on("default_transaction_read_only"),
-            _ => transaction.read_only,
-        };
-        match written(body) {
-            Some(verb) if read_only => Err(Error::new(
-                ErrorKind::ReadOnlyTransaction,
-                format!("cannot execute {verb} in a read-only transaction"),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    async fn run(&mut self, statement: Arc<Statement>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
-        let writes = written(&statement.body).is_some();
+    async fn run(&mut self, statement: Authorized, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        let writes = statement.privilege().writes();
         let (door, session) = (self.shared.door.clone(), self.session.clone());
-        self.session.set_transaction(Transaction { queried: true, ..self.session.transaction() });
+        self.session.note_query();
         let answer = self.work(async move { door.execute(&session, &statement, &parameters).await }).await?;
         if writes {
-            let transaction = self.session.transaction();
-            self.session.set_transaction(Transaction { wrote: true, ..transaction });
+            self.session.note_write();
         }
         let workers = &self.shared.options.workers;
         Ok(match answer {
@@ -161,37 +147,6 @@ impl<D: Door> Connection<D> {
         })
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome> {
-        if local && self.session.transaction().state == TransactionState::Idle {
-            self.session.warning("SET LOCAL can only be used in transaction blocks");
-        }
-        let is_read_only = name.eq_ignore_ascii_case(READ_ONLY);
-        match value {
-            Some(value) if is_read_only => self.set_read_only(value)?,
-            Some(value) => self.session.settings.set(name, value, local)?,
-            None => self.session.settings.reset(name)?,
-        }
-        done("SET")
-    }
-
-    /// `SET TRANSACTION READ ONLY | READ WRITE`: of the transaction that is open, whichever way it is spelled.
-    fn set_read_only(&mut self, value: &str) -> Result<()> {
-        let transaction = self.session.transaction();
-        let before = self.session.settings.is_on(READ_ONLY);
-        self.session.settings.set(READ_ONLY, value, true)?;
-        let read_only = self.session.settings.is_on(READ_ONLY);
-        if transaction.state == TransactionState::Idle {
-            return Ok(());
-        }
-        if transaction.read_only && !read_only && transaction.queried {
-            self.session.settings.set(READ_ONLY, if before { "on" } else { "off" }, true)?;
-            let message = "transaction read-write mode must be set before any query";
-            return Err(Error::new(ErrorKind::ActiveTransaction, message));
-        }
-        self.session.set_transaction(Transaction { read_only, ..transaction });
-        Ok(())
-    }
-
     fn show(&mut self, name: &str) -> Result<Outcome> {
         let value = self.session.setting(name).ok_or_else(|| {
             let message = format!("unrecognized configuration parameter \"{name}\"");
@@ -202,7 +157,7 @@ impl<D: Door> Connection<D> {
     }
 
     fn show_all(&mut self) -> Outcome {
-        let (names, values): (Vec<String>, Vec<String>) = self.session.settings.all().into_iter().unzip();
+        let (names, values): (Vec<String>, Vec<String>) = self.session.info.settings.all().into_iter().unzip();
         let none = StringArray::new_null(names.len());
         table(
             all_shown(),
@@ -210,44 +165,10 @@ impl<D: Door> Connection<D> {
         )
     }
 
-    fn begin(&mut self, read_only: Option<bool>) -> Result<Outcome> {
-        if self.session.transaction().state != TransactionState::Idle {
-            self.session.warning("there is already a transaction in progress");
-            return done("BEGIN");
-        }
-        let read_only = read_only.unwrap_or_else(|| self.session.settings.is_on("default_transaction_read_only"));
-        self.session.settings.begin();
-        self.session.settings.set(READ_ONLY, if read_only { "on" } else { "off" }, true)?;
-        let begun = Transaction { state: TransactionState::Open, read_only, ..Transaction::default() };
-        self.session.set_transaction(begun);
-        done("BEGIN")
-    }
-
     fn end(&mut self, commit: bool) -> Result<Outcome> {
-        let transaction = self.session.transaction();
-        if transaction.state == TransactionState::Idle {
-            self.session.warning("there is no transaction in progress");
-        }
-        let commits = commit && transaction.state != TransactionState::Failed;
-        if commits {
-            self.session.settings.commit();
-        } else {
-            self.session.settings.rollback();
-            if transaction.wrote && transaction.state != TransactionState::Idle {
-                self.session.warning("statements commit one by one: what this transaction wrote stays");
-            }
-        }
+        let commits = self.session.end(commit);
         self.kept.end_transaction();
-        self.session.set_transaction(Transaction::default());
         done(if commits { "COMMIT" } else { "ROLLBACK" })
-    }
-
-    fn no_op(&mut self, tag: &str) -> Result<Outcome> {
-        let transaction = self.session.transaction();
-        if tag == "ROLLBACK" && transaction.state == TransactionState::Failed {
-            self.session.set_transaction(Transaction { state: TransactionState::Open, ..transaction });
-        }
-        done(tag)
     }
 
     fn discard(&mut self, what: DiscardWhat) -> Result<Outcome> {
@@ -257,7 +178,7 @@ impl<D: Door> Connection<D> {
                     let message = "DISCARD ALL cannot run inside a transaction block";
                     return Err(Error::new(ErrorKind::ActiveTransaction, message));
                 }
-                self.session.settings.reset_all();
+                self.session.info.settings.reset_all();
                 self.kept.prepared.clear();
                 self.kept.portals.clear();
                 self.kept.cursors.clear();
@@ -286,7 +207,8 @@ impl<D: Door> Connection<D> {
             )
             .hint("BEGIN first, or declare it WITH HOLD."));
         }
-        match self.run(Arc::new(query), parameters).await? {
+        let query = authorize(&self.session, query)?;
+        match self.run(query, parameters).await? {
             Outcome::Rows(PortalSource::Own(rows)) => self.kept.declare(name, SqlCursor { rows, hold, binary })?,
             _ => return Err(Error::internal("a query gave no rows")),
         }
@@ -311,7 +233,12 @@ impl<D: Door> Connection<D> {
     }
 
     /// What `EXECUTE name (…)` runs: the statement, and its parameters computed.
-    async fn executed(&mut self, name: &str, arguments: &[ast::Expr]) -> Result<(Arc<Statement>, Vec<ScalarValue>)> {
+    async fn executed(
+        &mut self,
+        execute: &Statement,
+        name: &str,
+        arguments: &[ast::Expr],
+    ) -> Result<(Arc<Statement>, Vec<ScalarValue>)> {
         let prepared = self.kept.statement(name)?.clone();
         let statement = prepared
             .statement
@@ -329,7 +256,7 @@ impl<D: Door> Connection<D> {
         if given == 0 {
             return Ok((statement, Vec::new()));
         }
-        let values = self.computed(arguments).await?;
+        let values = self.computed(execute, arguments).await?;
         let fitting = values.into_iter().zip(&description.parameters).map(|(value, ty)| match ty {
             DataType::Null => Ok(value),
             ty => value.cast_to(ty).map_err(Error::from),
@@ -337,11 +264,11 @@ impl<D: Door> Connection<D> {
         Ok((statement, fitting.collect::<Result<_>>()?))
     }
 
-    /// The values of expressions that stand alone: the engine is asked to SELECT them.
-    async fn computed(&mut self, expressions: &[ast::Expr]) -> Result<Vec<ScalarValue>> {
-        let list: Vec<String> = expressions.iter().enumerate().map(|(i, e)| format!("{e} AS p{i}")).collect();
-        let text = format!("SELECT {}", list.join(", "));
-        let statement = sql::parse(&text)?.pop().ok_or_else(|| Error::internal("no SELECT in a SELECT"))?;
+    /// The values of expressions in a statement: the engine is asked to SELECT them.
+    async fn computed(&mut self, of: &Statement, expressions: &[ast::Expr]) -> Result<Vec<ScalarValue>> {
+        let items = expressions.iter().enumerate().map(|(i, e)| named(e.clone(), &format!("p{i}"))).collect();
+        let query = Body::Query(Box::new(query_of(select(items, None))));
+        let statement = authorize(&self.session, Statement { body: query, text: of.text.clone(), start: of.start })?;
         let (door, session) = (self.shared.door.clone(), self.session.clone());
         self.work(async move {
             let DoorAnswer::Rows { mut rows, .. } = door.execute(&session, &statement, &[]).await? else {
@@ -394,11 +321,6 @@ impl<D: Door> Connection<D> {
     }
 }
 
-/// `ROLLBACK TO SAVEPOINT`, which the parser gives as a word without effect, ends the failure of a transaction.
-fn is_rollback_to(body: &Body) -> bool {
-    matches!(body, Body::NoOp(tag) if tag == "ROLLBACK")
-}
-
 fn is_session_body(body: &Body) -> bool {
     matches!(
         body,
@@ -416,39 +338,8 @@ fn is_session_body(body: &Body) -> bool {
     )
 }
 
-/// The verb of a statement that changes something durable. Each kind of statement says here whether it does: a new one is
-/// not to be forgotten.
-fn written(body: &Body) -> Option<String> {
-    let of_kind = |verb: &str, kind: catalog::ObjectKind| Some(format!("{verb} {}", kind.word().to_uppercase()));
-    match body {
-        Body::Insert(_) => Some("INSERT".to_string()),
-        Body::Update(_) => Some("UPDATE".to_string()),
-        Body::Delete(_) => Some("DELETE".to_string()),
-        Body::CopyIn(_) => Some("COPY FROM".to_string()),
-        Body::CreateSource(_) => of_kind("CREATE", catalog::ObjectKind::Source),
-        Body::CreateTable(_) => of_kind("CREATE", catalog::ObjectKind::Table),
-        Body::CreateView(create) => of_kind("CREATE", create.kind),
-        Body::Drop(drop) => of_kind("DROP", drop.kind),
-        Body::Alter(alter) => of_kind("ALTER", alter.kind),
-        Body::CreateSecret(_) => Some("CREATE SECRET".to_string()),
-        Body::DropSecrets(_) => Some("DROP SECRET".to_string()),
-        Body::CreateFunction(_) => Some("CREATE FUNCTION".to_string()),
-        Body::CreateAggregate(_) => Some("CREATE AGGREGATE".to_string()),
-        Body::DropFunctions(drop) if drop.aggregates => Some("DROP AGGREGATE".to_string()),
-        Body::DropFunctions(_) => Some("DROP FUNCTION".to_string()),
-        Body::Explain { analyze: true, statement, .. } => written(&statement.body),
-        // What a prepared statement writes, it writes when it is run, and is asked for then.
-        Body::Prepare { .. } | Body::Execute { .. } | Body::Deallocate(_) => None,
-        Body::Query(_) | Body::Subscribe(_) | Body::CopyOut(_) | Body::Declare { .. } => None,
-        Body::Fetch { .. } | Body::Close(_) => None,
-        Body::Explain { analyze: false, .. } | Body::ExplainRelation(_) | Body::Show(_) | Body::Flush(_) => None,
-        Body::Set { .. } | Body::Reset(_) | Body::Discard(_) => None,
-        Body::Begin { .. } | Body::Commit | Body::Rollback | Body::NoOp(_) => None,
-    }
-}
-
 fn shown(name: &str) -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new(settings::spelled(name), DataType::Utf8, false)]))
+    Arc::new(Schema::new(vec![Field::new(spelled(name), DataType::Utf8, false)]))
 }
 
 fn all_shown() -> SchemaRef {

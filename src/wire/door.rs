@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use datafusion::{common::ScalarValue, physical_plan::SendableRecordBatchStream};
 
 use crate::{
-    engine::{self, Description, Engine, Session},
+    engine::{self, Authorized, Description, Engine},
     error::Result,
+    session::Session,
     sql::statement::{CopyFormat, Statement},
 };
 
@@ -24,8 +25,12 @@ pub trait Door: Send + Sync + 'static {
         types: &[Option<DataType>],
     ) -> Result<Description>;
 
-    async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue])
-    -> Result<DoorAnswer>;
+    async fn execute(
+        &self,
+        session: &Session,
+        statement: &Authorized,
+        parameters: &[ScalarValue],
+    ) -> Result<DoorAnswer>;
 }
 
 /// [`engine::Reply`], with the rows that come in behind a trait.
@@ -72,7 +77,7 @@ impl Door for Engine {
     async fn execute(
         &self,
         session: &Session,
-        statement: &Statement,
+        statement: &Authorized,
         parameters: &[ScalarValue],
     ) -> Result<DoorAnswer> {
         Ok(match Engine::execute(self, session, statement, parameters).await? {

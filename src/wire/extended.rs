@@ -21,7 +21,7 @@ use crate::{
     engine::Description,
     error::{Error, ErrorKind, Result},
     pg_catalog::types,
-    sql::Weight,
+    sql::{Weight, parameters},
 };
 
 impl<D: Door> Connection<D> {
@@ -62,9 +62,9 @@ impl<D: Door> Connection<D> {
         }
         let statement = statements.pop().map(Arc::new);
         if let Some(statement) = &statement {
-            self.admit(&statement.body)?;
+            self.session.transaction().admit(&statement.body)?;
             // Refuses those that cannot be, before anybody counts up to them.
-            crate::engine::parameters(statement)?;
+            parameters::numbers(statement)?;
         }
         held.shrink(weight.kept());
         let held = vec![Arc::new(held)];

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    pg_catalog::Peers,
+    session::Peers,
 };
 
 /// All open sessions of one server.

@@ -8,10 +8,9 @@ use super::{
     door::Door,
 };
 use crate::{
-    engine::parameters,
     error::{Error, ErrorKind, Result},
     sql::{
-        Weight,
+        Weight, parameters,
         statement::{Body, Statement},
     },
 };
@@ -46,7 +45,7 @@ impl<D: Door> Connection<D> {
     async fn one(&mut self, statement: Arc<Statement>) -> Result<()> {
         // Those of a statement to be prepared come with EXECUTE.
         if !matches!(statement.body, Body::Prepare { .. })
-            && let Some(first) = parameters(&statement)?.first()
+            && let Some(first) = parameters::numbers(&statement)?.first()
         {
             return Err(Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter ${first}")));
         }

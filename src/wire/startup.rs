@@ -13,8 +13,8 @@ use super::{
     starting::StartingSlot,
 };
 use crate::{
-    engine::Session,
     error::{Error, ErrorKind, Result},
+    session::Session,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -75,7 +75,7 @@ async fn greet<D: Door>(
             Some(Opening::Startup { minor, parameters }) => {
                 let seat = shared.sessions.enter(address)?;
                 let mut session = introduce(&parameters, seat.pid)?;
-                session.peers = Some(shared.sessions.clone());
+                session.info.peers = Some(shared.sessions.clone());
                 welcome(link, minor, &parameters, &session, &seat)?;
                 link.flush().await?;
                 return Ok(Some((session, seat)));
@@ -97,11 +97,11 @@ fn introduce(parameters: &[(String, String)], pid: i32) -> Result<Session> {
             "user" | "database" | "replication" => {}
             "options" => {
                 for (name, value) in command_line(value) {
-                    session.settings.set_initial(&name, &value)?;
+                    session.info.settings.set_initial(&name, &value)?;
                 }
             }
             name if name.starts_with("_pq_.") => {}
-            _ => match session.settings.set_initial(name, value) {
+            _ => match session.info.settings.set_initial(name, value) {
                 Err(e) if e.kind() == ErrorKind::UndefinedObject || e.kind() == ErrorKind::ObjectNotInState => {}
                 done => done?,
             },
@@ -144,7 +144,7 @@ fn welcome(
         backend::negotiate(out, &extensions);
     }
     backend::authenticated(out)?;
-    for (name, value) in session.settings.reported() {
+    for (name, value) in session.info.settings.reported() {
         backend::parameter_status(out, name, &value)?;
     }
     backend::key_data(out, seat.pid, seat.secret)?;

@@ -15,8 +15,9 @@ use arrow::{
 use datafusion::physical_plan::common::collect;
 use tidemark::{
     catalog,
-    engine::{Engine, EngineOptions, Env, Reply, Session, Severity},
+    engine::{Engine, EngineOptions, Env, Reply, authorize},
     error::{Error, ErrorKind, Result},
+    session::{Session, Severity},
     sql::{parse, statement::Body},
     storage::{Fault, FaultyStorage, MemoryStorage, Operation, Storage},
     time::{Clock, ManualClock},
@@ -85,8 +86,8 @@ async fn flush_each(engine: &Arc<Engine>, session: &Session) -> Result<()> {
     for relation in engine.relations() {
         let quoted = relation.name.replace('"', "\"\"");
         if relation.kind != catalog::ObjectKind::System {
-            let flush = parse(&format!("FLUSH \"{quoted}\""))?;
-            engine.execute(session, &flush[0], &[]).await?;
+            let flush = parse(&format!("FLUSH \"{quoted}\""))?.remove(0);
+            engine.execute(session, &authorize(session, flush)?, &[]).await?;
         }
     }
     Ok(())
@@ -215,6 +216,7 @@ impl Rig {
         let work = async move {
             let mut answer = (SchemaRef::new(Schema::empty()), Vec::new());
             for statement in statements {
+                let statement = authorize(&session, statement)?;
                 match engine.execute(&session, &statement, &[]).await? {
                     Reply::Done(_) if matches!(statement.body, Body::Flush(None)) => {
                         if session.take_notices().iter().any(|notice| notice.severity == Severity::Warning) {

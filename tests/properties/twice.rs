@@ -11,7 +11,8 @@ use std::{
 
 use datafusion::physical_plan::common::collect;
 use tidemark::{
-    engine::{Engine, EngineOptions, Env, Reply, Session},
+    engine::{Engine, EngineOptions, Env, Reply, authorize},
+    session::Session,
     sql::parse,
     storage::MemoryStorage,
     time::Clock,
@@ -36,7 +37,9 @@ impl Clock for Looked {
 async fn sql(engine: &Arc<Engine>, text: &str) -> Rows {
     let mut rows = Rows::default();
     for statement in parse(text).unwrap() {
-        if let Reply::Rows { rows: stream, .. } = engine.execute(&Session::default(), &statement, &[]).await.unwrap() {
+        let session = Session::default();
+        let statement = authorize(&session, statement).unwrap();
+        if let Reply::Rows { rows: stream, .. } = engine.execute(&session, &statement, &[]).await.unwrap() {
             rows = Rows::new(&collect(stream).await.unwrap()).unwrap();
         }
     }

@@ -24,7 +24,8 @@ use crate::{
         Outgoing,
         sink::memory::{Gate, MemoryTarget, SinkFault, place},
     },
-    engine::{EngineOptions, Env, Reply, Session},
+    engine::{EngineOptions, Env, Reply, authorize},
+    session::Session,
     sql::parse,
     storage::MemoryStorage,
     sync::locked,
@@ -154,7 +155,8 @@ impl Stage {
         let mut lines = Vec::new();
         let engine = self.engine.as_ref().unwrap();
         for statement in parse(text)? {
-            match engine.execute(&Session::default(), &statement, &[]).await? {
+            let session = Session::default();
+            match engine.execute(&session, &authorize(&session, statement)?, &[]).await? {
                 Reply::Rows { rows, .. } => lines = lines_of(&collect(rows).await?),
                 _ => lines.clear(),
             }

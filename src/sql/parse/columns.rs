@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Token,
 };
 
-use super::{cursor::TokenCursor, watermark};
+use super::{cursor::TokenCursor, query, watermark};
 use crate::{
     error::{Error, ErrorKind, Result},
     sql::{
@@ -119,7 +119,7 @@ fn column(c: &mut TokenCursor, all: &mut ColumnList) -> Result<()> {
         } else if c.eat("NULL") {
         } else if c.eat("DEFAULT") {
             // Up to NOT NULL, which would else be taken for a test of the default.
-            column.default = Some(c.expr(Some(Precedence::Is))?);
+            column.default = Some(query::expression(c, Some(Precedence::Is))?);
         } else if c.are("PRIMARY KEY") {
             let position = c.here();
             c.expect("PRIMARY KEY")?;

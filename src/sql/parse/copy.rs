@@ -1,6 +1,9 @@
 //! `COPY … FROM STDIN` and `COPY … TO STDOUT`.
 
-use datafusion::sql::sqlparser::{ast::Query, dialect::PostgreSqlDialect, parser::Parser, tokenizer::Token};
+use datafusion::sql::sqlparser::{
+    ast::{Expr, ObjectName, Query, SelectItem},
+    tokenizer::Token,
+};
 
 use super::{
     cursor::{TokenCursor, string},
@@ -8,7 +11,10 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    sql::statement::{Body, CopyFormat, CopyIn, CopyKind, CopyOut, Name, Reads},
+    sql::{
+        nodes::{self, query_of, quoted, select, wildcard},
+        statement::{Body, CopyFormat, CopyIn, CopyKind, CopyOut, Name, Reads},
+    },
 };
 
 const HINT: &str = "COPY goes to and from the client: psql's \\copy reads its files; CREATE SOURCE reads the server's.";
@@ -36,8 +42,8 @@ pub(super) fn copy(c: &mut TokenCursor) -> Result<Body> {
         return Err(c.unexpected("FROM or TO"));
     }
     client(c, "STDOUT")?;
-    let query = select(&table, &columns).ok_or_else(|| Error::internal("COPY of a table makes no query"))?;
-    Ok(Body::CopyOut(CopyOut { reads: Reads::Query(query), format: options(c)? }))
+    let reads = Reads::Query(Box::new(all_of(&table, &columns)));
+    Ok(Body::CopyOut(CopyOut { reads, format: options(c)? }))
 }
 
 fn client(c: &mut TokenCursor, stream: &str) -> Result<()> {
@@ -51,22 +57,11 @@ fn client(c: &mut TokenCursor, stream: &str) -> Result<()> {
 }
 
 /// `SELECT columns FROM table`
-fn select(table: &Name, columns: &[String]) -> Option<Box<Query>> {
-    let quoted = |name: &String| Token::make_word(name, Some('"'));
-    let mut tokens = vec![Token::make_keyword("SELECT")];
-    if columns.is_empty() {
-        tokens.push(Token::Mul);
-    }
-    for (n, column) in columns.iter().enumerate() {
-        tokens.extend((n > 0).then_some(Token::Comma));
-        tokens.push(quoted(column));
-    }
-    tokens.push(Token::make_keyword("FROM"));
-    if let Some(schema) = &table.schema {
-        tokens.extend([quoted(schema), Token::Period]);
-    }
-    tokens.push(quoted(&table.name));
-    Parser::new(&PostgreSqlDialect {}).with_tokens(tokens).parse_query().ok()
+fn all_of(table: &Name, columns: &[String]) -> Query {
+    let item = |name: &String| SelectItem::UnnamedExpr(Expr::Identifier(quoted(name)));
+    let items = if columns.is_empty() { vec![wildcard()] } else { columns.iter().map(item).collect() };
+    let name = table.schema.iter().chain([&table.name]).map(|part| quoted(part)).collect::<Vec<_>>();
+    query_of(select(items, Some(nodes::table(ObjectName::from(name)))))
 }
 
 /// What was said of the format; what was not has its defaults, which depend on the kind.

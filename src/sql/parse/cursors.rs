@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{columns, cursor::TokenCursor, options, subscribe};
+use super::{columns, cursor::TokenCursor, options, query, subscribe};
 use crate::{
     error::Result,
     options::Options,
@@ -38,7 +38,7 @@ pub(super) fn execute(c: &mut TokenCursor) -> Result<Body> {
     let (name, _) = c.ident("a name")?;
     let mut parameters = vec![];
     if c.eat_token(&Token::LParen) && !c.eat_token(&Token::RParen) {
-        parameters = c.list(|c| c.expr(None))?;
+        parameters = c.list(|c| query::expression(c, None))?;
         c.expect_token(&Token::RParen)?;
     }
     Ok(Body::Execute { name, parameters })

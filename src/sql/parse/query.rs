@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{self, VisitMut, VisitorMut},
+    dialect::Precedence,
     tokenizer::Location,
 };
 
@@ -20,6 +21,14 @@ pub(super) fn query(c: &mut TokenCursor) -> Result<Box<ast::Query>> {
     let mut query = c.sql(|p| p.parse_query())?;
     settle(c, &mut *query).map_err(|e| e.at(position))?;
     Ok(query)
+}
+
+/// An expression that stands outside of queries, in the spelling that those in queries have.
+pub(super) fn expression(c: &mut TokenCursor, precedence: Option<Precedence>) -> Result<ast::Expr> {
+    let position = c.here();
+    let mut expr = c.expr(precedence)?;
+    settle(c, &mut expr).map_err(|e| e.at(position))?;
+    Ok(expr)
 }
 
 /// `INSERT`, `UPDATE`, `DELETE`.

@@ -1049,3 +1049,15 @@ fn aggregates() {
     );
     refuse("CREATE AGGREGATE a(int) (SFUNC = f, SFUNC = g)", "42601@37 sfunc specified more than once");
 }
+
+#[test]
+fn expressions_outside_of_queries_are_spelled_as_those_within() {
+    let body = |sql: &str| parse(sql).unwrap().remove(0).body;
+    let Body::Execute { parameters, .. } = body(r"EXECUTE p('\x6122'::bytea, 'it''s')") else { panic!("no EXECUTE") };
+    assert_eq!(parameters.iter().map(ToString::to_string).collect::<Vec<_>>(), ["X'6122'::BYTEA", "'it''s'"]);
+    let Body::CreateTable(table) = body(r"CREATE TABLE t (b BYTEA DEFAULT '\x6122'::bytea)") else {
+        panic!("no table")
+    };
+    assert_eq!(table.columns[0].default.as_ref().unwrap().to_string(), "X'6122'::BYTEA");
+    assert_eq!(parse(r"EXECUTE p(1, '\xz'::bytea)").unwrap_err().position(), Some(14));
+}

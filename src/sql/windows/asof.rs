@@ -13,10 +13,13 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, WindowSpec, WindowType,
 };
 
-use super::ast::{alias_of, call, derived, name_of, quoted, select};
+use super::ast::{call, name_of, quoted, select_all};
 use crate::{
     error::{Error, Result},
-    sql::names::fold,
+    sql::{
+        names::fold,
+        nodes::{alias_of, derived},
+    },
 };
 
 /// The column that tells when the next row of a key comes.
@@ -72,7 +75,7 @@ fn lower_join(join: &mut Join) -> Result<()> {
     let newest = or(binary(theirs.clone(), until, next.clone()), Expr::IsNull(Box::new(next)));
     let all = and(and(Expr::Nested(Box::new(on)), binary(theirs, op, ours.clone())), newest);
     let inner = std::mem::replace(&mut join.relation, TableFactor::TableFunction { expr: ours.clone(), alias: None });
-    join.relation = derived(select(vec![quoted(lead(bare(&ours), keys), NEXT)], inner)?, Some(alias_of(name)));
+    join.relation = derived(select_all(vec![quoted(lead(bare(&ours), keys), NEXT)], inner), Some(alias_of(name)));
     join.join_operator = JoinOperator::LeftOuter(JoinConstraint::On(all));
     Ok(())
 }

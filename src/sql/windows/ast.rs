@@ -3,16 +3,14 @@
 use datafusion::sql::sqlparser::{
     ast::{
         Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-        Query, SelectItem, SetExpr, Spanned, TableAlias, TableFactor, TableWithJoins,
+        Query, SelectItem, Spanned, TableFactor,
     },
-    dialect::PostgreSqlDialect,
-    parser::Parser,
-    tokenizer::{Location, Token},
+    tokenizer::Location,
 };
 
 use crate::{
-    error::{Error, Result},
-    sql::names::fold,
+    error::Error,
+    sql::{names::fold, nodes},
 };
 
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
@@ -56,46 +54,11 @@ pub(super) fn placed(error: Error, about: &impl Spanned, locate: &dyn Fn(Locatio
 
 /// A column of a name that needs quotes.
 pub(super) fn quoted(expr: Expr, alias: &str) -> SelectItem {
-    SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) }
-}
-
-pub(super) fn named(expr: Expr, alias: &str) -> SelectItem {
-    SelectItem::ExprWithAlias { expr, alias: Ident::new(alias) }
+    SelectItem::ExprWithAlias { expr, alias: nodes::quoted(alias) }
 }
 
 /// `SELECT *, items FROM relation`
-pub(super) fn select(items: Vec<SelectItem>, relation: TableFactor) -> Result<Query> {
-    let tokens = vec![Token::make_keyword("SELECT"), Token::Mul];
-    let mut query = *Parser::new(&PostgreSqlDialect {})
-        .with_tokens(tokens)
-        .parse_query()
-        .map_err(|e| Error::internal(format!("SELECT * does not parse: {e}")))?;
-    if let SetExpr::Select(select) = query.body.as_mut() {
-        select.projection.extend(items);
-        select.from = vec![TableWithJoins { relation, joins: vec![] }];
-    }
-    Ok(query)
-}
-
-pub(super) fn derived(query: Query, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::Derived { lateral: false, subquery: Box::new(query), alias, sample: None }
-}
-
-pub(super) fn alias_of(name: Ident) -> TableAlias {
-    TableAlias { explicit: true, name, columns: vec![], at: None }
-}
-
-pub(super) fn table(name: ObjectName) -> TableFactor {
-    TableFactor::Table {
-        name,
-        alias: None,
-        args: None,
-        with_hints: vec![],
-        version: None,
-        with_ordinality: false,
-        partitions: vec![],
-        json_path: None,
-        sample: None,
-        index_hints: vec![],
-    }
+pub(super) fn select_all(items: Vec<SelectItem>, relation: TableFactor) -> Query {
+    let items = std::iter::once(nodes::wildcard()).chain(items).collect();
+    nodes::query_of(nodes::select(items, Some(relation)))
 }

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, TableFactor, Value, WindowSpec, WindowType,
 };
 
-use super::ast::{bare_name, call, quoted, select};
+use super::ast::{bare_name, call, quoted, select_all};
 use crate::{
     error::{Error, ErrorKind, Result},
     sql::{functions, interval},
@@ -97,8 +97,8 @@ impl SessionWindows {
     }
 
     /// `SELECT *, session_start(…) OVER (…) AS start, session_end(…) OVER (…) AS end FROM relation`
-    pub fn over(&self, relation: TableFactor, [start, end]: [&str; 2]) -> Result<Query> {
-        select(vec![self.bound(functions::SESSION_START, start), self.bound(functions::SESSION_END, end)], relation)
+    pub fn over(&self, relation: TableFactor, [start, end]: [&str; 2]) -> Query {
+        select_all(vec![self.bound(functions::SESSION_START, start), self.bound(functions::SESSION_END, end)], relation)
     }
 
     fn bound(&self, function: &str, name: &str) -> SelectItem {

@@ -16,13 +16,16 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{
-    ast::{self, bare_name, call, name_of, placed},
+    ast::{bare_name, call, name_of, placed, quoted, select_all},
     fixed::{Windows, length, unsupported},
     session::SessionWindows,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    sql::names::fold,
+    sql::{
+        names::fold,
+        nodes::{alias_of, derived},
+    },
 };
 
 /// The column of sliding windows' starts: a name that no client would give.
@@ -358,7 +361,7 @@ fn add_starts(select: &mut Select, windows: &Windows) -> Result<()> {
     let factor = relation_of(select, &windows.time)?;
     let name = name_of(factor);
     let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: starts.clone(), alias: None });
-    *factor = ast::derived(ast::select(vec![ast::quoted(starts, START)], inner)?, name.map(ast::alias_of));
+    *factor = derived(select_all(vec![quoted(starts, START)], inner), name.map(alias_of));
     Ok(())
 }
 
@@ -389,7 +392,7 @@ fn add_sessions(select: &mut Select, time: &Expr, gap: &Expr) -> Result<()> {
     let factor = &mut select.from[0].relation;
     let name = name_of(factor);
     let inner = std::mem::replace(factor, TableFactor::TableFunction { expr: time.clone(), alias: None });
-    *factor = ast::derived(sessions.over(inner, [START, END])?, name.map(ast::alias_of));
+    *factor = derived(sessions.over(inner, [START, END]), name.map(alias_of));
     Ok(())
 }
 

@@ -9,13 +9,16 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{
-    ast::{alias_of, bare_name, derived, named, placed, select, table},
+    ast::{bare_name, placed, select_all},
     fixed::{Windows, length, unsupported},
     session::{self, SessionWindows},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    sql::names::fold,
+    sql::{
+        names::fold,
+        nodes::{alias_of, derived, named, table},
+    },
 };
 
 pub(super) const START: &str = "window_start";
@@ -81,7 +84,7 @@ fn sessions(
     let (time, gap) = (column(required(given[1], usage)?, locate)?, required(given[2], usage)?.clone());
     let sessions = SessionWindows { keys, time, gap, max: given[3].cloned(), timeout: given[4].cloned() }.check()?;
     let (relation, own_name) = relation(required(given[0], usage)?)?;
-    Ok(derived(sessions.over(relation, [START, END])?, alias.or(own_name.map(alias_of))))
+    Ok(derived(sessions.over(relation, [START, END]), alias.or(own_name.map(alias_of))))
 }
 
 /// The arguments in the order of `parameters`, whether they were given by place or by name; the last `optional` may be
@@ -159,9 +162,9 @@ fn relation(expr: &Expr) -> Result<(TableFactor, Option<Ident>)> {
 fn with_windows(windows: &Windows, relation: TableFactor, name: Option<Ident>) -> Result<Query> {
     let start = |expr| named(expr, START);
     if let Some(first) = windows.tumbling_start() {
-        return select(vec![start(first.clone()), named(windows.end(first), END)], relation);
+        return Ok(select_all(vec![start(first.clone()), named(windows.end(first), END)], relation));
     }
     let starts = windows.sliding_starts().ok_or_else(|| Error::internal("windows neither tumble nor slide"))?;
-    let inner = derived(select(vec![start(starts)], relation)?, name.map(alias_of));
-    select(vec![named(windows.end(Expr::Identifier(Ident::new(START))), END)], inner)
+    let inner = derived(select_all(vec![start(starts)], relation), name.map(alias_of));
+    Ok(select_all(vec![named(windows.end(Expr::Identifier(Ident::new(START))), END)], inner))
 }

@@ -29,9 +29,10 @@ use tokio::sync::Notify;
 
 use crate::{
     catalog::{self, RelationDef},
-    engine::{Description, Session},
+    engine::{Authorized, Description},
     error::{Error, ErrorKind, Result},
-    pg_catalog::{self, Listing, SessionInfo},
+    pg_catalog::{self, Listing},
+    session::Session,
     sql::naming,
     sql::statement::{Body, CopyFormat, CopyOut, Reads, Statement},
     wire::{Door, DoorAnswer, Intake},
@@ -77,14 +78,7 @@ impl TestDoor {
     }
 
     async fn plan(&self, session: &Session, query: &ast::Query) -> Result<datafusion::logical_expr::LogicalPlan> {
-        let session_info = SessionInfo {
-            user: session.user.clone(),
-            database: session.database.clone(),
-            pid: session.pid,
-            settings: session.settings.clone(),
-            peers: session.peers.clone(),
-        };
-        pg_catalog::register(&self.context, Arc::new(Relations), &session_info)?;
+        pg_catalog::register(&self.context, Arc::new(Relations), &session.info)?;
         let mut query = query.clone();
         pg_catalog::rewrite(&mut query);
         let query = naming::named(&query);
@@ -146,7 +140,7 @@ impl Door for TestDoor {
     async fn execute(
         &self,
         session: &Session,
-        statement: &Statement,
+        statement: &Authorized,
         parameters: &[ScalarValue],
     ) -> Result<DoorAnswer> {
         match &statement.body {

@@ -250,6 +250,8 @@ async fn statements_are_prepared_and_executed_in_sql() {
     assert!(failure(&client, "EXECUTE p(1)").await.starts_with("42601 wrong number of parameters"));
     let rows = client.query("EXECUTE p(998, 1000)", &[]).await.expect("described and run");
     assert_eq!(rows.len(), 2);
+    simple(&client, "PREPARE \"q \"\"1\" AS SELECT n FROM numbers WHERE n = 1 AND 'it''s \"x\" \\' = $1").await;
+    assert_eq!(simple(&client, "EXECUTE \"q \"\"1\"('it''s \"x\" \\')").await, ["1", "(1)"]);
     simple(&client, "DEALLOCATE p").await;
     assert_eq!(failure(&client, "EXECUTE p(1, 2)").await, "26000 prepared statement \"p\" does not exist");
 }

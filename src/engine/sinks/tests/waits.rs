@@ -26,7 +26,10 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
 /// Runs a statement beside others, as a client of its own.
 fn beside(stage: &Stage, sql: &str) -> tokio::task::JoinHandle<Result<()>> {
     let (engine, statement) = (stage.engine.clone().unwrap(), parse(sql).unwrap().remove(0));
-    tokio::spawn(async move { engine.execute(&Session::default(), &statement, &[]).await.map(drop) })
+    tokio::spawn(async move {
+        let session = Session::default();
+        engine.execute(&session, &authorize(&session, statement)?, &[]).await.map(drop)
+    })
 }
 
 #[test]

@@ -1,35 +1,24 @@
-//! What a client can `SET` and `SHOW`: Postgres' names and defaults, and what one session has made of them.
-//!
-//! Most of them have no effect here and are kept only because drivers set them; those that do have one are checked
-//! when they are set, so that whoever reads them later need not doubt them.
-
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+//! Postgres' settings (its "Grand Unified Configuration"): their names, their defaults, and what their values have to be.
 
 use arrow::array::timezone::Tz;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version that drivers branch on.
-pub const SERVER_VERSION: &str = "16.6";
+const SERVER_VERSION: &str = "16.6";
 
 /// The version of the server, as `version()` tells it: drivers look for a number behind the first word.
 pub fn version() -> String {
     format!("PostgreSQL {SERVER_VERSION} (Tidemark {})", env!("CARGO_PKG_VERSION"))
 }
 
-/// How many custom settings (`prefix.name`) one session may keep.
-const CUSTOM_MAX: usize = 256;
 /// The longest value that is kept.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// One setting: its name as Postgres spells it, its default, and who may change it.
-struct Setting {
-    name: &'static str,
-    default: &'static str,
+pub(super) struct Guc {
+    pub name: &'static str,
+    pub default: &'static str,
     kind: Check,
 }
 
@@ -50,12 +39,12 @@ enum Check {
     Isolation,
 }
 
-const fn known(name: &'static str, default: &'static str, kind: Check) -> Setting {
-    Setting { name, default, kind }
+const fn known(name: &'static str, default: &'static str, kind: Check) -> Guc {
+    Guc { name, default, kind }
 }
 
 /// In the order of `SHOW ALL`.
-const KNOWN: &[Setting] = &[
+pub(super) const KNOWN: &[Guc] = &[
     known("application_name", "", Check::Any),
     known("backslash_quote", "safe_encoding", Check::Any),
     known("bytea_output", "hex", Check::Any),
@@ -110,7 +99,7 @@ const KNOWN: &[Setting] = &[
 ];
 
 /// Those that a client is told of at login and whenever they change.
-const REPORTED: &[&str] = &[
+pub(super) const REPORTED: &[&str] = &[
     "application_name",
     "client_encoding",
     "DateStyle",
@@ -126,157 +115,24 @@ const REPORTED: &[&str] = &[
     "TimeZone",
 ];
 
-/// What one session has set. Shared by its connection, its running statements and its SQL functions.
-#[derive(Debug, Default)]
-pub struct Settings {
-    values: Mutex<SettingValues>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct SettingValues {
-    /// By lowercase name; all others have their defaults.
-    set: BTreeMap<String, String>,
-    /// What `RESET` goes back to: what the client asked for when it connected.
-    initial: BTreeMap<String, String>,
-    /// What to go back to when the transaction is rolled back.
-    before: Option<BTreeMap<String, String>>,
-    /// What `SET LOCAL` covered, to be uncovered at the end of the transaction.
-    covered: BTreeMap<String, Option<String>>,
-}
-
-impl Settings {
-    /// What is in force; `None` where there is no such setting.
-    pub fn get(&self, name: &str) -> Option<String> {
-        let name = canonical(name);
-        let values = self.lock();
-        let set = values.set.get(&name).or_else(|| values.initial.get(&name));
-        set.cloned().or_else(|| find(&name).map(|k| k.default.to_string()))
-    }
-
-    /// Sets it for the session, or for the transaction where `local`. An unknown name without a dot, a setting that is
-    /// fixed, and a value that does not fit are errors, and change nothing.
-    pub fn set(&self, name: &str, value: &str, local: bool) -> Result<()> {
-        let name = canonical(name);
-        let value = check(&name, value)?;
-        let mut values = self.lock();
-        if find(&name).is_none() && !values.set.contains_key(&name) && values.set.len() >= CUSTOM_MAX {
-            return Err(Error::new(
-                ErrorKind::LimitExceeded,
-                format!("more than {CUSTOM_MAX} settings in one session"),
-            ));
-        }
-        if local {
-            if values.before.is_none() {
-                return Ok(());
-            }
-            let old = values.set.get(&name).cloned();
-            values.covered.entry(name.clone()).or_insert(old);
-        } else {
-            values.covered.remove(&name);
-        }
-        values.set.insert(name, value);
-        Ok(())
-    }
-
-    /// Sets it as the client asked for when it connected: what `RESET` goes back to.
-    pub fn set_initial(&self, name: &str, value: &str) -> Result<()> {
-        let name = canonical(name);
-        let value = check(&name, value)?;
-        self.lock().initial.insert(name, value);
-        Ok(())
-    }
-
-    pub fn reset(&self, name: &str) -> Result<()> {
-        let name = canonical(name);
-        match find(&name) {
-            Some(k) if k.kind == Check::Fixed => return Err(fixed(k.name)),
-            Some(k) if is_of_transaction(k.name) => {
-                return Err(Error::new(ErrorKind::Unsupported, format!("parameter \"{}\" cannot be reset", k.name)));
-            }
-            None if !name.contains('.') => return Err(unknown(&name)),
-            _ => {}
-        }
-        self.lock().set.remove(&name);
-        Ok(())
-    }
-
-    pub fn reset_all(&self) {
-        self.lock().set.retain(|name, _| is_of_transaction(name));
-    }
-
-    /// A transaction begins: from here on a rollback undoes what is set.
-    pub fn begin(&self) {
-        let mut values = self.lock();
-        values.before = Some(values.set.clone());
-        values.covered.clear();
-    }
-
-    /// The transaction ends; what was `SET LOCAL` ends with it.
-    pub fn commit(&self) {
-        let mut values = self.lock();
-        values.before = None;
-        for (name, old) in std::mem::take(&mut values.covered) {
-            match old {
-                Some(old) => values.set.insert(name, old),
-                None => values.set.remove(&name),
-            };
-        }
-    }
-
-    /// The transaction ends as if nothing had been set in it.
-    pub fn rollback(&self) {
-        let mut values = self.lock();
-        values.covered.clear();
-        if let Some(before) = values.before.take() {
-            values.set = before;
-        }
-    }
-
-    /// All settings with a name of Postgres', and the session's own ones.
-    pub fn all(&self) -> Vec<(String, String)> {
-        let known = KNOWN.iter().map(|k| k.name.to_string());
-        let values = self.lock();
-        let custom: Vec<String> = values.set.keys().filter(|name| find(name).is_none()).cloned().collect();
-        drop(values);
-        known.chain(custom).map(|name| (name.clone(), self.get(&name).unwrap_or_default())).collect()
-    }
-
-    /// Those that a client is told of.
-    pub fn reported(&self) -> Vec<(&'static str, String)> {
-        REPORTED.iter().map(|name| (*name, self.get(name).unwrap_or_default())).collect()
-    }
-
-    pub fn is_on(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| value == "on")
-    }
-
-    /// How long a statement may take; `None` is for ever.
-    pub fn statement_timeout(&self) -> Option<Duration> {
-        let ms = milliseconds(&self.get("statement_timeout")?)?;
-        (ms > 0).then(|| Duration::from_millis(ms))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, SettingValues> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The name as Postgres spells it: `timezone` is `TimeZone`.
 pub fn spelled(name: &str) -> String {
     let name = canonical(name);
     find(&name).map_or(name, |k| k.name.to_string())
 }
 
-fn find(lowercase: &str) -> Option<&'static Setting> {
+/// The setting of a canonical name.
+pub(super) fn find(lowercase: &str) -> Option<&'static Guc> {
     KNOWN.iter().find(|k| k.name.eq_ignore_ascii_case(lowercase))
 }
 
 /// What `BEGIN` and `SET TRANSACTION` say: it is the transaction's, and a RESET does not take it back.
-fn is_of_transaction(name: &str) -> bool {
+pub(super) fn is_of_transaction(name: &str) -> bool {
     name.starts_with("transaction_")
 }
 
-fn canonical(name: &str) -> String {
+/// The name that a setting is kept under: lowercase, and one for each of its spellings.
+pub(super) fn canonical(name: &str) -> String {
     let name = name.trim().to_lowercase();
     match name.as_str() {
         "time zone" | "time.zone" => "timezone".into(),
@@ -292,11 +148,24 @@ fn unknown(name: &str) -> Error {
         .hint("SHOW ALL lists the settings; a setting of your own needs a prefix: my_app.name.")
 }
 
+/// Refuses a `RESET` of what is fixed, of the transaction's, or unknown. `name` is canonical.
+pub(super) fn resettable(name: &str) -> Result<()> {
+    match find(name) {
+        Some(k) if k.kind == Check::Fixed => Err(fixed(k.name)),
+        Some(k) if is_of_transaction(k.name) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("parameter \"{}\" cannot be reset", k.name)))
+        }
+        None if !name.contains('.') => Err(unknown(name)),
+        _ => Ok(()),
+    }
+}
+
 fn fixed(name: &str) -> Error {
     Error::new(ErrorKind::ObjectNotInState, format!("parameter \"{name}\" cannot be changed"))
 }
 
-fn check(name: &str, value: &str) -> Result<String> {
+/// A value as it is kept, or why the setting cannot have it. `name` is canonical.
+pub(super) fn check(name: &str, value: &str) -> Result<String> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(Error::new(ErrorKind::LimitExceeded, format!("value of \"{name}\" is longer than 16 KiB")));
     }
@@ -366,7 +235,7 @@ fn time_zone(value: &str) -> Option<String> {
 }
 
 /// A number of milliseconds, or a number with a unit.
-fn milliseconds(text: &str) -> Option<u64> {
+pub(super) fn milliseconds(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().ok()?;
@@ -381,55 +250,4 @@ fn milliseconds(text: &str) -> Option<u64> {
     };
     let ms = number.checked_mul(factor)? / divisor;
     (ms <= i32::MAX as u64).then_some(ms)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_checked_and_spelled_as_postgres_does() {
-        let s = Settings::default();
-        s.set("timezone", "utc", false).expect("a zone");
-        assert_eq!(s.get("TimeZone").as_deref(), Some("UTC"));
-        s.set("datestyle", "iso, dmy", false).expect("a style");
-        assert_eq!(s.get("DateStyle").as_deref(), Some("ISO, DMY"));
-        s.set_initial("client_encoding", "'utf-8'").expect("an encoding");
-        assert_eq!(s.get("client_encoding").as_deref(), Some("UTF8"));
-        s.set("statement_timeout", "2s", false).expect("a duration");
-        assert_eq!(s.statement_timeout(), Some(Duration::from_secs(2)));
-        s.set("my_app.colour", "red", false).expect("a setting of one's own");
-        assert_eq!(s.get("my_app.colour").as_deref(), Some("red"));
-        for (name, value, kind) in [
-            ("timezone", "Mars/Olympus", ErrorKind::InvalidParameterValue),
-            ("client_encoding", "LATIN1", ErrorKind::InvalidParameterValue),
-            ("statement_timeout", "soon", ErrorKind::InvalidParameterValue),
-            ("statement_timeout", "99999999999999999999", ErrorKind::InvalidParameterValue),
-            ("colour", "red", ErrorKind::UndefinedObject),
-            ("server_version", "17", ErrorKind::ObjectNotInState),
-        ] {
-            assert_eq!(s.set(name, value, false).expect_err(name).kind(), kind, "{name} = {value}");
-        }
-        assert_eq!(s.get("colour"), None);
-    }
-
-    #[test]
-    fn a_transaction_takes_back_what_it_set() {
-        let s = Settings::default();
-        s.set("application_name", "a", false).expect("set");
-        s.begin();
-        s.set("application_name", "b", false).expect("set");
-        s.rollback();
-        assert_eq!(s.get("application_name").as_deref(), Some("a"));
-        s.begin();
-        s.set("application_name", "c", true).expect("set");
-        assert_eq!(s.get("application_name").as_deref(), Some("c"));
-        s.commit();
-        assert_eq!(s.get("application_name").as_deref(), Some("a"));
-        s.set("application_name", "d", true).expect("outside a transaction it does nothing");
-        assert_eq!(s.get("application_name").as_deref(), Some("a"));
-        s.set_initial("application_name", "psql").expect("set");
-        s.reset("application_name").expect("reset");
-        assert_eq!(s.get("application_name").as_deref(), Some("psql"));
-    }
 }

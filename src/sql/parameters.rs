@@ -19,19 +19,17 @@ use datafusion::{
     sql::sqlparser::ast::{self, Visit, Visitor},
 };
 
-use crate::{
-    error::{Error, ErrorKind, Result},
-    sql::{
-        statement::{Body, CopyOut, Reads, Statement},
-        types::column_type,
-    },
+use super::{
+    statement::{Body, CopyOut, Reads, Statement},
+    types::column_type,
 };
+use crate::error::{Error, ErrorKind, Result};
 
 /// As many as a message of the protocol can carry.
 const PARAMETERS_MAX: usize = u16::MAX as usize;
 
 /// The numbers of a statement's parameters, ascending: of `$1 + $3`, 1 and 3. 42P02 for one that cannot be.
-pub fn parameters(statement: &Statement) -> Result<Vec<usize>> {
+pub fn numbers(statement: &Statement) -> Result<Vec<usize>> {
     found(statement).map(|found| found.numbers)
 }
 
@@ -99,7 +97,7 @@ fn missing(name: &str) -> Error {
 }
 
 /// The plan with values for its parameters.
-pub(super) fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan> {
+pub fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan> {
     if params.is_empty() {
         return match plan.get_parameter_names()?.into_iter().min() {
             Some(name) => Err(missing(&name)),
@@ -112,7 +110,7 @@ pub(super) fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalP
 
 /// The types of a statement's parameters, `$1` first: what the client said, or what the plan needs, or text. One that
 /// nobody mentions has none: 42P18, as Postgres.
-pub(super) fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
+pub fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
     let FoundParameter { numbers: mentioned, casts } = found(statement)?;
     let inferred = inferred(plan)?;
     let count = mentioned.last().copied().unwrap_or(0).max(said.len());
@@ -295,18 +293,18 @@ fn plain(data_type: &DataType) -> DataType {
 mod tests {
     use super::*;
 
-    fn numbers(sql: &str) -> Result<Vec<usize>> {
-        parameters(&crate::sql::parse(sql).expect(sql).remove(0))
+    fn numbers_of(sql: &str) -> Result<Vec<usize>> {
+        numbers(&crate::sql::parse(sql).expect(sql).remove(0))
     }
 
     #[test]
-    fn parameters_are_counted_by_their_numbers() {
-        assert_eq!(numbers("SELECT $3, $1 FROM t WHERE a IN (SELECT $1 FROM u LIMIT $2)").expect("fine"), [1, 2, 3]);
-        assert_eq!(numbers("EXPLAIN SELECT $1").expect("fine"), [1]);
-        assert_eq!(numbers("INSERT INTO t VALUES ($1, $2)").expect("fine"), [1, 2]);
-        assert_eq!(numbers("FLUSH").expect("fine"), [0; 0]);
+    fn parameters_are_counted_by_their_numbers_of() {
+        assert_eq!(numbers_of("SELECT $3, $1 FROM t WHERE a IN (SELECT $1 FROM u LIMIT $2)").expect("fine"), [1, 2, 3]);
+        assert_eq!(numbers_of("EXPLAIN SELECT $1").expect("fine"), [1]);
+        assert_eq!(numbers_of("INSERT INTO t VALUES ($1, $2)").expect("fine"), [1, 2]);
+        assert_eq!(numbers_of("FLUSH").expect("fine"), [0; 0]);
         for sql in ["SELECT $4000000000", "SELECT $0", "SELECT $65536", "SELECT $99999999999999999999999"] {
-            let error = numbers(sql).expect_err(sql);
+            let error = numbers_of(sql).expect_err(sql);
             assert_eq!(error.kind(), ErrorKind::UndefinedParameter, "{sql}");
             assert!(error.message().starts_with("there is no parameter $"), "{error}");
         }

@@ -1,32 +1,39 @@
 //! What clients write into a table, in the spelling that its columns take: `DEFAULT`, timestamps without seconds,
 //! bytes as text, queries among values.
 
-use std::ops::ControlFlow;
+use std::{collections::HashMap, ops::ControlFlow};
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
 use datafusion::sql::sqlparser::ast::{
-    self, AssignmentTarget, Expr, Ident, ObjectName, SelectItem, SetExpr, SetOperator, SetQuantifier, Value, VisitMut,
-    VisitorMut,
+    self, AssignmentTarget, Expr, ObjectName, SetExpr, SetOperator, SetQuantifier, Value, VisitMut, VisitorMut,
 };
 
-use super::tables::WritableTable;
+use super::{
+    as_bytes, names,
+    nodes::{named, null, quoted, select},
+};
 use crate::{
     error::{Error, Result},
-    sql::{self, names, statement::Body},
     time::with_seconds,
 };
 
+/// The table that rows are written into.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteTarget<'a> {
+    pub columns: &'a Schema,
+    /// The defaults of columns, as their table was declared.
+    pub defaults: &'a HashMap<String, Expr>,
+}
+
 /// `INSERT … VALUES`
-pub fn settle_insert(insert: &mut ast::Insert, table: &WritableTable) -> Result<()> {
+pub fn settle_insert(insert: &mut ast::Insert, table: WriteTarget) -> Result<()> {
     let Some(source) = insert.source.as_mut() else { return Ok(()) };
     let SetExpr::Values(values) = source.body.as_mut() else { return Ok(()) };
     let width = values.rows.first().map_or(0, |row| row.content.len());
     if insert.columns.is_empty() && width < table.columns.fields().len() {
         // As in Postgres, the columns that are left out at the end have their defaults.
-        let name = |field: &std::sync::Arc<arrow::datatypes::Field>| {
-            ObjectName::from(vec![Ident::with_quote('"', field.name().clone())])
-        };
-        insert.columns = table.columns.fields().iter().take(width).map(name).collect();
+        let columns = table.columns.fields().iter().take(width);
+        insert.columns = columns.map(|field| ObjectName::from(quoted(field.name()))).collect();
     }
     let column = |n: usize| match insert.columns.get(n) {
         Some(name) => name.0.last().and_then(|part| part.as_ident()).map(names::fold),
@@ -43,13 +50,13 @@ pub fn settle_insert(insert: &mut ast::Insert, table: &WritableTable) -> Result<
         }
     }
     if asks {
-        source.body = selects(values)?;
+        source.body = selects(&values.rows)?;
     }
     Ok(())
 }
 
 /// `UPDATE … SET`
-pub fn settle_update(update: &mut ast::Update, table: &WritableTable) -> Result<()> {
+pub fn settle_update(update: &mut ast::Update, table: WriteTarget) -> Result<()> {
     for assignment in &mut update.assignments {
         if let AssignmentTarget::ColumnName(name) = &assignment.target
             && let Some(column) = name.0.last().and_then(|part| part.as_ident())
@@ -61,11 +68,10 @@ pub fn settle_update(update: &mut ast::Update, table: &WritableTable) -> Result<
 }
 
 /// One value for one column.
-fn settle(value: &mut Expr, column: &str, table: &WritableTable) -> Result<()> {
+fn settle(value: &mut Expr, column: &str, table: WriteTarget) -> Result<()> {
     if matches!(value, Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
     {
-        let null = || Expr::Value(Value::Null.with_empty_span());
-        *value = table.written_defaults.get(column).cloned().unwrap_or_else(null);
+        *value = table.defaults.get(column).cloned().unwrap_or_else(null);
     }
     match table.columns.field_with_name(column) {
         Ok(field) => spell(value, field.data_type()),
@@ -78,7 +84,7 @@ pub fn spell(value: &mut Expr, data_type: &DataType) -> Result<()> {
     let Expr::Value(literal) = value else { return Ok(()) };
     match (&mut literal.value, data_type) {
         (Value::SingleQuotedString(text), DataType::Timestamp(..)) => *text = with_seconds(text).into_owned(),
-        (text @ Value::SingleQuotedString(_), DataType::Binary) => sql::as_bytes(text)?,
+        (text @ Value::SingleQuotedString(_), DataType::Binary) => as_bytes(text)?,
         _ => {}
     }
     Ok(())
@@ -86,15 +92,7 @@ pub fn spell(value: &mut Expr, data_type: &DataType) -> Result<()> {
 
 /// Rows of values as queries, which DataFusion does not take for rows of the table that is written: `UNION ALL` of two
 /// halves, so that a long list is no deep tree.
-fn selects(values: &ast::Values) -> Result<Box<SetExpr>> {
-    let template = match sql::parse("SELECT 1")?.pop().map(|statement| statement.body) {
-        Some(Body::Query(query)) => query.body,
-        _ => return Err(Error::internal("values make no query")),
-    };
-    union_of(&values.rows, template.as_ref())
-}
-
-fn union_of(rows: &[ast::Parens<Vec<Expr>>], template: &SetExpr) -> Result<Box<SetExpr>> {
+fn selects(rows: &[ast::Parens<Vec<Expr>>]) -> Result<Box<SetExpr>> {
     let row = match rows {
         [] => return Err(Error::internal("values of no row")),
         [row] => row,
@@ -103,20 +101,15 @@ fn union_of(rows: &[ast::Parens<Vec<Expr>>], template: &SetExpr) -> Result<Box<S
             return Ok(Box::new(SetExpr::SetOperation {
                 op: SetOperator::Union,
                 set_quantifier: SetQuantifier::All,
-                left: union_of(left, template)?,
-                right: union_of(right, template)?,
+                left: selects(left)?,
+                right: selects(right)?,
             }));
         }
     };
-    let mut select = template.clone();
-    let SetExpr::Select(body) = &mut select else { return Err(Error::internal("a query of no SELECT")) };
     // As PostgreSQL calls the columns of VALUES.
-    let column = |(n, expr): (usize, &Expr)| SelectItem::ExprWithAlias {
-        expr: expr.clone(),
-        alias: Ident::new(format!("column{}", n + 1)),
-    };
-    body.projection = row.content.iter().enumerate().map(column).collect();
-    Ok(Box::new(select))
+    let column = |(n, expr): (usize, &Expr)| named(expr.clone(), &format!("column{}", n + 1));
+    let columns = row.content.iter().enumerate().map(column).collect();
+    Ok(Box::new(SetExpr::Select(Box::new(select(columns, None)))))
 }
 
 /// The query of an INSERT with no VALUES but those that it is made of: DataFusion would give the columns of
@@ -150,7 +143,7 @@ impl VisitorMut for WithoutValues {
 
 fn replace_values(body: &mut SetExpr) -> Result<()> {
     match body {
-        SetExpr::Values(values) => *body = *selects(values)?,
+        SetExpr::Values(values) => *body = *selects(&values.rows)?,
         SetExpr::SetOperation { left, right, .. } => {
             replace_values(left)?;
             replace_values(right)?;
@@ -158,4 +151,30 @@ fn replace_values(body: &mut SetExpr) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, TimeUnit};
+
+    use super::*;
+    use crate::sql::{parse, statement::Body};
+
+    #[test]
+    fn insert_into_columns_that_need_quotes_names_them_and_takes_their_defaults() {
+        let at = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let columns = Schema::new(vec![
+            Field::new("select", DataType::Utf8, true),
+            Field::new("a \"b\"", at, true),
+            Field::new("Left Out", DataType::Utf8, true),
+        ]);
+        let text = Expr::Value(Value::SingleQuotedString("it's".to_string()).with_empty_span());
+        let defaults = HashMap::from([("select".to_string(), text)]);
+        let sql = "INSERT INTO t VALUES (DEFAULT, '2000-01-01 00:00'), ((SELECT 1), DEFAULT)";
+        let Body::Insert(mut insert) = parse(sql).unwrap().remove(0).body else { panic!("no INSERT") };
+        settle_insert(&mut insert, WriteTarget { columns: &columns, defaults: &defaults }).unwrap();
+        let expected = "INSERT INTO t (\"select\", \"a \"\"b\"\"\") SELECT 'it''s' AS column1, '2000-01-01 00:00:00' AS \
+                        column2 UNION ALL SELECT (SELECT 1) AS column1, NULL AS column2";
+        assert_eq!(insert.to_string(), expected);
+    }
 }
