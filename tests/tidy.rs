@@ -13,10 +13,10 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "error", "time", "sync", "options", "changes", "catalog",
     "storage", "formats",
-    "state", "connectors", "checkpoint",
+    "state", "connectors", "checkpoint", "dead_letters",
     "operators", "relations",
     "sql", "query",
     "pg_catalog", "engine",

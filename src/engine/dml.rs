@@ -15,9 +15,9 @@ use super::{
     collected::Collected,
     collecting::{collect, collect_written},
     copy_target::{CopyInTarget, nullable},
+    dead_letter_replay::replayed,
     literals::{settle_insert, settle_update, without_values},
     objects::{Object, ObjectState},
-    replay::replayed,
     tables::{OnConflict, WritableTable},
 };
 use crate::{
