@@ -25,6 +25,7 @@
 //! | [`state`] | what operators remember: the keyed Arrow log, by key or by window |
 //! | [`connectors`] | where rows come from, replayable: the same span gives the same rows; and where changes go, once |
 //! | [`checkpoint`] | intents, commits and checkpoints, and `resume`: recovery as a pure function |
+//! | [`dead_letters`] | the dead letter queue and the late row log: the rows that are in no answer, of all queries |
 //! | [`exec`] | plans as DataFusion runs them: the nodes that run operators each epoch, and our rules for its optimizer |
 //! | [`operators`] | the steps that remember |
 //! | [`relations`] | tables and views: snapshot, changelog, index |
@@ -53,7 +54,8 @@
 //! - *operator*: a step of a standing query that remembers (*state*). *group plan*: an operator that runs an ordinary plan
 //!   over the rows of each group that changed. *static input*: a side of a join that does not change.
 //! - *dead letter*: a record of a source that cannot be decoded, or a row that an expression fails on (a *row error*); they
-//!   are kept in the *dead letter queue*, `tidemark.dead_letters`. Late rows are in `tidemark.late_rows`.
+//!   are kept in the *dead letter queue*, `tidemark.dead_letters`. Late rows are kept in the *late row log*,
+//!   `tidemark.late_rows`.
 //! - *partition*: a part of a source that has an order of its own: a partition of a topic, a file.
 //! - *sink driver*: what carries the epochs of a query to its sink. One that may be outside already is *pending* until its
 //!   commit.
@@ -67,7 +69,7 @@
 //! 4. All that is not deterministic about an epoch (spans, watermark, clock) is in its intent, so that running it again
 //!    is the same epoch. Recovery is a pure function of intents, commits and checkpoints.
 //! 5. What a client has read is never taken back: a snapshot is published after its commit.
-//! 6. A bad row goes to the dead letters; a bad query stops alone and visibly; neither stops the server.
+//! 6. A bad row goes to the dead letter queue; a bad query stops alone and visibly; neither stops the server.
 //! 7. Everything that can grow has a limit.
 //!
 //! # An epoch
@@ -86,6 +88,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod connectors;
+pub mod dead_letters;
 pub mod engine;
 pub mod error;
 pub mod exec;

@@ -13,10 +13,10 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "error", "time", "sync", "memory", "options", "changes", "catalog",
     "storage", "formats",
-    "state", "connectors", "checkpoint",
+    "state", "connectors", "checkpoint", "dead_letters",
     "exec", "operators", "relations",
     "sql", "query",
     "session", "pg_catalog", "engine",

@@ -135,9 +135,6 @@ pub struct DeadLetter {
     /// When its source was given it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Micros>,
-    /// Its number among those that are kept; none of its own.
-    #[serde(skip)]
-    pub id: i64,
 }
 
 /// Rows that came to a table, or went, in one transaction, which is one epoch of the table. They may be in several records,
@@ -242,7 +239,7 @@ impl LogRecord {
 mod tests {
     use super::*;
 
-    fn letter(raw: &[u8]) -> DeadLetter {
+    fn dead_letter(raw: &[u8]) -> DeadLetter {
         let text = String::new;
         DeadLetter {
             source: text(),
@@ -254,23 +251,22 @@ mod tests {
             reason: text(),
             at: 0,
             replayed: None,
-            id: 0,
         }
     }
 
     #[test]
     fn the_bytes_of_a_dead_letter_are_short_and_come_back() {
         for raw in [&b""[..], "a line,\t\"quoted\", é".as_bytes(), b"\xFF\x00\x0a", b"one\ntwo", &[b'x'; 60_000]] {
-            let json = serde_json::to_string(&letter(raw)).unwrap();
+            let json = serde_json::to_string(&dead_letter(raw)).unwrap();
             assert!(json.len() < 2 * raw.len() + 200, "{} for {}", json.len(), raw.len());
-            assert_eq!(serde_json::from_str::<DeadLetter>(&json).unwrap(), letter(raw));
+            assert_eq!(serde_json::from_str::<DeadLetter>(&json).unwrap(), dead_letter(raw));
         }
     }
 
     #[test]
-    fn letters_of_older_logs_are_read() {
+    fn dead_letters_of_older_logs_are_read() {
         let json = r#"{"source":"","query":"","origin":"","position":null,"raw":[120,255],"reason":"","at":0}"#;
-        assert_eq!(serde_json::from_str::<DeadLetter>(json).unwrap(), letter(b"x\xFF"));
+        assert_eq!(serde_json::from_str::<DeadLetter>(json).unwrap(), dead_letter(b"x\xFF"));
         assert!(serde_json::from_str::<DeadLetter>(&json.replace("[120,255]", "{\"hex\":\"0\"}")).is_err());
     }
 }

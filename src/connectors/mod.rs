@@ -30,7 +30,7 @@ pub use fence::{Allowed, Fence};
 pub use kinds::{check, open, read_limit, remove};
 pub use on_error::OnError;
 pub use origins::{Origin, OriginQueue, OriginSender};
-pub use replay::{LetterId, ReplayMarks, Replayed};
+pub use replay::{DeadLetterKey, ReplayMarks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
 pub use source::{Ahead, Backlog, Irreplaceable, ReadLimit, ScanHints, Source, SourceEnv, SourceStream};
 pub use span::{Offsets, Readers, START, Span};

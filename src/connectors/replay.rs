@@ -1,8 +1,8 @@
 //! Rows that a source was given again: its dead letters, put right by whoever looks after it.
 //!
 //! Around every source stands one more partition, `replay`. What it holds is in a journal of its own, in folder
-//! `replays/<id>`: for each statement the rows, and the letters that they were before. One write holds both, so that a
-//! letter is marked where its row counts, and nowhere else.
+//! `replays/<id>`: for each statement the rows, and the dead letters that they were before. One write holds both, so that a
+//! dead letter is marked where its row counts, and nowhere else.
 //!
 //! ```text
 //! record = header length: u32 LE │ header: JSON │ Arrow IPC stream of rows
@@ -42,17 +42,18 @@ const BYTES_MAX: usize = 64 << 20;
 
 /// What tells a dead letter of a source from its others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct LetterId {
+pub struct DeadLetterKey {
     pub origin: String,
     pub position: Option<i64>,
     /// Of its bytes.
     pub crc32: u32,
 }
 
-/// Letters that were replayed together, and when.
+/// Dead letters that were replayed together, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplayMarks {
-    pub letters: Vec<LetterId>,
+    #[serde(rename = "letters")]
+    pub dead_letters: Vec<DeadLetterKey>,
     pub at: Micros,
 }
 
@@ -96,12 +97,12 @@ impl Replayed {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All letters that were replayed.
+    /// All dead letters that were replayed, statement by statement.
     pub fn marks(&self) -> Vec<ReplayMarks> {
         self.kept().marks.clone()
     }
 
-    /// Adds rows in the source's schema, in place of their letters. Durable on return. May block.
+    /// Adds rows in the source's schema, in place of their dead letters. Durable on return. May block.
     pub fn replay(&self, rows: RecordBatch, marks: ReplayMarks) -> Result<()> {
         let mut kept = self.kept();
         if kept.bytes + rows.get_array_memory_size() > BYTES_MAX {
@@ -141,7 +142,7 @@ struct ReplayHeader {
 fn encode(header: &ReplayHeader, rows: &RecordBatch) -> Result<Bytes> {
     let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a replay: {e}")))?;
     let length =
-        u32::try_from(json.len()).map_err(|_| Error::new(ErrorKind::LimitExceeded, "too many letters at once"))?;
+        u32::try_from(json.len()).map_err(|_| Error::new(ErrorKind::LimitExceeded, "too many dead letters at once"))?;
     let mut record = Vec::from(length.to_le_bytes());
     record.extend_from_slice(&json);
     let mut writer = StreamWriter::try_new(record, &rows.schema())?;
@@ -276,7 +277,18 @@ mod tests {
     }
 
     fn marks(position: i64) -> ReplayMarks {
-        ReplayMarks { letters: vec![LetterId { origin: "f".to_string(), position: Some(position), crc32: 0 }], at: 0 }
+        ReplayMarks {
+            dead_letters: vec![DeadLetterKey { origin: "f".to_string(), position: Some(position), crc32: 0 }],
+            at: 0,
+        }
+    }
+
+    #[test]
+    fn replay_header_on_disk_is_that_of_earlier_releases() {
+        let json = r#"{"number":1,"letters":[{"origin":"f","position":2,"crc32":0}],"at":0}"#;
+        let header = ReplayHeader { number: 1, marks: marks(2) };
+        assert_eq!(serde_json::to_string(&header).unwrap(), json);
+        assert_eq!(serde_json::from_str::<ReplayHeader>(json).unwrap().marks, header.marks);
     }
 
     #[tokio::test]

@@ -128,7 +128,7 @@ impl Engine {
         let env = SourceEnv { storage, clock, begins, fence, rehearsal };
         let opened = connectors::open(id, name, declared, &options, &env);
         let source = self.within_open_timeout(&format!("source \"{name}\""), opened).await?;
-        self.env.letters.mark(name, &source.marks());
+        self.env.dead_letters.restore_marks(name, &source.marks());
         let limit = connectors::read_limit(&options)?;
         let limit = ReadLimit {
             rows: limit.rows.or(Some(self.options.epoch_rows_max)),
@@ -292,7 +292,8 @@ impl Engine {
             let live = locked(&self.live);
             (live.objects.clone(), live.functions.clone())
         };
-        StatementSnapshot::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.barrier)
+        let (dead_letters, late_rows) = (self.env.dead_letters.clone(), self.env.late_rows.clone());
+        StatementSnapshot::new(objects, functions, dead_letters, late_rows, self.env.hidden.clone(), &self.barrier)
     }
 }
 

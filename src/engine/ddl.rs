@@ -119,7 +119,7 @@ impl Engine {
     pub(super) async fn log_change(&self, change: CatalogChange) -> Result<()> {
         let record = LogRecord::Catalog(change.clone()).encode(&[])?;
         self.env.log.append(vec![record]).await?;
-        gone_sources(&locked(&self.live).catalog, &change).for_each(|name| self.env.letters.forget(name));
+        gone_sources(&locked(&self.live).catalog, &change).for_each(|name| self.env.dead_letters.forget(name));
         self.apply_change(&change);
         Ok(())
     }

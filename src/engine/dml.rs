@@ -15,8 +15,8 @@ use super::{
     collected::Collected,
     collecting::{collect, collect_written},
     copy_target::{CopyInTarget, nullable},
+    dead_letter_replay::replayed,
     objects::{Object, ObjectState},
-    replay::replayed,
     tables::{OnConflict, WritableTable},
 };
 use crate::{

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Engine, Reply,
-    backlog::ObjectBacklog,
     ddl::{refused, same_kind},
     detached::to_its_end,
     objects::{Object, undefined},
+    unrecovered_log::UnrecoveredLog,
 };
 use crate::{
     catalog::{CatalogChange, ObjectKind},
@@ -147,7 +147,7 @@ impl Engine {
         if kind == ObjectKind::Source {
             connectors::remove(id, storage.as_ref())?;
         }
-        ObjectBacklog::remove(storage.as_ref(), id)?;
+        UnrecoveredLog::remove(storage.as_ref(), id)?;
         Outbox::new(storage.clone(), id).remove()?;
         Checkpoints::new(storage.clone(), id).remove()?;
         Store::new(storage.clone(), id).remove()

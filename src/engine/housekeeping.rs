@@ -1,14 +1,14 @@
 //! Keeps the log short: closes a full log file, waits until checkpoints hold what is in it, drops it.
 //!
 //! ```text
-//! server/<log file>.json    the catalog and the letters, as of the beginning of that log file
+//! server/<log file>.json    the catalog, the dead letters and the late rows, as of the beginning of that log file
 //! ```
 
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, backlog::ObjectBacklog, objects::ObjectState};
+use super::{Engine, objects::ObjectState, unrecovered_log::UnrecoveredLog};
 use crate::{
     catalog::Catalog,
     checkpoint::{DeadLetter, FileEntries, LateRow},
@@ -94,17 +94,17 @@ impl Engine {
         let file = {
             // While what exists stands still: the snapshot is of exactly the files before this one.
             let _one = self.ddl.lock().await;
-            let still = self.env.letters.standstill().await;
+            let paused = self.env.commits.pause().await;
             let file = self.env.log.rotate();
             let snapshot = ServerSnapshot {
                 log_file: file,
                 catalog: locked(&self.live).catalog.clone(),
-                dead_letters: self.env.letters.dead(),
-                late_rows: self.env.letters.late(),
+                dead_letters: self.env.dead_letters.all().into_iter().map(|(_, dead_letter)| dead_letter).collect(),
+                late_rows: self.env.late_rows.all(),
                 files: Some(self.manifest.entries()),
                 transactions: self.env.log.newest_transaction(),
             };
-            drop(still);
+            drop(paused);
             let bytes = crate::checkpoint::file::encode(&snapshot, &[])?;
             storage.create(&path(file), &bytes)?;
             file
@@ -125,10 +125,10 @@ impl Engine {
             match from {
                 Some(UNRECOVERED) => stuck.push(object.id),
                 Some(from) => needed = needed.min(from),
-                None => ObjectBacklog::remove(storage.as_ref(), object.id)?,
+                None => UnrecoveredLog::remove(storage.as_ref(), object.id)?,
             }
         }
-        self.keep_backlogs(stuck, file).await?;
+        self.keep_unrecovered(stuck, file).await?;
         self.env.log.forget(needed)?;
         let old: Vec<String> = storage.list(FOLDER)?;
         let older: Vec<String> = old.into_iter().rev().skip(1).collect();
@@ -136,12 +136,13 @@ impl Engine {
     }
 
     /// Keeps what the log before a file says of objects that have not recovered.
-    async fn keep_backlogs(&self, ids: Vec<u64>, before: u64) -> Result<()> {
+    async fn keep_unrecovered(&self, ids: Vec<u64>, before: u64) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
         let (storage, log) = (self.env.storage.clone(), self.env.log.clone());
-        let kept = tokio::task::spawn_blocking(move || ObjectBacklog::keep(storage.as_ref(), &log, &ids, before)).await;
+        let kept =
+            tokio::task::spawn_blocking(move || UnrecoveredLog::keep(storage.as_ref(), &log, &ids, before)).await;
         kept.map_err(|e| Error::internal(format!("keeping what the log says died: {e}")))?
     }
 }

@@ -2,7 +2,6 @@
 
 mod apply;
 mod authorize;
-mod backlog;
 mod build;
 mod catalog_view;
 mod collected;
@@ -12,6 +11,7 @@ mod copy_target;
 mod create;
 mod data_directory;
 mod ddl;
+mod dead_letter_replay;
 mod detached;
 mod discard;
 mod dml;
@@ -28,7 +28,6 @@ mod recipe;
 mod recovered;
 mod recovery;
 mod refit;
-mod replay;
 mod reply;
 mod returning;
 mod secrets;
@@ -39,6 +38,7 @@ mod snapshot;
 mod subscribe;
 mod system;
 mod tables;
+mod unrecovered_log;
 mod view_options;
 
 use std::{collections::BTreeMap, sync::Arc};

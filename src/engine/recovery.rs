@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine, EngineOptions, Env,
-    backlog::ObjectBacklog,
     data_directory,
     ddl::{gone_sources, schema_from},
     housekeeping,
@@ -19,15 +18,17 @@ use super::{
     recovered::RecoveredState,
     server::LiveObjects,
     sinks::IDENTITY,
+    unrecovered_log::UnrecoveredLog,
 };
 use crate::{
     catalog::{self, Catalog, ObjectKind},
     checkpoint::{Log, LogRecord, Logged, Manifest, Transactions, apply_to_files},
     connectors::{Offsets, START},
+    dead_letters::{CommitRecorder, DeadLetterQueue, LateRowLog, QueueLimit},
     error::{Error, ErrorKind, Result},
     exec::AsideLimit,
     memory::Budget,
-    query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv, QueueLimit, RejectedRows},
+    query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv},
     relations::ChangelogLimit,
     sql::{parse, plan::Planner},
     storage::Storage,
@@ -63,22 +64,23 @@ impl Engine {
             check_empty(env.storage.as_ref(), &snapshot)?;
             log.append(vec![LogRecord::Begun.encode(&[])?]).await?;
         }
-        let dead_max = QueueLimit { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
-        let late_max = QueueLimit { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
-        let (rows, bytes) = (options.dead_letters_epoch_max, options.dead_letters_epoch_bytes_max);
-        let letters = Arc::new(RejectedRows::new(dead_max, late_max, QueueLimit { rows, bytes }));
-        letters.add(&snapshot.dead_letters, &snapshot.late_rows);
         log.skip_transactions(snapshot.transactions);
+        let (dead_letters, late_rows) = dead_letters_and_late_rows(&options);
+        dead_letters.add(&snapshot.dead_letters);
+        late_rows.add(&snapshot.late_rows);
         let mut catalog = snapshot.catalog.clone();
         let mut files = snapshot.files.clone().unwrap_or_default();
         for Logged { record, .. } in records.iter().filter(|logged| logged.file >= snapshot.log_file) {
             apply_to_files(&mut files, record);
             match record {
                 LogRecord::Catalog(change) => {
-                    gone_sources(&catalog, change).for_each(|name| letters.forget(name));
+                    gone_sources(&catalog, change).for_each(|name| dead_letters.forget(name));
                     catalog.apply(change);
                 }
-                LogRecord::Commit(commit) => letters.add(&commit.dead_letters, &commit.late_rows),
+                LogRecord::Commit(commit) => {
+                    dead_letters.add(&commit.dead_letters);
+                    late_rows.add(&commit.late_rows);
+                }
                 _ => {}
             }
         }
@@ -106,8 +108,21 @@ impl Engine {
         let budget = Arc::new(Budget::new(options.state_bytes_max));
         let hidden = env.hidden;
         let thresholds = options.thresholds;
-        let query_env =
-            QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog, epochs, thresholds };
+        let commits = Arc::new(CommitRecorder::new(log.clone(), dead_letters.clone(), late_rows.clone()));
+        let query_env = QueryEnv {
+            storage,
+            clock,
+            log,
+            commits,
+            dead_letters,
+            late_rows,
+            context,
+            budget,
+            hidden,
+            changelog,
+            epochs,
+            thresholds,
+        };
         let aside = AsideLimit::new(options.aside_max);
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),
@@ -242,25 +257,34 @@ fn runtime_env(bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
     Ok(RuntimeEnvBuilder::new().with_memory_limit(bytes_max, 1.0).build_arc()?)
 }
 
+/// The dead letter queue and the late row log, as yet empty, with the limits that are set.
+fn dead_letters_and_late_rows(options: &EngineOptions) -> (Arc<DeadLetterQueue>, Arc<LateRowLog>) {
+    let dead_letters = QueueLimit { rows: options.dead_letters_max, bytes: options.dead_letters_bytes_max };
+    let (rows, bytes) = (options.dead_letters_epoch_max, options.dead_letters_epoch_bytes_max);
+    let late_rows = QueueLimit { rows: options.late_rows_max, bytes: options.late_rows_bytes_max };
+    let dead_letters = DeadLetterQueue::new(dead_letters, QueueLimit { rows, bytes });
+    (Arc::new(dead_letters), Arc::new(LateRowLog::new(late_rows)))
+}
+
 /// Notes the files that a crash has kept the log from knowing. While nothing runs yet that could remove one.
 fn adopt_files(manifest: &Manifest) -> Result<()> {
     let mut paths = vec![IDENTITY.to_string()];
-    for folder in ["state", "relations", Outbox::FOLDER, ObjectBacklog::FOLDER, housekeeping::FOLDER] {
+    for folder in ["state", "relations", Outbox::FOLDER, UnrecoveredLog::FOLDER, housekeeping::FOLDER] {
         paths.extend(manifest.found(folder)?);
     }
     manifest.adopt(&paths)
 }
 
-/// What the log still says of each object, after what was put aside of it.
+/// What the log still says of each object, after what was kept apart from it.
 fn recovered_states(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, RecoveredState> {
     let mut recovered_states: HashMap<u64, RecoveredState> = HashMap::new();
     let (mut before, mut transactions): (HashMap<u64, u64>, _) = (HashMap::new(), Transactions::default());
     for id in catalog.objects.keys() {
-        match ObjectBacklog::load(storage, *id) {
-            Ok(backlog) => {
-                before.insert(*id, backlog.before);
+        match UnrecoveredLog::load(storage, *id) {
+            Ok(kept) => {
+                before.insert(*id, kept.before);
                 let recovered = recovered_states.entry(*id).or_default();
-                for (record, bytes) in backlog.records {
+                for (record, bytes) in kept.records {
                     transactions.add(&record);
                     recovered.add(record, bytes);
                 }
@@ -289,7 +313,7 @@ const OF_OBJECTS: [&str; 9] = [
     "retained",
     "replays",
     Outbox::FOLDER,
-    ObjectBacklog::FOLDER,
+    UnrecoveredLog::FOLDER,
     "marks/sources",
     "marks/replays",
 ];

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::objects::{Object, ObjectState, Objects};
 use crate::{
     connectors::ReadLimit,
+    dead_letters::{DeadLetterQueue, LateRowLog},
     options::SecretRedactor,
-    query::RejectedRows,
     relations::{SharedRelation, Snapshot, SnapshotBarrier, at_one_moment},
     sql::{
         functions::Functions,
@@ -18,7 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub struct StatementSnapshot {
     pub objects: Objects,
-    pub letters: Arc<RejectedRows>,
+    pub dead_letters: Arc<DeadLetterQueue>,
+    pub late_rows: Arc<LateRowLog>,
     /// What no text of the server shows.
     pub hidden: Arc<SecretRedactor>,
     pub(super) functions: Functions,
@@ -30,12 +31,13 @@ impl StatementSnapshot {
     pub fn new(
         objects: Objects,
         functions: Functions,
-        letters: Arc<RejectedRows>,
+        dead_letters: Arc<DeadLetterQueue>,
+        late_rows: Arc<LateRowLog>,
         hidden: Arc<SecretRedactor>,
         barrier: &SnapshotBarrier,
     ) -> Self {
         let snapshots = at_one_moment(barrier, objects.0.values().filter_map(|object| object.shared()));
-        StatementSnapshot { objects, letters, hidden, functions, snapshots }
+        StatementSnapshot { objects, dead_letters, late_rows, hidden, functions, snapshots }
     }
 
     pub(super) fn input(&self, object: &Object) -> Option<InputTable> {

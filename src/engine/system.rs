@@ -10,6 +10,7 @@ use datafusion::{catalog::TableProvider, datasource::MemTable};
 
 use super::{objects::ObjectState, snapshot::StatementSnapshot};
 use crate::{
+    checkpoint::DeadLetter,
     connectors::{Offsets, Source},
     error::Result,
     query::QueryProgress,
@@ -119,7 +120,7 @@ fn inputs(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
 }
 
 fn late_rows(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
-    let rows = snapshot.letters.late();
+    let rows = snapshot.late_rows.all();
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
         ("epoch", number(rows.iter().map(|r| Some(r.epoch.0))), true),
@@ -131,12 +132,12 @@ fn late_rows(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
 }
 
 fn dead_letters(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
-    let rows = snapshot.letters.dead();
+    let (ids, rows): (Vec<i64>, Vec<DeadLetter>) = snapshot.dead_letters.all().into_iter().unzip();
     // The outside may be named by a secret.
     let shown = |origin: &str| snapshot.hidden.mask_text(origin).into_owned();
     let raw: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.raw.as_slice())).collect::<BinaryArray>());
     Ok(RecordBatch::try_from_iter_with_nullable([
-        ("id", Arc::new(rows.iter().map(|r| Some(r.id)).collect::<Int64Array>()) as ArrayRef, true),
+        ("id", Arc::new(Int64Array::from(ids)) as ArrayRef, true),
         ("source", text(rows.iter().map(|r| Some(r.source.clone()))), true),
         ("query", text(rows.iter().map(|r| Some(r.query.clone()))), true),
         ("epoch", number(rows.iter().map(|r| r.epoch.map(|epoch| epoch.0))), true),

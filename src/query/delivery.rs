@@ -116,13 +116,10 @@ impl Worker {
         }
         self.needs_log();
         let intent = self.begun.is_none().then_some(intent);
-        let letters = self.env.letters.clone();
-        let recording = letters.recording().await;
-        self.env.log.append(intent.into_iter().chain([commit]).collect()).await?;
+        let Some(owed) = &self.owed else { return Ok(()) };
+        self.env.commits.append(intent.into_iter().chain([commit]).collect(), &owed.commit).await?;
         self.begun = None;
         let Some(PendingEpoch { intent, commit, saved, started, .. }) = self.owed.take() else { return Ok(()) };
-        letters.add(&commit.dead_letters, &commit.late_rows);
-        drop(recording);
         if saved {
             self.outbox().remove()?;
         } else {

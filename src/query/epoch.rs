@@ -169,12 +169,7 @@ impl Worker {
         }
         let Some(Uncommitted { commit, .. }) = &self.uncommitted else { return Ok(()) };
         let record = LogRecord::Commit(commit.clone()).encode(&[])?;
-        {
-            let letters = self.env.letters.clone();
-            let _recording = letters.recording().await;
-            self.env.log.append(vec![record]).await?;
-            letters.add(&commit.dead_letters, &commit.late_rows);
-        }
+        self.env.commits.append(vec![record], commit).await?;
         let Some(Uncommitted { intent, commit, first, started }) = self.uncommitted.take() else { return Ok(()) };
         if !first {
             self.since.push((intent, commit));
@@ -232,7 +227,7 @@ impl Worker {
         let parallel = streams.iter().any(|input| input.len() > 1);
         let before = self.watermarks.current();
         let tick = Tick { epoch: intent.epoch, watermark: intent.watermark, before, now: intent.now };
-        let failed = streams.iter().map(|_| self.env.letters.collector()).collect();
+        let failed = streams.iter().map(|_| self.env.dead_letters.collector()).collect();
         standing.epoch_context.fill(tick, streams, failed, parallel);
         let changes = exec::run(&standing.plan, &standing.epoch_context, self.env.context.clone()).await?;
         let changes = retyped(changes, self.setup.relation.lock().schema())?;

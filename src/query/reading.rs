@@ -130,7 +130,7 @@ impl Worker {
     }
 
     pub(super) fn scan(&self, n: usize, span: &Span, partitions: usize) -> Result<OpenedInput> {
-        let (input, bad) = (&self.inputs()[n], self.env.letters.collector());
+        let (input, bad) = (&self.inputs()[n], self.env.dead_letters.collector());
         match &input.table.input {
             TableInput::Source(source, on_error) => {
                 let projection = input.projection.clone();

@@ -65,10 +65,7 @@ impl Worker {
             if let Some(commit) = commit {
                 // The next checkpoint does not have it.
                 let record = LogRecord::Commit(commit.clone()).encode(&[])?;
-                let letters = self.env.letters.clone();
-                let _recording = letters.recording().await;
-                self.env.log.append(vec![record]).await?;
-                letters.add(&commit.dead_letters, &commit.late_rows);
+                self.env.commits.append(vec![record], &commit).await?;
             }
         }
         let mut relation = in_place(|| self.load_all(loaded))?;

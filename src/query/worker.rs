@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::{
     admission::Admission,
     checkpoints::{CheckpointHeader, Checkpoints},
-    letters::RejectedRows,
     memory::EpochMemory,
     prefetched::Prefetched,
     progress::{InputProgress, QueryProgress, QueryState},
@@ -23,6 +22,7 @@ use super::{
 use crate::{
     checkpoint::{Commit, Intent, Log},
     connectors::{Offsets, ReadLimit},
+    dead_letters::{CommitRecorder, DeadLetterQueue, LateRowLog},
     error::Error,
     memory::{Budget, BudgetShare},
     options::SecretRedactor,
@@ -38,7 +38,10 @@ pub struct QueryEnv {
     pub storage: Arc<dyn Storage>,
     pub clock: Arc<dyn Clock>,
     pub log: Arc<Log>,
-    pub letters: Arc<RejectedRows>,
+    /// What appends commits to `log`.
+    pub commits: Arc<CommitRecorder>,
+    pub dead_letters: Arc<DeadLetterQueue>,
+    pub late_rows: Arc<LateRowLog>,
     pub context: Arc<TaskContext>,
     pub budget: Arc<Budget>,
     pub hidden: Arc<SecretRedactor>,

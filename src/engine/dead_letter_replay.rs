@@ -21,19 +21,20 @@ use super::{
 };
 use crate::{
     checkpoint::DeadLetter,
-    connectors::{LetterId, ReplayMarks, Replayed, Source},
+    connectors::{DeadLetterKey, ReplayMarks, Replayed, Source},
+    dead_letters::dead_letter_key,
     error::{Error, ErrorKind, Result},
-    query::{Command, letter_id},
+    query::Command,
     session::Session,
     sql::naming,
     time,
 };
 
-/// The column that carries a letter's id through the plan of a replay.
-const LETTER: &str = "__letter";
+/// The column that carries the id of a dead letter through the plan of a replay.
+const DEAD_LETTER_ID: &str = "__dead_letter_id";
 
 impl Engine {
-    /// Rows made of letters become rows of their source.
+    /// Rows made of dead letters become rows of their source.
     pub(super) async fn replay(
         self: &Arc<Self>,
         session: &Session,
@@ -60,7 +61,7 @@ impl Engine {
     }
 
     async fn replay_now(&self, object: &Object, source: Arc<Replayed>, batches: &[RecordBatch]) -> Result<usize> {
-        // The source stays, and nobody else replays the same letters.
+        // The source stays, and nobody else replays the same dead letters.
         let _one = self.ddl.lock().await;
         if self.object(object.id).is_none() {
             return Err(Error::new(ErrorKind::UndefinedTable, format!("{} is gone", object.label())));
@@ -69,17 +70,17 @@ impl Engine {
         let all = concat_batches(&first.schema(), batches)?;
         let width = all.num_columns() - 1;
         let ids = all.column(width).as_primitive::<Int64Type>().clone();
-        let letters = self.env.letters.by_id(ids.values());
+        let dead_letters = self.env.dead_letters.by_id(ids.values());
         let mut marked = Vec::new();
         let mut new = Vec::new();
-        for (id, letter) in ids.values().iter().zip(letters) {
-            let letter = letter.ok_or_else(|| {
+        for (id, dead_letter) in ids.values().iter().zip(dead_letters) {
+            let dead_letter = dead_letter.ok_or_else(|| {
                 Error::new(ErrorKind::UndefinedObject, format!("dead letter {id} is not there any more"))
             })?;
-            check(*id, &letter, object)?;
-            new.push(letter.replayed.is_none());
-            if letter.replayed.is_none() {
-                marked.push((*id, letter_id(&letter)));
+            check(*id, &dead_letter, object)?;
+            new.push(dead_letter.replayed.is_none());
+            if dead_letter.replayed.is_none() {
+                marked.push((*id, dead_letter_key(&dead_letter)));
             }
         }
         let columns: Vec<usize> = (0..width).collect();
@@ -93,11 +94,11 @@ impl Engine {
         })?;
         time::check(&rows)?;
         let (count, at) = (rows.num_rows(), self.env.clock.now());
-        let (ids, letters): (Vec<i64>, Vec<LetterId>) = marked.into_iter().unzip();
-        let marks = ReplayMarks { letters, at };
+        let (ids, dead_letters): (Vec<i64>, Vec<DeadLetterKey>) = marked.into_iter().unzip();
+        let marks = ReplayMarks { dead_letters, at };
         let written = tokio::task::spawn_blocking(move || source.replay(rows, marks)).await;
         written.map_err(|e| Error::internal(format!("a replay: {e}")))??;
-        self.env.letters.replayed(&ids, at);
+        self.env.dead_letters.mark_replayed(&ids, at);
         for reader in self.objects().in_order() {
             if let Some(handle) = reader.handle().filter(|_| reader.inputs().contains(&object.id)) {
                 handle.tell(Command::Wake).await;
@@ -121,35 +122,38 @@ fn refused(object: &Object) -> Error {
     )
 }
 
-fn check(id: i64, letter: &DeadLetter, object: &Object) -> Result<()> {
-    if letter.source != object.name {
-        let message = format!("dead letter {id} is not of {} but of source \"{}\"", object.label(), letter.source);
+fn check(id: i64, dead_letter: &DeadLetter, object: &Object) -> Result<()> {
+    if dead_letter.source != object.name {
+        let message = format!("dead letter {id} is not of {} but of source \"{}\"", object.label(), dead_letter.source);
         return Err(Error::new(ErrorKind::InvalidParameterValue, message)
             .hint(format!("Add WHERE source = '{}'.", object.name.replace('\'', "''"))));
     }
-    if letter.epoch.is_some() && letter.raw.is_empty() {
+    if dead_letter.epoch.is_some() && dead_letter.raw.is_empty() {
         let message = format!("dead letter {id} stands for bad records that are not kept");
         return Err(Error::new(ErrorKind::InvalidParameterValue, message)
             .hint("To replay the others, add WHERE epoch IS NULL."));
     }
-    if letter.epoch.is_some() {
-        let message =
-            format!("dead letter {id} is a row that {} has, on which view \"{}\" failed", object.label(), letter.query);
+    if dead_letter.epoch.is_some() {
+        let message = format!(
+            "dead letter {id} is a row that {} has, on which view \"{}\" failed",
+            object.label(),
+            dead_letter.query
+        );
         return Err(Error::new(ErrorKind::InvalidParameterValue, message)
             .hint("Create a corrected view beside it; to replay the others, add WHERE epoch IS NULL."));
     }
     Ok(())
 }
 
-/// A plan over the dead letters with their ids as a last column; `None` where a row is not made of one letter.
+/// A plan over the dead letters with their ids as a last column; `None` where a row is not made of one dead letter.
 fn carrying(plan: &LogicalPlan) -> Option<Result<LogicalPlan>> {
     let built = match plan {
-        LogicalPlan::TableScan(scan) if is_letters(scan) => scanned(plan),
+        LogicalPlan::TableScan(scan) if is_dead_letters(scan) => scanned(plan),
         LogicalPlan::Projection(projection) => {
             let inner = carrying(&projection.input)?;
             inner.and_then(|input| {
                 let mut exprs = projection.expr.clone();
-                exprs.push(Expr::Column(letter_of(&input)?).alias(LETTER));
+                exprs.push(Expr::Column(id_column(&input)?).alias(DEAD_LETTER_ID));
                 Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
             })
         }
@@ -165,19 +169,19 @@ fn carrying(plan: &LogicalPlan) -> Option<Result<LogicalPlan>> {
     Some(built)
 }
 
-fn is_letters(scan: &datafusion::logical_expr::TableScan) -> bool {
+fn is_dead_letters(scan: &datafusion::logical_expr::TableScan) -> bool {
     (scan.table_name.schema(), scan.table_name.table()) == (Some("tidemark"), "dead_letters")
 }
 
 fn scanned(plan: &LogicalPlan) -> Result<LogicalPlan> {
     let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
     let (qualifier, field) = plan.schema().qualified_field_with_unqualified_name("id")?;
-    exprs.push(Expr::Column(Column::from((qualifier, field))).alias(LETTER));
+    exprs.push(Expr::Column(Column::from((qualifier, field))).alias(DEAD_LETTER_ID));
     Ok(LogicalPlanBuilder::from(plan.clone()).project(exprs)?.build()?)
 }
 
-fn letter_of(plan: &LogicalPlan) -> Result<Column> {
-    let found = plan.schema().iter().find(|(_, field)| field.name() == LETTER);
-    let (qualifier, field) = found.ok_or_else(|| Error::internal("a replay lost its letters"))?;
+fn id_column(plan: &LogicalPlan) -> Result<Column> {
+    let found = plan.schema().iter().find(|(_, field)| field.name() == DEAD_LETTER_ID);
+    let (qualifier, field) = found.ok_or_else(|| Error::internal("a replay lost the ids of its dead letters"))?;
     Ok(Column::new(qualifier.cloned(), field.name()))
 }

@@ -17,9 +17,9 @@ use crate::{
     storage::Storage,
 };
 
-/// The records of one object, in the order of the log.
+/// The records of one object that has not recovered, in the order of the log.
 #[derive(Debug, Default)]
-pub struct ObjectBacklog {
+pub struct UnrecoveredLog {
     /// Those in this log file and later ones are in the log alone.
     pub before: u64,
     pub records: Vec<(LogRecord, Bytes)>,
@@ -27,18 +27,18 @@ pub struct ObjectBacklog {
 
 /// What a file says of itself.
 #[derive(Debug, Serialize, Deserialize)]
-struct BacklogHeader {
+struct UnrecoveredHeader {
     before: u64,
 }
 
-impl ObjectBacklog {
+impl UnrecoveredLog {
     pub const FOLDER: &str = "backlog";
 
     /// That of an object; an empty one where there is none.
-    pub fn load(storage: &dyn Storage, id: u64) -> Result<ObjectBacklog> {
-        let Some(newest) = storage.list(&folder(id))?.pop() else { return Ok(ObjectBacklog::default()) };
+    pub fn load(storage: &dyn Storage, id: u64) -> Result<UnrecoveredLog> {
+        let Some(newest) = storage.list(&folder(id))?.pop() else { return Ok(UnrecoveredLog::default()) };
         let bytes = storage.read(&newest)?.unwrap_or_default();
-        let (BacklogHeader { before }, sections): (BacklogHeader, _) = file::decode(&newest, &bytes)?;
+        let (UnrecoveredHeader { before }, sections): (UnrecoveredHeader, _) = file::decode(&newest, &bytes)?;
         let mut records = Vec::new();
         for batch in sections.iter().flatten() {
             let column = batch.columns().first().and_then(|column| column.as_binary_opt::<i32>());
@@ -48,26 +48,26 @@ impl ObjectBacklog {
                 records.push(LogRecord::decode(&Bytes::copy_from_slice(column.value(n)))?);
             }
         }
-        Ok(ObjectBacklog { before, records })
+        Ok(UnrecoveredLog { before, records })
     }
 
     /// Keeps what the log files before one say of some objects, with what is kept of them already. Blocking.
     pub fn keep(storage: &dyn Storage, log: &Log, ids: &[u64], before: u64) -> Result<()> {
-        let mut backlogs: BTreeMap<u64, ObjectBacklog> = BTreeMap::new();
+        let mut all: BTreeMap<u64, UnrecoveredLog> = BTreeMap::new();
         for id in ids {
-            backlogs.insert(*id, ObjectBacklog::load(storage, *id)?);
+            all.insert(*id, UnrecoveredLog::load(storage, *id)?);
         }
         for logged in log.records_before(before) {
             let logged = logged?;
             if let LogRecord::Rows(TableRows { transaction, more: false, .. }) = logged.record {
-                backlogs.values_mut().for_each(|backlog| backlog.end(transaction));
+                all.values_mut().for_each(|kept| kept.end(transaction));
             }
-            let backlog = logged.record.object().and_then(|id| backlogs.get_mut(&id));
-            if let Some(backlog) = backlog.filter(|backlog| logged.file >= backlog.before) {
-                backlog.records.push((logged.record, logged.bytes));
+            let kept = logged.record.object().and_then(|id| all.get_mut(&id));
+            if let Some(kept) = kept.filter(|kept| logged.file >= kept.before) {
+                kept.records.push((logged.record, logged.bytes));
             }
         }
-        backlogs.into_iter().try_for_each(|(id, backlog)| backlog.save(storage, id, before))
+        all.into_iter().try_for_each(|(id, kept)| kept.save(storage, id, before))
     }
 
     /// A transaction has ended, maybe with a record of another object, which the log will drop.
@@ -93,7 +93,7 @@ impl ObjectBacklog {
         let batches = self.records.iter().map(batch).collect::<Result<Vec<_>>>()?;
         let path = format!("{}/{before:012}.records", folder(id));
         if !earlier.contains(&path) {
-            storage.create(&path, &file::encode(&BacklogHeader { before }, &[batches])?)?;
+            storage.create(&path, &file::encode(&UnrecoveredHeader { before }, &[batches])?)?;
         }
         storage.remove_all(&earlier.into_iter().filter(|earlier| *earlier != path).collect::<Vec<_>>())
     }
@@ -105,5 +105,5 @@ impl ObjectBacklog {
 }
 
 fn folder(id: u64) -> String {
-    format!("{}/{id}", ObjectBacklog::FOLDER)
+    format!("{}/{id}", UnrecoveredLog::FOLDER)
 }
