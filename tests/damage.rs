@@ -160,7 +160,7 @@ async fn judged(lived: &Lived, path: &str, damaged: Files) -> Option<String> {
 }
 
 #[test]
-fn start_on_any_damaged_file_is_refused_by_name_or_whole() {
+fn start_with_any_damaged_file_names_it_or_answers_right() {
     let lived = run(2, lived);
     let mut cases = Vec::new();
     for (path, bytes) in &lived.files {
@@ -193,7 +193,7 @@ fn start_on_any_damaged_file_is_refused_by_name_or_whole() {
 
 /// A whole folder of it is gone, as after an incomplete copy.
 #[test]
-fn start_without_a_folder_of_the_data_directory_is_refused_by_name_or_whole() {
+fn start_without_a_folder_of_the_data_directory_names_it_or_answers_right() {
     let lived = run(2, lived);
     for folder in ["log", "marks", "state", "relations", "server", "sources"] {
         let mut damaged = lived.files.clone();

@@ -40,7 +40,7 @@ async fn dead(checkpoint_interval: Duration) -> (Rig, String) {
 }
 
 #[test]
-fn query_whose_recovery_hangs_keeps_nobody_from_anything() {
+fn hanging_recovery_of_a_query_blocks_no_other_statement() {
     for interval in [Duration::from_millis(1), Duration::from_secs(3600)] {
         run(2, async || {
             let (mut rig, folder) = dead(interval).await;
@@ -77,7 +77,7 @@ fn query_whose_recovery_hangs_keeps_nobody_from_anything() {
 }
 
 #[test]
-fn query_that_waits_for_its_recovery_is_dropped_and_the_server_stopped_without_it() {
+fn recovering_query_can_be_dropped_and_the_server_stopped() {
     run(2, async || {
         let (mut rig, folder) = dead(Duration::from_millis(1)).await;
         let gate = Gate::closed(folder);
@@ -93,7 +93,7 @@ fn query_that_waits_for_its_recovery_is_dropped_and_the_server_stopped_without_i
 }
 
 #[test]
-fn query_that_cannot_be_recovered_is_shown_as_failed_beside_others() {
+fn unrecoverable_query_is_shown_as_failed_and_others_run() {
     run(2, async || {
         let (mut rig, folder) = dead(Duration::from_millis(1)).await;
         let mut files = rig.storage.files();

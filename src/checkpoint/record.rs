@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_a_dead_letter_are_short_and_come_back() {
+    fn dead_letter_raw_bytes_roundtrip_through_compact_json() {
         for raw in [&b""[..], "a line,\t\"quoted\", é".as_bytes(), b"\xFF\x00\x0a", b"one\ntwo", &[b'x'; 60_000]] {
             let json = serde_json::to_string(&letter(raw)).unwrap();
             assert!(json.len() < 2 * raw.len() + 200, "{} for {}", json.len(), raw.len());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_older_logs_are_read() {
+    fn dead_letter_of_an_older_log_is_decoded() {
         let json = r#"{"source":"","query":"","origin":"","position":null,"raw":[120,255],"reason":"","at":0}"#;
         assert_eq!(serde_json::from_str::<DeadLetter>(json).unwrap(), letter(b"x\xFF"));
         assert!(serde_json::from_str::<DeadLetter>(&json.replace("[120,255]", "{\"hex\":\"0\"}")).is_err());

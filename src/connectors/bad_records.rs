@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_records_are_kept_up_to_a_number_of_bytes_and_counted_beyond() {
+    fn bad_records_beyond_the_byte_limit_are_only_counted() {
         let bad = BadRecords::default();
         for line in 0..2_000 {
             let record = |raw, reason| BadRecord { origin: "f".to_string(), position: Some(line), raw, reason };
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_records_that_are_kept_are_the_first_whoever_comes_first() {
+    fn bad_records_kept_are_the_first_by_position_in_any_push_order() {
         let record = |line: i64| {
             let raw = vec![b'x'; if line % 7 == 0 { 3_000 } else { 10 }];
             BadRecord { origin: "f".to_string(), position: Some(line), raw, reason: String::new() }

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_data_directory_is_out_of_reach_by_every_way() {
+    fn fence_data_directory_is_refused_by_every_path_to_it() {
         let machine = Machine::new();
         symlink(machine.path("work/data"), machine.path("work/in/link")).unwrap();
         symlink("../data/soon", machine.path("work/in/dangling")).unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_writes_go_below_what_is_allowed_only() {
+    fn fence_writes_outside_the_allowed_folders_are_refused() {
         let machine = Machine::new();
         symlink(machine.path("elsewhere"), machine.path("work/out/away")).unwrap();
         symlink(machine.path("elsewhere/new"), machine.path("work/out/soon")).unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_variables_are_those_that_are_named() {
+    fn fence_environment_variables_outside_the_allowed_names_are_refused() {
         let fence = Machine::new().fence();
         for name in ["TIDEMARK_SECRET_A", "TIDEMARK_SECRET_", "ONE"] {
             fence.check_variable(name).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_files_that_options_name_are_read_only_where_that_is_allowed() {
+    fn fence_files_named_by_options_are_read_only_in_allowed_folders() {
         let machine = Machine::new();
         let fence = machine.fence();
         let options = |key: &str, value: &str| {

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_write_that_came_through_moves_no_number() {
+    async fn replay_write_reported_failed_but_durable_does_not_shift_numbers() {
         let storage = Arc::new(MemoryStorage::default());
         let env = SourceEnv::new(storage, Arc::new(ManualClock::new(0)));
         let before = source(&env).await;

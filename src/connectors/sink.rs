@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_key_the_newest_row_is_put_and_one_that_only_went_is_gone() {
+    fn upserts_put_the_newest_row_of_a_key_and_delete_retracted_keys() {
         let column = |values: &[i64]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
         let keys = column(&[1, 1, 2, 3, 4, 4, 5, 5]);
         let values = column(&[10, 11, 20, 30, 41, 40, 50, 51]);

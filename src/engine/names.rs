@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reserve_name_in_work_waits_until_it_is_dropped() {
+    fn reserve_of_a_reserved_name_waits_until_it_is_released() {
         let names = Names::default();
         let first = names.reserve(["b", "a", "b"]).now_or_never().expect("both are free");
         assert!(names.reserve(["c"]).now_or_never().is_some());

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_counted_by_their_numbers() {
+    fn parameter_numbers_are_collected_and_out_of_range_ones_refused() {
         assert_eq!(numbers("SELECT $3, $1 FROM t WHERE a IN (SELECT $1 FROM u LIMIT $2)").expect("fine"), [1, 2, 3]);
         assert_eq!(numbers("EXPLAIN SELECT $1").expect("fine"), [1]);
         assert_eq!(numbers("INSERT INTO t VALUES ($1, $2)").expect("fine"), [1, 2]);

@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn write_that_memory_would_not_take_is_refused_before_it_is_in_the_log() {
+    async fn table_write_that_cannot_be_applied_is_refused_before_it_is_logged() {
         for key in [&[][..], &[0]] {
             let storage = Arc::new(MemoryStorage::default());
             let table = opened(&storage, key, usize::MAX).unwrap();
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn statement_of_several_records_is_all_there_or_not_at_all() {
+    async fn table_statement_of_several_log_records_is_atomic_at_every_crash() {
         let ids: Vec<i64> = (0..100).collect();
         for crash in 1.. {
             let storage = Arc::new(MemoryStorage::default());

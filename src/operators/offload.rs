@@ -77,7 +77,7 @@ mod tests {
 
     /// The last task that a worker spawns stays with it: were the wait on the worker, nobody would run that task.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn wait_for_a_task_of_the_only_worker_ends() {
+    async fn offload_waiting_for_a_task_of_the_only_worker_completes() {
         let waited = tokio::spawn(offload(|| {
             wait_for(async {
                 let task = tokio::spawn(async { 7 });
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn offload_dropped_ends_what_it_waits_for() {
+    async fn offload_dropped_cancels_its_wait() {
         let (begun, has_begun) = oneshot::channel::<()>();
         let (ended, has_ended) = oneshot::channel();
         let mut work = Box::pin(offload(move || {

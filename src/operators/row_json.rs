@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_any_type_can_be_told() {
+    fn row_with_an_interval_is_rendered_as_json() {
         use arrow::{array::IntervalMonthDayNanoArray, datatypes::IntervalMonthDayNano};
         let intervals = vec![Some(IntervalMonthDayNano::new(1, 2, 0)), None];
         let columns: Vec<(_, ArrayRef)> = vec![
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_json_has_no_word_for_is_text() {
+    fn timestamp_beyond_the_range_of_chrono_is_rendered_as_text() {
         use arrow::array::TimestampMicrosecondArray;
         let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(i64::MAX - 1), None, Some(0)]));
         let text = as_json(&RecordBatch::try_from_iter([("at", at)]).unwrap()).unwrap();

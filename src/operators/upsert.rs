@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_row_of_a_key_replaces_what_was_there() {
+    fn upsert_last_row_of_a_key_replaces_the_previous_one() {
         let mut upsert = upsert();
         assert_eq!(fold(&mut upsert, &[(1, Some("a")), (1, Some("b")), (2, Some("c"))]), ["+1b", "+1c"]);
         assert_eq!(fold(&mut upsert, &[(1, Some("b")), (2, Some("d")), (2, None), (2, Some("e"))]), ["+1e", "-1c"]);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_remembers_is_all_in_its_state() {
+    fn upsert_restored_state_continues_the_same() {
         let mut first = upsert();
         fold(&mut first, &[(1, Some("a")), (2, Some("b"))]);
         let saved = first.state().save(true).unwrap();

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_come_near_their_target() {
+    fn epoch_duration_converges_to_the_target() {
         // From half a million rows a second, with next to nothing for an epoch, to a row a millisecond.
         for (start_us, row_ns) in [(500, 2_000), (10_000, 5_000), (50_000, 10_000), (1_000, 100_000), (0, 1_000_000)] {
             let mut admission = Admission::new(Some(TARGET));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_and_the_least_are_kept() {
+    fn limit_stays_between_minimum_and_bounds() {
         let mut admission = Admission::new(Some(TARGET));
         assert_eq!(played(&mut admission, 20, cost(1, 1)).0, 1_000_000);
         assert_eq!(admission.limit(&BOUNDS).bytes, Some(256 << 20));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_a_query_that_becomes_slower_and_faster() {
+    fn limit_follows_a_query_that_becomes_slower_or_faster() {
         let mut admission = Admission::new(Some(TARGET));
         let fast = played(&mut admission, 20, cost(1_000, 2_000)).0;
         let (slow, took) = played(&mut admission, 20, cost(1_000, 20_000));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_cannot_be_as_short_is_worth_its_cost() {
+    fn limit_grows_when_the_fixed_cost_exceeds_the_target() {
         let mut admission = Admission::new(Some(TARGET));
         let (rows, took) = played(&mut admission, 40, cost(300_000, 10_000));
         assert!(rows > 20_000 && took < TARGET * 3, "{rows} in {took:?}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_read_all_there_was_says_nothing() {
+    fn epoch_that_drained_its_input_does_not_change_the_limit() {
         let mut admission = Admission::new(Some(TARGET));
         let limit = admission.limit(&BOUNDS);
         for took in [Duration::from_micros(300), TARGET * 4] {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_target_there_are_only_the_bounds() {
+    fn limit_without_a_target_is_the_bounds() {
         for target in [None, Some(Duration::ZERO)] {
             let mut admission = Admission::new(target);
             admission.observe(&BOUNDS, true, Duration::from_secs(100));

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_taken_once_and_the_oldest_go() {
+    fn rejected_rows_are_deduplicated_and_the_oldest_evicted() {
         let max = QueueLimit { rows: 3, bytes: 1 << 20 };
         let letters = RejectedRows::new(max, max, max);
         letters.add(&[dead(1), dead(2), dead(1)], &[late(1), late(1)]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_rows_of_an_epoch_are_several_and_told_once() {
+    fn rejected_equal_rows_of_one_epoch_are_kept_and_a_replay_adds_none() {
         let max = QueueLimit { rows: 100, bytes: 1 << 20 };
         let letters = RejectedRows::new(max, max, max);
         let row = |epoch| DeadLetter { epoch: Some(Epoch(epoch)), position: None, ..dead(0) };
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn replayed_ones_stay_and_are_marked() {
+    fn replayed_dead_letters_stay_marked_until_evicted_or_forgotten() {
         let max = QueueLimit { rows: 3, bytes: 1 << 20 };
         let letters = RejectedRows::new(max, max, max);
         let of = |source: &str, n| DeadLetter { source: source.to_string(), ..dead(n) };
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn long_ones_are_fewer() {
+    fn rejected_rows_are_limited_by_bytes() {
         let max = QueueLimit { rows: 1_000, bytes: 10_000 };
         let letters = RejectedRows::new(max, max, max);
         for n in 0..100 {

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn epochs_wait_for_room_and_one_that_is_too_large_runs_alone() {
+    async fn epoch_memory_makes_epochs_wait_and_runs_an_oversized_one_alone() {
         let memory = EpochMemory::new(1 << 20);
         assert_eq!(memory.piece_bytes(), 128 << 10);
         let first = memory.enter(100 << 10).await;

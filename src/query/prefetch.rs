@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_begun_gives_every_row_once_whatever_was_there_at_the_beginning() {
+    async fn prefetched_stream_gives_every_row_once() {
         for before in 0..3 {
             let (send, sent) = mpsc::channel(4);
             let source: Arc<dyn PartitionStream> = Arc::new(Sent(rows(0).schema(), Arc::new(Mutex::new(sent))));

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings() {
+    fn trigger_spellings_are_parsed() {
         assert_eq!(Trigger::parse("500 ms"), Some(Trigger::Interval(Duration::from_millis(500))));
         assert_eq!(Trigger::parse("available now"), Some(Trigger::AvailableNow));
         assert_eq!(Trigger::parse("Once"), Some(Trigger::Once));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_counted_from_the_beginning_of_the_last_epoch() {
+    fn trigger_interval_counts_from_the_start_of_the_last_epoch() {
         let trigger = Trigger::Interval(Duration::from_secs(10));
         assert_eq!(trigger.wait(None), Duration::ZERO);
         assert_eq!(trigger.wait(Some(Duration::from_secs(4))), Duration::from_secs(6));

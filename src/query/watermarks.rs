@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_lags_holds_the_watermark_and_one_that_has_caught_up_does_not() {
+    fn watermark_is_held_by_a_lagging_partition_but_not_by_a_drained_one() {
         let planned = [PlannedWatermark { partitioned: vec![1], ..spec(10, None) }];
         let mut marks = Watermarks::new(1);
         let next = |marks: &Watermarks, behind: &[&str]| marks.next(&planned, &[], 0, &unread(behind), false);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_of_the_inputs_counts_and_never_goes_back() {
+    fn watermark_is_the_minimum_of_the_inputs_and_never_goes_back() {
         let specs = [spec(10, None), spec(5, None)];
         let mut marks = Watermarks::new(2);
         assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), None);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_moves_it_once_it_lasts() {
+    fn watermark_of_an_idle_input_advances_after_idle_timeout() {
         let specs = [spec(10, Some(1000))];
         let mut marks = Watermarks::new(1);
         marks.observe(&[untold(Some(100))], 1, None, 5000);

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_views_are_past_goes() {
+    fn changelog_entries_released_by_all_views_are_dropped() {
         let mut log = opened();
         log.follow(Epoch(0));
         let mut log = filled(log, 1..=5);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_holds_what_views_are_past_up_to_the_limit() {
+    fn changelog_subscriber_holds_entries_up_to_the_limit() {
         let mut log = opened();
         log.follow(Epoch(0));
         log.keep_history();
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn all_changelogs_together_stay_within_their_bytes() {
+    fn changelogs_share_one_byte_limit() {
         // An epoch of ten rows of eight bytes.
         let limit = ChangelogLimit::new(usize::MAX, 64 * 80, u64::MAX);
         let following = || {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn changelog_past_its_limit_keeps_in_files_what_views_have_not_read() {
+    fn changelog_beyond_its_limit_keeps_unread_epochs_in_files() {
         let mut log = opened();
         log.follow(Epoch(0));
         log.set_filed();
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_no_longer_than_it_is_worth() {
+    fn changelog_history_of_a_small_relation_is_bounded() {
         let mut log = opened();
         log.keep_history();
         let log = filled(log, 1..=10_000);

@@ -591,7 +591,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn append_only_relation_past_its_last_id_refuses_rows_and_keeps_those_it_has() {
+    fn append_only_relation_out_of_ids_refuses_new_rows() {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
         let mut relation = Relation::new(schema.clone(), Identity::AppendOnly).unwrap();
         let rows = |n: i64| {

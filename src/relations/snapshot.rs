@@ -152,7 +152,7 @@ mod tests {
     use crate::state::Chunks;
 
     #[test]
-    fn row_bytes_of_a_table_whose_rows_are_gone_are_those_of_a_row() {
+    fn row_bytes_of_a_mostly_deleted_table_are_those_of_one_row() {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
         let row_bytes =
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_all_rows_once() {
+    fn snapshot_pieces_cover_all_rows_once() {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
         let mut chunks = Chunks::new(batch.schema());

@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn reader_far_behind_is_told_from_files_and_memory_also_after_a_load() {
+    fn changes_for_a_far_reader_come_from_files_and_memory_also_after_load() {
         let store = Store::new(Arc::new(MemoryStorage::default()), 1);
         let limit = ChangelogLimit::new(20, u64::MAX, u64::MAX);
         let mut relation = relation();
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_written_is_written_later() {
+    fn draft_of_a_failed_write_is_written_later_once() {
         // Both files, or only the second, fail the first time; more may come before the next.
         for (fail_at, more) in [(1, false), (2, false), (1, true), (2, true)] {
             let storage = Arc::new(MemoryStorage::default());
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn who_begins_to_follow_is_told_of_the_epoch_that_is_not_published_yet() {
+    fn follower_at_an_epoch_gets_the_unpublished_next_one() {
         let mut relation = relation();
         insert(&mut relation, 1, 0..5);
         insert(&mut relation, 2, 5..10);
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_is_told_where_files_leave_something_out() {
+    fn missing_delta_file_is_an_error_for_a_follower_before_it() {
         let store = Store::new(Arc::new(MemoryStorage::default()), 1);
         let mut saved = relation();
         for epoch in 1..=4 {

@@ -491,7 +491,7 @@ mod tests {
     /// Each of DataFusion's own rules was looked at: is it right for a plan that sees one epoch's rows at a time? One
     /// that an upgrade adds is to be looked at too, and added here or to [`rules`].
     #[test]
-    fn every_rule_of_datafusion_was_decided_on() {
+    fn optimizer_rules_of_datafusion_are_each_used_or_left_out() {
         let ours: Vec<String> = rules().iter().map(|rule| rule.name().to_string()).collect();
         let theirs: Vec<String> = Optimizer::new().rules.iter().map(|rule| rule.name().to_string()).collect();
         let left_out = [

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_together_stay_within() {
+    fn budget_shares_together_stay_within_the_limit() {
         let budget = Budget::new(100);
         let (a, b) = (budget.share("table \"a\""), budget.share("table \"b\""));
         a.ask(60).unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_loaded_may_be_an_eighth_more() {
+    fn budget_load_may_exceed_the_limit_by_an_eighth() {
         let budget = Budget::new(800);
         let (a, b) = (budget.share("table \"a\""), budget.share("table \"b\""));
         a.load(600).unwrap();

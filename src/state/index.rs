@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_is_in_it_and_nothing_else() {
+    fn index_finds_inserted_and_not_removed_bytes() {
         let mut index = Index::default();
         let mut ids = Vec::new();
         for n in 0..20_000u32 {
@@ -183,7 +183,7 @@ mod tests {
 
     /// A million equal rows: quadratic, it would not end.
     #[test]
-    fn equal_bytes_cost_no_more_than_others() {
+    fn index_of_a_million_equal_keys_is_not_quadratic() {
         const ROWS: usize = 1_000_000;
         let mut index = Index::default();
         let (hash, other) = (Index::hash(b"equal"), Index::hash(b"other"));

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn create_after_failed_directory_sync_is_not_there() {
+    fn create_with_failed_directory_sync_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut storage = DiskStorage::open(folder.path()).unwrap();
         storage.sync = failing_sync;
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn open_of_unwritable_data_directory_names_it() {
+    fn open_of_an_unwritable_data_directory_names_it() {
         // Nobody can make a file there, not even root.
         let error = DiskStorage::open("/proc/self").unwrap_err();
         assert!(error.message().starts_with("cannot write to data directory \"/proc/self\""), "{error}");

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_a_message() {
+    fn row_is_encoded_as_one_data_row() {
         assert_eq!(
             encoded(Arc::new(Int32Array::from(vec![Some(7), None])), 0),
             b"D\0\0\0\x0b\0\x01\0\0\0\x017D\0\0\0\x0a\0\x01\xff\xff\xff\xff"
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_is_its_values_and_nulls_stay_nulls() {
+    fn dictionary_is_encoded_as_its_values_and_nulls() {
         let values: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
         let keys = arrow::array::Int8Array::from(vec![Some(0), Some(1)]);
         let dictionary = DictionaryArray::<Int8Type>::new(keys, values);

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_taken_only_when_whole() {
+    fn frontend_partial_message_is_left_in_the_buffer() {
         let whole = framed(b'Q', b"select 1\0");
         for cut in 0..whole.len() {
             let mut part = BytesMut::from(&whole[..cut]);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_does_not_lose_the_place_of_the_next_message() {
+    fn frontend_invalid_utf8_leaves_the_next_message_readable() {
         let mut input = framed(b'Q', b"select '\xff'\0");
         input.extend_from_slice(&framed(b'S', b""));
         assert_eq!(message(&mut input, 1000).expect("read"), Some(FrontendMessage::NotText(b'Q')));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_not_trusted() {
+    fn frontend_message_with_a_wrong_length_is_an_error() {
         assert!(message(&mut framed(b'Q', b"no end"), 1000).is_err());
         assert!(message(&mut framed(b'Q', &[b'x'; 2000]), 1000).is_err());
         assert!(message(&mut framed(b'B', b"\0\0\0\x01\0\0\0\x01\x7f\xff\xff\xff"), 1000).is_err());
@@ -272,7 +272,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(kind in prop::sample::select(&b"QPBDECHSdcfXpF?"[..]), body in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn frontend_any_bytes_do_not_panic(kind in prop::sample::select(&b"QPBDECHSdcfXpF?"[..]), body in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = message(&mut framed(kind, &body), 1000);
             let _ = opening(&mut BytesMut::from(&body[..]));
         }

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nothing_is_lost_by_who_stops_waiting() {
+    async fn live_rows_cancelled_wait_loses_no_row() {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         let (send, sent) = mpsc::unbounded_channel::<i64>();
         let row = |schema: &Arc<Schema>, n| {

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_has_its_own_and_no_more_than_half_of_what_is_shared() {
+    fn session_memory_is_its_own_plus_at_most_half_of_the_shared() {
         // 800 are shared, and each of eight has 100.
         let memory = Memory::new(1600, 8);
         let sessions: Vec<Account> = (0..3).map(|_| memory.open()).collect();

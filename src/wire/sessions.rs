@@ -136,7 +136,7 @@ mod tests {
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn the_last_seats_are_for_addresses_that_have_none() {
+    fn session_slots_reserved_ones_go_to_new_addresses() {
         let sessions = SessionSlots::new(20, 2);
         let all: Vec<SessionSlot> = (0..18).map(|_| sessions.enter(ADDRESS).expect("a place")).collect();
         assert_eq!(sessions.enter(ADDRESS).expect_err("reserved").kind(), ErrorKind::TooManyConnections);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_secret_cancels_only_what_runs() {
+    fn session_cancel_needs_the_secret_and_a_running_statement() {
         let sessions = SessionSlots::new(1, 3);
         let seat = sessions.enter(ADDRESS).expect("a place");
         assert_eq!(sessions.enter(ADDRESS).expect_err("full").kind(), ErrorKind::TooManyConnections);

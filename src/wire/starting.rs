@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_an_address_that_has_its_places_goes() {
+    fn starting_limit_per_address_evicts_its_oldest_connection() {
         let starting = Starting::new(10, 3);
         let others = starting.enter(address(2));
         let places: Vec<StartingSlot> = (0..5).map(|_| starting.enter(address(1))).collect();
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn of_all_the_oldest_of_the_busiest_address_goes() {
+    fn starting_total_limit_evicts_the_oldest_of_the_busiest_address() {
         let starting = Starting::new(4, 3);
         let places: Vec<StartingSlot> = [1, 2, 2, 3, 4, 5].map(|n| starting.enter(address(n))).into();
         assert_eq!(lost(&places), [0, 1]);
     }
 
     #[test]
-    fn a_place_that_was_given_back_is_free() {
+    fn starting_slot_is_free_after_drop() {
         let starting = Starting::new(2, 2);
         let one = starting.enter(address(1));
         drop(starting.enter(address(1)));

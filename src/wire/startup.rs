@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_read_as_a_command_line() {
+    fn startup_options_are_parsed_as_a_command_line() {
         let pairs = command_line("-c search_path=a -cgeqo=off --statement-timeout=5s -c DateStyle=ISO,\\ DMY");
         let pairs: Vec<String> = pairs.into_iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(pairs, ["search_path=a", "geqo=off", "statement_timeout=5s", "DateStyle=ISO, DMY"]);

@@ -32,7 +32,7 @@ async fn saved(stage: &Stage) {
 }
 
 #[test]
-fn retention_that_passed_a_reader_by_stops_it_until_it_is_told_to_go_on() {
+fn offsets_deleted_by_retention_fail_the_query_until_resumed() {
     run(2, async || {
         let mut stage = Stage::new("retention", 2).await;
         if !stage.broker.is_real_for("retention") {
@@ -61,7 +61,7 @@ fn retention_that_passed_a_reader_by_stops_it_until_it_is_told_to_go_on() {
 }
 
 #[test]
-fn retention_that_passed_a_reader_by_is_a_dead_letter_where_loss_is_skipped() {
+fn offsets_deleted_by_retention_are_a_dead_letter_with_on_data_loss_skip() {
     run(2, async || {
         let mut stage = Stage::new("skipped", 1).await;
         if !stage.broker.is_real_for("retention that is skipped") {
@@ -84,7 +84,7 @@ fn retention_that_passed_a_reader_by_is_a_dead_letter_where_loss_is_skipped() {
 }
 
 #[test]
-fn a_topic_that_is_made_again_is_not_taken_for_the_one_before() {
+fn recreated_topic_is_not_taken_for_the_old_one() {
     run(2, async || {
         let mut stage = Stage::new("again", 1).await;
         if !stage.broker.is_real_for("a topic that is made again") {
@@ -115,7 +115,7 @@ fn a_topic_that_is_made_again_is_not_taken_for_the_one_before() {
 }
 
 #[test]
-fn a_topic_that_is_made_again_is_read_anew_where_loss_is_skipped() {
+fn recreated_topic_is_read_from_the_start_with_on_data_loss_skip() {
     run(2, async || {
         let stage = Stage::new("anew", 1).await;
         if !stage.broker.is_real_for("a topic that is made again, and skipped") {
@@ -134,7 +134,7 @@ fn a_topic_that_is_made_again_is_read_anew_where_loss_is_skipped() {
 }
 
 #[test]
-fn a_broker_that_is_away_is_waited_for() {
+fn source_unreachable_broker_is_retried() {
     run(2, async || {
         let broker: &'static Broker = Box::leak(Box::new(Broker::own().await));
         if !broker.is_real_for("a broker that is away") {

@@ -121,7 +121,7 @@ struct Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_killed_again_and_again_ends_with_the_exact_answer() {
+async fn server_under_repeated_kill_9_ends_with_the_exact_answers() {
     let seed = seed();
     let mut rng = SmallRng::seed_from_u64(seed);
     let home = Home::new();

@@ -89,7 +89,7 @@ fn is_limit(code: &str) -> bool {
 
 /// Texts that are short to send and long to read.
 #[tokio::test(flavor = "multi_thread")]
-async fn statements_that_grow_are_refused() {
+async fn statements_with_huge_lists_are_refused_within_memory() {
     let guarded = Guarded::start().await;
     let many = |what: &str| what.repeat((8 << 20) / what.len());
     run(&guarded.client, "CREATE TABLE t (x BIGINT)").await;
@@ -110,7 +110,7 @@ async fn statements_that_grow_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_do_not_end_hold_no_more_than_there_is() {
+async fn unfinished_large_messages_stay_within_session_memory() {
     let guarded = Guarded::start().await;
     let mut sockets = Vec::new();
     for _ in 0..90 {
@@ -134,7 +134,7 @@ async fn messages_that_do_not_end_hold_no_more_than_there_is() {
 
 /// A value that is wide once, and that every row of a batch has.
 #[tokio::test(flavor = "multi_thread")]
-async fn wide_values_that_repeat_stay_within() {
+async fn repeated_wide_values_stay_within_memory() {
     let guarded = Guarded::start().await;
     let client = &guarded.client;
     run(
@@ -167,7 +167,7 @@ async fn wide_values_that_repeat_stay_within() {
 
 /// Rows that one statement writes are there before any of them is written.
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_that_grow_are_refused() {
+async fn large_writes_are_refused_within_memory() {
     let guarded = Guarded::start().await;
     let client = &guarded.client;
     run(client, "CREATE TABLE t (id BIGINT, s TEXT)").await;
@@ -198,7 +198,7 @@ async fn writes_that_grow_are_refused() {
 
 /// More sockets than there are places for, none of which says who it is: whoever does is let in.
 #[tokio::test(flavor = "multi_thread")]
-async fn stalled_sockets_shut_out_nobody() {
+async fn stalled_connections_do_not_block_new_clients() {
     let guarded = Guarded::with("sessions: { startup_timeout: 3600 s }\n").await;
     let mut stalled = Vec::new();
     for n in 0..400 {
@@ -217,7 +217,7 @@ async fn stalled_sockets_shut_out_nobody() {
 
 /// Who is slow is not who stalls: a packet that comes byte by byte is a packet.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_startup_is_a_startup() {
+async fn startup_packet_sent_byte_by_byte_is_accepted() {
     let server = Home::new().start();
     let mut socket = Raw::connect(server.port).await;
     for byte in Raw::startup_packet() {
@@ -228,7 +228,7 @@ async fn a_slow_startup_is_a_startup() {
 
 /// Rows that are gone are not gone for who still reads them: they count as the table's until nobody does.
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_a_reader_still_holds_count_as_its_tables() {
+async fn rows_held_by_open_readers_count_against_the_table() {
     let guarded = Guarded::with("state:\n  memory_limit: 60 MB\n").await;
     let client = &guarded.client;
     run(client, "CREATE TABLE t (id BIGINT PRIMARY KEY, s TEXT)").await;
@@ -260,7 +260,7 @@ async fn rows_that_a_reader_still_holds_count_as_its_tables() {
 
 /// A view remembers much of a large table: its first checkpoint is a copy of that, and so is each that replaces a chain.
 #[tokio::test(flavor = "multi_thread")]
-async fn checkpoints_stay_within() {
+async fn checkpoints_of_large_state_stay_within_memory() {
     let guarded = Guarded::start().await;
     let client = &guarded.client;
     run(
@@ -284,7 +284,7 @@ async fn checkpoints_stay_within() {
 
 /// A start that finds more than may be held refuses what has no room, by its name; all of it is there again once it has.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_with_less_room_refuses_by_name_and_loses_nothing() {
+async fn start_with_a_lower_memory_limit_refuses_relations_by_name_and_loses_nothing() {
     let home = Home::new();
     let configure = |limit: &str| home.put("tidemark.yaml", format!("state: {{ memory_limit: {limit} }}\n"));
     configure("200 MB");

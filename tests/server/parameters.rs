@@ -8,7 +8,7 @@ use tokio_postgres::{
 use super::harness::{Home, fails, rows, run, told};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parameters_have_the_types_of_their_places() {
+async fn parameters_get_their_types_from_context() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, n INT, name TEXT, d DATE, x NUMERIC(10, 2))").await;
@@ -51,7 +51,7 @@ async fn parameters_have_the_types_of_their_places() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parameters_that_cannot_be_are_refused_and_nothing_ends() {
+async fn invalid_parameter_numbers_are_refused_and_the_session_continues() {
     let server = Home::new().start();
     let client = server.connect().await;
     for (sql, code) in
@@ -66,7 +66,7 @@ async fn parameters_that_cannot_be_are_refused_and_nothing_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_the_planner_have_their_place_and_class() {
+async fn planner_errors_have_sqlstate_and_position() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT)").await;
@@ -98,7 +98,7 @@ async fn errors_of_the_planner_have_their_place_and_class() {
 
 /// Moments have a zone, and are shown in that of the session; text without an offset means UTC wherever it stands.
 #[tokio::test(flavor = "multi_thread")]
-async fn moments_are_shown_in_the_zone_of_the_session() {
+async fn timestamptz_is_shown_in_the_session_time_zone() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (at TIMESTAMPTZ); INSERT INTO t VALUES ('2024-01-01 12:00:00+00')").await;

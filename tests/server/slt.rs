@@ -123,7 +123,7 @@ pub fn parquet(path: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_script_gives_what_it_says() {
+async fn sql_logic_test_scripts_give_their_expected_output() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql");
     let only = std::env::var("TIDEMARK_SLT").unwrap_or_default();
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -60,7 +60,7 @@ fn free_port() -> u16 {
 
 /// The pipeline is there before anybody listens. Then lines come, and are counted line by line and in all.
 #[tokio::test(flavor = "multi_thread")]
-async fn words_yaml() {
+async fn words_yaml_pipeline_counts_lines() {
     use std::io::Write;
     let home = Home::new();
     let port = free_port();
@@ -100,7 +100,7 @@ async fn words_yaml() {
 /// Two views of one source, one of them late; a server that is killed again and again while a peer sends. What the
 /// journal took is counted once by both: the answers are those of the lines that the source itself still has.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_journalled_counts_once_through_kill_9() {
+async fn socket_source_journalled_lines_count_once_through_kill_9() {
     let mut rng = SmallRng::seed_from_u64(seed());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -162,7 +162,7 @@ async fn what_was_journalled_counts_once_through_kill_9() {
 /// An engine that dies at each of its storage writes in turn, while whoever connects is told twenty lines. The number of
 /// lines that a view has counted is the number that it has read, each of them once.
 #[test]
-fn a_view_counts_each_line_once_through_a_crash_at_every_write() {
+fn socket_source_crash_at_every_write_counts_each_line_once() {
     crate::harness::run(2, async || {
         let mut crash = 0;
         let mut struck = true;
@@ -235,7 +235,7 @@ async fn crashed_at(write: u64) -> bool {
 
 /// Bytes that are no text, a line that is too long and one that was cut: dead letters, with their numbers.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_line_is_a_dead_letter() {
+async fn socket_source_invalid_long_or_cut_line_is_a_dead_letter() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = Home::new().start();
@@ -257,7 +257,7 @@ async fn what_is_no_line_is_a_dead_letter() {
 
 /// What an operator reads before he runs it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_without_a_port_is_refused_where_it_is_written() {
+async fn socket_source_without_port_is_refused_by_check() {
     let home = Home::new();
     home.put("p.yaml", "sources:\n  lines: { connector: socket, host: localhost, format: text }\n");
     let (status, _, stderr) = finished(tidemark().arg("check").arg(home.path("p.yaml"))).await;

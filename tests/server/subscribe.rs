@@ -95,7 +95,7 @@ async fn setting() -> (Server, Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_view_is_told_row_by_row() {
+async fn subscribe_sends_each_change_of_views_and_tables() {
     let (server, client) = setting().await;
     let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO spent").await;
     let mut later = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE spent WITH (snapshot = false)").await;
@@ -116,7 +116,7 @@ async fn a_view_is_told_row_by_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_epoch_comes_whole() {
+async fn subscribe_large_epoch_is_complete() {
     let (server, client) = setting().await;
     let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO orders").await;
     feed.rows(2).await;
@@ -136,7 +136,7 @@ async fn a_large_epoch_comes_whole() {
 
 /// By the extended protocol, and as COPY.
 #[tokio::test(flavor = "multi_thread")]
-async fn drivers_and_copy_get_the_same() {
+async fn subscribe_extended_protocol_and_copy_give_the_same_rows() {
     let (server, client) = setting().await;
     let other = server.connect().await;
     let statement = other.prepare("SUBSCRIBE TO spent").await.unwrap();
@@ -169,7 +169,7 @@ async fn drivers_and_copy_get_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_gives_what_is_there_and_waits_as_long_as_it_may() {
+async fn subscribe_cursor_fetch_returns_pending_rows_or_waits_for_its_timeout() {
     let (server, client) = setting().await;
     let reader = server.connect().await;
     let error = fails(&reader, "DECLARE c CURSOR FOR SUBSCRIBE TO spent").await;
@@ -208,7 +208,7 @@ async fn a_cursor_gives_what_is_there_and_waits_as_long_as_it_may() {
 
 /// Reads a view through reconnects and crashes: what is read adds up to the view.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_change_is_told_once_through_reconnects_and_kills() {
+async fn subscribe_through_reconnects_and_kills_gives_each_change_once() {
     let home = Home::new();
     let mut server = home.start();
     let mut dice = SmallRng::seed_from_u64(seed());
@@ -268,7 +268,7 @@ async fn change(client: &Client, dice: &mut SmallRng) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_dropped_ends_its_subscriptions() {
+async fn subscribe_to_a_dropped_or_replaced_relation_ends_with_an_error() {
     let (server, client) = setting().await;
     run(&client, "CREATE MATERIALIZED VIEW other AS SELECT who FROM orders").await;
     let of = async |name: &str| ChangeFeed::begin(&server.connect().await, &format!("SUBSCRIBE TO {name}")).await;
@@ -290,7 +290,7 @@ async fn what_is_dropped_ends_its_subscriptions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_ends_when_it_is_told_to() {
+async fn subscribe_ends_on_cancel_timeout_and_sigterm() {
     let (server, client) = setting().await;
     let reader = server.connect().await;
     let mut feed = ChangeFeed::begin(&reader, "SUBSCRIBE TO spent").await;
@@ -321,7 +321,7 @@ async fn it_ends_when_it_is_told_to() {
 
 /// Whoever reads slower than rows come is told so, and holds no more than the limit.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_too_slow_is_told_to_begin_anew() {
+async fn slow_subscriber_gets_snapshot_required_error() {
     let home = Home::new();
     std::fs::write(home.path("tidemark.yaml"), "changelog: { max_rows: 1000 }\n").unwrap();
     let server = home.start();
@@ -352,7 +352,7 @@ async fn who_is_too_slow_is_told_to_begin_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn psql_shows_rows_as_they_come() {
+async fn psql_copy_of_subscribe_prints_rows_as_they_come() {
     let (server, client) = setting().await;
     let mut command = Command::new("stdbuf");
     command.args(["-oL", "psql", "-X", "-q", "-h", "127.0.0.1", "-U", "tidemark", "-d", "tidemark", "-p"]);
@@ -384,7 +384,7 @@ async fn psql_shows_rows_as_they_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn subscribe_sql() {
+async fn subscribe_sql_example_gives_its_answers() {
     let server = Home::new().start();
     let mut command = tidemark();
     command.current_dir(server.home.path("")).arg("sql").env("PGPORT", server.port.to_string());

@@ -98,7 +98,7 @@ async fn hung_up(mut socket: TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_sink_to_a_silent_server_holds_up_nobody_and_ends_with_its_client() {
+async fn create_sink_to_a_silent_server_blocks_no_others_and_ends_on_disconnect() {
     let home = Home::new();
     home.put("tidemark.yaml", "connectors: {open_timeout: 1 h}");
     let server = home.start();
@@ -132,7 +132,7 @@ async fn create_sink_to_a_silent_server_holds_up_nobody_and_ends_with_its_client
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_sink_to_a_silent_server_fails_at_its_limit() {
+async fn create_sink_to_a_silent_server_fails_at_open_timeout() {
     let home = Home::new();
     home.put("tidemark.yaml", "connectors: {open_timeout: 100 ms}");
     let server = home.start();

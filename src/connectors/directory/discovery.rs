@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_file_is_taken_when_it_rests() {
+    fn file_is_discovered_once_its_size_is_stable() {
         let mut f = Fixture::new(&[]);
         f.write("a", "1");
         assert!(f.look(vec![], 0).is_empty());
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_rests_is_not_overtaken() {
+    fn younger_file_waits_for_an_older_unsettled_one() {
         let mut f = Fixture::new(&[]);
         f.write_at("b", "1", 2);
         assert!(f.look(vec![], 1_000).is_empty());
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_rests_holds_nobody_up_for_long() {
+    fn file_that_keeps_changing_delays_others_only_for_a_limited_time() {
         let mut f = Fixture::new(&[]);
         f.write_at("a", "1", 1);
         assert!(f.look(vec![], 1_000).is_empty());
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_file_is_taken_at_once_and_only_once() {
+    fn closed_file_is_discovered_at_once_and_only_once() {
         let mut f = Fixture::new(&[]);
         f.write("a", "1");
         let hints = vec![Hint::Created(f.path("a")), Hint::Written(f.path("a")), Hint::Closed(f.path("a"))];
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_under_a_name_is_taken_and_the_same_one_is_not() {
+    fn replaced_file_is_discovered_and_a_file_renamed_back_is_not() {
         for told in [true, false] {
             let mut f = Fixture::new(&[]);
             f.write_at("a", "1", 1);
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_writer_waits_for_it() {
+    fn file_with_an_open_writer_is_discovered_after_a_longer_rest() {
         let mut f = Fixture::new(&[]);
         f.write("a", "1");
         assert!(f.look(vec![Hint::Written(f.path("a"))], 0).is_empty());
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_holds_no_rows_yet() {
+    fn empty_file_is_not_discovered_until_it_has_bytes() {
         let mut f = Fixture::new(&[]);
         f.write("a", "");
         assert!(f.look(vec![Hint::Closed(f.path("a"))], 0).is_empty());
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_one_moment_come_by_time_and_then_by_name() {
+    fn files_found_together_are_ordered_by_modification_time_then_name() {
         let mut f = Fixture::new(&[]);
         for (name, seconds) in [("z", 1), ("b", 3), ("a", 3), ("m", 2)] {
             f.write_at(name, "1", seconds);
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_names_and_the_glob() {
+    fn hidden_files_and_files_outside_the_glob_are_ignored() {
         let mut f = Fixture::new(&[("glob", "*.csv")]);
         for name in ["a.csv", "a.txt", ".b.csv", "_c.csv", "_d/e.csv", "f/g.csv", "f/.h/i.csv"] {
             f.write(name, "1");
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_folder_is_looked_into() {
+    fn files_in_a_new_subfolder_are_discovered() {
         let mut f = Fixture::new(&[]);
         f.look(vec![], 0);
         f.write("x/y/a", "1");
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_vanishes_is_an_error_until_it_is_back() {
+    fn vanished_folder_is_an_error_until_it_is_back() {
         let mut f = Fixture::new(&[]);
         f.look(vec![], 0);
         let root = f.discovery.folder.root.clone();

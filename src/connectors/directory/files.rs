@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_outlive_a_crash_at_every_write() {
+    fn file_numbers_survive_a_crash_at_every_write() {
         for crash in 1.. {
             let storage = Arc::new(MemoryStorage::default());
             storage.fail_at(crash);
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_failed_takes_no_numbers() {
+    fn failed_write_of_files_assigns_no_numbers() {
         let storage = Arc::new(MemoryStorage::default());
         let files = Files::open(storage.clone(), "s").unwrap();
         storage.fail_at(2);
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn history_is_compacted_and_names_come_free_again() {
+    fn forgotten_files_are_compacted_and_removed_names_are_unknown_again() {
         let storage = Arc::new(MemoryStorage::default());
         let files = Files::open(storage.clone(), "s").unwrap();
         assert!(!files.reopened());

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_from_the_path() {
+    fn hive_partition_columns_are_read_from_the_path() {
         for path in ["f.csv", "z=1/f.csv", "y=2024", "a/b/y/f"] {
             assert!(Hive::of(path, &request(&[0, 1])).is_none(), "{path}");
         }

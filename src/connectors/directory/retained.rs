@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn retained_file_outlives_its_name_until_it_is_released() {
+    fn retained_file_is_readable_after_unlink_until_released() {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Storage> = Arc::new(DiskStorage::open(dir.path().join("data")).unwrap());
         for storage in [disk, Arc::new(MemoryStorage::default())] {

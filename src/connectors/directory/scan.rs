@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_even_whole_and_no_more_than_asked() {
+    fn shares_cover_all_bytes_once_in_at_most_the_asked_partitions() {
         let mb = 1 << 20;
         assert_eq!(shares(&[mb], 2, true), [vec![(0, 0..mb / 2)], vec![(0, mb / 2..mb)]]);
         assert_eq!(shares(&[mb], 2, false), [vec![(0, 0..mb)]]);

@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_said_in_words() {
+    fn kafka_error_text_is_plain_lowercase() {
         assert_eq!(plain(&RDKafkaErrorCode::OperationTimedOut.to_string()), "timed out");
         assert_eq!(plain("It gives nothing"), "it gives nothing");
         assert_eq!(plain(""), "");

@@ -145,7 +145,7 @@ mod tests {
     use crate::storage::MemoryStorage;
 
     #[test]
-    fn everything_is_known_again() {
+    fn ledger_entries_are_restored_on_reopen() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
         let ledger = SinkLedger::open(storage.clone(), "sources/7").unwrap();
         let life = |id: &str| Entry::Life { topic: "t".into(), id: Some(id.into()) };

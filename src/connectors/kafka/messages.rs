@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_a_tombstone() {
+    fn upsert_retracted_key_becomes_a_tombstone() {
         let all = told(Mode::Upsert, Some(vec![0]));
         let (one, three) = (r#"{"id":1,"name":"b"}"#, r#"{"id":3,"name":null}"#);
         assert_eq!(pairs(&all), [(r#"{"id":1}"#, one), (r#"{"id":3}"#, three), (r#"{"id":2}"#, "-")]);
     }
 
     #[test]
-    fn an_envelope_says_before_and_after() {
+    fn debezium_envelope_has_before_and_after() {
         let all = told(Mode::Debezium, Some(vec![0]));
         let update = r#"{"before":{"id":1,"name":"a"},"after":{"id":1,"name":"b"},"op":"u"}"#;
         let delete = r#"{"before":{"id":2,"name":"c"},"after":null,"op":"d"}"#;

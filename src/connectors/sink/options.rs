@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_taken_that_fits_the_rows() {
+    fn sink_mode_defaults_by_the_rows_of_the_query() {
         let blackhole = options(&[("connector", "blackhole")]).unwrap();
         assert_eq!(blackhole.settle(&answer(true, None)).unwrap(), (Mode::Append, None));
         assert_eq!(blackhole.settle(&answer(false, Some(vec![1]))).unwrap(), (Mode::Changes, Some(vec![1])));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_a_way_out() {
+    fn sink_options_that_do_not_fit_are_refused_with_a_hint() {
         let told = |pairs: &[(&str, &str)], answer: SinkSchema| {
             let error = options(pairs).and_then(|options| options.settle(&answer)).unwrap_err();
             (error.message().to_string(), error.hint_text().unwrap_or_default().to_string())

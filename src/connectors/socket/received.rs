@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_keeps_its_number_through_a_crash_at_every_write() {
+    fn received_line_numbers_survive_a_crash_at_every_write() {
         for crash in 1.. {
             let storage = Arc::new(MemoryStorage::default());
             storage.fail_at(crash);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_whose_write_came_through_and_failed_counts_once() {
+    fn received_group_written_twice_counts_once() {
         let storage = Arc::new(MemoryStorage::default());
         let received = Received::open(storage.clone(), "s", 1 << 20).unwrap();
         received.add(group(0, 3)).unwrap();
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_that_are_behind_read_files_and_forgetting_frees_them() {
+    fn received_lines_behind_memory_are_read_from_files_until_forgotten() {
         let storage = Arc::new(MemoryStorage::default());
         let received = Received::open(storage.clone(), "s", 64 << 20).unwrap();
         // 32 MB, of which the last 8 are in memory.

@@ -97,7 +97,7 @@ fn numbered(range: Range<u64>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn lines_keep_their_numbers_across_hang_ups_and_restarts() {
+async fn socket_lines_keep_their_numbers_across_reconnects_and_restarts() {
     let fixture = Fixture::new(&[]).await;
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
@@ -143,7 +143,7 @@ async fn lines_keep_their_numbers_across_hang_ups_and_restarts() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_there_is_waited_for() {
+async fn socket_unreachable_peer_is_retried() {
     let Fixture { listener, storage, options } = Fixture::new(&[]).await;
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -157,7 +157,7 @@ async fn a_peer_that_is_not_there_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_record_is_a_dead_letter_with_its_number() {
+async fn socket_undecodable_line_is_a_dead_letter_with_its_number() {
     let fixture = Fixture::new(&[("format", "json"), ("max_line_bytes", "100")]).await;
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
     let source = fixture.open(Some(schema)).await;
@@ -192,7 +192,7 @@ async fn what_is_no_record_is_a_dead_letter_with_its_number() {
 }
 
 #[tokio::test]
-async fn a_line_of_csv_is_a_record_however_lines_come_together() {
+async fn socket_csv_line_is_one_record_even_with_an_open_quote() {
     let fixture = Fixture::new(&[("format", "csv"), ("delimiter", ";")]).await;
     let fields = [Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)];
     let source = fixture.open(Some(Arc::new(Schema::new(fields.to_vec())))).await;
@@ -212,7 +212,7 @@ async fn a_line_of_csv_is_a_record_however_lines_come_together() {
 }
 
 #[tokio::test]
-async fn a_full_journal_holds_up_the_peer_until_it_is_freed() {
+async fn socket_full_journal_stalls_the_peer_until_lines_are_forgotten() {
     let fixture = Fixture::new(&[("max_buffered_bytes", "64 kB")]).await;
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
@@ -245,7 +245,7 @@ async fn a_full_journal_holds_up_the_peer_until_it_is_freed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_stored_later_and_once() {
+async fn socket_lines_of_a_failed_write_are_stored_later_once() {
     let fixture = Fixture::new(&[]).await;
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
@@ -264,7 +264,7 @@ async fn what_cannot_be_stored_is_stored_later_and_once() {
 }
 
 #[tokio::test]
-async fn options_that_make_no_sense() {
+async fn socket_invalid_options_are_refused() {
     let fixture = Fixture::new(&[]).await;
     let env = SourceEnv::new(fixture.storage.clone(), Arc::new(SystemClock));
     for (key, value) in [

@@ -73,7 +73,7 @@ fn second(codec: &str, broken: (i64, Vec<u8>)) -> (Vec<i64>, Vec<(i64, String)>,
 }
 
 #[test]
-fn avro_block_that_is_longer_than_its_rows_is_one_bad_record() {
+fn avro_block_longer_than_its_rows_is_one_bad_record() {
     for codec in ["null", "deflate", "snappy", "zstandard"] {
         assert_eq!(second(codec, (3, rows(2..5))), ((0..7).collect(), vec![], None), "{codec}");
         for left in [vec![0], vec![2], vec![2; 40]] {
@@ -117,7 +117,7 @@ fn avro_block_that_cannot_be_unpacked_is_one_bad_record() {
 }
 
 #[test]
-fn avro_file_that_is_cut_or_spoiled_anywhere_comes_to_an_end() {
+fn avro_file_truncated_or_corrupted_anywhere_terminates() {
     for codec in ["null", "deflate", "snappy", "zstandard"] {
         let file = container(SCHEMA, codec, &[(2, rows(0..2)), (3, rows(2..5)), (2, rows(5..7))]);
         let whole = read(&avro(), "f.avro", &file, &two(), 1);
@@ -139,7 +139,7 @@ fn avro_file_that_is_cut_or_spoiled_anywhere_comes_to_an_end() {
 }
 
 #[test]
-fn avro_rows_without_bytes_are_as_many_as_their_block_says() {
+fn avro_rows_of_zero_bytes_are_counted_by_their_block() {
     let schema = r#"{"type": "record", "name": "r", "fields": [{"name": "a", "type": "null"}]}"#;
     let file = container(schema, "null", &[(5, vec![]), (i64::MAX, vec![]), (2, vec![])]);
     let got = read(&avro(), "f.avro", &file, &schema_of_text(), 1);
@@ -152,7 +152,7 @@ fn schema_of_text() -> SchemaRef {
 }
 
 #[test]
-fn avro_schema_by_which_few_bytes_are_endless_values_is_refused() {
+fn avro_schema_with_zero_byte_array_items_is_refused() {
     let items = [
         r#""null""#,
         r#"{"type": "record", "name": "e", "fields": []}"#,
@@ -173,7 +173,7 @@ fn avro_schema_by_which_few_bytes_are_endless_values_is_refused() {
 }
 
 #[test]
-fn avro_column_whose_type_another_one_defines_is_read_alone() {
+fn avro_column_of_a_type_named_elsewhere_is_read_alone() {
     let schema = r#"{"type": "record", "name": "r", "fields": [
         {"name": "x", "type": {"type": "enum", "name": "kind", "symbols": ["A", "B"]}}, {"name": "a", "type": "kind"}]}"#;
     let file = container(schema, "null", &[(2, [long(0), long(1), long(1), long(0)].concat())]);

@@ -28,7 +28,7 @@ fn endings(text: &str) -> [String; 4] {
 }
 
 #[test]
-fn csv_cut_anywhere_is_the_whole() {
+fn csv_cut_anywhere_gives_the_whole_file() {
     let bodies = [
         "1,one\n2,two\n3,three\n",
         "1,\"one\"\n\n2,\"a, \"\"b\"\"\"\nx,bad\n  \n3,é\n\n",
@@ -49,7 +49,7 @@ fn csv_cut_anywhere_is_the_whole() {
 }
 
 #[test]
-fn csv_with_a_header_alone_or_a_wrong_one_cut_anywhere_is_the_whole() {
+fn csv_without_rows_or_with_a_wrong_header_cut_anywhere_gives_the_whole_file() {
     let csv = format(&[("format", "csv"), ("header", "true")]);
     for text in ["a,b\n", "a,b", "\n\na,b\r\n", "\n\n", "c;d\n1;2\n"] {
         let got = every_cut_is_the_whole(&csv, "f.csv", text.as_bytes(), &two());
@@ -58,7 +58,7 @@ fn csv_with_a_header_alone_or_a_wrong_one_cut_anywhere_is_the_whole() {
 }
 
 #[test]
-fn json_cut_anywhere_is_the_whole() {
+fn json_cut_anywhere_gives_the_whole_file() {
     let json = format(&[("format", "json")]);
     let lines = "{\"a\":1}\n\n{\"b\":\"é\"}\n{\"a\":\n{\"a\":3}{}\n {} \n";
     let array = "[{\"a\":1},\n{\"b\":\"x\"}\n,{\"a\":true}]";
@@ -71,7 +71,7 @@ fn json_cut_anywhere_is_the_whole() {
 }
 
 #[test]
-fn text_cut_anywhere_is_the_whole() {
+fn text_cut_anywhere_gives_the_whole_file() {
     let lines = format(&[("format", "text")]);
     for text in endings("one\n\n é \ntwo\n\n").into_iter().chain(endings("\n\n\n")) {
         let plain = every_cut_is_the_whole(&lines, "f.txt", text.as_bytes(), &text::schema());
@@ -82,7 +82,7 @@ fn text_cut_anywhere_is_the_whole() {
 }
 
 #[test]
-fn parquet_cut_into_two_anywhere_is_the_whole() {
+fn parquet_cut_in_two_anywhere_gives_the_whole_file() {
     let (file, parquet) = (Bytes::from(parquet(50, 20)), format(&[("format", "parquet")]));
     let size = file.len() as u64;
     let schema = schema(&[("a", DataType::Int8), ("b", DataType::Utf8)]);
@@ -96,7 +96,7 @@ fn parquet_cut_into_two_anywhere_is_the_whole() {
 }
 
 #[test]
-fn csv_whose_lines_end_with_carriage_returns_is_read() {
+fn csv_with_carriage_return_line_ends_is_read() {
     let named = format(&[("format", "csv"), ("header", "true")]);
     let got = read(&named, "f.csv", b"a,b\r1,one\r\rx,bad\r2,\"t\rwo\"", &two(), 1);
     assert_eq!((got.rows, got.at), (vec!["1|one".to_string()], vec![2]));
@@ -119,7 +119,7 @@ fn csv_whose_lines_end_with_carriage_returns_is_read() {
 
 /// Whether a record is too long does not hang on where the part begins that it is in.
 #[test]
-fn csv_record_as_long_as_may_be_is_good_wherever_the_file_is_cut() {
+fn csv_record_of_the_maximum_length_is_good_wherever_the_file_is_cut() {
     let csv = format(&[("format", "csv")]);
     for (more, rows, bad) in [(0, 3, 0), (1, 2, 1)] {
         let mut text = b"1,one\n2,".to_vec();

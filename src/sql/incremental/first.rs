@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn conditions_tell_the_last_number() {
+    async fn top_n_filter_gives_the_last_rank() {
         for (condition, expected) in [
             ("n <= 3", Some((3, RankKind::RowNumber))),
             ("r < 3 AND v > 1", Some((2, RankKind::Rank))),

@@ -30,7 +30,7 @@ fn beside(stage: &Stage, sql: &str) -> tokio::task::JoinHandle<Result<()>> {
 }
 
 #[test]
-fn create_that_waits_for_the_outside_holds_up_nobody_and_ends_with_its_client() {
+fn create_sink_waiting_for_its_destination_blocks_no_others_and_ends_on_disconnect() {
     run(async {
         let (stage, gate) = behind_a_gate(patient()).await;
         let files = stage.storage.files();
@@ -60,7 +60,7 @@ fn create_that_waits_for_the_outside_holds_up_nobody_and_ends_with_its_client() 
 }
 
 #[test]
-fn create_over_what_is_dropped_meanwhile_fails_and_leaves_nothing() {
+fn create_sink_over_an_input_dropped_meanwhile_fails_and_leaves_nothing() {
     let gone = [
         ("DROP TABLE t CASCADE", "FROM t", "table \"t\" was dropped or replaced while sink \"s\" was being made"),
         ("DROP VIEW w; CREATE VIEW w AS SELECT n + 1 AS n FROM t", "FROM w", "view \"w\" was dropped or replaced"),
@@ -88,7 +88,7 @@ fn create_over_what_is_dropped_meanwhile_fails_and_leaves_nothing() {
 }
 
 #[test]
-fn sink_whose_outside_does_not_answer_gives_up_and_tries_again() {
+fn sink_unresponsive_destination_times_out_and_is_retried() {
     run(async {
         let limit = Duration::from_millis(20);
         let (stage, gate) =
@@ -111,7 +111,7 @@ fn sink_whose_outside_does_not_answer_gives_up_and_tries_again() {
 }
 
 #[test]
-fn drop_of_a_sink_in_the_middle_of_a_write_does_not_wait_for_it() {
+fn drop_sink_during_a_write_does_not_wait_for_it() {
     run(async {
         let (stage, gate) = behind_a_gate(patient()).await;
         let creating = beside(&stage, &stage.create("s", "FROM t", ""));
