@@ -24,7 +24,7 @@ async fn lines(rig: &Rig, sql: &str) -> Vec<String> {
 }
 
 /// One that died with a view whose rows are on disk; and the folder that they are in.
-async fn dead(checkpoint_interval: Duration) -> (Rig, String) {
+async fn crashed_rig(checkpoint_interval: Duration) -> (Rig, String) {
     let mut rig = Rig::new(EngineOptions { checkpoint_interval, ..EngineOptions::default() }).await;
     lines(&rig, CREATE).await;
     let id = rig.engine().relations().iter().find(|relation| relation.name == "late").unwrap().id;
@@ -43,7 +43,7 @@ async fn dead(checkpoint_interval: Duration) -> (Rig, String) {
 fn hanging_recovery_of_a_query_blocks_no_other_statement() {
     for interval in [Duration::from_millis(1), Duration::from_secs(3600)] {
         run(2, async || {
-            let (mut rig, folder) = dead(interval).await;
+            let (mut rig, folder) = crashed_rig(interval).await;
             let gate = Gate::closed(folder);
             rig.gate = Some(gate.clone());
             timeout(PATIENCE, rig.open()).await.expect("the server does not listen").unwrap();
@@ -79,7 +79,7 @@ fn hanging_recovery_of_a_query_blocks_no_other_statement() {
 #[test]
 fn recovering_query_can_be_dropped_and_the_server_stopped() {
     run(2, async || {
-        let (mut rig, folder) = dead(Duration::from_millis(1)).await;
+        let (mut rig, folder) = crashed_rig(Duration::from_millis(1)).await;
         let gate = Gate::closed(folder);
         rig.gate = Some(gate.clone());
         rig.open().await.unwrap();
@@ -95,7 +95,7 @@ fn recovering_query_can_be_dropped_and_the_server_stopped() {
 #[test]
 fn unrecoverable_query_is_shown_as_failed_and_others_run() {
     run(2, async || {
-        let (mut rig, folder) = dead(Duration::from_millis(1)).await;
+        let (mut rig, folder) = crashed_rig(Duration::from_millis(1)).await;
         let mut files = rig.storage.files();
         files.iter_mut().filter(|(path, _)| path.starts_with(&folder)).for_each(|(_, bytes)| bytes.truncate(3));
         rig.storage = Arc::new(files.into());

@@ -278,7 +278,7 @@ fn json_timestamps_are_read_as_text_or_epoch() {
 }
 
 /// The rows of a file, and for each bad record its position.
-fn told(format: &Format, text: &str, columns: &[(&str, DataType)]) -> (Vec<String>, Vec<i64>) {
+fn rows_and_bad_positions(format: &Format, text: &str, columns: &[(&str, DataType)]) -> (Vec<String>, Vec<i64>) {
     let got = read(format, "f", text.as_bytes(), &schema(columns), 1);
     assert_eq!(got.damage, None);
     (got.rows, got.bad.iter().map(|b| b.position).collect())
@@ -292,10 +292,10 @@ fn numerics_are_rounded_and_out_of_range_ones_are_bad_records() {
     let json: String =
         values.iter().map(|v| format!("{{\"n\":{}}}\n", if v.is_empty() { "null" } else { v })).collect();
     let rows = ["1.24", "-1.24", "100.00", "99999999.99", "NULL", "7.00"].map(String::from).to_vec();
-    let (got, bad) = told(&format(&[("format", "json")]), &json, &columns);
+    let (got, bad) = rows_and_bad_positions(&format(&[("format", "json")]), &json, &columns);
     assert_eq!((&got, &bad), (&rows, &vec![5, 6]));
     let with_text = [columns[0].clone(), ("x", DataType::Utf8)];
-    let (got, bad) = told(&format(&[("format", "csv")]), &csv, &with_text);
+    let (got, bad) = rows_and_bad_positions(&format(&[("format", "csv")]), &csv, &with_text);
     assert_eq!((got, bad), (rows.iter().map(|r| format!("{r}|x")).collect(), vec![5, 6]));
     let got = read(&format(&[("format", "json")]), "f", b"{\"n\":1e9}\n{\"n\":\"x\"}", &schema(&columns), 1);
     assert_eq!(got.bad[0].reason, "'1e9' in column \"n\" is out of range of numeric(10, 2)");
@@ -304,7 +304,7 @@ fn numerics_are_rounded_and_out_of_range_ones_are_bad_records() {
     let nested = [("l", list)];
     let json = "{\"l\":[1.25,null,1e1]}\n{\"l\":[1000]}\n{\"l\":[]}\n{}\n";
     assert_eq!(
-        told(&format(&[("format", "json")]), json, &nested),
+        rows_and_bad_positions(&format(&[("format", "json")]), json, &nested),
         (["[1.3, NULL, 10.0]", "[]", "NULL"].map(String::from).to_vec(), vec![2])
     );
 }
@@ -314,14 +314,14 @@ fn json_fraction_for_an_integer_column_is_a_bad_record() {
     let json = format(&[("format", "json")]);
     let values = ["1", "-0", "1.9", "2.0", "1e2", "9007199254740993.0", "-9223372036854775809", "9223372036854775807"];
     let text: String = values.iter().map(|v| format!("{{\"v\":{v}}}\n")).collect();
-    let (rows, bad) = told(&json, &text, &[("v", DataType::Int64)]);
+    let (rows, bad) = rows_and_bad_positions(&json, &text, &[("v", DataType::Int64)]);
     assert_eq!((rows.join(" ").as_str(), bad), ("1 0 9223372036854775807", vec![3, 4, 5, 6, 7]));
-    assert_eq!(told(&json, "{\"v\":128}\n{\"v\":\"-128\"}\n", &[("v", DataType::Int8)]).1, [1]);
+    assert_eq!(rows_and_bad_positions(&json, "{\"v\":128}\n{\"v\":\"-128\"}\n", &[("v", DataType::Int8)]).1, [1]);
     let item = Arc::new(Field::new("item", DataType::Int32, true));
     let inner = DataType::Struct(vec![Field::new("n", DataType::Int32, true)].into());
     let columns = [("l", DataType::List(item)), ("s", inner)];
     let text = "{\"l\":[1.5],\"s\":{\"n\":1}}\n{\"l\":[1,2],\"s\":{\"n\":1.5}}\n{\"l\":[1,2],\"s\":{\"n\":3}}\n{}\n";
-    let (rows, bad) = told(&json, text, &columns);
+    let (rows, bad) = rows_and_bad_positions(&json, text, &columns);
     assert_eq!((rows, bad), (vec!["[1, 2]|{n: 3}".to_string(), "NULL|NULL".to_string()], vec![1, 2]));
 }
 
@@ -333,12 +333,15 @@ fn json_number_for_a_timestamp_needs_timestamp_format() {
     assert_eq!(got.rows, ["NULL"]);
     let reason = "'1704067200' in column \"t\" is a number, which needs timestamp_format = 'epoch' or the like";
     assert_eq!(got.bad.iter().map(|b| b.reason.as_str()).collect::<Vec<_>>(), [reason]);
-    assert_eq!(told(&json, "{\"d\":19723}\n{\"d\":\"2024-01-02\"}\n", &[("d", DataType::Date32)]).1, [1]);
+    assert_eq!(
+        rows_and_bad_positions(&json, "{\"d\":19723}\n{\"d\":\"2024-01-02\"}\n", &[("d", DataType::Date32)]).1,
+        [1]
+    );
     let hour = DataType::Time64(TimeUnit::Microsecond);
-    assert_eq!(told(&json, "{\"d\":3600000000}\n{\"d\":\"01:00:00\"}\n", &[("d", hour)]).1, [1]);
+    assert_eq!(rows_and_bad_positions(&json, "{\"d\":3600000000}\n{\"d\":\"01:00:00\"}\n", &[("d", hour)]).1, [1]);
     let epoch = format(&[("format", "json"), ("timestamp_format", "epoch")]);
     let times = DataType::List(Arc::new(Field::new("item", time, true)));
-    let (rows, bad) = told(&epoch, "{\"t\":[1704067200, 1.5]}\n", &[("t", times)]);
+    let (rows, bad) = rows_and_bad_positions(&epoch, "{\"t\":[1704067200, 1.5]}\n", &[("t", times)]);
     assert_eq!((rows.join(""), bad.len()), ("[2024-01-01T00:00:00, 1970-01-01T00:00:01.500]".to_string(), 0));
 }
 
@@ -376,7 +379,7 @@ fn csv_header_without_known_columns_is_damage() {
 fn csv_header_with_a_quoted_line_break_is_read() {
     let csv = format(&[("format", "csv"), ("header", "true"), ("multiline", "true")]);
     let columns = [("a", DataType::Int64), ("two\nlines", DataType::Utf8), ("c", DataType::Utf8)];
-    let (rows, bad) = told(&csv, "\n\"a\",\"two\nlines\",c\n1,\"x\ny\",z\n", &columns);
+    let (rows, bad) = rows_and_bad_positions(&csv, "\n\"a\",\"two\nlines\",c\n1,\"x\ny\",z\n", &columns);
     assert_eq!((rows, bad), (vec!["1|x\ny|z".to_string()], vec![]));
     let got = read(&csv, "f", b"\"a,b\n1,2\n", &two(), 1);
     assert_eq!(got.damage.as_deref(), Some("its header cannot be read: a quote is never closed"));
@@ -388,7 +391,7 @@ fn csv_line_of_delimiters_is_a_row_of_nulls() {
     for more in [("header", "true"), ("multiline", "true")] {
         let tabs = format(&[("format", "csv"), ("delimiter", "tab"), more]);
         let header = if more.0 == "header" { "a\tb\t\n" } else { "" };
-        let got = told(&tabs, &format!("{header}1\tx\t\n\t\t\n \n\n2\ty\t\r\n\t\t"), &columns);
+        let got = rows_and_bad_positions(&tabs, &format!("{header}1\tx\t\n\t\t\n \n\n2\ty\t\r\n\t\t"), &columns);
         assert_eq!(
             got,
             (["1|x|NULL", "NULL|NULL|NULL", "2|y|NULL", "NULL|NULL|NULL"].map(String::from).to_vec(), vec![])

@@ -25,7 +25,7 @@ async fn last_error(stage: &Stage) -> String {
 }
 
 /// Waits until what was read is in a checkpoint: what came after one is read again after a crash.
-async fn saved(stage: &Stage) {
+async fn flush_and_checkpoint(stage: &Stage) {
     stage.sql("FLUSH").await;
     let query = "SELECT checkpoint = epoch FROM tidemark.queries";
     eventually("there is a checkpoint", async || (stage.sql(query).await == ["true"]).then_some(())).await;
@@ -41,7 +41,7 @@ fn offsets_deleted_by_retention_fail_the_query_until_resumed() {
         stage.source("id BIGINT", "", "").await;
         stage.sql(VIEW).await;
         stage.produce(0, ids(0..10)).await;
-        saved(&stage).await;
+        flush_and_checkpoint(&stage).await;
         stage.rig.die();
         stage.produce(0, ids(10..100)).await;
         stage.broker.delete_before(&stage.topic, 0, 50).await;
@@ -70,7 +70,7 @@ fn offsets_deleted_by_retention_are_a_dead_letter_with_on_data_loss_skip() {
         stage.source("id BIGINT", "", ", on_data_loss = 'skip'").await;
         stage.sql(VIEW).await;
         stage.produce(0, ids(0..10)).await;
-        saved(&stage).await;
+        flush_and_checkpoint(&stage).await;
         stage.rig.die();
         stage.produce(0, ids(10..100)).await;
         stage.broker.delete_before(&stage.topic, 0, 50).await;
@@ -93,7 +93,7 @@ fn recreated_topic_is_not_taken_for_the_old_one() {
         stage.source("id BIGINT", "", "").await;
         stage.sql(VIEW).await;
         stage.produce(0, ids(0..10)).await;
-        saved(&stage).await;
+        flush_and_checkpoint(&stage).await;
         stage.rig.die();
         stage.broker.delete_topic(&stage.topic).await;
         stage.broker.create_topic(&stage.topic, 2, &[]).await;

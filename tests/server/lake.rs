@@ -24,7 +24,7 @@ async fn look(client: &Client) -> i64 {
     rows(client, "SELECT count(DISTINCT file) FROM lake").await[0].parse().unwrap()
 }
 
-async fn survives(format: &str, more: &str) {
+async fn exact_after_kills(format: &str, more: &str) {
     let mut rng = SmallRng::seed_from_u64(seed());
     let home = Home::new();
     home.folder("in");
@@ -76,12 +76,12 @@ async fn survives(format: &str, more: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parquet_sink_folder_is_exact_after_kill_9() {
-    survives("parquet", "").await;
+    exact_after_kills("parquet", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn csv_sink_folder_is_exact_after_kill_9() {
-    survives("csv", ", header = true").await;
+    exact_after_kills("csv", ", header = true").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

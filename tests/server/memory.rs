@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_postgres::Client;
 
 use super::{
-    harness::{Home, Server, eventually, fails, rows, run, told, try_rows},
+    harness::{Home, Server, error_text, eventually, fails, rows, run, try_rows},
     raw::Raw,
 };
 
@@ -59,7 +59,7 @@ impl Guarded {
     }
 
     /// Nobody else has noticed anything, and the process has stayed within.
-    async fn held(self) {
+    async fn assert_within_memory(self) {
         let Guarded { server, client, started_kb, seen, stop, other } = self;
         eventually("the view goes on", async || (counted(&client).await > seen).then_some(())).await;
         assert_eq!(rows(&client, "SELECT state FROM tidemark.queries WHERE name = 'counted'").await, ["running"]);
@@ -106,7 +106,7 @@ async fn statements_with_huge_lists_are_refused_within_memory() {
         let error = fails(&guarded.client, &sql).await;
         assert!(is_limit(error.code().code()), "{}…: {error:?}", &sql[..40]);
     }
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +129,7 @@ async fn unfinished_large_messages_stay_within_session_memory() {
         assert_eq!(socket.error().await, None);
     }
     assert!(refused > 80, "{refused}");
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// A value that is wide once, and that every row of a batch has.
@@ -162,7 +162,7 @@ async fn repeated_wide_values_stay_within_memory() {
         let error = fails(client, &format!("FLUSH {name}")).await;
         assert!(is_limit(error.code().code()), "{sql}: {error:?}");
     }
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// Rows that one statement writes are there before any of them is written.
@@ -193,7 +193,7 @@ async fn large_writes_are_refused_within_memory() {
         assert!(code.as_deref().is_some_and(is_limit), "{code:?}");
     }
     assert_eq!(rows(client, "SELECT count(*), max(length(s)) FROM t").await, ["10000|1000"]);
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// More sockets than there are places for, none of which says who it is: whoever does is let in.
@@ -212,7 +212,7 @@ async fn stalled_connections_do_not_block_new_clients() {
     // The first ones have made room, and were told why.
     assert_eq!(stalled[0].error().await.as_deref(), Some("53300"));
     drop(stalled);
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// Who is slow is not who stalls: a packet that comes byte by byte is a packet.
@@ -247,7 +247,7 @@ async fn rows_held_by_open_readers_count_against_the_table() {
             Ok(_) => {}
             Err(error) => {
                 let code = error.code().map(|code| code.code().to_string()).unwrap_or_default();
-                assert!(is_limit(&code) && told(&error).contains("table \"t\""), "{}", told(&error));
+                assert!(is_limit(&code) && error_text(&error).contains("table \"t\""), "{}", error_text(&error));
                 refused += 1;
             }
         }
@@ -255,7 +255,7 @@ async fn rows_held_by_open_readers_count_against_the_table() {
     assert!((4..12).contains(&refused), "{refused} were refused");
     drop(readers);
     eventually("there is room again", async || client.simple_query("UPDATE t SET s = 'y'").await.ok()).await;
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// A view remembers much of a large table: its first checkpoint is a copy of that, and so is each that replaces a chain.
@@ -279,7 +279,7 @@ async fn checkpoints_of_large_state_stay_within_memory() {
         .await;
     }
     assert_eq!(rows(client, "SELECT count(*), sum(n) FROM v").await, ["53900|53900"]);
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// A start that finds more than may be held refuses what has no room, by its name; all of it is there again once it has.
@@ -313,7 +313,7 @@ async fn start_with_a_lower_memory_limit_refuses_relations_by_name_and_loses_not
     for (name, is) in [("large", "table"), ("wide", "view")] {
         let error = eventually("it is refused", async || {
             let error = client.simple_query(&format!("SELECT count(*) FROM {name}")).await.err()?;
-            Some(told(&error)).filter(|told| !told.contains("still recovering"))
+            Some(error_text(&error)).filter(|told| !told.contains("still recovering"))
         })
         .await;
         assert!(error.contains("53400") && error.contains(&format!("{is} \"{name}\"")), "{error}");

@@ -5,7 +5,7 @@ use tokio_postgres::{
     types::{Kind, Type},
 };
 
-use super::harness::{Home, fails, rows, run, told};
+use super::harness::{Home, error_text, fails, rows, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parameters_get_their_types_from_context() {
@@ -35,7 +35,7 @@ async fn parameters_get_their_types_from_context() {
         ("SELECT tgname FROM pg_trigger WHERE tgrelid = $1::int", &[Type::INT4]),
         ("SELECT oid FROM pg_type WHERE oid = ANY($1::oid[])", &[Type::OID_ARRAY]),
     ] {
-        let statement = client.prepare(sql).await.unwrap_or_else(|e| panic!("{sql}: {}", told(&e)));
+        let statement = client.prepare(sql).await.unwrap_or_else(|e| panic!("{sql}: {}", error_text(&e)));
         // An enum of the catalog's would be of another kind.
         assert!(statement.params().iter().all(|ty| matches!(ty.kind(), Kind::Simple | Kind::Array(_))));
         let told: Vec<&str> = statement.params().iter().map(Type::name).collect();
@@ -58,7 +58,7 @@ async fn invalid_parameter_numbers_are_refused_and_the_session_continues() {
         [("SELECT $4000000000", "42P02"), ("SELECT $0", "42P02"), ("SELECT $65536", "42P02"), ("SELECT $3", "42P18")]
     {
         let error = client.prepare(sql).await.expect_err(sql);
-        assert_eq!(error.code().map(|c| c.code()), Some(code), "{sql}: {}", told(&error));
+        assert_eq!(error.code().map(|c| c.code()), Some(code), "{sql}: {}", error_text(&error));
     }
     assert_eq!(fails(&client, "SELECT $1").await.message(), "there is no parameter $1");
     assert_eq!(fails(&client, "SELECT $4000000000").await.code().code(), "42P02");

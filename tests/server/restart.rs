@@ -2,7 +2,7 @@
 
 use tokio_postgres::NoTls;
 
-use super::harness::{Home, eventually, finished, rows, run, signal, told};
+use super::harness::{Home, error_text, eventually, finished, rows, run, signal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn server_sigterm_ends_sessions_commits_and_exits_zero() {
@@ -30,13 +30,13 @@ async fn server_sigterm_ends_sessions_commits_and_exits_zero() {
     let (query, status) = tokio::join!(busy.simple_query(LONG), server.terminate());
     for join in joins {
         let error = join.await.unwrap().expect_err("the join cannot have ended");
-        assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", told(&error));
+        assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", error_text(&error));
     }
     assert_eq!(status.code(), Some(0), "{}", home.log());
     let error = idle.await.unwrap().expect_err("the connection ended without a word");
     assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{error}");
     let error = query.expect_err("the query cannot have ended");
-    assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", told(&error));
+    assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", error_text(&error));
 
     let server = home.start();
     let client = server.connect().await;
@@ -82,7 +82,7 @@ async fn timed_out_joins_do_not_block_other_sessions() {
     assert_eq!(rows(&client, "SELECT count(*) FROM generate_series(1, 10)").await, ["10"]);
     for late in late {
         let error = late.await.unwrap().expect_err("late");
-        assert_eq!(error.code().map(|c| c.code()), Some("57014"), "{}", told(&error));
+        assert_eq!(error.code().map(|c| c.code()), Some("57014"), "{}", error_text(&error));
     }
     assert_eq!(rows(&client, "SELECT count(*) FROM generate_series(1, 10)").await, ["10"]);
     assert!(server.terminate().await.success());

@@ -13,7 +13,9 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
 
-use super::harness::{Home, PATIENCE, Server, checkout, fails, finished, rows, run, seed, signal, tidemark, told};
+use super::harness::{
+    Home, PATIENCE, Server, checkout, error_text, fails, finished, rows, run, seed, signal, tidemark,
+};
 
 const SCENE: &str = "
 CREATE TABLE orders (id BIGINT PRIMARY KEY, who TEXT, n BIGINT);
@@ -44,7 +46,7 @@ impl ChangeFeed {
     /// The next row: its epoch, and the rest.
     async fn row(&mut self) -> (u64, String) {
         let row = timeout(PATIENCE, self.0.next()).await.expect("no row comes").expect("the subscription has ended");
-        apart(&row.unwrap_or_else(|error| panic!("{}", told(&error))))
+        apart(&row.unwrap_or_else(|error| panic!("{}", error_text(&error))))
     }
 
     /// So many rows without their epochs, which only grow.
@@ -70,7 +72,7 @@ impl ChangeFeed {
         loop {
             match timeout(PATIENCE, self.0.next()).await.expect("it does not end") {
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return told(&error),
+                Some(Err(error)) => return error_text(&error),
                 None => panic!("it ended without an error"),
             }
         }

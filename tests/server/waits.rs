@@ -12,7 +12,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use super::harness::{Home, PATIENCE, Server, fails, rows, run};
 
 /// A client, and the notices that it was told.
-async fn told(server: &Server) -> (Client, impl Fn() -> Vec<String>) {
+async fn connect_with_notices(server: &Server) -> (Client, impl Fn() -> Vec<String>) {
     let parameters = format!("host=127.0.0.1 port={} user=tidemark dbname=tidemark", server.port);
     let (client, mut connection) = tokio_postgres::connect(&parameters, NoTls).await.unwrap();
     let notices = Arc::new(Mutex::new(Vec::new()));
@@ -31,7 +31,7 @@ async fn told(server: &Server) -> (Client, impl Fn() -> Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn flush_beside_failed_views_succeeds_and_names_each() {
     let server = Home::new().start();
-    let (client, notices) = told(&server).await;
+    let (client, notices) = connect_with_notices(&server).await;
     run(
         &client,
         "CREATE TABLE t (id INT PRIMARY KEY, n INT);

@@ -7,14 +7,14 @@ use futures::{SinkExt, TryStreamExt};
 use super::*;
 
 async fn copy_in(client: &Client, sql: &str, pieces: &[&[u8]]) -> std::result::Result<u64, String> {
-    let sink = client.copy_in(sql).await.map_err(|e| told(&e))?;
+    let sink = client.copy_in(sql).await.map_err(|e| error_text(&e))?;
     let mut sink = std::pin::pin!(sink);
     for piece in pieces {
         if let Err(e) = sink.send(Bytes::copy_from_slice(piece)).await {
-            return Err(told(&e));
+            return Err(error_text(&e));
         }
     }
-    sink.finish().await.map_err(|e| told(&e))
+    sink.finish().await.map_err(|e| error_text(&e))
 }
 
 async fn copy_out(client: &Client, sql: &str) -> String {

@@ -18,7 +18,7 @@ async fn sqlalchemy_reflects_a_table() {
     for sql in text.split(";\n").map(str::trim).filter(|sql| !sql.is_empty()) {
         match client.simple_query(sql).await {
             Ok(messages) => answers.push(shown(messages).join("\n")),
-            Err(error) => panic!("{}\n{sql}", told(&error)),
+            Err(error) => panic!("{}\n{sql}", error_text(&error)),
         }
     }
     let all = answers.join("\n");

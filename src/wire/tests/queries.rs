@@ -115,7 +115,7 @@ async fn failed_transaction_refuses_statements_until_it_ends() {
     failure(&client, "SELECT 1 / 0").await;
     let aborted = "25P02 current transaction is aborted, commands ignored until end of transaction block";
     assert_eq!(failure(&client, "SELECT 1").await, aborted);
-    assert_eq!(told(&client.query("SELECT 1", &[]).await.expect_err("refused")), aborted);
+    assert_eq!(error_text(&client.query("SELECT 1", &[]).await.expect_err("refused")), aborted);
     simple(&client, "ROLLBACK").await;
     assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
     simple(&client, "BEGIN; SAVEPOINT s").await;
@@ -179,7 +179,7 @@ async fn read_only_transaction_refuses_statements_that_write() {
     assert_eq!(failure(&client, "EXECUTE p").await, "25006 cannot execute INSERT in a read-only transaction");
     simple(&client, "ROLLBACK; BEGIN READ ONLY").await;
     let extended = client.query("DROP SECRET s", &[]).await.expect_err("refused");
-    assert_eq!(told(&extended), "25006 cannot execute DROP SECRET in a read-only transaction");
+    assert_eq!(error_text(&extended), "25006 cannot execute DROP SECRET in a read-only transaction");
     simple(&client, "ROLLBACK; SET default_transaction_read_only = on").await;
     assert_eq!(failure(&client, "DROP TABLE t").await, "25006 cannot execute DROP TABLE in a read-only transaction");
 }

@@ -47,7 +47,7 @@ async fn statement_timeout_ends_the_statement() {
     let late = "57014 canceling statement due to statement timeout";
     assert_eq!(failure(&client, "SELECT * FROM forever").await, late);
     server.door.watch.gone.notified().await;
-    assert_eq!(told(&client.query("SELECT * FROM forever", &[]).await.expect_err("late")), late);
+    assert_eq!(error_text(&client.query("SELECT * FROM forever", &[]).await.expect_err("late")), late);
     assert_eq!(simple(&client, "SET statement_timeout = 0; SELECT 1").await, ["(0)", "1", "(1)"]);
 }
 
@@ -112,7 +112,7 @@ async fn shutdown_terminates_sessions_with_admin_shutdown() {
     };
     let (failed, (), ended) = tokio::join!(failure(&busy, "SELECT * FROM forever"), stop, idle_connection);
     assert_eq!(failed, "57P01 terminating connection due to administrator command");
-    assert_eq!(told(&ended.expect_err("told")), "57P01 terminating connection due to administrator command");
+    assert_eq!(error_text(&ended.expect_err("told")), "57P01 terminating connection due to administrator command");
     drop(idle);
     (&mut server.serving).await.expect("no panic").expect("served");
     assert!(tokio_postgres::connect(&server.config(), NoTls).await.is_err());
@@ -123,7 +123,7 @@ async fn session_beyond_the_limit_is_refused() {
     let server = Server::with(|options| options.sessions_max = 1).await;
     let client = server.connect().await;
     let Err(refused) = tokio_postgres::connect(&server.config(), NoTls).await else { panic!("there was room") };
-    assert_eq!(told(&refused), "53300 sorry, too many clients already");
+    assert_eq!(error_text(&refused), "53300 sorry, too many clients already");
     assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
 }
 

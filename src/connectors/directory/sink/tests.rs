@@ -228,7 +228,7 @@ async fn run(sink: &mut DirectorySink, from: u64, to: u64, acknowledged: &mut u6
 }
 
 /// Files that are neither listed nor wait to be deleted.
-async fn strays(setup: &Setup, place: &Arc<SinkFolder>) -> Vec<String> {
+async fn unreferenced_files(setup: &Setup, place: &Arc<SinkFolder>) -> Vec<String> {
     let history = History::read(place, setup.options().format.is_parquet()).await.unwrap();
     let listed = |path: &str| {
         let path = in_log(path);
@@ -239,7 +239,7 @@ async fn strays(setup: &Setup, place: &Arc<SinkFolder>) -> Vec<String> {
 }
 
 /// Dies at each change of the store in turn.
-async fn die_everywhere(setup: Setup, local: bool, before: u64, last: u64) {
+async fn crash_at_every_write(setup: Setup, local: bool, before: u64, last: u64) {
     for through in [false, true] {
         for fail_at in 1.. {
             let folder = tempfile::tempdir().unwrap();
@@ -262,7 +262,7 @@ async fn die_everywhere(setup: Setup, local: bool, before: u64, last: u64) {
             assert_eq!(seen, expected(1..=next), "{context}");
             let mut sink = setup.sink("one", &healthy);
             assert_eq!(sink.open().await.unwrap(), Epoch(next), "{context}");
-            assert_eq!(strays(&setup, &healthy).await, Vec::<String>::new(), "{context}");
+            assert_eq!(unreferenced_files(&setup, &healthy).await, Vec::<String>::new(), "{context}");
             assert_eq!(setup.seen(&healthy).await, expected(1..=next), "{context}");
             for epoch in next + 1..=last + 1 {
                 sink.write(Epoch(epoch), &outgoing(epoch)).await.unwrap();
@@ -280,20 +280,20 @@ const PARTITIONED: (&str, &str) = ("partition_by", "p");
 #[tokio::test]
 async fn sink_crash_at_any_write_leaves_whole_epochs() {
     let merging = [("merge_files", "2"), ("retain", "0 s"), PARTITIONED];
-    die_everywhere(Setup::new("json", &merging), false, 0, 5).await;
-    die_everywhere(Setup::new("csv", &merging[..2]), false, 0, 5).await;
-    die_everywhere(Setup::new("csv", &[("target_file_size", "1 B")]), false, 0, 3).await;
+    crash_at_every_write(Setup::new("json", &merging), false, 0, 5).await;
+    crash_at_every_write(Setup::new("csv", &merging[..2]), false, 0, 5).await;
+    crash_at_every_write(Setup::new("csv", &[("target_file_size", "1 B")]), false, 0, 3).await;
 }
 
 #[tokio::test]
 async fn sink_crash_at_any_write_on_disk_leaves_whole_epochs() {
     // Of few files: each is synced.
-    die_everywhere(Setup::new("json", &[("merge_files", "2"), ("retain", "0 s")]), true, 0, 3).await;
+    crash_at_every_write(Setup::new("json", &[("merge_files", "2"), ("retain", "0 s")]), true, 0, 3).await;
 }
 
 #[tokio::test]
 async fn sink_crash_at_any_write_of_a_log_checkpoint_leaves_whole_epochs() {
-    die_everywhere(Setup::new("json", &[("merge_files", "8"), ("retain", "0 s")]), false, 97, 101).await;
+    crash_at_every_write(Setup::new("json", &[("merge_files", "8"), ("retain", "0 s")]), false, 97, 101).await;
 }
 
 #[tokio::test]
