@@ -1,8 +1,8 @@
-//! How much an epoch takes of an input: what its query can do in the time that an epoch is to take.
+//! Admission control: how many rows and bytes of an input an epoch takes, so that it lasts about its target duration.
 //!
-//! The estimate is Spark's `PIDRateEstimator`, with its constants. A query pulls, so there is no delay of scheduling:
-//! what an epoch took beyond its target stands for it. An epoch may cost more than its target however little it takes,
-//! where a sink's outside system is slow: then at least half of its time is for its rows.
+//! The estimate is Spark's `PIDRateEstimator`, with its constants. A query pulls, so there is no scheduling delay: the
+//! time an epoch took beyond its target stands for it. If an epoch costs more than its target however few rows it takes
+//! (a slow sink), at least half of its time is for its rows.
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use crate::connectors::ReadLimit;
 const PROPORTIONAL: f64 = 1.0;
 const INTEGRAL: f64 = 0.2;
 
-/// Until something is known of a query: worth an epoch, and no burden.
+/// The first limit, before any epoch was observed.
 const ROWS_FIRST: u64 = 1 << 16;
 const BYTES_FIRST: u64 = 16 << 20;
 
-/// An epoch takes this much however slow the query is, so that the cost of an epoch itself is spread over some rows.
+/// The least an epoch is admitted, so that its fixed cost is spread over some rows.
 const ROWS_MIN: u64 = 100;
 const BYTES_MIN: u64 = 64 << 10;
 
-/// The admission of one input of one query. It knows nothing of rows but how many were let in.
+/// The admission of one input of one query. It sees limits and durations, never rows.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// How long an epoch is to take; no estimate is made where there is none.
+    /// Target duration of an epoch; without one only the configured bounds hold.
     target: Option<Duration>,
     rows: Rate,
     bytes: Rate,
 }
 
-/// An estimate in one unit.
+/// The estimate for one unit (rows or bytes).
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     per_second: Option<f64>,
-    /// The seconds that an epoch costs however little it takes.
+    /// Fixed cost of an epoch, in seconds.
     overhead: f64,
-    /// What the last full epoch took, and for how many seconds.
+    /// The last full epoch: amount taken, and seconds.
     last: Option<(f64, f64)>,
     first: u64,
     min: u64,
@@ -47,7 +47,7 @@ impl Admission {
         Admission { target: target.filter(|target| !target.is_zero()), rows, bytes }
     }
 
-    /// What the next epoch may take, within the bounds that are always kept. The input limits itself in its own unit.
+    /// The limit of the next epoch, within the configured `bounds`. Files are limited by `bounds` alone.
     pub fn limit(&self, bounds: &ReadLimit) -> ReadLimit {
         let Some(target) = self.target else { return *bounds };
         ReadLimit {
@@ -57,8 +57,8 @@ impl Admission {
         }
     }
 
-    /// Notes how long an epoch took that was given `limit`. One that was not `full`, as it read all that there was, says
-    /// nothing of how much it could have done.
+    /// Notes the duration of an epoch that was given `limit`. One that was not `full` (it drained its input) does not
+    /// change the estimate.
     pub fn observe(&mut self, limit: &ReadLimit, full: bool, took: Duration) {
         let Some(target) = self.target else { return };
         if full {
@@ -77,7 +77,7 @@ impl Rate {
 
     fn observe(&mut self, taken: Option<u64>, target: Duration, took: Duration) {
         let Some(taken) = taken else { return };
-        // A clock that stood still says nothing.
+        // At least a microsecond.
         let (taken, took) = (taken as f64, took.as_secs_f64().max(1e-6));
         self.note_overhead(taken, took);
         let target = self.reachable(target);
@@ -89,7 +89,7 @@ impl Rate {
 }
 
 impl Rate {
-    /// Two epochs that took amounts which differ enough tell what an epoch costs of itself.
+    /// Estimates the fixed cost from two epochs of sufficiently different amounts.
     fn note_overhead(&mut self, taken: f64, took: f64) {
         if let Some((taken_before, took_before)) = self.last
             && (taken / taken_before - 1.0).abs() > 0.2
@@ -101,7 +101,7 @@ impl Rate {
         self.last = Some((taken, took));
     }
 
-    /// The seconds that an epoch is to take, of which half are for what it reads.
+    /// The seconds that an epoch should take, at least half of which are for its rows.
     fn reachable(&self, target: Duration) -> f64 {
         target.as_secs_f64().max(2.0 * self.overhead)
     }
