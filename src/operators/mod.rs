@@ -1,8 +1,8 @@
-//! Steps that remember. What an operator remembers is only in its [`Durable`] state, so recovery misses nothing.
+//! Stateful operators. All their state is in a [`Durable`], so recovery misses nothing.
 //!
-//! An epoch gives an operator its new rows in two moves: each partition's rows go to a [`Collector`] of their own, in
-//! parallel and as they are decoded; then one [`Operator::step`] folds the collected rows into the state and says what
-//! changed. `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
+//! An epoch feeds an operator in two steps: each partition's rows go to a [`Collector`] of their own, in parallel and
+//! as they are decoded; then one [`Operator::step`] folds the collected rows into the state and emits the changes.
+//! `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
 
 mod aggregate;
 mod dedup;
@@ -49,57 +49,57 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// A step that remembers.
+/// A stateful operator.
 pub trait Operator: fmt::Debug + Send {
-    /// The columns of its changes, without the diff.
+    /// The schema of its changes, without the diff.
     fn schema(&self) -> SchemaRef;
 
-    /// Takes the rows of one partition of an input, by its number, in one epoch.
+    /// A collector for one partition of `input` in one epoch.
     fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>>;
 
     /// Folds an epoch's rows into the state and gives what changed. An error leaves the state undefined: the query is
     /// then recovered from its last checkpoint.
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput>;
 
-    /// The same operator with nothing remembered.
+    /// The same operator with empty state.
     fn fresh(&self) -> Result<Box<dyn Operator>>;
 
-    /// What it remembers.
+    /// Its state.
     fn state(&mut self) -> &mut dyn Durable;
 
-    /// After a load: drops what the watermark of the checkpoint had closed.
+    /// After a load: drops groups that the checkpoint's watermark had closed.
     fn restored(&mut self, watermark: Option<Micros>);
 
     /// Whether an epoch without rows, but with this watermark and at this time, would change anything.
     fn is_due(&self, watermark: Option<Micros>, now: Micros) -> bool;
 }
 
-/// Rows of one partition in one epoch, gathered for a [`Operator::step`].
+/// Collects the rows of one partition in one epoch for [`Operator::step`].
 pub trait Collector: Send {
-    /// What the operator's expressions make of rows in the schema of its input, the diff as last column where the input
-    /// has one. Nothing is taken in yet: where this fails, it is for one of the rows, and others may follow.
+    /// Evaluates the operator's expressions over a batch of its input (diff as the last column, if the input has one).
+    /// Nothing is collected yet: an error is a row error of this batch, and others may follow.
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated>;
 
-    /// Takes rows in. An error leaves the collector undefined.
+    /// Collects evaluated rows. An error leaves the collector undefined.
     fn push(&mut self, rows: Evaluated) -> Result<()>;
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 }
 
-/// A collector that an operator has made, back again.
+/// Downcasts a collector to the type that the operator made.
 fn taken<T: 'static>(collector: Box<dyn Collector>) -> Result<T> {
     let own = collector.into_any().downcast::<T>();
     own.map(|own| *own).map_err(|_| Error::internal("an operator was given another one's rows"))
 }
 
-/// What one step gave.
+/// The result of one step.
 #[derive(Debug)]
 pub struct StepOutput {
     pub changes: Changes,
     pub late: Late,
 }
 
-/// Rows that came too late: counted by cause, and the first of them kept.
+/// Late rows of an epoch: counted by cause, the first `KEPT_MAX` kept.
 #[derive(Debug, Default)]
 pub struct Late {
     pub behind: u64,
@@ -108,10 +108,10 @@ pub struct Late {
 }
 
 impl Late {
-    /// Rows kept an epoch; all are counted.
+    /// Late rows kept per epoch; all are counted.
     const KEPT_MAX: usize = 1_000;
 
-    /// Takes in the late rows of a batch.
+    /// Adds the late rows of a batch.
     fn add(&mut self, late: Vec<(LateCause, RecordBatch)>) {
         for (cause, rows) in late {
             let kept: usize = self.kept.iter().map(|(_, rows)| rows.num_rows()).sum();

@@ -1,4 +1,4 @@
-//! Rows as they are told to people: where they go that did not make it into an answer.
+//! Rejected rows (dead letters, late rows) as JSON.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use arrow::{
 
 use crate::{error::Result, time::show};
 
-/// A line of JSON for each row. What JSON has no word for, such as an interval, is text: a row that is only told of
-/// must not stop a query.
+/// One line of JSON per row. Types that JSON cannot hold, such as intervals, become text, since reporting a row must
+/// not fail a query.
 pub fn as_json(rows: &RecordBatch) -> Result<String> {
     encoded(rows, has_time_beyond_json(rows)?)
 }
 
-/// Whether a time is there that JSON's own words, which end in the year 262143, cannot say.
+/// Whether there is a timestamp after the year 262143, which Arrow's JSON writer cannot write.
 fn has_time_beyond_json(rows: &RecordBatch) -> Result<bool> {
     let options = FormatOptions::default().with_display_error(false);
     for column in rows.columns().iter().filter(|column| is_moment(column.data_type())) {

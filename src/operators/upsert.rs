@@ -1,4 +1,4 @@
-//! Rows that are set and removed by key, as consistent changes: the last one of a key takes the place of what was there.
+//! Turns upserts and deletes by key into changes: the last one of a key replaces its previous row.
 //!
 //! ```text
 //! set a=1 · set a=2 · set b=1 · remove c        one epoch, each key in the order of its partition
@@ -21,15 +21,15 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// Keeps the current row of each key. Its input has the columns of its answer first, then what is missing of the key,
+/// Stores the current row of each key. Its input has the columns of its output, then the key columns not among them,
 /// then the [`OP`](crate::changes::OP).
 #[derive(Debug)]
 pub struct Upsert {
     output: SchemaRef,
     input: SchemaRef,
-    /// Where the columns of the key are in the input.
+    /// Key columns, as positions in the input.
     key: Vec<usize>,
-    /// The columns of the answer that are none of the key.
+    /// Output columns that are not in the key.
     values: Vec<usize>,
     current: KeyedLog,
 }
@@ -46,7 +46,7 @@ impl Upsert {
         Ok(Upsert { output, input: input.clone(), key, values, current })
     }
 
-    /// Takes rows in their order and tells what changed.
+    /// Applies rows in order; gives the net changes.
     pub fn fold(&mut self, rows: &RecordBatch) -> Result<Changes> {
         let (rows, ops) = self.last_by_key(&self.in_one_form(rows)?)?;
         let keys: Vec<ArrayRef> = self.key.iter().map(|i| rows.column(*i).clone()).collect();
@@ -100,7 +100,7 @@ impl Upsert {
         self.assembled(&keys, values.columns())
     }
 
-    /// The rows with keys that are equal in one form, which is the one that is shown.
+    /// Rows with canonical keys (`-0.0`, NaN): equal keys have equal bytes, and are emitted so.
     fn in_one_form(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let mut columns = rows.columns().to_vec();
         for key in &self.key {
@@ -109,7 +109,7 @@ impl Upsert {
         batch_of(&rows.schema(), columns, rows.num_rows())
     }
 
-    /// The last row of each key, and what is to be done with it.
+    /// The last row of each key, and its operation.
     fn last_by_key(&self, rows: &RecordBatch) -> Result<(RecordBatch, Int8Array)> {
         let keys: Vec<ArrayRef> = self.key.iter().map(|i| rows.column(*i).clone()).collect();
         let encoded = self.current.encode(&keys)?;
@@ -123,7 +123,7 @@ impl Upsert {
         Ok((RecordBatch::try_new(rows.schema(), columns)?, ops))
     }
 
-    /// What is kept of rows beside their keys.
+    /// The stored value columns of rows.
     fn kept(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let fields = self.values.iter().map(|i| self.output.fields()[*i].clone());
         let columns = self.values.iter().map(|i| rows.column(*i).clone());
@@ -137,7 +137,7 @@ impl Upsert {
         }
     }
 
-    /// Rows of the answer from their keys and what was kept beside.
+    /// Output rows from key columns and stored value columns.
     fn assembled(&self, keys: &[ArrayRef], values: &[ArrayRef]) -> Result<RecordBatch> {
         let rows = keys.first().map_or(0, |key| key.len());
         let column = |i: usize| match self.key.iter().position(|key| *key == i) {
@@ -154,7 +154,7 @@ fn at(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
     Ok(columns.iter().map(|column| take(column, rows, None)).collect::<Result<_, _>>()?)
 }
 
-/// Rows of one partition, in their order.
+/// The rows of one partition, in order.
 struct InOrder(Vec<RecordBatch>);
 
 impl Collector for InOrder {
