@@ -1,4 +1,4 @@
-//! Rows told apart: their keys as bytes, and the net of what came and went.
+//! Keys of rows as bytes, and consolidation of changes.
 
 use arrow::{
     array::{ArrayRef, Int64Array, UInt32Array},
@@ -11,14 +11,14 @@ use hashbrown::HashTable;
 use super::Index;
 use crate::{changes::Changes, error::Result};
 
-/// Keys in the form that an index takes.
+/// Encoded keys of rows and their hashes.
 pub struct KeyCodec {
     pub rows: Rows,
     pub hashes: Vec<u64>,
 }
 
 impl KeyCodec {
-    /// Of columns that the converter is for.
+    /// Encodes `columns`, whose types are those of `converter`.
     pub fn new(converter: &RowConverter, columns: &[ArrayRef]) -> Result<KeyCodec> {
         let rows = converter.convert_columns(columns)?;
         let hashes = rows.iter().map(|row| Index::hash(row.as_ref())).collect();
@@ -26,7 +26,7 @@ impl KeyCodec {
     }
 }
 
-/// For some columns, or for all.
+/// A row converter for some columns, or for all.
 pub fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<RowConverter> {
     let sort = |column: usize| SortField::new(schema.field(column).data_type().clone());
     let fields = match columns {
@@ -36,8 +36,8 @@ pub fn converter_of(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<Row
     Ok(RowConverter::new(fields)?)
 }
 
-/// The same sum with each row once, as ±1 as often as it counts. Rows keep the order in which they first occur.
-/// `converter` is for all columns; the keys that it made are given back where they are still right.
+/// Consolidates changes: the net of each row, as rows of ±1. Rows keep the order of their first occurrence. `converter`
+/// is for all columns; the encoded keys are returned if they are still those of the rows.
 pub fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Changes, Option<KeyCodec>)> {
     if changes.diffs().is_none() {
         return Ok((changes.clone(), None));
@@ -63,7 +63,7 @@ pub fn consolidate(changes: &Changes, converter: &RowConverter) -> Result<(Chang
     Ok((Changes::new(rows, Int64Array::from(diffs)), None))
 }
 
-/// Changes less what came and went again: each row once, as often as it counts in the end.
+/// The net of changes: each row with its summed diff, without zeros.
 pub fn net(changes: &Changes) -> Result<Changes> {
     Ok(consolidate(changes, &converter_of(&changes.schema(), None)?)?.0)
 }

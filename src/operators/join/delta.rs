@@ -22,10 +22,10 @@ use crate::{
     time::Tick,
 };
 
-/// Rows with the keys of each and, where rows can be withdrawn, its diff.
+/// Batches of rows, each with key columns and, if the side has retractions, diffs.
 pub(super) type KeyedBatches = Vec<(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)>;
 
-/// Rows of one partition of one side.
+/// The rows of one partition of one side in one epoch.
 pub(super) struct JoinInput {
     spec: Arc<JoinSpec>,
     pub side: usize,
@@ -39,7 +39,7 @@ impl JoinInput {
         JoinInput { spec, side, tick: *tick, batches: Vec::new(), late: Late::default() }
     }
 
-    /// Which rows come in time; `None` where all do.
+    /// Which rows are not late; `None` if none is.
     fn on_time(&self, batch: &RecordBatch) -> Result<Option<BooleanArray>> {
         let side = &self.spec.sides[self.side];
         let (Some(late), Some(watermark)) = (side.late, self.tick.closed(side.fed_by_operator)) else {
@@ -82,17 +82,17 @@ impl Collector for JoinInput {
     }
 }
 
-/// The new rows of one side: distinct ones, where rows can be withdrawn.
+/// The new rows of one side; consolidated to distinct rows if it has retractions.
 pub(super) struct Delta {
     pub rows: RecordBatch,
     pub keys: Rows,
     pub diffs: Vec<i64>,
-    /// The rows whose key equals nothing are the nulls of this.
+    /// Null for rows with a NULL key, which match nothing.
     alone: Option<NullBuffer>,
 }
 
 impl Delta {
-    /// `None` where nothing changes.
+    /// `None` if nothing changes.
     pub fn new(spec: &JoinSpec, n: usize, side: &JoinState, batches: KeyedBatches) -> Result<Option<Delta>> {
         let Some((_, first, _)) = batches.first() else { return Ok(None) };
         let mut keys = Vec::new();
@@ -105,7 +105,7 @@ impl Delta {
         if spec.sides[n].output == SideOutput::None
             && let Some(alone) = alone(spec, &keys)
         {
-            // Nobody ever asks for a row that equals nothing.
+            // A row with a NULL key matches nothing and need not be stored.
             let meets = BooleanArray::new(alone.inner().clone(), None);
             rows = filter_record_batch(&rows, &meets)?;
             keys = keys.iter().map(|key| filter(key, &meets)).collect::<Result<_, _>>()?;
@@ -129,13 +129,13 @@ impl Delta {
         self.diffs.len()
     }
 
-    /// Whether the key of a row equals nothing.
+    /// Whether a row has a NULL key, which matches nothing.
     pub fn is_alone(&self, row: usize) -> bool {
         self.alone.as_ref().is_some_and(|alone| alone.is_null(row))
     }
 }
 
-/// How often each row of a batch came or went.
+/// The diff of each row of a batch.
 fn each_diff((rows, _, diffs): &(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)) -> Vec<i64> {
     match diffs {
         Some(diffs) => diffs.values().to_vec(),
@@ -143,7 +143,7 @@ fn each_diff((rows, _, diffs): &(RecordBatch, Vec<ArrayRef>, Option<Int64Array>)
     }
 }
 
-/// The rows whose key has a NULL that equals nothing, as nulls.
+/// Null for rows with a NULL among their keys, unless NULL equals NULL in this join.
 pub(super) fn alone(spec: &JoinSpec, keys: &[ArrayRef]) -> Option<NullBuffer> {
     if spec.null_equals_null {
         return None;
