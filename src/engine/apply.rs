@@ -1,4 +1,4 @@
-//! Many definitions as one: what a pipeline declares is there as a whole, or nothing of it is.
+//! Applies the definitions of a pipeline atomically: all are created, or none.
 
 use std::sync::Arc;
 
@@ -20,32 +20,31 @@ use crate::{
     sql::statement::{Body, CreateTable, IfExists, Name, Statement},
 };
 
-/// Something new that nobody can lose yet, and what it takes the place of.
+/// An object that is built but not yet in the catalog, and the one it replaces.
 struct Made {
     object: Arc<Object>,
     old: Option<Arc<Object>>,
-    /// It is the old one with other options.
+    /// Whether it is the old sink with other options.
     refit: bool,
 }
 
 impl Made {
-    /// What is no more once this is durable.
+    /// The object that is dropped once this is durable.
     fn gone(&self) -> Option<&Arc<Object>> {
         self.old.as_ref().filter(|_| !self.refit)
     }
 }
 
 impl Engine {
-    /// Runs `CREATE` statements, in an order in which each comes after what it reads, all of them or none. Until all are
-    /// made nothing of them runs, so that no input is read and no sink written to. An error comes with the number of the
-    /// statement that it is about.
+    /// Runs `CREATE` statements, ordered so that each follows its inputs: all or none. Until all are built nothing
+    /// runs, so no input is read and no sink written. An error has the number of its statement.
     pub async fn apply(self: &Arc<Self>, statements: &[Statement]) -> Result<(), (usize, Error)> {
         let (engine, all) = (self.clone(), statements.to_vec());
         let done = to_its_end(async move {
             loop {
                 let recovering = engine.recovering();
                 match engine.apply_now(&all).await {
-                    // Nothing of it is there: it is tried anew.
+                    // Nothing was created: retry once an input has recovered.
                     Err((_, error)) if error.kind() == ErrorKind::Recovering => one_recovered(recovering).await,
                     done => return Ok(done),
                 }
@@ -77,7 +76,7 @@ impl Engine {
             return Err((0, error));
         }
         let mut old: Vec<Arc<Object>> = all.iter().filter_map(|made| made.gone().cloned()).collect();
-        // Readers before what they read.
+        // Readers before their inputs.
         old.sort_by_key(|object| std::cmp::Reverse(object.id));
         self.clear_away(old).await;
         begins.cancel();
@@ -91,7 +90,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes what one statement says; `None` where it is there as it is.
+    /// Builds the object of one statement; `None` if it exists unchanged.
     async fn make(
         self: &Arc<Self>,
         statement: &Statement,
@@ -108,7 +107,7 @@ impl Engine {
             return Ok(Some(Made { object, old, refit: true }));
         }
         let rows = match &statement.body {
-            // A rehearsal looks at columns only.
+            // A rehearsal needs only the columns.
             Body::CreateTable(CreateTable { query: Some(query), .. }) if !self.rehearsal => {
                 Some(self.rows_of(query).await?)
             }
@@ -133,7 +132,7 @@ impl Engine {
         Ok(Some(Made { object, old, refit: false }))
     }
 
-    /// Makes it durable, in one record, that all of it is there.
+    /// Logs all of it in one record.
     async fn enter_all(&self, all: &[Made]) -> Result<()> {
         if all.is_empty() {
             return Ok(());
@@ -143,10 +142,10 @@ impl Engine {
         self.log_change(CatalogChange::Replace { drop, create }).await
     }
 
-    /// Takes everything back: what was replaced has its name again.
+    /// Removes everything built; replaced objects get their names back.
     async fn unmake_all(&self, all: Vec<Made>) {
         for made in all.into_iter().rev() {
-            // One that goes on was told nothing yet.
+            // A sink with other options has not been changed yet.
             if !made.refit {
                 let (id, kind) = (made.object.id, made.object.kind);
                 self.unmake(id, kind, Some(made.object)).await;
@@ -158,7 +157,7 @@ impl Engine {
     }
 }
 
-/// What a `CREATE` makes, under which name, and what it does where that is taken.
+/// The kind and name that a `CREATE` defines, and what it does if the name exists.
 pub(super) fn created(body: &Body) -> Option<(ObjectKind, &Name, IfExists)> {
     match body {
         Body::CreateSource(create) => Some((ObjectKind::Source, &create.name, create.exists)),
@@ -168,7 +167,8 @@ pub(super) fn created(body: &Body) -> Option<(ObjectKind, &Name, IfExists)> {
     }
 }
 
-/// That a relation is missing which a later statement makes: those come after what they read, unless that is impossible.
+/// Adds to an undefined-relation error that a later statement defines it: statements are ordered by their inputs, so
+/// there is a cycle.
 fn in_a_circle(error: Error, later: &[Statement]) -> Error {
     let missing = |(kind, name, _): &(ObjectKind, &Name, IfExists)| {
         *kind != ObjectKind::Sink && error.message().ends_with(&format!("relation \"{}\" does not exist", name.name))

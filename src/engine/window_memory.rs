@@ -1,5 +1,5 @@
-//! Window functions that need all rows of a partition at once hold their whole input, which DataFusion does not count:
-//! here it is asked of the memory pool batch by batch, and given back when the query is over.
+//! Accounts for the memory of window functions that buffer a whole partition, which DataFusion does not: it is reserved
+//! in the memory pool batch by batch until the query ends.
 
 use std::{
     fmt,
@@ -30,12 +30,12 @@ use futures::{Stream, StreamExt};
 
 use crate::changes::bytes_of;
 
-/// How often a row of its input is there: as it came, and in one batch with all others.
+/// Copies of an input row: as it came, and concatenated.
 const TIMES: usize = 2;
 
 type PhysicalRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
 
-/// Rules, and the one of this file behind all that change the shape of a plan.
+/// Adds the rule of this file after all that change the shape of a plan.
 pub(super) fn counted(mut rules: PhysicalRules) -> PhysicalRules {
     rules.push(Arc::new(CountWindows));
     rules
@@ -66,7 +66,7 @@ impl PhysicalOptimizerRule for CountWindows {
     }
 }
 
-/// Counts the rows of its input for as long as it runs.
+/// Reserves the memory of its input's rows while it runs.
 #[derive(Debug)]
 struct AccountedExec(Arc<dyn ExecutionPlan>);
 

@@ -19,7 +19,7 @@ fn options_without_timeouts() -> EngineOptions {
     EngineOptions { open_timeout: never, write_timeout: never, partitions: 2, ..EngineOptions::default() }
 }
 
-async fn soon<T>(work: impl Future<Output = T>) -> T {
+async fn within_patience<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("it hangs")
 }
 
