@@ -1,7 +1,7 @@
-//! What connectors may reach of the machine that the server runs on, whoever asks: the configuration says, and nobody else.
+//! Which files and environment variables connectors may use, by configuration, whoever asks.
 //!
-//! Paths are compared once links and `..` are resolved, when a connector is opened and again for each file that it opens
-//! or removes: a link that was put there since leads nowhere else.
+//! Paths are compared with links and `..` resolved, when a connector is opened and again for each file that it opens or
+//! removes: a link made later leads nowhere else.
 
 use std::{
     fs,
@@ -14,18 +14,18 @@ use crate::{
     options::Options,
 };
 
-/// Folders and variables. Clones share them. The default is without any limit: for an engine without a configuration.
+/// Allowed folders and variables. Clones share them. The default has no limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fence(Arc<Allowed>);
 
 /// What is allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
-    /// Nothing in it or above it is read or written.
+    /// Never read or written, nor its parents.
     pub data_dir: Option<PathBuf>,
-    /// Where sinks write and sources clean up; `None` is anywhere.
+    /// Folders that sinks write to and sources clean up; `None` is any.
     pub write: Option<Vec<PathBuf>>,
-    /// Where sources read; `None` is anywhere.
+    /// Folders that sources read; `None` is any.
     pub read: Option<Vec<PathBuf>>,
     /// The environment variables that secrets may be; a name that ends in `*` is all that begin so. `None` is any.
     pub environment: Option<Vec<String>>,

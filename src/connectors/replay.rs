@@ -1,8 +1,8 @@
-//! Rows that a source was given again: its dead letters, put right by whoever looks after it.
+//! Replayed dead letters: corrected rows that are given back to their source.
 //!
-//! Around every source stands one more partition, `replay`. What it holds is in a journal of its own, in folder
-//! `replays/<id>`: for each statement the rows, and the letters that they were before. One write holds both, so that a
-//! letter is marked where its row counts, and nowhere else.
+//! Every source has an additional partition, `replay`. Its journal, in folder `replays/<id>`, has per statement the
+//! rows and the ids of their dead letters. One write has both, so that a letter is marked as replayed exactly if its
+//! row counts.
 //!
 //! ```text
 //! record = header length: u32 LE │ header: JSON │ Arrow IPC stream of rows
@@ -31,13 +31,13 @@ use crate::{
     time::Micros,
 };
 
-/// The name of the partition. An offset in it is a number of statements.
+/// The name of the partition. Its offsets count statements.
 const PARTITION: &str = "replay";
 
-/// Rows of one source in all: they are held in memory, and for as long as the source is there.
+/// Limit of a source's replayed rows: they stay in memory while the source exists.
 const BYTES_MAX: usize = 64 << 20;
 
-/// What tells a dead letter of a source from its others.
+/// Identifies a dead letter of a source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LetterId {
     pub origin: String,
@@ -53,7 +53,7 @@ pub struct ReplayMarks {
     pub at: Micros,
 }
 
-/// A source with what it was given again.
+/// A source with its replayed rows.
 #[derive(Debug)]
 pub struct Replayed {
     inner: Arc<dyn Source>,
@@ -73,7 +73,7 @@ fn folder(id: u64) -> String {
     format!("replays/{id}")
 }
 
-/// Deletes what a source that was dropped had been given again.
+/// Deletes the replayed rows of a dropped source.
 pub(super) fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
     Journal::remove(storage, &folder(id))
 }
@@ -98,7 +98,7 @@ impl Replayed {
         self.kept().marks.clone()
     }
 
-    /// Adds rows in the source's schema, in place of their letters. Durable on return. May block.
+    /// Adds rows in the source's schema in place of their dead letters. Durable on return. May block.
     pub fn replay(&self, rows: RecordBatch, marks: ReplayMarks) -> Result<()> {
         let mut kept = self.kept();
         if kept.bytes + rows.get_array_memory_size() > BYTES_MAX {
@@ -114,8 +114,8 @@ impl Replayed {
 }
 
 impl ReplayState {
-    /// Puts a statement at its number. Where one is there already, its write failed and came through all the same: nobody
-    /// has read it, and those who read on count by the one that took its number.
+    /// Stores a statement at its number. An existing one had a failed write that became durable: it was never read, and
+    /// readers continue with the one that took its number.
     fn put(&mut self, number: usize, marks: ReplayMarks, rows: RecordBatch) {
         self.bytes += rows.get_array_memory_size();
         for failed in self.rows.drain(number.min(self.rows.len())..) {
@@ -127,7 +127,7 @@ impl ReplayState {
     }
 }
 
-/// What stands before the rows of a statement.
+/// The header of a statement's rows.
 #[derive(Debug, Serialize, Deserialize)]
 struct ReplayHeader {
     number: usize,

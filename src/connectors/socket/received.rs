@@ -1,5 +1,4 @@
-//! What came in, numbered line by line. It is in the journal before anyone learns a number of it, and stays there until
-//! every reader is past it.
+//! Received lines, numbered. They are in the journal before a number is used, and until every reader has consumed them.
 
 use std::{
     collections::VecDeque,
@@ -25,10 +24,10 @@ const RECENT_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Received {
     journal: Journal,
-    /// Held while the journal and the list change together.
+    /// Held while journal and list are changed.
     change: Mutex<()>,
     list: Mutex<ReceivedFiles>,
-    /// What the journal may hold.
+    /// Limit of the journal's bytes.
     bytes_max: u64,
     file_bytes: u64,
     freed: Notify,
@@ -52,7 +51,7 @@ struct ReceivedFile {
     bytes: u64,
 }
 
-/// Where some lines are to be had.
+/// Where some lines are: in memory or in a file.
 #[derive(Debug, Clone)]
 pub(super) enum ReceivedPiece {
     Memory(LineGroup, Range<u64>),
@@ -60,7 +59,7 @@ pub(super) enum ReceivedPiece {
 }
 
 impl Received {
-    /// Opens what there is in a folder of the storage. Blocks.
+    /// Opens the journal in a folder of the storage. Blocks.
     pub fn open(storage: Arc<dyn Storage>, folder: &str, bytes_max: u64) -> Result<Received> {
         let mut list = ReceivedFiles::default();
         let journal = Journal::replay(storage, folder, |file, bytes| {
@@ -71,7 +70,7 @@ impl Received {
                 return Err(Error::new(ErrorKind::DataCorrupted, message)
                     .hint("The disk lost or changed data. Restore the data directory from a copy."));
             }
-            // A write that failed and had come through all the same was repeated as it was.
+            // A write that failed but became durable was repeated unchanged.
             if !begun || group.first == list.next {
                 list.push(file, bytes.len() as u64, group);
             }
@@ -87,8 +86,8 @@ impl Received {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds lines, the first of which has the next number. Durable on return. Where it fails, nobody knows whether they
-    /// are there: the same group must be added again before any other. Blocks.
+    /// Appends lines, the first of which has the next number. Durable on return. After an error it is unknown whether
+    /// they are durable: the same group must be added again before any other. Blocks.
     pub fn add(&self, group: LineGroup) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(group)
@@ -121,7 +120,7 @@ impl Received {
         self.journal.forget(file)
     }
 
-    /// The number of the first line that is not forgotten, and of the next that is to come.
+    /// The number of the first line kept, and the next number.
     pub fn bounds(&self) -> (u64, u64) {
         let list = self.list();
         (list.first(), list.next)
@@ -132,7 +131,7 @@ impl Received {
         self.list().files.iter().map(|f| f.bytes).sum::<u64>() < self.bytes_max
     }
 
-    /// Waits until something is freed.
+    /// Waits until a file is freed.
     pub async fn freed(&self) {
         self.freed.notified().await;
     }
