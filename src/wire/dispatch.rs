@@ -1,4 +1,4 @@
-//! Who runs a statement: what concerns the session alone is done here, all else is the engine's.
+//! Dispatch of statements: session statements are run here, all others by the engine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,12 +26,12 @@ use crate::{
     },
 };
 
-/// What a statement gave.
+/// The outcome of a statement.
 pub(super) enum Outcome {
     /// The command tag.
     Done(String),
     Rows(PortalSource),
-    /// `MOVE`: rows of a cursor that nobody sees.
+    /// `MOVE`: rows of a cursor to skip.
     Move {
         name: String,
         left: Option<u64>,
@@ -110,7 +110,7 @@ impl<D: Door> Connection<D> {
         }
     }
 
-    /// Refuses what the state of the transaction does not allow.
+    /// Fails if the transaction is aborted or read-only and the statement is not allowed in it.
     pub fn admit(&self, body: &Body) -> Result<()> {
         let transaction = self.session.transaction();
         let ends = matches!(body, Body::Commit | Body::Rollback) || is_rollback_to(body);
@@ -310,7 +310,7 @@ impl<D: Door> Connection<D> {
         })
     }
 
-    /// What `EXECUTE name (…)` runs: the statement, and its parameters computed.
+    /// The statement of `EXECUTE name (…)`, and its evaluated parameters.
     async fn executed(&mut self, name: &str, arguments: &[ast::Expr]) -> Result<(Arc<Statement>, Vec<ScalarValue>)> {
         let prepared = self.kept.statement(name)?.clone();
         let statement = prepared
@@ -337,7 +337,7 @@ impl<D: Door> Connection<D> {
         Ok((statement, fitting.collect::<Result<_>>()?))
     }
 
-    /// The values of expressions that stand alone: the engine is asked to SELECT them.
+    /// Evaluates constant expressions, by a SELECT.
     async fn computed(&mut self, expressions: &[ast::Expr]) -> Result<Vec<ScalarValue>> {
         let list: Vec<String> = expressions.iter().enumerate().map(|(i, e)| format!("{e} AS p{i}")).collect();
         let text = format!("SELECT {}", list.join(", "));
@@ -358,7 +358,7 @@ impl<D: Door> Connection<D> {
         .await
     }
 
-    /// What a prepared statement takes and gives.
+    /// The parameters and columns of a prepared statement.
     pub async fn describe(&mut self, prepared: &Prepared) -> Result<Arc<Description>> {
         if let Some(description) = &prepared.description {
             return Ok(description.clone());
@@ -416,8 +416,7 @@ fn is_session_body(body: &Body) -> bool {
     )
 }
 
-/// The verb of a statement that changes something durable. Each kind of statement says here whether it does: a new one is
-/// not to be forgotten.
+/// The verb of a statement that writes; `None` if it only reads. Exhaustive, so that new statements must decide.
 fn written(body: &Body) -> Option<String> {
     let of_kind = |verb: &str, kind: catalog::ObjectKind| Some(format!("{verb} {}", kind.word().to_uppercase()));
     match body {

@@ -19,7 +19,7 @@ use crate::{
     pg_catalog::types,
 };
 
-/// How the columns of one result go out. Cheap to clone.
+/// The encoding of one result's columns. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct RowFormat {
     /// The columns after [`plain`]: no dictionaries, no run-ends.
@@ -57,7 +57,7 @@ impl RowFormat {
         RowDescription::new(self.fields.iter().map(Into::into).collect())
     }
 
-    /// True where a client that was told of `other` can read what goes out here.
+    /// Whether a client that got the description of `other` can read these rows.
     pub fn fits(&self, other: &RowFormat) -> bool {
         let types = |f: &RowFormat| f.fields.iter().map(|f| f.datatype().oid()).collect::<Vec<_>>();
         types(self) == types(other)
@@ -122,7 +122,7 @@ impl RowFormat {
     }
 }
 
-/// The type that is sent for a type: what is only a way to store values is taken away.
+/// The type as it is sent: without dictionaries and run-ends.
 fn plain(data_type: &DataType) -> DataType {
     let item = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_data_type(plain(f.data_type())));
     match data_type {

@@ -1,5 +1,5 @@
-//! What clients send, taken apart. Promises never to panic on any bytes and never to hold more than one message's
-//! limit; pgwire's own decoder trusts the lengths that it is given.
+//! Decoding of client messages. Never panics on any bytes and never buffers more than one message's limit; pgwire's own
+//! decoder trusts message lengths.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -49,9 +49,9 @@ pub(super) enum FrontendMessage {
     CopyDone,
     CopyFail(String),
     Terminate,
-    /// A message with a text in it that is none: it was read to its end, so that the session can go on.
+    /// A message with invalid UTF-8, read completely, so that the session can continue.
     NotText(u8),
-    /// There was no room for a message: it was read to its end, so that the session can go on.
+    /// A message that did not fit into memory, read completely, so that the session can continue.
     Refused(u8),
     /// A message that no open session expects: a password, a function call.
     Unexpected(u8),
@@ -113,8 +113,8 @@ pub(super) fn length(input: &BytesMut, bytes_max: usize) -> Result<Option<usize>
     Ok(Some(length + 1))
 }
 
-/// Takes one message out of `input`, once it is whole. An error is the end of the connection: nobody knows where the
-/// next message begins.
+/// Takes one message out of `input`, once it is complete. After an error message framing is lost: the connection must
+/// end.
 pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<FrontendMessage>> {
     let Some(length) = length(input, bytes_max)? else { return Ok(None) };
     if input.len() < length {
