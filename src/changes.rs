@@ -20,7 +20,7 @@ pub use hash::ChangesHash;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The name of the column that says how often a row came (+) or went (-).
+/// The name of the diff column: how often a row is inserted (+) or retracted (-).
 pub const DIFF: &str = "__diff";
 
 /// The name of the column that says which partition of which input a row came from. A plan carries it, before the diff,
@@ -31,7 +31,7 @@ pub const PARTITION: &str = "__partition";
 /// and in a source of upserts, before an operator makes changes of them.
 pub const OP: &str = "__op";
 
-/// Fails on the names that columns cannot have: plans carry them beside them.
+/// Fails on the names reserved for the columns that plans add ([`DIFF`], [`PARTITION`], [`OP`]).
 pub fn check_column_name(name: &str) -> Result<()> {
     if [DIFF, PARTITION, OP].contains(&name) {
         return Err(Error::new(ErrorKind::ReservedName, format!("column name \"{name}\" is reserved"))
@@ -62,7 +62,7 @@ pub fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Resu
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
 }
 
-/// What the rows of a batch take, of whatever it is a part.
+/// The memory of the batch's rows in bytes; of a slice only its share of the buffers.
 pub fn bytes_of(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(|column| bytes_of_array(column.as_ref())).sum()
 }
@@ -88,7 +88,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Rows that all came.
+    /// Rows without a diff column: all are insertions.
     pub fn insert(rows: RecordBatch) -> Self {
         Changes { rows, diffs: None }
     }

@@ -1,4 +1,4 @@
-//! How much memory all tables and views may hold together, so that one that grows without end fails alone.
+//! The memory limit of all tables and views together, so that one that grows without end fails alone.
 
 use std::{fmt, sync::Arc};
 
@@ -6,24 +6,24 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, Memor
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What is loaded at a start was within the limit once. It may take this part of the limit more than that: memory is laid
-/// out anew, and a table must not be gone for a few bytes.
+/// What is loaded at a start may exceed the limit by this fraction: it was within the limit once, but memory is laid
+/// out anew.
 const LOADED_MORE_PART: u64 = 8;
 
-/// Up to this part of what all may hold is little.
+/// A share up to this fraction of the limit counts as small.
 const LITTLE_PART: u64 = 8;
 
-/// What all hold together, and at the most.
+/// The bytes held by all shares, and their limit.
 pub struct Budget {
     pool: Arc<dyn MemoryPool>,
     bytes_max: u64,
 }
 
-/// What one table or view holds of it. Given back when it is dropped.
+/// The bytes held by one table or view; released on drop.
 pub struct BudgetShare {
     reservation: MemoryReservation,
     pool: Arc<dyn MemoryPool>,
-    /// Whose it is, as messages name it.
+    /// Its owner, for messages.
     of: String,
     bytes_max: u64,
 }
@@ -33,7 +33,7 @@ impl Budget {
         Budget::of(Arc::new(GreedyMemoryPool::new(usize::try_from(bytes_max).unwrap_or(usize::MAX))), bytes_max)
     }
 
-    /// Of a pool of so many bytes.
+    /// A budget of `bytes_max` from a DataFusion memory pool.
     pub fn of(pool: Arc<dyn MemoryPool>, bytes_max: u64) -> Self {
         Budget { pool, bytes_max }
     }
@@ -46,8 +46,9 @@ impl Budget {
 }
 
 impl BudgetShare {
-    /// Asks to hold `bytes` in all. Fails, and holds what it held, where all together would hold too much; to hold less
-    /// is always granted. Who asks for little fails because of others, which may pass; who asks for much has to change.
+    /// Sets the share to `bytes` in all. If the total would exceed the limit it fails and keeps the old size; shrinking
+    /// always succeeds. A small share fails with `OutOfMemory` (transient, others hold too much), a large one with
+    /// `ConfigurationLimit`.
     pub fn ask(&self, bytes: usize) -> Result<()> {
         self.reservation.try_resize(bytes).map_err(|_| {
             self.refused(bytes).hint(
@@ -57,11 +58,11 @@ impl BudgetShare {
         })
     }
 
-    /// The same of what is being loaded from the data directory, which loses nothing where it is refused.
+    /// As [`BudgetShare::ask`] while loading from the data directory, with a higher limit.
     pub fn load(&self, bytes: usize) -> Result<()> {
         let before = self.bytes();
         let max = self.bytes_max.saturating_add(self.bytes_max / LOADED_MORE_PART);
-        // First held, then looked at: others load at the same time.
+        // Held before it is checked, since others load concurrently.
         self.hold(bytes);
         if bytes > before && self.pool.reserved() as u64 > max {
             self.hold(before);
@@ -79,7 +80,7 @@ impl BudgetShare {
         Error::new(kind, format!("{} would hold {bytes} bytes, and all tables and views at most {max}", self.of))
     }
 
-    /// Holds `bytes`, however much that is: they are there already.
+    /// Sets the share to `bytes` unconditionally: they are allocated already.
     pub fn hold(&self, bytes: usize) {
         self.reservation.resize(bytes);
     }
@@ -88,7 +89,7 @@ impl BudgetShare {
         self.reservation.size()
     }
 
-    /// What all together may hold.
+    /// The limit of all shares together.
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max
     }
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_together_stay_within() {
+    fn budget_shares_together_stay_within_the_limit() {
         let budget = Budget::new(100);
         let (a, b) = (budget.share("table \"a\""), budget.share("table \"b\""));
         a.ask(60).unwrap();
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_loaded_may_be_an_eighth_more() {
+    fn budget_load_may_exceed_the_limit_by_an_eighth() {
         let budget = Budget::new(800);
         let (a, b) = (budget.share("table \"a\""), budget.share("table \"b\""));
         a.load(600).unwrap();

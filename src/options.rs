@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes() {
+    fn durations_and_sizes_are_parsed_with_units() {
         assert_eq!(parse_duration("500 ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse_duration("1.5s"), Some(Duration::from_millis(1500)));
         assert_eq!(parse_duration("10 minutes"), Some(Duration::from_secs(600)));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_go_by_their_names() {
+    fn secret_options_are_recognized_by_name() {
         for key in
             ["password", "properties.sasl.password", "ssl.key.pem", "sasl.jaas.config", "private_key", "aws.Secret"]
         {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_names_and_all_of_a_prefix() {
+    fn taker_takes_one_of_several_names_and_all_of_a_prefix() {
         let mut options = Options::default();
         for (key, value) in [("b", "1"), ("p.x", "2"), ("p.y.z", "3")] {
             options.insert(key, value);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_an_error_with_a_hint() {
+    fn taker_finish_with_an_unknown_option_is_an_error_with_a_hint() {
         let mut options = Options::default();
         options.insert("heder", "true");
         let mut taker = options.taker("source \"s\"");

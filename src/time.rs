@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn event_times_beyond_timestamps_are_null() {
+    fn event_time_beyond_the_timestamp_range_is_null() {
         let times = |column: &dyn Array| event_times(column).expect("times").iter().collect::<Vec<_>>();
         let us = TimestampMicrosecondArray::from(vec![Some(1), Some(i64::MAX), None, Some(i64::MIN)]);
         assert_eq!(times(&us), [Some(1), None, None, None]);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_added_where_there_are_none() {
+    fn with_seconds_adds_missing_seconds() {
         for (text, whole) in [
             ("2026-01-01 01:02", "2026-01-01 01:02:00"),
             ("2026-01-01T01:02Z", "2026-01-01T01:02:00Z"),

@@ -66,7 +66,7 @@ async fn catch_up(rig: &Rig) {
 }
 
 #[test]
-fn views_far_behind_their_inputs_catch_up_and_are_their_batch_answers() {
+fn views_far_behind_catch_up_to_the_batch_answer() {
     for seed in 0..4 {
         run(2, async || {
             let mut rng = SmallRng::seed_from_u64(seed);
@@ -84,7 +84,7 @@ fn views_far_behind_their_inputs_catch_up_and_are_their_batch_answers() {
 }
 
 #[test]
-fn views_further_behind_than_files_are_kept_say_so() {
+fn views_too_far_behind_for_the_changelog_files_fail_with_an_error() {
     run(2, async || {
         let mut rig = Rig::new(options(0)).await;
         rig.sql(VIEWS).await.unwrap();

@@ -69,7 +69,7 @@ const GROWING: [(&str, &str); 2] = [
 const NEAR: &str = "b.at BETWEEN a.at AND a.at + INTERVAL '30 seconds'";
 
 #[test]
-fn state_does_not_grow_with_event_time() {
+fn state_of_windowed_queries_does_not_grow_with_event_time() {
     run(2, async || {
         let rig = Rig::new(EngineOptions::default()).await;
         let names = create(&rig).await;

@@ -47,7 +47,7 @@ async fn contents(rig: &Rig, relation: &str) -> tidemark::error::Result<Vec<Stri
     Ok(lines)
 }
 
-async fn lived() -> Lived {
+async fn populated_data_directory() -> Lived {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = Rig::new(options()).await;
     let sql = |text: &str| text.replace("$DIR", folder.path().to_str().unwrap());
@@ -131,7 +131,7 @@ fn damages(path: &str, bytes: &[u8], older: &[Files]) -> Vec<(String, Option<Vec
 }
 
 /// What is wrong with the server on damaged files; nothing where it refuses them or is whole.
-async fn judged(lived: &Lived, path: &str, damaged: Files) -> Option<String> {
+async fn problem_of_start(lived: &Lived, path: &str, damaged: Files) -> Option<String> {
     let mut rig = Rig::on(MemoryStorage::from(damaged.clone()), options());
     let named =
         |error: &tidemark::error::Error| format!("{error} {}", error.detail_text().unwrap_or("")).contains(path);
@@ -160,8 +160,8 @@ async fn judged(lived: &Lived, path: &str, damaged: Files) -> Option<String> {
 }
 
 #[test]
-fn start_on_any_damaged_file_is_refused_by_name_or_whole() {
-    let lived = run(2, lived);
+fn start_with_any_damaged_file_names_it_or_answers_right() {
+    let lived = run(2, populated_data_directory);
     let mut cases = Vec::new();
     for (path, bytes) in &lived.files {
         cases.extend(damages(path, bytes, &lived.older).into_iter().map(|(what, left)| (path, what, left)));
@@ -176,7 +176,8 @@ fn start_on_any_damaged_file_is_refused_by_name_or_whole() {
                 Some(bytes) => damaged.insert(path.to_string(), bytes.clone()),
                 None => damaged.remove(*path),
             };
-            let judgement = run(1, async || tokio::time::timeout(PATIENCE, judged(&lived, path, damaged)).await);
+            let judgement =
+                run(1, async || tokio::time::timeout(PATIENCE, problem_of_start(&lived, path, damaged)).await);
             if let Some(wrong) = judgement.unwrap_or_else(|_| Some("it hangs".to_string())) {
                 failures.lock().unwrap().push(format!("{path} {what}: {wrong}"));
             }
@@ -193,16 +194,16 @@ fn start_on_any_damaged_file_is_refused_by_name_or_whole() {
 
 /// A whole folder of it is gone, as after an incomplete copy.
 #[test]
-fn start_without_a_folder_of_the_data_directory_is_refused_by_name_or_whole() {
-    let lived = run(2, lived);
+fn start_without_a_folder_of_the_data_directory_names_it_or_answers_right() {
+    let lived = run(2, populated_data_directory);
     for folder in ["log", "marks", "state", "relations", "server", "sources"] {
         let mut damaged = lived.files.clone();
         damaged.retain(|path, _| !path.starts_with(&format!("{folder}/")));
-        let wrong = run(1, async || judged(&lived, folder, damaged).await);
+        let wrong = run(1, async || problem_of_start(&lived, folder, damaged).await);
         assert_eq!(wrong, None, "without {folder}");
     }
     // The log and what vouches for it.
     let mut damaged = lived.files.clone();
     damaged.retain(|path, _| !path.starts_with("log/") && !path.starts_with("marks/"));
-    assert_eq!(run(1, async || judged(&lived, "log", damaged).await), None);
+    assert_eq!(run(1, async || problem_of_start(&lived, "log", damaged).await), None);
 }

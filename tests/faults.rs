@@ -68,7 +68,7 @@ async fn state(rig: &Rig, name: &str) -> String {
 }
 
 #[test]
-fn server_after_a_full_disk_has_room_again_goes_on_without_a_restart() {
+fn server_after_a_full_disk_continues_without_a_restart() {
     run(2, async || {
         let (full, plan) = switched(disk_is_full);
         let mut rig = rig(options(), plan).await;
@@ -100,7 +100,7 @@ fn server_after_a_full_disk_has_room_again_goes_on_without_a_restart() {
 }
 
 #[test]
-fn view_whose_commit_or_checkpoint_cannot_be_written_keeps_its_memory() {
+fn view_whose_commit_or_checkpoint_fails_keeps_its_state_in_memory() {
     run(2, async || {
         let loads = Arc::new(AtomicUsize::new(0));
         for what in ["state/", "log/", "relations/"] {
@@ -146,7 +146,7 @@ fn view_whose_commit_or_checkpoint_cannot_be_written_keeps_its_memory() {
 }
 
 #[test]
-fn dead_letter_of_a_commit_that_is_written_while_a_log_file_is_closed_survives() {
+fn dead_letter_committed_during_log_rotation_survives() {
     run(3, async || {
         let folder = tempfile::tempdir().unwrap();
         let (armed, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(None::<mpsc::Receiver<()>>));
@@ -192,7 +192,7 @@ fn dead_letter_of_a_commit_that_is_written_while_a_log_file_is_closed_survives()
 }
 
 #[test]
-fn view_that_does_not_recover_holds_no_log_file_and_is_right_once_it_does() {
+fn view_failing_recovery_does_not_block_log_compaction_and_recovers_later() {
     run(2, async || {
         let mut rig = Rig::new(EngineOptions { log_file_bytes: 2_000, ..options() }).await;
         let create = "CREATE TABLE t (a BIGINT, b TEXT) APPEND ONLY; INSERT INTO t VALUES (1, 'x');
@@ -232,7 +232,7 @@ fn view_that_does_not_recover_holds_no_log_file_and_is_right_once_it_does() {
 }
 
 #[test]
-fn query_that_is_shown_as_finished_is_finished_after_a_crash() {
+fn query_shown_as_finished_is_finished_after_a_crash() {
     run(2, async || {
         for write in 1..40 {
             let mut rig = Rig::new(options()).await;

@@ -5,7 +5,7 @@ use tidemark::engine::EngineOptions;
 use crate::harness::{Rig, run};
 
 #[test]
-fn a_view_over_avro_files() {
+fn view_over_avro_files_aggregates_and_reports_the_damaged_file() {
     run(1, async || {
         let mut rig = Rig::new(EngineOptions::default()).await;
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");

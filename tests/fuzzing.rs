@@ -135,7 +135,7 @@ fn explore(target: &'static FuzzTarget) {
 
 /// `fuzz/` runs each of them under its name.
 #[test]
-fn fuzz_targets_are_the_entry_points() {
+fn fuzz_targets_match_the_entry_points() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
     let manifest = std::fs::read_to_string(folder.with_file_name("Cargo.toml")).unwrap();
     let mut names: Vec<_> = TARGETS.iter().map(|target| format!("{}.rs", target.name)).collect();

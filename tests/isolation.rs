@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The plan of two window functions sorts twice, the second time in a task that is spawned: were the step that runs it on
 /// a worker, that worker would keep the task and wait for it for ever.
 #[test]
-fn group_plan_that_spawns_tasks_comes_to_its_end() {
+fn group_plan_that_spawns_tasks_completes() {
     run(2, async || {
         let rig = Rig::new(EngineOptions { partitions: 2, ..EngineOptions::default() }).await;
         rig.sql("CREATE TABLE t (id BIGINT, k BIGINT, a BIGINT, b BIGINT, c TEXT) APPEND ONLY").await.unwrap();

@@ -45,7 +45,7 @@ fn queries() -> Vec<Query> {
 }
 
 #[test]
-fn the_queries_of_nexmark_are_their_batch_answers() {
+fn nexmark_queries_equal_their_batch_answers() {
     explore("nexmark", 23 * 3, async |seed| round(seed).await);
 }
 

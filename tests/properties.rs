@@ -88,7 +88,7 @@ pub fn explore(kind: &str, cases_min: usize, round: impl AsyncFn(u64) -> Result<
 }
 
 #[test]
-fn a_view_is_the_batch_answer() {
+fn view_of_a_random_query_equals_the_batch_answer() {
     let (views, with_datafusion) = (AtomicUsize::new(0), AtomicUsize::new(0));
     explore("batch", CASES_MIN, async |seed| {
         let compared = round::round(seed).await?;
@@ -103,46 +103,46 @@ fn a_view_is_the_batch_answer() {
 }
 
 #[test]
-fn a_join_within_a_bound_is_the_batch_answer() {
+fn interval_join_equals_the_batch_answer() {
     explore("intervals", 150, async |seed| intervals::round(seed).await);
 }
 
 #[test]
-fn what_is_read_twice_is_read_as_far() {
+fn self_join_reads_both_inputs_up_to_the_same_offset() {
     run(2, async || twice::round(20).await);
 }
 
 #[test]
-fn a_closed_window_is_the_batch_answer() {
+fn closed_window_equals_the_batch_answer() {
     explore("windows", 100, async |seed| windows::round(seed).await);
 }
 
 #[test]
-fn a_view_over_upserts_is_the_answer_over_what_is_left() {
+fn view_over_upserts_equals_the_answer_over_the_remaining_rows() {
     explore("upserts", 100, async |seed| upserts::round(seed).await);
 }
 
 #[test]
-fn distinct_on_within_the_watermark_shows_rows_whose_id_is_not_remembered() {
+fn distinct_on_within_the_watermark_emits_rows_whose_id_has_expired() {
     explore("dedup", 80, async |seed| dedup::round(seed).await);
 }
 
 #[test]
-fn late_rows_are_those_of_closed_windows() {
+fn late_rows_are_exactly_those_of_closed_windows() {
     explore("late", 40, async |seed| windows::late(seed).await);
 }
 
 #[test]
-fn a_view_is_the_batch_answer_over_the_rows_that_do_not_fail() {
+fn view_with_row_errors_equals_the_batch_answer_over_the_other_rows() {
     explore("errors", 150, async |seed| errors::round(seed).await);
 }
 
 #[test]
-fn ties_are_withdrawn_as_they_were_told() {
+fn ties_are_retracted_as_they_were_emitted() {
     explore("ties", 150, async |seed| ties::round(seed).await);
 }
 
 #[test]
-fn sums_do_not_depend_on_what_came_and_went() {
+fn sums_do_not_depend_on_retracted_rows() {
     explore("sums", 100, async |seed| sums::round(seed).await);
 }

@@ -24,7 +24,7 @@ async fn lines(rig: &Rig, sql: &str) -> Vec<String> {
 }
 
 /// One that died with a view whose rows are on disk; and the folder that they are in.
-async fn dead(checkpoint_interval: Duration) -> (Rig, String) {
+async fn crashed_rig(checkpoint_interval: Duration) -> (Rig, String) {
     let mut rig = Rig::new(EngineOptions { checkpoint_interval, ..EngineOptions::default() }).await;
     lines(&rig, CREATE).await;
     let id = rig.engine().relations().iter().find(|relation| relation.name == "late").unwrap().id;
@@ -40,10 +40,10 @@ async fn dead(checkpoint_interval: Duration) -> (Rig, String) {
 }
 
 #[test]
-fn query_whose_recovery_hangs_keeps_nobody_from_anything() {
+fn hanging_recovery_of_a_query_blocks_no_other_statement() {
     for interval in [Duration::from_millis(1), Duration::from_secs(3600)] {
         run(2, async || {
-            let (mut rig, folder) = dead(interval).await;
+            let (mut rig, folder) = crashed_rig(interval).await;
             let gate = Gate::closed(folder);
             rig.gate = Some(gate.clone());
             timeout(PATIENCE, rig.open()).await.expect("the server does not listen").unwrap();
@@ -77,9 +77,9 @@ fn query_whose_recovery_hangs_keeps_nobody_from_anything() {
 }
 
 #[test]
-fn query_that_waits_for_its_recovery_is_dropped_and_the_server_stopped_without_it() {
+fn recovering_query_can_be_dropped_and_the_server_stopped() {
     run(2, async || {
-        let (mut rig, folder) = dead(Duration::from_millis(1)).await;
+        let (mut rig, folder) = crashed_rig(Duration::from_millis(1)).await;
         let gate = Gate::closed(folder);
         rig.gate = Some(gate.clone());
         rig.open().await.unwrap();
@@ -93,9 +93,9 @@ fn query_that_waits_for_its_recovery_is_dropped_and_the_server_stopped_without_i
 }
 
 #[test]
-fn query_that_cannot_be_recovered_is_shown_as_failed_beside_others() {
+fn unrecoverable_query_is_shown_as_failed_and_others_run() {
     run(2, async || {
-        let (mut rig, folder) = dead(Duration::from_millis(1)).await;
+        let (mut rig, folder) = crashed_rig(Duration::from_millis(1)).await;
         let mut files = rig.storage.files();
         files.iter_mut().filter(|(path, _)| path.starts_with(&folder)).for_each(|(_, bytes)| bytes.truncate(3));
         rig.storage = Arc::new(files.into());

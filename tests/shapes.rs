@@ -62,7 +62,7 @@ fn complaint(shape: &Shape, read: &Error, kept: &Error) -> Option<String> {
 }
 
 #[test]
-fn query_read_or_kept_answers_alike_or_is_refused_alike() {
+fn query_shape_answers_or_is_refused_alike_as_select_and_as_view() {
     run(2, async || {
         let rig = Rig::new(EngineOptions::default()).await;
         rig.sql(TABLES).await.unwrap();

@@ -42,7 +42,7 @@ fn all_well(failures: Vec<String>) {
 }
 
 #[test]
-fn scripts_as_written() {
+fn stream_scripts_give_their_recorded_changes() {
     let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
     let mut failures = Vec::new();
     for (path, script) in scripts() {
@@ -61,7 +61,7 @@ fn scripts_as_written() {
 }
 
 #[test]
-fn scripts_crashed_at_every_write() {
+fn stream_scripts_crashed_at_every_write_end_alike() {
     let scripts: Vec<_> = scripts().into_iter().map(|(_, script)| (script, AtomicUsize::new(0))).collect();
     let failures = Mutex::new(Vec::new());
     // Each has films of its own, whose folders are its own, and both go on from the pictures of one script.
@@ -95,7 +95,7 @@ fn each_script(reading: impl Fn(&Script) -> Vec<String> + Sync) -> Vec<String> {
 }
 
 #[test]
-fn scripts_on_a_storage_that_fails_now_and_then() {
+fn stream_scripts_on_a_faulty_storage_end_alike() {
     let seeds = std::env::var("SEEDS").map_or(2, |text| text.parse().unwrap());
     all_well(each_script(|script| {
         let with = |seed| {
@@ -124,7 +124,7 @@ async fn crashed(script: &Script, next: &AtomicUsize) -> Vec<String> {
 }
 
 #[test]
-fn scripts_with_epochs_cut_anew() {
+fn stream_scripts_with_other_epoch_cuts_end_alike() {
     let mut failures = Vec::new();
     for (_, script) in scripts().into_iter().filter(|(_, script)| !script.cuts_fixed) {
         for seed in 0..6 {

@@ -144,7 +144,7 @@ fn none(found: Vec<String>, rule: &str) {
 }
 
 #[test]
-fn a_room_uses_only_rooms_above_it() {
+fn rooms_use_only_rooms_above_them() {
     let place = |room: &str| ORDER.iter().position(|r| *r == room);
     let mut found = Vec::new();
     for source in sources("src") {
@@ -164,7 +164,7 @@ fn a_room_uses_only_rooms_above_it() {
 }
 
 #[test]
-fn files_have_one_noun() {
+fn source_files_stay_below_the_line_limit() {
     let long = sources("src").into_iter().filter(|s| !s.production.is_empty()).filter_map(|s| {
         let of_tests = |(code, production): &(&str, &str)| !code.trim().is_empty() && production.trim().is_empty();
         let tests = s.code.lines().zip(s.production.lines()).filter(of_tests).count();
@@ -175,7 +175,7 @@ fn files_have_one_noun() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn source_files_open_with_a_module_comment() {
     let mut silent = Vec::new();
     for source in sources("src").into_iter().chain(sources("tests")) {
         let of_tests = source.path.starts_with("src/") && source.production.is_empty();
@@ -187,7 +187,7 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
-fn words_stay_in_their_rooms() {
+fn words_of_one_room_are_used_only_there() {
     let mut found = Vec::new();
     for source in sources("src") {
         for (word, rooms, why) in ONLY {
@@ -200,7 +200,7 @@ fn words_stay_in_their_rooms() {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
+fn unfinished_markers_are_nowhere_in_the_code() {
     let mut found = Vec::new();
     for source in sources("src").into_iter().chain(sources("tests")) {
         for (word, why) in NEVER {
@@ -218,7 +218,7 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
-fn production_code_does_not_unwrap() {
+fn production_code_has_no_unwrap() {
     let found = sources("src").into_iter().flat_map(|source| {
         let unwraps = |(number, line): (usize, &str)| {
             line.contains(".unwrap()").then(|| format!("{}:{}", source.path, number + 1))
@@ -229,7 +229,7 @@ fn production_code_does_not_unwrap() {
 }
 
 #[test]
-fn the_map_names_every_room() {
+fn map_of_lib_rs_names_every_room() {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let map: Vec<&str> = lib.lines().filter(|line| line.starts_with("//!")).collect();
     let production = blank_tests(&lib);
@@ -247,7 +247,7 @@ fn the_map_names_every_room() {
 
 /// Each by its own name, in a test: an example that nobody runs is a guess.
 #[test]
-fn every_example_is_run_by_a_test() {
+fn examples_are_each_named_by_a_test() {
     let told: String = sources("src")
         .into_iter()
         .filter(|s| s.production != s.code)
@@ -265,7 +265,7 @@ fn every_example_is_run_by_a_test() {
 
 /// What README shows as SQL is a part of an example, so that it is run too.
 #[test]
-fn readme_shows_what_the_examples_run() {
+fn readme_sql_blocks_are_parts_of_examples() {
     let squeeze = |text: &str| {
         let lines = text.lines().map(|line| line.split(" -- ").next().unwrap_or(line));
         let code = lines.filter(|line| !line.trim_start().starts_with("--"));
@@ -431,7 +431,7 @@ fn blank_tests(code: &str) -> String {
 }
 
 #[test]
-fn the_reader_of_rust_is_not_fooled() {
+fn blanking_of_literals_comments_and_tests_is_exact() {
     let code = r##"let a = "crate::cli"; // crate::wire
 /* crate::web */ let c = '"'; let d = r#"crate::x " crate::y"#; let l: &'static str = "\"crate::z"; use crate::error;
 #[cfg(test)] mod tests { use crate::engine; fn f() { x.unwrap() } }

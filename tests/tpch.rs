@@ -75,7 +75,7 @@ impl Seen {
 }
 
 #[test]
-fn the_queries_of_tpch_are_their_batch_answers() {
+fn tpch_queries_equal_their_batch_answers() {
     let seen = Mutex::new(Seen::default());
     explore("tpch", EPOCHS_MIN * usize::from(QUERIES), async |seed| round(seed, &seen).await);
     // One seed alone need not answer everything.

@@ -85,7 +85,7 @@ pub struct ObjectDef {
     pub definition: String,
     /// Its columns, fixed when it was made: inferred ones included. Arrow IPC schema, as bytes.
     pub schema: Vec<u8>,
-    /// The ids of what it reads.
+    /// The ids of the objects that it reads.
     pub depends: Vec<u64>,
     /// Whether it was paused by `ALTER … PAUSE`, or has done all that its trigger asks for.
     #[serde(default)]
@@ -204,7 +204,7 @@ impl Catalog {
         self.objects.values().find(|o| o.name == name)
     }
 
-    /// What reads an object, directly or through others, in the order of making.
+    /// The objects that read object `id`, directly or through others, in the order of creation.
     pub fn dependents(&self, id: u64) -> Vec<&ObjectDef> {
         let mut reached = std::collections::BTreeSet::from([id]);
         let mut found = Vec::new();

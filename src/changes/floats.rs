@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_that_are_equal_have_one_form() {
+    fn canonical_equal_floats_have_equal_bits() {
         assert_eq!(bits(&canonical(&odd()).unwrap()), bits(&even()));
         let singles: ArrayRef = Arc::new(Float32Array::from(vec![-0.0, -f32::NAN, f32::MIN_POSITIVE / 2.0]));
         let found = canonical(&singles).unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_within_lists_and_structs_have_one_form() {
+    fn canonical_floats_in_lists_and_structs_have_equal_bits() {
         let item = Arc::new(Field::new("item", DataType::Float64, true));
         let lists = |values: ArrayRef| -> ArrayRef {
             let nulls = Some(NullBuffer::from(vec![true, false, true]));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_one_form_is_not_copied() {
+    fn canonical_array_is_returned_without_a_copy() {
         let item = Arc::new(Field::new("item", DataType::Float64, true));
         let list: ArrayRef = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([5]), even(), None));
         for array in [even(), list] {

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_a_changed_byte_is_noticed() {
+    fn checkpoint_file_roundtrips_and_any_damage_is_data_corrupted() {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
         let mut bytes = encode(&"header", &[vec![], vec![batch.clone(), batch.clone()]]).unwrap();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn file_of_version_1_is_read() {
+    fn checkpoint_file_of_version_1_is_decoded() {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
         let stream = ipc(&batch.schema(), std::slice::from_ref(&batch)).unwrap();

@@ -239,7 +239,7 @@ mod tests {
 
     /// More than a task may poll before it gives others a turn.
     #[tokio::test(flavor = "multi_thread")]
-    async fn manifest_within_one_turn_of_a_task_removes_any_number_of_files() {
+    async fn manifest_1000_removals_in_one_task_poll_do_not_hang() {
         let (storage, manifest) = opened(MemoryStorage::default());
         let removed = tokio::spawn(async move {
             for n in 0..1000 {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn manifest_of_missing_or_changed_file_names_it() {
+    fn manifest_missing_or_changed_file_is_named_in_the_error() {
         let (storage, manifest) = opened(MemoryStorage::default());
         for path in ["a/1", "a/2", "b/1"] {
             manifest.create(path, b"some bytes").unwrap();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn manifest_after_a_crash_at_every_write_misses_nothing() {
+    fn manifest_crash_at_any_write_leaves_every_listed_file_readable() {
         for crash in 1.. {
             let (storage, manifest) = opened(MemoryStorage::default());
             storage.fail_at(crash);

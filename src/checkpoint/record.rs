@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_a_dead_letter_are_short_and_come_back() {
+    fn dead_letter_raw_bytes_roundtrip_through_compact_json() {
         for raw in [&b""[..], "a line,\t\"quoted\", é".as_bytes(), b"\xFF\x00\x0a", b"one\ntwo", &[b'x'; 60_000]] {
             let json = serde_json::to_string(&dead_letter(raw)).unwrap();
             assert!(json.len() < 2 * raw.len() + 200, "{} for {}", json.len(), raw.len());

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn every_case() {
+    fn decide_intents_and_commits_give_epochs_to_replay_and_pending_epoch() {
         assert_eq!(decide(0, &[], &[]).unwrap(), (vec![], None));
         assert_eq!(decide(0, &[1], &[]).unwrap(), (vec![], Some(1)));
         assert_eq!(decide(0, &[1, 2], &[1]).unwrap(), (vec![1], Some(2)));

@@ -27,7 +27,7 @@ fn append_at_last(log: &Log, table: u64) {
 }
 
 #[test]
-fn log_after_a_failed_write_goes_on_and_what_failed_does_not_count() {
+fn log_failed_append_is_not_recovered_and_later_appends_are() {
     let storage = Arc::new(MemoryStorage::default());
     let (log, _) = Log::open(storage.clone(), 0).unwrap();
     block_on(log.append(vec![record(1)])).unwrap();
@@ -40,7 +40,7 @@ fn log_after_a_failed_write_goes_on_and_what_failed_does_not_count() {
 }
 
 #[test]
-fn log_note_whose_write_failed_is_written_with_what_comes_next() {
+fn log_note_after_a_failed_write_is_written_with_the_next_append() {
     let storage = Arc::new(MemoryStorage::default());
     let (log, _) = Log::open(storage.clone(), 0).unwrap();
     storage.fail_at(1);

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shipped_is_valid() {
+    fn check_shipped_examples_and_configurations_are_valid() {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         for file in [
             "config/tidemark.yaml",
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_file_is_told_apart() {
+    fn check_detects_configuration_pipeline_and_sql_files() {
         assert_eq!(check_text("a.yaml", "listen: 127.0.0.1:1\n").unwrap(), "a.yaml: a valid server configuration");
         assert_eq!(check_text("a.yml", "views: {v: {query: SELECT 1}}").unwrap(), "a.yml: 1 definition, valid");
         assert_eq!(check_text("a.sql", "SELECT 1; SELECT 2;\n").unwrap(), "a.sql: 2 statements, valid");
     }
 
     #[test]
-    fn errors_have_file_line_and_column() {
+    fn check_errors_have_file_line_and_column() {
         let message = |name, text| check_text(name, text).unwrap_err().message().to_string();
         assert!(message("a.sql", "SELECT 1;\n  SELEC 2;\n").starts_with("a.sql:2:3: "));
         let source = "SELECT 1;\nCREATE SOURCE s (a INT) WITH (connector = 'datagen', sed = 1);\n";
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn check_pipeline_that_cannot_run_is_refused_where_it_says_so() {
+    fn check_pipeline_that_cannot_run_is_refused_with_its_line() {
         let message = |text: &str| check_text("a.yaml", text).unwrap_err().message().to_string();
         let table = "tables: {t: {columns: {a: INT}}}\n";
         for (text, line, expected) in [
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn views_that_need_each_other_are_told_to_be_in_a_circle() {
+    fn check_views_that_read_each_other_are_refused_as_a_circle() {
         let text = "views:\n  v: {query: SELECT a FROM w}\n  w: {query: SELECT a FROM v}\n";
         let error = check_text("a.yaml", text).unwrap_err();
         assert_eq!(error.message(), "a.yaml:2:3: relation \"w\" does not exist");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_is_said_where_it_is() {
+    fn check_malformed_yaml_error_has_line_and_column() {
         let message = |text: &str| check_text("a.yaml", text).unwrap_err().message().to_string();
         let views = "views:\n  v: {query: SELECT 1}\n";
         for (text, expected) in [
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_compared_with_those_of_both_kinds_of_file() {
+    fn check_unknown_key_hint_knows_pipeline_and_configuration_keys() {
         let told = |text: &str| {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.yaml");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_text() {
+    fn check_byte_order_mark_is_ignored() {
         assert_eq!(check_text("a.sql", "\u{feff}SELECT 1;\n").unwrap(), "a.sql: 1 statement, valid");
         assert!(check_text("a.yaml", "\u{feff}views: {v: {query: SELECT 1}}").is_ok());
         let message = check_text("a.sql", "\u{feff}SELEC 1;\n").unwrap_err().message().to_string();

@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_statements_in_short() {
+    fn backslash_commands_become_statements() {
         assert_eq!(command("\\q"), Some(None));
         assert_eq!(command("\\d flights;"), Some(Some("SHOW COLUMNS FROM flights;".into())));
         assert_eq!(command("\\timing"), None);

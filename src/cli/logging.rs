@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_line_secret_is_masked_as_it_is_and_as_it_is_quoted() {
+    fn log_line_secret_is_masked_plain_and_escaped() {
         let hidden = SecretRedactor::default();
         hidden.add(["db-7.internal".to_string(), "pass\"word\n1".to_string()]);
         let mut out = Vec::new();

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_sound() {
+    fn arguments_definition_is_consistent_and_subcommands_parse() {
         Arguments::command().debug_assert();
         assert!(Arguments::try_parse_from(["tidemark", "serve", "--listen", "nowhere"]).is_err());
         assert!(Arguments::try_parse_from(["tidemark", "run"]).is_err(), "a pipeline is needed");
@@ -124,7 +124,7 @@ mod tests {
 
     /// Defaults, then the file, then the pipeline's `server:`, then the flags.
     #[test]
-    fn later_layers_win() {
+    fn config_layers_flags_override_pipeline_overrides_file() {
         let folder = tempfile::tempdir().unwrap();
         let (file, pipeline) = (folder.path().join("c.yaml"), folder.path().join("p.yaml"));
         std::fs::write(&file, "listen: file:1\nsessions: {max: 1}\nepoch: {max_rows: 1}\n").unwrap();

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_for_all_is_reached_at_one() {
+    fn psql_command_for_wildcard_listen_address_uses_localhost() {
         let [psql, _] = ways_in("0.0.0.0:7".parse().unwrap());
         assert_eq!(psql, "psql -h 127.0.0.1 -p 7 -U tidemark tidemark");
     }

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_and_defaults() {
+    fn environment_variables_and_defaults_are_expanded() {
         let e = environment();
         assert_eq!(e.expand("a ${TOKEN} b").as_deref(), Ok("a s3cr3t b"));
         assert_eq!(e.expand("${NONE:-x y}${EMPTY:-z}").as_deref(), Ok("x yz"));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn environment_unset_or_malformed_variable_is_an_error() {
         let e = environment();
         assert_eq!(e.expand("${NONE}"), Err("environment variable \"NONE\" is not set".to_string()));
         assert_eq!(e.expand("${TOKEN"), Err("\"${\" has no closing \"}\"".to_string()));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_taken_out_of_what_is_shown() {
+    fn environment_values_are_redacted_from_messages() {
         let e = environment();
         e.expand("${TOKEN}${NONE:-shown}").unwrap();
         assert_eq!(e.redact("option takes 'shown', not 's3cr3t'"), "option takes 'shown', not '${TOKEN}'");

@@ -118,7 +118,7 @@ mod tests {
     const V1: &str = "sys/fs/cgroup/memory";
 
     #[test]
-    fn memory_is_that_of_the_container_or_of_the_machine() {
+    fn available_memory_is_the_least_of_cgroup_limits_and_machine() {
         let found = |files: &[(&str, &str)]| available_below(root(files).path());
         assert_eq!(found(&[]), None);
         assert_eq!(found(&[MACHINE]), Some(16 << 20));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_less_than_the_whole_and_what_is_said_holds() {
+    fn memory_limits_sum_to_less_than_the_total_and_explicit_ones_are_kept() {
         for total in [512 << 20, 4_u64 << 30, 1 << 40] {
             let config = Config { memory_limit: MemoryLimit::Bytes(total), ..Config::default() };
             let Limits { state, query, sessions, epoch, changelog, dead_letters, late_rows, journal_segment, .. } =

@@ -13,13 +13,13 @@ fn message(text: &str) -> String {
 }
 
 #[test]
-fn the_shipped_file_says_the_defaults() {
+fn shipped_config_file_equals_the_defaults() {
     let text = include_str!("../../config/tidemark.yaml");
     assert_eq!(load(text).unwrap(), Config::default());
 }
 
 #[test]
-fn the_shipped_file_says_every_key() {
+fn shipped_config_file_sets_every_key() {
     fn unset(path: &str, value: &serde_yaml::Value, found: &mut Vec<String>) {
         match value {
             serde_yaml::Value::Null => found.push(path.to_string()),
@@ -39,14 +39,14 @@ fn the_shipped_file_says_every_key() {
 }
 
 #[test]
-fn nothing_said_is_all_defaults() {
+fn empty_config_file_gives_the_defaults() {
     for text in ["", "\n", "# only a comment\n", "---\n", "sessions:\n", "sessions: {}\n"] {
         assert_eq!(load(text).unwrap(), Config::default(), "{text:?}");
     }
 }
 
 #[test]
-fn values_are_read_with_their_units() {
+fn config_values_are_read_with_their_units() {
     let config = load(
         "listen: '[::1]:0'\nsessions: {max: 7, message_max: 128 kB}\nepoch:\n  max_rows: 10_000\n\
          checkpoint: {interval: 500 ms}\nlogging: {level: 'warn,tidemark::wire=debug', format: compact}\n",
@@ -60,7 +60,7 @@ fn values_are_read_with_their_units() {
 }
 
 #[test]
-fn a_slip_in_a_key_is_named_with_its_line_and_its_neighbour() {
+fn config_unknown_key_error_has_line_and_nearest_key() {
     let error = load("listen: 127.0.0.1:1\nsesions:\n  max: 1\n").unwrap_err();
     assert_eq!(error.message(), "f.yaml:2:1: unknown key \"sesions\"");
     assert_eq!(error.hint_text(), Some("Perhaps you meant \"sessions\"."));
@@ -73,7 +73,7 @@ fn a_slip_in_a_key_is_named_with_its_line_and_its_neighbour() {
 }
 
 #[test]
-fn a_bad_value_is_named_with_what_the_key_takes() {
+fn config_bad_value_error_says_what_the_key_takes() {
     assert_eq!(message("sessions:\n  max: none\n"), "f.yaml:2:8: \"sessions.max\" takes a number from 1, not \"none\"");
     assert_eq!(message("sessions: {max: 0}"), "f.yaml:1:17: \"sessions.max\" takes a number from 1, not \"0\"");
     assert_eq!(message("listen: 6543"), "f.yaml:1:9: \"listen\" takes host:port, not \"6543\"");
@@ -84,7 +84,7 @@ fn a_bad_value_is_named_with_what_the_key_takes() {
 }
 
 #[test]
-fn variables_come_from_the_environment_and_are_not_shown() {
+fn config_environment_variables_are_expanded_and_redacted_in_errors() {
     let environment = Environment::with(|name| (name == "PORT").then(|| "12ab34".to_string()));
     let load = |text: &str| Config::load(&Document::new("f.yaml", text), &environment);
     let bad = load("data_dir: /tmp\nlisten: localhost:${PORT}\n").unwrap_err();
@@ -96,7 +96,7 @@ fn variables_come_from_the_environment_and_are_not_shown() {
 }
 
 #[test]
-fn garbage_is_an_error_and_nothing_worse() {
+fn config_malformed_yaml_is_an_error() {
     let bombs = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_string()
         + &(b'b'..b'k').fold(String::new(), |s, c| {
             let before = (c - 1) as char;
@@ -137,7 +137,7 @@ fn garbage_is_an_error_and_nothing_worse() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in "[\\PC\\n\\t&*!|>{}\\[\\]:,'\"$-]{0,60}") {
+    fn config_load_of_any_text_does_not_panic(text in "[\\PC\\n\\t&*!|>{}\\[\\]:,'\"$-]{0,60}") {
         let _ = load(&text);
     }
 }

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_node_has_a_place() {
+    fn yaml_path_is_located_by_line_and_column() {
         assert_eq!(at(&steps("a"), PathPart::Key), (2, 1));
         assert_eq!(at(&steps("a"), PathPart::Value), (2, 4));
         assert_eq!(at(&steps("b.c"), PathPart::Key), (4, 3));

@@ -1,4 +1,4 @@
-//! Records that did not decode, as a scan hands them over beside its rows.
+//! Records that did not decode, collected by a scan beside its rows.
 
 use std::{
     collections::BinaryHeap,
@@ -23,7 +23,7 @@ impl BadRecord {
     /// A reason may quote a value that is as long as its record.
     pub const REASON_BYTES_MAX: usize = 1 << 10;
 
-    /// Cuts what is too long.
+    /// Truncates bytes and reason to their limits.
     fn cut(mut self) -> BadRecord {
         self.raw.truncate(Self::RAW_BYTES_MAX);
         if self.reason.len() > Self::REASON_BYTES_MAX {
@@ -39,10 +39,10 @@ impl BadRecord {
     }
 }
 
-/// Collects the bad records of one scan, from all its streams. Clones share the collection.
+/// Collects the bad records of one scan, over all its streams. Clones share the collection.
 ///
-/// Keeps the first of them, by file and position, up to a number and a size, and counts the rest, so that a file of
-/// garbage can fill neither the memory nor the log. Which ones are kept does not hang on which stream comes first.
+/// Keeps the first ones by origin and position, up to a number and a size, and counts the rest, so that a file of
+/// garbage fills neither memory nor log. Which are kept does not depend on the order of streams.
 #[derive(Debug, Clone)]
 pub struct BadRecords {
     collected: Arc<Mutex<CollectedBadRecords>>,
@@ -52,12 +52,12 @@ pub struct BadRecords {
 
 #[derive(Debug, Default)]
 struct CollectedBadRecords {
-    /// The last one first.
+    /// A max-heap: the last one on top.
     kept: BinaryHeap<BadRecord>,
     bytes: usize,
-    /// Kept or not.
+    /// All, kept or not.
     count: u64,
-    /// The first of those that are not kept: none behind it is.
+    /// The first one not kept: nothing after it is kept.
     end: Option<BadRecord>,
 }
 
@@ -69,10 +69,10 @@ impl Default for BadRecords {
 
 impl BadRecords {
     pub const ROWS_MAX: usize = 10_000;
-    /// They all go into one record of the log, and a client who asks for them gets them in one piece.
+    /// Limit of their bytes: all go into one log record, and into one answer to a client.
     pub const BYTES_MAX: usize = 16 << 20;
 
-    /// Keeps at most so many, of so many bytes.
+    /// Keeps at most `rows_max`, of `bytes_max` in all.
     pub fn new(rows_max: usize, bytes_max: usize) -> BadRecords {
         BadRecords { collected: Arc::default(), rows_max, bytes_max }
     }
@@ -99,7 +99,7 @@ impl BadRecords {
         self.collected.lock().unwrap_or_else(PoisonError::into_inner).kept.iter().min().cloned()
     }
 
-    /// What was collected, in order, and how many there were in all. Leaves it empty.
+    /// Takes the kept ones, in order, and the number of all.
     pub fn take(&self) -> (Vec<BadRecord>, u64) {
         let mut inner = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
         let CollectedBadRecords { kept, count, .. } = std::mem::take(&mut *inner);
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_records_are_kept_up_to_a_number_of_bytes_and_counted_beyond() {
+    fn bad_records_beyond_the_byte_limit_are_only_counted() {
         let bad = BadRecords::default();
         for line in 0..2_000 {
             let record = |raw, reason| BadRecord { origin: "f".to_string(), position: Some(line), raw, reason };
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_records_that_are_kept_are_the_first_whoever_comes_first() {
+    fn bad_records_kept_are_the_first_by_position_in_any_push_order() {
         let record = |line: i64| {
             let raw = vec![b'x'; if line % 7 == 0 { 3_000 } else { 10 }];
             BadRecord { origin: "f".to_string(), position: Some(line), raw, reason: String::new() }

@@ -1,4 +1,4 @@
-//! How few rows of a source are worth an epoch.
+//! The minimum batch of a source.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchingPolicy {
     pub rows: u64,
-    /// How long fewer rows may wait for others.
+    /// How long fewer rows may wait.
     pub delay: Duration,
 }
 
-/// Spark's.
+/// Spark's default.
 const DELAY: Duration = Duration::from_secs(15 * 60);
 
 impl BatchingPolicy {
-    /// By the options of a source.
+    /// Parses the options of a source.
     pub fn of(options: &Options) -> Result<Option<BatchingPolicy>> {
         BatchingPolicy::take(&mut options.taker("the source"))
     }

@@ -1,7 +1,7 @@
-//! What connectors may reach of the machine that the server runs on, whoever asks: the configuration says, and nobody else.
+//! Which files and environment variables connectors may use, by configuration, whoever asks.
 //!
-//! Paths are compared once links and `..` are resolved, when a connector is opened and again for each file that it opens
-//! or removes: a link that was put there since leads nowhere else.
+//! Paths are compared with links and `..` resolved, when a connector is opened and again for each file that it opens or
+//! removes: a link made later leads nowhere else.
 
 use std::{
     fs,
@@ -14,18 +14,18 @@ use crate::{
     options::Options,
 };
 
-/// Folders and variables. Clones share them. The default is without any limit: for an engine without a configuration.
+/// Allowed folders and variables. Clones share them. The default has no limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fence(Arc<Allowed>);
 
 /// What is allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
-    /// Nothing in it or above it is read or written.
+    /// Never read or written, nor its parents.
     pub data_dir: Option<PathBuf>,
-    /// Where sinks write and sources clean up; `None` is anywhere.
+    /// Folders that sinks write to and sources clean up; `None` is any.
     pub write: Option<Vec<PathBuf>>,
-    /// Where sources read; `None` is anywhere.
+    /// Folders that sources read; `None` is any.
     pub read: Option<Vec<PathBuf>>,
     /// The environment variables that secrets may be; a name that ends in `*` is all that begin so. `None` is any.
     pub environment: Option<Vec<String>>,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_data_directory_is_out_of_reach_by_every_way() {
+    fn fence_data_directory_is_refused_by_every_path_to_it() {
         let machine = Machine::new();
         symlink(machine.path("work/data"), machine.path("work/in/link")).unwrap();
         symlink("../data/soon", machine.path("work/in/dangling")).unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_writes_go_below_what_is_allowed_only() {
+    fn fence_writes_outside_the_allowed_folders_are_refused() {
         let machine = Machine::new();
         symlink(machine.path("elsewhere"), machine.path("work/out/away")).unwrap();
         symlink(machine.path("elsewhere/new"), machine.path("work/out/soon")).unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_variables_are_those_that_are_named() {
+    fn fence_environment_variables_outside_the_allowed_names_are_refused() {
         let fence = Machine::new().fence();
         for name in ["TIDEMARK_SECRET_A", "TIDEMARK_SECRET_", "ONE"] {
             fence.check_variable(name).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn fence_files_that_options_name_are_read_only_where_that_is_allowed() {
+    fn fence_files_named_by_options_are_read_only_in_allowed_folders() {
         let machine = Machine::new();
         let fence = machine.fence();
         let options = |key: &str, value: &str| {

@@ -1,5 +1,4 @@
-//! What sources have in common that make up their rows as they are asked for: a pace, ranges of rows, and nothing to
-//! keep but the moment of the beginning.
+//! Shared by generating sources (datagen, nexmark): event rate, row ranges, and the persisted start time.
 
 use std::{fmt::Debug, ops::Range, sync::Arc, time::Duration};
 
@@ -31,23 +30,23 @@ const RECORD_VERSION: u16 = 1;
 /// Numbers are BIGINT: at a thousand million a second this is 146 years away.
 const EVENTS_MAX: u64 = i64::MAX as u64 / 2;
 
-/// What one epoch takes of a source without a pace, unless its limit says otherwise.
+/// Events per epoch of a source without a rate, unless limited.
 const EVENTS_UNPACED: u64 = 100_000;
 
-/// All that decides what the rows are: each is a pure function of its number.
+/// The definition of generated rows: each is a pure function of its number.
 pub(super) trait GeneratorSpec: Debug + Send + Sync + 'static {
     fn schema(&self) -> &SchemaRef;
 
     /// The values of a column, for rows by their numbers.
     fn values(&self, column: usize, rows: Range<u64>) -> ArrayRef;
 
-    /// How many rows the first events have. An event is what has an offset.
+    /// Number of rows of the first `events` events. Offsets count events.
     fn rows_before(&self, events: u64) -> u64 {
         events
     }
 }
 
-/// Lets events come at a steady rate, up to the last one.
+/// Events at a steady rate, up to the last one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventRate {
     /// When the first event was due.
@@ -65,7 +64,8 @@ struct Beginning {
 }
 
 impl EventRate {
-    /// The pace of a source, new or again: it goes on from where it would be by now. `None` for `most` is no end.
+    /// The rate of a new or reopened source, which continues from its first start. `most` is the number of events;
+    /// `None` is endless.
     pub async fn open(env: &SourceEnv, folder: String, per_second: u64, most: Option<u64>) -> Result<EventRate> {
         let (storage, now) = (env.storage.clone(), env.clock.now());
         let begun = tokio::task::spawn_blocking(move || beginning(storage, &folder, now)).await;
@@ -74,19 +74,19 @@ impl EventRate {
         Ok(EventRate { begun, per_second, most: most.unwrap_or(EVENTS_MAX).min(EVENTS_MAX), endless })
     }
 
-    /// How many events there are by a moment.
+    /// Number of events due by `now`.
     fn due(&self, now: Micros) -> u64 {
         if self.per_second == 0 {
             return self.most;
         }
         let since = u128::try_from(now.saturating_sub(self.begun)).unwrap_or(0);
         let events = since * u128::from(self.per_second) / 1_000_000;
-        // The first event is there at once, the next when its time has come.
+        // The first event is due at once.
         u64::try_from(events).unwrap_or(u64::MAX).saturating_add(1).min(self.most)
     }
 }
 
-/// The moment of the beginning, kept from the first time on.
+/// The start time, persisted at the first open.
 fn beginning(storage: Arc<dyn Storage>, folder: &str, now: Micros) -> Result<Micros> {
     let (journal, records) = Journal::open(storage, folder, RECORD_VERSION)?;
     if let Some((_, bytes)) = records.first() {
@@ -99,7 +99,7 @@ fn beginning(storage: Arc<dyn Storage>, folder: &str, now: Micros) -> Result<Mic
     Ok(now)
 }
 
-/// Says that there is more, as often as there is, but not more than a hundred times a second.
+/// Notifies of new events, at most a hundred times a second.
 async fn tick(pace: EventRate, clock: Arc<dyn Clock>, changed: watch::Sender<u64>, stop: CancellationToken) {
     let every = Duration::from_micros(1_000_000_u64.checked_div(pace.per_second).unwrap_or(0));
     let every = every.clamp(Duration::from_millis(10), Duration::from_secs(1));
@@ -123,7 +123,7 @@ async fn tick(pace: EventRate, clock: Arc<dyn Clock>, changed: watch::Sender<u64
     }
 }
 
-/// Made-up rows as a source.
+/// The generating source.
 #[derive(Debug)]
 pub(super) struct Generator<R> {
     recipe: Arc<R>,
@@ -135,7 +135,7 @@ pub(super) struct Generator<R> {
 }
 
 impl<R: GeneratorSpec> Generator<R> {
-    /// Begins to make them.
+    /// Starts the source.
     pub fn start(recipe: R, pace: EventRate, clock: Arc<dyn Clock>) -> Arc<dyn Source> {
         let (changed, stop) = (watch::Sender::new(0), CancellationToken::new());
         tokio::spawn(tick(pace, clock.clone(), changed.clone(), stop.clone()));
@@ -149,15 +149,14 @@ impl<R: GeneratorSpec> Source for Generator<R> {
         self.recipe.schema().clone()
     }
 
-    /// The limit of rows counts events: then sources that belong together stay side by side, and joins of them need not
-    /// remember what the others have not come to yet.
+    /// The row limit counts events: so nexmark sources of one stream stay aligned, and joins of them need less state.
     async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
         let from = of.only();
         let due = self.pace.due(self.clock.now()).max(from);
         let unpaced = self.pace.per_second == 0;
         let most = limit.rows.unwrap_or(if unpaced { EVENTS_UNPACED } else { u64::MAX }).max(1);
         let waiting = self.recipe.rows_before(due) - self.recipe.rows_before(from);
-        // Nobody can say how much there is of what has no end.
+        // The backlog of an endless source is unknown.
         let backlog = Backlog { rows: (!self.pace.endless).then_some(waiting), ..Backlog::default() };
         let to = Offsets::single(due.min(from.saturating_add(most)));
         Ok(Ahead { to, end: Offsets::single(due), backlog })

@@ -1,4 +1,4 @@
-//! The list of the kinds of sources: which there are, and how one is opened, checked and removed.
+//! The kinds of sources: opening, checking and removing one.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ enum Connector {
 /// Opens the source `name`, new or again. `schema` is what its statement declares; `None` infers the columns from what
 /// the source holds. Dropping the source stops all that it does on its own.
 ///
-/// What is outside and missing is an error for a new source; one that was there before opens, and says it in
+/// A missing outside system is an error for a new source; a restored one opens, and gives the error in
 /// [`Source::ahead`](super::Source::ahead).
 pub async fn open(
     id: u64,
@@ -53,7 +53,7 @@ pub async fn open(
     Ok(Arc::new(Replayed::open(id, source, &env.storage)?))
 }
 
-/// Checks the options of a source without a look at the world outside.
+/// Checks the options of a source without I/O.
 pub fn check(name: &str, options: &Options) -> Result<()> {
     Connector::take(name, options).map(|_| ())
 }
@@ -64,7 +64,7 @@ pub fn read_limit(options: &Options) -> Result<ReadLimit> {
     ReadLimit::take(&mut options.taker("the source"))
 }
 
-/// Deletes everything durable of a source that was dropped. What is outside stays.
+/// Deletes the persistent state of a dropped source; outside data stays.
 pub fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
     Journal::remove(storage, &folder(id))?;
     storage.clear(&directory::retained(id))?;

@@ -1,4 +1,4 @@
-//! What a record that does not decode, or a row that an expression fails on, does to those who read its source.
+//! How a query handles bad records and row errors of a source.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
 /// Option `on_error` of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnError {
-    /// It is left out, counted, and kept where it can be looked at.
+    /// Left out, counted, and kept in the dead letter queue.
     #[default]
     DeadLetter,
     /// It is left out and counted.
@@ -29,7 +29,7 @@ pub enum OnError {
 }
 
 impl OnError {
-    /// By the options of a source.
+    /// Parses the options of a source.
     pub fn of(options: &Options) -> Result<OnError> {
         OnError::take(&mut options.taker("the source"))
     }
@@ -39,7 +39,7 @@ impl OnError {
         Ok(options.one_of("on_error", &words)?.unwrap_or_default())
     }
 
-    /// The streams of a scan of `source` as its reader is to see them: `bad` is where the scan puts its bad records.
+    /// Wraps the streams of a scan of `source` accordingly; `bad` is the scan's collector of bad records.
     pub fn applied(self, source: &str, streams: Vec<SourceStream>, bad: &BadRecords) -> Vec<SourceStream> {
         if self != OnError::Fail {
             return streams;

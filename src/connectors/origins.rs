@@ -1,5 +1,5 @@
-//! Where the rows of a stream stood in the outside system, told beside its batches: for whoever finds only later that a
-//! row is bad.
+//! Origins (file and line, partition and offset) of a stream's rows, passed beside its batches for row errors that are
+//! found later.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::formats::Positions;
 
-/// Where the rows of a batch stood.
+/// The origin of a batch.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// As in [`BadRecord`](super::BadRecord).
@@ -17,18 +17,18 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Somewhere there.
+    /// An origin without positions.
     pub fn within(name: &str) -> Origin {
         Origin { name: name.into(), positions: Positions::Each(Vec::new()) }
     }
 
-    /// Where a row of the batch stood, as far as that is known.
+    /// The position of a row of the batch, if known.
     pub fn of(&self, row: usize) -> Option<i64> {
         self.positions.of(row)
     }
 }
 
-/// The origins of the batches of one stream, in its order: who takes a batch takes one out after.
+/// The origins of a stream's batches, in order: the reader of a batch takes one out.
 #[derive(Debug, Default)]
 pub struct OriginQueue(Mutex<VecDeque<Origin>>);
 
@@ -37,13 +37,13 @@ impl OriginQueue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// The other end, which ends with this one.
+    /// The sender, which ends with this queue.
     pub fn sender(self: &Arc<Self>) -> OriginSender {
         OriginSender(Arc::downgrade(self))
     }
 }
 
-/// Tells the origins of a stream, as long as somebody wants to know.
+/// Sends the origins of a stream while the queue exists.
 #[derive(Debug, Clone)]
 pub struct OriginSender(Weak<OriginQueue>);
 

@@ -1,8 +1,8 @@
-//! Rows that a source was given again: its dead letters, put right by whoever looks after it.
+//! Replayed dead letters: corrected rows that are given back to their source.
 //!
-//! Around every source stands one more partition, `replay`. What it holds is in a journal of its own, in folder
-//! `replays/<id>`: for each statement the rows, and the dead letters that they were before. One write holds both, so that a
-//! dead letter is marked where its row counts, and nowhere else.
+//! Every source has an additional partition, `replay`. Its journal, in folder `replays/<id>`, has per statement the
+//! rows and the ids of their dead letters. One write has both, so that a letter is marked as replayed exactly if its
+//! row counts.
 //!
 //! ```text
 //! record = header length: u32 LE │ header: JSON │ Arrow IPC stream of rows
@@ -37,10 +37,10 @@ const RECORD_VERSION: u16 = 1;
 /// The name of the partition. An offset in it is a number of statements.
 const PARTITION: &str = "replay";
 
-/// Rows of one source in all: they are held in memory, and for as long as the source is there.
+/// Limit of a source's replayed rows: they stay in memory while the source exists.
 const BYTES_MAX: usize = 64 << 20;
 
-/// What tells a dead letter of a source from its others.
+/// Identifies a dead letter of a source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeadLetterKey {
     pub origin: String,
@@ -57,7 +57,7 @@ pub struct ReplayMarks {
     pub at: Micros,
 }
 
-/// A source with what it was given again.
+/// A source with its replayed rows.
 #[derive(Debug)]
 pub struct Replayed {
     inner: Arc<dyn Source>,
@@ -77,7 +77,7 @@ fn folder(id: u64) -> String {
     format!("replays/{id}")
 }
 
-/// Deletes what a source that was dropped had been given again.
+/// Deletes the replayed rows of a dropped source.
 pub(super) fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
     Journal::remove(storage, &folder(id))
 }
@@ -102,7 +102,7 @@ impl Replayed {
         self.kept().marks.clone()
     }
 
-    /// Adds rows in the source's schema, in place of their dead letters. Durable on return. May block.
+    /// Adds rows in the source's schema in place of their dead letters. Durable on return. May block.
     pub fn replay(&self, rows: RecordBatch, marks: ReplayMarks) -> Result<()> {
         let mut kept = self.kept();
         if kept.bytes + rows.get_array_memory_size() > BYTES_MAX {
@@ -118,8 +118,8 @@ impl Replayed {
 }
 
 impl ReplayState {
-    /// Puts a statement at its number. Where one is there already, its write failed and came through all the same: nobody
-    /// has read it, and those who read on count by the one that took its number.
+    /// Stores a statement at its number. An existing one had a failed write that became durable: it was never read, and
+    /// readers continue with the one that took its number.
     fn put(&mut self, number: usize, marks: ReplayMarks, rows: RecordBatch) {
         self.bytes += rows.get_array_memory_size();
         for failed in self.rows.drain(number.min(self.rows.len())..) {
@@ -131,7 +131,7 @@ impl ReplayState {
     }
 }
 
-/// What stands before the rows of a statement.
+/// The header of a statement's rows.
 #[derive(Debug, Serialize, Deserialize)]
 struct ReplayHeader {
     number: usize,
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_write_that_came_through_moves_no_number() {
+    async fn replay_write_reported_failed_but_durable_does_not_shift_numbers() {
         let storage = Arc::new(MemoryStorage::default());
         let env = SourceEnv::new(storage, Arc::new(ManualClock::new(0)));
         let before = source(&env).await;

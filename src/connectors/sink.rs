@@ -1,4 +1,4 @@
-//! Where the changes of a standing query go. One file or folder a kind of sink; the list of kinds is in `options.rs`.
+//! Sinks: where the changes of a standing query go. One file or folder per kind; the list of kinds is in `options.rs`.
 
 mod blackhole;
 mod console;
@@ -38,16 +38,14 @@ pub trait Sink: Send + fmt::Debug {
     /// What a reader of the outside system may rely on.
     fn delivery(&self) -> Delivery;
 
-    /// Takes hold of the outside system: whoever held it before under the same identity can no longer write, and what
-    /// was left half done is gone or finished. Gives the last epoch that is wholly there; 0 where there is none, or
-    /// where nobody can tell.
+    /// Opens the outside system: fences former writers of the same identity; an unfinished write is undone or
+    /// completed. Gives the last epoch that is completely written; 0 if there is none or it cannot be known.
     ///
     /// Called before the first write, and again after each write that failed: that one may have taken effect.
     async fn open(&mut self) -> Result<Epoch>;
 
-    /// Writes an epoch: all of it is there when this returns, together with its number. Where it fails, all of it is
-    /// there or nothing is, and the next `open` tells which. Epochs come in growing order, and never one that `open`
-    /// said is there.
+    /// Writes an epoch with its number, atomically: on success all of it, on error all or nothing, which the next
+    /// `open` tells. Epochs grow, and none that `open` has reported is written.
     ///
     /// A fault that may pass is of kind `Io` or `CannotConnectNow`; any other stops the sink until it is resumed.
     async fn write(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()>;
@@ -56,11 +54,11 @@ pub trait Sink: Send + fmt::Debug {
 /// What a sink promises through `kill -9`, restart and a fault of the outside system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// A row is there once.
+    /// Each row exactly once.
     ExactlyOnce,
-    /// A row is there once or, after a fault, more than once.
+    /// Each row once or, after a fault, more than once.
     AtLeastOnce,
-    /// Rows are shown or thrown away, not kept.
+    /// Rows are shown or discarded, not stored.
     BestEffort,
 }
 
@@ -78,12 +76,12 @@ impl fmt::Display for Delivery {
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     pub changes: Changes,
-    /// Whether the rows are the whole answer and take the place of all that was written before.
+    /// Whether the rows are the complete answer, replacing everything written before.
     pub whole: bool,
 }
 
 impl Outgoing {
-    /// What the rows mean to a store that keeps one row for each value of `key`.
+    /// The changes as upserts and deletes by `key`.
     pub fn upserts(&self, key: &[usize]) -> Result<UpsertRows> {
         let pairs = self.pairs(Some(key))?;
         let of = |at: Vec<u32>| take_record_batch(self.changes.rows(), &UInt32Array::from(at));
@@ -91,8 +89,8 @@ impl Outgoing {
         Ok(UpsertRows { put: of(pairs.iter().filter_map(|pair| pair.came).collect())?, gone: of(gone)? })
     }
 
-    /// The rows that went and came, by number: together where they have the same key; without a key each alone. In the
-    /// order in which keys are first told.
+    /// Pairs of retraction and insertion (row positions) with the same key; without a key, each change alone. In order
+    /// of the keys' first occurrence.
     pub fn pairs(&self, key: Option<&[usize]>) -> Result<Vec<Pair>> {
         let rows = self.changes.rows();
         let is_going = |row: u32| self.changes.diff(row as usize) < 0;
@@ -110,7 +108,7 @@ impl Outgoing {
             let n = *at.entry(keys.row(row as usize).data().to_vec()).or_insert(pairs.len());
             match pairs.get_mut(n) {
                 None => pairs.push(alone(row)),
-                // Of a key whose row goes and comes again, what came counts, in whatever order they are told.
+                // If a key's row is retracted and inserted again, the insertion counts, in any order.
                 Some(pair) if is_going(row) => pair.went = pair.went.or(Some(row)),
                 Some(pair) => pair.came = Some(row),
             }
@@ -119,19 +117,19 @@ impl Outgoing {
     }
 }
 
-/// A row that went and the one that came in its place: at least one of them.
+/// A retracted row and the one that replaces it: at least one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair {
     pub went: Option<u32>,
     pub came: Option<u32>,
 }
 
-/// Changes by key: each key once, in one of the two.
+/// Upserts and deletes: each key in one of the two.
 #[derive(Debug, Clone)]
 pub struct UpsertRows {
-    /// The newest row of each key that has one now.
+    /// The new row of each key that has one.
     pub put: RecordBatch,
-    /// The last row of each key that has none any more.
+    /// The last row of each deleted key.
     pub gone: RecordBatch,
 }
 
@@ -139,13 +137,13 @@ pub struct UpsertRows {
 #[derive(Debug, Clone)]
 pub struct SinkDef {
     pub name: String,
-    /// Names this sink, and no other of any server, for ever: what the outside system keeps for it stands under it.
+    /// A globally unique, permanent name of this sink, under which the outside system stores its epoch.
     pub identity: String,
     pub schema: SchemaRef,
     pub mode: Mode,
-    /// The columns that tell rows apart, where some are known to; always there for [`Mode::Upsert`].
+    /// The key columns, if there are any; always set for [`Mode::Upsert`].
     pub key: Option<Vec<usize>>,
-    /// Whether rows only ever come.
+    /// Whether there are no retractions.
     pub append_only: bool,
 }
 
@@ -158,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_key_the_newest_row_is_put_and_one_that_only_went_is_gone() {
+    fn upserts_put_the_newest_row_of_a_key_and_delete_retracted_keys() {
         let column = |values: &[i64]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
         let keys = column(&[1, 1, 2, 3, 4, 4, 5, 5]);
         let values = column(&[10, 11, 20, 30, 41, 40, 50, 51]);

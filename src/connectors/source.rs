@@ -1,4 +1,4 @@
-//! What every source does, whatever kind it is: how far it could be read, and the rows of a span of it.
+//! The trait of all sources: how far they can be read, and the rows of a span.
 
 use std::{fmt, sync::Arc};
 
@@ -17,37 +17,37 @@ use crate::{
     time::Clock,
 };
 
-/// What a source lives on.
+/// The environment of a source.
 #[derive(Debug, Clone)]
 pub struct SourceEnv {
-    /// Where it keeps what must survive, in folder `sources/<id>`.
+    /// For its persistent state, in folder `sources/<id>`.
     pub storage: Arc<dyn Storage>,
     pub clock: Arc<dyn Clock>,
-    /// Nothing is taken from outside that is not given twice before this is fired; `None` is at once.
+    /// Data that is not given twice is not taken before this is cancelled; `None` is at once.
     pub begins: Option<CancellationToken>,
-    /// What of the machine it may reach.
+    /// Which files it may use.
     pub fence: Fence,
-    /// It is only planned with, and never read: that somebody outside does not answer is no error.
+    /// Only for planning, never read: an unreachable outside system is no error.
     pub rehearsal: bool,
 }
 
 impl SourceEnv {
-    /// One that begins at once and may reach everything.
+    /// An environment that starts at once and may use every file.
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> SourceEnv {
         SourceEnv { storage, clock, begins: None, fence: Fence::default(), rehearsal: false }
     }
 }
 
-/// Where a source keeps what must survive, by its id.
+/// The folder of a source's persistent state.
 pub(super) fn folder(id: u64) -> String {
     format!("sources/{id}")
 }
 
-/// An outside, growing, replayable input.
+/// A source: an outside, growing, replayable input.
 #[async_trait]
 pub trait Source: Send + Sync + fmt::Debug {
-    /// The columns that its rows have. All of them come, unless a column [`OP`](crate::changes::OP) says that they set
-    /// and remove rows by key: then one stream has all rows of a partition, in order.
+    /// The schema of its rows. They are insertions, unless there is a column [`OP`](crate::changes::OP) of upserts and
+    /// deletes by key: then one stream has all rows of a partition, in order.
     fn schema(&self) -> SchemaRef;
 
     /// Whether it may have more than one partition: then each tracks its own event time.
@@ -55,8 +55,8 @@ pub trait Source: Send + Sync + fmt::Debug {
         false
     }
 
-    /// How far could be read now, going on from `of` (empty: from the beginning), within a limit. Whatever this
-    /// returns stays readable, under the same numbers, across a restart, until it is forgotten.
+    /// How far it can be read now from `of` (empty: from the start), within `limit`. Whatever this returns stays
+    /// readable, under the same offsets, across a restart, until [`Source::forget`].
     async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead>;
 
     /// The rows of a span as streams that may run in parallel: at least one, and about `hints.partitions` of them. A
@@ -64,16 +64,16 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// into the error.
     fn scan(&self, span: &Span, hints: &ScanHints) -> Result<Vec<SourceStream>>;
 
-    /// Everything before `before` is committed and checkpointed by every query that reads this source: it may be freed.
+    /// Every query has checkpointed beyond `before`: earlier rows may be released.
     async fn forget(&self, before: &Offsets) -> Result<()>;
 
-    /// Gives up what is lost outside, so that everybody goes on with what there is.
+    /// Gives up records lost outside, so that readers continue with the existing ones.
     async fn reset(&self) -> Result<()> {
         let error = Error::unsupported("RESET OFFSETS of this kind of source");
         Err(error.hint("It is for sources that may lose what was not read yet, such as kafka."))
     }
 
-    /// What of it cannot be had again.
+    /// What could not be read again by a new reader.
     async fn irreplaceable(&self) -> Result<Irreplaceable> {
         Ok(Irreplaceable::default())
     }
@@ -81,18 +81,18 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Changes its value whenever there may be more ahead. A hint: it may also fire for nothing.
     fn changed(&self) -> watch::Receiver<u64>;
 
-    /// How its tie to the outside is now, where it has one that an operator should know of.
+    /// The state of its connection, for operators; `None` if it has none.
     fn state(&self) -> Option<String> {
         None
     }
 }
 
-/// What is lost with a source, or with a view that has read it, whatever is made in their place.
+/// What would be lost by replacing a source, or a view that has read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Irreplaceable {
-    /// Records that it alone holds: who sent them does not send them again.
+    /// Records that only it has: the sender does not send them again.
     pub records: u64,
-    /// A new reader would not find all that others have read: it was freed, or is gone outside.
+    /// A new reader would not find all rows that others have read: some were released, or deleted outside.
     pub forgotten: bool,
 }
 
@@ -120,9 +120,9 @@ impl ReadLimit {
 pub struct Ahead {
     /// Where a span that stays within the limit would end.
     pub to: Offsets,
-    /// Where one without a limit would: a partition that goes further than what was read of it has unread rows.
+    /// Where a span without a limit would end: a partition beyond the read offset has unread rows.
     pub end: Offsets,
-    /// What is ahead in all, limit or not; `None` where the source cannot tell.
+    /// The whole backlog, regardless of the limit; `None` if unknown.
     pub backlog: Backlog,
 }
 
@@ -132,17 +132,17 @@ pub struct SourceStream {
     /// As in [`Offsets`].
     pub partition: String,
     pub rows: Arc<dyn PartitionStream>,
-    /// Where the rows stood; `None` where that is not known.
+    /// The origins of the rows; `None` if unknown.
     pub origins: Option<Arc<OriginQueue>>,
 }
 
 impl SourceStream {
-    /// Of an input that has but one partition.
+    /// The stream of a single-partition input.
     pub fn only(rows: Arc<dyn PartitionStream>) -> Self {
         SourceStream { partition: Offsets::ONLY.to_string(), rows, origins: None }
     }
 
-    /// One that tells where its rows stood.
+    /// A stream with origins.
     pub fn told<S: PartitionStream + 'static>(partition: &str, rows: impl FnOnce(OriginSender) -> S) -> Self {
         let origins = Arc::new(OriginQueue::default());
         let rows = Arc::new(rows(origins.sender()));
@@ -150,7 +150,7 @@ impl SourceStream {
     }
 }
 
-/// What waits to be read.
+/// Unread rows, bytes and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
     pub rows: Option<u64>,
@@ -158,7 +158,7 @@ pub struct Backlog {
     pub files: Option<u64>,
 }
 
-/// What the reader of a span wants.
+/// What the reader of a span asks for.
 #[derive(Debug, Clone)]
 pub struct ScanHints {
     /// Which columns, by index in the source's schema, in this order; `None` is all. May be empty (to count rows).
@@ -167,15 +167,14 @@ pub struct ScanHints {
     pub partitions: usize,
     /// The rows of a record batch.
     pub batch_rows: usize,
-    /// Where records go that do not decode.
+    /// The collector of records that do not decode.
     pub bad: BadRecords,
-    /// Whether the span may have to be read again after a restart: then the source holds what it reads of it until
-    /// [`Source::forget`].
+    /// Whether a recovery may read the span again: then the source retains what it reads until [`Source::forget`].
     pub retain: bool,
 }
 
 impl ScanHints {
-    /// The columns that are wanted of a source with so many.
+    /// The projected columns of a source with `all` columns.
     pub fn columns(&self, all: usize) -> Result<Vec<usize>> {
         let wanted = self.projection.clone().unwrap_or_else(|| (0..all).collect());
         match wanted.iter().any(|column| *column >= all) {

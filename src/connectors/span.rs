@@ -1,4 +1,4 @@
-//! How far an input was read: offsets, and the span between two of them.
+//! Offsets, and the span between two of them.
 
 use std::{
     collections::BTreeMap,
@@ -7,22 +7,22 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Per partition, the number of the next unread unit (a file's number, a record's offset, an epoch). A partition that
-/// is missing was not begun. What a unit is, the source decides.
+/// Per partition, the number of the next unread unit (a file's number, a record's offset, an epoch), as the source
+/// defines it. A missing partition was not started.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offsets(pub BTreeMap<String, u64>);
 
 impl Offsets {
-    /// The name of the partition of an input that has but one.
+    /// The partition name of a single-partition input.
     pub const ONLY: &str = "0";
 
-    /// The offsets of an input that has but one partition.
+    /// The offsets of a single-partition input.
     pub fn single(at: u64) -> Self {
         Offsets(BTreeMap::from([(Self::ONLY.to_string(), at)]))
     }
 
-    /// The offset of the only partition; 0 where it was not begun.
+    /// The offset of a single-partition input; 0 if not started.
     pub fn only(&self) -> u64 {
         self.get(Self::ONLY)
     }
@@ -31,7 +31,7 @@ impl Offsets {
         self.0.get(partition).copied().unwrap_or(0)
     }
 
-    /// Whether everything before `other` was read too.
+    /// Whether all partitions are at or beyond `other`.
     pub fn reaches(&self, other: &Offsets) -> bool {
         other.0.iter().all(|(partition, at)| self.get(partition) >= *at)
     }
@@ -50,15 +50,15 @@ impl Span {
     }
 }
 
-/// Who reads an input, and up to where each of them will never ask again.
+/// The readers of an input, and the offsets that each has consumed durably.
 #[derive(Debug, Default)]
 pub struct Readers(Mutex<BTreeMap<u64, Offsets>>);
 
-/// A reader that is no object's: while a server starts it holds what readers may still ask for who are not there yet.
+/// A reader id of no object: during a start it holds everything that readers not yet restored may need.
 pub const START: u64 = 0;
 
 impl Readers {
-    /// A new reader, who has read nothing; one that is there keeps its place.
+    /// Registers a reader at the start; a known one keeps its offsets.
     pub fn join(&self, reader: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(reader).or_default();
     }
@@ -67,14 +67,14 @@ impl Readers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&reader)
     }
 
-    /// Notes that `reader` has read, and checkpointed, up to `offsets`. Gives what all readers are past.
+    /// Notes that `reader` has checkpointed at `offsets`. Gives the minimum over all readers.
     pub fn advance(&self, reader: u64, offsets: &Offsets) -> Offsets {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         readers.insert(reader, offsets.clone());
         least(&readers)
     }
 
-    /// `reader` is gone. Gives what the others are past; `None` where there are none.
+    /// Unregisters `reader`. Gives the minimum over the others; `None` if there are none.
     pub fn leave(&self, reader: u64) -> Option<Offsets> {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         readers.remove(&reader);
@@ -82,7 +82,7 @@ impl Readers {
     }
 }
 
-/// Per partition the least offset; a partition that somebody has not begun is at 0.
+/// Per partition the minimum offset; 0 if some reader has not started it.
 fn least(readers: &BTreeMap<u64, Offsets>) -> Offsets {
     let mut all = readers.values();
     let mut least = all.next().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The outside may be slow, and may never answer: nobody waits for it without an end.
+//! Timeouts of outside systems.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::error::{Error, ErrorKind, Result};
 pub const OPEN_TIMEOUT: &str = "connectors.open_timeout";
 pub const WRITE_TIMEOUT: &str = "connectors.write_timeout";
 
-/// How long the outside of a sink may take.
+/// Timeouts of a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To be taken hold of.
+    /// Of opening it.
     pub open: Duration,
-    /// To take an epoch.
+    /// Of writing an epoch.
     pub write: Duration,
 }
 
-/// Waits for what is outside of something, up to a limit of this name. What takes longer is given up.
+/// Runs `work` on an outside system with a timeout; after it fails with `CannotConnectNow`, naming the option `name`.
 pub async fn within<T>(limit: Duration, name: &str, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         let message = format!("{what}: what is outside did not answer within {limit:?}");

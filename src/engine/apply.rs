@@ -1,4 +1,4 @@
-//! Many definitions as one: what a pipeline declares is there as a whole, or nothing of it is.
+//! Applies the definitions of a pipeline atomically: all are created, or none.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ use crate::{
     sql::statement::{Body, CreateTable, IfExists, Name, Statement},
 };
 
-/// Something new that nobody can lose yet, and what it takes the place of.
+/// An object that is built but not yet in the catalog, and the one it replaces.
 struct Made {
     object: Arc<Object>,
     old: Option<Arc<Object>>,
-    /// It is the old one with other options.
+    /// Whether it is the old sink with other options.
     refit: bool,
 }
 
 impl Made {
-    /// What is no more once this is durable.
+    /// The object that is dropped once this is durable.
     fn gone(&self) -> Option<&Arc<Object>> {
         self.old.as_ref().filter(|_| !self.refit)
     }
@@ -46,7 +46,7 @@ impl Engine {
             loop {
                 let recovering = engine.recovering();
                 match engine.apply_now(&all).await {
-                    // Nothing of it is there: it is tried anew.
+                    // Nothing was created: retry once an input has recovered.
                     Err((_, error)) if error.kind() == ErrorKind::Recovering => one_recovered(recovering).await,
                     done => return Ok(done),
                 }
@@ -78,7 +78,7 @@ impl Engine {
             return Err((0, error));
         }
         let mut old: Vec<Arc<Object>> = all.iter().filter_map(|made| made.gone().cloned()).collect();
-        // Readers before what they read.
+        // Readers before their inputs.
         old.sort_by_key(|object| std::cmp::Reverse(object.id));
         self.clear_away(old).await;
         begins.cancel();
@@ -92,7 +92,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes what one statement says; `None` where it is there as it is.
+    /// Builds the object of one statement; `None` if it exists unchanged.
     async fn make(
         self: &Arc<Self>,
         statement: &Statement,
@@ -109,7 +109,7 @@ impl Engine {
             return Ok(Some(Made { object, old, refit: true }));
         }
         let rows = match &statement.body {
-            // A rehearsal looks at columns only.
+            // A rehearsal needs only the columns.
             Body::CreateTable(CreateTable { query: Some(query), .. }) if !self.rehearsal => {
                 Some(self.rows_of(query).await?)
             }
@@ -134,7 +134,7 @@ impl Engine {
         Ok(Some(Made { object, old, refit: false }))
     }
 
-    /// Makes it durable, in one record, that all of it is there.
+    /// Logs all of it in one record.
     async fn enter_all(&self, all: &[Made]) -> Result<()> {
         if all.is_empty() {
             return Ok(());
@@ -144,10 +144,10 @@ impl Engine {
         self.log_change(CatalogChange::Replace { drop, create }).await
     }
 
-    /// Takes everything back: what was replaced has its name again.
+    /// Removes everything built; replaced objects get their names back.
     async fn unmake_all(&self, all: Vec<Made>) {
         for made in all.into_iter().rev() {
-            // One that goes on was told nothing yet.
+            // A sink with other options has not been changed yet.
             if !made.refit {
                 let (id, kind) = (made.object.id, made.object.kind);
                 self.unmake(id, kind, Some(made.object)).await;
@@ -159,7 +159,7 @@ impl Engine {
     }
 }
 
-/// What a `CREATE` makes, under which name, and what it does where that is taken.
+/// The kind and name that a `CREATE` defines, and what it does if the name exists.
 pub(super) fn created(body: &Body) -> Option<(ObjectKind, &Name, IfExists)> {
     match body {
         Body::CreateSource(create) => Some((ObjectKind::Source, &create.name, create.exists)),
@@ -169,7 +169,8 @@ pub(super) fn created(body: &Body) -> Option<(ObjectKind, &Name, IfExists)> {
     }
 }
 
-/// That a relation is missing which a later statement makes: those come after what they read, unless that is impossible.
+/// Adds to an undefined-relation error that a later statement defines it: statements are ordered by their inputs, so
+/// there is a cycle.
 fn in_a_circle(error: Error, later: &[Statement]) -> Error {
     let missing = |(kind, name, _): &(ObjectKind, &Name, IfExists)| {
         *kind != ObjectKind::Sink && error.message().ends_with(&format!("relation \"{}\" does not exist", name.name))

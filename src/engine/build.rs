@@ -1,4 +1,4 @@
-//! From a statement to the live thing that it defines: the same way for a new one and, at the start, for an old one.
+//! Builds the live object of a `CREATE` statement: the same way for a new one and when it is restored at a start.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -53,7 +53,7 @@ pub fn columns(defs: &[ColumnDef], key: &[String]) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// Where rows are removed by key, only the key's columns are always there.
+/// If rows are deleted by key, only key columns may be NOT NULL: a delete has no others.
 fn check_removable(columns: &Schema, create: &CreateSource) -> Result<()> {
     let lacking = |field: &&Arc<Field>| !field.is_nullable() && !create.key.contains(field.name());
     match columns.fields().iter().find(lacking).filter(|_| !create.key.is_empty()) {
@@ -67,7 +67,7 @@ fn check_removable(columns: &Schema, create: &CreateSource) -> Result<()> {
     }
 }
 
-/// What a source gives whose rows are set and removed by key: its columns, and what is to be done with a row.
+/// The schema that an upsert source emits: its columns and the operation.
 fn with_op(columns: &Schema) -> SchemaRef {
     let mut fields: Vec<_> = columns.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(OP, DataType::Int8, false)));
@@ -80,7 +80,7 @@ pub fn source_options(options: &Options) -> (Options, Options) {
 }
 
 impl Engine {
-    /// Makes the live object of a statement. What `past` says of it is loaded and run again first.
+    /// Builds the live object of a statement; first loads and replays what the log and checkpoints have of it.
     pub(super) async fn build(
         self: &Arc<Self>,
         id: u64,
@@ -220,7 +220,7 @@ impl Engine {
         })
     }
 
-    /// The defaults of a table's columns, as expressions of the columns' types.
+    /// The column defaults of a table, as expressions cast to the column types.
     async fn defaults(&self, create: &CreateTable, columns: &SchemaRef) -> Result<HashMap<String, Expr>> {
         let mut defaults = HashMap::new();
         for (def, field) in create.columns.iter().zip(columns.fields()) {
@@ -268,7 +268,7 @@ impl Engine {
         Ok(Object { id, name, kind, schema, depends, watermark: options.watermark, readers, what, statement })
     }
 
-    /// Whether a stream keeps no state, so that it is computed wherever it is read.
+    /// Whether a stream is stateless, so that it is computed in each reader's plan.
     async fn is_computed(
         &self,
         create: &CreateView,
@@ -297,7 +297,7 @@ impl Engine {
     }
 }
 
-/// The ids of what a view reads; every name must be there.
+/// The ids of a view's inputs; fails on an undefined name.
 fn depends(create: &CreateView, snapshot: &StatementSnapshot) -> Result<Vec<u64>> {
     let names = names::relations(&create.query);
     let public = names.iter().filter(|name| name.schema.as_deref().is_none_or(|schema| schema == "public"));
@@ -307,7 +307,7 @@ fn depends(create: &CreateView, snapshot: &StatementSnapshot) -> Result<Vec<u64>
     Ok(depends)
 }
 
-/// The column of a watermark must be there and be a time.
+/// Fails unless the watermark column exists and is a timestamp or date.
 fn check_watermark(
     spec: Option<&WatermarkSpec>,
     schema: &SchemaRef,

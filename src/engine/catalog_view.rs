@@ -1,4 +1,4 @@
-//! What the planner finds of what a statement sees, by name.
+//! Implements the planner's [`CatalogView`](crate::sql::plan::CatalogView) over a statement snapshot.
 
 use super::{objects::ObjectState, snapshot::StatementSnapshot, system};
 use crate::{

@@ -1,4 +1,4 @@
-//! The rows of a statement that writes: all of them are there before the first one is written, so each is asked for.
+//! The rows of a writing statement, collected before the first one is written; their memory is reserved.
 
 use std::sync::Arc;
 
@@ -14,10 +14,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// How often a row is there until it is written: as it came, as one batch with all others, and in the log.
+/// Bytes held per byte of rows until they are written: batches as they came, one concatenated batch, and the log
+/// record.
 const TIMES: usize = 4;
 
-/// Rows, and their room.
+/// Rows and their memory reservation.
 #[derive(Debug)]
 pub struct Collected {
     pub rows: Vec<RecordBatch>,
@@ -30,7 +31,7 @@ impl Collected {
         Collected { rows: Vec::new(), room }
     }
 
-    /// All rows of a stream.
+    /// Collects all rows of a stream. Fails if they do not fit into `pool`.
     pub async fn of(mut rows: SendableRecordBatchStream, pool: &Arc<dyn MemoryPool>) -> Result<Self> {
         let mut collected = Collected::new(pool);
         while let Some(batch) = rows.try_next().await? {

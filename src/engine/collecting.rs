@@ -1,11 +1,11 @@
-//! The rows of a statement that writes, as its plan gives them.
+//! Runs the plan of a writing statement.
 
 use datafusion::{logical_expr::LogicalPlan, physical_plan::execute_stream, prelude::SessionContext};
 
 use super::{collected::Collected, read::physical};
 use crate::{error::Result, sql::plan::Planner};
 
-/// The rows that a statement writes, or that it finds to change.
+/// The rows that a statement inserts, or selects to change.
 pub(super) async fn collect_written(context: &SessionContext, plan: LogicalPlan) -> Result<Collected> {
     Box::pin(collect(context, Planner::normalized(context, plan)?)).await
 }

@@ -1,4 +1,4 @@
-//! Standing queries of the engine: planned, recovered, started, and made again where they failed.
+//! Standing queries: planning, starting with recovery, and rebuilding after a failure.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// What whoever wants the rows of a query is told until they are back.
+/// The error for reading a relation that is still recovering.
 pub fn recovering(label: &str) -> Error {
     Error::new(ErrorKind::Recovering, format!("{label} is still recovering"))
         .hint("tidemark.queries tells when it is back; a statement waits for it up to statement_timeout.")
@@ -46,7 +46,7 @@ impl Engine {
         self.planner.continuous(&context, &query, emission, partitions, &create.columns, &label).await
     }
 
-    /// Starts the loop of a standing query, which recovers first. Nobody waits for that but who wants its rows.
+    /// Starts the loop of a standing query, which recovers first; only readers of its rows wait for that.
     pub(super) async fn start_query(
         self: &Arc<Self>,
         id: u64,
@@ -55,7 +55,7 @@ impl Engine {
         recovered: RecoveredState,
         snapshot: &Arc<dyn CatalogView>,
     ) -> Result<(SchemaRef, ObjectState)> {
-        // Epochs of a time with more cores are run again as they were.
+        // Epochs are replayed with the partitions they had, even if there were more cores then.
         let partitions = recovered.intents.iter().map(|intent| intent.partitions).max();
         let partitions = partitions.unwrap_or(1).max(self.planner.partitions());
         let standing = self.plan_view(create, options, snapshot, partitions).await?;
@@ -85,10 +85,10 @@ impl Engine {
         let is_new = recovered.schema.is_none();
         let mut sink_driver = recipe.sink_driver(self)?;
         if let Some(sink_driver) = sink_driver.as_mut().filter(|_| is_new && !self.rehearsal) {
-            // Who creates a sink is told when there is nothing to write to; later it is waited for.
+            // `CREATE SINK` fails if the sink cannot be opened; later it is retried.
             sink_driver.open().await?;
         }
-        // A new one waits until it is durable that it is there: until then it may be taken back.
+        // A new query starts paused until its definition is durable: before, it may be rolled back.
         let paused = recovered.paused || recovered.begins.is_some() || is_new;
         let worker = recipe.worker(self, standing, sink_driver);
         let recovery = (!self.rehearsal).then_some((recovered.intents, recovered.commits));
@@ -107,7 +107,7 @@ impl Engine {
         })
     }
 
-    /// How a failed query is made again from nothing but its definition.
+    /// The function that rebuilds a failed query from its definition.
     fn rebuild(self: &Arc<Self>, recipe: Arc<QueryRecipe>) -> Rebuild {
         let engine = Arc::downgrade(self);
         Box::new(move || {
@@ -126,7 +126,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// What a sink is told that goes on with another recipe.
+    /// The command to continue a sink with another recipe.
     pub(super) fn refit(self: &Arc<Self>, recipe: Arc<QueryRecipe>) -> Command {
         let (trigger, checkpoint_interval) = (recipe.options.trigger, recipe.checkpoint_interval);
         Command::Refit { rebuild: self.rebuild(recipe), trigger, checkpoint_interval }
@@ -134,7 +134,7 @@ impl Engine {
 }
 
 impl QueryRecipe {
-    /// The same query with other options, and what it has so far.
+    /// The same query and state with other options.
     pub fn with(
         &self,
         engine: &Engine,
@@ -157,7 +157,7 @@ impl QueryRecipe {
 
     fn sink_driver(&self, engine: &Engine) -> Result<Option<SinkDriver>> {
         let Some(sink_plan) = &self.sink_plan else { return Ok(None) };
-        // A secret may have another value since.
+        // The value of a secret may have changed.
         let now = engine.view_options(&self.create)?.sink;
         let sink_plan = now.map_or_else(|| sink_plan.clone(), |options| sink_plan.with(options));
         sink_plan.sink_driver(&self.create.name.name, &engine.sink_identity(self.id)?, engine.timeouts()).map(Some)

@@ -1,4 +1,4 @@
-//! The rows that a client sends to a table, until all of them are there.
+//! `COPY … FROM STDIN`: rows collected until the client has sent all.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::{
 /// An open `COPY … FROM STDIN`: all of its rows become durable at [`CopyInTarget::finish`], or none of them.
 pub struct CopyInTarget {
     pub format: CopyFormat,
-    /// The columns that each row of the client has, in its order.
+    /// The columns of the client's rows, in its order.
     pub columns: SchemaRef,
     table: Arc<WritableTable>,
-    /// Where each column of the client goes in the table, and what stands in the table's other columns.
+    /// Per client column its table position, and the values of the other table columns.
     at: Vec<usize>,
     fills: Vec<ScalarValue>,
     rows: Collected,
@@ -53,14 +53,14 @@ impl CopyInTarget {
         self.rows.push(widened(&rows, &self.at, &self.fills, &self.table.columns)?)
     }
 
-    /// Gives the number of rows that are now durable.
+    /// Inserts all rows; gives their number.
     pub async fn finish(self) -> Result<u64> {
         self.table.insert(&self.rows.rows, &OnConflict::Fail).await
     }
 }
 
-/// The rows of a copy, in the order of the table's columns; `at` says where each column of the client goes, `fills` what
-/// stands in the others.
+/// The client's rows in the schema of the table; `at` has the table position of each client column, `fills` the values
+/// of the others.
 fn widened(rows: &RecordBatch, at: &[usize], fills: &[ScalarValue], table: &SchemaRef) -> Result<RecordBatch> {
     let column = |(n, fill): (usize, &ScalarValue)| match at.iter().position(|a| *a == n) {
         Some(from) => Ok(rows.column(from).clone()),

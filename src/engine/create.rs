@@ -1,4 +1,5 @@
-//! `CREATE`: made whole without a lock, however long the outside takes; then, in a moment, durable and known.
+//! `CREATE`: an object is built without a lock, however long its connector takes; then it is logged and entered under
+//! the DDL lock.
 //!
 //! ```text
 //! the name is reserved ─▶ planned and opened ─▶ lock: still what it was planned over? ─▶ durable, known ─▶ it begins
@@ -35,20 +36,20 @@ use crate::{
     },
 };
 
-/// Something new that nobody knows of yet. Dropped before it is known, it is taken back.
+/// An object being built. If it is dropped before it is entered, what was built is removed.
 pub(super) struct Making {
     engine: Arc<Engine>,
     id: u64,
     kind: ObjectKind,
-    /// What it was planned over.
+    /// The catalog it was planned against.
     snapshot: Arc<StatementSnapshot>,
-    /// Once it is made.
+    /// `Some` once it is built.
     object: Option<Arc<Object>>,
     known: bool,
 }
 
 impl Making {
-    /// Takes it back, now that it cannot be.
+    /// Removes what was built.
     async fn undo(mut self) {
         self.known = true;
         self.engine.unmake(self.id, self.kind, self.object.take()).await;
@@ -65,7 +66,7 @@ impl Drop for Making {
 }
 
 impl Engine {
-    /// `CREATE` anything. Whoever asks for it may go away until it is made; what is outside is asked without a lock.
+    /// Runs any `CREATE`. The client may disconnect until it is built; connectors are called without a lock.
     pub(super) async fn create(self: &Arc<Self>, session: &Session, statement: &Statement) -> Result<Reply> {
         let (kind, name, exists) = created(&statement.body).ok_or_else(|| Error::internal("not a CREATE"))?;
         let tag = format!("CREATE {}", kind.word().to_uppercase());
@@ -109,10 +110,10 @@ impl Engine {
         Ok(Reply::Done(tag))
     }
 
-    /// Makes a new thing, whole, over what exists now. Nobody knows of it, and nothing of it runs.
+    /// Builds a new object against the present catalog. It is not visible and does not run.
     async fn make_new(self: &Arc<Self>, statement: &Statement, kind: ObjectKind) -> Result<Making> {
         let statement = self.with_columns(statement).await?;
-        // In this order: what it reads has a smaller number, and so is there before it after a restart.
+        // In this order: its inputs have smaller ids, and so are restored before it.
         let snapshot = Arc::new(self.statement_snapshot());
         let id = self.next_id();
         let mut making =
@@ -129,8 +130,8 @@ impl Engine {
         }
     }
 
-    /// Lets a new thing, with its first rows, take its place, and that of an old one. Gives the number of its rows where
-    /// it was made with some.
+    /// Enters a new object, with its first rows, into log and catalog in place of `old`. Gives the number of those
+    /// rows, if it was made with some.
     async fn enter(
         self: &Arc<Self>,
         mut making: Making,
@@ -192,7 +193,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Fails where something has gone meanwhile that a new object was planned over.
+    /// Fails if something the new object was planned against was dropped or replaced meanwhile.
     fn check_unchanged(&self, object: &Object, snapshot: &StatementSnapshot) -> Result<()> {
         let gone = |what: String| {
             let message = format!("{what} was dropped or replaced while {} was being made", object.label());
@@ -208,7 +209,7 @@ impl Engine {
         self.check_secrets(object)
     }
 
-    /// Fails where the place of a new object is not what it was: that of an old one, or nobody's.
+    /// Fails if its name is no longer free, or no longer that of `old`.
     fn check_place(&self, name: &str, kind: ObjectKind, old: Option<&Object>) -> Result<()> {
         let now = self.objects().get(name).cloned();
         if now.as_ref().map(|now| now.id) != old.map(|old| old.id) {
@@ -218,8 +219,8 @@ impl Engine {
         old.map_or(Ok(()), |old| self.check_replaceable(old, kind, &[]))
     }
 
-    /// What a new thing takes the place of; `None` where there is nothing to do. What `together` makes may depend on it:
-    /// that is replaced too.
+    /// The object that a `CREATE` replaces; `None` if there is nothing to do. Dependents that the statements `together`
+    /// define are replaced too.
     pub(super) async fn replaced(
         &self,
         name: &Name,
@@ -237,7 +238,7 @@ impl Engine {
         let Some(old) = self.objects().get(&name.name).cloned() else { return Ok(Some(None)) };
         match exists {
             IfExists::Skip => Ok(None),
-            // The same definition again: nothing changes, and nothing is lost.
+            // The same definition: nothing to do.
             IfExists::Replace { .. } if old.kind == kind && plain(&old.statement.body) == plain(&statement.body) => {
                 Ok(None)
             }
@@ -255,8 +256,8 @@ impl Engine {
         }
     }
 
-    /// Whoever writes to a table that is to be replaced waits: no row comes between the look at what would be lost and the
-    /// end of the table. Before the lock of DDL, so that a long statement holds up no other table's.
+    /// Blocks writers of a table that is to be replaced, so that no row is inserted between the check of what would be
+    /// lost and the replacement. Taken before the DDL lock, so that a long statement blocks only its own table.
     async fn writers_of_replaced(&self, statement: &Statement) -> Option<OwnedMutexGuard<()>> {
         let Body::CreateTable(CreateTable { name, exists: IfExists::Replace { .. }, .. }) = &statement.body else {
             return None;
@@ -268,7 +269,7 @@ impl Engine {
         }
     }
 
-    /// Whether something of a kind may take the place of an old one.
+    /// Fails if an object of this kind may not replace `old`.
     fn check_replaceable(&self, old: &Object, kind: ObjectKind, together: &[Statement]) -> Result<()> {
         if old.kind != kind {
             let message = format!("\"{}\" is a {}, not a {kind}", old.name, old.kind);
@@ -288,7 +289,8 @@ impl Engine {
         }
     }
 
-    /// Fails before anything is touched if the query of a view cannot be kept.
+    /// Fails, before anything is changed, if a view's query cannot be maintained; gives warnings of unbounded state
+    /// otherwise.
     pub(super) async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<Vec<String>> {
         let Body::CreateView(create) = &statement.body else { return Ok(Vec::new()) };
         let options = self.view_options(create)?;
@@ -322,7 +324,7 @@ impl Engine {
         self.objects().find(name).map(|_| ())
     }
 
-    /// `CREATE TABLE … AS` with the columns of its query in place of none.
+    /// `CREATE TABLE … AS` as a `CREATE TABLE` with the columns of its query.
     pub(super) async fn with_columns(&self, statement: &Statement) -> Result<Statement> {
         let Body::CreateTable(create) = &statement.body else { return Ok(statement.clone()) };
         let Some(query) = &create.query else { return Ok(statement.clone()) };

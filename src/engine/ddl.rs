@@ -1,7 +1,7 @@
-//! `ALTER`, and what all changes of what exists share: one at a time, durable when acknowledged.
+//! `ALTER`, and what all DDL shares: one change at a time, durable when acknowledged.
 //!
-//! Two locks: a name is reserved by whoever is at work on it, for as long as that takes; what exists is changed under the
-//! lock of DDL, which nobody holds while he waits for the outside or for an epoch.
+//! There are two locks: a statement reserves the names it works on for as long as it takes; the catalog is changed
+//! under the DDL lock, which is never held while waiting for a connector or an epoch.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl Engine {
                     engine.note_paused(&object, true).await?;
                     tell(&object, Command::Pause(done)).await?;
                     drop(reserved);
-                    // A runner that has ended is paused for good.
+                    // A runner that has ended does not answer.
                     let _ = wait.await;
                     Ok(())
                 })
@@ -70,7 +70,7 @@ impl Engine {
         Ok(Reply::Done(format!("ALTER {}", alter.kind.word().to_uppercase())))
     }
 
-    /// Makes it durable that a query is paused, or is not.
+    /// Logs that a query is paused, or not.
     async fn note_paused(&self, object: &Object, paused: bool) -> Result<()> {
         let _one = self.ddl.lock().await;
         if object.handle().is_none() {
@@ -83,12 +83,12 @@ impl Engine {
         self.log_change(CatalogChange::Paused { id: object.id, paused }).await
     }
 
-    /// What is outside has so long to answer.
+    /// Fails if `work` on an outside system takes longer than `connectors.open_timeout`.
     pub(super) async fn within_open_timeout<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         connectors::within(self.options.open_timeout, OPEN_TIMEOUT, what, work).await
     }
 
-    /// What the catalog is to say of an object. One that was paused stays so.
+    /// The catalog entry of an object; keeps whether it is paused.
     pub(super) fn entry(&self, object: &Object) -> Result<catalog::ObjectDef> {
         let paused = locked(&self.live).catalog.objects.get(&object.id).is_some_and(|known| known.paused);
         Ok(catalog::ObjectDef {
@@ -102,7 +102,7 @@ impl Engine {
         })
     }
 
-    /// What reads an object, directly or through others.
+    /// The readers of an object, transitively.
     pub(super) fn dependents(&self, object: &Object) -> Vec<Arc<Object>> {
         let mut reached = vec![object.id];
         let mut found = Vec::new();
@@ -115,7 +115,7 @@ impl Engine {
         found
     }
 
-    /// Makes a change of what exists durable. Under the lock of DDL.
+    /// Logs a change of the catalog. Under the DDL lock.
     pub(super) async fn log_change(&self, change: CatalogChange) -> Result<()> {
         let record = LogRecord::Catalog(change.clone()).encode(&[])?;
         self.env.log.append(vec![record]).await?;
@@ -160,7 +160,7 @@ pub fn schema_from(bytes: &[u8]) -> Result<SchemaRef> {
     Ok(arrow::ipc::reader::StreamReader::try_new(bytes, None)?.schema())
 }
 
-/// Tells the runner of an object something.
+/// Sends a command to the runner of an object.
 async fn tell(object: &Object, command: Command) -> Result<()> {
     let handle = object.handle().ok_or_else(|| Error::internal("it does not run by itself"))?;
     handle.tell(command).await;

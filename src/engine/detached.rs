@@ -1,8 +1,8 @@
-//! Work that goes on where whoever asked for it goes away.
+//! Work that completes even if its requester goes away.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Runs work that must not be left half done, even where whoever asked for it goes away. A panic in it is theirs.
+/// Runs work that must complete, even if this future is dropped. A panic is returned as an error.
 pub(super) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     match tokio::spawn(work).await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(done) => done,

@@ -1,4 +1,4 @@
-//! What `OR REPLACE` may take away without being asked: nothing that cannot be had again.
+//! `OR REPLACE` refuses to discard rows that cannot be read again, unless `discard_rows` is set.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Refuses to replace what holds rows that nobody gives again.
+    /// Fails if `old` holds rows that no source can give again.
     pub(super) async fn check_discard(&self, old: &Object) -> Result<()> {
         let lost = match (&old.what, old.kind) {
             (ObjectState::Table(table), _) => counted(table.shared.lock().rows() as u64, "row"),
@@ -43,14 +43,14 @@ impl Engine {
             .hint(format!("{keep} {unless}")))
     }
 
-    /// The rows of a view whose sources would not give a new reader all that the view has read.
+    /// Why a view cannot be recomputed: a source has released what the view read. `None` if it can be.
     async fn forgotten_below(&self, view: &Object) -> Result<Option<String>> {
         for source in self.sources_below(view) {
             let forgets = match &source.what {
                 ObjectState::Source { source: open, .. } => {
                     open.irreplaceable().await.map_err(|e| e.context(source.label()))?.forgotten
                 }
-                // It cannot be asked.
+                // It cannot be asked: assumed.
                 _ => true,
             };
             if forgets {
@@ -60,8 +60,8 @@ impl Engine {
         Ok(None)
     }
 
-    /// The sources that a view reads, directly or through what is computed where it is read. Tables and kept views give
-    /// their rows to every reader.
+    /// The sources that a view reads, directly or through computed streams and views. Tables and materialized views
+    /// give their rows to every reader.
     fn sources_below(&self, view: &Object) -> Vec<Arc<Object>> {
         let mut sources = Vec::new();
         let (mut seen, mut ahead) = (BTreeSet::new(), view.depends.clone());

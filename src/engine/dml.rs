@@ -31,7 +31,7 @@ use crate::{
 };
 
 impl Engine {
-    /// The table of a name, or why it cannot be written.
+    /// The table of a name; an error if it cannot be written.
     pub(super) fn writable(&self, name: &Name, verb: &str) -> Result<Arc<WritableTable>> {
         let objects = self.objects();
         let object = objects.find(name)?;
@@ -122,7 +122,7 @@ impl Engine {
         Ok(Reply::Done(format!("DELETE {count}")))
     }
 
-    /// A statement that writes, as it is planned: to be described or to be run.
+    /// The DML statement as it is given to the planner.
     pub(super) fn written(&self, body: &Body) -> Result<ast::Statement> {
         match body {
             Body::Insert(insert) => match &insert.table {
@@ -140,13 +140,13 @@ impl Engine {
         }
     }
 
-    /// The source of a name, which takes its dead letters back.
+    /// The source of a name, for replaying its dead letters.
     fn source_of(&self, name: &Name) -> Option<Arc<Object>> {
         let object = self.objects().find(name).ok()?.clone();
         matches!(object.what, ObjectState::Source { fixed: false, .. }).then_some(object)
     }
 
-    /// Plans a statement that writes, against what there is now.
+    /// Plans a DML statement against the present catalog.
     pub(super) async fn plan_dml(
         &self,
         session: &Session,
@@ -195,7 +195,7 @@ impl Engine {
     }
 }
 
-/// What a copy puts into the columns that the client leaves out: their defaults, or NULL.
+/// The values of columns that a COPY leaves out: their defaults, or NULL.
 async fn fills(table: &WritableTable, at: &[usize]) -> Result<Vec<ScalarValue>> {
     let context = SessionContext::new();
     let mut fills = Vec::new();
@@ -230,7 +230,7 @@ fn settled_update(update: &ast::Update, table: &WritableTable) -> Result<ast::St
     Ok(ast::Statement::Update(update))
 }
 
-/// The table that an UPDATE is of.
+/// The target table of an UPDATE.
 fn updated(update: &ast::Update) -> Result<Name> {
     match &update.table.relation {
         TableFactor::Table { name, .. } => Ok(name_of(name)),
@@ -238,7 +238,7 @@ fn updated(update: &ast::Update) -> Result<Name> {
     }
 }
 
-/// The table that a DELETE is from.
+/// The target table of a DELETE.
 fn deleted_from(delete: &ast::Delete) -> Result<Name> {
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
     match tables.first().map(|t| &t.relation) {
@@ -247,7 +247,7 @@ fn deleted_from(delete: &ast::Delete) -> Result<Name> {
     }
 }
 
-/// A DELETE whose condition names the table itself, where it named an alias of it.
+/// Replaces the alias of a DELETE's table by its name in the condition.
 fn unaliased(delete: &ast::Delete, target: &Name) -> ast::Delete {
     let mut delete = delete.clone();
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &mut delete.from;
@@ -274,7 +274,7 @@ fn name_of(name: &ObjectName) -> Name {
     Name { schema: parts.pop(), name: last, position: 0 }
 }
 
-/// The input of an `UPDATE` with the old rows behind the new ones.
+/// The input of an `UPDATE` with the old columns appended to the new ones.
 fn with_old_rows(dml: &DmlStatement) -> Result<LogicalPlan> {
     let LogicalPlan::Projection(projection) = dml.input.as_ref() else {
         return Err(Error::internal("an UPDATE was planned without its new values"));

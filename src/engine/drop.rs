@@ -1,4 +1,4 @@
-//! `DROP`: gone at once for whoever asks, and then cleared away.
+//! `DROP`: objects disappear at once, then their tasks end and files are removed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +18,13 @@ use crate::{
     sql::statement::Drop,
 };
 
-/// How long whoever drops something waits for its end: long enough that what a busy query held is mostly free when the
-/// statement is over, too short to be waited for.
+/// How long `DROP` waits for tasks to end: usually enough for a busy query's memory to be free afterwards.
 const CLEAR_MAX: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// `DROP …`
     pub(super) async fn drop(self: &Arc<Self>, drop: &Drop) -> Result<Reply> {
-        // What is being made under a name is there before it is dropped, or is not made.
+        // An object being created under the name is entered first, or not created.
         let reserved = self.names.reserve(drop.names.iter().map(|name| name.name.as_str())).await;
         let (engine, drop) = (self.clone(), drop.clone());
         to_its_end(async move {
@@ -37,7 +36,7 @@ impl Engine {
         .await
     }
 
-    /// From now on nobody finds what is dropped, and no restart brings it back. Gives it, readers before what they read.
+    /// Removes objects from log and catalog. Gives them, readers before their inputs.
     async fn drop_now(self: &Arc<Self>, drop: &Drop) -> Result<Vec<Arc<Object>>> {
         let _one = self.ddl.lock().await;
         let mut gone: Vec<Arc<Object>> = Vec::new();
@@ -74,7 +73,7 @@ impl Engine {
             }
             gone.extend(others);
         }
-        // Readers before what they read.
+        // Readers before their inputs.
         gone.sort_by_key(|object| std::cmp::Reverse(object.id));
         gone.dedup_by_key(|object| object.id);
         if !gone.is_empty() {
@@ -87,8 +86,8 @@ impl Engine {
         Ok(gone)
     }
 
-    /// Ends what objects do that are no more, and removes their files; readers come before what they read. An epoch ends
-    /// at its next wait. What takes longer than a moment goes on while others go on too.
+    /// Ends the tasks of dropped objects and removes their files, readers before their inputs. An epoch is cancelled at
+    /// its next await point. Continues in the background after `CLEAR_MAX`.
     pub(super) async fn clear_away(self: &Arc<Self>, gone: Vec<Arc<Object>>) {
         gone.iter().filter_map(|object| object.handle()).for_each(Handle::cancel);
         let engine = self.clone();
@@ -98,11 +97,11 @@ impl Engine {
                 engine.delete_files_after_failure(&object);
             }
         });
-        // It goes on where nobody waits for it any more.
+        // It continues after the timeout.
         let _ = tokio::time::timeout(CLEAR_MAX, cleared).await;
     }
 
-    /// Ends what an object does and forgets its name, if it has that still.
+    /// Ends an object's task and removes its name, unless that is another object's by now.
     pub(super) async fn stop_object(&self, object: &Object) {
         self.remove_object(object);
         if let Some(handle) = object.handle() {
@@ -114,7 +113,7 @@ impl Engine {
         self.leave_inputs(object.id);
     }
 
-    /// A reader that is gone holds on to nothing.
+    /// Unregisters a reader from its inputs, so that they can release rows.
     fn leave_inputs(&self, reader: u64) {
         for input in self.objects().in_order().iter().filter(|input| input.readers.has(reader)) {
             let left = input.readers.leave(reader);
@@ -124,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// Takes back what never came to be known.
+    /// Removes an object that was built but never entered.
     pub(super) async fn unmake(&self, id: u64, kind: ObjectKind, object: Option<Arc<Object>>) {
         match object {
             Some(object) => self.stop_object(&object).await,
@@ -135,7 +134,7 @@ impl Engine {
         }
     }
 
-    /// Removes the files of an object that is gone. What cannot be removed now is removed at the next start.
+    /// Removes the files of a dropped object; on failure they are removed at the next start.
     fn delete_files_after_failure(&self, object: &Object) {
         if let Err(error) = self.delete_files(object.id, object.kind) {
             tracing::warn!(object = object.name, %error, "files of a dropped object are left");

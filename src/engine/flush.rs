@@ -1,4 +1,4 @@
-//! `FLUSH`: what was available is in every view and out of every sink, but for those that have failed.
+//! `FLUSH`: waits until everything available is in all views and sinks, except failed ones.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,9 +18,8 @@ use crate::{
 const HINT: &str = "FLUSH name tells more of one; ALTER … RESUME lets one try again that has stopped.";
 
 impl Engine {
-    /// View after view and sink after sink, in the order in which they read each other: all, or one and what it reads.
-    /// Those that have failed keep nobody from the others: they are told in a warning, and the one that was asked for is
-    /// an error.
+    /// Flushes views and sinks in dependency order: all, or `name` with its inputs. Failed ones do not block others:
+    /// each gives a warning, and is an error if it is `name` itself.
     pub(super) async fn flush(&self, session: &Session, name: Option<&Name>) -> Result<Reply> {
         let objects = self.objects();
         let asked = name.map(|name| objects.find(name).cloned()).transpose()?;
@@ -46,7 +45,7 @@ impl Engine {
         Ok(Reply::Done("FLUSH".to_string()))
     }
 
-    /// An object and all that it reads, directly or through others, in the order of making.
+    /// An object and its inputs, transitively, in creation order.
     fn with_its_inputs(&self, object: &Arc<Object>) -> Vec<Arc<Object>> {
         let mut ids: BTreeSet<u64> = [object.id].into();
         for other in self.objects().in_order().iter().rev() {

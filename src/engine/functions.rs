@@ -1,4 +1,4 @@
-//! Functions that statements make: `CREATE FUNCTION`, `CREATE AGGREGATE`, and how they go.
+//! User-defined functions: `CREATE FUNCTION`, `CREATE AGGREGATE`, `DROP`.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::{
     sync::locked,
 };
 
-/// What the planner knows as a function and the session does not list as one.
+/// Syntax that looks like functions to the planner but is not registered as such.
 const SYNTAX: [&str; 5] = ["grouping", "session_window", "unnest", "window", "row"];
 
-/// The word for what a statement makes.
+/// `function` or `aggregate`, for messages.
 fn word(aggregate: bool) -> &'static str {
     if aggregate { "aggregate" } else { "function" }
 }
@@ -31,7 +31,7 @@ fn is_aggregate(function: &Defined) -> bool {
     matches!(function.what, FunctionBody::Aggregate(_))
 }
 
-/// The functions that a statement uses.
+/// The names of functions that a statement calls.
 fn used(body: &Body) -> Vec<String> {
     match body {
         Body::CreateView(create) => names::calls(create.query.as_ref()),
@@ -82,7 +82,7 @@ impl Engine {
         .await
     }
 
-    /// The function that a new one is to replace; fails where its name is taken for good.
+    /// The function that a new one replaces; fails if the name is that of a built-in or may not be replaced.
     fn check_free(&self, name: &Name, replace: bool, aggregate: bool) -> Result<Option<catalog::FunctionDef>> {
         let taken = format!("function \"{}\" already exists", name.name);
         let taken = Error::new(ErrorKind::DuplicateFunction, taken).at(name.position.max(1));
@@ -140,7 +140,7 @@ impl Engine {
             .hint("Another one can be made under another name."))
     }
 
-    /// What uses a function, as errors say it.
+    /// Labels of the objects that use a function.
     fn users_of(&self, name: &str) -> Vec<String> {
         let uses = |body: &Body| used(body).iter().any(|used| used == name);
         let objects = self.objects().in_order();
@@ -157,7 +157,7 @@ impl Engine {
         users
     }
 
-    /// The first function that a statement uses which is not any more what it was.
+    /// The first function used by a statement that was dropped or replaced since `was`.
     pub(super) fn function_gone(&self, body: &Body, was: &Functions) -> Option<String> {
         let now = locked(&self.live).functions.clone();
         let id = |functions: &Functions, name: &str| functions.find(name).map(|function| function.id);
@@ -194,7 +194,7 @@ impl Engine {
         .await
     }
 
-    /// Whether a function has a name, and takes these types where some are said.
+    /// Whether a function of this name exists, with these argument types if given.
     fn is_there(&self, name: &Name, types: Option<&[ast::DataType]>, aggregate: bool) -> Result<bool> {
         let live = locked(&self.live);
         let public = name.schema.as_deref().is_none_or(|schema| schema == "public");
@@ -203,7 +203,7 @@ impl Engine {
         }
         let (Some(types), Some(function)) = (types, live.functions.find(&name.name)) else { return Ok(true) };
         let types = types.iter().map(column_type).collect::<Result<Vec<_>>>()?;
-        // Of the wrong kind: that is what will be told.
+        // One of the wrong kind counts too: it gets an error of its own.
         Ok(is_aggregate(function) != aggregate || function.arguments.iter().map(|(_, of)| of).eq(&types))
     }
 
@@ -226,8 +226,8 @@ impl Engine {
         }
     }
 
-    /// Makes all functions of a catalog again, before whatever calls them. What cannot be made is told to the log, and
-    /// what calls it says so itself.
+    /// Registers all functions of a catalog, before what calls them is restored. One that fails is logged, and its
+    /// users fail.
     pub(super) fn revive_functions(&self, catalog: &Catalog) {
         let mut all: Vec<_> = catalog.functions.iter().collect();
         all.sort_by_key(|(_, function)| function.id);
@@ -245,7 +245,7 @@ impl Engine {
         }
     }
 
-    /// The functions that statements made, in the order of making.
+    /// The user-defined functions, in creation order.
     pub(super) fn routines(&self) -> Vec<Routine> {
         let functions = locked(&self.live).functions.clone();
         let routine = |function: &Arc<Defined>| Routine {

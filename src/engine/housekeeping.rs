@@ -1,4 +1,4 @@
-//! Keeps the log short: closes a full log file, waits until checkpoints hold what is in it, drops it.
+//! Log compaction: closes a full log file, waits until checkpoints include its records, and removes it.
 //!
 //! ```text
 //! server/<log file>.json    the catalog, the dead letters and the late rows, as of the beginning of that log file
@@ -20,18 +20,18 @@ use crate::{
 
 pub(super) const FOLDER: &str = "server";
 
-/// How often the log's size is looked at, and tables are saved.
+/// Interval of checks of the log's size and of table checkpoints.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What the log files before one say that no object keeps itself.
+/// What the log files before `log_file` say that no object stores itself: the catalog and dead letters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ServerSnapshot {
-    /// Changes of the catalog in this log file and later ones are not in here.
+    /// Catalog changes from this log file on are not included.
     pub log_file: u64,
     pub catalog: Catalog,
     pub dead_letters: Vec<DeadLetter>,
     pub late_rows: Vec<LateRow>,
-    /// The files that the log knew; `None` of an earlier release, whose log knew none.
+    /// The file manifest; `None` in snapshots of earlier releases without one.
     #[serde(default)]
     pub files: Option<FileEntries>,
     /// The number of the newest transaction of the log.
@@ -39,7 +39,7 @@ pub struct ServerSnapshot {
     pub transactions: u64,
 }
 
-/// The newest snapshot; an empty one where there is none.
+/// Loads the newest snapshot; an empty one if there is none.
 pub fn load(storage: &dyn Storage) -> Result<ServerSnapshot> {
     let Some(newest) = storage.list(FOLDER)?.pop() else { return Ok(ServerSnapshot::default()) };
     let bytes = storage.read(&newest)?.unwrap_or_default();
@@ -51,7 +51,7 @@ pub fn load(storage: &dyn Storage) -> Result<ServerSnapshot> {
     Ok(snapshot)
 }
 
-/// That the snapshots are there that the log knows, and as they were written.
+/// Fails unless the snapshots known to the log exist undamaged.
 pub fn check(storage: &dyn Storage) -> Result<()> {
     storage.list(FOLDER)?.iter().try_for_each(|path| storage.read(path).map(drop))
 }
@@ -61,7 +61,7 @@ fn path(log_file: u64) -> String {
 }
 
 impl Engine {
-    /// Starts the chore on the query runtime. It ends with the engine.
+    /// Spawns the compaction task on the query runtime. It ends with the engine.
     pub(super) fn spawn_log_compaction(self: &Arc<Self>) {
         let engine = Arc::downgrade(self);
         self.runtime.spawn(async move {
@@ -76,7 +76,7 @@ impl Engine {
         });
     }
 
-    /// Readers have gone: what they held is no table's any more.
+    /// Updates the memory shares of tables after readers have released snapshots.
     fn note_what_is_held(&self) {
         for object in self.objects().in_order() {
             if let ObjectState::Table(table) = &object.what {
@@ -85,14 +85,14 @@ impl Engine {
         }
     }
 
-    /// One round: a full log file is closed; files that nobody would read again are dropped.
+    /// One round: closes a full log file, removes files that no recovery would read.
     pub async fn shorten_log(&self) -> Result<()> {
         if self.env.log.bytes() < self.options.log_file_bytes {
             return Ok(());
         }
         let storage = self.env.storage.clone();
         let file = {
-            // While what exists stands still: the snapshot is of exactly the files before this one.
+            // Under the DDL lock, so that the snapshot is exactly of the files before this one.
             let _one = self.ddl.lock().await;
             let paused = self.env.commits.pause().await;
             let file = self.env.log.rotate();

@@ -1,4 +1,4 @@
-//! The one door: everything that a client, a pipeline or the command line wants comes through [`Engine::execute`].
+//! The engine: every statement of a client, a pipeline or the command line goes through [`Engine::execute`].
 
 mod apply;
 mod authorize;
@@ -82,7 +82,7 @@ impl Engine {
         })
     }
 
-    /// A reply in whose rows no error tells a secret.
+    /// A reply whose errors have secrets redacted.
     fn masked(&self, reply: Reply) -> Reply {
         let Reply::Rows { tag, rows } = reply else { return reply };
         let hidden = self.env.hidden.clone();
@@ -131,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// Everything with a name, at this moment.
+    /// All relations that exist now.
     pub fn relations(&self) -> Vec<RelationDef> {
         let mut relations = Vec::new();
         for object in self.objects().in_order() {
@@ -174,14 +174,14 @@ impl Engine {
         system::NAMES.iter().enumerate().filter_map(relation).collect()
     }
 
-    /// No new epoch; waits until the last one of every query is committed and everything is in checkpoints.
+    /// Stops all queries after their running epoch, with last checkpoints.
     pub async fn shutdown(&self) {
         let mut objects = self.objects().in_order();
         objects.reverse();
         for object in &objects {
             if let Some(handle) = object.handle() {
                 match handle.progress().state {
-                    // There is nothing of it to save, and it may take its time.
+                    // It has nothing to save, and recovery may take long.
                     QueryState::Recovering => handle.end().await,
                     _ => handle.stop().await,
                 }
@@ -194,7 +194,7 @@ impl Engine {
                 tracing::warn!(table = object.name, %error, "not saved at shutdown; its log is");
             }
         }
-        // What nobody waits for.
+        // Flushes notes that no commit has synced.
         if let Err(error) = self.env.log.append(Vec::new()).await {
             tracing::warn!(%error, "the log is not written to its end");
         }
@@ -215,7 +215,7 @@ impl Engine {
         live.objects = Objects(Arc::new(all));
     }
 
-    /// Another object that has its name keeps it.
+    /// Removes `object` from the catalog, unless its name is another object's by now.
     fn remove_object(&self, object: &Object) {
         let mut live = locked(&self.live);
         let mut all: BTreeMap<_, _> = live.objects.0.as_ref().clone();
@@ -235,14 +235,14 @@ impl Engine {
         locked(&self.live).catalog.apply(change);
     }
 
-    /// What a query waits for when its trigger has nothing more to do: it stays so across a restart.
+    /// Logs that a query whose trigger has ended is finished, so that it stays so after a restart.
     fn finished(self: &Arc<Self>, id: u64) -> Finished {
         let engine = Arc::downgrade(self);
         Box::new(move || {
             let engine = engine.clone();
             async move {
                 let Some(engine) = engine.upgrade() else { return Ok(()) };
-                // Not before it is durable that it is there.
+                // Not before its own `CREATE` is durable.
                 let _one = engine.ddl.lock().await;
                 engine.log_change(CatalogChange::Paused { id, paused: true }).await
             }
@@ -256,7 +256,7 @@ impl Engine {
     }
 }
 
-/// So that rooms below the engine can list what exists.
+/// Lets rooms below the engine list relations.
 impl crate::pg_catalog::Listing for Engine {
     fn relations(&self) -> Vec<RelationDef> {
         Engine::relations(self)

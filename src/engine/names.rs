@@ -1,5 +1,4 @@
-//! Names that statements are at work on: two that make, drop or alter what has one name come one after the other, however
-//! long the first one takes, and hold up nobody else.
+//! Name reservations: statements that create, drop or alter the same name run one after the other, and block no others.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,19 +9,19 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::sync::locked;
 
-/// Who is at work on which name.
+/// A mutex per name that is reserved.
 #[derive(Debug, Default)]
 pub struct Names(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
-/// Some names, until it is dropped.
+/// Reserved names, until it is dropped.
 #[derive(Debug)]
 pub struct Reserved(#[expect(dead_code, reason = "they are free once it is dropped")] Vec<OwnedMutexGuard<()>>);
 
 impl Names {
-    /// Waits until nobody else is at work on some names.
+    /// Reserves names; waits while another statement has one of them.
     pub async fn reserve(&self, names: impl IntoIterator<Item = &str>) -> Reserved {
         let mut held = Vec::new();
-        // In one order, so that two who want the same ones do not wait for each other.
+        // In sorted order, to avoid deadlocks.
         for name in names.into_iter().collect::<BTreeSet<_>>() {
             let name = {
                 let mut known = locked(&self.0);
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reserve_name_in_work_waits_until_it_is_dropped() {
+    fn reserve_of_a_reserved_name_waits_until_it_is_released() {
         let names = Names::default();
         let first = names.reserve(["b", "a", "b"]).now_or_never().expect("both are free");
         assert!(names.reserve(["c"]).now_or_never().is_some());

@@ -1,4 +1,4 @@
-//! What exists, alive: the catalog's objects with their sources, rows and runners.
+//! The live objects: catalog entries with their sources, rows and runners.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// One thing that exists.
+/// One object of the catalog.
 #[derive(Debug)]
 pub struct Object {
     pub id: u64,
@@ -28,7 +28,7 @@ pub struct Object {
     /// The statement that made it, parsed; its `text` is the definition.
     pub statement: Statement,
     pub schema: SchemaRef,
-    /// The ids of what it reads.
+    /// The ids of its direct inputs.
     pub depends: Vec<u64>,
     pub watermark: Option<WatermarkSpec>,
     pub readers: Arc<Readers>,
@@ -43,34 +43,34 @@ pub enum ObjectState {
         limit: ReadLimit,
         batching: Option<BatchingPolicy>,
         fixed: bool,
-        /// The columns by which its rows are set and removed; none where rows only come.
+        /// The key columns of an upsert source; empty if it is append-only.
         key: Arc<[String]>,
     },
     Table(Arc<WritableTable>),
-    /// A view or stream that is kept.
+    /// A materialized view, or a stream with state.
     ContinuousQuery {
         shared: Arc<SharedRelation>,
         handle: Arc<Handle>,
-        /// The ids of what its plan reads: behind streams and plain views, too.
+        /// The ids of the relations and sources its plan reads, resolved through computed streams and views.
         inputs: Vec<u64>,
-        /// What is known of the times in its columns.
+        /// The event time bounds of its columns.
         times: Arc<TimeBounds>,
         /// See [`crate::sql::table::InputTable::reproducible`].
         reproducible: bool,
     },
-    /// A sink: a standing query whose rows are outside.
+    /// A sink: a standing query whose changes go to an outside system.
     Sink {
         handle: Arc<Handle>,
         inputs: Vec<u64>,
-        /// How it is made again, with other options too.
+        /// For rebuilding it, also with other options.
         recipe: Arc<QueryRecipe>,
     },
-    /// A view or stream that is computed wherever it is read.
+    /// A view or stateless stream that is expanded in each reader's plan.
     Query {
         query: Arc<ast::Query>,
         columns: Vec<String>,
     },
-    /// It could not be opened when the server started; what went wrong is told to whoever uses it.
+    /// It could not be opened at the start; using it gives this error.
     Broken(Error),
 }
 
@@ -90,7 +90,7 @@ impl Object {
         }
     }
 
-    /// The ids of what its plan reads, where it has one that stands.
+    /// The ids of what its standing query reads; empty if it has none.
     pub fn inputs(&self) -> &[u64] {
         match &self.what {
             ObjectState::ContinuousQuery { inputs, .. } | ObjectState::Sink { inputs, .. } => inputs,
@@ -98,12 +98,12 @@ impl Object {
         }
     }
 
-    /// The name with its kind, as errors say it: `source "flights"`.
+    /// Kind and name for errors: `source "flights"`.
     pub fn label(&self) -> String {
         format!("{} \"{}\"", self.kind, self.name)
     }
 
-    /// That a sink has no rows to read.
+    /// The error that a sink cannot be read.
     pub fn unreadable(&self) -> Option<Error> {
         matches!(self.what, ObjectState::Sink { .. }).then(|| {
             Error::new(ErrorKind::WrongObjectType, format!("\"{}\" is a sink: its rows are outside", self.name))
@@ -121,14 +121,14 @@ impl Objects {
         self.0.get(name)
     }
 
-    /// In the order of making: what reads comes after what it reads.
+    /// In creation order: readers after their inputs.
     pub fn in_order(&self) -> Vec<Arc<Object>> {
         let mut all: Vec<_> = self.0.values().cloned().collect();
         all.sort_by_key(|object| object.id);
         all
     }
 
-    /// The object of a name in a statement, or an error that says what is missing.
+    /// The object of a name in a statement; an error with the nearest name otherwise.
     pub fn find(&self, name: &Name) -> Result<&Arc<Object>> {
         let public = name.schema.as_deref().is_none_or(|schema| schema == "public");
         let found = if public { self.get(&name.name) } else { None };

@@ -1,4 +1,4 @@
-//! What an engine lives on, and its limits and habits.
+//! The environment and options of an engine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,64 +6,64 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::{connectors::Fence, options::SecretRedactor, query::Thresholds, storage::Storage, time::Clock};
 
-/// What an engine lives on.
+/// The environment: storage, clock, runtime.
 #[derive(Debug, Clone)]
 pub struct Env {
     pub storage: Arc<dyn Storage>,
     pub clock: Arc<dyn Clock>,
-    /// Where queries run.
+    /// The runtime of queries.
     pub runtime: Runtime,
-    /// The secrets that it is told, for whoever shows texts of it.
+    /// Known secrets, to be redacted from every text that is shown.
     pub hidden: Arc<SecretRedactor>,
 }
 
-/// Limits and habits; each with its reason in `config/tidemark.yaml`.
+/// Limits and defaults; `config/tidemark.yaml` explains each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// How often a query's state goes to disk, unless the query says otherwise.
+    /// Default checkpoint interval of a query.
     pub checkpoint_interval: Duration,
-    /// A log file of this size is closed, and dropped once checkpoints hold what is in it.
+    /// Size at which a log file is closed; it is removed once checkpoints include its records.
     pub log_file_bytes: u64,
-    /// Rows of one statement that are more than this take several records of the log.
+    /// Bytes of rows per log record; a statement with more takes several records.
     pub record_bytes_max: usize,
-    /// The most that one epoch takes of a source that sets no limit of its own.
+    /// Default limits of what an epoch reads of a source.
     pub epoch_rows_max: u64,
     pub epoch_bytes_max: u64,
-    /// How long an epoch is to take, unless the query says otherwise: what it takes of a backlog follows it.
+    /// Default target duration of an epoch, which admission follows.
     pub epoch_target: Duration,
     pub dead_letters_max: usize,
     pub dead_letters_bytes_max: u64,
-    /// Of those that one epoch finds in one input.
+    /// Dead letters kept per epoch and input.
     pub dead_letters_epoch_max: usize,
     pub dead_letters_epoch_bytes_max: u64,
     pub late_rows_max: usize,
     pub late_rows_bytes_max: u64,
-    /// Changed rows that a table or view keeps for the views that read it, and for subscriptions.
+    /// Changed rows in memory per changelog, for views and subscriptions.
     pub changelog_rows_max: usize,
-    /// What the changelogs of all of them hold together.
+    /// Bytes in memory of all changelogs together.
     pub changelog_bytes_max: u64,
-    /// What one holds in files besides what a recovery needs.
+    /// Bytes per changelog in files beyond those a recovery needs.
     pub changelog_disk_max: u64,
-    /// Cores that one query may use; 0 is all.
+    /// Cores (partitions) per query; 0 is all.
     pub partitions: usize,
-    /// Calls that cannot be interrupted, at a time.
+    /// Concurrent function calls that cannot be interrupted.
     pub aside_max: usize,
-    /// Memory for the working state of queries that clients run.
+    /// Memory pool of client queries.
     pub memory_bytes_max: u64,
-    /// One value that a function makes.
+    /// Bytes of one value made by a function.
     pub value_bytes_max: u64,
-    /// Memory of what running epochs read and make, all of them together.
+    /// Memory of all running epochs together.
     pub epoch_memory_bytes_max: u64,
-    /// Memory of all that tables and views hold.
+    /// Memory of all tables and views together.
     pub state_bytes_max: u64,
-    /// Rows of one `COPY … FROM STDIN`, held until its end.
+    /// Bytes of the rows of one `COPY … FROM STDIN`, held until its end.
     pub copy_bytes_max: u64,
-    /// What connectors may reach of the machine.
+    /// Which files and variables connectors may use.
     pub fence: Fence,
-    /// How long the outside may take to answer whoever opens a source or a sink, and to take an epoch of a sink.
+    /// Timeouts of opening a source or sink, and of writing an epoch to a sink.
     pub open_timeout: Duration,
     pub write_timeout: Duration,
-    /// Not of the configuration: no answer depends on them.
+    /// Not configurable: no answer depends on them.
     pub thresholds: Thresholds,
 }
 

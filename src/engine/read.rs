@@ -1,4 +1,4 @@
-//! What only reads: queries, `EXPLAIN`, `SHOW`.
+//! Statements that only read: queries, `EXPLAIN`, `SHOW`.
 
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
         let rows = batch_rows(&optimized, most)?;
         *state.config_mut() = state.config().clone().with_batch_size(rows);
         let planned = match state.query_planner().create_physical_plan(&optimized, &state).await {
-            // Rules that contradict each other tell nobody anything.
+            // Optimizer rules may contradict each other: planned again with the fewest rules. If that fails too, this
+            // error counts.
             Err(error) => {
                 tracing::debug!(%error, "a query is planned plainly");
                 Box::pin(plainly(state, &optimized)).await.map_err(|_| error)
@@ -71,7 +72,7 @@ async fn plainly(state: SessionState, plan: &LogicalPlan) -> DfResult<Plan> {
     state.query_planner().create_physical_plan(plan, &state).await
 }
 
-/// What a query reads of relations. As long as it is held, it counts as theirs.
+/// The snapshots that a query reads. While held, their memory counts as the relations'.
 fn snapshots(plan: &LogicalPlan) -> Result<Vec<Arc<Snapshot>>> {
     let mut found = Vec::new();
     plan.apply_with_subqueries(|plan| {
@@ -85,7 +86,7 @@ fn snapshots(plan: &LogicalPlan) -> Result<Vec<Arc<Snapshot>>> {
 }
 
 impl Engine {
-    /// A context that sees everything there is, `pg_catalog` included.
+    /// A session context over all objects, including `pg_catalog`.
     pub(super) fn context(&self, session: &Session) -> Result<SessionContext> {
         let snapshot: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
         let state = self.planner.context(&snapshot).state();
@@ -97,7 +98,7 @@ impl Engine {
         Ok(context)
     }
 
-    /// The plan of a query as it is now, with its parameters still open.
+    /// The logical plan of a query against the present catalog, with unbound parameters.
     async fn plan_query(&self, session: &Session, query: &ast::Query) -> Result<(SessionContext, LogicalPlan)> {
         let context = self.context(session)?;
         let plan = Planner::logical(&context, &naming::apart(&naming::named(&compatible(query)))).await?;
@@ -124,7 +125,7 @@ impl Engine {
         let rows = rows.map(move |batch| {
             let (_read, batch) = (&snapshots, batch?);
             let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            // The optimizer may give a column another precision than it has said: what was told to the client holds.
+            // The optimizer may change a column's precision: cast to what was described to the client.
             let columns = batch.columns().iter().zip(to.fields());
             let columns = columns.map(|(column, field)| arrow::compute::cast(column, field.data_type()));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
@@ -133,7 +134,7 @@ impl Engine {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
-    /// What a statement takes and gives. `types` are what the client said of its parameters; `None` is to be inferred.
+    /// The parameters and columns of a statement. `types` are those the client declared; `None` is inferred.
     pub async fn describe(
         &self,
         session: &Session,
@@ -159,7 +160,7 @@ impl Engine {
                 let (_, plan) = self.plan_query(session, query).await?;
                 let parameters = parameters::types(statement, &plan, types)?;
                 let parameters = crate::pg_catalog::typed_parameters(parameters, query);
-                // A column that is a parameter has the type that the client said.
+                // A column that is a parameter has the client's type.
                 let nulls = parameters.iter().map(ScalarValue::try_from).collect::<Result<Vec<_>, _>>()?;
                 let plan = if nulls.is_empty() { plan } else { parameters::bind(plan, &nulls)? };
                 let columns = Some(renamed(plan.schema().inner(), query));
@@ -186,7 +187,7 @@ impl Engine {
         Planner::plan(&self.context(session)?, statement).await
     }
 
-    /// `EXPLAIN`: of a query its batch plan; of a `CREATE … VIEW` or `SINK` the plan of its epochs, without making it.
+    /// `EXPLAIN`: the batch plan of a query; the epoch plan of a `CREATE … VIEW` or `SINK`, without creating it.
     pub(super) async fn explain(
         &self,
         session: &Session,
@@ -251,7 +252,7 @@ impl Engine {
         Ok(epoch_plan(&standing, written, verbose))
     }
 
-    /// `SHOW` of what exists. Settings are the session's.
+    /// `SHOW` of objects. Settings are shown by the session.
     pub(super) fn show(&self, show: &Show) -> Result<Reply> {
         let objects = self.objects();
         match show {
@@ -288,14 +289,14 @@ impl Engine {
     }
 }
 
-/// What DataFusion does not know of Postgres' spelling, in its own.
+/// Rewrites Postgres syntax that DataFusion does not know.
 fn compatible(query: &ast::Query) -> ast::Query {
     let mut query = query.clone();
     crate::pg_catalog::rewrite(&mut query);
     query
 }
 
-/// The columns of a query under the names that Postgres would give them.
+/// The columns of a query, named as in Postgres.
 fn renamed(schema: &SchemaRef, query: &ast::Query) -> SchemaRef {
     let schema = &crate::pg_catalog::typed(schema, query);
     let Some(names) = naming::names(query).filter(|names| names.len() == schema.fields().len()) else {
@@ -311,7 +312,7 @@ fn lines_of(text: &str) -> Vec<String> {
     text.lines().map(ToString::to_string).collect()
 }
 
-/// How a standing query will run: what is remembered, by what, until when; and the plan of an epoch.
+/// The text of a standing query's plan: its state, keys and expiry, and the plan of an epoch.
 fn epoch_plan(standing: &ContinuousPlan, written: Vec<String>, verbose: bool) -> Vec<String> {
     use crate::operators::Emission;
     let emits = match standing.emission {

@@ -1,4 +1,4 @@
-//! What a standing query is made of, for when it is made again.
+//! What a standing query is built from.
 
 use std::{
     sync::{Arc, Mutex},
@@ -8,7 +8,7 @@ use std::{
 use super::{sink_plan::SinkPlan, view_options::ViewOptions};
 use crate::{query::QueryProgress, relations::SharedRelation, sql::statement::CreateView};
 
-/// What a standing query is made of, the first time and after each failure.
+/// What a standing query is built from, at first and after each failure.
 pub struct QueryRecipe {
     pub(super) id: u64,
     pub(super) create: CreateView,
@@ -18,7 +18,7 @@ pub struct QueryRecipe {
     pub(super) progress: Arc<Mutex<QueryProgress>>,
     pub(super) checkpoint_interval: Duration,
     pub(super) epoch_target: Option<Duration>,
-    /// Of a sink.
+    /// `Some` for a sink.
     pub(super) sink_plan: Option<SinkPlan>,
 }
 

@@ -1,4 +1,4 @@
-//! What the log still holds of one object, when the server starts.
+//! The records of one object in the log, at a start.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use crate::{
     time::Epoch,
 };
 
-/// What the log still holds of one object.
+/// The records of one object in the log, and what else its recovery needs.
 #[derive(Debug, Default)]
 pub struct RecoveredState {
     pub intents: Vec<Intent>,
     pub commits: Vec<Commit>,
     pub rows: Vec<(TableRows, Bytes)>,
-    /// The columns that were fixed when the object was made.
+    /// The schema that was fixed at creation.
     pub schema: Option<SchemaRef>,
     pub paused: bool,
-    /// What it does by itself begins once this is fired; at once where it is `None`.
+    /// Its own activity (reading, running) starts once this is cancelled; at once if `None`.
     pub begins: Option<CancellationToken>,
-    /// The changelog is needed from here, by somebody who was reading it.
+    /// The epoch after which its changelog is needed by a reader.
     pub followed: Option<Epoch>,
     pub readers: Arc<Readers>,
-    /// Why not all of it is here.
+    /// Why some records are missing.
     pub lost: Option<Error>,
 }
 

@@ -1,4 +1,4 @@
-//! From a data directory to a running engine.
+//! Opening a data directory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,21 +37,21 @@ use crate::{
 };
 
 impl Engine {
-    /// Opens a data directory: what exists is made again, in the order in which it was made, each object as of its last
-    /// committed epoch; then every query goes on. An object that cannot be made is there, and says why when it is used.
+    /// Opens a data directory: objects are restored in creation order, each at its last committed epoch; then queries
+    /// run. An object that cannot be restored exists, and gives its error when used.
     pub async fn open(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
         let (engine, catalog) = Self::load(env, options, false).await?;
         engine.release_sources().await;
         if let Err(error) = engine.remove_strays(&catalog) {
-            // What is left over takes room, and harms nobody.
+            // Left-over files only take room.
             tracing::warn!(%error, "files that nobody needs are left");
         }
         engine.spawn_log_compaction();
         Ok(engine)
     }
 
-    /// What exists in a data directory, to try definitions against: no query runs and no source reads. What it writes is
-    /// for a storage that forgets it.
+    /// Opens a data directory to try definitions: no query runs and no source is read. It writes to an overlay that is
+    /// discarded.
     pub async fn rehearse(env: Env, options: EngineOptions) -> Result<Arc<Engine>> {
         Ok(Self::load(env, options, true).await?.0)
     }
@@ -149,8 +149,8 @@ impl Engine {
         Ok((engine, catalog))
     }
 
-    /// Now that all readers are there, what none of them needs may be freed. What an object reads that could not be
-    /// opened is kept until it can be, or until the next start without it.
+    /// Once all readers are registered, lets inputs release what all have consumed. Inputs of an object that could not
+    /// be restored are retained until it can be, or until it is dropped.
     async fn release_sources(&self) {
         let objects = self.objects().in_order();
         let mut held: Vec<u64> = Vec::new();
@@ -167,9 +167,9 @@ impl Engine {
         }
     }
 
-    /// Notes how far each query's checkpoint has read each input, before anything is loaded: what a query will ask for
-    /// again must not be forgotten by one that is recovered earlier. A checkpoint that cannot be read is told of when its
-    /// query is opened; until it can be, all that its inputs still have is kept for it.
+    /// Registers, before anything is loaded, the input offsets of each query's checkpoint: an input restored earlier
+    /// must not release what a query will read again. If a checkpoint cannot be read, its inputs retain everything
+    /// until it can be.
     fn note_readers(&self, catalog: &Catalog, recovered_states: &mut HashMap<u64, RecoveredState>) {
         let mut followed: BTreeMap<u64, Epoch> = BTreeMap::new();
         let stands = |kind| matches!(kind, ObjectKind::Stream | ObjectKind::MaterializedView | ObjectKind::Sink);
@@ -195,7 +195,7 @@ impl Engine {
 
     fn note_followed(&self, catalog: &Catalog, input: u64, offsets: &Offsets, followed: &mut BTreeMap<u64, Epoch>) {
         let is_relation = catalog.objects.get(&input).is_some_and(|object| object.kind != ObjectKind::Source);
-        // Offset 0 has read nothing: it will begin with a snapshot.
+        // At offset 0 it has read nothing and will start with a snapshot.
         if is_relation && offsets.only() > 0 {
             let from = Epoch(offsets.only());
             followed.entry(input).and_modify(|least| *least = (*least).min(from)).or_insert(from);
@@ -223,8 +223,8 @@ impl Engine {
         }
     }
 
-    /// Removes the files of objects that are no more, as the log says: a crash may have come between the drop and the
-    /// removal, or have ended a CREATE. Where it is not certain that the log is whole, what it has never heard of is left.
+    /// Removes the files of dropped objects: a crash may have come between drop and removal, or during a CREATE. If the
+    /// log may be incomplete, files of unknown objects are left.
     fn remove_strays(&self, catalog: &Catalog) -> Result<()> {
         let mut strays: Vec<u64> = Vec::new();
         for folder in OF_OBJECTS {
@@ -242,7 +242,7 @@ impl Engine {
                 tracing::warn!(id, %error, "files of an object that is no more are left");
             }
             if !is_told || removed.is_err() {
-                // What is made from now on does not find them.
+                // New objects get ids after theirs.
                 let mut live = locked(&self.live);
                 live.catalog.last_id = live.catalog.last_id.max(id);
             }
@@ -251,7 +251,7 @@ impl Engine {
     }
 }
 
-/// The memory that queries of clients share, or that epochs do, and what they share besides.
+/// A DataFusion runtime environment with a memory pool of `bytes_max`.
 fn runtime_env(bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
     let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     Ok(RuntimeEnvBuilder::new().with_memory_limit(bytes_max, 1.0).build_arc()?)
@@ -275,7 +275,7 @@ fn adopt_files(manifest: &Manifest) -> Result<()> {
     manifest.adopt(&paths)
 }
 
-/// What the log still says of each object, after what was kept apart from it.
+/// The log records of each object, after those in its backlog.
 fn recovered_states(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logged>) -> HashMap<u64, RecoveredState> {
     let mut recovered_states: HashMap<u64, RecoveredState> = HashMap::new();
     let (mut before, mut transactions): (HashMap<u64, u64>, _) = (HashMap::new(), Transactions::default());
@@ -305,7 +305,7 @@ fn recovered_states(catalog: &Catalog, storage: &dyn Storage, records: Vec<Logge
     recovered_states
 }
 
-/// The folders that have one for each object, and in it what that object keeps.
+/// The folders with a subfolder per object.
 const OF_OBJECTS: [&str; 9] = [
     "state",
     "relations",
@@ -318,9 +318,9 @@ const OF_OBJECTS: [&str; 9] = [
     "marks/replays",
 ];
 
-/// A data directory without a log is a new one, or has lost it.
+/// Fails if a data directory without a log has other files: it is not new, its log is lost.
 fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::ServerSnapshot) -> Result<()> {
-    // Earlier releases dropped all of a log whose contents were in checkpoints.
+    // Earlier releases removed a whole log once checkpoints had its contents.
     let is_earlier = snapshot.log_file > 0 && snapshot.files.is_none();
     let mut folders = OF_OBJECTS.into_iter().chain([housekeeping::FOLDER]).filter(|_| !is_earlier);
     let left = folders.find_map(|folder| storage.list(folder).map(|files| files.into_iter().next()).transpose());
@@ -332,7 +332,7 @@ fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::ServerSnapshot) -
     }
 }
 
-/// An object that is there in name only.
+/// The object of a definition that could not be restored.
 fn broken(object: &catalog::ObjectDef, error: crate::error::Error, readers: Arc<crate::connectors::Readers>) -> Object {
     use crate::sql::statement::{Body, StartTransaction, Statement};
     let parsed = parse(&object.definition).ok().and_then(|mut all| all.pop());

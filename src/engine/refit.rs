@@ -1,4 +1,4 @@
-//! Sinks that go on with other options: a password that was changed outside is no reason to send everything again.
+//! Replacing a sink's options without starting over, such as a changed password.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Whether a statement only says otherwise how a sink is to reach the place that it writes to: then it stays what it
-    /// is, with its state, its identity outside and all that it has written.
+    /// Whether a statement changes only how a sink reaches the same destination: then it keeps its state, its identity
+    /// there and what it has written.
     pub(super) fn is_refit(&self, old: &Object, statement: &Statement) -> Result<bool> {
         let (Body::CreateView(was), Body::CreateView(is)) = (&old.statement.body, &statement.body) else {
             return Ok(false);
@@ -32,7 +32,8 @@ impl Engine {
         Ok(goes_on && was.output_mode == is.output_mode)
     }
 
-    /// The sink with another statement's options: what runs is the same, and is to be told once this is durable.
+    /// The sink with the options of `statement`. Its runner is unchanged until [`Engine::tell_refit`], once this is
+    /// durable.
     pub(super) async fn refitted(self: &Arc<Self>, old: &Object, statement: &Statement) -> Result<Object> {
         let (ObjectState::Sink { handle, inputs, recipe }, Body::CreateView(create)) = (&old.what, &statement.body)
         else {
@@ -56,14 +57,14 @@ impl Engine {
         })
     }
 
-    /// Lets a sink go on as its definition, or what that refers to, says now.
+    /// Makes a sink's runner continue with its present definition and secrets.
     pub(super) async fn tell_refit(self: &Arc<Self>, object: &Object) {
         if let ObjectState::Sink { handle, recipe, .. } = &object.what {
             handle.tell(self.refit(recipe.clone())).await;
         }
     }
 
-    /// Sinks that use a secret which has another value now take hold of the outside with that.
+    /// Reopens the sinks that use a changed secret.
     pub(super) async fn refit_users_of(self: &Arc<Self>, secret: &str) {
         for object in self.objects().in_order() {
             let Body::CreateView(create) = &object.statement.body else { continue };
@@ -74,7 +75,7 @@ impl Engine {
     }
 }
 
-/// A definition less its options, where it stood, and what was to happen to an earlier one.
+/// A definition without options, positions and OR REPLACE.
 fn bare(create: &CreateView) -> CreateView {
     let mut create = create.clone();
     create.name.position = 0;

@@ -1,4 +1,4 @@
-//! Statements over what is not back yet after a start: they wait for it, and nobody else does.
+//! Statements over relations that are still recovering: they wait, others do not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,12 +13,11 @@ use crate::{
     sql::statement::Statement,
 };
 
-/// How long a statement waits at the most before it looks anew.
+/// The longest wait before a statement is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Runs a statement, anew each time that something is back which it had needed. Until its rows are asked for it has
-    /// changed nothing.
+    /// Runs a statement, and again after each recovery that it waited for. It changes nothing before it has its rows.
     pub(super) async fn dispatch_recovered(
         self: &Arc<Self>,
         session: &Session,
@@ -38,7 +37,7 @@ impl Engine {
         }
     }
 
-    /// What has not recovered yet.
+    /// The relations that are still recovering.
     pub(super) fn recovering(&self) -> Vec<Arc<SharedRelation>> {
         let objects = self.objects().in_order();
         let all = objects.iter().filter_map(|object| object.shared());
@@ -46,7 +45,7 @@ impl Engine {
     }
 }
 
-/// Waits until one of some has recovered, or cannot; for a while, as something may have been made since they were listed.
+/// Waits until one of `recovering` has recovered or failed, at most [`LOOK_AGAIN`], since others may have been added.
 pub(super) async fn one_recovered(recovering: Vec<Arc<SharedRelation>>) {
     let mut waits: Vec<_> = recovering.iter().map(|shared| shared.recovered().boxed()).collect();
     waits.push(tokio::time::sleep(LOOK_AGAIN).boxed());

@@ -1,4 +1,4 @@
-//! Secrets: values that options refer to by name, and that nothing shows.
+//! Secrets: values that options refer to by name, redacted everywhere.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Fails where a secret that an object uses is gone.
+    /// Fails if a secret that an object uses was dropped.
     pub(super) fn check_secrets(&self, object: &Object) -> Result<()> {
         let options = options_of(&object.statement.body);
         let gone = options.and_then(|options| options.secrets().find(|name| self.secret(name).is_none()));
@@ -91,7 +91,7 @@ impl Engine {
         }
     }
 
-    /// The options of a query, or of a sink, whose secrets no error tells.
+    /// The options of a view or sink, with secrets resolved and registered for redaction.
     pub(super) fn view_options(&self, create: &CreateView) -> Result<ViewOptions> {
         let (options, hidden) = self.revealed(&create.options)?;
         let create = CreateView { options, ..create.clone() };
@@ -99,7 +99,7 @@ impl Engine {
         taken.map_err(|error| error.masked(&hidden))
     }
 
-    /// Options with the values of the secrets that they refer to; and those values, which no error may tell.
+    /// Options with secret references resolved, and the secret values, for redaction.
     pub(super) fn revealed(&self, options: &Options) -> Result<(Options, Vec<String>)> {
         let mut values = Vec::new();
         let options = options.revealed(|name| {
@@ -124,7 +124,7 @@ impl Engine {
     }
 }
 
-/// The options of a statement that secrets may stand in.
+/// The options of a statement that may refer to secrets.
 fn options_of(body: &Body) -> Option<&Options> {
     match body {
         Body::CreateSource(create) => Some(&create.options),

@@ -1,4 +1,4 @@
-//! The engine itself: what all of its statements share. What it does stands in the other files of its room.
+//! The state of the engine, shared by all statements; its methods are in the other files of this room.
 
 use std::{
     fmt,
@@ -22,18 +22,18 @@ pub struct Engine {
     pub(super) this: Weak<Engine>,
     pub(super) options: EngineOptions,
     pub(super) env: QueryEnv,
-    /// The files of the data directory. What `env` calls its storage.
+    /// The manifest over the data directory; also the storage in `env`.
     pub(super) manifest: Arc<Manifest>,
     pub(super) runtime: Runtime,
     pub(super) planner: Arc<Planner>,
     pub(super) aside: Arc<AsideLimit>,
     pub(super) barrier: SnapshotBarrier,
     pub(super) live: Mutex<LiveObjects>,
-    /// It looks at what could be made, over a copy of what exists: nothing runs, and nothing outside is taken hold of.
+    /// Whether it only tries definitions over a copy of the catalog: nothing runs, and no connector is opened.
     pub(super) rehearsal: bool,
-    /// Whoever changes what exists. Nobody waits for the outside, or for an epoch, who holds it.
+    /// The DDL lock: held to change the catalog, never while waiting for a connector or an epoch.
     pub(super) ddl: tokio::sync::Mutex<()>,
-    /// The names that statements are at work on.
+    /// The names that statements have reserved.
     pub(super) names: Names,
 }
 

@@ -1,4 +1,4 @@
-//! How the answer of a query is to be written, held against what its connector can write.
+//! How a query's answer is written to a sink, checked against what its connector can write.
 
 use crate::{
     connectors::{
@@ -12,7 +12,7 @@ use crate::{
     sql::plan::ContinuousPlan,
 };
 
-/// How a sink's query feeds it.
+/// The plan of a sink: mode, key and options.
 #[derive(Debug, Clone)]
 pub struct SinkPlan {
     pub(super) options: SinkOptions,
@@ -21,7 +21,7 @@ pub struct SinkPlan {
     pub key: Option<Vec<usize>>,
 }
 
-/// How rows of a query's answer are found again.
+/// How retracted rows of a query's answer are found.
 pub fn identity_of(standing: &ContinuousPlan) -> Identity {
     match (standing.rewritten.diff, &standing.rewritten.key) {
         (false, _) => Identity::AppendOnly,
@@ -31,7 +31,7 @@ pub fn identity_of(standing: &ContinuousPlan) -> Identity {
 }
 
 impl SinkPlan {
-    /// Fails where what the query gives is not what the connector can write.
+    /// Plans a sink. Fails if the connector cannot write the query's changes.
     pub fn new(options: &SinkOptions, standing: &ContinuousPlan) -> Result<SinkPlan> {
         let answer = SinkSchema {
             schema: standing.schema.clone(),
@@ -43,12 +43,12 @@ impl SinkPlan {
         Ok(SinkPlan { options: options.clone(), answer, mode, key })
     }
 
-    /// The same rows for the same place, reached in another way.
+    /// The same plan with other connector options.
     pub fn with(&self, options: SinkOptions) -> SinkPlan {
         SinkPlan { options, ..self.clone() }
     }
 
-    /// Whether no two rows share the key is known from the query, or is to be seen.
+    /// Whether uniqueness of the key is only declared, not known from the query, and so must be checked.
     fn is_claimed(&self) -> bool {
         let by_key = matches!(self.mode, Mode::Upsert | Mode::Debezium) && self.key.is_some();
         by_key && !self.answer.append_only && self.answer.key.is_none()
@@ -62,7 +62,7 @@ impl SinkPlan {
         }
     }
 
-    /// How the rows that are kept beside the sink are found again.
+    /// How retracted rows are found in the rows kept for the sink.
     pub fn identity(&self, standing: &ContinuousPlan) -> Identity {
         match (self.keeps(), &self.key) {
             (Retention::ToCheck, Some(key)) => Identity::Key(key.clone()),

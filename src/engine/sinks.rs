@@ -1,4 +1,4 @@
-//! Sinks: what EXPLAIN says of one, and the name that no other sink of any server has.
+//! Sinks: their EXPLAIN, and their globally unique identity.
 
 #[cfg(test)]
 mod tests;

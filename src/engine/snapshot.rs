@@ -1,4 +1,4 @@
-//! What one statement sees: everything that exists, and the rows of it, of one moment.
+//! Statement snapshots: the catalog and consistent rows of all relations.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// What a statement sees: everything that exists, and the rows of every relation, of one moment.
+/// What a statement sees: the catalog, and the rows of every relation at one moment.
 #[derive(Debug)]
 pub struct StatementSnapshot {
     pub objects: Objects,
@@ -27,7 +27,7 @@ pub struct StatementSnapshot {
 }
 
 impl StatementSnapshot {
-    /// The rows of all relations, taken at one moment.
+    /// Takes consistent snapshots of all relations.
     pub fn new(
         objects: Objects,
         functions: Functions,

@@ -22,15 +22,15 @@ use crate::{
     time::Epoch,
 };
 
-/// About so many rows are made ready together.
+/// Approximate rows per batch.
 const ROWS: usize = 8192;
 
 impl Engine {
-    /// The rows of a subscription. They have no end but an error.
+    /// The rows of a subscription; endless but for an error.
     pub(super) async fn subscribe(&self, subscribe: &Subscribe) -> Result<SendableRecordBatchStream> {
         let object = self.subscribed(&subscribe.relation)?;
         let shared = subscribable(&object).map_err(|error| error.at(subscribe.relation.position.max(1)))?;
-        // Before anybody relies on it: who comes back after a crash is to find what has happened meanwhile.
+        // Durable before the first row, so that a reconnect after a crash finds the changes in between.
         let store = Store::new(self.env.storage.clone(), object.id);
         let kept = tokio::task::spawn_blocking(move || store.keep_history()).await;
         kept.map_err(|e| Error::internal(format!("a subscription died: {e}")))??;
@@ -57,7 +57,7 @@ impl Engine {
         Ok(columns(shared.snapshot().columns()))
     }
 
-    /// What a subscription names.
+    /// The object that a subscription names.
     fn subscribed(&self, name: &Name) -> Result<Arc<Object>> {
         match name.schema.as_deref() {
             Some(schema @ ("tidemark" | "pg_catalog" | "information_schema")) => {
@@ -87,7 +87,7 @@ fn subscribable(object: &Object) -> Result<&Arc<SharedRelation>> {
     })
 }
 
-/// What a subscriber gets: when, whether it came or went, and the row.
+/// The columns of a subscription: epoch, diff, and those of the relation.
 fn columns(relation: &Schema) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> =
         ["epoch", "diff"].map(|name| Arc::new(Field::new(name, DataType::Int64, false))).into();
@@ -95,17 +95,17 @@ fn columns(relation: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Where a subscriber is, and what is ready for it.
+/// The position of a subscription, and its pending rows.
 struct Subscription {
     schema: SchemaRef,
     subscriber: Subscriber,
-    /// The rows that it begins with, and how many pieces of them were given.
+    /// The initial snapshot, and the number of its chunks already given.
     snapshot: Option<(Arc<Snapshot>, usize)>,
     ready: VecDeque<ChangelogPart>,
     failed: Option<Error>,
 }
 
-/// Some rows of an epoch: those that went, or those that came.
+/// Retractions or insertions of one epoch.
 struct ChangelogPart {
     epoch: Epoch,
     changes: Changes,
@@ -113,7 +113,7 @@ struct ChangelogPart {
 }
 
 impl Subscription {
-    /// The next rows, as soon as there are any. Never waits while there are. What has failed once fails again.
+    /// Waits for the next rows. After an error it gives that error again.
     async fn next(&mut self) -> Result<RecordBatch> {
         loop {
             if let Some(error) = &self.failed {
@@ -128,7 +128,7 @@ impl Subscription {
         }
     }
 
-    /// The next rows that are there, which may be none of them; `None` where nothing is.
+    /// The next batch without waiting (possibly empty); `None` if there is none.
     fn at_hand(&mut self) -> Result<Option<RecordBatch>> {
         if let Some((snapshot, given)) = &mut self.snapshot {
             let (epoch, piece) = (snapshot.epoch(), snapshot.piece(*given));
@@ -150,7 +150,7 @@ impl Subscription {
         self.told(epoch, if came { 1 } else { -1 }, &rows).map(Some)
     }
 
-    /// Rows as a subscriber gets them.
+    /// Rows with epoch and diff columns.
     fn told(&self, epoch: Epoch, diff: i64, rows: &RecordBatch) -> Result<RecordBatch> {
         let whole = |value| Arc::new(Int64Array::from_value(value, rows.num_rows())) as ArrayRef;
         let mut columns = vec![whole(epoch.0 as i64), whole(diff)];
@@ -159,7 +159,7 @@ impl Subscription {
     }
 }
 
-/// An epoch in pieces: what went before what came, so that a key is never there twice.
+/// Splits an epoch: retractions before insertions, so that a key never exists twice.
 fn parts(epoch: Epoch, changes: &Changes) -> Vec<ChangelogPart> {
     let pieces = |came| {
         (0..changes.num_rows()).step_by(ROWS).map(move |from| {

@@ -1,4 +1,4 @@
-//! The tables of the server itself, in schema `tidemark`: made of what is known when a statement asks.
+//! The system tables in schema `tidemark`, computed when a statement reads them.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
 
 pub const NAMES: &[&str] = &["queries", "inputs", "late_rows", "dead_letters"];
 
-/// A system table as it is now.
+/// The present rows of a system table.
 pub fn table(snapshot: &StatementSnapshot, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     let batch = match name {
         "queries" => queries(snapshot)?,
@@ -30,7 +30,7 @@ pub fn table(snapshot: &StatementSnapshot, name: &str) -> Result<Option<Arc<dyn 
     Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
 }
 
-/// The columns of a system table, for the catalog.
+/// The schema of a system table, for the catalog.
 pub fn schema(snapshot: &StatementSnapshot, name: &str) -> Result<Option<SchemaRef>> {
     Ok(table(snapshot, name)?.map(|table| table.schema()))
 }
@@ -47,7 +47,7 @@ fn barrier(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<TimestampMicrosecondArray>())
 }
 
-/// A row for each standing query, those that could not be started included.
+/// One row per standing query, including those that could not be started.
 fn queries(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     let mut rows: Vec<(String, String, Option<QueryProgress>, Option<String>)> = Vec::new();
     for object in snapshot.objects.in_order() {
@@ -86,7 +86,7 @@ fn queries(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     ])?)
 }
 
-/// A row for each input of each standing query.
+/// One row per input of each standing query.
 fn inputs(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     let mut rows = Vec::new();
     for object in snapshot.objects.in_order() {
@@ -94,7 +94,7 @@ fn inputs(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
         let progress = handle.progress();
         for input in progress.inputs {
             let state = match snapshot.objects.get(&input.name).map(|object| &object.what) {
-                // The outside may be named by a secret.
+                // An address may be a secret.
                 Some(ObjectState::Source { source, .. }) => {
                     source.state().map(|state| snapshot.hidden.mask_text(&state).into_owned())
                 }

@@ -1,4 +1,4 @@
-//! Tables: rows that clients write. Durable before they are acknowledged, in the log first and in files later.
+//! Tables: rows that clients write, durable in the log before they are acknowledged, and later in files.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,37 +27,37 @@ use crate::{
     time::{self, Epoch},
 };
 
-/// A table with its writer's side.
+/// A table and its write path.
 #[derive(Debug)]
 pub struct WritableTable {
     pub shared: Arc<SharedRelation>,
     pub columns: SchemaRef,
-    /// Indexes into `columns`; empty where there is no key.
+    /// Positions in `columns`; empty without a primary key.
     pub key: Vec<usize>,
     pub append_only: bool,
-    /// What a column is where an INSERT or a COPY does not say; NULL where it is not in here.
+    /// Column defaults for INSERT and COPY; NULL for others.
     pub defaults: Arc<HashMap<String, Expr>>,
-    /// The same as they were written.
+    /// The defaults as written in SQL.
     pub written_defaults: HashMap<String, ast::Expr>,
-    /// The columns as the relation has them: all may be NULL.
+    /// The relation's schema: all columns nullable.
     rows: SchemaRef,
     store: Store,
     log: Arc<Log>,
     share: BudgetShare,
-    /// Rows of one statement that are more than this take several records of the log.
+    /// Bytes of rows per log record; a statement with more takes several.
     record_bytes_max: usize,
-    /// Why nothing is written any more: the log holds what could not be applied.
+    /// Set when a logged statement could not be applied: no more writes until a restart.
     poisoned: OnceLock<Error>,
-    /// One writer at a time: what it read to decide is what it changes.
+    /// One writer at a time, so that what it reads is what it changes.
     writer: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What an insert does with a row whose key is taken.
+/// What an insert does with a row whose key exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnConflict {
     Fail,
     Skip,
-    /// `DO UPDATE SET column = excluded.column`: these columns are taken over.
+    /// `DO UPDATE SET column = excluded.column` for these columns.
     Update(Vec<usize>),
 }
 
@@ -119,8 +119,8 @@ impl WritableTable {
         Ok(count)
     }
 
-    /// Takes rows away and adds others, as one change; both in the schema of the table. `select` gives them from what
-    /// the table holds, while nobody else writes.
+    /// Deletes and inserts rows as one change. `select` computes both, in the schema of the table, while other writers
+    /// are blocked.
     pub async fn change<F>(self: &Arc<Self>, select: F) -> Result<u64>
     where
         F: Future<Output = Result<(Vec<RecordBatch>, Vec<RecordBatch>)>>,
@@ -143,7 +143,7 @@ impl WritableTable {
         Ok(count)
     }
 
-    /// Makes changes durable, and then visible. Whoever asked for it may go: what the log has, the table has too.
+    /// Logs, applies and publishes changes, even if the caller goes away: what is in the log is in the table.
     async fn write(self: &Arc<Self>, writer: OwnedMutexGuard<()>, changes: Changes) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -158,15 +158,15 @@ impl WritableTable {
 
     async fn log_and_apply(&self, changes: Changes) -> Result<()> {
         if self.shared.is_dropped() {
-            // While this waited for its turn: nothing is acknowledged that goes nowhere.
+            // Dropped while this waited for the lock.
             let message = format!("relation \"{}\" does not exist", self.shared.name);
             return Err(Error::new(ErrorKind::UndefinedTable, message).detail("It was dropped or replaced meanwhile."));
         }
         self.in_order()?;
-        // Before it is durable: what the log has, every start takes from it.
+        // Before it is logged, since every start applies what is in the log.
         self.shared.lock().check(&changes)?;
         if let Err(error) = self.ask_for(&changes) {
-            // What waits to be saved takes room, too.
+            // Unsaved changes take room too: save them and try again.
             if self.shared.lock().unsaved_bytes() == 0 || self.save().await.is_err() {
                 return Err(error);
             }
@@ -190,8 +190,8 @@ impl WritableTable {
         Ok(())
     }
 
-    /// Asks for the room that changes take. What only goes is never refused, nor is what takes the place of as much, unless
-    /// somebody still reads rows that went before.
+    /// Reserves memory for changes. Deletes, and updates of no greater size, are never refused, unless readers still
+    /// hold deleted rows.
     fn ask_for(&self, changes: &Changes) -> Result<()> {
         let relation = self.shared.lock();
         let (came, went) = sizes(changes);
@@ -199,23 +199,23 @@ impl WritableTable {
         if came <= went && !(held && came > 0) {
             return Ok(());
         }
-        // What it holds by now: to hold less than that would be granted.
+        // Updated first: a request below the present share would always succeed.
         self.share.hold(relation.bytes());
         let freed = if held { went } else { 2 * went };
         self.share.ask(relation.bytes_with(changes.rows()).saturating_sub(freed))
     }
 
-    /// Keeps others from writing for as long as the guard is held.
+    /// Blocks writers while the guard is held.
     pub async fn hold_writers(&self) -> OwnedMutexGuard<()> {
         self.writer.clone().lock_owned().await
     }
 
-    /// Fails where the log holds more than memory does.
+    /// Fails if the table is poisoned.
     fn in_order(&self) -> Result<()> {
         self.poisoned.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Readers go on with what they have; nothing is written on top of what may be half there.
+    /// Refuses further writes; readers keep their snapshot.
     fn poison(&self, error: Error) -> Error {
         let name = &self.shared.name;
         let poisoned =
@@ -226,12 +226,12 @@ impl WritableTable {
         self.poisoned.get_or_init(|| poisoned).clone()
     }
 
-    /// Notes what the table holds in memory.
+    /// Updates its share of the memory budget.
     pub fn hold(&self) {
         self.share.hold(self.shared.lock().bytes());
     }
 
-    /// Runs the changes of the log again, at the start: those of transactions that have ended, an epoch each.
+    /// Replays the log's changes at a start. A statement whose last record is missing did not happen.
     pub fn redo_all(&self, records: &[(TableRows, Bytes)]) -> Result<()> {
         let of_one = |(before, _): &(TableRows, Bytes), (rows, _): &(TableRows, Bytes)| {
             (rows.transaction, rows.epoch) == (before.transaction, before.epoch) && rows.part > before.part
@@ -264,21 +264,21 @@ impl WritableTable {
         let mut relation = self.shared.lock();
         let changes = Changes::concat(&relation.schema().clone(), parts)?;
         let changes = if changes.is_insert_only() { Changes::insert(changes.rows().clone()) } else { changes };
-        // What waits to be saved would have been saved before a statement was refused for it.
+        // Unsaved changes were saved before a statement was refused for lack of memory.
         if let Some(bytes) = relation.bytes_after(&changes) {
             self.share.load(bytes.saturating_sub(relation.unsaved_bytes()))?;
         }
         relation.apply(epoch, &changes)
     }
 
-    /// Writes what the log alone holds to files: afterwards no log file before the present one is needed.
+    /// Saves unsaved changes to files: no earlier log file is needed afterwards.
     pub async fn checkpoint(&self) -> Result<()> {
-        // Writers wait: what is saved is exactly what was logged.
+        // With writers blocked, so that exactly the logged changes are saved.
         let _writer = self.writer.lock().await;
         self.save().await
     }
 
-    /// The same, while others are kept from writing already.
+    /// The same, with the writer lock held.
     async fn save(&self) -> Result<()> {
         self.in_order()?;
         let draft = self.store.draft(&mut self.shared.lock())?;
@@ -318,7 +318,7 @@ impl WritableTable {
         Ok(())
     }
 
-    /// The changes that an insert into a table with a key comes down to.
+    /// The changes of an insert into a table with a primary key.
     fn keyed(&self, rows: &RecordBatch, on_conflict: &OnConflict) -> Result<Changes> {
         let relation = self.shared.lock();
         let found = relation.find(rows)?;
@@ -357,7 +357,7 @@ impl WritableTable {
         Changes::concat(relation.schema(), &[went, Changes::insert(new), inserted])
     }
 
-    /// Whether the keys of new rows stay unique once old rows are gone.
+    /// Fails if keys of `new` are not unique once `old` is deleted.
     fn check_keys(&self, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
         if self.key.is_empty() || new.num_rows() == 0 {
             return Ok(());
@@ -394,7 +394,7 @@ impl WritableTable {
     }
 }
 
-/// Cuts rows into parts of about `bytes_max` each: where each begins, and how many rows it has.
+/// Splits rows into parts of about `bytes_max`: (first row, number of rows).
 fn slices(rows: usize, bytes: usize, bytes_max: usize) -> Vec<(usize, usize)> {
     let parts = bytes.div_ceil(bytes_max.max(1)).clamp(1, rows.max(1));
     let rows_max = rows.div_ceil(parts).max(1);
@@ -408,7 +408,7 @@ fn encode(changes: &Changes) -> Result<Vec<u8>> {
     file::ipc(&schema, &[batch])
 }
 
-/// How a table's rows are told apart.
+/// How deleted rows of a table are found.
 pub fn identity(key: &[usize], append_only: bool) -> crate::relations::Identity {
     use crate::relations::Identity;
     match (key.is_empty(), append_only) {
@@ -418,7 +418,7 @@ pub fn identity(key: &[usize], append_only: bool) -> crate::relations::Identity 
     }
 }
 
-/// The relation of a table: every column may be NULL as far as Arrow knows, so that a constraint is an error of ours.
+/// The relation of a table. All its columns are nullable, so that NOT NULL is checked here with a Postgres error.
 pub fn relation(columns: &SchemaRef, key: &[usize], append_only: bool) -> Result<Relation> {
     let fields: Vec<_> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Relation::new(Arc::new(arrow::datatypes::Schema::new(fields)), identity(key, append_only))
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn write_that_memory_would_not_take_is_refused_before_it_is_in_the_log() {
+    async fn table_write_that_cannot_be_applied_is_refused_before_it_is_logged() {
         for key in [&[][..], &[0]] {
             let storage = Arc::new(MemoryStorage::default());
             let table = opened(&storage, key, usize::MAX).unwrap();
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn statement_of_several_records_is_all_there_or_not_at_all() {
+    async fn table_statement_of_several_log_records_is_atomic_at_every_crash() {
         let ids: Vec<i64> = (0..100).collect();
         for crash in 1.. {
             let storage = Arc::new(MemoryStorage::default());

@@ -1,4 +1,4 @@
-//! How a standing query is to run: the options of its statement.
+//! The options of a standing query.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// How a standing query is to run: the options of its statement.
+/// The options of a standing query.
 #[derive(Debug, Clone)]
 pub struct ViewOptions {
     pub trigger: Trigger,
@@ -22,11 +22,11 @@ pub struct ViewOptions {
     pub target_epoch: Option<Duration>,
     pub output_mode: Option<Emit>,
     pub watermark: Option<WatermarkSpec>,
-    /// Of a sink.
+    /// `Some` for a sink.
     pub sink: Option<SinkOptions>,
 }
 
-/// The options of a sink that are its query's, whatever its connector.
+/// The options of a sink that are those of its query, not of the connector.
 const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
 
 impl ViewOptions {
@@ -69,7 +69,7 @@ impl ViewOptions {
         Ok(ViewOptions { trigger, checkpoint_interval, target_epoch, output_mode, watermark, sink: None })
     }
 
-    /// How long an epoch is to take: at least as long as it may be till the next one. A single one takes what it gets.
+    /// The target duration of an epoch: at least the trigger's interval; none for `once`.
     pub(super) fn epoch_target(&self, default: Duration) -> Option<Duration> {
         let target = self.target_epoch.unwrap_or(default);
         match self.trigger {
@@ -80,7 +80,7 @@ impl ViewOptions {
     }
 }
 
-/// The watermark of a statement, with the options that belong to it.
+/// The watermark of a statement with its options.
 pub fn watermark(def: Option<&WatermarkDef>, taker: &mut Taker) -> Result<Option<WatermarkSpec>> {
     let idle_timeout = taker.duration("watermark.idle_timeout")?;
     let ahead = taker.duration("watermark.max_ahead")?;

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_planner_says_has_its_class() {
+    fn planner_and_arrow_errors_get_their_sqlstate() {
         for (said, expected) in [
             (
                 "Internal error: Function 'avg' failed to match any signature, errors: …. This issue was likely caused \

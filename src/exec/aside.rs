@@ -1,6 +1,6 @@
-//! Calls that take long for a single value, and cannot be interrupted: a regular expression over a long text. They run
-//! where they hold up nobody, also where they are constant and so computed while a query is planned. Whoever cancels one has
-//! its answer at once, but the call goes on to its end: there are so many of them at a time and no more.
+//! Function calls that may take minutes for one value and cannot be interrupted, such as a regular expression over a
+//! long text. They run on threads where they block no one, even when constant-folded while a query is planned. A
+//! cancelled statement is answered at once, but its call runs to its end; their number at a time is limited.
 
 use std::{
     cell::Cell,
@@ -21,8 +21,7 @@ use tokio_util::sync::PollSemaphore;
 
 use super::{Plan, offload::in_place};
 
-/// Functions whose time is more than what their arguments are long, the product of two lengths or the square of one: a
-/// single value may take minutes, in which nobody can be let in.
+/// Functions whose time is superlinear in the length of their arguments: a single value may take minutes.
 const SLOW: &[&str] = &[
     "btrim",
     "ltrim",
@@ -36,7 +35,7 @@ const SLOW: &[&str] = &[
     "translate",
 ];
 
-/// How many of them may run at a time. It is an extension of a session's configuration.
+/// The limit of concurrent ones, as an extension of a session's configuration.
 #[derive(Debug)]
 pub struct AsideLimit(Arc<Semaphore>);
 
@@ -47,7 +46,7 @@ impl AsideLimit {
 }
 
 thread_local! {
-    /// Whether this thread is one of those: what it polls within needs no other.
+    /// Whether this thread is one of those already: nested calls need no other.
     static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -66,7 +65,7 @@ impl Drop for AsideGuard {
     }
 }
 
-/// Polls on a thread that nobody has to wait for, once there may be one more.
+/// Polls a future where it may block, once the limit allows one more.
 #[derive(Debug)]
 pub struct Aside(Option<PollSemaphore>);
 

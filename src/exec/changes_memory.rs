@@ -1,4 +1,4 @@
-//! How much an epoch may make of what it reads.
+//! The memory limit of an epoch's changes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
-/// The bytes of an epoch's changes, of which there may be many more than of what it reads.
+/// Counts the bytes of an epoch's changes, which may be many more than it reads.
 pub(super) struct ChangesMemory {
     bytes: AtomicUsize,
     bytes_max: usize,
@@ -28,7 +28,8 @@ impl ChangesMemory {
         ChangesMemory { bytes: AtomicUsize::new(0), bytes_max }
     }
 
-    /// Room for a batch as it came, and as a part of all changes.
+    /// Reserves room for a batch, twice: itself, and its copy in the concatenated changes. Fails with
+    /// `ConfigurationLimit`.
     pub fn ask(&self, batch: &RecordBatch) -> DfResult<()> {
         let bytes = 2 * bytes_of(batch);
         if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bytes_max {

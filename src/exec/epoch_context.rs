@@ -1,4 +1,4 @@
-//! What one epoch hands to the nodes of its plan, and gets back from them.
+//! The context of one epoch: inputs for the nodes of its plan, and what they report.
 
 use std::sync::{
     Arc, Mutex,
@@ -25,10 +25,10 @@ use crate::{
     time::{Epoch, Tick},
 };
 
-/// An operator and its state: one step at a time.
+/// An operator and its state; locked for one step at a time.
 pub(super) type SharedOperator = Arc<Mutex<Box<dyn Operator>>>;
 
-/// The seam between a plan, which never changes, and the epochs that run it.
+/// Connects a plan, which is built once, with the epochs that run it.
 #[derive(Debug)]
 pub struct EpochContext {
     pub(super) partitions: usize,
@@ -36,9 +36,9 @@ pub struct EpochContext {
     /// With their uids, in the order in which they were planned.
     operators: Mutex<Vec<(String, SharedOperator)>>,
     watermarks: Mutex<Vec<Arc<Observed>>>,
-    /// What a table gives comes in batches of so many rows.
+    /// Rows per batch of an input.
     batch_rows: AtomicUsize,
-    /// How often parts of the plan were run since it was planned.
+    /// Number of runs of parts of the plan since it was built.
     pub(super) runs: Arc<AtomicU64>,
 }
 
@@ -46,12 +46,12 @@ pub struct EpochContext {
 struct EpochRun {
     tick: Tick,
     inputs: Vec<Vec<SourceStream>>,
-    /// Whether there is enough to do that partitions are worth a task each.
+    /// Whether each partition gets a task of its own.
     parallel: bool,
     late: Late,
-    /// For each input the rows that it gave.
+    /// Per input: number of rows read.
     rows_in: Vec<Arc<AtomicU64>>,
-    /// For each input the rows that an expression failed on.
+    /// Per input: its row errors.
     failed: Vec<BadRecords>,
 }
 
@@ -64,7 +64,7 @@ impl EpochRun {
 }
 
 impl EpochContext {
-    /// For a plan whose inputs come in up to `partitions` streams.
+    /// For a plan whose inputs have up to `partitions` streams.
     pub fn new(partitions: usize) -> Arc<Self> {
         let tick = Tick { epoch: Epoch(0), watermark: None, before: None, now: 0 };
         let run = EpochRun {
@@ -90,14 +90,14 @@ impl EpochContext {
         self.batch_rows.store(rows.max(1), Ordering::Relaxed);
     }
 
-    /// A batch in the pieces that the plan takes at a time.
+    /// Splits a batch into pieces of `batch_rows`.
     pub(super) fn pieces(&self, batch: RecordBatch) -> impl Iterator<Item = RecordBatch> + use<> {
         let rows = self.batch_rows.load(Ordering::Relaxed).min(batch.num_rows().max(1));
         let starts = (0..batch.num_rows()).step_by(rows);
         starts.map(move |start| batch.slice(start, rows.min(batch.num_rows() - start)))
     }
 
-    /// Readies the next run: for each input its streams, and where the rows go that an expression fails on.
+    /// Prepares the next run: per input its streams, and the collector of its row errors.
     pub fn fill(&self, tick: Tick, inputs: Vec<Vec<SourceStream>>, failed: Vec<BadRecords>, parallel: bool) {
         locked(&self.watermarks).iter().for_each(|observed| observed.clear());
         self.runs.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl EpochContext {
         *locked(&self.run) = EpochRun { tick, inputs, parallel, late: Late::default(), rows_in, failed };
     }
 
-    /// Whether parts of the plan were run so often since this was last so.
+    /// Whether parts of the plan ran at least `runs` times since this last gave true.
     pub fn runs_exceed(&self, runs: u64) -> bool {
         self.runs.load(Ordering::Relaxed) >= runs && self.runs.swap(0, Ordering::Relaxed) >= runs
     }
@@ -115,22 +115,22 @@ impl EpochContext {
         std::mem::take(&mut locked(&self.run).late)
     }
 
-    /// For each input the rows of the last run that an expression failed on.
+    /// Per input: the row errors of the last run.
     pub fn failed(&self) -> Vec<BadRecords> {
         locked(&self.run).failed.clone()
     }
 
-    /// The rows that the inputs gave in the last run.
+    /// Rows read of all inputs in the last run.
     pub fn rows_in(&self) -> u64 {
         locked(&self.run).rows_in.iter().map(|rows| rows.load(Ordering::Relaxed)).sum()
     }
 
-    /// The rows that one input gave in the last run.
+    /// Rows read of one input in the last run.
     pub fn rows_of(&self, input: usize) -> u64 {
         locked(&self.run).rows_in.get(input).map_or(0, |rows| rows.load(Ordering::Relaxed))
     }
 
-    /// The event times that each watermark saw in the last run.
+    /// Per watermark: the event times observed in the last run.
     pub fn observed(&self) -> Vec<EventTimes> {
         let watermarks = locked(&self.watermarks).clone();
         let run = locked(&self.run);
@@ -141,7 +141,7 @@ impl EpochContext {
         locked(&self.run).tick
     }
 
-    /// The rows of a partition of a leaf.
+    /// The rows of one partition of a leaf (scan node).
     pub(super) fn rows(
         &self,
         input: usize,
@@ -156,12 +156,12 @@ impl EpochContext {
         delta(streams, run.rows_in.get(input).cloned().unwrap_or_default(), schema, context)
     }
 
-    /// Where the rows of an input go that an expression fails on.
+    /// The collector of an input's row errors.
     pub(super) fn failed_of(&self, input: usize) -> Option<BadRecords> {
         locked(&self.run).failed.get(input).cloned()
     }
 
-    /// Whether there is enough to do that partitions are worth a task each.
+    /// Whether each partition gets a task of its own.
     pub(super) fn is_parallel(&self) -> bool {
         locked(&self.run).parallel
     }
@@ -180,14 +180,14 @@ impl EpochContext {
         operator
     }
 
-    /// Calls `with` for one operator of the plan, by its number; `None` where there is none of it.
+    /// Calls `with` for operator `n` of the plan; `None` if there is no such operator.
     pub fn with_operator<T>(&self, n: usize, with: impl FnOnce(&mut dyn Operator) -> T) -> Option<T> {
         let (_, operator) = locked(&self.operators).get(n)?.clone();
         let mut operator = locked(&operator);
         Some(with(operator.as_mut()))
     }
 
-    /// Calls `with` for each operator of the plan, in the order in which they were planned.
+    /// Calls `with` for each operator of the plan, in planning order.
     pub fn each_operator<T>(&self, mut with: impl FnMut(usize, &mut dyn Operator) -> Result<T>) -> Result<Vec<T>> {
         let operators = locked(&self.operators).clone();
         operators.iter().enumerate().map(|(n, (_, operator))| with(n, locked(operator).as_mut())).collect()
@@ -201,17 +201,17 @@ impl EpochContext {
         operators.into_iter().map(id).collect()
     }
 
-    /// When the state of all operators is put in order anew.
+    /// Sets the compaction thresholds of all operators' state.
     pub fn set_compaction(&self, to: Compaction) {
         let operators = locked(&self.operators).clone();
         operators.iter().for_each(|(_, operator)| locked(operator).state().set_compaction(to));
     }
 }
 
-/// Rows of an input, each batch with where it stood.
+/// Batches of an input, each with its origin.
 pub(super) type OriginStream = BoxStream<'static, DfResult<(Origin, RecordBatch)>>;
 
-/// The rows of some streams, one after the other; with their numbers, where the schema has a place for them.
+/// The rows of some streams, one after the other; with the stream number, if the schema has a column for it.
 fn delta(
     streams: Vec<(i64, SourceStream)>,
     rows_in: Arc<AtomicU64>,
@@ -221,7 +221,7 @@ fn delta(
     let place = schema.index_of(PARTITION).ok();
     let rows = stream::iter(streams).flat_map(move |(number, source)| {
         let (rows_in, schema) = (rows_in.clone(), schema.clone());
-        // The only partition has no name to tell.
+        // A single partition is reported without a name.
         let name = if source.partition == Offsets::ONLY { "" } else { source.partition.as_str() };
         let unknown = Origin::within(name);
         source.rows.execute(context.clone()).map(move |batch| {

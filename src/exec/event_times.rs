@@ -1,4 +1,4 @@
-//! The event times that pass a watermark in one epoch, partition by partition.
+//! The event times observed for a watermark in one epoch, by partition.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -12,23 +12,23 @@ use crate::{
     time::{Micros, event_times},
 };
 
-/// The greatest event time that each partition showed a watermark in one epoch. The partition is named by the number of
-/// its input and its own name; it is empty where partitions are not told apart.
+/// Per partition the greatest event time observed in one epoch. The name is the input's number and the partition's
+/// name; empty if partitions are not distinguished.
 pub type EventTimes = BTreeMap<String, Micros>;
 
-/// Where a row's event time stands, and the stream that it came in.
+/// The columns of a row's event time and of the stream it came in.
 #[derive(Debug, Clone, Copy)]
 pub struct EventTime {
     pub column: usize,
     pub partition: Option<usize>,
 }
 
-/// The event times that passed one watermark in one epoch.
+/// Collects the event times observed for one watermark in one epoch.
 #[derive(Debug)]
 pub(super) struct Observed {
-    /// Per stream, as the leaves number them; [`UNTOLD`] where there is no number.
+    /// By stream number; [`UNTOLD`] if there is none.
     greatest: Mutex<BTreeMap<i64, Micros>>,
-    /// Event times further than this ahead of the clock do not count.
+    /// Event times further ahead of the clock than this are ignored.
     ahead_us_max: Option<Micros>,
 }
 
@@ -39,12 +39,12 @@ pub(super) fn stream_number(input: usize, stream: usize) -> i64 {
     ((input as i64) << 32) | stream as i64
 }
 
-/// The input and the stream of a number, where it is one.
+/// The input and stream of a stream number; `None` for others.
 pub(super) fn stream_of(number: i64) -> Option<(usize, usize)> {
     (number != UNTOLD).then_some(((number >> 32) as usize, number as u32 as usize))
 }
 
-/// A partition of an input by name.
+/// The name of an input's partition.
 pub fn partition_name(input: usize, partition: &str) -> String {
     format!("{input}/{partition}")
 }
@@ -54,12 +54,12 @@ impl Observed {
         Observed { greatest: Mutex::default(), ahead_us_max }
     }
 
-    /// Forgets what an earlier epoch showed.
+    /// Clears the observations of the epoch before.
     pub fn clear(&self) {
         locked(&self.greatest).clear();
     }
 
-    /// What was seen, by partition; several streams may be of one.
+    /// The observations by partition; several streams may have the same one.
     pub fn by_name(&self, name: impl Fn(i64) -> String) -> EventTimes {
         let mut times = EventTimes::new();
         for (number, time) in locked(&self.greatest).iter() {
@@ -72,7 +72,7 @@ impl Observed {
         let Some(times) = event_times(batch.column(time.column)) else { return };
         let Some(partition) = time.partition else { return self.note_one(UNTOLD, &times, now) };
         let numbers = batch.column(partition).as_primitive::<Int64Type>();
-        // Rows of one stream mostly stay together.
+        // Rows of one stream are mostly consecutive.
         let mut from = 0;
         for run in numbers.values().chunk_by(|a, b| a == b) {
             self.note_one(run[0], &times.slice(from, run.len()), now);

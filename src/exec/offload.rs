@@ -1,6 +1,6 @@
-//! Work that computes for long, or waits, and so has no place on a worker of an async runtime: a step of an operator, and
-//! the batch plans that it runs. It gets a thread of its own; a worker that waited for a task could wait for one that
-//! only this worker would run.
+//! Long or blocking work, which must not run on a worker of an async runtime: steps of operators, and the batch plans
+//! they run. It gets a thread of its own; a worker that waited for a task could wait for one that only this worker
+//! would run.
 
 use std::cell::RefCell;
 
@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, ErrorKind, Result};
 
 thread_local! {
-    /// Cancelled where nobody wants any more what this thread computes.
+    /// Cancelled when the result of this thread's work is no longer wanted.
     static UNWANTED: RefCell<Option<CancellationToken>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` on a thread that may block. Dropping this future tells it to end: what it waits for with [`wait_for`] is
-/// dropped, and the thread is free once it has left whatever it computes. A panic is the caller's.
+/// Runs `work` on a blocking thread. Dropping this future cancels it: a future it waits for with [`wait_for`] is
+/// dropped, and the thread is free once its current computation ends. A panic is propagated to the caller.
 pub(super) async fn offload<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let token = CancellationToken::new();
     let _unwanted = token.clone().drop_guard();
@@ -30,8 +30,8 @@ pub(super) async fn offload<T: Send + 'static>(work: impl FnOnce() -> Result<T> 
     }
 }
 
-/// Waits for a future on a thread that may block. Its tasks run on the workers of the runtime, none of which waits for
-/// them.
+/// Waits for a future on a blocking thread. Its tasks run on the workers of the runtime. Fails with `QueryCanceled` if
+/// the work was cancelled.
 pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let token = UNWANTED.with_borrow(Clone::clone).unwrap_or_default();
     Handle::current().block_on(async {
@@ -43,8 +43,8 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     })
 }
 
-/// Runs work here that computes for long or waits for a disk. Where this is a worker of several, another thread does
-/// meanwhile what this one was to.
+/// Runs long or blocking work on the current thread. On a multi-threaded runtime another thread takes over this
+/// worker's tasks meanwhile.
 pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
@@ -52,7 +52,7 @@ pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Lets a thread know whether its work is still wanted; threads are used again.
+/// Sets the cancellation token of a thread for the duration of its work; threads are reused.
 struct CancellationScope;
 
 impl CancellationScope {
@@ -77,7 +77,7 @@ mod tests {
 
     /// The last task that a worker spawns stays with it: were the wait on the worker, nobody would run that task.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn wait_for_a_task_of_the_only_worker_ends() {
+    async fn offload_waiting_for_a_task_of_the_only_worker_completes() {
         let waited = tokio::spawn(offload(|| {
             wait_for(async {
                 let task = tokio::spawn(async { 7 });
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn offload_dropped_ends_what_it_waits_for() {
+    async fn offload_dropped_cancels_its_wait() {
         let (begun, has_begun) = oneshot::channel::<()>();
         let (ended, has_ended) = oneshot::channel();
         let mut work = Box::pin(offload(move || {

@@ -1,8 +1,7 @@
-//! Rows that an expression fails on: found, told, and left out, so that a bad row stops no query.
+//! Row-level error isolation: rows that an expression fails on become dead letters, so that a bad row stops no query.
 //!
-//! DataFusion evaluates an expression over a whole batch, and says no more than that it failed. So each batch of a
-//! source goes alone through the steps above it that remember nothing. One that fails is halved, and halved again, until
-//! the rows that fail stand alone:
+//! DataFusion evaluates an expression over a whole batch, and its error names no row. So each batch of a source goes
+//! alone through the stateless nodes above it. A batch that fails is bisected until the failing rows are single ones:
 //!
 //! ```text
 //! source ─ batch ─▶ [ filter · project · unnest · static join · arguments ] ─ all of it came through ─▶ on its way
@@ -10,7 +9,7 @@
 //!                     └─────────────────────────────────────────┘
 //! ```
 //!
-//! Nothing of a batch is handed on before all of it came through, so that a row is left out whole or not at all.
+//! No part of a batch is passed on before all of it has come through, so that a row is left out whole or not at all.
 
 use std::sync::{
     Arc,
@@ -29,21 +28,21 @@ use crate::{
     formats::as_json,
 };
 
-/// What the steps make of one batch is held until all of it is there; a batch that they make more rows of is halved, too.
+/// Rows that the nodes may make of one batch before it is bisected: the output is buffered.
 const MADE_ROWS_MAX: usize = 1 << 20;
 
-/// One partition of a source on its way through the steps above it.
+/// Runs one partition of a source through the stateless nodes above it.
 pub(super) struct RowErrorFilter {
     pub steps: Steps,
-    /// Batches of the source, each with where it stood there.
+    /// Batches of the source, each with its origin.
     pub rows: BoxStream<'static, Result<(Origin, RecordBatch)>>,
-    /// Parts of a batch that are still to go through, each with the number of its first row there.
+    /// Parts of the current batch that are still to run, each with the number of its first row.
     pub todo: Vec<(Origin, usize, RecordBatch)>,
-    /// Where the rows go that fail.
+    /// The collector of failing rows.
     pub failed: BadRecords,
 }
 
-/// The steps, as they are run again for each batch.
+/// The stateless nodes, which run again for each batch.
 pub(super) struct Steps {
     pub plan: Plan,
     pub partition: usize,
@@ -51,12 +50,12 @@ pub(super) struct Steps {
     pub slots: Arc<BatchSlots>,
     /// The partition of the slots.
     pub at: usize,
-    /// Counts how often they are run.
+    /// Counts their runs.
     pub runs: Arc<AtomicU64>,
 }
 
 impl RowErrorFilter {
-    /// What the steps, and then `with`, make of the next rows that do not fail; `None` at the end.
+    /// The output of the nodes, mapped by `with`, for the next rows that do not fail; `None` at the end.
     pub async fn next<T>(
         &mut self,
         with: &mut (impl FnMut(RecordBatch) -> Result<T> + Send),
@@ -72,7 +71,7 @@ impl RowErrorFilter {
                 Ok(None) => {}
                 Err(error) if !is_of_rows(&error) => return Err(error),
                 Err(error) => {
-                    // What fails without any row is the query's own fault.
+                    // An error over no rows is one of the query, not of a row.
                     self.steps.attempt(&rows.slice(0, 0), with).await?;
                     if rows.num_rows() == 1 {
                         let (origin, position) = (origin.name.to_string(), origin.of(first));
@@ -88,7 +87,7 @@ impl RowErrorFilter {
         }
     }
 
-    /// The rows that do not fail, as they come out of the steps.
+    /// The output of the nodes for the rows that do not fail.
     pub fn batches(self) -> impl Stream<Item = Result<RecordBatch>> {
         futures::stream::try_unfold(self, async |mut filter| {
             let made = filter.next(&mut Ok).await?;
@@ -99,7 +98,7 @@ impl RowErrorFilter {
 }
 
 impl Steps {
-    /// What is made of some rows, or `None` where that is too much at once.
+    /// The output for some rows; `None` if it exceeds [`MADE_ROWS_MAX`].
     async fn attempt<T>(
         &self,
         rows: &RecordBatch,
@@ -122,7 +121,7 @@ impl Steps {
     }
 }
 
-/// A row as it is told: the columns that the query reads.
+/// A row as the text of its dead letter: the columns that the query reads.
 fn raw(row: &RecordBatch) -> Result<Vec<u8>> {
     let own: Vec<usize> = (0..row.num_columns()).filter(|n| row.schema().field(*n).name() != PARTITION).collect();
     Ok(as_json(&row.project(&own)?)?.trim_end().into())

@@ -247,7 +247,7 @@ mod tests {
 
     /// On one thread: whoever does not let go of it is seen by the other, which would not run at all.
     #[tokio::test]
-    async fn a_join_lets_others_have_the_thread() {
+    async fn yield_nested_loop_join_can_be_cancelled_on_one_thread() {
         for condition in ["a.value * b.value % 7 = 3", "a.value * b.value < 0", "a.value % 2 = b.value % 2", "true"] {
             let sql = format!(
                 "SELECT count(*) FROM generate_series(1, 200000) a JOIN generate_series(1, 200000) b ON {condition}"
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wide_rows_come_in_small_batches() {
+    async fn yield_wide_rows_are_split_into_small_batches() {
         for text in ["repeat('x', 10000)", "repeat('x', value % 10000)"] {
             let sql = format!("SELECT value, {text} FROM generate_series(1, 20000)");
             let mut rows = context().sql(&sql).await.expect("planned").execute_stream().await.expect("begun");
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_slow_takes_turns_and_comes_in_pieces_as_else() {
+    async fn yield_slow_nodes_are_wrapped_aside_and_split() {
         let join = "SELECT 1 FROM generate_series(1, 9) a JOIN generate_series(1, 9) b \
                     ON CAST(a.value AS VARCHAR) ~ CAST(b.value AS VARCHAR)";
         let projection = "SELECT regexp_replace(CAST(value AS VARCHAR), '1', 'x') FROM generate_series(1, 9)";
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_are_the_whole() {
+    async fn yield_split_join_gives_all_rows() {
         for (kind, rows) in [("JOIN", 990), ("LEFT JOIN", 991), ("RIGHT JOIN", 991), ("FULL JOIN", 992)] {
             let sql = format!(
                 "SELECT a.value, b.value FROM generate_series(10, 20) a {kind} generate_series(1, 100) b \

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_half_away_from_zero() {
+    fn decimal_text_is_rounded_half_away_from_zero() {
         for (text, shown) in [
             ("1.239", "1.24"),
             ("1.235", "1.24"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_or_no_number() {
+    fn decimal_text_out_of_range_or_malformed_is_an_error() {
         for text in ["99999999.995", "99999999.999", "100000000", "1e9", "-1e99999999999", &"9".repeat(100)] {
             assert_eq!(show(text, 10, 2).as_deref(), Err(&"is out of range of numeric(10, 2)".to_string()), "{text}");
         }

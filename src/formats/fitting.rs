@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_does_not_become_an_integer() {
+    fn fit_of_a_fraction_to_an_integer_is_lossy() {
         let floats = vec![Some(5.0), Some(5.7), None, Some(-0.0), Some(f64::NAN), Some(1e300), Some(-0.5)];
         let (array, lost) = fitted(Arc::new(Float64Array::from(floats)), &DataType::Int32);
         assert_eq!(
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_found_inside_lists_and_structs() {
+    fn fit_finds_lossy_values_inside_lists_and_structs() {
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["1", "x", "2", "y", "3"]));
         let text = Arc::new(Field::new("element", DataType::Utf8, true));
         let number = Arc::new(Field::new("item", DataType::Int32, true));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_no_time() {
+    fn can_fit_number_to_timestamp_is_false() {
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
         assert!(!can_fit(&DataType::Int64, &time) && !can_fit(&time, &DataType::Int64));
         assert!(!can_fit(&DataType::Int32, &DataType::Date32));

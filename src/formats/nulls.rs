@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_below_hide_what_is_under_them_at_any_depth() {
+    fn nulls_below_null_struct_nulls_all_nested_fields() {
         let number: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
         let text: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::from_iter(["a", "b", "c", "d"]));
         let inner_fields = fields(&[("n", &number), ("t", &text)]);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn field_of_a_null_is_null_and_others_are_as_they_were() {
+    fn field_of_a_null_struct_is_null_and_others_unchanged() {
         let text: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None, Some("x")]));
         let nulls = Some(NullBuffer::from(vec![false, true, true]));
         let parent = StructArray::try_new_with_length(fields(&[]), vec![], nulls, 3).unwrap();

@@ -1,4 +1,4 @@
-//! Where rows stood, told so that it costs nothing until somebody asks.
+//! The positions of rows in their file, computed only when asked for.
 
 use std::{
     io::{self, Read},
@@ -10,18 +10,19 @@ use super::{
     records::count_lines,
 };
 
-/// Where the rows of a batch stood: the line of a file, the row of a file that has no lines, or what else counts them.
+/// The positions of a batch's rows in their file: line numbers, row numbers where the format has no lines, or another
+/// count of the format.
 #[derive(Debug, Clone)]
 pub enum Positions {
-    /// The first, and each of the others right behind the one before.
+    /// Consecutive positions from this one on.
     From(i64),
     Each(Vec<i64>),
-    /// As one of the others says, counted from the beginning of a part.
+    /// Positions counted from the beginning of a part of the file; the line breaks before the part are added.
     Within(Arc<LinesBefore>, Box<Positions>),
 }
 
 impl Positions {
-    /// That of a row of the batch.
+    /// The position of a row of the batch, if known.
     pub fn of(&self, row: usize) -> Option<i64> {
         match self {
             Positions::From(first) => Some(first + row as i64),
@@ -30,7 +31,7 @@ impl Positions {
         }
     }
 
-    /// Those of the rows from `first` on, without some of them, which are in order.
+    /// The positions of `rows` rows from `first` on, less the rows in `gone`, which are in ascending order.
     pub(super) fn without(first: i64, rows: usize, gone: impl Iterator<Item = usize>) -> Positions {
         let mut gone = gone.peekable();
         match gone.peek() {
@@ -43,7 +44,7 @@ impl Positions {
     }
 }
 
-/// The line breaks before a part of a file, counted when somebody first asks.
+/// The number of line breaks before a part of a file, counted on first use.
 #[derive(Debug)]
 pub struct LinesBefore {
     input: Arc<dyn ByteInput>,
@@ -58,7 +59,7 @@ impl LinesBefore {
     }
 
     pub(super) fn count(&self) -> u64 {
-        // A line that cannot be counted any more is a lesser evil than a record that is not reported.
+        // If the lines can no longer be counted, the record is still reported, with a wrong line.
         *self.counted.get_or_init(|| lines_to(&self.input, self.to, self.line_end).unwrap_or(0))
     }
 }

@@ -24,18 +24,19 @@ pub(super) enum Framing {
     Values,
 }
 
-/// Lines in which no white space means anything.
+/// Lines where white space is never data: a line of white space alone is blank.
 pub(super) const LINES: Framing = Framing::Lines { delimiter: None };
 
-/// What ends a line, in nearly every file.
+/// The usual line terminator.
 pub(super) const LINE_FEED: u8 = b'\n';
-/// What ends one where no line feed does, as on the Macs of old.
+/// The line terminator of files without any line feed (classic Mac OS).
 const CARRIAGE_RETURN: u8 = b'\r';
 
-/// What ends the lines of a file that begins with `head`: carriage returns only where there is no line feed. `has` tells
-/// whether a byte is among others, and means something there.
+/// The line terminator of a file that begins with `head`: a carriage return only where there is no line feed. `has`
+/// tells whether a byte occurs in a slice with a meaning (CSV: outside quotes); `whole` says that `head` is the
+/// complete file.
 pub(super) fn line_end(head: &[u8], whole: bool, has: impl Fn(&[u8], u8) -> bool) -> u8 {
-    // The line feed behind the last byte may not be in sight.
+    // A line feed may follow the last byte of an incomplete `head`.
     let returns = if whole { head } else { head.strip_suffix(&[CARRIAGE_RETURN]).unwrap_or(head) };
     match returns.contains(&CARRIAGE_RETURN) && !has(head, LINE_FEED) && has(returns, CARRIAGE_RETURN) {
         true => CARRIAGE_RETURN,
@@ -43,7 +44,7 @@ pub(super) fn line_end(head: &[u8], whole: bool, has: impl Fn(&[u8], u8) -> bool
     }
 }
 
-/// A record may not be longer: it would fill the memory.
+/// The longest record in bytes; a longer one is reported as broken instead of filling the memory.
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 const TOO_LONG: &str = "the record is longer than 16 MiB";
 const UNIT_BYTES_MAX: usize = 8 << 20;
@@ -52,15 +53,15 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The first piece, each later one being four times as large up to the full size: most files of a growing folder are
 /// small, and a megabyte made ready for each of them costs more than what is in it.
 const FIRST_CHUNK_BYTES: usize = 16 << 10;
-/// What is read at a time once only the end of the last record is missing.
+/// Bytes per read once the part's end is passed and only the end of its last record is missing.
 const TAIL_BYTES: usize = 64 << 10;
 
-/// What comes next.
+/// What one step of [`Records`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ScanStep {
     /// Whole records, perhaps none: see [`Records::unit`].
     Unit,
-    /// Bytes that have no end, as the only record of the unit, and why.
+    /// A record that is never finished, as the only record of the unit, and the reason.
     Broken(&'static str),
     End,
 }
@@ -76,7 +77,7 @@ pub(super) struct Records {
     chunk: usize,
     /// Where in the buffer the current unit begins.
     at: usize,
-    /// Its length, and its records relative to its beginning.
+    /// The unit's length in bytes, and its records' ranges relative to its beginning.
     length: usize,
     records: Vec<Range<usize>>,
     /// Where in the stream the buffer begins.
@@ -85,12 +86,12 @@ pub(super) struct Records {
     end: u64,
     /// The line breaks before the current unit, counted from where the stream began.
     lines: u64,
-    /// Those in it, once they were counted.
+    /// The line breaks in the current unit, once counted.
     unit_lines: Option<u64>,
     exhausted: bool,
-    /// Why the stream goes no further; told once the records before it are.
+    /// The read error that ended the stream; reported after the records before it.
     failed: Option<io::Error>,
-    /// Everything up to the next line break is to be left out.
+    /// Whether everything up to the next line break is to be skipped.
     skipping: bool,
 }
 
@@ -101,7 +102,7 @@ enum RecordFrame {
         length: usize,
     },
     Blank(usize),
-    /// The end is not in sight.
+    /// The record does not end within the buffer: more bytes are needed.
     More,
 }
 
@@ -128,17 +129,17 @@ impl Records {
         }
     }
 
-    /// The same, of lines that end so.
+    /// Sets the line terminator.
     pub fn ended_by(self, line_end: u8) -> Self {
         Records { line_end, ..self }
     }
 
-    /// Reads only the records that begin before `end`, counted as `offset` counts where the stream stands.
+    /// Reads only the records that begin before byte `end` of the file; the stream is at byte `offset` of it.
     pub fn until(self, offset: u64, end: u64) -> Self {
         Records { offset, end, ..self }
     }
 
-    /// Leaves out what is left of the line in which the stream stands.
+    /// Skips the rest of the line in which the stream begins.
     pub fn behind_line(self) -> Self {
         Records { skipping: true, ..self }
     }
@@ -191,8 +192,8 @@ impl Records {
         }
     }
 
-    /// Goes on to the next unit, of at most `max` records; of none after a long way without one, so that whoever reads
-    /// can stop.
+    /// Goes on to the next unit, of at most `max` records; an empty unit after many bytes without a record, so that the
+    /// reader can be cancelled.
     pub fn next(&mut self, max: usize) -> io::Result<ScanStep> {
         self.leave();
         if let Some(error) = self.failed.take() {
@@ -210,7 +211,7 @@ impl Records {
                 break;
             }
             match self.framing.next(&self.buffer[from..], self.line_end) {
-                // Too long or not must not hang on how much of it was read at once.
+                // Whether a record is too long must not depend on how much of it was read at once.
                 RecordFrame::Record { length, .. } | RecordFrame::Blank(length) if length > self.record_bytes_max => {
                     if !self.records.is_empty() {
                         break;
@@ -255,7 +256,7 @@ impl Records {
         Ok(if self.records.is_empty() { ScanStep::End } else { ScanStep::Unit })
     }
 
-    /// Leaves the current unit behind.
+    /// Advances past the current unit.
     fn leave(&mut self) {
         let unit = &self.buffer[self.at..self.at + self.length];
         self.lines += self.unit_lines.take().unwrap_or_else(|| count_lines(unit, self.line_end));
@@ -264,7 +265,7 @@ impl Records {
         self.records.clear();
     }
 
-    /// Leaves out everything up to and with the next line break. Where that is not in sight, gives what comes instead.
+    /// Skips up to and including the next line break; if the buffer holds none, returns the step to report instead.
     fn skip(&mut self) -> io::Result<Option<ScanStep>> {
         let mut passed = 0;
         loop {
@@ -286,7 +287,7 @@ impl Records {
         }
     }
 
-    /// Reads more bytes behind those in the buffer, and drops those before the unit.
+    /// Appends more bytes to the buffer, and drops those before the unit.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.drain(..self.at);
         self.offset += self.at as u64;
@@ -315,7 +316,7 @@ impl Records {
     /// The end of the stream, perhaps in the middle of a record.
     fn unfinished(&mut self) -> ScanStep {
         let rest = &self.buffer[self.at + self.length..];
-        // What stands between records is none of the broken one.
+        // Separators before the broken record are not part of it.
         let skip = match self.framing {
             Framing::Values => rest.iter().take_while(|b| is_separator(**b)).count(),
             _ => 0,
@@ -324,7 +325,7 @@ impl Records {
         let (length, reason) = match self.framing {
             _ if !self.records.is_empty() => return ScanStep::Unit,
             Framing::Lines { .. } | Framing::AllLines => return ScanStep::End,
-            // The quote that was never closed stands in the first line; those behind it may be fine.
+            // The unclosed quote is in the first line; the lines after it may be good.
             Framing::Quoted { .. } => (line(rest, self.line_end).unwrap_or(rest.len()), "a quote is never closed"),
             Framing::Values => (rest.len(), "a JSON value is never closed"),
         };
@@ -335,7 +336,7 @@ impl Records {
         self.broken(length, reason)
     }
 
-    /// Gives up on a record that is too long, and goes on behind its first line.
+    /// Reports a record that is too long as broken, and continues after its first line.
     fn too_long(&mut self) -> ScanStep {
         let rest = &self.buffer[self.at + self.length..];
         let length = line(rest, self.line_end);
@@ -422,7 +423,7 @@ fn is_separator(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b',' | b'[' | b']')
 }
 
-/// A JSON value between separators. What is no JSON ends at the next separator, so that it does no harm.
+/// A JSON value between separators. Bytes that are no JSON end at the next separator, so that only they are lost.
 fn value(bytes: &[u8]) -> RecordFrame {
     let skip = bytes.iter().take_while(|b| is_separator(**b)).count();
     let (mut depth, mut string, mut at) = (0_u64, false, skip);

@@ -1,5 +1,5 @@
-//! From units of records to batches. A unit that does not decode as a whole is halved until the records to blame stand
-//! alone; all the others come.
+//! From units of records to batches. A unit that does not decode as a whole is halved until the malformed records are
+//! isolated; all the others are decoded.
 
 use std::{
     io::{self, Read},
@@ -29,7 +29,7 @@ pub(super) struct TextBatches {
     records: Records,
     decode: Box<dyn Decode>,
     batch_rows: usize,
-    /// What comes where no record is good, so that whoever reads can stop.
+    /// An empty batch, for a unit without a good record, so that the reader can be cancelled.
     nothing: DecodedRows,
     bad: BadSink,
     /// The line breaks before the part.
@@ -37,17 +37,17 @@ pub(super) struct TextBatches {
     finished: bool,
 }
 
-/// How the records of a text file lie in it.
+/// How a text file is divided into records.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     pub framing: Framing,
     pub line_end: u8,
-    /// Where the first record ends that only names the columns, if there is one.
+    /// The byte offset at which the header record ends, if the file has one.
     pub header_end: Option<u64>,
 }
 
 impl Layout {
-    /// That of a file in which line breaks always end a line.
+    /// The layout of a file without a header, in which a line break always ends a line.
     pub fn of(file: &File, framing: Framing) -> Result<Layout, Damage> {
         let (head, whole) = file.head(HEAD_BYTES)?;
         let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
@@ -56,7 +56,7 @@ impl Layout {
     }
 }
 
-/// What is looked at to see what ends a line.
+/// Bytes at the beginning of a file that are searched for its line terminator.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
 
 impl TextBatches {
@@ -78,7 +78,7 @@ impl TextBatches {
         Ok(TextBatches { records, decode, batch_rows, nothing, bad, before, finished: false })
     }
 
-    /// Hands back records of the unit, in order.
+    /// Reports malformed records of the unit, in order, each with its reason.
     fn report(&mut self, records: Vec<(Range<usize>, String)>) {
         let ranges: Vec<_> = records.iter().map(|(record, _)| record.clone()).collect();
         for ((record, reason), line) in records.into_iter().zip(self.records.lines_of(&ranges)) {
@@ -111,7 +111,7 @@ impl TextBatches {
         }
     }
 
-    /// Where the rows of the unit stood: those of all its records, or of the good ones among them.
+    /// The file positions of the unit's rows: of all its records, or of `good` ones only.
     fn positions(&mut self, good: Option<Vec<Range<usize>>>) -> Positions {
         let within = match good {
             None if self.records.are_lines() => Positions::From(self.records.lines_before(&(0..0)) as i64 + 1),

@@ -1,4 +1,4 @@
-//! Rows as they are told to people: where they go that did not make it into an answer.
+//! Rejected rows (dead letters, late rows) as JSON.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use arrow::{
 
 use crate::{error::Result, time::show};
 
-/// A line of JSON for each row. What JSON has no word for, such as an interval, is text: a row that is only told of
-/// must not stop a query.
+/// One line of JSON per row. Types that JSON cannot hold, such as intervals, become text, since reporting a row must
+/// not fail a query.
 pub fn as_json(rows: &RecordBatch) -> Result<String> {
     encoded(rows, has_time_beyond_json(rows)?)
 }
 
-/// Whether a time is there that JSON's own words, which end in the year 262143, cannot say.
+/// Whether there is a timestamp after the year 262143, which Arrow's JSON writer cannot write.
 fn has_time_beyond_json(rows: &RecordBatch) -> Result<bool> {
     let options = FormatOptions::default().with_display_error(false);
     for column in rows.columns().iter().filter(|column| is_moment(column.data_type())) {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_any_type_can_be_told() {
+    fn row_with_an_interval_is_rendered_as_json() {
         use arrow::{array::IntervalMonthDayNanoArray, datatypes::IntervalMonthDayNano};
         let intervals = vec![Some(IntervalMonthDayNano::new(1, 2, 0)), None];
         let columns: Vec<(_, ArrayRef)> = vec![
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_json_has_no_word_for_is_text() {
+    fn timestamp_beyond_the_range_of_chrono_is_rendered_as_text() {
         use arrow::array::TimestampMicrosecondArray;
         let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(i64::MAX - 1), None, Some(0)]));
         let text = as_json(&RecordBatch::try_from_iter([("at", at)]).unwrap()).unwrap();

@@ -125,7 +125,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn csv_columns_come_by_name_or_by_position() {
+fn csv_columns_are_matched_by_header_name_or_position() {
     let named = format(&[("format", "csv"), ("header", "true")]);
     let text = b"\xEF\xBB\xBFextra,B,a\nx,one,1\n\ny,\"two, too\",2\r\nz,,\n";
     let got = read(&named, "f.csv", text, &two(), 1);
@@ -139,7 +139,7 @@ fn csv_columns_come_by_name_or_by_position() {
 }
 
 #[test]
-fn csv_dialects() {
+fn csv_dialect_options_are_honoured() {
     let odd = format(&[
         ("format", "csv"),
         ("delimiter", "\\t"),
@@ -155,7 +155,7 @@ fn csv_dialects() {
 }
 
 #[test]
-fn one_bad_line_among_ten_thousand() {
+fn csv_bad_line_among_ten_thousand_is_one_bad_record() {
     let mut text = String::new();
     for i in 1..=10_000 {
         text.push_str(&if i == 5_000 { "5000,x,y\n".to_string() } else { format!("{i},row {i}\n") });
@@ -170,7 +170,7 @@ fn one_bad_line_among_ten_thousand() {
 }
 
 #[test]
-fn every_kind_of_bad_line_comes_back_as_it_was() {
+fn bad_lines_are_returned_raw_with_position_and_reason() {
     let csv = format(&[("format", "csv"), ("header", "true")]);
     let text = b"a,b\n1,one\nx,two\n3\n4,\xFF\n5,\"open\n6,six\n99999999999999999999,big\n8,eight\n";
     let got = read(&csv, "f.csv", text, &two(), 1);
@@ -190,7 +190,7 @@ fn every_kind_of_bad_line_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_file_of_garbage_is_all_bad_records() {
+fn garbage_file_is_all_bad_records() {
     let text: String = (0..2_000).map(|i| format!("garbage {i}\n")).collect();
     for kind in ["csv", "json"] {
         let got = read(&format(&[("format", kind)]), "f", text.as_bytes(), &two(), 3);
@@ -200,7 +200,7 @@ fn a_file_of_garbage_is_all_bad_records() {
 }
 
 #[test]
-fn only_wanted_columns_are_decoded() {
+fn projection_decodes_only_wanted_columns() {
     let csv = format(&[("format", "csv")]);
     let got = read_projected(&csv, "f.csv", b"1,one\nx,two\n", &two(), 1, &[1]);
     assert_eq!((got.rows, got.bad), (vec!["one".to_string(), "two".to_string()], vec![]));
@@ -211,14 +211,14 @@ fn only_wanted_columns_are_decoded() {
 }
 
 #[test]
-fn a_column_that_must_not_be_null() {
+fn null_in_a_not_null_column_is_a_bad_record() {
     let strict = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false)]));
     let got = read(&format(&[("format", "csv"), ("header", "true")]), "f", b"a,b\n1,x\n,y\n", &strict, 1);
     assert_eq!((got.rows, got.bad[0].position), (vec!["1".to_string()], 3));
 }
 
 #[test]
-fn quoted_line_breaks() {
+fn csv_multiline_quoted_line_breaks_stay_in_their_record() {
     let csv = format(&[("format", "csv"), ("multiline", "true")]);
     let got = read(&csv, "f.csv", b"1,\"one\nand \"\"more\"\"\"\nbad\n3,\"three\"\n4,\"open\n5,five\n", &two(), 4);
     assert_eq!(got.rows, ["1|one\nand \"more\"", "3|three", "5|five"]);
@@ -227,7 +227,7 @@ fn quoted_line_breaks() {
 }
 
 #[test]
-fn json_over_lines_and_in_an_array() {
+fn json_values_over_several_lines_and_in_an_array_are_read() {
     let expected = ["1|one", "NULL|x", "3|true"];
     let array = b" [ {\"a\":1,\n\"b\":\"one\"},{\"b\":\"x\"}\n,\n{\"a\":3,\"b\":true}]\n";
     let got = read(&format(&[("format", "json")]), "f.json", array, &two(), 3);
@@ -240,7 +240,7 @@ fn json_over_lines_and_in_an_array() {
 }
 
 #[test]
-fn as_many_lines_as_values_are_not_a_line_for_each_value() {
+fn json_positions_are_lines_even_with_several_values_in_one() {
     let values = b"{\"a\":1} {\"a\":2}\n\n{\"a\":3}\n";
     let got = read(&format(&[("format", "json"), ("multiline", "true")]), "f.json", values, &two(), 1);
     assert_eq!(got.at, [1, 1, 3]);
@@ -252,7 +252,7 @@ fn as_many_lines_as_values_are_not_a_line_for_each_value() {
 }
 
 #[test]
-fn json_nests_and_knows_its_depth() {
+fn json_nested_values_are_read_and_excessive_depth_is_a_bad_record() {
     let item = Arc::new(Field::new("item", DataType::Int64, true));
     let inner = DataType::Struct(vec![Field::new("c", DataType::Utf8, true)].into());
     let columns = schema(&[("a", DataType::List(item)), ("b", inner)]);
@@ -264,7 +264,7 @@ fn json_nests_and_knows_its_depth() {
 }
 
 #[test]
-fn times_in_json() {
+fn json_timestamps_are_read_as_text_or_epoch() {
     let columns = schema(&[
         ("t", DataType::Timestamp(TimeUnit::Microsecond, None)),
         ("z", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
@@ -278,24 +278,24 @@ fn times_in_json() {
 }
 
 /// The rows of a file, and for each bad record its position.
-fn told(format: &Format, text: &str, columns: &[(&str, DataType)]) -> (Vec<String>, Vec<i64>) {
+fn rows_and_bad_positions(format: &Format, text: &str, columns: &[(&str, DataType)]) -> (Vec<String>, Vec<i64>) {
     let got = read(format, "f", text.as_bytes(), &schema(columns), 1);
     assert_eq!(got.damage, None);
     (got.rows, got.bad.iter().map(|b| b.position).collect())
 }
 
 #[test]
-fn numerics_are_rounded_and_never_cut() {
+fn numerics_are_rounded_and_out_of_range_ones_are_bad_records() {
     let columns = [("n", DataType::Decimal128(10, 2))];
     let values = ["1.239", "-1.235", "1e2", "99999999.994", "99999999.999", "1e9", "", "7"];
     let csv: String = values.iter().map(|v| format!("{v},x\n")).collect();
     let json: String =
         values.iter().map(|v| format!("{{\"n\":{}}}\n", if v.is_empty() { "null" } else { v })).collect();
     let rows = ["1.24", "-1.24", "100.00", "99999999.99", "NULL", "7.00"].map(String::from).to_vec();
-    let (got, bad) = told(&format(&[("format", "json")]), &json, &columns);
+    let (got, bad) = rows_and_bad_positions(&format(&[("format", "json")]), &json, &columns);
     assert_eq!((&got, &bad), (&rows, &vec![5, 6]));
     let with_text = [columns[0].clone(), ("x", DataType::Utf8)];
-    let (got, bad) = told(&format(&[("format", "csv")]), &csv, &with_text);
+    let (got, bad) = rows_and_bad_positions(&format(&[("format", "csv")]), &csv, &with_text);
     assert_eq!((got, bad), (rows.iter().map(|r| format!("{r}|x")).collect(), vec![5, 6]));
     let got = read(&format(&[("format", "json")]), "f", b"{\"n\":1e9}\n{\"n\":\"x\"}", &schema(&columns), 1);
     assert_eq!(got.bad[0].reason, "'1e9' in column \"n\" is out of range of numeric(10, 2)");
@@ -304,46 +304,49 @@ fn numerics_are_rounded_and_never_cut() {
     let nested = [("l", list)];
     let json = "{\"l\":[1.25,null,1e1]}\n{\"l\":[1000]}\n{\"l\":[]}\n{}\n";
     assert_eq!(
-        told(&format(&[("format", "json")]), json, &nested),
+        rows_and_bad_positions(&format(&[("format", "json")]), json, &nested),
         (["[1.3, NULL, 10.0]", "[]", "NULL"].map(String::from).to_vec(), vec![2])
     );
 }
 
 #[test]
-fn a_json_number_becomes_an_integer_only_if_it_is_one() {
+fn json_fraction_for_an_integer_column_is_a_bad_record() {
     let json = format(&[("format", "json")]);
     let values = ["1", "-0", "1.9", "2.0", "1e2", "9007199254740993.0", "-9223372036854775809", "9223372036854775807"];
     let text: String = values.iter().map(|v| format!("{{\"v\":{v}}}\n")).collect();
-    let (rows, bad) = told(&json, &text, &[("v", DataType::Int64)]);
+    let (rows, bad) = rows_and_bad_positions(&json, &text, &[("v", DataType::Int64)]);
     assert_eq!((rows.join(" ").as_str(), bad), ("1 0 9223372036854775807", vec![3, 4, 5, 6, 7]));
-    assert_eq!(told(&json, "{\"v\":128}\n{\"v\":\"-128\"}\n", &[("v", DataType::Int8)]).1, [1]);
+    assert_eq!(rows_and_bad_positions(&json, "{\"v\":128}\n{\"v\":\"-128\"}\n", &[("v", DataType::Int8)]).1, [1]);
     let item = Arc::new(Field::new("item", DataType::Int32, true));
     let inner = DataType::Struct(vec![Field::new("n", DataType::Int32, true)].into());
     let columns = [("l", DataType::List(item)), ("s", inner)];
     let text = "{\"l\":[1.5],\"s\":{\"n\":1}}\n{\"l\":[1,2],\"s\":{\"n\":1.5}}\n{\"l\":[1,2],\"s\":{\"n\":3}}\n{}\n";
-    let (rows, bad) = told(&json, text, &columns);
+    let (rows, bad) = rows_and_bad_positions(&json, text, &columns);
     assert_eq!((rows, bad), (vec!["[1, 2]|{n: 3}".to_string(), "NULL|NULL".to_string()], vec![1, 2]));
 }
 
 #[test]
-fn a_json_number_is_no_time_unless_a_format_says_so() {
+fn json_number_for_a_timestamp_needs_timestamp_format() {
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     let json = format(&[("format", "json")]);
     let got = read(&json, "f", b"{\"t\":1704067200}\n{\"t\":null}\n", &schema(&[("t", time.clone())]), 1);
     assert_eq!(got.rows, ["NULL"]);
     let reason = "'1704067200' in column \"t\" is a number, which needs timestamp_format = 'epoch' or the like";
     assert_eq!(got.bad.iter().map(|b| b.reason.as_str()).collect::<Vec<_>>(), [reason]);
-    assert_eq!(told(&json, "{\"d\":19723}\n{\"d\":\"2024-01-02\"}\n", &[("d", DataType::Date32)]).1, [1]);
+    assert_eq!(
+        rows_and_bad_positions(&json, "{\"d\":19723}\n{\"d\":\"2024-01-02\"}\n", &[("d", DataType::Date32)]).1,
+        [1]
+    );
     let hour = DataType::Time64(TimeUnit::Microsecond);
-    assert_eq!(told(&json, "{\"d\":3600000000}\n{\"d\":\"01:00:00\"}\n", &[("d", hour)]).1, [1]);
+    assert_eq!(rows_and_bad_positions(&json, "{\"d\":3600000000}\n{\"d\":\"01:00:00\"}\n", &[("d", hour)]).1, [1]);
     let epoch = format(&[("format", "json"), ("timestamp_format", "epoch")]);
     let times = DataType::List(Arc::new(Field::new("item", time, true)));
-    let (rows, bad) = told(&epoch, "{\"t\":[1704067200, 1.5]}\n", &[("t", times)]);
+    let (rows, bad) = rows_and_bad_positions(&epoch, "{\"t\":[1704067200, 1.5]}\n", &[("t", times)]);
     assert_eq!((rows.join(""), bad.len()), ("[2024-01-01T00:00:00, 1970-01-01T00:00:01.500]".to_string(), 0));
 }
 
 #[test]
-fn a_broken_record_is_bad_whichever_columns_are_wanted() {
+fn malformed_record_is_bad_for_every_projection() {
     let csv = "1,one\n2\n3,three,3\n";
     let json = "{\"a\":1,\"b\":\"one\"}\n{\"a\":2,\"b\":}\n{\"a\":3,\"b\":nul}\n{\"a\":4,\"c\":[1}\n[5]\n6\n";
     for (kind, text, bad) in [("csv", csv, vec![2, 3]), ("json", json, vec![2, 3, 4, 5, 6])] {
@@ -359,7 +362,7 @@ fn a_broken_record_is_bad_whichever_columns_are_wanted() {
 }
 
 #[test]
-fn a_csv_header_that_names_no_column_is_damage() {
+fn csv_header_without_known_columns_is_damage() {
     let csv = format(&[("format", "csv"), ("header", "true")]);
     for columns in [&[0][..], &[]] {
         let got = read_projected(&csv, "f", b"a;b\n1;one\n", &two(), 1, columns);
@@ -373,22 +376,22 @@ fn a_csv_header_that_names_no_column_is_damage() {
 }
 
 #[test]
-fn a_csv_header_may_have_a_line_break_in_quotes() {
+fn csv_header_with_a_quoted_line_break_is_read() {
     let csv = format(&[("format", "csv"), ("header", "true"), ("multiline", "true")]);
     let columns = [("a", DataType::Int64), ("two\nlines", DataType::Utf8), ("c", DataType::Utf8)];
-    let (rows, bad) = told(&csv, "\n\"a\",\"two\nlines\",c\n1,\"x\ny\",z\n", &columns);
+    let (rows, bad) = rows_and_bad_positions(&csv, "\n\"a\",\"two\nlines\",c\n1,\"x\ny\",z\n", &columns);
     assert_eq!((rows, bad), (vec!["1|x\ny|z".to_string()], vec![]));
     let got = read(&csv, "f", b"\"a,b\n1,2\n", &two(), 1);
     assert_eq!(got.damage.as_deref(), Some("its header cannot be read: a quote is never closed"));
 }
 
 #[test]
-fn a_line_of_delimiters_is_a_row() {
+fn csv_line_of_delimiters_is_a_row_of_nulls() {
     let columns = [("a", DataType::Int64), ("b", DataType::Utf8), ("c", DataType::Utf8)];
     for more in [("header", "true"), ("multiline", "true")] {
         let tabs = format(&[("format", "csv"), ("delimiter", "tab"), more]);
         let header = if more.0 == "header" { "a\tb\t\n" } else { "" };
-        let got = told(&tabs, &format!("{header}1\tx\t\n\t\t\n \n\n2\ty\t\r\n\t\t"), &columns);
+        let got = rows_and_bad_positions(&tabs, &format!("{header}1\tx\t\n\t\t\n \n\n2\ty\t\r\n\t\t"), &columns);
         assert_eq!(
             got,
             (["1|x|NULL", "NULL|NULL|NULL", "2|y|NULL", "NULL|NULL|NULL"].map(String::from).to_vec(), vec![])
@@ -397,7 +400,7 @@ fn a_line_of_delimiters_is_a_row() {
 }
 
 #[test]
-fn text_is_a_row_a_line() {
+fn text_file_is_one_row_per_line() {
     let got = read(&format(&[("format", "text")]), "f.txt", b"one\r\n\n\xFF\nfour", &text::schema(), 1);
     assert_eq!(got.rows, ["one", "", "four"]);
     assert_eq!(got.bad, [Bad { position: 3, raw: b"\xFF".to_vec(), reason: "invalid UTF-8".to_string() }]);
@@ -405,7 +408,7 @@ fn text_is_a_row_a_line() {
 }
 
 #[test]
-fn packed_files() {
+fn compressed_csv_equals_plain_and_truncated_is_damage() {
     let text: String = (0..5_000).map(|i| format!("{i},row {i}\n")).collect();
     let plain = read(&format(&[("format", "csv")]), "f.csv", text.as_bytes(), &two(), 1);
     assert_eq!(plain.rows.len(), 5_000);
@@ -419,7 +422,7 @@ fn packed_files() {
 }
 
 #[test]
-fn a_line_without_end_does_not_fill_the_memory() {
+fn csv_line_beyond_the_record_limit_is_one_bad_record() {
     let mut text = b"1,one\n2,".to_vec();
     text.resize(text.len() + records::RECORD_BYTES_MAX + (3 << 20), b'x');
     text.extend_from_slice(b"\n3,three\n");
@@ -430,7 +433,7 @@ fn a_line_without_end_does_not_fill_the_memory() {
 
 /// Whoever reads can stop between two batches, and so they come even where no row does.
 #[test]
-fn reading_that_finds_no_row_for_long_comes_by_in_steps() {
+fn reader_without_rows_yields_empty_batches() {
     // More than is read for one batch, which is 8 MiB, or is in one of 1,000 records.
     let garbage = "this is no number\n".repeat(64_000);
     let plain = ["\n".repeat(17 << 20), "x".repeat(40 << 20), garbage].map(|text| ("f", text.into_bytes()));
@@ -466,7 +469,7 @@ fn parquet(rows: i64, group: usize) -> Vec<u8> {
 }
 
 #[test]
-fn parquet_by_name_cast_and_in_parts() {
+fn parquet_columns_are_matched_by_name_cast_and_read_in_parts() {
     let file = parquet(1_000, 300);
     let declared = schema(&[
         ("t", DataType::Timestamp(TimeUnit::Microsecond, None)),
@@ -484,7 +487,7 @@ fn parquet_by_name_cast_and_in_parts() {
 }
 
 #[test]
-fn parquet_that_does_not_fit() {
+fn parquet_values_that_do_not_fit_are_bad_records() {
     let file = parquet(300, 100);
     let parquet = format(&[("format", "parquet")]);
     let got = read(&parquet, "f", &file, &schema(&[("a", DataType::Int8)]), 2);
@@ -511,7 +514,7 @@ fn parquet_that_does_not_fit() {
 }
 
 #[test]
-fn damaged_parquet_never_panics() {
+fn parquet_damaged_anywhere_does_not_panic() {
     let file = parquet(300, 100);
     let parquet = format(&[("format", "parquet")]);
     for cut in [0, 3, 7, file.len() / 2, file.len() - 1] {
@@ -537,7 +540,7 @@ fn pairs(columns: &[(&str, DataType)]) -> Vec<(String, DataType)> {
 }
 
 #[test]
-fn csv_schema_from_the_first_files() {
+fn csv_schema_is_inferred_from_the_first_files() {
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     let text = b"i,f,b,t,d,s,n\n1,1.5,true,2024-01-02 03:04:05,2024-01-02,x,\n2,2,false,2024-01-02T03:04:05.5Z,2024-01-03,7,\nbroken\n";
     let csv = format(&[("format", "csv"), ("header", "true")]);
@@ -564,7 +567,7 @@ fn csv_schema_from_the_first_files() {
 }
 
 #[test]
-fn json_schema_from_the_first_files() {
+fn json_and_parquet_schema_is_inferred_from_the_first_files() {
     let json = format(&[("format", "json")]);
     let item = Arc::new(Field::new("item", DataType::Int64, true));
     let expected =
@@ -580,7 +583,7 @@ fn json_schema_from_the_first_files() {
 }
 
 #[test]
-fn options_that_make_no_sense() {
+fn format_invalid_options_are_refused() {
     for (key, value) in [("delimiter", "ab"), ("quote", ","), ("header", "perhaps"), ("compression", "rar")] {
         let mut options = Options::default();
         options.insert("format", "csv");
@@ -593,7 +596,7 @@ fn options_that_make_no_sense() {
 }
 
 #[test]
-fn a_type_that_no_cast_reaches() {
+fn csv_list_column_is_unsupported() {
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
     let error = format(&[("format", "csv")]).check(&schema(&[("l", list.clone())])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -605,7 +608,7 @@ proptest! {
 
     /// However a file is cut, its rows and bad records are the same, and they are all of its lines.
     #[test]
-    fn parts_make_the_whole(
+    fn csv_and_text_in_any_parts_give_the_whole_file(
         lines in prop::collection::vec(prop_oneof![
             8 => (any::<i16>(), "[a-z ]{0,12}").prop_map(|(a, b)| format!("{a},{b}")),
             1 => "[a-z]{1,5}",

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_letters_and_epochs() {
+    fn timestamp_format_patterns_and_epochs_are_parsed() {
         assert_eq!(parse_as("%d.%m.%Y %H:%M:%S", "02.01.1970 00:00:01"), Some(86_401_000_000));
         assert_eq!(parse_as("%Y-%m-%d %H:%M:%S%.f %z", "1970-01-01 01:00:00.5 +0100"), Some(500_000));
         assert_eq!(parse_as("%d/%m/%y", "02/01/70"), Some(86_400_000_000));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_fast_is_what_arrow_reads() {
+    fn plain_iso_agrees_with_arrow() {
         let dates = ["1970-01-01", "1969-12-31", "2024-02-29", "2023-02-29", "2024-13-01", "0001-01-01", "9999-12-31"];
         let times = ["00:00:00", "23:59:59", "24:00:00", "12:60:00", "23:59:60", "1:02:03", "01:02", "0a:00:00"];
         let rests = ["", "Z", ".5", ".000001", ".123456Z", ".1234567", ".", ".Z", "+01:00", " Z", "ZZ", "x", ".12x"];
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_a_zone_is_of_the_column() {
+    fn iso_time_without_zone_is_in_the_zone_of_the_column() {
         let text = StringArray::from(vec![Some("2024-01-01 12:00:00"), None, Some("2024-01-01T12:00:00Z")]);
         let read = |zone| parse_iso(&text, zone).unwrap().iter().flatten().collect::<Vec<_>>();
         let (noon, hour) = (1_704_110_400_000_000, 3_600_000_000);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_letters_are_refused() {
+    fn timestamp_format_with_unknown_letters_is_refused() {
         let mut options = Options::default();
         options.insert("timestamp_format", "%Q!");
         let error = TimestampFormat::take(&mut options.taker("a test")).unwrap_err();

@@ -1,4 +1,4 @@
-//! Aggregates over rows that only come: the new rows are merged into the touched groups' stored partial state.
+//! Aggregates over append-only rows: new rows are merged into the stored partial state of the touched groups.
 //!
 //! A group's state is DataFusion's own intermediate state, one row of Arrow columns. An epoch interns its keys once,
 //! feeds its rows to fresh accumulators, merges the touched groups' old state into the same accumulators, and writes
@@ -32,23 +32,23 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// `GROUP BY` with any functions whose states can be merged.
+/// `GROUP BY` with functions whose states can be merged (and, for retractions, subtracted).
 #[derive(Debug)]
 pub struct Aggregate {
     grouping: Grouping,
     functions: Arc<[AggregateCall]>,
-    /// The function that counts a group's rows, by diff; a group without rows is gone. `None` where rows only come.
+    /// The function that sums a group's diffs: at 0 the group is removed. `None` for append-only input.
     presence: Option<usize>,
-    /// The rows that it is fed.
+    /// The schema of its input rows.
     input: SchemaRef,
     state_schema: SchemaRef,
-    /// How many state columns each function has.
+    /// Number of state columns of each function.
     widths: Arc<[usize]>,
     groups: Windowed<KeyedLog>,
 }
 
 impl Aggregate {
-    /// `input` is the schema of the rows that it is fed.
+    /// `input` is the schema of its input rows.
     pub fn new(
         grouping: Grouping,
         functions: Arc<[AggregateCall]>,
@@ -65,7 +65,7 @@ impl Aggregate {
             }
         }
         if values.is_empty() {
-            // DISTINCT: that a group is there is all that there is to it, and Arrow counts rows by columns.
+            // DISTINCT has no functions, but Arrow needs a column to count rows.
             values.push(Field::new("there", DataType::Int8, true));
         }
         let values = Fields::from(values);
@@ -80,10 +80,10 @@ impl Aggregate {
         self.functions.iter().map(AggregateCall::accumulator).collect()
     }
 
-    /// The answers of groups whose state rows are given.
+    /// Evaluates the functions on the state rows of groups.
     fn answers(&self, state: &RecordBatch) -> Result<Vec<ArrayRef>> {
         if state.num_rows() == 0 {
-            // Some accumulators cannot answer for no group at all.
+            // Some accumulators fail on zero groups.
             let nothing = |f: &AggregateCall| arrow::array::new_empty_array(f.aggregate.field().data_type());
             return Ok(self.functions.iter().map(nothing).collect());
         }
@@ -93,7 +93,8 @@ impl Aggregate {
         accumulators.iter_mut().map(|a| Ok(a.evaluate(EmitTo::All)?)).collect()
     }
 
-    /// Merges the stored state of the touched groups into the accumulators; says which were there.
+    /// Merges the stored state of the touched groups into the accumulators; gives, per window, which groups were
+    /// stored.
     fn merge_stored(
         &mut self,
         all: &[ArrayRef],
@@ -119,7 +120,7 @@ impl Aggregate {
         Ok(windows)
     }
 
-    /// Writes the merged states back; gives the withdrawals and additions that follow.
+    /// Writes the merged states back; gives the resulting retractions and insertions.
     fn write_back(&mut self, windows: Vec<Touched>, state: &RecordBatch) -> Result<Vec<Changes>> {
         let mut changes = Vec::new();
         for window in windows {
@@ -136,7 +137,7 @@ impl Aggregate {
         Ok(changes)
     }
 
-    /// Which groups have no rows left.
+    /// Per group: whether no rows are left.
     fn gone(&self, state: &RecordBatch) -> Vec<bool> {
         let Some(presence) = self.presence.filter(|_| !self.grouping.is_global()) else {
             return vec![false; state.num_rows()];
@@ -159,13 +160,13 @@ impl Aggregate {
         log.upsert(&log.encode(&keys)?, &found, &take_record_batch(&state, &left)?)
     }
 
-    /// What readers see change: the old answers of the groups whose answer differs, withdrawn, and the new ones.
+    /// Retractions of the old answers, and insertions of the new ones, of the groups whose answer differs.
     fn difference(&self, window: &Touched, state: &RecordBatch, gone: &[bool]) -> Result<Changes> {
         let after = self.answers(state)?;
         let there: Vec<u32> = (0..window.found.len() as u32).filter(|r| window.found[*r as usize].is_some()).collect();
         let before = self.answers(&window.before)?;
         let at: UInt32Array = there.clone().into();
-        // Nobody is shown how many rows a group has, unless a function of its own counts them.
+        // The presence count is not part of the answer.
         let shown = |n: &usize| Some(*n) != self.presence;
         let was: Vec<ArrayRef> = (0..before.len()).filter(shown).map(|n| before[n].clone()).collect();
         let is = (0..after.len()).filter(shown).map(|n| take(&after[n], &at, None));
@@ -174,7 +175,7 @@ impl Aggregate {
             true => vec![false; there.len()],
             false => differing(&was, &is)?,
         };
-        // Of the old rows by their place among the old; of the new by their place among all.
+        // Positions: of old rows in `before`, of new rows in `state`.
         let mut withdrawn = Vec::new();
         let mut added: Vec<bool> = gone.iter().map(|gone| !gone).collect();
         for (place, row) in there.iter().enumerate() {
@@ -206,7 +207,7 @@ impl Aggregate {
         self.grouping.rows(&keys, answers)
     }
 
-    /// Takes out the closed windows; their final rows where those are to be shown.
+    /// Removes the windows that the watermark closes; gives their final rows if they are emitted on close.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
         let closed = self.groups.close(self.grouping.closing(watermark));
         if self.grouping.emission != Emission::OnClose {
@@ -224,16 +225,16 @@ impl Aggregate {
 /// The touched groups of one window.
 struct Touched {
     moment: Micros,
-    /// Their places among all groups of the epoch.
+    /// Their positions among all groups of the epoch.
     rows: UInt32Array,
     keys: Vec<ArrayRef>,
     encoded: KeyRows,
     found: Vec<Option<Id>>,
-    /// The stored states of those found, in order.
+    /// The stored states of the groups in `found`, in order.
     before: RecordBatch,
 }
 
-/// Feeds rows of intermediate state to accumulators, each function its own columns.
+/// Merges rows of intermediate state into accumulators, each function its own columns.
 fn merge(
     accumulators: &mut [Box<dyn GroupsAccumulator>],
     widths: &[usize],
@@ -250,7 +251,7 @@ fn merge(
     Ok(())
 }
 
-/// The groups of one epoch, of one partition and then of all: keys interned, values in fresh accumulators.
+/// The groups of one partition in one epoch (later merged over all partitions): interned keys and fresh accumulators.
 struct Gathered {
     grouping: Grouping,
     functions: Arc<[AggregateCall]>,
@@ -260,8 +261,7 @@ struct Gathered {
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     ids: Vec<usize>,
     late: Late,
-    /// Whether any row came. Accumulators take it that each of their groups has had one, unless they are told that rows
-    /// were filtered out.
+    /// Whether any row came. Accumulators assume that each group had a row, unless they are given a filter.
     any: bool,
 }
 
@@ -270,7 +270,7 @@ impl Gathered {
         self.groups.as_ref().map_or(1, |g| g.len())
     }
 
-    /// Makes a group of no rows: the answer of a query without `GROUP BY` over nothing.
+    /// Adds the one group of a query without `GROUP BY` that had no rows.
     fn without_rows(&mut self, input: &SchemaRef) -> Result<()> {
         let nothing = RecordBatch::new_empty(input.clone());
         let filter = BooleanArray::from(Vec::<bool>::new());
@@ -305,7 +305,7 @@ impl Gathered {
         Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &rows)?)
     }
 
-    /// Takes the new rows out of the accumulators that must see the older ones first.
+    /// Takes the states of the order-sensitive functions out: stored state must be merged before them.
     fn set_aside(&mut self) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
         let mut aside = Vec::new();
         for (n, function) in self.functions.iter().enumerate().filter(|(_, function)| function.is_in_order()) {
@@ -315,8 +315,7 @@ impl Gathered {
         Ok(aside)
     }
 
-    /// Tells the functions that fold that there is nothing older of the groups that were not stored, so that what is
-    /// stored of them does not grow with their rows.
+    /// Gives folding functions the initial state of new groups, so that they can fold at once instead of storing rows.
     fn begin(&mut self, windows: &[Touched], total: usize) -> Result<()> {
         let new = |window: &Touched| -> Vec<usize> {
             let rows = window.found.iter().zip(window.rows.values());
@@ -331,13 +330,13 @@ impl Gathered {
         Ok(())
     }
 
-    /// Adds them behind the older ones.
+    /// Merges the states of [`Gathered::set_aside`] after the stored ones.
     fn add(&mut self, aside: Vec<(usize, Vec<ArrayRef>)>, total: usize) -> Result<()> {
         let groups: Vec<usize> = (0..total).collect();
         aside.into_iter().try_for_each(|(n, state)| Ok(self.accumulators[n].merge_batch(&state, &groups, total)?))
     }
 
-    /// Takes in what another partition gathered.
+    /// Merges the groups of another partition.
     fn absorb(&mut self, mut other: Gathered, schema: &SchemaRef) -> Result<()> {
         self.late.merge(std::mem::take(&mut other.late));
         if !other.any {
@@ -414,7 +413,7 @@ impl Operator for Aggregate {
         let late = std::mem::take(&mut epoch.late);
         let mut changes = Vec::new();
         if !epoch.any && self.grouping.is_global() && self.groups.len() == 0 {
-            // The answer over no rows is there before any row is.
+            // A global aggregate has an answer before any row.
             epoch.without_rows(&self.input)?;
             epoch.any = true;
         }
@@ -455,7 +454,7 @@ impl Operator for Aggregate {
     }
 }
 
-/// `DISTINCT` has keys and no functions: a state of rows without columns.
+/// For `DISTINCT` without functions: a state batch of `rows` rows.
 fn there(schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema.clone(), vec![Arc::new(Int8Array::from_value(0, rows))])?)
 }

@@ -1,4 +1,4 @@
-//! The first row of each id: of rows that only come, those whose id is not remembered.
+//! Deduplication within the watermark: of append-only rows, the first row of each id.
 //!
 //! ```text
 //! row ─▶ behind the watermark: late
@@ -6,7 +6,7 @@
 //!    └─▶ shown, and remembered until the watermark is so far behind it
 //! ```
 //!
-//! What is remembered at the watermark of the epoch decides, so that an epoch which is run again shows the same rows.
+//! The ids remembered at the epoch's watermark decide, so that a replayed epoch emits the same rows.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -30,28 +30,28 @@ use crate::{
     time::{Micros, Tick, event_times},
 };
 
-/// What is the same, and for how long.
+/// The id of a row, and how long it is remembered.
 #[derive(Debug, Clone)]
 pub struct DedupSpec {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
-    /// When a row comes too late, by its event time.
+    /// When a row is late, by its event time.
     pub late: Close,
-    /// When the first row of an id is forgotten, by the same column.
+    /// When an id is forgotten, by the event time of its first row.
     pub forget: Close,
-    /// Whether its rows come from an operator: see [`Tick::closed`].
+    /// Whether its input is another operator: see [`Tick::closed`].
     pub derived: bool,
-    /// The columns of its rows, which are shown as they came.
+    /// The schema of its rows, which are emitted unchanged.
     pub rows: SchemaRef,
 }
 
-/// Leaves out the rows whose id was there before.
+/// Drops rows whose id is remembered.
 #[derive(Debug)]
 pub struct Dedup {
     spec: Arc<DedupSpec>,
     seen: DedupState,
 }
 
-/// The ids that are remembered: their keys, and the event time of the first row.
+/// The remembered ids: key, and event time of the first row.
 #[derive(Debug)]
 struct DedupState {
     side: JoinState,
@@ -76,7 +76,7 @@ impl Dedup {
         Ok(Dedup { spec, seen })
     }
 
-    /// The rows of a batch whose ids are not remembered, in their order; they are from now on.
+    /// The rows of a batch whose ids are new, in order; the ids are remembered from now on.
     fn first(&mut self, rows: &RecordBatch, keys: &[ArrayRef]) -> Result<RecordBatch> {
         let side = &mut self.seen.side;
         let encoded = side.encode(keys)?;
@@ -155,7 +155,7 @@ impl Operator for Dedup {
     fn restored(&mut self, _: Option<Micros>) {}
 
     fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {
-        // Nobody sees it, but what is remembered would stay while nothing comes.
+        // Emits nothing, but otherwise expired ids would stay in memory until the next rows.
         self.seen.side.is_due(watermark)
     }
 }

@@ -1,4 +1,4 @@
-//! What every grouped operator shares: keys, functions, and which rows come too late.
+//! Shared by grouped operators: keys, functions, and which rows are late.
 
 use std::sync::Arc;
 
@@ -23,33 +23,33 @@ use crate::{
     time::{Micros, Tick, event_times},
 };
 
-/// When a grouped operator shows its rows.
+/// When a grouped operator emits its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Emission {
-    /// A group once, when the watermark closes it; then it is forgotten.
+    /// Once, when the watermark closes the group; the group is then dropped.
     OnClose,
-    /// A group whenever it changes; forgotten when the watermark closes it.
+    /// Whenever the group changes; dropped when the watermark closes it.
     OnUpdate,
-    /// A group whenever it changes; nothing is late, nothing is forgotten.
+    /// Whenever the group changes; no row is late and no group is dropped.
     Complete,
 }
 
-/// What rows are grouped by, and when groups end.
+/// Group keys, and when groups close.
 #[derive(Debug, Clone)]
 pub struct Grouping {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     pub key_fields: Fields,
     pub close: Option<Close>,
-    /// The event times among the keys that each row must have: those of a group that shows only once it is closed.
+    /// Key columns with event times that may not be NULL, if groups are emitted on close only.
     pub timed: Vec<TimeColumn>,
-    /// Whether its rows come from an operator: see [`Tick::closed`].
+    /// Whether the input is another operator: see [`Tick::closed`].
     pub derived: bool,
     pub emission: Emission,
     /// Keys and functions, in that order.
     pub output: SchemaRef,
 }
 
-/// One aggregate function with what it is fed.
+/// One aggregate function with its filter and ORDER BY.
 #[derive(Debug, Clone)]
 pub struct AggregateCall {
     pub aggregate: Arc<AggregateFunctionExpr>,
@@ -65,7 +65,7 @@ pub fn is_in_order(function: &AggregateUDF) -> bool {
     IN_ORDER.contains(&function.name()) || Fold::behind(function.inner().as_ref()).is_some()
 }
 
-/// Functions whose answer over distinct values does not hang on the order in which a hash table gives those.
+/// Functions whose answer over DISTINCT values is independent of hash table order.
 const SETTLED_IF_DISTINCT: [&str; 13] = [
     "array_agg",
     "avg",
@@ -82,15 +82,15 @@ const SETTLED_IF_DISTINCT: [&str; 13] = [
     "sum",
 ];
 
-/// Whether the answer of a function over distinct values, perhaps in an order, follows from the values alone.
+/// Whether the answer over DISTINCT values (with ORDER BY if `has_order`) is determined by the values.
 pub fn is_settled(function: &AggregateUDF, has_order: bool) -> bool {
     (has_order || !is_in_order(function)) && SETTLED_IF_DISTINCT.contains(&function.name())
 }
 
-/// Functions whose answer is that of one row: the first in some order.
+/// Functions whose answer depends on one row: the first in some order.
 const OF_ONE_ROW: [&str; 6] = ["bool_and", "bool_or", "first_value", "last_value", "max", "min"];
 
-/// Whether the answer of a function is that of one row, in the order that it is given or that of its argument.
+/// Whether the answer depends only on the first row, in the function's ORDER BY or the order of its argument.
 pub fn is_of_one_row(function: &AggregateUDF) -> bool {
     OF_ONE_ROW.contains(&function.name()) && Fold::behind(function.inner().as_ref()).is_none()
 }
@@ -101,13 +101,13 @@ impl AggregateCall {
         is_in_order(self.aggregate.fun())
     }
 
-    /// Whether its answer follows from the rows of a group and their order. Where it may not, what was told of it is kept
-    /// to be withdrawn.
+    /// Whether its answer is determined by a group's rows and their order. Otherwise the emitted answer is stored, so
+    /// that it can be retracted as it was.
     pub fn is_settled(&self) -> bool {
         !self.aggregate.is_distinct() || is_settled(self.aggregate.fun(), !self.order_by.is_empty())
     }
 
-    /// The state of groups that had no row yet, for a function to which that is more than no state at all.
+    /// The initial state of `groups` new groups, for functions (folds) that need one; `None` for others.
     pub fn beginning(&self, groups: usize) -> Result<Option<Vec<ArrayRef>>> {
         match Fold::behind(self.aggregate.fun().inner().as_ref()) {
             Some(fold) => fold.beginning(groups),
@@ -123,7 +123,7 @@ impl AggregateCall {
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
     }
 
-    /// The values that the accumulator takes of a batch.
+    /// The accumulator's arguments of a batch.
     pub fn arguments(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let order = self.order_by.iter().map(|sort| sort.expr.clone());
         self.aggregate.expressions().into_iter().chain(order).map(|e| evaluate(&e, batch)).collect()
@@ -140,7 +140,7 @@ pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Arr
 }
 
 impl Grouping {
-    /// Takes the late rows out of a batch and evaluates the others: their keys, and what `functions` are fed.
+    /// Splits off the late rows of a batch and evaluates keys and arguments of the others.
     pub fn evaluate(&self, functions: &[AggregateCall], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
         let (mut keys, mut late) = (self.keys_of(&batch)?, Vec::new());
         let batch = apart(batch, have_times(&self.timed, &keys), LateCause::NoEventTime, &mut late)?;
@@ -161,7 +161,7 @@ impl Grouping {
         self.keys.iter().map(|key| evaluate(key, batch)).collect()
     }
 
-    /// Which rows come in time; `None` where all do.
+    /// Which rows are not late; `None` if none is.
     fn on_time(&self, keys: &[ArrayRef], watermark: Option<Micros>) -> Result<Option<BooleanArray>> {
         let (Some(close), Some(watermark)) = (&self.close, watermark) else { return Ok(None) };
         if self.emission == Emission::Complete {
@@ -170,7 +170,7 @@ impl Grouping {
         in_time(close, keys, watermark)
     }
 
-    /// The watermark that closes groups; none where nothing is ever forgotten.
+    /// The watermark that closes groups; `None` if groups are never closed.
     pub fn closing(&self, watermark: Option<Micros>) -> Option<Micros> {
         match self.emission {
             Emission::Complete => None,
@@ -181,7 +181,7 @@ impl Grouping {
     pub fn rows(&self, keys: &[ArrayRef], functions: Vec<ArrayRef>) -> Result<RecordBatch> {
         let keys = keys[..self.key_fields.len()].to_vec();
         let columns: Vec<ArrayRef> = keys.into_iter().chain(functions).collect();
-        // Without columns there is the one group of all rows.
+        // Without columns there is one group of all rows.
         let rows = columns.first().map_or(1, |column| column.len());
         batch_of(&self.output, columns, rows)
     }
@@ -190,8 +190,8 @@ impl Grouping {
         self.key_fields.is_empty()
     }
 
-    /// The keys that state is kept under, all with one name, which tells apart what is saved of several structures. A
-    /// query without `GROUP BY` has one group, under a constant: see [`state_keys`].
+    /// The key fields of stored state, all called `name` (which tells saved structures apart). A query without `GROUP
+    /// BY` has one group with a constant key: see [`state_keys`].
     pub fn state_fields(&self, name: &str) -> Fields {
         match self.is_global() {
             true => Fields::from(vec![Field::new(name, DataType::Int8, false)]),
@@ -200,7 +200,7 @@ impl Grouping {
     }
 }
 
-/// The keys of some rows, or the constant that stands for none.
+/// The key columns of rows, or the constant if there are none.
 pub fn state_keys(keys: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
     match keys.is_empty() {
         true => vec![Arc::new(Int8Array::from_value(0, rows))],
@@ -225,7 +225,7 @@ pub struct TimeColumn {
 }
 
 impl TimeColumn {
-    /// The one that closes groups.
+    /// The event time column that closes groups.
     pub fn of(close: Close) -> Self {
         TimeColumn { column: close.column, field: close.field }
     }

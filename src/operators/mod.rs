@@ -1,5 +1,8 @@
-//! Steps that remember. What an operator remembers is only in its [`Durable`](crate::state::Durable) state, so recovery
-//! misses nothing. How they are run is in [`crate::exec`].
+//! Stateful operators. All their state is in a [`Durable`], so recovery misses nothing.
+//!
+//! An epoch feeds an operator in two steps: each partition's rows go to a [`Collector`] of their own, in parallel and
+//! as they are decoded; then one [`Operator::step`] folds the collected rows into the state and emits the changes.
+//! `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
 
 mod aggregate;
 mod dedup;

@@ -1,10 +1,10 @@
-//! Rows that are there for a time by the clock: each comes when its time begins and leaves when it is over.
+//! Temporal filter: each row is inserted when its time begins, by the clock, and retracted when it ends.
 //!
 //! ```text
 //! row ─▶ waits ── now >= from ──▶ is there (+) ── now >= until ──▶ is gone (-)
 //! ```
 //!
-//! The clock is that of the epoch's intent, so that an epoch which is run again moves the same rows.
+//! The clock is that of the epoch's intent, so that a replayed epoch emits the same changes.
 
 use std::sync::Arc;
 
@@ -26,27 +26,27 @@ use crate::{
     time::{Micros, Tick, event_times},
 };
 
-/// Moments that follow from a row: what gives a time, and what is added to it.
+/// Times computed from a row: an expression, plus an offset in microseconds.
 pub type PresenceBounds = Vec<(Arc<dyn PhysicalExpr>, Micros)>;
 
-/// When rows are there.
+/// The time range in which a row is part of the output.
 #[derive(Debug, Clone)]
 pub struct Presence {
-    /// From the latest of these on.
+    /// From the maximum of these (inclusive).
     pub from: PresenceBounds,
-    /// Until before the earliest of these.
+    /// Until the minimum of these (exclusive).
     pub until: PresenceBounds,
-    /// The columns of its input, without the diff.
+    /// The schema of its input, without the diff.
     pub input: SchemaRef,
-    /// Whether rows of its input can be withdrawn.
+    /// Whether its input has retractions.
     pub withdraws: bool,
 }
 
-/// Lets rows come and leave by the clock.
+/// The temporal filter operator.
 #[derive(Debug)]
 pub struct Temporal {
     presence: Presence,
-    /// The rows that wait or are there: their columns, when they leave, whether they are there, when they change next.
+    /// The rows that wait or are inserted: their columns, end time, whether inserted, time of the next change.
     kept: TemporalState,
 }
 
@@ -69,7 +69,7 @@ impl Temporal {
         Ok(Temporal { presence, kept: TemporalState(side) })
     }
 
-    /// Keeps rows, whose last columns are when they leave, whether they are there and when they change next.
+    /// Stores rows; their last columns are end time, whether inserted, and time of the next change.
     fn keep(&mut self, rows: &RecordBatch, diffs: &[i64]) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
@@ -77,7 +77,7 @@ impl Temporal {
         let side = &mut self.kept.0;
         let all: ArrayRef = Arc::new(Int8Array::from_value(0, rows.num_rows()));
         let keys = side.encode(&[all])?;
-        // Equal rows count together.
+        // Equal rows are stored once with a count.
         let (rows, diffs) = match side.net(rows, &Int64Array::from(diffs.to_vec()))? {
             Some((first, net)) => (rows_at(rows, &first)?, net),
             None => (rows.clone(), diffs.to_vec()),
@@ -87,7 +87,7 @@ impl Temporal {
         Ok(())
     }
 
-    /// Moves the rows whose next moment has come.
+    /// Emits the changes of rows whose next change is due at `now`.
     fn pass(&mut self, now: Micros, out: &mut Vec<Changes>) -> Result<()> {
         let ids = self.kept.0.expired(Some(now));
         if ids.is_empty() {
@@ -115,7 +115,7 @@ impl Temporal {
         self.keep(&batch_of(&rows.schema(), columns, counts.len())?, &counts)
     }
 
-    /// Some rows as changes, each as often as it counts.
+    /// Stored rows as changes, by their counts.
     fn shown(
         &self,
         rows: &RecordBatch,
@@ -137,7 +137,7 @@ impl Temporal {
         })
     }
 
-    /// Takes new rows in.
+    /// Adds new rows.
     fn take(&mut self, new: &New, now: Micros, out: &mut Vec<Changes>) -> Result<()> {
         let New { rows, from, until, diffs } = new;
         let all = 0..diffs.len();
@@ -146,7 +146,7 @@ impl Temporal {
         let there = |row: &usize| lives(row) && from.value(*row) <= now;
         let waits = |row: &usize| lives(row) && from.value(*row) > now && from.value(*row) < ends(*row);
         out.push(self.shown(rows, all.clone().filter(there), diffs, 1)?);
-        // What never leaves need not be kept.
+        // A row that never ends need not be stored once inserted.
         let kept: Vec<usize> = all.filter(|row| waits(row) || (there(row) && ends(*row) != NEVER)).collect();
         let at: UInt32Array = kept.iter().map(|row| *row as u32).collect();
         let mut columns = rows_at(rows, &at)?.columns().to_vec();
@@ -163,7 +163,7 @@ impl Temporal {
     }
 }
 
-/// New rows, with when they come, when they leave and how often.
+/// New rows with start time, end time and diff.
 struct New {
     rows: RecordBatch,
     from: Int64Array,

@@ -1,4 +1,4 @@
-//! Rows that are set and removed by key, as consistent changes: the last one of a key takes the place of what was there.
+//! Turns upserts and deletes by key into changes: the last one of a key replaces its previous row.
 //!
 //! ```text
 //! set a=1 · set a=2 · set b=1 · remove c        one epoch, each key in the order of its partition
@@ -25,15 +25,15 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// Keeps the current row of each key. Its input has the columns of its answer first, then what is missing of the key,
+/// Stores the current row of each key. Its input has the columns of its output, then the key columns not among them,
 /// then the [`OP`](crate::changes::OP).
 #[derive(Debug)]
 pub struct Upsert {
     output: SchemaRef,
     input: SchemaRef,
-    /// Where the columns of the key are in the input.
+    /// Key columns, as positions in the input.
     key: Vec<usize>,
-    /// The columns of the answer that are none of the key.
+    /// Output columns that are not in the key.
     values: Vec<usize>,
     current: KeyedLog,
 }
@@ -50,7 +50,7 @@ impl Upsert {
         Ok(Upsert { output, input: input.clone(), key, values, current })
     }
 
-    /// Takes rows in their order and tells what changed.
+    /// Applies rows in order; gives the net changes.
     pub fn fold(&mut self, rows: &RecordBatch) -> Result<Changes> {
         let (rows, ops) = self.last_by_key(&self.in_one_form(rows)?)?;
         let keys: Vec<ArrayRef> = self.key.iter().map(|i| rows.column(*i).clone()).collect();
@@ -104,7 +104,7 @@ impl Upsert {
         self.assembled(&keys, values.columns())
     }
 
-    /// The rows with keys that are equal in one form, which is the one that is shown.
+    /// Rows with canonical keys (`-0.0`, NaN): equal keys have equal bytes, and are emitted so.
     fn in_one_form(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let mut columns = rows.columns().to_vec();
         for key in &self.key {
@@ -113,7 +113,7 @@ impl Upsert {
         batch_of(&rows.schema(), columns, rows.num_rows())
     }
 
-    /// The last row of each key, and what is to be done with it.
+    /// The last row of each key, and its operation.
     fn last_by_key(&self, rows: &RecordBatch) -> Result<(RecordBatch, Int8Array)> {
         let keys: Vec<ArrayRef> = self.key.iter().map(|i| rows.column(*i).clone()).collect();
         let encoded = self.current.encode(&keys)?;
@@ -127,7 +127,7 @@ impl Upsert {
         Ok((RecordBatch::try_new(rows.schema(), columns)?, ops))
     }
 
-    /// What is kept of rows beside their keys.
+    /// The stored value columns of rows.
     fn kept(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let fields = self.values.iter().map(|i| self.output.fields()[*i].clone());
         let columns = self.values.iter().map(|i| rows.column(*i).clone());
@@ -141,7 +141,7 @@ impl Upsert {
         }
     }
 
-    /// Rows of the answer from their keys and what was kept beside.
+    /// Output rows from key columns and stored value columns.
     fn assembled(&self, keys: &[ArrayRef], values: &[ArrayRef]) -> Result<RecordBatch> {
         let rows = keys.first().map_or(0, |key| key.len());
         let column = |i: usize| match self.key.iter().position(|key| *key == i) {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_row_of_a_key_replaces_what_was_there() {
+    fn upsert_last_row_of_a_key_replaces_the_previous_one() {
         let mut upsert = upsert();
         assert_eq!(fold(&mut upsert, &[(1, Some("a")), (1, Some("b")), (2, Some("c"))]), ["+1b", "+1c"]);
         assert_eq!(fold(&mut upsert, &[(1, Some("b")), (2, Some("d")), (2, None), (2, Some("e"))]), ["+1e", "-1c"]);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_remembers_is_all_in_its_state() {
+    fn upsert_restored_state_continues_the_same() {
         let mut first = upsert();
         fold(&mut first, &[(1, Some("a")), (2, Some("b"))]);
         let saved = first.state().save(true).unwrap();

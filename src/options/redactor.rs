@@ -71,7 +71,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn what_is_hidden_is_in_no_part_of_an_error() {
+    fn secrets_are_masked_in_message_detail_hint_and_cause() {
         let hidden = SecretRedactor::default();
         hidden.add(["hunter2".to_string(), "hunter2-and-more".to_string(), "abc".to_string()]);
         assert_eq!(format!("{hidden:?}"), "SecretRedactor { .. }");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_and_one_told_again_is_young() {
+    fn redactor_forgets_the_least_recently_added_secrets() {
         let hidden = SecretRedactor::default();
         hidden.add((0..SECRETS_MAX).map(|n| format!("secret {n:05}")));
         hidden.add(["secret 00000".to_string(), "another".to_string()]);

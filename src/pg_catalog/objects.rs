@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_split_and_quoted_as_postgres_does() {
+    fn names_are_split_and_quoted_as_in_postgres() {
         assert_eq!(split("Flights"), (None, "flights".into()));
         assert_eq!(split("public.\"My \"\"Table\""), (Some("public".into()), "My \"Table".into()));
         assert_eq!(quoted("my_table"), "my_table");

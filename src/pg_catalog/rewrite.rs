@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn alias_types_are_looked_up_and_shown_by_name() {
+    fn regclass_casts_become_lookup_functions() {
         assert_eq!(rewritten("SELECT 't'::regclass::oid"), "SELECT regclass('t')::INTEGER");
         assert_eq!(
             rewritten("SELECT c.oid::pg_catalog.regclass::pg_catalog.text FROM t AS c"),
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_of_a_user_keeps_its_meaning() {
+    fn user_query_without_catalog_tables_is_unchanged() {
         for sql in [
             "SELECT (SELECT max(b.x) FROM b WHERE b.id = a.id) FROM a",
             "SELECT CASE a.relkind WHEN 'x' THEN 1 END FROM a",
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_nothing_is_hollow() {
+    fn query_of_an_empty_catalog_table_becomes_an_empty_query() {
         assert_eq!(
             rewritten(
                 "SELECT t.tgname, array(SELECT x FROM y) FROM pg_trigger t WHERE t.tgrelid = 1 ORDER BY t.tgname"
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_have_their_own_words() {
+    fn relkind_case_is_rewritten_to_relation_word() {
         assert_eq!(
             rewritten("SELECT CASE c.relkind WHEN 'f' THEN 'foreign table' END FROM pg_class c"),
             "SELECT coalesce(relation_word(c.oid), CASE c.relkind WHEN 'f' THEN 'foreign table' END) FROM pg_catalog.pg_class c"

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_from_every_spelling() {
+    fn static_table_lists_are_parsed_in_every_spelling() {
         assert_eq!(items("['i', 'o']"), ["i", "o"]);
         assert_eq!(items("[2276, 26]"), ["2276", "26"]);
         assert_eq!(items("2276 26"), ["2276", "26"]);

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_take_their_arguments_in_turn_and_by_number() {
+    fn format_takes_arguments_in_order_and_by_number() {
         let null = ScalarValue::Utf8(None);
         let args = [text("%s %I %L %% %1$s"), text("a"), text("My t"), text("it's")];
         assert_eq!(of(format(&args)), "a \"My t\" 'it''s' % a");
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_json() {
+    fn json_object_of_pairs_is_json_text() {
         let args = [text("a"), ScalarValue::Int64(Some(1)), text("b\""), text("x"), text("c"), ScalarValue::Null];
         assert_eq!(of(json_object(&args)), r#"{"a" : 1, "b\"" : "x", "c" : null}"#);
         assert!(json_object(&args[..3]).is_err());

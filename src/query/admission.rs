@@ -1,8 +1,8 @@
-//! How much an epoch takes of an input: what its query can do in the time that an epoch is to take.
+//! Admission control: how many rows and bytes of an input an epoch takes, so that it lasts about its target duration.
 //!
-//! The estimate is Spark's `PIDRateEstimator`, with its constants. A query pulls, so there is no delay of scheduling:
-//! what an epoch took beyond its target stands for it. An epoch may cost more than its target however little it takes,
-//! where a sink's outside system is slow: then at least half of its time is for its rows.
+//! The estimate is Spark's `PIDRateEstimator`, with its constants. A query pulls, so there is no scheduling delay: the
+//! time an epoch took beyond its target stands for it. If an epoch costs more than its target however few rows it takes
+//! (a slow sink), at least half of its time is for its rows.
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use crate::connectors::ReadLimit;
 const PROPORTIONAL: f64 = 1.0;
 const INTEGRAL: f64 = 0.2;
 
-/// Until something is known of a query: worth an epoch, and no burden.
+/// The first limit, before any epoch was observed.
 const ROWS_FIRST: u64 = 1 << 16;
 const BYTES_FIRST: u64 = 16 << 20;
 
-/// An epoch takes this much however slow the query is, so that the cost of an epoch itself is spread over some rows.
+/// The least an epoch is admitted, so that its fixed cost is spread over some rows.
 const ROWS_MIN: u64 = 100;
 const BYTES_MIN: u64 = 64 << 10;
 
-/// The admission of one input of one query. It knows nothing of rows but how many were let in.
+/// The admission of one input of one query. It sees limits and durations, never rows.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// How long an epoch is to take; no estimate is made where there is none.
+    /// Target duration of an epoch; without one only the configured bounds hold.
     target: Option<Duration>,
     rows: Rate,
     bytes: Rate,
 }
 
-/// An estimate in one unit.
+/// The estimate for one unit (rows or bytes).
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     per_second: Option<f64>,
-    /// The seconds that an epoch costs however little it takes.
+    /// Fixed cost of an epoch, in seconds.
     overhead: f64,
-    /// What the last full epoch took, and for how many seconds.
+    /// The last full epoch: amount taken, and seconds.
     last: Option<(f64, f64)>,
     first: u64,
     min: u64,
@@ -47,7 +47,7 @@ impl Admission {
         Admission { target: target.filter(|target| !target.is_zero()), rows, bytes }
     }
 
-    /// What the next epoch may take, within the bounds that are always kept. The input limits itself in its own unit.
+    /// The limit of the next epoch, within the configured `bounds`. Files are limited by `bounds` alone.
     pub fn limit(&self, bounds: &ReadLimit) -> ReadLimit {
         let Some(target) = self.target else { return *bounds };
         ReadLimit {
@@ -57,8 +57,8 @@ impl Admission {
         }
     }
 
-    /// Notes how long an epoch took that was given `limit`. One that was not `full`, as it read all that there was, says
-    /// nothing of how much it could have done.
+    /// Notes the duration of an epoch that was given `limit`. One that was not `full` (it drained its input) does not
+    /// change the estimate.
     pub fn observe(&mut self, limit: &ReadLimit, full: bool, took: Duration) {
         let Some(target) = self.target else { return };
         if full {
@@ -77,7 +77,7 @@ impl Rate {
 
     fn observe(&mut self, taken: Option<u64>, target: Duration, took: Duration) {
         let Some(taken) = taken else { return };
-        // A clock that stood still says nothing.
+        // At least a microsecond.
         let (taken, took) = (taken as f64, took.as_secs_f64().max(1e-6));
         self.note_overhead(taken, took);
         let target = self.reachable(target);
@@ -89,7 +89,7 @@ impl Rate {
 }
 
 impl Rate {
-    /// Two epochs that took amounts which differ enough tell what an epoch costs of itself.
+    /// Estimates the fixed cost from two epochs of sufficiently different amounts.
     fn note_overhead(&mut self, taken: f64, took: f64) {
         if let Some((taken_before, took_before)) = self.last
             && (taken / taken_before - 1.0).abs() > 0.2
@@ -101,7 +101,7 @@ impl Rate {
         self.last = Some((taken, took));
     }
 
-    /// The seconds that an epoch is to take, of which half are for what it reads.
+    /// The seconds that an epoch should take, at least half of which are for its rows.
     fn reachable(&self, target: Duration) -> f64 {
         target.as_secs_f64().max(2.0 * self.overhead)
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_come_near_their_target() {
+    fn epoch_duration_converges_to_the_target() {
         // From half a million rows a second, with next to nothing for an epoch, to a row a millisecond.
         for (start_us, row_ns) in [(500, 2_000), (10_000, 5_000), (50_000, 10_000), (1_000, 100_000), (0, 1_000_000)] {
             let mut admission = Admission::new(Some(TARGET));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_and_the_least_are_kept() {
+    fn limit_stays_between_minimum_and_bounds() {
         let mut admission = Admission::new(Some(TARGET));
         assert_eq!(played(&mut admission, 20, cost(1, 1)).0, 1_000_000);
         assert_eq!(admission.limit(&BOUNDS).bytes, Some(256 << 20));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_a_query_that_becomes_slower_and_faster() {
+    fn limit_follows_a_query_that_becomes_slower_or_faster() {
         let mut admission = Admission::new(Some(TARGET));
         let fast = played(&mut admission, 20, cost(1_000, 2_000)).0;
         let (slow, took) = played(&mut admission, 20, cost(1_000, 20_000));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_cannot_be_as_short_is_worth_its_cost() {
+    fn limit_grows_when_the_fixed_cost_exceeds_the_target() {
         let mut admission = Admission::new(Some(TARGET));
         let (rows, took) = played(&mut admission, 40, cost(300_000, 10_000));
         assert!(rows > 20_000 && took < TARGET * 3, "{rows} in {took:?}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_read_all_there_was_says_nothing() {
+    fn epoch_that_drained_its_input_does_not_change_the_limit() {
         let mut admission = Admission::new(Some(TARGET));
         let limit = admission.limit(&BOUNDS);
         for took in [Duration::from_micros(300), TARGET * 4] {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_target_there_are_only_the_bounds() {
+    fn limit_without_a_target_is_the_bounds() {
         for target in [None, Some(Duration::ZERO)] {
             let mut admission = Admission::new(target);
             admission.observe(&BOUNDS, true, Duration::from_secs(100));

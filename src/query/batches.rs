@@ -1,4 +1,4 @@
-//! A relation's rows as a plan reads them.
+//! Changes of a relation as input streams of a plan.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     sql::incremental::PlannedInput,
 };
 
-/// How a plan reads changes: the columns asked for, and the diff where rows may be withdrawn.
+/// The projection of an input's changes: columns, and the diff column if the input has retractions.
 #[derive(Debug, Clone)]
 struct ReadAhead {
     schema: SchemaRef,
@@ -47,7 +47,7 @@ impl ReadAhead {
     }
 }
 
-/// Batches in memory as an input's stream.
+/// An input stream of batches in memory.
 #[derive(Debug)]
 pub struct BatchReader {
     schema: SchemaRef,
@@ -73,7 +73,7 @@ impl PartitionStream for BatchReader {
     }
 }
 
-/// Changes that are in files, at least in part, as an input's stream.
+/// An input stream of changes that are at least partly in files.
 #[derive(Debug)]
 pub struct FiledBatches {
     reading: ReadAhead,

@@ -1,4 +1,4 @@
-//! The epochs of a sink on their way out: run, kept for as long as the outside is away, written and committed.
+//! Delivery of sink epochs: run, kept in the outbox while the sink is unreachable, written, committed.
 
 use super::{
     sink_driver::{Outbox, PendingEpoch, SinkDriver},
@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl Worker {
-    /// Runs a planned epoch of a sink as far as its rows. Nothing of it is durable, and nobody has seen any of it.
+    /// Runs a planned epoch of a sink up to its outgoing rows. Nothing is durable or visible yet, unless it read a
+    /// snapshot: then rows and checkpoint are saved.
     pub(super) async fn prepare(&mut self, intent: Intent) -> Result<()> {
         let started = tokio::time::Instant::now();
         let fleeting = self.reads_snapshots(&intent);
@@ -31,14 +32,14 @@ impl Worker {
             Some(sink_driver) if owed.rows.is_some() => sink_driver.number(epoch).await?,
             _ => epoch,
         };
-        // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered, and only the
-        // outbox keeps its rows.
+        // Rows of a snapshot cannot be read again after a crash: only a checkpoint makes this epoch recoverable, and
+        // only the outbox has its rows.
         self.owed = Some(self.saved(owed, number, false).await?);
         Ok(())
     }
 
-    /// What is owed, once a checkpoint and the outbox have it, under a number that may be another. Where it fails, memory
-    /// is not sound.
+    /// Saves a pending epoch to outbox and checkpoint, renumbered to `number`. On error the state in memory is not
+    /// sound.
     async fn saved(&mut self, mut owed: PendingEpoch, number: Epoch, unproven: bool) -> Result<PendingEpoch> {
         self.sound = false;
         (owed.intent.epoch, owed.commit.epoch, owed.unproven) = (number, number, unproven);
@@ -52,12 +53,12 @@ impl Worker {
         kept.map_err(|e| Error::internal(format!("the outbox died: {e}")))?
     }
 
-    /// What is owed and in the outbox, once a checkpoint has it too.
+    /// Checkpoints a pending epoch whose rows are in the outbox.
     async fn in_checkpoint(&mut self, owed: PendingEpoch) -> Result<PendingEpoch> {
         self.sound = false;
         self.needs_log();
         match owed.saved {
-            // A checkpoint has it, under the number that it had.
+            // Already applied to state, under its former number.
             true => self.epoch = owed.intent.epoch,
             false => self.advance(&owed.intent, &owed.commit),
         }
@@ -66,8 +67,8 @@ impl Worker {
         Ok(PendingEpoch { saved: true, ..owed })
     }
 
-    /// Asks the outside how far it is, once nothing is owed to it: the data directory may be an older copy. Gives whether an
-    /// epoch is to be run because of it.
+    /// With no pending epoch, compares the sink's last epoch with this query's: the data directory may be an older
+    /// copy. Gives whether an epoch must run to rewrite the answer.
     pub async fn ask_outside(&mut self) -> Result<bool> {
         match &mut self.setup.sink_driver {
             Some(sink_driver) => sink_driver.compare(self.epoch).await,
@@ -75,17 +76,17 @@ impl Worker {
         }
     }
 
-    /// Whether a sink is to write all it has, though nothing has changed.
+    /// Whether the sink is to rewrite its whole answer even without changes.
     pub(super) fn rewrites(&self) -> bool {
         self.setup.sink_driver.as_ref().is_some_and(|sink_driver| sink_driver.rewrites)
     }
 
-    /// Whether an epoch was run that is not committed: its rows are still to go out, or its commit to be written.
+    /// Whether an epoch was run and is not committed yet (for a sink: written and committed).
     pub fn has_pending(&self) -> bool {
         self.owed.is_some() || self.uncommitted.is_some()
     }
 
-    /// Writes what is owed and commits it. Where that fails, the next call goes on with the same rows.
+    /// Writes the pending epoch to the sink and commits it. After an error, the next call retries with the same rows.
     pub async fn deliver(&mut self) -> Result<()> {
         let (Some(owed), Some(sink_driver)) = (&self.owed, &mut self.setup.sink_driver) else {
             return self.commit().await;
@@ -132,19 +133,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Keeps what is owed and cannot go out now, so that it holds on to neither the log nor what it was made of: however
-    /// long the outside is away, a recovery begins with the rows of this epoch. Where it fails, memory is not sound.
+    /// Saves the pending epoch to outbox and checkpoint while the sink is unreachable, so that it retains neither log
+    /// files nor input; recovery then starts with these rows. On error the state in memory is not sound.
     pub async fn save_pending(&mut self) -> Result<()> {
         let unproven = self.begun.is_none();
         let Some(owed) = self.owed.as_mut().filter(|owed| !owed.saved) else { return Ok(()) };
         owed.unproven = unproven;
         let (number, bytes) = (owed.intent.epoch, owed.encode());
         owed.unproven = false;
-        // Until the outbox has it, memory stays as it is.
+        // State in memory is changed only after this.
         self.keep_rows(number, bytes?).await?;
         let Some(owed) = self.owed.take() else { return Ok(()) };
         self.owed = Some(self.in_checkpoint(PendingEpoch { unproven, ..owed }).await?);
-        // Its intent is in the log, if it was begun: it stays what it is, and the outbox says what that is.
+        // If it was begun, its intent is in the log and its number stays; the outbox has the rows.
         self.begun = None;
         self.show(|_| {});
         Ok(())
@@ -155,7 +156,7 @@ impl Worker {
         self.setup.sink_driver.iter_mut().for_each(SinkDriver::go_on);
     }
 
-    /// After a recovery: takes up what the last epoch of the checkpoint still owes.
+    /// After a recovery: loads the pending epoch of the checkpoint from the outbox, unless it is committed.
     pub(super) fn restore_pending(&mut self, commits: &[Commit]) -> Result<()> {
         let is_committed = commits.iter().any(|commit| commit.epoch == self.checkpointed);
         match self.outbox().load(self.checkpointed)?.filter(|_| !is_committed) {
@@ -163,12 +164,12 @@ impl Worker {
                 self.owed = Some(owed);
                 Ok(())
             }
-            // Its commit is there, or it came to nothing before anything was written.
+            // It is committed, or failed before anything was written.
             None => self.discard_pending(),
         }
     }
 
-    /// Nothing is owed of what earlier tries left.
+    /// Deletes outbox files of earlier attempts.
     pub(super) fn discard_pending(&mut self) -> Result<()> {
         self.outbox().remove()
     }

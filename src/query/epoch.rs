@@ -19,22 +19,23 @@ use crate::{
     time::{Epoch, Micros, Tick},
 };
 
-/// The next thing that a query could do.
+/// What a query can do next.
 #[derive(Debug)]
 pub enum NextEpoch {
     Epoch(Intent),
-    /// There are rows, but so few that others are waited for, until then.
+    /// There are fewer rows than the input's minimum batch; at this time an epoch runs all the same.
     Wait(Instant),
-    /// Nothing to read, nothing to close.
+    /// No unread rows, and no window or timer is due.
     Idle,
 }
 
-/// A row is expected to have so many bytes, and an epoch of which nothing is known to read so many.
+/// Estimates: bytes of a row, and bytes that an epoch reads of an input with neither backlog nor limit.
 const EXPECTED_ROW_BYTES: u64 = 256;
 const EXPECTED_BYTES: u64 = 16 << 20;
 
 impl Worker {
-    /// What could be done now. Nothing is durable yet. In a `hurry` no row waits for others.
+    /// Plans the next epoch: spans, watermark and clock. Nothing is durable yet. With `hurry` an input's minimum batch
+    /// (`BatchingPolicy`) is not waited for.
     pub async fn next(&mut self, hurry: bool) -> Result<NextEpoch> {
         let (mut spans, mut backlogs): (Vec<Span>, Vec<Backlog>) = Default::default();
         let (mut idle, mut until) = (true, None);
@@ -52,7 +53,7 @@ impl Worker {
                 None => self.ahead(n, &limit).await?,
             };
             backlogs.push(backlog);
-            // What was prefetched is what will be read, even where there is more by now.
+            // A prefetched span is read as it is, even if the input has grown since.
             let from = self.offsets[n].clone();
             let prefetched = self.prefetched[n].as_ref().filter(|next| next.span.from == from);
             let prefetched = prefetched.filter(|next| twin.is_none() || next.span.to == to);
@@ -91,24 +92,24 @@ impl Worker {
         Ok(NextEpoch::Epoch(Intent { query: self.setup.id, epoch, spans, watermark, now, partitions }))
     }
 
-    /// What its state and its relation hold in memory.
+    /// Bytes of operator state and relation in memory.
     pub(super) fn bytes(&self) -> Result<usize> {
         Ok(self.state_bytes()? + self.setup.relation.lock().bytes())
     }
 
-    /// What its operators remember.
+    /// Bytes of operator state in memory.
     pub(super) fn state_bytes(&self) -> Result<usize> {
         Ok(self.setup.standing.epoch_context.each_operator(|_, operator| Ok(operator.state().bytes()))?.iter().sum())
     }
 
-    /// An input before this one that is the same thing, read as far: a query that reads something twice reads the same
-    /// of it each time, or its answer would be that over no moment.
+    /// An earlier input that is the same relation or source at the same offset. Both are given the same span: otherwise
+    /// the answer of a query that reads something twice would mix two moments of it.
     pub(super) fn twin(&self, n: usize) -> Option<usize> {
         let inputs = self.inputs();
         (0..n).find(|m| inputs[*m].table.id == inputs[n].table.id && self.offsets[*m] == self.offsets[n])
     }
 
-    /// The watermarks of the views among the inputs, where the spans end.
+    /// The watermarks of the input views at the ends of `spans`.
     fn followed_to(&self, spans: &[Span]) -> Vec<Option<Micros>> {
         let of = |n: &usize| match &self.inputs()[*n].table.input {
             TableInput::Relation(shared) => shared.lock().watermark(Epoch(spans[*n].to.only())),
@@ -117,12 +118,13 @@ impl Worker {
         self.setup.standing.rewritten.followed.iter().map(of).collect()
     }
 
-    /// Whether an epoch without rows would change anything: for itself, or for a view that reads the times in its answer.
+    /// Whether an epoch without rows would change anything: an operator has a window or timer due, or a view that reads
+    /// this one's event times would get a new watermark.
     fn is_due(&self, watermark: Option<i64>) -> Result<bool> {
         let now = self.env.clock.now();
         let rewritten = &self.setup.standing.rewritten;
         if rewritten.times.iter().any(Option::is_some) && self.setup.relation.lock().follows_from().is_some() {
-            // As far as rows have moved it: what the clock moves has no end.
+            // Only as far as rows advance it (`idle` is false): by idle timeout it would advance for ever.
             let moved = self.watermarks.next(&rewritten.watermarks, &self.followed, now, &self.unread(), false);
             if moved > self.watermarks.current() {
                 return Ok(true);
@@ -132,21 +134,23 @@ impl Worker {
         Ok(due.contains(&true))
     }
 
-    /// Whether the watermark that the last epoch left would close something in an epoch without rows.
+    /// Whether an epoch without rows, at the watermark after the last epoch, would close something.
     pub fn closes_next(&self) -> bool {
         let specs = &self.setup.standing.rewritten.watermarks;
         let watermark = self.watermarks.next(specs, &self.followed, self.env.clock.now(), &self.unread(), false);
         self.is_due(watermark).unwrap_or(false)
     }
 
-    /// Runs a planned epoch to its end: durable, and then visible. Of a sink, up to where [`Worker::deliver`] goes on.
+    /// Runs a planned epoch: intent, plan, apply, commit, publish. For a sink only up to its rows; [`Worker::deliver`]
+    /// does the rest.
     pub async fn run(&mut self, intent: Intent) -> Result<()> {
         if self.setup.sink_driver.is_some() {
             return self.prepare(intent).await;
         }
         let started = Instant::now();
         let (intent, pieces) = self.in_pieces(intent);
-        // Nobody waits for the intent: the commit's sync covers it, and until then nobody has seen the epoch.
+        // The intent is not synced by itself: the sync of the commit covers it, and nothing of the epoch is visible
+        // before.
         self.needs_log();
         self.env.log.note(LogRecord::Intent(intent.clone()).encode(&[])?);
         let first = self.reads_snapshots(&intent);
@@ -160,11 +164,12 @@ impl Worker {
         self.commit().await
     }
 
-    /// Makes the epoch that was run durable, and then visible. Where that fails, the next call goes on with it.
+    /// Commits the epoch that was run in the log, then publishes its snapshot. After an error, the next call retries
+    /// the same epoch.
     pub(super) async fn commit(&mut self) -> Result<()> {
         let Some(Uncommitted { intent, first, .. }) = &self.uncommitted else { return Ok(()) };
         if *first && self.checkpointed < intent.epoch {
-            // What was read cannot be read again: only a checkpoint makes this epoch one that can be recovered.
+            // Rows of a snapshot cannot be read again after a crash: the checkpoint must be durable before the commit.
             self.save_all().await?;
         }
         let Some(Uncommitted { commit, .. }) = &self.uncommitted else { return Ok(()) };
@@ -181,7 +186,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What an epoch that was planned, and not merely recovered, tells of how much the next one can do.
+    /// Feeds the duration of a planned (not replayed) epoch to the admission of each input.
     pub(super) fn note_speed(&mut self, took: Duration) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         for (n, (limit, full)) in std::mem::take(&mut self.admitted).into_iter().enumerate() {
@@ -194,18 +199,19 @@ impl Worker {
         }
     }
 
-    /// Executes a new epoch while what comes after it is begun.
+    /// Executes a new epoch, while the source rows of the next one are prefetched.
     pub(super) async fn take_step(&mut self, intent: &Intent) -> Result<(Commit, Changes)> {
         let opened = self.open(intent)?;
         self.prefetch(intent).await;
         self.execute(intent, opened).await
     }
 
-    /// Runs the plan over the rows of an intent and applies the changes, in memory, once there is room for it.
+    /// Runs the plan over the rows of an intent and applies the changes to state and relation, in memory; waits first
+    /// for room in `EpochMemory`.
     pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<OpenedInput>) -> Result<(Commit, Changes)> {
         let bytes = self.bytes_to_read(intent);
         if self.reads_snapshots(intent) {
-            // What it will hold when this is over: its state, and its answer.
+            // Estimate of state plus relation after this epoch, in bytes.
             self.share.ask(self.bytes()?.saturating_add(2 * bytes))?;
         }
         let _room = self.env.epochs.enter(bytes).await;
@@ -271,14 +277,14 @@ impl Worker {
     }
 }
 
-/// What an epoch is expected to read of an input that may take so much, and has so much.
+/// Estimated bytes that an epoch reads of an input, by its limit and backlog.
 fn expected_bytes(limit: &ReadLimit, backlog: Backlog) -> usize {
     let rows = backlog.rows.map(|rows| rows.min(limit.rows.unwrap_or(u64::MAX)).saturating_mul(EXPECTED_ROW_BYTES));
     let bytes = backlog.bytes.or(rows).unwrap_or(u64::MAX).min(limit.bytes.unwrap_or(EXPECTED_BYTES));
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// Changes with the names and the nullability of a relation.
+/// `changes` with the field names and nullability of `schema`.
 fn retyped(changes: Changes, schema: &SchemaRef) -> Result<Changes> {
     let rows = changes.rows();
     let rows = batch_of(schema, rows.columns().to_vec(), rows.num_rows())?;

@@ -1,4 +1,4 @@
-//! A running query, as whoever does not run it sees it: what it can be told, and how it ends.
+//! The handle of a running query: its commands, and its end.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,31 +15,31 @@ use tokio_util::sync::CancellationToken;
 use super::{QueryProgress, Trigger, Worker};
 use crate::error::Result;
 
-/// What a runner can be told.
+/// A command to a runner.
 pub enum Command {
     Pause(oneshot::Sender<()>),
     Resume,
-    /// Of a new query: it is durable that it is there. Answers once it runs.
+    /// For a new query, once its definition is durable. Answers once the query runs.
     Begin(oneshot::Sender<()>),
-    /// There may be more to read, whatever the inputs say.
+    /// Look at the inputs again, without a notification of theirs.
     Wake,
-    /// Everybody is there who may still ask for what was read: what nobody needs may be freed.
+    /// All readers have registered again after a start: inputs may release what everyone has consumed.
     Release,
-    /// Goes on with what is made in another way from now on; one that failed tries again.
+    /// Continues with a new rebuild function and options; a failed query tries again.
     Refit {
         rebuild: Rebuild,
         trigger: Trigger,
         checkpoint_interval: Duration,
     },
-    /// Of a sink: new epochs come after whatever is outside, once; one that failed tries again.
+    /// For a sink: numbers new epochs after the sink's last one, once (`RESET OFFSETS`); a failed query tries again.
     GoOn,
-    /// Answers once all that was available when it came is committed and visible.
+    /// Answers once everything available at its arrival is committed and visible.
     Flush(oneshot::Sender<Result<()>>),
-    /// Ends the task after the epoch that is being run, with a last checkpoint.
+    /// Ends the task after the running epoch, with a last checkpoint.
     Stop,
 }
 
-/// The commands that may wait.
+/// Capacity of the command channel.
 pub(super) const COMMANDS_MAX: usize = 64;
 
 /// A running query, as the engine holds it.
@@ -65,7 +65,7 @@ impl Handle {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells the runner something. A runner that has ended takes nothing, and needs to be told nothing.
+    /// Sends a command; does nothing if the runner has ended.
     pub async fn tell(&self, command: Command) {
         let _ = self.commands.send(command).await;
     }
@@ -83,18 +83,18 @@ impl Handle {
         let _ = wait.await;
     }
 
-    /// Waits for the end of the epoch that is being run, and for a last checkpoint.
+    /// Waits for the running epoch and a last checkpoint.
     pub async fn stop(&self) {
         self.tell(Command::Stop).await;
         self.ended().await;
     }
 
-    /// Nobody wants the query any more: it ends at its next wait, wherever that is, as if the server had died.
+    /// Cancels the query at its next await point, without a checkpoint, as if the server had crashed.
     pub fn cancel(&self) {
         self.cancelled.cancel();
     }
 
-    /// Cancels the query and waits until it writes nothing more.
+    /// Cancels the query and waits until its last write has ended.
     pub async fn end(&self) {
         self.cancel();
         self.ended().await;
@@ -108,8 +108,8 @@ impl Handle {
     }
 }
 
-/// Makes a worker anew: after an error its memory is thrown away, plan and all.
+/// Builds a new worker, plan and all: after an error the old one's memory is discarded.
 pub type Rebuild = Box<dyn Fn() -> BoxFuture<'static, Result<Worker>> + Send + Sync>;
 
-/// Makes it durable that a query has done all that its trigger asks for.
+/// Makes durable that a query with an ending trigger is finished.
 pub type Finished = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;

@@ -1,7 +1,6 @@
-//! What epochs hold while they run, all of them together: what they read, and what they make of it until it is state.
+//! The memory of all running epochs: the rows they read and what is derived from them until it is state.
 //!
-//! An epoch waits until there is room for it. It never fails for want of it: one that is larger than all there is runs
-//! alone.
+//! An epoch waits until there is room and never fails for lack of it: one larger than the whole limit runs alone.
 
 use std::{
     collections::BTreeSet,
@@ -11,26 +10,26 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a byte that is read takes until its epoch is over: as it was read, as keys, as changes, and as rows of the answer.
+/// Bytes held per byte read, until the epoch is over: input, keys, changes and rows of the answer.
 const TIMES: usize = 4;
-/// What a byte of a checkpoint takes until it is loaded: as it is decoded, and as the state that is made of it.
+/// Bytes held per byte of a checkpoint while it is loaded: decoded batch, and state.
 const LOADING_TIMES: usize = 2;
-/// How long a recovery waits for room: longer than epochs usually take.
+/// How long a recovery waits for room; longer than epochs usually take.
 const RECOVERY_WAIT: Duration = Duration::from_secs(10);
-/// A permit is for so many bytes.
+/// Bytes per semaphore permit.
 const UNIT_BYTES: usize = 1 << 10;
 
-/// Room for running epochs.
+/// The semaphore over the memory of running epochs.
 #[derive(Debug)]
 pub struct EpochMemory {
     room: Arc<Semaphore>,
     units: usize,
     piece_bytes: usize,
-    /// The queries whose first rows are read together: their expressions fail on a part of them.
+    /// Queries (ids) whose first snapshot is read whole: an expression failed on a piece of it.
     whole: Mutex<BTreeSet<u64>>,
 }
 
-/// The room of one epoch, until it is dropped.
+/// The permits of one epoch; given back on drop.
 #[derive(Debug)]
 pub struct EpochRoom(#[expect(dead_code, reason = "it is given back when it is dropped")] OwnedSemaphorePermit);
 
@@ -38,25 +37,25 @@ impl EpochMemory {
     pub fn new(bytes_max: u64) -> Arc<EpochMemory> {
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         let units = (bytes_max / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        // Two of them may run at one time.
+        // So that two epochs fit at a time.
         let piece_bytes = (bytes_max / TIMES / 2).max(1);
         Arc::new(EpochMemory { room: Arc::new(Semaphore::new(units)), units, piece_bytes, whole: Mutex::default() })
     }
 
-    /// How much of a relation's rows an epoch reads at a time.
+    /// Bytes of a relation's snapshot that are read at a time.
     pub fn piece_bytes(&self) -> usize {
         self.piece_bytes
     }
 
-    /// Waits until there is room for an epoch that reads so many bytes.
+    /// Waits until there is room for an epoch that reads `bytes`.
     pub async fn enter(&self, bytes: usize) -> Option<EpochRoom> {
         let units = (bytes.saturating_mul(TIMES) / UNIT_BYTES + 1).min(self.units);
-        // It is never closed.
+        // The semaphore is never closed.
         self.room.clone().acquire_many_owned(units as u32).await.ok().map(EpochRoom)
     }
 
-    /// Waits until there is room to load so many bytes, but not for ever: an epoch that hangs must not keep other queries
-    /// from coming back.
+    /// Waits until there is room to load `bytes` of a checkpoint; `None` after `RECOVERY_WAIT`, so that a hanging
+    /// epoch does not block recoveries.
     pub async fn enter_recovery(&self, bytes: usize) -> Option<EpochRoom> {
         tokio::time::timeout(RECOVERY_WAIT, self.enter(bytes / TIMES * LOADING_TIMES)).await.ok().flatten()
     }
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn epochs_wait_for_room_and_one_that_is_too_large_runs_alone() {
+    async fn epoch_memory_makes_epochs_wait_and_runs_an_oversized_one_alone() {
         let memory = EpochMemory::new(1 << 20);
         assert_eq!(memory.piece_bytes(), 128 << 10);
         let first = memory.enter(100 << 10).await;

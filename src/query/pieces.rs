@@ -1,8 +1,7 @@
-//! The first rows that a query reads of a relation, which are all that it has: read piece by piece, so that a large
-//! table takes no more memory than its answer does.
+//! Reading the first snapshot of a relation in pieces, so that a large table takes no more memory than its answer.
 //!
-//! Each piece is run like an epoch of its own, with a number of its own. None of them is seen before the last one is
-//! committed, and a crash before that leaves nothing: what was read can be read again.
+//! Each piece runs as an epoch of its own number. Only the last one is committed and published; after a crash before
+//! that the snapshot is read again.
 
 use super::{Worker, batches::BatchReader, reading::OpenedInput};
 use crate::{
@@ -15,11 +14,11 @@ use crate::{
 };
 use std::{collections::btree_map::Entry, sync::Arc};
 
-/// For each input the pieces that it is read in; none where it is not read from the beginning.
+/// Per input the pieces of its snapshot; empty if it is not read from epoch 0.
 type Pieces = Vec<Vec<SnapshotChunk>>;
 
 impl Worker {
-    /// In how many pieces an epoch reads, at least one; and its intent under the number of the last one.
+    /// Splits an epoch into pieces, if it reads a large snapshot; its intent then has the number of the last piece.
     pub(super) fn in_pieces(&self, intent: Intent) -> (Intent, Pieces) {
         if !self.reads_snapshots(&intent) || self.env.epochs.reads_whole(self.setup.id) {
             return (intent, Vec::new());
@@ -38,8 +37,7 @@ impl Worker {
         (Intent { epoch, ..intent }, pieces)
     }
 
-    /// Runs the pieces one after the other. What else is read comes with the last one, and so does whatever the watermark
-    /// closes.
+    /// Runs the pieces one after the other. Other inputs, and the new watermark, come with the last one.
     pub(super) async fn run_pieces(&mut self, intent: &Intent, pieces: Pieces) -> Result<Commit> {
         let count = pieces.iter().map(Vec::len).max().unwrap_or(0);
         let first = self.epoch.next().0;
@@ -51,7 +49,7 @@ impl Worker {
             let part = Intent { epoch: Epoch(first + k as u64), watermark, ..intent.clone() };
             let opened = self.open_piece(&part, &pieces, k, last)?;
             let bytes = pieces.iter().filter_map(|of| of.get(k)).map(|piece| piece.bytes).sum();
-            // What it will hold when this one is over: its state, and its answer.
+            // Estimate of state plus relation after this piece, in bytes.
             self.share.ask(self.bytes()?.saturating_add(2 * bytes))?;
             let _room = self.env.epochs.enter(bytes).await;
             let (commit, _) = self.run_plan(&part, opened).await.map_err(|error| self.after_piece(error, last))?;
@@ -82,7 +80,8 @@ impl Worker {
         Ok(opened)
     }
 
-    /// An expression may fail on a part of the rows where it does not on all of them: then they are read together.
+    /// An expression may fail on a piece though not over the whole snapshot: the error is then transient, and the retry
+    /// reads the snapshot whole.
     fn after_piece(&self, error: Error, last: bool) -> Error {
         let is_room =
             matches!(error.kind(), ErrorKind::ConfigurationLimit | ErrorKind::OutOfMemory | ErrorKind::LimitExceeded);
@@ -94,7 +93,7 @@ impl Worker {
     }
 }
 
-/// Two commits as one: the second one's, with what the first one counted.
+/// Merges two commits: the second one, with the counts and observed times of both.
 fn joined(before: Commit, mut commit: Commit) -> Commit {
     commit.rows_in += before.rows_in;
     commit.rows_out += before.rows_out;

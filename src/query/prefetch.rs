@@ -1,5 +1,4 @@
-//! Scans that are begun before their epoch: while one epoch is folded into the state and committed, what the next one
-//! will read is decoded.
+//! Prefetching: while one epoch is applied and committed, the source rows of the next one are decoded.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,13 +18,13 @@ use crate::{
 };
 
 impl Worker {
-    /// Gives up what was prefetched: nobody knows when its turn will come.
+    /// Drops what was prefetched.
     pub fn end_prefetch(&mut self) {
         self.prefetched.iter_mut().for_each(|next| *next = None);
     }
 
-    /// Begins to read what comes after an intent's spans, where there is more than they take. What fails here will fail
-    /// again when its turn has come, and is told then.
+    /// Starts scans after an intent's spans, for sources with more rows. Errors are ignored: the epoch that reads them
+    /// meets them again.
     pub(super) async fn prefetch(&mut self, intent: &Intent) {
         for (n, span) in intent.spans.iter().enumerate() {
             let table = self.inputs()[n].table.clone();
@@ -56,7 +55,7 @@ impl Worker {
     }
 }
 
-/// A stream that was polled once, which is what makes its source begin to decode.
+/// A stream that was polled once, which makes its source start to decode.
 struct Running {
     schema: SchemaRef,
     rows: Mutex<Option<SendableRecordBatchStream>>,
@@ -84,7 +83,7 @@ impl PartitionStream for Running {
         &self.schema
     }
 
-    /// Its rows, once.
+    /// The rows on the first call, none afterwards.
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
         rows.unwrap_or_else(|| Box::pin(EmptyRecordBatchStream::new(self.schema.clone())))
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_begun_gives_every_row_once_whatever_was_there_at_the_beginning() {
+    async fn prefetched_stream_gives_every_row_once() {
         for before in 0..3 {
             let (send, sent) = mpsc::channel(4);
             let source: Arc<dyn PartitionStream> = Arc::new(Sent(rows(0).schema(), Arc::new(Mutex::new(sent))));

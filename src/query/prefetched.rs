@@ -1,12 +1,12 @@
-//! What is decoded of an input before the epoch that reads it.
+//! The prefetched span of an input.
 
 use crate::connectors::{BadRecords, ReadLimit, SourceStream, Span};
 
-/// What the next epoch will read of one input. A stream holds as many batches as its source decodes ahead.
+/// The next epoch's span of one input, with open streams. Each buffers as many batches as its source decodes ahead.
 #[derive(Debug)]
 pub(super) struct Prefetched {
     pub span: Span,
-    /// What it was let take.
+    /// The limit it was planned with.
     pub limit: ReadLimit,
     pub streams: Vec<SourceStream>,
     pub bad: BadRecords,

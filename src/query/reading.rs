@@ -1,4 +1,4 @@
-//! What a query reads: how far its inputs go, and the rows of a span.
+//! Reading of inputs: how far they reach, and the rows of a span.
 
 use std::{
     collections::BTreeSet,
@@ -26,11 +26,11 @@ use crate::{
     time::Epoch,
 };
 
-/// The streams of a span, and where their bad records go.
+/// The streams of a span, and the collector of their bad records.
 pub(super) type OpenedInput = (Vec<SourceStream>, BadRecords);
 
 impl Worker {
-    /// How far an input could be read.
+    /// How far input `n` can be read within `limit`, and its backlog.
     pub(super) async fn ahead(&mut self, n: usize, limit: &ReadLimit) -> Result<Ahead> {
         match &self.inputs()[n].table.input {
             TableInput::Source(source, _) => source.clone().ahead(&self.offsets[n], limit).await,
@@ -52,7 +52,7 @@ impl Worker {
             self.snapshots[n] = Some(snapshot);
             return Ok(Ahead { end: to.clone(), to, backlog: Backlog { rows, ..Backlog::default() } });
         }
-        // At 0 it has not recovered yet; otherwise it is never behind what was read of it.
+        // At epoch 0 the input has not recovered yet; otherwise it is never behind the offset this query has read.
         if Epoch(0) < snapshot.epoch() && snapshot.epoch() < from {
             let message = format!("\"{}\" is at epoch {}, but was read up to {from}", shared.name, snapshot.epoch());
             return Err(Error::new(ErrorKind::DataCorrupted, message)
@@ -63,7 +63,7 @@ impl Worker {
         Ok(Ahead { to: Offsets::single(to.0), end, backlog: Backlog { rows: Some(rows), ..Backlog::default() } })
     }
 
-    /// The partitions that have rows which were not read yet, as far as was seen last.
+    /// Partitions with unread rows, by the ends seen last.
     pub(super) fn unread(&self) -> BTreeSet<String> {
         let of = |(n, end): (usize, &Offsets)| {
             let at = &self.offsets[n];
@@ -76,7 +76,7 @@ impl Worker {
         self.ends.iter().enumerate().flat_map(of).collect()
     }
 
-    /// How far everything that is available now reaches.
+    /// The offsets that everything available now ends at, per input.
     pub async fn target(&mut self) -> Result<Vec<Offsets>> {
         let mut target = Vec::new();
         for n in 0..self.inputs().len() {
@@ -96,7 +96,7 @@ impl Worker {
         self.inputs().iter().zip(&intent.spans).any(reads)
     }
 
-    /// The rows that an intent says will be read.
+    /// Opens the spans of an intent, per input.
     pub(super) fn open(&mut self, intent: &Intent) -> Result<Vec<OpenedInput>> {
         (0..intent.spans.len()).map(|n| self.open_input(n, intent)).collect()
     }
@@ -105,7 +105,7 @@ impl Worker {
         self.streams(n, &intent.spans[n], intent.partitions)
     }
 
-    /// About how many bytes an intent reads.
+    /// Estimated bytes that an intent reads.
     pub(super) fn bytes_to_read(&self, intent: &Intent) -> usize {
         let of = |(n, span): (usize, &Span)| match &self.inputs()[n].table.input {
             _ if span.is_empty() => 0,
@@ -118,7 +118,7 @@ impl Worker {
         intent.spans.iter().enumerate().map(of).sum()
     }
 
-    /// Those that were prefetched, where they are the same.
+    /// The prefetched streams if they are of this very span, new ones otherwise.
     fn streams(&mut self, n: usize, span: &Span, partitions: usize) -> Result<OpenedInput> {
         let is_same = |next: &Prefetched| next.span == *span && partitions == self.env.partitions();
         let prefetched = self.prefetched[n].take().filter(is_same);
@@ -142,7 +142,7 @@ impl Worker {
             TableInput::Relation(shared) => {
                 let (from, to) = (Epoch(span.from.only()), Epoch(span.to.only()));
                 if let Some(error) = shared.snapshot().refusal() {
-                    // Transient for this query: it waits for the other one.
+                    // Transient: this query retries until its input has recovered.
                     return Err(error.context(format!("\"{}\"", shared.name)).with_kind(ErrorKind::CannotConnectNow));
                 }
                 if let (Some(snapshot), Epoch(0)) = (&self.snapshots[n], from) {

@@ -1,4 +1,4 @@
-//! The loop of one standing query, pulling at its own pace.
+//! The loop of one standing query.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -20,10 +20,10 @@ use crate::{
     sql::table::TableInput,
 };
 
-/// What the log says of a query's epochs: those that were begun, and those that happened.
+/// A query's intents and commits in the log.
 pub type Recovery = (Vec<Intent>, Vec<Commit>);
 
-/// Starts the loop of a worker on the current runtime; it recovers first, if there is anything to.
+/// Spawns the loop of a worker on the current runtime; it first recovers, if `recovery` is given.
 pub fn start(
     worker: Worker,
     trigger: Trigger,
@@ -70,28 +70,29 @@ struct Runner {
     last_epoch: Option<Instant>,
     last_checkpoint: Instant,
     checkpoint_interval: Duration,
-    /// Where a trigger that ends is to stop.
+    /// The offsets at which an ending trigger (once, available now) stops.
     final_target: Option<Vec<Offsets>>,
-    /// Whether it is there, and only that is still to be made durable.
+    /// Whether they are reached, and only `Finished` is still to be made durable.
     finishing: bool,
     retry: Duration,
-    /// When a checkpoint that could not be written is tried again, and the pause till then.
+    /// Time of the next attempt of a checkpoint whose write failed, and the pause before it.
     unwritten: Option<(Instant, Duration)>,
     failed: Option<Error>,
-    /// Whether the worker's memory is in doubt: an epoch or a checkpoint of it did not come to its end.
+    /// Whether the worker's state cannot be trusted, since an epoch or checkpoint did not complete: it is rebuilt
+    /// before the next epoch.
     state_poisoned: bool,
-    /// Whether the next epoch of a sink may come after whatever is outside.
+    /// Whether the next epoch of a sink may be numbered after the sink's last one.
     behind_outside: bool,
 }
 
-/// The first and the longest pause after an error that may pass.
+/// Shortest and longest backoff after a transient error.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// How long a query without rows sleeps at the most before it looks whether time alone has closed a window.
+/// Interval at which a query with idle timeouts or `now()` checks whether time alone has closed a window.
 const WAKE_EVERY: Duration = Duration::from_millis(200);
 
-/// What ended a turn of the loop.
+/// How the loop continues after a turn.
 enum LoopControl {
     Again,
     Stop,
@@ -114,7 +115,7 @@ impl Runner {
         }
     }
 
-    /// Turn after turn, until it is told to stop.
+    /// Recovers, then runs turns until stopped.
     async fn live(&mut self, recovery: Option<Recovery>) {
         if let Some((intents, commits)) = recovery {
             self.recover(&intents, &commits).await;
@@ -126,7 +127,7 @@ impl Runner {
             (None, false) => self.worker.set_state(QueryState::Running, None),
         }
         loop {
-            // A panic stops this query alone; what it had in memory is not trusted any more.
+            // A panic fails this query only; its state in memory is discarded.
             let turn = match AssertUnwindSafe(self.turn()).catch_unwind().await {
                 Ok(Ok(turn)) => turn,
                 Ok(Err(error)) => self.after_error(error).await,
@@ -138,15 +139,15 @@ impl Runner {
         }
     }
 
-    /// Goes back to the last committed epoch, for whose rows readers wait.
+    /// Recovers state and relation up to the last committed epoch; until then readers of the relation wait.
     async fn recover(&mut self, intents: &[Intent], commits: &[Commit]) {
         let relation = self.worker.setup.relation.clone();
-        // As in a turn, a panic is the query's own.
+        // A panic fails this query only.
         let recovered = AssertUnwindSafe(self.worker.recover(intents, commits)).catch_unwind().await;
         let recovered = recovered.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
         if self.worker.needs_checkpoint() {
-            // What was run again is saved at once: a server that dies more often than checkpoints are due would otherwise
-            // take longer to recover each time.
+            // Replayed epochs are checkpointed at once: otherwise a server that crashes more often than checkpoints are
+            // due would replay more each time.
             let overdue = Instant::now().checked_sub(self.checkpoint_interval);
             self.last_checkpoint = overdue.unwrap_or(self.last_checkpoint);
         }
@@ -173,7 +174,7 @@ impl Runner {
                     LoopControl::Stop => return Ok(LoopControl::Stop),
                 },
                 Err(TryRecvError::Empty) => break,
-                // Nobody holds the query any more: without this one that never runs out of rows would go on for ever.
+                // The handle is gone: a query that always has rows would never notice otherwise.
                 Err(TryRecvError::Disconnected) => return Ok(LoopControl::Stop),
             }
         }
@@ -184,7 +185,7 @@ impl Runner {
             self.rebuild().await?;
         }
         if self.worker.has_pending() {
-            // What did not go out comes before anything new.
+            // A pending epoch comes before new ones.
             self.worker.deliver().await?;
             self.goes_on();
             self.behind_outside = false;
@@ -194,7 +195,7 @@ impl Runner {
             return self.finish().await;
         }
         if let Some(input) = self.worker.recovering_input() {
-            // There is more to read than it shows.
+            // A recovering input shows less than it has.
             return tokio::select! {
                 command = self.inbox.recv() => match command {
                     Some(command) => self.handle(command).await,
@@ -217,7 +218,7 @@ impl Runner {
                 self.last_epoch = Some(Instant::now());
                 self.state_poisoned = true;
                 let ran = self.worker.run(intent).await;
-                // One that could only not be committed is committed later.
+                // An epoch whose commit alone failed stays pending and its state valid.
                 self.state_poisoned = !self.worker.is_sound() || (ran.is_err() && !self.worker.has_pending());
                 ran?;
                 self.worker.deliver().await?;
@@ -238,7 +239,7 @@ impl Runner {
                     return self.finish().await;
                 }
                 self.checkpoint_if_due().await?;
-                // What reads and what waits has been served: it may take its time, or fail.
+                // After reading and answering flushes, since it may take long or fail.
                 let behind = self.worker.ask_outside().await?;
                 self.goes_on();
                 if behind { Ok(LoopControl::Again) } else { self.wait(changed, None).await }
@@ -246,7 +247,7 @@ impl Runner {
         }
     }
 
-    /// What failed has passed.
+    /// Ends the retrying state after success.
     fn goes_on(&mut self) {
         if !self.retry.is_zero() {
             self.retry = Duration::ZERO;
@@ -264,7 +265,7 @@ impl Runner {
         Ok(LoopControl::Again)
     }
 
-    /// Watches every input. Taken before looking ahead, so that what comes after the look is not missed.
+    /// Change notifications of all inputs. Subscribed before [`Worker::next`] looks, so that no change is missed.
     fn changes(&self) -> Vec<watch::Receiver<u64>> {
         let inputs = &self.worker.setup.standing.rewritten.inputs;
         let mut receivers: Vec<_> = inputs
@@ -278,7 +279,7 @@ impl Runner {
         receivers
     }
 
-    /// Waits for a command or a change, until a moment at the latest.
+    /// Waits for a command, a change of an input, a written checkpoint, or `until`.
     async fn wait(
         &mut self,
         mut changed: Vec<watch::Receiver<u64>>,
@@ -315,7 +316,7 @@ impl Runner {
         }
     }
 
-    /// Waits for a command, until a moment or forever.
+    /// Waits for a command, at most `until`.
     async fn sleep(&mut self, until: Option<Instant>) -> Result<LoopControl> {
         let command = match until {
             Some(until) => match timeout_at(until, self.inbox.recv()).await {
@@ -333,7 +334,7 @@ impl Runner {
     async fn handle(&mut self, command: Command) -> Result<LoopControl> {
         match command {
             Command::Pause(done) => {
-                // A query that stands still must not hold on to the log.
+                // A checkpoint, so that a paused query does not retain log files.
                 if !self.paused
                     && !self.state_poisoned
                     && let Err(error) = self.checkpoint().await
@@ -377,7 +378,7 @@ impl Runner {
                     true => self.worker.checkpoint().await,
                     false => self.worker.end_checkpoint().await,
                 };
-                // Without it the next start has a little more to run again.
+                // Without it the next start replays more epochs.
                 if let Err(error) = last {
                     tracing::warn!(query = self.worker.setup.name, %error, "no last checkpoint");
                 }
@@ -398,7 +399,7 @@ impl Runner {
         self.worker.set_state(QueryState::Running, None);
     }
 
-    /// One that failed goes on; one that was paused stays so.
+    /// Restarts a failed query; a paused one stays paused.
     fn try_again(&mut self) {
         if self.failed.take().is_some() {
             self.paused = false;
@@ -443,7 +444,7 @@ impl Runner {
         Ok(())
     }
 
-    /// One that could not be written is tried again after a pause, while the query goes on: what it holds is kept.
+    /// Schedules the retry of a checkpoint whose write failed for a transient reason; the query runs on.
     fn checkpoint_failed(&mut self, error: Error) -> Result<()> {
         if !self.worker.is_sound() || !is_transient(&error) {
             self.state_poisoned |= !self.worker.is_sound();
@@ -471,7 +472,7 @@ impl Runner {
         tokio::select! {
             biased;
             marked = marked => marked?,
-            // It may be waited for by whoever keeps it from being marked. Next time it is marked again.
+            // The sender may hold what marking waits for. It is marked again next time.
             command = self.inbox.recv() => return match command {
                 Some(command) => self.handle(command).await,
                 None => Ok(LoopControl::Stop),
@@ -486,7 +487,8 @@ impl Runner {
     }
 
     async fn rebuild(&mut self) -> Result<()> {
-        // Nobody may write where the new worker reads. Whether the old one's last save came to anything, it will see.
+        // No write may be under way where the new worker reads. Whether the old one's last checkpoint is complete,
+        // recovery will see.
         let _ = self.worker.end_checkpoint().await;
         let (intents, commits) = self.worker.since();
         self.worker.set_state(QueryState::Recovering, None);
@@ -498,13 +500,13 @@ impl Runner {
         self.worker = worker;
         self.state_poisoned = false;
         self.unwritten = None;
-        // What failed may fail again: it has passed once it is done.
+        // Still retrying until an epoch succeeds.
         let state = if self.retry.is_zero() { QueryState::Running } else { QueryState::Retrying };
         self.worker.set_state(state, None);
         Ok(())
     }
 
-    /// Decides what an error means: some pass, the rest stop this query and nothing else.
+    /// Retries after a transient error with backoff; any other fails this query only.
     async fn after_error(&mut self, error: Error) -> LoopControl {
         let name = self.worker.setup.name.clone();
         let error = self.worker.env.hidden.mask(error);
@@ -531,8 +533,8 @@ impl Runner {
         }
     }
 
-    /// A query that failed goes back to its last committed epoch and saves it, so that it holds on neither to the log nor
-    /// to what the failed epoch left in memory. Where that fails too, it is tried again when the query is resumed.
+    /// Rebuilds a failed query at its last committed epoch and checkpoints it, so that it retains neither log files nor
+    /// the memory of the failed epoch. If that fails too, it is retried when the query is resumed.
     async fn wait_for_writes(&mut self) {
         if !self.state_poisoned {
             return;
@@ -549,7 +551,7 @@ impl Runner {
         self.worker.set_state(QueryState::Failed, self.failed.clone());
     }
 
-    /// Whoever waits for an answer is told that there will be none for now.
+    /// Fails all waiting flushes with `error`.
     fn refuse_flushes(&mut self, error: &Error) {
         for (_, done) in self.flushes.drain(..) {
             let _ = done.send(Err(error.clone()));
@@ -564,14 +566,14 @@ impl Runner {
     }
 }
 
-/// A panic as the error of the query that it happened in.
+/// A panic payload as an error of the query.
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let what = what.unwrap_or("no message");
     Error::of_panic(what).unwrap_or_else(|| Error::internal(format!("the query panicked: {what}")))
 }
 
-/// Whether an error may go away by itself: the outside was not there, or there was no room.
+/// Whether an error is transient: I/O, a full disk, an unreachable system, lack of memory.
 fn is_transient(error: &Error) -> bool {
     matches!(
         error.kind(),

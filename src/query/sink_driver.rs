@@ -1,4 +1,4 @@
-//! Where the rows of an epoch go that no relation takes: out, through a sink, once.
+//! Writes the epochs of a query to a sink, each exactly once.
 //!
 //! ```text
 //! run the plan ─▶ intent, synced ─▶ write outside ─▶ commit
@@ -21,45 +21,48 @@ use crate::{
     time::Epoch,
 };
 
-/// A sink, and how its query feeds it.
+/// Drives one sink: nets changes, numbers epochs and writes them.
 #[derive(Debug)]
 pub struct SinkDriver {
-    /// As errors say it: `sink "s"`.
+    /// For errors: `sink "s"`.
     label: String,
-    /// In a mutex only so that a sink need not be `Sync`; never contended, since who drives it has it alone.
+    /// In a mutex only so that a sink need not be `Sync`; never contended, access is through `&mut self`.
     sink: Mutex<Box<dyn Sink>>,
     keeps: Retention,
-    /// Whether rows are withdrawn: one that comes and goes in an epoch, or comes again as it was, is not told.
+    /// Whether the answer has retractions: then changes are consolidated to their net per row before they are written.
     nets: bool,
-    /// The last epoch that is there; `None` before it is opened, and after a write that may have taken effect.
+    /// The last epoch the sink holds; `None` (unknown) before it is opened, and after a write that failed but may have
+    /// taken effect.
     delivered: Option<Epoch>,
-    /// Whether new epochs come after what is there, whatever that is.
+    /// Whether new epochs are numbered after the sink's last one even if that is unknown here (`ALTER SINK … RESET
+    /// OFFSETS`).
     goes_on: bool,
-    /// Whether what is there is to be replaced, though nothing has changed here.
+    /// Whether the next epoch rewrites the whole answer even if nothing has changed: the sink is ahead of an older copy
+    /// of the data directory.
     pub(super) rewrites: bool,
     timeouts: Timeouts,
 }
 
-/// What is kept of the answer beside the sink.
+/// Which rows of the answer a sink's query keeps in its relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
     Nothing,
-    /// All rows, because all of them are written each time.
+    /// All rows: each epoch writes the whole answer (complete mode).
     ToWrite,
-    /// All rows, because only they show whether the key that was named does tell them apart.
+    /// All rows: to check that the declared `primary_key` is unique.
     ToCheck,
 }
 
-/// An epoch that was run and whose rows are not known to be outside.
+/// An epoch that was run and whose rows are not confirmed in the sink.
 #[derive(Debug)]
 pub(super) struct PendingEpoch {
     pub(super) intent: Intent,
     pub(super) commit: Commit,
     /// `None` where nothing changed.
     pub(super) rows: Option<Outgoing>,
-    /// Whether a checkpoint holds the epoch, and the outbox its rows.
+    /// Whether a checkpoint includes the epoch and the outbox has its rows.
     pub(super) saved: bool,
-    /// Whether it was saved before anybody could ask if its number is free outside.
+    /// Whether it was saved before the sink could be asked if its epoch number is still free.
     pub(super) unproven: bool,
     pub(super) started: tokio::time::Instant,
 }
@@ -82,7 +85,7 @@ impl SinkDriver {
         self.sink.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut()
     }
 
-    /// Takes hold of the outside system, unless it is held.
+    /// Opens the sink unless it is open (fencing other writers). Gives the last epoch it holds.
     pub async fn open(&mut self) -> Result<Epoch> {
         if self.delivered.is_none() {
             let (limit, label) = (self.timeouts.open, self.label.clone());
@@ -91,7 +94,8 @@ impl SinkDriver {
         Ok(self.delivered.unwrap_or_default())
     }
 
-    /// Takes the changes of an epoch: gives their net, and notes what is kept of it.
+    /// Gives the net of an epoch's changes, and applies it to the relation `kept` as `Retention` says. Fails with a
+    /// unique violation on a duplicate primary key.
     pub(super) fn take(&self, epoch: Epoch, changes: Changes, kept: &mut Relation) -> Result<Changes> {
         let changes = if self.nets { net(&changes)? } else { changes };
         if self.keeps != Retention::Nothing {
@@ -101,13 +105,13 @@ impl SinkDriver {
                     .hint("Name the columns that no two rows share, or group by those that are named."),
                 _ => error,
             })?;
-            // Nobody follows it.
+            // It has no followers.
             kept.note_published(epoch);
         }
         Ok(changes)
     }
 
-    /// What is to be written of an epoch.
+    /// The rows to write: changes, or the whole answer in complete mode; `None` if nothing changed.
     pub(super) fn outgoing(&self, changes: Changes, kept: &Relation) -> Result<Option<Outgoing>> {
         Ok(match (changes.is_empty() && !self.rewrites, self.keeps) {
             (true, _) => None,
@@ -119,9 +123,9 @@ impl SinkDriver {
         })
     }
 
-    /// The number under which an epoch may be written that was not begun: nobody can have written it yet. Where the outside
-    /// has come further, the data directory is an older copy, and what it reads now is not known to be what is there. Only
-    /// one that replaces all that was written, or that was told to, goes on behind it.
+    /// The number for an epoch that was not begun: the sink must not hold it yet. If the sink is ahead, the data
+    /// directory is an older copy and what the sink's newer epochs read is unknown. Only complete mode, or a sink that
+    /// was told to go on, continues after them; otherwise the error is `DataCorrupted`.
     pub(super) async fn number(&mut self, epoch: Epoch) -> Result<Epoch> {
         let there = self.open().await?;
         match there < epoch {
@@ -131,8 +135,9 @@ impl SinkDriver {
         }
     }
 
-    /// Compares what is there with the last epoch here, unless that is known. Where the data directory is an older copy, one
-    /// that replaces all that was written is to do so; see [`SinkDriver::number`]. Gives whether it is.
+    /// Compares the sink's last epoch with `epoch`, the last one here, once after opening. If the sink is ahead (older
+    /// copy of the data directory), complete mode is to rewrite the answer and others fail; see [`SinkDriver::number`].
+    /// Gives whether an epoch must run for it.
     pub(super) async fn compare(&mut self, epoch: Epoch) -> Result<bool> {
         if self.delivered.is_some() || self.open().await? <= epoch || self.goes_on {
             return Ok(false);
@@ -144,13 +149,13 @@ impl SinkDriver {
         }
     }
 
-    /// From now on new epochs come after whatever is there.
+    /// From now on new epochs are numbered after the sink's last one.
     pub fn go_on(&mut self) {
         self.goes_on = true;
     }
 
-    /// Writes an epoch that was begun, unless it is there: from when it was begun until its commit it stays what it is, so
-    /// that nobody else's can be in its place.
+    /// Writes an epoch that was begun, unless the sink holds it already. Between its intent and its commit no other
+    /// epoch can have its number.
     pub(super) async fn send(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()> {
         if self.open().await? < epoch {
             self.delivered = None;
@@ -173,7 +178,7 @@ fn behind(epoch: Epoch, there: Epoch) -> Error {
         )
 }
 
-/// What the outbox says of an epoch.
+/// The header of an outbox file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Label {
     intent: Intent,
@@ -205,7 +210,7 @@ impl PendingEpoch {
     }
 }
 
-/// The rows of an epoch of a sink that could not be made again.
+/// The rows of a pending sink epoch that cannot be computed again.
 ///
 /// ```text
 /// outbox/<id>/<epoch>.rows
@@ -228,14 +233,14 @@ impl Outbox {
         format!("{}/{:016}.rows", self.folder, epoch.0)
     }
 
-    /// Keeps an epoch, in place of what an earlier try left of it. Other epochs stay until a checkpoint tells which of them
-    /// counts. Blocking.
+    /// Writes an epoch's file, replacing one of an earlier attempt. Files of other epochs stay until a checkpoint
+    /// decides which of them counts. Blocking.
     pub(super) fn keep(&self, epoch: Epoch, bytes: &[u8]) -> Result<()> {
         self.storage.remove(&self.rows(epoch))?;
         self.storage.create(&self.rows(epoch), bytes)
     }
 
-    /// What is kept of an epoch.
+    /// Loads a pending epoch, if there is one of this number.
     pub(super) fn load(&self, epoch: Epoch) -> Result<Option<PendingEpoch>> {
         let path = self.rows(epoch);
         let Some(bytes) = self.storage.read(&path)? else { return Ok(None) };
@@ -248,7 +253,7 @@ impl Outbox {
         format!("{}/{:016}.begun", self.folder, epoch.0)
     }
 
-    /// Notes that nobody else has written the epoch so far: what is outside of it from now on is this one. Blocking.
+    /// Notes that the sink did not hold this epoch before: if it holds it from now on, it is this one. Blocking.
     pub(super) fn mark_in_flight(&self, epoch: Epoch) -> Result<()> {
         match self.storage.create(&self.in_flight_path(epoch), &[]) {
             Err(error) if error.kind() != ErrorKind::DuplicateObject => Err(error),
@@ -256,7 +261,7 @@ impl Outbox {
         }
     }
 
-    /// Removes every trace.
+    /// Deletes all files of this query.
     pub fn remove(&self) -> Result<()> {
         self.storage.clear(&self.folder)
     }

@@ -10,11 +10,11 @@ pub enum Trigger {
     /// As soon as there are rows.
     #[default]
     Asap,
-    /// At intervals, where there are rows.
+    /// At most one epoch per interval, if there are rows.
     Interval(Duration),
-    /// One epoch, then no more.
+    /// One epoch, then the query is finished.
     Once,
-    /// All that is there now, in as many epochs as the limits make of it, then no more.
+    /// Everything available now, in as many epochs as the limits need; then the query is finished.
     AvailableNow,
 }
 
@@ -29,7 +29,7 @@ impl Trigger {
         }
     }
 
-    /// How long to wait before an epoch, `since` after the last one began.
+    /// How long to wait before the next epoch, `since` after the last one began.
     pub fn wait(self, since: Option<Duration>) -> Duration {
         match (self, since) {
             (Trigger::Interval(interval), Some(since)) => interval.saturating_sub(since),
@@ -37,7 +37,7 @@ impl Trigger {
         }
     }
 
-    /// Whether the query is done for good once it has caught up with what there was when it began.
+    /// Whether the query finishes once it has read what was available when it began.
     pub fn ends(self) -> bool {
         matches!(self, Trigger::Once | Trigger::AvailableNow)
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings() {
+    fn trigger_spellings_are_parsed() {
         assert_eq!(Trigger::parse("500 ms"), Some(Trigger::Interval(Duration::from_millis(500))));
         assert_eq!(Trigger::parse("available now"), Some(Trigger::AvailableNow));
         assert_eq!(Trigger::parse("Once"), Some(Trigger::Once));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_counted_from_the_beginning_of_the_last_epoch() {
+    fn trigger_interval_counts_from_the_start_of_the_last_epoch() {
         let trigger = Trigger::Interval(Duration::from_secs(10));
         assert_eq!(trigger.wait(None), Duration::ZERO);
         assert_eq!(trigger.wait(Some(Duration::from_secs(4))), Duration::from_secs(6));

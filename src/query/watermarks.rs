@@ -1,4 +1,4 @@
-//! How far event time has come: pure bookkeeping, fed by commits.
+//! The watermarks of a query, computed from what commits observed. Pure.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use crate::{
     time::Micros,
 };
 
-/// The event times that each watermark of a query has seen, and the watermark that follows. It never goes back.
+/// The greatest event times seen, and the query's watermark. It never goes back.
 ///
-/// A query's watermark is the least of those of its inputs. An input's is the least over its partitions *that have
-/// unread rows*, so that one that has caught up holds nobody up, and one that lags loses nothing. Once all have caught
-/// up it is their greatest.
+/// A query's watermark is the minimum over its inputs. An input's is the minimum over its partitions *that have unread
+/// rows*, so that a drained partition holds nothing up and a lagging one loses no rows. When all are drained it is
+/// their maximum.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Watermarks {
-    /// Per watermark of the plan the greatest event time so far of each partition.
+    /// Per watermark of the plan: the greatest event time of each partition.
     seen: Vec<EventTimes>,
     current: Option<Micros>,
-    /// When the last row came, by the clock.
+    /// Clock time of the last epoch that had rows.
     row_at: Option<Micros>,
 }
 
@@ -29,7 +29,7 @@ impl Watermarks {
         Watermarks { seen: vec![EventTimes::new(); count], ..Watermarks::default() }
     }
 
-    /// Takes in an epoch that was planned at `now` and used `watermark`.
+    /// Notes the event times of an epoch that was planned at `now` with `watermark`.
     pub fn observe(&mut self, observed: &[EventTimes], rows: u64, watermark: Option<Micros>, now: Micros) {
         for (seen, observed) in self.seen.iter_mut().zip(observed) {
             for (partition, time) in observed {
@@ -66,7 +66,8 @@ impl Watermarks {
         self.current.max(least)
     }
 
-    /// How far wall-clock time moves a watermark because no row came for longer than `timeout`.
+    /// How far an idle input's watermark is advanced by wall-clock time: since the last row, if that is at least
+    /// `timeout`.
     fn silence(&self, now: Micros, idle: bool, timeout: std::time::Duration) -> Micros {
         let Some(row_at) = self.row_at.filter(|_| idle) else { return 0 };
         let silent = now.saturating_sub(row_at);
@@ -78,7 +79,7 @@ impl Watermarks {
     }
 }
 
-/// The event time that an input has come to; `None` where one of its partitions has yet to tell.
+/// The event time an input has reached, before its delay; `None` if a partition with unread rows has had none.
 fn reached(seen: &EventTimes, partitioned: &[usize], unread: &BTreeSet<String>) -> Option<Micros> {
     let own = |partition: &&String| partitioned.iter().any(|input| partition.starts_with(&partition_name(*input, "")));
     let behind: Option<Vec<Micros>> = unread.iter().filter(own).map(|partition| seen.get(partition).copied()).collect();
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_lags_holds_the_watermark_and_one_that_has_caught_up_does_not() {
+    fn watermark_is_held_by_a_lagging_partition_but_not_by_a_drained_one() {
         let planned = [PlannedWatermark { partitioned: vec![1], ..spec(10, None) }];
         let mut marks = Watermarks::new(1);
         let next = |marks: &Watermarks, behind: &[&str]| marks.next(&planned, &[], 0, &unread(behind), false);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_of_the_inputs_counts_and_never_goes_back() {
+    fn watermark_is_the_minimum_of_the_inputs_and_never_goes_back() {
         let specs = [spec(10, None), spec(5, None)];
         let mut marks = Watermarks::new(2);
         assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), None);
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_moves_it_once_it_lasts() {
+    fn watermark_of_an_idle_input_advances_after_idle_timeout() {
         let specs = [spec(10, Some(1000))];
         let mut marks = Watermarks::new(1);
         marks.observe(&[untold(Some(100))], 1, None, 5000);

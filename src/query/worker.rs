@@ -1,4 +1,4 @@
-//! One query that is being worked on: what it is made of, how far it is, and what it shows of that.
+//! The worker of one query: its plan, offsets, state and checkpoints, and the progress it reports.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -45,36 +45,37 @@ pub struct QueryEnv {
     pub context: Arc<TaskContext>,
     pub budget: Arc<Budget>,
     pub hidden: Arc<SecretRedactor>,
-    /// What relations keep for their followers, at the most.
+    /// The limit of all changelogs together.
     pub changelog: ChangelogLimit,
-    /// What all running epochs hold.
+    /// The memory that running epochs share.
     pub epochs: Arc<EpochMemory>,
     pub thresholds: Thresholds,
 }
 
 impl QueryEnv {
-    /// In how many streams an input comes.
+    /// Number of streams (partitions) that an input is read in.
     pub fn partitions(&self) -> usize {
         self.context.session_config().target_partitions()
     }
 }
 
-/// What makes a query: planned anew at each start.
+/// A query as it is planned at each start.
 #[derive(Debug)]
 pub struct QuerySetup {
     pub id: u64,
     pub name: String,
     pub standing: ContinuousPlan,
-    /// What clients read; of a sink what is kept beside it.
+    /// The relation that clients read; for a sink the copy of its answer that is kept, see
+    /// [`Retention`](super::Retention).
     pub relation: Arc<SharedRelation>,
-    /// Where the rows of a sink go.
+    /// `Some` for a sink.
     pub sink_driver: Option<SinkDriver>,
     pub checkpoint_interval: Duration,
-    /// How long an epoch is to take, where there is a backlog.
+    /// Target duration of an epoch while there is a backlog.
     pub epoch_target: Option<Duration>,
 }
 
-/// A query that is being worked on. One task owns it.
+/// Runs the epochs of one query. Owned by one task.
 #[derive(Debug)]
 pub struct Worker {
     pub(super) env: QueryEnv,
@@ -82,61 +83,62 @@ pub struct Worker {
     pub(super) store: Store,
     pub(super) checkpoints: Checkpoints,
     pub(super) offsets: Vec<Offsets>,
-    /// How far each input could be read when it was last looked at.
+    /// The end of each input when it was last looked at; compare `offsets`, up to which it was read.
     pub(super) ends: Vec<Offsets>,
     pub(super) admissions: Vec<Admission>,
-    /// What the epoch that is planned may take of each input, and whether that is less than there is.
+    /// For the planned epoch, per input: its read limit, and whether the input has more than that.
     pub(super) admitted: Vec<(ReadLimit, bool)>,
-    /// What the epoch that is planned will read of each input, about, in bytes.
+    /// For the planned epoch, per input: estimated bytes to read.
     pub(super) expected: Vec<usize>,
-    /// Since when there are rows that wait for others.
+    /// Since when unread rows wait for the minimum batch of their input.
     pub(super) waits_since: Option<Instant>,
     pub(super) epoch: Epoch,
     pub(super) watermarks: Watermarks,
-    /// The watermarks of the views that it reads, as far as it was to read them last.
+    /// Per input view: its watermark at the end of the span planned last.
     pub(super) followed: Vec<Option<Micros>>,
-    /// The epochs since the last checkpoint: what a recovery would run again.
+    /// The epochs after the last checkpoint, which a recovery replays.
     pub(super) since: Vec<(Intent, Commit)>,
     pub(super) totals: CheckpointHeader,
     pub(super) checkpointed: Epoch,
-    /// How far each input was read at the last checkpoint.
+    /// The offsets of the inputs at the last checkpoint.
     pub(super) saved: Vec<Offsets>,
-    /// Whether it is back at its last committed epoch.
+    /// Whether recovery has replayed up to the last committed epoch.
     pub(super) recovered: bool,
     /// The checkpoint that is being written.
     pub(super) writing: Option<Writing>,
-    /// The checkpoint that could not be written yet.
+    /// The checkpoint whose write failed and is to be retried.
     pub(super) unwritten: Option<Unwritten>,
-    /// Whether nothing of what is to be saved was lost on its way.
+    /// Whether state in memory and what was drained from it for checkpoints are complete; otherwise the worker must be
+    /// rebuilt.
     pub(super) sound: bool,
-    /// The log file that the records after the last checkpoint begin in.
+    /// Number of the first log file with records after the last checkpoint.
     pub(super) log_file: u64,
-    /// Rows of relations that an intent reads from the beginning, as they were when it was made.
+    /// Per input that is read from epoch 0: the snapshot of the relation taken when the intent was planned.
     pub(super) snapshots: Vec<Option<Arc<Snapshot>>>,
-    /// What the next epoch will read, where that was prefetched.
+    /// Per input: the prefetched span of the next epoch.
     pub(super) prefetched: Vec<Option<Prefetched>>,
-    /// What its state and its relation hold.
+    /// Share of the memory budget for state and relation.
     pub(super) share: BudgetShare,
-    /// The epoch of a sink whose rows may be outside, and whose commit is not in the log: nothing else may take its
-    /// number.
+    /// The sink epoch whose intent is synced and whose commit is not: its rows may be outside, so no other epoch may
+    /// take its number.
     pub(super) begun: Option<Intent>,
     pub(super) owed: Option<PendingEpoch>,
-    /// The epoch of a view that was run, and whose commit is not in the log yet.
+    /// The view epoch that was run but is not committed in the log.
     pub(super) uncommitted: Option<Uncommitted>,
     pub progress: Arc<Mutex<QueryProgress>>,
 }
 
-/// An epoch of a view that was run, up to its commit.
+/// A view epoch that was run and is not committed.
 #[derive(Debug)]
 pub(super) struct Uncommitted {
     pub intent: Intent,
     pub commit: Commit,
-    /// Whether it read rows that cannot be read again.
+    /// Whether it read a snapshot of a relation, which cannot be read again after a crash.
     pub(super) first: bool,
     pub(super) started: Instant,
 }
 
-/// Log files are numbered from here on.
+/// The number of the first log file.
 const ALL_LOG_FILES: u64 = 1;
 
 impl Worker {
@@ -147,7 +149,7 @@ impl Worker {
         let checkpoints = checkpoints.with_operators(setup.standing.epoch_context.state_ids());
         setup.standing.epoch_context.set_compaction(env.thresholds.compaction);
         for input in &setup.standing.rewritten.inputs {
-            // Nothing may be forgotten that this query has not read.
+            // As a reader, so that the input releases nothing before this query has consumed it.
             input.table.readers.join(setup.id);
         }
         Worker {
@@ -191,7 +193,7 @@ impl Worker {
         &self.setup.standing.rewritten.inputs
     }
 
-    /// Puts the present numbers where system tables read them.
+    /// Updates the progress that system tables show.
     pub fn show(&self, also: impl FnOnce(&mut QueryProgress)) {
         let state = self.setup.standing.epoch_context.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
         let state = state.unwrap_or_default();

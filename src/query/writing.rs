@@ -1,11 +1,11 @@
-//! A checkpoint between two epochs and the disk: being written, or not written yet.
+//! A checkpoint that is being written, or whose write failed.
 
 use tokio::task::{JoinError, JoinHandle};
 
 use super::checkpoints::{CheckpointDraft, Checkpoints};
 use crate::{connectors::Offsets, error::Result, time::Epoch};
 
-/// A checkpoint on its way to the disk.
+/// A checkpoint that a blocking task is writing.
 #[derive(Debug)]
 pub(super) struct Writing {
     pub(super) task: JoinHandle<CheckpointOutcome>,
@@ -15,14 +15,14 @@ pub(super) struct Writing {
 
 type CheckpointOutcome = (Checkpoints, CheckpointDraft, Result<()>);
 
-/// A checkpoint that could not be written yet. What it holds is nowhere else: the next try is of the same.
+/// A checkpoint whose write failed. The draft was drained from the state, so the retry writes the same one.
 #[derive(Debug)]
 pub(super) struct Unwritten {
     pub(super) draft: CheckpointDraft,
     pub(super) point: Point,
 }
 
-/// Where a checkpoint was taken.
+/// The epoch and offsets of a checkpoint.
 #[derive(Debug)]
 pub(super) struct Point {
     pub(super) epoch: Epoch,

@@ -1,9 +1,9 @@
-//! A relation's changes, epoch by epoch, for as long as somebody may ask for them.
+//! A relation's changes, epoch by epoch, while readers may ask for them.
 //!
-//! Three may ask. Views are past an epoch once they have checkpointed what they made of it. Subscribers who are connected
-//! are past what they took. And where anybody ever subscribed, one may come back: for those a *history* is kept, which is
-//! no more than is cheaper than all rows anew. None of them holds more memory than the limit. What views have not read
-//! yet and files hold is then read from those, up to a limit of their own: who is behind it is told so.
+//! There are three kinds of readers. A view has consumed an epoch once its checkpoint includes it. A connected
+//! subscriber has consumed what it took. And a subscriber may reconnect: for that a *history* is kept, no longer than
+//! sending all rows again would be. In memory all are bounded by the limit. Epochs that views have not consumed are
+//! then read from files, up to a limit of their own; a view behind those gets an error.
 //!
 //! ```text
 //! forgotten        in_memory             told
@@ -22,8 +22,8 @@ use crate::{
     time::Epoch,
 };
 
-/// What changelogs hold at the most: each so many rows in memory and so many bytes in files, and all together so many
-/// bytes in memory. Of these no one gets more than half; and each keeps a little, however much others hold.
+/// Limits of changelogs: rows in memory and bytes in files of each, and bytes in memory of all together. No changelog
+/// gets more than half of those, and each keeps a small part whatever others hold.
 #[derive(Debug, Clone)]
 pub struct ChangelogLimit {
     pub rows_max: usize,
@@ -37,7 +37,7 @@ impl ChangelogLimit {
     }
 }
 
-/// A file of changes: those after an epoch, up to its own.
+/// A file of changes: the epochs after `after`, up to `to`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filed {
     pub after: Epoch,
@@ -46,39 +46,39 @@ pub(super) struct Filed {
     pub bytes: u64,
 }
 
-/// A history has up to this many changed rows more than the relation has rows.
+/// Changed rows that a history may have beyond the number of rows of the relation.
 const HISTORY_ROWS_MIN: usize = 1 << 16;
 
-/// A changelog keeps this part of what all may hold whatever others do.
+/// The fraction of the limit (1/64) that each changelog keeps whatever others hold.
 const LEAST_PART: usize = 64;
 
-/// As far as views are past where there are none.
+/// The released epoch if no view follows.
 const ALL: Epoch = Epoch(u64::MAX);
 
 #[derive(Debug)]
 pub(super) struct Changelog {
     /// Oldest first.
     entries: VecDeque<(Epoch, Changes)>,
-    /// Changes up to here are not among them, but perhaps in files.
+    /// Changes up to this epoch are not in `entries`, but may be in files.
     in_memory: Epoch,
-    /// Changes up to here are not kept.
+    /// Changes up to this epoch are dropped.
     forgotten: Epoch,
-    /// Those that hold what views have not read yet, oldest first; each begins where the one before it ends.
+    /// Files with epochs that views have not consumed, oldest first and contiguous.
     files: VecDeque<Filed>,
-    /// Whether what is noted comes to a file before long.
+    /// Whether all changes are soon saved to files.
     is_filed: bool,
     disk_max: u64,
-    /// Whether changes are kept at all.
+    /// Whether changes are recorded at all.
     open: bool,
-    /// Changed rows now, and at the most.
+    /// Changed rows in memory, and their limit.
     rows: usize,
     rows_max: usize,
-    /// What its entries take, and its part of what all may take, where that is limited.
+    /// Bytes of `entries`, and the share of the common limit, if there is one.
     bytes: usize,
     share: Option<BudgetShare>,
-    /// What all views that follow are past.
+    /// The epoch that all following views have consumed.
     released: Epoch,
-    /// What each subscriber who is connected is past.
+    /// Per connected subscriber: the epoch it has consumed.
     subscribers: BTreeMap<u64, Epoch>,
     last_subscriber: u64,
     history: bool,
@@ -111,17 +111,17 @@ impl Changelog {
         self.open
     }
 
-    /// Changes up to here are not kept.
+    /// Changes up to this epoch are dropped.
     pub fn forgotten(&self) -> Epoch {
         self.forgotten
     }
 
-    /// Changes up to here are in no memory.
+    /// Changes up to this epoch are not in memory.
     pub fn in_memory(&self) -> Epoch {
         self.in_memory
     }
 
-    /// The newest epoch that it tells of, or the one that it begins after.
+    /// The newest epoch recorded, or the one before the first.
     pub fn told(&self) -> Epoch {
         self.entries.back().map_or(self.in_memory, |(epoch, _)| *epoch)
     }
@@ -131,7 +131,7 @@ impl Changelog {
         self.share = Some(limit.budget.share("a changelog"));
     }
 
-    /// From now on the changes after an epoch are kept; or, once more, none.
+    /// Starts recording the changes after `from`; `None` stops it.
     pub fn open(&mut self, from: Option<Epoch>) {
         self.open = from.is_some();
         self.forgotten = from.unwrap_or_default();
@@ -139,12 +139,12 @@ impl Changelog {
         self.files.clear();
     }
 
-    /// All that is noted comes to files, of which [`Changelog::note_file`] is told.
+    /// Declares that all changes are saved to files, each reported by [`Changelog::note_file`].
     pub fn set_filed(&mut self) {
         self.is_filed = true;
     }
 
-    /// A file holds changes now.
+    /// Notes a written file.
     pub fn note_file(&mut self, file: Filed) {
         if !self.open || file.to <= self.forgotten {
             return;
@@ -154,7 +154,7 @@ impl Changelog {
         }
         self.files.push_back(file);
         self.shrink();
-        // What is in memory too costs no disk but what a recovery needs anyway.
+        // Changes that are in memory as well do not count: their files are needed for recovery anyway.
         let spilled =
             |log: &Self| log.files.iter().filter(|file| file.to <= log.in_memory).map(|file| file.bytes).sum::<u64>();
         while spilled(self) > self.disk_max
@@ -165,22 +165,22 @@ impl Changelog {
         self.hold();
     }
 
-    /// The files with the changes after `from` that are in no memory, oldest first.
+    /// The files with changes after `from` that are not in memory, oldest first.
     pub fn files(&self, from: Epoch) -> impl Iterator<Item = &Filed> {
         self.files.iter().filter(move |file| file.to > from && from < self.in_memory && file.after < self.in_memory)
     }
 
-    /// A view is there that will ask for what comes after `from`.
+    /// Registers a view that will read the changes after `from`.
     pub fn follow(&mut self, from: Epoch) {
         self.released = self.released.min(from);
     }
 
-    /// Subscribers may come back.
+    /// Keeps a history for subscribers that reconnect.
     pub fn keep_history(&mut self) {
         self.history = true;
     }
 
-    /// Serves those whom another one served.
+    /// Takes over the readers of `other`.
     pub fn serve_as(&mut self, other: &Changelog) {
         self.released = other.released;
         self.subscribers.clone_from(&other.subscribers);
@@ -188,7 +188,8 @@ impl Changelog {
         self.history = other.history;
     }
 
-    /// Notes the changes of an epoch of a relation that has so many rows now. Past the limit the oldest go.
+    /// Records the changes of an epoch; the relation now has `relation_rows` rows. Over the limit, the oldest are
+    /// dropped.
     pub fn push(&mut self, epoch: Epoch, changes: Changes, relation_rows: usize) {
         self.rows += changes.num_rows();
         self.bytes += changes.bytes();
@@ -198,8 +199,8 @@ impl Changelog {
         self.hold();
     }
 
-    /// Lets the oldest go while there is more than the limit. What views have not read stays in memory until a file has it:
-    /// up to then those who write the file hold it too.
+    /// Drops the oldest entries over the limit. Epochs that views have not consumed stay in memory until they are in a
+    /// file, whose writer holds them too until then.
     fn shrink(&mut self) {
         while self.entries.len() > 1 && (self.rows > self.rows_max || !self.fits()) {
             let Some(oldest) = self.entries.front().map(|(epoch, _)| *epoch) else { return };
@@ -215,21 +216,21 @@ impl Changelog {
         }
     }
 
-    /// Whether its part of what all may hold is large enough.
+    /// Whether its bytes fit into its share of the common limit.
     fn fits(&self) -> bool {
         let Some(share) = &self.share else { return true };
         let max = usize::try_from(share.bytes_max()).unwrap_or(usize::MAX);
         self.bytes <= max / LEAST_PART || (self.bytes <= max / 2 && share.ask(self.bytes).is_ok())
     }
 
-    /// Notes what it holds.
+    /// Updates its share of the common limit.
     fn hold(&self) {
         if let Some(share) = &self.share {
             share.hold(self.bytes);
         }
     }
 
-    /// All views are past this epoch.
+    /// Notes that all views have consumed up to `up_to`.
     pub fn release(&mut self, up_to: Epoch, relation_rows: usize) {
         if self.released != ALL {
             self.released = self.released.max(up_to);
@@ -237,7 +238,7 @@ impl Changelog {
         self.trim(relation_rows);
     }
 
-    /// There is no view any more that follows a relation, which is at this epoch.
+    /// Notes that no view follows any more; the relation is at epoch `now`.
     pub fn unfollow(&mut self, now: Epoch, relation_rows: usize) {
         self.released = ALL;
         if self.history {
@@ -251,14 +252,14 @@ impl Changelog {
         (self.forgotten, self.in_memory) = (now, now);
     }
 
-    /// A place for a subscriber who is past an epoch.
+    /// Registers a subscriber that has consumed up to `at`; gives its number.
     pub fn join(&mut self, at: Epoch) -> u64 {
         self.last_subscriber += 1;
         self.subscribers.insert(self.last_subscriber, at);
         self.last_subscriber
     }
 
-    /// A subscriber has come to an epoch.
+    /// Notes that a subscriber has consumed up to `at`.
     pub fn advance(&mut self, subscriber: u64, at: Epoch, relation_rows: usize) {
         if self.subscribers.insert(subscriber, at) != Some(at) {
             self.trim(relation_rows);
@@ -277,7 +278,7 @@ impl Changelog {
         self.entries.range(start..end)
     }
 
-    /// Drops what nobody may ask for any more.
+    /// Drops what no reader may ask for.
     fn trim(&mut self, relation_rows: usize) {
         self.drop_needless(relation_rows);
         self.hold();
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_views_are_past_goes() {
+    fn changelog_entries_released_by_all_views_are_dropped() {
         let mut log = opened();
         log.follow(Epoch(0));
         let mut log = filled(log, 1..=5);
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_holds_what_views_are_past_up_to_the_limit() {
+    fn changelog_subscriber_holds_entries_up_to_the_limit() {
         let mut log = opened();
         log.follow(Epoch(0));
         log.keep_history();
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn all_changelogs_together_stay_within_their_bytes() {
+    fn changelogs_share_one_byte_limit() {
         // An epoch of ten rows of eight bytes.
         let limit = ChangelogLimit::new(usize::MAX, 64 * 80, u64::MAX);
         let following = || {
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn changelog_past_its_limit_keeps_in_files_what_views_have_not_read() {
+    fn changelog_beyond_its_limit_keeps_unread_epochs_in_files() {
         let mut log = opened();
         log.follow(Epoch(0));
         log.set_filed();
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_no_longer_than_it_is_worth() {
+    fn changelog_history_of_a_small_relation_is_bounded() {
         let mut log = opened();
         log.keep_history();
         let log = filled(log, 1..=10_000);

@@ -1,7 +1,7 @@
-//! Tables and views: what clients read, and what other views follow.
+//! Relations: the rows of tables and views, for clients, and their changes, for other views and subscribers.
 //!
-//! A relation is its rows at its latest epoch, and its changelog for as long as somebody follows it. A snapshot shares
-//! the rows and never blocks a writer.
+//! A relation is its rows at its latest epoch, and its changelog while something follows it. A snapshot shares the rows
+//! and never blocks a writer.
 
 mod changelog;
 mod shared;
@@ -34,14 +34,14 @@ use crate::{
     time::{Epoch, Micros},
 };
 
-/// How rows are found again when they are withdrawn.
+/// How the row of a retraction is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// They never are.
+    /// There are no retractions.
     AppendOnly,
-    /// By some columns, which no two rows share.
+    /// By a unique key: positions of its columns.
     Key(Vec<usize>),
-    /// By all columns; equal rows are as good as one another.
+    /// By all columns; equal rows are interchangeable.
     Row,
 }
 
@@ -56,32 +56,32 @@ pub struct Relation {
     next: Id,
     epoch: Epoch,
     changelog: Changelog,
-    /// What no file holds yet, oldest first.
+    /// Changes not saved to files, oldest first.
     unsaved: Vec<(Epoch, Changes)>,
     unsaved_rows: usize,
-    /// What those of them take that withdraw rows: what only comes is in the chunks, about.
+    /// Bytes of those with retractions; insertions alone are in `chunks` as well.
     unsaved_bytes: usize,
-    /// So many more than the relation has rows.
+    /// The limit of `unsaved_rows` beyond the number of rows of the relation.
     unsaved_rows_min: usize,
-    /// The epoch that they begin after.
+    /// The epoch up to which changes are saved.
     saved: Epoch,
-    /// Whether `unsaved` may be given up, for a new base, where it is more than all rows are; and whether it was.
+    /// Whether `unsaved` may be replaced by a new base once it exceeds the rows; and whether it was.
     rebases: bool,
     rebase: bool,
-    /// The watermark of its query after each epoch that moved it; the newest ones.
+    /// The query's watermark after each epoch that changed it; the newest ones.
     watermarks: VecDeque<(Epoch, Micros)>,
-    /// The changes of the epochs that were not published yet: who begins to follow has not seen them.
+    /// The changes of epochs not published yet: a new follower's snapshot does not include them.
     unpublished: Vec<(Epoch, Changes)>,
 }
 
-/// What a row costs besides its columns: its place, and its entry in an index with a short key.
+/// Bytes of a row besides its columns: its address, and an index entry with a short key.
 const PLACE_BYTES: usize = 8;
 const INDEXED_BYTES: usize = PLACE_BYTES + 56;
 
-/// Watermarks that are kept for followers.
+/// Watermarks kept for followers.
 const WATERMARKS_MAX: usize = 4096;
 
-/// Changes are kept for the next save up to this many rows more than the relation has, unless it is told otherwise.
+/// Default of unsaved changed rows beyond the number of rows of the relation.
 pub const UNSAVED_ROWS_MIN: usize = 1 << 16;
 
 impl Relation {
@@ -112,7 +112,7 @@ impl Relation {
         })
     }
 
-    /// For a relation that is only ever loaded as of a checkpoint made after its save: half a save does no harm.
+    /// For a relation that is only loaded as of a checkpoint made after its save: a partial save is harmless.
     pub fn of_a_query(self) -> Self {
         Relation { rebases: true, ..self }
     }
@@ -134,24 +134,24 @@ impl Relation {
         self.chunks.bytes() + self.index.memory() + self.unsaved_bytes.max(unpublished)
     }
 
-    /// About what it would hold with changes. `None` where no more comes than goes: these are never refused, so that what
-    /// was taken once is taken again at every start.
+    /// Estimated bytes after `changes`. `None` if no more rows are inserted than retracted: such changes are never
+    /// refused, so that what was accepted once is accepted at every start.
     pub fn bytes_after(&self, changes: &Changes) -> Option<usize> {
         let (came, went) = sizes(changes);
         (came > went).then(|| self.bytes_with(changes.rows()).saturating_sub(2 * went))
     }
 
-    /// What snapshots hold of rows that are gone.
+    /// Bytes of deleted rows that snapshots still hold.
     pub fn held_bytes(&self) -> usize {
         self.chunks.held_bytes()
     }
 
-    /// What changes take that wait to be saved.
+    /// Bytes of unsaved changes.
     pub fn unsaved_bytes(&self) -> usize {
         self.unsaved_bytes
     }
 
-    /// About what it would hold with more rows.
+    /// Estimated bytes with more rows.
     pub fn bytes_with(&self, more: &RecordBatch) -> usize {
         let place = if self.keys.is_some() { INDEXED_BYTES } else { PLACE_BYTES };
         self.bytes() + more.get_array_memory_size() + more.num_rows() * place
@@ -161,8 +161,8 @@ impl Relation {
         Snapshot::new(self.schema.clone(), self.epoch, self.chunks.snapshot(), self.chunks.rows())
     }
 
-    /// Fails, and touches nothing, where [`Relation::apply`] would fail. Costs a look at what is withdrawn and at the keys
-    /// that take its place; what only comes is not looked at.
+    /// Fails exactly if [`Relation::apply`] would, and changes nothing. Looks up retracted rows and the keys of
+    /// insertions; for append-only changes it does nothing.
     pub fn check(&self, changes: &Changes) -> Result<()> {
         match (&self.identity, &self.keys) {
             _ if changes.is_insert_only() => Ok(()),
@@ -177,7 +177,7 @@ impl Relation {
         let keys = keys.map_or_else(|| encoder.encode(net.rows().columns()), Ok)?;
         let mut row = 0;
         while row < net.num_rows() {
-            // Rows that are equal lie together.
+            // Equal rows are consecutive.
             let key = keys.rows.row(row);
             let same = (row..net.num_rows()).take_while(|other| keys.rows.row(*other) == key).count();
             let there = || self.index.find_all(keys.hashes[row], key.as_ref()).take(same).count();
@@ -208,8 +208,8 @@ impl Relation {
         Ok(())
     }
 
-    /// Applies the changes of an epoch. Fails, and is then undefined, if a row is withdrawn that is not there, or if
-    /// one comes whose key is taken.
+    /// Applies the changes of an epoch. Fails, and is then undefined, if a retracted row does not exist or the key of
+    /// an inserted one does.
     pub fn apply(&mut self, epoch: Epoch, changes: &Changes) -> Result<()> {
         debug_assert!(epoch > self.epoch, "epochs only grow");
         let net = match (&self.identity, &self.keys) {
@@ -233,7 +233,8 @@ impl Relation {
         Ok(())
     }
 
-    /// Keeps changes for the next save. Where nobody follows they serve recovery alone, and all rows do so too.
+    /// Keeps changes for the next save. Without followers they serve only recovery, which a full base serves as well:
+    /// then they are dropped once there are more than rows.
     fn keep(&mut self, epoch: Epoch, net: Changes) {
         self.unpublished.push((epoch, net.clone()));
         self.unsaved_rows += net.num_rows();
@@ -246,36 +247,36 @@ impl Relation {
         }
     }
 
-    /// Keeps changes for followers. Past the limit the oldest go: a follower that is so far behind is told so, and is to
-    /// be made again.
+    /// Records changes for followers. Over the limit the oldest are dropped; a follower that needs them gets an error
+    /// and must be recreated.
     fn remember(&mut self, epoch: Epoch, changes: Changes) {
         self.changelog.push(epoch, changes, self.chunks.rows());
     }
 
-    /// How many changes may wait for a save, above as many as there are rows, and when its rows are put in order anew.
+    /// Sets the limit of unsaved rows beyond the number of rows, and the compaction thresholds.
     pub fn set_thresholds(&mut self, unsaved_rows_min: usize, compaction: Compaction) {
         self.unsaved_rows_min = unsaved_rows_min;
         self.chunks.set_compaction(compaction);
         self.index.set_compaction(compaction);
     }
 
-    /// The most that is kept for followers.
+    /// Sets the limits of the changelog.
     pub fn limit_changelog(&mut self, limit: &ChangelogLimit) {
         self.changelog.limit(limit);
     }
 
-    /// About what the changes after an epoch take, up to another.
+    /// Estimated bytes of the changes after `from`, up to `to`.
     pub fn bytes_of_changes(&self, from: Epoch, to: Epoch) -> usize {
         let filed = self.changelog.files(from).filter(|file| file.after < to).map(|file| file.bytes as usize);
         filed.chain(self.changelog.entries(from, to).map(|(_, changes)| changes.bytes())).sum()
     }
 
-    /// Everybody sees an epoch now.
+    /// Notes that `epoch` is published.
     pub fn note_published(&mut self, epoch: Epoch) {
         self.unpublished.retain(|(of, _)| *of > epoch);
     }
 
-    /// Removes, then adds, the rows of consolidated changes.
+    /// Applies consolidated changes: retractions first.
     fn change(&mut self, net: &Changes) -> Result<()> {
         match self.identity {
             _ if net.is_empty() => Ok(()),
@@ -309,7 +310,7 @@ impl Relation {
         self.append(net, &ids)
     }
 
-    /// By key: in most changes the row of a key goes and another comes, whose place in the index is then the same.
+    /// For [`Identity::Key`]: mostly a row is replaced by another of the same key, which keeps its id.
     fn change_keys(&mut self, net: &Changes) -> Result<()> {
         let keys = self.keys_of(net.rows())?;
         let find = |index: &Index, row: usize| index.find(keys.hashes[row], keys.rows.row(row).as_ref());
@@ -321,7 +322,8 @@ impl Relation {
             gone.push(id);
         }
         let mut ids = Vec::with_capacity(net.num_rows() - gone.len());
-        // The rows that go and those that come are most often in one order of keys: a look beside saves one into the index.
+        // Retractions and insertions are mostly in the same key order: comparing with the next retraction saves an
+        // index lookup.
         let mut went = (0..net.num_rows()).filter(|row| net.diff(*row) < 0).zip(&gone).peekable();
         for row in (0..net.num_rows()).filter(|row| net.diff(*row) > 0) {
             let beside = went.next_if(|(old, _)| keys.rows.row(*old) == keys.rows.row(row));
@@ -337,7 +339,7 @@ impl Relation {
         Ok(())
     }
 
-    /// Adds the rows that came, under ids.
+    /// Stores the inserted rows under `ids`.
     fn append(&mut self, net: &Changes, ids: &[Id]) -> Result<()> {
         if ids.len() == net.num_rows() {
             return self.chunks.append(net.rows(), ids);
@@ -354,16 +356,16 @@ impl Relation {
         encoder.encode(&columns)
     }
 
-    /// Whether an id's row is a row of some changes.
+    /// Whether the row of `id` equals a row of `changes`.
     fn holds(&self, id: Id, changes: &Changes, row: usize) -> bool {
         let bytes = |batch: &RecordBatch| KeyEncoder::new(&self.schema, None).ok()?.encode(batch.columns()).ok();
         let (own, other) = (self.chunks.gather(&[id]), changes.rows().slice(row, 1));
         let own = own.ok().and_then(|own| bytes(&own));
-        // A type that has no bytes is not compared.
+        // A type that cannot be encoded is not compared.
         own.zip(bytes(&other)).is_none_or(|(own, other)| own.rows.row(0) == other.rows.row(0))
     }
 
-    /// The rows that now have the same key as some others have; each of these at its place, or `None`.
+    /// Per row of `rows`: the id of the present row with its key, if there is one.
     pub fn find(&self, rows: &RecordBatch) -> Result<Vec<Option<Id>>> {
         if !matches!(self.identity, Identity::Key(_)) {
             return Ok(vec![None; rows.num_rows()]);
@@ -388,21 +390,21 @@ impl Relation {
         }
     }
 
-    /// The watermark after an epoch; `None` where there was none, or where it is too long ago to be known: a follower
-    /// then goes by the one that it has.
+    /// The watermark after `epoch`; `None` if there was none or it is no longer known: a follower then keeps the one it
+    /// has.
     pub fn watermark(&self, epoch: Epoch) -> Option<Micros> {
         let after = self.watermarks.partition_point(|(noted, _)| *noted <= epoch);
         Some(self.watermarks.get(after.checked_sub(1)?)?.1)
     }
 
-    /// From now on changes are kept for a view that follows: those after `from`, which it has just read.
+    /// Registers a following view that has read the snapshot at `from`, and records changes after it.
     pub fn follow(&mut self, from: Epoch) {
-        // First: nothing is kept for nobody.
+        // First, since without followers nothing is recorded.
         self.changelog.follow(from);
         self.log_from(from);
     }
 
-    /// Opens the changelog, if it is not open yet.
+    /// Opens the changelog after `from`, unless it is open.
     pub fn log_from(&mut self, from: Epoch) {
         if self.changelog.is_open() {
             return;
@@ -410,7 +412,7 @@ impl Relation {
         self.changelog.open(Some(from));
         let unseen: Vec<_> = self.unpublished.iter().filter(|(epoch, _)| *epoch > from).cloned().collect();
         if self.unsaved.is_empty() && !unseen.is_empty() {
-            // They were given up for a new base, which does not tell what came last.
+            // They were dropped for a new base, which does not have the last changes.
             self.unsaved_rows += unseen.iter().map(|(_, changes)| changes.num_rows()).sum::<usize>();
             self.unsaved_bytes += unseen.iter().map(|(_, changes)| withdrawing(changes)).sum::<usize>();
             self.unsaved.extend(unseen.iter().cloned());
@@ -421,19 +423,19 @@ impl Relation {
         }
     }
 
-    /// Before it is loaded: it serves the followers and subscribers of another one, whose place it is to take.
+    /// To be called before loading: takes over the followers and subscribers of `other`, which it is to replace.
     pub fn serve_as(&mut self, other: &Relation) {
         self.changelog.serve_as(&other.changelog);
     }
 
-    /// Before it is loaded: somebody has subscribed to it once, and may come back.
+    /// To be called before loading: keeps a history, since it had subscribers that may reconnect.
     pub fn keep_history(&mut self) {
         self.changelog.keep_history();
         self.log_from(Epoch(0));
     }
 
-    /// A place for a subscriber who has read up to `at`, and sees no more than was `published`; `None` where what comes
-    /// after `at` is not kept.
+    /// Registers a subscriber that has read up to `at` (the snapshot is at `published`); `None` if the changes after
+    /// `at` are not kept.
     pub fn subscribe(&mut self, at: Epoch, published: Epoch) -> Option<u64> {
         self.changelog.keep_history();
         self.log_from(published);
@@ -444,8 +446,8 @@ impl Relation {
         self.changelog.leave(subscriber, self.chunks.rows());
     }
 
-    /// The changes after `from` up to `to`, epoch by epoch: about `rows` of them, but at least an epoch. `None` where they
-    /// were forgotten.
+    /// The changes after `from` up to `to`, epoch by epoch: about `rows` rows, but at least one epoch. `None` if they
+    /// were dropped.
     pub fn epochs(&self, from: Epoch, to: Epoch, rows: usize) -> Option<Vec<(Epoch, Changes)>> {
         let mut taken = 0;
         let enough = |(_, changes): &&(Epoch, Changes)| {
@@ -457,22 +459,22 @@ impl Relation {
         (from >= self.changelog.in_memory()).then(found)
     }
 
-    /// A subscriber has read up to here.
+    /// Notes that a subscriber has read up to `up_to`.
     pub fn read(&mut self, subscriber: u64, up_to: Epoch) {
         self.changelog.advance(subscriber, up_to, self.chunks.rows());
     }
 
-    /// Where the changelog begins, if changes are kept.
+    /// The epoch after which changes are kept, if they are.
     pub fn follows_from(&self) -> Option<Epoch> {
         self.changelog.is_open().then_some(self.changelog.forgotten())
     }
 
-    /// No view follows any more.
+    /// Notes that no view follows any more.
     pub fn unfollow(&mut self) {
         self.changelog.unfollow(self.epoch, self.chunks.rows());
     }
 
-    /// The changes of the epochs after `from` up to `to`. Fails where they were forgotten.
+    /// The changes of the epochs after `from` up to `to`. Fails if they were dropped.
     pub fn changes(&self, from: Epoch, to: Epoch) -> Result<ChangelogSlice> {
         if from < self.changelog.forgotten() && from < to {
             return Err(no_longer_kept(from));
@@ -487,8 +489,8 @@ impl Relation {
         })
     }
 
-    /// How far a reader gets from `from`, up to `published`, with about `rows` changed rows at the most but at least
-    /// one epoch, or a file of them; and about how many rows were changed up to `published` in all.
+    /// The epoch a reader reaches from `from`, at most `published`, with about `rows` changed rows but at least one
+    /// epoch or file; and the number of changed rows up to `published`.
     pub fn ahead(&self, from: Epoch, published: Epoch, rows: Option<u64>) -> (Epoch, u64) {
         let files = self.changelog.files(from).map(|file| (file.to.min(published), file.rows));
         let last = self.changelog.files(from).last().map_or(from, |file| file.to);
@@ -507,7 +509,7 @@ impl Relation {
         (if full { to } else { published }, backlog)
     }
 
-    /// Every view that follows has read, and checkpointed, up to here.
+    /// Notes that all following views have consumed, and checkpointed, up to `up_to`.
     pub fn forget(&mut self, up_to: Epoch) {
         self.changelog.release(up_to, self.chunks.rows());
     }
@@ -518,7 +520,7 @@ impl Relation {
 pub struct ChangelogSlice {
     schema: SchemaRef,
     from: Epoch,
-    /// What comes up to here is in files, the rest in memory.
+    /// Epochs up to this one are in files, later ones in memory.
     filed_to: Epoch,
     files: Vec<Epoch>,
     entries: Vec<Changes>,
@@ -529,7 +531,7 @@ impl ChangelogSlice {
         self.files.is_empty()
     }
 
-    /// All of them; what came and went between the epochs is left out. Blocking, where not all are in memory.
+    /// All changes, consolidated over the epochs. Blocks on disk unless all are in memory.
     pub fn read(&self, store: &Store) -> Result<Vec<Changes>> {
         let mut found = Vec::new();
         for file in &self.files {
@@ -539,7 +541,7 @@ impl ChangelogSlice {
         if found.len() < 2 || found.iter().all(Changes::is_insert_only) {
             return Ok(found);
         }
-        // A reader that fails on a row gets past it once the row is gone.
+        // Consolidated, so that a reader that fails on a row gets past it once the row is retracted.
         let all = Changes::concat(&self.schema, &found)?;
         Ok(vec![net(&all)?])
     }
@@ -555,7 +557,7 @@ fn key_taken() -> Error {
     Error::internal("a row came whose key is taken")
 }
 
-/// The bytes of the rows that come, and of those that go; about, where a row is as large as another.
+/// Estimated bytes of inserted and of retracted rows, by the average row.
 pub fn sizes(changes: &Changes) -> (usize, usize) {
     let bytes = changes.rows().get_array_memory_size();
     let went = (0..changes.num_rows()).filter(|row| changes.diff(*row) < 0).count();
@@ -563,7 +565,7 @@ pub fn sizes(changes: &Changes) -> (usize, usize) {
     (bytes - went, went)
 }
 
-/// What changes take, where some of them withdraw rows.
+/// Bytes of changes that contain retractions, otherwise 0.
 fn withdrawing(changes: &Changes) -> usize {
     if changes.is_insert_only() { 0 } else { changes.bytes() }
 }
@@ -590,7 +592,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn append_only_relation_past_its_last_id_refuses_rows_and_keeps_those_it_has() {
+    fn append_only_relation_out_of_ids_refuses_new_rows() {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
         let mut relation = Relation::new(schema.clone(), Identity::AppendOnly).unwrap();
         let rows = |n: i64| {

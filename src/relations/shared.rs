@@ -1,4 +1,4 @@
-//! A relation that many share.
+//! A relation shared by its writer, readers and followers.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{error::Error, time::Epoch};
 
-/// Held while several snapshots are taken, so that they are of one moment; shared by those who publish.
+/// Locked exclusively while several snapshots are taken at one moment; shared by publishers.
 pub type SnapshotBarrier = Arc<RwLock<()>>;
 
-/// The rows of relations, by their ids, as they are at one moment: nobody publishes while they are taken.
+/// Consistent snapshots of relations, by id: none is published while they are taken.
 pub fn at_one_moment<'a>(
     barrier: &SnapshotBarrier,
     relations: impl Iterator<Item = &'a Arc<SharedRelation>>,
@@ -25,7 +25,7 @@ pub fn at_one_moment<'a>(
     relations.map(|shared| (shared.id, shared.snapshot())).collect()
 }
 
-/// A relation that many share: its keeper writes, clients and followers read.
+/// A relation shared by its writer (a query or table), clients and followers.
 #[derive(Debug)]
 pub struct SharedRelation {
     pub id: u64,
@@ -35,7 +35,7 @@ pub struct SharedRelation {
     barrier: SnapshotBarrier,
     changed: watch::Sender<u64>,
     dropped: AtomicBool,
-    /// Whether its rows are still to be brought back after a start.
+    /// Whether it is still recovering after a start.
     recovering: watch::Sender<bool>,
 }
 
@@ -58,13 +58,13 @@ impl SharedRelation {
         self.relation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What readers see.
+    /// The published snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells readers why they cannot be answered, until something is published: rows that they have read once could not
-    /// be brought back yet. Who has an answer keeps it.
+    /// If nothing was published yet, refuses readers with `error` until something is; ends the recovery. A published
+    /// snapshot stays.
     pub fn refuse(&self, error: &Error) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         if published.epoch() == Epoch(0) {
@@ -73,7 +73,7 @@ impl SharedRelation {
         self.recovering.send_replace(false);
     }
 
-    /// Of one that nobody has read yet: its rows are brought back now. Until they are, or cannot be, readers are told so.
+    /// Starts recovery of a relation that has not been read yet: until it ends, readers are refused with `error`.
     pub fn begin_recovery(&self, error: &Error) {
         self.refuse(error);
         self.recovering.send_replace(true);
@@ -83,13 +83,13 @@ impl SharedRelation {
         *self.recovering.borrow()
     }
 
-    /// Waits until its rows are back, or it is known that they cannot be brought back for now.
+    /// Waits until recovery has ended, with rows or a refusal.
     pub async fn recovered(&self) {
-        // It lives as long as who waits.
+        // The sender lives as long as `self`.
         let _ = self.recovering.subscribe().wait_for(|recovering| !recovering).await;
     }
 
-    /// Takes the place of its contents with others of the same epoch, made anew. Who follows goes on following.
+    /// Replaces its contents by rebuilt ones of the same epoch. Followers stay.
     pub fn take_over(&self, rebuilt: &SharedRelation) {
         let (mut own, mut rebuilt) = (self.lock(), rebuilt.lock());
         rebuilt.serve_as(&own);
@@ -99,7 +99,7 @@ impl SharedRelation {
         std::mem::swap(&mut *own, &mut *rebuilt);
     }
 
-    /// Shows the relation as it is now to readers and followers.
+    /// Publishes the present rows to readers and notifies followers.
     pub fn publish(&self) {
         let snapshot = Arc::new(self.lock().snapshot());
         let epoch = snapshot.epoch().0;
@@ -110,7 +110,7 @@ impl SharedRelation {
         self.changed.send_replace(epoch);
     }
 
-    /// It is gone: who still waits for its changes waits in vain.
+    /// Marks it as dropped: waiting followers end.
     pub fn set_dropped(&self) {
         self.dropped.store(true, Ordering::SeqCst);
         self.recovering.send_replace(false);

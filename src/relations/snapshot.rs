@@ -32,7 +32,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotChunk {
     pub bytes: usize,
-    /// Of a chunk, from a row on, so many.
+    /// (chunk, first row, number of rows).
     parts: Vec<(usize, usize, usize)>,
 }
 
@@ -41,12 +41,12 @@ impl Snapshot {
         Snapshot { schema, epoch, chunks: Arc::new(chunks), rows, refusal: None }
     }
 
-    /// One that answers everybody with an error.
+    /// A snapshot that refuses readers with `error`.
     pub fn refused(&self, error: Error) -> Snapshot {
         Snapshot { refusal: Some(error), ..self.clone() }
     }
 
-    /// Why it has no rows to give, where that is so.
+    /// The error it refuses readers with, if it does.
     pub fn refusal(&self) -> Option<Error> {
         self.refusal.clone()
     }
@@ -63,22 +63,22 @@ impl Snapshot {
         &self.schema
     }
 
-    /// The rows of one of the pieces that it is kept in; `None` past the last.
+    /// The live rows of chunk `n`; `None` past the last.
     pub fn piece(&self, n: usize) -> Option<Result<RecordBatch>> {
         self.chunks.get(n).map(|chunk| chunk.project(None))
     }
 
-    /// What its rows take.
+    /// Bytes of its rows.
     pub fn bytes(&self) -> usize {
         self.chunks.iter().map(LiveRows::bytes).sum()
     }
 
-    /// What a row takes on average, where rows are widest. Those that are gone and still kept count as rows, too.
+    /// Average bytes per row of the chunk with the widest rows. Deleted rows still stored count as rows.
     pub fn row_bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.bytes() / chunk.rows().max(1)).max().unwrap_or_default()
     }
 
-    /// Its rows in pieces of about so many bytes.
+    /// Splits its rows into pieces of about `bytes_max` bytes.
     pub fn pieces(&self, bytes_max: usize) -> Vec<SnapshotChunk> {
         let mut pieces: Vec<SnapshotChunk> = Vec::new();
         for (n, chunk) in self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.rows() > 0) {
@@ -99,7 +99,7 @@ impl Snapshot {
         pieces
     }
 
-    /// The rows of a piece.
+    /// The live rows of a piece.
     pub fn read(&self, piece: &SnapshotChunk) -> Result<Vec<RecordBatch>> {
         let part = |(chunk, from, rows): &(usize, usize, usize)| self.chunks[*chunk].part(*from, *rows);
         piece.parts.iter().map(part).collect()
@@ -133,7 +133,7 @@ impl TableProvider for Snapshot {
             None => self.schema.clone(),
         };
         let batches = self.batches(projection.map(Vec::as_slice))?;
-        // Enough rows for a second partition to pay; fewer stay together.
+        // One partition per 50,000 rows.
         let wanted = state.config().target_partitions().min(1 + self.rows / 50_000).max(1);
         let mut partitions = vec![Vec::new(); wanted];
         for (n, batch) in batches.into_iter().enumerate() {
@@ -152,7 +152,7 @@ mod tests {
     use crate::state::Chunks;
 
     #[test]
-    fn row_bytes_of_a_table_whose_rows_are_gone_are_those_of_a_row() {
+    fn row_bytes_of_a_mostly_deleted_table_are_those_of_one_row() {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
         let row_bytes =
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_all_rows_once() {
+    fn snapshot_pieces_cover_all_rows_once() {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
         let mut chunks = Chunks::new(batch.schema());

@@ -1,4 +1,4 @@
-//! Relations on disk: a base now and then, and the changes since, which are also the changelog.
+//! Relations on disk: a full base now and then, and deltas since, which are also the changelog.
 //!
 //! ```text
 //! relations/<id>/<epoch>.base    all rows at the epoch
@@ -25,12 +25,12 @@ use crate::{
     time::Epoch,
 };
 
-/// Batches of a file, as they are made.
+/// The batches of a file, created lazily.
 type StoredBatches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
 
 const EPOCH: &str = "__epoch";
 
-/// Where one relation is saved.
+/// The files of one relation.
 #[derive(Debug, Clone)]
 pub struct Store {
     storage: Arc<dyn Storage>,
@@ -62,15 +62,15 @@ impl Store {
         Ok(self.storage.list(&self.folder)?.into_iter().filter_map(parse).collect())
     }
 
-    /// What is to be written of a relation to save it at its present epoch; `None` where nothing changed. Cheap: the
-    /// bytes are made by [`Draft::write`], which may take its time elsewhere. If that fails, [`Draft::put_back`].
+    /// What must be written to save a relation at its present epoch; `None` if nothing changed. Cheap: [`Draft::write`]
+    /// encodes and writes, possibly on another thread. If that fails, call [`Draft::put_back`].
     pub fn draft(&self, relation: &mut Relation) -> Result<Option<Draft>> {
         if relation.unsaved.is_empty() && !relation.rebase {
             return Ok(None);
         }
         let files = self.files()?;
         let deltas = files.iter().rev().take_while(|(_, form)| *form == Form::Delta).count();
-        // A new base costs all rows; it pays once the deltas hold as many changes, about.
+        // A new base writes all rows; it pays once the deltas have about as many changes.
         let base = relation.rebase || (deltas + 1).is_multiple_of(16) || relation.unsaved_rows > relation.rows();
         let base = base.then(|| relation.snapshot());
         let (epoch, after) = (relation.epoch, std::mem::replace(&mut relation.saved, relation.epoch));
@@ -83,14 +83,15 @@ impl Store {
             bytes: std::mem::take(&mut relation.unsaved_bytes),
             unsaved: std::mem::take(&mut relation.unsaved),
             rebase: std::mem::take(&mut relation.rebase),
-            // With a base, only who follows will ask how it came to these rows.
+            // With a base, only followers need the delta.
             has_delta: base.is_none() || relation.changelog.is_open(),
             base,
         }))
     }
 
-    /// Loads the rows as they were at `at` (or at the newest saved epoch), and the changelog after `followed_from`.
-    /// Files past `at` are left-overs of a crash and are removed. `room` is asked before the relation holds so many bytes.
+    /// Loads the rows at epoch `at` (or the newest saved one), and the changelog after `followed_from`. Files after
+    /// `at` are left over from a crash and are removed. `room` is called with the bytes the relation is about to hold,
+    /// and may refuse.
     pub fn load(
         &self,
         relation: &mut Relation,
@@ -120,7 +121,7 @@ impl Store {
             let rows = header.rows.map_or_else(|| self.count(*epoch), Ok)?;
             deltas.push(Filed { after: header.after, to: *epoch, rows, bytes });
         }
-        // Where the files leave out what came, whoever had read less than that has missed it.
+        // After a gap between files, the changes before it are dropped: a reader behind it gets an error.
         let told = deltas.iter().rev().try_fold(newest, |told, file| match file.to >= told {
             true => ControlFlow::Continue(file.after.min(told)),
             false => ControlFlow::Break(told),
@@ -138,21 +139,21 @@ impl Store {
         Ok(relation.epoch)
     }
 
-    /// Gives the batches of a file, one at a time.
+    /// Calls `take` with the batches of a file, one at a time.
     fn each(&self, epoch: Epoch, form: Form, mut take: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let path = self.path(epoch, form);
         let (_, decoder): (StoreHeader, _) = SectionDecoder::new(&path, self.file(&path)?)?;
         decoder.each(|_, batch| batch.map_or(Ok(()), &mut take))
     }
 
-    /// The header of a file of changes, and its size.
+    /// The header of a delta file, and its size in bytes.
     fn peek(&self, epoch: Epoch) -> Result<(StoreHeader, u64)> {
         let path = self.path(epoch, Form::Delta);
         let header = SectionDecoder::new(&path, self.file(&path)?)?.0;
         Ok((header, self.storage.length(&path)?.unwrap_or(0)))
     }
 
-    /// The rows of a file of changes.
+    /// The number of rows of a delta file.
     fn count(&self, epoch: Epoch) -> Result<usize> {
         let mut rows = 0;
         self.each(epoch, Form::Delta, |batch| {
@@ -162,12 +163,12 @@ impl Store {
         Ok(rows)
     }
 
-    /// A file that is gone is one that is not whole.
+    /// Opens a file; a missing one is `DataCorrupted`.
     fn file(&self, path: &str) -> Result<Box<dyn Reading>> {
         Ok(self.storage.open(path)?.unwrap_or_else(|| Box::new(io::empty())))
     }
 
-    /// Of a file of changes those after an epoch, up to another. Blocking.
+    /// The changes of a delta file after epoch `after`, up to `to`. Blocking.
     pub(super) fn changes_in(&self, file: Epoch, schema: &SchemaRef, after: Epoch, to: Epoch) -> Result<Vec<Changes>> {
         let mut found = Vec::new();
         let read = self.each(file, Form::Delta, |batch| {
@@ -176,13 +177,13 @@ impl Store {
             Ok(())
         });
         match read {
-            // Files have a limit too: it went after the reader was told of it.
+            // Files are limited too: it was removed after the reader had its slice.
             Err(_) if self.storage.length(&self.path(file, Form::Delta))?.is_none() => Err(no_longer_kept(after)),
             read => read.map(|()| found),
         }
     }
 
-    /// Fails where a file is not there.
+    /// Fails if a file does not exist.
     pub fn expect(&self, file: &str) -> Result<()> {
         match self.storage.list(&self.folder)?.iter().any(|found| found == file) {
             true => Ok(()),
@@ -193,7 +194,7 @@ impl Store {
         }
     }
 
-    /// Removes the files that neither a load nor a follower who has read up to `read_to` needs.
+    /// Removes the files that neither a load nor a follower at `read_to` needs.
     pub fn prune(&self, read_to: Option<Epoch>) -> Result<()> {
         let files = self.files()?;
         let base = files.iter().filter(|(_, form)| *form == Form::Base).map(|(epoch, _)| *epoch).max();
@@ -207,7 +208,7 @@ impl Store {
         self.storage.remove_all(&old)
     }
 
-    /// Notes that changes are to be kept for subscribers who come back. Durable on return.
+    /// Notes that a history is kept for subscribers. Durable on return.
     pub fn keep_history(&self) -> Result<()> {
         match self.storage.create(&self.history(), &[]) {
             Err(error) if error.kind() != ErrorKind::DuplicateObject => Err(error),
@@ -223,23 +224,23 @@ impl Store {
         format!("{}/history", self.folder)
     }
 
-    /// Removes every trace.
+    /// Removes all its files.
     pub fn remove(&self) -> Result<()> {
         self.storage.clear(&self.folder)
     }
 }
 
-/// What a file says of itself.
+/// The header of a file.
 #[derive(Debug, Serialize, Deserialize)]
 struct StoreHeader {
-    /// All changes after this epoch, up to the file's own, are in it.
+    /// It has all changes after this epoch, up to its own.
     after: Epoch,
-    /// How many rows they are; earlier releases did not say.
+    /// Number of rows; missing in files of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rows: Option<usize>,
 }
 
-/// What [`Store::draft`] found to be saved.
+/// What [`Store::draft`] found to save.
 #[derive(Debug)]
 pub struct Draft {
     store: Store,
@@ -269,7 +270,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Writes a file of batches, one at a time.
+    /// Writes a file, batch by batch.
     fn create<'a>(&self, form: Form, header: StoreHeader, batches: impl Fn() -> StoredBatches<'a>) -> Result<()> {
         let path = self.store.path(self.epoch, form);
         let created = self.store.storage.create_with(&path, &mut |file| {
@@ -279,13 +280,13 @@ impl Draft {
             Ok(())
         });
         match created {
-            // An earlier try came as far as this.
+            // Written by an earlier attempt.
             Err(error) if error.kind() != ErrorKind::DuplicateObject => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// What it keeps in memory that the relation does not have any more.
+    /// Bytes it holds that the relation no longer does.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -295,11 +296,11 @@ impl Draft {
         self.store.path(self.epoch, if self.base.is_some() { Form::Base } else { Form::Delta })
     }
 
-    /// Notes that it was written.
+    /// Notes in `relation` that it was written.
     pub fn note_written(&self, relation: &mut Relation) {
         if self.has_delta && !self.unsaved.is_empty() {
             let path = self.store.path(self.epoch, Form::Delta);
-            // How long it is serves to limit what is kept: where that cannot be told, it is about as long as in memory.
+            // The size only limits what is kept: if it is unknown, the size in memory is close enough.
             let bytes = self.store.storage.length(&path).ok().flatten();
             let bytes = bytes.unwrap_or_else(|| self.unsaved.iter().map(|(_, changes)| changes.bytes() as u64).sum());
             let file = Filed { after: self.after, to: self.epoch, rows: self.rows, bytes };
@@ -307,7 +308,7 @@ impl Draft {
         }
     }
 
-    /// What was to be saved is to be saved again, with what came since: writing it failed.
+    /// Returns unsaved changes to the relation after a failed write: the next draft includes them.
     pub fn put_back(self, relation: &mut Relation) {
         relation.saved = self.after;
         relation.unsaved_rows += self.rows;
@@ -318,7 +319,7 @@ impl Draft {
     }
 }
 
-/// The changes of many epochs in parts that are joined together: many small ones make one batch, and a large one is one.
+/// Bytes per batch of a delta file: small changes of many epochs are concatenated up to this.
 const PART_BYTES: usize = 8 << 20;
 
 fn parts(unsaved: &[(Epoch, Changes)]) -> impl Iterator<Item = &[(Epoch, Changes)]> {
@@ -350,7 +351,7 @@ fn joined(schema: &SchemaRef, unsaved: &[(Epoch, Changes)]) -> Result<RecordBatc
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// A batch as [`joined`] made it, taken apart again: each epoch's rows lie together.
+/// Splits a batch made by [`joined`] by epoch; rows of an epoch are consecutive.
 fn by_epoch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<(Epoch, Changes)>> {
     let width = schema.fields().len();
     let epochs = batch.column(width + 1).as_primitive::<UInt64Type>().values();
@@ -368,7 +369,7 @@ fn by_epoch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<(Epoch, Chang
     Ok(found)
 }
 
-/// Applies the changes of a file that a relation does not have yet; those that its followers may ask for, it remembers.
+/// Applies the changes of a file that the relation does not have yet, and records those that followers may ask for.
 fn load_delta(relation: &mut Relation, batch: &RecordBatch, room: &dyn Fn(usize) -> Result<()>) -> Result<()> {
     for (epoch, changes) in by_epoch(batch, &relation.schema)? {
         if epoch > relation.epoch {
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn reader_far_behind_is_told_from_files_and_memory_also_after_a_load() {
+    fn changes_for_a_far_reader_come_from_files_and_memory_also_after_load() {
         let store = Store::new(Arc::new(MemoryStorage::default()), 1);
         let limit = ChangelogLimit::new(20, u64::MAX, u64::MAX);
         let mut relation = relation();
@@ -452,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_written_is_written_later() {
+    fn draft_of_a_failed_write_is_written_later_once() {
         // Both files, or only the second, fail the first time; more may come before the next.
         for (fail_at, more) in [(1, false), (2, false), (1, true), (2, true)] {
             let storage = Arc::new(MemoryStorage::default());
@@ -481,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn who_begins_to_follow_is_told_of_the_epoch_that_is_not_published_yet() {
+    fn follower_at_an_epoch_gets_the_unpublished_next_one() {
         let mut relation = relation();
         insert(&mut relation, 1, 0..5);
         insert(&mut relation, 2, 5..10);
@@ -490,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_is_told_where_files_leave_something_out() {
+    fn missing_delta_file_is_an_error_for_a_follower_before_it() {
         let store = Store::new(Arc::new(MemoryStorage::default()), 1);
         let mut saved = relation();
         for epoch in 1..=4 {

@@ -1,4 +1,4 @@
-//! Somebody who reads a relation's changes as they come, and has a place in its changelog for as long.
+//! A subscriber: reads a relation's changes as they come, registered in its changelog.
 
 use tokio::sync::watch;
 
@@ -9,19 +9,19 @@ use crate::{
     time::Epoch,
 };
 
-/// Gives each epoch after the one that it began with, once and in order. What it has not read yet it holds, up to the
-/// changelog's limit. Dropping it gives its place back.
+/// Gives each epoch after its start once, in order. The changelog holds what it has not read, up to the limit.
+/// Unregisters on drop.
 #[derive(Debug)]
 pub struct Subscriber {
     shared: Arc<SharedRelation>,
     place: u64,
-    /// What was read is up to here.
+    /// The epoch read up to.
     at: Epoch,
     changed: watch::Receiver<u64>,
 }
 
 impl Subscriber {
-    /// One who knows everything up to an epoch; or who begins with the rows that readers see now, which are given, too.
+    /// Starts after epoch `after`, or with the current snapshot, which is returned as well.
     pub fn begin(shared: &Arc<SharedRelation>, after: Option<Epoch>) -> Result<(Subscriber, Arc<Snapshot>)> {
         let changed = shared.changed();
         let mut relation = shared.lock();
@@ -46,9 +46,9 @@ impl Subscriber {
         Ok((Subscriber { shared: shared.clone(), place, at, changed }, snapshot))
     }
 
-    /// The epochs that have come since: about `rows` changed rows of them. What was given before is let go.
+    /// The next epochs, about `rows` changed rows of them. Releases those given before.
     pub fn read(&mut self, rows: usize) -> Result<Vec<(Epoch, Changes)>> {
-        // Before the look, so that what comes after it is not missed.
+        // Before reading, so that no later change is missed.
         self.changed.mark_unchanged();
         let dropped = self.shared.is_dropped();
         let published = self.shared.snapshot().epoch();

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_checked_and_spelled_as_postgres_does() {
+    fn settings_are_validated_and_normalized_as_in_postgres() {
         let s = Settings::default();
         s.set("timezone", "utc", false).expect("a zone");
         assert_eq!(s.get("TimeZone").as_deref(), Some("UTC"));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_takes_back_what_it_set() {
+    fn settings_of_a_transaction_are_restored_on_rollback_and_set_local_on_commit() {
         let s = Settings::default();
         s.set("application_name", "a", false).expect("set");
         s.begin();

@@ -1,5 +1,6 @@
-//! How many rows a batch of a query may have. DataFusion counts rows, whatever they hold: 8192 copies of a text of 250 kB
-//! are two gigabytes, of which nobody is asked. So there are fewer where what a query reads or writes down is wide.
+//! Rows per batch of a query. DataFusion limits rows, whatever they hold: 8192 copies of a text of 250 kB are two
+//! gigabytes, which no memory pool is asked for. So batches have fewer rows if what a query reads or writes as literals
+//! is wide.
 
 use datafusion::{
     common::{
@@ -13,12 +14,12 @@ use datafusion::{
 
 use super::table::InputTable;
 
-/// What a batch may hold by all that is known before: [`ROW_BYTES`] for each of as many rows as are usual.
+/// Expected bytes of a batch: [`ROW_BYTES`] for each of the usual number of rows.
 const BATCH_BYTES: usize = 8192 * ROW_BYTES;
 /// A row that is not wide.
 const ROW_BYTES: usize = 1 << 10;
 
-/// The rows of a batch, `most` where none is wide. What functions make is not known before, and limited elsewhere.
+/// Rows per batch, at most `most`. The results of functions are not known here; they are limited elsewhere.
 pub fn batch_rows(plan: &LogicalPlan, most: usize) -> DfResult<usize> {
     let mut width = 0_usize;
     plan.apply_with_subqueries(|node| {

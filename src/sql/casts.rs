@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn casts_get_names_only_where_something_else_has_theirs() {
+    fn casts_are_aliased_only_where_names_collide() {
         check("SELECT max(ts::date), max(t.ts) FROM t", true);
         check("SELECT ts::date AS d, ts FROM t GROUP BY d, ts", true);
         check("SELECT 1 WHERE EXISTS (SELECT sum(a::int), sum(a::float8) FROM t)", true);

@@ -1,8 +1,8 @@
 //! `SELECT DISTINCT ON (id) … EMIT ON WINDOW CLOSE`: the first row of each id, as long as the watermark lets it be
 //! remembered.
 //!
-//! DataFusion makes a group of each id, which no watermark closes. Where rows are to be shown once and for all the clause
-//! is a node of its own instead, which the optimizer leaves alone.
+//! DataFusion makes a group of each id, which no watermark closes. For append-only output the clause becomes a node of
+//! its own instead, which the optimizer leaves alone.
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
@@ -32,7 +32,7 @@ impl DistinctOnNode {
         }
     }
 
-    /// What rows are the same by.
+    /// The id expressions.
     pub fn on(&self) -> &[Expr] {
         &self.0.on_expr
     }
@@ -41,12 +41,12 @@ impl DistinctOnNode {
         &self.0.input
     }
 
-    /// What is shown of a row, in the columns of [`DistinctOnNode::schema`].
+    /// The output expressions, in the columns of [`DistinctOnNode::schema`].
     pub fn shown(&self) -> &[Expr] {
         &self.0.select_expr
     }
 
-    /// Whether another row than the first to come may be wanted.
+    /// Whether it has an ORDER BY, so that another row than the first one may be wanted.
     pub fn is_ordered(&self) -> bool {
         let sort = self.0.sort_expr.as_deref().unwrap_or_default();
         !sort.iter().all(|by| self.on().contains(&by.expr))

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings() {
+    fn interval_spellings_are_parsed() {
         check("INTERVAL '5 seconds'", "5 seconds");
         check("INTERVAL '5' SECOND", "5 seconds");
         check("INTERVAL 5 SECONDS", "5 seconds");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn interval_malformed_or_not_constant_is_refused() {
         check("ts", "0A000: an interval that is not constant (ts) is not supported");
         check("10", "0A000: an interval that is not constant (10) is not supported");
         check("INTERVAL '5 parsecs'", "22007: invalid input syntax for type interval: \"5 parsecs\"");

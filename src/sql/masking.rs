@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_masked_and_nothing_else() {
+    fn masking_hides_secret_options_only() {
         let masks = |text: &str, shown: &str| assert_eq!(masked(text), shown);
         masks(
             "CREATE SOURCE s (password TEXT) WITH (topic = 't', properties.sasl.password = 'it''s', \"a.token\" = 5)",

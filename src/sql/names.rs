@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn relations_of_a_query() {
+    fn relations_of_a_query_are_found_with_positions() {
         check("SELECT 1", &[]);
         check("SELECT * FROM T, \"T\", public.t AS x, t", &["t@15", "T@18", "public.t@23"]);
         check("SELECT * FROM a JOIN b USING (k) LEFT JOIN (c CROSS JOIN d) ON true", &["a@15", "b@22", "c@45", "d@58"]);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn common_table_expressions_hide_relations_from_where_they_are_visible() {
+    fn relations_shadowed_by_a_visible_cte_are_not_found() {
         check("WITH t AS (SELECT * FROM s) SELECT * FROM t", &["s@26"]);
         check("WITH t AS (SELECT * FROM t) SELECT * FROM t", &["t@26"]);
         check("WITH RECURSIVE t AS (SELECT 1 UNION ALL SELECT * FROM t) SELECT * FROM t", &[]);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_quoted_where_they_must_be() {
+    fn quote_quotes_only_names_that_need_it() {
         assert!(RESERVED.is_sorted());
         assert_eq!(quote("dest"), "dest");
         assert_eq!(quote("Dest"), "\"Dest\"");

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn as_postgres() {
+    fn unnamed_columns_are_named_as_in_postgres() {
         check("SELECT 1", &["?column?"]);
         check(
             "SELECT count(*), sum(a) AS s, T.b, a::text, (a), a + 1 FROM t",

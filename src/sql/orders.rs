@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_expressions_of_an_order_are_those_of_the_input() {
+    fn order_by_expression_names_refer_to_the_input() {
         check(
             "SELECT -a AS a FROM t ORDER BY a + 1 DESC, t.a, a, b, t.c, 1 LIMIT 2",
             "SELECT a FROM (SELECT -a AS a, a + 1 AS __by0, t.a AS __by1, b AS __by2, t.c AS __by3 FROM t) AS __shown \
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn subqueries_of_expressions_are_ordered_by_columns_alone() {
+    fn order_by_in_expression_subqueries_uses_only_columns() {
         let subquery = "(SELECT a FROM t ORDER BY b + c, a LIMIT 1)";
         let ordered = "(SELECT a FROM (SELECT a, b + c AS __by0 FROM t) AS __shown ORDER BY __by0, a LIMIT 1)";
         for around in [
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_that_mean_one_thing_stay() {
+    fn order_by_without_ambiguity_is_unchanged() {
         let same = |sql: &str| check(sql, sql);
         same("SELECT a, b FROM t ORDER BY a + 1, t.b");
         same("SELECT a AS c FROM t ORDER BY c, b + 1, 1");

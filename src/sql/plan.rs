@@ -41,10 +41,10 @@ use crate::{
 
 pub use crate::changes::check_column_name;
 
-/// What a name stands for.
+/// What a name resolves to.
 #[derive(Debug, Clone)]
 pub enum Resolved {
-    /// Something that is read: a source, a table, a materialized view.
+    /// An input: a source, table or materialized view.
     Input(InputTable, Option<WatermarkSpec>),
     /// A query under a name: a stream that only filters and projects, or a plain view.
     Query { query: Arc<ast::Query>, columns: Vec<String>, watermark: Option<WatermarkSpec>, what: String },
@@ -52,15 +52,15 @@ pub enum Resolved {
     Table(Arc<dyn TableProvider>),
 }
 
-/// What exists at one moment. A statement sees one `CatalogView` from beginning to end.
+/// The catalog at one moment. A statement uses one `CatalogView` from beginning to end.
 pub trait CatalogView: fmt::Debug + Send + Sync {
-    /// What a name in schema `public` stands for.
+    /// Resolves a name in schema `public`.
     fn public(&self, name: &str) -> Result<Option<Resolved>>;
     fn public_names(&self) -> Vec<String>;
     /// The same for schema `tidemark`.
     fn system(&self, name: &str) -> Result<Option<Resolved>>;
     fn system_names(&self) -> Vec<String>;
-    /// The functions that statements made.
+    /// The user-defined functions.
     fn functions(&self) -> Functions {
         Functions::default()
     }
@@ -73,7 +73,7 @@ pub const DATABASE: &str = "tidemark";
 #[derive(Debug)]
 pub struct Planner {
     base: SessionState,
-    /// The memory of epochs, and what they share besides.
+    /// The runtime environment (memory pool) of epochs.
     epochs: Arc<RuntimeEnv>,
 }
 
@@ -156,24 +156,24 @@ impl Planner {
         Planner { base, epochs }
     }
 
-    /// The same, with memory of their own for epochs.
+    /// The same, with a memory pool of their own for epochs.
     pub fn with_epochs(self, epochs: Arc<RuntimeEnv>) -> Self {
         Planner { epochs, ..self }
     }
 
-    /// The same, with steps that give so many rows at once.
+    /// The same, with `rows` per batch.
     pub fn with_batch_rows(mut self, rows: usize) -> Self {
         let config = self.base.config_mut();
         *config = config.clone().with_batch_size(rows.max(1));
         self
     }
 
-    /// What epochs run in: memory of their own, no session.
+    /// The task context of epochs.
     pub fn epoch_context(&self) -> Arc<datafusion::execution::TaskContext> {
         Arc::new(datafusion::execution::TaskContext::from(&self.base).with_runtime(self.epochs.clone()))
     }
 
-    /// The memory that all queries of clients share.
+    /// The memory pool of client queries.
     pub fn memory_pool(&self) -> &Arc<dyn MemoryPool> {
         &self.base.runtime_env().memory_pool
     }
@@ -189,7 +189,7 @@ impl Planner {
         state
     }
 
-    /// A context that sees a world; more schemas and functions can be registered in it.
+    /// A session context over a catalog view; more schemas and functions can be registered in it.
     pub fn context(self: &Arc<Self>, world: &Arc<dyn CatalogView>) -> SessionContext {
         let state = SessionStateBuilder::new_from_existing(self.with(&world.functions()))
             .with_catalog_list(Arc::new(datafusion::catalog::MemoryCatalogProviderList::new()))
@@ -213,7 +213,8 @@ impl Planner {
         Planner::normalized(context, plan)
     }
 
-    /// What DataFusion makes of a statement whose queries say what they mean in PostgreSQL, as far as that can be said in SQL.
+    /// DataFusion's plan of a statement, after rewriting its queries to their PostgreSQL meaning as far as SQL can
+    /// express it.
     pub async fn plan(context: &SessionContext, mut statement: ast::Statement) -> Result<LogicalPlan> {
         // On the heap: the state of a session is large, and so is what waits for a plan.
         let state = Box::new(context.state());
@@ -250,13 +251,13 @@ impl Planner {
     ) -> Result<ContinuousPlan> {
         let logical = renamed(Planner::logical(context, query).await?, columns, what)?;
         let mut state = context.state();
-        // A subquery's answer changes as any other: as a join it reaches the rows that were there before.
+        // As a join, the changing answer of a subquery reaches earlier rows.
         state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
         let analyzed = state.analyzer().execute_and_check(logical, state.config_options(), |_, _| {})?;
         let analyzed = temporal::lift(unordered(analyzed)?)?;
         refuse(&analyzed)?;
         let rewritten = match rewritten(&state, analyzed.clone(), emission) {
-            // Of rows that are shown once and for all DISTINCT ON may be the first of each that are remembered.
+            // For append-only output, DISTINCT ON may be a deduplication.
             Err(error) if emission == Emission::OnClose => match distinct_on::lift(analyzed)? {
                 Some(lifted) => rewritten(&state, lifted, emission)?,
                 None => return Err(error),
@@ -279,7 +280,8 @@ fn rewritten(state: &SessionState, analyzed: LogicalPlan, emission: Emission) ->
     rewrite(&unordered(optimized)?, emission)
 }
 
-/// All names of a query were found before: that one is missing now, or there twice, is said of names of the optimizer's own.
+/// Errors of missing or ambiguous names from the optimizer are about names of its own, since all names of the query
+/// were resolved before: the query's shape is then unsupported.
 pub fn of_optimizer(error: impl Into<Error>) -> Error {
     let error = error.into();
     match error.kind() {
@@ -292,8 +294,8 @@ pub fn of_optimizer(error: impl Into<Error>) -> Error {
     }
 }
 
-/// DataFusion's own planner of batch queries, to whom a watermark is nothing to be done. It stays in the plan as long as
-/// that, so that a query reads the same columns whether it stands or not: which rows are bad may depend on them.
+/// DataFusion's planner for batch queries; watermark nodes are passed through. They stay in the plan until here, so
+/// that a query reads the same columns as a standing one: which records are bad may depend on them.
 #[derive(Debug)]
 struct BatchPlanner;
 
@@ -306,7 +308,7 @@ impl QueryPlanner for BatchPlanner {
     }
 }
 
-/// The columns that clients see: each name once, and every column may be NULL for all that a reader should rely on.
+/// The columns clients see: unique names, all nullable.
 pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
     if schema.fields().is_empty() {
         return Err(Error::unsupported("a view without columns").hint("Count its rows: SELECT count(*) FROM …"));
@@ -403,7 +405,7 @@ enum SchemaName {
     System,
 }
 
-/// One schema of a world.
+/// One schema of a catalog view.
 #[derive(Debug)]
 struct SchemaScope {
     planner: Arc<Planner>,
@@ -487,7 +489,7 @@ mod tests {
     /// Each of DataFusion's own rules was looked at: is it right for a plan that sees one epoch's rows at a time? One
     /// that an upgrade adds is to be looked at too, and added here or to [`rules`].
     #[test]
-    fn every_rule_of_datafusion_was_decided_on() {
+    fn optimizer_rules_of_datafusion_are_each_used_or_left_out() {
         let ours: Vec<String> = rules().iter().map(|rule| rule.name().to_string()).collect();
         let theirs: Vec<String> = Optimizer::new().rules.iter().map(|rule| rule.name().to_string()).collect();
         let left_out = [

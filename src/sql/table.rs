@@ -27,10 +27,10 @@ use crate::{
     relations::{Identity, SharedRelation, Snapshot},
 };
 
-/// Something that a standing query can follow.
+/// An input of a standing query.
 #[derive(Debug, Clone)]
 pub enum TableInput {
-    /// With what is to be done about its records and rows that fail.
+    /// With the handling of its bad records and row errors.
     Source(Arc<dyn Source>, OnError),
     Relation(Arc<SharedRelation>),
 }
@@ -43,32 +43,31 @@ pub struct InputTable {
     pub input: TableInput,
     /// `CREATE EXTERNAL TABLE`: read as a whole wherever it is used, never followed.
     pub fixed: bool,
-    /// Of a relation: what a batch query sees.
+    /// For a relation: the snapshot of a batch query.
     pub snapshot: Option<Arc<Snapshot>>,
-    /// The most that one epoch takes of it.
+    /// The read limit of an epoch.
     pub limit: ReadLimit,
-    /// How few rows of it are not worth one.
+    /// The minimum batch of an epoch.
     pub batching: Option<BatchingPolicy>,
     pub readers: Arc<Readers>,
-    /// Of a table: what a column is where an INSERT does not say.
+    /// For a table: column defaults.
     pub defaults: Arc<HashMap<String, Expr>>,
-    /// Of a source whose rows are set and removed by key: the key's columns, by name.
+    /// For an upsert source: the names of the key columns.
     pub upsert_key: Arc<[String]>,
-    /// Of a view: what is known of the times in its columns.
+    /// For a view: the time bounds of its columns.
     pub times: Arc<TimeBounds>,
     /// Whether its rows come back bit by bit after a restart: of a view with `stddev` they may not.
     pub reproducible: bool,
 }
 
-/// How a source is read whose rows are set and removed by key.
+/// How an upsert source is scanned.
 #[derive(Debug)]
 pub struct ScanSpec {
-    /// Which of the source's columns, in this order: those that are asked for, what is missing of the key, what is to
-    /// be done with the row.
+    /// The source columns to read, in order: projected ones, missing key columns, the operation.
     pub columns: Vec<usize>,
-    /// The columns themselves.
+    /// Their schema.
     pub input: SchemaRef,
-    /// Where the key's are among them.
+    /// Positions of the key columns among them.
     pub key: Vec<usize>,
 }
 
@@ -90,7 +89,7 @@ impl InputTable {
         matches!(self.input, TableInput::Source(_, OnError::DeadLetter | OnError::Skip))
     }
 
-    /// Whether its rows may be withdrawn.
+    /// Whether it has retractions.
     pub fn withdraws(&self) -> bool {
         match &self.input {
             TableInput::Source(..) => !self.upsert_key.is_empty(),
@@ -98,7 +97,7 @@ impl InputTable {
         }
     }
 
-    /// The columns that tell its rows apart, where a relation is known by some.
+    /// The key columns of a relation, if it has any.
     pub fn key(&self) -> Option<Vec<usize>> {
         let TableInput::Relation(shared) = &self.input else { return None };
         match shared.lock().identity() {
@@ -109,7 +108,7 @@ impl InputTable {
 }
 
 impl InputTable {
-    /// How to read some of its columns; `None` where its rows are what its source gives.
+    /// The scan of an upsert source for a projection; `None` for other inputs.
     pub fn reading(&self, projection: Option<&[usize]>) -> Result<Option<ScanSpec>> {
         let TableInput::Source(source, _) = &self.input else { return Ok(None) };
         if self.upsert_key.is_empty() {
@@ -205,7 +204,7 @@ impl TableProvider for InputTable {
     }
 }
 
-/// The current rows of a source whose rows are set and removed by key.
+/// The current rows of an upsert source, as a batch scan.
 #[derive(Debug)]
 struct Current {
     streams: Vec<Arc<dyn PartitionStream>>,

@@ -1,8 +1,9 @@
-//! `WHERE ts > now() - INTERVAL '1 hour'` in a standing query: rows come and leave as time passes.
+//! Temporal filters, `WHERE ts > now() - INTERVAL '1 hour'` in a standing query: rows are inserted and retracted as
+//! time passes.
 //!
-//! A condition that compares something of a row with `now()` says from when and until when the row is there. It becomes
-//! a node of its own, above the rest of its filter, before the optimizer makes a constant of `now()`. (Temporal filters:
-//! as in Materialize.)
+//! A condition that compares an expression of a row with `now()` gives the time range in which the row is part of the
+//! answer. It becomes a node above the rest of its filter, before the optimizer folds `now()` to a constant. (As
+//! temporal filters in Materialize.)
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -24,15 +25,14 @@ use crate::{
     time::Micros,
 };
 
-/// A moment that follows from a row: an expression that gives a time, and what is to be added to it.
+/// A time computed from a row: an expression, plus an offset in microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct Bound {
     pub time: Expr,
     pub plus_us: Micros,
 }
 
-/// Rows of the input from the latest of some moments on, until before the earliest of others. A row of which one of them
-/// is NULL is never there.
+/// Passes each row from the maximum of `from` until before the minimum of `until`; never, if one of them is NULL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct TemporalNode {
     pub from: Vec<Bound>,
@@ -49,7 +49,7 @@ impl TemporalNode {
     }
 }
 
-/// Makes nodes of the conditions on `now()` in all filters of a plan. Where it stands otherwise it is left.
+/// Turns conditions on `now()` in filters into temporal nodes; other uses of `now()` are left.
 pub fn lift(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up_with_subqueries(|plan| Ok(lift_filter(plan)?)).map(|lifted| lifted.data)?)
 }
@@ -90,7 +90,7 @@ enum TimeCondition {
     Until(Bound),
 }
 
-/// What a comparison with `now()` says of when a row is there.
+/// The time condition of a comparison with `now()`, if it is one.
 fn condition(part: &Expr) -> Option<TimeCondition> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else { return None };
     if let Some(found) = compared(left, *op, right) {
@@ -133,7 +133,7 @@ fn uncast(expr: &Expr) -> &Expr {
     }
 }
 
-/// How much an expression is later than `now()`, where it is that and nothing else.
+/// The offset of an expression `now() + constant`; `None` for others.
 fn now_plus(expr: &Expr) -> Option<Micros> {
     match expr {
         Expr::Alias(alias) => now_plus(&alias.expr),

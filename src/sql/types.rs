@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn types_there_and_back() {
+    fn type_names_roundtrip_to_arrow() {
         for text in
             ["text", "varchar", "varchar(10)", "character varying(3)", "char(2)", "uuid", "json", "jsonb", "name"]
         {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn types_within_types() {
+    fn nested_type_names_roundtrip_to_arrow() {
         for (declared, back) in [
             ("int[]", "integer[]"),
             ("text[][]", "text[][]"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_are_refused() {
+    fn unsupported_type_names_are_refused_with_position() {
         for (declared, message) in [
             ("serial", "0A000: type serial is not supported"),
             ("bigserial", "0A000: type bigserial is not supported"),

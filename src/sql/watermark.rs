@@ -1,4 +1,4 @@
-//! The watermark in a plan: a node that passes rows on, and marks which column is the event time.
+//! The watermark node of a plan: passes rows on unchanged, and declares their event time column.
 
 use std::{cmp::Ordering, collections::HashSet, fmt, sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use crate::{
     time::is_event_time,
 };
 
-/// How a watermark follows the event times that it sees.
+/// The definition of a watermark.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct WatermarkSpec {
     pub column: String,
     pub delay_us: i64,
-    /// Event times further than this ahead of the clock do not move it.
+    /// Event times further ahead of the clock than this (microseconds) are ignored.
     pub ahead_us_max: Option<i64>,
-    /// After so long without a row, wall-clock time moves it.
+    /// After this long without rows, it advances with the wall clock.
     pub idle_timeout: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ impl PartialOrd for WatermarkNode {
 }
 
 impl WatermarkNode {
-    /// Puts a watermark on a plan. The column must be there, and be a time.
+    /// Adds a watermark to a plan. Fails unless the column exists and is a time.
     pub fn plan(input: LogicalPlan, spec: WatermarkSpec, what: &str) -> Result<LogicalPlan> {
         let column = &spec.column;
         let Ok(field) = input.schema().field_with_unqualified_name(column) else {
@@ -78,7 +78,7 @@ impl WatermarkNode {
     }
 }
 
-/// Plans a watermark where there is nothing to watch for: in a batch query.
+/// Plans watermark nodes of batch queries as their input.
 pub struct WatermarkPlanner;
 
 #[async_trait]

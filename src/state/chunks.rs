@@ -15,22 +15,22 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Rows by id. Appending and killing cost what they touch; a snapshot costs one pointer a chunk.
+/// Rows by id. Append and delete cost O(rows touched); a snapshot costs one pointer per chunk.
 #[derive(Debug)]
 pub struct Chunks {
     schema: SchemaRef,
     chunks: Vec<Option<Chunk>>,
-    /// Per id the chunk and the row in it.
+    /// Per id: chunk, and row in it.
     at: Vec<Address>,
-    /// Places in `chunks` whose chunk is gone.
+    /// Free positions in `chunks`.
     free: Vec<u32>,
-    /// Chunks in order of age, the newest last: candidates for merging.
+    /// Chunks by age, newest last: candidates for merging.
     young: Vec<u32>,
     rows: usize,
     garbage: usize,
-    /// Of the batches of all chunks.
+    /// Bytes of the batches of all chunks.
     bytes: usize,
-    /// Columns of chunks that are gone, which snapshots may still hold, and what each takes.
+    /// Columns of removed chunks that snapshots may still hold, with their bytes.
     held: Vec<(Weak<dyn Array>, usize)>,
     compaction: Compaction,
 }
@@ -42,7 +42,7 @@ struct Address {
 }
 
 const NOWHERE: Address = Address { chunk: u32::MAX, row: u32::MAX };
-/// Its row is about to be appended.
+/// The address of an id whose row is about to be appended.
 const RESERVED: Address = Address { chunk: u32::MAX, row: 0 };
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Chunk {
     bytes: usize,
 }
 
-/// The live rows of one chunk as a reader sees them.
+/// A reader's view of the live rows of one chunk.
 #[derive(Debug, Clone)]
 pub struct LiveRows {
     batch: RecordBatch,
@@ -66,7 +66,7 @@ impl LiveRows {
         LiveRows { batch, dead: None }
     }
 
-    /// Rows in it, the dead ones with them, and what all of them take.
+    /// Number of rows, including dead ones; and their bytes.
     pub fn rows(&self) -> usize {
         self.batch.num_rows()
     }
@@ -74,7 +74,7 @@ impl LiveRows {
         bytes_of(&self.batch)
     }
 
-    /// Some of its rows, less the dead ones.
+    /// The live ones of `rows` rows starting at `from`.
     pub fn part(&self, from: usize, rows: usize) -> Result<RecordBatch> {
         let batch = self.batch.slice(from, rows);
         match &self.dead {
@@ -83,7 +83,7 @@ impl LiveRows {
         }
     }
 
-    /// The rows, as a batch without the dead ones, of the columns asked for.
+    /// The live rows as a batch of the projected columns.
     pub fn project(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
         let batch = match projection {
             Some(columns) => self.batch.project(columns)?,
@@ -133,10 +133,10 @@ impl Chunks {
         self.rows
     }
 
-    /// Adds rows under ids, one each. An id that had a row now has the new one.
+    /// Stores one row per id, replacing the row of an id that has one.
     pub fn append(&mut self, batch: &RecordBatch, ids: &[Id]) -> Result<()> {
         debug_assert_eq!(batch.num_rows(), ids.len());
-        // Slices share their batch's memory: each answers for its part of it.
+        // Slices share their batch's memory: each counts its part.
         let bytes = batch.get_array_memory_size();
         for start in (0..ids.len()).step_by(self.compaction.chunk_rows_max) {
             let length = self.compaction.chunk_rows_max.min(ids.len() - start);
@@ -189,7 +189,7 @@ impl Chunks {
         std::mem::replace(at, if *at == NOWHERE { RESERVED } else { *at }) == NOWHERE
     }
 
-    /// Forgets the row of an id.
+    /// Deletes the row of an id.
     pub fn kill(&mut self, id: Id) {
         let at = self.address(id);
         let Some(chunk) = self.chunks.get_mut(at.chunk as usize).and_then(Option::as_mut) else { return };
@@ -210,7 +210,7 @@ impl Chunks {
         if ids.is_empty() {
             return Ok(RecordBatch::new_empty(self.schema.clone()));
         }
-        // Only the chunks that hold one of them, numbered as they come.
+        // Only the chunks with one of the ids, numbered in order of occurrence.
         const NONE: u32 = u32::MAX;
         let mut numbers = vec![NONE; self.chunks.len()];
         let mut batches: Vec<&RecordBatch> = Vec::new();
@@ -228,7 +228,7 @@ impl Chunks {
         Ok(interleave_record_batch(&batches, &rows)?)
     }
 
-    /// What is live now: immutable, and cheap to take.
+    /// The live rows now: immutable, and cheap to take.
     pub fn snapshot(&self) -> Vec<LiveRows> {
         self.chunks
             .iter()
@@ -237,12 +237,12 @@ impl Chunks {
             .collect()
     }
 
-    /// What it takes in memory, with what its snapshots hold of rows that are gone.
+    /// Bytes in memory, including deleted rows that snapshots still hold.
     pub fn bytes(&self) -> usize {
         self.bytes + self.held_bytes() + self.at.capacity() * size_of::<Address>()
     }
 
-    /// What its snapshots hold of rows that are gone.
+    /// Bytes of deleted rows that snapshots still hold.
     pub fn held_bytes(&self) -> usize {
         self.held.iter().filter(|(column, _)| is_held(column)).map(|(_, bytes)| bytes).sum()
     }
@@ -259,8 +259,8 @@ impl Chunks {
         self.free.push(place);
     }
 
-    /// Small batches are merged as they pile up, each row `log(rows)` times at the most: the newest chunk is merged
-    /// into the one before it while that one is not more than twice its size.
+    /// Merges small chunks, each row at most `log(rows)` times: the newest chunk is merged into the previous one while
+    /// that is at most twice its size.
     fn merge_young(&mut self) -> Result<()> {
         while let [.., older, newer] = self.young[..] {
             let size = |place: u32| self.chunks[place as usize].as_ref().map_or(0, |c| c.ids.len());
@@ -272,8 +272,8 @@ impl Chunks {
         Ok(())
     }
 
-    /// Where a third is garbage, the worst chunks are rewritten: at the cost of as many rows as came, so that no epoch
-    /// pays for all, and no garbage outruns its collection.
+    /// If a third is garbage, rewrites the worst chunks, at most as many rows as `came`: so no epoch pays for all, and
+    /// collection keeps up with garbage.
     fn compact(&mut self, came: usize) -> Result<()> {
         let mut rewritten = 0;
         while self.garbage > self.rows / 2 + self.compaction.dead_rows_max && rewritten <= came {
@@ -288,7 +288,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// Replaces chunks by one of their live rows.
+    /// Replaces chunks by one chunk of their live rows.
     fn rewrite(&mut self, places: &[u32]) -> Result<()> {
         let mut ids = Vec::new();
         for chunk in places.iter().filter_map(|p| self.chunks[*p as usize].as_ref()) {

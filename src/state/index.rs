@@ -1,4 +1,4 @@
-//! From key bytes to ids: a hash table whose keys lie in one arena.
+//! A hash table from key bytes to ids, with its keys in one arena.
 
 use std::{hash::BuildHasher, sync::LazyLock};
 
@@ -6,9 +6,9 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 
 use super::{Compaction, Id};
 
-/// Maps byte strings (`arrow-row` encoded keys) to dense ids. Several ids may have equal bytes where the caller wants
-/// a multiset: they share them, and a place in the table, so that the millionth of equal rows costs what the first did.
-/// Freed ids and bytes are used again: ids at once, bytes when a compaction moves the arena.
+/// Maps byte strings (`arrow-row` encoded keys) to dense ids. For a multiset, several ids may have equal bytes: they
+/// share the bytes and one table entry, so that duplicates cost O(1). Freed ids are reused at once, freed bytes after a
+/// compaction of the arena.
 #[derive(Debug, Default)]
 pub struct Index {
     /// One of the ids of each byte string.
@@ -20,21 +20,21 @@ pub struct Index {
     compaction: Compaction,
 }
 
-/// What is known of an id.
+/// The entry of one id.
 #[derive(Debug, Clone, Copy)]
 struct IndexEntry {
-    /// Where its bytes lie in the arena.
+    /// Offset of its bytes in the arena.
     start: usize,
     length: u32,
     live: bool,
     hash: u64,
-    /// Its neighbours in the ring of those with the same bytes: itself, where it is alone.
+    /// Neighbours in the ring of ids with the same bytes; itself if it is the only one.
     next: Id,
     previous: Id,
 }
 
 impl Index {
-    /// The hash that the other methods want. In memory only: its seed changes with each start.
+    /// The hash that the other methods take. Its seed changes with each start: never persisted.
     pub fn hash(bytes: &[u8]) -> u64 {
         static STATE: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
         STATE.hash_one(bytes)
@@ -48,19 +48,19 @@ impl Index {
         self.entries.get(id as usize).is_some_and(|e| e.live)
     }
 
-    /// An id that has these bytes.
+    /// One id with these bytes.
     pub fn find(&self, hash: u64, bytes: &[u8]) -> Option<Id> {
         self.table.find(hash, |id| self.bytes_of(*id) == bytes).copied()
     }
 
-    /// The ids that have these bytes.
+    /// All ids with these bytes.
     pub fn find_all(&self, hash: u64, bytes: &[u8]) -> impl Iterator<Item = Id> + '_ {
         let first = self.find(hash, bytes);
         let after = move |id: &Id| Some(self.entries[*id as usize].next).filter(|next| Some(*next) != first);
         std::iter::successors(first, after)
     }
 
-    /// Adds bytes under a new id, whether or not equal ones are there.
+    /// Adds bytes under a new id, even if equal bytes exist.
     pub fn insert(&mut self, hash: u64, bytes: &[u8]) -> Id {
         let id = self.free.last().copied().unwrap_or(self.entries.len() as Id);
         let (entries, arena) = (&self.entries, &self.arena);
@@ -87,7 +87,7 @@ impl Index {
         id
     }
 
-    /// Frees an id that is there.
+    /// Frees an id in use.
     pub fn remove(&mut self, id: Id) {
         let entry = self.entries[id as usize];
         if !entry.live {
@@ -95,7 +95,7 @@ impl Index {
         }
         self.entries[entry.previous as usize].next = entry.next;
         self.entries[entry.next as usize].previous = entry.previous;
-        // It may not be the one that the table has.
+        // The table may hold another id of the ring.
         if let Ok(mut found) = self.table.find_entry(entry.hash, |other| *other == id) {
             match entry.next == id {
                 true => drop(found.remove()),
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_is_in_it_and_nothing_else() {
+    fn index_finds_inserted_and_not_removed_bytes() {
         let mut index = Index::default();
         let mut ids = Vec::new();
         for n in 0..20_000u32 {
@@ -183,7 +183,7 @@ mod tests {
 
     /// A million equal rows: quadratic, it would not end.
     #[test]
-    fn equal_bytes_cost_no_more_than_others() {
+    fn index_of_a_million_equal_keys_is_not_quadratic() {
         const ROWS: usize = 1_000_000;
         let mut index = Index::default();
         let (hash, other) = (Index::hash(b"equal"), Index::hash(b"other"));

@@ -1,12 +1,12 @@
-//! The rows of one side of a join: found by key, each with how often it is there and how many rows it meets.
+//! The rows of one side of a join, by key, each with its count and its number of matches.
 //!
 //! ```text
 //! key bytes ─▶ group ─▶ ids of its rows, in order ─▶ row (Arrow), count, matches, when it can meet nothing new
 //! row bytes ─▶ id       only where rows can be withdrawn
 //! ```
 //!
-//! Ids are given out smallest first, and a group lists its rows by id, so that the same changes give the same pairs in
-//! the same order after a restart: a sum of floats over them must be withdrawn to the last bit.
+//! Ids are allocated smallest first, and a group lists its rows by id: the same changes give the same pairs in the same
+//! order after a restart, since a sum of floats over them must be retracted to the last bit.
 
 use std::{
     cmp::Reverse,
@@ -29,43 +29,43 @@ use crate::{error::Result, time::Micros};
 pub struct JoinState {
     rows: Chunks,
     metas: Vec<RowMeta>,
-    /// Ids that are free, below the length of `slots`.
+    /// Free ids below the length of `slots`.
     free: BinaryHeap<Reverse<Id>>,
     keys: RowConverter,
     groups: Index,
-    /// Per group its rows, by id.
+    /// Per group: the ids of its rows, ascending.
     members: Vec<Vec<Id>>,
     by_row: Option<ByRow>,
     close: Option<Close>,
-    /// Rows by when they can meet nothing new.
+    /// Rows by the watermark after which no new match is possible.
     expiry: BTreeSet<(Micros, Id)>,
     count: usize,
-    /// Ids touched and removed since the last save; may name one twice.
+    /// Ids changed, and removed, since the last save; may contain duplicates.
     touched: Vec<Id>,
     removed: Vec<Id>,
 }
 
-/// What is known of one row besides its columns.
+/// Metadata of one row.
 #[derive(Debug, Clone, Copy)]
 pub struct RowMeta {
-    /// How often the row is there; 0 where the id is free.
+    /// Multiplicity of the row; 0 if the id is free.
     pub count: i64,
-    /// How many rows of the other side it meets.
+    /// Number of matches in the other side.
     pub matches: i64,
     group: Id,
     expiry: Micros,
 }
 
-/// No group: a key with a NULL that equals nothing.
+/// The group of rows with a NULL key, which match nothing.
 const NULL_KEY: Id = Id::MAX;
 const FREE: RowMeta = RowMeta { count: 0, matches: 0, group: NULL_KEY, expiry: NEVER };
 
-/// From whole rows to ids.
+/// An index from whole rows to ids.
 #[derive(Debug)]
 struct ByRow {
     converter: RowConverter,
     table: HashTable<Id>,
-    /// Per id the bytes of its row.
+    /// Per id: the bytes of its row.
     bytes: Vec<Box<[u8]>>,
     held: usize,
 }
@@ -95,8 +95,8 @@ impl ByRow {
 }
 
 impl JoinState {
-    /// For rows of `rows` under keys of `keys`. `withdraws`: rows can be taken back. `close`: when a row can meet nothing
-    /// new, by its own columns.
+    /// For rows of schema `rows` by key columns `keys`. `withdraws`: whether rows can be retracted. `close`: when a row
+    /// can have no new match, by its own columns.
     pub fn new(rows: &SchemaRef, keys: &Fields, withdraws: bool, close: Option<Close>) -> Result<Self> {
         let by_row = |_| {
             let converter = converter_of(rows.fields())?;
@@ -127,12 +127,12 @@ impl JoinState {
         self.rows.schema()
     }
 
-    /// Keys in the form that the other methods take.
+    /// Encodes keys as the other methods take them.
     pub fn encode(&self, keys: &[ArrayRef]) -> Result<Rows> {
         Ok(self.keys.convert_columns(keys)?)
     }
 
-    /// The rows under a key, by id.
+    /// The ids of the rows with a key.
     pub fn members(&self, key: &[u8]) -> &[Id] {
         let group = self.groups.find(Index::hash(key), key);
         group.map_or(&[], |group| &self.members[group as usize])
@@ -147,8 +147,8 @@ impl JoinState {
         self.rows.gather(ids)
     }
 
-    /// Distinct rows and how often each of them comes, where rows can be withdrawn: those that come and go at once are
-    /// left out. The positions are of the first of equal rows.
+    /// Consolidates rows: positions (of the first of equal rows) and diffs of distinct rows with a diff other than 0.
+    /// `None` if the side has no retractions.
     pub fn net(&self, rows: &RecordBatch, diffs: &Int64Array) -> Result<Option<(UInt32Array, Vec<i64>)>> {
         let Some(by_row) = &self.by_row else { return Ok(None) };
         let encoded = by_row.encode(rows)?;
@@ -171,9 +171,9 @@ impl JoinState {
         Ok(Some((kept.iter().map(|at| first[*at]).collect(), kept.iter().map(|at| sums[*at]).collect())))
     }
 
-    /// Adds rows `diffs` times each, distinct ones where rows can be withdrawn; gives their ids, and what was known of
-    /// each before. `alone` says which are of no group. A row that is new meets `matches` rows. None is removed: see
-    /// [`JoinState::purge_deleted`].
+    /// Adds rows with `diffs` (distinct rows, if the side has retractions); gives their ids and former metadata.
+    /// `alone` says which rows have a NULL key. A new row gets `matches` matches. Rows whose count drops to 0 are
+    /// removed only by [`JoinState::purge_deleted`].
     pub fn add(
         &mut self,
         rows: &RecordBatch,
@@ -233,7 +233,7 @@ impl JoinState {
                     self.members.resize(group as usize + 1, Vec::new());
                 }
                 let members = &mut self.members[group as usize];
-                // Mostly it is the last one.
+                // Mostly the last position.
                 let place = members.partition_point(|other| *other < id);
                 members.insert(place, id);
                 group
@@ -247,13 +247,13 @@ impl JoinState {
         self.count += 1;
     }
 
-    /// A row meets so many more rows.
+    /// Adds `more` to the match count of a row.
     pub fn add_matches(&mut self, id: Id, more: i64) {
         self.metas[id as usize].matches += more;
         self.touched.push(id);
     }
 
-    /// Removes those of some rows that are no longer there.
+    /// Removes those of `ids` whose count is 0.
     pub fn purge_deleted(&mut self, ids: &[Id]) {
         for id in ids {
             let slot = self.metas[*id as usize];
@@ -285,7 +285,7 @@ impl JoinState {
         self.count -= 1;
     }
 
-    /// The rows that can meet nothing new at a watermark, by when that was so.
+    /// The rows that can have no new match at `watermark`, in order of expiry.
     pub fn expired(&self, watermark: Option<Micros>) -> Vec<Id> {
         let Some(watermark) = watermark else { return Vec::new() };
         self.expiry.range(..=(watermark, Id::MAX)).map(|(_, id)| *id).collect()
@@ -295,7 +295,7 @@ impl JoinState {
         watermark.is_some_and(|watermark| self.expiry.first().is_some_and(|(moment, _)| *moment <= watermark))
     }
 
-    /// Forgets rows.
+    /// Removes rows.
     pub fn forget(&mut self, ids: &[Id]) {
         ids.iter().for_each(|id| self.remove(*id));
     }
@@ -315,9 +315,10 @@ impl JoinState {
         self.rows.bytes() + self.metas.len() * size_of::<RowMeta>() + self.groups.memory() + members + expiry + by_row
     }
 
-    /// What is saved: everything, or what changed since the last time. `name` tells the sides apart.
+    /// The batches to save: everything if `full`, otherwise what changed since the last save. `name` distinguishes the
+    /// sides.
     ///
-    /// Ids that are free are a batch of that one column; rows are a batch of ids, counts, matches and their columns.
+    /// Freed ids are a batch of the id column alone; rows are a batch of id, count, matches and row columns.
     pub fn save(&mut self, name: &str, full: bool) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         let (mut touched, removed) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.removed));
@@ -350,7 +351,7 @@ impl JoinState {
         Ok(batches)
     }
 
-    /// The rows of a saved batch, without what is saved beside them; `None` where it only frees ids.
+    /// The row columns of a saved batch; `None` if it has only freed ids.
     pub fn saved_rows(&self, saved: &RecordBatch) -> Result<Option<RecordBatch>> {
         if saved.num_columns() == 1 {
             return Ok(None);
@@ -358,7 +359,7 @@ impl JoinState {
         Ok(Some(RecordBatch::try_new(self.schema().clone(), saved.columns()[3..].to_vec())?))
     }
 
-    /// Applies a saved batch whose ids are freed.
+    /// Loads a saved batch of freed ids.
     pub fn load_removed(&mut self, saved: &RecordBatch) {
         for id in saved.column(0).as_primitive::<UInt32Type>().values() {
             if self.rows.contains(*id) {
@@ -368,7 +369,7 @@ impl JoinState {
         self.removed.clear();
     }
 
-    /// Applies a saved batch of rows, whose keys are given.
+    /// Loads a saved batch of rows with these keys.
     pub fn load_rows(
         &mut self,
         saved: &RecordBatch,
@@ -382,7 +383,7 @@ impl JoinState {
         let encoded = self.by_row.as_ref().map(|by_row| by_row.encode(rows)).transpose()?;
         let moments = self.close.map(|close| close.moments(rows.columns())).transpose()?;
         for (row, id) in ids.values().iter().enumerate() {
-            // What was saved of it before may be another row.
+            // An earlier save may have another row under this id.
             if self.rows.contains(*id) {
                 self.remove(*id);
             }
@@ -402,7 +403,7 @@ impl JoinState {
         Ok(())
     }
 
-    /// Brings the free ids in order.
+    /// Rebuilds the list of free ids after a load.
     fn loaded(&mut self) {
         self.free = (0..self.metas.len() as Id).filter(|id| !self.rows.contains(*id)).map(Reverse).collect();
         self.touched.clear();

@@ -1,4 +1,4 @@
-//! The keyed Arrow log: for each key its current row.
+//! The keyed Arrow log: the current row of each key.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use arrow::{
 use super::{Chunks, Compaction, Durable, Id, Index, Saved, keys::converter_of};
 use crate::{changes::OP, error::Result};
 
-/// One row of value columns for each key. Upserts and look-ups cost what they touch.
+/// One row of value columns per key. Upserts and lookups cost O(rows touched).
 #[derive(Debug)]
 pub struct KeyedLog {
     keys: Fields,
     converter: RowConverter,
     index: Index,
     values: Chunks,
-    /// Ids touched since the last save; may name an id twice or one that is gone.
+    /// Ids changed since the last save; may contain duplicates and removed ones.
     touched: Vec<Id>,
     /// Keys removed since the last save, as bytes.
     removed: Vec<Vec<u8>>,
@@ -41,12 +41,12 @@ impl KeyedLog {
         })
     }
 
-    /// Keys in the form that the other methods take.
+    /// Encodes keys as the other methods take them.
     pub fn encode(&self, keys: &[ArrayRef]) -> Result<Rows> {
         Ok(self.converter.convert_columns(keys)?)
     }
 
-    /// For each key the id of its row, if it has one.
+    /// Per key: the id of its row, if it has one.
     pub fn find(&self, keys: &Rows) -> Vec<Option<Id>> {
         keys.iter().map(|key| self.index.find(Index::hash(key.as_ref()), key.as_ref())).collect()
     }
@@ -56,7 +56,7 @@ impl KeyedLog {
         self.values.gather(ids)
     }
 
-    /// Sets the rows of keys, which are distinct. `found` is what [`KeyedLog::find`] said of them.
+    /// Sets the rows of distinct keys. `found` is the result of [`KeyedLog::find`] for them.
     pub fn upsert(&mut self, keys: &Rows, found: &[Option<Id>], values: &RecordBatch) -> Result<()> {
         let ids: Vec<Id> = keys
             .iter()
@@ -67,7 +67,8 @@ impl KeyedLog {
         self.values.append(values, &ids)
     }
 
-    /// Forgets a key. Nothing where that was done: what is saved names a key as often as it went.
+    /// Removes a row and its key; does nothing if it is removed already, since a saved log may name a key several
+    /// times.
     pub fn remove(&mut self, id: Id) {
         if !self.index.contains(id) {
             return;
@@ -77,8 +78,8 @@ impl KeyedLog {
         self.index.remove(id);
     }
 
-    /// Every key and its row: key columns, value columns. In the order of the keys, which is the same after a restart:
-    /// a float sum over them must be, too.
+    /// All keys and rows (key columns, value columns) in key order: the same after a restart, since a float sum over
+    /// them must be the same.
     pub fn all(&self) -> Result<(Vec<ArrayRef>, RecordBatch)> {
         let mut ids: Vec<Id> = self.index.ids().collect();
         ids.sort_unstable_by_key(|id| self.index.bytes_of(*id));

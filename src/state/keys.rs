@@ -1,4 +1,4 @@
-//! Rows told apart: their keys as bytes, and the net of what came and went.
+//! Keys of rows as bytes, and consolidation of changes.
 
 use arrow::{
     array::{ArrayRef, Int64Array, UInt32Array},
@@ -92,7 +92,7 @@ pub fn consolidate(changes: &Changes, encoder: &KeyEncoder) -> Result<(Changes, 
     Ok((Changes::new(rows, Int64Array::from(diffs)), None))
 }
 
-/// Changes less what came and went again: each row once, as often as it counts in the end.
+/// The net of changes: each row with its summed diff, without zeros.
 pub fn net(changes: &Changes) -> Result<Changes> {
     Ok(consolidate(changes, &KeyEncoder::new(&changes.schema(), None)?)?.0)
 }

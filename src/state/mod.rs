@@ -1,8 +1,8 @@
-//! What operators and relations remember: keyed Arrow, append-mostly.
+//! State of operators and relations: keyed Arrow, append-mostly.
 //!
-//! Rows live in immutable Arrow batches ([`Chunks`]); a key index of our own ([`Index`], over `arrow-row` bytes, in
-//! memory only) points at them. A replaced row is garbage until its chunk is compacted, a little at a time. What was
-//! touched since the last checkpoint is the next checkpoint.
+//! Rows are in immutable Arrow batches ([`Chunks`]); a key index ([`Index`], over `arrow-row` bytes, in memory only)
+//! points to them. A replaced row is garbage until its chunk is compacted, a little at a time. An incremental
+//! checkpoint is what changed since the last one.
 
 mod chunks;
 mod index;

@@ -1,4 +1,4 @@
-//! Groups of rows, each row with a count: what group recompute keeps.
+//! Groups of rows with counts: the state of group recompute.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
@@ -19,11 +19,11 @@ use crate::{
     error::Result,
 };
 
-/// A group's rows and how often each is there. In order: a sum of floats, or a list, is made anew from the same rows
-/// after a restart, and must come out the same to the last bit to be withdrawn.
+/// A group's rows with counts. Ordered: a sum of floats, or a list, is recomputed from the same rows after a restart
+/// and must be the same to the last bit to be retracted.
 type GroupRows = BTreeMap<Bytes, i64>;
 
-/// For each group key a Z-set of rows: row bytes to how often. A group without rows is not there.
+/// Per group key a Z-set of rows: row bytes and count. A group without rows has no entry.
 #[derive(Debug)]
 pub struct Multiset {
     key_columns: usize,
@@ -37,27 +37,27 @@ pub struct Multiset {
     saved_schema: SchemaRef,
 }
 
-/// The first rows of a group, as `row_number`, `rank` or `dense_rank` count them.
+/// The first rows of a group, by `row_number`, `rank` or `dense_rank`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopN {
-    /// The greatest number that a row may have.
+    /// The greatest rank included.
     pub most: i64,
     pub counted: RankKind,
 }
 
-/// What number a row has in its order.
+/// How rows are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RankKind {
-    /// Its place. Of rows that tie the smaller bytes come first.
+    /// By position; ties are ordered by row bytes.
     RowNumber,
-    /// The place of the first row that it ties with.
+    /// By the position of the first of its ties.
     Rank,
-    /// How many different ones there are up to it.
+    /// By the number of distinct ranks up to it.
     DenseRank,
 }
 
 impl Multiset {
-    /// Where the shape has an order, the rows of a group are in it.
+    /// The rows of a group are sorted by the order of `shape`, if it has one.
     pub fn new(shape: &StateShape) -> Result<Self> {
         let nullable = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_nullable(true));
         let saved: Vec<_> = shape.keys.iter().chain(&shape.values).map(nullable).collect();
@@ -73,12 +73,12 @@ impl Multiset {
         })
     }
 
-    /// How many columns its rows have.
+    /// Number of columns of its rows.
     pub fn row_columns(&self) -> usize {
         self.rows.columns()
     }
 
-    /// Keys as bytes, and back.
+    /// Encodes and decodes keys.
     pub fn encode_keys(&self, keys: &[ArrayRef]) -> Result<Rows> {
         Ok(self.keys.convert_columns(keys)?)
     }
@@ -101,7 +101,7 @@ impl Multiset {
     }
 
     fn add(&mut self, key: &Bytes, row: &Bytes, diff: i64) {
-        // Most often both are there, and neither need be copied.
+        // Usually group and row exist, and neither key is copied.
         let group = match self.groups.get_mut(key) {
             Some(group) => group,
             None => {
@@ -132,7 +132,7 @@ impl Multiset {
         }
     }
 
-    /// The rows of some groups, or the first of each, each as often as it counts, and for each row the position of its
+    /// The rows of some groups (or only the `first` of each), repeated by count, and for each row the position of its
     /// group in `keys`.
     pub fn gather(&self, keys: &[ArrayRef], first: Option<TopN>) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
         let keys = self.keys.convert_columns(keys)?;
@@ -147,11 +147,11 @@ impl Multiset {
         Ok((self.rows.decode(&rows)?, groups))
     }
 
-    /// The rows of a group, or the first of them, and how often each.
+    /// The rows of a group (or only the `first`) with counts.
     fn shown<'a>(&self, group: &'a GroupRows, first: Option<TopN>) -> impl Iterator<Item = (&'a Bytes, i64)> {
-        // The rows so far, those of them before the ties of the last one, and how many ranks they have.
+        // Rows so far, rows before the current ties, ranks so far, current order key.
         let (mut rows, mut before, mut ranks, mut tie) = (0, 0, 0, None);
-        // A negative count is a withdrawal that came before its row; it shows nothing.
+        // A negative count is a retraction that arrived before its row: not part of the group.
         group.iter().filter(|(_, count)| **count > 0).map_while(move |(row, count)| {
             let Some(TopN { most, counted }) = first else { return Some((row, *count)) };
             let order = self.rows.order_of(row);
@@ -169,7 +169,7 @@ impl Multiset {
         })
     }
 
-    /// Lets go of what comes after the first rows of some groups: where rows only come, it never shows.
+    /// Drops the rows after the `first` of some groups: in append-only input they never matter.
     pub fn keep_first(&mut self, keys: &[ArrayRef], first: TopN) -> Result<()> {
         for key in &self.keys.convert_columns(keys)? {
             let Some((key, group)) = self.groups.get_key_value(key.as_ref()) else { continue };
@@ -187,8 +187,8 @@ impl Multiset {
         Ok(())
     }
 
-    /// Makes some rows the only ones of the groups of `keys`; `groups` are the positions of their keys. Gives what came
-    /// and what went by that, one row a time.
+    /// Replaces the rows of the groups of `keys`; `groups` are the group positions of the new `rows`. Gives the
+    /// difference as rows of ±1.
     pub fn replace(
         &mut self,
         keys: &[ArrayRef],
@@ -271,7 +271,7 @@ impl Durable for Multiset {
         Ok(())
     }
 
-    /// There is nothing to put in order: what goes is given back at once.
+    /// Nothing to compact: removed rows are freed at once.
     fn set_compaction(&mut self, _: Compaction) {}
 
     fn len(&self) -> usize {
@@ -283,7 +283,7 @@ impl Durable for Multiset {
     }
 }
 
-/// About what a row costs, and a group without its rows: bytes and their place in a table.
+/// Estimated bytes of a row, and of a group without its rows.
 fn row_bytes(row: &Bytes) -> usize {
     row.len() + 40
 }

@@ -1,4 +1,4 @@
-//! Rows as bytes, and back; bytes are in the order of their first columns, where those have one.
+//! Encoding of rows as bytes whose order is that of the ORDER BY columns, if there are any.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use crate::error::Result;
 
 pub(super) type Bytes = Box<[u8]>;
 
-/// How rows are written: `order ‖ rest ‖ length of order`, the first and the last only where there is an order. No
-/// encoding of a row begins another's, so that equal rows, and only they, have equal bytes.
+/// Layout: `order ‖ rest ‖ length of order`, the first and last part only with an ORDER BY. No encoding is a prefix of
+/// another, so rows are equal exactly if their bytes are.
 #[derive(Debug)]
 pub(super) struct RowBytes {
-    /// Of the columns that rows are ordered by, and how many those are.
+    /// Converter and number of the ORDER BY columns.
     order: Option<(RowConverter, usize)>,
     rest: RowConverter,
-    /// How many columns follow them. Where there are none a constant stands for them.
+    /// Number of the other columns; without any, a constant stands for them.
     others: usize,
 }
 
 const LENGTH_BYTES: usize = size_of::<u32>();
 
 impl RowBytes {
-    /// `order` says how the first of the columns order rows.
+    /// `order` are the directions of the first columns, by which rows are ordered.
     pub fn new(columns: &Fields, order: &[SortOptions]) -> Result<Self> {
         let (first, others) = columns.split_at(order.len());
         let field = |f: &Arc<arrow::datatypes::Field>| SortField::new(f.data_type().clone());
@@ -48,7 +48,7 @@ impl RowBytes {
         self.others + self.order.as_ref().map_or(0, |(_, columns)| *columns)
     }
 
-    /// `count` is that of the rows, which may have no columns.
+    /// `count` is the number of rows, which may have no columns.
     pub fn encode(&self, columns: &[ArrayRef], count: usize) -> Result<Vec<Bytes>> {
         let (first, others) = columns.split_at(columns.len() - self.others);
         let rest = match self.others {
@@ -86,7 +86,7 @@ impl RowBytes {
         }
     }
 
-    /// What a row is ordered by: equal where rows tie.
+    /// The ORDER BY part of a row's bytes; equal for ties.
     pub fn order_of<'a>(&self, row: &'a Bytes) -> &'a [u8] {
         match (&self.order, row.last_chunk::<LENGTH_BYTES>()) {
             (Some(_), Some(length)) => &row[..u32::from_le_bytes(*length) as usize],
@@ -95,7 +95,7 @@ impl RowBytes {
     }
 }
 
-/// A column without what `arrow-row` leaves under its NULLs: functions such as `date_trunc` compute with it, and panic.
+/// Replaces the values that `arrow-row` leaves under NULLs: functions such as `date_trunc` compute on them and panic.
 fn calmed(column: ArrayRef) -> Result<ArrayRef> {
     if column.null_count() == 0 || !column.data_type().is_primitive() {
         return Ok(column);

@@ -13,16 +13,16 @@ use crate::{
     time::{Micros, event_times},
 };
 
-/// Where a group that no watermark ever closes is kept.
+/// The window of groups that no watermark closes.
 pub const NEVER: Micros = Micros::MAX;
 
-/// How the moment at which a group is complete follows from its key: the event time in one key column, plus an offset.
-/// A group is closed once the watermark is at or past that moment.
+/// When a group closes: the event time in one key column plus an offset. A group is closed once the watermark is at or
+/// past that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Close {
     /// The key column.
     pub column: usize,
-    /// Where that column is a struct: which of its fields.
+    /// The field, if that column is a struct.
     pub field: Option<usize>,
     pub offset_us: Micros,
 }
@@ -44,15 +44,15 @@ impl Close {
     }
 }
 
-/// One `T` a window end, and one under [`NEVER`] for what has none.
+/// One `T` per window end, and one under [`NEVER`] for groups without.
 #[derive(Debug)]
 pub struct Windowed<T> {
     close: Option<Close>,
     key_columns: usize,
     windows: BTreeMap<Micros, Window<T>>,
-    /// The windows handed out since they were last measured.
+    /// Windows accessed since they were last measured.
     used: Vec<Micros>,
-    /// Of all windows, as of the end of the last step.
+    /// Rows of all windows at the end of the last step.
     rows: usize,
     bytes: usize,
     make: fn(&StateShape) -> Result<T>,
@@ -68,12 +68,12 @@ struct Window<T> {
     bytes: usize,
 }
 
-/// What a state structure is made of: its key and value columns.
+/// The key and value columns of a state structure.
 #[derive(Debug, Clone)]
 pub struct StateShape {
     pub keys: arrow::datatypes::Fields,
     pub values: arrow::datatypes::Fields,
-    /// How the first value columns order the rows of a key, where the structure keeps them in order.
+    /// The ORDER BY directions of the first value columns, if rows of a key are stored in order.
     pub order: Vec<arrow::compute::SortOptions>,
 }
 
@@ -84,13 +84,13 @@ impl<T: Durable> Windowed<T> {
         Windowed { close, key_columns, windows, used, rows: 0, bytes: 0, make, shape, compaction }
     }
 
-    /// The window of each moment that occurs among some keys, and the rows of those keys; most often there is one.
+    /// Splits key rows by window: window end, and positions of its rows. Usually there is one.
     pub fn split(&self, keys: &[ArrayRef]) -> Result<Vec<(Micros, UInt32Array)>> {
         let rows = keys.first().map_or(0, |k| k.len());
         let Some(close) = &self.close else {
             return Ok(vec![(NEVER, (0..rows as u32).collect())]);
         };
-        // There are few windows among the keys of an epoch, and most keys are of the window of the one before.
+        // The keys of an epoch have few windows, and consecutive keys mostly the same one.
         let mut parts: Vec<(Micros, Vec<u32>)> = Vec::new();
         let mut last = 0;
         for (row, moment) in close.moments(keys)?.values().iter().enumerate() {
@@ -121,7 +121,7 @@ impl<T: Durable> Windowed<T> {
         Ok(&mut window.state)
     }
 
-    /// Brings the totals up to date: at the cost of the windows used, not of all.
+    /// Updates the totals, reading only the windows accessed.
     fn measure(&mut self) {
         for moment in self.used.drain(..) {
             let Some(window) = self.windows.get_mut(&moment) else { continue };
@@ -132,7 +132,7 @@ impl<T: Durable> Windowed<T> {
         }
     }
 
-    /// Takes out the windows that the watermark has closed, oldest first. Every step ends with this.
+    /// Removes the windows that the watermark closes, oldest first. Every step ends with this.
     pub fn close(&mut self, watermark: Option<Micros>) -> Vec<T> {
         self.measure();
         let Some(watermark) = watermark else { return Vec::new() };

@@ -27,7 +27,7 @@ pub struct DiskStorage {
     root: PathBuf,
     /// Append handles stay open: opening costs more than a small write.
     open: Mutex<HashMap<String, Arc<File>>>,
-    /// The same of files that are overwritten.
+    /// Open handles of files that are overwritten in place.
     overwritten: Mutex<HashMap<String, Arc<File>>>,
     /// Makes the names in a folder durable.
     sync: fn(&Path) -> std::io::Result<()>,
@@ -57,7 +57,7 @@ impl DiskStorage {
         check_writable(&root).map_err(unusable)?;
         let (open, overwritten) = (Mutex::default(), Mutex::default());
         let storage = DiskStorage { root, open, overwritten, sync: sync_names, _lock: lock };
-        // What a crash left half written.
+        // Drafts that a crash left half written are removed.
         for draft in storage.files("")?.into_iter().filter(|path| is_draft(path)) {
             fs::remove_file(draft)?;
         }
@@ -92,7 +92,8 @@ impl DiskStorage {
         match fs::create_dir(parent) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e.into()),
             _ => self.sync_folder(parent).inspect_err(|_| {
-                // The next try is to sync it too. Where others have put something in it by now, they have synced it.
+                // Removed so that the next try makes and syncs the folder again. If it is no longer empty, the writer
+                // of its contents has synced it.
                 let _ = fs::remove_dir(parent);
             }),
         }
@@ -106,7 +107,8 @@ impl DiskStorage {
         let full = self.root.join(path);
         self.make_folder(&full)?;
         let file = Arc::new(OpenOptions::new().create(true).append(true).mode(OWNERS).open(&full)?);
-        // Once for each handle, whoever made the file: an earlier try may have come no further than that.
+        // Once per handle, also where the file exists: an earlier try may have failed between creating it and this
+        // sync.
         self.sync_folder(&full)?;
         open.insert(path.to_string(), file.clone());
         Ok(file)
@@ -117,7 +119,7 @@ fn sync_names(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Fails where nothing can be written at all. Whether there is room is another matter: what is there can be read.
+/// Fails if no file can be created at all. A full disk does not fail: its files can still be read.
 fn check_writable(root: &Path) -> std::io::Result<()> {
     let probe = root.join("PROBE").with_extension(DRAFT);
     match File::create(&probe).and_then(|_| fs::remove_file(&probe)) {
@@ -131,7 +133,7 @@ fn is_draft(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == DRAFT || (e == EARLIER_DRAFT && numbered()))
 }
 
-/// What goes to the disk, or comes from it, at a time.
+/// Bytes per read or write call.
 const BUFFER_BYTES: usize = 256 << 10;
 
 fn write_whole(path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
@@ -180,12 +182,12 @@ impl Storage for DiskStorage {
         let draft = full.with_extension(DRAFT);
         let written = write_whole(&draft, write).and_then(|()| Ok(fs::rename(&draft, &full)?));
         if let Err(e) = written {
-            // Where there is no room, half a file must not take what is left.
+            // On a full disk, a half-written draft must not use up the remaining space.
             let _ = fs::remove_file(&draft);
             return Err(e.context(format!("cannot write \"{path}\"")));
         }
         if let Err(e) = self.sync_folder(&full) {
-            // Not durable is not there.
+            // A file whose name is not durable must not be visible.
             let _ = fs::remove_file(&full);
             return Err(e.context(format!("cannot write \"{path}\"")));
         }
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn create_after_failed_directory_sync_is_not_there() {
+    fn create_with_failed_directory_sync_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut storage = DiskStorage::open(folder.path()).unwrap();
         storage.sync = failing_sync;
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn open_of_unwritable_data_directory_names_it() {
+    fn open_of_an_unwritable_data_directory_names_it() {
         // Nobody can make a file there, not even root.
         let error = DiskStorage::open("/proc/self").unwrap_err();
         assert!(error.message().starts_with("cannot write to data directory \"/proc/self\""), "{error}");

@@ -81,7 +81,7 @@ mod tests {
     use crate::storage::MemoryStorage;
 
     #[test]
-    fn overlay_storage_writes_leave_what_is_below_as_it_was() {
+    fn overlay_storage_writes_do_not_change_the_storage_below() {
         let below = Arc::new(MemoryStorage::default());
         below.create("a/1", b"one").unwrap();
         below.append("a/2", b"two").unwrap();

@@ -36,7 +36,7 @@ fn three_files() -> (Arc<MemoryStorage>, Vec<String>) {
 }
 
 #[test]
-fn append_that_is_torn_is_dropped_and_what_was_acknowledged_stays() {
+fn journal_torn_append_is_dropped_and_acknowledged_records_stay() {
     let storage = Arc::new(MemoryStorage::default());
     let (journal, _) = open(&storage);
     journal.append(&payloads(&["one", "two"])).unwrap();
@@ -52,7 +52,7 @@ fn append_that_is_torn_is_dropped_and_what_was_acknowledged_stays() {
 /// Every file gone, empty, cut at every byte, with every byte changed, and with the contents of every other: the journal
 /// is whole, or says which file is not.
 #[test]
-fn open_of_any_damaged_file_names_it_or_gives_all_records() {
+fn journal_open_with_any_damaged_file_names_it_or_gives_all_records() {
     let (storage, all) = three_files();
     let files = storage.files();
     let check = |what: String, damaged: BTreeMap<String, Vec<u8>>| match Journal::open(
@@ -89,7 +89,7 @@ fn open_of_any_damaged_file_names_it_or_gives_all_records() {
 }
 
 #[test]
-fn open_without_mark_of_a_damaged_group_that_another_follows_fails() {
+fn journal_open_without_mark_fails_on_a_damaged_group_before_another() {
     // As after a power cut, when the mark may not have come to the disk.
     let (storage, _) = three_files();
     let third = "log/000000000003.log";
@@ -105,7 +105,7 @@ fn open_without_mark_of_a_damaged_group_that_another_follows_fails() {
 /// A group is one write and one sync. A disk may persist its blocks in any order, so that after a power cut any of them
 /// may be missing: none of it was acknowledged.
 #[test]
-fn open_after_a_power_cut_in_a_group_drops_what_is_behind_the_first_lost_block() {
+fn journal_open_after_a_power_cut_drops_a_group_from_its_first_lost_block() {
     const BLOCK: usize = 16;
     let storage = Arc::new(MemoryStorage::default());
     let (journal, _) = open(&storage);
@@ -131,7 +131,7 @@ fn open_after_a_power_cut_in_a_group_drops_what_is_behind_the_first_lost_block()
 }
 
 #[test]
-fn open_of_an_end_of_zeros_or_garbage_drops_it() {
+fn journal_open_drops_trailing_zeros_or_garbage() {
     for end in [&[0; 5][..], &[0; 4096], &[7; 100], &9u32.to_le_bytes()] {
         let storage = Arc::new(MemoryStorage::default());
         let (journal, _) = open(&storage);
@@ -145,7 +145,7 @@ fn open_of_an_end_of_zeros_or_garbage_drops_it() {
 }
 
 #[test]
-fn append_after_failed_writes_leaves_out_what_they_left() {
+fn journal_append_after_failed_writes_ignores_their_remains() {
     let faults = [
         Fault::Refused(ErrorKind::DiskFull),
         Fault::Short(0),
@@ -179,7 +179,7 @@ fn append_after_failed_writes_leaves_out_what_they_left() {
 }
 
 #[test]
-fn forget_is_durable_before_a_file_goes() {
+fn journal_forget_is_durable_before_files_are_deleted() {
     for crash in 1.. {
         let storage = Arc::new(MemoryStorage::default());
         storage.fail_at(crash);
@@ -207,7 +207,7 @@ fn forget_is_durable_before_a_file_goes() {
 }
 
 #[test]
-fn open_of_a_forgotten_file_that_is_lost_too_early_fails() {
+fn journal_open_without_a_file_that_is_still_needed_fails() {
     let (storage, _) = three_files();
     let (journal, _) = open(&storage);
     journal.forget(2).unwrap();
@@ -219,7 +219,7 @@ fn open_of_a_forgotten_file_that_is_lost_too_early_fails() {
 }
 
 #[test]
-fn append_of_more_than_one_write_holds_is_all_or_nothing() {
+fn journal_append_of_several_writes_is_atomic() {
     let large = vec![b'x'; WRITE_BYTES_MAX / 2];
     let records: Vec<Bytes> = (0..3).map(|_| Bytes::from(large.clone())).collect();
     for fail_at in [2, 3] {
@@ -235,7 +235,7 @@ fn append_of_more_than_one_write_holds_is_all_or_nothing() {
 }
 
 #[test]
-fn files_of_earlier_releases_are_read() {
+fn journal_files_of_earlier_releases_are_read() {
     let mut bytes = Vec::new();
     for payload in ["one", "two"] {
         let length = (payload.len() as u32).to_le_bytes();

@@ -105,17 +105,17 @@ fn ask_in_turns(ask: fn(&BudgetShare, usize) -> Result<()>, max: usize) {
 }
 
 #[test]
-fn budget_of_many_who_ask_gives_no_more_than_there_is_and_has_all_of_it_back() {
+fn budget_concurrent_asks_stay_within_the_limit_and_return_all() {
     in_drawn_orders(|| ask_in_turns(BudgetShare::ask, BYTES_MAX));
 }
 
 #[test]
-fn budget_of_many_who_load_gives_an_eighth_more_and_no_more_than_that() {
+fn budget_concurrent_loads_stay_within_the_limit_plus_an_eighth() {
     in_drawn_orders(|| ask_in_turns(BudgetShare::load, BYTES_MAX + BYTES_MAX / 8));
 }
 
 #[test]
-fn epochs_that_wait_for_room_all_run_within_it_and_who_gives_up_keeps_none() {
+fn epoch_memory_concurrent_epochs_all_run_within_it_and_a_cancelled_wait_frees_all() {
     const ALL: usize = 1 << 20;
     in_drawn_orders(|| {
         let memory = EpochMemory::new(ALL as u64);

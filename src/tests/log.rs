@@ -88,7 +88,7 @@ fn append_at_last(setup: &Setup, id: u64) {
 }
 
 #[test]
-fn log_of_many_appenders_on_a_failing_disk_has_what_it_acknowledged_once_and_in_order() {
+fn log_concurrent_appends_on_a_failing_disk_keep_acknowledged_records_once_in_order() {
     in_drawn_orders(|| {
         let setup = Arc::new(setup());
         let mut appenders = Vec::new();
@@ -122,7 +122,7 @@ fn log_of_many_appenders_on_a_failing_disk_has_what_it_acknowledged_once_and_in_
 }
 
 #[test]
-fn log_that_is_shortened_while_others_append_loses_only_what_is_in_the_files_before() {
+fn log_shortened_during_appends_loses_only_records_of_the_files_before() {
     in_drawn_orders(|| {
         let setup = Arc::new(setup());
         let mut appenders = Vec::new();

@@ -27,7 +27,7 @@ fn publish(shared: &SharedRelation, epoch: u64) {
 }
 
 #[test]
-fn moment_while_views_of_views_publish_has_no_view_before_its_input_and_never_goes_back() {
+fn snapshot_barrier_never_shows_a_view_ahead_of_its_input_or_going_back() {
     in_drawn_orders(|| {
         let moment = SnapshotBarrier::default();
         let relations: Vec<Arc<SharedRelation>> =
@@ -69,7 +69,7 @@ fn moment_while_views_of_views_publish_has_no_view_before_its_input_and_never_go
 }
 
 #[test]
-fn readers_of_rows_that_are_brought_back_wait_no_longer_than_that_and_keep_what_they_have() {
+fn shared_relation_readers_wait_only_for_recovery_and_keep_their_snapshot() {
     in_drawn_orders(|| {
         let shared = SharedRelation::new(1, "view", relation(), SnapshotBarrier::default());
         let reason = Error::new(ErrorKind::Recovering, "its rows are brought back");

@@ -186,7 +186,7 @@ fn together(disk_max: u64, view: fn(&Setup)) {
 }
 
 #[test]
-fn subscribers_and_a_view_while_others_publish_and_save_have_each_epoch_once() {
+fn subscribers_and_views_get_each_epoch_once_during_publishes_and_saves() {
     in_drawn_orders(|| {
         together(u64::MAX, |setup| {
             // What a view has not read, files keep for it.
@@ -196,7 +196,7 @@ fn subscribers_and_a_view_while_others_publish_and_save_have_each_epoch_once() {
 }
 
 #[test]
-fn view_that_is_further_behind_than_files_reach_is_told_so_and_never_misses_an_epoch() {
+fn view_too_far_behind_for_the_files_gets_an_error_and_never_skips_an_epoch() {
     in_drawn_orders(|| {
         together(1, |setup| {
             if let Err((at, error)) = follow(setup) {

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_those_of_chrono_where_it_has_them() {
+    fn civil_date_equals_chrono_in_its_range() {
         let first = i64::from(NaiveDate::default().num_days_from_ce());
         let range =
             i64::from(NaiveDate::MIN.num_days_from_ce()) - first..=i64::from(NaiveDate::MAX.num_days_from_ce()) - first;
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn days_beyond_it_are_those_of_postgres() {
+    fn civil_date_beyond_chrono_equals_postgres() {
         let date = |days| {
             let CivilDate { year, month, day } = CivilDate::of_days(days);
             (year, month, day)

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_those_of_postgres_and_their_neighbours_are_found() {
+    fn rows_out_of_range_are_those_beyond_the_limits_of_postgres() {
         let us = TimestampMicrosecondArray::from(vec![
             Some(*TIMESTAMPS.start()),
             Some(*TIMESTAMPS.start() - 1),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn values_within_values_count_where_they_are_not_below_a_null() {
+    fn rows_out_of_range_ignores_nested_values_below_a_null() {
         let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0, i64::MAX, i64::MAX]));
         let field = Arc::new(Field::new("at", times.data_type().clone(), true));
         let nulls = NullBuffer::from(vec![true, true, false]);

@@ -26,12 +26,12 @@ pub(super) struct Connection<D> {
     pub link: ClientLink,
     pub session: Arc<Session>,
     pub kept: SessionObjects,
-    /// What it holds in memory.
+    /// Its share of the session memory.
     pub account: Account,
     seat: SessionSlot,
-    /// What the client believes of its settings.
+    /// The parameter values last reported to the client.
     reported: Vec<(&'static str, String)>,
-    /// A message of the extended protocol failed: all that follow are ignored until Sync.
+    /// After an error of the extended protocol: messages are skipped until Sync.
     skipping: bool,
 }
 
@@ -49,7 +49,7 @@ impl<D: Door> Connection<D> {
         Ok(Connection { shared, link, session, kept, account, seat, reported, skipping: false })
     }
 
-    /// An error here is the end: the server stops, or nobody knows where the next message begins.
+    /// Serves messages until the end. An error ends the connection: the server stops, or message framing is lost.
     pub async fn serve(&mut self) -> Result<()> {
         while let Some(message) = self.link.message().await? {
             match message {
@@ -72,7 +72,7 @@ impl<D: Door> Connection<D> {
                     self.failed(refusal)?;
                     self.ready().await?;
                 }
-                // What a client still sends of a copy that has failed.
+                // The rest of a failed COPY.
                 FrontendMessage::CopyData(_)
                 | FrontendMessage::CopyDone
                 | FrontendMessage::CopyFail(_)
@@ -95,7 +95,7 @@ impl<D: Door> Connection<D> {
         Ok(())
     }
 
-    /// Tells the client of an error that the session survives; gives back the one that it does not.
+    /// Sends an error to the client; returns it if it ends the session.
     pub fn failed(&mut self, error: Error) -> Result<()> {
         if self.link.is_gone() || self.link.is_shutting_down() || error.kind() == ErrorKind::AdminShutdown {
             return Err(error);
@@ -112,7 +112,7 @@ impl<D: Door> Connection<D> {
     async fn ready(&mut self) -> Result<()> {
         let state = self.session.transaction().state;
         if state == TransactionState::Idle {
-            // What was opened outside of a transaction lives as long as its messages.
+            // Portals outside a transaction end at Sync.
             self.kept.portals.clear();
         }
         self.report()?;
@@ -120,7 +120,7 @@ impl<D: Door> Connection<D> {
         self.link.flush().await
     }
 
-    /// Everything that belongs before the word that a statement is done, and that word.
+    /// Sends pending notices and changed settings, then CommandComplete.
     pub fn complete(&mut self, tag: &str) -> Result<()> {
         self.tell_notices();
         self.report()?;
@@ -133,7 +133,7 @@ impl<D: Door> Connection<D> {
         }
     }
 
-    /// Tells the client of settings that have changed since it was last told.
+    /// Sends ParameterStatus of changed settings.
     fn report(&mut self) -> Result<()> {
         let now = self.session.info.settings.reported();
         for ((name, value), (_, before)) in now.iter().zip(&self.reported) {
@@ -145,7 +145,7 @@ impl<D: Door> Connection<D> {
         Ok(())
     }
 
-    /// From here to [`Connection::disarm`] the statement can be cancelled and runs against the clock.
+    /// From here to [`Connection::disarm`] the statement can be cancelled and statement_timeout runs.
     pub fn arm(&mut self) {
         self.link.arm(self.seat.begin(), self.session.info.settings.statement_timeout());
     }
@@ -155,7 +155,7 @@ impl<D: Door> Connection<D> {
         self.link.disarm();
     }
 
-    /// Runs something on the engine's runtime, and stops waiting when there is nothing to wait for any more.
+    /// Runs work on the engine's runtime; it is dropped on cancel, timeout, disconnect or shutdown.
     pub async fn work<T: Send + 'static>(
         &mut self,
         work: impl Future<Output = Result<T>> + Send + 'static,
@@ -163,11 +163,11 @@ impl<D: Door> Connection<D> {
         let workers = self.shared.options.workers.clone();
         self.session.waits_for(None);
         let done = self.link.wait(work::run(&workers, work)).await;
-        // Who waited in vain is told for what.
+        // A timeout while waiting for a recovery names the relation.
         done.map_err(|error| self.session.take_waited().filter(|_| self.link.is_late()).unwrap_or(error))
     }
 
-    /// The statements of a text, and the room that they take while they run.
+    /// Parses a text; gives its statements and the memory reserved for them.
     pub async fn parse(&mut self, text: String, weight: Weight) -> Result<(Vec<Statement>, HeldBytes)> {
         let held = self.account.take("a statement", weight.running())?;
         let statements = self.link.wait(work::aside(move || sql::parse(&text))).await?;

@@ -20,13 +20,13 @@ const BATCH_BYTES: usize = 4 << 20;
 /// A line, or a binary row, that is longer is no row but a mistake.
 const ROW_BYTES_MAX: usize = 64 << 20;
 
-/// An open copy: what has come but is no whole row yet, and where the rows go. Dropping it drops the copy.
+/// A running COPY: bytes of an incomplete row, and the target of rows. Dropping it aborts the copy.
 pub(super) struct CopyReader {
     intake: Box<dyn Intake>,
     format: CopyFormat,
     schema: SchemaRef,
     input: BytesMut,
-    /// How far `input` is known to hold no end of a row, and whether that place is within quotes.
+    /// Position up to which `input` has no row end, and whether it is within quotes.
     scanned: usize,
     in_quotes: bool,
     line: u64,
@@ -35,7 +35,7 @@ pub(super) struct CopyReader {
     rows: CopyDecoder,
 }
 
-/// Rows that wait to be enough for a batch.
+/// Decoded rows not yet enough for a batch.
 enum CopyDecoder {
     Text { columns: Vec<StringBuilder>, count: usize, bytes: usize },
     Binary { columns: Vec<Vec<ScalarValue>>, count: usize, bytes: usize },
@@ -73,7 +73,7 @@ impl CopyReader {
         self.schema.fields().len()
     }
 
-    /// What it holds: what has come and is no whole row yet, and rows that wait.
+    /// Bytes it holds: incomplete row, and rows not passed on.
     pub fn bytes(&self) -> usize {
         let rows = match &self.rows {
             CopyDecoder::Text { bytes, .. } => 2 * bytes,
@@ -98,7 +98,7 @@ impl CopyReader {
         Ok(())
     }
 
-    /// All of it is there: makes it durable.
+    /// Ends the copy: inserts all rows; gives their number.
     pub async fn finish(mut self) -> Result<u64> {
         while !self.ended && self.row(true)? {
             if self.is_enough() {
@@ -117,7 +117,7 @@ impl CopyReader {
         *count >= BATCH_ROWS || *bytes >= BATCH_BYTES
     }
 
-    /// Takes one row; false where there is no whole one. At the end, what is left is one.
+    /// Takes one row; false if none is complete. If `last`, the rest is one.
     fn row(&mut self, last: bool) -> Result<bool> {
         if self.is_binary() { self.binary_row() } else { self.text_row(last) }
     }
@@ -322,7 +322,7 @@ impl CopyReader {
     }
 }
 
-/// Says in the detail where it was.
+/// Adds line and column to the error.
 fn locate(error: Error, line: u64, column: Option<&str>) -> Error {
     match column {
         Some(column) => error.detail(format!("COPY, line {line}, column {column}")),

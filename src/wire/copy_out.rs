@@ -50,8 +50,8 @@ impl CopyWriter {
         }
     }
 
-    /// What the first message of rows begins with: drivers take each message for a row, as Postgres puts its header
-    /// and the first row into one.
+    /// The prefix of the first message: drivers take each message for a row, and Postgres sends its binary header with
+    /// the first row.
     pub fn head(&self) -> &'static [u8] {
         if self.is_binary() { BINARY_HEADER } else { b"" }
     }
@@ -81,7 +81,7 @@ impl CopyWriter {
         Ok(out)
     }
 
-    /// What comes behind the rows; `head` where there were none.
+    /// The end of the copy; with `head` if there were no rows.
     pub fn trailer(&self, head: &'static [u8], out: &mut BytesMut) {
         if self.is_binary() {
             backend::framed(out, b'd', |out| {

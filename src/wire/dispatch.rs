@@ -1,4 +1,4 @@
-//! Who runs a statement: what concerns the session alone is done here, all else is the engine's.
+//! Dispatch of statements: session statements are run here, all others by the engine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,12 +26,12 @@ use crate::{
     },
 };
 
-/// What a statement gave.
+/// The outcome of a statement.
 pub(super) enum Outcome {
     /// The command tag.
     Done(String),
     Rows(PortalSource),
-    /// `MOVE`: rows of a cursor that nobody sees.
+    /// `MOVE`: rows of a cursor to skip.
     Move {
         name: String,
         left: Option<u64>,
@@ -285,7 +285,7 @@ impl<D: Door> Connection<D> {
         .await
     }
 
-    /// What a prepared statement takes and gives.
+    /// The parameters and columns of a prepared statement.
     pub async fn describe(&mut self, prepared: &Prepared) -> Result<Arc<Description>> {
         if let Some(description) = &prepared.description {
             return Ok(description.clone());

@@ -1,4 +1,4 @@
-//! What this room needs of the engine, and no more: so that the protocol can be tried against anything that answers.
+//! The interface of the engine that the protocol needs, so that it can be tested against fakes.
 
 use arrow::{
     array::RecordBatch,
@@ -14,10 +14,10 @@ use crate::{
     sql::statement::{CopyFormat, Statement},
 };
 
-/// Whoever runs statements. Dropping a future or a stream of rows cancels what it stands for.
+/// Runs statements. Dropping a future or a stream of rows cancels the statement.
 #[async_trait]
 pub trait Door: Send + Sync + 'static {
-    /// What a statement takes and gives. `types` are what the client said; `None` is to be inferred.
+    /// The parameters and columns of a statement. `types` are those the client declared; `None` is inferred.
     async fn describe(
         &self,
         session: &Session,
@@ -46,20 +46,20 @@ pub enum DoorAnswer {
         format: CopyFormat,
         rows: SendableRecordBatchStream,
     },
-    /// Rows without an end, each to be sent as soon as it comes; in a form of COPY, if so wished.
+    /// An endless stream, each row to be sent at once; in COPY format if `copy` is given.
     Live {
         rows: SendableRecordBatchStream,
         copy: Option<CopyFormat>,
     },
 }
 
-/// An open `COPY … FROM STDIN`. Dropping it leaves nothing behind.
+/// A running `COPY … FROM STDIN`. Dropping it aborts the copy.
 #[async_trait]
 pub trait Intake: Send {
     fn format(&self) -> &CopyFormat;
     fn columns(&self) -> SchemaRef;
     async fn push(&mut self, rows: RecordBatch) -> Result<()>;
-    /// Makes all of it durable and gives the number of rows.
+    /// Inserts all rows durably; gives their number.
     async fn finish(self: Box<Self>) -> Result<u64>;
 }
 

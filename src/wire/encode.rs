@@ -19,7 +19,7 @@ use crate::{
     pg_catalog::types,
 };
 
-/// How the columns of one result go out. Cheap to clone.
+/// The encoding of one result's columns. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct RowFormat {
     /// The columns after [`plain`]: no dictionaries, no run-ends.
@@ -57,7 +57,7 @@ impl RowFormat {
         RowDescription::new(self.fields.iter().map(Into::into).collect())
     }
 
-    /// True where a client that was told of `other` can read what goes out here.
+    /// Whether a client that got the description of `other` can read these rows.
     pub fn fits(&self, other: &RowFormat) -> bool {
         let types = |f: &RowFormat| f.fields.iter().map(|f| f.datatype().oid()).collect::<Vec<_>>();
         types(self) == types(other)
@@ -122,7 +122,7 @@ impl RowFormat {
     }
 }
 
-/// The type that is sent for a type: what is only a way to store values is taken away.
+/// The type as it is sent: without dictionaries and run-ends.
 fn plain(data_type: &DataType) -> DataType {
     let item = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_data_type(plain(f.data_type())));
     match data_type {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_a_message() {
+    fn row_is_encoded_as_one_data_row() {
         assert_eq!(
             encoded(Arc::new(Int32Array::from(vec![Some(7), None])), 0),
             b"D\0\0\0\x0b\0\x01\0\0\0\x017D\0\0\0\x0a\0\x01\xff\xff\xff\xff"
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_is_its_values_and_nulls_stay_nulls() {
+    fn dictionary_is_encoded_as_its_values_and_nulls() {
         let values: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
         let keys = arrow::array::Int8Array::from(vec![Some(0), Some(1)]);
         let dictionary = DictionaryArray::<Int8Type>::new(keys, values);

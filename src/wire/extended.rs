@@ -94,7 +94,7 @@ impl<D: Door> Connection<D> {
         Ok(())
     }
 
-    /// What a prepared statement takes and gives, asked once.
+    /// The description of a prepared statement, computed once.
     async fn description(&mut self, name: &str) -> Result<Arc<Description>> {
         let prepared = self.kept.statement(name)?.clone();
         let description = self.describe(&prepared).await?;
@@ -153,7 +153,7 @@ impl<D: Door> Connection<D> {
             let format = self.row_format(&source, &[])?;
             return self.step(&mut source, &format, rows_max).await;
         }
-        // It stays out of the map while it runs; one that fails is gone.
+        // Out of the map while it runs; dropped if it fails.
         let mut portal = self.kept.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
         self.execute(&mut portal, rows_max).await?;
         // COMMIT, DISCARD and the like close all portals, and their own with them.
@@ -189,7 +189,7 @@ impl<D: Door> Connection<D> {
         self.step(source, &format, rows_max).await
     }
 
-    /// Sends what Execute asked for: all, or so many rows.
+    /// Sends all rows, or at most `rows_max`.
     async fn step(&mut self, source: &mut PortalSource, format: &RowFormat, rows_max: u32) -> Result<()> {
         let max = (rows_max > 0).then_some(u64::from(rows_max));
         let sent = self.send(source, format, max).await?;
@@ -201,7 +201,7 @@ impl<D: Door> Connection<D> {
         self.complete(&tag)
     }
 
-    /// A client that was told of other columns would misread these.
+    /// Fails if the columns changed since they were described to the client.
     fn check_unchanged(&self, portal: &Portal, format: &RowFormat) -> Result<()> {
         let told = match (&portal.described, &portal.prepared.description) {
             (Some(described), _) => Some(described.clone()),
@@ -220,13 +220,13 @@ impl<D: Door> Connection<D> {
     }
 }
 
-/// How often the values of parameters are there while a statement is planned and begun.
+/// Copies of parameter values held while a statement is planned and started.
 const COPIES: usize = 4;
-/// What an element of an array takes for each byte of its text while it is read, and of its binary form.
+/// Bytes held per byte of an array in text form, and in binary form, while it is parsed.
 const ARRAY_TEXT_TIMES: usize = 80;
 const ARRAY_TIMES: usize = 12;
 
-/// What the values of Bind take at the most while they are read.
+/// Upper bound of the bytes held while the values of Bind are parsed.
 fn bytes_while_read(bind: &Bind, description: &Description) -> usize {
     let one = |(n, value): (usize, &Option<Bytes>)| {
         let list = description.parameters.get(n).is_some_and(DataType::is_nested);
@@ -241,7 +241,7 @@ fn bytes_while_read(bind: &Bind, description: &Description) -> usize {
     bind.values.iter().enumerate().map(one).fold(0, usize::saturating_add)
 }
 
-/// What a cursor has left: to the protocol it is a portal.
+/// The rest of a cursor, as a portal.
 fn cursor(name: &str) -> PortalSource {
     PortalSource::Cursor { name: name.to_string(), left: None, timeout: None }
 }

@@ -1,5 +1,5 @@
-//! What clients send, taken apart. Promises never to panic on any bytes and never to hold more than one message's
-//! limit; pgwire's own decoder trusts the lengths that it is given.
+//! Decoding of client messages. Never panics on any bytes and never buffers more than one message's limit; pgwire's own
+//! decoder trusts message lengths.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -49,9 +49,9 @@ pub(super) enum FrontendMessage {
     CopyDone,
     CopyFail(String),
     Terminate,
-    /// A message with a text in it that is none: it was read to its end, so that the session can go on.
+    /// A message with invalid UTF-8, read completely, so that the session can continue.
     NotText(u8),
-    /// There was no room for a message: it was read to its end, so that the session can go on.
+    /// A message that did not fit into memory, read completely, so that the session can continue.
     Refused(u8),
     /// A message that no open session expects: a password, a function call.
     Unexpected(u8),
@@ -113,8 +113,8 @@ pub(super) fn length(input: &BytesMut, bytes_max: usize) -> Result<Option<usize>
     Ok(Some(length + 1))
 }
 
-/// Takes one message out of `input`, once it is whole. An error is the end of the connection: nobody knows where the
-/// next message begins.
+/// Takes one message out of `input`, once it is complete. After an error message framing is lost: the connection must
+/// end.
 pub(super) fn message(input: &mut BytesMut, bytes_max: usize) -> Result<Option<FrontendMessage>> {
     let Some(length) = length(input, bytes_max)? else { return Ok(None) };
     if input.len() < length {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_taken_only_when_whole() {
+    fn frontend_partial_message_is_left_in_the_buffer() {
         let whole = framed(b'Q', b"select 1\0");
         for cut in 0..whole.len() {
             let mut part = BytesMut::from(&whole[..cut]);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_does_not_lose_the_place_of_the_next_message() {
+    fn frontend_invalid_utf8_leaves_the_next_message_readable() {
         let mut input = framed(b'Q', b"select '\xff'\0");
         input.extend_from_slice(&framed(b'S', b""));
         assert_eq!(message(&mut input, 1000).expect("read"), Some(FrontendMessage::NotText(b'Q')));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_not_trusted() {
+    fn frontend_message_with_a_wrong_length_is_an_error() {
         assert!(message(&mut framed(b'Q', b"no end"), 1000).is_err());
         assert!(message(&mut framed(b'Q', &[b'x'; 2000]), 1000).is_err());
         assert!(message(&mut framed(b'B', b"\0\0\0\x01\0\0\0\x01\x7f\xff\xff\xff"), 1000).is_err());
@@ -272,7 +272,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(kind in prop::sample::select(&b"QPBDECHSdcfXpF?"[..]), body in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn frontend_any_bytes_do_not_panic(kind in prop::sample::select(&b"QPBDECHSdcfXpF?"[..]), body in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = message(&mut framed(kind, &body), 1000);
             let _ = opening(&mut BytesMut::from(&body[..]));
         }

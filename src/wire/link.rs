@@ -32,17 +32,17 @@ pub(super) struct ClientLink {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     input: BytesMut,
-    /// What `input` and the messages that are worked on hold; nothing is held before there is a session.
+    /// The memory of `input` and of messages in work; `None` before there is a session.
     held: Option<HeldBytes>,
-    /// Bytes of the messages that are worked on.
+    /// Bytes of messages in work.
     worked_on: usize,
-    /// Why the last message was not taken.
+    /// Why the last message was refused.
     refusal: Option<Error>,
-    /// What is to be said; goes out with [`Link::flush`], or before it when there is much.
+    /// Outgoing bytes; sent by [`Link::flush`], or earlier when there are many.
     pub out: BytesMut,
     message_bytes_max: usize,
     interrupts: Interrupts,
-    /// The client is not there any more: nothing can be said.
+    /// The client has disconnected: nothing can be sent.
     gone: bool,
 }
 
@@ -51,7 +51,7 @@ struct Interrupts {
     shutdown: CancellationToken,
     cancel: Option<CancellationToken>,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether it was the deadline that did.
+    /// Whether the deadline interrupted it.
     late: bool,
 }
 
@@ -93,7 +93,7 @@ fn hung_up() -> Error {
 enum Refused {
     /// There is no room for it.
     Message(Error),
-    /// Nobody knows where the next one begins.
+    /// Message framing is lost.
     Ended(Error),
 }
 
@@ -141,13 +141,13 @@ impl ClientLink {
         self.interrupts.deadline = None;
     }
 
-    /// A session is open: from now on what its messages hold is on its account.
+    /// Charges the memory of messages to a session's account from now on.
     pub fn charge(&mut self, account: &Account) -> Result<()> {
         self.held = Some(account.take("a message", self.input.capacity())?);
         Ok(())
     }
 
-    /// The next message; `None` when the client has gone. What held the last ones is given back.
+    /// The next message; `None` after a disconnect. Releases the memory of the previous ones.
     pub async fn message(&mut self) -> Result<Option<FrontendMessage>> {
         self.worked_on = 0;
         self.give_back();
@@ -167,11 +167,11 @@ impl ClientLink {
         }
     }
 
-    /// The next message that is here already, while others are worked on.
+    /// The next message if it is buffered already, while others are in work.
     pub fn message_at_hand(&mut self) -> Result<Option<FrontendMessage>> {
         match self.take_message() {
             Ok(message) => Ok(message),
-            // It will be refused when it is its turn.
+            // It is refused when its turn comes.
             Err(Refused::Message(_)) => Ok(None),
             Err(Refused::Ended(error)) => Err(error),
         }
@@ -192,7 +192,7 @@ impl ClientLink {
         }
         let message = frontend::message(&mut self.input, self.message_bytes_max).map_err(Refused::Ended)?;
         if large {
-            // What came behind it must not keep all of it.
+            // Copied, so that later bytes do not retain the large buffer.
             self.input = BytesMut::from(&self.input[..]);
             self.give_back();
         }
@@ -204,7 +204,7 @@ impl ClientLink {
         self.refusal.take().unwrap_or_else(|| Error::internal("a message was refused without a reason"))
     }
 
-    /// Reads a message to its end and keeps nothing of it; gives it as refused.
+    /// Reads and discards a message; gives it as refused.
     async fn skip_message(&mut self, error: Error) -> Result<Option<FrontendMessage>> {
         let Some(length) = frontend::length(&self.input, self.message_bytes_max)? else { return Err(error) };
         let kind = self.input[0];
@@ -226,7 +226,7 @@ impl ClientLink {
         Ok(Some(FrontendMessage::Refused(kind)))
     }
 
-    /// Room in `input` to read more: as much again as has come, so that who only says that much will come holds nothing.
+    /// Doubles the buffer as bytes arrive: announcing a large message reserves nothing.
     fn make_room(&mut self) -> Result<()> {
         let length = self.input.len();
         if length < self.input.capacity() {
@@ -274,7 +274,7 @@ impl ClientLink {
         }
     }
 
-    /// Waits for `work` while the client is there and nothing interrupts. Otherwise `work` is dropped.
+    /// Waits for `work`; drops it on disconnect, cancel, timeout or shutdown.
     pub async fn wait<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {
@@ -293,7 +293,7 @@ impl ClientLink {
         }
     }
 
-    /// Sends what there is to send, if it is much. An interrupt leaves the rest for later.
+    /// Sends outgoing bytes if they are many. An interrupt leaves the rest for later.
     pub async fn flush_if_full(&mut self) -> Result<()> {
         if self.out.len() < WRITE_BYTES { Ok(()) } else { self.flush().await }
     }
@@ -314,7 +314,7 @@ impl ClientLink {
         Ok(())
     }
 
-    /// Sends the last words and closes. A client that does not take them in time does not get them.
+    /// Sends the last messages and closes, within [`FAREWELL`].
     pub async fn farewell(mut self) {
         if !self.gone {
             let ClientLink { writer, out, .. } = &mut self;

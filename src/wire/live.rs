@@ -1,5 +1,5 @@
-//! Rows that come for ever, asked for one by one: so that it is known what is there already, and nothing is taken that
-//! nobody wants yet.
+//! Endless rows (subscriptions), pulled batch by batch: so it is known whether one is available now, and none is taken
+//! before it is wanted.
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -12,26 +12,26 @@ use tokio::{
 use super::task::{Task, broken};
 use crate::error::{Error, Result};
 
-/// A stream on the engine's runtime, at the other end. Dropping it ends the stream.
+/// The receiving end of a stream on the engine's runtime. Dropping it ends the stream.
 pub(super) struct LiveQuery {
     asks: mpsc::Sender<Ask>,
     task: Option<Task<()>>,
 }
 
-/// Somebody wants rows; who does not wait any more has dropped the other end.
+/// A request for rows; a cancelled one has a dropped receiver.
 struct Ask {
     wait: bool,
     answer: oneshot::Sender<NextRows>,
 }
 
-/// `None` where there is nothing now, or nothing ever again.
+/// `None` if there is nothing now, or at the end.
 type NextRows = Option<Result<RecordBatch>>;
 
 impl LiveQuery {
     pub fn start(workers: &Handle, mut stream: SendableRecordBatchStream) -> LiveQuery {
         let (asks, mut asked) = mpsc::channel::<Ask>(1);
         let task = workers.spawn(async move {
-            // What came for somebody who did not wait for it is the next one's.
+            // A batch whose request was cancelled goes to the next request.
             let mut left: NextRows = None;
             while let Some(Ask { wait, mut answer }) = asked.recv().await {
                 let next = match left.take() {
@@ -49,7 +49,7 @@ impl LiveQuery {
         LiveQuery { asks, task: Some(Task(task)) }
     }
 
-    /// The next rows. Without `wait`, `None` is that there are none now. Cancel safe.
+    /// The next rows. Without `wait`, `None` if there are none now. Cancel safe.
     pub async fn next(&mut self, wait: bool) -> Result<Option<RecordBatch>> {
         let (answer, answered) = oneshot::channel();
         if self.asks.send(Ask { wait, answer }).await.is_ok()
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nothing_is_lost_by_who_stops_waiting() {
+    async fn live_rows_cancelled_wait_loses_no_row() {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
         let (send, sent) = mpsc::unbounded_channel::<i64>();
         let row = |schema: &Arc<Schema>, n| {

@@ -1,8 +1,8 @@
-//! What sessions hold in memory, asked for before it is there: messages that are not whole yet, statements that are
-//! kept, parameters, rows that nobody has taken yet.
+//! The memory of sessions, reserved before it is allocated: incomplete messages, prepared statements, parameters, rows
+//! not sent yet.
 //!
-//! Half of the limit is set aside, for each session its part, so that whatever others hold, a session can do what is
-//! small. The other half is for whoever asks first, and of it no session gets more than a half.
+//! Half of the limit is split evenly among all possible sessions, so that each can always do small things. The other
+//! half is shared, first come first served, and no session gets more than half of it.
 
 use std::{
     fmt,
@@ -13,10 +13,10 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, Memor
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What all sessions hold together, and at the most.
+/// The memory of all sessions, and its limit.
 pub(super) struct Memory {
     shared: Arc<dyn MemoryPool>,
-    /// What a session has by itself.
+    /// Bytes reserved for each session.
     own_bytes: usize,
     session_bytes_max: usize,
 }
@@ -47,7 +47,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// What one session holds.
+/// The account of one session.
 #[derive(Debug, Clone)]
 pub(super) struct Account(Arc<SessionMemory>);
 
@@ -55,13 +55,13 @@ pub(super) struct Account(Arc<SessionMemory>);
 struct SessionMemory {
     own_bytes: usize,
     bytes_max: usize,
-    /// What it holds beyond its own.
+    /// Its part of the shared half.
     shared: MemoryReservation,
     bytes: Mutex<usize>,
 }
 
 impl Account {
-    /// Room for so many bytes, for as long as the answer lives.
+    /// Reserves `bytes` until the result is dropped. Fails with `OutOfMemory`, naming `what`.
     pub fn take(&self, what: &'static str, bytes: usize) -> Result<HeldBytes> {
         let mut held = HeldBytes { account: self.clone(), what, bytes: 0 };
         held.resize(bytes)?;
@@ -91,7 +91,7 @@ fn no_room(what: &'static str, bytes: usize) -> Error {
         .hint("Send less at a time, close what is no longer needed, or raise sessions.memory_limit.")
 }
 
-/// Bytes of an account. Given back when it is dropped.
+/// Reserved bytes of an account; released on drop.
 #[derive(Debug)]
 pub(super) struct HeldBytes {
     account: Account,
@@ -100,7 +100,7 @@ pub(super) struct HeldBytes {
 }
 
 impl HeldBytes {
-    /// Fails, and holds what it held, where that is too much. To hold less is always granted.
+    /// Changes the reservation; on failure it stays as it was. Shrinking always succeeds.
     pub fn resize(&mut self, bytes: usize) -> Result<()> {
         self.account.change(self.what, self.bytes, bytes)?;
         self.bytes = bytes;
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_has_its_own_and_no_more_than_half_of_what_is_shared() {
+    fn session_memory_is_its_own_plus_at_most_half_of_the_shared() {
         // 800 are shared, and each of eight has 100.
         let memory = Memory::new(1600, 8);
         let sessions: Vec<Account> = (0..3).map(|_| memory.open()).collect();

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn numeric_text_roundtrips_through_binary() {
         for text in
             ["0", "1", "-1", "12.50", "0.0001", "-0.00012345", "10000", "123456789.987654321", "100000000", "0.00"]
         {

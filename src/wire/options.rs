@@ -1,24 +1,24 @@
-//! What the wire may be told.
+//! The options of the Postgres server.
 
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// What the server may be told.
+/// The options of the Postgres server.
 #[derive(Debug, Clone)]
 pub struct WireOptions {
-    /// Where statements run. Must not be the runtime that [`serve`](super::serve) runs on, or a heavy query starves the
+    /// The runtime of statements. Must not be the runtime of [`serve`](super::serve), or a heavy query would starve the
     /// network.
     pub workers: Handle,
-    /// More are refused with 53300.
+    /// Maximum number of sessions; more are refused with 53300.
     pub sessions_max: usize,
-    /// Of these, so many are for addresses that have none yet; but not more than a tenth.
+    /// Sessions reserved for addresses without one; at most a tenth of all.
     pub sessions_reserved: usize,
-    /// What all sessions hold in memory together.
+    /// Memory limit of all sessions together.
     pub sessions_bytes_max: usize,
-    /// How long a client may take to say who it is.
+    /// Time limit of a connection's startup.
     pub startup_timeout: Duration,
-    /// Connections that have not said who they are, of all addresses and of one. One more takes the oldest one's place.
+    /// Connections in startup, of all addresses and of one. Another one evicts the oldest.
     pub starting_max: usize,
     pub starting_per_address: usize,
     /// The longest message that is taken: a statement, a parameter, a piece of COPY.

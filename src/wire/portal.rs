@@ -1,4 +1,4 @@
-//! What a connection keeps between messages: prepared statements, portals and cursors. All of it is bounded.
+//! The objects of a session: prepared statements, portals and cursors. All are bounded.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -22,26 +22,26 @@ const PREPARED_MAX: usize = 10_000;
 /// Each holds a running query.
 const OPEN_MAX: usize = 256;
 
-/// A statement that waits to be run again and again. Those of PREPARE and those of Parse share their names.
+/// A prepared statement. PREPARE and Parse share their names.
 #[derive(Clone)]
 pub(super) struct Prepared {
     /// `None` is the empty query.
     pub statement: Option<Arc<Statement>>,
-    /// What the client said of its parameters; 0 is nothing.
+    /// Parameter type oids declared by the client; 0 is unspecified.
     pub declared: Vec<u32>,
-    /// Asked of the engine once, when somebody wants to know.
+    /// Computed by the engine at the first Describe or Bind.
     pub description: Option<Arc<Description>>,
-    /// What its text weighs when it runs.
+    /// The weight of its text, for reserving memory.
     pub weight: Weight,
-    /// The room of the statement and of its description.
+    /// The memory of statement and description.
     pub held: Vec<Arc<HeldBytes>>,
 }
 
-/// What a description takes beside the names of its columns: a field, twice, and the form that it is sent in.
+/// Bytes of a description per column besides its name.
 const COLUMN_BYTES: usize = 512;
 
 impl Prepared {
-    /// Room for what is known of a statement's parameters and columns.
+    /// Reserves memory for a description.
     pub fn room_for(account: &Account, description: &Description) -> Result<Arc<HeldBytes>> {
         let fields = description.columns.iter().flat_map(|columns| columns.fields());
         let bytes = fields.map(|field| COLUMN_BYTES + 2 * field.name().len()).sum::<usize>();
@@ -53,7 +53,7 @@ impl Prepared {
         self.declared.iter().map(|oid| types::from_oid(*oid)).collect()
     }
 
-    /// The oids that the client is told of its parameters: its own where it named one.
+    /// The parameter oids for the client: the declared ones, or else the inferred.
     pub fn oids(&self, description: &Description) -> Vec<u32> {
         let inferred = description.parameters.iter().enumerate();
         inferred
@@ -65,15 +65,15 @@ impl Prepared {
     }
 }
 
-/// A statement with its parameters, on its way.
+/// A statement bound to parameters.
 pub(super) struct Portal {
     pub prepared: Prepared,
     pub parameters: Vec<ScalarValue>,
     pub formats: Vec<i16>,
-    /// What the client was told of its columns, if it was told.
+    /// The row format described to the client, if it asked.
     pub described: Option<RowFormat>,
     pub progress: PortalProgress,
-    /// The room of its parameters.
+    /// The memory of its parameters.
     pub held: HeldBytes,
 }
 
@@ -83,10 +83,10 @@ pub(super) enum PortalProgress {
     Done,
 }
 
-/// Where rows come from.
+/// The source of a portal's rows.
 pub(super) enum PortalSource {
     Own(RowStream),
-    /// `FETCH`: so many of a cursor's, or all. Those of a subscription are waited for so long at the most.
+    /// `FETCH`: some or all rows of a cursor; for those of a subscription it waits at most `timeout`.
     Cursor {
         name: String,
         left: Option<u64>,
@@ -101,7 +101,7 @@ pub(super) struct SqlCursor {
     pub binary: bool,
 }
 
-/// All that one connection keeps.
+/// The objects of one session.
 #[derive(Default)]
 pub(super) struct SessionObjects {
     pub prepared: HashMap<String, Prepared>,
@@ -150,7 +150,7 @@ impl SessionObjects {
         Ok(())
     }
 
-    /// Refuses a second cursor of a name before its query is begun.
+    /// Fails if a cursor of this name exists, before its query is started.
     pub fn undeclared(&self, name: &str) -> Result<()> {
         match self.cursors.contains_key(name) {
             true => Err(Error::new(ErrorKind::DuplicateObject, format!("cursor \"{name}\" already exists"))),
@@ -170,7 +170,7 @@ impl SessionObjects {
         }
     }
 
-    /// A transaction ends, and with it whatever was open in it.
+    /// Closes what was opened in the transaction.
     pub fn end_transaction(&mut self) {
         self.portals.clear();
         self.cursors.retain(|_, cursor| cursor.hold);

@@ -1,4 +1,4 @@
-//! From what a statement gave to what the client gets.
+//! Sends the outcome of a statement to the client.
 
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ const PIECE_ROWS: usize = 1024;
 /// Pieces of COPY that have come together are read together.
 const COPY_BYTES: usize = 256 * 1024;
 
-/// What a byte of COPY takes until it is a value of a batch.
+/// Bytes held per byte of COPY input until it is in a batch.
 const COPY_TIMES: usize = 4;
 
-/// How long live rows are waited for.
+/// How long to wait for rows of a subscription.
 #[derive(Clone, Copy)]
 enum FetchWait {
     Endless,
@@ -41,13 +41,13 @@ enum FetchWait {
 }
 
 impl FetchWait {
-    /// That of `FETCH`, which by itself takes what is there.
+    /// That of `FETCH`: without a timeout it takes available rows only.
     fn of(timeout: Option<Duration>) -> FetchWait {
         Instant::now().checked_add(timeout.unwrap_or_default()).map_or(FetchWait::Endless, FetchWait::Until)
     }
 }
 
-/// The next rows. Live ones that are there go out before others are waited for; where the wait is over there are none.
+/// The next rows. Pending output is sent before waiting for live rows; `None` after the wait.
 async fn more(
     link: &mut ClientLink,
     rows: &mut RowStream,
@@ -75,10 +75,10 @@ async fn more(
     }
 }
 
-/// What a byte of a value may take as it is sent: as text, twice over, in two buffers.
+/// Bytes held per byte of a value while it is sent: text form, in two buffers.
 const SENT_TIMES: usize = 6;
 
-/// Room for what rows become when they are sent, where they are large: of small ones there are [`work::PIECE_BYTES`].
+/// Reserves memory for encoding large rows; small ones are within [`work::PIECE_BYTES`].
 fn room_for(account: &Account, batch: &RecordBatch) -> Result<Option<HeldBytes>> {
     let bytes = bytes_of(batch);
     if bytes <= work::PIECE_BYTES {
@@ -88,7 +88,7 @@ fn room_for(account: &Account, batch: &RecordBatch) -> Result<Option<HeldBytes>>
 }
 
 impl<D: Door> Connection<D> {
-    /// The whole of an outcome, as the simple protocol has it: text, after a description.
+    /// Sends an outcome as in the simple protocol: description, then rows as text.
     pub async fn respond(&mut self, outcome: Outcome) -> Result<()> {
         match outcome {
             Outcome::Rows(mut source) => {
@@ -115,7 +115,7 @@ impl<D: Door> Connection<D> {
         }
     }
 
-    /// How a source's rows go out. A binary cursor is binary whatever the client says.
+    /// The row format of a source. A binary cursor is binary regardless of `formats`.
     pub fn row_format(&mut self, source: &PortalSource, formats: &[i16]) -> Result<RowFormat> {
         let zone = self.zone()?;
         match source {

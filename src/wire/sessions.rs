@@ -1,4 +1,4 @@
-//! Who is connected, so that one connection can cancel another's statement.
+//! The open sessions, so that one connection can cancel another's statement.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct SessionSlots {
     max: usize,
-    /// Of these, for addresses that have none.
+    /// Slots reserved for addresses without a session.
     reserved: usize,
     open: Mutex<OpenSessions>,
 }
@@ -35,7 +35,7 @@ struct CancelKey {
     running: Option<CancellationToken>,
 }
 
-/// One session's place; it is given back when this is dropped.
+/// One session's slot; released on drop.
 #[derive(Debug)]
 pub(super) struct SessionSlot {
     sessions: Arc<SessionSlots>,
@@ -48,8 +48,8 @@ impl SessionSlots {
         Arc::new(SessionSlots { max, reserved: reserved.min(max / 10), open: Mutex::new(OpenSessions::default()) })
     }
 
-    /// A place for one more session, if there is one. The last ones are kept, so that no address that takes all there are
-    /// shuts out the others.
+    /// Takes a slot; fails with 53300 if there is none. The reserved ones are only for addresses without a session, so
+    /// that one address cannot take all.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<SessionSlot> {
         #[expect(clippy::disallowed_methods, reason = "nobody may guess the key that cancels another's statement")]
         let secret = rand::random();
@@ -76,7 +76,7 @@ impl SessionSlots {
         Ok(SessionSlot { sessions: self.clone(), pid, secret })
     }
 
-    /// Cancels what the session runs now, if it runs anything and the secret is right; the caller is told neither.
+    /// Cancels the running statement of a session, if the secret matches; gives no result.
     pub fn cancel(&self, pid: i32, secret: i32) {
         let open = self.lock();
         if let Some(CancelKey { secret: right, running: Some(token), .. }) = open.keys.get(&pid)
@@ -92,7 +92,7 @@ impl SessionSlots {
 }
 
 impl Peers for SessionSlots {
-    /// There is one role, so that everybody may cancel everybody.
+    /// There is one role: every session may cancel every other.
     fn cancel(&self, pid: i32) -> bool {
         let open = self.lock();
         let Some(key) = open.keys.get(&pid) else { return false };
@@ -104,14 +104,14 @@ impl Peers for SessionSlots {
 }
 
 impl SessionSlot {
-    /// A statement begins: from here on it can be cancelled.
+    /// Starts a statement, which can be cancelled from now on.
     pub fn begin(&self) -> CancellationToken {
         let token = CancellationToken::new();
         self.set(Some(token.clone()));
         token
     }
 
-    /// It has ended: a cancel that comes too late must not hit the next one.
+    /// Ends it, so that a late cancel does not hit the next statement.
     pub fn end(&self) {
         self.set(None);
     }
@@ -136,7 +136,7 @@ mod tests {
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn the_last_seats_are_for_addresses_that_have_none() {
+    fn session_slots_reserved_ones_go_to_new_addresses() {
         let sessions = SessionSlots::new(20, 2);
         let all: Vec<SessionSlot> = (0..18).map(|_| sessions.enter(ADDRESS).expect("a place")).collect();
         assert_eq!(sessions.enter(ADDRESS).expect_err("reserved").kind(), ErrorKind::TooManyConnections);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_secret_cancels_only_what_runs() {
+    fn session_cancel_needs_the_secret_and_a_running_statement() {
         let sessions = SessionSlots::new(1, 3);
         let seat = sessions.enter(ADDRESS).expect("a place");
         assert_eq!(sessions.enter(ADDRESS).expect_err("full").kind(), ErrorKind::TooManyConnections);

@@ -1,6 +1,6 @@
-//! Connections that have not said yet who they are. They are few at one time, and fewer of one address: one more takes
-//! the place of the one that has waited longest. An honest client says who it is at once; so however many sockets are
-//! stalled, it finds a place, and is through before its turn to go.
+//! Connections in startup. Their number is limited, in all and by address: another one evicts the oldest. An honest
+//! client completes its startup at once, so that it gets a slot, and is done before it is evicted, however many sockets
+//! are stalled.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +10,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-/// Places for connections that begin.
+/// The slots of connections in startup.
 #[derive(Debug)]
 pub(super) struct Starting {
     max: usize,
@@ -25,12 +25,12 @@ struct OpenStarts {
     last: u64,
 }
 
-/// The place of one connection, given back when it is dropped.
+/// The slot of one connection; released on drop.
 #[derive(Debug)]
 pub(super) struct StartingSlot {
     starting: Arc<Starting>,
     number: u64,
-    /// Cancelled when another one takes the place.
+    /// Cancelled when another connection takes the slot.
     pub lost: CancellationToken,
 }
 
@@ -39,7 +39,7 @@ impl Starting {
         Arc::new(Starting { max: max.max(1), address_max: address_max.max(1), open: Mutex::default() })
     }
 
-    /// A place for one more.
+    /// Takes a slot, evicting another if necessary.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> StartingSlot {
         let mut open = self.lock();
         let from = |open: &OpenStarts, of: IpAddr| open.places.values().filter(|(address, _)| *address == of).count();
@@ -68,7 +68,7 @@ impl OpenStarts {
         }
     }
 
-    /// The address that has most of the places; of several, the one that began first.
+    /// The address with the most slots; among several, the oldest.
     fn busiest(&self) -> Option<IpAddr> {
         let mut counts: HashMap<IpAddr, (usize, u64)> = HashMap::new();
         for (number, (address, _)) in &self.places {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_an_address_that_has_its_places_goes() {
+    fn starting_limit_per_address_evicts_its_oldest_connection() {
         let starting = Starting::new(10, 3);
         let others = starting.enter(address(2));
         let places: Vec<StartingSlot> = (0..5).map(|_| starting.enter(address(1))).collect();
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn of_all_the_oldest_of_the_busiest_address_goes() {
+    fn starting_total_limit_evicts_the_oldest_of_the_busiest_address() {
         let starting = Starting::new(4, 3);
         let places: Vec<StartingSlot> = [1, 2, 2, 3, 4, 5].map(|n| starting.enter(address(n))).into();
         assert_eq!(lost(&places), [0, 1]);
     }
 
     #[test]
-    fn a_place_that_was_given_back_is_free() {
+    fn starting_slot_is_free_after_drop() {
         let starting = Starting::new(2, 2);
         let one = starting.enter(address(1));
         drop(starting.enter(address(1)));

@@ -21,7 +21,7 @@ use std::{net::IpAddr, sync::Arc};
 /// A client asks for encryption at most twice: GSS, then SSL.
 const ENCRYPT_REQUESTS_MAX: usize = 4;
 
-/// Opens a session; `None` where there was none to open, and everything that had to be said is said.
+/// Runs the startup of a connection; `None` if it ended without a session (a cancel request, a refusal).
 pub(super) async fn open<D: Door>(
     shared: &Arc<ServerShared<D>>,
     socket: TcpStream,
@@ -49,7 +49,7 @@ pub(super) async fn open<D: Door>(
     }
 }
 
-/// What a client is told whose place another one has taken.
+/// The error of an evicted connection.
 fn crowded_out() -> Error {
     Error::new(ErrorKind::TooManyConnections, "too many connections have not said yet who they are")
         .detail("The one that had waited longest has made room for another.")
@@ -85,7 +85,7 @@ async fn greet<D: Door>(
     Err(Error::new(ErrorKind::ProtocolViolation, "expected a startup packet"))
 }
 
-/// A session of what the client says of itself. Settings that nobody knows are ignored, as drivers send many.
+/// Creates the session from startup parameters. Unknown settings are ignored, as drivers send many.
 fn introduce(parameters: &[(String, String)], pid: i32) -> Result<Session> {
     let given = |name: &str| parameters.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str());
     let user = given("user").ok_or_else(|| {
@@ -129,7 +129,7 @@ fn command_line(options: &str) -> Vec<(String, String)> {
     pairs.collect()
 }
 
-/// Everything that a client is told at login, up to the first ReadyForQuery.
+/// Sends the login messages up to the first ReadyForQuery.
 fn welcome(
     link: &mut ClientLink,
     minor: u16,
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_read_as_a_command_line() {
+    fn startup_options_are_parsed_as_a_command_line() {
         let pairs = command_line("-c search_path=a -cgeqo=off --statement-timeout=5s -c DateStyle=ISO,\\ DMY");
         let pairs: Vec<String> = pairs.into_iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(pairs, ["search_path=a", "geqo=off", "statement_timeout=5s", "DateStyle=ISO, DMY"]);

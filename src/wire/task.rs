@@ -1,4 +1,4 @@
-//! A task of another runtime: it ends with whoever waits for it, and a panic in it is an error.
+//! A task on another runtime that is aborted on drop; a panic in it becomes an error.
 
 use tokio::task::{JoinError, JoinHandle};
 

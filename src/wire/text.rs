@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_as_postgres_shows_them() {
+    fn floats_are_rendered_as_in_postgres() {
         let array = Float64Array::from(vec![
             1.0,
             -0.5,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_as_postgres_shows_them() {
+    fn timestamps_and_dates_are_rendered_as_in_postgres() {
         let micros: ArrayRef =
             Arc::new(Int64Array::from(vec![0, 1_700_000_000_120_000, -1, -62_135_596_800_000_000 - 1]));
         let plain = cast(&micros, &DataType::Timestamp(TimeUnit::Microsecond, None)).expect("cast");
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_of_a_temporal_type_is_shown() {
+    fn temporal_values_of_any_number_are_rendered() {
         use arrow::array::{Date32Array, Time64MicrosecondArray, TimestampMicrosecondArray, TimestampSecondArray};
         let us = TimestampMicrosecondArray::from(vec![
             i64::MAX,
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_as_postgres_shows_them() {
+    fn intervals_are_rendered_as_in_postgres() {
         let array = arrow::array::IntervalMonthDayNanoArray::from(vec![
             IntervalMonthDayNano::new(14, 3, 14_706_500_000_000),
             IntervalMonthDayNano::new(-1, 2, 0),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_records_quote_what_would_be_read_otherwise() {
+    fn lists_and_records_quote_ambiguous_elements() {
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None, Some(3)])]);
         assert_eq!(shown(&list, "UTC"), ["{1,NULL,3}"]);
         let text: ArrayRef = Arc::new(StringArray::from(vec![Some("a b"), Some(""), Some("q\"\\")]));

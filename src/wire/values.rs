@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_as_postgres_writes_them() {
+    fn text_values_are_parsed_as_in_postgres() {
         assert_eq!(read("on", &DataType::Boolean), "true");
         assert_eq!(read(" 12 ", &DataType::Int32), "12");
         assert_eq!(read("-1.50", &DataType::Decimal128(10, 2)), "-1.50");
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_value_says_so() {
+    fn malformed_text_value_is_a_postgres_error() {
         assert_eq!(read("x", &DataType::Int32), "22P02 invalid input syntax for type integer: \"x\"");
         assert_eq!(
             read("99999999999", &DataType::Int32),
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_value_say_so() {
+    fn malformed_binary_value_is_a_postgres_error() {
         let read = |bytes: &[u8], ty: &Type| {
             let target = types::from_oid(ty.oid()).expect("known");
             let error = from_binary(Bytes::copy_from_slice(bytes), ty, &target).expect_err("no value");
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn the_row_of_a_bad_value_is_told() {
+    fn text_column_error_has_the_row_of_the_bad_value() {
         let texts = StringArray::from(vec![Some("1"), None, Some("two")]);
         let (row, error) = text_column(&texts, &DataType::Int64).expect_err("no number");
         assert_eq!((row, error.to_string().as_str()), (2, "invalid input syntax for type bigint: \"two\""));
@@ -443,12 +443,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..40), oid in prop::sample::select(&[16u32, 17, 20, 21, 23, 25, 700, 701, 1007, 1009, 1082, 1083, 1114, 1184, 1186, 1700, 2950, 3802, 1231][..])) {
+        fn from_binary_of_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..40), oid in prop::sample::select(&[16u32, 17, 20, 21, 23, 25, 700, 701, 1007, 1009, 1082, 1083, 1114, 1184, 1186, 1700, 2950, 3802, 1231][..])) {
             let ty = Type::from_oid(oid).expect("known");
             let _ = from_binary(Bytes::from(bytes), &ty, &types::from_oid(oid).expect("known"));
         }
         #[test]
-        fn no_text_panics(text in "[{}\"\\\\,a0-9x. :-]{0,20}") {
+        fn from_text_of_any_text_does_not_panic(text in "[{}\"\\\\,a0-9x. :-]{0,20}") {
             for oid in [16, 17, 23, 1007, 1009, 1001, 1082, 1114, 1184, 1186, 1700] {
                 let _ = from_text(&text, &types::from_oid(oid).expect("known"));
             }

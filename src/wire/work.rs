@@ -1,5 +1,4 @@
-//! Work on the engine's runtime, seen from the network's: a panic there is an error here, and nobody waits for what
-//! nobody wants any more.
+//! Work on the engine's runtime, awaited on the network's: panics become errors, and dropped work is cancelled.
 
 use std::future::Future;
 
@@ -18,15 +17,15 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How many batches are computed ahead of the client.
+/// Batches computed ahead of the client.
 const BATCHES_AHEAD: usize = 2;
-/// A batch larger than this is not followed by another before the client begins to read it: DataFusion counts the rows
-/// of a batch, not their bytes, and a client that does not read at all holds what is ahead of it for ever.
+/// No batch is computed ahead behind one larger than this until the client reads it: DataFusion limits rows, not bytes,
+/// and a client that does not read holds it for ever.
 const AHEAD_BYTES: usize = 1 << 20;
 /// A piece of rows is about this large: what a socket takes at once.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
-/// Runs `work` over there. Dropping this future ends it at its next await.
+/// Runs `work` on the engine's runtime. Dropping this future cancels it at its next await.
 pub(super) async fn run<T: Send + 'static>(
     workers: &Handle,
     work: impl Future<Output = Result<T>> + Send + 'static,
@@ -38,8 +37,7 @@ pub(super) async fn run<T: Send + 'static>(
     }
 }
 
-/// Runs what only computes on a thread of the network's, where no query keeps it waiting. To be used for what is short:
-/// it cannot be stopped, only forgotten.
+/// Runs short CPU work on a blocking thread of the network runtime, where no query delays it. It cannot be cancelled.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
@@ -52,16 +50,16 @@ pub(super) struct RowStream {
     pub schema: SchemaRef,
     pub tag: &'static str,
     from: From,
-    /// What the last batch had more than was asked for.
+    /// The rest of the last batch.
     rest: Option<AccountedBatch>,
-    /// Whose account pays for what is taken of a subscription.
+    /// The account charged for rows of a subscription.
     account: Option<Account>,
 }
 
-/// A batch that was computed and not taken yet, with its room.
+/// A batch computed ahead, with its reserved memory.
 type AccountedBatch = (RecordBatch, Option<HeldBytes>);
 
-/// Room for a batch that was computed ahead of its client.
+/// Reserves memory for a batch computed ahead.
 fn counted(batch: RecordBatch, account: &Account) -> Result<AccountedBatch> {
     let held = account.take("rows that were not read yet", bytes_of(&batch))?;
     Ok((batch, Some(held)))
@@ -73,7 +71,7 @@ enum From {
         task: Task<()>,
     },
     Subscription(LiveQuery),
-    /// Nobody: what is there is all.
+    /// None: all rows are available.
     Nobody,
 }
 
@@ -114,17 +112,17 @@ impl RowStream {
         }
     }
 
-    /// Rows that are there already.
+    /// Rows that are available already.
     pub fn ready(tag: &'static str, schema: SchemaRef, rows: Option<RecordBatch>) -> RowStream {
         RowStream { schema, tag, from: From::Nobody, rest: rows.map(|rows| (rows, None)), account: None }
     }
 
-    /// True where nobody computes them any more.
+    /// Whether all rows are available.
     pub fn are_ready(&self) -> bool {
         matches!(self.from, From::Nobody)
     }
 
-    /// True where there will always be more.
+    /// Whether they are endless.
     pub fn are_live(&self) -> bool {
         matches!(self.from, From::Subscription(_))
     }
@@ -134,7 +132,7 @@ impl RowStream {
         Ok(self.batch(true).await?.map(|batch| self.piece(batch, max)))
     }
 
-    /// The same of live rows where it need not be waited for; else `None`.
+    /// The same without waiting for live rows: `None` if none are available.
     pub async fn at_hand(&mut self, max: usize) -> Result<Option<RecordBatch>> {
         Ok(self.batch(false).await?.map(|batch| self.piece(batch, max)))
     }

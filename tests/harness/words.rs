@@ -36,7 +36,7 @@ pub fn internal(message: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn internal_words_are_found_where_a_word_begins() {
+fn internal_word_is_found_at_the_start_of_a_word() {
     assert_eq!(internal("cannot CAST it, NULLS LAST"), None);
     assert_eq!(internal("(Unsupported AST)"), Some("AST"));
     assert_eq!(internal("of UInt64(1)"), Some("UInt64("));

@@ -11,7 +11,7 @@ fn records(numbers: std::ops::Range<u64>, message: impl Fn(u64) -> String) -> Ve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_message_among_a_million_is_one_dead_letter_and_counts_once_it_is_put_right() {
+async fn poison_message_among_a_million_is_one_dead_letter_and_counts_after_replay() {
     const MESSAGES: u64 = 1_000_000;
     const POISON: u64 = 500_001;
     let broker = Broker::shared().await;
@@ -60,7 +60,7 @@ fn most_memory(server: &Server) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_of_ten_million_is_worked_off_within_the_memory_and_then_each_row_is_seen_at_once() {
+async fn backlog_of_ten_million_is_read_within_memory_then_rows_arrive_at_once() {
     const ROUNDS: u64 = 100;
     const ROUND: u64 = 100_000;
     const KEYS: u64 = 1_000;

@@ -349,7 +349,7 @@ impl Script {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_is_there_after_a_restart() {
+async fn broker_messages_survive_its_restart() {
     let broker = Broker::own().await;
     let topic = broker.topic("there", 2).await;
     broker.produce(&topic, 1, ["a", "b"]).await;

@@ -38,7 +38,7 @@ fn message(n: u64) -> Record {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_and_restarts_lose_nothing_and_double_nothing() {
+async fn kafka_to_each_sink_under_kill_9_is_exactly_once() {
     let broker = Arc::new(Broker::own().await);
     if !broker.is_real_for("from Kafka to each sink under kill -9, exactly once") {
         return;

@@ -127,7 +127,7 @@ async fn written(client: &Client, broker: &Broker, postgres: &Postgres, topic: &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_source_with_each_sink_is_as_readme_says() {
+async fn each_source_with_each_sink_keeps_the_guarantee_of_the_readme() {
     let broker = Arc::new(Broker::own().await);
     if !broker.is_real_for("each source with each sink under kill -9") {
         return;

@@ -25,14 +25,14 @@ async fn last_error(stage: &Stage) -> String {
 }
 
 /// Waits until what was read is in a checkpoint: what came after one is read again after a crash.
-async fn saved(stage: &Stage) {
+async fn flush_and_checkpoint(stage: &Stage) {
     stage.sql("FLUSH").await;
     let query = "SELECT checkpoint = epoch FROM tidemark.queries";
     eventually("there is a checkpoint", async || (stage.sql(query).await == ["true"]).then_some(())).await;
 }
 
 #[test]
-fn retention_that_passed_a_reader_by_stops_it_until_it_is_told_to_go_on() {
+fn offsets_deleted_by_retention_fail_the_query_until_resumed() {
     run(2, async || {
         let mut stage = Stage::new("retention", 2).await;
         if !stage.broker.is_real_for("retention") {
@@ -41,7 +41,7 @@ fn retention_that_passed_a_reader_by_stops_it_until_it_is_told_to_go_on() {
         stage.source("id BIGINT", "", "").await;
         stage.sql(VIEW).await;
         stage.produce(0, ids(0..10)).await;
-        saved(&stage).await;
+        flush_and_checkpoint(&stage).await;
         stage.rig.die();
         stage.produce(0, ids(10..100)).await;
         stage.broker.delete_before(&stage.topic, 0, 50).await;
@@ -61,7 +61,7 @@ fn retention_that_passed_a_reader_by_stops_it_until_it_is_told_to_go_on() {
 }
 
 #[test]
-fn retention_that_passed_a_reader_by_is_a_dead_letter_where_loss_is_skipped() {
+fn offsets_deleted_by_retention_are_a_dead_letter_with_on_data_loss_skip() {
     run(2, async || {
         let mut stage = Stage::new("skipped", 1).await;
         if !stage.broker.is_real_for("retention that is skipped") {
@@ -70,7 +70,7 @@ fn retention_that_passed_a_reader_by_is_a_dead_letter_where_loss_is_skipped() {
         stage.source("id BIGINT", "", ", on_data_loss = 'skip'").await;
         stage.sql(VIEW).await;
         stage.produce(0, ids(0..10)).await;
-        saved(&stage).await;
+        flush_and_checkpoint(&stage).await;
         stage.rig.die();
         stage.produce(0, ids(10..100)).await;
         stage.broker.delete_before(&stage.topic, 0, 50).await;
@@ -84,7 +84,7 @@ fn retention_that_passed_a_reader_by_is_a_dead_letter_where_loss_is_skipped() {
 }
 
 #[test]
-fn a_topic_that_is_made_again_is_not_taken_for_the_one_before() {
+fn recreated_topic_is_not_taken_for_the_old_one() {
     run(2, async || {
         let mut stage = Stage::new("again", 1).await;
         if !stage.broker.is_real_for("a topic that is made again") {
@@ -93,7 +93,7 @@ fn a_topic_that_is_made_again_is_not_taken_for_the_one_before() {
         stage.source("id BIGINT", "", "").await;
         stage.sql(VIEW).await;
         stage.produce(0, ids(0..10)).await;
-        saved(&stage).await;
+        flush_and_checkpoint(&stage).await;
         stage.rig.die();
         stage.broker.delete_topic(&stage.topic).await;
         stage.broker.create_topic(&stage.topic, 2, &[]).await;
@@ -115,7 +115,7 @@ fn a_topic_that_is_made_again_is_not_taken_for_the_one_before() {
 }
 
 #[test]
-fn a_topic_that_is_made_again_is_read_anew_where_loss_is_skipped() {
+fn recreated_topic_is_read_from_the_start_with_on_data_loss_skip() {
     run(2, async || {
         let stage = Stage::new("anew", 1).await;
         if !stage.broker.is_real_for("a topic that is made again, and skipped") {
@@ -134,7 +134,7 @@ fn a_topic_that_is_made_again_is_read_anew_where_loss_is_skipped() {
 }
 
 #[test]
-fn a_broker_that_is_away_is_waited_for() {
+fn source_unreachable_broker_is_retried() {
     run(2, async || {
         let broker: &'static Broker = Box::leak(Box::new(Broker::own().await));
         if !broker.is_real_for("a broker that is away") {

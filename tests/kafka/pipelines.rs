@@ -30,7 +30,7 @@ async fn late(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flights_kafka_yaml() {
+async fn flights_kafka_yaml_pipeline_gives_its_answers() {
     let broker = Broker::shared().await;
     let topic = broker.topic("flights", 2).await;
     let home = Home::new();
@@ -80,7 +80,7 @@ async fn flights_kafka_yaml() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trending_yaml() {
+async fn trending_yaml_pipeline_gives_its_answers() {
     let broker = Broker::shared().await;
     let topic = broker.topic("messages", 2).await;
     let home = Home::new();
@@ -243,7 +243,7 @@ async fn shown(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fraud_yaml_says_what_is_strange_at_once() {
+async fn fraud_yaml_alerts_at_once_by_each_rule() {
     let broker = Broker::shared().await;
     if !broker.is_real_for("fraud.yaml, rule by rule") {
         return;
@@ -331,7 +331,7 @@ fn payments(rng: &mut SmallRng) -> Vec<Payment> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fraud_yaml_gives_each_alert_once_through_kills() {
+async fn fraud_yaml_under_kill_9_gives_each_alert_once() {
     let broker = Broker::shared().await;
     if !broker.is_real_for("fraud.yaml under kill -9") {
         return;

@@ -50,7 +50,7 @@ fn newest(records: &[Record]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn rows_become_messages() {
+fn sink_rows_become_messages_in_each_format() {
     run(2, async || {
         let broker = Broker::shared().await;
         if !broker.is_real_for("rows become messages of a topic") {
@@ -81,7 +81,7 @@ fn rows_become_messages() {
 }
 
 #[test]
-fn changes_by_key_are_upserts_and_tombstones_or_envelopes() {
+fn sink_changes_become_upserts_and_tombstones_or_envelopes() {
     run(2, async || {
         let broker = Broker::shared().await;
         if !broker.is_real_for("changes become upserts, tombstones and envelopes") {
@@ -119,7 +119,7 @@ fn changes_by_key_are_upserts_and_tombstones_or_envelopes() {
 
 /// `sql/examples/alerts.sql`, which README shows.
 #[test]
-fn alerts_sql() {
+fn alerts_sql_example_writes_its_topics() {
     run(2, async || {
         let broker = Broker::shared().await;
         if !broker.is_real_for("alerts.sql") {
@@ -142,7 +142,7 @@ fn alerts_sql() {
 }
 
 #[test]
-fn a_crash_at_any_write_of_the_storage_doubles_no_message() {
+fn sink_crash_at_any_storage_write_doubles_no_message() {
     run(2, async || {
         let broker = Broker::shared().await;
         if !broker.is_real_for("a crash at any write of the storage doubles no message") {
@@ -178,7 +178,7 @@ fn a_crash_at_any_write_of_the_storage_doubles_no_message() {
 }
 
 #[test]
-fn a_server_that_was_replaced_writes_no_more() {
+fn sink_of_a_replaced_server_is_fenced() {
     run(2, async || {
         let broker = Broker::shared().await;
         if !broker.is_real_for("a server that was replaced writes no more") {
@@ -203,7 +203,7 @@ fn a_server_that_was_replaced_writes_no_more() {
 }
 
 #[test]
-fn a_broker_that_is_away_is_waited_for() {
+fn sink_unreachable_broker_is_retried() {
     run(2, async || {
         let broker = Broker::own().await;
         if !broker.is_real_for("a broker that is away is waited for") {
@@ -227,7 +227,7 @@ fn a_broker_that_is_away_is_waited_for() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused_when_the_sink_is_made() {
+fn create_sink_that_cannot_be_written_is_refused() {
     run(2, async || {
         let broker = Broker::shared().await;
         let rig = Rig::new(options()).await;

@@ -65,7 +65,7 @@ pub(super) fn ids(range: std::ops::Range<i64>) -> impl Iterator<Item = String> {
 }
 
 #[test]
-fn messages_become_rows_with_what_comes_beside_them() {
+fn source_messages_become_rows_with_included_metadata() {
     run(2, async || {
         let mut stage = Stage::new("beside", 2).await;
         let record = Record {
@@ -95,7 +95,7 @@ fn messages_become_rows_with_what_comes_beside_them() {
 }
 
 #[test]
-fn a_compacted_topic_is_a_table_by_key() {
+fn source_compacted_topic_is_a_table_by_key() {
     run(2, async || {
         let mut stage = Stage::new("by-key", 2).await;
         let record = |partition: i32, key: &str, value: Option<&str>| Record {
@@ -125,7 +125,7 @@ fn a_compacted_topic_is_a_table_by_key() {
 }
 
 #[test]
-fn views_at_different_paces_end_as_the_batch_answer() {
+fn views_at_different_rates_end_as_the_batch_answer() {
     run(2, async || {
         let stage = Stage::new("paces", 3).await;
         stage.produce(0, ids(0..3_000)).await;
@@ -146,7 +146,7 @@ fn views_at_different_paces_end_as_the_batch_answer() {
 }
 
 #[test]
-fn a_message_is_seen_without_anybody_asking() {
+fn source_message_reaches_the_view_without_polling() {
     run(2, async || {
         // Nobody looks by chance.
         let stage = Stage { discovery: "1 hour", ..Stage::new("seen", 2).await };
@@ -161,7 +161,7 @@ fn a_message_is_seen_without_anybody_asking() {
 }
 
 #[test]
-fn a_poison_message_is_one_dead_letter_with_its_coordinates() {
+fn source_poison_message_is_one_dead_letter_with_topic_partition_offset() {
     run(2, async || {
         let stage = Stage::new("poison", 2).await;
         stage.source("id BIGINT", "", "").await;
@@ -182,7 +182,7 @@ fn a_poison_message_is_one_dead_letter_with_its_coordinates() {
 }
 
 #[test]
-fn an_idle_partition_does_not_hold_the_watermark_and_one_that_lags_loses_nothing() {
+fn watermark_ignores_an_idle_partition_and_a_lagging_one_loses_no_rows() {
     run(2, async || {
         let stage = Stage::new("lag", 3).await;
         let at = |hour: u32, minute: u32| format!(r#"{{"at": "2024-05-01 {hour:02}:{minute:02}:30"}}"#);
@@ -205,7 +205,7 @@ fn an_idle_partition_does_not_hold_the_watermark_and_one_that_lags_loses_nothing
 }
 
 #[test]
-fn partitions_that_are_added_are_read_from_their_beginning() {
+fn source_added_partitions_are_read_from_the_start() {
     run(2, async || {
         let stage = Stage::new("grows", 1).await;
         if !stage.broker.is_real_for("partitions that are added") {
@@ -222,7 +222,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
 }
 
 #[test]
-fn where_a_source_begins_is_decided_once() {
+fn source_start_offset_is_decided_once() {
     run(2, async || {
         let mut stage = Stage::new("begins", 2).await;
         stage.produce(0, ids(0..10)).await;
@@ -255,7 +255,7 @@ fn where_a_source_begins_is_decided_once() {
 }
 
 #[test]
-fn topics_by_pattern_and_by_list() {
+fn source_reads_topics_by_pattern_and_by_list() {
     run(2, async || {
         let stage = Stage::new("by-list", 1).await;
         let broker = stage.broker;
@@ -283,7 +283,7 @@ fn topics_by_pattern_and_by_list() {
 }
 
 #[test]
-fn less_than_the_least_waits_until_somebody_asks_for_it() {
+fn source_below_min_rows_per_trigger_waits_until_flush_or_max_delay() {
     run(2, async || {
         let stage = Stage::new("least", 2).await;
         stage.source("id BIGINT", "", ", min_rows_per_trigger = 10, max_trigger_delay = '1 hour'").await;
@@ -305,7 +305,7 @@ fn less_than_the_least_waits_until_somebody_asks_for_it() {
 }
 
 #[test]
-fn the_same_span_has_the_same_rows_however_it_is_cut() {
+fn source_span_has_the_same_rows_however_it_is_cut_into_epochs() {
     run(2, async || {
         let mut stage = Stage::new("cut", 4).await;
         stage.source("id BIGINT", "INCLUDE partition AS p, offset AS o", ", max_rows_per_trigger = 97").await;
@@ -332,7 +332,7 @@ fn the_same_span_has_the_same_rows_however_it_is_cut() {
 }
 
 #[test]
-fn what_is_missing_is_an_error_of_a_new_source() {
+fn create_source_of_a_missing_topic_or_broker_is_refused() {
     run(2, async || {
         let stage = Stage::new("missing", 1).await;
         let create = |brokers: &str, topic: &str| {
@@ -360,7 +360,7 @@ fn what_is_missing_is_an_error_of_a_new_source() {
 }
 
 #[test]
-fn an_engine_that_dies_again_and_again_counts_each_message_once() {
+fn source_under_repeated_crashes_counts_each_message_once() {
     run(2, async || {
         let mut stage = Stage::new("dies", 3).await;
         stage.source("id BIGINT", "INCLUDE offset AS o", ", max_rows_per_trigger = 500").await;
@@ -383,7 +383,7 @@ fn an_engine_that_dies_again_and_again_counts_each_message_once() {
 }
 
 #[test]
-fn what_is_not_committed_is_not_read_and_ends_without_a_record_are_ends() {
+fn source_skips_aborted_transactions_and_passes_control_records() {
     run(2, async || {
         let stage = Stage::new("transactions", 1).await;
         if !stage.broker.is_real_for("transactions") {
@@ -420,7 +420,7 @@ fn what_is_not_committed_is_not_read_and_ends_without_a_record_are_ends() {
 }
 
 #[test]
-fn a_consumer_group_shows_how_far_it_was_read() {
+fn source_commits_its_offsets_to_the_consumer_group() {
     run(2, async || {
         let stage = Stage::new("group", 2).await;
         let group = format!("group-of-{}", stage.topic);

@@ -152,7 +152,7 @@ fn sorted(rng: &mut SmallRng, columns: &[Column], of: Type) -> String {
 }
 
 #[test]
-fn every_aggregate_of_datafusion_is_called() {
+fn random_queries_call_every_aggregate_of_datafusion() {
     let called: BTreeSet<&str> = FUNCTIONS.iter().map(|f| f.name.trim_end_matches("(*)")).collect();
     let left: Vec<String> = all_default_aggregate_functions()
         .iter()

@@ -19,7 +19,7 @@ async fn server() -> (Home, Server, Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_csv_line_is_a_dead_letter_and_its_neighbours_are_rows() {
+async fn malformed_csv_line_is_a_dead_letter_and_its_neighbours_are_rows() {
     let (home, _server, client) = server().await;
     home.put("in/a.csv", "id,n\n1,10\nnot a number,20\n3\n4,40,400\n5,50\n");
     run(
@@ -50,7 +50,7 @@ async fn a_malformed_csv_line_is_a_dead_letter_and_its_neighbours_are_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_truncated_parquet_file_is_one_dead_letter() {
+async fn truncated_parquet_file_is_one_dead_letter() {
     let (home, _server, client) = server().await;
     let whole = home.path("whole.parquet");
     parquet(&whole);
@@ -75,7 +75,7 @@ async fn a_truncated_parquet_file_is_one_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_gone_before_it_is_read_is_one_dead_letter() {
+async fn file_deleted_before_reading_is_one_dead_letter() {
     let (home, server, client) = server().await;
     home.put("in/a.csv", "1\n");
     run(
@@ -105,7 +105,7 @@ async fn a_file_that_is_gone_before_it_is_read_is_one_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_changed_behind_a_crash_does_not_change_an_answer() {
+async fn file_changed_after_a_crash_does_not_change_the_answer() {
     let (home, server, client) = server().await;
     home.put("in/a.csv", "1\n2\n");
     run(
@@ -158,7 +158,7 @@ async fn file_with_other_bytes_of_equal_size_and_time_is_told_on_recovery_and_pu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_means_the_same_in_a_file_and_in_an_insert() {
+async fn number_is_rounded_the_same_in_a_file_and_an_insert() {
     let (home, _server, client) = server().await;
     home.put("csv/a.csv", "n,i\n1.235,1\n-1.235,2\n99999999.999,3\n0.5,1.9\n");
     let json = [("1.235", "1"), ("-1.235", "2"), ("99999999.999", "3"), ("0.5", "1.9")];
@@ -184,7 +184,7 @@ async fn a_number_means_the_same_in_a_file_and_in_an_insert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_must_be_there_and_may_go() {
+async fn source_folder_must_exist_at_create_and_may_vanish_later() {
     let (home, server, client) = server().await;
     let error =
         fails(&client, "CREATE SOURCE s (id INT) WITH (connector = 'directory', path = 'missing', format = 'csv')")
@@ -229,7 +229,7 @@ async fn a_folder_must_be_there_and_may_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_does_not_fit_is_told_or_a_dead_letter() {
+async fn value_that_does_not_fit_is_an_error_in_insert_and_a_dead_letter_in_a_file() {
     let (home, _server, client) = server().await;
     run(&client, "CREATE TABLE t (id SMALLINT, at TIMESTAMP, n NUMERIC(4, 2))").await;
     for (values, state) in [
@@ -271,7 +271,7 @@ async fn a_type_that_does_not_fit_is_told_or_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_option_is_refused_with_the_one_that_was_meant() {
+async fn unknown_option_is_refused_with_the_nearest_one() {
     let (home, _server, client) = server().await;
     home.folder("in");
     let create =
@@ -283,7 +283,7 @@ async fn an_unknown_option_is_refused_with_the_one_that_was_meant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_that_divides_by_zero_stops_alone_and_goes_on_when_the_cause_is_gone() {
+async fn view_dividing_by_zero_fails_alone_and_resumes_once_the_row_is_gone() {
     let (home, server, client) = server().await;
     assert_eq!(fails(&client, "SELECT 1 / 0").await.code().code(), "22012");
     run(
@@ -328,7 +328,7 @@ async fn a_query_that_divides_by_zero_stops_alone_and_goes_on_when_the_cause_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_create_that_fails_leaves_nothing_behind() {
+async fn failed_create_leaves_no_files() {
     let (home, server, client) = server().await;
     home.put("in/a.csv", "1\n");
     run(&client, "CREATE SOURCE s (id INT) WITH (connector = 'directory', path = 'in', format = 'csv')").await;
@@ -378,7 +378,7 @@ async fn a_create_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_is_told_where_it_is() {
+async fn malformed_statement_error_has_sqlstate_and_position() {
     let (_home, _server, client) = server().await;
     for (sql, state) in [
         ("garbage", "42601"),
@@ -406,7 +406,7 @@ async fn garbage_is_told_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn identifiers_may_be_odd_and_not_without_end() {
+async fn identifiers_may_be_odd_but_not_too_long() {
     let (home, server, client) = server().await;
     let names = ["\"Sel\"\"ect\"", "\"a b\"", "\"ünïcødé\"", "\"../../etc\"", "\"1\"", "MiXeD", "\"select\""];
     for name in names {
@@ -434,7 +434,7 @@ async fn identifiers_may_be_odd_and_not_without_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_takes_nothing_with_it() {
+async fn client_disconnect_at_any_point_leaves_the_server_running() {
     let (_home, server, client) = server().await;
     run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, word TEXT)").await;
     // In the middle of a query.
@@ -529,7 +529,7 @@ async fn copy_of_bad_rows_adds_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_says_where_a_file_is_wrong() {
+async fn check_command_names_file_line_and_column_of_an_error() {
     let home = Home::new();
     for (name, text, said) in [
         ("a.sql", "SELECT 1;\nCREATE TABLE t (\n  id NOSUCHTYPE);\n", "a.sql:3:6"),

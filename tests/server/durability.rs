@@ -52,7 +52,7 @@ async fn fill_the_log(home: &Home, client: &Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_its_client_gives_up_takes_nobodys_place() {
+async fn insert_aborted_by_its_client_is_atomic_and_blocks_no_others() {
     let mut rng = SmallRng::seed_from_u64(seed());
     let home = Home::new();
     let server = home.start();
@@ -75,7 +75,7 @@ async fn a_write_that_its_client_gives_up_takes_nobodys_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_definition_that_its_client_gives_up_is_whole_or_not_there() {
+async fn ddl_aborted_by_its_client_is_atomic() {
     let mut rng = SmallRng::seed_from_u64(seed());
     let home = Home::new();
     let server = home.start();
@@ -104,7 +104,7 @@ async fn a_definition_that_its_client_gives_up_is_whole_or_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replacement_that_fails_changes_nothing() {
+async fn failed_or_replace_changes_nothing() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;
@@ -142,7 +142,7 @@ async fn a_replacement_that_fails_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_fell_too_far_behind_is_told_so_after_a_restart_too() {
+async fn view_too_far_behind_fails_with_an_error_after_a_restart() {
     let home = configured("journal: { segment_size: 64 kB }\nchangelog: { max_rows: 500, max_disk: 64 kB }\n");
     let server = home.start();
     let client = server.connect().await;
@@ -171,7 +171,7 @@ async fn a_reader_that_fell_too_far_behind_is_told_so_after_a_restart_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_cleaned_away_when_all_its_readers_are_past_it() {
+async fn file_is_cleaned_away_once_all_readers_have_consumed_it() {
     let home = Home::new();
     let folder = home.folder("in");
     let count = || fs::read_dir(&folder).unwrap().count();
@@ -209,7 +209,7 @@ async fn a_file_is_cleaned_away_when_all_its_readers_are_past_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_view_that_cannot_recover_at_first_is_right_later() {
+async fn view_whose_first_recovery_fails_is_right_later() {
     let home = configured(SMALL);
     let server = home.start();
     let client = server.connect().await;
@@ -258,7 +258,7 @@ async fn a_view_that_cannot_recover_at_first_is_right_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn late_rows_are_told_of_once() {
+async fn late_rows_are_counted_once_through_kills() {
     let home = configured(SMALL);
     let server = home.start();
     let client = server.connect().await;
@@ -283,7 +283,7 @@ async fn late_rows_are_told_of_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flush_waits_for_no_view_that_is_paused_and_for_all_others() {
+async fn flush_waits_for_running_views_and_not_for_paused_ones() {
     let home = Home::new();
     let server = home.start();
     let (client, other) = (server.connect().await, server.connect().await);
@@ -304,7 +304,7 @@ async fn flush_waits_for_no_view_that_is_paused_and_for_all_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_checkpoint_that_is_damaged_stops_one_view() {
+async fn damaged_checkpoint_fails_only_its_view() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;
@@ -335,7 +335,7 @@ async fn one_checkpoint_that_is_damaged_stops_one_view() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn or_replace_loses_no_row_that_comes_meanwhile() {
+async fn or_replace_of_a_table_keeps_rows_inserted_meanwhile() {
     let home = Home::new();
     let server = home.start();
     let (client, writer) = (server.connect().await, server.connect().await);
@@ -350,7 +350,7 @@ async fn or_replace_loses_no_row_that_comes_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn or_replace_of_what_its_source_does_not_give_again_is_refused() {
+async fn or_replace_of_a_view_over_cleaned_files_is_refused() {
     let home = Home::new();
     home.put("in/a.csv", "1\n2\n");
     let server = home.start();
@@ -388,7 +388,7 @@ async fn or_replace_of_what_its_source_does_not_give_again_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn or_replace_of_a_source_that_holds_what_was_sent_is_refused() {
+async fn or_replace_of_a_socket_source_with_journalled_lines_is_refused() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;

@@ -25,7 +25,7 @@ TM4,OSL,,2026-01-01 10:09:00,80
 const LANDINGS: [&str; 1] = ["2026-01-01 10:00:00|HEL|2|200"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn first_view_sql() {
+async fn first_view_sql_example_gives_its_answers() {
     let server = Home::new().start();
     let (status, stdout, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/first_view.sql"))).await;
     assert!(status.success(), "{stderr}");
@@ -35,7 +35,7 @@ async fn first_view_sql() {
 
 /// A statement that is an argument has its rows on stdin; without them it takes none, and says nothing wrong.
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_a_copy_are_read_from_stdin() {
+async fn sql_command_copy_reads_rows_from_stdin() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT)").await;
@@ -53,7 +53,7 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flights_sql() {
+async fn flights_sql_example_gives_its_answers() {
     let home = Home::new();
     home.folder("data/flights");
     let server = home.start();
@@ -69,7 +69,7 @@ async fn flights_sql() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_sql() {
+async fn clicks_sql_example_gives_its_answers() {
     let server = Home::new().start();
     let (status, _, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/clicks.sql"))).await;
     assert!(status.success(), "{stderr}");
@@ -93,7 +93,7 @@ async fn clicks_sql() {
 
 /// Arbitrary state: the count of each word goes on from chunk to chunk, and through a crash.
 #[tokio::test(flavor = "multi_thread")]
-async fn word_count_sql() {
+async fn word_count_sql_example_counts_through_a_kill() {
     let home = Home::new();
     let server = home.start();
     let (status, _, stderr) = finished(sql(&server).arg("-f").arg(checkout("sql/examples/word_count.sql"))).await;
@@ -139,7 +139,7 @@ const NEXMARK: [(&str, &str); 23] = [
 
 /// Each query as an ordinary `SELECT`.
 #[tokio::test(flavor = "multi_thread")]
-async fn nexmark_sql() {
+async fn nexmark_sql_examples_run_as_batch_queries() {
     let server = Home::new().start();
     let client = server.connect().await;
     let text = |name: &str| fs::read_to_string(checkout("sql/examples/nexmark").join(name)).unwrap();
@@ -155,7 +155,7 @@ async fn nexmark_sql() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flights_yaml() {
+async fn flights_yaml_pipeline_gives_its_answers() {
     let home = Home::new();
     home.put("elsewhere/1.csv", FLIGHTS);
     let start = || {
@@ -199,7 +199,7 @@ async fn flights_yaml() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn datagen_yaml() {
+async fn datagen_yaml_pipeline_gives_its_answers() {
     let home = Home::new();
     let server = Server::ready(&home, home.pipeline("config/pipelines/datagen.yaml"));
     let client = server.connect().await;
@@ -215,7 +215,7 @@ async fn datagen_yaml() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn etl_yaml() {
+async fn etl_yaml_pipeline_writes_its_lake_through_a_kill() {
     let home = Home::new();
     let start = || {
         let mut command = home.pipeline("config/pipelines/etl.yaml");
@@ -245,7 +245,7 @@ async fn etl_yaml() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_configuration_that_shows_every_key_serves() {
+async fn shipped_configuration_with_every_key_serves() {
     let home = Home::new();
     fs::copy(checkout("config/tidemark.yaml"), home.path("tidemark.yaml")).unwrap();
     let server = home.start();
@@ -284,7 +284,7 @@ const ELSEWHERE: [&str; 4] = ["cargo run --release -- demo", "cargo test", "carg
 
 /// Each block in its order, by a reader in an empty folder; where the output is shown, it is what comes out.
 #[tokio::test(flavor = "multi_thread")]
-async fn readme_from_top_to_bottom() {
+async fn readme_blocks_run_in_order_with_the_shown_output() {
     let home = Home::new();
     let server = home.start();
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_tidemark"));

@@ -11,7 +11,7 @@ fn configured(text: &str) -> Home {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_beyond_this_machine_without_insecure_is_refused() {
+async fn listen_beyond_localhost_without_insecure_is_refused() {
     let home = Home::new();
     for listen in ["0.0.0.0:0", "[::]:0"] {
         let mut command = home.command();
@@ -44,7 +44,7 @@ async fn server_beyond_this_machine_without_insecure_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statement_reaches_the_data_directory_by_no_way() {
+async fn statement_naming_the_data_directory_by_any_path_is_refused() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;
@@ -123,7 +123,7 @@ async fn statement_reaches_the_data_directory_by_no_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn file_that_is_a_link_to_the_data_directory_is_a_dead_letter() {
+async fn symlink_into_the_data_directory_is_a_dead_letter() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;
@@ -144,7 +144,7 @@ async fn file_that_is_a_link_to_the_data_directory_is_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connectors_write_and_read_where_the_configuration_allows_it() {
+async fn connectors_write_and_read_only_in_allowed_folders() {
     let elsewhere = tempfile::tempdir().unwrap();
     let (out, there) = (elsewhere.path().join("out"), elsewhere.path().display());
     let home = Home::new();

@@ -27,7 +27,7 @@ fn lines(bytes: usize, width: usize, mut line: impl FnMut(usize, usize) -> Strin
 
 /// The share of the first partition ends one byte behind the beginning of the second file.
 #[tokio::test(flavor = "multi_thread")]
-async fn directory_source_cut_one_byte_behind_the_beginning_of_a_file_reads_each_row_once() {
+async fn directory_source_cut_one_byte_into_a_file_reads_each_row_once() {
     let home = Home::new();
     home.put("tidemark.yaml", "threads:\n  query: 2\n");
     let json = |n: usize, width: usize| format!("{:<1$}\n", format!("{{\"id\":{n}}}"), width - 1);
@@ -62,7 +62,7 @@ async fn directory_source_cut_one_byte_behind_the_beginning_of_a_file_reads_each
 type Fate = fn(&Path);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn directory_source_whose_file_goes_after_it_was_read_recovers_from_kill_9() {
+async fn directory_source_whose_file_vanishes_after_reading_recovers_from_kill_9() {
     let fates: [(&str, Fate); 3] = [
         ("deleted", |file| fs::remove_file(file).unwrap()),
         ("renamed", |file| fs::rename(file, file.with_file_name("_done")).unwrap()),
@@ -98,7 +98,7 @@ async fn directory_source_whose_file_goes_after_it_was_read_recovers_from_kill_9
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn directory_source_reads_a_new_file_under_a_name_that_was_free() {
+async fn directory_source_reads_a_new_file_under_a_reused_name() {
     let home = Home::new();
     home.put("in/a.csv", "1\n");
     let server = home.start();
@@ -125,7 +125,7 @@ async fn directory_source_reads_a_new_file_under_a_name_that_was_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn csv_file_with_carriage_returns_alone_is_read() {
+async fn csv_file_with_carriage_return_line_ends_is_read() {
     let home = Home::new();
     home.put("in/a.csv", "id,n\r1,10\rx,20\r3,30\r");
     let server = home.start();
@@ -161,7 +161,7 @@ fn optional_records() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn avro_fields_of_a_null_record_are_null_in_a_view_and_a_select() {
+async fn avro_fields_of_a_null_record_are_null_in_view_and_select() {
     let home = Home::new();
     home.put("in/a.avro", optional_records());
     let server = home.start();
@@ -190,7 +190,7 @@ async fn avro_fields_of_a_null_record_are_null_in_a_view_and_a_select() {
 
 /// A file of Avro whose only block is a byte longer than its rows: decoding it once never came to an end.
 #[tokio::test(flavor = "multi_thread")]
-async fn avro_file_with_a_block_longer_than_its_rows_stops_nobody() {
+async fn avro_file_with_a_block_longer_than_its_rows_does_not_hang() {
     let schema = r#"{"type": "record", "name": "r", "fields": [{"name": "id", "type": "long"}]}"#;
     let mut file = b"Obj\x01\x02\x16avro.schema".to_vec();
     let length = schema.len() * 2;
@@ -225,7 +225,7 @@ async fn avro_file_with_a_block_longer_than_its_rows_stops_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_beyond_the_limit_of_an_epoch_are_told_in_one() {
+async fn dead_letters_beyond_the_epoch_limit_are_summed_in_one() {
     let home = Home::new();
     home.put("tidemark.yaml", "threads:\n  query: 2\ndead_letters:\n  epoch_max_rows: 1_000\n");
     let text: String = (1..=50_000).map(|n| format!("this is line {n}, which is bad\n")).collect();
@@ -257,7 +257,7 @@ async fn dead_letters_beyond_the_limit_of_an_epoch_are_told_in_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packed_file_that_fails_its_checksum_is_a_dead_letter_and_no_rows() {
+async fn compressed_file_failing_its_checksum_is_a_dead_letter_without_rows() {
     let home = Home::new();
     let text: String = (0..10_000).map(|n| format!("{n}\n")).collect();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

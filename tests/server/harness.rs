@@ -196,7 +196,7 @@ pub fn run(client: &Client, sql: &str) -> impl Future<Output = ()> {
     let at = std::panic::Location::caller();
     async move {
         if let Err(error) = client.batch_execute(sql).await {
-            panic!("{} (at {at}):\n{sql}", told(&error));
+            panic!("{} (at {at}):\n{sql}", error_text(&error));
         }
     }
 }
@@ -205,7 +205,7 @@ pub fn run(client: &Client, sql: &str) -> impl Future<Output = ()> {
 #[track_caller]
 pub fn rows(client: &Client, sql: &str) -> impl Future<Output = Vec<String>> {
     let at = std::panic::Location::caller();
-    async move { try_rows(client, sql).await.unwrap_or_else(|error| panic!("{} (at {at}):\n{sql}", told(&error))) }
+    async move { try_rows(client, sql).await.unwrap_or_else(|error| panic!("{} (at {at}):\n{sql}", error_text(&error))) }
 }
 
 pub async fn try_rows(client: &Client, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
@@ -239,7 +239,7 @@ pub fn fails(client: &Client, sql: &str) -> impl Future<Output = DbError> {
 }
 
 /// An error with all that a client is told of it.
-pub fn told(error: &tokio_postgres::Error) -> String {
+pub fn error_text(error: &tokio_postgres::Error) -> String {
     let Some(db) = error.as_db_error() else { return error.to_string() };
     let mut text = format!("{}: {}", db.code().code(), db.message());
     for (word, more) in [("DETAIL", db.detail()), ("HINT", db.hint())] {

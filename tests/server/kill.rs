@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::sleep};
 use tokio_postgres::Client;
 
-use super::harness::{Home, connect, eventually, rows, run, seed, told, try_rows};
+use super::harness::{Home, connect, error_text, eventually, rows, run, seed, try_rows};
 
 const KILLS: usize = 36;
 const CLIENTS: u64 = 3;
@@ -121,7 +121,7 @@ struct Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_killed_again_and_again_ends_with_the_exact_answer() {
+async fn server_under_repeated_kill_9_ends_with_the_exact_answers() {
     let seed = seed();
     let mut rng = SmallRng::seed_from_u64(seed);
     let home = Home::new();
@@ -267,7 +267,7 @@ impl Load {
 
 /// Whether an error is only that the server was killed; every other one is a failure.
 fn lost(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_none() || panic!("{}", told(error))
+    error.as_db_error().is_none() || panic!("{}", error_text(error))
 }
 
 type Orders = BTreeMap<u64, (String, i64)>;

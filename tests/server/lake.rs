@@ -24,7 +24,7 @@ async fn look(client: &Client) -> i64 {
     rows(client, "SELECT count(DISTINCT file) FROM lake").await[0].parse().unwrap()
 }
 
-async fn survives(format: &str, more: &str) {
+async fn exact_after_kills(format: &str, more: &str) {
     let mut rng = SmallRng::seed_from_u64(seed());
     let home = Home::new();
     home.folder("in");
@@ -75,17 +75,17 @@ async fn survives(format: &str, more: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parquet_is_whole_after_kill_9() {
-    survives("parquet", "").await;
+async fn parquet_sink_folder_is_exact_after_kill_9() {
+    exact_after_kills("parquet", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn csv_is_whole_after_kill_9() {
-    survives("csv", ", header = true").await;
+async fn csv_sink_folder_is_exact_after_kill_9() {
+    exact_after_kills("csv", ", header = true").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_whole_answer_in_place_of_the_last() {
+async fn directory_sink_in_complete_mode_replaces_the_previous_answer() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;

@@ -6,7 +6,7 @@ use super::harness::{Home, eventually, fails, rows, run};
 
 /// The hundred-and-first client is told so, and the others stay.
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_clients_are_told() {
+async fn client_beyond_max_sessions_gets_too_many_connections() {
     let home = Home::new();
     std::fs::write(home.path("tidemark.yaml"), "sessions: { max: 2 }\n").unwrap();
     let server = home.start();
@@ -20,7 +20,7 @@ async fn too_many_clients_are_told() {
 
 /// A statement_timeout ends a statement and nothing else.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_can_be_limited_in_time() {
+async fn statement_timeout_ends_a_statement_and_the_session_continues() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;
@@ -36,7 +36,7 @@ async fn a_statement_can_be_limited_in_time() {
 /// A view whose groups never end, beside one that stays small: the first stops, all that it had is there, and it goes
 /// on when there is room.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_view_that_outgrows_the_memory_stops_alone() {
+async fn view_beyond_the_state_memory_fails_alone_and_resumes_with_more() {
     let home = Home::new();
     let configure = |limit: &str| {
         let text = format!("state: {{ memory_limit: {limit} }}\n");
@@ -83,7 +83,7 @@ async fn a_view_that_outgrows_the_memory_stops_alone() {
 /// Joins make far more of few rows than there is memory for, without a key, of rows that are there many times, and where
 /// only whether they meet is shown: they stop, and nothing else does.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_join_that_outgrows_the_memory_stops_alone() {
+async fn join_beyond_the_query_memory_fails_alone() {
     let home = Home::new();
     std::fs::write(home.path("tidemark.yaml"), "query: { memory_limit: 32 MB }\n").unwrap();
     let server = home.start();
@@ -132,7 +132,7 @@ async fn a_join_that_outgrows_the_memory_stops_alone() {
 /// Each is minutes of one call that looks up at nothing: as a constant while the query is planned, in a projection, a
 /// filter and a key. The only thread for queries serves everybody else meanwhile, and whoever asked may go.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_interrupted_holds_up_nobody() {
+async fn uninterruptible_function_call_blocks_no_other_session() {
     let home = Home::new();
     home.put("tidemark.yaml", "threads: { network: 1, query: 1, aside: 5 }\n");
     let server = home.start();
@@ -178,7 +178,7 @@ async fn what_cannot_be_interrupted_holds_up_nobody() {
 /// What takes the place of other rows is never refused, and so it is at every start: after a kill, from the log; after
 /// that, from files of changes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_was_changed_at_its_limit_is_there_after_every_start() {
+async fn table_updated_at_its_memory_limit_is_restored_at_every_start() {
     let home = Home::new();
     home.put("tidemark.yaml", "state: { memory_limit: 20 MB }\n");
     let server = home.start();

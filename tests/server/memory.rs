@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_postgres::Client;
 
 use super::{
-    harness::{Home, Server, eventually, fails, rows, run, told, try_rows},
+    harness::{Home, Server, error_text, eventually, fails, rows, run, try_rows},
     raw::Raw,
 };
 
@@ -59,7 +59,7 @@ impl Guarded {
     }
 
     /// Nobody else has noticed anything, and the process has stayed within.
-    async fn held(self) {
+    async fn assert_within_memory(self) {
         let Guarded { server, client, started_kb, seen, stop, other } = self;
         eventually("the view goes on", async || (counted(&client).await > seen).then_some(())).await;
         assert_eq!(rows(&client, "SELECT state FROM tidemark.queries WHERE name = 'counted'").await, ["running"]);
@@ -89,7 +89,7 @@ fn is_limit(code: &str) -> bool {
 
 /// Texts that are short to send and long to read.
 #[tokio::test(flavor = "multi_thread")]
-async fn statements_that_grow_are_refused() {
+async fn statements_with_huge_lists_are_refused_within_memory() {
     let guarded = Guarded::start().await;
     let many = |what: &str| what.repeat((8 << 20) / what.len());
     run(&guarded.client, "CREATE TABLE t (x BIGINT)").await;
@@ -106,11 +106,11 @@ async fn statements_that_grow_are_refused() {
         let error = fails(&guarded.client, &sql).await;
         assert!(is_limit(error.code().code()), "{}…: {error:?}", &sql[..40]);
     }
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_do_not_end_hold_no_more_than_there_is() {
+async fn unfinished_large_messages_stay_within_session_memory() {
     let guarded = Guarded::start().await;
     let mut sockets = Vec::new();
     for _ in 0..90 {
@@ -129,12 +129,12 @@ async fn messages_that_do_not_end_hold_no_more_than_there_is() {
         assert_eq!(socket.error().await, None);
     }
     assert!(refused > 80, "{refused}");
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// A value that is wide once, and that every row of a batch has.
 #[tokio::test(flavor = "multi_thread")]
-async fn wide_values_that_repeat_stay_within() {
+async fn repeated_wide_values_stay_within_memory() {
     let guarded = Guarded::start().await;
     let client = &guarded.client;
     run(
@@ -162,12 +162,12 @@ async fn wide_values_that_repeat_stay_within() {
         let error = fails(client, &format!("FLUSH {name}")).await;
         assert!(is_limit(error.code().code()), "{sql}: {error:?}");
     }
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// Rows that one statement writes are there before any of them is written.
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_that_grow_are_refused() {
+async fn large_writes_are_refused_within_memory() {
     let guarded = Guarded::start().await;
     let client = &guarded.client;
     run(client, "CREATE TABLE t (id BIGINT, s TEXT)").await;
@@ -193,12 +193,12 @@ async fn writes_that_grow_are_refused() {
         assert!(code.as_deref().is_some_and(is_limit), "{code:?}");
     }
     assert_eq!(rows(client, "SELECT count(*), max(length(s)) FROM t").await, ["10000|1000"]);
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// More sockets than there are places for, none of which says who it is: whoever does is let in.
 #[tokio::test(flavor = "multi_thread")]
-async fn stalled_sockets_shut_out_nobody() {
+async fn stalled_connections_do_not_block_new_clients() {
     let guarded = Guarded::with("sessions: { startup_timeout: 3600 s }\n").await;
     let mut stalled = Vec::new();
     for n in 0..400 {
@@ -212,12 +212,12 @@ async fn stalled_sockets_shut_out_nobody() {
     // The first ones have made room, and were told why.
     assert_eq!(stalled[0].error().await.as_deref(), Some("53300"));
     drop(stalled);
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// Who is slow is not who stalls: a packet that comes byte by byte is a packet.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_startup_is_a_startup() {
+async fn startup_packet_sent_byte_by_byte_is_accepted() {
     let server = Home::new().start();
     let mut socket = Raw::connect(server.port).await;
     for byte in Raw::startup_packet() {
@@ -228,7 +228,7 @@ async fn a_slow_startup_is_a_startup() {
 
 /// Rows that are gone are not gone for who still reads them: they count as the table's until nobody does.
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_a_reader_still_holds_count_as_its_tables() {
+async fn rows_held_by_open_readers_count_against_the_table() {
     let guarded = Guarded::with("state:\n  memory_limit: 60 MB\n").await;
     let client = &guarded.client;
     run(client, "CREATE TABLE t (id BIGINT PRIMARY KEY, s TEXT)").await;
@@ -247,7 +247,7 @@ async fn rows_that_a_reader_still_holds_count_as_its_tables() {
             Ok(_) => {}
             Err(error) => {
                 let code = error.code().map(|code| code.code().to_string()).unwrap_or_default();
-                assert!(is_limit(&code) && told(&error).contains("table \"t\""), "{}", told(&error));
+                assert!(is_limit(&code) && error_text(&error).contains("table \"t\""), "{}", error_text(&error));
                 refused += 1;
             }
         }
@@ -255,12 +255,12 @@ async fn rows_that_a_reader_still_holds_count_as_its_tables() {
     assert!((4..12).contains(&refused), "{refused} were refused");
     drop(readers);
     eventually("there is room again", async || client.simple_query("UPDATE t SET s = 'y'").await.ok()).await;
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// A view remembers much of a large table: its first checkpoint is a copy of that, and so is each that replaces a chain.
 #[tokio::test(flavor = "multi_thread")]
-async fn checkpoints_stay_within() {
+async fn checkpoints_of_large_state_stay_within_memory() {
     let guarded = Guarded::start().await;
     let client = &guarded.client;
     run(
@@ -279,12 +279,12 @@ async fn checkpoints_stay_within() {
         .await;
     }
     assert_eq!(rows(client, "SELECT count(*), sum(n) FROM v").await, ["53900|53900"]);
-    guarded.held().await;
+    guarded.assert_within_memory().await;
 }
 
 /// A start that finds more than may be held refuses what has no room, by its name; all of it is there again once it has.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_with_less_room_refuses_by_name_and_loses_nothing() {
+async fn start_with_a_lower_memory_limit_refuses_relations_by_name_and_loses_nothing() {
     let home = Home::new();
     let configure = |limit: &str| home.put("tidemark.yaml", format!("state: {{ memory_limit: {limit} }}\n"));
     configure("200 MB");
@@ -313,7 +313,7 @@ async fn a_start_with_less_room_refuses_by_name_and_loses_nothing() {
     for (name, is) in [("large", "table"), ("wide", "view")] {
         let error = eventually("it is refused", async || {
             let error = client.simple_query(&format!("SELECT count(*) FROM {name}")).await.err()?;
-            Some(told(&error)).filter(|told| !told.contains("still recovering"))
+            Some(error_text(&error)).filter(|told| !told.contains("still recovering"))
         })
         .await;
         assert!(error.contains("53400") && error.contains(&format!("{is} \"{name}\"")), "{error}");

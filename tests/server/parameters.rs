@@ -5,10 +5,10 @@ use tokio_postgres::{
     types::{Kind, Type},
 };
 
-use super::harness::{Home, fails, rows, run, told};
+use super::harness::{Home, error_text, fails, rows, run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parameters_have_the_types_of_their_places() {
+async fn parameters_get_their_types_from_context() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, n INT, name TEXT, d DATE, x NUMERIC(10, 2))").await;
@@ -35,7 +35,7 @@ async fn parameters_have_the_types_of_their_places() {
         ("SELECT tgname FROM pg_trigger WHERE tgrelid = $1::int", &[Type::INT4]),
         ("SELECT oid FROM pg_type WHERE oid = ANY($1::oid[])", &[Type::OID_ARRAY]),
     ] {
-        let statement = client.prepare(sql).await.unwrap_or_else(|e| panic!("{sql}: {}", told(&e)));
+        let statement = client.prepare(sql).await.unwrap_or_else(|e| panic!("{sql}: {}", error_text(&e)));
         // An enum of the catalog's would be of another kind.
         assert!(statement.params().iter().all(|ty| matches!(ty.kind(), Kind::Simple | Kind::Array(_))));
         let told: Vec<&str> = statement.params().iter().map(Type::name).collect();
@@ -51,14 +51,14 @@ async fn parameters_have_the_types_of_their_places() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parameters_that_cannot_be_are_refused_and_nothing_ends() {
+async fn invalid_parameter_numbers_are_refused_and_the_session_continues() {
     let server = Home::new().start();
     let client = server.connect().await;
     for (sql, code) in
         [("SELECT $4000000000", "42P02"), ("SELECT $0", "42P02"), ("SELECT $65536", "42P02"), ("SELECT $3", "42P18")]
     {
         let error = client.prepare(sql).await.expect_err(sql);
-        assert_eq!(error.code().map(|c| c.code()), Some(code), "{sql}: {}", told(&error));
+        assert_eq!(error.code().map(|c| c.code()), Some(code), "{sql}: {}", error_text(&error));
     }
     assert_eq!(fails(&client, "SELECT $1").await.message(), "there is no parameter $1");
     assert_eq!(fails(&client, "SELECT $4000000000").await.code().code(), "42P02");
@@ -66,7 +66,7 @@ async fn parameters_that_cannot_be_are_refused_and_nothing_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_of_the_planner_have_their_place_and_class() {
+async fn planner_errors_have_sqlstate_and_position() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT)").await;
@@ -98,7 +98,7 @@ async fn errors_of_the_planner_have_their_place_and_class() {
 
 /// Moments have a zone, and are shown in that of the session; text without an offset means UTC wherever it stands.
 #[tokio::test(flavor = "multi_thread")]
-async fn moments_are_shown_in_the_zone_of_the_session() {
+async fn timestamptz_is_shown_in_the_session_time_zone() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(&client, "CREATE TABLE t (at TIMESTAMPTZ); INSERT INTO t VALUES ('2024-01-01 12:00:00+00')").await;

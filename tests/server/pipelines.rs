@@ -39,7 +39,7 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A server's folder with a table of rows, and two views of it, one over the other.
-async fn lived_in(home: &Home) {
+async fn create_table_and_views(home: &Home) {
     let server = home.start();
     let client = server.connect().await;
     run(
@@ -77,9 +77,9 @@ const IMPOSSIBLE: [(&str, &str); 9] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pipeline_that_cannot_run_is_refused_alike_by_check_and_dry_run_and_run() {
+async fn pipeline_that_cannot_run_is_refused_alike_by_check_dry_run_and_run() {
     let home = Home::new();
-    lived_in(&home).await;
+    create_table_and_views(&home).await;
     for (n, (text, expected)) in IMPOSSIBLE.iter().enumerate() {
         let file = format!("{n}.yaml");
         fs::write(home.path(&file), text).unwrap();
@@ -99,7 +99,7 @@ async fn pipeline_that_cannot_run_is_refused_alike_by_check_and_dry_run_and_run(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pipeline_that_can_run_passes_check_and_dry_run_without_a_trace() {
+async fn pipeline_that_can_run_passes_check_and_dry_run_without_side_effects() {
     let home = Home::new();
     home.put("in/1.csv", "1\n");
     let text = "sources: {s: {connector: directory, path: in, format: csv, clean_source: delete, columns: {a: INT}}}\n\
@@ -119,9 +119,9 @@ async fn pipeline_that_can_run_passes_check_and_dry_run_without_a_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pipeline_that_fails_half_way_leaves_everything_as_it_was() {
+async fn pipeline_failing_half_way_changes_nothing() {
     let home = Home::new();
-    lived_in(&home).await;
+    create_table_and_views(&home).await;
     home.put("in/1.csv", "1\n2\n");
     // What it replaces, what it makes, what reads a file that goes once it is read; and then what cannot be: its folder is
     // a file, which nobody sees before it is opened.
@@ -158,9 +158,9 @@ async fn pipeline_that_fails_half_way_leaves_everything_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pipeline_may_replace_a_view_with_all_that_reads_it() {
+async fn pipeline_replaces_a_view_together_with_its_readers() {
     let home = Home::new();
-    lived_in(&home).await;
+    create_table_and_views(&home).await;
     let text = "views:\n  v: {query: 'SELECT a, count(*) + 10 AS n FROM t GROUP BY a'}\n  w: {query: SELECT min(n) AS n FROM v}\n";
     fs::write(home.path("p.yaml"), text).unwrap();
     let server = Server::ready(&home, pipeline(&home, "p.yaml"));

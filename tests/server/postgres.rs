@@ -22,7 +22,7 @@ pub fn to(postgres: &Postgres, table: &str) -> String {
 
 /// Rows of files, a table that is changed, a whole answer: written while both servers die again and again.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_row_is_missing_and_none_is_there_twice() {
+async fn postgres_sink_with_both_servers_killed_is_exactly_once() {
     let Some(mut postgres) = Postgres::start() else { return };
     let mut rng = SmallRng::seed_from_u64(seed());
     let home = Home::new();
@@ -105,7 +105,7 @@ async fn change(client: &Client, items: &mut BTreeMap<i64, (i64, i64)>, rng: &mu
 
 /// Whatever PostgreSQL says, the password that a sink was given is shown nowhere.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_that_quotes_the_password_is_shown_without_it() {
+async fn postgres_sink_error_quoting_the_password_is_redacted() {
     let Some(postgres) = Postgres::shared() else { return };
     postgres.rows("CREATE TABLE telling (n bigint)").await;
     let refuses = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -128,7 +128,7 @@ async fn an_error_that_quotes_the_password_is_shown_without_it() {
 
 /// A table that refuses a row stops the sink, which says which row; once it does not, the sink goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_row_stops_the_sink_until_it_is_resumed() {
+async fn postgres_sink_refused_row_fails_it_until_resumed() {
     let Some(postgres) = Postgres::shared() else { return };
     postgres.rows("CREATE TABLE small (id bigint PRIMARY KEY, n bigint CHECK (n < 100))").await;
     let server: Server = Home::new().start();

@@ -46,7 +46,7 @@ async fn setting() -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kinds_are_told_apart() {
+async fn psql_d_lists_each_kind_of_object() {
     let server = setting().await;
     let Some(all) = psql(&server, "\\d") else { return };
     let line = |name: &str| all.lines().find(|l| l.contains(&format!(" {name} "))).unwrap_or("").to_string();
@@ -73,7 +73,7 @@ async fn kinds_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_is_described_with_its_columns() {
+async fn psql_d_describes_each_object_with_its_columns() {
     let server = setting().await;
     let Some(orders) = psql(&server, "\\d orders") else { return };
     for piece in ["public.orders", "bigint", "not null", "numeric(10,2)", "timestamp without time zone", "PRIMARY KEY"]
@@ -97,7 +97,7 @@ async fn each_is_described_with_its_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_go_in_and_out_of_files() {
+async fn psql_copy_reads_and_writes_files() {
     let server = setting().await;
     server.home.put("orders.csv", "id,customer,amount,at\n1,ada,10.50,2026-01-01 00:00:00\n2,bob,,\n");
     let script = "\\copy orders from 'orders.csv' with (format csv, header)\n\
@@ -112,7 +112,7 @@ async fn rows_go_in_and_out_of_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn examples_are_read_with_i() {
+async fn psql_i_runs_the_example_scripts() {
     let home = Home::new();
     home.folder("data/flights");
     let server = home.start();
@@ -131,7 +131,7 @@ async fn examples_are_read_with_i() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn functions_are_listed() {
+async fn psql_df_and_da_list_functions_and_aggregates() {
     let server = Home::new().start();
     let client = server.connect().await;
     run(

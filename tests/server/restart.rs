@@ -2,10 +2,10 @@
 
 use tokio_postgres::NoTls;
 
-use super::harness::{Home, eventually, finished, rows, run, signal, told};
+use super::harness::{Home, error_text, eventually, finished, rows, run, signal};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
+async fn server_sigterm_ends_sessions_commits_and_exits_zero() {
     let home = Home::new();
     let server = home.start();
     let client = server.connect().await;
@@ -30,13 +30,13 @@ async fn sigterm_tells_the_clients_commits_and_exits_with_0() {
     let (query, status) = tokio::join!(busy.simple_query(LONG), server.terminate());
     for join in joins {
         let error = join.await.unwrap().expect_err("the join cannot have ended");
-        assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", told(&error));
+        assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", error_text(&error));
     }
     assert_eq!(status.code(), Some(0), "{}", home.log());
     let error = idle.await.unwrap().expect_err("the connection ended without a word");
     assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{error}");
     let error = query.expect_err("the query cannot have ended");
-    assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", told(&error));
+    assert_eq!(error.code().map(|c| c.code()), Some("57P01"), "{}", error_text(&error));
 
     let server = home.start();
     let client = server.connect().await;
@@ -68,7 +68,7 @@ const JOIN: &str = "SELECT count(*) FROM generate_series(1, 200000) a(i) JOIN ge
                     ON a.i * b.i % 7 = 9";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn joins_that_ran_out_of_time_leave_the_server_to_others() {
+async fn timed_out_joins_do_not_block_other_sessions() {
     let home = Home::new();
     let server = home.start();
     let mut late = Vec::new();
@@ -82,21 +82,21 @@ async fn joins_that_ran_out_of_time_leave_the_server_to_others() {
     assert_eq!(rows(&client, "SELECT count(*) FROM generate_series(1, 10)").await, ["10"]);
     for late in late {
         let error = late.await.unwrap().expect_err("late");
-        assert_eq!(error.code().map(|c| c.code()), Some("57014"), "{}", told(&error));
+        assert_eq!(error.code().map(|c| c.code()), Some("57014"), "{}", error_text(&error));
     }
     assert_eq!(rows(&client, "SELECT count(*) FROM generate_series(1, 10)").await, ["10"]);
     assert!(server.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_is_not_needed_when_nobody_is_connected() {
+async fn server_sigterm_without_clients_exits_zero() {
     let home = Home::new();
     let server = home.start();
     assert!(server.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_exists_after_kill_9() {
+async fn acknowledged_statements_survive_kill_9() {
     let home = Home::new();
     let mut server = home.start();
     let steps = [
@@ -131,7 +131,7 @@ async fn what_was_acknowledged_exists_after_kill_9() {
 
 /// A trigger that has ended stays so; late rows, dead letters and counts are not forgotten.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_query_knows_of_itself_survives() {
+async fn query_trigger_state_late_rows_and_dead_letters_survive_restarts() {
     let home = Home::new();
     home.put("in/a.csv", "1,2026-01-01 00:10:00\nx,2026-01-01 00:10:00\n");
     let server = home.start();
@@ -177,7 +177,7 @@ async fn what_a_query_knows_of_itself_survives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_servers_do_not_share_a_data_directory() {
+async fn second_server_on_a_data_directory_is_refused() {
     let home = Home::new();
     let server = home.start();
     let (status, _, stderr) = finished(&mut home.serve()).await;
@@ -192,7 +192,7 @@ async fn two_servers_do_not_share_a_data_directory() {
 
 /// A port that is taken, a configuration that is wrong: told, and no server.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_served_is_told() {
+async fn server_with_a_taken_port_or_wrong_configuration_exits_with_an_error() {
     let home = Home::new();
     let server = home.start();
     let mut command = home.command();

@@ -25,7 +25,7 @@ use sqllogictest::{
 };
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::harness::{Home, Server, connect, told};
+use super::harness::{Home, Server, connect, error_text};
 
 struct Db(Client);
 
@@ -48,7 +48,7 @@ impl AsyncDB for Db {
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failure> {
         let messages = self.0.simple_query(sql).await.map_err(|error| {
             let state = error.code().map(|code| code.code().to_string());
-            Failure(told(&error), state)
+            Failure(error_text(&error), state)
         })?;
         let (mut columns, mut rows, mut count) = (None, Vec::new(), 0);
         for message in messages {
@@ -123,7 +123,7 @@ pub fn parquet(path: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_script_gives_what_it_says() {
+async fn sql_logic_test_scripts_give_their_expected_output() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql");
     let only = std::env::var("TIDEMARK_SLT").unwrap_or_default();
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -25,7 +25,7 @@ fn source(port: u16, more: &str) -> String {
     )
 }
 
-async fn comes(client: &Client, query: &str, expected: &[&str]) {
+async fn eventually_rows(client: &Client, query: &str, expected: &[&str]) {
     eventually(query, async || (rows(client, query).await == expected).then_some(())).await;
 }
 
@@ -60,7 +60,7 @@ fn free_port() -> u16 {
 
 /// The pipeline is there before anybody listens. Then lines come, and are counted line by line and in all.
 #[tokio::test(flavor = "multi_thread")]
-async fn words_yaml() {
+async fn words_yaml_pipeline_counts_lines() {
     use std::io::Write;
     let home = Home::new();
     let port = free_port();
@@ -70,28 +70,28 @@ async fn words_yaml() {
     let client = server.connect().await;
     let state = "SELECT DISTINCT state FROM tidemark.inputs WHERE input = 'lines'";
     let refused = format!("not connected to 127.0.0.1:{port}: Connection refused (os error 111)");
-    comes(&client, state, &[&refused]).await;
+    eventually_rows(&client, state, &[&refused]).await;
 
     let said = "to be or not to be\nthat is the question\n\nto  sleep\n";
     let mut netcat = Netcat::start(port).await;
     let peer = match &mut netcat {
         Some(netcat) => {
-            comes(&client, state, &[&format!("connected to 127.0.0.1:{port}")]).await;
+            eventually_rows(&client, state, &[&format!("connected to 127.0.0.1:{port}")]).await;
             netcat.0.stdin.as_mut().unwrap().write_all(said.as_bytes()).unwrap();
             None
         }
         None => {
             let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
             let mut peer = accept(&listener).await;
-            comes(&client, state, &[&format!("connected to 127.0.0.1:{port}")]).await;
+            eventually_rows(&client, state, &[&format!("connected to 127.0.0.1:{port}")]).await;
             peer.write_all(said.as_bytes()).await.unwrap();
             Some((listener, peer))
         }
     };
     let words = "SELECT word, count FROM words WHERE count > 1 ORDER BY word";
-    comes(&client, words, &["be|2", "to|3"]).await;
+    eventually_rows(&client, words, &["be|2", "to|3"]).await;
     let by_line = "SELECT word, count FROM words_by_line WHERE line LIKE 'to%' ORDER BY line, word";
-    comes(&client, by_line, &["sleep|1", "to|1", "be|2", "not|1", "or|1", "to|2"]).await;
+    eventually_rows(&client, by_line, &["sleep|1", "to|1", "be|2", "not|1", "or|1", "to|2"]).await;
     drop((netcat, peer));
     eventually("it says so", async || rows(&client, state).await[0].starts_with("not connected").then_some(())).await;
     assert!(home.log().contains("connected to 127.0.0.1"), "{}", home.log());
@@ -100,7 +100,7 @@ async fn words_yaml() {
 /// Two views of one source, one of them late; a server that is killed again and again while a peer sends. What the
 /// journal took is counted once by both: the answers are those of the lines that the source itself still has.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_journalled_counts_once_through_kill_9() {
+async fn socket_source_journalled_lines_count_once_through_kill_9() {
     let mut rng = SmallRng::seed_from_u64(seed());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -135,7 +135,7 @@ async fn what_was_journalled_counts_once_through_kill_9() {
             run(&client, &view("late")).await;
         }
         // Something of it is in the journal. What is not by now may be lost, and is nobody's promise.
-        comes(&client, "SELECT count(*) > 0 FROM lines", &["t"]).await;
+        eventually_rows(&client, "SELECT count(*) > 0 FROM lines", &["t"]).await;
         if round % 2 == 0 {
             peer.write_all(b"cut").await.unwrap();
         }
@@ -146,7 +146,7 @@ async fn what_was_journalled_counts_once_through_kill_9() {
     let client = server.connect().await;
     let mut peer = accept(&listener).await;
     peer.write_all(b"the end\n").await.unwrap();
-    comes(&client, "SELECT count(*) FROM lines WHERE line = 'the end'", &["1"]).await;
+    eventually_rows(&client, "SELECT count(*) FROM lines WHERE line = 'the end'", &["1"]).await;
     let oracle = rows(&client, "SELECT count(*), count(DISTINCT line), min(line) FROM lines").await;
     run(&client, "FLUSH").await;
     assert_eq!(rows(&client, "SELECT * FROM early").await, oracle);
@@ -162,7 +162,7 @@ async fn what_was_journalled_counts_once_through_kill_9() {
 /// An engine that dies at each of its storage writes in turn, while whoever connects is told twenty lines. The number of
 /// lines that a view has counted is the number that it has read, each of them once.
 #[test]
-fn a_view_counts_each_line_once_through_a_crash_at_every_write() {
+fn socket_source_crash_at_every_write_counts_each_line_once() {
     crate::harness::run(2, async || {
         let mut crash = 0;
         let mut struck = true;
@@ -235,7 +235,7 @@ async fn crashed_at(write: u64) -> bool {
 
 /// Bytes that are no text, a line that is too long and one that was cut: dead letters, with their numbers.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_line_is_a_dead_letter() {
+async fn socket_source_invalid_long_or_cut_line_is_a_dead_letter() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = Home::new().start();
@@ -249,15 +249,15 @@ async fn what_is_no_line_is_a_dead_letter() {
     }
     peer.write_all(b"\ntwo\nthr").await.unwrap();
     drop(peer);
-    comes(&client, "SELECT n FROM n", &["2"]).await;
+    eventually_rows(&client, "SELECT n FROM n", &["2"]).await;
     let letters = "SELECT file, line, length(encode(raw, 'hex')) / 2 FROM tidemark.dead_letters ORDER BY line";
     let at = |line: u64, bytes: u64| format!("127.0.0.1:{port}|{line}|{bytes}");
-    comes(&client, letters, &[&at(1, 2), &at(2, 1024), &at(4, 3)]).await;
+    eventually_rows(&client, letters, &[&at(1, 2), &at(2, 1024), &at(4, 3)]).await;
 }
 
 /// What an operator reads before he runs it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_without_a_port_is_refused_where_it_is_written() {
+async fn socket_source_without_port_is_refused_by_check() {
     let home = Home::new();
     home.put("p.yaml", "sources:\n  lines: { connector: socket, host: localhost, format: text }\n");
     let (status, _, stderr) = finished(tidemark().arg("check").arg(home.path("p.yaml"))).await;

@@ -13,7 +13,9 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
 
-use super::harness::{Home, PATIENCE, Server, checkout, fails, finished, rows, run, seed, signal, tidemark, told};
+use super::harness::{
+    Home, PATIENCE, Server, checkout, error_text, fails, finished, rows, run, seed, signal, tidemark,
+};
 
 const SCENE: &str = "
 CREATE TABLE orders (id BIGINT PRIMARY KEY, who TEXT, n BIGINT);
@@ -44,7 +46,7 @@ impl ChangeFeed {
     /// The next row: its epoch, and the rest.
     async fn row(&mut self) -> (u64, String) {
         let row = timeout(PATIENCE, self.0.next()).await.expect("no row comes").expect("the subscription has ended");
-        apart(&row.unwrap_or_else(|error| panic!("{}", told(&error))))
+        apart(&row.unwrap_or_else(|error| panic!("{}", error_text(&error))))
     }
 
     /// So many rows without their epochs, which only grow.
@@ -70,7 +72,7 @@ impl ChangeFeed {
         loop {
             match timeout(PATIENCE, self.0.next()).await.expect("it does not end") {
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return told(&error),
+                Some(Err(error)) => return error_text(&error),
                 None => panic!("it ended without an error"),
             }
         }
@@ -95,7 +97,7 @@ async fn setting() -> (Server, Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_view_is_told_row_by_row() {
+async fn subscribe_sends_each_change_of_views_and_tables() {
     let (server, client) = setting().await;
     let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO spent").await;
     let mut later = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE spent WITH (snapshot = false)").await;
@@ -116,7 +118,7 @@ async fn a_view_is_told_row_by_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_epoch_comes_whole() {
+async fn subscribe_large_epoch_is_complete() {
     let (server, client) = setting().await;
     let mut feed = ChangeFeed::begin(&server.connect().await, "SUBSCRIBE TO orders").await;
     feed.rows(2).await;
@@ -136,7 +138,7 @@ async fn a_large_epoch_comes_whole() {
 
 /// By the extended protocol, and as COPY.
 #[tokio::test(flavor = "multi_thread")]
-async fn drivers_and_copy_get_the_same() {
+async fn subscribe_extended_protocol_and_copy_give_the_same_rows() {
     let (server, client) = setting().await;
     let other = server.connect().await;
     let statement = other.prepare("SUBSCRIBE TO spent").await.unwrap();
@@ -169,7 +171,7 @@ async fn drivers_and_copy_get_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_gives_what_is_there_and_waits_as_long_as_it_may() {
+async fn subscribe_cursor_fetch_returns_pending_rows_or_waits_for_its_timeout() {
     let (server, client) = setting().await;
     let reader = server.connect().await;
     let error = fails(&reader, "DECLARE c CURSOR FOR SUBSCRIBE TO spent").await;
@@ -208,7 +210,7 @@ async fn a_cursor_gives_what_is_there_and_waits_as_long_as_it_may() {
 
 /// Reads a view through reconnects and crashes: what is read adds up to the view.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_change_is_told_once_through_reconnects_and_kills() {
+async fn subscribe_through_reconnects_and_kills_gives_each_change_once() {
     let home = Home::new();
     let mut server = home.start();
     let mut dice = SmallRng::seed_from_u64(seed());
@@ -268,7 +270,7 @@ async fn change(client: &Client, dice: &mut SmallRng) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_dropped_ends_its_subscriptions() {
+async fn subscribe_to_a_dropped_or_replaced_relation_ends_with_an_error() {
     let (server, client) = setting().await;
     run(&client, "CREATE MATERIALIZED VIEW other AS SELECT who FROM orders").await;
     let of = async |name: &str| ChangeFeed::begin(&server.connect().await, &format!("SUBSCRIBE TO {name}")).await;
@@ -290,7 +292,7 @@ async fn what_is_dropped_ends_its_subscriptions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_ends_when_it_is_told_to() {
+async fn subscribe_ends_on_cancel_timeout_and_sigterm() {
     let (server, client) = setting().await;
     let reader = server.connect().await;
     let mut feed = ChangeFeed::begin(&reader, "SUBSCRIBE TO spent").await;
@@ -321,7 +323,7 @@ async fn it_ends_when_it_is_told_to() {
 
 /// Whoever reads slower than rows come is told so, and holds no more than the limit.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_too_slow_is_told_to_begin_anew() {
+async fn slow_subscriber_gets_snapshot_required_error() {
     let home = Home::new();
     std::fs::write(home.path("tidemark.yaml"), "changelog: { max_rows: 1000 }\n").unwrap();
     let server = home.start();
@@ -352,7 +354,7 @@ async fn who_is_too_slow_is_told_to_begin_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn psql_shows_rows_as_they_come() {
+async fn psql_copy_of_subscribe_prints_rows_as_they_come() {
     let (server, client) = setting().await;
     let mut command = Command::new("stdbuf");
     command.args(["-oL", "psql", "-X", "-q", "-h", "127.0.0.1", "-U", "tidemark", "-d", "tidemark", "-p"]);
@@ -384,7 +386,7 @@ async fn psql_shows_rows_as_they_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn subscribe_sql() {
+async fn subscribe_sql_example_gives_its_answers() {
     let server = Home::new().start();
     let mut command = tidemark();
     command.current_dir(server.home.path("")).arg("sql").env("PGPORT", server.port.to_string());

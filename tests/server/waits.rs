@@ -12,7 +12,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use super::harness::{Home, PATIENCE, Server, fails, rows, run};
 
 /// A client, and the notices that it was told.
-async fn told(server: &Server) -> (Client, impl Fn() -> Vec<String>) {
+async fn connect_with_notices(server: &Server) -> (Client, impl Fn() -> Vec<String>) {
     let parameters = format!("host=127.0.0.1 port={} user=tidemark dbname=tidemark", server.port);
     let (client, mut connection) = tokio_postgres::connect(&parameters, NoTls).await.unwrap();
     let notices = Arc::new(Mutex::new(Vec::new()));
@@ -31,7 +31,7 @@ async fn told(server: &Server) -> (Client, impl Fn() -> Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn flush_beside_failed_views_succeeds_and_names_each() {
     let server = Home::new().start();
-    let (client, notices) = told(&server).await;
+    let (client, notices) = connect_with_notices(&server).await;
     run(
         &client,
         "CREATE TABLE t (id INT PRIMARY KEY, n INT);
@@ -98,7 +98,7 @@ async fn hung_up(mut socket: TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_sink_to_a_silent_server_holds_up_nobody_and_ends_with_its_client() {
+async fn create_sink_to_a_silent_server_blocks_no_others_and_ends_on_disconnect() {
     let home = Home::new();
     home.put("tidemark.yaml", "connectors: {open_timeout: 1 h}");
     let server = home.start();
@@ -132,7 +132,7 @@ async fn create_sink_to_a_silent_server_holds_up_nobody_and_ends_with_its_client
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_sink_to_a_silent_server_fails_at_its_limit() {
+async fn create_sink_to_a_silent_server_fails_at_open_timeout() {
     let home = Home::new();
     home.put("tidemark.yaml", "connectors: {open_timeout: 100 ms}");
     let server = home.start();

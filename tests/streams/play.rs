@@ -293,7 +293,7 @@ fn difference(before: &[String], after: &[String]) -> Vec<String> {
 
 /// For the tests of the harness itself.
 #[test]
-fn a_difference_counts_rows() {
+fn difference_counts_equal_rows() {
     let lines = |text: &str| text.split(' ').map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(difference(&lines("a b b"), &lines("b c c")), ["- a", "- b", "+ c", "+ c"]);
     assert_eq!(Rows::default().lines(), Vec::<String>::new());

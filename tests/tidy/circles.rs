@@ -185,7 +185,7 @@ impl Visit<'_> for File {
 }
 
 #[test]
-fn files_use_each_other_in_one_direction() {
+fn source_files_have_no_dependency_cycles() {
     let all = sources("src");
     let files = all.iter().filter(|source| !source.production.is_empty());
     let all = Crate::of(files.map(|source| (source.path.trim_start_matches("src/"), source.text.as_str())));
@@ -197,7 +197,7 @@ fn files_use_each_other_in_one_direction() {
 }
 
 #[test]
-fn circles_are_found_through_what_a_folder_shows() {
+fn cycles_are_found_through_reexports() {
     let of = |files: &[(&'static str, &'static str)]| -> Vec<Vec<String>> {
         let all = Crate::of(files.iter().copied());
         all.circles().into_iter().map(|circle| circle.into_iter().map(String::from).collect()).collect()

@@ -71,7 +71,7 @@ fn sentences(source: &super::Source) -> Vec<String> {
 }
 
 #[test]
-fn hints_take_nothing_away_unweighed() {
+fn hints_that_suggest_destructive_steps_are_reviewed() {
     let (mut count, mut used, mut unweighed) = (0, vec![false; WEIGHED.len()], Vec::new());
     for source in sources("src") {
         for sentence in sentences(&source) {
@@ -93,7 +93,7 @@ fn hints_take_nothing_away_unweighed() {
 }
 
 #[test]
-fn hints_that_scripts_show_are_read_from_the_source() {
+fn hints_in_scripts_are_found_in_the_source() {
     let mut all = Vec::new();
     for source in sources("src") {
         all.extend(sentences(&source));

@@ -85,7 +85,7 @@ fn types(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn names_are_those_of_the_field() {
+fn identifiers_avoid_private_words() {
     let mut found = Vec::new();
     for source in sources("src").into_iter().chain(sources("tests")).chain(sources("benches")) {
         for (old, new) in INSTEAD.iter().filter(|(old, _)| says(&source.code, old)) {
@@ -96,7 +96,7 @@ fn names_are_those_of_the_field() {
 }
 
 #[test]
-fn types_have_names_of_their_own() {
+fn type_names_are_unique_in_the_crate() {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for source in sources("src") {
         types(&source.production).into_iter().for_each(|name| all.entry(name).or_default().push(source.path.clone()));
@@ -112,7 +112,7 @@ fn types_have_names_of_their_own() {
 }
 
 #[test]
-fn types_are_found_where_they_are_defined() {
+fn type_scanner_finds_definitions_only() {
     let code = "pub(super) struct A<T>(T);\nenum B {}\npub type C = A<B>;\npub trait D { type Item; }\nimpl D for B {\n    type Item = A<B>;\n}";
     assert_eq!(types(code), ["A", "B", "C", "D"]);
 }

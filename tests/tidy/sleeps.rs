@@ -31,7 +31,7 @@ fn sleeps(code: &str) -> usize {
 }
 
 #[test]
-fn tests_sleep_only_where_nothing_waits_for_it() {
+fn tests_sleep_only_where_listed() {
     let (mut found, mut seen) = (Vec::new(), 0);
     for source in sources("src").into_iter().chain(sources("tests")) {
         let production = if source.path.starts_with("src/") { sleeps(&source.production) } else { 0 };
@@ -49,7 +49,7 @@ fn tests_sleep_only_where_nothing_waits_for_it() {
 }
 
 #[test]
-fn sleeps_are_calls_and_no_other_words() {
+fn sleep_scanner_counts_calls_only() {
     assert_eq!(sleeps("async fn sleep(d: D) { time::sleep(d).await; std::thread::sleep(d) }"), 2);
     assert_eq!(sleeps("use tokio::time::sleep; asleep(1); sleep_until(at); thread::park_timeout(d)"), 2);
 }

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_semicolon_ends_a_statement_only_where_it_stands_free() {
+    fn semicolon_in_quotes_or_comments_does_not_end_a_statement() {
         assert_eq!(statements("select 1; select 2;\nselect\n3"), ["select 1", "select 2", "select\n3"]);
         assert_eq!(statements("select 'a;''b;'; x"), ["select 'a;''b;'", "x"]);
         assert_eq!(statements("select E'a\\';' ; x"), ["select E'a\\';'", "x"]);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_recognized() {
+    fn copy_from_stdin_and_to_stdout_are_recognized() {
         assert_eq!(copy("copy t from stdin with (format csv)"), Some(Copy::In));
         assert_eq!(copy("COPY (SELECT 1) TO STDOUT"), Some(Copy::Out));
         assert_eq!(copy("SELECT 'copy from stdin'"), None);

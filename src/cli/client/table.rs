@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_aligned_as_psql_aligns_them() {
+    fn text_table_rows_are_aligned_as_in_psql() {
         let mut table = TextTable::new(vec!["n".into(), "name".into()]);
         table.row(vec![Some("1".into()), Some("a".into())]);
         table.row(vec![Some("10".into()), None]);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_heading_comes_again_with_each_lot_and_the_number_once() {
+    fn text_table_taken_in_parts_has_a_heading_each_and_one_row_count() {
         let mut table = TextTable::new(vec!["a".into()]);
         table.row(vec![Some("x".into())]);
         assert_eq!(table.take(), " a \n---\n x\n");

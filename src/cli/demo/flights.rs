@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_has_rows_out_of_order_and_late_and_is_the_same_each_time() {
+    fn demo_flights_are_deterministic_with_unordered_and_late_rows() {
         let folder = tempfile::tempdir().unwrap();
         let (mut one, mut two) = (Airport::new(folder.path()), Airport::new(folder.path()));
         let (mut newest, mut unordered, mut late) = (NaiveDateTime::MIN, 0, 0);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_appears_whole() {
+    fn demo_flights_files_are_written_atomically() {
         let folder = tempfile::tempdir().unwrap();
         let mut airport = Airport::new(folder.path());
         airport.land().unwrap();

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_the_newest_window_first_and_says_what_is_final() {
+    fn demo_screen_lists_the_newest_window_first_and_marks_final_ones() {
         let text = table(&answer());
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "landings per 10 minutes      AMS   CDG   FRA   JFK   LHR   SIN");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_final_window_is_news_once() {
+    fn demo_screen_final_window_is_reported_once() {
         let first = news(&ScreenAnswer::default(), &answer());
         assert!(first.starts_with("final 2026-05-01 06:00:00: AMS 7, SIN 2\n4 files"), "{first}");
         assert_eq!(news(&answer(), &answer()), "");

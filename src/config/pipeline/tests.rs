@@ -32,7 +32,7 @@ fn load(text: &str) -> Result<Pipeline> {
 }
 
 #[test]
-fn a_source_becomes_its_statement() {
+fn pipeline_source_lowers_to_create_source() {
     let text = "
 sources:
   Flights:
@@ -54,7 +54,7 @@ sources:
 }
 
 #[test]
-fn sinks_become_theirs() {
+fn pipeline_sinks_lower_to_create_sink() {
     let text = "
 sinks:
   alerts: {from: suspicious, connector: kafka, topic: alerts, type: upsert, primary_key: [card, at]}
@@ -83,7 +83,7 @@ sinks:
 }
 
 #[test]
-fn tables_streams_and_views_become_theirs() {
+fn pipeline_tables_streams_and_views_lower_to_create_statements() {
     let text = "
 tables:
   - name: t
@@ -109,7 +109,7 @@ sql: [SELECT 3, SELECT 4]
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_place() {
+fn pipeline_error_has_file_line_and_column() {
     let cases = [
         ("sorces: {}", "p.yaml:1:1: unknown key \"sorces\""),
         ("views:\n  v:\n    emit: update\n", "p.yaml:3:5: materialized view v has no \"query\""),
@@ -143,7 +143,7 @@ fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
-fn a_character_of_the_sql_leads_back_to_the_yaml() {
+fn pipeline_sql_position_maps_back_to_the_yaml_position() {
     let text =
         "views:\n  v:\n    query: |\n      SELECT a,\n        b FROM t\n    emit: update\n  w:\n    query: SELECT c\n";
     let lowered = lowered(text).unwrap();
@@ -159,14 +159,14 @@ fn a_character_of_the_sql_leads_back_to_the_yaml() {
 }
 
 #[test]
-fn an_error_that_names_an_option_leads_to_it() {
+fn pipeline_error_naming_an_option_points_to_its_key() {
     let all = lowered("sources:\n  s:\n    connector: directory\n    heder: true\n").unwrap();
     let error = Error::new(ErrorKind::InvalidParameterValue, "source \"s\" has no option \"heder\"");
     assert_eq!(all[0].blame(error, 1).message(), "p.yaml:4:5: source \"s\" has no option \"heder\"");
 }
 
 #[test]
-fn definitions_come_after_what_they_read() {
+fn pipeline_definitions_are_ordered_after_their_inputs() {
     let text = "
 streams:
   b: {query: SELECT * FROM d}
@@ -182,7 +182,7 @@ sql: |
 }
 
 #[test]
-fn only_definitions_are_taken() {
+fn pipeline_other_statements_and_duplicates_are_refused() {
     let error = load("sql: |\n  CREATE TABLE t (a INT);\n  INSERT INTO t VALUES (1);\n").unwrap_err();
     assert!(error.message().starts_with("p.yaml:3:3: a pipeline declares sources"), "{error}");
     let error = load("sql: CREATE TABLE IF NOT EXISTS t (a INT)").unwrap_err();
@@ -192,7 +192,7 @@ fn only_definitions_are_taken() {
 }
 
 #[test]
-fn a_slip_in_the_sql_is_told_where_it_is() {
+fn pipeline_syntax_error_in_sql_has_its_yaml_line() {
     let error = load("views:\n  v:\n    query: |\n      SELECT a\n      FRM t WHERE\n").unwrap_err();
     assert!(error.message().starts_with("p.yaml:5:"), "{error}");
 }
@@ -210,7 +210,7 @@ fn relation(kind: ObjectKind, name: &str, definition: &str) -> RelationDef {
 }
 
 #[test]
-fn a_plan_says_what_would_change() {
+fn pipeline_plan_lists_create_replace_and_unchanged() {
     let text = "tables: {t: {columns: {a: INT}}}\nviews: {v: {query: SELECT a FROM t}, w: {query: SELECT 1}}";
     let pipeline = load(text).unwrap();
     let told = |relations: &[RelationDef]| plan(&pipeline, relations).map(|plan| plan.to_string());
@@ -236,7 +236,7 @@ fn a_plan_says_what_would_change() {
 }
 
 #[test]
-fn a_plan_never_loses_rows_nor_turns_one_thing_into_another() {
+fn pipeline_plan_that_would_lose_rows_or_change_the_kind_is_refused() {
     let pipeline = load("tables: {t: {columns: {a: INT}}}").unwrap();
     let refused = |existing| plan(&pipeline, &[existing]).unwrap_err().message().to_string();
     assert_eq!(
@@ -253,7 +253,7 @@ fn a_plan_never_loses_rows_nor_turns_one_thing_into_another() {
 }
 
 #[test]
-fn layout_case_and_comments_do_not_matter_but_texts_do() {
+fn normalised_statement_ignores_layout_case_and_comments_but_not_literals() {
     let same = "create or replace stream  S -- why\n as SELECT 'A',  \"b\" ;";
     assert_eq!(normalised(same), normalised("CREATE STREAM IF NOT EXISTS s AS select 'A', b"));
     let plain = normalised("create table t (a int) with (b = 1)");
@@ -267,7 +267,7 @@ fn layout_case_and_comments_do_not_matter_but_texts_do() {
 }
 
 #[test]
-fn the_shipped_pipelines_are_valid() {
+fn pipeline_shipped_files_load() {
     for text in
         [include_str!("../../../config/pipelines/flights.yaml"), include_str!("../../../config/pipelines/datagen.yaml")]
     {
@@ -280,7 +280,7 @@ fn the_shipped_pipelines_are_valid() {
 }
 
 #[test]
-fn a_secret_is_used_but_not_shown() {
+fn pipeline_secret_is_in_the_statement_but_not_in_the_plan() {
     let text = "sources: {s: {connector: datagen, password: '${SECRET}'}}";
     assert_eq!(sql(text), ["CREATE SOURCE s WITH (connector = 'datagen', password = 'pass''word')"]);
     let pipeline = load(text).unwrap();
@@ -289,7 +289,7 @@ fn a_secret_is_used_but_not_shown() {
 
 proptest::proptest! {
     #[test]
-    fn no_pipeline_makes_it_panic(text in "(sources|views|sql|tables|server)?:?[\\PC\\n&*|>{}\\[\\]:,'\"$-]{0,60}") {
+    fn pipeline_load_of_any_text_does_not_panic(text in "(sources|views|sql|tables|server)?:?[\\PC\\n&*|>{}\\[\\]:,'\"$-]{0,60}") {
         let _ = load(&text);
     }
 }

@@ -66,7 +66,7 @@ async fn rows(source: &dyn Source, from: u64, to: u64, partitions: usize) -> Rec
 }
 
 #[tokio::test]
-async fn rows_are_the_same_however_they_are_read_and_after_a_restart() {
+async fn datagen_rows_are_the_same_in_any_partitioning_and_after_a_restart() {
     let fixture = Fixture::new();
     let more = [("fields.i.null_rate", "0.5"), ("fields.at.max_past", "1 hour"), ("seed", "7")];
     let source = fixture.open(&more).await.unwrap();
@@ -82,7 +82,7 @@ async fn rows_are_the_same_however_they_are_read_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn values_stay_within_their_bounds() {
+async fn datagen_values_stay_within_the_field_options() {
     let fixture = Fixture::new();
     let more = [
         ("fields.i.kind", "sequence"),
@@ -108,7 +108,7 @@ async fn values_stay_within_their_bounds() {
 }
 
 #[tokio::test]
-async fn the_rate_and_the_limits_say_how_many() {
+async fn datagen_ahead_follows_the_rate_and_the_limits() {
     let fixture = Fixture::new();
     let source = fixture.open(&[("rows_per_second", "100"), ("number_of_rows", "250")]).await.unwrap();
     let ahead = async |from, limit| {
@@ -129,7 +129,7 @@ async fn the_rate_and_the_limits_say_how_many() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_made_up() {
+async fn datagen_invalid_field_options_and_types_are_refused() {
     let fixture = Fixture::new();
     for (key, value) in [
         ("fields.nope.kind", "random"),

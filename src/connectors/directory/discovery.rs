@@ -1,15 +1,16 @@
-//! Finding new files, each once and whole.
+//! Discovery of new files, each once and complete.
 //!
 //! ```text
 //! kernel event ─▶ hint ─▶ look ─▶ closed, or moved in ──────────────▶ numbered
 //! slow poll ─────────────▶  ╰───▶ pending until it rests ─────────────▶ numbered
 //! ```
-//! A file is taken when its writer closes it or moves it in. One that was only seen in a listing is taken when it is
-//! old, or when it has rested for a moment. So a file is best written elsewhere, or under a hidden name, and renamed
-//! in; one that its writer opens again and again may be taken too early. Empty files are never taken. A name may come
-//! free and stand for another file, which is a new one.
+//! A file is discovered when its writer closes it or moves it in. One only seen in a listing is discovered when it is
+//! old, or unchanged for a moment. So a file is best written elsewhere, or under a hidden name, and renamed in; one that
+//! its writer reopens again and again may be discovered too early. Empty files are ignored. A name that became free may
+//! be reused by another file, which is a new one.
 //!
-//! Where the folder has a log, as a sink here and every writer of Delta tables makes one, it alone says what is taken.
+//! If the folder has a log (a Tidemark sink or any writer of Delta tables makes one), only that decides which files
+//! count.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
@@ -25,19 +26,19 @@ use super::{
 };
 use crate::{error::Result, time::Clock};
 
-/// What the kernel tells of a path.
+/// A file system event of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Hint {
     /// Its writer closed it, or it was moved here.
     Closed(PathBuf),
-    /// Somebody writes it.
+    /// It is being written.
     Written(PathBuf),
     /// It is new.
     Created(PathBuf),
     Gone(PathBuf),
 }
 
-/// A file that is seen but not yet taken.
+/// A file that was seen but is not discovered yet.
 #[derive(Debug)]
 struct Pending {
     /// As it was at the last look.
@@ -45,36 +46,36 @@ struct Pending {
     /// When it was first seen, and when it last changed, since the source was opened.
     since: Duration,
     changed: Duration,
-    /// Somebody writes it, and will close it one day.
+    /// A writer has it open: an event of its closing will come.
     written: bool,
 }
 
-/// A file that was last written longer ago was not written just now, whatever the clocks of two machines say.
+/// Microseconds: a file modified longer ago is complete, whatever the skew of two machines' clocks.
 const OLD: i64 = 2_000_000;
-/// A file of which no writer is known is taken when it has rested for as long.
+/// How long a file without a known writer must be unchanged.
 const REST: Duration = Duration::from_millis(50);
-/// One whose writer is known, but never seems to close it.
+/// How long a file with a known writer, which does not close it, must be unchanged.
 const WRITER_REST: Duration = Duration::from_secs(1);
-/// Who asks what is ahead waits for files that are younger.
+/// A look ahead waits for files younger than this.
 const YOUNG: Duration = Duration::from_millis(60);
-/// Of no more files each is looked at whenever their folder changes, in case its name stands for another file.
+/// Up to so many known files, each is checked for replacement whenever its folder changes.
 const KNOWN_LOOKED_AT_MAX: usize = 4_096;
-/// After a new folder, names are looked at again for as long: files in it may come before the kernel watches it.
+/// How long listings are repeated after a new folder, whose first files may precede the kernel's watch.
 const NEW_FOLDER: Duration = Duration::from_millis(200);
 
-/// Knows what was seen and not yet taken. All of it blocks.
+/// Tracks files that were seen and not discovered yet. All methods block.
 #[derive(Debug)]
 pub(super) struct Discovery {
     folder: Arc<Folder>,
     files: Arc<Files>,
     clock: Arc<dyn Clock>,
     pending: HashMap<String, Pending>,
-    /// The folders and when they last changed, as of the last look.
+    /// Folders and their modification times at the last look.
     folders: BTreeMap<PathBuf, SystemTime>,
     restless_until: Duration,
-    /// Names may stand for other files than those that were found under them, and nobody told.
+    /// Files may have been replaced without an event: list all names.
     needs_listing: bool,
-    /// The kernel tells of changes.
+    /// Whether file system events are received.
     pub watched: bool,
 }
 
@@ -93,14 +94,14 @@ impl Discovery {
         }
     }
 
-    /// Forgets which folders it has seen, so that the next look reads them all.
+    /// Makes the next look list all folders.
     pub fn look_everywhere(&mut self) {
         self.folders.clear();
         self.needs_listing = true;
     }
 
-    /// Takes what can be taken; tells whether it took anything. `now` is the time since the source was opened.
-    /// `list` also looks for names that no hint told of.
+    /// Discovers files; gives whether there were any. `now` is the time since the source was opened. `list` also looks
+    /// for files without an event.
     pub fn look(&mut self, hints: Vec<Hint>, list: bool, now: Duration) -> Result<bool> {
         if let Some(log) = log_of(&self.folder.root) {
             return self.follow(&log);
@@ -111,10 +112,10 @@ impl Discovery {
         }
         let listed = if list { self.list(now, &mut ready) } else { Ok(()) };
         self.settle(now, &mut ready);
-        // Files of one moment come in the order in which they were written.
+        // Files discovered together are ordered by modification time.
         ready.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
         ready.dedup_by(|a, b| a.path == b.path);
-        // One that its writer closed may have been listed by the same look: it does not wait for itself.
+        // A closed file may also be pending from a listing: it must not wait for itself.
         ready.iter().for_each(|file| drop(self.pending.remove(&file.path)));
         self.hold_back(now, &mut ready);
         let took = !ready.is_empty();
@@ -129,7 +130,7 @@ impl Discovery {
         listed.map(|()| took)
     }
 
-    /// Takes the files that a log names, and no other: they are whole, and an epoch's come together.
+    /// Discovers exactly the files that the folder's log names: they are complete, those of an epoch together.
     fn follow(&mut self, log: &Path) -> Result<bool> {
         self.pending.clear();
         let Some(Followed { version, files, .. }) = follow(log, self.files.version())? else { return Ok(false) };
@@ -140,12 +141,12 @@ impl Discovery {
         Ok(took)
     }
 
-    /// Whether there is something that time alone may bring forward.
+    /// Whether a pending file may be discovered by time alone.
     pub fn is_restless(&self, now: Duration) -> bool {
         now < self.restless_until || self.pending.values().any(|p| p.file.size > 0)
     }
 
-    /// Whether a file came so lately that it is worth to wait for its end.
+    /// Whether a pending file is young enough to wait for.
     pub fn is_expecting(&self, now: Duration) -> bool {
         self.pending.values().any(|p| p.file.size > 0 && now < p.since + YOUNG)
     }
@@ -187,7 +188,7 @@ impl Discovery {
     fn list(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) -> Result<()> {
         let restless = now < self.restless_until;
         let Some(found) = self.folder.list(&mut self.folders, restless)? else { return Ok(()) };
-        // Names may stand for other files by now. Of many files the kernel has to tell that.
+        // Known files may have been replaced. For many files, only events tell that.
         let each =
             std::mem::take(&mut self.needs_listing) || !self.watched || self.files.count() <= KNOWN_LOOKED_AT_MAX;
         if each {
@@ -213,28 +214,28 @@ impl Discovery {
         Ok(())
     }
 
-    /// Keeps files waiting that would overtake an older one which is about to be taken: after a start, those that were
-    /// written just before it rest for a moment, and new ones are moved in meanwhile.
+    /// Holds back files younger than a pending older one, so that order is kept: after a start, files written just
+    /// before it are pending for a moment while new ones are moved in.
     fn hold_back(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) {
         let soon = self.pending.values().filter(|p| !p.written && p.file.size > 0 && now < p.since + YOUNG);
         let Some(first) = soon.map(|p| (p.file.modified, p.file.path.clone())).min() else { return };
         let overtaking = ready.partition_point(|file| (file.modified, &file.path) < (first.0, &first.1));
         for file in ready.drain(overtaking..) {
             let path = file.path.clone();
-            // They have rested: the next look takes them unless there is still somebody before them.
+            // They are complete: the next look discovers them unless an older one is still pending.
             let pending = Pending { file, since: Duration::ZERO, changed: Duration::ZERO, written: false };
             self.pending.insert(path, pending);
         }
     }
 
-    /// Looks at the pending files again; takes those that have rested.
+    /// Checks the pending files; discovers those unchanged long enough.
     fn settle(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) {
         let folder = &self.folder;
         self.pending.retain(|path, pending| {
             let Some(file) = folder.stat(path) else { return false };
             if file != pending.file {
                 if pending.file.size == 0 {
-                    // Only now is there something to wait for.
+                    // It has its first bytes now.
                     pending.since = now;
                 }
                 pending.file = file;
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_file_is_taken_when_it_rests() {
+    fn file_is_discovered_once_its_size_is_stable() {
         let mut f = Fixture::new(&[]);
         f.write("a", "1");
         assert!(f.look(vec![], 0).is_empty());
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_rests_is_not_overtaken() {
+    fn younger_file_waits_for_an_older_unsettled_one() {
         let mut f = Fixture::new(&[]);
         f.write_at("b", "1", 2);
         assert!(f.look(vec![], 1_000).is_empty());
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_rests_holds_nobody_up_for_long() {
+    fn file_that_keeps_changing_delays_others_only_for_a_limited_time() {
         let mut f = Fixture::new(&[]);
         f.write_at("a", "1", 1);
         assert!(f.look(vec![], 1_000).is_empty());
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_file_is_taken_at_once_and_only_once() {
+    fn closed_file_is_discovered_at_once_and_only_once() {
         let mut f = Fixture::new(&[]);
         f.write("a", "1");
         let hints = vec![Hint::Created(f.path("a")), Hint::Written(f.path("a")), Hint::Closed(f.path("a"))];
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_under_a_name_is_taken_and_the_same_one_is_not() {
+    fn replaced_file_is_discovered_and_a_file_renamed_back_is_not() {
         for told in [true, false] {
             let mut f = Fixture::new(&[]);
             f.write_at("a", "1", 1);
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_writer_waits_for_it() {
+    fn file_with_an_open_writer_is_discovered_after_a_longer_rest() {
         let mut f = Fixture::new(&[]);
         f.write("a", "1");
         assert!(f.look(vec![Hint::Written(f.path("a"))], 0).is_empty());
@@ -405,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_holds_no_rows_yet() {
+    fn empty_file_is_not_discovered_until_it_has_bytes() {
         let mut f = Fixture::new(&[]);
         f.write("a", "");
         assert!(f.look(vec![Hint::Closed(f.path("a"))], 0).is_empty());
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_one_moment_come_by_time_and_then_by_name() {
+    fn files_found_together_are_ordered_by_modification_time_then_name() {
         let mut f = Fixture::new(&[]);
         for (name, seconds) in [("z", 1), ("b", 3), ("a", 3), ("m", 2)] {
             f.write_at(name, "1", seconds);
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_names_and_the_glob() {
+    fn hidden_files_and_files_outside_the_glob_are_ignored() {
         let mut f = Fixture::new(&[("glob", "*.csv")]);
         for name in ["a.csv", "a.txt", ".b.csv", "_c.csv", "_d/e.csv", "f/g.csv", "f/.h/i.csv"] {
             f.write(name, "1");
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_folder_is_looked_into() {
+    fn files_in_a_new_subfolder_are_discovered() {
         let mut f = Fixture::new(&[]);
         f.look(vec![], 0);
         f.write("x/y/a", "1");
@@ -453,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_vanishes_is_an_error_until_it_is_back() {
+    fn vanished_folder_is_an_error_until_it_is_back() {
         let mut f = Fixture::new(&[]);
         f.look(vec![], 0);
         let root = f.discovery.folder.root.clone();

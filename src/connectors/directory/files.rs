@@ -1,5 +1,5 @@
-//! The files of a source, numbered in the order in which they were found. The list is durable before anyone learns a
-//! number from it, so that a number means the same file after a restart.
+//! The files of a source, numbered in order of discovery. The list is durable before a number is used, so that a number
+//! means the same file after a restart.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -32,13 +32,13 @@ pub(super) struct FolderEntry {
     pub path: String,
     pub size: u64,
     pub modified: Micros,
-    /// Which file it was: another one may have its name by now. `None` where that is not known.
+    /// The file's identity, since its name may be reused; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<FileId>,
 }
 
-/// What tells a file from others of its name. Some file systems give new numbers when they are mounted again, so that
-/// this alone does not tell that it is another.
+/// Identity of a file among those of its name. Some file systems renumber files when mounted, so that a different id
+/// alone does not prove another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileId {
     inode: u64,
@@ -61,19 +61,19 @@ impl FolderEntry {
         FolderEntry { path: path.to_string(), size: now.len(), modified: time(now.modified()).unwrap_or(0), id }
     }
 
-    /// Whether what is under its name now is surely this file, written to or not.
+    /// Whether `now` is certainly this file, modified or not.
     fn is_same(&self, now: &FolderEntry) -> bool {
         let untouched = (self.size, self.modified) == (now.size, now.modified);
         untouched || self.id.is_some_and(|id| id.born.is_some() && self.id == now.id)
     }
 
-    /// Whether what is under its name now is another file.
+    /// Whether `now` is another file of the same name.
     pub fn is_replaced(&self, now: &FolderEntry) -> bool {
         !self.is_same(now) && self.id.zip(now.id).is_some_and(|(was, is)| is.is_another(was))
     }
 
-    /// Whether a file still begins with what was found of this one. A later time alone tells that it was written over:
-    /// programs that copy set an earlier one behind their own writing.
+    /// Whether a file still has the content that was discovered. Only a later modification time tells that it was
+    /// overwritten: copying programs set an earlier one after writing.
     pub fn holds(&self, now: &Metadata) -> bool {
         let modified = now.modified().map_or(0, micros);
         now.len() > self.size || now.len() == self.size && modified <= self.modified
@@ -87,17 +87,17 @@ fn micros(time: SystemTime) -> Micros {
     }
 }
 
-/// A line of the journal.
+/// A record of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum FileRecord {
     /// The next files, in order.
     Found(Vec<FolderEntry>),
-    /// Every file with a lower number is gone, except that `kept` could not be cleaned away.
+    /// Files below `before` are forgotten; those in `kept` could not be deleted.
     Forgot { before: u64, kept: Vec<String> },
-    /// The next files, in order, and with them all that the log of the folder says up to an entry.
+    /// The next files, in order: all that the folder's log names up to `version`.
     Followed { version: u64, files: Vec<FolderEntry> },
-    /// All there is to know; what stands before it does not count.
+    /// A full snapshot; earlier records are obsolete.
     All {
         first: u64,
         kept: Vec<String>,
@@ -111,14 +111,14 @@ enum FileRecord {
 #[derive(Debug)]
 pub(super) struct Files {
     journal: Journal,
-    /// Held while the journal and the list change together.
+    /// Held while journal and list are changed.
     change: Mutex<()>,
     list: Mutex<List>,
-    /// How many files were forgotten since the journal was last written anew.
+    /// Files forgotten since the journal was last compacted.
     forgotten: AtomicU64,
-    /// A write failed: what the journal says is not known until it is written anew.
+    /// A write failed: the journal must be rewritten before it is used.
     is_torn: AtomicBool,
-    /// Whether there was a journal already.
+    /// Whether the journal existed before.
     reopened: bool,
 }
 
@@ -127,23 +127,23 @@ struct List {
     /// The number of the first entry.
     first: u64,
     entries: VecDeque<FolderEntry>,
-    /// For each entry the bytes of all that came before it, and the bytes of all.
+    /// Prefix sums: bytes before each entry, and of all.
     before: VecDeque<u64>,
     bytes: u64,
-    /// The paths of all entries, and of those that could not be cleaned away, each with its last number.
+    /// The paths of all entries, and of those that could not be deleted, each with its last number.
     known: HashMap<String, u64>,
     kept: HashSet<String>,
-    /// Those of them that nothing was seen under since: what comes there is another file.
+    /// Known paths that were seen missing: a file there is a new one.
     free: HashSet<String>,
-    /// The last entry of the folder's log whose files are here.
+    /// The version of the folder's log up to which its files are included.
     version: Option<u64>,
 }
 
-/// Writing the journal anew pays once this many entries in it are history.
+/// Number of forgotten files after which the journal is compacted.
 const FORGOTTEN_MIN: u64 = 1_000;
 
 impl Files {
-    /// Opens the list in a folder of the storage; durably made where there is none. Blocks.
+    /// Opens or creates the list in a folder of the storage. Blocks.
     pub fn open(storage: Arc<dyn Storage>, folder: &str) -> Result<Files> {
         let (journal, records) = Journal::open(storage, folder, RECORD_VERSION)?;
         let reopened = !records.is_empty();
@@ -168,7 +168,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Whether the list was there before this process.
+    /// Whether the list existed before.
     pub fn reopened(&self) -> bool {
         self.reopened
     }
@@ -194,7 +194,7 @@ impl Files {
         if found.is_empty() { Ok(()) } else { self.write(FileRecord::Found(found)) }
     }
 
-    /// Numbers the files that the log of the folder names up to an entry. Durable on return. Blocks.
+    /// Numbers the files that the folder's log names up to `version`. Durable on return. Blocks.
     pub fn follow(&self, version: u64, files: Vec<FolderEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle()?;
@@ -202,12 +202,12 @@ impl Files {
         self.write(FileRecord::Followed { version, files })
     }
 
-    /// The last entry of the folder's log whose files are numbered.
+    /// The version of the folder's log up to which files are numbered.
     pub fn version(&self) -> Option<u64> {
         self.list().version
     }
 
-    /// Drops the files below a number. Those in `kept` are still there, and must not be taken for new. Blocks.
+    /// Forgets the files below `before`. Those in `kept` still exist, and must not be discovered again. Blocks.
     pub fn forget(&self, before: u64, kept: Vec<String>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle()?;
@@ -219,12 +219,12 @@ impl Files {
         Ok(())
     }
 
-    /// A record whose write failed may be durable all the same, and would then take numbers that nobody knows of.
+    /// After a failed write, rewrites the journal: the record may be durable all the same and would take numbers.
     fn settle(&self) -> Result<()> {
         if self.is_torn.load(Ordering::Acquire) { self.compact() } else { Ok(()) }
     }
 
-    /// Writes the journal anew. The new file stands for itself before the old ones go.
+    /// Compacts the journal. The new file is complete before the old ones are removed.
     fn compact(&self) -> Result<()> {
         let all = {
             let list = self.list();
@@ -238,13 +238,13 @@ impl Files {
         self.journal.forget(file)
     }
 
-    /// Whether a path has, or had, a number, and was not free since.
+    /// Whether a path has a number (also a forgotten one) and was not seen missing since.
     pub fn knows(&self, path: &str) -> bool {
         let list = self.list();
         list.known.contains_key(path) && !list.free.contains(path)
     }
 
-    /// Whether a file has a number: it is the one of its path that was last numbered, written to or not.
+    /// Whether this very file has a number, modified or not.
     pub fn has(&self, file: &FolderEntry) -> bool {
         let list = self.list();
         let Some(number) = list.known.get(&file.path) else { return false };
@@ -253,7 +253,7 @@ impl Files {
         entry.map_or(!free, |entry| entry.is_same(file) || !free && !entry.is_replaced(file))
     }
 
-    /// Notes that there is nothing under a path any more.
+    /// Notes that a path does not exist any more.
     pub fn free(&self, path: &str) {
         let mut list = self.list();
         if list.known.contains_key(path) {
@@ -266,13 +266,13 @@ impl Files {
         self.list().known.len()
     }
 
-    /// The paths that are known and not free, for who looks which of them are gone.
+    /// The known paths not seen missing.
     pub fn paths(&self) -> Vec<String> {
         let list = self.list();
         list.known.keys().filter(|path| !list.free.contains(*path)).cloned().collect()
     }
 
-    /// The number of the first file that is not forgotten, and of the next that is to come.
+    /// The number of the first file kept, and the next number.
     pub fn bounds(&self) -> (u64, u64) {
         let list = self.list();
         (list.first, list.first + list.entries.len() as u64)
@@ -286,7 +286,7 @@ impl Files {
         numbers.zip(list.entries.range(start..end.max(start)).cloned()).collect()
     }
 
-    /// The number behind the last file, from a number on, that `fits`: told how many files and bytes that would make.
+    /// The end of the longest run of files from `from` on that `fits` (number of files, bytes).
     pub fn reach(&self, from: u64, fits: impl Fn(u64, u64) -> bool) -> u64 {
         let list = self.list();
         let start = list.place(from);
@@ -308,7 +308,7 @@ impl Files {
 }
 
 impl List {
-    /// Where in the entries a number stands, or would.
+    /// The position of a number in the entries.
     fn place(&self, number: u64) -> usize {
         number.saturating_sub(self.first).min(self.entries.len() as u64) as usize
     }
@@ -321,7 +321,7 @@ impl List {
         self.entries.push_back(file);
     }
 
-    /// Gives the number of entries that this made history.
+    /// Applies a record; gives the number of files it forgot.
     fn apply(&mut self, record: FileRecord) -> u64 {
         match record {
             FileRecord::Found(files) => {
@@ -348,7 +348,7 @@ impl List {
                 0
             }
             FileRecord::All { first, kept, files, version } => {
-                // Below all numbers: what they were is forgotten.
+                // Below all numbers: theirs are forgotten.
                 let known = kept.iter().map(|path| (path.clone(), 0)).collect();
                 let free = std::mem::take(&mut self.free);
                 *self = List { first, known, kept: kept.into_iter().collect(), free, version, ..List::default() };
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_outlive_a_crash_at_every_write() {
+    fn file_numbers_survive_a_crash_at_every_write() {
         for crash in 1.. {
             let storage = Arc::new(MemoryStorage::default());
             storage.fail_at(crash);
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_failed_takes_no_numbers() {
+    fn failed_write_of_files_assigns_no_numbers() {
         let storage = Arc::new(MemoryStorage::default());
         let files = Files::open(storage.clone(), "s").unwrap();
         storage.fail_at(2);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn history_is_compacted_and_names_come_free_again() {
+    fn forgotten_files_are_compacted_and_removed_names_are_unknown_again() {
         let storage = Arc::new(MemoryStorage::default());
         let files = Files::open(storage.clone(), "s").unwrap();
         assert!(!files.reopened());

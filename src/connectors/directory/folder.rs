@@ -33,17 +33,17 @@ pub(super) struct Folder {
     fence: Fence,
 }
 
-/// What opening a file came to.
+/// The result of opening a file.
 pub(super) enum OpenedFile {
     Whole(Arc<FileInput>),
-    /// It has grown since it was found, to this size.
+    /// It has grown since its discovery, to this size.
     Grown(Arc<FileInput>, u64),
-    /// It cannot be read, and never will be.
+    /// It can never be read, for this reason.
     Lost(String),
 }
 
 impl Folder {
-    /// Fails where it may not be read, or not be cleaned up as it is to be.
+    /// Fails if the fence forbids reading it, or `clean_source` there.
     pub fn new(options: DirectoryOptions, fence: Fence) -> Result<Folder> {
         fence.check_read(&options.root)?;
         match &options.clean {
@@ -102,7 +102,7 @@ impl Folder {
         (!path.is_empty()).then(|| path.to_string())
     }
 
-    /// Whether there is nothing under a path. Where that cannot be told, there is. Blocks.
+    /// Whether a path does not exist; false if unknown. Blocks.
     pub fn is_gone(&self, path: &str) -> bool {
         matches!(fs::symlink_metadata(self.root.join(path)), Err(e) if e.kind() == io::ErrorKind::NotFound)
     }
@@ -113,9 +113,8 @@ impl Folder {
         metadata.is_file().then(|| FolderEntry::of(path, &metadata))
     }
 
-    /// Looks into each folder that changed since the times in `seen`, and brings these up to date. Gives the paths of
-    /// files in them that the source wants, or `None` where no folder changed. Folders that vanish are left out; the root
-    /// must be there. Blocks.
+    /// Lists each folder that changed since the times in `seen`, and updates those. Gives the paths of wanted files in
+    /// them; `None` if no folder changed. Vanished subfolders are skipped; the root must exist. Blocks.
     pub fn list(&self, seen: &mut BTreeMap<PathBuf, SystemTime>, all: bool) -> Result<Option<Vec<String>>> {
         let (mut found, mut changed) = (Vec::new(), false);
         let mut folders: Vec<PathBuf> = seen.keys().cloned().collect();
@@ -124,7 +123,7 @@ impl Folder {
         }
         while let Some(folder) = folders.pop() {
             let modified = fs::metadata(&folder).and_then(|m| m.modified());
-            // The time is read before the names: what comes in between is found again next time.
+            // The time is read before the names, so that later files are found by the next look.
             let Ok(modified) = modified else {
                 if folder == self.root {
                     self.check()?;
@@ -165,11 +164,11 @@ impl Folder {
         object(&self.root.join(path))
     }
 
-    /// Opens a file for reading as it was found. An error is worth another try.
+    /// Opens a file as it was discovered. An error is transient.
     pub async fn open(&self, entry: &FolderEntry) -> Result<OpenedFile> {
         let path = match self.object(&entry.path) {
             Ok(path) => path,
-            // No path of a later day will be one: a single odd name must not hold up all other files.
+            // Such a name never will be valid: it must not block other files.
             Err(e) => return Ok(OpenedFile::Lost(e.message().to_string())),
         };
         // It may be a link, or be below one that was put there since.
@@ -179,7 +178,7 @@ impl Folder {
         let got = match self.store.get(&path).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => {
-                // Where all of the folder is away, it is not the file that is lost: it may be back in a moment.
+                // If the whole folder is missing, it may come back: an error, not a lost file.
                 self.check()?;
                 return Ok(OpenedFile::Lost("the file vanished before it was read".to_string()));
             }
@@ -208,8 +207,8 @@ impl Folder {
         Ok(if size > entry.size { OpenedFile::Grown(input, size) } else { OpenedFile::Whole(input) })
     }
 
-    /// Moves away or deletes a file that was read for good. A missing one is fine, and so is another file under its name;
-    /// one that was written since stays, for nobody has read what is in it now.
+    /// Archives or deletes a file that all queries have consumed. A missing or replaced one is fine; one that was
+    /// modified since stays, for its new content was not read.
     pub async fn clean(&self, number: u64, entry: &FolderEntry) -> Result<()> {
         let path = entry.path.as_str();
         let from = self.object(path)?;
@@ -268,7 +267,7 @@ impl Folder {
         }
     }
 
-    /// How messages and dead letters call a file.
+    /// The name of a file in messages and dead letters.
     pub fn origin(&self, path: &str) -> String {
         format!("{}/{path}", self.options.path.trim_end_matches('/'))
     }

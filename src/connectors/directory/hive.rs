@@ -15,17 +15,17 @@ use crate::{
     time::{out_of_range, rows_out_of_range},
 };
 
-/// How the rows of one file become those of the source.
+/// Adds the partition columns of a file's path to its rows.
 #[derive(Debug)]
 pub(super) struct Hive {
-    /// What is read of the file.
+    /// The request for the columns in the file.
     pub stored: Request,
-    /// For each column of the output its value, or `None` where the file has it.
+    /// Per output column: its value from the path; `None` if it is in the file.
     values: Vec<Option<Option<String>>>,
 }
 
 impl Hive {
-    /// `None` where the path of a file names none of the declared columns.
+    /// `None` if the path names none of the declared columns.
     pub fn of(path: &str, request: &Request) -> Option<Hive> {
         let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
         let named: Vec<_> = folders
@@ -52,7 +52,7 @@ impl Hive {
         Some(Hive { stored: stored_request, values: request.projection.iter().map(|i| value(*i)).collect() })
     }
 
-    /// The rows of the source.
+    /// The output rows.
     pub fn complete(&self, stored: &RecordBatch, output: &SchemaRef) -> Result<RecordBatch, Damage> {
         let rows = stored.num_rows();
         let mut read = stored.columns().iter().cloned();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_from_the_path() {
+    fn hive_partition_columns_are_read_from_the_path() {
         for path in ["f.csv", "z=1/f.csv", "y=2024", "a/b/y/f"] {
             assert!(Hive::of(path, &request(&[0, 1])).is_none(), "{path}");
         }

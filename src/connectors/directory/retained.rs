@@ -1,8 +1,8 @@
-//! Files that a restart may have to read again, held against their being renamed or deleted: from when an epoch opens
-//! one until every query has a checkpoint behind it.
+//! Retains files that a replay may have to read again, in case they are renamed or deleted: from when an epoch opens
+//! one until every query has a later checkpoint.
 //!
-//! A file is held by a second name in the data directory (a hard link), which costs nothing; where the file system of
-//! the source is another, by a copy. They outlive the process, not the machine: nothing here is synced.
+//! A file is retained by a hard link in the data directory; on another file system, by a copy. They survive the
+//! process, not the machine: nothing is synced.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +19,7 @@ use crate::{
     storage::Storage,
 };
 
-/// Where they are, each by the number of its file.
+/// The retained files, by number.
 #[derive(Debug)]
 pub(super) struct Retained {
     storage: Arc<dyn Storage>,
@@ -33,7 +33,7 @@ pub(in crate::connectors) fn folder(id: u64) -> String {
 }
 
 impl Retained {
-    /// Those that are there already. Blocks.
+    /// Loads the existing ones. Blocks.
     pub fn open(storage: Arc<dyn Storage>, folder: String) -> Result<Retained> {
         let number = |path: &String| path.rsplit('/').next()?.parse::<u64>().ok();
         let held = storage.list(&folder)?.iter().filter_map(number).collect();
@@ -48,8 +48,8 @@ impl Retained {
         format!("{}/{number:020}", self.folder)
     }
 
-    /// Holds a file that was opened under a path, of which the first `size` bytes count. One that cannot be held is no
-    /// error: only a restart would miss it. Blocks.
+    /// Retains an opened file, of which the first `size` bytes count. Failure is ignored: only a replay would miss it.
+    /// Blocks.
     pub fn hold(&self, number: u64, path: &Path, file: &fs::File, size: u64) {
         let mut held = self.held();
         if held.contains(&number) {
@@ -74,7 +74,7 @@ impl Retained {
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder)?;
         }
-        // The name may stand for another file by now.
+        // The name may be another file's by now.
         match fs::hard_link(path, &to) {
             Ok(()) if is_same(&to, file)? => return Ok(()),
             Ok(()) => fs::remove_file(&to)?,
@@ -92,7 +92,7 @@ impl Retained {
         Ok(())
     }
 
-    /// A file that is held, unless it was written to since it was found. Blocks.
+    /// A retained file, unless it was modified since its discovery. Blocks.
     pub fn get(&self, number: u64, entry: &FolderEntry) -> Result<Option<Arc<dyn ByteInput>>> {
         if !self.held().contains(&number) {
             return Ok(None);
@@ -109,7 +109,7 @@ impl Retained {
         Ok(entry.holds(&file.metadata()?).then(|| Arc::new(FileInput { file, size }) as Arc<dyn ByteInput>))
     }
 
-    /// Lets go of all files below a number. Blocks.
+    /// Releases all files below `before`. Blocks.
     pub fn release(&self, before: u64) -> Result<()> {
         let mut held = self.held();
         while let Some(number) = held.first().copied().filter(|number| *number < before) {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn retained_file_outlives_its_name_until_it_is_released() {
+    fn retained_file_is_readable_after_unlink_until_released() {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Storage> = Arc::new(DiskStorage::open(dir.path().join("data")).unwrap());
         for storage in [disk, Arc::new(MemoryStorage::default())] {

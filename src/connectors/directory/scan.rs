@@ -34,10 +34,10 @@ use crate::{
     formats::{Bad, ByteInput, Damage, DecodedRows, FileInput, Format, Request},
 };
 
-/// A file is not cut into smaller pieces.
+/// Minimum bytes of a part of a file.
 const PART_BYTES_MIN: u64 = 128 << 10;
 
-/// Batches that are decoded before the query takes them: enough that neither waits for the other with each.
+/// Batches decoded ahead of the query.
 const BATCHES_AHEAD: usize = 8;
 
 /// A part of a file.
@@ -46,19 +46,19 @@ pub(super) struct FilePart {
     pub number: u64,
     pub file: Arc<FolderEntry>,
     pub bytes: Range<u64>,
-    /// What was said already of the file as a whole, by whichever of its parts came to it first.
+    /// What was reported already of the whole file, by any of its parts.
     reported: Arc<Reported>,
 }
 
 #[derive(Debug, Default)]
 struct Reported {
-    /// How it was when it was opened.
+    /// That it had changed when it was opened.
     found: AtomicBool,
-    /// That it cannot be read.
+    /// That it is damaged.
     damage: AtomicBool,
 }
 
-/// Shares files out among at most `partitions` streams, in order and by their sizes; cuts those that can be cut.
+/// Distributes files over at most `partitions` streams, in order and evenly by bytes; cuts those that can be split.
 pub(super) fn share(
     files: Vec<(u64, FolderEntry)>,
     partitions: usize,
@@ -75,7 +75,7 @@ pub(super) fn share(
         loop {
             let left = size - from;
             let last = shares.len() >= partitions;
-            // What would only leave a crumb behind is not cut.
+            // Not cut if only a small rest would remain.
             let cut = splits && !last && left > room && left - room >= PART_BYTES_MIN / 2;
             let to = if cut { from + room } else { size };
             let part = FilePart { number, file: file.clone(), bytes: from..to, reported: reported.clone() };
@@ -99,7 +99,7 @@ pub(super) fn share(
     shares
 }
 
-/// What every stream of a scan shares.
+/// Shared by all streams of a scan.
 #[derive(Debug)]
 pub(super) struct DirectoryScan {
     pub folder: Arc<Folder>,
@@ -107,11 +107,11 @@ pub(super) struct DirectoryScan {
     pub request: Request,
     pub output: SchemaRef,
     pub bad: BadRecords,
-    /// Where files are held that a restart may read again; `None` for who reads once.
+    /// Where files are retained for a replay; `None` for a single read.
     pub retained: Option<Arc<Retained>>,
 }
 
-/// The rows of some parts, one after the other.
+/// The rows of parts of files, one after the other.
 pub(super) struct FilePartition {
     pub scan: Arc<DirectoryScan>,
     pub parts: Vec<FilePart>,
@@ -132,7 +132,7 @@ impl PartitionStream for FilePartition {
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (scan, parts, teller) = (self.scan.clone(), self.parts.clone(), self.teller.clone());
-        // The reading task begins with the first poll, and ends when the stream is dropped.
+        // The reading task starts at the first poll and ends when the stream is dropped.
         let stream = futures::stream::once(async move {
             let mut builder = RecordBatchReceiverStream::builder(scan.output.clone(), BATCHES_AHEAD);
             let rows = builder.tx();
@@ -150,7 +150,7 @@ impl PartitionStream for FilePartition {
     }
 }
 
-/// Reads one part; tells whether anyone still wants rows.
+/// Reads one part; gives whether the receiver still exists.
 async fn read(
     scan: &Arc<DirectoryScan>,
     part: FilePart,
@@ -184,14 +184,14 @@ async fn read(
 }
 
 impl DirectoryScan {
-    /// Holds a file that is opened. Blocks.
+    /// Retains an opened file. Blocks.
     fn hold(&self, part: &FilePart, input: &FileInput) {
         if let Some(retained) = &self.retained {
             retained.hold(part.number, &self.folder.root.join(&part.file.path), &input.file, input.size);
         }
     }
 
-    /// A file that is not where it was, if it is held.
+    /// The retained copy of a file that is no longer in the folder.
     async fn held(&self, part: &FilePart) -> Result<Option<Arc<dyn ByteInput>>> {
         let Some(retained) = self.retained.clone() else { return Ok(None) };
         let (number, file) = (part.number, part.file.clone());
@@ -199,7 +199,7 @@ impl DirectoryScan {
         held.map_err(|e| Error::internal(format!("reading a file that is held: {e}")))?
     }
 
-    /// Decodes a part on a thread that may block; tells whether anyone still wants rows.
+    /// Decodes a part on a blocking thread; gives whether the receiver still exists.
     fn decode(
         &self,
         part: &FilePart,
@@ -248,7 +248,7 @@ impl DirectoryScan {
         true
     }
 
-    /// Says once what is wrong with a file as a whole.
+    /// Reports a bad record for the whole file, once.
     fn report(&self, part: &FilePart, once: &AtomicBool, reason: String) {
         if !once.swap(true, Ordering::AcqRel) {
             let origin = self.folder.origin(&part.file.path);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_even_whole_and_no_more_than_asked() {
+    fn shares_cover_all_bytes_once_in_at_most_the_asked_partitions() {
         let mb = 1 << 20;
         assert_eq!(shares(&[mb], 2, true), [vec![(0, 0..mb / 2)], vec![(0, mb / 2..mb)]]);
         assert_eq!(shares(&[mb], 2, false), [vec![(0, 0..mb)]]);

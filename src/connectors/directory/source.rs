@@ -1,4 +1,4 @@
-//! A folder as a source: its files by their numbers, found by a lookout and read as spans.
+//! The directory source: files by number, found by a lookout and read as spans.
 
 use std::{path::Path, sync::Arc};
 
@@ -35,7 +35,7 @@ struct Directory {
     files: Arc<Files>,
     lookout: Arc<Lookout>,
     retained: Arc<Retained>,
-    /// One clean-up at a time.
+    /// Serializes clean-ups.
     cleaning: tokio::sync::Mutex<()>,
     /// Dropping the source stops its lookout.
     _stop: DropGuard,
@@ -95,7 +95,7 @@ async fn forget_all(storage: Arc<dyn Storage>, folder: String) -> Result<()> {
     removed.await.map_err(|e| Error::internal(format!("removing the list of files: {e}")))?
 }
 
-/// The columns that the first files seem to have.
+/// Infers the columns from the first files.
 async fn infer(folder: &Arc<Folder>, files: &Files, lookout: &Arc<Lookout>, name: &str) -> Result<SchemaRef> {
     lookout.look_well().await?;
     let root = folder.root.clone();
@@ -135,16 +135,16 @@ impl Source for Directory {
     }
 
     async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
-        // Rows cannot be told before a file is read, so that only files and bytes limit.
+        // The rows of a file are unknown before it is read: only files and bytes limit.
         let fits = |files: u64, bytes: u64| {
             files == 1 || (files <= limit.files.unwrap_or(u64::MAX) && bytes <= limit.bytes.unwrap_or(u64::MAX))
         };
-        // New files come behind those that are known: where these fill an epoch, nobody looks for more.
+        // New files are appended: no look is needed while known ones fill an epoch.
         if self.files.reach(of.only(), fits) == self.files.bounds().1 {
             self.lookout.look_well().await?;
         }
         let from = of.only().max(self.files.bounds().0);
-        // A beginning that was forgotten is no reason for an epoch.
+        // A forgotten prefix alone is not an epoch.
         let to = Some(self.files.reach(from, fits)).filter(|to| *to > from).unwrap_or(of.only());
         let (files, bytes) = self.files.backlog(from);
         let end = if files > 0 { self.files.bounds().1.max(to) } else { to };
@@ -168,7 +168,7 @@ impl Source for Directory {
         Ok(shares.into_iter().map(stream).collect())
     }
 
-    /// Lets go of the files that were held, and cleans those of the folder away where that was asked for.
+    /// Releases retained files, and deletes or archives those of the folder if `clean_source` says so.
     async fn forget(&self, before: &Offsets) -> Result<()> {
         let (retained, number) = (self.retained.clone(), before.only());
         let released = tokio::task::spawn_blocking(move || retained.release(number)).await;
@@ -183,8 +183,8 @@ impl Source for Directory {
         if before <= first {
             return Ok(());
         }
-        // First the files, then the list: a file that is gone and listed is harmless, one that is there and not listed
-        // would be read again.
+        // Files first, then the list: a deleted file in the list is harmless, an existing one not in it would be read
+        // again.
         let mut kept = Vec::new();
         for (number, file) in self.files.range(first, before) {
             if let Err(e) = self.folder.clean(number, &file).await {
@@ -197,7 +197,7 @@ impl Source for Directory {
         forgotten.await.map_err(|e| Error::internal(format!("forgetting files: {e}")))?
     }
 
-    /// Files that were read and are gone, cleaned away or otherwise.
+    /// Whether files that were read no longer exist.
     async fn irreplaceable(&self) -> Result<Irreplaceable> {
         let (files, folder) = (self.files.clone(), self.folder.clone());
         let forgotten = tokio::task::spawn_blocking(move || {

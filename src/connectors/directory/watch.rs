@@ -1,4 +1,4 @@
-//! Listens to the kernel, and looks by itself now and then in case it missed something.
+//! Watches a folder by file system events, and polls in case some are missed.
 
 use std::{
     path::Path,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How often names are looked at where the kernel tells of changes, and where it does not.
+/// Polling interval with file system events, and without.
 const POLL: Duration = Duration::from_secs(1);
 const FAST_POLL: Duration = Duration::from_millis(50);
 /// How often pending files are looked at.
@@ -30,16 +30,16 @@ const TICK: Duration = Duration::from_millis(25);
 /// A burst of hints is handled together: this long after the last, and no longer than that after the first.
 const QUIET: Duration = Duration::from_millis(4);
 const BURST: Duration = Duration::from_millis(20);
-/// Hints that wait; when there are more, all names are looked at instead.
+/// Capacity of the hint queue; beyond it, all names are listed.
 const HINTS_MAX: usize = 4_096;
 
-/// Looks for new files, on its own and when asked.
+/// Runs discovery, on events and on request.
 #[derive(Debug)]
 pub(super) struct Lookout {
     discovery: Mutex<Discovery>,
-    /// Hints were lost.
+    /// Whether hints were lost.
     missed: AtomicBool,
-    /// The kernel tells of changes.
+    /// Whether file system events are received.
     watched: AtomicBool,
     opened: Instant,
     changed: watch::Sender<u64>,
@@ -56,12 +56,12 @@ impl Lookout {
         }
     }
 
-    /// Fires when files were taken.
+    /// Notified when files were discovered.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Looks once; afterwards everything that was whole before is numbered, but for files of the last moments.
+    /// Looks once; afterwards all files that were complete before are numbered, except those of the last moments.
     async fn look(self: &Arc<Self>, hints: Vec<Hint>, list: bool) -> Result<WatchState> {
         let this = self.clone();
         let looked = tokio::task::spawn_blocking(move || {
@@ -81,7 +81,7 @@ impl Lookout {
         looked.await.map_err(|e| Error::internal(format!("looking for files: {e}")))?
     }
 
-    /// Looks until no file is in sight that is about to be whole, which takes some 60 ms at most.
+    /// Looks until no file is about to be complete, some 60 ms at most.
     pub async fn look_well(self: &Arc<Self>) -> Result<()> {
         let mut changed = self.changed();
         while self.look(Vec::new(), true).await?.expecting {
@@ -90,7 +90,7 @@ impl Lookout {
         Ok(())
     }
 
-    /// Looks whenever there is a reason to, until it is told to stop.
+    /// Looks at every event or poll, until `stop`.
     pub async fn run(self: Arc<Self>, folder: Arc<Folder>, stop: CancellationToken) {
         let (sender, mut hints) = mpsc::channel(HINTS_MAX);
         let mut watcher = None;
@@ -107,7 +107,7 @@ impl Lookout {
             if poll && watcher.is_none() {
                 watcher = self.watch(&folder, sender.clone()).await;
                 if watcher.is_some() {
-                    // What happened before it listened it does not tell.
+                    // Earlier changes have no events.
                     self.missed.store(true, Ordering::Release);
                     self.watched.store(true, Ordering::Release);
                 }
@@ -115,7 +115,7 @@ impl Lookout {
             match self.look(burst, poll || restless).await {
                 Ok(state) => restless = state.restless,
                 Err(e) => {
-                    // Whoever asks what is ahead is told. The watch may be gone with its folder: begin anew.
+                    // A look ahead gives the error. The watch may be gone with its folder: start anew.
                     tracing::debug!(path = folder.options.path, error = %e, "cannot look for files");
                     watcher = None;
                     self.watched.store(false, Ordering::Release);
@@ -128,7 +128,7 @@ impl Lookout {
         }
     }
 
-    /// Asks the kernel to tell of changes; `None` where it cannot.
+    /// Starts watching; `None` if the file system cannot.
     async fn watch(self: &Arc<Self>, folder: &Arc<Folder>, hints: mpsc::Sender<Hint>) -> Option<RecommendedWatcher> {
         let (this, folder) = (self.clone(), folder.clone());
         let watching = tokio::task::spawn_blocking(move || {
@@ -163,13 +163,13 @@ impl Lookout {
     }
 }
 
-/// What a look left behind.
+/// The result of a look.
 struct WatchState {
     restless: bool,
     expecting: bool,
 }
 
-/// The next hint and those that come right behind it.
+/// The next burst of hints.
 async fn gather(hints: &mut mpsc::Receiver<Hint>) -> Vec<Hint> {
     let Some(first) = hints.recv().await else { return Vec::new() };
     let mut burst = vec![first];

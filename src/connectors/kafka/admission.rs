@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_does_not_need_the_others_get() {
+    fn share_unused_by_one_partition_goes_to_the_others() {
         assert_eq!(share(&[10, 10], 100), [10, 10]);
         assert_eq!(share(&[100, 100], 10), [5, 5]);
         assert_eq!(share(&[1, 100, 0, 100], 21), [1, 10, 0, 10]);
@@ -34,7 +34,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_wasted_and_nobody_is_starved(
+        fn shares_use_the_whole_limit_and_are_even(
             ahead in prop::collection::vec(0u64..1000, 0..20),
             limit in 1u64..5000,
         ) {

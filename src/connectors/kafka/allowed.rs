@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn kafka_properties_that_load_or_run_something_are_refused() {
+    fn kafka_properties_that_load_or_run_code_are_refused() {
         for key in [
             "plugin.library.paths",
             "ssl.engine.location",
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn kafka_properties_that_are_allowed_are_librdkafkas() {
+    fn kafka_allowed_properties_are_known_to_librdkafka() {
         for key in ALLOWED {
             checked(key).unwrap();
             // One that librdkafka does not know is an error of its configuration, whatever the value.

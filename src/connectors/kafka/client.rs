@@ -1,4 +1,4 @@
-//! A librdkafka client, as much of it as a source asks, behind safe calls. All of them block, for [`ANSWER`] at the most.
+//! The librdkafka calls of a source, safely wrapped. All block, at most for [`ANSWER`].
 
 use std::{
     collections::BTreeMap,
@@ -26,24 +26,24 @@ pub(super) const ANSWER: Duration = Duration::from_secs(5);
 pub(super) struct Client {
     native: Native<DefaultClientContext>,
     brokers: String,
-    /// Whether the brokers describe topics: those that imitate Kafka may not. `None` is not known yet.
+    /// Whether the brokers support DescribeTopics; imitations of Kafka may not. `None` is unknown.
     describes: OnceLock<bool>,
 }
 
-/// What brokers say of a topic.
+/// A topic as described by brokers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Topic {
-    /// Another one each time the topic is made; `None` where the broker knows no such thing.
+    /// Differs each time the topic is created; `None` if the broker has no topic ids.
     pub id: Option<String>,
     pub partitions: Vec<i32>,
 }
 
-/// The moments that brokers tell the offset of, as their protocol says them.
+/// What an offset is looked up for (ListOffsets).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientPhase {
     /// The first record that is still there.
     First,
-    /// Behind the last one that may be read.
+    /// After the last readable record.
     End,
     /// The first record at or after this time, in milliseconds.
     Time(i64),
@@ -84,7 +84,7 @@ impl Client {
         Ok(names.filter(|name| !name.starts_with("__")).map(str::to_string).collect())
     }
 
-    /// What there is of some topics; those that do not exist are left out.
+    /// Describes topics; those that do not exist are left out.
     pub fn describe(&self, names: &[String]) -> Result<BTreeMap<String, Topic>> {
         if names.is_empty() {
             return Ok(BTreeMap::new());
@@ -107,7 +107,7 @@ impl Client {
         }
     }
 
-    /// What there is of some topics, but for their ids.
+    /// Describes topics without ids, by their metadata.
     fn list(&self, names: &[String]) -> Result<BTreeMap<String, Topic>> {
         let mut found = BTreeMap::new();
         for name in names {
@@ -187,8 +187,8 @@ impl Client {
         }
     }
 
-    /// The offsets of a moment in some partitions, in one question to each broker. Where no record is as young as the
-    /// time that was asked for, it is the end.
+    /// Looks up offsets in partitions, with one request per broker. If no record is at or after the time, it is the
+    /// end.
     pub fn offsets(&self, partitions: &[TopicPartition], moment: ClientPhase) -> Result<Vec<u64>> {
         let raw = match moment {
             ClientPhase::First => Offset::Beginning,
@@ -234,7 +234,7 @@ impl Client {
         Ok(partitions.iter().map(of).collect())
     }
 
-    /// Passes on what librdkafka has logged. It keeps all of it until somebody asks.
+    /// Drains librdkafka's log queue into our log.
     pub fn tell(&self) {
         // SAFETY: the queue and each event are destroyed once, and the strings live as long as their event.
         unsafe {
@@ -254,7 +254,7 @@ impl Client {
         }
     }
 
-    /// The error that the brokers cannot be asked: it may pass.
+    /// A transient error that the brokers cannot be reached.
     pub fn away(&self, why: &dyn fmt::Display) -> Error {
         let why = why.to_string();
         let message = format!("kafka broker \"{}\" cannot be read: {}", self.brokers, plain(&why));
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_said_in_words() {
+    fn kafka_error_text_is_plain_lowercase() {
         assert_eq!(plain(&RDKafkaErrorCode::OperationTimedOut.to_string()), "timed out");
         assert_eq!(plain("It gives nothing"), "it gives nothing");
         assert_eq!(plain(""), "");

@@ -1,4 +1,4 @@
-//! One partition that is being read: what librdkafka has fetched of it already, and how far it was handed out.
+//! A consumer of one partition, and how far it was read.
 
 use std::{
     collections::VecDeque,
@@ -22,14 +22,14 @@ use crate::error::{Error, Result};
 /// The most messages that are taken from librdkafka at once.
 const TAKE_MAX: usize = 2_000;
 
-/// Reads one partition from a position on. While it lives, librdkafka fetches what comes, up to a limit.
+/// Reads one partition from a position on. While it exists, librdkafka fetches ahead, up to a limit.
 pub(super) struct PartitionConsumer {
     pub place: PartitionOffset,
-    /// Everything before it was handed out.
+    /// The next offset to hand out.
     position: u64,
-    /// Where librdkafka last said that there is no more: everything before came before that word.
+    /// The offset of the last end-of-partition event.
     end: u64,
-    /// Taken from librdkafka, but not handed out.
+    /// Taken from librdkafka, not handed out yet.
     pending: VecDeque<ConsumedMessage>,
     topic: *mut sys::rd_kafka_topic_t,
     queue: *mut sys::rd_kafka_queue_t,
@@ -49,10 +49,10 @@ impl fmt::Debug for PartitionConsumer {
     }
 }
 
-/// Why a cursor cannot go on from where it stands.
+/// Why a cursor cannot continue at its position.
 #[derive(Debug)]
 pub(super) enum Halt {
-    /// What it is to read next is not there: deleted already, or never written.
+    /// The next offset does not exist: deleted, or not written.
     OutOfRange,
     Failed(Error),
 }
@@ -103,14 +103,13 @@ impl PartitionConsumer {
         self.position
     }
 
-    /// Whether something was fetched that nobody has read.
+    /// Whether fetched records are unread.
     pub fn holds_records(&self) -> bool {
         // SAFETY: the queue lives.
         !self.pending.is_empty() || unsafe { sys::rd_kafka_queue_length(self.queue) } > 0
     }
 
-    /// Empties the queue, so that its bell rings for what comes next, and tells whether there were records in it. What is
-    /// in hand already was told before.
+    /// Drains the queue into `pending`, so that its bell rings for new records; gives whether there were any.
     pub fn look(&mut self) -> bool {
         if !self.pending.is_empty() {
             return false;
@@ -125,9 +124,8 @@ impl PartitionConsumer {
         !self.pending.is_empty()
     }
 
-    /// Hands out records before `to`, some of those that are there, and waits a moment where there are none. It has read
-    /// all of them once its position is there: the last ones may be no records at all, but marks of a transaction, or
-    /// gone by compaction.
+    /// Hands out some fetched records before `to`; waits a moment if there are none. The span is complete once
+    /// `position` is `to`: the last offsets may be transaction markers, or compacted away.
     pub fn read(&mut self, to: u64, wait: Duration, mut each: impl FnMut(&ConsumedMessage)) -> Result<(), Halt> {
         if self.pending.is_empty() && self.position < to {
             self.take(Duration::ZERO);
@@ -145,7 +143,7 @@ impl PartitionConsumer {
                     break;
                 }
                 Ok(()) => {
-                    // What was fetched before a seek may still come.
+                    // Records fetched before a seek may still arrive.
                     if message.offset() >= self.position {
                         each(message);
                         self.position = message.offset() + 1;
@@ -168,7 +166,7 @@ impl PartitionConsumer {
         Ok(())
     }
 
-    /// Takes what is there; waits for the first where there is nothing.
+    /// Takes fetched records; waits for the first if there is none.
     fn take(&mut self, wait: Duration) {
         let mut taken: [*mut sys::rd_kafka_message_t; TAKE_MAX] = [null_mut(); TAKE_MAX];
         // It waits until it has as many as it was asked for.
@@ -179,7 +177,7 @@ impl PartitionConsumer {
         self.pending.extend(taken.iter().take(count.max(0) as usize).map(|message| ConsumedMessage(*message)));
     }
 
-    /// How far librdkafka has passed, over what is no record too.
+    /// The offset librdkafka has passed, including markers.
     fn passed(&self) -> u64 {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition(&self.place.partition.topic, self.place.partition.number);

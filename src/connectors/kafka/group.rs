@@ -1,4 +1,4 @@
-//! The consumer group in which a source shows how far it was read: for the eyes of Kafka's own tools, and never asked.
+//! The consumer group to which a source commits its offsets, for Kafka's own tools only; it is never read.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -31,7 +31,7 @@ impl ConsumerGroup {
         ConsumerGroup { name, consumer: Mutex::default() }
     }
 
-    /// Tells that everything before these offsets was read.
+    /// Commits these offsets.
     pub fn commit(&self, options: &KafkaOptions, known: &LedgerEntry, before: &Offsets) -> Result<()> {
         let mut list = TopicPartitionList::new();
         let failed = |e: &dyn std::fmt::Display| {

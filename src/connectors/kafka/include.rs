@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_column_has_a_name_and_a_type() {
+    fn include_columns_get_names_and_types() {
         let text = r#"key, header 'a, b' TEXT AS "Trace", headers as h, partition, offset AS At, timestamp, topic"#;
         let include = Include::parse(text).unwrap();
         let decoded = Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn include_malformed_or_duplicate_columns_are_refused() {
         for text in ["value", "key AS", "offset TEXT", "key AS a b", "partition 'x'", "header 'x' JSON"] {
             assert_eq!(Include::parse(text).unwrap_err().kind(), ErrorKind::InvalidParameterValue, "{text}");
         }

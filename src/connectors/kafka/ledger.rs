@@ -1,5 +1,5 @@
-//! What a source must know again after a restart: the lives of its topics, where each partition began, what was given
-//! up. A journal in the source's folder.
+//! What a source persists: lives (creations) of its topics, start offsets of partitions, given up offsets. A journal in
+//! the source's folder.
 
 use std::{
     collections::BTreeMap,
@@ -21,27 +21,27 @@ const RECORD_VERSION: u16 = 1;
 /// One record of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Entry {
-    /// Partitions of a topic's current life, and the offsets that they begin at.
+    /// Partitions of a topic's current life, with their start offsets.
     Began { topic: String, starts: BTreeMap<i32, u64> },
-    /// A topic was found, for the first time or made anew.
+    /// A topic was found, new or recreated.
     Life { topic: String, id: Option<String> },
-    /// Whoever has not read a partition up to `before` goes on from there; whoever has read beyond `end` begins anew.
+    /// Readers of a partition behind `before` continue there; those beyond `end` start over.
     GivenUp { place: String, before: u64, end: u64 },
 }
 
-/// A topic from when it was made until it was deleted.
+/// One life of a topic: from creation to deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Life {
     pub id: Option<String>,
     pub starts: BTreeMap<i32, u64>,
 }
 
-/// All that the journal says.
+/// The state that the journal describes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct LedgerEntry {
     /// By topic, the oldest first.
     pub lives: BTreeMap<String, Vec<Life>>,
-    /// By place, the greatest offset and the last end.
+    /// By partition: the greatest given up offset, and the last end.
     given_up: BTreeMap<String, (u64, u64)>,
 }
 
@@ -63,7 +63,7 @@ impl LedgerEntry {
         }
     }
 
-    /// The partitions of the topics' current lives, each with where it begins, in order.
+    /// The partitions of the topics' current lives with their start offsets, in order.
     pub fn places(&self) -> Vec<(PartitionOffset, u64)> {
         let mut places = Vec::new();
         for (topic, lives) in &self.lives {
@@ -77,30 +77,30 @@ impl LedgerEntry {
         places
     }
 
-    /// Where a partition begins.
+    /// The start offset of a partition.
     pub fn start(&self, place: &PartitionOffset) -> u64 {
         let lives = self.lives.get(place.partition.topic.as_ref());
         let life = lives.and_then(|lives| lives.get(place.life.checked_sub(1)?));
         life.and_then(|life| life.starts.get(&place.partition.number)).copied().unwrap_or(0)
     }
 
-    /// Whether the topic was made again since.
+    /// Whether the topic was recreated since this life.
     pub fn is_over(&self, place: &PartitionOffset) -> bool {
         self.lives.get(place.partition.topic.as_ref()).is_none_or(|lives| lives.len() != place.life)
     }
 
-    /// What of a partition nobody asks for any more.
+    /// The offset up to which a partition was given up.
     pub fn given_up(&self, place: &PartitionOffset) -> u64 {
         self.given_up.get(&place.to_string()).map_or(0, |(before, _)| *before)
     }
 
-    /// Whether it was given up too that a partition ends before what was read of it.
+    /// Whether a reader at `read` may start over, since the partition's shorter end was accepted.
     pub fn may_begin_anew(&self, place: &PartitionOffset, read: u64) -> bool {
         self.given_up.get(&place.to_string()).is_some_and(|(_, end)| read > *end)
     }
 }
 
-/// The journal, and what it says.
+/// The journal and its state.
 #[derive(Debug)]
 pub(super) struct SinkLedger {
     journal: Journal,
@@ -124,12 +124,12 @@ impl SinkLedger {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks something up in it.
+    /// Reads the state.
     pub fn ask<T>(&self, what: impl FnOnce(&LedgerEntry) -> T) -> T {
         what(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes entries; durable when they are known.
+    /// Appends entries; durable before they take effect.
     pub fn add(&self, entries: Vec<Entry>) -> Result<()> {
         let encode = |entry| {
             let bytes = serde_json::to_vec(entry);
@@ -148,7 +148,7 @@ mod tests {
     use crate::storage::MemoryStorage;
 
     #[test]
-    fn everything_is_known_again() {
+    fn ledger_entries_are_restored_on_reopen() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
         let ledger = SinkLedger::open(storage.clone(), "sources/7").unwrap();
         let life = |id: &str| Entry::Life { topic: "t".into(), id: Some(id.into()) };

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::changes::Changes;
 
-    fn told(mode: Mode, key: Option<Vec<usize>>) -> Vec<(String, String)> {
+    fn encoded(mode: Mode, key: Option<Vec<usize>>) -> Vec<(String, String)> {
         let ids = Arc::new(Int64Array::from(vec![1, 1, 2, 3])) as ArrayRef;
         let names = Arc::new(StringArray::from(vec![Some("a"), Some("b"), Some("c"), None])) as ArrayRef;
         let rows = RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("name", names, true)]).unwrap();
@@ -127,20 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_a_tombstone() {
-        let all = told(Mode::Upsert, Some(vec![0]));
+    fn upsert_retracted_key_becomes_a_tombstone() {
+        let all = encoded(Mode::Upsert, Some(vec![0]));
         let (one, three) = (r#"{"id":1,"name":"b"}"#, r#"{"id":3,"name":null}"#);
         assert_eq!(pairs(&all), [(r#"{"id":1}"#, one), (r#"{"id":3}"#, three), (r#"{"id":2}"#, "-")]);
     }
 
     #[test]
-    fn an_envelope_says_before_and_after() {
-        let all = told(Mode::Debezium, Some(vec![0]));
+    fn debezium_envelope_has_before_and_after() {
+        let all = encoded(Mode::Debezium, Some(vec![0]));
         let update = r#"{"before":{"id":1,"name":"a"},"after":{"id":1,"name":"b"},"op":"u"}"#;
         let delete = r#"{"before":{"id":2,"name":"c"},"after":null,"op":"d"}"#;
         let create = r#"{"before":null,"after":{"id":3,"name":null},"op":"c"}"#;
         assert_eq!(pairs(&all), [(r#"{"id":1}"#, update), (r#"{"id":2}"#, delete), (r#"{"id":3}"#, create)]);
-        let apart: Vec<String> = told(Mode::Debezium, None).into_iter().map(|(key, value)| key + &value).collect();
+        let apart: Vec<String> = encoded(Mode::Debezium, None).into_iter().map(|(key, value)| key + &value).collect();
         assert_eq!(apart.len(), 4);
         assert_eq!(apart[0], r#"-{"before":{"id":1,"name":"a"},"after":null,"op":"d"}"#);
     }

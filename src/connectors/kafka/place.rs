@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn partition_names_roundtrip_and_malformed_ones_are_none() {
         for name in ["flights/0", "a.b-c_d/17", "t/3#2"] {
             assert_eq!(PartitionOffset::parse(name).unwrap().to_string(), name);
         }

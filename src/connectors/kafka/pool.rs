@@ -1,10 +1,10 @@
-//! The cursors of a source, by where they stand: whoever goes on from there continues, without a seek.
+//! The partition consumers of a source, by position: a reader that continues at a position needs no seek.
 //!
-//! A cursor that is lent is known by where it will stand when it comes back: what comes next waits for it, as a query
-//! that decodes its next epoch ahead does.
+//! A lent cursor is registered under the position it will come back with: the next read waits for it, as a prefetching
+//! query does.
 //!
-//! Several queries read a source, each at its own pace, and a span does not say whose it is. A client can read a
-//! partition at one place only, so there are as many clients as there are paces, up to a limit.
+//! Several queries read a source at different positions, and a span does not say whose it is. A client can read a
+//! partition at one position only, so there are several clients, up to a limit.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// Clients that stay when nobody reads with them. More are made when more read at once, and go when they are done.
+/// Idle clients kept. More are created for concurrent readers and removed afterwards.
 const CLIENTS_MAX: usize = 6;
 
 /// What a client fetches ahead, over all its partitions: some epochs' worth, and little beside what state may take.
@@ -32,10 +32,10 @@ const AHEAD_KILOBYTES: usize = 48 << 10;
 /// The least for one partition, so that a fetch is worth it.
 const PARTITION_KILOBYTES_MIN: usize = 256;
 
-/// What was fetched and nobody takes for as long is let go.
+/// Fetched records not taken for this long are dropped.
 const STALE: Duration = Duration::from_secs(30);
 
-/// How long somebody waits for a cursor that will come to where it is wanted.
+/// How long a reader waits for a lent cursor that will reach its position.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Lends cursors.
@@ -44,7 +44,7 @@ pub(super) struct Pool {
     options: KafkaOptions,
     changed: Arc<watch::Sender<u64>>,
     readers: Mutex<Vec<PooledClient>>,
-    /// A cursor came back, or is gone.
+    /// Notified when a cursor is returned or lost.
     back: Condvar,
 }
 
@@ -59,11 +59,11 @@ struct PooledClient {
 enum PooledCursor {
     Idle {
         cursor: PartitionConsumer,
-        /// Where it stood before it came to where it stands.
+        /// Its position before its last read.
         from: u64,
         since: Instant,
     },
-    /// It goes through these offsets, and will come back standing at the last.
+    /// Lent for these offsets; it will return at the last.
     Lent(PartitionOffset, RangeInclusive<u64>),
 }
 
@@ -76,7 +76,7 @@ impl PooledCursor {
         matches!(self, PooledCursor::Lent(place, way) if place == at && *way.end() == position)
     }
 
-    /// Whether it stands there, or has passed there on its last way.
+    /// Whether it is at `position`, or passed it in its last read.
     fn passed(&self, at: &PartitionOffset, position: u64) -> bool {
         let (place, way) = match self {
             PooledCursor::Idle { cursor, from, .. } => (&cursor.place, *from..=cursor.position()),
@@ -95,13 +95,13 @@ impl Pool {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cursor that stands there already, if one does; it will go to `to`. Does not block.
+    /// Takes the cursor at `position`, if there is one, for reading up to `to`. Does not block.
     pub fn take_standing(&self, place: &PartitionOffset, position: u64, to: u64) -> Option<PartitionConsumer> {
         standing(&mut self.readers(), place, position, to)
     }
 
-    /// A cursor that stands there: one that does already, or will in a moment, or one that is sent there. It must be given
-    /// back, or dropped and [`Pool::lose`] told. `partitions` is how many the source has.
+    /// Takes a cursor at `position`: one already there, or about to be, or a repositioned one. It must be given back,
+    /// or dropped and reported to [`Pool::lose`]. `partitions` is the source's number of partitions.
     pub fn take(
         &self,
         place: &PartitionOffset,
@@ -149,7 +149,7 @@ impl Pool {
         Ok(readers.len() - 1)
     }
 
-    /// Takes a cursor back, for whoever goes on from where it stands now.
+    /// Returns a cursor, for readers that continue at its position.
     pub fn give_back(&self, cursor: PartitionConsumer) {
         let mut readers = self.readers();
         let many = readers.len() > CLIENTS_MAX;
@@ -172,7 +172,7 @@ impl Pool {
         self.back.notify_all();
     }
 
-    /// A cursor that was taken is gone.
+    /// Notes that a lent cursor was dropped.
     pub fn lose(&self, client: &Arc<Client>, partition: &TopicPartition) {
         let mut readers = self.readers();
         if let Some(reader) = readers.iter_mut().find(|reader| Arc::ptr_eq(&reader.client, client)) {
@@ -182,13 +182,13 @@ impl Pool {
         self.back.notify_all();
     }
 
-    /// Sees to it that something stands at these places, or is just beyond, so that it fetches what comes and tells of it.
+    /// Places a cursor at or just beyond each position, so that it fetches and notifies of new records.
     pub fn stand(&self, places: &[(PartitionOffset, u64)], partitions: usize) -> Result<()> {
         let mut found = false;
         for (place, position) in places {
             let mut cursor = match self.take_standing(place, *position, *position) {
                 Some(cursor) => cursor,
-                // Who decodes an epoch ahead has left where its query still stands, and tells as well of what comes.
+                // A prefetching cursor is beyond its query's position, and notifies as well.
                 None if has_slot(&self.readers(), place, |slot| slot.passed(place, *position)) => continue,
                 None => self.take(place, *position, *position, partitions)?,
             };
@@ -196,19 +196,19 @@ impl Pool {
             self.give_back(cursor);
         }
         if found {
-            // It may have come after whoever asks was told how far there is to read.
+            // Records may have arrived after the caller's look ahead.
             self.changed.send_modify(|n| *n += 1);
         }
         Ok(())
     }
 
-    /// Passes on what the clients have logged, and lets go of what nobody wants.
+    /// Drains the clients' logs, and drops stale cursors and idle clients.
     pub fn tend(&self) {
         let mut gone = Vec::new();
         let mut readers = self.readers();
         for reader in readers.iter_mut() {
             reader.client.tell();
-            // One that waits at an end costs nothing, and tells of what comes.
+            // A cursor at the end of its partition costs nothing, and notifies of new records.
             let stale = |slot: &mut PooledCursor| matches!(slot, PooledCursor::Idle { cursor, since, .. } if since.elapsed() > STALE && cursor.holds_records());
             gone.extend(reader.cursors.extract_if(|_, slot| stale(slot)));
         }

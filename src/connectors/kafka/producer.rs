@@ -1,7 +1,7 @@
 //! A transactional producer: an epoch is one transaction, and its number is committed with it.
 //!
-//! The number stands as the offset of one partition in a consumer group that nobody consumes with: offsets that are sent
-//! to a transaction are there if, and only if, its messages are.
+//! The epoch number is the committed offset of a partition in a consumer group of its own: offsets sent to a
+//! transaction are committed if, and only if, its messages are.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::{
     time::Epoch,
 };
 
-/// Holds a topic under an identity. All calls block.
+/// A producer for a topic under a transactional id. All calls block.
 pub struct OpenProducer {
     topic: String,
     producer: ThreadedProducer<Quiet>,
@@ -32,7 +32,7 @@ pub struct OpenProducer {
     batching: Duration,
 }
 
-/// What librdkafka says of its connections: whoever waits for an answer is told by it, and says so once.
+/// Drops librdkafka's connection messages: the waiting call reports them.
 #[derive(Debug, Clone, Copy)]
 struct Quiet;
 
@@ -55,9 +55,8 @@ impl ProducerContext for Quiet {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// How long an epoch may take to write before it is tried anew, and at the most where it is tried with more time. A
-/// transaction that nobody ends is open half as long again: so long do readers wait behind a server that is dead and does
-/// not come back. One that does ends it at once.
+/// Initial and maximum time to write an epoch; each timeout is retried with more. An abandoned transaction stays open
+/// half as long again and blocks readers, unless the sink is reopened, which aborts it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
@@ -83,7 +82,7 @@ fn pause(time: Duration) {
 }
 
 impl OpenProducer {
-    /// Takes hold: who held it before is fenced, and what he left open is aborted. Gives the last epoch that is there.
+    /// Opens the producer: fences the former one and aborts its transaction. Gives the last committed epoch.
     pub fn take(
         connection: &BrokerConnection,
         topic: &str,
@@ -107,7 +106,7 @@ impl OpenProducer {
         Ok((held, last))
     }
 
-    /// Fails where the topic is not there; a broker that makes topics by itself is given the time.
+    /// Fails if the topic does not exist; a broker that creates topics by itself is given time.
     fn check_topic(&self, brokers: &str) -> Result<()> {
         let until = Instant::now() + ANSWER;
         loop {
@@ -129,7 +128,7 @@ impl OpenProducer {
         }
     }
 
-    /// The last epoch that was committed; waits for what is being ended.
+    /// The last committed epoch; waits for a transaction that is being ended.
     fn last(&self) -> Result<Epoch> {
         let mut at = TopicPartitionList::new();
         at.add_partition(&self.topic, 0);
@@ -140,7 +139,7 @@ impl OpenProducer {
         }
     }
 
-    /// Writes messages and the number of their epoch, all or none. After an error it is to be taken hold of anew.
+    /// Writes messages and their epoch number in one transaction. After an error the producer must be reopened.
     pub fn write(self, epoch: Epoch, messages: &[OutgoingMessage]) -> Result<OpenProducer> {
         self.producer.begin_transaction().map_err(|e| told("begin a transaction", &e))?;
         let until = Instant::now() + self.batching;
@@ -148,8 +147,9 @@ impl OpenProducer {
             .fill(epoch, messages, until)
             .and_then(|()| self.producer.commit_transaction(left(until)).map_err(|e| told("commit a transaction", &e)));
         match written {
-            // A commit is answered once it is decided. A broker that is shut down before it has told the partitions may
-            // never tell the group's, so that nobody could read the number again: only then is it there.
+            // A commit is acknowledged once it is decided. A broker that stops before it has written the markers may
+            // never write the group's, and the number could not be read again: only after reading it back is it
+            // committed.
             Ok(()) => match self.last()? {
                 there if there == epoch => Ok(self),
                 there => {

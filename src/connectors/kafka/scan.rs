@@ -38,7 +38,7 @@ use crate::{
 /// Batches that are decoded before the query takes them.
 const BATCHES_AHEAD: usize = 4;
 
-/// How long a partition may give nothing of what it is known to have. Longer than a broker takes to come back.
+/// How long a partition may deliver nothing of its known records; longer than a broker's restart.
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// How long it waits for records before it looks whether there are any to wait for.
@@ -76,9 +76,9 @@ pub(super) struct PartitionScan {
     pub place: PartitionOffset,
     pub from: u64,
     pub to: u64,
-    /// Whether its reader has read of it before: one that has not begins with what there is.
+    /// Whether its reader has read from it before: a new one starts with the first existing record.
     pub begun: bool,
-    /// What stood there when the scan was planned.
+    /// The cursor at its start when the scan was planned.
     pub cursor: Mutex<Option<PartitionConsumer>>,
     pub teller: OriginSender,
 }
@@ -90,7 +90,7 @@ impl fmt::Debug for PartitionScan {
     }
 }
 
-/// A scan that is not run leaves things as they were.
+/// Returns an unused cursor to the pool.
 impl Drop for PartitionScan {
     fn drop(&mut self) {
         if let Some(cursor) = self.cursor.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
@@ -187,13 +187,13 @@ impl PartitionScan {
         Ok(())
     }
 
-    /// Where to go on when the record at `from` is not there.
+    /// Where to continue if the record at `from` does not exist.
     fn over_the_gap(&self, from: u64) -> Result<u64> {
         let watch = &self.scan.watch;
         let low = watch.client.offsets(std::slice::from_ref(&self.place.partition), ClientPhase::First)?;
         let low = low.first().copied().unwrap_or(0);
         if low <= from {
-            // It ends before: whoever looks ahead finds out what became of it.
+            // The partition ends before: the next look ahead finds out why.
             watch.look_soon();
             self.lost(from, "the partition ends before the offset that was to be read next")?;
             return Ok(self.to);
@@ -206,7 +206,7 @@ impl PartitionScan {
         Ok(low)
     }
 
-    /// What was to be read is not there and will not come back.
+    /// Handles records lost before they were read: an error, or a dead letter.
     fn lost(&self, from: u64, why: &str) -> Result<()> {
         let watch = &self.scan.watch;
         if watch.loss() == Loss::Skip || watch.ledger.ask(|known| known.is_over(&self.place)) {

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_say_it() {
+    fn start_offset_spellings_are_parsed() {
         assert_eq!(start(&[]).unwrap(), StartOffset::Earliest);
         assert_eq!(start(&[("start_offset", "latest")]).unwrap(), StartOffset::Latest);
         assert_eq!(start(&[("scan.startup.mode", "latest-offset")]).unwrap(), StartOffset::Latest);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn start_offset_malformed_or_contradictory_is_refused() {
         for text in ["", "soon", "0:", "0:1,0:2", "-1:3", "0:-3", "-5", "timestamp", "group-offsets"] {
             let error = start(&[("start_offset", text)]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{text}");

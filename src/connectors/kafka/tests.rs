@@ -15,7 +15,7 @@ fn check(more: &[(&str, &str)]) -> Result<()> {
 }
 
 #[test]
-fn options_are_checked_without_a_look_outside() {
+fn kafka_options_are_checked_without_io() {
     check(&[]).unwrap();
     check(&[("topic", "a, b-1,c_2.d"), ("max_rows_per_trigger", "5"), ("on_data_loss", "skip")]).unwrap();
     check(&[("topic", ""), ("topic_pattern", "flights-.*")]).unwrap();
@@ -52,7 +52,7 @@ fn options_are_checked_without_a_look_outside() {
 }
 
 #[test]
-fn secrets_are_in_no_message() {
+fn kafka_secrets_are_in_no_error_or_debug_output() {
     let error =
         check(&[("properties.sasl.password", "hunter2"), ("properties.fetch.wait.max.ms", "long")]).unwrap_err();
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");

@@ -1,4 +1,4 @@
-//! What there is to read: topics, their partitions, and what became of them since the last look.
+//! Discovery of topics and partitions, and of recreated topics and lost records.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// Looks at the brokers, and keeps the ledger. All of it blocks.
+/// Queries the brokers and maintains the ledger. All methods block.
 #[derive(Debug)]
 pub(super) struct TopicWatch {
     /// The source's, for errors.
@@ -27,7 +27,7 @@ pub(super) struct TopicWatch {
     looked: Mutex<Option<Instant>>,
 }
 
-/// What to do about records that are gone before they were read.
+/// How to handle records that were deleted before they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
     Fail,
@@ -40,12 +40,12 @@ impl TopicWatch {
         Ok(TopicWatch { name: name.to_string(), options, client, ledger, looked: Mutex::default() })
     }
 
-    /// What the options say.
+    /// As option `on_data_loss` says.
     pub fn loss(&self) -> Loss {
         if self.options.skips_loss { Loss::Skip } else { Loss::Fail }
     }
 
-    /// The first look of a new source: there must be something, and where it begins is decided.
+    /// The first look of a new source: fails without topics, and fixes the start offsets.
     pub fn begin(&self) -> Result<()> {
         let found = self.found()?;
         if let Topics::Named(names) = &self.options.topics
@@ -89,7 +89,7 @@ impl TopicWatch {
         }
     }
 
-    /// Looks again, if the last look is too long ago. Tells whether it did.
+    /// Looks again if `discovery_interval` has passed; gives whether it did.
     pub fn look_if_due(&self) -> Result<bool> {
         let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.is_some_and(|at| at.elapsed() < self.options.discovery) {
@@ -98,7 +98,7 @@ impl TopicWatch {
         self.look(self.loss()).map(|()| true)
     }
 
-    /// Looks for topics and partitions that are new, and for topics that are not what they were.
+    /// Looks for new topics and partitions, and for recreated topics.
     pub fn look(&self, loss: Loss) -> Result<()> {
         let found = self.found()?;
         let known = self.ledger.known();
@@ -138,7 +138,7 @@ impl TopicWatch {
         Ok(())
     }
 
-    /// The next question looks, however long ago the last look is.
+    /// Makes the next look due.
     pub fn look_soon(&self) {
         self.mark(None);
     }
@@ -163,7 +163,7 @@ impl TopicWatch {
         Ok(Entry::Began { topic: topic.to_string(), starts: numbers.iter().copied().zip(starts).collect() })
     }
 
-    /// A partition ends before what was read of it, so that it is not what it was.
+    /// Handles a partition whose end is before the offset read: it was recreated.
     pub fn went_back(&self, loss: Loss, place: &PartitionOffset, end: u64, read: u64) -> Result<()> {
         self.look(loss)?;
         if self.ledger.ask(|known| known.is_over(place)) {
@@ -186,7 +186,7 @@ impl TopicWatch {
         self.ledger.add(vec![Entry::Life { topic: name, id: life.id }, began])
     }
 
-    /// What is read next of a partition is not there any more: its first record is at `low`.
+    /// Handles a partition whose next offset was deleted: its first record is at `low`.
     pub fn passed_by(&self, loss: Loss, place: &PartitionOffset, position: u64, low: u64) -> Result<()> {
         let partition = &place.partition;
         let last = low.saturating_sub(1);
@@ -212,7 +212,7 @@ impl TopicWatch {
         )))
     }
 
-    /// Gives up what is lost, so that everybody goes on with what there is.
+    /// Gives up lost records, so that readers continue with the existing ones.
     pub fn reset(&self) -> Result<()> {
         self.look(Loss::Skip)?;
         let places = self.ledger.known().places();

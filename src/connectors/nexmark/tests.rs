@@ -92,7 +92,7 @@ fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn rows_are_the_same_after_a_restart_and_elsewhere() {
+async fn nexmark_rows_are_the_same_after_a_restart_and_in_another_server() {
     for table in NexmarkTable::ALL {
         let fixture = Fixture::new();
         let source = fixture.open(table.name(), &[("seed", "7")]).await;
@@ -111,7 +111,7 @@ async fn rows_are_the_same_after_a_restart_and_elsewhere() {
 
 /// What was generated once is generated for ever: an epoch that runs again after an upgrade is the same epoch.
 #[tokio::test]
-async fn rows_stay_what_they_are() {
+async fn nexmark_first_rows_equal_recorded_ones() {
     let fixture = Fixture::new();
     for (table, columns, first) in [
         (
@@ -139,7 +139,7 @@ async fn rows_stay_what_they_are() {
 }
 
 #[tokio::test]
-async fn spans_and_streams_cut_anywhere_are_the_same_rows() {
+async fn nexmark_rows_are_the_same_for_any_spans_and_partitions() {
     for table in NexmarkTable::ALL {
         let source = Fixture::new().open(table.name(), &[]).await;
         let whole = rows(source.as_ref(), 0..3_000).await;
@@ -176,7 +176,7 @@ async fn spans_and_streams_cut_anywhere_are_the_same_rows() {
 }
 
 #[tokio::test]
-async fn of_fifty_events_one_is_a_person_three_are_auctions_and_the_others_bids() {
+async fn nexmark_fifty_events_are_1_person_3_auctions_46_bids() {
     let fixture = Fixture::new();
     let mut times = Vec::new();
     for (table, part) in [("person", 1), ("auction", 3), ("bid", 46)] {
@@ -192,7 +192,7 @@ async fn of_fifty_events_one_is_a_person_three_are_auctions_and_the_others_bids(
 }
 
 #[tokio::test]
-async fn events_are_about_people_and_auctions_that_there_are() {
+async fn nexmark_events_refer_to_existing_people_and_auctions() {
     let fixture = Fixture::new();
     let events = 0..100_000;
     let people = rows(fixture.open("person", &[]).await.as_ref(), events.clone()).await;
@@ -234,7 +234,7 @@ async fn events_are_about_people_and_auctions_that_there_are() {
 }
 
 #[tokio::test]
-async fn texts_are_those_of_the_benchmark() {
+async fn nexmark_texts_have_the_distribution_of_the_benchmark() {
     let fixture = Fixture::new();
     let bids = rows(fixture.open("bid", &[]).await.as_ref(), 0..50_000).await;
     let (channels, urls) = (texts(&bids, "channel"), texts(&bids, "url"));
@@ -265,7 +265,7 @@ async fn texts_are_those_of_the_benchmark() {
 }
 
 #[tokio::test]
-async fn the_pace_and_the_limits_say_how_many() {
+async fn nexmark_ahead_follows_the_rate_and_the_limits() {
     let fixture = Fixture::new();
     let source = fixture.open("bid", &[("events_per_second", "100"), ("events", "250")]).await;
     let ahead = async |from, limit| {
@@ -290,7 +290,7 @@ async fn the_pace_and_the_limits_say_how_many() {
 }
 
 #[tokio::test]
-async fn event_time_begins_and_goes_on_as_it_is_told() {
+async fn nexmark_event_time_follows_start_time_and_rate() {
     let fixture = Fixture::new();
     let more = [("start_time", "2024-05-01 12:00"), ("events_per_second", "4")];
     let source = fixture.open("bid", &more).await;
@@ -303,7 +303,7 @@ async fn event_time_begins_and_goes_on_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn columns_are_known_by_their_names() {
+async fn nexmark_declared_columns_are_matched_by_name() {
     let fixture = Fixture::new();
     let timestamp = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
     let columns = [("date_time", timestamp), ("price", DataType::Int64)];
@@ -323,7 +323,7 @@ async fn columns_are_known_by_their_names() {
 }
 
 #[tokio::test]
-async fn wrong_options_are_refused() {
+async fn nexmark_invalid_options_are_refused_with_a_hint() {
     let fixture = Fixture::new();
     for (key, value, hint) in [
         ("table", "bids", None),

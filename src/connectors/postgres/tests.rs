@@ -69,7 +69,7 @@ async fn table(postgres: &Postgres, schema: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_epoch_is_there_once_and_its_number_with_it() {
+async fn postgres_sink_epoch_is_written_once_with_its_number() {
     let Some(postgres) = Postgres::shared() else { return };
     schema(postgres, "append").await;
     let mut first = sink(postgres, "append", Mode::Append);
@@ -89,7 +89,7 @@ async fn an_epoch_is_there_once_and_its_number_with_it() {
 }
 
 #[tokio::test]
-async fn of_each_key_the_newest_row_is_there() {
+async fn postgres_sink_upsert_keeps_the_newest_row_of_a_key() {
     let Some(postgres) = Postgres::shared() else { return };
     schema(postgres, "upsert").await;
     let mut sink = sink(postgres, "upsert", Mode::Upsert);
@@ -103,7 +103,7 @@ async fn of_each_key_the_newest_row_is_there() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_takes_the_place_of_what_was_there() {
+async fn postgres_sink_complete_answer_replaces_the_previous_one() {
     let Some(postgres) = Postgres::shared() else { return };
     schema(postgres, "complete").await;
     let mut sink = sink(postgres, "complete", Mode::Complete);
@@ -117,7 +117,7 @@ async fn a_whole_answer_takes_the_place_of_what_was_there() {
 
 /// The writer is dropped at any moment, its connection is ended, or it goes through: no row is missing, none is twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_ends_anywhere_is_there_or_not() {
+async fn postgres_sink_interrupted_write_is_committed_whole_or_not_at_all() {
     let Some(postgres) = Postgres::shared() else { return };
     for mode in [Mode::Append, Mode::Upsert] {
         let name = format!("anywhere_{}", mode.word());
@@ -171,7 +171,7 @@ async fn a_write_that_ends_anywhere_is_there_or_not() {
 }
 
 #[tokio::test]
-async fn a_server_that_crashed_is_come_back_to() {
+async fn postgres_sink_reconnects_after_a_server_crash() {
     let Some(mut postgres) = Postgres::start() else { return };
     let mut sink = sink(&postgres, "public", Mode::Upsert);
     sink.open().await.unwrap();
@@ -187,7 +187,7 @@ async fn a_server_that_crashed_is_come_back_to() {
 }
 
 #[tokio::test]
-async fn values_come_as_they_are() {
+async fn postgres_sink_values_of_every_type_roundtrip() {
     let Some(postgres) = Postgres::shared() else { return };
     schema(postgres, "types").await;
     let micros = 1_704_164_645_000_006_i64;
@@ -244,7 +244,7 @@ async fn values_come_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_table_that_does_not_fit_is_refused_with_a_way_out() {
+async fn postgres_sink_unfit_table_is_refused_with_a_hint() {
     let Some(postgres) = Postgres::shared() else { return };
     for (n, (made, mode, kind, said)) in [
         ("", Mode::Append, ErrorKind::UndefinedTable, "no table"),
@@ -286,7 +286,7 @@ async fn a_table_that_does_not_fit_is_refused_with_a_way_out() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_table_refuses_is_named_and_nothing_of_its_epoch_is_there() {
+async fn postgres_sink_refused_row_is_named_and_its_epoch_rolled_back() {
     let Some(postgres) = Postgres::shared() else { return };
     schema(postgres, "refusing").await;
     let table_sql =
@@ -309,7 +309,7 @@ async fn a_row_that_the_table_refuses_is_named_and_nothing_of_its_epoch_is_there
 }
 
 #[tokio::test]
-async fn a_password_is_never_told() {
+async fn postgres_sink_password_is_in_no_error() {
     let Some(postgres) = Postgres::shared() else { return };
     let open = |options: PostgresOptions| async move {
         let mut sink = PostgresSink::new(def(columns(), Mode::Append), options).unwrap();

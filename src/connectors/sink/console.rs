@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_stand_below_each_other_with_their_signs() {
+    fn console_sink_aligns_rows_with_their_signs() {
         let long = "two\n".repeat(30);
         let changes = changes(vec![Some("one"), Some(&long), None], vec![1, -1, 1]);
         let text = shown("s", Epoch(7), &Outgoing { changes, whole: false }).unwrap();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_rows_is_cut() {
+    fn console_sink_truncates_after_twenty_rows() {
         let all = Outgoing { changes: changes(vec![Some("x"); 1_000], vec![1; 1_000]), whole: true };
         let text = shown("s", Epoch(1), &all).unwrap();
         assert_eq!(text.lines().count(), 23);

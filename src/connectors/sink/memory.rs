@@ -26,18 +26,18 @@ pub struct MemoryTarget {
     pub fail_at: Option<(u64, SinkFault)>,
     /// The kind of that failure.
     pub kind: Option<ErrorKind>,
-    /// Who does not know it does not come in.
+    /// Required to open it, if set.
     pub password: Option<String>,
-    /// Who opens it or writes to it stands here first.
+    /// Opens and writes wait at this gate, if set.
     pub gate: Option<Arc<Gate>>,
     holder: u64,
     identity: Option<String>,
 }
 
-/// Where the outside system lets somebody wait, for ever if nobody gives a permit.
+/// Blocks callers until a permit is added.
 #[derive(Debug)]
 pub struct Gate {
-    /// Told of each who comes.
+    /// Notified of each caller.
     pub arrived: Notify,
     pub permits: Semaphore,
 }

@@ -3,15 +3,15 @@
 /// How rows are written: the option `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Rows that only ever come.
+    /// Insertions only.
     Append,
-    /// For each key its newest row; a key that has none any more is deleted.
+    /// The newest row of each key; deletes keys without a row.
     Upsert,
     /// Each change of a row in Debezium's envelope.
     Debezium,
-    /// Each row that comes and each that goes, with its sign.
+    /// Each insertion and retraction, with its sign.
     Changes,
-    /// The whole answer each time, in place of what was there.
+    /// The complete answer each time, replacing the previous one.
     Complete,
 }
 

@@ -36,7 +36,7 @@ enum SinkConnector {
     },
 }
 
-/// The options of a sink, read but not yet held against its query.
+/// The options of a sink, parsed but not yet checked against its query.
 #[derive(Debug, Clone)]
 pub struct SinkOptions {
     name: String,
@@ -45,18 +45,18 @@ pub struct SinkOptions {
     primary_key: Option<Vec<String>>,
 }
 
-/// What is known of the answer of a sink's query.
+/// The properties of the answer of a sink's query.
 #[derive(Debug, Clone)]
 pub struct SinkSchema {
     pub schema: SchemaRef,
     pub append_only: bool,
-    /// The columns that tell its rows apart, where the query makes some do so.
+    /// The key columns that the query guarantees to be unique, if any.
     pub key: Option<Vec<usize>>,
-    /// Whether it is given whole each time.
+    /// Whether the complete answer is emitted each time.
     pub whole: bool,
 }
 
-/// Makes a sink. Nothing outside is touched before it is opened.
+/// Creates a sink, without I/O.
 pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
     Ok(match &options.connector {
         SinkConnector::Blackhole => Box::new(Blackhole),
@@ -102,7 +102,7 @@ impl SinkConnector {
         }
     }
 
-    /// What it can write. Of several that would do, an earlier one is taken where the statement does not say.
+    /// The modes it supports; the first that fits is the default.
     fn modes(&self) -> &'static [Mode] {
         match self {
             SinkConnector::Blackhole => blackhole::MODES,
@@ -117,7 +117,7 @@ impl SinkConnector {
 }
 
 impl SinkOptions {
-    /// Checks the options of a sink without a look at the world outside, or at its query.
+    /// Parses the options of a sink, without I/O and independent of its query.
     pub fn take(name: &str, options: &Options, fence: &Fence) -> Result<SinkOptions> {
         fence.check_options(options)?;
         let mut taker = options.taker(format!("sink \"{name}\""));
@@ -146,7 +146,7 @@ impl SinkOptions {
         self.connector.word()
     }
 
-    /// Whether rows go to the same place in the same form as with other options, so that what was written there goes on.
+    /// Whether rows go to the same destination in the same form as with other options, so that the sink may continue.
     pub fn continues(&self, other: &SinkOptions) -> bool {
         let same_place = match (&self.connector, &other.connector) {
             (SinkConnector::Blackhole, SinkConnector::Blackhole) | (SinkConnector::Console, SinkConnector::Console) => {
@@ -177,7 +177,7 @@ impl SinkOptions {
         Error::new(ErrorKind::InvalidParameterValue, message).hint(format!("It has {}.", modes.join(", ")))
     }
 
-    /// How the rows of a query are to be written, and the columns that tell them apart. Fails where that does not fit.
+    /// The mode and key columns for the query's rows. Fails if they do not fit.
     pub fn settle(&self, answer: &SinkSchema) -> Result<(Mode, Option<Vec<usize>>)> {
         let key = self.key(answer)?;
         let chosen = match (self.mode, answer.whole) {
@@ -221,7 +221,7 @@ impl SinkOptions {
         Error::new(ErrorKind::InvalidDefinition, message).hint("Name its columns: primary_key = 'a, b'.")
     }
 
-    /// The columns of `primary_key`, else those that the query is known by.
+    /// The columns of `primary_key`, or else the query's own key.
     fn key(&self, answer: &SinkSchema) -> Result<Option<Vec<usize>>> {
         let Some(names) = &self.primary_key else { return Ok(answer.key.clone()) };
         let mut key = Vec::new();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_taken_that_fits_the_rows() {
+    fn sink_mode_defaults_by_the_rows_of_the_query() {
         let blackhole = options(&[("connector", "blackhole")]).unwrap();
         assert_eq!(blackhole.settle(&answer(true, None)).unwrap(), (Mode::Append, None));
         assert_eq!(blackhole.settle(&answer(false, Some(vec![1]))).unwrap(), (Mode::Changes, Some(vec![1])));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_a_way_out() {
+    fn sink_options_that_do_not_fit_are_refused_with_a_hint() {
         let told = |pairs: &[(&str, &str)], answer: SinkSchema| {
             let error = options(pairs).and_then(|options| options.settle(&answer)).unwrap_err();
             (error.message().to_string(), error.hint_text().unwrap_or_default().to_string())

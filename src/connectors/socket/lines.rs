@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_however_they_come() {
+    fn cutter_lines_are_the_same_for_any_chunks() {
         let text = b"one\n\ntwo\r\n12345678\n123456789 is too long\n\xff\x00\nrest";
         let odd = |line, why, bytes| Odd { line, why, bytes };
         let too_long = odd(4, Why::TooLong, 21);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_takes_no_memory() {
+    fn cutter_endless_line_takes_bounded_memory() {
         let mut cutter = Cutter::new(1 << 10);
         for _ in 0..1_000 {
             cutter.push(&[b'x'; 10_000]);

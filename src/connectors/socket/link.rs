@@ -34,16 +34,16 @@ const READ_BYTES: usize = 64 << 10;
 /// What becomes durable together: large enough that a sync is a small part of it.
 const GROUP_BYTES: usize = 1 << 20;
 
-/// How the connection is.
+/// The state of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum LinkState {
     Connecting,
     Connected,
-    /// Why it is not.
+    /// Not connected, for this reason.
     Lost(String),
-    /// The readers are behind, so that nothing more is taken.
+    /// The journal is full: readers are behind, and nothing more is read.
     Full,
-    /// What came cannot be stored.
+    /// Received lines cannot be stored.
     Stuck(String),
 }
 
@@ -125,14 +125,14 @@ impl Link {
         timeout(CONNECT_MAX, connect).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Takes what comes until the connection ends; says why it did.
+    /// Receives lines until the connection ends; gives the reason.
     async fn receive(&self, mut stream: TcpStream) -> String {
         let mut cutter = Cutter::new(self.line_bytes_max);
         let mut buffer = vec![0; READ_BYTES];
         loop {
             self.wait_for_room().await;
             let mut end = self.take(stream.read(&mut buffer).await, &buffer, &mut cutter);
-            // All that is there by now becomes durable with one sync.
+            // All bytes available by now are synced together.
             while end.is_none() && cutter.bytes() < GROUP_BYTES {
                 match stream.try_read(&mut buffer) {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    /// Passes on what was read, or says why nothing more will be.
+    /// Passes bytes to the cutter, or gives the reason of the end.
     fn take(&self, read: io::Result<usize>, buffer: &[u8], cutter: &mut Cutter) -> Option<String> {
         match read {
             Ok(0) => return Some("the peer hung up".to_string()),
@@ -163,7 +163,7 @@ impl Link {
         None
     }
 
-    /// As long as nothing is read, the peer cannot send for long: it is for TCP to hold it up.
+    /// Backpressure: while nothing is read, TCP blocks the peer.
     async fn wait_for_room(&self) {
         while !self.received.has_room() {
             self.enter(LinkState::Full);
@@ -172,7 +172,7 @@ impl Link {
         self.enter(LinkState::Connected);
     }
 
-    /// Stores lines, however long that takes: those that come after them wait with the peer.
+    /// Stores lines, retrying as long as it takes; the peer is blocked meanwhile.
     async fn store(&self, group: LineGroup) {
         let mut wait = RETRY_MIN;
         while let Err(error) = self.add(group.clone()).await {
@@ -189,7 +189,7 @@ impl Link {
         added.map_err(|e| Error::internal(format!("storing lines: {e}")))?
     }
 
-    /// Goes on to a state, and logs one that is new.
+    /// Sets the state; logs a new one.
     fn enter(&self, state: LinkState) {
         let mut now = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *now == state {

@@ -1,5 +1,4 @@
-//! What came in, numbered line by line. It is in the journal before anyone learns a number of it, and stays there until
-//! every reader is past it.
+//! Received lines, numbered. They are in the journal before a number is used, and until every reader has consumed them.
 
 use std::{
     collections::VecDeque,
@@ -28,10 +27,10 @@ const RECENT_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Received {
     journal: Journal,
-    /// Held while the journal and the list change together.
+    /// Held while journal and list are changed.
     change: Mutex<()>,
     list: Mutex<ReceivedFiles>,
-    /// What the journal may hold.
+    /// Limit of the journal's bytes.
     bytes_max: u64,
     file_bytes: u64,
     freed: Notify,
@@ -55,7 +54,7 @@ struct ReceivedFile {
     bytes: u64,
 }
 
-/// Where some lines are to be had.
+/// Where some lines are: in memory or in a file.
 #[derive(Debug, Clone)]
 pub(super) enum ReceivedPiece {
     Memory(LineGroup, Range<u64>),
@@ -63,7 +62,7 @@ pub(super) enum ReceivedPiece {
 }
 
 impl Received {
-    /// Opens what there is in a folder of the storage. Blocks.
+    /// Opens the journal in a folder of the storage. Blocks.
     pub fn open(storage: Arc<dyn Storage>, folder: &str, bytes_max: u64) -> Result<Received> {
         let mut list = ReceivedFiles::default();
         let journal = Journal::replay(storage, folder, RECORD_VERSION, |file, bytes| {
@@ -74,7 +73,7 @@ impl Received {
                 return Err(Error::new(ErrorKind::DataCorrupted, message)
                     .hint("The disk lost or changed data. Restore the data directory from a copy."));
             }
-            // A write that failed and had come through all the same was repeated as it was.
+            // A write that failed but became durable was repeated unchanged.
             if !begun || group.first == list.next {
                 list.push(file, bytes.len() as u64, group);
             }
@@ -90,8 +89,8 @@ impl Received {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds lines, the first of which has the next number. Durable on return. Where it fails, nobody knows whether they
-    /// are there: the same group must be added again before any other. Blocks.
+    /// Appends lines, the first of which has the next number. Durable on return. After an error it is unknown whether
+    /// they are durable: the same group must be added again before any other. Blocks.
     pub fn add(&self, group: LineGroup) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(group)
@@ -124,7 +123,7 @@ impl Received {
         self.journal.forget(file)
     }
 
-    /// The number of the first line that is not forgotten, and of the next that is to come.
+    /// The number of the first line kept, and the next number.
     pub fn bounds(&self) -> (u64, u64) {
         let list = self.list();
         (list.first(), list.next)
@@ -135,7 +134,7 @@ impl Received {
         self.list().files.iter().map(|f| f.bytes).sum::<u64>() < self.bytes_max
     }
 
-    /// Waits until something is freed.
+    /// Waits until a file is freed.
     pub async fn freed(&self) {
         self.freed.notified().await;
     }
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_keeps_its_number_through_a_crash_at_every_write() {
+    fn received_line_numbers_survive_a_crash_at_every_write() {
         for crash in 1.. {
             let storage = Arc::new(MemoryStorage::default());
             storage.fail_at(crash);
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_whose_write_came_through_and_failed_counts_once() {
+    fn received_group_written_twice_counts_once() {
         let storage = Arc::new(MemoryStorage::default());
         let received = Received::open(storage.clone(), "s", 1 << 20).unwrap();
         received.add(group(0, 3)).unwrap();
@@ -338,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_that_are_behind_read_files_and_forgetting_frees_them() {
+    fn received_lines_behind_memory_are_read_from_files_until_forgotten() {
         let storage = Arc::new(MemoryStorage::default());
         let received = Received::open(storage.clone(), "s", 64 << 20).unwrap();
         // 32 MB, of which the last 8 are in memory.

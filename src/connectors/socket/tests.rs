@@ -59,7 +59,7 @@ async fn end(source: &dyn Source) -> u64 {
 }
 
 /// Waits until there are so many lines.
-async fn reaches(source: &dyn Source, count: u64) {
+async fn wait_for_lines(source: &dyn Source, count: u64) {
     let mut changed = source.changed();
     let wait = async {
         while end(source).await < count {
@@ -70,7 +70,7 @@ async fn reaches(source: &dyn Source, count: u64) {
 }
 
 /// Waits until the operator is told something.
-async fn says(source: &dyn Source, what: &str) {
+async fn wait_for_state(source: &dyn Source, what: &str) {
     eventually(what, async || source.state().unwrap().contains(what).then_some(())).await;
 }
 
@@ -97,20 +97,20 @@ fn numbered(range: Range<u64>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn lines_keep_their_numbers_across_hang_ups_and_restarts() {
+async fn socket_lines_keep_their_numbers_across_reconnects_and_restarts() {
     let fixture = Fixture::new(&[]).await;
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
-    says(source.as_ref(), "connected to 127.0.0.1:").await;
+    wait_for_state(source.as_ref(), "connected to 127.0.0.1:").await;
     peer.write_all(b"line 0\nline 1\r\nli").await.unwrap();
-    reaches(source.as_ref(), 2).await;
+    wait_for_lines(source.as_ref(), 2).await;
     peer.write_all(b"ne 2\n").await.unwrap();
-    reaches(source.as_ref(), 3).await;
+    wait_for_lines(source.as_ref(), 3).await;
     drop(peer);
-    says(source.as_ref(), "not connected").await;
+    wait_for_state(source.as_ref(), "not connected").await;
     let mut peer = fixture.accept().await;
     peer.write_all(b"line 3\n").await.unwrap();
-    reaches(source.as_ref(), 4).await;
+    wait_for_lines(source.as_ref(), 4).await;
     drop(source);
 
     let source = fixture.open(None).await;
@@ -119,7 +119,7 @@ async fn lines_keep_their_numbers_across_hang_ups_and_restarts() {
     for n in 4..200 {
         peer.write_all(format!("line {n}\n").as_bytes()).await.unwrap();
     }
-    reaches(source.as_ref(), 200).await;
+    wait_for_lines(source.as_ref(), 200).await;
     for streams in [1, 3, 100] {
         assert_eq!(texts(source.as_ref(), 0..200, streams).await, numbered(0..200));
         assert_eq!(texts(source.as_ref(), 3..150, streams).await, numbered(3..150));
@@ -138,26 +138,26 @@ async fn lines_keep_their_numbers_across_hang_ups_and_restarts() {
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
     peer.write_all(b"line 200\n").await.unwrap();
-    reaches(source.as_ref(), 201).await;
+    wait_for_lines(source.as_ref(), 201).await;
     assert_eq!(texts(source.as_ref(), 0..201, 1).await, numbered(200..201));
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_there_is_waited_for() {
+async fn socket_unreachable_peer_is_retried() {
     let Fixture { listener, storage, options } = Fixture::new(&[]).await;
     let address = listener.local_addr().unwrap();
     drop(listener);
     let env = SourceEnv::new(storage.clone(), Arc::new(SystemClock));
     let source = connectors::open(7, "s", None, &options, &env).await.unwrap();
-    says(source.as_ref(), "not connected to 127.0.0.1:").await;
+    wait_for_state(source.as_ref(), "not connected to 127.0.0.1:").await;
     let fixture = Fixture { listener: TcpListener::bind(address).await.unwrap(), storage, options };
     let mut peer = fixture.accept().await;
     peer.write_all(b"line 0\n").await.unwrap();
-    reaches(source.as_ref(), 1).await;
+    wait_for_lines(source.as_ref(), 1).await;
 }
 
 #[tokio::test]
-async fn what_is_no_record_is_a_dead_letter_with_its_number() {
+async fn socket_undecodable_line_is_a_dead_letter_with_its_number() {
     let fixture = Fixture::new(&[("format", "json"), ("max_line_bytes", "100")]).await;
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
     let source = fixture.open(Some(schema)).await;
@@ -169,10 +169,10 @@ async fn what_is_no_record_is_a_dead_letter_with_its_number() {
     }
     peer.write_all(b"\n{\"n\": 6}\r\n{\"n\": ").await.unwrap();
     drop(peer);
-    reaches(source.as_ref(), 8).await;
+    wait_for_lines(source.as_ref(), 8).await;
     let mut peer = fixture.accept().await;
     peer.write_all(b"{\"n\": 8}\n").await.unwrap();
-    reaches(source.as_ref(), 9).await;
+    wait_for_lines(source.as_ref(), 9).await;
 
     for streams in [1, 9] {
         let (batches, bad) = batches(source.as_ref(), 0..9, streams).await;
@@ -192,14 +192,14 @@ async fn what_is_no_record_is_a_dead_letter_with_its_number() {
 }
 
 #[tokio::test]
-async fn a_line_of_csv_is_a_record_however_lines_come_together() {
+async fn socket_csv_line_is_one_record_even_with_an_open_quote() {
     let fixture = Fixture::new(&[("format", "csv"), ("delimiter", ";")]).await;
     let fields = [Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)];
     let source = fixture.open(Some(Arc::new(Schema::new(fields.to_vec())))).await;
     let mut peer = fixture.accept().await;
     peer.write_all(b"1;\"x;y\"\r\n2;\"open\n\n;z\n").await.unwrap();
     peer.write_all(b"4;\"\"\n").await.unwrap();
-    reaches(source.as_ref(), 5).await;
+    wait_for_lines(source.as_ref(), 5).await;
     let (batches, bad) = batches(source.as_ref(), 0..5, 1).await;
     let of = |b: &RecordBatch| {
         let (a, b) = (b.column(0).as_primitive::<Int64Type>().clone(), b.column(1).as_string::<i32>().clone());
@@ -212,7 +212,7 @@ async fn a_line_of_csv_is_a_record_however_lines_come_together() {
 }
 
 #[tokio::test]
-async fn a_full_journal_holds_up_the_peer_until_it_is_freed() {
+async fn socket_full_journal_stalls_the_peer_until_lines_are_forgotten() {
     let fixture = Fixture::new(&[("max_buffered_bytes", "64 kB")]).await;
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
@@ -228,12 +228,12 @@ async fn a_full_journal_holds_up_the_peer_until_it_is_freed() {
         assert!(is_freed.load(Ordering::SeqCst), "it was not held up");
         peer
     });
-    says(source.as_ref(), "max_buffered_bytes").await;
+    wait_for_state(source.as_ref(), "max_buffered_bytes").await;
     let mut at = 0;
     while at < LINES {
         let held: usize = fixture.storage.files().values().map(Vec::len).sum();
         assert!(held < 3 << 20, "{held}");
-        reaches(source.as_ref(), at + 1).await;
+        wait_for_lines(source.as_ref(), at + 1).await;
         let to = end(source.as_ref()).await;
         // What was read last is asked for again: it may only be forgotten afterwards.
         assert_eq!(texts(source.as_ref(), at..to, 2).await, numbered(at..to));
@@ -245,18 +245,18 @@ async fn a_full_journal_holds_up_the_peer_until_it_is_freed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_stored_later_and_once() {
+async fn socket_lines_of_a_failed_write_are_stored_later_once() {
     let fixture = Fixture::new(&[]).await;
     let source = fixture.open(None).await;
     let mut peer = fixture.accept().await;
     peer.write_all(b"line 0\n").await.unwrap();
-    reaches(source.as_ref(), 1).await;
+    wait_for_lines(source.as_ref(), 1).await;
     fixture.storage.fail_at(fixture.storage.writes() + 1);
     peer.write_all(b"line 1\n").await.unwrap();
-    says(source.as_ref(), "cannot be stored").await;
+    wait_for_state(source.as_ref(), "cannot be stored").await;
     peer.write_all(b"line 2\n").await.unwrap();
     fixture.storage.heal();
-    reaches(source.as_ref(), 3).await;
+    wait_for_lines(source.as_ref(), 3).await;
     assert_eq!(texts(source.as_ref(), 0..3, 1).await, numbered(0..3));
     drop(source);
     let source = fixture.open(None).await;
@@ -264,7 +264,7 @@ async fn what_cannot_be_stored_is_stored_later_and_once() {
 }
 
 #[tokio::test]
-async fn options_that_make_no_sense() {
+async fn socket_invalid_options_are_refused() {
     let fixture = Fixture::new(&[]).await;
     let env = SourceEnv::new(fixture.storage.clone(), Arc::new(SystemClock));
     for (key, value) in [

@@ -285,7 +285,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn a_sink_has_what_its_query_answers() {
+fn sink_contents_equal_the_answer_of_its_query() {
     run(async {
         let stage = Stage::new().await;
         for step in STEPS {
@@ -301,7 +301,7 @@ fn a_sink_has_what_its_query_answers() {
 }
 
 #[test]
-fn a_crash_at_any_write_of_the_storage_loses_nothing_and_doubles_nothing() {
+fn sink_crash_at_any_storage_write_is_exactly_once() {
     let writes = run(async {
         let stage = Stage::new().await;
         for step in STEPS {
@@ -340,7 +340,7 @@ fn a_crash_at_any_write_of_the_storage_loses_nothing_and_doubles_nothing() {
 
 /// Each fault of each sink once: told to the query, which tries again, or the end of the server.
 #[test]
-fn a_fault_at_any_write_of_a_sink_loses_nothing_and_doubles_nothing() {
+fn sink_fault_at_any_sink_write_is_exactly_once() {
     let counts: Vec<u64> = run(async {
         let stage = Stage::new().await;
         for step in STEPS {
@@ -380,7 +380,7 @@ fn a_fault_at_any_write_of_a_sink_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn a_fault_that_does_not_pass_stops_the_sink_until_it_is_resumed() {
+fn sink_permanent_fault_stops_it_until_resumed() {
     run(async {
         let stage = Stage::new().await;
         for (number, fault) in [SinkFault::Before, SinkFault::After].into_iter().enumerate() {
@@ -406,7 +406,7 @@ fn a_fault_that_does_not_pass_stops_the_sink_until_it_is_resumed() {
 }
 
 #[test]
-fn a_paused_sink_writes_nothing_and_goes_on_where_it_was() {
+fn sink_paused_writes_nothing_and_resumes_where_it_was() {
     run(async {
         let mut stage = Stage::new().await;
         stage.sql("CREATE TABLE t (n INT) APPEND ONLY").await.unwrap();
@@ -424,7 +424,7 @@ fn a_paused_sink_writes_nothing_and_goes_on_where_it_was() {
 
 /// Whatever was changed outside: the same place goes on, and another one begins.
 #[test]
-fn sink_replaced_with_other_options_only_goes_on_where_it_was() {
+fn sink_replaced_with_other_options_resumes_where_it_was() {
     for crash in [false, true] {
         run(async {
             let mut stage = Stage::new().await;
@@ -467,7 +467,7 @@ fn sink_replaced_with_other_options_only_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_row_that_stays_as_it_was_is_not_written_again() {
+fn sink_unchanged_row_is_not_written_again() {
     run(async {
         let stage = Stage::new().await;
         stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT, v INT)").await.unwrap();
@@ -496,7 +496,7 @@ fn a_row_that_stays_as_it_was_is_not_written_again() {
 }
 
 #[test]
-fn two_rows_of_one_named_key_stop_the_sink() {
+fn sink_two_rows_of_one_primary_key_fail_the_sink() {
     run(async {
         let stage = Stage::new().await;
         stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT)").await.unwrap();
@@ -511,7 +511,7 @@ fn two_rows_of_one_named_key_stop_the_sink() {
 }
 
 #[test]
-fn a_sink_that_takes_anothers_place_is_another() {
+fn sink_replaced_with_another_destination_starts_over() {
     run(async {
         let stage = Stage::new().await;
         stage.sql("CREATE TABLE t (n INT) APPEND ONLY; INSERT INTO t VALUES (1)").await.unwrap();
@@ -531,7 +531,7 @@ fn a_sink_that_takes_anothers_place_is_another() {
 }
 
 #[test]
-fn a_data_directory_has_one_identity_for_ever() {
+fn directory_identity_is_created_once_and_kept() {
     let storage = MemoryStorage::default();
     let first = directory_identity(&storage).unwrap();
     assert_eq!(directory_identity(&storage.survivor()).unwrap(), first);

@@ -1,6 +1,6 @@
-//! The rows of object container files. Whole blocks are decoded together, each as what it is to Avro: an array of rows,
-//! which must end where the block does. A block that does not is decoded row by row up to what is wrong with it, which
-//! is a bad record; what stands in other blocks comes.
+//! The rows of object container files. Whole blocks are decoded together, each as an Avro array of rows, which must end
+//! where the block does. A block that does not is decoded row by row up to its first error, which is reported as a bad
+//! record; the other blocks are decoded as usual.
 
 use std::sync::Arc;
 
@@ -56,13 +56,13 @@ pub(in crate::formats) fn read(file: File, request: &Request, bad: BadSink) -> R
     })
 }
 
-/// What a file says of itself.
+/// The schema in a file's header.
 struct Stored {
     header: BlockHeader,
     schema: Value,
     /// The columns that may hold anything but NULL.
     columns: SchemaRef,
-    /// Where each of them is among all.
+    /// The index of each of `columns` among all columns of the file.
     places: Vec<usize>,
 }
 
@@ -78,7 +78,7 @@ impl Stored {
     }
 }
 
-/// What stands before each value: the decoder wants a header, whatever there is.
+/// A dummy header before each value: the decoder requires one.
 const MARK: [u8; 5] = [0; 5];
 
 fn decoder(writer: &Value, reader: &Value, values: usize) -> Result<Decoder, ArrowError> {
@@ -94,9 +94,9 @@ fn decoder(writer: &Value, reader: &Value, values: usize) -> Result<Decoder, Arr
 /// How rows are decoded.
 struct ContainerLayout {
     writer: Value,
-    /// Of the writer's columns those that are wanted, if they can be had without the others.
+    /// The reader schema: the requested columns only, if the decoder can skip the others.
     reader: Value,
-    /// Which of the columns that are decoded are wanted.
+    /// The indexes of the requested columns among the decoded ones.
     wanted: Vec<usize>,
 }
 
@@ -112,7 +112,7 @@ impl ContainerLayout {
         }
     }
 
-    /// A decoder of so many blocks.
+    /// A decoder for `blocks` blocks at a time.
     fn of_blocks(&self, blocks: usize) -> Result<Decoder, ArrowError> {
         let block = |row: &Value| {
             let rows = json!({"name": "rows", "type": {"type": "array", "items": row}});
@@ -139,11 +139,11 @@ struct Container {
     layout: ContainerLayout,
     named: Named,
     batch_rows: usize,
-    /// `None` where it holds the beginning of something that did not decode.
+    /// `None` after an error, which leaves a partial value in the decoder.
     decoder: Option<Decoder>,
-    /// What is decoded and not given yet.
+    /// Rows that are decoded and not yet returned.
     decoded: RecordBatch,
-    /// The rows of the file before those.
+    /// The number of the file's rows before `decoded`.
     row: u64,
     /// The rows behind those that cannot be had.
     lost: u64,
@@ -182,7 +182,7 @@ impl Container {
             let at = self.blocks.at;
             let block = match self.blocks.step() {
                 Ok(BlockStep::Block(block)) => block,
-                // First what is there before it.
+                // The blocks before it are returned first.
                 _ if !taken.is_empty() => {
                     self.blocks.at = at;
                     break;
@@ -225,7 +225,7 @@ impl Container {
         Ok(Some(RecordBatch::try_new_with_options(self.decoded.schema(), vec![], &rows)?))
     }
 
-    /// Says why a block cannot be had; gives what comes of it.
+    /// Reports a block that cannot be decoded, with the reason; returns an empty batch.
     fn lose(&mut self, rows: u64, reason: String) -> RecordBatch {
         self.report(0, reason);
         self.lost = rows;

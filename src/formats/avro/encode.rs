@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn avro_encoded_messages_decode_to_the_same_rows() {
         for more in
             [&[][..], &[("avro.framing", "single_object")], &[("avro.framing", "confluent"), ("avro.schema_id", "258")]]
         {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_in_the_schema_is_refused() {
+    fn avro_encode_of_columns_outside_the_schema_is_refused() {
         let spelling = |more: &[(&str, &str)]| AvroSpelling::take(&mut options(more).taker("a sink"));
         assert!(spelling(&[("avro.framing", "confluent")]).unwrap_err().message().contains("need each other"));
         assert!(spelling(&[("avro.schema_id", "1")]).unwrap_err().message().contains("need each other"));

@@ -49,7 +49,7 @@ fn decoded(decoder: &mut dyn Decoder, records: &[&[u8]]) -> (Vec<String>, Vec<(u
 const TWO: &[(&str, DataType)] = &[("a", DataType::Int64), ("b", DataType::Utf8)];
 
 #[test]
-fn a_json_record_is_a_row_over_any_number_of_lines() {
+fn json_decoder_record_over_several_lines_is_one_row() {
     let mut json = decoder(&[("format", "json")], TWO, &[1, 0]);
     let records: [&[u8]; 4] =
         [b"{\"a\":1,\"b\":\"x\"}", b" {\n\"b\": \"y\",\r\n\"a\":\n2\n}\n", b"{}", b"{\"a\":3,\"c\":[{}]}"];
@@ -60,7 +60,7 @@ fn a_json_record_is_a_row_over_any_number_of_lines() {
 }
 
 #[test]
-fn bad_json_is_handed_back_alone() {
+fn json_decoder_malformed_record_is_rejected_alone() {
     let mut json = decoder(&[("format", "json")], TWO, &[0]);
     let deep = "[".repeat(1_000_000);
     let records: [&[u8]; 14] = [
@@ -88,7 +88,7 @@ fn bad_json_is_handed_back_alone() {
 }
 
 #[test]
-fn a_csv_record_is_a_row() {
+fn csv_decoder_record_is_one_row_and_malformed_ones_are_rejected() {
     let mut csv = decoder(&[("format", "csv"), ("delimiter", ";")], TWO, &[0, 1]);
     let records: [&[u8]; 12] = [
         b"1;x",
@@ -121,7 +121,7 @@ fn a_csv_record_is_a_row() {
 }
 
 #[test]
-fn text_and_bytes_take_anything_but_nothing() {
+fn text_and_bytes_decoders_reject_only_missing_values_and_invalid_utf8() {
     let mut text = decoder(&[("format", "text")], &[("value", DataType::Utf8)], &[0]);
     text.push(RawRecord { key: Some(b"k"), value: None });
     let (rows, bad) = decoded(text.as_mut(), &[b"one\ntwo\n", b"", b"\xff"]);
@@ -138,7 +138,7 @@ fn text_and_bytes_take_anything_but_nothing() {
 }
 
 #[test]
-fn a_decoder_is_full_at_a_batch_and_takes_more() {
+fn decoder_is_full_at_a_batch_and_still_accepts_records() {
     let mut json = decoder(&[("format", "json")], TWO, &[0]);
     for n in 0..250 {
         assert_eq!(json.is_full(), n >= 100, "{n}");
@@ -171,7 +171,7 @@ fn keyed(options: &[(&str, &str)], keys: usize, projection: &[usize]) -> Box<dyn
 }
 
 #[test]
-fn an_upsert_takes_its_key_from_beside() {
+fn upsert_decoder_takes_key_columns_from_the_message_key() {
     let mut upserts = keyed(&[("format", "upsert_json"), ("timestamp_format", "epoch_ms")], 1, &[3, 0, 1, 2]);
     let records: [(Option<&str>, Option<&str>); 14] = [
         (Some("{\"id\":1}"), Some("{\"a\":\"x\",\"at\":1000}")),
@@ -217,7 +217,7 @@ fn an_upsert_takes_its_key_from_beside() {
 }
 
 #[test]
-fn a_debezium_envelope_sets_or_removes_a_row() {
+fn debezium_decoder_envelope_upserts_or_deletes_a_row() {
     let mut debezium = keyed(&[("format", "debezium_json")], 1, &[0, 1, 3]);
     debezium.push(RawRecord::from(b"{\"before\":null,\"after\":{\"id\":1,\"a\":\"x\"},\"op\":\"c\"}".as_slice()));
     debezium.push(RawRecord { key: Some(b"1"), value: None });
@@ -248,7 +248,7 @@ proptest! {
 
     /// A record comes to the same alone as among others, wherever it is flushed.
     #[test]
-    fn neighbours_mean_nothing(
+    fn decoder_record_decodes_the_same_alone_and_among_others(
         records in prop::collection::vec(prop_oneof![
             6 => any::<i16>().prop_map(|a| format!("{{\"a\":{a}}}")),
             1 => Just("{\"a\":1.5}".to_string()),

@@ -112,7 +112,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_encoded_decodes_to_the_same(rows in proptest::collection::vec(row(), 1..6)) {
+    fn encoded_rows_decode_to_the_same_rows(rows in proptest::collection::vec(row(), 1..6)) {
         let mut rows = rows;
         round_trip(&[("format", "json")], &[("format", "json")], &flat(&rows));
         assert_eq!(file_round_trip(&[("format", "parquet")], &[("format", "parquet")], &flat(&rows)), flat(&rows));
@@ -133,7 +133,7 @@ proptest! {
 }
 
 #[test]
-fn nested_json() {
+fn encoded_nested_json_decodes_to_the_same_rows() {
     let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
     let floats = ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![Some(f64::NAN)]), None, Some(vec![])]);
     let fields = Fields::from(vec![
@@ -150,7 +150,7 @@ fn nested_json() {
 }
 
 #[test]
-fn as_it_looks() {
+fn encoded_text_of_json_csv_and_text_is_as_expected() {
     let rows = flat(&[
         (
             Some(1),
@@ -179,7 +179,7 @@ fn as_it_looks() {
 }
 
 #[test]
-fn what_a_format_cannot_hold() {
+fn encoder_refuses_columns_the_format_cannot_hold() {
     let rows = flat(&[]);
     let error = message_format(&[("format", "text")]).encoder(&rows.schema()).unwrap_err();
     assert_eq!(error.message(), "format text takes exactly one column, of type text or bytea");
@@ -190,7 +190,7 @@ fn what_a_format_cannot_hold() {
 }
 
 #[test]
-fn avro_messages_decode_by_the_schema_of_their_columns() {
+fn avro_messages_decode_by_the_derived_schema() {
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(-3)]));
     let names: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), Some(""), None]));
     let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(1_767_225_600_000_001), None, Some(-1)]));

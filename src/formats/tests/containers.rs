@@ -59,7 +59,7 @@ fn avro() -> Format {
 }
 
 /// Of each block of three what is read of it where its second one is `broken`.
-fn second(codec: &str, broken: (i64, Vec<u8>)) -> (Vec<i64>, Vec<(i64, String)>, Option<String>) {
+fn read_with_second_block(codec: &str, broken: (i64, Vec<u8>)) -> (Vec<i64>, Vec<(i64, String)>, Option<String>) {
     let file = container(SCHEMA, codec, &[(2, rows(0..2)), broken, (2, rows(5..7))]);
     for columns in [&[1][..], &[], &[0]] {
         let got = read_projected(&avro(), "f.avro", &file, &two(), 1, columns);
@@ -73,27 +73,27 @@ fn second(codec: &str, broken: (i64, Vec<u8>)) -> (Vec<i64>, Vec<(i64, String)>,
 }
 
 #[test]
-fn avro_block_that_is_longer_than_its_rows_is_one_bad_record() {
+fn avro_block_longer_than_its_rows_is_one_bad_record() {
     for codec in ["null", "deflate", "snappy", "zstandard"] {
-        assert_eq!(second(codec, (3, rows(2..5))), ((0..7).collect(), vec![], None), "{codec}");
+        assert_eq!(read_with_second_block(codec, (3, rows(2..5))), ((0..7).collect(), vec![], None), "{codec}");
         for left in [vec![0], vec![2], vec![2; 40]] {
-            let (rows, bad, damage) = second(codec, (3, [rows(2..5), left.clone()].concat()));
+            let (rows, bad, damage) = read_with_second_block(codec, (3, [rows(2..5), left.clone()].concat()));
             assert_eq!((rows, damage), ((0..7).collect(), None), "{codec}");
             assert_eq!((bad.len(), bad[0].0), (1, 6), "{codec}: {bad:?}");
             let reason = format!("{} bytes are left behind its 3 rows", left.len());
             assert!(bad[0].1.starts_with("the block at byte ") && bad[0].1.ends_with(&reason), "{bad:?}");
         }
         // Rows that end with the block, but are more or fewer than it says.
-        let (rows, bad, damage) = second(codec, (4, self::rows(2..5)));
+        let (rows, bad, damage) = read_with_second_block(codec, (4, self::rows(2..5)));
         assert_eq!((rows, bad.len(), bad[0].0, damage), ((0..7).collect(), 1, 6, None));
-        let (rows, bad, _) = second(codec, (2, self::rows(2..5)));
+        let (rows, bad, _) = read_with_second_block(codec, (2, self::rows(2..5)));
         assert_eq!((rows, bad.len()), (vec![0, 1, 2, 3, 5, 6], 1));
         for none in [(0, self::rows(2..5)), (i64::MAX, self::rows(2..5)), (i64::MAX, vec![])] {
-            let (rows, bad, damage) = second(codec, none);
+            let (rows, bad, damage) = read_with_second_block(codec, none);
             assert_eq!((rows.first(), rows.last(), bad.len(), damage), (Some(&0), Some(&6), 1, None));
         }
     }
-    assert_eq!(second("null", (0, vec![])), (vec![0, 1, 5, 6], vec![], None));
+    assert_eq!(read_with_second_block("null", (0, vec![])), (vec![0, 1, 5, 6], vec![], None));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn avro_block_that_cannot_be_unpacked_is_one_bad_record() {
 }
 
 #[test]
-fn avro_file_that_is_cut_or_spoiled_anywhere_comes_to_an_end() {
+fn avro_file_truncated_or_corrupted_anywhere_terminates() {
     for codec in ["null", "deflate", "snappy", "zstandard"] {
         let file = container(SCHEMA, codec, &[(2, rows(0..2)), (3, rows(2..5)), (2, rows(5..7))]);
         let whole = read(&avro(), "f.avro", &file, &two(), 1);
@@ -139,7 +139,7 @@ fn avro_file_that_is_cut_or_spoiled_anywhere_comes_to_an_end() {
 }
 
 #[test]
-fn avro_rows_without_bytes_are_as_many_as_their_block_says() {
+fn avro_rows_of_zero_bytes_are_counted_by_their_block() {
     let schema = r#"{"type": "record", "name": "r", "fields": [{"name": "a", "type": "null"}]}"#;
     let file = container(schema, "null", &[(5, vec![]), (i64::MAX, vec![]), (2, vec![])]);
     let got = read(&avro(), "f.avro", &file, &schema_of_text(), 1);
@@ -152,7 +152,7 @@ fn schema_of_text() -> SchemaRef {
 }
 
 #[test]
-fn avro_schema_by_which_few_bytes_are_endless_values_is_refused() {
+fn avro_schema_with_zero_byte_array_items_is_refused() {
     let items = [
         r#""null""#,
         r#"{"type": "record", "name": "e", "fields": []}"#,
@@ -173,7 +173,7 @@ fn avro_schema_by_which_few_bytes_are_endless_values_is_refused() {
 }
 
 #[test]
-fn avro_column_whose_type_another_one_defines_is_read_alone() {
+fn avro_column_of_a_type_named_elsewhere_is_read_alone() {
     let schema = r#"{"type": "record", "name": "r", "fields": [
         {"name": "x", "type": {"type": "enum", "name": "kind", "symbols": ["A", "B"]}}, {"name": "a", "type": "kind"}]}"#;
     let file = container(schema, "null", &[(2, [long(0), long(1), long(1), long(0)].concat())]);

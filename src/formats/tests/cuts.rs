@@ -4,7 +4,7 @@ use super::*;
 
 /// Reads a file whole, then with every cut into two and into three parts, empty ones too, and compares.
 #[track_caller]
-fn every_cut_is_the_whole(format: &Format, name: &str, bytes: &[u8], schema: &SchemaRef) -> Read {
+fn assert_every_cut_reads_alike(format: &Format, name: &str, bytes: &[u8], schema: &SchemaRef) -> Read {
     assert!(format.splits(name));
     let (bytes, size) = (Bytes::copy_from_slice(bytes), bytes.len() as u64);
     let columns: Vec<usize> = (0..schema.fields().len()).collect();
@@ -28,7 +28,7 @@ fn endings(text: &str) -> [String; 4] {
 }
 
 #[test]
-fn csv_cut_anywhere_is_the_whole() {
+fn csv_cut_anywhere_gives_the_whole_file() {
     let bodies = [
         "1,one\n2,two\n3,three\n",
         "1,\"one\"\n\n2,\"a, \"\"b\"\"\"\nx,bad\n  \n3,é\n\n",
@@ -39,9 +39,9 @@ fn csv_cut_anywhere_is_the_whole() {
         for (before, header) in [("", "false"), ("a,b\n", "true"), ("\n \nB,\"a\"\n", "true")] {
             let csv = format(&[("format", "csv"), ("header", header)]);
             for text in endings(&format!("{before}{body}")) {
-                let plain = every_cut_is_the_whole(&csv, "f.csv", text.as_bytes(), &two());
+                let plain = assert_every_cut_reads_alike(&csv, "f.csv", text.as_bytes(), &two());
                 let marked = [b"\xEF\xBB\xBF", text.as_bytes()].concat();
-                assert_eq!(every_cut_is_the_whole(&csv, "f.csv", &marked, &two()), plain, "{text:?}");
+                assert_eq!(assert_every_cut_reads_alike(&csv, "f.csv", &marked, &two()), plain, "{text:?}");
                 assert_eq!(read(&csv, "f.csv.gz", &gzip(&marked), &two(), 3), plain, "{text:?}");
             }
         }
@@ -49,40 +49,40 @@ fn csv_cut_anywhere_is_the_whole() {
 }
 
 #[test]
-fn csv_with_a_header_alone_or_a_wrong_one_cut_anywhere_is_the_whole() {
+fn csv_without_rows_or_with_a_wrong_header_cut_anywhere_gives_the_whole_file() {
     let csv = format(&[("format", "csv"), ("header", "true")]);
     for text in ["a,b\n", "a,b", "\n\na,b\r\n", "\n\n", "c;d\n1;2\n"] {
-        let got = every_cut_is_the_whole(&csv, "f.csv", text.as_bytes(), &two());
+        let got = assert_every_cut_reads_alike(&csv, "f.csv", text.as_bytes(), &two());
         assert_eq!((got.rows.len(), got.bad.len(), got.damage.is_some()), (0, 0, text.starts_with('c')), "{text:?}");
     }
 }
 
 #[test]
-fn json_cut_anywhere_is_the_whole() {
+fn json_cut_anywhere_gives_the_whole_file() {
     let json = format(&[("format", "json")]);
     let lines = "{\"a\":1}\n\n{\"b\":\"é\"}\n{\"a\":\n{\"a\":3}{}\n {} \n";
     let array = "[{\"a\":1},\n{\"b\":\"x\"}\n,{\"a\":true}]";
     for text in endings(lines).into_iter().chain(endings(array)) {
-        let plain = every_cut_is_the_whole(&json, "f.json", text.as_bytes(), &two());
+        let plain = assert_every_cut_reads_alike(&json, "f.json", text.as_bytes(), &two());
         assert_eq!(plain.rows.len() + plain.bad.len(), if text.starts_with('[') { 3 } else { 5 }, "{text:?}");
         let marked = [b"\xEF\xBB\xBF", text.as_bytes()].concat();
-        assert_eq!(every_cut_is_the_whole(&json, "f.json", &marked, &two()), plain, "{text:?}");
+        assert_eq!(assert_every_cut_reads_alike(&json, "f.json", &marked, &two()), plain, "{text:?}");
     }
 }
 
 #[test]
-fn text_cut_anywhere_is_the_whole() {
+fn text_cut_anywhere_gives_the_whole_file() {
     let lines = format(&[("format", "text")]);
     for text in endings("one\n\n é \ntwo\n\n").into_iter().chain(endings("\n\n\n")) {
-        let plain = every_cut_is_the_whole(&lines, "f.txt", text.as_bytes(), &text::schema());
+        let plain = assert_every_cut_reads_alike(&lines, "f.txt", text.as_bytes(), &text::schema());
         let marked = [b"\xEF\xBB\xBF", text.as_bytes()].concat();
-        assert_eq!(every_cut_is_the_whole(&lines, "f.txt", &marked, &text::schema()), plain, "{text:?}");
+        assert_eq!(assert_every_cut_reads_alike(&lines, "f.txt", &marked, &text::schema()), plain, "{text:?}");
     }
-    every_cut_is_the_whole(&lines, "f.txt", b"one\n\xFF\xFE\ntwo", &text::schema());
+    assert_every_cut_reads_alike(&lines, "f.txt", b"one\n\xFF\xFE\ntwo", &text::schema());
 }
 
 #[test]
-fn parquet_cut_into_two_anywhere_is_the_whole() {
+fn parquet_cut_in_two_anywhere_gives_the_whole_file() {
     let (file, parquet) = (Bytes::from(parquet(50, 20)), format(&[("format", "parquet")]));
     let size = file.len() as u64;
     let schema = schema(&[("a", DataType::Int8), ("b", DataType::Utf8)]);
@@ -96,7 +96,7 @@ fn parquet_cut_into_two_anywhere_is_the_whole() {
 }
 
 #[test]
-fn csv_whose_lines_end_with_carriage_returns_is_read() {
+fn csv_with_carriage_return_line_ends_is_read() {
     let named = format(&[("format", "csv"), ("header", "true")]);
     let got = read(&named, "f.csv", b"a,b\r1,one\r\rx,bad\r2,\"t\rwo\"", &two(), 1);
     assert_eq!((got.rows, got.at), (vec!["1|one".to_string()], vec![2]));
@@ -119,7 +119,7 @@ fn csv_whose_lines_end_with_carriage_returns_is_read() {
 
 /// Whether a record is too long does not hang on where the part begins that it is in.
 #[test]
-fn csv_record_as_long_as_may_be_is_good_wherever_the_file_is_cut() {
+fn csv_record_of_the_maximum_length_is_good_wherever_the_file_is_cut() {
     let csv = format(&[("format", "csv")]);
     for (more, rows, bad) in [(0, 3, 0), (1, 2, 1)] {
         let mut text = b"1,one\n2,".to_vec();

@@ -59,7 +59,7 @@ fn decoded(decoder: &mut dyn Decoder, messages: &[Vec<u8>]) -> (Vec<String>, Vec
 }
 
 #[test]
-fn one_table_in_every_format() {
+fn golden_table_reads_the_same_from_every_format() {
     let json = format(&[("format", "json")]);
     let csv = format(&[("format", "csv"), ("header", "true")]);
     let avro = format(&[("format", "avro")]);
@@ -79,7 +79,7 @@ fn one_table_in_every_format() {
 }
 
 #[test]
-fn the_malformed_twins_lose_only_what_is_malformed() {
+fn golden_malformed_files_lose_only_the_malformed_records() {
     let good = read(&format(&[("format", "json")]), "f.json", golden!("flights.json"), &nested(), 1);
     let json = read(&format(&[("format", "json")]), "f.json", golden!("flights_bad.json"), &nested(), 1);
     let csv = format(&[("format", "csv"), ("header", "true")]);
@@ -97,7 +97,7 @@ fn the_malformed_twins_lose_only_what_is_malformed() {
 }
 
 #[test]
-fn avro_messages_with_and_without_a_header() {
+fn avro_messages_decode_with_and_without_a_header() {
     let good = read(&format(&[("format", "json")]), "f.json", golden!("flights.json"), &nested(), 1).rows;
     let all: Vec<usize> = (0..nested().fields().len()).collect();
     let with_header = messages(golden!("flights.avro.hex"));
@@ -117,7 +117,7 @@ fn avro_messages_with_and_without_a_header() {
 }
 
 #[test]
-fn a_malformed_avro_message_is_one_bad_record() {
+fn avro_malformed_message_is_one_bad_record() {
     let good = read(&format(&[("format", "json")]), "f.json", golden!("flights.json"), &nested(), 1).rows;
     let all: Vec<usize> = (0..nested().fields().len()).collect();
     let mut twin = messages(golden!("flights_bad.avro.hex"));
@@ -130,7 +130,7 @@ fn a_malformed_avro_message_is_one_bad_record() {
 }
 
 #[test]
-fn the_columns_of_an_avro_schema() {
+fn avro_schema_implies_the_columns() {
     let implied = avro("auto").implied().unwrap();
     let names: Vec<_> = implied.fields().iter().map(|f| f.name().as_str()).collect();
     assert_eq!(names, ["id", "origin", "delay", "landed_at", "day", "kind", "stops", "plane", "price"]);
@@ -141,7 +141,7 @@ fn the_columns_of_an_avro_schema() {
 }
 
 #[test]
-fn avro_options_that_make_no_sense() {
+fn avro_invalid_options_are_refused() {
     let taken = |options: &[(&str, &str)]| {
         let mut all = crate::options::Options::default();
         options.iter().for_each(|(key, value)| {
@@ -171,7 +171,7 @@ proptest! {
 
     /// Whatever becomes of the bytes, every message is a row or a bad record, and the others are what they were.
     #[test]
-    fn damaged_avro_messages_are_told(
+    fn avro_damaged_message_is_a_row_or_a_bad_record(
         at in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
@@ -191,7 +191,7 @@ proptest! {
 
     /// Whatever becomes of a file, it is read to some end.
     #[test]
-    fn damaged_avro_files_are_read_to_some_end(
+    fn avro_damaged_file_is_read_to_an_end(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut file = golden!("flights.avro").to_vec();

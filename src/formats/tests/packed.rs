@@ -16,7 +16,7 @@ fn assert_refused(got: &Read, what: &str) {
 }
 
 #[test]
-fn packed_file_that_is_cut_or_spoiled_anywhere_gives_no_row() {
+fn compressed_file_truncated_or_corrupted_anywhere_gives_no_row() {
     let text: String =
         (0..300).map(|i| if i % 50 == 7 { "bad\n".to_string() } else { format!("{i},row {i}\n") }).collect();
     for kind in ["csv", "json", "text"] {
@@ -48,7 +48,7 @@ fn packed_file_that_is_cut_or_spoiled_anywhere_gives_no_row() {
 
 /// More than is unpacked into memory.
 #[test]
-fn packed_file_that_is_large_and_spoiled_at_its_end_gives_no_row() {
+fn compressed_large_file_corrupted_at_its_end_gives_no_row() {
     let line = format!("1,{}\n", "x".repeat(50_000));
     let text = line.repeat(400);
     let csv = format(&[("format", "csv"), ("header", "true")]);
@@ -65,7 +65,7 @@ fn packed_file_that_is_large_and_spoiled_at_its_end_gives_no_row() {
 }
 
 #[test]
-fn packed_members_one_behind_the_other_are_one_file() {
+fn compressed_concatenated_members_are_one_file() {
     let csv = format(&[("format", "csv")]);
     for (name, pack) in [("f.gz", gzip as fn(&[u8]) -> Vec<u8>), ("f.zst", zstd_with_checksum)] {
         let packed = [pack(b"1,one\n2,"), pack(b"two\n")].concat();

@@ -105,7 +105,7 @@ fn stored(operator: &mut Aggregate) -> Vec<String> {
 }
 
 #[test]
-fn rows_are_folded_in_their_order_and_not_stored() {
+fn aggregate_ordered_rows_are_folded_and_not_stored() {
     let mut operator = operator(digits(Some(0), false, false));
     epoch(&mut operator, 1, &[&[(1, Some(1)), (2, Some(2))], &[(1, Some(3))]]);
     assert_eq!(stored(&mut operator), ["1 Int64(13) folded", "2 Int64(2) folded"]);
@@ -116,7 +116,7 @@ fn rows_are_folded_in_their_order_and_not_stored() {
 }
 
 #[test]
-fn a_strict_function_skips_nulls_and_begins_with_the_first_row() {
+fn aggregate_strict_function_skips_nulls_and_starts_with_the_first_row() {
     let mut operator = operator(digits(None, true, false));
     epoch(&mut operator, 1, &[&[(1, None), (2, Some(2))]]);
     assert_eq!(stored(&mut operator), ["1 Int64(NULL) folded", "2 Int64(2) folded"]);
@@ -125,7 +125,7 @@ fn a_strict_function_skips_nulls_and_begins_with_the_first_row() {
 }
 
 #[test]
-fn states_are_combined_where_there_is_a_function_for_it() {
+fn aggregate_states_are_combined_by_the_combine_function() {
     let mut operator = operator(digits(None, true, true));
     epoch(&mut operator, 1, &[&[(1, Some(1)), (1, Some(2))], &[(1, Some(3))]]);
     assert_eq!(stored(&mut operator), ["1 Int64(15)"]);

@@ -1,4 +1,4 @@
-//! One group of an aggregate that folds.
+//! The accumulator of one group of a folding aggregate.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -13,12 +13,12 @@ use datafusion::{common::ScalarValue, error::Result as DfResult, logical_expr::A
 use super::spec::{FoldSpec, fitted};
 use crate::error::{Error, Result};
 
-/// How far a group is.
+/// Whether a group has a state yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// There is no state: what came waits for one.
+    /// The state before the rows is not known yet: rows are buffered.
     Open,
-    /// There is nothing before the next row, which will be the state.
+    /// No row so far: the first row becomes the state.
     Empty,
     Folded,
 }
@@ -33,26 +33,26 @@ impl Phase {
     }
 }
 
-/// The state of a group, and its rows that are not in it yet.
+/// The state of a group, and buffered rows not folded yet.
 #[derive(Debug)]
 pub struct Folding {
     spec: Arc<FoldSpec>,
     order: Vec<DataType>,
     options: Vec<SortOptions>,
     phase: Phase,
-    /// One row.
+    /// An array of one row.
     state: ArrayRef,
     rows: Vec<Vec<ArrayRef>>,
 }
 
 impl Folding {
-    /// `order` is the types of what the rows are to be ordered by, which follows the arguments.
+    /// `order` are the types of the ORDER BY columns, which follow the arguments.
     pub fn new(spec: Arc<FoldSpec>, order: Vec<DataType>, options: Vec<SortOptions>) -> Folding {
         let state = new_null_array(&spec.state, 1);
         Folding { spec, order, options, phase: Phase::Open, state, rows: Vec::new() }
     }
 
-    /// Takes it that nothing came before.
+    /// Declares that there is no state before the buffered rows.
     pub fn begin(&mut self) -> DfResult<()> {
         if self.phase == Phase::Open {
             match &self.spec.initial {
@@ -64,7 +64,7 @@ impl Folding {
         Ok(())
     }
 
-    /// Rows that came: folded now if there is something to fold them into.
+    /// New rows: folded at once if there is a state, buffered otherwise.
     fn take_in(&mut self, rows: Vec<ArrayRef>) -> DfResult<()> {
         if rows.first().is_none_or(|column| column.is_empty()) {
             return Ok(());
@@ -93,7 +93,7 @@ impl Folding {
                 continue;
             }
             if self.spec.step.strict && self.state.is_null(0) {
-                // As in Postgres: a strict function that has once said NULL is not asked again.
+                // As in Postgres: a strict function whose state is NULL stays NULL.
                 break;
             }
             let mut columns = vec![self.state.clone()];
@@ -109,7 +109,7 @@ impl Folding {
         Ok(())
     }
 
-    /// All rows that wait, in the order in which they came or are to be folded.
+    /// The buffered rows, in ORDER BY or arrival order.
     fn waiting(&mut self) -> DfResult<Option<Vec<ArrayRef>>> {
         let Some(first) = self.rows.first() else { return Ok(None) };
         let joined = |n: usize| {
@@ -128,7 +128,7 @@ impl Folding {
         let by = columns[self.spec.arguments.len()..].iter().zip(&self.options);
         let mut by: Vec<SortColumn> =
             by.map(|(values, options)| SortColumn { values: values.clone(), options: Some(*options) }).collect();
-        // Equals stay in the order in which they came.
+        // Stable: ties keep their arrival order.
         let places = UInt32Array::from_iter_values(0..columns[0].len() as u32);
         by.push(SortColumn { values: Arc::new(places), options: None });
         let places = lexsort_to_indices(&by, None)?;
@@ -144,7 +144,7 @@ impl Folding {
         Ok(())
     }
 
-    /// Another state of the same group, which comes behind this one.
+    /// Appends another partial state of the same group.
     fn join(&mut self, phase: Phase, state: ArrayRef) -> DfResult<()> {
         match (self.phase, phase) {
             (_, Phase::Open) => Ok(()),
@@ -175,7 +175,7 @@ impl Folding {
         Ok(())
     }
 
-    /// The rows that wait as a list.
+    /// The buffered rows as a list value.
     fn rows_value(&mut self) -> DfResult<ScalarValue> {
         let fields = self.spec.row_fields(&self.order);
         let item = Arc::new(Field::new_list_field(DataType::Struct(fields.clone()), true));
@@ -233,13 +233,13 @@ impl Accumulator for Folding {
     }
 
     fn size(&self) -> usize {
-        // What is given to a group is a slice of what is given to all.
+        // A group's array is a slice of a whole batch.
         let of = |column: &ArrayRef| size_of::<ArrayRef>() + column.to_data().get_slice_memory_size().unwrap_or(0);
         size_of_val(self) + of(&self.state) + self.rows.iter().flatten().map(of).sum::<usize>()
     }
 }
 
-/// The rows of a window frame that moves on: they are folded anew for each place of it.
+/// For window functions: the rows of a sliding frame, folded anew at each position.
 #[derive(Debug)]
 pub struct Sliding {
     spec: Arc<FoldSpec>,

@@ -1,8 +1,8 @@
-//! Aggregates that fold: a function of a state and a row gives the next state, row after row, as they come.
+//! User-defined aggregates (`CREATE AGGREGATE`): a function of state and row gives the next state, row after row.
 //!
-//! Two such states cannot be merged unless there is a function for it. Without one the rows themselves are what a part
-//! of the input leaves behind, in their order, until they meet the state that they are to be folded into: the one that
-//! is kept of their group, or the first one, where it is known that nothing came before.
+//! Two states can be merged only by a combine function. Without one, a partial state is the rows themselves, in order,
+//! until they meet the state to fold into: the group's stored one, or the initial one if it is known that no row came
+//! before.
 
 mod accumulator;
 mod spec;
@@ -32,7 +32,7 @@ pub use spec::{Call, FoldSpec, fitted};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The aggregate as DataFusion knows it.
+/// The aggregate as a DataFusion function.
 #[derive(Debug)]
 pub struct Fold {
     pub spec: Arc<FoldSpec>,
@@ -59,13 +59,13 @@ impl Fold {
         Fold { spec: Arc::new(spec), aliases, signature: Signature::variadic_any(Volatility::Immutable) }
     }
 
-    /// The function behind an aggregate function, if it is one that folds.
+    /// Downcasts an aggregate function to a fold.
     pub fn behind(function: &dyn AggregateUDFImpl) -> Option<&Fold> {
         (function as &dyn Any).downcast_ref()
     }
 
-    /// The state of groups that had no row yet and are known to have had none; `None` where states are combined, so
-    /// that nobody needs to know.
+    /// The state of `groups` groups that are known to have no rows; `None` if states are combined and it need not be
+    /// known.
     pub fn beginning(&self, groups: usize) -> Result<Option<Vec<ArrayRef>>> {
         if self.spec.combine.is_some() {
             return Ok(None);
@@ -130,7 +130,7 @@ impl AggregateUDFImpl for Fold {
         Ok(fields.into_iter().map(Arc::new).collect())
     }
 
-    /// It sorts the rows itself, as those of several partitions meet in any order.
+    /// It sorts rows itself, since those of several partitions meet in any order.
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::SoftRequirement
     }
@@ -145,8 +145,8 @@ impl AggregateUDFImpl for Fold {
     }
 }
 
-/// Fails unless arguments can be taken for the declared ones without being asked: a text is any literal, and numbers
-/// are numbers.
+/// Fails unless the argument types can be cast implicitly to the declared ones: text literals to any type, numbers to
+/// numbers.
 pub fn check_arguments(name: &str, declared: &[DataType], given: &[DataType]) -> DfResult<()> {
     let fits =
         declared.len() == given.len() && declared.iter().zip(given).all(|(declared, given)| fits(declared, given));
@@ -163,7 +163,7 @@ pub fn check_arguments(name: &str, declared: &[DataType], given: &[DataType]) ->
     }
 }
 
-/// Whether a value can be taken for one of a declared type without being asked.
+/// Whether a type can be cast implicitly to a declared one.
 pub fn fits(declared: &DataType, given: &DataType) -> bool {
     let time = |of: &DataType| matches!(of, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
     declared == given
@@ -174,7 +174,7 @@ pub fn fits(declared: &DataType, given: &DataType) -> bool {
         || (declared.is_nested() && given.is_nested() && arrow::compute::can_cast_types(given, declared))
 }
 
-/// The word that SQL has for a type, as far as this room knows it.
+/// The SQL name of a type, as far as known in this room.
 fn spelled(of: &DataType) -> String {
     match of {
         DataType::Boolean => "boolean".to_string(),

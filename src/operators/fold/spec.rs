@@ -1,4 +1,4 @@
-//! What an aggregate that folds is made of, and the expressions that it calls.
+//! The definition of a folding aggregate, and the expressions it calls.
 
 use std::sync::Arc;
 
@@ -11,36 +11,36 @@ use datafusion::{common::ScalarValue, error::Result as DfResult, physical_expr::
 
 use crate::changes::batch_of;
 
-/// What an aggregate is made of.
+/// The definition of a user-defined aggregate.
 #[derive(Debug)]
 pub struct FoldSpec {
     pub name: String,
-    /// Tells it from others that had its name before.
+    /// Distinguishes it from earlier aggregates of the same name.
     pub id: u64,
     pub arguments: Vec<DataType>,
     pub state: DataType,
-    /// What is there before any row; NULL where nobody said.
+    /// The initial state (INITCOND); `None` is NULL.
     pub initial: Option<ScalarValue>,
-    /// The next state, from the state and the arguments.
+    /// SFUNC: next state from state and arguments.
     pub step: Call,
-    /// The answer, from the state; else the state is it.
+    /// FINALFUNC: answer from state; without it the state is the answer.
     pub finish: Option<Call>,
-    /// One state of two.
+    /// COMBINEFUNC: merges two states.
     pub combine: Option<Call>,
     pub output: DataType,
 }
 
-/// An expression over rows of its own.
+/// A scalar function as an expression over its arguments.
 #[derive(Debug)]
 pub struct Call {
     expr: Arc<dyn PhysicalExpr>,
     schema: SchemaRef,
-    /// Whether it is not to be asked where an argument is NULL.
+    /// Whether it is NULL, without a call, if an argument is NULL.
     pub strict: bool,
 }
 
 impl Call {
-    /// The columns that `expr` finds its arguments in.
+    /// The schema of the argument columns of `expr`.
     pub fn schema(arguments: &[DataType]) -> SchemaRef {
         let field = |(n, of): (usize, &DataType)| Field::new(format!("${}", n + 1), of.clone(), true);
         Arc::new(Schema::new(arguments.iter().enumerate().map(field).collect::<Fields>()))
@@ -50,7 +50,7 @@ impl Call {
         Call { expr, schema, strict }
     }
 
-    /// Its value over so many rows of columns.
+    /// Evaluates it over `rows` rows.
     pub fn of(&self, columns: Vec<ArrayRef>, rows: usize) -> DfResult<ArrayRef> {
         let batch = batch_of(&self.schema, columns, rows)?;
         self.expr.evaluate(&batch)?.into_array(rows)
@@ -58,12 +58,12 @@ impl Call {
 }
 
 impl FoldSpec {
-    /// Whether rows must wait for the state that they are folded into.
+    /// Whether rows must be buffered until the state before them is known.
     pub(super) fn is_put_off(&self, order: &[DataType]) -> bool {
         self.combine.is_none() || !order.is_empty()
     }
 
-    /// What rows that wait are: the arguments, and what they are ordered by.
+    /// The fields of buffered rows: arguments, then ORDER BY columns.
     pub(super) fn row_fields(&self, order: &[DataType]) -> Fields {
         let all = self.arguments.iter().chain(order).enumerate();
         all.map(|(n, of)| Field::new(n.to_string(), of.clone(), true)).collect()
@@ -74,7 +74,7 @@ impl FoldSpec {
     }
 }
 
-/// A value in the type that was declared for it.
+/// Casts a value to its declared type.
 pub fn fitted(value: &ArrayRef, declared: &DataType) -> DfResult<ArrayRef> {
     match value.data_type() == declared {
         true => Ok(value.clone()),

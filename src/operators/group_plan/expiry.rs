@@ -1,4 +1,4 @@
-//! When the answers of a group end, where each row's answer says so itself: the ends of sessions.
+//! Expiry of session windows: each answer row has the end of its session.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,22 +14,22 @@ use crate::{
     time::Micros,
 };
 
-/// The last column of the answers is their end.
+/// Finds the answers that a watermark closes, by the session end in their last column.
 #[derive(Debug)]
 pub(super) struct SessionExpiry {
-    /// How the end of a row tells when it is closed.
+    /// When an answer is closed, by its end column.
     close: Close,
-    /// Groups by when one of their answers may be closed; some of the moments are no longer true.
+    /// Group keys by the time at which an answer may be closed; entries may be outdated.
     due: BTreeMap<Micros, HashSet<Box<[u8]>>>,
 }
 
 impl SessionExpiry {
-    /// `column` is that of the end.
+    /// `column` is the position of the session end.
     pub fn new(column: usize) -> Self {
         SessionExpiry { close: Close { column, field: None, offset_us: 1 }, due: BTreeMap::new() }
     }
 
-    /// Notes when answers end.
+    /// Notes the ends of new answers.
     pub fn note(&mut self, answers: &[ArrayRef], keys: &[ArrayRef], kept: &Multiset) -> Result<()> {
         let keys = kept.encode_keys(keys)?;
         for (row, moment) in self.close.moments(answers)?.values().iter().enumerate() {
@@ -44,7 +44,7 @@ impl SessionExpiry {
         watermark.is_some_and(|watermark| self.due.first_key_value().is_some_and(|(moment, _)| *moment <= watermark))
     }
 
-    /// Takes out what a watermark closes, of the answers and of the rows that they begin with; gives the answers.
+    /// Removes the answers that `watermark` closes and the rows they begin with; gives those answers.
     pub fn close(
         &mut self,
         watermark: Micros,
@@ -69,12 +69,12 @@ impl SessionExpiry {
 /// All answers of some groups.
 pub(super) struct Answers {
     pub columns: Vec<ArrayRef>,
-    /// The group of each.
+    /// The group key of each.
     pub keys: Vec<ArrayRef>,
 }
 
 impl Answers {
-    /// Of groups by their keys, each once.
+    /// All answers of the groups of `keys` (distinct).
     pub fn of(keys: &[ArrayRef], answers: &mut Multiset) -> Result<Self> {
         let keys = distinct_keys(keys)?;
         let (columns, groups) = answers.gather(&keys, None)?;
@@ -82,7 +82,7 @@ impl Answers {
         Ok(Answers { columns, keys: at(&keys, &groups)? })
     }
 
-    /// Takes some of them out, and the rows that they begin with; gives them.
+    /// Removes some of them and the rows they begin with; gives them.
     pub fn take_out(
         &self,
         which: &UInt32Array,

@@ -1,5 +1,6 @@
-//! Group recompute with a whole plan: for what has no faster way (window functions, ORDER BY … LIMIT) a group's rows are
-//! kept, the batch plan runs over the touched groups again, and what differs from their last answer is the change.
+//! Group recompute with a whole plan, for what has no incremental operator (window functions, ORDER BY … LIMIT): a
+//! group's rows are stored, the batch plan runs again over the touched groups, and the difference to their last answer
+//! is emitted.
 //!
 //! ```text
 //! rows ─▶ kept by group ─ all rows of the touched groups, with the number of each ─▶ [ sort · window · filter … ]
@@ -41,7 +42,7 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// A plan over the rows of groups.
+/// A batch plan over the rows of groups.
 #[derive(Debug, Clone)]
 pub struct GroupPlanSpec {
     /// Its last column is the number of the group, as the last one of its leaf is.
@@ -51,37 +52,37 @@ pub struct GroupPlanSpec {
     pub input: SchemaRef,
     /// Where each answer says itself when it ends, in a last column that is not shown.
     pub sessions: Option<SessionSpec>,
-    /// Where the first rows of a group are all that it is to be run over.
+    /// If the answer depends only on a group's first rows.
     pub first: Option<TopNSpec>,
 }
 
-/// Answers that end.
+/// Session windows of a group plan.
 #[derive(Debug, Clone)]
 pub struct SessionSpec {
-    /// The column that they end in.
+    /// The session end column.
     pub end: FieldRef,
-    /// When a row comes too late; `None` where nothing ever ends.
+    /// When a row is late; `None` if sessions are never closed.
     pub late: Option<Close>,
-    /// The event time that each row must have, where sessions show once they are over.
+    /// The event time that may not be NULL, if sessions are emitted on close only.
     pub timed: Option<TimeColumn>,
-    /// How long after its last row came a session ends by the clock, in microseconds.
+    /// Processing-time timeout: microseconds after its last row that a session ends by the clock.
     pub timeout_us: Option<Micros>,
 }
 
-/// Runs a plan over the rows of each touched group.
+/// The operator that runs a plan over the rows of each touched group.
 #[derive(Debug)]
 pub struct GroupPlan {
-    /// Its output has the columns of the plan, without the number.
+    /// Its output is the schema of the plan without the group number.
     grouping: Grouping,
     plan: GroupPlanSpec,
     layout: StorageLayout,
     kept: GroupPlanState,
-    /// The columns of the answers as they are kept.
+    /// The schema of stored answers.
     answered: SchemaRef,
 }
 
 impl Grouping {
-    /// Of the answers that came, which begin with their rows: the groups' keys, and the last column.
+    /// Of new answers: their group keys, and the last column (session end).
     fn came(&self, input: &SchemaRef, answers: &[ArrayRef], diffs: &Int64Array) -> Result<(Vec<ArrayRef>, ArrayRef)> {
         let came: UInt32Array = (0..diffs.len() as u32).filter(|row| diffs.value(*row as usize) > 0).collect();
         let columns = answers.iter().map(|column| take(column, &came, None)).collect::<Result<Vec<_>, _>>()?;
@@ -91,7 +92,7 @@ impl Grouping {
     }
 }
 
-/// What came, and what was answered.
+/// The stored rows and the last answers.
 #[derive(Debug)]
 struct GroupPlanState {
     rows: Windowed<Multiset>,
@@ -125,7 +126,7 @@ impl GroupPlan {
         Ok(GroupPlan { grouping, plan, layout, kept: GroupPlanState { rows, answers, ends, timeouts }, answered })
     }
 
-    /// The answers over some groups' rows, as they were kept, and the group of each.
+    /// Runs the plan over the stored rows of some groups; gives answers and the group of each.
     fn answers(&self, rows: &[ArrayRef], groups: &[usize]) -> Result<(RecordBatch, UInt32Array)> {
         let numbers = Int64Array::from_iter_values(groups.iter().map(|group| *group as i64));
         let mut columns = self.layout.to_input(rows);
@@ -185,12 +186,12 @@ impl GroupPlan {
         Ok(changes)
     }
 
-    /// Answers without what is not shown of them.
+    /// Answers without the hidden session end.
     fn shown(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
         batch_of(&self.grouping.output, columns[..self.grouping.output.fields().len()].to_vec(), rows)
     }
 
-    /// Takes out the sessions that are over by the clock; their answers where those are to be shown now.
+    /// Removes sessions timed out by the clock; gives their answers if they are emitted on close.
     fn close_timed_out(&mut self, now: Micros) -> Result<Vec<Changes>> {
         let GroupPlanState { rows, answers, timeouts, .. } = &mut self.kept;
         let Some(timeouts) = timeouts else { return Ok(Vec::new()) };
@@ -200,7 +201,7 @@ impl GroupPlan {
         Ok(shown.transpose()?.map(Changes::insert).into_iter().collect())
     }
 
-    /// Takes out what the watermark closes; its answers where those are to be shown now.
+    /// Removes what the watermark closes; gives its answers if they are emitted on close.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
         if self.kept.ends.is_some() || self.kept.timeouts.is_some() {
             let closed = self.kept.close(watermark)?;
@@ -224,13 +225,13 @@ impl GroupPlan {
     }
 }
 
-/// The rows of its input: with the keys and the diff of each.
+/// The rows of one partition in one epoch.
 struct GroupPlanInput {
     grouping: Grouping,
     input: SchemaRef,
-    /// When a row comes too late, by its own columns.
+    /// When a row is late, by its own columns.
     late_at: Option<Close>,
-    /// The event time that each row must have.
+    /// The event time that may not be NULL.
     timed: Option<TimeColumn>,
 }
 
@@ -290,7 +291,7 @@ impl Operator for GroupPlan {
         let closing = self.grouping.closing(watermark);
         self.kept.rows.close(closing);
         self.kept.answers.close(closing);
-        // Sessions are closed by the next step: what it would take out again was told before the checkpoint.
+        // Sessions are closed by the next step: their answers were emitted before the checkpoint.
     }
 
     fn is_due(&self, watermark: Option<Micros>, now: Micros) -> bool {
@@ -305,7 +306,7 @@ impl Operator for GroupPlan {
 }
 
 impl GroupPlanState {
-    /// Takes out the sessions that a watermark closes; gives their answers.
+    /// Removes the sessions that the watermark closes; gives their answers.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Option<Vec<ArrayRef>>> {
         let closed = match (&mut self.ends, watermark) {
             (Some(ends), Some(watermark)) => {
@@ -313,7 +314,7 @@ impl GroupPlanState {
             }
             _ => None,
         };
-        // Measures what there is.
+        // Updates the size totals.
         self.rows.close(None);
         self.answers.close(None);
         Ok(closed)

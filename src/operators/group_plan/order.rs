@@ -1,4 +1,4 @@
-//! How rows are kept so that the first of a group are found without looking at the others.
+//! Top-N: rows are stored in order, so that a group's first rows are found without reading the others.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, expressions::Col
 
 use crate::{error::Result, state::TopN};
 
-/// That an answer follows from the first rows of its group.
+/// The answer depends only on the first rows of a group, in this order.
 #[derive(Debug, Clone)]
 pub struct TopNSpec {
     pub order: Vec<PhysicalSortExpr>,
     pub first: TopN,
-    /// Whether rows only come: what is behind the first ones then never shows, and is not kept.
+    /// Whether the input is append-only: rows after the first N never appear and are not stored.
     pub appends: bool,
 }
 
-/// The columns of rows as they are kept: first those that they are ordered by, then the others.
+/// The stored column order: ORDER BY columns first, then the others.
 #[derive(Debug)]
 pub(super) struct StorageLayout {
     kept: Vec<Arc<dyn PhysicalExpr>>,
     pub fields: Fields,
     pub order: Vec<SortOptions>,
-    /// For each column of the input its place among those.
+    /// Per input column: its stored position.
     back: Vec<usize>,
 }
 
@@ -49,13 +49,13 @@ impl StorageLayout {
         Ok(StorageLayout { kept, fields, order: order.iter().map(|by| by.options).collect(), back })
     }
 
-    /// Rows of the input as they are kept.
+    /// Input rows in stored column order.
     pub fn to_storage(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let column = |expr: &Arc<dyn PhysicalExpr>| Ok(expr.evaluate(rows)?.into_array(rows.num_rows())?);
         self.kept.iter().map(column).collect()
     }
 
-    /// The columns of the input of rows that were kept.
+    /// Stored columns in input order.
     pub fn to_input(&self, kept: &[ArrayRef]) -> Vec<ArrayRef> {
         self.back.iter().map(|place| kept[*place].clone()).collect()
     }

@@ -1,7 +1,7 @@
-//! When sessions end by the clock: so long after their last row came, whatever the watermark says.
+//! Processing-time timeouts of sessions: they end a fixed time after their last row arrived, whatever the watermark.
 //!
-//! A session is known by its group and its end. What is kept of it is the moment at which it ends, by the clock of the
-//! epochs' intents, so that an epoch which is run again ends the same ones. (As Spark's `ProcessingTimeTimeout`.)
+//! A session is identified by group key and session end. Stored is the time it ends by the clock of the epochs'
+//! intents, so that a replayed epoch ends the same sessions. (As Spark's `ProcessingTimeTimeout`.)
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -19,13 +19,13 @@ use crate::{
     time::Micros,
 };
 
-/// What tells the saved rows apart.
+/// The name of its saved rows.
 pub(super) const TIMEOUTS: &str = "timeouts";
 
 #[derive(Debug)]
 pub(super) struct SessionTimeouts {
     timeout_us: Micros,
-    /// Rows of a group's key, the end of one of its sessions, and when that one ends by the clock.
+    /// Rows of group key, session end, and end by the clock.
     due: JoinState,
     key_columns: usize,
 }
@@ -35,7 +35,7 @@ fn moment() -> DataType {
 }
 
 impl SessionTimeouts {
-    /// For sessions of groups with such keys, of which each answer tells the end in a column of its own.
+    /// For groups of these `keys` with session end column `end`.
     pub fn new(timeout_us: Micros, keys: &Fields, end: &FieldRef) -> Result<Self> {
         let named =
             |(n, field): (usize, &FieldRef)| field.as_ref().clone().with_name(n.to_string()).with_nullable(true);
@@ -48,13 +48,13 @@ impl SessionTimeouts {
         Ok(SessionTimeouts { timeout_us, due, key_columns: keys.len() })
     }
 
-    /// Notes that rows came to sessions: for each row the keys of its group, and the end of its session.
+    /// Restarts the timeout of sessions that got rows: per row its group key and session end.
     pub fn note(&mut self, keys: &[ArrayRef], ends: &ArrayRef, now: Micros) -> Result<()> {
         let mut columns = keys.to_vec();
         columns.push(ends.clone());
         let encoded = self.due.encode(&columns)?;
         let mut among = HashSet::new();
-        // A row without a time is in no session.
+        // A row without event time is in no session.
         let is_new =
             |row: &u32| ends.is_valid(*row as usize) && among.insert(encoded.row(*row as usize).as_ref().to_vec());
         let rows: UInt32Array = (0..ends.len() as u32).filter(is_new).collect();
@@ -80,7 +80,7 @@ impl SessionTimeouts {
         self.due.is_due(Some(now))
     }
 
-    /// Takes out the sessions that have ended, of the rows and of the answers; gives their answers.
+    /// Removes the timed-out sessions from rows and answers; gives those answers.
     pub fn close(&mut self, now: Micros, rows: &mut Multiset, answers: &mut Multiset) -> Result<Option<Vec<ArrayRef>>> {
         let ids = self.due.expired(Some(now));
         if ids.is_empty() {
@@ -96,7 +96,7 @@ impl SessionTimeouts {
         let mut known = taken.keys.clone();
         known.push(end.clone());
         let known = self.due.encode(&known)?;
-        // One that has gone on since has another end.
+        // A session that has grown since has another end.
         let closed: UInt32Array =
             (0..known.num_rows() as u32).filter(|row| ended.contains(known.row(*row as usize).data())).collect();
         taken.take_out(&closed, rows, answers)

@@ -24,7 +24,7 @@ use crate::{
 /// Rows with the keys of each and, where rows can be withdrawn, its diff.
 pub(super) type KeyedBatch = (RecordBatch, Vec<ArrayRef>, Option<Int64Array>);
 
-/// The rows of one side.
+/// The rows of one partition of one side in one epoch.
 pub(super) struct JoinInput {
     pub spec: Arc<JoinSpec>,
     pub side: usize,
@@ -51,12 +51,12 @@ impl Buffered for JoinInput {
     }
 }
 
-/// The new rows of one side: distinct ones, where rows can be withdrawn.
+/// The new rows of one side; consolidated to distinct rows if it has retractions.
 pub(super) struct Delta {
     pub rows: RecordBatch,
     pub keys: KeyRows,
     pub diffs: Vec<i64>,
-    /// The rows whose key equals nothing are the nulls of this.
+    /// Null for rows with a NULL key, which match nothing.
     alone: Option<NullBuffer>,
 }
 
@@ -72,7 +72,7 @@ impl Delta {
         if spec.sides[n].output == SideOutput::None
             && let Some(alone) = alone(spec, &keys)
         {
-            // Nobody ever asks for a row that equals nothing.
+            // A row with a NULL key matches nothing and need not be stored.
             let meets = BooleanArray::new(alone.inner().clone(), None);
             rows = filter_record_batch(&rows, &meets)?;
             keys = keys.iter().map(|key| filter(key, &meets)).collect::<Result<_, _>>()?;
@@ -96,7 +96,7 @@ impl Delta {
         self.diffs.len()
     }
 
-    /// Whether the key of a row equals nothing.
+    /// Whether a row has a NULL key, which matches nothing.
     pub fn is_alone(&self, row: usize) -> bool {
         self.alone.as_ref().is_some_and(|alone| alone.is_null(row))
     }
@@ -110,7 +110,7 @@ fn each_diff((rows, _, diffs): &KeyedBatch) -> Vec<i64> {
     }
 }
 
-/// The rows whose key has a NULL that equals nothing, as nulls.
+/// Null for rows with a NULL among their keys, unless NULL equals NULL in this join.
 pub(super) fn alone(spec: &JoinSpec, keys: &[ArrayRef]) -> Option<NullBuffer> {
     if spec.null_equals_null {
         return None;

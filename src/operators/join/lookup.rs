@@ -1,4 +1,5 @@
-//! Joins with another input *as of now*: each row meets what is there in its epoch, once, and is then forgotten.
+//! Lookup (processing-time) join: each left row is joined once, with the right side as of its epoch, and then
+//! forgotten.
 //!
 //! ```text
 //! ΔR ─▶ kept by key        first what changed of the table
@@ -26,11 +27,11 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// A join of rows that only come with the current rows of something else, which is its right side.
+/// Joins append-only left rows with the current rows of the right side.
 #[derive(Debug)]
 pub struct LookupJoin {
     spec: Arc<JoinSpec>,
-    /// Of the left side nothing is kept.
+    /// The left side stores no rows.
     sides: Sides,
 }
 
@@ -39,7 +40,7 @@ impl LookupJoin {
         Ok(LookupJoin { sides: Sides::new(spec.clone())?, spec })
     }
 
-    /// Rows that are shown for themselves, by how many others they met.
+    /// Emits left rows by themselves (outer, semi, anti, mark), by their match counts.
     fn alone(&self, rows: &RecordBatch, matches: &[i64], out: &mut Vec<Changes>) -> Result<()> {
         let shown: &[bool] = match self.spec.sides[0].output {
             SideOutput::None => &[],

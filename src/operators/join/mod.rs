@@ -1,12 +1,13 @@
-//! Joins of two inputs that both change: each side's rows are kept by key, and what comes meets what is there.
+//! Joins of two changing inputs: each side's rows are stored by key, and new rows of one side are matched with those of
+//! the other.
 //!
 //! ```text
 //! ΔL ⋈ R         the new rows of the left side and the rows of the right one so far
 //! (L + ΔL) ⋈ ΔR  the new rows of the right side and all rows of the left one
 //! ```
 //!
-//! Of a row that is also shown for itself (outer, semi, anti and mark joins) it is counted how many rows it meets; what
-//! is shown of it follows from that count alone, and an epoch tells the difference between its beginning and its end.
+//! For a row that is also emitted by itself (outer, semi, anti and mark joins) the number of its matches is stored; its
+//! own output follows from that count alone, and an epoch emits the difference between its start and its end.
 //! (Symmetric hash join: Wilschut & Apers, PDIS 1991; over Z-sets: Budiu et al., "DBSP", VLDB 2023.)
 
 mod delta;
@@ -38,14 +39,14 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// A join of two inputs that both change.
+/// A join of two changing inputs.
 #[derive(Debug)]
 pub struct Join {
     spec: Arc<JoinSpec>,
     sides: Sides,
 }
 
-/// What a join remembers.
+/// The state of a join.
 #[derive(Debug)]
 struct Sides {
     spec: Arc<JoinSpec>,
@@ -54,7 +55,7 @@ struct Sides {
 
 const NAMES: [&str; 2] = ["left", "right"];
 
-/// What the collectors of an epoch took: the rows of each side.
+/// The collected rows of an epoch, per side.
 struct EpochInput {
     arrived: [Vec<KeyedBatch>; 2],
     late: Late,
@@ -85,8 +86,8 @@ impl Join {
         Ok(Join { sides: Sides::new(spec.clone())?, spec })
     }
 
-    /// Takes the new rows of one side in: the pairs that they make go to `out`, and what was known of the rows that are
-    /// shown for themselves to `before`.
+    /// Adds the new rows of one side: matching pairs go to `out`, and the former metadata of rows that are emitted by
+    /// themselves to `before`.
     fn take(
         &mut self,
         n: usize,
@@ -112,7 +113,7 @@ impl Join {
         Ok(added.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// What is shown differently of rows of one side for themselves.
+    /// Emits the difference in the own output of one side's rows, whose metadata was `before`.
     fn add_side_output(&self, n: usize, before: &RowMetaBefore, out: &mut Vec<Changes>) -> Result<()> {
         let (shows, side) = (self.spec.sides[n].output, &self.sides.sides[n]);
         let marks: &[bool] = match shows {
@@ -127,7 +128,7 @@ impl Join {
             let (mut ids, mut diffs) = (Vec::new(), Vec::new());
             for (id, before) in before {
                 let diff = shown(&side.meta(*id)) - shown(before);
-                // One row for each time.
+                // One ±1 change per copy.
                 for _ in 0..diff.abs() {
                     ids.push(*id);
                     diffs.push(diff.signum());
@@ -138,7 +139,7 @@ impl Join {
         Ok(())
     }
 
-    /// Rows of one side as they are shown for themselves.
+    /// The own output of rows of side `n`, by id.
     fn alone(&self, n: usize, ids: &[Id], mark: bool, diffs: Vec<i64>) -> Result<Option<Changes>> {
         if ids.is_empty() {
             return Ok(None);
@@ -150,7 +151,7 @@ impl Join {
         }))
     }
 
-    /// Forgets the rows that can meet nothing new; shows those that met nothing, where that was waited for.
+    /// Drops rows that can have no new match at `watermark`; emits those without any match, if deferred until then.
     fn close(&mut self, watermark: Option<Micros>, out: &mut Vec<Changes>) -> Result<()> {
         for n in 0..2 {
             let expired = self.sides.sides[n].expired(watermark);
@@ -165,7 +166,7 @@ impl Join {
     }
 }
 
-/// What was known of rows before the epoch, by id.
+/// Metadata of rows before the epoch, by id.
 type RowMetaBefore = BTreeMap<Id, RowMeta>;
 
 impl Operator for Join {
@@ -198,7 +199,8 @@ impl Operator for Join {
         }
         self.close(tick.watermark, &mut out)?;
         let changes = Changes::concat(&self.spec.output, &out)?;
-        // A pair of an old row and a new one comes and goes at once: what is above might fail on it.
+        // A pair of an old row with a new one is inserted and retracted in the same epoch: a node above might fail on
+        // it.
         let changes = if both_changed { net(&changes)? } else { changes };
         Ok(StepOutput { changes, late })
     }

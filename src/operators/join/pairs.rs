@@ -1,4 +1,4 @@
-//! The rows that meet: what comes to one side, and what the other one holds.
+//! Matching pairs: new rows of one side with the stored rows of the other.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::{
     state::{Id, JoinState, net},
 };
 
-/// What an epoch finds, and the bytes that it holds: a join without a key, or of rows that are there many times, can make
-/// more of few rows than there is memory for.
+/// The pairs of an epoch and their bytes: a join without a key, or with many duplicates, can make more pairs than fit
+/// in memory.
 pub(super) struct JoinOutput {
     pub changes: Vec<Changes>,
-    /// Pairs that the condition failed on, and how.
+    /// Pairs that the condition failed on, with the first error.
     failed: Vec<Changes>,
     error: Option<Error>,
     bytes: usize,
@@ -36,7 +36,7 @@ impl JoinOutput {
         JoinOutput { changes: Vec::new(), failed: Vec::new(), error: None, bytes: 0, bytes_max: spec.pairs_bytes_max }
     }
 
-    /// Room for so many more bytes, before they are there.
+    /// Reserves `bytes` before they are allocated.
     fn ask(&mut self, bytes: usize) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes <= self.bytes_max {
@@ -49,14 +49,14 @@ impl JoinOutput {
         ))
     }
 
-    /// Pairs that come or go so many times each.
+    /// Adds pairs with their diffs.
     fn push(&mut self, pairs: RecordBatch, diffs: Vec<i64>) -> Result<()> {
         self.ask(bytes_of_each(&pairs, &diffs))?;
         self.changes.push(each_once(pairs, diffs)?);
         Ok(())
     }
 
-    /// Pairs that the condition failed on.
+    /// Adds pairs that the condition failed on.
     fn push_failed(&mut self, pairs: RecordBatch, diffs: Vec<i64>, error: Error) -> Result<()> {
         self.ask(bytes_of_each(&pairs, &diffs))?;
         self.failed.push(each_once(pairs, diffs)?);
@@ -64,8 +64,8 @@ impl JoinOutput {
         Ok(())
     }
 
-    /// Fails where the condition failed on a pair that is there in the end. One of an old row and a new one comes and goes
-    /// in the same epoch, and nobody has asked for it.
+    /// Fails if the condition failed on a pair that remains after consolidation. A pair of a retracted row and a new
+    /// one is inserted and retracted in the same epoch, and its error is ignored.
     pub fn check(&mut self) -> Result<()> {
         let Some(error) = self.error.take() else { return Ok(()) };
         let Some(first) = self.failed.first() else { return Err(error) };
@@ -77,15 +77,16 @@ impl JoinOutput {
     }
 }
 
-/// How many rows met.
+/// Match counts.
 pub(super) struct MatchCounts {
-    /// For each new row how many rows it meets.
+    /// Per new row: number of its matches.
     pub matches: Vec<i64>,
-    /// For rows of the other side how many more they meet; empty where nobody asks.
+    /// Rows of the other side (id) with the change of their match count; empty if that side needs none.
     pub others: Vec<(Id, i64)>,
 }
 
-/// The pairs of new rows of side `n` with the rows of the `other` side. They go to `out`, where pairs are shown.
+/// Finds the pairs of new rows of side `n` with stored rows of side `other`; adds them to `out` if the join emits
+/// pairs.
 pub(super) fn add_matches(
     spec: &JoinSpec,
     other: &JoinState,
@@ -110,13 +111,13 @@ pub(super) fn add_matches(
     Ok(met)
 }
 
-/// How many pairs are looked at together: fewer where rows are wide, so that there is room for them before it is asked for.
+/// Pairs evaluated at a time: fewer for wide rows, since memory is reserved only after a batch is built.
 fn pairs_max(spec: &JoinSpec, other: &JoinState, delta: &Delta) -> usize {
     let width = other.bytes() / other.len().max(1) + bytes_of(&delta.rows) / delta.len().max(1);
     (spec.pairs_bytes_max / 8 / width.max(1)).clamp(1, spec.pairs_max.max(1))
 }
 
-/// Some pairs: of new rows by number and rows of the other side by id.
+/// A batch of pairs: positions of new rows, and ids of the other side.
 struct Pairs<'a> {
     spec: &'a JoinSpec,
     n: usize,
@@ -171,12 +172,12 @@ impl Pairs<'_> {
         Ok(())
     }
 
-    /// How often a pair comes.
+    /// The diff of a pair.
     fn diff(&self, at: usize) -> i64 {
         self.delta.diffs[self.rows[at] as usize].saturating_mul(self.other.meta(self.ids[at]).count)
     }
 
-    /// The columns of the left side, then those of the right one.
+    /// The columns of the left side, then of the right side.
     fn columns(&self) -> Result<Vec<ArrayRef>> {
         let new = rows_at(&self.delta.rows, &UInt32Array::from(self.rows.clone()))?;
         let old = self.other.gather(&self.ids)?;
@@ -190,7 +191,7 @@ impl Pairs<'_> {
     }
 }
 
-/// What else must hold of pairs, and on which it fails.
+/// The join filter, and the pairs it fails on.
 struct Condition<'a> {
     filter: &'a Arc<dyn PhysicalExpr>,
     failed: Vec<usize>,
@@ -198,7 +199,8 @@ struct Condition<'a> {
 }
 
 impl Condition<'_> {
-    /// Of which pairs it holds: of none that it fails on, which are found by halves. `from` is the place of the first pair.
+    /// Which pairs satisfy the filter; pairs that it fails on (found by bisecting) do not. `from` is the position of
+    /// the first pair.
     fn holds(&mut self, pairs: &RecordBatch, from: usize) -> Result<BooleanArray> {
         let rows = pairs.num_rows();
         match evaluate(self.filter, pairs) {
@@ -228,7 +230,7 @@ fn bytes_of_each(rows: &RecordBatch, diffs: &[i64]) -> usize {
     times.saturating_mul(bytes_of(rows) / diffs.len().max(1) + size_of::<i64>())
 }
 
-/// Rows that come or go so many times each as changes by one.
+/// Changes with a diff of ±1 per row, repeating rows.
 fn each_once(rows: RecordBatch, diffs: Vec<i64>) -> Result<Changes> {
     if diffs.iter().all(|diff| *diff == 1) {
         return Ok(Changes::insert(rows));

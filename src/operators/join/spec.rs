@@ -1,4 +1,4 @@
-//! What a join is, as planned: its two sides, what must hold of a pair, and what is shown.
+//! The plan of a join: its sides, filter and output.
 
 use std::sync::Arc;
 
@@ -15,60 +15,61 @@ use crate::{
     state::Close,
 };
 
-/// What a join is, as planned.
+/// A join as planned.
 #[derive(Debug)]
 pub struct JoinSpec {
     pub sides: [SideSpec; 2],
-    /// What else must hold of a pair: over the columns of `combined`.
+    /// Filter over pairs, on the columns of `combined`.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// The columns of the left side, then those of the right one.
+    /// The columns of the left side, then of the right side.
     pub combined: SchemaRef,
-    /// Whether pairs are shown; else only rows of one side are.
+    /// Whether pairs are emitted; otherwise only rows of one side (semi, anti, mark).
     pub pairs: bool,
     /// Whether NULL equals NULL among keys.
     pub null_equals_null: bool,
-    /// Rows that meet nothing are shown once it is certain, and never withdrawn.
+    /// Whether rows without a match are emitted only once no match is possible, and never retracted.
     pub deferred: bool,
     pub output: SchemaRef,
-    /// Pairs that are looked at together.
+    /// Pairs evaluated at a time.
     pub pairs_max: usize,
-    /// What the pairs of an epoch may hold.
+    /// Limit of the bytes of an epoch's pairs.
     pub pairs_bytes_max: usize,
 }
 
 /// One side of a join, as planned.
 #[derive(Debug)]
 pub struct SideSpec {
-    /// Its columns, without the diff.
+    /// Its schema, without the diff.
     pub schema: SchemaRef,
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
-    /// Whether its rows can be withdrawn.
+    /// Whether it has retractions.
     pub withdraws: bool,
     pub output: SideOutput,
-    /// When a row can meet nothing new.
+    /// When a row can have no new match and is dropped.
     pub close: Option<Close>,
-    /// When a row comes too late: the other side may have forgotten what it would meet.
+    /// When a row is late: the other side may have dropped its matches.
     pub late: Option<Close>,
-    /// The event time that each row must have, where rows are shown once and for all.
+    /// The event time that may not be NULL, if the output is append-only.
     pub timed: Option<TimeColumn>,
-    /// Whether it is fed by an operator, which gives rows in the epoch whose watermark completes them.
+    /// Whether its input is another operator: its rows are complete at *this* epoch's watermark, see
+    /// [`Tick::closed`](crate::time::Tick::closed).
     pub fed_by_operator: bool,
 }
 
-/// What is shown of a side's row for itself.
+/// What a row of a side emits by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SideOutput {
     None,
-    /// It, where it meets nothing.
+    /// The row, if it has no match.
     Anti,
-    /// It, where it meets something.
+    /// The row, if it has a match.
     Semi,
-    /// It, and whether it meets something.
+    /// The row, and whether it has a match.
     Mark,
 }
 
 impl SideSpec {
-    /// The columns that are kept: Arrow counts rows by columns.
+    /// The schema of stored rows; a placeholder column if there are none, since Arrow counts rows by columns.
     pub(super) fn kept(&self) -> SchemaRef {
         match self.schema.fields().is_empty() {
             true => counted(),
@@ -86,7 +87,7 @@ impl SideSpec {
         self.keys.iter().enumerate().map(field).collect()
     }
 
-    /// The keys of rows: of a join without any all rows have the same.
+    /// The key columns of rows; a constant for a join without keys.
     pub(super) fn keys_of(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         match self.keys.is_empty() {
             true => Ok(vec![constant(rows.num_rows())]),
@@ -96,7 +97,7 @@ impl SideSpec {
 }
 
 impl JoinSpec {
-    /// Rows of one side as they are shown for themselves.
+    /// The own output of rows of side `n`: NULLs for the other side, or the mark column.
     pub(super) fn alone(&self, n: usize, rows: &RecordBatch, mark: bool) -> Result<RecordBatch> {
         let own = rows.columns()[..self.sides[n].schema.fields().len()].iter().cloned();
         let mut columns: Vec<ArrayRef> = own.collect();
@@ -114,7 +115,7 @@ impl JoinSpec {
     }
 }
 
-/// What is kept of rows without columns.
+/// The stored schema of rows without columns.
 fn counted() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("row", DataType::Int8, true)]))
 }

@@ -1,4 +1,5 @@
-//! What was told of functions that might say something else when they are asked again: it is withdrawn as it was told.
+//! The last emitted answers of functions that may answer differently when run again: they are retracted as they were
+//! emitted.
 
 use std::sync::Arc;
 
@@ -16,20 +17,20 @@ use crate::{
     time::Micros,
 };
 
-/// The name of its keys where it is saved.
+/// The name of its saved rows.
 pub(super) const TOLD: &str = "told";
 
-/// For each group its last answers, of some functions.
+/// Per group the last answers of some functions.
 #[derive(Debug)]
 pub(super) struct LastAnswers {
-    /// The positions of the functions.
+    /// Positions of those functions among all.
     functions: Vec<usize>,
     schema: SchemaRef,
     groups: Windowed<KeyedLog>,
 }
 
 impl LastAnswers {
-    /// `None` where all answers follow from the rows that are kept, or each is told once.
+    /// `None` if all answers are determined by the stored rows, or each is emitted only once.
     pub fn new(grouping: &Grouping, functions: &[AggregateCall]) -> Option<LastAnswers> {
         let unsettled = |n: &usize| !functions[*n].is_settled();
         let of: Vec<usize> = (0..functions.len()).filter(unsettled).collect();
@@ -44,7 +45,7 @@ impl LastAnswers {
         Some(LastAnswers { functions: of, schema, groups })
     }
 
-    /// Puts what was told of some groups in the place of answers that were made anew.
+    /// Replaces recomputed answers by the last emitted ones, for groups that have one.
     pub fn recall(&mut self, moment: Micros, keys: &[ArrayRef], answers: &mut [ArrayRef]) -> Result<()> {
         let log = self.groups.window(moment)?;
         let found = log.find(&log.encode(keys)?);
@@ -59,7 +60,7 @@ impl LastAnswers {
         Ok(())
     }
 
-    /// Keeps what is told of some groups; of those that are not there any more, nothing.
+    /// Stores the emitted answers of groups; drops those of groups that are no longer `there`.
     pub fn note(&mut self, moment: Micros, keys: &[ArrayRef], answers: &[ArrayRef], there: &[bool]) -> Result<()> {
         let log = self.groups.window(moment)?;
         let gone: Vec<Option<Id>> = log.find(&log.encode(keys)?);

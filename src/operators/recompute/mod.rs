@@ -1,6 +1,6 @@
-//! Group recompute: keep a group's input rows; for each touched group run the batch functions again and emit the
-//! difference. Slow and always right. Where all functions follow from one row (`min`, `first_value`, …) that is found at
-//! once.
+//! Group recompute: a group's input rows are stored; for each touched group the batch functions run again and the
+//! difference is emitted. Slow and always right. If all functions depend on one row (`min`, `first_value`, …), only
+//! that row is read.
 
 mod last_answers;
 mod parts;
@@ -31,29 +31,29 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// `GROUP BY` with any functions at all, over rows that come and go.
+/// `GROUP BY` with any functions, over input with retractions.
 #[derive(Debug)]
 pub struct AggregateByRecompute {
     grouping: Grouping,
     functions: Arc<[AggregateCall]>,
     fed: ArgumentColumns,
-    /// Whether rows only come: what is behind the first of a group then never shows, and is not kept.
+    /// Whether the input is append-only: rows after the first of a group never matter and are not stored.
     appends: bool,
     kept: RecomputeState,
 }
 
-/// The rows of each part, which all have the same groups; and what was told of some functions.
+/// The stored rows of each part (all parts have the same groups), and last answers.
 #[derive(Debug)]
 struct RecomputeState {
     parts: Vec<(TimePart, Windowed<Multiset>)>,
     told: Option<LastAnswers>,
 }
 
-/// Rows that were gathered of some groups: for each part its columns, and the group of each row.
+/// Gathered rows of some groups: per part its columns, and the group of each row.
 type GatheredGroups = Vec<(Vec<ArrayRef>, Vec<usize>)>;
 
 impl AggregateByRecompute {
-    /// `input` is the schema of the rows that it is fed.
+    /// `input` is the schema of its input rows.
     pub fn new(grouping: Grouping, functions: Vec<AggregateCall>, input: &SchemaRef) -> Result<Self> {
         let mut fed = ArgumentColumns::new();
         for function in &functions {
@@ -76,7 +76,7 @@ impl AggregateByRecompute {
         AggregateByRecompute { grouping, functions, fed, appends, kept }
     }
 
-    /// The answers of groups from the rows that were gathered of them, and which groups have any.
+    /// The answers of groups over their gathered rows, and which groups have rows.
     fn answers(&self, gathered: &GatheredGroups, total: usize) -> Result<(Vec<ArrayRef>, Vec<bool>)> {
         let mut present = vec![self.grouping.is_global(); total];
         gathered.iter().take(1).flat_map(|(_, groups)| groups).for_each(|group| present[*group] = true);
@@ -117,7 +117,7 @@ impl AggregateByRecompute {
         Changes::concat(&self.grouping.output, &[withdrawn, Changes::insert(new)])
     }
 
-    /// What is gathered of no rows.
+    /// Gathered rows of an empty input.
     fn no_rows(&self) -> GatheredGroups {
         let nothing = |field: &FieldRef| arrow::array::new_empty_array(field.data_type());
         let of = |(part, _): &(TimePart, _)| (part.fields(&self.fed).iter().map(nothing).collect(), Vec::new());
@@ -257,7 +257,7 @@ impl Durable for RecomputeState {
     }
 }
 
-/// One function over the rows of many groups.
+/// Evaluates one function over the rows of many groups.
 fn answer(
     function: &AggregateCall,
     columns: &[ArrayRef],
@@ -273,7 +273,7 @@ fn answer(
         let mut sort: Vec<SortColumn> = (function.order_by.iter().enumerate())
             .map(|(n, by)| SortColumn { values: values[first + n].clone(), options: Some(by.options) })
             .collect();
-        // Rows that tie stay in the order in which they are kept, whatever other groups are touched with theirs.
+        // Stable: ties stay in stored order, whatever other groups are touched.
         let places = UInt32Array::from_iter_values(0..groups.len() as u32);
         sort.push(SortColumn { values: Arc::new(places), options: None });
         let order = lexsort_to_indices(&sort, None)?;
@@ -281,7 +281,7 @@ fn answer(
         groups = order.values().iter().map(|row| groups[*row as usize]).collect();
         filter = filter.map(|f| Ok::<_, Error>(take(&f, &order, None)?.as_boolean().clone())).transpose()?;
     }
-    // An accumulator takes it that every group has rows, unless a filter may have taken them out.
+    // Accumulators assume that every group has rows, unless given a filter.
     let filter = filter.or_else(|| (!has_rows(&groups, total)).then(|| BooleanArray::from(vec![true; groups.len()])));
     accumulator.update_batch(&values, &groups, filter.as_ref(), total)?;
     Ok(accumulator.evaluate(EmitTo::All)?)
@@ -294,7 +294,7 @@ fn has_rows(groups: &[usize], total: usize) -> bool {
     !seen.contains(&false)
 }
 
-/// The rows of its input.
+/// The rows of one partition in one epoch.
 struct RecomputeInput {
     grouping: Grouping,
     functions: Arc<[AggregateCall]>,
@@ -350,7 +350,7 @@ impl Operator for AggregateByRecompute {
         let (batches, late) = InputBuffer::<RecomputeInput>::drain(collected)?;
         let mut changes = Vec::new();
         if self.grouping.is_global() && tick.epoch.0 == 1 {
-            // The answer over no rows is there before any row is.
+            // A global aggregate has an answer before any row.
             let (answers, present) = self.answers(&self.no_rows(), 1)?;
             if let Some(told) = &mut self.kept.told {
                 told.note(NEVER, &state_keys(Vec::new(), 1), &answers, &present)?;

@@ -1,7 +1,7 @@
-//! What group recompute keeps of its rows, and for which functions.
+//! Which columns group recompute stores, and for which functions.
 //!
-//! Where each function follows from the first row in some order, its rows are kept in that order, once for all functions
-//! that have the same one. Else all functions share the rows as they are.
+//! If each function depends on the first row in some order, rows are stored in that order, once per distinct order.
+//! Otherwise all functions share the rows.
 
 use std::sync::Arc;
 
@@ -16,29 +16,29 @@ use crate::{
     state::{RankKind, TopN},
 };
 
-/// Functions that look at the same rows.
+/// Functions that share stored rows.
 #[derive(Debug)]
 pub(super) struct TimePart {
-    /// The positions of the functions.
+    /// Positions of the functions.
     pub functions: Vec<usize>,
-    /// Which of all columns are kept; those that rows are ordered by come first.
+    /// The stored columns; ORDER BY columns first.
     pub columns: Vec<usize>,
     pub order: Vec<SortOptions>,
 }
 
-/// The columns that functions are fed, one after the other: the arguments of each, what it orders by, its filter.
+/// The input columns of all functions, one after the other: arguments, ORDER BY, filter of each.
 #[derive(Debug, Clone)]
 pub(super) struct ArgumentColumns {
     types: Vec<DataType>,
-    /// For each function its first column, and how many there are without the filter.
+    /// Per function: its first column, and number of columns without the filter.
     at: Vec<(usize, usize)>,
 }
 
-/// How one row decides: the column, what it holds, the order.
+/// An ORDER BY column: position, expression, direction.
 type By = (usize, Arc<dyn PhysicalExpr>, SortOptions);
 
 impl TimePart {
-    /// Which rows of a group the functions look at.
+    /// Which rows of a group the functions read; `None` is all.
     pub fn first(&self) -> Option<TopN> {
         (!self.order.is_empty()).then_some(TopN { most: 1, counted: RankKind::RowNumber })
     }
@@ -48,7 +48,7 @@ impl TimePart {
         self.columns.iter().map(field).collect()
     }
 
-    /// Where a column is among those that are kept.
+    /// The stored position of a column.
     pub fn place(&self, column: usize) -> Option<usize> {
         self.columns.iter().position(|kept| *kept == column)
     }
@@ -59,7 +59,7 @@ impl ArgumentColumns {
         ArgumentColumns { types: Vec::new(), at: Vec::new() }
     }
 
-    /// Adds a function by the types of its columns, of which `width` are before the filter.
+    /// Adds a function with the types of its columns, of which `width` precede the filter.
     pub fn push(&mut self, types: Vec<DataType>, width: usize) {
         self.at.push((self.types.len(), width));
         self.types.extend(types);
@@ -72,8 +72,8 @@ impl ArgumentColumns {
     }
 }
 
-/// Shares functions out. There is one part at the least, since it tells which groups have rows; and one only where some
-/// function looks at all rows.
+/// Distributes functions to parts: at least one, since it tells which groups have rows; exactly one if some function
+/// reads all rows.
 pub(super) fn parts(functions: &[AggregateCall], fed: &ArgumentColumns) -> Vec<TimePart> {
     let columns = |n: usize| fed.columns(n).chain(functions[n].filter.as_ref().map(|_| fed.columns(n).end));
     let firsts: Option<Vec<Vec<By>>> = (0..functions.len()).map(|n| first_row(&functions[n], fed, n)).collect();
@@ -104,7 +104,7 @@ pub(super) fn parts(functions: &[AggregateCall], fed: &ArgumentColumns) -> Vec<T
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
-/// The order in which the first row is all that a function looks at; `None` where it looks at more.
+/// The order in which a function reads only the first row; `None` if it reads more.
 fn first_row(function: &AggregateCall, fed: &ArgumentColumns, n: usize) -> Option<Vec<By>> {
     let aggregate = &function.aggregate;
     if !is_of_one_row(aggregate.fun()) || aggregate.ignore_nulls() {
@@ -132,14 +132,14 @@ fn first_row(function: &AggregateCall, fed: &ArgumentColumns, n: usize) -> Optio
         "last_value" => of_order(true)?,
         _ => return None,
     };
-    // Rows that a filter leaves out are behind all others.
+    // Rows excluded by the filter sort last.
     let kept_first = SortOptions::new(true, false);
     let filter = function.filter.as_ref().map(|filter| (columns.end, filter.clone(), kept_first));
     by.splice(..0, filter);
     Some(by)
 }
 
-/// Whether values of a type are in the same order as bytes and to the functions.
+/// Whether a type has the same order as `arrow-row` bytes and in the functions.
 fn is_ordered_alike(data_type: &DataType) -> bool {
     let text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let binary = matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);

@@ -1,4 +1,4 @@
-//! Floats that are equal in one form: what a plan compares in place of them. No query can say it.
+//! The canonical form of floats (one zero, one NaN), by which plans compare. Internal: not callable from SQL.
 
 use std::sync::{Arc, LazyLock};
 
@@ -22,7 +22,7 @@ struct Canonical {
 static CANONICAL: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(Canonical { signature: Signature::any(1, Volatility::Immutable) })));
 
-/// The values of an expression in one form.
+/// The canonical form of an expression.
 pub fn canonical_of(expr: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(CANONICAL.clone(), vec![expr]))
 }
@@ -31,12 +31,12 @@ pub fn is_canonical(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.inner().downcast_ref::<Canonical>().is_some())
 }
 
-/// A value in one form.
+/// The canonical form of a value.
 pub fn canonical_value(value: &ScalarValue) -> DfResult<ScalarValue> {
     ScalarValue::try_from_array(&canonical(&value.to_array()?)?, 0)
 }
 
-/// Whether a value is in that form.
+/// Whether a value is canonical.
 pub fn is_canonical_value(value: &ScalarValue) -> DfResult<bool> {
     let array = value.to_array()?;
     Ok(Arc::ptr_eq(&canonical(&array)?, &array))

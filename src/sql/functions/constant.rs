@@ -1,4 +1,4 @@
-//! A value of which DataFusion knows nothing but its type.
+//! A constant that DataFusion does not fold.
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::{
@@ -19,7 +19,7 @@ struct Constant {
     signature: Signature,
 }
 
-/// The same value, as a call that no rule makes a literal of: it says that it is volatile, and is not.
+/// `value` as a call that no rule folds to a literal: it claims to be volatile, and is not.
 pub fn constant(value: ScalarValue) -> Expr {
     ScalarUDF::from(Constant { value, signature: Signature::nullary(Volatility::Volatile) }).call(Vec::new())
 }

@@ -198,7 +198,7 @@ mod tests {
     const EPOCH: &str = "1970-01-01T00:00:00Z";
 
     #[test]
-    fn bins_of_far_years_and_before_the_origin() {
+    fn date_bin_handles_far_years_and_times_before_the_origin() {
         let hour = IntervalMonthDayNano::new(0, 0, 3_600_000_000_000);
         for (time, expected) in [
             ("3031-05-06T07:08:09Z", "3031-05-06T07:00:00+00:00"),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stride_that_is_not_positive_is_an_error_of_postgres() {
+    fn date_bin_non_positive_stride_is_a_postgres_error() {
         for nanos in [0, -1_000, 999] {
             let stride = IntervalMonthDayNano::new(0, 0, nanos);
             assert_eq!(start(stride, EPOCH, EPOCH), "22008 stride must be greater than zero", "{nanos}");

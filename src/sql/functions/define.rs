@@ -39,11 +39,11 @@ use crate::{
     },
 };
 
-/// Makes the function of a statement, which may use `others`.
+/// Defines the function of a statement, which may call `others`.
 pub fn define(planner: &Planner, others: &Functions, id: u64, statement: &Statement) -> Result<Defined> {
     let maker = Maker { state: planner.with(others), id, definition: statement.text.clone() };
     match &statement.body {
-        // Places in a body are places in another text than the statement's.
+        // Positions in a body are those of another text.
         Body::CreateFunction(create) => {
             maker.function(create).map_err(|e| e.unplaced().at(create.name.position.max(1)))
         }
@@ -119,7 +119,7 @@ impl Maker {
         Ok(self.defined(&create.name, &create.arguments, arguments, returns, what))
     }
 
-    /// The expression of a function over columns that stand for its arguments, calls of other functions taken apart.
+    /// The body of a function over parameter columns, with calls of other SQL functions inlined.
     fn body(&self, create: &CreateFunction, schema: &DFSchema) -> Result<Expr> {
         let name = &create.name.name;
         if names::calls(create.body.as_ref()).contains(name) {
@@ -136,7 +136,7 @@ impl Maker {
         self.settled(expr, schema)
     }
 
-    /// An expression with its types, calls of functions in SQL taken apart.
+    /// An expression with coerced types, and calls of SQL functions inlined.
     fn settled(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
         let options = self.state.config_options();
         let expr = expr.transform_up(|expr| Inliner.rewrite(expr, schema, options))?.data;
@@ -183,7 +183,7 @@ impl Maker {
         Ok(self.defined(&create.name, &create.arguments, arguments, output, what))
     }
 
-    /// A function of an aggregate over arguments of some types, its value in a type if one is wanted; and that type.
+    /// Resolves a function of an aggregate for argument types, cast to `wanted` if given; gives it with its type.
     fn call(&self, name: &Name, what: &str, types: &[DataType], wanted: Option<&DataType>) -> Result<(Call, DataType)> {
         let Some(function) = self.state.scalar_functions().get(&name.name) else {
             let list: Vec<String> = types.iter().map(sql_type).collect();
@@ -220,7 +220,7 @@ impl Maker {
     }
 }
 
-/// Fails on what is not an expression of one row.
+/// Fails on aggregates, window functions and subqueries.
 fn check_one_row(expr: &Expr, name: &str) -> Result<()> {
     expr.apply(|part| {
         let what = match part {
@@ -252,7 +252,7 @@ fn initial(text: &str, of: &DataType) -> Result<ScalarValue> {
     Ok(ScalarValue::Utf8(Some(text.to_string())).cast_to(of)?)
 }
 
-/// Puts the columns `$1`, `$2`, … in place of a function's arguments, by name or by number.
+/// Replaces the arguments of a function, by name or number, by the columns `$1`, `$2`, …
 struct Parameters<'a> {
     name: &'a str,
     arguments: &'a [Argument],

@@ -1,4 +1,4 @@
-//! The functions that statements made, as a session is told of them.
+//! User-defined functions, as registered in a session.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use datafusion::{
     logical_expr::{AggregateUDF, ScalarUDF},
 };
 
-/// A function that a statement made.
+/// A user-defined function.
 #[derive(Debug)]
 pub struct Defined {
     pub id: u64,
@@ -21,14 +21,14 @@ pub struct Defined {
     pub what: FunctionBody,
 }
 
-/// What it is to a query.
+/// Its implementation.
 #[derive(Debug)]
 pub enum FunctionBody {
     Scalar(Arc<ScalarUDF>),
     Aggregate(Arc<AggregateUDF>),
 }
 
-/// All that statements made, at one moment, in the order of making: one only uses those before it.
+/// All user-defined functions, in creation order: each only calls earlier ones. Immutable.
 #[derive(Debug, Clone, Default)]
 pub struct Functions(Arc<Vec<Arc<Defined>>>);
 
@@ -41,7 +41,7 @@ impl Functions {
         self.0.iter().find(|function| function.name == name)
     }
 
-    /// With one more, or with another one in place of that of its name.
+    /// With `function` added, replacing one of its name.
     pub fn with(&self, function: Defined) -> Functions {
         let mut all = self.without(&function.name).0.as_ref().clone();
         all.push(Arc::new(function));
@@ -52,7 +52,7 @@ impl Functions {
         Functions(Arc::new(self.0.iter().filter(|function| function.name != name).cloned().collect()))
     }
 
-    /// Makes them known to a session.
+    /// Registers them in a session.
     pub fn register(&self, state: &mut SessionState) {
         for function in self.0.iter() {
             // A session's state takes any.

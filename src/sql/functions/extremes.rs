@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_numbers_are_in_the_order_of_their_floats() {
+    fn float_to_integer_mapping_preserves_order() {
         let floats = [f64::NEG_INFINITY, -2.5, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY, f64::NAN];
         let floats: ArrayRef = Arc::new(Float64Array::from(floats.to_vec()));
         let whole = turned(&floats).unwrap();

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fields_of_a_null_struct_are_null_however_they_are_taken() {
+    async fn fields_of_a_null_struct_are_null_in_every_notation() {
         for field in [
             "s -> 'n'",
             "s['n']",
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_field_of_a_struct_that_is_made_there_is_what_it_was_made_of() {
+    async fn field_of_a_named_struct_is_its_argument() {
         assert_eq!(answer("SELECT named_struct('a', id, 'b', s)['b']['n'] FROM t ORDER BY id").await, "1\n\n3\n");
         let batch = structs();
         assert!(batch.column(1).as_struct().column(0).is_valid(1), "the test needs values below a NULL");

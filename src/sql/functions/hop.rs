@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_around_a_moment() {
+    fn hop_starts_of_a_time_are_those_of_its_windows() {
         let hops = Hops { slide: 5, size: 10, offset: 0, or_null: false };
         assert_eq!(starts(&hops, 0), [-5, 0]);
         assert_eq!(starts(&hops, 4), [-5, 0]);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn null_lies_in_no_window() {
+    fn hop_starts_of_null_are_empty_or_null() {
         let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(7), None]).with_timezone("+00:00"));
         let hops = |or_null| Hops { slide: 5, size: 5, offset: 0, or_null };
         let lists = hops(true).starts::<TimestampMicrosecondType>(&times).unwrap();
@@ -238,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exactly_the_windows_that_hold_the_moment(
+        fn hop_starts_equal_brute_force(
             time in -1000i64..1000, slide in 1i64..50, more in 0i64..100, offset in -60i64..60,
         ) {
             let hops = Hops { slide, size: slide + more, offset: offset.rem_euclid(slide), or_null: false };

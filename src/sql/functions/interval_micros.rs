@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_an_interval_count_together() {
+    fn interval_micros_adds_months_days_and_nanos() {
         let of =
             |months, days, hours: i64| of_interval(IntervalMonthDayNano::new(months, days, hours * 3_600_000_000_000));
         assert_eq!(of(0, 0, 24), of(0, 1, 0));

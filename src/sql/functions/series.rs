@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn times_go_either_way_in_any_year() {
+    fn series_of_timestamps_steps_both_ways_in_any_year() {
         const FAR: i64 = 33_488_467_200_000_000;
         let micro = |n: i64| IntervalMonthDayNano::new(0, 0, n * 1_000);
         assert_eq!(series("generate_series", FAR, FAR + 4, micro(2)).unwrap(), [FAR, FAR + 2, FAR + 4]);

@@ -153,20 +153,20 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_reach_each_other_are_of_one_session() {
+    fn session_rows_within_the_gap_share_bounds() {
         assert_eq!(sessions(&[1, 3, 8, 14, 14], 5, None), [(1, 13), (14, 19)]);
         assert_eq!(sessions(&[1, 6, 11, 17], 5, None), [(1, 16), (17, 22)], "a row at the very end is still in it");
         assert_eq!(sessions(&[], 5, None), []);
     }
 
     #[test]
-    fn one_at_its_longest_ends_and_the_next_row_begins_another() {
+    fn session_at_its_maximum_length_ends_and_the_next_row_starts_another() {
         assert_eq!(sessions(&[0, 4, 8, 10, 12], 5, Some(10)), [(0, 10), (10, 17)]);
         assert_eq!(sessions(&[0, 4, 8, 30], 5, Some(10)), [(0, 10), (30, 35)]);
     }
 
     #[test]
-    fn each_row_may_have_a_reach_of_its_own_and_one_without_a_time_is_in_no_session() {
+    fn session_gap_may_differ_by_row_and_null_time_has_no_session() {
         let times = Int64Array::from(vec![Some(0), Some(2), Some(9), Some(20), None]);
         let ends = Int64Array::from(vec![Some(10), Some(3), None, Some(15), Some(1)]);
         let all = bounds(&times, &ends, None, 5);

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_text_that_is_too_long_is_an_error_and_the_longest_that_may_be_is_none() {
+    async fn string_agg_beyond_its_byte_limit_is_an_error() {
         for select in ["string_agg(v, '--')", "string_agg(v, '--' ORDER BY o)", "string_agg(DISTINCT v, '--')"] {
             assert_eq!(error_of(7, select).await, None, "{select}");
             let error = Some(("54000", "a text of string_agg is too long".to_string()));

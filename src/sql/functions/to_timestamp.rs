@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_count_units_and_far_years_have_microseconds() {
+    fn to_timestamp_of_numbers_counts_units_in_any_year() {
         let ints = |n| Arc::new(Int64Array::from(vec![n, None])) as ArrayRef;
         assert_eq!(of("to_timestamp", ints(Some(33_488_467_200)), &[]).unwrap(), [Some(33_488_467_200_000_000), None]);
         assert_eq!(of("to_timestamp_millis", ints(Some(-7)), &[]).unwrap()[0], Some(-7_000));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_as_they_are_or_by_the_first_format_that_fits() {
+    fn to_timestamp_of_text_uses_iso_or_the_first_matching_format() {
         let texts = |text| Arc::new(StringArray::from(vec![text])) as ArrayRef;
         let at = Some(33_488_467_200_000_000);
         assert_eq!(of("to_timestamp", texts("3031-03-18 00:00"), &[]).unwrap(), [at]);

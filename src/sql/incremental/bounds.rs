@@ -1,4 +1,4 @@
-//! The time bounds of a join: how long a row can still meet what is to come.
+//! The time bounds of a join: until which watermark a row can still have new matches.
 //!
 //! ```text
 //! l.x - r.y >= lo   what l meets has y <= l.x - lo: once the right side is complete up to there, l can go
@@ -16,30 +16,30 @@ use datafusion::{
 use super::time_bounds::{TimeBound, TimeBounds, is_utc, micros_of};
 use crate::{state::Close, time::Micros};
 
-/// What a join's condition says of the rows of each side, left and right.
+/// The bounds that a join condition implies, for the left and right side.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Bounds {
-    /// When a row can meet nothing new.
+    /// When a row can have no new match.
     pub close: [Option<Close>; 2],
-    /// When a row comes too late to find all that it would meet.
+    /// When a row is late: some of its matches may have been dropped.
     pub late: [Option<Close>; 2],
 }
 
-/// One side of a join, as its condition sees it.
+/// One side of a join: schema and time bounds.
 pub(super) struct Times<'a> {
     /// Its own columns.
     pub schema: &'a DFSchema,
     pub time_bounds: &'a TimeBounds,
 }
 
-/// A time of one side: a column, so much earlier or later.
+/// A time expression of one side: a column plus a constant.
 struct Time {
     side: usize,
     column: usize,
     shift: Micros,
-    /// When the rows with a time of this column are complete.
+    /// Offset from a time in this column to the watermark at which its rows are complete.
     complete: Micros,
-    /// Whether it may be rounded down to the microsecond.
+    /// Whether it may have been rounded down to the microsecond.
     rounded: bool,
 }
 
@@ -79,8 +79,7 @@ impl Bounds {
         }
     }
 
-    /// A row of side `n` meets nothing that is later than its own time and `reach`; where that cannot be counted, it is no
-    /// bound.
+    /// Notes that a row of side `n` matches nothing later than its own time plus `reach`; ignored on overflow.
     fn keep(&mut self, n: usize, own: &Time, other: &Time, reach: Option<Micros>) {
         let Some(offset_us) = reach.and_then(|reach| reach.checked_add(other.complete)) else { return };
         if self.close[n].is_none_or(|known| offset_us < known.offset_us) {
@@ -89,7 +88,7 @@ impl Bounds {
         }
     }
 
-    /// What is known of the columns of the pairs: of the times that a bound is on.
+    /// The time bounds of the columns of the pairs.
     pub fn time_bounds(&self, n: usize, own: &TimeBounds) -> TimeBounds {
         let time_bound = |(column, time_bound): (usize, &Option<TimeBound>)| match (self.close[n], time_bound) {
             (Some(close), Some(TimeBound::Offset(offset, step))) if close.column == column => {
@@ -101,7 +100,7 @@ impl Bounds {
     }
 }
 
-/// An expression as a time of one side, where it is one that a watermark completes.
+/// An expression as a time of one side, if its columns have time bounds.
 fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
     match expr {
         Expr::Alias(alias) => time(sides, &alias.expr),

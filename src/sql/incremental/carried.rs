@@ -1,4 +1,4 @@
-//! What rows carry beside their columns on the way through an epoch's plan: the source's partition, and the diff.
+//! Hidden columns that rows carry through an epoch's plan: source partition, and diff.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,12 +13,12 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The columns at the end of a node's own, in this order. DataFusion's filters and projections carry them along.
+/// Which hidden columns follow a node's own, in this order. DataFusion's filters and projections pass them through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Carried {
-    /// From a source up to the watermark that tells its partitions apart.
+    /// The partition: from a source up to its watermark.
     pub partition: bool,
-    /// Where rows can be withdrawn.
+    /// The diff: if there are retractions.
     pub diff: bool,
 }
 
@@ -27,20 +27,20 @@ impl Carried {
         [(self.partition, PARTITION), (self.diff, DIFF)].into_iter().filter_map(|(is, name)| is.then_some(name))
     }
 
-    /// A schema with these columns at its end.
+    /// `own` with these columns appended.
     pub fn schema(self, own: &DFSchema) -> Result<DFSchemaRef> {
         let mut fields: Vec<_> = own.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
         fields.extend(self.names().map(field));
         Ok(Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?))
     }
 
-    /// These columns of a plan that has them, under their names.
+    /// These columns of `plan`, by name.
     pub fn exprs(self, plan: &LogicalPlan) -> Result<Vec<Expr>> {
         self.names().map(|name| Ok(Expr::Column(column(plan, name)?).alias(name))).collect()
     }
 
-    /// A plan with these columns that has those of `has`: a row that carries no partition is of none, one without a diff
-    /// came.
+    /// Adds or drops hidden columns of a plan that has those of `has`: a missing partition becomes `NO_PARTITION`, a
+    /// missing diff +1.
     pub fn reshape(self, has: Carried, plan: LogicalPlan) -> Result<LogicalPlan> {
         if has == self {
             return Ok(plan);
@@ -60,7 +60,7 @@ impl Carried {
     }
 }
 
-/// The partition of rows that no source gave.
+/// The partition of rows that are not from a source.
 const NO_PARTITION: i64 = -1;
 
 fn field(name: &str) -> (Option<TableReference>, Arc<Field>) {

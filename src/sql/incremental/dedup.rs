@@ -1,4 +1,5 @@
-//! How `DISTINCT ON (id) … EMIT ON WINDOW CLOSE` is rewritten: to an operator that remembers the ids behind the watermark.
+//! Rewrites `DISTINCT ON (id) … EMIT ON WINDOW CLOSE` to a deduplication operator that remembers ids for the
+//! watermark's delay.
 //!
 //! (As Spark's `dropDuplicatesWithinWatermark`.)
 
@@ -55,7 +56,7 @@ impl Rewriter {
                 "Add WATERMARK FOR column AS column - INTERVAL '…' to the source or stream, or use EMIT ON UPDATE.",
             ));
         };
-        // Rows of an id that are no further apart than rows may come out of order are one.
+        // Rows of an id within the watermark delay are duplicates.
         let delay_us = self.watermarks[before..].iter().map(|watermark| watermark.spec.delay_us).max().unwrap_or(0);
         let forget = Close { offset_us: late.offset_us.saturating_add(delay_us), ..late };
         self.remembers.push(format!(

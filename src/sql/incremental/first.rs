@@ -1,5 +1,4 @@
-//! Where an answer follows from the first rows of a group: `ORDER BY … LIMIT n`, and a filter that lets only the first
-//! numbers of `row_number`, `rank` or `dense_rank` through.
+//! Top-N detection: `ORDER BY … LIMIT n`, and filters that bound `row_number`, `rank` or `dense_rank`.
 
 use datafusion::{
     common::DFSchema,
@@ -16,10 +15,10 @@ use crate::{
     state::{RankKind, TopN},
 };
 
-/// Which rows matter, and in what order.
+/// Which first rows matter, and the order.
 pub(super) type Firsts = (TopN, Vec<SortExpr>);
 
-/// Of `ORDER BY … LIMIT n OFFSET m`.
+/// The top N of `ORDER BY … LIMIT n OFFSET m`.
 pub(super) fn of_limit(limit: &Limit, sort: Option<&Sort>) -> Result<Option<Firsts>> {
     let (SkipType::Literal(skip), FetchType::Literal(Some(fetch))) = (limit.get_skip_type()?, limit.get_fetch_type()?)
     else {
@@ -30,8 +29,8 @@ pub(super) fn of_limit(limit: &Limit, sort: Option<&Sort>) -> Result<Option<Firs
     Ok(Some((TopN { most, counted: RankKind::RowNumber }, order)).filter(|(_, order)| can_be_kept(order)))
 }
 
-/// Of a window under filters, where all its functions count the rows of the groups of `keys` in one order. `above` are
-/// the nodes over it, the outermost first.
+/// The top N of a window below filters, if all its functions rank the groups of `keys` in one order. `above` are the
+/// nodes over it, outermost first.
 pub(super) fn of_filters(window: &Window, keys: &[Expr], above: &[&LogicalPlan]) -> Result<Option<Firsts>> {
     let functions = window.window_expr.iter().map(window_function).collect::<Result<Vec<_>>>()?;
     let Some(order) = functions.first().map(|function| &function.params.order_by) else { return Ok(None) };
@@ -43,7 +42,7 @@ pub(super) fn of_filters(window: &Window, keys: &[Expr], above: &[&LogicalPlan])
     let Some(counted) = counted.filter(|counted| counted.len() == functions.len() && can_be_kept(order)) else {
         return Ok(None);
     };
-    // For each column the function that it is the number of.
+    // Per column: the ranking function it holds.
     let own = window.input.schema().fields().len();
     let mut columns: Vec<Option<RankKind>> = vec![None; own];
     columns.extend(counted.iter().copied().map(Some));
@@ -65,7 +64,7 @@ pub(super) fn of_filters(window: &Window, keys: &[Expr], above: &[&LogicalPlan])
                 columns = projection.expr.iter().map(from).collect();
             }
             LogicalPlan::SubqueryAlias(_) => {}
-            // Which of its columns are numbers is not known.
+            // Other nodes: unknown.
             _ => return Ok(None),
         }
     }
@@ -82,7 +81,7 @@ fn counted(function: &WindowFunction) -> Option<RankKind> {
     }
 }
 
-/// Whether rows that are kept stay in an order.
+/// Whether stored rows can be kept in an order.
 fn can_be_kept(order: &[SortExpr]) -> bool {
     order.iter().all(|by| !by.expr.is_volatile())
 }
@@ -94,7 +93,7 @@ fn unaliased(expr: &Expr) -> &Expr {
     }
 }
 
-/// The column that a condition holds down, and the greatest integer that it lets through.
+/// The column that a condition bounds from above, and the greatest integer it allows.
 fn bound(condition: &Expr, schema: &DFSchema) -> Option<(usize, i64)> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else { return None };
     let (column, op, value) = match (left.as_ref(), right.as_ref()) {
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn conditions_tell_the_last_number() {
+    async fn top_n_filter_gives_the_last_rank() {
         for (condition, expected) in [
             ("n <= 3", Some((3, RankKind::RowNumber))),
             ("r < 3 AND v > 1", Some((2, RankKind::Rank))),

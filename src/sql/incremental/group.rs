@@ -1,4 +1,4 @@
-//! How `GROUP BY` is rewritten: to an operator that remembers its groups, fed by rows, by sums of diffs, or by recompute.
+//! Rewrites `GROUP BY` to an aggregate operator, fed by rows, by sums over diffs, or by group recompute.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -97,7 +97,7 @@ impl Rewriter {
             .hint(hint))
     }
 
-    /// `keep_rows` are the functions that need the rows of their groups.
+    /// Describes the state for EXPLAIN; `keep_rows` are the functions that need all rows of a group.
     fn remember(&mut self, aggregate: &Aggregate, step: &AggregateStep, diff: bool, keep_rows: &[&Expr]) {
         let names = |exprs: &[&Expr]| exprs.iter().map(|e| e.schema_name().to_string()).collect::<Vec<_>>().join(", ");
         let list = |exprs: &[Expr]| names(&exprs.iter().collect::<Vec<_>>());
@@ -131,7 +131,7 @@ impl Rewriter {
     }
 }
 
-/// Whether a function needs its rows in an order of its own.
+/// Whether a function has an ORDER BY that matters.
 fn is_ordered(function: &Expr) -> bool {
     match function {
         Expr::Alias(alias) => is_ordered(&alias.expr),
@@ -140,7 +140,7 @@ fn is_ordered(function: &Expr) -> bool {
     }
 }
 
-/// Whether a function cannot do with partial states, though rows only come.
+/// Whether a function needs all rows even for append-only input.
 fn needs_rows(function: &Expr) -> bool {
     match function {
         Expr::Alias(alias) => needs_rows(&alias.expr),
@@ -152,7 +152,7 @@ fn needs_rows(function: &Expr) -> bool {
     }
 }
 
-/// Whether a function follows from the first row of its group.
+/// Whether a function depends only on the first row of its group.
 fn is_first(function: &Expr) -> bool {
     match function {
         Expr::Alias(alias) => is_first(&alias.expr),
@@ -164,7 +164,7 @@ fn is_first(function: &Expr) -> bool {
     }
 }
 
-/// The aggregate as sums over the changes, and a projection that makes its answers of them.
+/// The aggregate as sums over diffs, and a projection from those to its answers.
 fn by_diff(
     aggregate: &Aggregate,
     step: AggregateStep,

@@ -1,4 +1,5 @@
-//! How window functions and ORDER BY … LIMIT are rewritten: their own batch plan runs over the rows of each touched group.
+//! Rewrites window functions and ORDER BY … LIMIT to a group plan: the batch plan runs over the rows of each touched
+//! group.
 //!
 //! ```text
 //! Filter n <= 3                        GroupPlan by k        over the rows of a group, numbered:
@@ -8,8 +9,8 @@
 //!                                                                  Given k, …, group
 //! ```
 //!
-//! What stands between a filter and the window below it goes along, so that rows which the filter leaves out are never
-//! told as changes. Where it lets only the first rows through, the plan runs over no others.
+//! Nodes between a filter and the window below it become part of the plan, so that rows excluded by the filter are
+//! never emitted. If the filter allows only the first rows, the plan runs over those only.
 
 use std::sync::Arc;
 
@@ -40,10 +41,10 @@ use crate::{
     time::Micros,
 };
 
-/// The name of the column that tells when a row's session ends.
+/// The name of the session end column.
 const END: &str = "__end";
 
-/// Rows carry the number of their group as they else carry their partition.
+/// Within a group plan, the partition column carries the group number.
 const NUMBERED: Carried = Carried { partition: true, diff: false };
 
 impl Rewriter {
@@ -51,7 +52,7 @@ impl Rewriter {
         self.plan_by_group(window, &[])
     }
 
-    /// A filter over a window function, perhaps with projections in between; `None` where there is no window below.
+    /// Rewrites a filter over a window (with projections in between); `None` if there is no window below.
     pub(super) fn over_window(&mut self, filter: &Filter) -> Result<Option<Node>> {
         let top = LogicalPlan::Filter(filter.clone());
         let (mut above, mut at) = (Vec::new(), &top);
@@ -94,7 +95,7 @@ impl Rewriter {
         }
         let (leaf, given) = leaf(&input)?;
         let mut plan = numbered_window(window, &keys, leaf)?;
-        // Of the other columns nothing is certain before the group is closed.
+        // Only keys have time bounds: other columns may change until the group closes.
         for (key, time_bound) in keys.iter().zip(&time_bounds) {
             if let Expr::Column(column) = key {
                 plan.bounds[window.input.schema().index_of_column(column)?] = time_bound.clone();
@@ -131,7 +132,7 @@ impl Rewriter {
         group_plan_node(step, plan, input)
     }
 
-    /// Rows with their sessions, of which `end` tells the end.
+    /// Rewrites session windows, whose end is the function `end`.
     fn sessions(&mut self, window: &Window, end: WindowFunction, input: Node) -> Result<Node> {
         let keys = common_keys(window)?;
         let late = match session_time(&end, window, &input) {
@@ -184,7 +185,7 @@ impl Rewriter {
         for (time_bound, expr) in time_bounds.iter_mut().rev().zip(window.window_expr.iter().rev()) {
             *time_bound = late.filter(|_| ends(expr)).map(|_| EVENT);
         }
-        // What tells the end of a row's session comes last, and is not shown.
+        // The session end comes last, and is not emitted.
         let mut exprs = window.window_expr.clone();
         exprs.push(Expr::WindowFunction(Box::new(end)).alias(END));
         let ended = Window::try_new(exprs, window.input.clone())?;
@@ -253,7 +254,7 @@ impl Rewriter {
     }
 }
 
-/// The node of a step whose plan is rewritten.
+/// The node of a group plan step.
 fn group_plan_node(step: GroupPlanStep, plan: Node, input: Node) -> Result<Node> {
     let carried = Carried { partition: false, diff: step.emission != Emission::OnClose };
     let schema = carried.schema(&plan.own_schema()?)?;
@@ -269,7 +270,7 @@ fn group_plan_node(step: GroupPlanStep, plan: Node, input: Node) -> Result<Node>
     })
 }
 
-/// What is kept of the rows of a group, in words.
+/// Describes the stored rows for EXPLAIN.
 fn remembered(first: Option<&Firsts>, input: &Node, rows: &str) -> String {
     match first {
         Some(_) if !input.carried.diff => format!("the first of {rows}"),
@@ -286,19 +287,19 @@ fn leaf(input: &Node) -> Result<(Node, GroupInput)> {
     Ok((Node { carried: NUMBERED, bounds: vec![None; input.bounds.len()], ..Node::fixed(plan) }, given))
 }
 
-/// How long after its last row came a session ends by the clock.
+/// The processing-time timeout of a session.
 fn timeout(end: &WindowFunction) -> Option<Micros> {
     micros_of(end.params.args.get(3)?)
 }
 
-/// The column of the event time of sessions, and what is known of it.
+/// The event time column of sessions, and its bound.
 fn session_time(end: &WindowFunction, window: &Window, input: &Node) -> Option<(usize, TimeBound)> {
     let Expr::Column(column) = end.params.args.first()? else { return None };
     let column = window.input.schema().index_of_column(column).ok()?;
     Some((column, input.bounds.get(column)?.clone()?))
 }
 
-/// A window over numbered groups: the number takes the place of the keys.
+/// The window partitioned by group number instead of the keys.
 fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
     let number = Expr::Column(column(&leaf.plan, PARTITION)?);
     let renumbered = |(n, expr): (usize, &Expr)| -> Result<Expr> {

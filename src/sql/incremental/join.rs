@@ -1,4 +1,5 @@
-//! How a join is rewritten: with something fixed it is DataFusion's own, once an epoch; else an operator keeps both sides.
+//! Rewrites joins: with a static side to DataFusion's own join, run each epoch; otherwise to a join operator that
+//! stores both sides.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -52,14 +53,14 @@ impl Rewriter {
         }
     }
 
-    /// A join of two inputs that both change; `grows` says whether after the first epoch, too.
+    /// A join of two changing inputs; `grows` says which of them change after the first epoch.
     fn moving_join(&mut self, join: &Join, left: Node, right: Node, grows: [bool; 2]) -> Result<Node> {
         use JoinType::*;
         self.refuse_timed_out()?;
         let (on, filter) = condition(join);
         let sides = [left.own_schema()?, right.own_schema()?];
         let bounds = match self.emission {
-            // Nothing is ever forgotten, and nothing is late.
+            // No row is ever dropped or late.
             Emission::Complete => Bounds::default(),
             _ => {
                 let times = [
@@ -119,7 +120,7 @@ impl Rewriter {
         })
     }
 
-    /// A join of rows that come with something as it is then.
+    /// A lookup join of append-only rows.
     fn lookup(&mut self, join: &Join, left: Node, right: Node) -> Result<Node> {
         use JoinType::*;
         if !matches!(join.join_type, Inner | Left | LeftSemi | LeftAnti | LeftMark) {
@@ -181,7 +182,7 @@ impl Rewriter {
     }
 }
 
-/// Whether anything in a plan changes.
+/// Whether a plan has a non-static input.
 fn moves(plan: &LogicalPlan) -> Result<bool> {
     let mut moves = false;
     plan.apply(|node| {
@@ -193,8 +194,7 @@ fn moves(plan: &LogicalPlan) -> Result<bool> {
     Ok(moves)
 }
 
-/// The equal keys of a join and what else must hold. `NOT IN` is a join that a NULL on either side meets, as nobody can
-/// say that it does not: so its key is none.
+/// The equi-keys and the filter of a join. `NOT IN` also matches on NULLs: its condition becomes a filter without keys.
 fn condition(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>) {
     let (mut on, mut filter) = (join.on.clone(), join.filter.clone());
     if join.null_aware && !on.is_empty() {
@@ -209,7 +209,7 @@ fn condition(join: &Join) -> (Vec<(Expr, Expr)>, Option<Expr>) {
     (on, filter)
 }
 
-/// What is known of the columns of the answer.
+/// The time bounds of the output columns.
 fn time_bounds(join: &Join, bounds: &Bounds, sides: [&TimeBounds; 2]) -> TimeBounds {
     use JoinType::*;
     let of = |n: usize| bounds.time_bounds(n, sides[n]);
@@ -222,7 +222,7 @@ fn time_bounds(join: &Join, bounds: &Bounds, sides: [&TimeBounds; 2]) -> TimeBou
     time_bounds
 }
 
-/// Why rows that meet nothing cannot be shown once and for all.
+/// The error that rows without a match cannot be emitted append-only.
 fn unproven(join: &Join, left: &Node, right: &Node) -> Error {
     let timed = |node: &Node| node.bounds.iter().any(|time_bound| matches!(time_bound, Some(TimeBound::Offset(..))));
     let (detail, hint) = match timed(left) && timed(right) {
@@ -242,8 +242,8 @@ fn unproven(join: &Join, left: &Node, right: &Node) -> Error {
         .hint(hint)
 }
 
-/// The kind of a join with a fixed side as DataFusion runs it: as seen from the moving side on the right. `None` where
-/// it keeps rows of the fixed side. `kept` is its kind with the moving side on the left.
+/// The join type for DataFusion with the static side on the left; `None` if it emits unmatched static rows. `kept` is
+/// the type with the changing side on the left.
 fn of_fixed(join: &Join, kept: JoinType) -> Option<JoinType> {
     use JoinType::*;
     match kept {
@@ -256,7 +256,7 @@ fn of_fixed(join: &Join, kept: JoinType) -> Option<JoinType> {
     }
 }
 
-/// A join of moving rows with fixed ones. The fixed side becomes the left one, which is DataFusion's build side.
+/// Joins a changing with a static input, which becomes the left (build) side.
 fn fixed_join(join: &Join, moving: Node, fixed: Node, kind: JoinType, moving_left: bool) -> Result<Node> {
     let on = join.on.iter().map(|(l, r)| match moving_left {
         true => (r.clone(), l.clone()),

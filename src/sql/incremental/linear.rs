@@ -1,8 +1,8 @@
-//! Aggregates by diff: a withdrawn row is a row that counts minus one.
+//! Aggregates over diffs: a retracted row has weight -1.
 //!
-//! `count`, `sum` and `avg` are sums of something times the diff, so their new value follows from the old one and the
-//! changes alone: those of floats, too, as they are exact (see [`sums`](crate::sql::functions)). A group is there as long
-//! as its own count of rows is not zero.
+//! `count`, `sum` and `avg` are sums of values times diff, so that their new value follows from the old one and the
+//! changes (for floats too, since those sums are exact, see [`sums`](crate::sql::functions)). A group exists while its
+//! own row count is not zero.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! From a batch plan to the plan of an epoch: scans become this epoch's rows, what must remember becomes an operator.
+//! From a batch plan to the plan of an epoch: scans read this epoch's rows, stateful nodes become operators.
 //!
 //! | logical operator | in an epoch |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! From a rewritten plan to the plan that is run each epoch.
+//! The physical plan of a rewritten query.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -314,7 +314,7 @@ fn join(
         deferred: step.deferred,
         output: without_diff(node.schema.inner()),
         pairs_max: 8 * session.config().batch_size(),
-        // Whatever clients have taken of it: a view does not stop for what others do.
+        // The whole pool, regardless of client queries: a view must not fail because of others.
         pairs_bytes_max: match session.runtime_env().memory_pool.memory_limit() {
             MemoryLimit::Finite(bytes) => bytes,
             MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,

@@ -1,4 +1,4 @@
-//! The rewrite itself: one function a kind of node, each from rewritten inputs to a rewritten output.
+//! The rewrite: one function per kind of node, from rewritten inputs to a rewritten output.
 
 use std::{any::Any, collections::HashMap, sync::Arc};
 
@@ -47,7 +47,7 @@ pub struct PlannedInput {
 #[derive(Debug, Clone)]
 pub struct PlannedWatermark {
     pub spec: WatermarkSpec,
-    /// The inputs whose partitions it tells apart; none where all of its rows count as of one partition.
+    /// The inputs whose partitions it tracks; empty if all rows count as one partition.
     pub partitioned: Vec<usize>,
 }
 
@@ -55,23 +55,23 @@ pub struct PlannedWatermark {
 #[derive(Debug)]
 pub struct Rewritten {
     pub plan: LogicalPlan,
-    /// Whether rows of the answer can be withdrawn.
+    /// Whether the answer has retractions.
     pub diff: bool,
-    /// Columns that tell the rows of the answer apart, where some are known to.
+    /// Unique key columns of the answer, if known.
     pub key: Option<Vec<usize>>,
     pub inputs: Vec<PlannedInput>,
     pub watermarks: Vec<PlannedWatermark>,
     /// The inputs that have a watermark of their own: views.
     pub followed: Vec<usize>,
-    /// Whether rows come and leave by the clock.
+    /// Whether rows are inserted or retracted by the clock (`now()`, timeouts).
     pub uses_clock: bool,
-    /// What is known of the times in its answer, as of its own watermark.
+    /// The time bounds of its answer, relative to its own watermark.
     pub times: TimeBounds,
     /// Whether its epochs give the same rows, bit by bit, when they are run again from another checkpoint.
     pub reproducible: bool,
     /// A line for each thing that is remembered, for EXPLAIN.
     pub remembers: Vec<String>,
-    /// What grows with its inputs and is never let go, though rows only come.
+    /// State that is unbounded even for append-only inputs, for warnings.
     pub unbounded: Vec<String>,
 }
 
@@ -101,7 +101,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
         )
         .hint("Use EMIT ON UPDATE, or group by a window over an event time with a watermark."));
     }
-    // What is never closed is never complete.
+    // Without closing there are no time bounds.
     let times = if emission == Emission::Complete { vec![None; node.bounds.len()] } else { node.bounds };
     let Rewriter { inputs, watermarks, followed, uses_clock: clocked, remembers, unbounded, .. } = rewriter;
     let reproducible = is_reproducible(plan, &inputs)?;
@@ -121,7 +121,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
     })
 }
 
-/// A rewrite under way.
+/// The state of a rewrite.
 pub(super) struct Rewriter {
     pub emission: Emission,
     pub inputs: Vec<PlannedInput>,
@@ -134,39 +134,39 @@ pub(super) struct Rewriter {
     pub remembers: Vec<String>,
     /// See [`Rewritten::unbounded`].
     pub unbounded: Vec<String>,
-    /// Why a join below cannot show its rows once and for all.
+    /// Why a join below cannot be append-only.
     pub unproven: Option<Error>,
-    /// Whether a watermark above wants to know which partition a row is of.
+    /// Whether a watermark above tracks partitions.
     pub tells_partitions: bool,
-    /// Whether sessions end by the clock.
+    /// Whether there are sessions with a processing-time timeout.
     pub timed_out: bool,
 }
 
 /// A rewritten part of the plan.
 pub(super) struct Node {
     pub plan: LogicalPlan,
-    /// What is at the end of its columns.
+    /// Its hidden columns.
     pub carried: Carried,
-    /// Whether it has new rows each epoch; else it is the same each time.
+    /// Whether it changes; otherwise it is static.
     pub dynamic: bool,
-    /// Whether its rows come from an operator, which gives them in the epoch whose watermark completes them.
+    /// Whether its input is an operator: rows are complete at *this* epoch's watermark.
     pub fed_by_operator: bool,
-    /// Whether it is to be joined as it is in each epoch, without what it is later.
+    /// Whether it is read `FOR SYSTEM_TIME AS OF PROCTIME()`.
     pub as_of_now: bool,
-    /// Of its own columns.
+    /// The time bounds of its own columns.
     pub bounds: TimeBounds,
-    /// Columns that tell its rows apart: in one epoch a value of them is withdrawn once and comes once at the most.
+    /// Key columns: in one epoch each key has at most one retraction and one insertion.
     pub key: Option<Vec<usize>>,
 }
 
 impl Node {
-    /// Its own columns, without what it carries.
+    /// Its schema without hidden columns.
     pub fn own_schema(&self) -> Result<DFSchema> {
         let own = self.plan.schema().iter().take(self.bounds.len());
         Ok(DFSchema::new_with_metadata(own.map(|(q, f)| (q.cloned(), f.clone())).collect(), HashMap::new())?)
     }
 
-    /// A part that has new rows each epoch, and of whose columns nothing is known.
+    /// A changing node without time bounds.
     fn changing(plan: LogicalPlan, carried: Carried, columns: usize, key: Option<Vec<usize>>) -> Node {
         Node {
             plan,
@@ -179,7 +179,7 @@ impl Node {
         }
     }
 
-    /// A part that is the same each time.
+    /// A static node.
     pub fn fixed(plan: LogicalPlan) -> Node {
         let time_bounds = vec![None; plan.schema().fields().len()];
         Node {
@@ -194,15 +194,14 @@ impl Node {
     }
 }
 
-/// Rows that are the same each time, as changes: they come in the first epoch.
+/// A static node as changes: inserted in the first epoch.
 pub(super) fn once(node: Node) -> Node {
     let schema = node.plan.schema().clone();
     Node { plan: StepNode::plan(Step::FirstEpochOnly, vec![node.plan], schema), dynamic: true, ..node }
 }
 
 impl Rewriter {
-    /// The event times among keys that each row must have: where a group shows once it is closed, one that never closes
-    /// would be kept for ever.
+    /// Keys whose event time may not be NULL: emitted on close, such a group would be stored for ever.
     pub fn timed(&self, keys: &TimeBounds) -> Vec<TimeColumn> {
         if self.emission != Emission::OnClose || !self.is_timed() {
             return Vec::new();
@@ -218,8 +217,7 @@ impl Rewriter {
         keys.iter().enumerate().flat_map(of).collect()
     }
 
-    /// Sessions that end by the clock are whole when they come, which a step above that waits for the watermark does not
-    /// know.
+    /// Refuses windows over sessions with a timeout: those are complete without the watermark.
     pub fn refuse_timed_out(&self) -> Result<()> {
         if !self.timed_out || self.emission != Emission::OnClose {
             return Ok(());
@@ -228,7 +226,7 @@ impl Rewriter {
             .hint("Make a view of the sessions with EMIT ON WINDOW CLOSE, and another with EMIT ON UPDATE over it."))
     }
 
-    /// Whether there is a watermark so far.
+    /// Whether there is a watermark below.
     pub fn is_timed(&self) -> bool {
         !self.watermarks.is_empty() || !self.followed.is_empty()
     }
@@ -259,7 +257,7 @@ impl Rewriter {
         }
     }
 
-    /// Any plan over fixed inputs may stand as it is; over moving ones it is refused.
+    /// A plan over static inputs is kept; over changing ones it is refused.
     fn fixed_or_refused(&mut self, plan: &LogicalPlan) -> Result<Node> {
         let mut moving = false;
         for input in plan.inputs() {
@@ -313,7 +311,7 @@ impl Rewriter {
         }
         self.inputs.push(PlannedInput { table, projection: scan.projection.clone() });
         let plan = filtered(StepNode::plan(step, vec![], schema), scan)?;
-        // A view gives its rows in the epoch whose watermark completes them.
+        // The rows of a view are complete at this epoch's watermark.
         Ok(Node {
             fed_by_operator: timed,
             bounds: time_bounds,
@@ -321,7 +319,7 @@ impl Rewriter {
         })
     }
 
-    /// A source whose rows are set and removed by key: an operator makes changes of them before anything else sees them.
+    /// An upsert source: an operator turns its rows into changes first.
     fn upserts(&mut self, scan: &TableScan, table: InputTable, reading: ScanSpec) -> Result<Node> {
         let qualified = |field: &FieldRef| (Some(scan.table_name.clone()), field.clone());
         let read = reading.input.fields().iter().map(qualified).collect();
@@ -355,7 +353,7 @@ impl Rewriter {
         input.bounds[column] = Some(EVENT);
         let partitioned = if below && input.carried.partition { (first..self.inputs.len()).collect() } else { vec![] };
         self.watermarks.push(PlannedWatermark { spec: node.spec.clone(), partitioned });
-        // Who is above goes on carrying what this one needed.
+        // Nodes above keep its hidden columns.
         let schema = input.plan.schema().clone();
         let step = Step::Watermark { column, spec: node.spec.clone(), partition: input.carried.partition };
         let plan = StepNode::plan(step, vec![input.plan], schema);
@@ -364,13 +362,13 @@ impl Rewriter {
         Ok(Node { plan, carried, ..input })
     }
 
-    /// Rows that come and leave by the clock.
+    /// A temporal filter.
     fn temporal(&mut self, node: &TemporalNode) -> Result<Node> {
         let input = self.apart(&node.input)?;
         let input = if input.dynamic { input } else { once(input) };
         self.uses_clock = true;
         self.remembers.push("Temporal: the rows that are there or still to come, until their time is over".to_string());
-        // Only rows that never leave are not withdrawn.
+        // There are no retractions only without an end.
         let carried = Carried { partition: false, diff: input.carried.diff || !node.until.is_empty() };
         let schema = carried.schema(&input.own_schema()?)?;
         let step = Step::Temporal { from: node.from.clone(), until: node.until.clone() };
@@ -378,7 +376,7 @@ impl Rewriter {
         Ok(Node { fed_by_operator: true, ..Node::changing(plan, carried, input.bounds.len(), None) })
     }
 
-    /// An input that remembers or pairs rows: to a watermark above, its rows are of one partition.
+    /// Rewrites an input of a stateful node or join: to a watermark above, its rows are of one partition.
     pub(super) fn apart(&mut self, plan: &LogicalPlan) -> Result<Node> {
         let above = std::mem::take(&mut self.tells_partitions);
         let node = self.node(plan);
@@ -484,7 +482,7 @@ fn tells_partitions(plan: &LogicalPlan) -> Result<bool> {
     Ok(partitioned || inputs > 1)
 }
 
-/// Where the columns of a key are after a projection, if all of them are still there as they were.
+/// The key columns after a projection, if all are still there unchanged.
 fn projected_key(key: &[usize], projection: &Projection) -> Option<Vec<usize>> {
     let input = projection.input.schema();
     let place = |column: &usize| {
@@ -494,7 +492,7 @@ fn projected_key(key: &[usize], projection: &Projection) -> Option<Vec<usize>> {
     key.iter().map(place).collect()
 }
 
-/// What all parts of a union know of a column.
+/// The time bounds common to all parts of a union.
 fn common_facts(parts: &[Node]) -> TimeBounds {
     let Some((first, rest)) = parts.split_first() else { return Vec::new() };
     let common = |(n, time_bound): (usize, &Option<TimeBound>)| {

@@ -1,11 +1,12 @@
-//! How GROUPING SETS, CUBE and ROLLUP are rewritten: each row meets the number of each set, and groups by what is in it.
+//! Rewrites GROUPING SETS, CUBE and ROLLUP: each row is joined with the number of each set, and grouped by the keys of
+//! that set.
 //!
 //! ```text
 //! GROUP BY GROUPING SETS ((a, b), (a))   ─▶   GROUP BY a, CASE WHEN set IN (0) THEN b END, set
 //!                                             FROM input × (VALUES (0), (1)) AS sets (set)
 //! ```
 //!
-//! The set without any key has its row even where there are no others: a row that no function counts stands for it.
+//! The empty set has a row even without input: an additional row that no function counts.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,5 +1,4 @@
-//! The nodes that the rewrite puts into a logical plan. They live between the rewrite and the physical planner only:
-//! no optimizer rule ever sees them.
+//! The logical nodes of the rewrite. They exist between rewrite and physical planner only: no optimizer rule sees them.
 
 use std::{
     any::Any,
@@ -22,7 +21,7 @@ use crate::{
     state::{Close, TopN},
 };
 
-/// One node of an epoch's plan that is ours.
+/// A logical node of our own in an epoch's plan.
 #[derive(Debug, Clone)]
 pub struct StepNode {
     pub step: Step,
@@ -38,14 +37,14 @@ pub enum Step {
     DeltaScan {
         input: usize,
         name: String,
-        /// Whether a row that an expression fails on is left out.
+        /// Whether rows that an expression fails on are isolated and left out.
         isolates_row_errors: bool,
     },
     /// The input's rows, in the first epoch only.
     FirstEpochOnly,
-    /// The input's rows, computed once and kept: what a join meets anew in each epoch.
+    /// The input's rows, computed once and kept: the static side of joins.
     StaticInput,
-    /// Notes the event times of a column; by partition, where its input says of which a row is.
+    /// Observes the event times of a column; by partition, if its input carries it.
     Watermark {
         column: usize,
         spec: WatermarkSpec,
@@ -58,14 +57,14 @@ pub enum Step {
     GroupPlan(GroupPlanStep),
     /// The leaf of that plan.
     GroupInput(GroupInput),
-    /// Lets rows come and leave by the clock.
+    /// A temporal filter.
     Temporal {
         from: Vec<Bound>,
         until: Vec<Bound>,
     },
     /// The first row of each id.
     Dedup(DedupStep),
-    /// Makes changes of rows that are set and removed by key. The key's columns are those of the input.
+    /// Turns upserts and deletes by key into changes. The key's columns are those of the input.
     Upsert {
         key: Vec<usize>,
     },
@@ -79,7 +78,7 @@ pub struct AggregateStep {
     /// The event times among the keys that each row must have.
     pub timed: Vec<TimeColumn>,
     pub emission: Emission,
-    /// Which function counts the rows of a group by diff.
+    /// The function that sums a group's diffs, for removing empty groups.
     pub presence: Option<usize>,
     pub recompute: bool,
     /// Whether its rows come from an operator.
@@ -92,9 +91,9 @@ pub struct GroupPlanStep {
     pub given: GroupInput,
     /// The plan over the leaf; its last column is the number of the group.
     pub plan: LogicalPlan,
-    /// Whether each answer says itself when it ends.
+    /// For session windows: the answers' end.
     pub sessions: Option<SessionSpec>,
-    /// Where only the first rows of a group matter: which those are, and in what order.
+    /// If the answer depends only on a group's first rows: which, and in what order.
     pub first: Option<(TopN, Vec<SortExpr>)>,
     pub close: Option<Close>,
     /// The event times among the keys that each row must have.
@@ -111,23 +110,23 @@ pub struct JoinStep {
     pub filter: Option<Expr>,
     pub join_type: JoinType,
     pub null_equals_null: bool,
-    /// Rows that meet nothing are shown once it is certain, and never withdrawn.
+    /// Whether rows without a match are emitted only once no match is possible, and never retracted.
     pub deferred: bool,
-    /// Rows of the left side meet what the right side is in their epoch.
+    /// Whether it is a lookup join: left rows match the right side as of their epoch.
     pub as_of_now: bool,
-    /// For each side when a row can meet nothing new, and when one comes too late.
+    /// Per side: when a row can have no new match, and when one is late.
     pub close: [Option<Close>; 2],
     pub late: [Option<Close>; 2],
-    /// For each side the event time that each row must have.
+    /// Per side: the event time that may not be NULL.
     pub timed: [Option<TimeColumn>; 2],
-    /// For each side whether its rows come from an operator.
+    /// Per side: whether its input is another operator.
     pub derived: [bool; 2],
 }
 
 #[derive(Debug, Clone)]
 pub struct DedupStep {
     pub keys: Vec<Expr>,
-    /// When a row comes too late, and when the first of its id is forgotten, by the same column.
+    /// When a row is late, and when its id is forgotten, by the same column.
     pub late: Close,
     pub forget: Close,
     /// Whether its rows come from an operator.

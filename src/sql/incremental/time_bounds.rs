@@ -1,4 +1,4 @@
-//! From the columns of a plan to when a group of them is complete.
+//! Event time bounds of plan columns: at which watermark a group of them is complete.
 //!
 //! A watermark makes a column an event time. What is computed from it by bins and constant intervals keeps a bound: a
 //! row with value `v` there cannot come any more once the watermark has reached `v` plus a known offset.
@@ -15,15 +15,15 @@ use crate::{
     time::{DAY_US, Micros},
 };
 
-/// What is known of one column.
+/// The bound of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimeBound {
     /// Rows with value `v` are complete at watermark `v + offset`, and every `v` is a multiple of the second number, which
     /// is positive. What cannot be counted in 64 bits is not known.
     Offset(Micros, Micros),
-    /// The start of a window of whole months: only its end has an offset.
+    /// The start of a window of whole months, which has no fixed offset; its end has one.
     Months(IntervalMonthDayNano),
-    /// A struct, each field with its own fact.
+    /// A struct with the bounds of its fields.
     Fields(Vec<Option<TimeBound>>),
 }
 
@@ -117,8 +117,8 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, time_bounds: &TimeBound
     }
 }
 
-/// The fact of the starts of windows of a length over times with an offset and a step. The starts are multiples of
-/// `multiple`; the last time in a window is a step before its end. Nothing is known of windows of no length.
+/// The bound of starts of windows of a length, over times with an offset and a step. The starts are multiples of
+/// `multiple`; the last time in a window is a step before its end. `None` for an empty length.
 fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Option<TimeBound> {
     if length < 1 || multiple < 1 {
         return None;
@@ -178,7 +178,7 @@ fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
     i64::from(interval.days).checked_mul(DAY_US)?.checked_add(interval.nanoseconds / 1_000)
 }
 
-/// The fact of `x + interval`.
+/// The bound of `x + interval`.
 fn shifted(time_bound: TimeBound, by: IntervalMonthDayNano) -> Option<TimeBound> {
     match time_bound {
         TimeBound::Offset(offset, step) => {
@@ -190,7 +190,7 @@ fn shifted(time_bound: TimeBound, by: IntervalMonthDayNano) -> Option<TimeBound>
     }
 }
 
-/// The time bounds of what a node that only rearranges columns gives; `None` where the node is of another kind.
+/// The time bounds of the expressions of a projection.
 pub fn of_projection(exprs: &[Expr], input: &LogicalPlan, time_bounds: &TimeBounds) -> TimeBounds {
     exprs.iter().map(|expr| of_expr(expr, input.schema(), time_bounds)).collect()
 }

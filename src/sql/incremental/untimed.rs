@@ -1,7 +1,7 @@
 //! Rows without an event time below sliding windows.
 //!
-//! Such a row lies in no sliding window, so that it would be gone before whoever counts late rows sees it. Where windows
-//! show once they are closed it is given the window NULL instead, which the operator above takes out and tells of.
+//! Such a row is in no sliding window and would vanish before late rows are counted. If windows are emitted on close,
+//! it is given the window NULL instead, which the operator above takes out and reports.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the functions of a window say of it.
+//! Properties of a window node, by its functions.
 
 use datafusion::logical_expr::{
     Expr, Window,
@@ -19,7 +19,7 @@ pub(super) fn window_function(expr: &Expr) -> Result<&WindowFunction> {
     }
 }
 
-/// The function that tells the end of the sessions of a window, where it is one of sessions.
+/// The session end function of a window, if it is one of sessions.
 pub(super) fn session(window: &Window) -> Result<Option<WindowFunction>> {
     let mut found = None;
     for expr in &window.window_expr {
@@ -33,7 +33,7 @@ pub(super) fn session(window: &Window) -> Result<Option<WindowFunction>> {
     Ok(found.zip(end).map(|(found, end)| WindowFunction { fun: WindowFunctionDefinition::WindowUDF(end), ..found }))
 }
 
-/// What all functions of a window are partitioned by.
+/// The PARTITION BY keys common to all functions of a window.
 pub(super) fn common_keys(window: &Window) -> Result<Vec<Expr>> {
     let mut functions = window.window_expr.iter().map(window_function);
     let Some(first) = functions.next() else { return Ok(Vec::new()) };

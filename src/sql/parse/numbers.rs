@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_with_exponents_are_written_out_while_a_decimal_holds_them() {
+    fn number_with_exponent_becomes_a_decimal_while_it_fits() {
         for (text, expected) in [
             ("1", NumberForm::AsIs),
             ("1.50", NumberForm::AsIs),

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pattern_of_similar_to_becomes_the_regex_that_postgres_makes_of_it() {
+    fn similar_to_pattern_becomes_the_regex_of_postgres() {
         let of =
             |pattern, expected| assert_eq!(regex(pattern, Some('\\')), format!("(?s)^(?:{expected})$"), "{pattern}");
         of("(A|B)%", "(?:A|B).*");

@@ -186,7 +186,7 @@ fn refuse(sql: &str, expected: &str) {
 }
 
 #[test]
-fn sources() {
+fn parse_create_source_spellings() {
     check(
         "CREATE SOURCE flights_raw (origin TEXT, dest TEXT, landed_at TIMESTAMP) WITH (connector = 'directory', \
          path = 'data/flights', format = 'csv', header = true, max_files_per_trigger = 1)",
@@ -238,7 +238,7 @@ fn sources() {
 }
 
 #[test]
-fn watermarks() {
+fn parse_watermark_spellings() {
     for spelling in [
         "WATERMARK FOR ts AS ts - INTERVAL '5 seconds'",
         "WATERMARK FOR ts AS ts - INTERVAL '5' SECOND",
@@ -294,7 +294,7 @@ fn watermarks() {
 }
 
 #[test]
-fn sinks() {
+fn parse_create_sink_spellings() {
     let sink = |rest: &str| format!("sink s {{\"connector\": \"console\"}} as SELECT * FROM v{rest}");
     for written in [
         "CREATE SINK s FROM v WITH (connector = 'console')",
@@ -344,7 +344,7 @@ fn sinks() {
 }
 
 #[test]
-fn tables() {
+fn parse_create_table_spellings() {
     check(
         "CREATE TABLE t (id BIGINT PRIMARY KEY, v TEXT DEFAULT 'x' NOT NULL, w NUMERIC(5,2) NULL)",
         "table t (id BIGINT not null, v TEXT not null default 'x', w NUMERIC(5,2)) key [\"id\"]",
@@ -381,7 +381,7 @@ fn tables() {
 }
 
 #[test]
-fn standing_queries() {
+fn parse_create_view_and_stream_spellings() {
     check(
         "CREATE MATERIALIZED VIEW landings WITH (trigger = '500 ms') AS SELECT window_start, dest, count(*) AS landed \
          FROM TUMBLE(flights, landed_at, INTERVAL '10 minutes') GROUP BY window_start, dest EMIT ON WINDOW CLOSE;",
@@ -432,7 +432,7 @@ fn standing_queries() {
 }
 
 #[test]
-fn objects() {
+fn parse_drop_alter_show_and_explain_spellings() {
     check("DROP SOURCE s", "drop source [\"s\"] if_exists=false cascade=false");
     check("DROP TABLE IF EXISTS a, public.b CASCADE", "drop table [\"a\", \"public.b\"] if_exists=true cascade=true");
     check("DROP MATERIALIZED VIEW v RESTRICT", "drop materialized view [\"v\"] if_exists=false cascade=false");
@@ -486,7 +486,7 @@ fn objects() {
 }
 
 #[test]
-fn queries_and_changes() {
+fn parse_select_and_dml_spellings() {
     check("TABLE t", "query SELECT * FROM t");
     check("(TABLE a) UNION ALL TABLE \"B\"", "query (SELECT * FROM a) UNION ALL SELECT * FROM \"B\"");
     check("SELECT a FROM t ORDER BY a FETCH FIRST 3 ROWS ONLY", "query SELECT a FROM t ORDER BY a LIMIT 3");
@@ -516,7 +516,7 @@ fn queries_and_changes() {
 }
 
 #[test]
-fn sessions() {
+fn parse_session_statement_spellings() {
     check(
         "SET search_path TO \"$user\", public",
         "Set { name: \"search_path\", value: Some(\"\\\"$user\\\", public\"), local: false }",
@@ -593,7 +593,7 @@ fn sessions() {
 }
 
 #[test]
-fn subscriptions() {
+fn parse_subscribe_spellings() {
     check("SUBSCRIBE TO v", "subscribe v snapshot=true after=None");
     check("SUBSCRIBE \"V\"", "subscribe V snapshot=true after=None");
     check(
@@ -634,7 +634,7 @@ fn subscriptions() {
 }
 
 #[test]
-fn copies() {
+fn parse_copy_spellings() {
     let text = "Text ['\\t', '\"', '\"'] null=\"\\\\N\" header=false";
     check("COPY t FROM STDIN", &format!("copy in t [] {text}"));
     check(
@@ -669,7 +669,7 @@ fn copies() {
 }
 
 #[test]
-fn syntax_errors_say_where() {
+fn parse_syntax_errors_have_position_and_hint() {
     refuse("SELEC 1", "42601@1 syntax error at or near \"SELEC\" / Perhaps you meant SELECT.");
     refuse("SELECT 1; SELECT * FORM t", "42601@25 syntax error at or near \"t\"");
     refuse(
@@ -714,7 +714,7 @@ fn syntax_errors_say_where() {
 }
 
 #[test]
-fn each_statement_keeps_its_own_text() {
+fn parse_each_statement_keeps_its_own_text_and_positions() {
     let text = "  SELECT 'ü;' AS a ; \n/* c */ CREATE STREAM ß AS\n SELECT b FROM t EMIT CHANGES /* d */;";
     let statements = parse(text).unwrap();
     assert_eq!(statements[0].text, "SELECT 'ü;' AS a");
@@ -736,7 +736,7 @@ fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
-fn long_and_deep_texts_neither_hang_nor_overflow() {
+fn parse_long_and_deep_texts_neither_hang_nor_overflow() {
     let nest = |n: usize, open: &str, core: &str, close: &str| format!("{}{core}{}", open.repeat(n), close.repeat(n));
     let mut texts: Vec<String> = vec![];
     for n in [5, 12, 40, 100, 249, 990, 20_000] {
@@ -932,12 +932,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn token_soup(words in prop::collection::vec(prop::sample::select(SOUP), 0..40)) {
+    fn parse_random_tokens_does_not_panic(words in prop::collection::vec(prop::sample::select(SOUP), 0..40)) {
         never_panics(&words.join(" "));
     }
 
     #[test]
-    fn statements_cut_and_pasted(start in 0usize..12, words in prop::collection::vec(prop::sample::select(SOUP), 0..15)) {
+    fn parse_random_statement_fragments_does_not_panic(start in 0usize..12, words in prop::collection::vec(prop::sample::select(SOUP), 0..15)) {
         const STARTS: [&str; 12] = [
             "SELECT * FROM", "SELECT", "CREATE SOURCE s (", "CREATE SOURCE s WITH (", "CREATE TABLE t (a",
             "CREATE STREAM s WITH WATERMARK", "INSERT INTO t", "COPY t FROM STDIN", "SELECT * FROM TUMBLE(",
@@ -947,18 +947,18 @@ proptest! {
     }
 
     #[test]
-    fn random_text(text in ".{0,60}") {
+    fn parse_random_text_does_not_panic(text in ".{0,60}") {
         never_panics(&text);
     }
 
     #[test]
-    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn parse_random_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         never_panics(&String::from_utf8_lossy(&bytes));
     }
 }
 
 #[test]
-fn functions() {
+fn parse_create_function_spellings() {
     check(
         "CREATE FUNCTION add_count(history BIGINT, new BIGINT) RETURNS BIGINT LANGUAGE SQL IMMUTABLE RETURN history + new",
         "function add_count replace=false (history BIGINT, new BIGINT) returns BIGINT as history + new",
@@ -1023,7 +1023,7 @@ fn functions() {
 }
 
 #[test]
-fn aggregates() {
+fn parse_create_aggregate_spellings() {
     check(
         "CREATE AGGREGATE running_count(BIGINT) (SFUNC = add_count, STYPE = BIGINT, INITCOND = '0')",
         "aggregate running_count replace=false (_ BIGINT) step add_count state BIGINT initial Some(\"0\")",

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_counted_in_characters() {
+    fn text_positions_are_counted_in_characters() {
         let text = Text::new("añb\nçd");
         assert_eq!(text.position(Location::new(1, 3)), 3);
         assert_eq!(text.position(Location::new(2, 2)), 6);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_become_lines_and_columns() {
+    fn text_position_becomes_line_and_column() {
         assert_eq!(line_column("añb\nçd", 1), (1, 1));
         assert_eq!(line_column("añb\nçd", 4), (1, 4));
         assert_eq!(line_column("añb\nçd", 6), (2, 2));

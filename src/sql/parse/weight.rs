@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_one_token() {
+    fn weight_of_a_long_literal_is_one_token() {
         let text = format!("INSERT INTO t VALUES ('{}')", "x, ".repeat(1_000_000));
         assert!(tokens(text.as_bytes()) < 20);
         assert!(tokens("x, ".repeat(1000).as_bytes()) >= 2000);
@@ -106,7 +106,7 @@ mod tests {
 
     /// Quotes that open in a comment, in a text between dollars or behind an operator that goes on.
     #[test]
-    fn quotes_that_open_nothing_hide_no_tokens() {
+    fn weight_counts_tokens_after_quotes_in_comments() {
         for opened in
             ["--\"\n", "/*'*/", "/* /*'*/ ' */", "$$'$$", "$a$\"$a$", "$1$'$1$", "+--'\n'", "1 */*'a'", "E'\\''"]
         {
@@ -117,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_token_is_overlooked(
+        fn weight_is_at_least_the_tokens_of_the_parser(
             text in "([a-z0-9 ,.;()*+'\"\\\\$é\n-]|E'|--|\n|/\\*|\\*/|\\$\\$|\\$a\\$|\\$1|''|[+]a|'|\"){0,60}",
         ) {
             if let Some(real) = real(&text) {

@@ -34,7 +34,7 @@ const HOPPED: &str = "(SELECT *, window_start + INTERVAL '10 minutes' AS window_
                       unnest(hop_starts(ts, INTERVAL '5 minutes', INTERVAL '10 minutes')) AS window_start FROM t) AS t)";
 
 #[test]
-fn tumbling_windows_of_a_table() {
+fn tumble_is_rewritten_to_date_bin() {
     for call in [
         "TUMBLE(t, ts, INTERVAL '10 minutes')",
         "tumble(t, ts, '10 minutes')",
@@ -64,7 +64,7 @@ fn tumbling_windows_of_a_table() {
 }
 
 #[test]
-fn sliding_windows_of_a_table() {
+fn hop_is_rewritten_to_unnested_starts() {
     for call in [
         "HOP(t, ts, INTERVAL '5 minutes', INTERVAL '10 minutes')",
         "TABLE(HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '5' MINUTES, INTERVAL '10' MINUTES))",
@@ -75,7 +75,7 @@ fn sliding_windows_of_a_table() {
 }
 
 #[test]
-fn windows_that_group() {
+fn grouping_windows_are_rewritten() {
     let bin = "date_bin(INTERVAL '10 minutes', ts)";
     let whole = format!("named_struct('start', {bin}, 'end', {bin} + INTERVAL '10 minutes')");
     check(
@@ -123,7 +123,7 @@ fn windows_that_group() {
 }
 
 #[test]
-fn sessions() {
+fn session_windows_are_rewritten() {
     let bound = |function: &str, keys: &str, name: &str, max: &str| {
         format!("{function}(ts, ts + (INTERVAL '5 minutes'){max}) OVER ({keys}ORDER BY ts) AS \"{name}\"")
     };
@@ -149,7 +149,7 @@ fn sessions() {
 }
 
 #[test]
-fn refusals() {
+fn malformed_window_calls_are_refused() {
     refuse(
         "SELECT count(*) FROM t GROUP BY session_window(ts)",
         "42883@33 wrong arguments of session_window() / Write session_window(ts, '5 minutes').",
@@ -253,7 +253,7 @@ async fn run(sql: &str) -> String {
 }
 
 #[tokio::test]
-async fn tumbling_windows_give_what_they_should() {
+async fn tumbling_windows_count_rows_per_window() {
     for (column, zone) in [("ts", ""), ("tz", "Z")] {
         let expected = format!(
             "|a|2024-01-01T01:00:00{zone}|2024-01-01T01:10:00{zone}|2|\n\
@@ -284,7 +284,7 @@ async fn tumbling_windows_give_what_they_should() {
 }
 
 #[tokio::test]
-async fn sliding_windows_give_what_they_should() {
+async fn sliding_windows_count_rows_per_window() {
     for (column, zone) in [("ts", ""), ("tz", "Z")] {
         let rows = [("00:55", "01:05", 1), ("01:00", "01:10", 2), ("01:05", "01:15", 2), ("01:10", "01:20", 1)];
         let expected: String = rows

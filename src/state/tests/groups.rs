@@ -87,7 +87,7 @@ fn columns(rows: &[(i64, i64)]) -> [arrow::array::ArrayRef; 2] {
 }
 
 #[test]
-fn a_multiset_holds_rows_as_often_as_they_came_before_and_after_a_restart() {
+fn multiset_equals_model_before_and_after_restart() {
     for (seed, mut rng) in rngs().enumerate() {
         let order = [vec![], vec![SortOptions::default()], vec![DESCENDING]][seed % 3].clone();
         let (is_ordered, descending) = (!order.is_empty(), order.contains(&DESCENDING));
@@ -174,7 +174,7 @@ fn a_multiset_holds_rows_as_often_as_they_came_before_and_after_a_restart() {
 }
 
 #[test]
-fn windows_close_whole_before_and_after_a_restart() {
+fn windowed_state_closes_windows_like_model_before_and_after_restart() {
     let at = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
     let shape = StateShape { keys: Fields::from(vec![at]), values: fields(&["a", "b"]), order: Vec::new() };
     let close = Close { column: 0, field: None, offset_us: 5 };

@@ -14,7 +14,7 @@ fn rows(live: &[LiveRows]) -> Vec<i64> {
 }
 
 #[test]
-fn chunks_hold_the_last_row_of_each_id_and_snapshots_stay() {
+fn chunks_equal_model_and_snapshots_are_immutable() {
     let schema = batch(&fields(&["v"]), vec![column([])]).schema();
     for mut rng in rngs() {
         let mut chunks = Chunks::new(schema.clone());
@@ -50,7 +50,7 @@ fn chunks_hold_the_last_row_of_each_id_and_snapshots_stay() {
 }
 
 #[test]
-fn an_index_finds_what_is_in_it_as_often_as_it_is() {
+fn index_equals_model_under_random_inserts_and_removals() {
     for mut rng in rngs() {
         let mut index = Index::default();
         index.set_compaction(SMALL);

@@ -21,7 +21,7 @@ fn keyed() -> KeyedLog {
 }
 
 #[test]
-fn a_keyed_log_holds_the_last_row_of_each_key_before_and_after_a_restart() {
+fn keyed_log_equals_model_before_and_after_restart() {
     for mut rng in rngs() {
         let (mut log, mut model, mut saved) = (keyed(), BTreeMap::new(), Checkpoints::default());
         saved.save(&mut log, true);
@@ -111,7 +111,7 @@ fn add(side: &mut JoinState, model: &mut ModelRows, of: &[i64], diffs: &[i64]) -
 }
 
 #[test]
-fn a_side_holds_its_rows_under_the_same_ids_before_and_after_a_restart() {
+fn join_state_equals_model_with_the_same_ids_before_and_after_restart() {
     for mut rng in rngs() {
         // The second one is loaded again and again; both must give the same ids.
         let (mut side, mut other, mut model) = (self::side(), self::side(), ModelRows::new());
@@ -189,7 +189,7 @@ fn a_side_holds_its_rows_under_the_same_ids_before_and_after_a_restart() {
 }
 
 #[test]
-fn rows_that_are_gone_count_until_no_snapshot_has_them() {
+fn chunks_held_bytes_include_deleted_rows_until_no_snapshot_holds_them() {
     let mut chunks = Chunks::new(Arc::new(Schema::new(fields(&["v"]))));
     let rows = batch(&fields(&["v"]), vec![column((0..1000).collect::<Vec<i64>>())]);
     chunks.append(&rows, &(0..1000).collect::<Vec<_>>()).unwrap();

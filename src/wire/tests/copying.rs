@@ -7,14 +7,14 @@ use futures::{SinkExt, TryStreamExt};
 use super::*;
 
 async fn copy_in(client: &Client, sql: &str, pieces: &[&[u8]]) -> std::result::Result<u64, String> {
-    let sink = client.copy_in(sql).await.map_err(|e| told(&e))?;
+    let sink = client.copy_in(sql).await.map_err(|e| error_text(&e))?;
     let mut sink = std::pin::pin!(sink);
     for piece in pieces {
         if let Err(e) = sink.send(Bytes::copy_from_slice(piece)).await {
-            return Err(told(&e));
+            return Err(error_text(&e));
         }
     }
-    sink.finish().await.map_err(|e| told(&e))
+    sink.finish().await.map_err(|e| error_text(&e))
 }
 
 async fn copy_out(client: &Client, sql: &str) -> String {
@@ -36,7 +36,7 @@ const ROWS: &str = "\
 +----+------+-------+---------------------+-------+";
 
 #[tokio::test]
-async fn text_is_copied_whatever_its_pieces() {
+async fn copy_in_text_in_any_chunks_gives_the_same_rows() {
     let server = Server::start().await;
     let client = server.connect().await;
     let text = b"1\ta\\tb\t1.5\t2024-01-02 03:04:05\tt\n2\t\\N\t\\N\t\\N\toff\n";
@@ -48,7 +48,7 @@ async fn text_is_copied_whatever_its_pieces() {
 }
 
 #[tokio::test]
-async fn csv_is_copied_with_quotes_header_and_nulls() {
+async fn copy_in_csv_reads_quotes_header_and_nulls() {
     let server = Server::start().await;
     let client = server.connect().await;
     let text = b"id,name,price,at,ok\r\n1,\"a\tb\",1.5,2024-01-02 03:04:05,t\r\n2,,,,f";
@@ -64,7 +64,7 @@ async fn csv_is_copied_with_quotes_header_and_nulls() {
 }
 
 #[tokio::test]
-async fn binary_goes_out_and_comes_in_again() {
+async fn copy_binary_roundtrips_and_a_truncated_one_is_an_error() {
     let server = Server::start().await;
     let client = server.connect().await;
     let query = "SELECT 1::int, 'a' || chr(9) || 'b', 1.50::decimal(10, 2), timestamp '2024-01-02 03:04:05', true \
@@ -82,7 +82,7 @@ async fn binary_goes_out_and_comes_in_again() {
 }
 
 #[tokio::test]
-async fn rows_are_copied_out_as_text_and_csv() {
+async fn copy_out_writes_text_and_csv() {
     let server = Server::start().await;
     let client = server.connect().await;
     let query = "SELECT 1 AS n, 'a' || chr(9) || 'b,' AS t UNION ALL SELECT 2, NULL ORDER BY 1";
@@ -95,7 +95,7 @@ async fn rows_are_copied_out_as_text_and_csv() {
 }
 
 #[tokio::test]
-async fn a_copy_that_fails_leaves_nothing_and_says_where() {
+async fn copy_in_failed_adds_no_rows_and_names_line_and_column() {
     let server = Server::start().await;
     let client = server.connect().await;
     let sql = "COPY copied FROM STDIN";
@@ -124,7 +124,7 @@ async fn copy_in_error(client: &Client, sql: &str, bytes: &'static [u8]) -> Opti
 }
 
 #[tokio::test]
-async fn a_copy_that_its_client_gives_up_leaves_nothing() {
+async fn copy_in_aborted_by_the_client_adds_no_rows() {
     let server = Server::start().await;
     let client = server.connect().await;
     let sink = client.copy_in("COPY copied FROM STDIN").await.expect("begun");

@@ -9,7 +9,7 @@ use super::{queries::opened, *};
 
 /// SQLAlchemy's reflection of the table `orders`, which is the first that there is.
 #[tokio::test]
-async fn a_table_is_reflected() {
+async fn sqlalchemy_reflects_a_table() {
     let server = Server::start().await;
     let client = server.connect().await;
     let text: String =
@@ -18,7 +18,7 @@ async fn a_table_is_reflected() {
     for sql in text.split(";\n").map(str::trim).filter(|sql| !sql.is_empty()) {
         match client.simple_query(sql).await {
             Ok(messages) => answers.push(shown(messages).join("\n")),
-            Err(error) => panic!("{}\n{sql}", told(&error)),
+            Err(error) => panic!("{}\n{sql}", error_text(&error)),
         }
     }
     let all = answers.join("\n");
@@ -63,7 +63,7 @@ fn code(answers: &[(char, Vec<u8>)]) -> String {
 
 /// psycopg declares a cursor in SQL and describes it as a portal.
 #[tokio::test]
-async fn a_cursor_is_a_portal() {
+async fn sql_cursor_is_readable_as_a_portal() {
     let server = Server::start().await;
     let mut socket = opened(&server).await;
     let begin = message(b'Q', b"BEGIN; DECLARE c CURSOR FOR SELECT n FROM numbers ORDER BY n\0");
@@ -82,7 +82,7 @@ async fn a_cursor_is_a_portal() {
 
 /// asyncpg moves in its portals by their names.
 #[tokio::test]
-async fn a_portal_is_a_cursor() {
+async fn portal_is_readable_as_a_sql_cursor() {
     let server = Server::start().await;
     let mut socket = opened(&server).await;
     let mut sent = message(b'Q', b"BEGIN\0");
@@ -101,7 +101,7 @@ async fn a_portal_is_a_cursor() {
 
 /// Each message of a binary copy is a row to psycopg, the first with the header before it.
 #[tokio::test]
-async fn the_header_of_a_binary_copy_comes_with_its_first_row() {
+async fn copy_out_binary_header_is_in_the_first_message() {
     let server = Server::start().await;
     let mut socket = opened(&server).await;
     for (sql, rows) in [("n < 3", 2), ("n < 0", 0)] {
@@ -115,7 +115,7 @@ async fn the_header_of_a_binary_copy_comes_with_its_first_row() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_an_error_of_their_statement() {
+async fn invalid_utf8_is_an_error_of_its_statement_only() {
     let server = Server::start().await;
     let mut socket = opened(&server).await;
     socket.write_all(&message(b'Q', b"SELECT '\xff'\0")).await.expect("sent");
@@ -144,7 +144,7 @@ async fn bytes_that_are_no_text_are_an_error_of_their_statement() {
 
 /// asyncpg says it with quotes.
 #[tokio::test]
-async fn an_encoding_may_be_spelled_in_any_way() {
+async fn client_encoding_is_accepted_in_any_spelling() {
     let server = Server::start().await;
     let mut socket = TcpStream::connect(server.address).await.expect("connected");
     let body = b"\0\x03\0\0user\0ann\0client_encoding\0'utf-8'\0\0";

@@ -83,10 +83,10 @@ fn shown(messages: Vec<SimpleQueryMessage>) -> Vec<String> {
 
 /// The error of a statement as `SQLSTATE message`.
 async fn failure(client: &Client, sql: &str) -> String {
-    told(&client.simple_query(sql).await.expect_err(sql))
+    error_text(&client.simple_query(sql).await.expect_err(sql))
 }
 
-fn told(error: &tokio_postgres::Error) -> String {
+fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(e) => format!("{} {}", e.code().code(), e.message()),
         None => error.to_string(),

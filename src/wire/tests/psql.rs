@@ -46,7 +46,7 @@ async fn psql_prints_rows_tags_and_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn psql_lists_and_describes_each_kind_by_its_own_word() {
+async fn psql_lists_each_kind_by_its_name() {
     let server = Server::start().await;
     check(
         &server,
@@ -174,7 +174,7 @@ async fn psql_lists_everything_without_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn functions_of_the_catalog_answer() {
+async fn psql_catalog_functions_give_their_results() {
     let server = Server::start().await;
     for (sql, expected) in [
         ("select format('%I has %s', 'My table', 3);", "\"My table\" has 3"),

@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use super::*;
 
 #[tokio::test]
-async fn statements_answer_one_after_the_other() {
+async fn simple_query_statements_answer_in_order() {
     let server = Server::start().await;
     let client = server.connect().await;
     let answer =
@@ -24,7 +24,7 @@ async fn statements_answer_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn parameters_are_described_and_bound_in_binary() {
+async fn extended_query_parameters_are_described_and_bound_in_binary() {
     let server = Server::start().await;
     let client = server.connect().await;
     let statement = client.prepare("SELECT n, n * 2 AS twice FROM numbers WHERE n = $1").await.expect("prepared");
@@ -56,7 +56,7 @@ async fn parameters_are_described_and_bound_in_binary() {
 }
 
 #[tokio::test]
-async fn a_portal_is_read_in_steps() {
+async fn portal_with_a_row_limit_is_read_in_steps() {
     let server = Server::start().await;
     let mut client = server.connect().await;
     let transaction = client.transaction().await.expect("begun");
@@ -75,7 +75,7 @@ async fn a_portal_is_read_in_steps() {
 }
 
 #[tokio::test]
-async fn rows_come_before_the_query_ends() {
+async fn endless_query_rows_are_streamed_and_end_on_disconnect() {
     use futures::TryStreamExt;
     let server = Server::start().await;
     let client = server.connect().await;
@@ -93,7 +93,7 @@ async fn rows_come_before_the_query_ends() {
 }
 
 #[tokio::test]
-async fn errors_tell_their_class_their_hint_and_their_place() {
+async fn errors_have_sqlstate_hint_and_position() {
     let server = Server::start().await;
     let client = server.connect().await;
     assert!(failure(&client, "SELEC 1").await.starts_with("42601 "));
@@ -108,14 +108,14 @@ async fn errors_tell_their_class_their_hint_and_their_place() {
 }
 
 #[tokio::test]
-async fn a_failed_transaction_refuses_everything_until_it_ends() {
+async fn failed_transaction_refuses_statements_until_it_ends() {
     let server = Server::start().await;
     let client = server.connect().await;
     simple(&client, "BEGIN").await;
     failure(&client, "SELECT 1 / 0").await;
     let aborted = "25P02 current transaction is aborted, commands ignored until end of transaction block";
     assert_eq!(failure(&client, "SELECT 1").await, aborted);
-    assert_eq!(told(&client.query("SELECT 1", &[]).await.expect_err("refused")), aborted);
+    assert_eq!(error_text(&client.query("SELECT 1", &[]).await.expect_err("refused")), aborted);
     simple(&client, "ROLLBACK").await;
     assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
     simple(&client, "BEGIN; SAVEPOINT s").await;
@@ -154,7 +154,7 @@ const WRITES: [(&str, &str); 26] = [
 ];
 
 #[tokio::test]
-async fn read_only_transaction_statement_that_writes_is_refused() {
+async fn read_only_transaction_refuses_statements_that_write() {
     let server = Server::start().await;
     let client = server.connect().await;
     let begins = [
@@ -179,13 +179,13 @@ async fn read_only_transaction_statement_that_writes_is_refused() {
     assert_eq!(failure(&client, "EXECUTE p").await, "25006 cannot execute INSERT in a read-only transaction");
     simple(&client, "ROLLBACK; BEGIN READ ONLY").await;
     let extended = client.query("DROP SECRET s", &[]).await.expect_err("refused");
-    assert_eq!(told(&extended), "25006 cannot execute DROP SECRET in a read-only transaction");
+    assert_eq!(error_text(&extended), "25006 cannot execute DROP SECRET in a read-only transaction");
     simple(&client, "ROLLBACK; SET default_transaction_read_only = on").await;
     assert_eq!(failure(&client, "DROP TABLE t").await, "25006 cannot execute DROP TABLE in a read-only transaction");
 }
 
 #[tokio::test]
-async fn read_only_transaction_statement_that_reads_is_run() {
+async fn read_only_transaction_allows_statements_that_read() {
     let server = Server::start().await;
     let client = server.connect().await;
     simple(&client, "PREPARE p AS SELECT 1; BEGIN READ ONLY").await;
@@ -218,7 +218,7 @@ async fn read_only_transaction_statement_that_reads_is_run() {
 }
 
 #[tokio::test]
-async fn settings_are_shown_checked_and_reported() {
+async fn settings_are_shown_validated_and_reported() {
     let server = Server::start().await;
     let (client, mut connection) = tokio_postgres::connect(&server.config(), NoTls).await.expect("connected");
     assert_eq!(connection.parameter("server_version"), Some("16.6"));
@@ -242,7 +242,7 @@ async fn settings_are_shown_checked_and_reported() {
 }
 
 #[tokio::test]
-async fn statements_are_prepared_and_executed_in_sql() {
+async fn sql_prepare_execute_and_deallocate_work() {
     let server = Server::start().await;
     let client = server.connect().await;
     simple(&client, "PREPARE p AS SELECT n FROM numbers WHERE n > $1 AND n <= $2 ORDER BY n").await;
@@ -257,7 +257,7 @@ async fn statements_are_prepared_and_executed_in_sql() {
 }
 
 #[tokio::test]
-async fn cursors_are_read_skipped_and_closed() {
+async fn sql_cursors_are_fetched_moved_and_closed() {
     let server = Server::start().await;
     let client = server.connect().await;
     assert!(failure(&client, "DECLARE c CURSOR FOR SELECT 1").await.starts_with("25000 "));
@@ -277,7 +277,7 @@ async fn cursors_are_read_skipped_and_closed() {
 }
 
 #[tokio::test]
-async fn after_an_error_everything_is_skipped_up_to_sync() {
+async fn extended_query_error_skips_messages_until_sync() {
     let server = Server::start().await;
     let mut socket = opened(&server).await;
     let mut sent = Vec::new();
@@ -302,7 +302,7 @@ async fn after_an_error_everything_is_skipped_up_to_sync() {
 }
 
 #[tokio::test]
-async fn garbage_ends_only_its_own_connection() {
+async fn malformed_protocol_bytes_end_only_their_connection() {
     let server = Server::start().await;
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\0\0\0\x08\x7f\x7f\x7f\x7f", b"\0\0\0\x04", &[0xff; 64]] {
         let mut socket = TcpStream::connect(server.address).await.expect("connected");

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use super::{queries::opened, *};
 
 #[tokio::test]
-async fn a_cancel_ends_what_runs_and_nothing_else() {
+async fn cancel_request_ends_only_the_running_statement() {
     let server = Server::start().await;
     let client = server.connect().await;
     let token = client.cancel_token();
@@ -27,7 +27,7 @@ async fn a_cancel_ends_what_runs_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_session_cancels_another_by_its_number() {
+async fn pg_cancel_backend_cancels_another_session() {
     let server = Server::start().await;
     let (client, other) = (server.connect().await, server.connect().await);
     let pid = simple(&client, "SELECT pg_backend_pid()").await.remove(0);
@@ -40,19 +40,19 @@ async fn a_session_cancels_another_by_its_number() {
 }
 
 #[tokio::test]
-async fn a_statement_that_takes_too_long_ends() {
+async fn statement_timeout_ends_the_statement() {
     let server = Server::start().await;
     let client = server.connect().await;
     simple(&client, "SET statement_timeout = '20ms'").await;
     let late = "57014 canceling statement due to statement timeout";
     assert_eq!(failure(&client, "SELECT * FROM forever").await, late);
     server.door.watch.gone.notified().await;
-    assert_eq!(told(&client.query("SELECT * FROM forever", &[]).await.expect_err("late")), late);
+    assert_eq!(error_text(&client.query("SELECT * FROM forever", &[]).await.expect_err("late")), late);
     assert_eq!(simple(&client, "SET statement_timeout = 0; SELECT 1").await, ["(0)", "1", "(1)"]);
 }
 
 #[tokio::test]
-async fn statement_that_waits_too_long_for_a_recovery_fails_with_its_name() {
+async fn statement_timeout_while_recovering_names_the_view() {
     let server = Server::start().await;
     let client = server.connect().await;
     simple(&client, "SET statement_timeout = '20ms'").await;
@@ -80,7 +80,7 @@ async fn statement_that_waits_too_long_for_a_recovery_fails_with_its_name() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_takes_its_query_with_it() {
+async fn client_disconnect_cancels_its_query() {
     let server = Server::start().await;
     let mut socket = opened(&server).await;
     socket.write_all(b"Q\0\0\0\x1aSELECT * FROM forever\0").await.expect("sent");
@@ -91,7 +91,7 @@ async fn a_client_that_hangs_up_takes_its_query_with_it() {
 }
 
 #[tokio::test]
-async fn a_panic_is_the_error_of_its_own_statement() {
+async fn panic_is_an_internal_error_of_its_statement_only() {
     let server = Server::start().await;
     let client = server.connect().await;
     simple(&client, "BEGIN").await;
@@ -102,7 +102,7 @@ async fn a_panic_is_the_error_of_its_own_statement() {
 }
 
 #[tokio::test]
-async fn at_shutdown_everybody_is_told() {
+async fn shutdown_terminates_sessions_with_admin_shutdown() {
     let mut server = Server::start().await;
     let (idle, idle_connection) = tokio_postgres::connect(&server.config(), NoTls).await.expect("connected");
     let busy = server.connect().await;
@@ -112,23 +112,23 @@ async fn at_shutdown_everybody_is_told() {
     };
     let (failed, (), ended) = tokio::join!(failure(&busy, "SELECT * FROM forever"), stop, idle_connection);
     assert_eq!(failed, "57P01 terminating connection due to administrator command");
-    assert_eq!(told(&ended.expect_err("told")), "57P01 terminating connection due to administrator command");
+    assert_eq!(error_text(&ended.expect_err("told")), "57P01 terminating connection due to administrator command");
     drop(idle);
     (&mut server.serving).await.expect("no panic").expect("served");
     assert!(tokio_postgres::connect(&server.config(), NoTls).await.is_err());
 }
 
 #[tokio::test]
-async fn one_session_too_many_is_refused() {
+async fn session_beyond_the_limit_is_refused() {
     let server = Server::with(|options| options.sessions_max = 1).await;
     let client = server.connect().await;
     let Err(refused) = tokio_postgres::connect(&server.config(), NoTls).await else { panic!("there was room") };
-    assert_eq!(told(&refused), "53300 sorry, too many clients already");
+    assert_eq!(error_text(&refused), "53300 sorry, too many clients already");
     assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_is_let_go() {
+async fn startup_timeout_ends_a_silent_connection() {
     use tokio::io::AsyncReadExt;
     let server = Server::with(|options| options.startup_timeout = Duration::from_millis(20)).await;
     let mut socket = tokio::net::TcpStream::connect(server.address).await.expect("connected");

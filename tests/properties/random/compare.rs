@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::server::harness::told;
+use crate::server::harness::error_text;
 
 /// What two ways to sum may differ in, relative to the size.
 const TOLERANCE: f64 = 1e-9;
@@ -17,7 +17,7 @@ pub struct Refusal {
 impl Refusal {
     pub fn new(error: &tokio_postgres::Error) -> Refusal {
         let state = error.code().map_or("none", |code| code.code()).to_string();
-        Refusal { state, text: told(error) }
+        Refusal { state, text: error_text(error) }
     }
 
     /// Whether it is about a value that a row has: which rows are looked at is not told by SQL.

@@ -122,7 +122,7 @@ async fn smaller(
 }
 
 #[test]
-fn random_selects_are_the_same_read_kept_and_asked_of_postgres() {
+fn random_selects_agree_between_batch_view_and_postgres() {
     let postgres = Postgres::shared();
     let seed = number("SEED");
     let rounds = if number("MINUTES").is_some() { 0 } else { number("ROUNDS").unwrap_or(ROUNDS) };

@@ -98,7 +98,7 @@ mod tests {
     };
 
     #[test]
-    fn a_checkpoint_says_what_was_said() {
+    fn delta_checkpoint_actions_roundtrip_through_parquet() {
         let action = Action::default;
         let list = Some(vec!["timestampNtz".to_string()]);
         let map = BTreeMap::from([("k".to_string(), "v".to_string())]);

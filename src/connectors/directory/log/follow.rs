@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn begins_at_a_checkpoint_and_goes_on_with_what_is_new() {
+    fn delta_log_follow_starts_at_a_checkpoint_and_continues_with_new_versions() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(log_of(folder.path()), None);
         let log = folder.path().join(OWN);

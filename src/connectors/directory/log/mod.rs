@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes() {
+    fn delta_path_escape_and_unescape_are_inverse() {
         for text in ["a b/ü=%20", "", "%", "%4", "%zz", "plain-1_2.3"] {
             assert_eq!(unescape(&escape(text)), text);
         }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_entries() {
+    fn delta_file_names_and_actions_are_parsed() {
         assert_eq!(version_of("00000000000000000012.json", ENTRY), Some(12));
         assert_eq!(version_of("00000000000000000012.checkpoint.parquet", CHECKPOINT), Some(12));
         for name in ["12.json", "_last_checkpoint", "00000000000000000012.crc", "0000000000000000001x.json"] {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_come_back() {
+    fn delta_schema_string_roundtrips_to_arrow() {
         use DataType::*;
         let inner = Struct(vec![Field::new("d", Date32, true), Field::new("n", Decimal128(10, 2), true)].into());
         let list = List(Arc::new(Field::new("item", inner, true)));

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn types_have_names() {
+    fn sink_columns_have_delta_type_names() {
         let item = Arc::new(Field::new("item", DataType::UInt64, false));
         let zoneless = DataType::Timestamp(TimeUnit::Nanosecond, None);
         let all = schema(&[("l", DataType::List(item)), ("t", zoneless), ("n", DataType::Decimal128(10, 2))]);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_find_their_partitions() {
+    fn sink_rows_are_split_by_partition_values() {
         let all = schema(&[("a", DataType::Int32), ("b c", DataType::Utf8), ("v", DataType::Int32)]);
         let by = ["a".to_string(), "b c".to_string()];
         let columns = SinkColumns::new(&all, &by, false).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be() {
+    fn unsupported_sink_columns_and_partitions_are_refused() {
         let time = DataType::Time64(TimeUnit::Microsecond);
         let refused = |name: &str, t: DataType, by: &[&str]| {
             let by: Vec<_> = by.iter().map(|b| b.to_string()).collect();

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_keeps_few_files_and_rows_are_rarely_written_again() {
+    fn merge_of_small_files_bounds_file_count_and_rewrites() {
         let target = 1 << 20;
         let (mut files, mut written, mut most_files) = (Vec::<u64>::new(), 0, 0);
         let total = 20_000 * 500_u64;
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_large_or_alone_stays() {
+    fn merge_leaves_large_and_single_files() {
         assert_eq!(pick(&[600, 700, 499], 2, 1_000), Vec::<usize>::new());
         assert_eq!(pick(&[600, 400, 300, 499], 2, 1_000), [1, 2, 3]);
         assert_eq!(pick(&[], 0, 0), Vec::<usize>::new());

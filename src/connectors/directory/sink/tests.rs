@@ -228,7 +228,7 @@ async fn run(sink: &mut DirectorySink, from: u64, to: u64, acknowledged: &mut u6
 }
 
 /// Files that are neither listed nor wait to be deleted.
-async fn strays(setup: &Setup, place: &Arc<SinkFolder>) -> Vec<String> {
+async fn unreferenced_files(setup: &Setup, place: &Arc<SinkFolder>) -> Vec<String> {
     let history = History::read(place, setup.options().format.is_parquet()).await.unwrap();
     let listed = |path: &str| {
         let path = in_log(path);
@@ -239,7 +239,7 @@ async fn strays(setup: &Setup, place: &Arc<SinkFolder>) -> Vec<String> {
 }
 
 /// Dies at each change of the store in turn.
-async fn die_everywhere(setup: Setup, local: bool, before: u64, last: u64) {
+async fn crash_at_every_write(setup: Setup, local: bool, before: u64, last: u64) {
     for through in [false, true] {
         for fail_at in 1.. {
             let folder = tempfile::tempdir().unwrap();
@@ -262,7 +262,7 @@ async fn die_everywhere(setup: Setup, local: bool, before: u64, last: u64) {
             assert_eq!(seen, expected(1..=next), "{context}");
             let mut sink = setup.sink("one", &healthy);
             assert_eq!(sink.open().await.unwrap(), Epoch(next), "{context}");
-            assert_eq!(strays(&setup, &healthy).await, Vec::<String>::new(), "{context}");
+            assert_eq!(unreferenced_files(&setup, &healthy).await, Vec::<String>::new(), "{context}");
             assert_eq!(setup.seen(&healthy).await, expected(1..=next), "{context}");
             for epoch in next + 1..=last + 1 {
                 sink.write(Epoch(epoch), &outgoing(epoch)).await.unwrap();
@@ -278,26 +278,26 @@ async fn die_everywhere(setup: Setup, local: bool, before: u64, last: u64) {
 const PARTITIONED: (&str, &str) = ("partition_by", "p");
 
 #[tokio::test]
-async fn whole_epochs_wherever_it_dies() {
+async fn sink_crash_at_any_write_leaves_whole_epochs() {
     let merging = [("merge_files", "2"), ("retain", "0 s"), PARTITIONED];
-    die_everywhere(Setup::new("json", &merging), false, 0, 5).await;
-    die_everywhere(Setup::new("csv", &merging[..2]), false, 0, 5).await;
-    die_everywhere(Setup::new("csv", &[("target_file_size", "1 B")]), false, 0, 3).await;
+    crash_at_every_write(Setup::new("json", &merging), false, 0, 5).await;
+    crash_at_every_write(Setup::new("csv", &merging[..2]), false, 0, 5).await;
+    crash_at_every_write(Setup::new("csv", &[("target_file_size", "1 B")]), false, 0, 3).await;
 }
 
 #[tokio::test]
-async fn whole_epochs_wherever_it_dies_on_a_disk() {
+async fn sink_crash_at_any_write_on_disk_leaves_whole_epochs() {
     // Of few files: each is synced.
-    die_everywhere(Setup::new("json", &[("merge_files", "2"), ("retain", "0 s")]), true, 0, 3).await;
+    crash_at_every_write(Setup::new("json", &[("merge_files", "2"), ("retain", "0 s")]), true, 0, 3).await;
 }
 
 #[tokio::test]
-async fn whole_epochs_wherever_it_dies_at_a_checkpoint() {
-    die_everywhere(Setup::new("json", &[("merge_files", "8"), ("retain", "0 s")]), false, 97, 101).await;
+async fn sink_crash_at_any_write_of_a_log_checkpoint_leaves_whole_epochs() {
+    crash_at_every_write(Setup::new("json", &[("merge_files", "8"), ("retain", "0 s")]), false, 97, 101).await;
 }
 
 #[tokio::test]
-async fn the_log_and_the_folder_stay_small() {
+async fn sink_log_and_folder_stay_small_over_many_epochs() {
     let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[("merge_files", "4"), ("retain", "10 s")]);
     let mut sink = setup.sink("one", &place);
@@ -316,7 +316,7 @@ async fn the_log_and_the_folder_stay_small() {
 }
 
 #[tokio::test]
-async fn what_was_replaced_stays_for_its_readers() {
+async fn sink_replaced_files_stay_for_the_retention_time() {
     let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[("retain", "10 s")]);
     let mut sink = setup.sink("one", &place);
@@ -339,7 +339,7 @@ async fn what_was_replaced_stays_for_its_readers() {
 }
 
 #[tokio::test]
-async fn one_sink_and_one_writer_to_a_folder() {
+async fn sink_folder_of_another_sink_or_writer_is_refused() {
     let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[]);
     let (mut old, mut new) = (setup.sink("one", &place), setup.sink("one", &place));
@@ -363,7 +363,7 @@ async fn one_sink_and_one_writer_to_a_folder() {
 }
 
 #[tokio::test]
-async fn rows_that_go_are_refused_and_those_that_come_twice_are_there_twice() {
+async fn sink_retraction_is_refused_and_diff_of_two_writes_two_rows() {
     let place = Arc::new(SinkFolder::new("out", Arc::new(InMemory::new()), None));
     let setup = Setup::new("json", &[]);
     let mut sink = setup.sink("one", &place);
@@ -381,7 +381,7 @@ async fn rows_that_go_are_refused_and_those_that_come_twice_are_there_twice() {
 }
 
 #[tokio::test]
-async fn parquet_files_are_plain_ones() {
+async fn sink_parquet_folder_is_readable_as_plain_files() {
     let folder = tempfile::tempdir().unwrap();
     let place = Arc::new(SinkFolder::local("out", folder.path().join("made/for/it"), &Fence::default()).unwrap());
     let setup = Setup::new("parquet", &[("merge_files", "3")]);
@@ -401,7 +401,7 @@ async fn parquet_files_are_plain_ones() {
 }
 
 #[test]
-fn a_large_epoch_is_several_files() {
+fn sink_large_epoch_is_split_by_target_file_size() {
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..20_000));
     let rows = RecordBatch::try_from_iter([("k", keys)]).unwrap();
     for format in ["parquet", "json"] {
@@ -416,7 +416,7 @@ fn a_large_epoch_is_several_files() {
 }
 
 #[test]
-fn options_that_make_no_sense() {
+fn sink_invalid_options_are_refused() {
     for (key, value) in [("format", "avro"), ("target_file_size", "0"), ("merge_files", "1"), ("retain", "soon")] {
         let mut options = Options::default();
         options.insert("path", "out");

@@ -99,7 +99,7 @@ async fn read_as(
 }
 
 #[tokio::test]
-async fn files_are_read_once_in_order_and_keep_their_numbers() {
+async fn source_files_are_read_once_in_order_and_keep_their_offsets() {
     let f = Fixture::new(&[]);
     for (name, text) in [("z", "1\n"), ("b", "2\n"), ("_hidden", "9\n"), ("sub/c", "3\n"), (".h", "9\n")] {
         f.write(name, text);
@@ -118,7 +118,7 @@ async fn files_are_read_once_in_order_and_keep_their_numbers() {
 }
 
 #[tokio::test]
-async fn limits_take_at_least_one_file() {
+async fn source_read_limit_admits_at_least_one_file() {
     let f = Fixture::new(&[]);
     for i in 0..5 {
         f.write(&format!("f{i}"), "1234567\n");
@@ -139,7 +139,7 @@ async fn limits_take_at_least_one_file() {
 }
 
 #[tokio::test]
-async fn a_new_file_wakes_whoever_waits() {
+async fn source_new_file_wakes_waiting_readers() {
     let f = Fixture::new(&[]);
     let source = f.open().await;
     let mut changed = source.changed();
@@ -152,7 +152,7 @@ async fn a_new_file_wakes_whoever_waits() {
 }
 
 #[tokio::test]
-async fn a_file_just_written_is_ahead_at_once() {
+async fn source_file_just_written_is_ahead_at_once() {
     let f = Fixture::new(&[]);
     let source = f.open().await;
     for i in 1..=20_u64 {
@@ -167,7 +167,7 @@ async fn a_file_just_written_is_ahead_at_once() {
 }
 
 #[tokio::test]
-async fn what_happened_to_a_file_before_it_is_read_is_one_bad_record() {
+async fn source_file_deleted_or_resized_before_reading_is_one_bad_record() {
     let f = Fixture::new(&[]);
     for name in ["gone", "shrunk", "grown", "fine"] {
         f.write(name, "1\n2\n3\n");
@@ -188,7 +188,7 @@ async fn what_happened_to_a_file_before_it_is_read_is_one_bad_record() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_again_is_not_read_as_another() {
+async fn source_file_rewritten_before_reading_is_one_bad_record() {
     let f = Fixture::new(&[]);
     for name in ["again", "older", "touched", "fine"] {
         f.write(name, "1\n2\n");
@@ -211,7 +211,7 @@ async fn a_file_that_is_written_again_is_not_read_as_another() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_after_it_was_read_is_not_cleaned_away() {
+async fn source_file_rewritten_after_reading_is_not_cleaned_away() {
     let f = Fixture::new(&[("clean_source", "delete")]);
     for name in ["again", "grown", "read"] {
         f.write(name, "1\n2\n");
@@ -228,7 +228,7 @@ async fn a_file_that_is_written_after_it_was_read_is_not_cleaned_away() {
 }
 
 #[tokio::test]
-async fn what_an_epoch_read_stays_readable_until_it_is_forgotten() {
+async fn source_files_of_an_epoch_stay_readable_until_forgotten() {
     for clean in ["off", "delete", "archive"] {
         let mut f = Fixture::new(&[("clean_source", clean)]);
         let data = tempfile::tempdir().unwrap();
@@ -260,7 +260,7 @@ async fn what_an_epoch_read_stays_readable_until_it_is_forgotten() {
 }
 
 #[tokio::test]
-async fn any_name_that_is_text_can_be_read() {
+async fn source_file_with_any_utf8_name_is_read() {
     let f = Fixture::new(&[("clean_source", "delete")]);
     let names = ["a b", "a%20b", "100%", "ü", "a#b?c", "a\\b", "~", "a:b*", "x/y..", "'\"", "&<>|", "a^`{}[]"];
     for name in names {
@@ -280,7 +280,7 @@ async fn any_name_that_is_text_can_be_read() {
 }
 
 #[tokio::test]
-async fn one_bad_line_in_a_big_file_read_in_parts() {
+async fn source_bad_line_in_a_large_file_read_in_parts_is_one_bad_record() {
     let f = Fixture::new(&[]);
     let lines: String =
         (1..=200_000).map(|i| if i == 150_001 { "oops\n".to_string() } else { format!("{i}\n") }).collect();
@@ -297,7 +297,7 @@ async fn one_bad_line_in_a_big_file_read_in_parts() {
 }
 
 #[tokio::test]
-async fn a_truncated_parquet_file_is_one_bad_record() {
+async fn source_truncated_parquet_file_is_one_bad_record() {
     let f = Fixture::new(&[("format", "parquet")]);
     let batch = RecordBatch::try_new(one(), vec![Arc::new(Int64Array::from_iter_values(0..200_000))]).unwrap();
     let mut writer = ArrowWriter::try_new(Vec::new(), one(), None).unwrap();
@@ -315,7 +315,7 @@ async fn a_truncated_parquet_file_is_one_bad_record() {
 }
 
 #[tokio::test]
-async fn read_files_are_deleted_or_archived() {
+async fn source_files_read_are_deleted_or_archived_by_clean_source() {
     let f = Fixture::new(&[("clean_source", "delete")]);
     for name in ["a", "b", "c"] {
         f.write(name, "1\n");
@@ -348,7 +348,7 @@ async fn read_files_are_deleted_or_archived() {
 }
 
 #[tokio::test]
-async fn without_cleaning_nothing_is_ever_forgotten() {
+async fn source_without_clean_source_rereads_forgotten_files() {
     let f = Fixture::new(&[]);
     f.write("a", "1\n");
     let source = f.open().await;
@@ -358,7 +358,7 @@ async fn without_cleaning_nothing_is_ever_forgotten() {
 }
 
 #[tokio::test]
-async fn columns_are_inferred_where_a_file_tells_them() {
+async fn source_columns_are_inferred_from_the_first_file() {
     let f = Fixture::new(&[("header", "true")]);
     let error = connectors::open(7, "s", None, &f.options, &f.env).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidTableDefinition);
@@ -375,7 +375,7 @@ async fn columns_are_inferred_where_a_file_tells_them() {
 }
 
 #[tokio::test]
-async fn a_folder_must_be_there_for_a_new_source_only() {
+async fn source_missing_folder_is_refused_only_for_a_new_source() {
     let f = Fixture::new(&[]);
     let mut options = f.options.clone();
     options.insert("path", f.path("missing").to_str().unwrap());
@@ -399,7 +399,7 @@ async fn a_folder_must_be_there_for_a_new_source_only() {
 }
 
 #[test]
-fn options_are_checked_without_a_look_outside() {
+fn source_options_are_checked_without_io() {
     let check = |more: &[(&str, &str)]| {
         let mut options = Options::default();
         let all = [("connector", "directory"), ("path", "/no/such/folder"), ("format", "csv")];
@@ -430,7 +430,7 @@ fn options_are_checked_without_a_look_outside() {
 }
 
 #[tokio::test]
-async fn dropping_a_source_stops_its_lookout() {
+async fn source_drop_stops_its_watcher() {
     let f = Fixture::new(&[]);
     let weak = Arc::downgrade(&f.env.clock);
     let source = f.open().await;
@@ -492,7 +492,7 @@ fn partitioned() -> SchemaRef {
 }
 
 #[tokio::test]
-async fn of_a_folder_with_a_log_the_files_are_read_that_it_names() {
+async fn source_of_a_delta_folder_reads_the_files_its_log_names() {
     for format in ["parquet", "json", "csv"] {
         let f = Fixture::new(&[("format", format), ("header", "true")]);
         let mut f = f;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_older_copy_of_the_data_directory_does_not_write_over_a_newer_one() {
+fn sink_of_an_older_copy_does_not_overwrite_newer_epochs() {
     run(async {
         let mut stage = Stage::new().await;
         stage.sql("CREATE TABLE t (n INT) APPEND ONLY").await.unwrap();
@@ -36,7 +36,7 @@ fn an_older_copy_of_the_data_directory_does_not_write_over_a_newer_one() {
 }
 
 #[test]
-fn sink_of_an_older_copy_that_replaces_everything_goes_on_by_itself() {
+fn sink_of_an_older_copy_in_complete_mode_continues() {
     run(async {
         let mut stage = Stage::new().await;
         stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT)").await.unwrap();
@@ -60,7 +60,7 @@ fn sink_of_an_older_copy_that_replaces_everything_goes_on_by_itself() {
 
 /// Nothing comes that would make them ask.
 #[test]
-fn sink_of_an_older_copy_is_told_so_or_replaces_everything_before_anything_new_comes() {
+fn sink_of_an_older_copy_without_new_rows_fails_or_replaces_all() {
     run(async {
         let mut stage = Stage::new().await;
         stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT)").await.unwrap();
@@ -89,7 +89,7 @@ const FAILED: &str =
 
 /// The copy was made between the beginning of an epoch and its commit, and the old server went on.
 #[test]
-fn sink_of_an_older_copy_does_not_write_again_what_the_copy_had_begun() {
+fn sink_of_an_older_copy_does_not_rewrite_its_pending_epoch() {
     run(async {
         let mut stage = Stage::new().await;
         stage.sql("CREATE TABLE t (n INT) APPEND ONLY").await.unwrap();

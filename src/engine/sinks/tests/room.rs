@@ -20,7 +20,7 @@ async fn stage() -> Stage {
 }
 
 #[test]
-fn epoch_beside_answers_that_nobody_takes_has_memory_of_its_own() {
+fn epoch_beside_unread_answers_has_its_own_memory_pool() {
     run(async {
         let stage = stage().await;
         let engine = stage.engine.clone().unwrap();
@@ -33,7 +33,7 @@ fn epoch_beside_answers_that_nobody_takes_has_memory_of_its_own() {
 }
 
 #[test]
-fn epoch_without_room_is_shown_as_retrying_until_there_is_some() {
+fn epoch_without_memory_is_retrying_until_memory_is_free() {
     run(async {
         let stage = stage().await;
         let engine = stage.engine.clone().unwrap();

@@ -382,7 +382,7 @@ mod tests {
 
     /// A list in a batch of many is as wide as it is, and not as all of them.
     #[test]
-    fn lists_of_a_batch_are_measured_one_by_one() {
+    fn growth_lists_of_a_batch_are_measured_row_by_row() {
         let lists = ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(
             (0..1000).map(|n| (n > 0).then(|| vec![Some(n); 1 + n as usize % 3])),
         );

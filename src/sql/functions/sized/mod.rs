@@ -313,7 +313,7 @@ mod tests {
 
     /// Every function of DataFusion that makes more of its arguments than they are, as a constant and over rows.
     #[tokio::test]
-    async fn results_beyond_the_limit_are_refused_before_they_are_made() {
+    async fn sized_function_result_beyond_the_limit_is_refused_before_evaluation() {
         let large = [
             "repeat('x', {n})",
             "repeat(repeat('x', 1000000), {n})",
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn results_within_the_limit_are_made() {
+    async fn sized_function_result_within_the_limit_is_computed() {
         for (sql, rows) in [
             ("SELECT repeat('x', 3000000), lpad('x', 1000000), repeat(NULL, 2000000000), repeat('x', -5)", 1),
             ("SELECT array_repeat(1, 100000), generate_series(1, 100000), 'a' || 1 || NULL, ARRAY[1] || 2", 1),
@@ -372,7 +372,7 @@ mod tests {
 
     /// What one batch would hold counts, too, where no value of it is large.
     #[tokio::test]
-    async fn batches_beyond_the_pool_are_refused() {
+    async fn sized_function_batch_beyond_the_memory_pool_is_refused() {
         for call in ["repeat('x', 100000)", "repeat('x', value * 0 + 100000)"] {
             let sql = format!("SELECT count(*) FROM generate_series(1, 8192) WHERE length({call} || value) > 5");
             let error = run(&sql).await.expect_err(&sql);
@@ -382,7 +382,7 @@ mod tests {
 
     /// An upgrade that brings a function is noticed: is its result larger than its arguments?
     #[test]
-    fn every_function_was_decided_on() {
+    fn growth_of_every_datafusion_function_is_declared() {
         let state = SessionStateBuilder::new().with_default_features().build();
         let undecided: Vec<&String> = state
             .scalar_functions()

@@ -1,5 +1,5 @@
-//! The exact sum of floats, whatever their order, of which any can be taken away again: a superaccumulator (Neal, "Fast
-//! exact summation using small and large superaccumulators", 2015), of which only the limbs in use are there.
+//! The exact sum of floats, independent of order, supporting retraction: a superaccumulator (Neal, "Fast exact
+//! summation using small and large superaccumulators", 2015) that stores only the limbs in use.
 //!
 //! ```text
 //! 2^-1074          one fixed point for all floats               2^1024 · rows
@@ -15,23 +15,23 @@ const LIMB_MASK: u64 = LIMB as u64 - 1;
 /// The bits of a float's fraction, and its greatest exponent, which is that of infinities and NaN.
 const FRACTION_BITS: usize = 52;
 const SPECIAL: u64 = 0x7ff;
-/// A float may be added so often before limbs must be carried over.
+/// Adds before carries must be propagated.
 const ADDS_MAX: i64 = 1 << 30;
 
 /// A sum of floats.
 #[derive(Debug, Clone, Default)]
 pub struct ExactSum {
-    /// The place of the first limb.
+    /// The position of the first limb.
     low: usize,
     limbs: Vec<i64>,
-    /// Adds since limbs were carried over.
+    /// Adds since carries were propagated.
     adds: i64,
-    /// What is no number, counted, so that it can be taken away again: NaN, Infinity, -Infinity.
+    /// Counts of NaN, Infinity and -Infinity, so that they can be retracted.
     specials: Option<Box<[i64; 3]>>,
 }
 
 impl ExactSum {
-    /// Adds a float so many times; takes it away again where those are less than zero.
+    /// Adds `value` with weight `times`; negative weights retract it.
     pub fn add(&mut self, value: f64, times: i64) {
         let bits = value.to_bits();
         let (exponent, fraction) = (bits >> FRACTION_BITS & SPECIAL, bits & ((1 << FRACTION_BITS) - 1));
@@ -77,7 +77,7 @@ impl ExactSum {
         }
     }
 
-    /// Makes room for so many limbs from a place on; gives where they are.
+    /// Makes room for `count` limbs from position `place` on; gives their index.
     fn room(&mut self, place: usize, count: usize) -> usize {
         if self.limbs.is_empty() {
             self.low = place;
@@ -92,7 +92,7 @@ impl ExactSum {
         first
     }
 
-    /// Brings all limbs but the last between zero and their greatest; the last one has the sign.
+    /// Propagates carries: all limbs but the last are in range and non-negative; the last one has the sign.
     fn carry(&mut self) {
         self.adds = 1;
         let mut carried = 0;
@@ -107,7 +107,7 @@ impl ExactSum {
         }
     }
 
-    /// The digits of the sum as a number in two's complement, the last one with the sign: the fewest that there can be.
+    /// The sum in two's complement with the fewest digits; the last one has the sign.
     fn digits(&self) -> (usize, Vec<u32>) {
         let mut own = self.clone();
         own.carry();
@@ -130,8 +130,7 @@ impl ExactSum {
         }
     }
 
-    /// The sum as one float, rounded half to even; the sum of nothing is zero. Too great a sum is an error, as in
-    /// Postgres.
+    /// The sum rounded half to even; 0 for no values. Overflow is an error, as in Postgres.
     pub fn rounded(&self) -> Result<f64> {
         if let Some(counts) = &self.specials {
             return Ok(match **counts {
@@ -163,7 +162,7 @@ impl ExactSum {
         bytes
     }
 
-    /// Adds a sum that was made bytes.
+    /// Adds an encoded sum.
     pub fn merge(&mut self, bytes: &[u8]) -> Result<()> {
         let spoiled = || Error::new(ErrorKind::DataCorrupted, "a sum that was saved is spoiled");
         let [low, has_specials, rest @ ..] = bytes else { return Err(spoiled()) };
@@ -189,7 +188,7 @@ impl ExactSum {
         Ok(())
     }
 
-    /// What it holds beside itself.
+    /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.limbs.capacity() * size_of::<i64>() + self.specials.as_deref().map_or(0, size_of_val)
     }

@@ -1,4 +1,4 @@
-//! Sums of many groups: of rows that come, of rows that go, and of partial sums.
+//! Sums of many groups, over insertions, retractions and partial sums.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -23,9 +23,9 @@ pub(super) trait Total: Clone + Default + Debug + Send + Sync + 'static {
     fn to_bytes(&self) -> Vec<u8>;
     fn merge(&mut self, bytes: &[u8]) -> Result<()>;
     fn heap_bytes(&self) -> usize;
-    /// The sum of so many rows, or their average.
+    /// The sum, or the average over `rows` rows.
     fn answer(&self, rows: i64, spec: &Spec) -> Result<Native<Self>>;
-    /// What values have in common that are the same one to DISTINCT; and such a value.
+    /// The key by which DISTINCT compares values; and the value of a key.
     fn key(value: Native<Self>) -> i128;
     fn of_key(key: i128) -> Native<Self>;
 }
@@ -126,7 +126,7 @@ impl Total for Wide {
 pub(super) struct Totals<T> {
     spec: Spec,
     totals: Vec<T>,
-    /// The rows of each that are not NULL.
+    /// Number of non-NULL rows of each group.
     rows: Vec<i64>,
     heap_bytes: usize,
 }
@@ -143,7 +143,7 @@ impl<T: Total> Totals<T> {
         }
     }
 
-    /// Adds rows, or takes them away: `sign` times what their diffs say, where they have some.
+    /// Adds rows with weight `sign`, times their diffs if given.
     fn feed(
         &mut self,
         columns: &[ArrayRef],

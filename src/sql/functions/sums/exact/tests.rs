@@ -81,7 +81,7 @@ fn close_to(value: Option<f64>) -> Option<u64> {
 }
 
 #[test]
-fn a_sum_is_that_of_all_bits_whatever_was_taken_away_again() {
+fn exact_sum_after_retractions_equals_the_sum_of_the_rest() {
     for seed in 0..400 {
         let rng = &mut SmallRng::seed_from_u64(seed);
         let (mut sums, mut bits, mut there) = (vec![ExactSum::default(); 3], Bits::new(), Vec::new());
@@ -110,7 +110,7 @@ fn a_sum_is_that_of_all_bits_whatever_was_taken_away_again() {
 }
 
 #[test]
-fn a_sum_is_rounded_once_and_half_to_even() {
+fn exact_sum_is_rounded_once_half_to_even() {
     for (values, expected) in [
         (&[1e300, 1.0, -1e300][..], 1.0),
         (&[0.1; 10][..], 1.0),
@@ -129,7 +129,7 @@ fn a_sum_is_rounded_once_and_half_to_even() {
 }
 
 #[test]
-fn a_sum_beyond_all_floats_is_an_error() {
+fn exact_sum_overflow_is_an_error() {
     for values in [[f64::MAX, 1e292], [f64::MAX, f64::MAX], [-f64::MAX, -1e300]] {
         let error = sum_of(&values).rounded().unwrap_err();
         assert_eq!((error.kind().sqlstate(), error.message()), ("22003", "value out of range: overflow"));
@@ -137,7 +137,7 @@ fn a_sum_beyond_all_floats_is_an_error() {
 }
 
 #[test]
-fn what_is_no_number_goes_as_it_came() {
+fn exact_sum_nan_and_infinity_are_retractable() {
     let infinity = f64::INFINITY;
     let mut sum = sum_of(&[1.5, f64::NAN, infinity, -infinity]);
     assert!(sum.rounded().unwrap().is_nan());
@@ -153,7 +153,7 @@ fn what_is_no_number_goes_as_it_came() {
 }
 
 #[test]
-fn carries_do_not_overflow_however_often_a_float_is_added() {
+fn exact_sum_of_many_equal_floats_does_not_overflow() {
     for value in [f64::MAX / 1e30, -f64::MAX / 1e30, 0.1, -5e-324] {
         let mut sum = ExactSum::default();
         for _ in 0..6 {
@@ -168,7 +168,7 @@ fn carries_do_not_overflow_however_often_a_float_is_added() {
 }
 
 #[test]
-fn a_spoiled_state_is_an_error() {
+fn exact_sum_merge_of_corrupted_bytes_is_an_error() {
     for bytes in [&[][..], &[0][..], &[0, 1, 7][..]] {
         assert!(ExactSum::default().merge(bytes).is_err(), "{bytes:?}");
     }
