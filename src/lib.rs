@@ -1,5 +1,5 @@
 //! Tidemark keeps the answer of a SQL query up to date while its input keeps growing, and serves that answer as a
-//! Postgres table. This page is the map: `tests/tidy.rs` keeps it true.
+//! Postgres table. This page is the map: `tests/tidy.rs` keeps it true. How it works is told in `docs/design`.
 //!
 //! # The idea
 //!

@@ -1,6 +1,7 @@
 //! The rules of the house that a machine can hold. A rule that is not here is advice.
 
 mod circles;
+mod docs;
 mod hints;
 mod names;
 mod sleeps;
@@ -75,6 +76,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
     ),
     ("process::exit", &["src/cli"], "nobody else ends the process"),
     ("println", &["src/cli"], "whoever is not the command line logs"),
+    ("unsafe", &["src/connectors/kafka"], "librdkafka is called where its wrapper lacks a call; nothing else needs it"),
 ];
 
 /// What no code says. In two pieces, so that this file may be read too.
