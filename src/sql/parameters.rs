@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_counted_by_their_numbers_of() {
+    fn parameter_numbers_are_collected_and_out_of_range_ones_refused() {
         assert_eq!(numbers_of("SELECT $3, $1 FROM t WHERE a IN (SELECT $1 FROM u LIMIT $2)").expect("fine"), [1, 2, 3]);
         assert_eq!(numbers_of("EXPLAIN SELECT $1").expect("fine"), [1]);
         assert_eq!(numbers_of("INSERT INTO t VALUES ($1, $2)").expect("fine"), [1, 2]);
