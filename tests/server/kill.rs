@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::sleep};
 use tokio_postgres::Client;
 
-use super::harness::{Home, connect, eventually, rows, run, seed, told, try_rows};
+use super::harness::{Home, Server, connect, eventually, rows, run, seed, told, try_rows};
 
 const KILLS: usize = 36;
 const CLIENTS: u64 = 3;
