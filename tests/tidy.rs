@@ -1,7 +1,9 @@
 //! The rules of the house that a machine can hold. A rule that is not here is advice.
 
 mod circles;
+mod dead;
 mod docs;
+mod functions;
 mod hints;
 mod names;
 mod sleeps;
@@ -101,21 +103,23 @@ fn root() -> &'static Path {
 }
 
 /// The files below a folder of the checkout, in order; none if there is no such folder.
-fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
-    fn walk(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+fn everything(folder: &str) -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                walk(&path, extension, found);
-            } else if path.extension().is_some_and(|e| e == extension) {
-                found.push(path);
+            match entry.path() {
+                path if path.is_dir() => walk(&path, found),
+                path => found.push(path),
             }
         }
     }
     let mut found = Vec::new();
-    walk(&root().join(folder), extension, &mut found);
+    walk(&root().join(folder), &mut found);
     found.sort();
     found
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    everything(folder).into_iter().filter(|path| path.extension().is_some_and(|e| e == extension)).collect()
 }
 
 fn sources(folder: &str) -> Vec<Source> {

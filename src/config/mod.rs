@@ -253,6 +253,14 @@ impl Config {
         layer.set(&mut self.data_dir, &raw.data_dir, "data_dir", "a folder", folder)?;
         layer.set(&mut self.memory_limit, &raw.memory_limit, "memory_limit", A_LIMIT, limit)?;
         layer.set(&mut self.insecure, &raw.insecure, "insecure", "true or false", yes_or_no)?;
+        self.apply_connectors(raw, layer)?;
+        self.apply_sessions(raw, layer)?;
+        self.apply_queries(raw, layer)?;
+        self.apply_storage(raw, layer)?;
+        self.apply_process(raw, layer)
+    }
+
+    fn apply_connectors(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
         if let Some(raw) = &raw.connectors {
             let (open, write) = (&mut self.connectors.open_timeout, &mut self.connectors.write_timeout);
             layer.set(open, &raw.open_timeout, OPEN_TIMEOUT, A_DURATION, parse_duration)?;
@@ -272,6 +280,10 @@ impl Config {
                 variables,
             )?;
         }
+        Ok(())
+    }
+
+    fn apply_sessions(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
         if let Some(raw) = &raw.sessions {
             let sessions = &mut self.sessions;
             layer.set(&mut sessions.max, &raw.max, "sessions.max", "a number from 1", from_one)?;
@@ -286,6 +298,10 @@ impl Config {
             let longest = &mut sessions.message_bytes_max;
             layer.set(longest, &raw.message_max, "sessions.message_max", A_SIZE, size)?;
         }
+        Ok(())
+    }
+
+    fn apply_queries(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
         if let Some(raw) = &raw.query {
             layer.set(&mut self.query.memory_limit, &raw.memory_limit, "query.memory_limit", A_LIMIT, limit)?;
             layer.set(&mut self.query.value_limit, &raw.value_limit, "query.value_limit", A_LIMIT, limit)?;
@@ -300,6 +316,10 @@ impl Config {
             layer.set(&mut self.epoch.max_rows, &raw.max_rows, "epoch.max_rows", "a number from 1", from_one)?;
             layer.set(&mut self.epoch.max_bytes, &raw.max_bytes, "epoch.max_bytes", A_LIMIT, limit)?;
         }
+        Ok(())
+    }
+
+    fn apply_storage(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
         if let Some(raw) = &raw.checkpoint {
             let interval = &mut self.checkpoint.interval;
             layer.set(interval, &raw.interval, "checkpoint.interval", A_DURATION, parse_duration)?;
@@ -331,6 +351,10 @@ impl Config {
             layer.set(&mut kept.max_rows, &raw.max_rows, "late_rows.max_rows", A_COUNT, count)?;
             layer.set(&mut kept.max_bytes, &raw.max_bytes, "late_rows.max_bytes", A_LIMIT, limit)?;
         }
+        Ok(())
+    }
+
+    fn apply_process(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
         if let Some(raw) = &raw.threads {
             let threads = &mut self.threads;
             layer.set(&mut threads.network, &raw.network, "threads.network", "a number from 1 to 1024", workers)?;

@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::sleep};
 use tokio_postgres::Client;
 
-use super::harness::{Home, connect, error_text, eventually, rows, run, seed, try_rows};
+use super::harness::{Home, Server, connect, error_text, eventually, rows, run, seed, try_rows};
 
 const KILLS: usize = 36;
 const CLIENTS: u64 = 3;
@@ -142,30 +142,7 @@ async fn server_under_repeated_kill_9_ends_with_the_exact_answers() {
     let reader = tokio::spawn(read(load.clone()));
 
     for _ in 0..KILLS {
-        let before = acknowledged.load(Ordering::Relaxed);
-        match rng.random_range(0..4) {
-            // Before it is ready: in the middle of its recovery, most likely.
-            0 => {
-                open.send(None).unwrap();
-                server.kill();
-                let mut child = home.serve().spawn().unwrap();
-                sleep(Duration::from_millis(rng.random_range(1..300))).await;
-                child.kill().unwrap();
-                child.wait().unwrap();
-            }
-            _ => {
-                // Some work was done since the last kill, and then at any moment.
-                eventually("something is acknowledged", async || {
-                    (acknowledged.load(Ordering::Relaxed) > before).then_some(())
-                })
-                .await;
-                sleep(Duration::from_millis(rng.random_range(0..700))).await;
-                open.send(None).unwrap();
-                server.kill();
-            }
-        }
-        server = home.start();
-        open.send(Some(server.port)).unwrap();
+        server = kill(server, &load, &open, &mut rng).await;
     }
 
     let calm = acknowledged.load(Ordering::Relaxed);
@@ -203,6 +180,32 @@ async fn server_under_repeated_kill_9_ends_with_the_exact_answers() {
         (left == 0).then_some(())
     })
     .await;
+}
+
+/// Kills the server at some moment, and starts it again.
+async fn kill(server: Server, load: &Load, open: &watch::Sender<Option<u16>>, rng: &mut SmallRng) -> Server {
+    let before = load.acknowledged.load(Ordering::Relaxed);
+    if rng.random_range(0..4) == 0 {
+        // Before it is ready: in the middle of its recovery, most likely.
+        open.send(None).unwrap();
+        server.kill();
+        let mut child = load.home.serve().spawn().unwrap();
+        sleep(Duration::from_millis(rng.random_range(1..300))).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    } else {
+        // Some work was done since the last kill, and then at any moment.
+        eventually("something is acknowledged", async || {
+            (load.acknowledged.load(Ordering::Relaxed) > before).then_some(())
+        })
+        .await;
+        sleep(Duration::from_millis(rng.random_range(0..700))).await;
+        open.send(None).unwrap();
+        server.kill();
+    }
+    let server = load.home.start();
+    open.send(Some(server.port)).unwrap();
+    server
 }
 
 /// Every table against what was acknowledged, every view against the batch answer and against the model.

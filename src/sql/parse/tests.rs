@@ -18,21 +18,7 @@ fn tell(body: &Body) -> String {
                 + &watermark(&s.watermark)
                 + &options(&s.options)
         }
-        Body::CreateTable(t) => {
-            let mut text = format!("table {}{}", head(&t.name, t.exists), columns(&t.columns));
-            if !t.primary_key.is_empty() {
-                write!(text, " key {:?}", t.primary_key).unwrap();
-            }
-            if t.append_only {
-                text += " append only";
-            }
-            text += &watermark(&t.watermark);
-            text += &options(&t.options);
-            if let Some(query) = &t.query {
-                write!(text, " as {query}").unwrap();
-            }
-            text
-        }
+        Body::CreateTable(t) => create_table(t),
         Body::CreateView(v) => {
             let mut text = format!("{} {}", v.kind, head(&v.name, v.exists));
             if !v.columns.is_empty() {
@@ -94,6 +80,22 @@ fn tell(body: &Body) -> String {
         Body::Subscribe(s) => subscribe(s),
         other => format!("{other:?}"),
     }
+}
+
+fn create_table(t: &CreateTable) -> String {
+    let mut text = format!("table {}{}", head(&t.name, t.exists), columns(&t.columns));
+    if !t.primary_key.is_empty() {
+        write!(text, " key {:?}", t.primary_key).unwrap();
+    }
+    if t.append_only {
+        text += " append only";
+    }
+    text += &watermark(&t.watermark);
+    text += &options(&t.options);
+    if let Some(query) = &t.query {
+        write!(text, " as {query}").unwrap();
+    }
+    text
 }
 
 fn reads(reads: &Reads) -> String {

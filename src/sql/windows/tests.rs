@@ -149,25 +149,12 @@ fn session_windows_are_rewritten() {
 }
 
 #[test]
-fn malformed_window_calls_are_refused() {
-    refuse(
-        "SELECT count(*) FROM t GROUP BY session_window(ts)",
-        "42883@33 wrong arguments of session_window() / Write session_window(ts, '5 minutes').",
-    );
+fn windows_of_impossible_sizes_are_refused() {
+    let trap = "HOP(t, ts, slide, size) takes the slide first; window(ts, size, slide) takes it last.";
     refuse(
         "SELECT * FROM SESSION(t, ts, INTERVAL '-1 minute')",
         "22023@15 the gap of a session must be positive, not -1 minutes / ",
     );
-    refuse(
-        "SELECT count(*) FROM t JOIN u ON t.k = u.k GROUP BY session_window(t.ts, '5 minutes')",
-        "0A000@68 session_window over a join is not supported / \
-         Write FROM SESSION((SELECT … FROM a JOIN b ON …) PARTITION BY key, ts, gap).",
-    );
-    refuse(
-        "SELECT * FROM CUMULATE(t, ts, '1 m', '10 m')",
-        "0A000@15 CUMULATE is not supported / TUMBLE and HOP make windows of a fixed size, SESSION windows that end with a gap.",
-    );
-    let trap = "HOP(t, ts, slide, size) takes the slide first; window(ts, size, slide) takes it last.";
     refuse(
         "SELECT * FROM HOP(t, ts, INTERVAL '10 minutes', INTERVAL '5 minutes')",
         &format!("22023@15 the slide of a window (10 minutes) is greater than its size (5 minutes) / {trap}"),
@@ -196,6 +183,18 @@ fn malformed_window_calls_are_refused() {
         "SELECT * FROM TUMBLE(t, ts, INTERVAL '1 month 1 day')",
         "0A000@15 a window of months and days of 1 month 1 day is not supported / Say it in days.",
     );
+}
+
+#[test]
+fn window_calls_with_wrong_arguments_are_refused() {
+    refuse(
+        "SELECT count(*) FROM t GROUP BY session_window(ts)",
+        "42883@33 wrong arguments of session_window() / Write session_window(ts, '5 minutes').",
+    );
+    refuse(
+        "SELECT * FROM CUMULATE(t, ts, '1 m', '10 m')",
+        "0A000@15 CUMULATE is not supported / TUMBLE and HOP make windows of a fixed size, SESSION windows that end with a gap.",
+    );
     refuse(
         "SELECT * FROM TUMBLE(t, ts, x)",
         "0A000@29 an interval that is not constant (x) is not supported / Write INTERVAL '10 minutes'.",
@@ -215,12 +214,21 @@ fn malformed_window_calls_are_refused() {
          subquery in parentheses.",
     );
     refuse(
-        "SELECT window(ts, '1 m'), window(ts, '2 m') FROM t",
-        "0A000@27 more than one window in a SELECT is not supported / Join two queries with one each.",
-    );
-    refuse(
         "SELECT window(ts) FROM t",
         "42883@8 wrong arguments of window() / Write window(ts, '10 minutes') or window(ts, '10 minutes', '5 minutes').",
+    );
+}
+
+#[test]
+fn windows_in_queries_that_cannot_have_them_are_refused() {
+    refuse(
+        "SELECT count(*) FROM t JOIN u ON t.k = u.k GROUP BY session_window(t.ts, '5 minutes')",
+        "0A000@68 session_window over a join is not supported / \
+         Write FROM SESSION((SELECT … FROM a JOIN b ON …) PARTITION BY key, ts, gap).",
+    );
+    refuse(
+        "SELECT window(ts, '1 m'), window(ts, '2 m') FROM t",
+        "0A000@27 more than one window in a SELECT is not supported / Join two queries with one each.",
     );
     refuse(
         "SELECT 1 FROM t RIGHT JOIN u ON true GROUP BY window(t.ts, '10 m', '5 m')",

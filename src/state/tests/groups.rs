@@ -86,6 +86,32 @@ fn columns(rows: &[(i64, i64)]) -> [arrow::array::ArrayRef; 2] {
     [column(rows.iter().map(|row| row.0)), column(rows.iter().map(|row| row.1))]
 }
 
+/// Other rows in place of those of some groups: what the multiset says has changed is the difference.
+fn replace(rng: &mut SmallRng, set: &mut Multiset, model: &mut Groups) {
+    let (mut keys, mut rows, mut groups) = (some(rng, 4), Vec::new(), Vec::new());
+    keys.truncate(2);
+    for n in some(rng, 12) {
+        rows.push((n % 4, n / 4));
+        groups.push(rng.random_range(0..keys.len()) as u32);
+    }
+    let at = UInt32Array::from(groups.clone());
+    let (changed, diffs) = set.replace(&[column(keys.clone())], &columns(&rows), &at).unwrap();
+    let total = |groups: &Groups| {
+        let mut all: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        groups.values().flatten().for_each(|(row, count)| *all.entry(*row).or_default() += count);
+        all
+    };
+    let mut sums = total(model);
+    keys.iter().for_each(|key| drop(model.remove(key)));
+    rows.iter().zip(groups).for_each(|(row, group)| count(model, keys[group as usize], *row, 1));
+    if !diffs.is_empty() {
+        let changed = pairs(&changed[0], &changed[1]);
+        changed.iter().zip(diffs.values()).for_each(|(row, diff)| *sums.entry(*row).or_default() += diff);
+    }
+    sums.retain(|_, count| *count != 0);
+    assert_eq!(sums, total(model));
+}
+
 #[test]
 fn multiset_equals_model_before_and_after_restart() {
     for (seed, mut rng) in rngs().enumerate() {
@@ -122,36 +148,7 @@ fn multiset_equals_model_before_and_after_restart() {
                         kept.into_iter().for_each(|row| count(&mut model, key, row, 1));
                     }
                 }
-                4 => {
-                    let (mut keys, mut rows, mut groups) = (some(&mut rng, 4), Vec::new(), Vec::new());
-                    keys.truncate(2);
-                    for n in some(&mut rng, 12) {
-                        rows.push((n % 4, n / 4));
-                        groups.push(rng.random_range(0..keys.len()) as u32);
-                    }
-                    let at = UInt32Array::from(groups.clone());
-                    let (changed, diffs) = set.replace(&[column(keys.clone())], &columns(&rows), &at).unwrap();
-                    let mut after = model.clone();
-                    keys.iter().for_each(|key| drop(after.remove(key)));
-                    rows.iter().zip(groups).for_each(|(row, group)| count(&mut after, keys[group as usize], *row, 1));
-                    // What changed is the difference.
-                    let total = |groups: &Groups| {
-                        let mut all: BTreeMap<(i64, i64), i64> = BTreeMap::new();
-                        groups.values().flatten().for_each(|(row, count)| *all.entry(*row).or_default() += count);
-                        all
-                    };
-                    let mut sums = total(&model);
-                    if !diffs.is_empty() {
-                        let changed = pairs(&changed[0], &changed[1]);
-                        changed
-                            .iter()
-                            .zip(diffs.values())
-                            .for_each(|(row, diff)| *sums.entry(*row).or_default() += diff);
-                    }
-                    sums.retain(|_, count| *count != 0);
-                    assert_eq!(sums, total(&after));
-                    model = after;
-                }
+                4 => replace(&mut rng, &mut set, &mut model),
                 _ => {
                     let (groups, rows, diffs) = changes(&mut rng, &mut model);
                     set.apply(&[column(groups)], &columns(&rows), &Int64Array::from(diffs)).unwrap();

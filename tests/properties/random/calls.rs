@@ -71,6 +71,25 @@ impl Maker<'_> {
         }
     }
 
+    fn array_agg(&mut self, scope: &[Column], depth: u32, distinct: &str) -> (String, Type) {
+        let of = *[Int4, Int4, Text].choose(self.rng).unwrap();
+        let fed = self.expr(scope, of, depth);
+        let gives = if of == Int4 { Ints } else { Texts };
+        match distinct {
+            "" => (format!("array_agg({fed} ORDER BY {}, {fed})", self.order_item(scope, 1)), gives),
+            _ => (format!("array_agg(DISTINCT {fed} ORDER BY {fed}{})", self.direction()), gives),
+        }
+    }
+
+    fn string_agg(&mut self, scope: &[Column], depth: u32, distinct: &str) -> (String, Type) {
+        let fed = self.expr(scope, Text, depth);
+        let separator = self.pick(&["','", "''", "'; '"]);
+        match distinct {
+            "" => (format!("string_agg({fed}, {separator} ORDER BY {}, {fed})", self.order_item(scope, 1)), Text),
+            _ => (format!("string_agg(DISTINCT {fed}, {separator} ORDER BY {fed}{})", self.direction()), Text),
+        }
+    }
+
     /// A call of an aggregate and what it gives.
     pub fn aggregate(&mut self, scope: &[Column], depth: u32) -> (String, Type) {
         let distinct = if self.chance(0.25) { "DISTINCT " } else { "" };
@@ -108,25 +127,8 @@ impl Maker<'_> {
                 let name = self.pick(&["bit_and", "bit_or", "bit_xor"]);
                 (format!("{name}({})", self.expr(scope, of, depth)), of)
             }
-            11 | 12 => {
-                let of = *[Int4, Int4, Text].choose(self.rng).unwrap();
-                let fed = self.expr(scope, of, depth);
-                let gives = if of == Int4 { Ints } else { Texts };
-                match distinct {
-                    "" => (format!("array_agg({fed} ORDER BY {}, {fed})", self.order_item(scope, 1)), gives),
-                    _ => (format!("array_agg(DISTINCT {fed} ORDER BY {fed}{})", self.direction()), gives),
-                }
-            }
-            13 | 14 => {
-                let fed = self.expr(scope, Text, depth);
-                let separator = self.pick(&["','", "''", "'; '"]);
-                match distinct {
-                    "" => {
-                        (format!("string_agg({fed}, {separator} ORDER BY {}, {fed})", self.order_item(scope, 1)), Text)
-                    }
-                    _ => (format!("string_agg(DISTINCT {fed}, {separator} ORDER BY {fed}{})", self.direction()), Text),
-                }
-            }
+            11 | 12 => self.array_agg(scope, depth, distinct),
+            13 | 14 => self.string_agg(scope, depth, distinct),
             15 => {
                 let name = self.pick(&["var_samp", "var_pop", "stddev_samp", "stddev_pop", "stddev", "variance"]);
                 let name = if name == "variance" { "var_samp" } else { name };
