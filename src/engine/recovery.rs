@@ -9,8 +9,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine, EngineOptions, Env,
-    data_directory,
+    Engine, EngineOptions, Env, data_directory,
     ddl::{gone_sources, schema_from},
     housekeeping,
     names::Names,
@@ -334,9 +333,9 @@ fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::ServerSnapshot) -
 
 /// The object of a definition that could not be restored.
 fn broken(object: &catalog::ObjectDef, error: crate::error::Error, readers: Arc<crate::connectors::Readers>) -> Object {
-    use crate::sql::statement::{Body, StartTransaction, Statement};
+    use crate::sql::statement::{Body, Statement, StatementStart};
     let parsed = parse(&object.definition).ok().and_then(|mut all| all.pop());
-    let start = StartTransaction { line: 1, column: 1, position: 1 };
+    let start = StatementStart { line: 1, column: 1, position: 1 };
     let nothing = || Statement { body: Body::Flush(None), text: object.definition.clone(), start };
     Object {
         id: object.id,

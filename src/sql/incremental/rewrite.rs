@@ -128,7 +128,7 @@ pub(super) struct Rewriter {
     pub watermarks: Vec<PlannedWatermark>,
     /// See [`Rewritten::followed`].
     pub followed: Vec<usize>,
-    /// See [`Rewritten::clocked`].
+    /// See [`Rewritten::uses_clock`].
     pub uses_clock: bool,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,
