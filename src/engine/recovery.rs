@@ -90,14 +90,7 @@ impl Engine {
             tracing::warn!(%error, "files that the log does not know are not noted yet");
         }
         let mut recovered_states = recovered_states(&catalog, manifest.as_ref(), records);
-        let partitions = match options.partitions {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
-            n => n,
-        };
-        let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
-        let planner = Planner::new(partitions, runtime_env(options.memory_bytes_max)?, value_bytes_max);
-        let planner = planner.with_batch_rows(options.thresholds.batch_rows);
-        let planner = Arc::new(planner.with_epochs(runtime_env(options.epoch_memory_bytes_max)?));
+        let planner = planner(&options)?;
         let context = planner.epoch_context();
         let (rows, bytes, disk) = (options.changelog_rows_max, options.changelog_bytes_max, options.changelog_disk_max);
         let changelog = ChangelogLimit::new(rows, bytes, disk);
@@ -248,6 +241,18 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What plans the queries of clients, and standing ones.
+fn planner(options: &EngineOptions) -> Result<Arc<Planner>> {
+    let partitions = match options.partitions {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n,
+    };
+    let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
+    let planner = Planner::new(partitions, runtime_env(options.memory_bytes_max)?, value_bytes_max);
+    let planner = planner.with_batch_rows(options.thresholds.batch_rows);
+    Ok(Arc::new(planner.with_epochs(runtime_env(options.epoch_memory_bytes_max)?)))
 }
 
 /// A DataFusion runtime environment with a memory pool of `bytes_max`.
