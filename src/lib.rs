@@ -16,24 +16,24 @@
 //! | [`error`] | what went wrong: message, detail, hint, and the SQLSTATE of its kind |
 //! | [`time`] | `Clock`, `Epoch`, `Tick`: all that an epoch knows of time; nobody else asks the clock |
 //! | [`sync`] | `locked`: a mutex, poisoned or not |
-//! | [`memory`] | `Budget`: how much all tables and views may hold together, and the share of each |
+//! | [`memory`] | `Budget`: how much all tables and views may hold together, and the share of each; charged by `query` and by tables (`engine`) |
 //! | [`options`] | `WITH (key = 'value')`, taken one by one, so that what is left over is an error |
 //! | [`changes`] | rows that came and rows that went: the one currency between rooms |
 //! | [`catalog`] | what exists, as plain durable data |
-//! | [`storage`] | write-once files and append-only logs: the seam where tests crash the server |
-//! | [`formats`] | bytes to rows and back: CSV, JSON, Avro, Parquet, …; a bad record is handed back, not raised |
+//! | [`storage`] | write-once files and append-only journals: the seam where tests crash the server; `disk.rs` syncs |
+//! | [`formats`] | bytes to rows and back (`Decoder`, whoever sent them): CSV, JSON, Avro, Parquet, …; a bad record is handed back |
 //! | [`state`] | what operators remember: the keyed Arrow log, by key or by window |
 //! | [`connectors`] | where rows come from, replayable: the same span gives the same rows; and where changes go, once |
-//! | [`checkpoint`] | intents, commits and checkpoints, and `resume`: recovery as a pure function |
+//! | [`checkpoint`] | the one log (`Log`, group commit), the form of checkpoint files, and `resume`: what is to be run again, decided |
 //! | [`dead_letters`] | the dead letter queue and the late row log: the rows that are in no answer, of all queries |
 //! | [`exec`] | plans as DataFusion runs them: the nodes that run operators each epoch, and our rules for its optimizer |
-//! | [`operators`] | the steps that remember |
+//! | [`operators`] | the steps that remember; which rows are late (`grouping.rs`) |
 //! | [`relations`] | tables and views: snapshot, changelog, index |
-//! | [`sql`] | text to statement, statement to plan, plan to what runs each epoch |
-//! | [`query`] | one standing query: runner, trigger, admission, watermarks, progress |
-//! | [`session`] | one client: who it is, its settings, its transaction, and what it is still to be told |
-//! | [`pg_catalog`] | what Postgres clients ask about the catalog |
-//! | [`engine`] | the one door: wire, pipelines and the command line all come through it |
+//! | [`sql`] | text to statement, statement to plan (`plan.rs`), plan to what runs each epoch (`incremental`) |
+//! | [`query`] | one standing query: its loop, admission (backpressure), watermarks; writes its checkpoints, runs epochs again |
+//! | [`session`] | one client: who it is, its settings, its transaction, and what it is still to be told; what it may run is decided in `engine/authorize.rs` |
+//! | [`pg_catalog`] | what Postgres clients ask about the catalog; the Postgres type and OID of a column (`types.rs`) |
+//! | [`engine`] | the one door: wire, pipelines and the command line; authorizes statements, takes their snapshot (`snapshot.rs`) |
 //! | [`wire`] | the Postgres protocol |
 //! | [`config`] | settings and pipelines; a pipeline lowers to the same statements as SQL |
 //! | [`cli`] | `serve`, `run`, `check`, `sql`, `demo`; signals, runtimes, logs |
@@ -48,8 +48,11 @@
 //!   `RecordBatch`.
 //! - *changes*: rows with a *diff* (differential dataflow's weight), +1 came and -1 went; one that goes is a *retraction*.
 //!   *changelog*: a relation's changes, epoch by epoch.
-//! - *watermark*: the event time up to which an input is declared complete; what comes for something closed is *late*.
+//! - *watermark*: the event time up to which an input is declared complete; what comes for something closed is *late*:
+//!   each operator decides that by its keys.
 //! - *intent*, *commit*: the durable lines that say "epoch N will read exactly this" and "epoch N happened".
+//! - *log*: the one append-only journal of the server, of intents, commits, rows of tables and changes of the catalog.
+//! - *admission*: how much of an input one epoch may take (backpressure).
 //! - *snapshot*: the immutable contents of relations at an epoch; what a reader sees.
 //! - *operator*: a step of a standing query that remembers (*state*). *group plan*: an operator that runs an ordinary plan
 //!   over the rows of each group that changed. *static input*: a side of a join that does not change.

@@ -100,6 +100,9 @@ mod tests {
     /// Where this fails after a change of versions, raise [`VERSION`] and write the new number here.
     #[test]
     fn hash_of_a_row_is_what_this_version_wrote() {
-        assert_eq!(hash(&[(Some(1), "a", 1), (None, "b", -1)]), ChangesHash { version: 1, sum: 2_149_519_785_597_016_551 });
+        assert_eq!(
+            hash(&[(Some(1), "a", 1), (None, "b", -1)]),
+            ChangesHash { version: 1, sum: 2_149_519_785_597_016_551 }
+        );
     }
 }

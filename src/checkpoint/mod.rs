@@ -2,6 +2,8 @@
 //!
 //! One log serves the whole server ([`Log`], group-committed). Checkpoint files ([`file`]) hold state as Arrow. After a
 //! crash [`resume`] reads both and says which epochs are to be run again.
+//!
+//! Who writes checkpoints and runs epochs again is `crate::query`.
 
 pub mod file;
 mod log;

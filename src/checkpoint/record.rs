@@ -1,8 +1,6 @@
 //! The records of the log. Serialized, so a promise: a field may be added with a default, none may change its meaning.
 //!
-//! ```text
-//! record = json length: u32 LE │ JSON │ bytes (a table's rows, as an Arrow IPC stream; empty otherwise)
-//! ```
+//! Each is framed (`storage/framed.rs`): JSON, and bytes behind it: the rows of a table as an Arrow IPC stream, else none.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +11,8 @@ use crate::{
     catalog,
     changes::ChangesHash,
     connectors::Span,
-    error::{Error, ErrorKind, Result},
+    error::Result,
+    storage::framed,
     time::{Epoch, Micros},
 };
 
@@ -214,26 +213,16 @@ impl LogRecord {
     }
 
     pub fn encode(&self, bytes: &[u8]) -> Result<Bytes> {
-        let json = serde_json::to_vec(self).map_err(|e| Error::internal(format!("a log record: {e}")))?;
-        let length = u32::try_from(json.len())
-            .map_err(|_| Error::new(ErrorKind::LimitExceeded, "a log record is larger than 4 GiB"))?;
-        let mut all = Vec::with_capacity(4 + json.len() + bytes.len());
-        all.extend_from_slice(&length.to_le_bytes());
-        all.extend_from_slice(&json);
-        all.extend_from_slice(bytes);
-        Ok(all.into())
+        framed::encode(RECORD, self, bytes)
     }
 
     pub fn decode(record: &Bytes) -> Result<(LogRecord, Bytes)> {
-        let corrupt = || Error::new(ErrorKind::DataCorrupted, "a log record cannot be read");
-        let length = record.get(..4).ok_or_else(corrupt)?;
-        let end = 4 + u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        let json = record.get(4..end).ok_or_else(corrupt)?;
-        let decoded = serde_json::from_slice(json)
-            .map_err(|e| corrupt().detail(e.to_string()).hint("It may have been written by a newer release."))?;
-        Ok((decoded, record.slice(end..)))
+        framed::decode(RECORD, record)
     }
 }
+
+/// What a record is, for errors.
+const RECORD: &str = "a log record";
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,8 @@
 //! is in `kinds.rs`, that of sinks in `sink/options.rs`.
 //!
 //! A source is replayable: the same span gives the same rows, in this process and in the next. A sink takes an epoch
-//! whole or not at all, and knows which was the last.
+//! whole or not at all, and knows which was the last. No connector to bytes decodes them itself: each feeds a decoder of
+//! [`crate::formats`] (Kafka's in `kafka/scan.rs`).
 
 mod bad_records;
 mod batching;

@@ -3,10 +3,6 @@
 //! Every source has an additional partition, `replay`. Its journal, in folder `replays/<id>`, has per statement the
 //! rows and the ids of their dead letters. One write has both, so that a letter is marked as replayed exactly if its
 //! row counts.
-//!
-//! ```text
-//! record = header length: u32 LE │ header: JSON │ Arrow IPC stream of rows
-//! ```
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +23,7 @@ use tokio::sync::watch;
 use super::{Ahead, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceStream, Span};
 use crate::{
     error::{Error, ErrorKind, Result},
-    storage::{Journal, Storage},
+    storage::{Journal, Storage, framed},
     time::Micros,
 };
 
@@ -139,25 +135,20 @@ struct ReplayHeader {
     marks: ReplayMarks,
 }
 
+/// What the record is of, for errors.
+const RECORD: &str = "a record of replayed rows";
+
 fn encode(header: &ReplayHeader, rows: &RecordBatch) -> Result<Bytes> {
-    let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a replay: {e}")))?;
-    let length =
-        u32::try_from(json.len()).map_err(|_| Error::new(ErrorKind::LimitExceeded, "too many dead letters at once"))?;
-    let mut record = Vec::from(length.to_le_bytes());
-    record.extend_from_slice(&json);
-    let mut writer = StreamWriter::try_new(record, &rows.schema())?;
+    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
     writer.write(rows)?;
-    Ok(writer.into_inner()?.into())
+    framed::encode(RECORD, header, &writer.into_inner()?)
 }
 
 fn decode(record: &Bytes) -> Result<(ReplayHeader, RecordBatch)> {
-    let corrupt = || Error::new(ErrorKind::DataCorrupted, "a replayed row cannot be read");
-    let length = record.first_chunk::<4>().ok_or_else(corrupt)?;
-    let end = 4 + u32::from_le_bytes(*length) as usize;
-    let json = record.get(4..end).ok_or_else(corrupt)?;
-    let header = serde_json::from_slice(json).map_err(|e| corrupt().detail(e.to_string()))?;
-    let mut rows = StreamReader::try_new(&record[end..], None)?;
-    Ok((header, rows.next().ok_or_else(corrupt)??))
+    let (header, bytes) = framed::decode(RECORD, record)?;
+    let rows = StreamReader::try_new(&bytes[..], None)?.next();
+    let nothing = || Error::new(ErrorKind::DataCorrupted, format!("{RECORD} has none"));
+    Ok((header, rows.ok_or_else(nothing)??))
 }
 
 /// Offsets in the source alone.

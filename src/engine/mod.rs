@@ -1,4 +1,7 @@
 //! The engine: every statement of a client, a pipeline or the command line goes through [`Engine::execute`].
+//!
+//! `authorize.rs`: what a session may run, a read-only transaction too; `snapshot.rs`: what a statement sees; `recovery.rs`:
+//! opening a data directory. Methods of [`Engine`] are in a file for each kind of statement (`read`, `dml`, `create` …).
 
 mod apply;
 mod authorize;

@@ -1,8 +1,6 @@
-//! Stateful operators. All their state is in a [`Durable`], so recovery misses nothing.
+//! Stateful operators. All their state is in a [`Durable`](crate::state::Durable), so recovery misses nothing.
 //!
-//! An epoch feeds an operator in two steps: each partition's rows go to a [`Collector`] of their own, in parallel and
-//! as they are decoded; then one [`Operator::step`] folds the collected rows into the state and emits the changes.
-//! `exec.rs` is the only place where operators meet DataFusion's `ExecutionPlan`.
+//! How an epoch feeds them: [`crate::exec`]. Which rows are late is decided in `grouping.rs`.
 
 mod aggregate;
 mod dedup;

@@ -3,6 +3,8 @@
 //! Two halves. What is the same in every Postgres (types, operators, access methods) is read once from
 //! datafusion-pg-catalog's exports. What exists here is made of a [`Listing`] whenever a statement asks. Queries of
 //! clients are made for Postgres' own executor; [`rewrite()`] turns what DataFusion cannot plan into what it can.
+//!
+//! `types.rs` has the type and the OID of a column; `oids.rs` the OIDs of the catalog's own relations.
 
 mod ast;
 mod empty_tables;

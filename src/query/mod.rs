@@ -5,6 +5,10 @@
 //!        ▲                                                        checkpoint, now and then │
 //!        └──────────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! `epoch.rs` plans, runs and commits an epoch, and charges the memory budget for it; `saving.rs` takes a checkpoint,
+//! `checkpoints.rs` writes it; `recovery.rs` runs committed epochs again. `late_rows.rs` and `dead_letters.rs` make what a
+//! commit tells of them.
 
 mod admission;
 mod batches;

@@ -1,4 +1,8 @@
 //! SQL: text to statement, statement to plan.
+//!
+//! `parse` (text → `statement`) → `plan` (names, DataFusion's planner; puts in the nodes of `watermark`) → `normalize`
+//! (PostgreSQL's meaning) → `incremental` (`rewrite`: the plan of an epoch; `physical`: its operators). `types` is between
+//! SQL's types and Arrow's; those of Postgres' clients are `pg_catalog`'s.
 
 pub mod batch_rows;
 mod casts;

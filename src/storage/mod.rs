@@ -2,10 +2,11 @@
 //!
 //! A path is relative, with `/` between its parts. A file made by [`Storage::create`] is whole and durable or is not
 //! there; a file grown by [`Storage::append`] keeps what was acknowledged, and may end in a torn piece of what was not.
-//! Nothing that counts is ever overwritten.
+//! Nothing that counts is ever overwritten. `disk.rs` syncs; `journal` frames what grows.
 
 mod disk;
 mod faulty;
+pub mod framed;
 mod journal;
 mod memory;
 mod overlay;
