@@ -16,6 +16,7 @@
 //! | [`error`] | what went wrong: message, detail, hint, and the SQLSTATE of its kind |
 //! | [`time`] | `Clock`, `Epoch`, `Tick`: all that an epoch knows of time; nobody else asks the clock |
 //! | [`sync`] | `locked`: a mutex, poisoned or not |
+//! | [`metrics`] | numbers about the running server, by name and labels; whatever is gone has none |
 //! | [`options`] | `WITH (key = 'value')`, taken one by one, so that what is left over is an error |
 //! | [`changes`] | rows that came and rows that went: the one currency between rooms |
 //! | [`catalog`] | what exists, as plain durable data |
@@ -87,6 +88,7 @@ pub mod engine;
 pub mod error;
 pub mod formats;
 pub mod fuzzing;
+pub mod metrics;
 pub mod operators;
 pub mod options;
 pub mod pg_catalog;

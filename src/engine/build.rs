@@ -307,7 +307,8 @@ impl Engine {
             let live = locked(&self.live);
             (live.objects.clone(), live.functions.clone())
         };
-        StatementSnapshot::new(objects, functions, self.env.letters.clone(), self.env.hidden.clone(), &self.barrier)
+        let (letters, metrics, hidden) = (self.env.letters.clone(), self.env.metrics.clone(), self.env.hidden.clone());
+        StatementSnapshot::new(objects, functions, letters, metrics, hidden, &self.barrier)
     }
 }
 

@@ -62,6 +62,7 @@ pub use session::{Notice, Session, Settings, Severity, Transaction, TransactionS
 use crate::{
     catalog::{CatalogChange, ObjectKind, RelationDef, Routine},
     error::{Error, ErrorKind, Result},
+    metrics::Registry,
     query::{Finished, QueryState},
     sql::statement::{Body, CopyOut, Reads, Statement},
     sync::locked,
@@ -128,6 +129,11 @@ impl Engine {
             Body::Flush(name) => self.flush(session, name.as_ref()).await,
             _ => Err(Error::internal("a statement of the session came to the engine")),
         }
+    }
+
+    /// The numbers of this server.
+    pub fn metrics(&self) -> &Registry {
+        &self.env.metrics
     }
 
     /// Everything with a name, at this moment.

@@ -25,6 +25,7 @@ use crate::{
     checkpoint::{Log, LogRecord, Logged, Manifest, apply_to_files},
     connectors::{Offsets, START},
     error::{Error, ErrorKind, Result},
+    metrics::Registry,
     query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv, QueueLimit, RejectedRows},
     relations::ChangelogLimit,
     sql::{parse, plan::Planner},
@@ -103,8 +104,13 @@ impl Engine {
         let budget = Arc::new(Budget::new(options.state_bytes_max));
         let hidden = env.hidden;
         let thresholds = options.thresholds;
+        let metrics = Arc::new(Registry::default());
+        metrics.register(Vec::new(), &budget);
+        metrics.register(Vec::new(), &epochs);
+        metrics.register(Vec::new(), &letters);
+        metrics.register(Vec::new(), &log);
         let query_env =
-            QueryEnv { storage, clock, log, letters, context, budget, hidden, changelog, epochs, thresholds };
+            QueryEnv { storage, clock, log, letters, context, budget, hidden, metrics, changelog, epochs, thresholds };
         let aside = AsideLimit::new(options.aside_max);
         let engine = Arc::new_cyclic(|this| Engine {
             this: this.clone(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::objects::{Object, ObjectState, Objects};
 use crate::{
     connectors::ReadLimit,
+    metrics::Registry,
     options::SecretRedactor,
     query::RejectedRows,
     relations::{SharedRelation, Snapshot, SnapshotBarrier, at_one_moment},
@@ -19,6 +20,7 @@ use crate::{
 pub struct StatementSnapshot {
     pub objects: Objects,
     pub letters: Arc<RejectedRows>,
+    pub metrics: Arc<Registry>,
     /// What no text of the server shows.
     pub hidden: Arc<SecretRedactor>,
     pub(super) functions: Functions,
@@ -31,11 +33,12 @@ impl StatementSnapshot {
         objects: Objects,
         functions: Functions,
         letters: Arc<RejectedRows>,
+        metrics: Arc<Registry>,
         hidden: Arc<SecretRedactor>,
         barrier: &SnapshotBarrier,
     ) -> Self {
         let snapshots = at_one_moment(barrier, objects.0.values().filter_map(|object| object.shared()));
-        StatementSnapshot { objects, letters, hidden, functions, snapshots }
+        StatementSnapshot { objects, letters, metrics, hidden, functions, snapshots }
     }
 
     pub(super) fn input(&self, object: &Object) -> Option<InputTable> {

@@ -11,6 +11,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::{
     checkpoint::{DeadLetter, LateRow},
     connectors::{BadRecords, LetterId, ReplayMarks},
+    metrics::{Family, MetricProducer, MetricsSnapshot},
     time::Micros,
 };
 
@@ -200,6 +201,21 @@ impl RejectedRows {
 
     pub fn late(&self) -> Vec<LateRow> {
         self.lock().late.letters.iter().cloned().collect()
+    }
+}
+
+const DEAD: Family = Family::new("tidemark_dead_letters_kept_rows", "Rows of tidemark.dead_letters.");
+const DEAD_BYTES: Family = Family::new("tidemark_dead_letters_kept_bytes", "Memory of tidemark.dead_letters.");
+const LATE: Family = Family::new("tidemark_late_rows_kept_rows", "Rows of tidemark.late_rows.");
+const LATE_BYTES: Family = Family::new("tidemark_late_rows_kept_bytes", "Memory of tidemark.late_rows.");
+
+impl MetricProducer for RejectedRows {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        let kept = self.lock();
+        snapshot.gauge(DEAD, Some(kept.dead.letters.len() as f64));
+        snapshot.gauge(DEAD_BYTES, Some(kept.dead.bytes as f64));
+        snapshot.gauge(LATE, Some(kept.late.letters.len() as f64));
+        snapshot.gauge(LATE_BYTES, Some(kept.late.bytes as f64));
     }
 }
 

@@ -11,6 +11,8 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics::{Family, MetricProducer, MetricsSnapshot};
+
 /// What a byte that is read takes until its epoch is over: as it was read, as keys, as changes, and as rows of the answer.
 const TIMES: usize = 4;
 /// What a byte of a checkpoint takes until it is loaded: as it is decoded, and as the state that is made of it.
@@ -67,6 +69,17 @@ impl EpochMemory {
 
     pub fn read_whole(&self, query: u64) {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(query);
+    }
+}
+
+const HELD: Family = Family::new("tidemark_epoch_memory_bytes", "Memory that running epochs have asked for.");
+const HELD_MAX: Family = Family::new("tidemark_epoch_memory_limit_bytes", "Memory that there is for running epochs.");
+
+impl MetricProducer for EpochMemory {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        let held = self.units - self.room.available_permits().min(self.units);
+        snapshot.gauge(HELD, Some((held * UNIT_BYTES) as f64));
+        snapshot.gauge(HELD_MAX, Some((self.units * UNIT_BYTES) as f64));
     }
 }
 

@@ -1,9 +1,6 @@
 //! One query that is being worked on: what it is made of, how far it is, and what it shows of that.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use datafusion::execution::TaskContext;
 use tokio::time::Instant;
@@ -14,7 +11,7 @@ use super::{
     letters::RejectedRows,
     memory::EpochMemory,
     prefetched::Prefetched,
-    progress::{InputProgress, QueryProgress, QueryState},
+    progress::{Progress, QueryState, QueryStatus},
     sink_driver::{PendingEpoch, SinkDriver},
     thresholds::Thresholds,
     watermarks::Watermarks,
@@ -24,6 +21,7 @@ use crate::{
     checkpoint::{Commit, Intent, Log},
     connectors::{Offsets, ReadLimit},
     error::Error,
+    metrics::Registry,
     options::SecretRedactor,
     relations::{ChangelogLimit, SharedRelation, Snapshot, Store},
     sql::{incremental::PlannedInput, plan::ContinuousPlan},
@@ -42,6 +40,8 @@ pub struct QueryEnv {
     pub context: Arc<TaskContext>,
     pub budget: Arc<Budget>,
     pub hidden: Arc<SecretRedactor>,
+    /// Where the numbers of queries are.
+    pub metrics: Arc<Registry>,
     /// What relations keep for their followers, at the most.
     pub changelog: ChangelogLimit,
     /// What all running epochs hold.
@@ -120,7 +120,7 @@ pub struct Worker {
     pub(super) owed: Option<PendingEpoch>,
     /// The epoch of a view that was run, and whose commit is not in the log yet.
     pub(super) uncommitted: Option<Uncommitted>,
-    pub progress: Arc<Mutex<QueryProgress>>,
+    pub progress: Arc<Progress>,
 }
 
 /// An epoch of a view that was run, up to its commit.
@@ -137,7 +137,7 @@ pub(super) struct Uncommitted {
 const ALL_LOG_FILES: u64 = 1;
 
 impl Worker {
-    pub fn new(env: QueryEnv, setup: QuerySetup, progress: Arc<Mutex<QueryProgress>>) -> Self {
+    pub fn new(env: QueryEnv, setup: QuerySetup, progress: Arc<Progress>) -> Self {
         let inputs = setup.standing.rewritten.inputs.len();
         let checkpoints = Checkpoints::new(env.storage.clone(), setup.id);
         let checkpoints = checkpoints.with_chain_max(env.thresholds.checkpoint_chain_max);
@@ -188,35 +188,31 @@ impl Worker {
     }
 
     /// Puts the present numbers where system tables read them.
-    pub fn show(&self, also: impl FnOnce(&mut QueryProgress)) {
+    pub fn show(&self, also: impl FnOnce(&mut QueryStatus)) {
         let state = self.setup.standing.epoch_context.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
         let state = state.unwrap_or_default();
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.epoch = self.epoch;
-        progress.watermark = self.watermarks.current();
-        progress.rows_in = self.totals.rows_in;
-        progress.rows_out = self.totals.rows_out;
-        progress.late = self.totals.late;
-        progress.untimed = self.totals.untimed;
-        progress.bad = self.totals.bad;
-        progress.checkpoint = self.checkpointed;
-        progress.log_file = self.log_file();
-        progress.state_rows = state.iter().map(|(rows, _)| *rows as u64).sum();
-        progress.state_bytes = state.iter().map(|(_, bytes)| *bytes as u64).sum();
-        let before = std::mem::take(&mut progress.inputs);
-        let input = |(n, input): (usize, &PlannedInput)| InputProgress {
-            name: input.table.name.clone(),
-            offsets: self.offsets[n].clone(),
-            ..before.get(n).cloned().unwrap_or_default()
-        };
-        progress.inputs = self.inputs().iter().enumerate().map(input).collect();
-        also(&mut progress);
+        let mut status = self.progress.lock();
+        status.log_file = self.log_file();
+        let inputs = self.inputs().iter().zip(&self.offsets);
+        self.progress.set_inputs(&mut status, inputs.map(|(input, offsets)| (input.table.name.as_str(), offsets)));
+        let metrics = &status.metrics;
+        metrics.epoch.set_count(Some(self.epoch.0));
+        metrics.watermark.set(self.watermarks.current());
+        metrics.rows_in.set(self.totals.rows_in);
+        metrics.rows_out.set(self.totals.rows_out);
+        metrics.late.set(self.totals.late);
+        metrics.untimed.set(self.totals.untimed);
+        metrics.bad.set(self.totals.bad);
+        metrics.checkpoint.set_count(Some(self.checkpointed.0));
+        metrics.state_rows.set_count(Some(state.iter().map(|(rows, _)| *rows as u64).sum()));
+        metrics.state_bytes.set_count(Some(state.iter().map(|(_, bytes)| *bytes as u64).sum()));
+        also(&mut status);
     }
 
     pub fn set_state(&self, state: QueryState, error: Option<Error>) {
-        self.show(|progress| {
-            progress.state = state;
-            progress.last_error = error.or_else(|| progress.last_error.take());
+        self.show(|status| {
+            status.state = state;
+            status.last_error = error.or_else(|| status.last_error.take());
         });
     }
 }

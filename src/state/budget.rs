@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    metrics::{Family, MetricProducer, MetricsSnapshot},
+};
 
 /// What is loaded at a start was within the limit once. It may take this part of the limit more than that: memory is laid
 /// out anew, and a table must not be gone for a few bytes.
@@ -42,6 +45,16 @@ impl Budget {
         let of = of.into();
         let reservation = MemoryConsumer::new(of.clone()).register(&self.pool);
         BudgetShare { reservation, pool: self.pool.clone(), of, bytes_max: self.bytes_max }
+    }
+}
+
+const HELD: Family = Family::new("tidemark_state_memory_bytes", "What tables and views hold in memory together.");
+const HELD_MAX: Family = Family::new("tidemark_state_memory_limit_bytes", "What they may hold: state.memory_limit.");
+
+impl MetricProducer for Budget {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        snapshot.gauge(HELD, Some(self.pool.reserved() as f64));
+        snapshot.gauge(HELD_MAX, Some(self.bytes_max as f64));
     }
 }
 

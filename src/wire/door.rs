@@ -10,6 +10,7 @@ use datafusion::{common::ScalarValue, physical_plan::SendableRecordBatchStream};
 use crate::{
     engine::{self, Description, Engine, Session},
     error::Result,
+    metrics::Registry,
     sql::statement::{CopyFormat, Statement},
 };
 
@@ -26,6 +27,11 @@ pub trait Door: Send + Sync + 'static {
 
     async fn execute(&self, session: &Session, statement: &Statement, parameters: &[ScalarValue])
     -> Result<DoorAnswer>;
+
+    /// Where the numbers of the sessions belong, if anybody wants them.
+    fn metrics(&self) -> Option<&Registry> {
+        None
+    }
 }
 
 /// [`engine::Reply`], with the rows that come in behind a trait.
@@ -82,6 +88,10 @@ impl Door for Engine {
             engine::Reply::CopyOut { format, rows } => DoorAnswer::CopyOut { format, rows },
             engine::Reply::Live { rows, copy } => DoorAnswer::Live { rows, copy },
         })
+    }
+
+    fn metrics(&self) -> Option<&Registry> {
+        Some(Engine::metrics(self))
     }
 }
 
