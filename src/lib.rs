@@ -16,7 +16,8 @@
 //! | [`error`] | what went wrong: message, detail, hint, and the SQLSTATE of its kind |
 //! | [`time`] | `Clock`, `Epoch`, `Tick`: all that an epoch knows of time; nobody else asks the clock |
 //! | [`sync`] | `locked`: a mutex, poisoned or not |
-//! | [`memory`] | `Budget`: how much all tables and views may hold together, and the share of each; charged by `query` and by tables (`engine`) |
+//! | [`metrics`] | numbers about the running server, by name and labels; whatever is gone has none |
+//! | [`memory`] | `Budget`: how much all tables and views may hold together, and the share of each; charged by `query` and `engine` |
 //! | [`options`] | `WITH (key = 'value')`, taken one by one, so that what is left over is an error |
 //! | [`changes`] | rows that came and rows that went: the one currency between rooms |
 //! | [`catalog`] | what exists, as plain durable data |
@@ -98,6 +99,7 @@ pub mod exec;
 pub mod formats;
 pub mod fuzzing;
 pub mod memory;
+pub mod metrics;
 pub mod operators;
 pub mod options;
 pub mod pg_catalog;

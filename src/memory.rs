@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    metrics::{Family, MetricProducer, MetricsSnapshot},
+};
 
 /// What is loaded at a start may exceed the limit by this fraction: it was within the limit once, but memory is laid
 /// out anew.
@@ -42,6 +45,16 @@ impl Budget {
         let of = of.into();
         let reservation = MemoryConsumer::new(of.clone()).register(&self.pool);
         BudgetShare { reservation, pool: self.pool.clone(), of, bytes_max: self.bytes_max }
+    }
+}
+
+const HELD: Family = Family::new("tidemark_state_memory_bytes", "What tables and views hold in memory together.");
+const HELD_MAX: Family = Family::new("tidemark_state_memory_limit_bytes", "What they may hold: state.memory_limit.");
+
+impl MetricProducer for Budget {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        snapshot.gauge(HELD, Some(self.pool.reserved() as f64));
+        snapshot.gauge(HELD_MAX, Some(self.bytes_max as f64));
     }
 }
 

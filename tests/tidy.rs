@@ -16,8 +16,8 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 28] = [
-    "error", "time", "sync", "memory", "options", "changes", "catalog",
+const ORDER: [&str; 29] = [
+    "error", "time", "sync", "metrics", "memory", "options", "changes", "catalog",
     "storage", "formats",
     "state", "connectors", "checkpoint", "dead_letters",
     "exec", "operators", "relations",
@@ -40,6 +40,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "a client is a part of the command line and of the sink to Postgres; its value forms are the wire's",
     ),
     ("arrow_pg", &["src/wire", "src/pg_catalog"], "Postgres' forms of values are the wire's"),
+    ("prometheus_client", &["src/metrics"], "how metrics are spelled is the registry's"),
     ("serde_yaml", &["src/config"], "YAML is another spelling of SQL, and lowered at once"),
     ("clap", &["src/cli"], "arguments are the command line's"),
     (

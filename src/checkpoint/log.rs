@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    metrics::{Family, MetricProducer, MetricsSnapshot},
     storage::Storage,
 };
 
@@ -182,6 +183,14 @@ impl Log {
     pub fn failure(&self) -> Option<Error> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.as_ref().map(|failure| failure.error.clone())
+    }
+}
+
+const LENGTH: Family = Family::new("tidemark_log_bytes", "The log since it was last cut.");
+
+impl MetricProducer for Log {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        snapshot.gauge(LENGTH, Some(self.bytes() as f64));
     }
 }
 

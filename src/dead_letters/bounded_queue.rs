@@ -71,6 +71,11 @@ impl<T: HeapBytes> BoundedQueue<T> {
         self.entries.iter().map(|(number, value)| (*number, value))
     }
 
+    /// The number of values, and what they take in memory.
+    pub fn size(&self) -> QueueLimit {
+        QueueLimit { rows: self.entries.len(), bytes: self.bytes }
+    }
+
     /// The values, the oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.entries.iter().map(|(_, value)| value)

@@ -10,6 +10,7 @@ use super::bounded_queue::{BoundedQueue, HeapBytes, QueueLimit};
 use crate::{
     checkpoint::DeadLetter,
     connectors::{BadRecords, DeadLetterKey, ReplayMarks},
+    metrics::{Family, MetricProducer, MetricsSnapshot},
     sync::locked,
     time::Micros,
 };
@@ -121,6 +122,17 @@ impl DeadLetterQueue {
     pub fn all(&self) -> Vec<(i64, DeadLetter)> {
         let contents = locked(&self.contents);
         contents.queue.numbered().map(|(id, dead_letter)| (id, dead_letter.clone())).collect()
+    }
+}
+
+const ROWS: Family = Family::new("tidemark_dead_letters_kept_rows", "Rows of tidemark.dead_letters.");
+const BYTES: Family = Family::new("tidemark_dead_letters_kept_bytes", "Memory of tidemark.dead_letters.");
+
+impl MetricProducer for DeadLetterQueue {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        let QueueLimit { rows, bytes } = locked(&self.contents).queue.size();
+        snapshot.gauge(ROWS, Some(rows as f64));
+        snapshot.gauge(BYTES, Some(bytes as f64));
     }
 }
 

@@ -3,7 +3,11 @@
 use std::sync::Mutex;
 
 use super::bounded_queue::{BoundedQueue, HeapBytes, QueueLimit};
-use crate::{checkpoint::LateRow, sync::locked};
+use crate::{
+    checkpoint::LateRow,
+    metrics::{Family, MetricProducer, MetricsSnapshot},
+    sync::locked,
+};
 
 /// The newest late rows of all queries, up to a limit.
 #[derive(Debug)]
@@ -38,6 +42,17 @@ impl LateRowLog {
     /// The oldest first.
     pub fn all(&self) -> Vec<LateRow> {
         locked(&self.rows).iter().cloned().collect()
+    }
+}
+
+const ROWS: Family = Family::new("tidemark_late_rows_kept_rows", "Rows of tidemark.late_rows.");
+const BYTES: Family = Family::new("tidemark_late_rows_kept_bytes", "Memory of tidemark.late_rows.");
+
+impl MetricProducer for LateRowLog {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        let QueueLimit { rows, bytes } = locked(&self.rows).size();
+        snapshot.gauge(ROWS, Some(rows as f64));
+        snapshot.gauge(BYTES, Some(bytes as f64));
     }
 }
 

@@ -293,7 +293,8 @@ impl Engine {
             (live.objects.clone(), live.functions.clone())
         };
         let (dead_letters, late_rows) = (self.env.dead_letters.clone(), self.env.late_rows.clone());
-        StatementSnapshot::new(objects, functions, dead_letters, late_rows, self.env.hidden.clone(), &self.barrier)
+        let (metrics, hidden) = (self.env.metrics.clone(), self.env.hidden.clone());
+        StatementSnapshot::new(objects, functions, (dead_letters, late_rows), metrics, hidden, &self.barrier)
     }
 }
 

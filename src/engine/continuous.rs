@@ -1,6 +1,6 @@
 //! Standing queries: planning, starting with recovery, and rebuilding after a failure.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use futures::FutureExt;
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     catalog::ObjectKind,
     error::{Error, ErrorKind, Result},
-    query::{Command, QueryProgress, QuerySetup, Rebuild, SinkDriver, Worker, start},
+    query::{Command, Progress, QuerySetup, Rebuild, SinkDriver, Worker, start},
     relations::{Relation, SharedRelation, Store},
     sql::{
         plan::{CatalogView, ContinuousPlan, emission},
@@ -77,7 +77,7 @@ impl Engine {
             options: options.clone(),
             partitions,
             shared: SharedRelation::new(id, &create.name.name, relation, self.barrier.clone()),
-            progress: Arc::new(Mutex::new(QueryProgress::new())),
+            progress: Progress::new(self.env.metrics.clone(), &create.name.name),
             checkpoint_interval: options.checkpoint_interval.unwrap_or(self.options.checkpoint_interval),
             epoch_target: options.epoch_target(self.options.epoch_target),
             sink_plan,

@@ -60,6 +60,7 @@ pub use server::Engine;
 use crate::{
     catalog::{CatalogChange, ObjectKind, RelationDef, Routine},
     error::{Error, ErrorKind, Result},
+    metrics::Registry,
     query::{Finished, QueryState},
     session::Session,
     sql::statement::{Body, CopyOut, Reads, Statement},
@@ -132,6 +133,11 @@ impl Engine {
             Body::Flush(name) => self.flush(session, name.as_ref()).await,
             _ => Err(Error::internal("a statement of the session came to the engine")),
         }
+    }
+
+    /// The numbers of this server.
+    pub fn metrics(&self) -> &Registry {
+        &self.env.metrics
     }
 
     /// All relations that exist now.

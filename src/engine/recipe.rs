@@ -1,12 +1,9 @@
 //! What a standing query is built from.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{sink_plan::SinkPlan, view_options::ViewOptions};
-use crate::{query::QueryProgress, relations::SharedRelation, sql::statement::CreateView};
+use crate::{query::Progress, relations::SharedRelation, sql::statement::CreateView};
 
 /// What a standing query is built from, at first and after each failure.
 pub struct QueryRecipe {
@@ -15,7 +12,7 @@ pub struct QueryRecipe {
     pub(super) options: ViewOptions,
     pub partitions: usize,
     pub(super) shared: Arc<SharedRelation>,
-    pub(super) progress: Arc<Mutex<QueryProgress>>,
+    pub(super) progress: Arc<Progress>,
     pub(super) checkpoint_interval: Duration,
     pub(super) epoch_target: Option<Duration>,
     /// `Some` for a sink.

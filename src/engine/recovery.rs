@@ -27,6 +27,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     exec::AsideLimit,
     memory::Budget,
+    metrics::Registry,
     query::{Checkpoints, Command, EpochMemory, Outbox, QueryEnv},
     relations::ChangelogLimit,
     sql::{parse, plan::Planner},
@@ -101,6 +102,12 @@ impl Engine {
         let hidden = env.hidden;
         let thresholds = options.thresholds;
         let commits = Arc::new(CommitRecorder::new(log.clone(), dead_letters.clone(), late_rows.clone()));
+        let metrics = Arc::new(Registry::default());
+        metrics.register(Vec::new(), &budget);
+        metrics.register(Vec::new(), &epochs);
+        metrics.register(Vec::new(), &dead_letters);
+        metrics.register(Vec::new(), &late_rows);
+        metrics.register(Vec::new(), &log);
         let query_env = QueryEnv {
             storage,
             clock,
@@ -111,6 +118,7 @@ impl Engine {
             context,
             budget,
             hidden,
+            metrics,
             changelog,
             epochs,
             thresholds,

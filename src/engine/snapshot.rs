@@ -6,6 +6,7 @@ use super::objects::{Object, ObjectState, Objects};
 use crate::{
     connectors::ReadLimit,
     dead_letters::{DeadLetterQueue, LateRowLog},
+    metrics::Registry,
     options::SecretRedactor,
     relations::{SharedRelation, Snapshot, SnapshotBarrier, at_one_moment},
     sql::{
@@ -20,6 +21,7 @@ pub struct StatementSnapshot {
     pub objects: Objects,
     pub dead_letters: Arc<DeadLetterQueue>,
     pub late_rows: Arc<LateRowLog>,
+    pub metrics: Arc<Registry>,
     /// What no text of the server shows.
     pub hidden: Arc<SecretRedactor>,
     pub(super) functions: Functions,
@@ -31,13 +33,13 @@ impl StatementSnapshot {
     pub fn new(
         objects: Objects,
         functions: Functions,
-        dead_letters: Arc<DeadLetterQueue>,
-        late_rows: Arc<LateRowLog>,
+        (dead_letters, late_rows): (Arc<DeadLetterQueue>, Arc<LateRowLog>),
+        metrics: Arc<Registry>,
         hidden: Arc<SecretRedactor>,
         barrier: &SnapshotBarrier,
     ) -> Self {
         let snapshots = at_one_moment(barrier, objects.0.values().filter_map(|object| object.shared()));
-        StatementSnapshot { objects, dead_letters, late_rows, hidden, functions, snapshots }
+        StatementSnapshot { objects, dead_letters, late_rows, metrics, hidden, functions, snapshots }
     }
 
     pub(super) fn input(&self, object: &Object) -> Option<InputTable> {

@@ -1,9 +1,9 @@
 //! The system tables in schema `tidemark`, computed when a statement reads them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    array::{ArrayRef, BinaryArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::SchemaRef,
 };
 use datafusion::{catalog::TableProvider, datasource::MemTable};
@@ -13,10 +13,11 @@ use crate::{
     checkpoint::DeadLetter,
     connectors::{Offsets, Source},
     error::Result,
+    metrics::Sample,
     query::QueryProgress,
 };
 
-pub const NAMES: &[&str] = &["queries", "inputs", "late_rows", "dead_letters"];
+pub const NAMES: &[&str] = &["queries", "inputs", "late_rows", "dead_letters", "metrics"];
 
 /// The present rows of a system table.
 pub fn table(snapshot: &StatementSnapshot, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -25,6 +26,7 @@ pub fn table(snapshot: &StatementSnapshot, name: &str) -> Result<Option<Arc<dyn 
         "inputs" => inputs(snapshot)?,
         "late_rows" => late_rows(snapshot)?,
         "dead_letters" => dead_letters(snapshot)?,
+        "metrics" => metrics(snapshot)?,
         _ => return Ok(None),
     };
     Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
@@ -112,8 +114,8 @@ fn inputs(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
         ("backlog_bytes", number(rows.iter().map(|(_, input, ..)| input.backlog.bytes)), true),
         ("backlog_files", number(rows.iter().map(|(_, input, ..)| input.backlog.files)), true),
         ("rows_per_second", number(rows.iter().map(|(_, input, ..)| input.rows_per_second)), true),
-        ("admitted_rows", number(rows.iter().map(|(_, input, ..)| input.admitted.rows)), true),
-        ("admitted_bytes", number(rows.iter().map(|(_, input, ..)| input.admitted.bytes)), true),
+        ("admitted_rows", number(rows.iter().map(|(_, input, ..)| input.admitted_rows)), true),
+        ("admitted_bytes", number(rows.iter().map(|(_, input, ..)| input.admitted_bytes)), true),
         ("watermark", barrier(rows.iter().map(|(_, _, watermark, _)| *watermark)), true),
         ("state", text(rows.iter().map(|(.., state)| state.clone())), true),
     ])?)
@@ -147,5 +149,20 @@ fn dead_letters(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
         ("reason", text(rows.iter().map(|r| Some(r.reason.clone()))), true),
         ("at", barrier(rows.iter().map(|r| Some(r.at))), true),
         ("replayed_at", barrier(rows.iter().map(|r| r.replayed)), true),
+    ])?)
+}
+
+/// A row for each number of the server; the labels are an object of JSON.
+fn metrics(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
+    let samples = snapshot.metrics.collect().samples();
+    let labels = |sample: &Sample| {
+        serde_json::to_string(&sample.labels.iter().map(|(name, value)| (*name, value)).collect::<BTreeMap<_, _>>())
+            .ok()
+    };
+    let values: ArrayRef = Arc::new(samples.iter().map(|sample| Some(sample.value)).collect::<Float64Array>());
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("name", text(samples.iter().map(|sample| Some(sample.name.clone()))), true),
+        ("labels", text(samples.iter().map(labels)), true),
+        ("value", values, true),
     ])?)
 }

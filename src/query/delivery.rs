@@ -129,7 +129,7 @@ impl Worker {
         }
         let took = started.elapsed();
         self.note_speed(took);
-        self.show(|progress| progress.epoch_us = took.as_micros() as u64);
+        self.show(|status| status.metrics.note_epoch(took));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! One query and its epochs: what the next one is to read, running it, committing it.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use tokio::time::Instant;
@@ -182,19 +182,20 @@ impl Worker {
         self.setup.relation.publish();
         let took = started.elapsed();
         self.note_speed(took);
-        self.show(|progress| progress.epoch_us = took.as_micros() as u64);
+        self.show(|status| status.metrics.note_epoch(took));
         Ok(())
     }
 
     /// Feeds the duration of a planned (not replayed) epoch to the admission of each input.
     pub(super) fn note_speed(&mut self, took: Duration) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = self.progress.lock();
         for (n, (limit, full)) in std::mem::take(&mut self.admitted).into_iter().enumerate() {
             self.admissions[n].observe(&limit, full, took);
-            if let Some(input) = progress.inputs.get_mut(n) {
+            if let Some(input) = status.inputs.get(n) {
                 let rows = self.setup.standing.epoch_context.rows_of(n) as f64;
-                input.rows_per_second = Some((rows / took.as_secs_f64().max(1e-6)) as u64);
-                input.admitted = self.admissions[n].limit(&self.setup.standing.rewritten.inputs[n].table.limit);
+                let rate = (rows / took.as_secs_f64().max(1e-6)) as u64;
+                input.metrics.rows_per_second.set_count(Some(rate));
+                input.set_admitted(self.admissions[n].limit(&self.setup.standing.rewritten.inputs[n].table.limit));
             }
         }
     }

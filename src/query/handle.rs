@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{QueryProgress, Trigger, Worker};
+use super::{Progress, QueryProgress, Trigger, Worker};
 use crate::error::Result;
 
 /// A command to a runner.
@@ -46,7 +46,7 @@ pub(super) const COMMANDS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    pub progress: Arc<Mutex<QueryProgress>>,
+    progress: Arc<Progress>,
     cancelled: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -54,7 +54,7 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(
         commands: mpsc::Sender<Command>,
-        progress: Arc<Mutex<QueryProgress>>,
+        progress: Arc<Progress>,
         cancelled: CancellationToken,
         task: JoinHandle<()>,
     ) -> Handle {
@@ -62,7 +62,7 @@ impl Handle {
     }
 
     pub fn progress(&self) -> QueryProgress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.progress.read()
     }
 
     /// Sends a command; does nothing if the runner has ended.

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics::{Family, MetricProducer, MetricsSnapshot};
+
 /// Bytes held per byte read, until the epoch is over: input, keys, changes and rows of the answer.
 const TIMES: usize = 4;
 /// Bytes held per byte of a checkpoint while it is loaded: decoded batch, and state.
@@ -66,6 +68,17 @@ impl EpochMemory {
 
     pub fn read_whole(&self, query: u64) {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(query);
+    }
+}
+
+const HELD: Family = Family::new("tidemark_epoch_memory_bytes", "Memory that running epochs have asked for.");
+const HELD_MAX: Family = Family::new("tidemark_epoch_memory_limit_bytes", "Memory that there is for running epochs.");
+
+impl MetricProducer for EpochMemory {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        let held = self.units - self.room.available_permits().min(self.units);
+        snapshot.gauge(HELD, Some((held * UNIT_BYTES) as f64));
+        snapshot.gauge(HELD_MAX, Some((self.units * UNIT_BYTES) as f64));
     }
 }
 

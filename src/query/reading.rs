@@ -1,9 +1,6 @@
 //! Reading of inputs: how far they reach, and the rows of a span.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use datafusion::physical_plan::streaming::PartitionStream;
 
@@ -162,9 +159,8 @@ impl Worker {
 
     pub(super) fn note_backlog(&mut self, n: usize, backlog: Backlog) {
         let offsets = self.offsets[n].clone();
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(input) = progress.inputs.get_mut(n) {
-            input.backlog = backlog;
+        if let Some(input) = self.progress.lock().inputs.get_mut(n) {
+            input.set_backlog(backlog);
             input.offsets = offsets;
         }
     }

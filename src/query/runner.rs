@@ -395,7 +395,7 @@ impl Runner {
         if self.failed.take().is_some() {
             self.state_poisoned = true;
         }
-        self.worker.show(|progress| progress.last_error = None);
+        self.worker.show(|status| status.last_error = None);
         self.worker.set_state(QueryState::Running, None);
     }
 
@@ -403,7 +403,7 @@ impl Runner {
     fn try_again(&mut self) {
         if self.failed.take().is_some() {
             self.paused = false;
-            self.worker.show(|progress| progress.last_error = None);
+            self.worker.show(|status| status.last_error = None);
             self.worker.set_state(QueryState::Running, None);
         }
     }

@@ -1,6 +1,6 @@
 //! Saving a query: its checkpoint is taken between two epochs and written beside the next ones.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::{
     checkpoints::{CheckpointDraft, CheckpointHeader},
@@ -186,7 +186,7 @@ impl Worker {
             self.log_file = self.env.log.file();
         }
         let log_file = if self.recovered { self.log_file } else { UNRECOVERED };
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).log_file = Some(log_file);
+        self.progress.lock().log_file = Some(log_file);
     }
 
     /// The first log file that a recovery of this query would read; `None` where it needs none.

@@ -1,9 +1,6 @@
 //! The worker of one query: its plan, offsets, state and checkpoints, and the progress it reports.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use datafusion::execution::TaskContext;
 use tokio::time::Instant;
@@ -13,7 +10,7 @@ use super::{
     checkpoints::{CheckpointHeader, Checkpoints},
     memory::EpochMemory,
     prefetched::Prefetched,
-    progress::{InputProgress, QueryProgress, QueryState},
+    progress::{Progress, QueryState, QueryStatus},
     sink_driver::{PendingEpoch, SinkDriver},
     thresholds::Thresholds,
     watermarks::Watermarks,
@@ -25,6 +22,7 @@ use crate::{
     dead_letters::{CommitRecorder, DeadLetterQueue, LateRowLog},
     error::Error,
     memory::{Budget, BudgetShare},
+    metrics::Registry,
     options::SecretRedactor,
     relations::{ChangelogLimit, SharedRelation, Snapshot, Store},
     sql::{incremental::PlannedInput, plan::ContinuousPlan},
@@ -45,6 +43,8 @@ pub struct QueryEnv {
     pub context: Arc<TaskContext>,
     pub budget: Arc<Budget>,
     pub hidden: Arc<SecretRedactor>,
+    /// Where the numbers of queries are.
+    pub metrics: Arc<Registry>,
     /// The limit of all changelogs together.
     pub changelog: ChangelogLimit,
     /// The memory that running epochs share.
@@ -125,7 +125,7 @@ pub struct Worker {
     pub(super) owed: Option<PendingEpoch>,
     /// The view epoch that was run but is not committed in the log.
     pub(super) uncommitted: Option<Uncommitted>,
-    pub progress: Arc<Mutex<QueryProgress>>,
+    pub progress: Arc<Progress>,
 }
 
 /// A view epoch that was run and is not committed.
@@ -142,7 +142,7 @@ pub(super) struct Uncommitted {
 const ALL_LOG_FILES: u64 = 1;
 
 impl Worker {
-    pub fn new(env: QueryEnv, setup: QuerySetup, progress: Arc<Mutex<QueryProgress>>) -> Self {
+    pub fn new(env: QueryEnv, setup: QuerySetup, progress: Arc<Progress>) -> Self {
         let inputs = setup.standing.rewritten.inputs.len();
         let checkpoints = Checkpoints::new(env.storage.clone(), setup.id);
         let checkpoints = checkpoints.with_chain_max(env.thresholds.checkpoint_chain_max);
@@ -194,35 +194,31 @@ impl Worker {
     }
 
     /// Updates the progress that system tables show.
-    pub fn show(&self, also: impl FnOnce(&mut QueryProgress)) {
+    pub fn show(&self, also: impl FnOnce(&mut QueryStatus)) {
         let state = self.setup.standing.epoch_context.each_operator(|_, o| Ok((o.state().len(), o.state().bytes())));
         let state = state.unwrap_or_default();
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.epoch = self.epoch;
-        progress.watermark = self.watermarks.current();
-        progress.rows_in = self.totals.rows_in;
-        progress.rows_out = self.totals.rows_out;
-        progress.late = self.totals.late;
-        progress.untimed = self.totals.untimed;
-        progress.bad = self.totals.bad;
-        progress.checkpoint = self.checkpointed;
-        progress.log_file = self.log_file();
-        progress.state_rows = state.iter().map(|(rows, _)| *rows as u64).sum();
-        progress.state_bytes = state.iter().map(|(_, bytes)| *bytes as u64).sum();
-        let before = std::mem::take(&mut progress.inputs);
-        let input = |(n, input): (usize, &PlannedInput)| InputProgress {
-            name: input.table.name.clone(),
-            offsets: self.offsets[n].clone(),
-            ..before.get(n).cloned().unwrap_or_default()
-        };
-        progress.inputs = self.inputs().iter().enumerate().map(input).collect();
-        also(&mut progress);
+        let mut status = self.progress.lock();
+        status.log_file = self.log_file();
+        let inputs = self.inputs().iter().zip(&self.offsets);
+        self.progress.set_inputs(&mut status, inputs.map(|(input, offsets)| (input.table.name.as_str(), offsets)));
+        let metrics = &status.metrics;
+        metrics.epoch.set_count(Some(self.epoch.0));
+        metrics.watermark.set(self.watermarks.current());
+        metrics.rows_in.set(self.totals.rows_in);
+        metrics.rows_out.set(self.totals.rows_out);
+        metrics.late.set(self.totals.late);
+        metrics.untimed.set(self.totals.untimed);
+        metrics.bad.set(self.totals.bad);
+        metrics.checkpoint.set_count(Some(self.checkpointed.0));
+        metrics.state_rows.set_count(Some(state.iter().map(|(rows, _)| *rows as u64).sum()));
+        metrics.state_bytes.set_count(Some(state.iter().map(|(_, bytes)| *bytes as u64).sum()));
+        also(&mut status);
     }
 
     pub fn set_state(&self, state: QueryState, error: Option<Error>) {
-        self.show(|progress| {
-            progress.state = state;
-            progress.last_error = error.or_else(|| progress.last_error.take());
+        self.show(|status| {
+            status.state = state;
+            status.last_error = error.or_else(|| status.last_error.take());
         });
     }
 }

@@ -10,6 +10,7 @@ use datafusion::{common::ScalarValue, physical_plan::SendableRecordBatchStream};
 use crate::{
     engine::{self, Authorized, Description, Engine},
     error::Result,
+    metrics::Registry,
     session::Session,
     sql::statement::{CopyFormat, Statement},
 };
@@ -31,6 +32,11 @@ pub trait Door: Send + Sync + 'static {
         statement: &Authorized,
         parameters: &[ScalarValue],
     ) -> Result<DoorAnswer>;
+
+    /// Where the numbers of the sessions belong, if anybody wants them.
+    fn metrics(&self) -> Option<&Registry> {
+        None
+    }
 }
 
 /// [`engine::Reply`], with the rows that come in behind a trait.
@@ -87,6 +93,10 @@ impl Door for Engine {
             engine::Reply::CopyOut { format, rows } => DoorAnswer::CopyOut { format, rows },
             engine::Reply::Live { rows, copy } => DoorAnswer::Live { rows, copy },
         })
+    }
+
+    fn metrics(&self) -> Option<&Registry> {
+        Some(Engine::metrics(self))
     }
 }
 

@@ -33,6 +33,9 @@ pub async fn serve<D: Door>(
 ) -> Result<()> {
     let starting = Starting::new(options.starting_max, options.starting_per_address);
     let sessions = SessionSlots::new(options.sessions_max, options.sessions_reserved);
+    if let Some(metrics) = door.metrics() {
+        metrics.register(Vec::new(), &sessions);
+    }
     let memory = Memory::new(options.sessions_bytes_max, options.sessions_max);
     let shared = Arc::new(ServerShared { door, options, sessions, memory, shutdown: shutdown.clone() });
     let mut connections = JoinSet::new();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    metrics::{Family, MetricProducer, MetricsSnapshot},
     session::Peers,
 };
 
@@ -103,6 +104,19 @@ impl Peers for SessionSlots {
     }
 }
 
+const OPEN: Family = Family::new("tidemark_sessions", "Sessions that are open.");
+const RUNNING: Family = Family::new("tidemark_sessions_running", "Sessions that run a statement.");
+const OPEN_MAX: Family = Family::new("tidemark_sessions_limit", "Sessions that may be open: sessions.max.");
+
+impl MetricProducer for SessionSlots {
+    fn produce(&self, snapshot: &mut MetricsSnapshot) {
+        let open = self.lock();
+        snapshot.gauge(OPEN, Some(open.keys.len() as f64));
+        snapshot.gauge(RUNNING, Some(open.keys.values().filter(|key| key.running.is_some()).count() as f64));
+        snapshot.gauge(OPEN_MAX, Some(self.max as f64));
+    }
+}
+
 impl SessionSlot {
     /// Starts a statement, which can be cancelled from now on.
     pub fn begin(&self) -> CancellationToken {
@@ -145,6 +159,24 @@ mod tests {
         assert!(sessions.enter(other).is_err());
         drop((seat, all));
         assert!(sessions.enter(ADDRESS).is_ok());
+    }
+
+    #[test]
+    fn metrics_count_sessions_and_those_that_run_a_statement() {
+        let (registry, sessions) = (crate::metrics::Registry::default(), SessionSlots::new(20, 2));
+        registry.register(Vec::new(), &sessions);
+        let shown = || registry.collect().samples().into_iter().map(|s| (s.name, s.value)).collect::<Vec<_>>();
+        let numbers = |open, running| {
+            [("tidemark_sessions", open), ("tidemark_sessions_limit", 20.0), ("tidemark_sessions_running", running)]
+                .map(|(name, value)| (name.to_string(), value))
+        };
+        let (_one, two) = (sessions.enter(ADDRESS).expect("a place"), sessions.enter(ADDRESS).expect("a place"));
+        two.begin();
+        assert_eq!(shown(), numbers(2.0, 1.0));
+        two.end();
+        assert_eq!(shown(), numbers(2.0, 0.0));
+        drop(two);
+        assert_eq!(shown(), numbers(1.0, 0.0));
     }
 
     #[test]
