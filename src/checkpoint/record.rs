@@ -57,7 +57,7 @@ pub struct Intent {
     pub spans: Vec<Span>,
     pub watermark: Option<Micros>,
     pub now: Micros,
-    /// In how many streams each input came: a float sum depends on it.
+    /// In how many streams each input came: what depends on the order of rows depends on it.
     pub partitions: usize,
 }
 

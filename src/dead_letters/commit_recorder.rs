@@ -80,6 +80,7 @@ mod tests {
             epoch: Epoch(epoch),
             rows_in: 0,
             rows_out: 0,
+            hash: None,
             late: 1,
             untimed: 0,
             bad: 1,

@@ -9,8 +9,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine, EngineOptions, Env,
-    data_directory,
+    Engine, EngineOptions, Env, data_directory,
     ddl::{gone_sources, schema_from},
     housekeeping,
     names::Names,
@@ -91,14 +90,7 @@ impl Engine {
             tracing::warn!(%error, "files that the log does not know are not noted yet");
         }
         let mut recovered_states = recovered_states(&catalog, manifest.as_ref(), records);
-        let partitions = match options.partitions {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
-            n => n,
-        };
-        let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
-        let planner = Planner::new(partitions, runtime_env(options.memory_bytes_max)?, value_bytes_max);
-        let planner = planner.with_batch_rows(options.thresholds.batch_rows);
-        let planner = Arc::new(planner.with_epochs(runtime_env(options.epoch_memory_bytes_max)?));
+        let planner = planner(&options)?;
         let context = planner.epoch_context();
         let (rows, bytes, disk) = (options.changelog_rows_max, options.changelog_bytes_max, options.changelog_disk_max);
         let changelog = ChangelogLimit::new(rows, bytes, disk);
@@ -251,6 +243,18 @@ impl Engine {
     }
 }
 
+/// What plans the queries of clients, and standing ones.
+fn planner(options: &EngineOptions) -> Result<Arc<Planner>> {
+    let partitions = match options.partitions {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n,
+    };
+    let value_bytes_max = usize::try_from(options.value_bytes_max).unwrap_or(usize::MAX);
+    let planner = Planner::new(partitions, runtime_env(options.memory_bytes_max)?, value_bytes_max);
+    let planner = planner.with_batch_rows(options.thresholds.batch_rows);
+    Ok(Arc::new(planner.with_epochs(runtime_env(options.epoch_memory_bytes_max)?)))
+}
+
 /// A DataFusion runtime environment with a memory pool of `bytes_max`.
 fn runtime_env(bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
     let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
@@ -334,9 +338,9 @@ fn check_empty(storage: &dyn Storage, snapshot: &housekeeping::ServerSnapshot) -
 
 /// The object of a definition that could not be restored.
 fn broken(object: &catalog::ObjectDef, error: crate::error::Error, readers: Arc<crate::connectors::Readers>) -> Object {
-    use crate::sql::statement::{Body, StartTransaction, Statement};
+    use crate::sql::statement::{Body, Statement, StatementStart};
     let parsed = parse(&object.definition).ok().and_then(|mut all| all.pop());
-    let start = StartTransaction { line: 1, column: 1, position: 1 };
+    let start = StatementStart { line: 1, column: 1, position: 1 };
     let nothing = || Statement { body: Body::Flush(None), text: object.definition.clone(), start };
     Object {
         id: object.id,

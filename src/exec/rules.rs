@@ -61,7 +61,7 @@ mod tests {
             let names: Vec<&str> = rules.iter().map(|rule| rule.name()).collect();
             assert_eq!(names[0], "distrust");
             let cooperative = names.iter().position(|name| *name == "EnsureCooperative").unwrap();
-            assert_eq!(names[cooperative - 1], "take_turns");
+            assert_eq!(names[cooperative - 1], "insert_yields");
             assert!(names.ends_with(&["check_windows", "count_windows"]), "{names:?}");
             assert!(!names.iter().any(|name| name.starts_with("FilterPushdown")), "{names:?}");
         }

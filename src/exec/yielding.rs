@@ -58,7 +58,7 @@ pub fn in_batches(plan: Plan, rows: usize) -> Plan {
 
 /// Puts a [`Split`] around whatever makes many rows of few.
 pub(super) fn insert_yields() -> Rule {
-    node_rule("take_turns", |plan| {
+    node_rule("insert_yields", |plan| {
         let slow = is_slow(&plan)?;
         let aside = |plan| if slow { around(plan, Split::Aside) } else { plan };
         if plan.downcast_ref::<ProjectionExec>().is_some_and(produces_wide_values) {

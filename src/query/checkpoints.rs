@@ -272,7 +272,7 @@ impl Checkpoints {
 fn unfit(path: &str, what: &str) -> Error {
     Error::new(ErrorKind::ObjectNotInState, format!("checkpoint \"{path}\" {what}"))
         .detail("It was written by another release, which keeps the state of this query in another way.")
-        .hint("Start that release again; or create another view of the same query beside it, and drop this one.")
+        .hint("Start that release again; or create another view of the same query beside this one.")
 }
 
 #[cfg(test)]

@@ -16,12 +16,12 @@ pub struct Statement {
     /// The statement as written, without the semicolon: what `SHOW CREATE` tells and the catalog keeps.
     pub text: String,
     /// Where it begins in the text that it came in.
-    pub start: StartTransaction,
+    pub start: StatementStart,
 }
 
 /// The place of a statement's first character in a longer text. All are counted from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StartTransaction {
+pub struct StatementStart {
     pub line: u64,
     pub column: u64,
     pub position: usize,

@@ -82,6 +82,9 @@ impl ExtensionPlanner for StepPlanner {
         let Some(node) = node.as_any().downcast_ref::<StepNode>() else { return Ok(None) };
         let schema: SchemaRef = node.schema.inner().clone();
         let child = || inputs.first().cloned().ok_or_else(|| Error::internal("a step has no input"));
+        let remembering = |children: Vec<Plan>, operator: Box<dyn Operator>, label: String, schema: SchemaRef| {
+            EpochExec::operator(&self.epoch_context, children, operator, (&node.uid, label), schema)
+        };
         let exec = match &node.step {
             Step::DeltaScan { input, name, isolates_row_errors } => {
                 EpochExec::delta_scan(&self.epoch_context, *input, name.clone(), schema, *isolates_row_errors)
@@ -101,7 +104,7 @@ impl ExtensionPlanner for StepPlanner {
                 let operator = operator(step, node, planner, session, context)?;
                 let label =
                     format!("{}: {}", if step.recompute { "AggregateByRecompute" } else { "Aggregate" }, label(step));
-                EpochExec::operator(&self.epoch_context, vec![child()?], operator, (&node.uid, label), schema)
+                remembering(vec![child()?], operator, label, schema)
             }
             Step::Join(step) => {
                 let spec = join(step, node, planner, session, context)?;
@@ -112,17 +115,11 @@ impl ExtensionPlanner for StepPlanner {
                     true => Box::new(LookupJoin::new(spec)?),
                     false => Box::new(Join::new(spec)?),
                 };
-                EpochExec::operator(&self.epoch_context, inputs.to_vec(), operator, (&node.uid, label), schema)
+                remembering(inputs.to_vec(), operator, label, schema)
             }
             Step::Temporal { from, until } => {
                 let operator = temporal(from, until, node, planner, session, context)?;
-                EpochExec::operator(
-                    &self.epoch_context,
-                    vec![child()?],
-                    operator,
-                    (&node.uid, "Temporal".to_string()),
-                    schema,
-                )
+                remembering(vec![child()?], operator, "Temporal".to_string(), schema)
             }
             Step::GroupInput(given) => EpochExec::group_input(&self.epoch_context, given.clone(), schema),
             Step::GroupPlan(step) => {
@@ -131,7 +128,7 @@ impl ExtensionPlanner for StepPlanner {
                 let epochs = Arc::new(TaskContext::from(session).with_runtime(self.epochs.clone()));
                 let operator = group_plan(step, node, (plan, epochs), planner, session, context)?;
                 let label = format!("GroupPlan: by [{}]", list(&step.keys));
-                EpochExec::operator(&self.epoch_context, vec![child()?], operator, (&node.uid, label), schema)
+                remembering(vec![child()?], operator, label, schema)
             }
             Step::Dedup(step) => {
                 let child = child()?;
@@ -141,13 +138,7 @@ impl ExtensionPlanner for StepPlanner {
                 let spec =
                     DedupSpec { keys: keys.collect::<DfResult<_>>()?, late, forget, derived, rows: schema.clone() };
                 let label = format!("Dedup: by [{}]", list(&step.keys));
-                EpochExec::operator(
-                    &self.epoch_context,
-                    vec![child],
-                    Box::new(Dedup::new(spec)?),
-                    (&node.uid, label),
-                    schema,
-                )
+                remembering(vec![child], Box::new(Dedup::new(spec)?), label, schema)
             }
             Step::Upsert { key } => {
                 let child = child()?;
@@ -155,7 +146,7 @@ impl ExtensionPlanner for StepPlanner {
                 let names: Vec<_> = key.iter().map(|i| input.field(*i).name().as_str()).collect();
                 let label = format!("Upsert: by [{}]", names.join(", "));
                 let operator = Box::new(Upsert::new(&input, without_diff(&schema), key.clone())?);
-                EpochExec::operator(&self.epoch_context, vec![child], operator, (&node.uid, label), schema)
+                remembering(vec![child], operator, label, schema)
             }
         };
         Ok(Some(Arc::new(exec)))

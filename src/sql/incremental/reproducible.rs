@@ -7,15 +7,14 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition},
 };
 
-use super::rewrite::PlannedInput;
 use crate::error::Result;
 
 /// The aggregates whose last digits depend on the order of rows.
 const INEXACT: &[&str] = &["approx_", "corr", "covar_", "regr_", "stddev", "var_"];
 
-/// Of a batch plan and its inputs: a view over such a view is none either.
-pub(super) fn is_reproducible(plan: &LogicalPlan, inputs: &[PlannedInput]) -> Result<bool> {
-    let mut exact = inputs.iter().all(|input| input.table.reproducible);
+/// Of a batch plan. A view over one that is not is none either.
+pub(super) fn is_reproducible(plan: &LogicalPlan) -> Result<bool> {
+    let mut exact = true;
     plan.apply_with_subqueries(|plan| {
         plan.apply_expressions(|expr| {
             expr.apply(|expr| {

@@ -104,7 +104,7 @@ pub fn rewrite(plan: &LogicalPlan, emission: Emission) -> Result<Rewritten> {
     // Without closing there are no time bounds.
     let times = if emission == Emission::Complete { vec![None; node.bounds.len()] } else { node.bounds };
     let Rewriter { inputs, watermarks, followed, uses_clock: clocked, remembers, unbounded, .. } = rewriter;
-    let reproducible = is_reproducible(plan, &inputs)?;
+    let reproducible = is_reproducible(plan)? && inputs.iter().all(|input| input.table.reproducible);
     let (plan, diff, key) = (with_uids(node.plan)?, node.carried.diff, node.key);
     Ok(Rewritten {
         plan,
@@ -128,7 +128,7 @@ pub(super) struct Rewriter {
     pub watermarks: Vec<PlannedWatermark>,
     /// See [`Rewritten::followed`].
     pub followed: Vec<usize>,
-    /// See [`Rewritten::clocked`].
+    /// See [`Rewritten::uses_clock`].
     pub uses_clock: bool,
     /// See [`Rewritten::remembers`].
     pub remembers: Vec<String>,

@@ -41,7 +41,7 @@ pub use weight::Weight;
 pub use width::{check_columns, check_targets};
 
 use self::{cursor::TokenCursor, dialect::Postgres, text::Text};
-use super::statement::{Body, StartTransaction, Statement};
+use super::statement::{Body, Statement, StatementStart};
 use crate::{
     error::{Error, ErrorKind, Result},
     options::nearest,
@@ -99,7 +99,7 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
 /// The statement from here to the end.
 fn statement(c: &mut TokenCursor) -> Result<Statement> {
     let span = c.rest();
-    let start = StartTransaction { line: span.start.line, column: span.start.column, position: c.here() };
+    let start = StatementStart { line: span.start.line, column: span.start.column, position: c.here() };
     let body = body(c)?;
     c.expect_end()?;
     Ok(Statement { body, text: c.text.slice(span).to_string(), start })
