@@ -64,7 +64,7 @@ async fn create_anew(client: &Client, refused: &BTreeMap<String, Option<String>>
         assert_eq!(error.code().code(), "55000", "{error}");
         assert!(error.message().contains(&format!("\"{name}\" has not recovered")), "{error}");
         assert!(
-            error.hint().is_some_and(|hint| hint.contains("create another view of the same query beside it")),
+            error.hint().is_some_and(|hint| hint.contains("create another view of the same query beside this one")),
             "{error}: {error:?}"
         );
         let shown = rows(client, &format!("SHOW CREATE MATERIALIZED VIEW {name}")).await;

@@ -99,5 +99,5 @@ fn expect_columns<'a>(saved: &'a [FieldRef], expected: impl Iterator<Item = &'a 
         "its state was saved by another release, which plans its query in another way",
     )
     .detail(format!("The columns of the state are {saved}; those of this plan are {expected}."))
-    .hint("Start that release again; or create another view of the same query beside it, and drop this one."))
+    .hint("Start that release again; or create another view of the same query beside this one."))
 }
