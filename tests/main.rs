@@ -3,6 +3,7 @@
 mod behind;
 mod bounded;
 mod damage;
+mod data_directories;
 mod faults;
 mod formats;
 mod fuzzing;

@@ -21,7 +21,7 @@ use arrow::{
 };
 use hashbrown::HashTable;
 
-use super::{Chunks, Close, Compaction, Id, Index, NEVER, keys::converter_of};
+use super::{Chunks, Close, Compaction, Id, Index, NEVER, expect_columns, keys::converter_of};
 use crate::{error::Result, time::Micros};
 
 /// One side of a join.
@@ -356,6 +356,7 @@ impl JoinState {
         if saved.num_columns() == 1 {
             return Ok(None);
         }
+        expect_columns(saved.schema().fields().get(3..).unwrap_or_default(), self.schema().fields().iter())?;
         Ok(Some(RecordBatch::try_new(self.schema().clone(), saved.columns()[3..].to_vec())?))
     }
 

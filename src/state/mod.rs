@@ -23,10 +23,10 @@ pub use keys::{EncodedKeys, KeyEncoder, KeyRows, consolidate, differing_values, 
 pub use multiset::{Multiset, RankKind, TopN};
 pub use windowed::{Close, NEVER, StateShape, Windowed};
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::FieldRef};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The id of a row or key, dense within its structure, used again once freed.
 pub type Id = u32;
@@ -80,4 +80,24 @@ pub trait Durable {
     }
     /// Bytes held, garbage included.
     fn bytes(&self) -> usize;
+}
+
+/// An error unless saved columns are those of the structure that loads them, by name and type. Another plan of the query may
+/// have as many of the same types and mean something else by them.
+fn expect_columns<'a>(saved: &'a [FieldRef], expected: impl Iterator<Item = &'a FieldRef>) -> Result<()> {
+    let expected: Vec<&FieldRef> = expected.collect();
+    let same = |(a, b): (&FieldRef, &&FieldRef)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type());
+    if saved.len() == expected.len() && saved.iter().zip(&expected).all(same) {
+        return Ok(());
+    }
+    let list = |fields: &mut dyn Iterator<Item = &'a FieldRef>| {
+        fields.map(|field| format!("{} {}", field.name(), field.data_type())).collect::<Vec<_>>().join(", ")
+    };
+    let (saved, expected) = (list(&mut saved.iter()), list(&mut expected.into_iter()));
+    Err(Error::new(
+        ErrorKind::ObjectNotInState,
+        "its state was saved by another release, which plans its query in another way",
+    )
+    .detail(format!("The columns of the state are {saved}; those of this plan are {expected}."))
+    .hint("Start that release again; or create another view of the same query beside this one."))
 }

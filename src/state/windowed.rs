@@ -7,7 +7,7 @@ use arrow::{
     compute::take_record_batch,
 };
 
-use super::{Compaction, Durable, Saved};
+use super::{Compaction, Durable, Saved, expect_columns};
 use crate::{
     error::{Error, Result},
     time::{Micros, event_times},
@@ -164,6 +164,10 @@ impl<T: Durable> Durable for Windowed<T> {
     }
 
     fn load(&mut self, rows: &RecordBatch) -> Result<()> {
+        let schema = rows.schema();
+        // Behind them is what is done with a row.
+        let saved = schema.fields().split_last().map_or(&[][..], |(_, saved)| saved);
+        expect_columns(saved, self.shape.keys.iter().chain(&self.shape.values))?;
         let parts = self.split(&rows.columns()[..self.key_columns])?;
         for (moment, part) in parts {
             let part = if part.len() == rows.num_rows() { rows.clone() } else { take_record_batch(rows, &part)? };

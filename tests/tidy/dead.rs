@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, fs};
 use super::{Source, everything, none, part, root, sources, word};
 
 /// Folders that a test lists, or reads by number, with the ending of what it takes, and where it does. `*` is a name that
-/// is said there.
+/// is said there, `**` all below.
 const LISTED: &[(&str, &str, &str)] = &[
     ("tests/corpus/*", "", "src/fuzzing.rs"),
+    ("tests/data_directories/**", "", "tests/data_directories.rs"),
     ("tests/seeds", ".seed", "tests/properties.rs"),
     ("tests/sql", ".slt", "tests/server/slt.rs"),
     ("tests/streams", ".st", "tests/streams.rs"),
@@ -69,10 +70,11 @@ fn unnamed(files: &[String], texts: &[(String, String)], listed: &[(&str, &str, 
     };
     let is_listed = |folder: &str, name: &str| {
         listed.iter().any(|(of, ending, reader)| {
-            let in_it = match (of.strip_suffix('*'), texts.iter().find(|(path, _)| path == reader)) {
-                (Some(above), Some((_, text))) => folder.strip_prefix(above).is_some_and(|below| said(below, text)),
-                (None, Some(_)) => folder == *of,
-                (_, None) => false,
+            let Some((_, text)) = texts.iter().find(|(path, _)| path == reader) else { return false };
+            let in_it = match (of.strip_suffix("**"), of.strip_suffix('*')) {
+                (Some(above), _) => format!("{folder}/").starts_with(above),
+                (_, Some(above)) => folder.strip_prefix(above).is_some_and(|below| said(below, text)),
+                _ => folder == *of,
             };
             in_it && name.ends_with(ending)
         })
@@ -109,7 +111,7 @@ fn every_data_file_is_read() {
     let texts: Vec<_> = rust.map(|source| (source.path, source.text)).chain(scripts).collect();
     none(unnamed(&files.collect::<Vec<_>>(), &texts, LISTED), "data that no Rust names");
     let of = |reader: &str| texts.iter().find(|(path, _)| path == reader).map_or("", |(_, text)| text);
-    let gone = LISTED.iter().filter(|(folder, _, reader)| !of(reader).contains(folder.trim_end_matches("/*")));
+    let gone = LISTED.iter().filter(|(folder, _, reader)| !of(reader).contains(folder.trim_end_matches(['/', '*'])));
     none(gone.map(|(folder, _, reader)| format!("{folder} in {reader}")).collect(), "folders that are not read there");
 }
 
@@ -135,8 +137,13 @@ fn dead_files_are_found_and_living_ones_are_not() {
     let text = |path: &str, text: &str| (path.to_string(), text.to_string());
     let texts = [text("src/lib.rs", "read(\"in/a.csv\"); // in/b.csv\ntargets(\"json\")"), text("tests/all.rs", "")];
     let listed = [("tests/corpus/*", "", "src/lib.rs"), ("tests/sql", ".slt", "tests/all.rs"), ("x", "", "gone.rs")];
+    let listed = [&listed[..], &[("tests/kept/**", "", "src/lib.rs")]].concat();
     let files = ["in/a.csv", "in/aa.csv", "in/b.csv", "tests/corpus/json/one", "tests/corpus/xml/one"];
-    let files = [&files[..], &["tests/sql/t.slt", "tests/sql/t.txt", "tests/sql/old/t.slt", "x/y"]].concat();
+    let files = [
+        &files[..],
+        &["tests/sql/t.slt", "tests/sql/t.txt", "tests/sql/old/t.slt", "x/y", "tests/kept/a", "tests/kept/b/c"],
+    ]
+    .concat();
     let dead = unnamed(&files.into_iter().map(String::from).collect::<Vec<_>>(), &texts, &listed);
     let expected = ["in/aa.csv", "in/b.csv", "tests/corpus/xml/one", "tests/sql/t.txt", "tests/sql/old/t.slt", "x/y"];
     assert_eq!(dead, expected);

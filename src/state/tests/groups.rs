@@ -10,7 +10,10 @@ use arrow::{
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
 
 use super::{Checkpoints, STEPS, column, fields, numbers, pairs, rngs, some};
-use crate::state::{Close, Durable, Multiset, RankKind, StateShape, TopN, Windowed};
+use crate::{
+    error::ErrorKind,
+    state::{Close, Durable, Multiset, NEVER, RankKind, StateShape, TopN, Windowed},
+};
 
 /// By group and row how often it is there.
 type Groups = BTreeMap<i64, BTreeMap<(i64, i64), i64>>;
@@ -219,4 +222,19 @@ fn windowed_state_closes_windows_like_model_before_and_after_restart() {
             assert_eq!(windows.len(), model.values().map(BTreeMap::len).sum::<usize>());
         }
     }
+}
+
+#[test]
+fn windowed_rows_saved_for_columns_in_another_order_are_refused() {
+    let made = |values: [&str; 2]| {
+        let shape = StateShape { keys: fields(&["k"]), values: fields(&values), order: Vec::new() };
+        Windowed::new(None, shape, Multiset::new)
+    };
+    let mut saved = made(["a", "b"]);
+    let rows = [column([1]), column([2])];
+    saved.window(NEVER).unwrap().apply(&[column([0])], &rows, &Int64Array::from(vec![1])).unwrap();
+    let saved = saved.save(true).unwrap().rows;
+    made(["a", "b"]).load(&saved[0]).unwrap();
+    let error = made(["b", "a"]).load(&saved[0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ObjectNotInState);
 }

@@ -11,6 +11,7 @@ use rand::Rng;
 use super::{Checkpoints, SMALL, STEPS, batch, column, fields, numbers, pairs, rngs, some};
 use crate::{
     changes::rows_at,
+    error::ErrorKind,
     state::{Chunks, Close, Durable, Id, JoinState, KeyedLog},
 };
 
@@ -204,4 +205,19 @@ fn chunks_held_bytes_include_deleted_rows_until_no_snapshot_holds_them() {
     assert!(chunks.held_bytes() >= 8000, "a reader has them still");
     drop(read);
     assert_eq!(chunks.held_bytes(), 0);
+}
+
+#[test]
+fn join_state_rows_saved_for_columns_in_another_order_are_refused() {
+    let state = |columns: &[&str]| {
+        JoinState::new(&Arc::new(Schema::new(fields(columns))), &fields(&["k"]), true, None).unwrap()
+    };
+    let mut saved = state(&["a", "b"]);
+    let rows = batch(&fields(&["a", "b"]), vec![column([1]), column([2])]);
+    let keys = saved.encode(&[column([0])]).unwrap();
+    saved.add(&rows, &keys, |_| false, &[1], &[0]).unwrap();
+    let saved = saved.save("left", true).unwrap();
+    assert!(state(&["a", "b"]).saved_rows(&saved[0]).unwrap().is_some());
+    let error = state(&["b", "a"]).saved_rows(&saved[0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ObjectNotInState);
 }

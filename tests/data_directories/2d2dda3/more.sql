@@ -1,0 +1,34 @@
+-- What a server that has opened the directory is given: every view changes once more.
+ALTER MATERIALIZED VIEW paused RESUME;
+INSERT INTO typed (id, word, list) VALUES (6, 'six', ARRAY[6]);
+UPDATE typed SET word = 'uno', bytes = NULL WHERE id = 1;
+INSERT INTO people VALUES (6, 'flo', 'Rome'), (7, 'gil', 'Oslo'), (8, 'moe', 'Lima');
+UPDATE people SET city = 'Kiel' WHERE id = 2;
+INSERT INTO accounts VALUES (9, 'jim', 'Bonn', 8, 1.25, 3.21), (10, 'ada', NULL, 50, 16, 0.5),
+  (11, 'kim', 'Nome', 1, 1, 1);
+UPDATE accounts SET balance = balance + 1, rate = rate * 2, price = price + 0.01 WHERE id IN (2, 6);
+DELETE FROM accounts WHERE id IN (3, 8);
+INSERT INTO bag VALUES ('p', 1), ('jim', 2);
+DELETE FROM bag WHERE word = 'ada';
+INSERT INTO log VALUES ('to', 7, 2, 0.07), ('be', 9, 0.75, 0.09), ('questionable', 10, 3.5, 1), (NULL, 1, 1, 1);
+INSERT INTO two_keys VALUES (1, 'b', 5), (2, 'b', 6);
+DELETE FROM two_keys WHERE a = 1 AND b = 'a';
+INSERT INTO made_late VALUES (4, 'a');
+DELETE FROM made_late WHERE n IN (1, 2);
+INSERT INTO hits VALUES ('a', '2024-01-01 00:35:00', 1), ('b', '2024-01-01 00:59:00', 2);
+INSERT INTO ads VALUES (6, '2024-01-01 01:00:00');
+INSERT INTO clicks VALUES (7, '2024-01-01 01:00:00');
+INSERT INTO quotes VALUES ('a', '2024-01-01 10:01:00', 8);
+INSERT INTO trades VALUES (4, 'b', '2024-01-01 10:02:00');
+UPDATE rates SET rate = 7 WHERE currency = 'USD';
+FLUSH;
+INSERT INTO hits VALUES ('c', '2024-01-01 01:40:00', 2), ('late', '2024-01-01 00:10:00', 1);
+INSERT INTO clicks VALUES (6, '2024-01-01 01:02:00');
+INSERT INTO ads VALUES (8, '2024-01-01 01:05:00');
+INSERT INTO orders VALUES (7, 'USD', 2), (8, 'EUR', 3);
+DELETE FROM events WHERE id = 2;
+INSERT INTO events VALUES (7, '2004-01-01 00:00:00', 'past'), (8, '2204-01-01 00:00:00', 'future');
+FLUSH;
+INSERT INTO ads VALUES (9, '2024-01-01 01:40:00');
+INSERT INTO clicks VALUES (9, '2024-01-01 01:41:00');
+FLUSH;

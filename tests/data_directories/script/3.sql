@@ -1,0 +1,28 @@
+-- Rows after the last checkpoint: they are in the log alone, several epochs of them.
+INSERT INTO accounts VALUES (7, 'hal', 'Kiel', 3, 0.125, 0.01), (8, 'ida', 'Rome', 40, 8, 100);
+INSERT INTO log VALUES ('to', 5, 1.5, 5.05), ('question', 9, 0.125, 9.99);
+INSERT INTO hits VALUES ('a', '2024-01-01 00:31:00', 5), ('b', '2024-01-01 00:33:00', 6);
+INSERT INTO ads VALUES (4, '2024-01-01 00:30:00');
+INSERT INTO clicks VALUES (5, '2024-01-01 00:30:00');
+FLUSH;
+UPDATE accounts SET city = 'Bonn', price = 7.77 WHERE id = 3;
+DELETE FROM accounts WHERE id = 5;
+DELETE FROM people WHERE id = 1;
+INSERT INTO typed (id, word, money) VALUES (5, 'five', 0.05);
+DELETE FROM bag WHERE word = 'p';
+INSERT INTO bag VALUES ('q', 2);
+INSERT INTO clicks VALUES (4, '2024-01-01 00:31:00'), (3, '2024-01-01 00:11:00');
+INSERT INTO ads VALUES (5, '2024-01-01 00:29:00'), (5, '2024-01-01 00:19:59');
+INSERT INTO hits VALUES ('late', '2024-01-01 00:05:00', 1);
+FLUSH;
+UPDATE trades SET at = '2024-01-01 10:02:00' WHERE id < 3;
+INSERT INTO rates VALUES ('GBP', 3);
+FLUSH;
+INSERT INTO orders VALUES (5, 'GBP', 1), (6, NULL, 1);
+DELETE FROM events WHERE id IN (1, 5);
+INSERT INTO events VALUES (6, '2003-01-01 00:00:00', 'long past');
+UPDATE two_keys SET v = 100 WHERE a = 2;
+CREATE TABLE made_late (n INT PRIMARY KEY, word TEXT);
+CREATE MATERIALIZED VIEW made_late_sums AS SELECT word, sum(n) AS n FROM made_late GROUP BY word;
+INSERT INTO made_late VALUES (1, 'a'), (2, 'b'), (3, 'a');
+FLUSH;
