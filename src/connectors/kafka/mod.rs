@@ -40,7 +40,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use options::KafkaOptions;
-pub use sink::{KafkaSink, KafkaSinkOptions, MODES};
+pub use sink::KafkaSinkOptions;
 
 use self::{
     admission::share,
