@@ -6,29 +6,31 @@ use arrow::datatypes::SchemaRef;
 
 use super::{
     BatchingPolicy, OnError, ReadLimit, Replayed, SourceEnv,
-    datagen::{self, DatagenOptions},
+    datagen::DatagenOptions,
     directory::{self, DirectoryOptions},
-    kafka::{self, KafkaOptions},
-    nexmark::{self, NexmarkOptions},
+    kafka::KafkaOptions,
+    nexmark::NexmarkOptions,
     replay,
-    socket::{self, SocketOptions},
-    source::folder,
+    socket::SocketOptions,
+    source::{SourceConfig, folder},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    options::Options,
+    options::{Options, Taker},
     storage::{Journal, Storage},
 };
 
-/// The kinds of connectors, each with its options.
-#[derive(Debug, Clone)]
-enum Connector {
-    Directory(DirectoryOptions),
-    Datagen(DatagenOptions),
-    Socket(SocketOptions),
-    Kafka(Box<KafkaOptions>),
-    Nexmark(NexmarkOptions),
-}
+/// Parses the options of one kind; the second argument is all of them, as written.
+type Parse = fn(&mut Taker, &Options) -> Result<Box<dyn SourceConfig>>;
+
+/// All kinds of sources, by the word of option `connector`.
+const KINDS: &[(&str, Parse)] = &[
+    ("directory", |taker, _| Ok(Box::new(DirectoryOptions::take(taker)?))),
+    ("datagen", |taker, all| Ok(Box::new(DatagenOptions::take(taker, all)?))),
+    ("socket", |taker, all| Ok(Box::new(SocketOptions::take(taker, all)?))),
+    ("kafka", |taker, _| Ok(Box::new(KafkaOptions::take(taker)?))),
+    ("nexmark", |taker, _| Ok(Box::new(NexmarkOptions::take(taker)?))),
+];
 
 /// Opens the source `name`, new or again. `schema` is what its statement declares; `None` infers the columns from what
 /// the source holds. Dropping the source stops all that it does on its own.
@@ -43,19 +45,13 @@ pub async fn open(
     env: &SourceEnv,
 ) -> Result<Arc<Replayed>> {
     env.fence.check_options(options)?;
-    let source = match Connector::take(name, options)? {
-        Connector::Directory(options) => directory::open(id, name, schema, options, env).await?,
-        Connector::Datagen(options) => datagen::open(folder(id), name, schema, options, env).await?,
-        Connector::Socket(options) => socket::open(folder(id), name, schema, options, env).await?,
-        Connector::Kafka(options) => kafka::open(folder(id), name, schema, *options, env).await?,
-        Connector::Nexmark(options) => nexmark::open(folder(id), name, schema, options, env).await?,
-    };
+    let source = parse(name, options)?.open(id, name, schema, env).await?;
     Ok(Arc::new(Replayed::open(id, source, &env.storage)?))
 }
 
 /// Checks the options of a source without I/O.
 pub fn check(name: &str, options: &Options) -> Result<()> {
-    Connector::take(name, options).map(|_| ())
+    parse(name, options).map(|_| ())
 }
 
 /// The limit that a source's options set for each epoch: `max_files_per_trigger`, `max_bytes_per_trigger`,
@@ -71,42 +67,70 @@ pub fn remove(id: u64, storage: &dyn Storage) -> Result<()> {
     replay::remove(id, storage)
 }
 
-impl Connector {
-    fn take(name: &str, options: &Options) -> Result<Connector> {
-        let mut taker = options.taker(format!("source \"{name}\""));
-        #[derive(Clone, Copy)]
-        enum Word {
-            Directory,
-            Datagen,
-            Socket,
-            Kafka,
-            Nexmark,
-        }
-        let words = [
-            ("directory", Word::Directory),
-            ("datagen", Word::Datagen),
-            ("socket", Word::Socket),
-            ("kafka", Word::Kafka),
-            ("nexmark", Word::Nexmark),
+fn parse(name: &str, options: &Options) -> Result<Box<dyn SourceConfig>> {
+    let mut taker = options.taker(format!("source \"{name}\""));
+    let config = match taker.one_of("connector", KINDS)? {
+        Some(parse) => parse(&mut taker, options)?,
+        None => return Err(taker.missing("connector")),
+    };
+    ReadLimit::take(&mut taker)?;
+    OnError::take(&mut taker)?;
+    let batching = BatchingPolicy::take(&mut taker)?;
+    if batching.is_some() && !config.counts_rows_ahead() {
+        let message = format!("option \"min_rows_per_trigger\" of source \"{name}\" is not possible");
+        return Err(Error::new(ErrorKind::InvalidParameterValue, message)
+            .detail("How many rows files have is not known before they are read.")
+            .hint("WITH (trigger = '10 s') of the view lets rows gather."));
+    }
+    taker.finish()?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        Options(pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    }
+
+    #[test]
+    fn source_kinds_are_each_found_by_their_own_name() {
+        let rest: [(&str, &[(&str, &str)]); 5] = [
+            ("directory", &[("path", "/data"), ("format", "csv")]),
+            ("datagen", &[]),
+            ("socket", &[("host", "localhost"), ("port", "7777"), ("format", "text")]),
+            ("kafka", &[("bootstrap_servers", "localhost:9092"), ("topic", "t"), ("format", "json")]),
+            ("nexmark", &[("table", "bid")]),
         ];
-        let connector = match taker.one_of("connector", &words)? {
-            None => taker.required("connector").map(|_| None)?,
-            Some(Word::Directory) => Some(Connector::Directory(DirectoryOptions::take(&mut taker)?)),
-            Some(Word::Datagen) => Some(Connector::Datagen(DatagenOptions::take(&mut taker, options)?)),
-            Some(Word::Socket) => Some(Connector::Socket(SocketOptions::take(&mut taker, options)?)),
-            Some(Word::Kafka) => Some(Connector::Kafka(Box::new(KafkaOptions::take(&mut taker)?))),
-            Some(Word::Nexmark) => Some(Connector::Nexmark(NexmarkOptions::take(&mut taker)?)),
-        };
-        ReadLimit::take(&mut taker)?;
-        OnError::take(&mut taker)?;
-        let batching = BatchingPolicy::take(&mut taker)?;
-        if batching.is_some() && matches!(connector, Some(Connector::Directory(_))) {
-            let message = format!("option \"min_rows_per_trigger\" of source \"{name}\" is not possible");
-            return Err(Error::new(ErrorKind::InvalidParameterValue, message)
-                .detail("How many rows files have is not known before they are read.")
-                .hint("WITH (trigger = '10 s') of the view lets rows gather."));
+        let names: BTreeSet<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), KINDS.len());
+        assert_eq!(names, rest.iter().map(|(name, _)| *name).collect());
+        for (name, rest) in rest {
+            let mut options = options(rest);
+            options.insert("connector", format!(" {} ", name.to_uppercase()));
+            check("s", &options).unwrap();
+            options.insert("min_rows_per_trigger", "10");
+            options.insert("max_trigger_delay", "1 s");
+            let gathers = check("s", &options).map_err(|e| e.message().to_string());
+            let refusal = "option \"min_rows_per_trigger\" of source \"s\" is not possible";
+            assert_eq!(gathers, if name == "directory" { Err(refusal.to_string()) } else { Ok(()) }, "{name}");
         }
-        taker.finish()?;
-        connector.ok_or_else(|| Error::internal("a missing option was there"))
+    }
+
+    #[test]
+    fn source_kind_unknown_or_missing_is_refused() {
+        let told = |pairs: &[(&str, &str)]| {
+            let error = check("s", &options(pairs)).unwrap_err();
+            (error.message().to_string(), error.hint_text().map(str::to_string))
+        };
+        let message = "option \"connector\" of source \"s\" takes one of 'directory', 'datagen', 'socket', 'kafka', \
+                       'nexmark', not 'kafak'";
+        assert_eq!(told(&[("connector", "kafak")]), (message.to_string(), None));
+        let hint = "Add connector = '…' to its WITH clause.";
+        let missing = ("source \"s\" needs option \"connector\"".to_string(), Some(hint.to_string()));
+        assert_eq!(told(&[("path", "/data")]), missing);
     }
 }

@@ -7,7 +7,7 @@ pub mod memory;
 mod mode;
 mod options;
 
-use std::{collections::HashMap, fmt};
+use std::{any::Any, collections::HashMap, fmt};
 
 use arrow::{
     array::{RecordBatch, UInt32Array},
@@ -21,6 +21,7 @@ pub use options::{SinkOptions, SinkSchema, open_sink};
 
 use crate::{
     changes::{Changes, canonical},
+    connectors::Fence,
     error::Result,
     state::keys_of,
     time::Epoch,
@@ -49,6 +50,24 @@ pub trait Sink: Send + fmt::Debug {
     ///
     /// A fault that may pass is of kind `Io` or `CannotConnectNow`; any other stops the sink until it is resumed.
     async fn write(&mut self, epoch: Epoch, rows: &Outgoing) -> Result<()>;
+}
+
+/// The options of a sink of one kind, checked without I/O and independent of its query.
+pub trait SinkConfig: Any + Send + Sync + fmt::Debug {
+    /// The modes it supports; the first that fits is the default.
+    fn modes(&self) -> &'static [Mode];
+
+    /// Restricts it to what the server's configuration allows.
+    fn restrict(&mut self, _: &Fence) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether rows go to the same destination in the same form as with `other`, so that the sink may continue. `other`
+    /// is a [`SinkConfig`] of any kind.
+    fn continues(&self, other: &dyn Any) -> bool;
+
+    /// Creates the sink, without I/O.
+    fn create(&self, def: SinkDef) -> Result<Box<dyn Sink>>;
 }
 
 /// What a sink promises through `kill -9`, restart and a fault of the outside system.

@@ -87,6 +87,24 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
 }
 
+/// The options of a source of one kind, checked without I/O: all that it takes to open it.
+#[async_trait]
+pub trait SourceConfig: Send {
+    /// Whether it can tell how many rows there are before they are read, as `min_rows_per_trigger` needs.
+    fn counts_rows_ahead(&self) -> bool {
+        true
+    }
+
+    /// Opens source `id`, new or again, as [`connectors::open`](super::open) promises.
+    async fn open(
+        self: Box<Self>,
+        id: u64,
+        name: &str,
+        schema: Option<SchemaRef>,
+        env: &SourceEnv,
+    ) -> Result<Arc<dyn Source>>;
+}
+
 /// What would be lost by replacing a source, or a view that has read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Irreplaceable {

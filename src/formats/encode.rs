@@ -56,9 +56,7 @@ impl MessageFormat {
                 let framing = options.one_of("avro.framing", &words)?;
                 Ok(MessageFormat::OwnAvro(framing.unwrap_or(AvroFraming::SingleObject)))
             }
-            None => {
-                Err(options.required("format").err().unwrap_or_else(|| Error::internal("a missing option was there")))
-            }
+            None => Err(options.missing("format")),
         }
     }
 

@@ -79,8 +79,7 @@ impl Format {
             ("jsonl", Word::Json),
         ];
         let Some(word) = options.one_of("format", &words)? else {
-            options.required("format")?;
-            return Err(Error::internal("a missing option was there"));
+            return Err(options.missing("format"));
         };
         let kind = match word {
             Word::Avro => {

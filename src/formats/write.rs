@@ -41,10 +41,7 @@ impl FileFormat {
                 WriterKind::Text { spelling, header: options.boolean("header", true)? }
             }
             Some(_) => WriterKind::Text { spelling: Spelling::Json, header: false },
-            None => {
-                let missing = options.required("format").err();
-                return Err(missing.unwrap_or_else(|| Error::internal("a missing option was there")));
-            }
+            None => return Err(options.missing("format")),
         }))
     }
 

@@ -8,11 +8,13 @@ mod columns;
 use std::{ops::Range, sync::Arc};
 
 use arrow::{array::ArrayRef, datatypes::SchemaRef};
+use async_trait::async_trait;
 
 use self::columns::{FieldOptions, GeneratedColumn};
 use super::{
     Source, SourceEnv,
     generator::{EventRate, Generator, GeneratorSpec},
+    source::{SourceConfig, folder},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -52,23 +54,26 @@ struct Datagen {
     pace: EventRate,
 }
 
-/// Opens a generator, new or again.
-pub(super) async fn open(
-    folder: String,
-    name: &str,
-    schema: Option<SchemaRef>,
-    options: DatagenOptions,
-    env: &SourceEnv,
-) -> Result<Arc<dyn Source>> {
-    let Some(schema) = schema.filter(|s| !s.fields().is_empty()) else {
-        let message = format!("source \"{name}\" needs columns: a generator has none of its own");
-        return Err(Error::new(ErrorKind::InvalidTableDefinition, message).hint(format!(
-            "Declare them: CREATE SOURCE {name} (id BIGINT, at TIMESTAMP) WITH (connector = 'datagen')."
-        )));
-    };
-    let columns = GeneratedColumn::all(&schema, &options.fields, options.seed, name)?;
-    let pace = EventRate::open(env, folder, options.rows_per_second, options.number_of_rows).await?;
-    Ok(Generator::start(Datagen { schema, columns, pace }, pace, env.clock.clone()))
+#[async_trait]
+impl SourceConfig for DatagenOptions {
+    /// Opens a generator, new or again.
+    async fn open(
+        self: Box<Self>,
+        id: u64,
+        name: &str,
+        schema: Option<SchemaRef>,
+        env: &SourceEnv,
+    ) -> Result<Arc<dyn Source>> {
+        let Some(schema) = schema.filter(|s| !s.fields().is_empty()) else {
+            let message = format!("source \"{name}\" needs columns: a generator has none of its own");
+            return Err(Error::new(ErrorKind::InvalidTableDefinition, message).hint(format!(
+                "Declare them: CREATE SOURCE {name} (id BIGINT, at TIMESTAMP) WITH (connector = 'datagen')."
+            )));
+        };
+        let columns = GeneratedColumn::all(&schema, &self.fields, self.seed, name)?;
+        let pace = EventRate::open(env, folder(id), self.rows_per_second, self.number_of_rows).await?;
+        Ok(Generator::start(Datagen { schema, columns, pace }, pace, env.clock.clone()))
+    }
 }
 
 impl Datagen {

@@ -32,4 +32,3 @@ pub use log::decode_log;
 pub use options::{Clean, DirectoryOptions};
 pub(super) use retained::folder as retained;
 pub use sink::{DirectorySink, DirectorySinkOptions};
-pub(super) use source::open;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     connectors::{
         Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span,
-        source::folder as source_folder,
+        source::{SourceConfig, folder as source_folder},
     },
     error::{Error, ErrorKind, Result},
     formats::{ByteInput, Request},
@@ -44,38 +44,46 @@ struct Directory {
 /// How many files are looked into for their columns.
 const INFER_FILES_MAX: usize = 16;
 
-/// Opens a folder, new or again.
-pub(in crate::connectors) async fn open(
-    id: u64,
-    name: &str,
-    schema: Option<SchemaRef>,
-    options: DirectoryOptions,
-    env: &SourceEnv,
-) -> Result<Arc<dyn Source>> {
-    if let Some(schema) = &schema {
-        options.format.check(schema)?;
+#[async_trait]
+impl SourceConfig for DirectoryOptions {
+    /// The rows of a file are not known before it is read.
+    fn counts_rows_ahead(&self) -> bool {
+        false
     }
-    let folder = Arc::new(Folder::new(options, env.fence.clone())?);
-    let (files, retained) = open_files(&folder, env.storage.clone(), id).await?;
-    let (files, retained) = (Arc::new(files), Arc::new(retained));
-    let discovery = Discovery::new(folder.clone(), files.clone(), env.clock.clone());
-    let lookout = Arc::new(Lookout::new(discovery));
-    let schema = match schema {
-        Some(schema) => schema,
-        None => match infer(&folder, &files, &lookout, name).await {
-            Ok(schema) => schema,
-            Err(e) => {
-                if !files.reopened() {
-                    forget_all(env.storage.clone(), source_folder(id)).await?;
+
+    /// Opens a folder, new or again.
+    async fn open(
+        self: Box<Self>,
+        id: u64,
+        name: &str,
+        schema: Option<SchemaRef>,
+        env: &SourceEnv,
+    ) -> Result<Arc<dyn Source>> {
+        if let Some(schema) = &schema {
+            self.format.check(schema)?;
+        }
+        let folder = Arc::new(Folder::new(*self, env.fence.clone())?);
+        let (files, retained) = open_files(&folder, env.storage.clone(), id).await?;
+        let (files, retained) = (Arc::new(files), Arc::new(retained));
+        let discovery = Discovery::new(folder.clone(), files.clone(), env.clock.clone());
+        let lookout = Arc::new(Lookout::new(discovery));
+        let schema = match schema {
+            Some(schema) => schema,
+            None => match infer(&folder, &files, &lookout, name).await {
+                Ok(schema) => schema,
+                Err(e) => {
+                    if !files.reopened() {
+                        forget_all(env.storage.clone(), source_folder(id)).await?;
+                    }
+                    return Err(e);
                 }
-                return Err(e);
-            }
-        },
-    };
-    let stop = CancellationToken::new();
-    tokio::spawn(lookout.clone().run(folder.clone(), stop.clone()));
-    let cleaning = tokio::sync::Mutex::default();
-    Ok(Arc::new(Directory { schema, folder, files, lookout, retained, cleaning, _stop: stop.drop_guard() }))
+            },
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(lookout.clone().run(folder.clone(), stop.clone()));
+        let cleaning = tokio::sync::Mutex::default();
+        Ok(Arc::new(Directory { schema, folder, files, lookout, retained, cleaning, _stop: stop.drop_guard() }))
+    }
 }
 
 /// A new source needs its folder; one that was there before waits for it to come back.

@@ -40,7 +40,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use options::KafkaOptions;
-pub use sink::{KafkaSink, KafkaSinkOptions, MODES};
+pub use sink::KafkaSinkOptions;
 
 use self::{
     admission::share,
@@ -54,7 +54,10 @@ use self::{
     sizes::MessageSizes,
     topics::TopicWatch,
 };
-use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
+use super::{
+    Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span,
+    source::{SourceConfig, folder},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     formats::Request,
@@ -86,47 +89,51 @@ struct Asked {
     sizes: Arc<MessageSizes>,
 }
 
-/// Opens topics, new or again.
-pub(super) async fn open(
-    storage_folder: String,
-    name: &str,
-    schema: Option<SchemaRef>,
-    options: KafkaOptions,
-    env: &SourceEnv,
-) -> Result<Arc<dyn Source>> {
-    let decoded = match schema {
-        Some(schema) => without_included(&schema, &options.include),
-        None => options.format.implied().ok_or_else(|| {
-            let message = format!("source \"{name}\" has no columns");
-            Error::new(ErrorKind::InvalidTableDefinition, message).hint("Declare the columns of its messages.")
-        })?,
-    };
-    options.format.check(&decoded)?;
-    let schema = with_included(&decoded, &options.include)?;
-    let group = options.group.clone().map(|group| Arc::new(ConsumerGroup::new(group)));
-    let changed = Arc::new(channel::Sender::new(0));
-    let pool = Arc::new(Pool::new(options.clone(), changed.clone()));
-    let (storage, source, rehearsal) = (env.storage.clone(), name.to_string(), env.rehearsal);
-    let watch = blocking(move || {
-        let ledger = SinkLedger::open(storage, &storage_folder)?;
-        let is_new = ledger.ask(|known| known.lives.is_empty());
-        let watch = TopicWatch::new(&source, options, ledger)?;
-        if is_new {
-            match watch.begin() {
-                Err(error) if rehearsal && error.kind() == ErrorKind::CannotConnectNow => {
-                    tracing::warn!("source \"{source}\" is planned without its topics: {error}");
+#[async_trait]
+impl SourceConfig for KafkaOptions {
+    /// Opens topics, new or again.
+    async fn open(
+        self: Box<Self>,
+        id: u64,
+        name: &str,
+        schema: Option<SchemaRef>,
+        env: &SourceEnv,
+    ) -> Result<Arc<dyn Source>> {
+        let options = *self;
+        let decoded = match schema {
+            Some(schema) => without_included(&schema, &options.include),
+            None => options.format.implied().ok_or_else(|| {
+                let message = format!("source \"{name}\" has no columns");
+                Error::new(ErrorKind::InvalidTableDefinition, message).hint("Declare the columns of its messages.")
+            })?,
+        };
+        options.format.check(&decoded)?;
+        let schema = with_included(&decoded, &options.include)?;
+        let group = options.group.clone().map(|group| Arc::new(ConsumerGroup::new(group)));
+        let changed = Arc::new(channel::Sender::new(0));
+        let pool = Arc::new(Pool::new(options.clone(), changed.clone()));
+        let (storage, source, rehearsal) = (env.storage.clone(), name.to_string(), env.rehearsal);
+        let watch = blocking(move || {
+            let ledger = SinkLedger::open(storage, &folder(id))?;
+            let is_new = ledger.ask(|known| known.lives.is_empty());
+            let watch = TopicWatch::new(&source, options, ledger)?;
+            if is_new {
+                match watch.begin() {
+                    Err(error) if rehearsal && error.kind() == ErrorKind::CannotConnectNow => {
+                        tracing::warn!("source \"{source}\" is planned without its topics: {error}");
+                    }
+                    begun => begun.map_err(|e| e.context(format!("source \"{source}\"")))?,
                 }
-                begun => begun.map_err(|e| e.context(format!("source \"{source}\"")))?,
             }
-        }
-        Ok(Arc::new(watch))
-    });
-    let watch = watch.await?;
-    let stop = CancellationToken::new();
-    tokio::spawn(tend(watch.clone(), pool.clone(), changed.clone(), stop.clone()));
-    let (firsts, sizes) = Default::default();
-    let asked = Arc::new(Asked { watch, pool, firsts, sizes });
-    Ok(Arc::new(Kafka { schema, decoded, asked, changed, group, _stop: stop.drop_guard() }))
+            Ok(Arc::new(watch))
+        });
+        let watch = watch.await?;
+        let stop = CancellationToken::new();
+        tokio::spawn(tend(watch.clone(), pool.clone(), changed.clone(), stop.clone()));
+        let (firsts, sizes) = Default::default();
+        let asked = Arc::new(Asked { watch, pool, firsts, sizes });
+        Ok(Arc::new(Kafka { schema, decoded, asked, changed, group, _stop: stop.drop_guard() }))
+    }
 }
 
 /// Runs work that blocks.

@@ -1,6 +1,7 @@
 //! A topic as a sink: an epoch is a transaction, so that who reads what is committed sees each row once.
 
 use std::{
+    any::Any,
     fmt,
     time::{Duration, Instant},
 };
@@ -13,14 +14,15 @@ use super::{
     producer::{OpenProducer, PATIENCE, PATIENCE_MAX},
 };
 use crate::{
-    connectors::{Delivery, Outgoing, Sink, SinkDef, sink::Mode},
+    connectors::{
+        Delivery, Outgoing, Sink, SinkDef,
+        sink::{Mode, SinkConfig},
+    },
     error::{Error, ErrorKind, Result},
     formats::MessageFormat,
     options::Taker,
     time::Epoch,
 };
-
-pub const MODES: &[Mode] = &[Mode::Append, Mode::Upsert, Mode::Debezium];
 
 /// Properties that the sink sets itself.
 const OWN: &[(&str, &str)] = &[
@@ -59,16 +61,26 @@ impl KafkaSinkOptions {
         checked.map_err(|e| Error::new(ErrorKind::InvalidParameterValue, told(&e)))?;
         Ok(KafkaSinkOptions { connection, topic, format, key_format })
     }
+}
 
-    /// Whether what was written with other options goes on with these.
-    pub fn continues(&self, other: &KafkaSinkOptions) -> bool {
+impl SinkConfig for KafkaSinkOptions {
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Upsert, Mode::Debezium]
+    }
+
+    fn continues(&self, other: &dyn Any) -> bool {
+        let Some(other) = other.downcast_ref::<KafkaSinkOptions>() else { return false };
         let form = |options: &KafkaSinkOptions| format!("{:?} {:?}", options.format, options.key_format);
         (&self.connection.brokers, &self.topic) == (&other.connection.brokers, &other.topic)
             && form(self) == form(other)
     }
+
+    fn create(&self, def: SinkDef) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(KafkaSink::new(def, self)?))
+    }
 }
 
-pub struct KafkaSink {
+struct KafkaSink {
     def: SinkDef,
     options: KafkaSinkOptions,
     messages: MessageBuilder,
@@ -85,7 +97,7 @@ impl fmt::Debug for KafkaSink {
 }
 
 impl KafkaSink {
-    pub fn new(def: SinkDef, options: &KafkaSinkOptions) -> Result<KafkaSink> {
+    fn new(def: SinkDef, options: &KafkaSinkOptions) -> Result<KafkaSink> {
         let (options, key) = (options.clone(), def.key.clone());
         let messages = MessageBuilder::new(def.mode, &def.schema, key, &options.format, &options.key_format)?;
         Ok(KafkaSink { def, options, messages, held: None, batching: PATIENCE })

@@ -12,6 +12,7 @@ mod words;
 use std::{ops::Range, sync::Arc};
 
 use arrow::{array::ArrayRef, compute::kernels::cast_utils::string_to_datetime, datatypes::SchemaRef};
+use async_trait::async_trait;
 
 use self::{
     columns::NexmarkColumn,
@@ -20,6 +21,7 @@ use self::{
 use super::{
     Source, SourceEnv,
     generator::{EventRate, Generator, GeneratorSpec},
+    source::{SourceConfig, folder},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -91,21 +93,24 @@ struct Nexmark {
     events: Events,
 }
 
-/// Opens a generator, new or again.
-pub(super) async fn open(
-    folder: String,
-    name: &str,
-    schema: Option<SchemaRef>,
-    options: NexmarkOptions,
-    env: &SourceEnv,
-) -> Result<Arc<dyn Source>> {
-    let table = options.table;
-    let schema = schema.filter(|s| !s.fields().is_empty()).unwrap_or_else(|| columns::schema(table));
-    let columns = NexmarkColumn::all(table, &schema, name)?;
-    let spaced = if options.events_per_second == 0 { EVENTS_PER_SECOND } else { options.events_per_second };
-    let events = Events { seed: options.seed, start: options.start_time, per_second: spaced };
-    let pace = EventRate::open(env, folder, options.events_per_second, options.events).await?;
-    Ok(Generator::start(Nexmark { table, schema, columns, events }, pace, env.clock.clone()))
+#[async_trait]
+impl SourceConfig for NexmarkOptions {
+    /// Opens a generator, new or again.
+    async fn open(
+        self: Box<Self>,
+        id: u64,
+        name: &str,
+        schema: Option<SchemaRef>,
+        env: &SourceEnv,
+    ) -> Result<Arc<dyn Source>> {
+        let table = self.table;
+        let schema = schema.filter(|s| !s.fields().is_empty()).unwrap_or_else(|| columns::schema(table));
+        let columns = NexmarkColumn::all(table, &schema, name)?;
+        let spaced = if self.events_per_second == 0 { EVENTS_PER_SECOND } else { self.events_per_second };
+        let events = Events { seed: self.seed, start: self.start_time, per_second: spaced };
+        let pace = EventRate::open(env, folder(id), self.events_per_second, self.events).await?;
+        Ok(Generator::start(Nexmark { table, schema, columns, events }, pace, env.clock.clone()))
+    }
 }
 
 impl GeneratorSpec for Nexmark {

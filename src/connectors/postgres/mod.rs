@@ -13,7 +13,6 @@ mod sink;
 mod table;
 
 pub use options::PostgresOptions;
-pub(super) use sink::{MODES, PostgresSink};
 
 use tokio_postgres::error::SqlState;
 

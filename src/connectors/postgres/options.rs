@@ -80,15 +80,6 @@ impl PostgresOptions {
         })
     }
 
-    /// Whether what was written with other options goes on with these: who writes it may be another.
-    pub fn continues(&self, other: &PostgresOptions) -> bool {
-        let server = |options: &PostgresOptions| {
-            let database = options.config.get_dbname().or(options.config.get_user()).map(str::to_string);
-            (options.config.get_hosts().to_vec(), options.config.get_ports().to_vec(), database)
-        };
-        server(self) == server(other) && (&self.schema, &self.table) == (&other.schema, &other.table)
-    }
-
     /// The server, as errors say it.
     pub fn place(&self) -> String {
         let port = self.config.get_ports().first().copied().unwrap_or(5432);

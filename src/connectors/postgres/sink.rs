@@ -1,5 +1,7 @@
 //! The sink: one transaction an epoch, over one connection.
 
+use std::any::Any;
+
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,14 +12,11 @@ use super::{PostgresOptions, cells::Cells, table::TargetTable, told};
 use crate::{
     connectors::{
         Delivery, Outgoing, Sink, SinkDef,
-        sink::{Mode, UpsertRows},
+        sink::{Mode, SinkConfig, UpsertRows},
     },
     error::{Error, ErrorKind, Result},
     time::Epoch,
 };
-
-/// What it can write.
-pub(in super::super) const MODES: &[Mode] = &[Mode::Append, Mode::Upsert, Mode::Complete];
 
 /// About what is sent in one piece, and the most rows of it.
 const PIECE_BYTES: usize = 256 << 10;
@@ -28,6 +27,26 @@ const PIECE_ROWS: usize = 1_000;
 const SESSION: &str = "SET lock_timeout = '10s'; SET client_encoding = 'UTF8'; SET datestyle = 'ISO, MDY';
     SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET client_min_messages = 'warning';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+impl SinkConfig for PostgresOptions {
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Upsert, Mode::Complete]
+    }
+
+    /// Who writes it may be another.
+    fn continues(&self, other: &dyn Any) -> bool {
+        let Some(other) = other.downcast_ref::<PostgresOptions>() else { return false };
+        let server = |options: &PostgresOptions| {
+            let database = options.config.get_dbname().or(options.config.get_user()).map(str::to_string);
+            (options.config.get_hosts().to_vec(), options.config.get_ports().to_vec(), database)
+        };
+        server(self) == server(other) && (&self.schema, &self.table) == (&other.schema, &other.table)
+    }
+
+    fn create(&self, def: SinkDef) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(PostgresSink::new(def, self.clone())?))
+    }
+}
 
 /// A table of Postgres as a sink.
 #[derive(Debug)]

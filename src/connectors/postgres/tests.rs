@@ -6,7 +6,7 @@ use arrow::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use super::*;
+use super::{sink::PostgresSink, *};
 use crate::{
     changes::Changes,
     connectors::{Outgoing, Sink, SinkDef, sink::Mode},

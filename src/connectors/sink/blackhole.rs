@@ -1,14 +1,29 @@
 //! A sink that throws rows away: what a query costs without an outside system.
 
+use std::any::Any;
+
 use async_trait::async_trait;
 
-use super::{Delivery, Mode, Outgoing, Sink};
+use super::{Delivery, Mode, Outgoing, Sink, SinkConfig, SinkDef};
 use crate::{error::Result, time::Epoch};
 
-pub const MODES: &[Mode] = &[Mode::Append, Mode::Changes, Mode::Upsert, Mode::Complete];
-
+/// It has no options.
 #[derive(Debug)]
 pub struct Blackhole;
+
+impl SinkConfig for Blackhole {
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Changes, Mode::Upsert, Mode::Complete]
+    }
+
+    fn continues(&self, other: &dyn Any) -> bool {
+        other.is::<Blackhole>()
+    }
+
+    fn create(&self, _: SinkDef) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Blackhole))
+    }
+}
 
 #[async_trait]
 impl Sink for Blackhole {

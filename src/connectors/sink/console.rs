@@ -7,23 +7,39 @@
 //!   - BER   3
 //! ```
 
-use std::io::Write;
+use std::{any::Any, io::Write};
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 
-use super::{Delivery, Mode, Outgoing, Sink};
+use super::{Delivery, Mode, Outgoing, Sink, SinkConfig, SinkDef};
 use crate::{error::Result, time::Epoch};
-
-pub const MODES: &[Mode] = &[Mode::Append, Mode::Changes, Mode::Complete];
 
 /// Rows shown of an epoch, and characters of a value: a person looks at them.
 const ROWS_MAX: usize = 20;
 const CHARS_MAX: usize = 40;
 
+/// `WITH (connector = 'console')`: it has no other options.
 #[derive(Debug)]
-pub struct Console {
-    pub name: String,
+pub struct ConsoleOptions;
+
+impl SinkConfig for ConsoleOptions {
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Changes, Mode::Complete]
+    }
+
+    fn continues(&self, other: &dyn Any) -> bool {
+        other.is::<ConsoleOptions>()
+    }
+
+    fn create(&self, def: SinkDef) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Console { name: def.name }))
+    }
+}
+
+#[derive(Debug)]
+struct Console {
+    name: String,
 }
 
 #[async_trait]

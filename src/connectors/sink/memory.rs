@@ -1,6 +1,7 @@
 //! An outside system in memory that can be made to fail: where tests crash a sink.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -8,13 +9,39 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Delivery, Mode, Outgoing, Sink, SinkDef};
+use super::{Delivery, Mode, Outgoing, Sink, SinkConfig, SinkDef};
 use crate::{
     error::{Error, ErrorKind, Result},
+    options::Taker,
     time::Epoch,
 };
 
-pub const MODES: &[Mode] = &[Mode::Append, Mode::Upsert, Mode::Changes, Mode::Debezium, Mode::Complete];
+/// `WITH (connector = 'memory', …)`.
+#[derive(Debug)]
+pub struct MemoryOptions {
+    place: String,
+    password: Option<String>,
+}
+
+impl MemoryOptions {
+    pub fn take(options: &mut Taker) -> Result<MemoryOptions> {
+        Ok(MemoryOptions { place: options.required("place")?, password: options.text("password") })
+    }
+}
+
+impl SinkConfig for MemoryOptions {
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Upsert, Mode::Changes, Mode::Debezium, Mode::Complete]
+    }
+
+    fn continues(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<MemoryOptions>().is_some_and(|other| self.place == other.place)
+    }
+
+    fn create(&self, def: SinkDef) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(MemorySink::new(&self.place, self.password.clone(), def)))
+    }
+}
 
 /// What was written by one identity, epoch by epoch, and who may still write.
 #[derive(Debug, Default)]

@@ -4,43 +4,33 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use super::{
-    Mode, Sink, SinkDef,
-    blackhole::{self, Blackhole},
-    console::{self, Console},
-};
+use super::{Mode, Sink, SinkConfig, SinkDef, blackhole::Blackhole, console::ConsoleOptions};
 use crate::{
-    connectors::{
-        Fence,
-        directory::{DirectorySink, DirectorySinkOptions},
-        kafka::{self, KafkaSink, KafkaSinkOptions},
-        postgres::{self, PostgresOptions, PostgresSink},
-    },
+    connectors::{Fence, directory::DirectorySinkOptions, kafka::KafkaSinkOptions, postgres::PostgresOptions},
     error::{Error, ErrorKind, Result},
     options::{Options, Taker, nearest},
-    time::SystemClock,
 };
 
-/// The kinds of sinks, each with its options.
-#[derive(Debug, Clone)]
-enum SinkConnector {
-    Blackhole,
-    Console,
-    Directory(Box<DirectorySinkOptions>),
-    Kafka(KafkaSinkOptions),
-    Postgres(PostgresOptions),
+/// A kind of sinks: the word of option `connector`, and what takes its other options.
+type SinkKind = (&'static str, fn(&mut Taker) -> Result<Box<dyn SinkConfig>>);
+
+/// All kinds of sinks.
+const KINDS: &[SinkKind] = &[
+    ("blackhole", |_| Ok(Box::new(Blackhole))),
+    ("console", |_| Ok(Box::new(ConsoleOptions))),
+    ("directory", |taker| Ok(Box::new(DirectorySinkOptions::take(taker)?))),
+    ("kafka", |taker| Ok(Box::new(KafkaSinkOptions::take(taker)?))),
+    ("postgres", |taker| Ok(Box::new(PostgresOptions::take(taker)?))),
     #[cfg(test)]
-    Memory {
-        place: String,
-        password: Option<String>,
-    },
-}
+    ("memory", |taker| Ok(Box::new(super::memory::MemoryOptions::take(taker)?))),
+];
 
 /// The options of a sink, parsed but not yet checked against its query.
 #[derive(Debug, Clone)]
 pub struct SinkOptions {
     name: String,
-    connector: SinkConnector,
+    connector: &'static str,
+    config: Arc<dyn SinkConfig>,
     mode: Option<Mode>,
     primary_key: Option<Vec<String>>,
 }
@@ -58,62 +48,7 @@ pub struct SinkSchema {
 
 /// Creates a sink, without I/O.
 pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-    Ok(match &options.connector {
-        SinkConnector::Blackhole => Box::new(Blackhole),
-        SinkConnector::Console => Box::new(Console { name: def.name }),
-        SinkConnector::Directory(options) => {
-            Box::new(DirectorySink::new(def, *options.clone(), Arc::new(SystemClock))?)
-        }
-        SinkConnector::Kafka(options) => Box::new(KafkaSink::new(def, options)?),
-        SinkConnector::Postgres(options) => Box::new(PostgresSink::new(def, options.clone())?),
-        #[cfg(test)]
-        SinkConnector::Memory { place, password } => {
-            Box::new(super::memory::MemorySink::new(place, password.clone(), def))
-        }
-    })
-}
-
-/// Takes the options of one kind.
-type Take = fn(&mut Taker) -> Result<SinkConnector>;
-
-impl SinkConnector {
-    const KINDS: &[(&str, Take)] = &[
-        ("blackhole", |_| Ok(SinkConnector::Blackhole)),
-        ("console", |_| Ok(SinkConnector::Console)),
-        ("directory", |taker| Ok(SinkConnector::Directory(Box::new(DirectorySinkOptions::take(taker)?)))),
-        ("kafka", |taker| KafkaSinkOptions::take(taker).map(SinkConnector::Kafka)),
-        ("postgres", |taker| PostgresOptions::take(taker).map(SinkConnector::Postgres)),
-        #[cfg(test)]
-        ("memory", |taker| {
-            let place = taker.required("place")?;
-            Ok(SinkConnector::Memory { place, password: taker.text("password") })
-        }),
-    ];
-
-    fn word(&self) -> &'static str {
-        match self {
-            SinkConnector::Blackhole => "blackhole",
-            SinkConnector::Console => "console",
-            SinkConnector::Directory(_) => "directory",
-            SinkConnector::Kafka(_) => "kafka",
-            SinkConnector::Postgres(_) => "postgres",
-            #[cfg(test)]
-            SinkConnector::Memory { .. } => "memory",
-        }
-    }
-
-    /// The modes it supports; the first that fits is the default.
-    fn modes(&self) -> &'static [Mode] {
-        match self {
-            SinkConnector::Blackhole => blackhole::MODES,
-            SinkConnector::Console => console::MODES,
-            SinkConnector::Directory(_) => DirectorySink::MODES,
-            SinkConnector::Kafka(_) => kafka::MODES,
-            SinkConnector::Postgres(_) => postgres::MODES,
-            #[cfg(test)]
-            SinkConnector::Memory { .. } => super::memory::MODES,
-        }
-    }
+    options.config.create(def)
 }
 
 impl SinkOptions {
@@ -123,19 +58,14 @@ impl SinkOptions {
         let mut taker = options.taker(format!("sink \"{name}\""));
         let mode = taker.one_of("type", &Mode::WORDS)?;
         let primary_key = taker.text("primary_key").map(|list| list.split(',').map(|c| c.trim().to_string()).collect());
-        let connector = match taker.one_of("connector", SinkConnector::KINDS)? {
-            Some(take) => take(&mut taker)?,
-            None => return Err(taker.missing("connector")),
+        let kinds: Vec<(&str, SinkKind)> = KINDS.iter().map(|kind| (kind.0, *kind)).collect();
+        let Some((connector, take)) = taker.one_of("connector", &kinds)? else {
+            return Err(taker.missing("connector"));
         };
+        let mut config = take(&mut taker)?;
         taker.finish()?;
-        let connector = match connector {
-            SinkConnector::Directory(options) => {
-                let fenced = options.within(fence).map_err(|error| error.context(format!("sink \"{name}\"")))?;
-                SinkConnector::Directory(Box::new(fenced))
-            }
-            other => other,
-        };
-        let options = SinkOptions { name: name.to_string(), connector, mode, primary_key };
+        config.restrict(fence).map_err(|error| error.context(format!("sink \"{name}\"")))?;
+        let options = SinkOptions { name: name.to_string(), connector, config: config.into(), mode, primary_key };
         match mode.filter(|mode| !options.can(*mode)) {
             Some(mode) => Err(options.cannot(mode)),
             None => Ok(options),
@@ -143,22 +73,12 @@ impl SinkOptions {
     }
 
     pub fn connector(&self) -> &'static str {
-        self.connector.word()
+        self.connector
     }
 
     /// Whether rows go to the same destination in the same form as with other options, so that the sink may continue.
     pub fn continues(&self, other: &SinkOptions) -> bool {
-        let same_place = match (&self.connector, &other.connector) {
-            (SinkConnector::Blackhole, SinkConnector::Blackhole) | (SinkConnector::Console, SinkConnector::Console) => {
-                true
-            }
-            (SinkConnector::Directory(own), SinkConnector::Directory(other)) => own.continues(other),
-            (SinkConnector::Kafka(own), SinkConnector::Kafka(other)) => own.continues(other),
-            (SinkConnector::Postgres(own), SinkConnector::Postgres(other)) => own.continues(other),
-            #[cfg(test)]
-            (SinkConnector::Memory { place: own, .. }, SinkConnector::Memory { place: other, .. }) => own == other,
-            _ => false,
-        };
+        let same_place = self.config.continues(&*other.config);
         same_place && self.mode == other.mode && self.primary_key == other.primary_key
     }
 
@@ -168,11 +88,11 @@ impl SinkOptions {
     }
 
     fn can(&self, mode: Mode) -> bool {
-        self.connector.modes().contains(&mode)
+        self.config.modes().contains(&mode)
     }
 
     fn cannot(&self, mode: Mode) -> Error {
-        let modes: Vec<String> = self.connector.modes().iter().map(|mode| format!("'{}'", mode.word())).collect();
+        let modes: Vec<String> = self.config.modes().iter().map(|mode| format!("'{}'", mode.word())).collect();
         let message = format!("{} of sink \"{}\" has no type '{}'", self.connector(), self.name, mode.word());
         Error::new(ErrorKind::InvalidParameterValue, message).hint(format!("It has {}.", modes.join(", ")))
     }
@@ -194,7 +114,7 @@ impl SinkOptions {
             Mode::Debezium | Mode::Changes => true,
             Mode::Complete => false,
         };
-        let mode = match chosen.or_else(|| self.connector.modes().iter().find(fits).copied()) {
+        let mode = match chosen.or_else(|| self.config.modes().iter().find(fits).copied()) {
             Some(mode) if !self.can(mode) => return Err(self.cannot(mode)),
             Some(Mode::Append) if !answer.append_only => {
                 return Err(self.withdrawn("type = 'append' has no word for it"));
@@ -208,7 +128,7 @@ impl SinkOptions {
     }
 
     fn withdrawn(&self, but: &str) -> Error {
-        let others = self.connector.modes().iter().filter(|mode| **mode != Mode::Append);
+        let others = self.config.modes().iter().filter(|mode| **mode != Mode::Append);
         let others: Vec<String> = others.map(|mode| format!("type = '{}'", mode.word())).collect();
         let others = if others.is_empty() { String::new() } else { format!(", or {}", others.join(" or ")) };
         let message = format!("rows of sink \"{}\" can be withdrawn, and {but}", self.name);
@@ -251,7 +171,7 @@ impl SinkOptions {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::collections::BTreeSet;
 
     use arrow::datatypes::{DataType, Field, Schema};
 
@@ -267,6 +187,31 @@ mod tests {
         let field = |name: &str| Field::new(name, DataType::Int64, true);
         let schema = Arc::new(Schema::new(vec![field("a"), field("b"), field("c")]));
         SinkSchema { schema, append_only, key, whole: false }
+    }
+
+    #[test]
+    fn sink_kinds_are_each_found_by_their_own_name() {
+        let rest: [(&str, &[(&str, &str)]); 6] = [
+            ("blackhole", &[]),
+            ("console", &[]),
+            ("directory", &[("path", "/data"), ("format", "parquet")]),
+            ("kafka", &[("bootstrap_servers", "localhost:9092"), ("topic", "t"), ("format", "json")]),
+            ("memory", &[("place", "kinds")]),
+            ("postgres", &[("user", "u"), ("table", "t")]),
+        ];
+        let names: BTreeSet<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), KINDS.len());
+        assert_eq!(names, rest.iter().map(|(name, _)| *name).collect());
+        let sinks = rest.map(|(name, rest)| options(&[&[("connector", name)], rest].concat()).unwrap());
+        for (n, sink) in sinks.iter().enumerate() {
+            assert_eq!(sink.connector(), rest[n].0);
+            let continued: Vec<_> = sinks.iter().filter(|other| sink.continues(other)).map(|s| s.connector()).collect();
+            assert_eq!(continued, [rest[n].0]);
+        }
+        let error = options(&[("connector", "consol")]).unwrap_err();
+        let message = "option \"connector\" of sink \"s\" takes one of 'blackhole', 'console', 'directory', 'kafka', \
+                       'postgres', 'memory', not 'consol'";
+        assert_eq!(error.message(), message);
     }
 
     #[test]

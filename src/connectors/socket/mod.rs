@@ -24,7 +24,10 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{link::Link, received::Received, scan::SocketScan};
-use super::{Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span};
+use super::{
+    Ahead, Backlog, Irreplaceable, Offsets, ReadLimit, ScanHints, Source, SourceEnv, SourceStream, Span,
+    source::{SourceConfig, folder},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     formats::{Format, Request},
@@ -92,43 +95,48 @@ struct Socket {
     _stop: DropGuard,
 }
 
-/// Opens a socket, new or again. That nobody listens there yet is no error: it waits.
-pub(super) async fn open(
-    folder: String,
-    name: &str,
-    schema: Option<SchemaRef>,
-    options: SocketOptions,
-    env: &SourceEnv,
-) -> Result<Arc<dyn Source>> {
-    let schema = match schema {
-        None => options.format.implied(),
-        declared => declared,
-    };
-    let Some(schema) = schema else {
-        let format = options.format.name();
-        let message = format!("source \"{name}\" needs columns: what will come as {format} does not tell them");
-        return Err(Error::new(ErrorKind::InvalidTableDefinition, message).hint(format!(
-            "Declare them: CREATE SOURCE {name} (id BIGINT, at TIMESTAMP) WITH (connector = 'socket', …)."
-        )));
-    };
-    options.format.check(&schema)?;
-    let storage = env.storage.clone();
-    let received = tokio::task::spawn_blocking(move || Received::open(storage, &folder, options.max_buffered_bytes));
-    let received = received.await.map_err(|e| Error::internal(format!("opening a socket: {e}")))??;
-    let received = Arc::new(received);
-    let link = Link::new(name, &options.host, options.port, options.max_line_bytes, received.clone());
-    let (link, stop) = (Arc::new(link), CancellationToken::new());
-    let (begins, running, ends) = (env.begins.clone(), link.clone(), stop.clone());
-    tokio::spawn(async move {
-        if let Some(begins) = begins {
-            tokio::select! {
-                () = begins.cancelled() => {}
-                () = ends.cancelled() => return,
+#[async_trait]
+impl SourceConfig for SocketOptions {
+    /// Opens a socket, new or again. That nobody listens there yet is no error: it waits.
+    async fn open(
+        self: Box<Self>,
+        id: u64,
+        name: &str,
+        schema: Option<SchemaRef>,
+        env: &SourceEnv,
+    ) -> Result<Arc<dyn Source>> {
+        let options = *self;
+        let schema = match schema {
+            None => options.format.implied(),
+            declared => declared,
+        };
+        let Some(schema) = schema else {
+            let format = options.format.name();
+            let message = format!("source \"{name}\" needs columns: what will come as {format} does not tell them");
+            return Err(Error::new(ErrorKind::InvalidTableDefinition, message).hint(format!(
+                "Declare them: CREATE SOURCE {name} (id BIGINT, at TIMESTAMP) WITH (connector = 'socket', …)."
+            )));
+        };
+        options.format.check(&schema)?;
+        let storage = env.storage.clone();
+        let received =
+            tokio::task::spawn_blocking(move || Received::open(storage, &folder(id), options.max_buffered_bytes));
+        let received = received.await.map_err(|e| Error::internal(format!("opening a socket: {e}")))??;
+        let received = Arc::new(received);
+        let link = Link::new(name, &options.host, options.port, options.max_line_bytes, received.clone());
+        let (link, stop) = (Arc::new(link), CancellationToken::new());
+        let (begins, running, ends) = (env.begins.clone(), link.clone(), stop.clone());
+        tokio::spawn(async move {
+            if let Some(begins) = begins {
+                tokio::select! {
+                    () = begins.cancelled() => {}
+                    () = ends.cancelled() => return,
+                }
             }
-        }
-        running.run(ends).await;
-    });
-    Ok(Arc::new(Socket { schema, format: options.format, received, link, _stop: stop.drop_guard() }))
+            running.run(ends).await;
+        });
+        Ok(Arc::new(Socket { schema, format: options.format, received, link, _stop: stop.drop_guard() }))
+    }
 }
 
 #[async_trait]

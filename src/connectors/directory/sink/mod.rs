@@ -23,6 +23,7 @@ mod options;
 mod place;
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
@@ -46,10 +47,13 @@ use super::{
 };
 use crate::{
     changes::Changes,
-    connectors::{Delivery, Outgoing, Sink, SinkDef, sink::Mode},
+    connectors::{
+        Delivery, Fence, Outgoing, Sink, SinkDef,
+        sink::{Mode, SinkConfig},
+    },
     error::{Error, ErrorKind, Result},
     formats::{FileFormat, FileWriter},
-    time::{Clock, Epoch},
+    time::{Clock, Epoch, SystemClock},
 };
 
 /// Rows are encoded so many at a time: a file is not much larger than it should be.
@@ -60,6 +64,28 @@ const TAKES_MAX: usize = 10;
 const FILE_PREFIX: &str = "part-";
 /// What the log calls the sink that it belongs to.
 const OWNER: &str = "tidemark.sink";
+
+impl SinkConfig for DirectorySinkOptions {
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Complete]
+    }
+
+    fn restrict(&mut self, fence: &Fence) -> Result<()> {
+        fence.check_write(&self.root)?;
+        self.fence = fence.clone();
+        Ok(())
+    }
+
+    fn continues(&self, other: &dyn Any) -> bool {
+        let Some(other) = other.downcast_ref::<DirectorySinkOptions>() else { return false };
+        (&self.root, &self.partition_by) == (&other.root, &other.partition_by)
+            && format!("{:?}", self.format) == format!("{:?}", other.format)
+    }
+
+    fn create(&self, def: SinkDef) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(DirectorySink::new(def, self.clone(), Arc::new(SystemClock))?))
+    }
+}
 
 /// A folder as a sink.
 #[derive(Debug)]
@@ -74,9 +100,6 @@ pub struct DirectorySink {
 }
 
 impl DirectorySink {
-    /// What it can write.
-    pub const MODES: &[Mode] = &[Mode::Append, Mode::Complete];
-
     /// Nothing outside is touched before it is opened.
     pub fn new(def: SinkDef, options: DirectorySinkOptions, clock: Arc<dyn Clock>) -> Result<DirectorySink> {
         let columns = SinkColumns::new(&def.schema, &options.partition_by, options.format.is_parquet())?;

@@ -67,17 +67,4 @@ impl DirectorySinkOptions {
         }
         Ok(taken)
     }
-
-    /// Whether what was written with other options goes on with these.
-    pub fn continues(&self, other: &DirectorySinkOptions) -> bool {
-        (&self.root, &self.partition_by) == (&other.root, &other.partition_by)
-            && format!("{:?}", self.format) == format!("{:?}", other.format)
-    }
-
-    /// The same where it may write there.
-    pub fn within(mut self, fence: &Fence) -> Result<DirectorySinkOptions> {
-        fence.check_write(&self.root)?;
-        self.fence = fence.clone();
-        Ok(self)
-    }
 }
