@@ -80,14 +80,22 @@ pub struct Checkpoints {
     /// The files of the chain that the newest one ends.
     chain: Vec<Epoch>,
     chain_max: usize,
-    /// The operators of the query as it is planned now, in the order of its plan.
+    /// The operators of the query as it is planned now, and the ids of its inputs, in the order of its plan.
     operators: Vec<StateId>,
+    inputs: Vec<u64>,
 }
 
 impl Checkpoints {
     pub fn new(storage: Arc<dyn Storage>, query: u64) -> Self {
         let chain_max = Thresholds::default().checkpoint_chain_max;
-        Checkpoints { storage, folder: format!("state/{query}"), chain: Vec::new(), chain_max, operators: Vec::new() }
+        Checkpoints {
+            storage,
+            folder: format!("state/{query}"),
+            chain: Vec::new(),
+            chain_max,
+            operators: Vec::new(),
+            inputs: Vec::new(),
+        }
     }
 
     /// With a whole one after so many that hold changes only.
@@ -95,9 +103,9 @@ impl Checkpoints {
         Checkpoints { chain_max, ..self }
     }
 
-    /// Of a query that has these operators.
-    pub fn with_operators(self, operators: Vec<StateId>) -> Self {
-        Checkpoints { operators, ..self }
+    /// Of a query that has these operators and inputs.
+    pub fn with_plan(self, operators: Vec<StateId>, inputs: Vec<u64>) -> Self {
+        Checkpoints { operators, inputs, ..self }
     }
 
     fn path(&self, epoch: Epoch) -> String {
@@ -146,16 +154,24 @@ impl Checkpoints {
             let path = self.path(*epoch);
             let (header, decoder): (CheckpointHeader, _) = SectionDecoder::new(&path, self.file(&path)?)?;
             let places = self.places(&path, &header)?;
+            let mut sections = 0;
             decoder.each(|section, batch| {
+                sections = section + 1;
                 let place = places.get(section).ok_or_else(|| unfit(&path, "has more operators than the query"))?;
                 batch.iter().try_for_each(|batch| take(*place, batch))
             })?;
+            if sections < places.len() {
+                return Err(unfit(&path, "has fewer operators than the query"));
+            }
         }
         Ok(())
     }
 
     /// For each section of a checkpoint the number of its operator in the plan.
     fn places(&self, path: &str, header: &CheckpointHeader) -> Result<Vec<usize>> {
+        if !header.inputs.is_empty() && header.inputs != self.inputs {
+            return Err(unfit(path, "is of other inputs than the query has now"));
+        }
         let Some(saved) = &header.operators else { return Ok((0..self.operators.len()).collect()) };
         let place = |saved: &StateId| {
             let place = self.operators.iter().position(|operator| operator.uid == saved.uid);
@@ -285,8 +301,9 @@ mod tests {
     }
 
     fn places(saved: Option<Vec<StateId>>, plan: &[StateId]) -> Result<Vec<usize>> {
-        let checkpoints = Checkpoints::new(Arc::new(MemoryStorage::default()), 7).with_operators(plan.to_vec());
-        checkpoints.places("state/7/1.ckpt", &CheckpointHeader { operators: saved, ..CheckpointHeader::default() })
+        let checkpoints = Checkpoints::new(Arc::new(MemoryStorage::default()), 7).with_plan(plan.to_vec(), vec![3]);
+        let header = CheckpointHeader { operators: saved, inputs: vec![3], ..CheckpointHeader::default() };
+        checkpoints.places("state/7/1.ckpt", &header)
     }
 
     #[test]
@@ -295,6 +312,17 @@ mod tests {
         let saved = vec![plan[1].clone(), plan[0].clone()];
         assert_eq!(places(Some(saved), &plan).unwrap(), [1, 0]);
         assert_eq!(places(None, &plan).unwrap(), [0, 1], "an older one, in the order of the plan");
+    }
+
+    #[test]
+    fn checkpoint_of_other_inputs_is_refused() {
+        let checkpoints = Checkpoints::new(Arc::new(MemoryStorage::default()), 7).with_plan(Vec::new(), vec![3, 4]);
+        let of = |inputs: &[u64]| {
+            let header = CheckpointHeader { inputs: inputs.to_vec(), ..CheckpointHeader::default() };
+            checkpoints.places("state/7/1.ckpt", &header).is_ok()
+        };
+        assert!(of(&[3, 4]) && of(&[]), "an older one does not say");
+        assert!(!of(&[4, 3]) && !of(&[3]) && !of(&[3, 4, 5]));
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl Worker {
         let inputs = setup.standing.rewritten.inputs.len();
         let checkpoints = Checkpoints::new(env.storage.clone(), setup.id);
         let checkpoints = checkpoints.with_chain_max(env.thresholds.checkpoint_chain_max);
-        let checkpoints = checkpoints.with_operators(setup.standing.epoch_context.state_ids());
+        let ids = setup.standing.rewritten.inputs.iter().map(|input| input.table.id).collect();
+        let checkpoints = checkpoints.with_plan(setup.standing.epoch_context.state_ids(), ids);
         setup.standing.epoch_context.set_compaction(env.thresholds.compaction);
         for input in &setup.standing.rewritten.inputs {
             // As a reader, so that the input releases nothing before this query has consumed it.
