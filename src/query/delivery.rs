@@ -15,7 +15,7 @@ impl Worker {
     /// snapshot: then rows and checkpoint are saved.
     pub(super) async fn prepare(&mut self, intent: Intent) -> Result<()> {
         let started = tokio::time::Instant::now();
-        let fleeting = self.reads_snapshots(&intent);
+        let fleeting = self.cursors.reads_snapshots(&intent);
         let (commit, changes) = self.take_step(&intent).await?;
         self.share.ask(self.bytes()?)?;
         let Some(sink_driver) = &self.setup.sink_driver else {
@@ -41,7 +41,7 @@ impl Worker {
     /// Saves a pending epoch to outbox and checkpoint, renumbered to `number`. On error the state in memory is not
     /// sound.
     async fn saved(&mut self, mut owed: PendingEpoch, number: Epoch, unproven: bool) -> Result<PendingEpoch> {
-        self.sound = false;
+        self.durability.mark_unsound();
         (owed.intent.epoch, owed.commit.epoch, owed.unproven) = (number, number, unproven);
         self.keep_rows(number, owed.encode()?).await?;
         self.in_checkpoint(owed).await
@@ -55,7 +55,7 @@ impl Worker {
 
     /// Checkpoints a pending epoch whose rows are in the outbox.
     async fn in_checkpoint(&mut self, owed: PendingEpoch) -> Result<PendingEpoch> {
-        self.sound = false;
+        self.durability.mark_unsound();
         self.needs_log();
         match owed.saved {
             // Already applied to state, under its former number.
@@ -63,7 +63,7 @@ impl Worker {
             false => self.advance(&owed.intent, &owed.commit),
         }
         self.checkpoint().await?;
-        self.sound = true;
+        self.durability.mark_sound();
         Ok(PendingEpoch { saved: true, ..owed })
     }
 
@@ -83,7 +83,7 @@ impl Worker {
 
     /// Whether an epoch was run and is not committed yet (for a sink: written and committed).
     pub fn has_pending(&self) -> bool {
-        self.owed.is_some() || self.uncommitted.is_some()
+        self.owed.is_some() || self.durability.uncommitted().is_some()
     }
 
     /// Writes the pending epoch to the sink and commits it. After an error, the next call retries with the same rows.
@@ -93,7 +93,7 @@ impl Worker {
         };
         let intent = LogRecord::Intent(owed.intent.clone()).encode(&[])?;
         let commit = LogRecord::Commit(owed.commit.clone()).encode(&[])?;
-        if owed.rows.is_some() && self.begun.is_none() && (!owed.saved || owed.unproven) {
+        if owed.rows.is_some() && !self.durability.has_begun() && (!owed.saved || owed.unproven) {
             let begun = owed.intent.clone();
             let number = sink_driver.number(begun.epoch).await?;
             if number != begun.epoch {
@@ -107,7 +107,7 @@ impl Worker {
             } else {
                 self.needs_log();
                 self.env.log.append(vec![intent.clone()]).await?;
-                self.begun = Some(begun);
+                self.durability.begin(begun);
             }
         }
         if let (Some(PendingEpoch { intent, rows: Some(rows), .. }), Some(sink_driver)) =
@@ -116,16 +116,16 @@ impl Worker {
             sink_driver.send(intent.epoch, rows).await?;
         }
         self.needs_log();
-        let intent = self.begun.is_none().then_some(intent);
+        let intent = (!self.durability.has_begun()).then_some(intent);
         let Some(owed) = &self.owed else { return Ok(()) };
         self.env.commits.append(intent.into_iter().chain([commit]).collect(), &owed.commit).await?;
-        self.begun = None;
+        self.durability.end_begun();
         let Some(PendingEpoch { intent, commit, saved, started, .. }) = self.owed.take() else { return Ok(()) };
         if saved {
             self.outbox().remove()?;
         } else {
             self.advance(&intent, &commit);
-            self.since.push((intent, commit));
+            self.durability.note_delivered(intent, commit);
         }
         let took = started.elapsed();
         self.note_speed(took);
@@ -136,7 +136,7 @@ impl Worker {
     /// Saves the pending epoch to outbox and checkpoint while the sink is unreachable, so that it retains neither log
     /// files nor input; recovery then starts with these rows. On error the state in memory is not sound.
     pub async fn save_pending(&mut self) -> Result<()> {
-        let unproven = self.begun.is_none();
+        let unproven = !self.durability.has_begun();
         let Some(owed) = self.owed.as_mut().filter(|owed| !owed.saved) else { return Ok(()) };
         owed.unproven = unproven;
         let (number, bytes) = (owed.intent.epoch, owed.encode());
@@ -146,7 +146,7 @@ impl Worker {
         let Some(owed) = self.owed.take() else { return Ok(()) };
         self.owed = Some(self.in_checkpoint(PendingEpoch { unproven, ..owed }).await?);
         // If it was begun, its intent is in the log and its number stays; the outbox has the rows.
-        self.begun = None;
+        self.durability.end_begun();
         self.show(|_| {});
         Ok(())
     }
@@ -158,8 +158,8 @@ impl Worker {
 
     /// After a recovery: loads the pending epoch of the checkpoint from the outbox, unless it is committed.
     pub(super) fn restore_pending(&mut self, commits: &[Commit]) -> Result<()> {
-        let is_committed = commits.iter().any(|commit| commit.epoch == self.checkpointed);
-        match self.outbox().load(self.checkpointed)?.filter(|_| !is_committed) {
+        let is_committed = commits.iter().any(|commit| commit.epoch == self.durability.checkpointed());
+        match self.outbox().load(self.durability.checkpointed())?.filter(|_| !is_committed) {
             Some(owed) => {
                 self.owed = Some(owed);
                 Ok(())

@@ -6,16 +6,15 @@ use arrow::datatypes::SchemaRef;
 use tokio::time::Instant;
 
 use super::{
-    reading::OpenedInput,
-    worker::{Uncommitted, Worker},
+    dead_letters::dead_letters, durability::Uncommitted, input_cursor::OpenedInput, input_cursors::ReadPlan,
+    late_rows::late_rows, worker::Worker,
 };
 use crate::{
     changes::{Changes, ChangesHash, batch_of},
     checkpoint::{Commit, Intent, LogRecord},
-    connectors::{Ahead, Backlog, ReadLimit, Span},
+    connectors::Offsets,
     error::Result,
     exec,
-    sql::table::TableInput,
     time::{Epoch, Micros, Tick},
 };
 
@@ -29,58 +28,19 @@ pub enum NextEpoch {
     Idle,
 }
 
-/// Estimates: bytes of a row, and bytes that an epoch reads of an input with neither backlog nor limit.
-const EXPECTED_ROW_BYTES: u64 = 256;
-const EXPECTED_BYTES: u64 = 16 << 20;
-
 impl Worker {
     /// Plans the next epoch: spans, watermark and clock. Nothing is durable yet. With `hurry` an input's minimum batch
     /// (`BatchingPolicy`) is not waited for.
     pub async fn next(&mut self, hurry: bool) -> Result<NextEpoch> {
-        let (mut spans, mut backlogs): (Vec<Span>, Vec<Backlog>) = Default::default();
-        let (mut idle, mut until) = (true, None);
-        let mut enough = hurry;
-        self.admitted.clear();
-        self.expected.clear();
-        for n in 0..self.inputs().len() {
-            let limit = self.admissions[n].limit(&self.inputs()[n].table.limit);
-            let twin = self.twin(n);
-            let Ahead { to, end, backlog } = match twin {
-                Some(m) => {
-                    self.snapshots[n] = self.snapshots[m].clone();
-                    Ahead { to: spans[m].to.clone(), end: self.ends[m].clone(), backlog: backlogs[m] }
-                }
-                None => self.ahead(n, &limit).await?,
-            };
-            backlogs.push(backlog);
-            // A prefetched span is read as it is, even if the input has grown since.
-            let from = self.offsets[n].clone();
-            let prefetched = self.prefetched[n].as_ref().filter(|next| next.span.from == from);
-            let prefetched = prefetched.filter(|next| twin.is_none() || next.span.to == to);
-            let (to, limit) = prefetched.map_or((to, limit), |next| (next.span.to.clone(), next.limit));
-            self.admitted.push((limit, to != end));
-            self.expected.push(expected_bytes(&limit, backlog));
-            let span = Span { from, to };
-            enough |= prefetched.is_some();
-            idle &= span.is_empty();
-            if !span.is_empty() {
-                let batching =
-                    self.inputs()[n].table.batching.filter(|p| backlog.rows.is_some_and(|rows| rows < p.rows));
-                enough |= batching.is_none();
-                until = until.into_iter().chain(batching.map(|p| p.delay)).min();
-            }
-            self.note_backlog(n, backlog);
-            self.ends[n] = end;
-            spans.push(span);
-        }
+        let plan = self.cursors.plan().await;
+        self.note_backlogs();
+        let ReadPlan { spans, idle, enough, delay } = plan?;
         let now = self.env.clock.now();
-        self.followed = self.followed_to(&spans);
-        let specs = &self.setup.standing.rewritten.watermarks;
-        let watermark = self.watermarks.next(specs, &self.followed, now, &self.unread(), idle);
+        let watermark = self.next_watermark(now, idle);
         if idle && self.epoch > Epoch(0) && !self.is_due(watermark)? && !self.rewrites() {
             return Ok(NextEpoch::Idle);
         }
-        if let Some(delay) = until.filter(|_| !enough && !self.is_due(watermark).unwrap_or(true)) {
+        if let Some(delay) = delay.filter(|_| !hurry && !enough && !self.is_due(watermark).unwrap_or(true)) {
             let until = *self.waits_since.get_or_insert_with(Instant::now) + delay;
             if Instant::now() < until {
                 return Ok(NextEpoch::Wait(until));
@@ -102,20 +62,34 @@ impl Worker {
         Ok(self.setup.standing.epoch_context.each_operator(|_, operator| Ok(operator.state().bytes()))?.iter().sum())
     }
 
-    /// An earlier input that is the same relation or source at the same offset. Both are given the same span: otherwise
-    /// the answer of a query that reads something twice would mix two moments of it.
-    pub(super) fn twin(&self, n: usize) -> Option<usize> {
-        let inputs = self.inputs();
-        (0..n).find(|m| inputs[*m].table.id == inputs[n].table.id && self.offsets[*m] == self.offsets[n])
+    /// The watermark of an epoch that is planned at `now`; `idle` where it has no rows to read.
+    fn next_watermark(&self, now: Micros, idle: bool) -> Option<Micros> {
+        let specs = &self.setup.standing.rewritten.watermarks;
+        self.watermarks.next(specs, self.cursors.followed(), now, &self.cursors.unread(), idle)
     }
 
-    /// The watermarks of the input views at the ends of `spans`.
-    fn followed_to(&self, spans: &[Span]) -> Vec<Option<Micros>> {
-        let of = |n: &usize| match &self.inputs()[*n].table.input {
-            TableInput::Relation(shared) => shared.lock().watermark(Epoch(spans[*n].to.only())),
-            TableInput::Source(..) => None,
-        };
-        self.setup.standing.rewritten.followed.iter().map(of).collect()
+    fn note_backlogs(&mut self) {
+        let mut status = self.progress.lock();
+        for (n, backlog, offsets) in self.cursors.backlogs() {
+            if let Some(input) = status.inputs.get_mut(n) {
+                input.set_backlog(backlog);
+                input.offsets.clone_from(offsets);
+            }
+        }
+    }
+
+    /// The offsets that everything available now ends at, per input.
+    pub async fn target(&mut self) -> Result<Vec<Offsets>> {
+        self.cursors.target().await
+    }
+
+    pub fn has_reached(&self, target: &[Offsets]) -> bool {
+        self.cursors.has_reached(target)
+    }
+
+    /// Drops what was prefetched.
+    pub fn end_prefetch(&mut self) {
+        self.cursors.end_prefetch();
     }
 
     /// Whether an epoch without rows would change anything: an operator has a window or timer due, or a view that reads
@@ -125,8 +99,7 @@ impl Worker {
         let rewritten = &self.setup.standing.rewritten;
         if rewritten.times.iter().any(Option::is_some) && self.setup.relation.lock().follows_from().is_some() {
             // Only as far as rows advance it (`idle` is false): by idle timeout it would advance for ever.
-            let moved = self.watermarks.next(&rewritten.watermarks, &self.followed, now, &self.unread(), false);
-            if moved > self.watermarks.current() {
+            if self.next_watermark(now, false) > self.watermarks.current() {
                 return Ok(true);
             }
         }
@@ -136,8 +109,7 @@ impl Worker {
 
     /// Whether an epoch without rows, at the watermark after the last epoch, would close something.
     pub fn closes_next(&self) -> bool {
-        let specs = &self.setup.standing.rewritten.watermarks;
-        let watermark = self.watermarks.next(specs, &self.followed, self.env.clock.now(), &self.unread(), false);
+        let watermark = self.next_watermark(self.env.clock.now(), false);
         self.is_due(watermark).unwrap_or(false)
     }
 
@@ -153,32 +125,29 @@ impl Worker {
         // before.
         self.needs_log();
         self.env.log.note(LogRecord::Intent(intent.clone()).encode(&[])?);
-        let first = self.reads_snapshots(&intent);
+        let first = self.cursors.reads_snapshots(&intent);
         let commit = match pieces.is_empty() {
             true => self.take_step(&intent).await?.0,
             false => self.run_pieces(&intent, pieces).await?,
         };
         self.share.ask(self.bytes()?)?;
         self.advance(&intent, &commit);
-        self.uncommitted = Some(Uncommitted { intent, commit, first, started });
+        self.durability.note_run(Uncommitted { intent, commit, first, started });
         self.commit().await
     }
 
     /// Commits the epoch that was run in the log, then publishes its snapshot. After an error, the next call retries
     /// the same epoch.
     pub(super) async fn commit(&mut self) -> Result<()> {
-        let Some(Uncommitted { intent, first, .. }) = &self.uncommitted else { return Ok(()) };
-        if *first && self.checkpointed < intent.epoch {
+        let Some(Uncommitted { intent, first, .. }) = self.durability.uncommitted() else { return Ok(()) };
+        if *first && self.durability.is_behind(intent.epoch) {
             // Rows of a snapshot cannot be read again after a crash: the checkpoint must be durable before the commit.
             self.save_all().await?;
         }
-        let Some(Uncommitted { commit, .. }) = &self.uncommitted else { return Ok(()) };
+        let Some(Uncommitted { commit, .. }) = self.durability.uncommitted() else { return Ok(()) };
         let record = LogRecord::Commit(commit.clone()).encode(&[])?;
         self.env.commits.append(vec![record], commit).await?;
-        let Some(Uncommitted { intent, commit, first, started }) = self.uncommitted.take() else { return Ok(()) };
-        if !first {
-            self.since.push((intent, commit));
-        }
+        let Some(started) = self.durability.note_committed() else { return Ok(()) };
         self.setup.relation.publish();
         let took = started.elapsed();
         self.note_speed(took);
@@ -189,40 +158,35 @@ impl Worker {
     /// Feeds the duration of a planned (not replayed) epoch to the admission of each input.
     pub(super) fn note_speed(&mut self, took: Duration) {
         let status = self.progress.lock();
-        for (n, (limit, full)) in std::mem::take(&mut self.admitted).into_iter().enumerate() {
-            self.admissions[n].observe(&limit, full, took);
+        for n in self.cursors.observe(took) {
             if let Some(input) = status.inputs.get(n) {
                 let rows = self.setup.standing.epoch_context.rows_of(n) as f64;
                 let rate = (rows / took.as_secs_f64().max(1e-6)) as u64;
                 input.metrics.rows_per_second.set_count(Some(rate));
-                input.set_admitted(self.admissions[n].limit(&self.setup.standing.rewritten.inputs[n].table.limit));
+                input.set_admitted(self.cursors.limit(n));
             }
         }
     }
 
     /// Executes a new epoch, while the source rows of the next one are prefetched.
     pub(super) async fn take_step(&mut self, intent: &Intent) -> Result<(Commit, Changes)> {
-        let opened = self.open(intent)?;
-        self.prefetch(intent).await;
+        let opened = self.cursors.open(&self.env, intent)?;
+        self.cursors.prefetch(&self.env, intent).await;
         self.execute(intent, opened).await
     }
 
     /// Runs the plan over the rows of an intent and applies the changes to state and relation, in memory; waits first
     /// for room in `EpochMemory`.
     pub(super) async fn execute(&mut self, intent: &Intent, opened: Vec<OpenedInput>) -> Result<(Commit, Changes)> {
-        let bytes = self.bytes_to_read(intent);
-        if self.reads_snapshots(intent) {
+        let bytes = self.cursors.bytes_to_read(intent);
+        if self.cursors.reads_snapshots(intent) {
             // Estimate of state plus relation after this epoch, in bytes.
             self.share.ask(self.bytes()?.saturating_add(2 * bytes))?;
         }
         let _room = self.env.epochs.enter(bytes).await;
         let done = self.run_plan(intent, opened).await?;
-        self.forget_snapshots();
+        self.cursors.forget_snapshots();
         Ok(done)
-    }
-
-    pub(super) fn forget_snapshots(&mut self) {
-        self.snapshots.iter_mut().for_each(|snapshot| *snapshot = None);
     }
 
     pub(super) async fn run_plan(&mut self, intent: &Intent, opened: Vec<OpenedInput>) -> Result<(Commit, Changes)> {
@@ -248,7 +212,8 @@ impl Worker {
             }
         };
         let late = standing.epoch_context.take_late();
-        let (dead_letters, bad) = self.dead_letters(intent, &bad, &standing.epoch_context.failed());
+        let name = &self.setup.name;
+        let (dead_letters, bad) = dead_letters(name, self.inputs(), intent, &bad, &standing.epoch_context.failed());
         let commit = Commit {
             query: intent.query,
             epoch: intent.epoch,
@@ -259,7 +224,7 @@ impl Worker {
             untimed: late.untimed,
             bad,
             observed: standing.epoch_context.observed(),
-            late_rows: self.late_rows(intent, &late.kept)?,
+            late_rows: late_rows(name, intent, &late.kept)?,
             dead_letters,
         };
         Ok((commit, changes))
@@ -267,7 +232,7 @@ impl Worker {
 
     pub(super) fn advance(&mut self, intent: &Intent, commit: &Commit) {
         self.epoch = intent.epoch;
-        self.offsets = intent.spans.iter().map(|span| span.to.clone()).collect();
+        self.cursors.advance(&intent.spans);
         self.watermarks.observe(&commit.observed, commit.rows_in, intent.watermark, intent.now);
         self.totals.watermark = intent.watermark;
         self.totals.rows_in += commit.rows_in;
@@ -276,13 +241,6 @@ impl Worker {
         self.totals.untimed += commit.untimed;
         self.totals.bad += commit.bad;
     }
-}
-
-/// Estimated bytes that an epoch reads of an input, by its limit and backlog.
-fn expected_bytes(limit: &ReadLimit, backlog: Backlog) -> usize {
-    let rows = backlog.rows.map(|rows| rows.min(limit.rows.unwrap_or(u64::MAX)).saturating_mul(EXPECTED_ROW_BYTES));
-    let bytes = backlog.bytes.or(rows).unwrap_or(u64::MAX).min(limit.bytes.unwrap_or(EXPECTED_BYTES));
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// `changes` with the field names and nullability of `schema`.

@@ -3,32 +3,23 @@
 //! Each piece runs as an epoch of its own number. Only the last one is committed and published; after a crash before
 //! that the snapshot is read again.
 
-use super::{Worker, batches::BatchReader, reading::OpenedInput};
+use std::collections::btree_map::Entry;
+
+use super::{Worker, input_cursor::OpenedInput, input_cursors::Pieces};
 use crate::{
-    changes::Changes,
     checkpoint::{Commit, Intent},
-    connectors::{BadRecords, SourceStream},
+    connectors::BadRecords,
     error::{Error, ErrorKind, Result},
-    relations::SnapshotChunk,
     time::{Epoch, Micros},
 };
-use std::{collections::btree_map::Entry, sync::Arc};
-
-/// Per input the pieces of its snapshot; empty if it is not read from epoch 0.
-type Pieces = Vec<Vec<SnapshotChunk>>;
 
 impl Worker {
     /// Splits an epoch into pieces, if it reads a large snapshot; its intent then has the number of the last piece.
     pub(super) fn in_pieces(&self, intent: Intent) -> (Intent, Pieces) {
-        if !self.reads_snapshots(&intent) || self.env.epochs.reads_whole(self.setup.id) {
+        if !self.cursors.reads_snapshots(&intent) || self.env.epochs.reads_whole(self.setup.id) {
             return (intent, Vec::new());
         }
-        let bytes = self.env.epochs.piece_bytes();
-        let of = |(n, snapshot): (usize, &Option<Arc<crate::relations::Snapshot>>)| match snapshot {
-            Some(snapshot) if intent.spans[n].from.only() == 0 => snapshot.pieces(bytes),
-            _ => Vec::new(),
-        };
-        let pieces: Pieces = self.snapshots.iter().enumerate().map(of).collect();
+        let pieces = self.cursors.pieces(&intent, self.env.epochs.piece_bytes());
         let most = pieces.iter().map(Vec::len).max().unwrap_or(0);
         if most < 2 {
             return (intent, Vec::new());
@@ -59,22 +50,17 @@ impl Worker {
                 None => commit,
             });
         }
-        self.forget_snapshots();
+        self.cursors.forget_snapshots();
         all.ok_or_else(|| Error::internal("an epoch without pieces was run in pieces"))
     }
 
     fn open_piece(&mut self, intent: &Intent, pieces: &Pieces, k: usize, last: bool) -> Result<Vec<OpenedInput>> {
         let mut opened = Vec::new();
         for (n, of) in pieces.iter().enumerate() {
-            let input = &self.inputs()[n];
-            opened.push(match (of.get(k), &self.snapshots[n]) {
-                (Some(piece), Some(snapshot)) if !of.is_empty() => {
-                    let rows: Vec<Changes> = snapshot.read(piece)?.into_iter().map(Changes::insert).collect();
-                    let stream = SourceStream::only(Arc::new(BatchReader::new(&rows, input)?));
-                    (vec![stream], BadRecords::default())
-                }
-                _ if last && of.is_empty() => self.open_input(n, intent)?,
-                _ => (Vec::new(), BadRecords::default()),
+            opened.push(match of.get(k) {
+                Some(piece) => self.cursors.open_piece(n, piece)?,
+                None if last && of.is_empty() => self.cursors.open_input(&self.env, n, intent)?,
+                None => (Vec::new(), BadRecords::default()),
             });
         }
         Ok(opened)

@@ -10,48 +10,31 @@ use datafusion::{
 };
 use futures::{FutureExt, StreamExt, stream};
 
-use super::{prefetched::Prefetched, worker::Worker};
-use crate::{
-    checkpoint::Intent,
-    connectors::{Ahead, Span},
-    sql::table::TableInput,
-};
+use crate::connectors::{BadRecords, ReadLimit, SourceStream, Span};
 
-impl Worker {
-    /// Drops what was prefetched.
-    pub fn end_prefetch(&mut self) {
-        self.prefetched.iter_mut().for_each(|next| *next = None);
-    }
+/// The next epoch's span of one input, with open streams. Each buffers as many batches as its source decodes ahead.
+#[derive(Debug)]
+pub(super) struct Prefetched {
+    pub(super) span: Span,
+    /// The limit it was planned with.
+    pub(super) limit: ReadLimit,
+    pub(super) streams: Vec<SourceStream>,
+    pub(super) bad: BadRecords,
+}
 
-    /// Starts scans after an intent's spans, for sources with more rows. Errors are ignored: the epoch that reads them
-    /// meets them again.
-    pub(super) async fn prefetch(&mut self, intent: &Intent) {
-        for (n, span) in intent.spans.iter().enumerate() {
-            let table = self.inputs()[n].table.clone();
-            let TableInput::Source(source, _) = &table.input else { continue };
-            if span.to.reaches(&self.ends[n]) {
-                continue;
-            }
-            let limit = self.admissions[n].limit(&table.limit);
-            let before =
-                self.twin(n).and_then(|m| self.prefetched[m].as_ref()).filter(|next| next.span.from == span.to);
-            let to = match before.map(|next| next.span.to.clone()) {
-                Some(to) => to,
-                None => match source.ahead(&span.to, &limit).await {
-                    Ok(Ahead { to, .. }) => to,
-                    Err(_) => continue,
-                },
-            };
-            let next = Span { from: span.to.clone(), to };
-            if let Ok((mut streams, bad)) = self.scan(n, &next, self.env.partitions())
-                && !next.is_empty()
-            {
-                for stream in &mut streams {
-                    stream.rows = Arc::new(Running::start(&stream.rows, self.env.context.clone()));
-                }
-                self.prefetched[n] = Some(Prefetched { span: next, limit, streams, bad });
-            }
+impl Prefetched {
+    /// Makes the streams of a span start to decode.
+    pub(super) fn start(
+        span: Span,
+        limit: ReadLimit,
+        mut streams: Vec<SourceStream>,
+        bad: BadRecords,
+        context: &Arc<TaskContext>,
+    ) -> Self {
+        for stream in &mut streams {
+            stream.rows = Arc::new(Running::start(&stream.rows, context.clone()));
         }
+        Prefetched { span, limit, streams, bad }
     }
 }
 

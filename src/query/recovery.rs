@@ -19,10 +19,10 @@ impl Worker {
         // Whatever fails, the next try is to know of all that was committed. Of several intents the last one counts.
         let last: BTreeMap<Epoch, &Intent> = intents.iter().map(|intent| (intent.epoch, intent)).collect();
         let whole = |commit: &Commit| Some(((*last.get(&commit.epoch)?).clone(), commit.clone()));
-        self.since = commits.iter().filter_map(whole).collect();
+        let since = commits.iter().filter_map(whole).collect();
         let committed = commits.iter().map(|commit| commit.epoch).max().unwrap_or_default();
         let begun = last.last_key_value().filter(|(epoch, _)| self.setup.sink_driver.is_some() && **epoch > committed);
-        self.begun = begun.map(|(_, intent)| (*intent).clone());
+        self.durability.note_log(since, begun.map(|(_, intent)| (*intent).clone()));
         let pending = match self.restore(intents, commits).await {
             Ok(pending) => pending,
             Err(error) => {
@@ -30,12 +30,12 @@ impl Worker {
                 return Err(error);
             }
         };
-        self.recovered = true;
+        self.durability.note_recovered();
         self.share.hold(self.bytes()?);
         self.setup.relation.publish();
         self.show(|_| {});
         // An epoch that was begun reads a relation's rows as they were then only if it can ask its changelog for them.
-        match pending.filter(|intent| !self.reads_snapshots(intent)) {
+        match pending.filter(|intent| !self.cursors.reads_snapshots(intent)) {
             Some(intent) => {
                 // What was owed before it went out before it was begun.
                 if self.setup.sink_driver.is_some() {
@@ -44,7 +44,7 @@ impl Worker {
                 self.run(intent).await
             }
             None if self.setup.sink_driver.is_some() => {
-                self.begun = None;
+                self.durability.end_begun();
                 self.restore_pending(commits)
             }
             None => Ok(()),
@@ -57,7 +57,7 @@ impl Worker {
             0 => None,
             bytes => self.env.epochs.enter_recovery(bytes).await,
         };
-        let mut loaded = in_place(|| self.checkpoints.open())?;
+        let mut loaded = in_place(|| self.durability.open())?;
         let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
         if let Some(header) = &mut loaded {
             // Its commit may have come too late for the log.
@@ -70,15 +70,14 @@ impl Worker {
         }
         let mut relation = in_place(|| self.load_all(loaded))?;
         drop(room);
-        self.checkpointed = at;
-        self.saved.clone_from(&self.offsets);
+        self.durability.note_loaded(at, self.cursors.offsets());
         relation.note_watermark(self.totals.watermark);
         let plan = resume(at, intents, commits)?;
         if !plan.redo.is_empty() || plan.pending.is_some() {
             // What is run again reads what they had then.
             self.inputs_recovered().await;
         }
-        self.since.clone_from(&plan.redo);
+        self.durability.note_redo(&plan.redo);
         // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.
         let shared = self.setup.relation.clone();
         self.setup.relation = SharedRelation::new(shared.id, shared.name.clone(), relation, Default::default());
@@ -93,7 +92,7 @@ impl Worker {
     fn load_all(&mut self, loaded: Option<CheckpointHeader>) -> Result<Relation> {
         let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
         if let Some(header) = loaded {
-            header.relation.iter().try_for_each(|file| self.store.expect(file))?;
+            header.relation.iter().try_for_each(|file| self.durability.store().expect(file))?;
             self.load(header)?;
         }
         let (mut relation, followed) = {
@@ -106,7 +105,7 @@ impl Worker {
         relation.limit_changelog(&self.env.changelog);
         relation.set_thresholds(thresholds.unsaved_rows_min, thresholds.compaction);
         let state = self.state_bytes()?;
-        self.store.load(&mut relation, Some(at), followed, &|bytes| self.share.load(state + bytes))?;
+        self.durability.store().load(&mut relation, Some(at), followed, &|bytes| self.share.load(state + bytes))?;
         Ok(relation)
     }
 
@@ -139,7 +138,7 @@ impl Worker {
 
     fn load(&mut self, header: CheckpointHeader) -> Result<()> {
         let epoch_context = &self.setup.standing.epoch_context;
-        self.checkpoints.each(|operator, batch| {
+        self.durability.checkpoints().each(|operator, batch| {
             // A batch of a chain takes the place of what was loaded before, in part or as a whole.
             self.share.load(self.state_bytes()?.max(batch.get_array_memory_size()))?;
             let load = epoch_context.with_operator(operator, |operator| operator.state().load(batch));
@@ -149,7 +148,7 @@ impl Worker {
             operator.restored(header.watermark);
             Ok(())
         })?;
-        self.offsets.clone_from(&header.offsets);
+        self.cursors.restore(&header.offsets);
         self.epoch = header.epoch;
         self.watermarks = header.watermarks.clone();
         self.totals = header;
@@ -164,7 +163,7 @@ impl Worker {
     }
 
     async fn redo(&mut self, intent: Intent, commit: Commit) -> Result<()> {
-        let opened = self.open(&intent)?;
+        let opened = self.cursors.open(&self.env, &intent)?;
         let (again, _) = self.execute(&intent, opened).await?;
         if (again.rows_in, again.rows_out) != (commit.rows_in, commit.rows_out) {
             return Err(changed_input(format!(

@@ -4,39 +4,26 @@ use std::sync::Mutex;
 
 use super::{
     checkpoints::{CheckpointDraft, CheckpointHeader},
-    progress::UNRECOVERED,
+    durability::{Point, Unwritten},
     worker::Worker,
-    writing::{Point, Unwritten, Writing},
 };
 use crate::{
     changes::bytes_of,
     checkpoint::{Commit, Intent},
-    error::{Error, Result},
+    error::Result,
     memory::BudgetShare,
     relations::Draft as RelationDraft,
-    sql::table::TableInput,
-    time::Epoch,
 };
 
 impl Worker {
-    /// Whether a recovery would run anything again.
-    fn is_ahead(&self) -> bool {
-        self.epoch > self.checkpointed
-    }
-
     /// Whether there is anything to save. While an epoch is owed, memory is ahead of what was committed.
     pub fn needs_checkpoint(&self) -> bool {
-        self.is_ahead() && !self.has_pending()
-    }
-
-    /// Whether a checkpoint waits to be written that could not be.
-    pub fn has_unwritten(&self) -> bool {
-        self.unwritten.is_some()
+        self.durability.is_behind(self.epoch) && !self.has_pending()
     }
 
     /// Whether memory is what the last epoch and the last checkpoint left. Otherwise the query is to be made anew.
     pub fn is_sound(&self) -> bool {
-        self.sound
+        self.durability.is_sound()
     }
 
     /// Saves everything as of the last epoch; afterwards the inputs may forget what came before it.
@@ -50,8 +37,8 @@ impl Worker {
     pub(super) async fn save_all(&mut self) -> Result<()> {
         let ended = self.end_checkpoint().await;
         // What could not be written is tried again.
-        ended.or_else(|error| if self.has_unwritten() { Ok(()) } else { Err(error) })?;
-        while self.is_ahead() {
+        ended.or_else(|error| if self.durability.has_unwritten() { Ok(()) } else { Err(error) })?;
+        while self.durability.is_behind(self.epoch) {
             self.begin_checkpoint()?;
             self.end_checkpoint().await?;
         }
@@ -61,16 +48,11 @@ impl Worker {
     /// Starts to save everything as of the last epoch, or as of where it could not be saved yet. Takes what changed since
     /// the last save; the rest goes on beside the next epochs.
     pub fn begin_checkpoint(&mut self) -> Result<()> {
-        let Unwritten { mut draft, point } = match self.unwritten.take() {
+        let checkpoint = match self.durability.take_unwritten() {
             Some(unwritten) => unwritten,
             None => self.draft()?,
         };
-        let mut checkpoints = self.checkpoints.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let saved = checkpoints.save(&mut draft);
-            (checkpoints, draft, saved)
-        });
-        self.writing = Some(Writing { task, point, outcome: None });
+        self.durability.write(checkpoint);
         Ok(())
     }
 
@@ -79,20 +61,20 @@ impl Worker {
         let (room, whole) = self.room_to_save()?;
         let fresh = whole.then(|| epoch_context.each_operator(|_, operator| operator.fresh())).transpose()?;
         // It looks at the disk, which may fail; what is taken after it is in this draft alone.
-        let relation = self.store.draft(&mut self.setup.relation.lock())?;
+        let relation = self.durability.store().draft(&mut self.setup.relation.lock())?;
         if let Some(draft) = &relation {
             self.totals.relation = Some(draft.file());
         }
         let header = CheckpointHeader {
             epoch: self.epoch,
             inputs: self.inputs().iter().map(|input| input.table.id).collect(),
-            offsets: self.offsets.clone(),
+            offsets: self.cursors.offsets(),
             operators: Some(epoch_context.state_ids()),
             watermarks: self.watermarks.clone(),
-            commit: self.uncommitted.as_ref().map(|uncommitted| uncommitted.commit.clone()),
+            commit: self.durability.uncommitted().map(|uncommitted| uncommitted.commit.clone()),
             ..self.totals.clone()
         };
-        self.sound = false;
+        self.durability.mark_unsound();
         let draft = CheckpointDraft {
             header,
             fresh: fresh.map(Mutex::new),
@@ -101,10 +83,10 @@ impl Worker {
             is_whole: false,
             room,
         };
-        self.sound = true;
+        self.durability.mark_sound();
         let changed: usize = draft.sections.iter().flatten().map(bytes_of).sum();
         draft.room.hold(draft.room.bytes().max(changed) + draft.relation.as_ref().map_or(0, RelationDraft::bytes));
-        let point = Point { epoch: self.epoch, offsets: self.offsets.clone(), log_file: self.env.log.file() };
+        let point = Point { epoch: self.epoch, offsets: self.cursors.offsets(), log_file: self.env.log.file() };
         Ok(Unwritten { draft, point })
     }
 
@@ -116,51 +98,33 @@ impl Worker {
     fn room_to_save(&self) -> Result<(BudgetShare, bool)> {
         let room = self.env.budget.share(format!("a checkpoint of \"{}\"", self.setup.name));
         let state = self.state_bytes()?;
-        if self.checkpoints.is_first() && self.uncommitted.as_ref().is_some_and(|uncommitted| uncommitted.first) {
+        if self.durability.checkpoints().is_first()
+            && self.durability.uncommitted().is_some_and(|uncommitted| uncommitted.first)
+        {
             room.ask(state)?;
         }
-        let whole = self.checkpoints.wants_whole() && room.ask(2 * state).is_ok();
+        let whole = self.durability.checkpoints().wants_whole() && room.ask(2 * state).is_ok();
         Ok((room, whole))
     }
 
     pub fn is_writing(&self) -> bool {
-        self.writing.is_some()
+        self.durability.is_writing()
     }
 
     /// Waits until nothing more is to be written of the checkpoint that was begun; for ever where none was.
     pub async fn written(&mut self) {
-        let Some(writing) = &mut self.writing else { return std::future::pending().await };
-        if writing.outcome.is_none() {
-            writing.outcome = Some((&mut writing.task).await);
-        }
+        self.durability.written().await;
     }
 
     /// Waits for the checkpoint that was begun, if any, and tells the inputs what they may forget.
     pub async fn end_checkpoint(&mut self) -> Result<()> {
-        if !self.is_writing() {
-            return Ok(());
-        }
-        self.written().await;
-        let Some(Writing { point, outcome: Some(outcome), .. }) = self.writing.take() else { return Ok(()) };
-        let (checkpoints, draft, saved) = outcome.map_err(|e| {
-            self.sound = false;
-            Error::internal(format!("a checkpoint died: {e}"))
-        })?;
-        self.checkpoints = checkpoints;
-        if let Err(error) = saved {
-            self.unwritten = Some(Unwritten { draft, point });
-            return Err(error);
-        }
-        self.checkpointed = point.epoch;
-        self.log_file = point.log_file;
-        self.since.retain(|(intent, _)| intent.epoch > point.epoch);
-        self.saved = point.offsets;
+        let Some(draft) = self.durability.end_write().await? else { return Ok(()) };
         let read_to = {
             let mut relation = self.setup.relation.lock();
             draft.relation.iter().for_each(|written| written.note_written(&mut relation));
             relation.follows_from()
         };
-        let freed = self.release().await.and_then(|()| self.store.prune(read_to));
+        let freed = self.release().await.and_then(|()| self.durability.store().prune(read_to));
         if let Err(error) = freed {
             // It is saved; what it makes superfluous is freed after the next one.
             tracing::warn!(query = self.setup.name, %error, "what was saved could not be freed yet");
@@ -170,37 +134,17 @@ impl Worker {
 
     /// Tells the inputs that this query will never again ask for what is before its last checkpoint.
     pub async fn release(&self) -> Result<()> {
-        for (input, offsets) in self.inputs().iter().zip(&self.saved) {
-            let least = input.table.readers.advance(self.setup.id, offsets);
-            match &input.table.input {
-                TableInput::Source(source, _) => source.forget(&least).await?,
-                TableInput::Relation(shared) => shared.lock().forget(Epoch(least.only())),
-            }
-        }
-        Ok(())
+        self.cursors.release(self.setup.id, self.durability.saved()).await
     }
 
     /// From now on a recovery reads the log: whoever shortens it is to know before there is anything in it.
     pub(super) fn needs_log(&mut self) {
-        if !self.is_ahead() && self.begun.is_none() {
-            self.log_file = self.env.log.file();
-        }
-        let log_file = if self.recovered { self.log_file } else { UNRECOVERED };
+        let log_file = self.durability.needs_log(self.epoch, self.env.log.file());
         self.progress.lock().log_file = Some(log_file);
-    }
-
-    /// The first log file that a recovery of this query would read; `None` where it needs none.
-    pub fn log_file(&self) -> Option<u64> {
-        if !self.recovered {
-            return Some(UNRECOVERED);
-        }
-        (self.is_ahead() || self.begun.is_some()).then_some(self.log_file)
     }
 
     /// The epochs that a recovery would have to run again; of a sink with the one that was begun.
     pub fn since(&self) -> (Vec<Intent>, Vec<Commit>) {
-        let (mut intents, commits): (Vec<_>, Vec<_>) = self.since.iter().cloned().unzip();
-        intents.extend(self.begun.clone());
-        (intents, commits)
+        self.durability.since()
     }
 }
