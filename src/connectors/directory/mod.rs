@@ -31,4 +31,4 @@ mod watch;
 pub use log::decode_log;
 pub use options::{Clean, DirectoryOptions};
 pub(super) use retained::folder as retained;
-pub use sink::{DirectorySink, DirectorySinkOptions};
+pub use sink::DirectorySinkOptions;
