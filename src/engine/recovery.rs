@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog, ObjectKind},
-    checkpoint::{Log, LogRecord, Logged, Manifest, Transactions, apply_to_files},
+    checkpoint::{FileEntries, Log, LogRecord, Logged, Manifest, Transactions, apply_to_files},
     connectors::{Offsets, START},
     dead_letters::{CommitRecorder, DeadLetterQueue, LateRowLog, QueueLimit},
     error::{Error, ErrorKind, Result},
@@ -66,24 +66,7 @@ impl Engine {
         }
         log.skip_transactions(snapshot.transactions);
         let (dead_letters, late_rows) = dead_letters_and_late_rows(&options);
-        dead_letters.add(&snapshot.dead_letters);
-        late_rows.add(&snapshot.late_rows);
-        let mut catalog = snapshot.catalog.clone();
-        let mut files = snapshot.files.clone().unwrap_or_default();
-        for Logged { record, .. } in records.iter().filter(|logged| logged.file >= snapshot.log_file) {
-            apply_to_files(&mut files, record);
-            match record {
-                LogRecord::Catalog(change) => {
-                    gone_sources(&catalog, change).for_each(|name| dead_letters.forget(name));
-                    catalog.apply(change);
-                }
-                LogRecord::Commit(commit) => {
-                    dead_letters.add(&commit.dead_letters);
-                    late_rows.add(&commit.late_rows);
-                }
-                _ => {}
-            }
-        }
+        let (catalog, files) = replayed(snapshot, &records, &dead_letters, &late_rows);
         let log = Arc::new(log);
         let manifest = Arc::new(Manifest::new(env.storage, log.clone(), files));
         housekeeping::check(manifest.as_ref())?;
@@ -249,6 +232,34 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What exists and which files there are, once the records after a snapshot are applied; what they tell of dead letters and
+/// late rows goes to these.
+fn replayed(
+    snapshot: housekeeping::ServerSnapshot,
+    records: &[Logged],
+    dead_letters: &DeadLetterQueue,
+    late_rows: &LateRowLog,
+) -> (Catalog, FileEntries) {
+    dead_letters.add(&snapshot.dead_letters);
+    late_rows.add(&snapshot.late_rows);
+    let (mut catalog, mut files) = (snapshot.catalog, snapshot.files.unwrap_or_default());
+    for Logged { record, .. } in records.iter().filter(|logged| logged.file >= snapshot.log_file) {
+        apply_to_files(&mut files, record);
+        match record {
+            LogRecord::Catalog(change) => {
+                gone_sources(&catalog, change).for_each(|name| dead_letters.forget(name));
+                catalog.apply(change);
+            }
+            LogRecord::Commit(commit) => {
+                dead_letters.add(&commit.dead_letters);
+                late_rows.add(&commit.late_rows);
+            }
+            _ => {}
+        }
+    }
+    (catalog, files)
 }
 
 /// What plans the queries of clients, and standing ones.

@@ -107,10 +107,9 @@ impl ExtensionPlanner for StepPlanner {
                 remembering(vec![child()?], operator, label, schema)
             }
             Step::Join(step) => {
-                let spec = join(step, node, planner, session, context)?;
+                let spec = Arc::new(join(step, node, planner, session, context)?);
                 let on = step.on.iter().map(|(l, r)| format!("{l} = {r}")).collect::<Vec<_>>().join(", ");
                 let label = format!("Join: {} on [{on}]", step.join_type);
-                let spec = Arc::new(spec);
                 let operator: Box<dyn Operator> = match step.as_of_now {
                     true => Box::new(LookupJoin::new(spec)?),
                     false => Box::new(Join::new(spec)?),
