@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     connectors::{
         self, BadRecord, BadRecords,
-        directory::{DirectorySink, DirectorySinkOptions},
+        directory::{DirectorySinkOptions, sink::DirectorySink},
     },
     options::Options,
     storage::MemoryStorage,
