@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 4] = b"TMCK";
 const VERSION: u8 = 2;
-/// Bytes before the version, and with it.
+/// The length of magic and version.
 const START: u64 = 5;
 
 /// One Arrow IPC stream: batches of one schema.

@@ -54,7 +54,7 @@ pub(super) fn reset_for_rerun(plan: &Plan) -> DfResult<Plan> {
     }
 }
 
-/// The plan with all state reset. A hash join counts its runs even so, so that it has to be rebuilt now and then.
+/// The plan as it was planned, with all state and metrics reset: a join's metrics grow with each run.
 pub fn rebuild(plan: &Plan) -> Result<Plan> {
     Ok(reset_plan_states(plan.clone())?)
 }

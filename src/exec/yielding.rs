@@ -48,7 +48,7 @@ use crate::changes::bytes_of;
 const TURN: Duration = Duration::from_millis(20);
 /// Target size of a batch that a projection with wide values makes.
 const PIECE_BYTES: usize = 1 << 20;
-/// The first piece for a join. Later ones double or halve until one takes about a [`TURN`], or [`PIECE_BYTES`].
+/// The first piece for a join. Later ones double or halve until one takes about a turn, or [`PIECE_BYTES`].
 const FIRST_PIECE_ROWS: usize = 16;
 
 /// A plan all of whose batches have at most `rows` rows.
