@@ -114,7 +114,7 @@ impl Log {
     /// Records of one call are durable together or, after a crash, a prefix of them is.
     pub fn append(&self, records: Vec<Bytes>) -> impl Future<Output = Result<()>> + Send + use<> {
         let (done, wait) = oneshot::channel();
-        // A record that is too large for any file fails before it is queued: it is not a failure of the disk.
+        // A record too large for any file fails here: it is not a failure of the disk.
         let sized = records.iter().try_for_each(check_size);
         let queued = match sized.is_ok() {
             true => self.queue.send(Append { records, done: Some(done) }),

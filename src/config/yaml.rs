@@ -49,7 +49,7 @@ pub fn steps(dotted: &str) -> Vec<PathStep> {
 }
 
 impl Document {
-    /// The largest file read: more than anyone writes by hand, so that a wrong path to a data file fails.
+    /// The largest file read: more than is written by hand, so that a data file is refused.
     pub const BYTES_MAX: u64 = 4 << 20;
 
     pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {

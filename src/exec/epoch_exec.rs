@@ -302,7 +302,7 @@ async fn kept(
     rows.get_or_try_init(compute).await.cloned()
 }
 
-/// The row error isolation of one partition; `None` if its rows come from no source with row error isolation.
+/// The row error isolation of one partition; `None` if its source has none.
 fn row_error_filter(
     epoch_context: &EpochContext,
     plan: &Plan,

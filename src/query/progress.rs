@@ -1,4 +1,4 @@
-//! The progress of a running query: state, last error, metrics and input offsets, readable at any time.
+//! The progress of a running query: state, last error, metrics, offsets.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -230,7 +230,7 @@ mod tests {
         old.set_inputs(&mut old.lock(), [("s", &Offsets::single(1))].into_iter());
         old.lock().inputs[0].set_admitted(ReadLimit { rows: Some(1), ..ReadLimit::default() });
         old.lock().metrics.rows_in.set(1);
-        // Another query that takes the name while this one ends has metrics of its own.
+        // Another query of the same name has metrics of its own.
         let new = Progress::new(registry.clone(), "v");
         new.lock().metrics.rows_in.set(2);
         assert_eq!(shown(&registry)["query_rows_in_total v"], 2.0);

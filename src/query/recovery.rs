@@ -61,7 +61,7 @@ impl Worker {
         let mut loaded = in_place(|| self.durability.open())?;
         let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
         if let Some(header) = &mut loaded {
-            // The commit may be missing from the log: the checkpoint was written before it.
+            // The checkpoint may have been written before its commit.
             let commit = header.commit.take().filter(|commit| !commits.iter().any(|other| other.epoch == commit.epoch));
             if let Some(commit) = commit {
                 // The next checkpoint will not have it.

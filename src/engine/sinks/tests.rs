@@ -270,7 +270,7 @@ fn folded(written: &[(Epoch, Outgoing)], key: &[usize]) -> Vec<String> {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // A runtime must not be dropped within a task, where it would block: shut down in the background.
+        // Dropping a runtime blocks, which panics within a task: shut down in the background.
         self.machine.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }

@@ -1,4 +1,4 @@
-//! Restarts from an older copy of the data directory, which is behind what was written to the sinks.
+//! Restarts from an older copy of the data directory, behind its sinks.
 
 use super::*;
 
