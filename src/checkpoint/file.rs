@@ -5,7 +5,7 @@
 //!        │ per section: (1: u8 │ Arrow IPC stream)* │ 0: u8
 //!        │ crc32 of all of it: u32 LE
 //! ```
-//! Version 1, which is still read, has its checksum before the header, of all that comes behind it, and lengths:
+//! Version 1, which can still be read, has its checksum before the header, over all that follows, and lengths:
 //!
 //! ```text
 //! "TMCK" │ version: u8 │ crc32 │ header length: u32 LE │ header: JSON
@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 4] = b"TMCK";
 const VERSION: u8 = 2;
-/// Up to the version, and with it.
+/// The length of magic and version.
 const START: u64 = 5;
 
 /// One Arrow IPC stream: batches of one schema.
@@ -47,7 +47,7 @@ pub fn from_ipc(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
 /// The length of a checksum.
 const CHECKSUM: u64 = 4;
 
-/// What stands before a batch of a section, and behind the last one.
+/// Precedes each batch of a section; 0 ends the section.
 const BATCH: u8 = 1;
 const END: u8 = 0;
 
@@ -62,7 +62,7 @@ pub fn encode(header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<
     Ok(file)
 }
 
-/// Passes on what is written, and knows its checksum and length.
+/// A writer that computes checksum and length of what passes through it.
 pub(super) struct Summed<W> {
     out: W,
     checksum: Hasher,
@@ -96,7 +96,7 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
-/// Writes a file batch by batch: none needs to be there longer than it takes to write it.
+/// Writes a file batch by batch: each can be dropped once it is written.
 pub struct SectionEncoder<W> {
     file: Summed<W>,
 }
@@ -149,12 +149,12 @@ pub fn decode<H: DeserializeOwned>(path: &str, file: &[u8]) -> Result<(H, Vec<Ve
 pub struct SectionDecoder<'a, R> {
     path: &'a str,
     version: u8,
-    /// Up to where the sections end.
+    /// The rest of the file, up to the end of the sections.
     file: Take<R>,
 }
 
 impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
-    /// The header of a file, once its checksum has shown that it is whole, and what reads on behind it.
+    /// The header of a file, once its checksum is verified, and the decoder of its sections.
     pub fn new<H: DeserializeOwned>(path: &'a str, mut file: R) -> Result<(H, Self)> {
         let length = file.seek(SeekFrom::End(0))?;
         file.rewind()?;
@@ -164,7 +164,7 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
             return Err(corrupt(path, "is not a checkpoint"));
         }
         let version = start[MAGIC.len()];
-        // Where the checksum stands, and from where to where what it is of.
+        // Offset of the checksum, and the range that it covers.
         let (at, from, to) = match version {
             1 => (START, START + CHECKSUM, length),
             VERSION => (length - CHECKSUM, 0, length - CHECKSUM),
@@ -196,7 +196,7 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
         Ok((header.map_err(|e| corrupt(path, "has a header that cannot be read").caused_by(e))?, decoder))
     }
 
-    /// Gives each batch with the number of its section; of a section without batches the number alone.
+    /// Calls `take` with the number of each section, first with `None`, then with each of its batches.
     pub fn each(mut self, mut take: impl FnMut(usize, Option<RecordBatch>) -> Result<()>) -> Result<()> {
         let mut section = 0;
         while self.file.limit() > 0 {

@@ -1,4 +1,4 @@
-//! The one log of a server. Appends of many queries that come together share one sync.
+//! The one log of a server. Concurrent appends of many queries share one sync (group commit).
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -19,33 +19,33 @@ use crate::{
     storage::Storage,
 };
 
-/// The version of the form of the journal's records: raised where an older release would misread them.
+/// The version of the journal's record format: raised when an older release would misread it.
 const RECORD_VERSION: u16 = 1;
 
 /// The folder of the log within the storage.
 const FOLDER: &str = "log";
 
-/// Appends waiting for the disk, at most; then those who append wait too.
+/// Maximum of queued appends; further callers block.
 const WAITING_MAX: usize = 1024;
 
-/// The first and the longest pause between two tries after a write has failed.
+/// The shortest and the longest pause before a failed write is retried.
 const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// An append-only log with a thread of its own, which alone waits for the disk.
+/// An append-only log with a writer thread, so that only that thread waits for the disk.
 #[derive(Debug)]
 pub struct Log {
     journal: Arc<Journal>,
     queue: mpsc::SyncSender<Append>,
-    /// Bytes since the log was last cut: those that were found at the start count too.
+    /// Bytes since the log was last truncated, including those found at the start.
     bytes: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<Failure>>>,
     /// The number of the newest transaction.
     transactions: AtomicU64,
 }
 
-/// The last write, where it failed. What it was to write is not acknowledged and does not count; what comes next is
-/// tried again after a pause, in another file.
+/// The last write, if it failed. Its records are not acknowledged and do not count; later ones are written after a
+/// pause, to another file.
 #[derive(Debug)]
 struct Failure {
     error: Error,
@@ -53,10 +53,10 @@ struct Failure {
     pause: Duration,
 }
 
-/// A record of the log, as it is read back.
+/// A record read back from the log.
 #[derive(Debug)]
 pub struct Logged {
-    /// The number of the file that it stands in.
+    /// The number of its log file.
     pub file: u64,
     pub record: LogRecord,
     pub bytes: Bytes,
@@ -72,12 +72,12 @@ impl Logged {
 #[derive(Debug)]
 struct Append {
     records: Vec<Bytes>,
-    /// `None` where nobody waits: then it is written with what comes next.
+    /// `None` if no caller waits: it is written together with the next append that is waited for.
     done: Option<oneshot::Sender<Result<()>>>,
 }
 
 impl Log {
-    /// Opens the log; hands back its records, each with the number of its file.
+    /// Opens the log; returns its records, each with the number of its file.
     pub fn open(storage: Arc<dyn Storage>, first: u64) -> Result<(Log, Vec<Logged>)> {
         let (journal, payloads) = Journal::open(storage, FOLDER, RECORD_VERSION)?;
         journal.begin_at(first);
@@ -100,12 +100,12 @@ impl Log {
         Ok((Log { journal, queue, bytes, failed, transactions }, records))
     }
 
-    /// Whether nothing was ever written to it.
+    /// Whether no record was ever written.
     pub fn is_new(&self) -> bool {
         self.journal.is_new()
     }
 
-    /// Whether it was certain at the opening that all that was ever acknowledged was there.
+    /// Whether it was certain when the log was opened that no acknowledged record is missing.
     pub fn is_certain(&self) -> bool {
         self.journal.is_certain()
     }
@@ -114,7 +114,7 @@ impl Log {
     /// Records of one call are durable together or, after a crash, a prefix of them is.
     pub fn append(&self, records: Vec<Bytes>) -> impl Future<Output = Result<()>> + Send + use<> {
         let (done, wait) = oneshot::channel();
-        // What no file can hold is refused alone: it says nothing of the disk.
+        // A record too large for any file fails here: it is not a failure of the disk.
         let sized = records.iter().try_for_each(check_size);
         let queued = match sized.is_ok() {
             true => self.queue.send(Append { records, done: Some(done) }),
@@ -129,7 +129,7 @@ impl Log {
 
     /// Queues a record that is durable once anything queued after it is. Costs no sync of its own.
     pub fn note(&self, record: Bytes) {
-        // A log that is closed says so to whoever waits for it.
+        // If the log is closed, the next append that is waited for fails.
         let _ = self.queue.send(Append { records: vec![record], done: None });
     }
 
@@ -143,7 +143,7 @@ impl Log {
         self.transactions.load(Ordering::Relaxed)
     }
 
-    /// Transactions up to this number were there, though the log may not have them any more.
+    /// Skips transaction numbers up to `newest`: they were used, though the log may no longer have their records.
     pub fn skip_transactions(&self, newest: u64) {
         self.transactions.fetch_max(newest, Ordering::Relaxed);
     }
@@ -153,18 +153,18 @@ impl Log {
         self.journal.file()
     }
 
-    /// Bytes since the log was last cut.
+    /// Bytes since the log was last truncated.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Goes on in a new file.
+    /// Starts a new file; returns its number.
     pub fn rotate(&self) -> u64 {
         self.bytes.store(0, Ordering::Relaxed);
         self.journal.rotate()
     }
 
-    /// The records of the files below a number, as they are read back. Reads the disk.
+    /// The records of the files before number `before`. Reads the disk.
     pub fn records_before(&self, before: u64) -> impl Iterator<Item = Result<Logged>> {
         let files = self.journal.files().into_iter().filter(move |file| *file < before);
         let of = |file: u64| match self.journal.read(file) {
@@ -174,12 +174,12 @@ impl Log {
         files.flat_map(of)
     }
 
-    /// Drops the files below a number: everything in them is in checkpoints.
+    /// Removes the files before number `before`: everything in them is in checkpoints.
     pub fn forget(&self, before: u64) -> Result<()> {
         self.journal.forget(before)
     }
 
-    /// Why nothing can be written for now, if so.
+    /// The error of the last write, while the log cannot be written.
     pub fn failure(&self) -> Option<Error> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.as_ref().map(|failure| failure.error.clone())
@@ -214,7 +214,7 @@ struct LogWriter {
     journal: Arc<Journal>,
     bytes: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<Failure>>>,
-    /// What a failed write was to write and nobody waited for: it is written with what comes next.
+    /// Records of a failed write that no caller waited for: they are written with the next ones.
     notes: Vec<Bytes>,
 }
 
@@ -229,7 +229,7 @@ impl LogWriter {
             }
             let outcome = self.write(&group);
             for done in group.drain(..).filter_map(|append| append.done) {
-                // Whoever waited may be gone.
+                // The caller may have been cancelled.
                 let _ = done.send(outcome.clone());
             }
         }

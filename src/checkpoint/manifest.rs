@@ -1,8 +1,8 @@
-//! What files there are, by name, length and checksum, as the log tells it.
+//! The manifest: all files by name, length and checksum, as recorded in the log.
 //!
-//! A file that is written whole is noted in the log once it is there, and that it is to go is durable in the log before it
-//! goes. So a file that is missing, or is not the one that was written, is told by its name, wherever it is asked for.
-//! A file that the log does not know yet, because the server died between the two, is taken as it is.
+//! A file that is written whole is recorded in the log after it is written; its removal is durable in the log before it
+//! is removed. So a missing or altered file is detected, and named, whenever it is read. A file that the log does not
+//! know yet, because the server died between the two, is accepted as it is.
 
 use std::{
     collections::BTreeMap,
@@ -25,16 +25,16 @@ impl FileEntry {
         FileEntry { length: bytes.len() as u64, crc32: crc32fast::hash(bytes) }
     }
 
-    /// What went through a writer.
+    /// The entry of a file that was written through `summed`.
     fn of_summed<W>(summed: &Summed<W>) -> Self {
         FileEntry { length: summed.length(), crc32: summed.checksum() }
     }
 }
 
-/// All files that are known, by their paths.
+/// All known files by path.
 pub type FileEntries = BTreeMap<String, FileEntry>;
 
-/// Applies what a record says.
+/// Applies a log record to the manifest.
 pub fn apply(files: &mut FileEntries, record: &LogRecord) {
     match record {
         LogRecord::File { path, entry } => {
@@ -47,12 +47,12 @@ pub fn apply(files: &mut FileEntries, record: &LogRecord) {
     }
 }
 
-/// A storage whose files are known by the log. Journals, which grow, vouch for themselves.
+/// A storage whose files are in the manifest. Not journals: they grow, and have checksums of their own.
 #[derive(Debug)]
 pub struct Manifest {
     storage: Arc<dyn Storage>,
     log: Arc<Log>,
-    /// Changed, and the change queued for the log, in one step: the order of the two is one.
+    /// Locked while a change is queued for the log, so that both have the same order.
     known: Mutex<FileEntries>,
 }
 
@@ -65,17 +65,17 @@ impl Manifest {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All files that are known.
+    /// All known files.
     pub fn entries(&self) -> FileEntries {
         self.known().clone()
     }
 
-    /// The files below a folder that are there, whatever is missing.
+    /// The files that exist below a folder, without a check for missing ones.
     pub fn found(&self, folder: &str) -> Result<Vec<String>> {
         self.storage.list(folder)
     }
 
-    /// Takes those of some files that are there and not known for what they are.
+    /// Adds existing files that are not known to the manifest, as they are.
     pub fn adopt(&self, paths: &[String]) -> Result<()> {
         let known = self.entries();
         for path in paths.iter().filter(|path| !known.contains_key(*path)) {
@@ -94,7 +94,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Makes it durable that files are to go.
+    /// Makes the removal of files durable in the log.
     fn strike(&self, paths: &[String]) -> Result<()> {
         let (struck, done) = {
             let mut known = self.known();
@@ -105,7 +105,7 @@ impl Manifest {
             let record = LogRecord::Removed { paths: struck.keys().cloned().collect() }.encode(&[])?;
             (struck, self.log.append(vec![record]))
         };
-        // Outside of the budget of the task that this may run in, which does not come back before the task has.
+        // Without tokio's cooperative budget, which is not renewed while the task blocks.
         futures::executor::block_on(unconstrained(done)).inspect_err(|_| self.known().extend(struck))
     }
 
@@ -193,14 +193,14 @@ impl Storage for Manifest {
         self.storage.remove_all(paths)
     }
 
-    /// Whether or not all of it is still there.
+    /// Works even if files are missing.
     fn clear(&self, folder: &str) -> Result<()> {
         self.strike(&self.known_below(folder))?;
         self.storage.clear(folder)
     }
 }
 
-/// That a file is what is known of it.
+/// Fails unless a file has the length and checksum of its entry.
 fn check(path: &str, known: FileEntry, found: FileEntry) -> Result<()> {
     let (found_length, length) = (found.length, known.length);
     match found == known {
@@ -237,7 +237,7 @@ mod tests {
         (storage.clone(), Manifest::new(storage, Arc::new(log), known))
     }
 
-    /// More than a task may poll before it gives others a turn.
+    /// More polls than a task's cooperative budget allows.
     #[tokio::test(flavor = "multi_thread")]
     async fn manifest_1000_removals_in_one_task_poll_do_not_hang() {
         let (storage, manifest) = opened(MemoryStorage::default());
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(storage.list("a").unwrap(), [""; 0]);
     }
 
-    /// As after a pause: what was noted is durable.
+    /// Waits until all queued notes are durable.
     fn settle(manifest: &Manifest) {
         futures::executor::block_on(manifest.log.append(Vec::new())).unwrap();
     }

@@ -1,9 +1,9 @@
-//! What survives: the log of what happened, the files that shorten it, and the pure decision of how to go on.
+//! Durability: the log of what happened, the files that shorten it, and the pure decision how to recover.
 //!
 //! One log serves the whole server ([`Log`], group-committed). Checkpoint files ([`file`]) hold state as Arrow. After a
-//! crash [`resume`] reads both and says which epochs are to be run again.
+//! crash [`resume`] reads both and returns which epochs are to be replayed.
 //!
-//! Who writes checkpoints and runs epochs again is `crate::query`.
+//! Checkpoints are written and epochs replayed by `crate::query`.
 
 pub mod file;
 mod log;
@@ -14,7 +14,7 @@ mod resume;
 mod tests;
 mod transactions;
 
-// What the log is made of: `crate::tests` makes it once more of others.
+// Dependencies of the log: `crate::tests` compiles it once more with substitutes.
 use std::{sync, thread, time};
 
 pub use log::{Log, Logged};

@@ -1,6 +1,7 @@
-//! The records of the log. Serialized, so a promise: a field may be added with a default, none may change its meaning.
+//! The records of the log. A stable format: a field may be added with a default, none may change its meaning.
 //!
-//! Each is framed (`storage/framed.rs`): JSON, and bytes behind it: the rows of a table as an Arrow IPC stream, else none.
+//! Each is framed (`storage/framed.rs`): JSON, followed by bytes: the rows of a table as an Arrow IPC stream, else
+//! none.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +17,11 @@ use crate::{
     time::{Epoch, Micros},
 };
 
-/// One durable line.
+/// One log record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogRecord {
-    /// What exists has changed.
+    /// A change of the catalog.
     Catalog(catalog::CatalogChange),
     Intent(Intent),
     Commit(Commit),
@@ -34,49 +35,49 @@ pub enum LogRecord {
         #[serde(flatten)]
         entry: FileEntry,
     },
-    /// Files are to go, or are gone.
+    /// Files that are about to be removed, or are removed already.
     Removed {
         paths: Vec<String>,
     },
 }
 
-/// What is known of a file.
+/// Length and checksum of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
     pub length: u64,
     pub crc32: u32,
 }
 
-/// Epoch N will read exactly this. All that is not deterministic about an epoch is here.
+/// Epoch N will read exactly this. Has everything that is not deterministic about an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
     pub query: u64,
     pub epoch: Epoch,
-    /// For each input of the query, in the order of its plan.
+    /// Per input of the query, in the order of its plan.
     pub spans: Vec<Span>,
     pub watermark: Option<Micros>,
     pub now: Micros,
-    /// In how many streams each input came: what depends on the order of rows depends on it.
+    /// Number of streams of each input: the order of rows depends on it.
     pub partitions: usize,
 }
 
-/// Epoch N happened.
+/// Epoch N is complete.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
     pub query: u64,
     pub epoch: Epoch,
     pub rows_in: u64,
     pub rows_out: u64,
-    /// What its changes add up to; `None` where running it again may give others that are as right, and in older logs.
+    /// The hash of its net changes; `None` if a replay may give other, equally valid ones, and in older logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<ChangesHash>,
-    /// Rows that came behind the watermark.
+    /// Number of rows below the watermark.
     pub late: u64,
-    /// Rows without an event time, where one is needed.
+    /// Number of rows without a required event time.
     #[serde(default)]
     pub untimed: u64,
     pub bad: u64,
-    /// For each watermark of the plan the greatest event time that each partition showed it.
+    /// Per watermark of the plan: the greatest event time observed in each partition.
     pub observed: Vec<BTreeMap<String, Micros>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub late_rows: Vec<LateRow>,
@@ -88,10 +89,10 @@ pub struct Commit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LateCause {
-    /// What it belongs to had closed.
+    /// Its window or group was closed by the watermark.
     #[default]
     BehindWatermark,
-    /// It has no event time, so that nothing it belongs to ever closes.
+    /// It has no event time: its group would never close.
     NoEventTime,
 }
 
@@ -104,7 +105,7 @@ impl LateCause {
     }
 }
 
-/// A row that came too late for an answer.
+/// A late row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LateRow {
     pub query: String,
@@ -122,7 +123,7 @@ pub struct LateRow {
 pub struct DeadLetter {
     pub source: String,
     pub query: String,
-    /// The epoch of the query, where the query's expression failed and not the record.
+    /// The epoch of the query, if an expression of the query failed; `None` if the record did not decode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
     pub origin: String,
@@ -131,30 +132,30 @@ pub struct DeadLetter {
     pub raw: Vec<u8>,
     pub reason: String,
     pub at: Micros,
-    /// When its source was given it again.
+    /// When it was replayed to its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Micros>,
 }
 
-/// Rows that came to a table, or went, in one transaction, which is one epoch of the table. They may be in several records,
-/// and count once the last record of the transaction is there.
+/// Rows inserted into a table, or deleted, in one transaction, which is one epoch of the table. They may be in several
+/// records, and count once the last record of the transaction is in the log.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TableRows {
     pub table: u64,
     pub epoch: Epoch,
-    /// The number of the transaction, unlike any other in the log; [`TableRows::NO_TRANSACTION`] in older logs.
+    /// The number of the transaction, unique in the log; [`TableRows::NO_TRANSACTION`] in older logs.
     #[serde(default)]
     pub transaction: u64,
     /// The number of this record among those of its table in the transaction, from 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub part: u32,
-    /// Whether others of the transaction follow.
+    /// Whether more records of the transaction follow.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
 }
 
 impl TableRows {
-    /// Older logs have a statement at a time, of one table, whose last record is its end.
+    /// In older logs each statement on one table is a transaction, and its last record ends it.
     pub const NO_TRANSACTION: u64 = 0;
 }
 
@@ -162,8 +163,8 @@ fn is_zero(part: &u32) -> bool {
     *part == 0
 }
 
-/// The bytes of a record as JSON: as text where they are plain text, else `{"hex": "…"}`. Older logs have a number for
-/// each byte, which is up to four times as long.
+/// The bytes of a record as JSON: text if they are plain text, else `{"hex": "…"}`. Older logs have a number per byte,
+/// which is up to four times as long.
 mod raw_bytes {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -177,7 +178,7 @@ mod raw_bytes {
 
     pub fn serialize<S: Serializer>(raw: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         let spelled = match std::str::from_utf8(raw) {
-            // JSON spells a control character with six.
+            // JSON escapes a control character with six characters.
             Ok(text) if !text.contains(|c: char| c.is_control() && c != '\t') => Spelled::Text(text.to_string()),
             _ => Spelled::Hex { hex: raw.iter().map(|byte| format!("{byte:02x}")).collect() },
         };
@@ -202,7 +203,7 @@ mod raw_bytes {
 }
 
 impl LogRecord {
-    /// The query or the table that it is about; `None` where it is about the server.
+    /// The id of the query or table that the record is about; `None` if it is about the server.
     pub fn object(&self) -> Option<u64> {
         match self {
             LogRecord::Intent(intent) => Some(intent.query),

@@ -1,4 +1,4 @@
-//! How a query goes on after a crash: a pure function of what the log and the checkpoint say.
+//! What a query does after a crash: a pure function of log and checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use crate::{
     time::Epoch,
 };
 
-/// What is to be done.
+/// The epochs to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resume {
-    /// Epochs that happened after the checkpoint: to be run again, in this order, for their state.
+    /// Epochs committed after the checkpoint: to be replayed, in this order, for their state.
     pub redo: Vec<(Intent, Commit)>,
-    /// An epoch that was begun: to be run as it was meant.
+    /// The epoch with an intent but no commit: to be run as that intent says.
     pub pending: Option<Intent>,
 }
 
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(decide(0, &[1], &[]).unwrap(), (vec![], Some(1)));
         assert_eq!(decide(0, &[1, 2], &[1]).unwrap(), (vec![1], Some(2)));
         assert_eq!(decide(2, &[1, 2, 3, 4], &[1, 2, 3]).unwrap(), (vec![3], Some(4)));
-        // The checkpoint ran ahead of the log that is left: nothing to redo.
+        // The checkpoint is ahead of the log: nothing to redo.
         assert_eq!(decide(5, &[], &[]).unwrap(), (vec![], None));
         assert_eq!(decide(5, &[4, 5], &[4, 5]).unwrap(), (vec![], None));
         // The first epoch checkpoints before it commits.

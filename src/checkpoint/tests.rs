@@ -19,7 +19,7 @@ fn tables(storage: MemoryStorage) -> Vec<u64> {
     records.into_iter().map(table).collect()
 }
 
-/// Waits out the pause between two tries.
+/// Retries until the pause after a failed write is over.
 fn append_at_last(log: &Log, table: u64) {
     while block_on(log.append(vec![record(table)])).is_err() {
         std::thread::yield_now();

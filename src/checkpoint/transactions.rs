@@ -1,10 +1,10 @@
-//! Which transactions have happened: those whose end is in the log. What they wrote counts in all their tables, or in none.
+//! Which transactions are complete: those whose end is in the log. Their rows count in all their tables, or in none.
 
 use std::collections::BTreeSet;
 
 use super::{LogRecord, TableRows};
 
-/// The transactions that some records tell of.
+/// The transactions in some log records.
 #[derive(Debug, Default)]
 pub struct Transactions {
     ended: BTreeSet<u64>,
@@ -19,8 +19,8 @@ impl Transactions {
         }
     }
 
-    /// Whether the transaction of some rows has happened, as far as that is known here: in older logs rows have none, and
-    /// their own last record says so.
+    /// Whether the transaction of some rows is complete, as far as known here: in older logs rows have no transaction,
+    /// and their own last record ends it.
     pub fn has_ended(&self, rows: &TableRows) -> bool {
         rows.transaction == TableRows::NO_TRANSACTION || self.ended.contains(&rows.transaction)
     }

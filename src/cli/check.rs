@@ -1,7 +1,7 @@
-//! `tidemark check FILE`: everything that can be said of a file without a server.
+//! `tidemark check FILE`: validates a file without a server.
 //!
-//! A pipeline is planned as `run` would, against what the data folder holds where there is one; sinks are not opened, as
-//! that takes hold of what is outside.
+//! A pipeline is planned as `run` would, against the data directory's catalog if there is one; sinks are not opened,
+//! since that would claim outside systems.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::{
     sql,
 };
 
-/// One line that says what a valid file holds; the first thing wrong as `file:line:column: message`.
+/// One line with the contents of a valid file; the first error as `file:line:column: message`.
 pub async fn check(path: &Path, flags: &ServerFlags, environment: &Environment, epochs: Handle) -> Result<String> {
     let document = Document::read(path)?;
     let yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
@@ -45,7 +45,7 @@ fn check_sql(document: &Document) -> Result<String> {
 async fn check_pipeline(path: &Path, flags: &ServerFlags, environment: &Environment, epochs: Handle) -> Result<String> {
     let (config, pipeline) = run::load(path, flags.base(environment)?, flags, environment)?;
     let (engine, in_use) = match rehearse(&config, epochs.clone()).await {
-        // What a server holds cannot be looked at beside it.
+        // A running server locks its data directory: planned without it.
         Err(error) if error.kind() == ErrorKind::ObjectInUse => (rehearse_alone(&config, epochs).await?, true),
         opened => (opened?, false),
     };
@@ -60,7 +60,7 @@ async fn check_pipeline(path: &Path, flags: &ServerFlags, environment: &Environm
     Ok(format!("{}: {}", path.display(), count(pipeline.definitions.len(), "definition")))
 }
 
-/// An error about the statement that begins at `start`, with its place in the file.
+/// An error about the statement that begins at `start`, with its position in the file.
 fn blame(document: &Document, error: Error, start: usize) -> Error {
     let (line, column) = sql::line_column(&document.text, error.position().unwrap_or(start));
     error.context(format!("{}:{line}:{column}", document.file))
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// Checks a file as the command does, in a data folder that is not there.
+    /// Checks a file as the command does, with a data directory that does not exist.
     fn checked(path: &Path) -> Result<String> {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let flags = ServerFlags { data_dir: Some("no-such-folder".into()), ..ServerFlags::default() };

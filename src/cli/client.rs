@@ -1,8 +1,8 @@
 //! `tidemark sql`: the small client, for machines without psql.
 //!
-//! Prints tables as psql does; notices and errors go to stderr, with their place and hint. It ends with 0 where every
-//! statement went well, otherwise with 1 and the first error. Typed in at a terminal, a statement that fails does not
-//! end the session, and Ctrl-C ends the statement.
+//! Prints tables as psql does; notices and errors go to stderr, with position and hint. The exit code is 0 if every
+//! statement succeeded, otherwise 1 after the first error. At a terminal, a failed statement does not end the session,
+//! and Ctrl-C cancels the statement.
 
 mod script;
 mod table;
@@ -23,7 +23,7 @@ use table::TextTable;
 
 /// Lines read ahead of the statement that runs.
 const LINES_AHEAD: usize = 64;
-/// Rows are shown together, under one heading, up to this many.
+/// Maximum of rows shown under one heading.
 const ROWS_TOGETHER: usize = 10_000;
 
 #[derive(Debug, clap::Args)]
@@ -44,8 +44,8 @@ pub struct ClientOptions {
     dbname: String,
 }
 
-/// Where statements come from, and the rows of `COPY … FROM STDIN`: behind their statement in a file, on stdin where the
-/// statement was an argument.
+/// The source of statements, and of the rows of `COPY … FROM STDIN`: the lines after the statement in a file, or stdin
+/// if the statement was an argument.
 struct ScriptInput {
     statements: Lines,
     rows: OutputFormat,
@@ -53,7 +53,7 @@ struct ScriptInput {
 
 enum OutputFormat {
     Behind,
-    /// Read only once it is asked for: it may be somebody else's.
+    /// Read only when needed: it may be meant for another process.
     Stdin(Option<Lines>),
 }
 
@@ -72,7 +72,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// Reads in a thread of its own: a terminal cannot be waited for otherwise.
+    /// Reads in a thread of its own, since a terminal can only be read blocking.
     fn of(reader: impl BufRead + Send + 'static) -> Lines {
         let (sender, receiver) = mpsc::channel(LINES_AHEAD);
         std::thread::spawn(move || {
@@ -123,7 +123,7 @@ async fn connect(options: &ClientOptions) -> Result<Client> {
     Ok(client)
 }
 
-/// Keeps the connection going, and says what the server says beside its answers.
+/// Drives the connection, and prints notices.
 async fn listen<S, T>(mut connection: Connection<S, T>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -149,7 +149,7 @@ fn say(text: &str) -> Result<()> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// Runs statement after statement, as they become whole.
+/// Runs each statement once it is complete.
 async fn statements(client: &Client, mut input: ScriptInput, terminal: bool) -> Result<()> {
     let mut script = Script::default();
     loop {
@@ -185,7 +185,7 @@ async fn statements(client: &Client, mut input: ScriptInput, terminal: bool) -> 
     }
 }
 
-/// At a terminal an error is told, elsewhere it is the end.
+/// At a terminal an error is printed, elsewhere it ends the client.
 fn settle(done: Result<()>, terminal: bool) -> Result<()> {
     let Err(error) = done else { return Ok(()) };
     if !terminal || error.kind() == ErrorKind::AdminShutdown {
@@ -197,7 +197,7 @@ fn settle(done: Result<()>, terminal: bool) -> Result<()> {
     Ok(())
 }
 
-/// `\q` is the end; the others are statements in short.
+/// Backslash commands: `\q` is the end (`None`); the others are abbreviated statements.
 fn command(line: &str) -> Option<Option<String>> {
     match line.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["\\q"] => Some(None),
@@ -219,7 +219,7 @@ async fn statement_of(client: &Client, text: &str, input: &mut ScriptInput) -> R
     }
 }
 
-/// Ctrl-C ends the statement, not the client.
+/// Ctrl-C cancels the statement, not the client.
 async fn cancelled(client: &Client, work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::pin!(work);
     loop {
@@ -241,7 +241,7 @@ async fn query(client: &Client, text: &str) -> Result<()> {
         let message = match messages.next().now_or_never() {
             Some(message) => message,
             None => {
-                // Nobody knows when the next rows of a subscription come.
+                // The next rows of a subscription may take any time: show those at hand.
                 if let Some(table) = table.as_mut().filter(|table| live && table.len() > 0) {
                     say(&table.take())?;
                 }
@@ -280,7 +280,7 @@ async fn copy_out(client: &Client, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The next lines are its rows, up to `\.` or the end.
+/// Sends the next lines as rows, up to `\.` or the end.
 async fn copy_in(client: &Client, text: &str, lines: &mut Lines) -> Result<()> {
     let sink = client.copy_in::<_, Bytes>(text).await.map_err(|e| error(e, text))?;
     let mut sink = std::pin::pin!(sink);
@@ -290,7 +290,7 @@ async fn copy_in(client: &Client, text: &str, lines: &mut Lines) -> Result<()> {
     sink.finish().await.map(|_| ()).map_err(|e| error(e, text))
 }
 
-/// What the server said, with the line of the statement that it points at.
+/// The server's error, with the line of the statement that its position points to.
 fn error(e: tokio_postgres::Error, statement: &str) -> Error {
     let Some(db) = e.as_db_error() else {
         let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
@@ -308,7 +308,7 @@ fn error(e: tokio_postgres::Error, statement: &str) -> Error {
     error
 }
 
-/// `LINE 1: SELEC 1` and a caret below the place.
+/// `LINE 1: SELEC 1` and a caret below the position.
 fn place(db: &DbError, statement: &str) -> String {
     let Some(tokio_postgres::error::ErrorPosition::Original(at)) = db.position() else { return String::new() };
     let mut left = (*at as usize).saturating_sub(1);

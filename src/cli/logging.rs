@@ -1,4 +1,4 @@
-//! Where logs go: stderr, one line an event, filtered by level and room, without what is secret.
+//! Logging to stderr, one line per event, filtered by level and room, with secrets redacted.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -13,17 +13,17 @@ use crate::{
     options::SecretRedactor,
 };
 
-/// What no line of this process shows.
+/// The secrets redacted in all output of this process.
 static HIDDEN: LazyLock<Arc<SecretRedactor>> = LazyLock::new(Arc::default);
 
-/// The secrets that no line of the log shows: whoever learns of one adds it.
+/// The secrets redacted in the log: code that resolves a secret adds it.
 pub fn hidden() -> Arc<SecretRedactor> {
     HIDDEN.clone()
 }
 
 /// Installs the process' logger. A second call is without effect.
 pub fn install(logging: &Logging) {
-    // The configuration was validated; should it differ all the same, more is better than nothing.
+    // The configuration was validated; if this fails all the same, log more rather than nothing.
     let targets = logging.level.parse::<Targets>().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let writer = || Masked { hidden: &HIDDEN, out: io::stderr() };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
@@ -34,7 +34,7 @@ pub fn install(logging: &Logging) {
     let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
 }
 
-/// Writes what it is given less the secrets in it. The logger gives a whole event at a time.
+/// A writer that redacts secrets. The logger writes a whole event at a time.
 struct Masked<'a, W> {
     hidden: &'a SecretRedactor,
     out: W,

@@ -1,11 +1,11 @@
-//! What a person reads: lines, errors, and how to come to a server.
+//! Output for people: lines, errors, and how to connect to a server.
 
 use std::io::Write;
 
 use crate::{config::Environment, error::Error};
 
-/// An error as a person reads it: the message (which begins with `file:line:column` where there is one), then what
-/// else is known. Nothing that came out of the environment is shown.
+/// Prints an error: the message (which begins with `file:line:column` if it has a position), then detail and
+/// hint. Values from the environment are redacted.
 pub(super) fn tell(error: &Error, environment: &Environment) {
     let mut text = format!("{error}\n");
     for (word, more) in [("detail", error.detail_text()), ("hint", error.hint_text())] {
@@ -16,12 +16,12 @@ pub(super) fn tell(error: &Error, environment: &Environment) {
     let _ = std::io::stderr().write_all(environment.redact(&text).as_bytes());
 }
 
-/// A line on stdout. A reader that has gone away is no reason to fail.
+/// Prints a line to stdout. A closed pipe is not an error.
 pub(super) fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-/// The lines that lead a person to a server.
+/// The lines that say how to connect to a server.
 pub(super) fn ways_in(address: std::net::SocketAddr) -> [String; 2] {
     let host = match address.ip() {
         ip if ip.is_unspecified() => "127.0.0.1".to_string(),

@@ -1,4 +1,4 @@
-//! `tidemark run PIPELINE.yaml`: serve, with what the file declares.
+//! `tidemark run PIPELINE.yaml`: a server with the objects that the file defines.
 
 use std::{path::Path, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::{
     sql::statement::{Body, IfExists, Statement},
 };
 
-/// Reads a pipeline and the settings of its server.
+/// Reads a pipeline and the configuration of its server.
 pub fn load(
     path: &Path,
     mut config: Config,
@@ -37,7 +37,7 @@ pub fn load(
     Ok((config, pipeline))
 }
 
-/// Applies first and listens then: a client finds everything in place.
+/// Applies the pipeline first and listens then: clients see all of its objects.
 pub async fn run(config: Config, pipeline: Pipeline, redact: impl Fn(&str) -> String, pools: Pools) -> Result<()> {
     let signals = Signals::listen()?;
     let engine = open(&config, pools.epochs).await?;
@@ -48,7 +48,7 @@ pub async fn run(config: Config, pipeline: Pipeline, redact: impl Fn(&str) -> St
     until_signalled(Server::listen(&config, engine, pools.queries).await?, signals).await
 }
 
-/// Says what [`run`] would do, and does none of it: all is planned against what exists, as it would be.
+/// Prints the plan of [`run`] without applying it: planned against the existing catalog.
 pub async fn dry_run(
     config: Config,
     pipeline: Pipeline,
@@ -62,14 +62,14 @@ pub async fn dry_run(
     Ok(())
 }
 
-/// Says the plan, then carries it out.
+/// Prints the plan, then applies it.
 async fn apply(engine: &Arc<Engine>, pipeline: &Pipeline, redact: impl Fn(&str) -> String) -> Result<()> {
     let plan = plan(pipeline, &engine.relations())?;
     say(&redact(&plan.to_string()));
     carry_out(engine, pipeline, &plan).await
 }
 
-/// Carries out a plan, as a whole or not at all: after an error everything is as it was.
+/// Applies a plan atomically: after an error nothing has changed.
 pub async fn carry_out(engine: &Arc<Engine>, pipeline: &Pipeline, plan: &PipelinePlan<'_>) -> Result<()> {
     let (mut definitions, mut statements) = (Vec::new(), Vec::new());
     let session = Session::default();
@@ -98,7 +98,7 @@ fn replacing(statement: &Statement) -> Statement {
     statement
 }
 
-/// OR REPLACE, and no more than what the definition itself says of rows.
+/// `OR REPLACE`, with the `discard_rows` of the definition itself.
 fn replaces(exists: IfExists) -> IfExists {
     let discard_rows = exists == IfExists::Replace { discard_rows: true };
     IfExists::Replace { discard_rows }

@@ -1,19 +1,19 @@
-//! The threads of the process.
+//! The runtimes (thread pools) of the process.
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::logging;
 use crate::{config::Config, error::Result};
 
-/// The pools of threads: connections on one, what clients ask on another, the epochs of standing queries on a third, so
-/// that none can starve the others.
+/// The thread pools: one for connections, one for client statements, one for the epochs of standing queries, so that
+/// none can starve the others.
 pub(super) struct Runtimes {
     network: Runtime,
     query: Runtime,
     epoch: Runtime,
 }
 
-/// Those of them that compute.
+/// The pools that compute.
 #[derive(Debug, Clone)]
 pub struct Pools {
     pub queries: Handle,
@@ -21,10 +21,10 @@ pub struct Pools {
 }
 
 impl Runtimes {
-    /// Deeply nested SQL is parsed and planned by recursion: room for it.
+    /// Stack size: deeply nested SQL is parsed and planned recursively.
     const STACK_BYTES: usize = 8 << 20;
 
-    /// Also installs the logger: the first thing a command does once its configuration is known.
+    /// Also installs the logger: the first step of a command once its configuration is known.
     pub fn start(config: &Config) -> Result<Self> {
         logging::install(&config.logging);
         let build = |name: &str, threads: usize| {
@@ -39,7 +39,7 @@ impl Runtimes {
         Ok(Runtimes { network, query, epoch })
     }
 
-    /// Runs a command on the network threads, and gives it the others.
+    /// Runs a command on the network runtime, and passes it the other pools.
     pub fn run<F: Future<Output = Result<()>>>(self, command: impl FnOnce(Pools) -> F) -> Result<()> {
         let pools = Pools { queries: self.query.handle().clone(), epochs: self.epoch.handle().clone() };
         let result = self.network.block_on(command(pools));

@@ -1,4 +1,4 @@
-//! An engine with its socket, from the first byte of the data folder to the last client told.
+//! A server: the engine and its socket, from opening the data directory to draining the last client.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,11 +27,11 @@ use crate::{
     wire::{self, WireOptions},
 };
 
-/// How long the last epochs and checkpoints may take: less than the half minute after which whoever sent the signal
-/// (an init system, a container's host) usually ends the process itself.
+/// Timeout of the last epochs and checkpoints: less than the half minute after which the sender of the signal (an init
+/// system, a container runtime) usually kills the process.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
-/// A server that is up. [`Server::drain`] ends it in order; dropping it ends it like a crash would.
+/// A running server. [`Server::drain`] stops it in order; dropping it is like a crash.
 pub struct Server {
     pub address: SocketAddr,
     engine: Arc<Engine>,
@@ -39,7 +39,7 @@ pub struct Server {
     serving: JoinHandle<Result<()>>,
 }
 
-/// Opens the data folder; every query in it resumes by itself. Nothing listens yet.
+/// Opens the data directory and resumes its queries. Does not listen yet.
 pub async fn open(config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
     let limits = Limits::of(config, memory::available());
     let options = engine_options(config, &limits).await?;
@@ -54,8 +54,8 @@ fn env(storage: Arc<dyn Storage>, runtime: Handle) -> Env {
     Env { storage, clock: Arc::new(SystemClock), runtime, hidden: logging::hidden() }
 }
 
-/// What exists in the data folder, to try definitions against: nothing of it runs, and nothing of it changes. Where there
-/// is no folder yet, nothing exists.
+/// An engine over the data directory's catalog, to try definitions: no query runs, and nothing is changed. Without a
+/// directory the catalog is empty.
 pub async fn rehearse(config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
     match config.data_dir.exists() {
         true => rehearse_over(Arc::new(DiskStorage::open(&config.data_dir)?), config, epochs).await,
@@ -63,7 +63,7 @@ pub async fn rehearse(config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
     }
 }
 
-/// The same where nothing exists.
+/// The same with an empty catalog.
 pub async fn rehearse_alone(config: &Config, epochs: Handle) -> Result<Arc<Engine>> {
     rehearse_over(Arc::new(MemoryStorage::default()), config, epochs).await
 }
@@ -74,7 +74,7 @@ async fn rehearse_over(below: Arc<dyn Storage>, config: &Config, epochs: Handle)
     Engine::rehearse(env(storage, epochs), engine_options(config, &limits).await?).await
 }
 
-/// Whether a server listens to this machine alone. Fails where it does not, and nobody has said that he knows.
+/// Whether a server listens on loopback addresses only. Fails if it does not, and `insecure` is not set.
 async fn is_local(config: &Config) -> Result<bool> {
     let unknown = |e: std::io::Error| Error::from(e).context(format!("cannot listen on {}", config.listen));
     let mut addresses = lookup_host(&config.listen).await.map_err(unknown)?;
@@ -89,7 +89,7 @@ async fn is_local(config: &Config) -> Result<bool> {
         ))
 }
 
-/// What connectors may reach.
+/// Which files and variables connectors may access.
 fn fence(config: &Config, is_local: bool) -> Fence {
     let Connectors { write, read, environment, .. } = config.connectors.clone();
     Fence::new(Allowed {
@@ -105,7 +105,7 @@ fn fence(config: &Config, is_local: bool) -> Fence {
     })
 }
 
-/// What of the configuration is the engine's.
+/// The engine's part of the configuration.
 async fn engine_options(config: &Config, limits: &Limits) -> Result<EngineOptions> {
     let is_local = is_local(config).await?;
     Ok(EngineOptions {
@@ -138,7 +138,7 @@ async fn engine_options(config: &Config, limits: &Limits) -> Result<EngineOption
     })
 }
 
-/// What of the configuration is the wire's.
+/// The Postgres server's part of the configuration.
 fn wire_options(config: &Config, queries: Handle) -> WireOptions {
     let (sessions, limits) = (&config.sessions, Limits::of(config, memory::available()));
     WireOptions {
@@ -170,8 +170,8 @@ impl Server {
         Ok(Server { address, engine, stop, serving: tokio::spawn(served) })
     }
 
-    /// No new client and no new epoch; clients are told, the last epoch of every query is committed. One that does not
-    /// come to its end in time is run again at the next start, like after a crash.
+    /// Accepts no client and starts no epoch; notifies clients, and commits the last epoch of every query. One that
+    /// does not finish in time is replayed at the next start, as after a crash.
     pub async fn drain(self) -> Result<()> {
         self.stop.cancel();
         let served = self.serving.await.map_err(|e| Error::internal(format!("the wire stopped: {e}")))?;
@@ -185,14 +185,14 @@ impl Server {
     }
 }
 
-/// `tidemark serve`: until SIGTERM or SIGINT.
+/// `tidemark serve`: serves until SIGTERM or SIGINT.
 pub async fn serve(config: Config, pools: Pools) -> Result<()> {
     let signals = Signals::listen()?;
     let engine = open(&config, pools.epochs).await?;
     until_signalled(Server::listen(&config, engine, pools.queries).await?, signals).await
 }
 
-/// Says how to connect, waits for a signal, drains. A second signal ends the process at once.
+/// Prints how to connect, waits for a signal, drains. A second signal ends the process at once.
 pub async fn until_signalled(server: Server, mut signals: Signals) -> Result<()> {
     let [psql, _] = ways_in(server.address);
     info!(address = %server.address, "listening");
@@ -205,17 +205,17 @@ pub async fn until_signalled(server: Server, mut signals: Signals) -> Result<()>
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP, from the moment of [`Signals::listen`]: one that comes earlier than awaited is not lost.
+/// SIGTERM, SIGINT and SIGHUP, received from [`Signals::listen`] on: an early one is not lost.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// Whether it lives as long as its terminal.
+    /// Whether SIGHUP (the terminal was closed) ends the process.
     of_a_terminal: bool,
 }
 
 impl Signals {
-    /// Of a server: SIGHUP, by which servers are told to read their configuration again, is logged and changes nothing.
+    /// For a server: SIGHUP, which asks servers to reload their configuration, is logged and has no effect.
     pub fn listen() -> Result<Self> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -225,12 +225,12 @@ impl Signals {
         })
     }
 
-    /// Of what a person looks at: it ends with the terminal.
+    /// For an interactive command: it ends with the terminal.
     pub fn of_a_terminal() -> Result<Self> {
         Ok(Signals { of_a_terminal: true, ..Self::listen()? })
     }
 
-    /// Waits for one that asks the process to end.
+    /// Waits for a signal that asks the process to end.
     pub async fn next(&mut self) {
         loop {
             tokio::select! {

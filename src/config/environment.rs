@@ -1,12 +1,12 @@
-//! `${NAME}` and `${NAME:-default}` in values: what the environment gives, and what of it must never be shown.
+//! `${NAME}` and `${NAME:-default}` in values: expansion from the environment, and redaction of the expanded values.
 //!
-//! Values are expanded after YAML was read, so that nothing in a variable can change the shape of a file.
+//! Values are expanded after YAML was parsed, so that a variable cannot change the shape of a file.
 
 use std::sync::{Mutex, PoisonError};
 
 type VariableLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// Where variables come from. Remembers every value that it gave, to take it out of what is printed.
+/// The source of variables. Stores every value that it returned, to redact it in output.
 pub struct Environment {
     lookup: Box<VariableLookup>,
     given: Mutex<Vec<(String, String)>>,
@@ -28,7 +28,7 @@ impl Environment {
         Environment { lookup: Box::new(lookup), given: Mutex::default() }
     }
 
-    /// `text` with its variables filled in; `$${` stands for `${` itself. The error says what is wrong with it, and
+    /// `text` with its variables expanded; `$${` is a literal `${`. The error says what is wrong with the text, and
     /// never shows a value.
     pub fn expand(&self, text: &str) -> Result<String, String> {
         let mut out = String::with_capacity(text.len());
@@ -73,8 +73,8 @@ impl Environment {
         }
     }
 
-    /// `text` with every value that came out of the environment replaced by the name of its variable. Values of one
-    /// or two characters stay: no secret is so short, and taking them out would garble every message.
+    /// `text` with every value from the environment replaced by the name of its variable. Values of one or two
+    /// characters are not replaced: no secret is so short, and replacing them would garble every message.
     pub fn redact(&self, text: &str) -> String {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner).clone();
         given.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));

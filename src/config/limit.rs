@@ -1,9 +1,9 @@
-//! A limit of memory as it is configured: so many bytes, or the server's own choice.
+//! A memory limit as configured: a number of bytes, or `auto`.
 
-/// A limit as it is configured.
+/// A memory limit as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryLimit {
-    /// A part of what all may take together.
+    /// A share of the total memory limit.
     Auto,
     Bytes(u64),
 }

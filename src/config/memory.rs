@@ -1,21 +1,21 @@
-//! How the memory that there is becomes limits: of the container, or of the machine, a part for each thing that grows.
+//! Memory limits from the available memory of the container or machine: a share for each consumer.
 
 use std::path::Path;
 
 use super::Config;
 
-/// Of the container's memory, or the machine's, the server takes this many hundredths: the rest is for whatever else runs
-/// there, and for the pages of its files.
+/// Percentage of the available memory that the server uses: the rest is for other processes, and for the page cache of
+/// its files.
 const PERCENT: u64 = 75;
-/// Where nobody says how much memory there is.
+/// The memory assumed if it cannot be determined.
 const UNKNOWN_BYTES: u64 = 4 << 30;
-/// Nothing is made smaller than this by itself: it would only be in the way.
+/// The least value of a limit that is computed.
 const LEAST_BYTES: u64 = 1 << 20;
 
-/// Every limit of memory in bytes.
+/// All memory limits in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// What the process is to stay within.
+    /// The limit of the whole process.
     pub total: u64,
     pub state: u64,
     pub query: u64,
@@ -30,10 +30,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of a configuration, on a machine with so much memory.
+    /// The limits of a configuration, on a machine with `available` bytes of memory.
     ///
-    /// What nobody counts has what is left, some fifteen hundredths: code and threads, what the allocator keeps, buffers of
-    /// files and sockets, a checkpoint that is being written.
+    /// What is not counted has the rest, about 15 %: code and threads, what the allocator retains, buffers of files and
+    /// sockets, a checkpoint that is being written.
     pub fn of(config: &Config, available: Option<u64>) -> Limits {
         let part = |of: u64, percent: u64| (of / 100 * percent).max(LEAST_BYTES);
         let total = config.memory_limit.or(available.map_or(UNKNOWN_BYTES, |bytes| part(bytes, PERCENT)));
@@ -46,7 +46,7 @@ impl Limits {
             state: config.state.memory_limit.or(part(total, 35)),
             value: config.query.value_limit.or((query / 8).clamp(LEAST_BYTES, 256 << 20)),
             sessions: config.sessions.memory_limit.or(part(total, 10)),
-            // Two inputs may be read at one time, each of which is there four times.
+            // Two inputs may be read concurrently, each of which takes four times its size.
             epoch_input: config.epoch.max_bytes.or((epoch / 8).clamp(LEAST_BYTES, 256 << 20)),
             changelog: config.changelog.memory_limit.or(part(total, 5)),
             dead_letters: config.dead_letters.max_bytes.or(part(total, 1).min(64 << 20)),
@@ -56,7 +56,7 @@ impl Limits {
     }
 }
 
-/// The memory of the container, or of the machine where that is less or there is no container.
+/// The memory limit of the container, or the memory of the machine if that is less or there is no container.
 pub fn available() -> Option<u64> {
     available_below(Path::new("/"))
 }
@@ -72,7 +72,7 @@ fn available_below(root: &Path) -> Option<u64> {
     machine.into_iter().chain(limits).min()
 }
 
-/// The limits of a line of `/proc/self/cgroup`: those of its group and of all above it.
+/// The limits by a line of `/proc/self/cgroup`: those of its group and of all parent groups.
 ///
 /// ```text
 /// 0::/path                      version 2: memory.max
@@ -88,7 +88,7 @@ fn limits_of(line: &str, read: &impl Fn(String) -> Option<String>) -> Vec<u64> {
         (_, list) if list.split(',').any(|one| one == "memory") => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
         _ => return Vec::new(),
     };
-    // Within a container its own group is the root of what it sees, whatever it is called outside.
+    // In a container its own group is the root of what it sees, whatever its path outside.
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty() && *name != "..").collect();
     let levels =
         (0..=names.len()).map(|depth| names[..depth].iter().map(|name| format!("/{name}")).collect::<String>());

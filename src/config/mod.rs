@@ -1,4 +1,4 @@
-//! What a server is told when it starts: `tidemark.yaml` and the command line, read once into one [`Config`].
+//! The configuration of a server: `tidemark.yaml` and the command line, read once into one [`Config`].
 //!
 //! `config/tidemark.yaml` shows every key with its default and its reason. A file may leave out any of them; a key
 //! that it does not know is an error with its line. Later layers win: defaults, the file, a pipeline's `server:`, flags.
@@ -28,20 +28,20 @@ use crate::{
 };
 use yaml::{Document, PathStep, Scalar, Scalars};
 
-/// Where a server listens unless told otherwise: 5432 with every digit one up. 5432 is Postgres itself, 5433 its
+/// The default listen address. The port is 5432 with every digit one up: 5432 is Postgres itself, 5433 its
 /// second cluster on Debian, 6432 PgBouncer.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:6543";
 
 /// Every setting of a server, valid and complete.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// `host:port`; port 0 takes any free one.
+    /// `host:port`; port 0 is any free port.
     pub listen: String,
-    /// Everything durable lives below; made if missing.
+    /// The data directory; created if missing.
     pub data_dir: PathBuf,
-    /// What the process is to stay within: most other limits that are left out are parts of it.
+    /// The memory limit of the process: most other limits default to shares of it.
     pub memory_limit: MemoryLimit,
-    /// Whether it may listen beyond this machine, where nobody is asked who he is.
+    /// Whether it may listen on other than loopback addresses, though there is no authentication.
     pub insecure: bool,
     pub connectors: Connectors,
     pub sessions: SessionOptions,
@@ -57,23 +57,24 @@ pub struct Config {
     pub logging: Logging,
 }
 
-/// What of this machine connectors may reach, whoever asks.
+/// Which files and variables of the machine connectors may access, for any client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connectors {
     /// Folders that sinks write to, and `clean_source` cleans.
     pub write: Vec<PathBuf>,
     pub read: ReadFrom,
-    /// Environment variables that secrets may be; `*` at the end is all that begin so.
+    /// Environment variables that secrets may refer to; a `*` at the end is a prefix match.
     pub environment: Vec<String>,
-    /// How long the outside may take to answer whoever opens a source or a sink, and to take an epoch of a sink.
+    /// Timeout of opening a source or sink, and of writing an epoch to a sink.
     pub open_timeout: Duration,
     pub write_timeout: Duration,
 }
 
-/// Where sources read.
+/// Which folders sources may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// Anywhere for those on this machine, who could read it without the server; else where connectors write.
+    /// All folders if only clients on this machine can connect, who could read them anyway; else those that connectors
+    /// write.
     Auto,
     Anywhere,
     Folders(Vec<PathBuf>),
@@ -82,43 +83,43 @@ pub enum ReadFrom {
 /// Limits of clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Clients at one time; the next one is refused with 53300.
+    /// Maximum number of sessions; the next one is refused with 53300.
     pub max: usize,
-    /// Of these, for addresses that have no session yet.
+    /// Sessions reserved for addresses that have none yet.
     pub reserved: usize,
-    /// How long a client may take to say who it is.
+    /// Timeout of a connection's startup.
     pub startup_timeout: Duration,
-    /// Clients that have not said it yet, at one time; and of one address.
+    /// Maximum number of connections in startup, in total; and per address.
     pub starting_max: usize,
     pub starting_per_address: usize,
-    /// The longest message that is taken: a statement, a parameter, a piece of COPY.
+    /// The longest message accepted: a statement, a parameter, a piece of COPY.
     pub message_bytes_max: u64,
-    /// What all sessions hold together: messages, statements, parameters, rows on their way.
+    /// Memory of all sessions together: messages, statements, parameters, rows not sent yet.
     pub memory_limit: MemoryLimit,
 }
 
-/// Limits of what clients ask.
+/// Limits of client statements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Working memory of all running `SELECT`s together.
     pub memory_limit: MemoryLimit,
-    /// One value that a function makes.
+    /// The size of one value made by a function.
     pub value_limit: MemoryLimit,
     /// Rows of one `COPY … FROM STDIN`, which become durable together at its end.
     pub copy_limit_bytes: u64,
 }
 
-/// What tables and views remember.
+/// Limits of the state of tables and views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateOptions {
-    /// What all of them hold together.
+    /// Memory of all of them together.
     pub memory_limit: MemoryLimit,
 }
 
-/// What one epoch reads at most of one input that sets no limit of its own.
+/// Default limits of what one epoch reads of one input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochLimits {
-    /// What all running epochs hold together.
+    /// Memory of all running epochs together.
     pub memory_limit: MemoryLimit,
     pub target: Duration,
     pub max_rows: u64,
@@ -127,7 +128,7 @@ pub struct EpochLimits {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// How often a query's state goes to disk; between two of them a restart repeats epochs.
+    /// Interval of a query's checkpoints; a restart replays the epochs since the last one.
     pub interval: Duration,
 }
 
@@ -138,17 +139,17 @@ pub struct JournalOptions {
     pub record_size_bytes: u64,
 }
 
-/// The changes of a relation that are kept for those who follow it.
+/// Limits of changelogs: the changes of relations that are kept for followers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangelogOptions {
     pub max_rows: u64,
-    /// What all changelogs hold together.
+    /// Memory of all changelogs together.
     pub memory_limit: MemoryLimit,
-    /// What each may hold in files, in bytes.
+    /// Bytes on disk per changelog.
     pub max_disk: u64,
 }
 
-/// Bad records: the newest are kept, and of one epoch the first.
+/// Limits of dead letters: the newest are kept, and of one epoch the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
     pub max_rows: u64,
@@ -157,7 +158,7 @@ pub struct DeadLetters {
     pub epoch_max_bytes: u64,
 }
 
-/// A system table that keeps the newest rows and forgets the oldest.
+/// Limits of a system table that keeps the newest rows and drops the oldest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewestRows {
     pub max_rows: u64,
@@ -168,11 +169,11 @@ pub struct NewestRows {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threads {
     pub network: usize,
-    /// 0 is one for each core.
+    /// For statements of clients; 0 is one per core.
     pub query: usize,
-    /// The same.
+    /// For epochs; 0 is one per core.
     pub epoch: usize,
-    /// What cannot be interrupted has a thread of its own.
+    /// Maximum of concurrent calls that cannot be interrupted: each has a thread.
     pub aside: usize,
 }
 
@@ -185,7 +186,7 @@ pub struct Logging {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One line an event.
+    /// One line per event.
     Text,
     /// The same with short room names and no date.
     Compact,
@@ -239,7 +240,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, less what the file says otherwise.
+    /// The defaults, overridden by the file.
     pub fn load(document: &Document, environment: &Environment) -> Result<Config> {
         let raw = document.parse::<RawConfig>()?.unwrap_or_default();
         let mut config = Config::default();
@@ -247,7 +248,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Takes over whatever `raw` sets.
+    /// Overrides the settings that `raw` has.
     pub fn apply(&mut self, raw: &RawConfig, layer: &Layer) -> Result<()> {
         layer.set(&mut self.listen, &raw.listen, "listen", "host:port", address)?;
         layer.set(&mut self.data_dir, &raw.data_dir, "data_dir", "a folder", folder)?;
@@ -373,18 +374,18 @@ impl Config {
     }
 }
 
-/// One layer of settings: the document that it stands in, and at which node of it.
+/// One layer of settings: its document, and the YAML path of the settings in it.
 #[derive(Debug)]
 pub struct Layer<'a> {
     pub document: &'a Document,
     pub environment: &'a Environment,
-    /// The node that holds the settings: empty, or `server`.
+    /// The path of the node with the settings: empty, or `server`.
     pub below: Vec<PathStep>,
 }
 
 impl Layer<'_> {
-    /// Expands and reads one value; an error names the key, what it takes, and the text as written, so that a value
-    /// out of the environment is never shown.
+    /// Expands and parses one value; an error names the key, the valid values, and the text as written, so that a value
+    /// from the environment is never shown.
     fn set<T>(
         &self,
         target: &mut T,
@@ -405,7 +406,7 @@ impl Layer<'_> {
 }
 
 impl Layer<'_> {
-    /// The same of a list, or of one value in place of it.
+    /// The same for a list, or one value in place of it.
     fn set_list<T>(
         &self,
         target: &mut T,
@@ -434,7 +435,7 @@ const A_LIMIT: &str = "a size such as 64 MB, from 64 kB, or auto";
 const A_DURATION: &str = "a duration such as 10 s";
 const A_COUNT: &str = "a number";
 
-/// `host:port`, as the command line and the file say it; the name is looked up only when the server starts.
+/// `host:port`, as on the command line and in the file; the name is resolved only when the server starts.
 pub fn address(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -474,12 +475,12 @@ fn yes_or_no(text: &str) -> Option<bool> {
     }
 }
 
-/// Not below 64 kB: smaller is a slip of the unit, and would make every buffer a wait.
+/// At least 64 kB: less is a mistaken unit, and would make every buffer too small.
 fn size(text: &str) -> Option<u64> {
     parse_bytes(text).filter(|bytes| *bytes >= 64 << 10)
 }
 
-/// A size, or the server's own choice.
+/// A size, or `auto`.
 fn limit(text: &str) -> Option<MemoryLimit> {
     match text {
         "auto" => Some(MemoryLimit::Auto),
@@ -503,7 +504,7 @@ fn workers(text: &str) -> Option<usize> {
     workers_or_cores(text).filter(|n| *n > 0)
 }
 
-/// A level, or a list such as `info,tidemark::wire=debug`; a bare word that is no level is a slip, not a room.
+/// A level, or a list such as `info,tidemark::wire=debug`; a bare word that is not a level is an error, not a target.
 fn filter(text: &str) -> Option<String> {
     let slip = |part: &str| !part.contains('=') && part.trim().parse::<tracing::level_filters::LevelFilter>().is_err();
     let valid = text.parse::<tracing_subscriber::filter::Targets>().is_ok() && !text.split(',').any(slip);

@@ -1,4 +1,4 @@
-//! What applying a pipeline would do, worked out before anything is done: a pure function of the file and the catalog.
+//! The plan of applying a pipeline, computed before anything is changed: a pure function of the file and the catalog.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::{
     sql::statement::{Body, IfExists},
 };
 
-/// What happens to one object.
+/// The step for one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlannedChange {
     Unchanged,
@@ -17,11 +17,11 @@ pub enum PlannedChange {
     Replace,
 }
 
-/// The steps of applying a pipeline, in order, and what of the server the file does not name.
+/// The steps of applying a pipeline, in order, and the objects of the server that the file does not name.
 #[derive(Debug)]
 pub struct PipelinePlan<'a> {
     pub steps: Vec<(PlannedChange, &'a Definition)>,
-    /// Left alone: a pipeline never drops.
+    /// Objects left unchanged: a pipeline never drops.
     pub others: Vec<(ObjectKind, String)>,
 }
 
@@ -32,8 +32,8 @@ impl PipelinePlan<'_> {
     }
 }
 
-/// Compares a pipeline with what exists. An object that would have to become something else, and a table whose rows
-/// would be lost, are errors: those are decisions for a person.
+/// Compares a pipeline with the catalog. An object that would change its kind, and a table whose rows would be lost,
+/// are errors: a person has to decide that.
 pub fn plan<'a>(pipeline: &'a Pipeline, relations: &[RelationDef]) -> Result<PipelinePlan<'a>> {
     let mut steps = Vec::new();
     for definition in &pipeline.definitions {
@@ -66,7 +66,7 @@ fn change(definition: &Definition, existing: Option<&RelationDef>) -> Result<Pla
     Ok(PlannedChange::Replace)
 }
 
-/// Whether a statement says itself that the rows of an earlier table may go.
+/// Whether a statement allows to discard the rows of the table it replaces.
 fn discards_rows(body: &Body) -> bool {
     matches!(body, Body::CreateTable(table) if table.exists == IfExists::Replace { discard_rows: true })
 }
@@ -81,7 +81,7 @@ impl fmt::Display for PlannedChange {
     }
 }
 
-/// One line for each object. Names only: a definition may hold what came out of the environment.
+/// One line per object. Names only: a definition may contain values from the environment.
 impl fmt::Display for PipelinePlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (change, definition) in &self.steps {

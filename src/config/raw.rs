@@ -1,4 +1,4 @@
-//! The shape of `tidemark.yaml`: which keys there are. What their values mean, [`super::Config`] says.
+//! The shape of `tidemark.yaml`: its keys. [`super::Config`] validates the values.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
-//! One YAML file as written: its shape by serde, and the line and column of any part of it.
+//! A YAML file: parsed by serde, with the line and column of any part of it.
 //!
-//! Promises that whatever the bytes are, reading ends in a value or in an error that says `file:line:column: why`.
-//! Never panics, never follows a file that is larger than [`Document::BYTES_MAX`].
+//! Whatever the bytes are, reading returns a value or an error `file:line:column: why`. Never panics, never reads a
+//! file larger than [`Document::BYTES_MAX`].
 
 use std::{collections::HashSet, fmt, path::Path};
 
@@ -22,7 +22,7 @@ pub struct Document {
     pub text: String,
 }
 
-/// A spot in a text file: line and column from 1, in characters.
+/// A position in a text file: line and column from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextPosition {
     pub line: usize,
@@ -36,20 +36,20 @@ pub enum PathStep {
     Index(usize),
 }
 
-/// Which half of a mapping's entry is meant.
+/// The key or the value of a mapping's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathPart {
     Key,
     Value,
 }
 
-/// `"sessions.max"` as steps.
+/// The path of `"sessions.max"`.
 pub fn steps(dotted: &str) -> Vec<PathStep> {
     dotted.split('.').map(|key| PathStep::Key(key.to_string())).collect()
 }
 
 impl Document {
-    /// Nobody writes more by hand; a mistyped path to a data file ends here.
+    /// The largest file read: more than is written by hand, so that a data file is refused.
     pub const BYTES_MAX: u64 = 4 << 20;
 
     pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
@@ -66,13 +66,13 @@ impl Document {
         }
         let bytes = std::fs::read(path).map_err(|e| Error::from(e).context(&file))?;
         match String::from_utf8(bytes) {
-            // Some editors begin a file with a mark that is no part of its text.
+            // Some editors begin a file with a byte order mark.
             Ok(text) => Ok(Document { file, text: text.strip_prefix('\u{feff}').unwrap_or(&text).to_string() }),
             Err(e) => Err(Error::new(ErrorKind::Config, format!("{file}: is not UTF-8 text")).caused_by(e)),
         }
     }
 
-    /// The document in the shape of `T`; `None` where it holds nothing but comments.
+    /// The document parsed as `T`; `None` if it has only comments.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         if self.text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) {
             return Ok(None);
@@ -80,12 +80,12 @@ impl Document {
         serde_yaml::from_str::<Option<T>>(&self.text).map_err(|e| self.misshapen(&e))
     }
 
-    /// Fails where the text is no YAML, or a mapping has a key twice, whatever else it says.
+    /// Fails if the text is not valid YAML, or a mapping has a duplicate key.
     pub fn check(&self) -> Result<()> {
         self.parse::<Sound>().map(|_| ())
     }
 
-    /// Where a node stands. A path that leads nowhere gives the last node on it that exists.
+    /// The position of a node. For a path that does not exist, that of the last node on it that does.
     pub fn place(&self, path: &[PathStep], part: PathPart) -> TextPosition {
         let mut path = path;
         loop {
@@ -109,7 +109,7 @@ impl Document {
         self.error(self.place(path, PathPart::Value), message)
     }
 
-    /// The first `---` with something before it. serde_yaml knows only that there is one.
+    /// The position of the first `---` after any content. serde_yaml only reports that there is one.
     fn second_document(&self) -> TextPosition {
         let empty = |line: &str| matches!(line.trim_start().chars().next(), None | Some('#' | '%'));
         let mut lines = self.text.lines().enumerate().filter(|(_, line)| !empty(line)).skip(1);
@@ -117,7 +117,7 @@ impl Document {
         TextPosition { line, column: 1 }
     }
 
-    /// serde's complaint in our words: `unknown key "sesions"`, with the nearest one as hint.
+    /// serde's error reworded: `unknown key "sesions"`, with the nearest key as hint.
     fn misshapen(&self, e: &serde_yaml::Error) -> Error {
         let shown = e.to_string();
         let at = match e.location() {
@@ -151,7 +151,7 @@ impl From<(usize, usize)> for TextPosition {
     }
 }
 
-/// A scalar exactly as it is written, be it `10`, `true`, `1.50` or `'text'`.
+/// A scalar exactly as written, such as `10`, `true`, `1.50` or `'text'`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct Scalar(pub String);
@@ -172,7 +172,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// A list of values as they are written; one value is a list of one.
+/// A list of scalars as written; a single scalar is a list of one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
 pub struct Scalars(pub Vec<String>);
@@ -200,7 +200,7 @@ impl<'de> Deserialize<'de> for Scalars {
     }
 }
 
-/// Any YAML in which no mapping has a key twice: serde_yaml itself tells where such a mapping begins, not which key.
+/// Any YAML without duplicate keys: serde_yaml itself reports where such a mapping begins, not which key.
 struct Sound;
 
 impl<'de> Deserialize<'de> for Sound {
@@ -245,7 +245,7 @@ impl<'de> Deserialize<'de> for Sound {
     }
 }
 
-/// Refuses a key on the spot where it was seen before.
+/// Fails at a key that occurred before, for the position of the error.
 struct NewKey<'a>(&'a mut HashSet<String>);
 
 impl<'de> DeserializeSeed<'de> for NewKey<'_> {
@@ -270,8 +270,8 @@ impl Visitor<'_> for NewKey<'_> {
 
 const FOUND: &str = "here is the node that was looked for";
 
-/// Walks to a node and refuses it there: the refusal's location is where it stands. serde_yaml tells the place of
-/// errors only, and this needs no second YAML reader.
+/// Walks to a node and fails there: the position of the error is that of the node. serde_yaml reports positions of
+/// errors only, and this needs no second YAML parser.
 struct PositionFinder<'a> {
     path: &'a [PathStep],
     part: PathPart,
@@ -319,7 +319,7 @@ impl<'de> Visitor<'de> for PositionFinder<'_> {
     }
 }
 
-/// Whether a mapping's key is the one wanted; refuses it on the spot if it is and `refuse`.
+/// Whether a mapping's key is the wanted one; if so and `refuse`, fails at it.
 struct KeyIs<'a> {
     wanted: &'a str,
     refuse: bool,
@@ -343,7 +343,7 @@ impl Visitor<'_> for KeyIs<'_> {
     }
 }
 
-/// Refuses any node, be it a scalar, a mapping or a list.
+/// Fails at any node: a scalar, a mapping or a list.
 struct Refusal;
 
 impl<'de> Visitor<'de> for Refusal {

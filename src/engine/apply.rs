@@ -36,9 +36,9 @@ impl Made {
 }
 
 impl Engine {
-    /// Runs `CREATE` statements, in an order in which each comes after what it reads, all of them or none. Until all are
-    /// made nothing of them runs, so that no input is read and no sink written to. An error comes with the number of the
-    /// statement that it is about.
+    /// Runs `CREATE` statements, ordered so that each follows its inputs, all of them or none. Until all are built none
+    /// of them runs, so that no input is read and no sink written to. An error comes with the number of the statement
+    /// that caused it.
     pub async fn apply(self: &Arc<Self>, statements: &[Authorized]) -> Result<(), (usize, Error)> {
         let engine = self.clone();
         let all: Vec<Statement> = statements.iter().map(|statement| (**statement).clone()).collect();

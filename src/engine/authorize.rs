@@ -1,5 +1,5 @@
-//! What each kind of statement needs, and whether its session may run it. Nobody else decides that: the engine takes only
-//! what [`authorize`] has let through, however it came.
+//! The privilege that each kind of statement needs, and whether its session has it. Decided only here: the engine
+//! accepts only statements that [`authorize`] returned, from any client.
 
 use std::{borrow::Cow, ops::Deref, sync::Arc};
 
@@ -13,20 +13,20 @@ use crate::{
 /// The right that a statement needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privilege {
-    /// To change or see what is the session's own: settings, its transaction, prepared statements, cursors.
+    /// Changing or reading the session's own state: settings, transaction, prepared statements, cursors.
     Session,
-    /// To see rows, plans and definitions.
+    /// Reading rows, plans and definitions.
     Read,
-    /// To hold up others, or to wait for them, without changing anything.
+    /// Blocking others, or waiting for them, without changing anything.
     Maintain,
-    /// To change rows.
+    /// Changing rows.
     Write,
-    /// To make, change and drop what has a name.
+    /// Creating, altering and dropping named objects.
     Define,
 }
 
 impl Privilege {
-    /// Whether what it allows changes something durable, which a read-only transaction may not.
+    /// Whether it permits durable changes, which a read-only transaction may not make.
     pub fn writes(self) -> bool {
         match self {
             Privilege::Session | Privilege::Read | Privilege::Maintain => false,
@@ -35,7 +35,7 @@ impl Privilege {
     }
 }
 
-/// A statement that its session may run. Only [`authorize`] makes one.
+/// A statement that its session may run. Only [`authorize`] constructs it.
 #[derive(Debug, Clone)]
 pub struct Authorized {
     statement: Arc<Statement>,
@@ -56,7 +56,7 @@ impl Deref for Authorized {
     }
 }
 
-/// Lets a statement through that its session may run now; 25006 for one that writes in a read-only transaction.
+/// Authorizes a statement; 25006 for one that writes in a read-only transaction.
 pub fn authorize(session: &Session, statement: impl Into<Arc<Statement>>) -> Result<Authorized> {
     let statement = statement.into();
     let (privilege, command) = required(&statement.body);
@@ -64,7 +64,7 @@ pub fn authorize(session: &Session, statement: impl Into<Arc<Statement>>) -> Res
     Ok(Authorized { statement, privilege })
 }
 
-/// Everybody has every privilege, so that all that can refuse a statement is the transaction that it is in.
+/// Every user has every privilege, so that only a read-only transaction can refuse a statement.
 fn check(subject: &Subject, privilege: Privilege, command: &str, is_read_only: bool) -> Result<()> {
     tracing::trace!(user = subject.user, ?privilege, command, "a statement asks for a privilege");
     if is_read_only && privilege.writes() {
@@ -74,8 +74,8 @@ fn check(subject: &Subject, privilege: Privilege, command: &str, is_read_only: b
     Ok(())
 }
 
-/// The privilege that a statement needs, and the command that a client is told was refused. What a statement runs that it
-/// only names (EXECUTE, DECLARE) is asked for on its own.
+/// The privilege that a statement needs, and the command named in the error. A statement that is run by name (EXECUTE,
+/// DECLARE) is authorized on its own.
 fn required(body: &Body) -> (Privilege, Cow<'static, str>) {
     use Privilege::{Define, Maintain, Read, Session, Write};
     let of_kind = |verb: &str, kind: ObjectKind| Cow::from(format!("{verb} {}", kind.word().to_uppercase()));
@@ -91,7 +91,7 @@ fn required(body: &Body) -> (Privilege, Cow<'static, str>) {
         Body::DropFunctions(_) => (Define, "DROP FUNCTION".into()),
         Body::Drop(drop) => (Define, of_kind("DROP", drop.kind)),
         Body::Alter(Alter { kind, action, .. }) => match action {
-            // Durable, each of them.
+            // Each is a durable change.
             AlterAction::Pause | AlterAction::Resume | AlterAction::RenameTo(_) | AlterAction::ResetOffsets => {
                 (Define, of_kind("ALTER", *kind))
             }
@@ -104,7 +104,7 @@ fn required(body: &Body) -> (Privilege, Cow<'static, str>) {
         Body::Subscribe(_) => (Read, "SUBSCRIBE".into()),
         Body::CopyOut(_) => (Read, "COPY TO".into()),
         Body::Declare { .. } => (Read, "DECLARE CURSOR".into()),
-        // It runs the statement.
+        // EXPLAIN ANALYZE runs the statement.
         Body::Explain { analyze: true, statement, .. } => required(&statement.body),
         Body::Explain { analyze: false, .. } | Body::ExplainRelation(_) => (Read, "EXPLAIN".into()),
         Body::Show(_) => (Read, "SHOW".into()),
@@ -133,7 +133,7 @@ mod tests {
     use crate::sql::parse;
     use Privilege::{Define, Maintain, Read, Write};
 
-    /// Statements of every kind, each with what it needs and the command that it is. As in PostgreSQL, a read-only
+    /// Statements of every kind with their privilege and command. As in PostgreSQL, a read-only
     /// transaction runs SET, SHOW, LISTEN, EXPLAIN, PREPARE, EXECUTE, DECLARE, LOCK, VACUUM and COPY TO.
     const STATEMENTS: &[(&str, Privilege, &str)] = &[
         ("CREATE SOURCE s (n INT) WITH (connector = 'datagen')", Define, "CREATE SOURCE"),

@@ -74,13 +74,13 @@ fn with_op(columns: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The options of a source that the engine takes, and those of its connector.
+/// Splits the options of a source into those of the engine and those of its connector.
 pub fn source_options(options: &Options) -> (Options, Options) {
     options.split("watermark.")
 }
 
 impl Engine {
-    /// Builds the live object of a statement; first loads and replays what the log and checkpoints have of it.
+    /// Builds the live object of a statement; loads its checkpoints and replays its log records first.
     pub(super) async fn build(
         self: &Arc<Self>,
         id: u64,

@@ -2,8 +2,8 @@
 //! the DDL lock.
 //!
 //! ```text
-//! the name is reserved ─▶ planned and opened ─▶ lock: still what it was planned over? ─▶ durable, known ─▶ it begins
-//!                         └ until here it is nobody's: an error, or a client that goes, takes it back
+//! the name is reserved ─▶ planned and opened ─▶ lock: inputs unchanged? ─▶ logged, in the catalog ─▶ it runs
+//!                         └ until here it is not visible: an error or a disconnect undoes it
 //! ```
 
 use std::sync::Arc;
@@ -333,7 +333,7 @@ impl Engine {
     }
 }
 
-/// The definition of a table of some columns. The catalog keeps its text, so that it is read here as it is at every start.
+/// The definition of a table with these columns. Parsed from the text that the catalog stores, as at every start.
 fn declared(table: &str, columns: &Schema) -> Result<Statement> {
     let column = |field: &Arc<Field>| format!("{} {}", quote(field.name()), sql_type(field.data_type()));
     let columns: Vec<String> = columns.fields().iter().map(column).collect();
@@ -342,7 +342,7 @@ fn declared(table: &str, columns: &Schema) -> Result<Statement> {
     parsed.pop().ok_or_else(|| Error::internal("a table's own definition does not parse"))
 }
 
-/// A definition without where it stood and what was to happen to an earlier one.
+/// A definition without positions and `OR REPLACE` or `IF NOT EXISTS`.
 fn plain(body: &Body) -> Body {
     let mut body = body.clone();
     let (name, exists, watermark) = match &mut body {

@@ -1,5 +1,5 @@
-//! The version of a data directory as a whole, as `PG_VERSION` is: that of what the other files do not say themselves, such
-//! as which folders there are, and how their files are named.
+//! The version of the data directory's layout, like `PG_VERSION`: which folders there are, and how files are named.
+//! Files have format versions of their own.
 //!
 //! ```text
 //! VERSION    a number, as text
@@ -12,10 +12,10 @@ use crate::{
 
 const FILE: &str = "VERSION";
 
-/// Raised where an older release would misread a directory.
+/// Raised when an older release would misread a directory.
 const VERSION: u32 = 1;
 
-/// Fails for a directory of a newer release; notes the version in one that has none yet.
+/// Fails if a newer release wrote the directory; writes the version if there is none yet.
 pub(super) fn check_version(storage: &dyn Storage) -> Result<()> {
     let Some(bytes) = storage.read(FILE)? else {
         return storage.create(FILE, format!("{VERSION}\n").as_bytes());

@@ -1,4 +1,4 @@
-//! `INSERT INTO source SELECT … FROM tidemark.dead_letters …`: records that were put right count, once.
+//! `INSERT INTO source SELECT … FROM tidemark.dead_letters …`: corrected records are replayed, each once.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use crate::{
 const DEAD_LETTER_ID: &str = "__dead_letter_id";
 
 impl Engine {
-    /// Rows made of dead letters become rows of their source.
+    /// Inserts rows made of dead letters into their source.
     pub(super) async fn replay(
         self: &Arc<Self>,
         session: &Session,
@@ -61,7 +61,7 @@ impl Engine {
     }
 
     async fn replay_now(&self, object: &Object, source: Arc<Replayed>, batches: &[RecordBatch]) -> Result<usize> {
-        // The source stays, and nobody else replays the same dead letters.
+        // The source cannot be dropped, and no other statement replays the same dead letters.
         let _one = self.ddl.lock().await;
         if self.object(object.id).is_none() {
             return Err(Error::new(ErrorKind::UndefinedTable, format!("{} is gone", object.label())));
@@ -108,7 +108,7 @@ impl Engine {
     }
 }
 
-/// The statement as it is planned.
+/// The INSERT as it is passed to the planner.
 pub fn replayed(insert: &ast::Insert) -> ast::Statement {
     let mut insert = insert.clone();
     insert.source.iter_mut().for_each(|query| **query = naming::apart(query));
@@ -145,7 +145,7 @@ fn check(id: i64, dead_letter: &DeadLetter, object: &Object) -> Result<()> {
     Ok(())
 }
 
-/// A plan over the dead letters with their ids as a last column; `None` where a row is not made of one dead letter.
+/// The plan with the dead letter ids as last column; `None` if its rows do not come one to one from dead letters.
 fn carrying(plan: &LogicalPlan) -> Option<Result<LogicalPlan>> {
     let built = match plan {
         LogicalPlan::TableScan(scan) if is_dead_letters(scan) => scanned(plan),

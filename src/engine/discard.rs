@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Fails if `old` holds rows that no source can give again.
+    /// Fails if `old` holds rows that cannot be read again from any source.
     pub(super) async fn check_discard(&self, old: &Object) -> Result<()> {
         let lost = match (&old.what, old.kind) {
             (ObjectState::Table(table), _) => counted(table.shared.lock().rows() as u64, "row"),
@@ -50,7 +50,7 @@ impl Engine {
                 ObjectState::Source { source: open, .. } => {
                     open.irreplaceable().await.map_err(|e| e.context(source.label()))?.forgotten
                 }
-                // It cannot be asked: assumed.
+                // The source does not answer: assumed.
                 _ => true,
             };
             if forgets {

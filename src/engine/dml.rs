@@ -1,4 +1,4 @@
-//! `INSERT`, `UPDATE`, `DELETE`, `COPY … FROM`: DataFusion plans them, a [`WritableTable`] takes what comes of it.
+//! `INSERT`, `UPDATE`, `DELETE`, `COPY … FROM`: planned by DataFusion, applied by a [`WritableTable`].
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -122,7 +122,7 @@ impl Engine {
         Ok(Reply::Done(format!("DELETE {count}")))
     }
 
-    /// The DML statement as it is given to the planner.
+    /// The DML statement as it is passed to the planner.
     pub(super) fn written(&self, body: &Body) -> Result<ast::Statement> {
         match body {
             Body::Insert(insert) => match &insert.table {

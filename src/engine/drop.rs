@@ -36,7 +36,7 @@ impl Engine {
         .await
     }
 
-    /// Removes objects from log and catalog. Gives them, readers before their inputs.
+    /// Removes objects from log and catalog. Returns them, readers before their inputs.
     async fn drop_now(self: &Arc<Self>, drop: &Drop) -> Result<Vec<Arc<Object>>> {
         let _one = self.ddl.lock().await;
         let mut gone: Vec<Arc<Object>> = Vec::new();

@@ -203,7 +203,7 @@ impl Engine {
         }
         let (Some(types), Some(function)) = (types, live.functions.find(&name.name)) else { return Ok(true) };
         let types = types.iter().map(column_type).collect::<Result<Vec<_>>>()?;
-        // One of the wrong kind counts too: it gets an error of its own.
+        // One of the wrong kind counts too: it gets a different error.
         Ok(is_aggregate(function) != aggregate || function.arguments.iter().map(|(_, of)| of).eq(&types))
     }
 
@@ -226,8 +226,8 @@ impl Engine {
         }
     }
 
-    /// Registers all functions of a catalog, before what calls them is restored. One that fails is logged, and its
-    /// users fail.
+    /// Registers all functions of a catalog, before the objects that call them are restored. One that fails is logged,
+    /// and its users fail.
     pub(super) fn revive_functions(&self, catalog: &Catalog) {
         let mut all: Vec<_> = catalog.functions.iter().collect();
         all.sort_by_key(|(_, function)| function.id);

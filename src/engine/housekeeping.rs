@@ -23,7 +23,7 @@ pub(super) const FOLDER: &str = "server";
 /// Interval of checks of the log's size and of table checkpoints.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What the log files before `log_file` say that no object stores itself: the catalog and dead letters.
+/// The contents of the log files before `log_file` that no object stores itself: the catalog and dead letters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ServerSnapshot {
     /// Catalog changes from this log file on are not included.
@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// One round: closes a full log file, removes files that no recovery would read.
+    /// One round: closes a full log file, and removes files that no recovery would read.
     pub async fn shorten_log(&self) -> Result<()> {
         if self.env.log.bytes() < self.options.log_file_bytes {
             return Ok(());
@@ -135,7 +135,7 @@ impl Engine {
         storage.remove_all(&older)
     }
 
-    /// Keeps what the log before a file says of objects that have not recovered.
+    /// Copies the records of objects that have not recovered from the log files before `before`.
     async fn keep_unrecovered(&self, ids: Vec<u64>, before: u64) -> Result<()> {
         if ids.is_empty() {
             return Ok(());

@@ -68,8 +68,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Runs one statement that its session may run. Dropping the future, or the stream of its rows, cancels it. Settings,
-    /// transactions, prepared statements and cursors are the session's and do not come here.
+    /// Runs one authorized statement. Dropping the future, or the stream of its rows, cancels it. Statements about
+    /// settings, transactions, prepared statements and cursors are handled by the session.
     pub async fn execute(
         &self,
         session: &Session,
@@ -135,7 +135,7 @@ impl Engine {
         }
     }
 
-    /// The numbers of this server.
+    /// The metrics registry of this server.
     pub fn metrics(&self) -> &Registry {
         &self.env.metrics
     }
@@ -190,7 +190,7 @@ impl Engine {
         for object in &objects {
             if let Some(handle) = object.handle() {
                 match handle.progress().state {
-                    // It has nothing to save, and recovery may take long.
+                    // Nothing to save, and recovery may take long.
                     QueryState::Recovering => handle.end().await,
                     _ => handle.stop().await,
                 }
@@ -251,7 +251,7 @@ impl Engine {
             let engine = engine.clone();
             async move {
                 let Some(engine) = engine.upgrade() else { return Ok(()) };
-                // Not before its own `CREATE` is durable.
+                // Waits until its own `CREATE` is durable.
                 let _one = engine.ddl.lock().await;
                 engine.log_change(CatalogChange::Paused { id, paused: true }).await
             }

@@ -38,7 +38,7 @@ use crate::{
     },
 };
 
-/// The plan that is run.
+/// The physical plan of a query.
 pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Result<Plan> {
     // On the heap: the state of a session is large.
     let planning = Box::pin(async {
@@ -62,7 +62,7 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
     exec::planned(aside, &plan, planning).await.map_err(of_optimizer)
 }
 
-/// A plan of which no rule makes more than it has to, and in one stream: slower, and without what rules take for granted.
+/// Plans a query with the fewest rules and one partition: slower, but without what the other rules assume.
 async fn plainly(state: SessionState, plan: &LogicalPlan) -> DfResult<Plan> {
     let config = state.config().clone().with_target_partitions(1);
     let state = SessionStateBuilder::new_from_existing(state)

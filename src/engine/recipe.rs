@@ -1,11 +1,11 @@
-//! What a standing query is built from.
+//! The inputs from which a standing query is built.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{sink_plan::SinkPlan, view_options::ViewOptions};
 use crate::{query::Progress, relations::SharedRelation, sql::statement::CreateView};
 
-/// What a standing query is built from, at first and after each failure.
+/// The inputs from which a standing query is built, at first and after each failure.
 pub struct QueryRecipe {
     pub(super) id: u64,
     pub(super) create: CreateView,

@@ -43,7 +43,7 @@ impl Engine {
         let (engine, catalog) = Self::load(env, options, false).await?;
         engine.release_sources().await;
         if let Err(error) = engine.remove_strays(&catalog) {
-            // Left-over files only take room.
+            // Left-over files only use disk space.
             tracing::warn!(%error, "files that nobody needs are left");
         }
         engine.spawn_log_compaction();
@@ -234,8 +234,8 @@ impl Engine {
     }
 }
 
-/// What exists and which files there are, once the records after a snapshot are applied; what they tell of dead letters and
-/// late rows goes to these.
+/// The catalog and the file manifest after the log records that follow a snapshot. Records about dead letters and late
+/// rows are applied to `dead_letters` and `late_rows`.
 fn replayed(
     snapshot: housekeeping::ServerSnapshot,
     records: &[Logged],
@@ -262,7 +262,7 @@ fn replayed(
     (catalog, files)
 }
 
-/// What plans the queries of clients, and standing ones.
+/// The planner of client queries and standing queries.
 fn planner(options: &EngineOptions) -> Result<Arc<Planner>> {
     let partitions = match options.partitions {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
@@ -289,7 +289,8 @@ fn dead_letters_and_late_rows(options: &EngineOptions) -> (Arc<DeadLetterQueue>,
     (Arc::new(dead_letters), Arc::new(LateRowLog::new(late_rows)))
 }
 
-/// Notes the files that a crash has kept the log from knowing. While nothing runs yet that could remove one.
+/// Adds files to the manifest that a crash kept from being logged. To be called before anything runs that removes
+/// files.
 fn adopt_files(manifest: &Manifest) -> Result<()> {
     let mut paths = vec![IDENTITY.to_string()];
     for folder in ["state", "relations", Outbox::FOLDER, UnrecoveredLog::FOLDER, housekeeping::FOLDER] {

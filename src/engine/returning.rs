@@ -1,4 +1,4 @@
-//! Statements over relations that are still recovering: they wait, others do not.
+//! Statements over relations that are still recovering: they wait and are retried.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,11 +13,12 @@ use crate::{
     sql::statement::Statement,
 };
 
-/// The longest wait before a statement is tried again.
+/// The longest wait before a statement is retried.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Runs a statement, and again after each recovery that it waited for. It changes nothing before it has its rows.
+    /// Runs a statement, and retries it after each recovery that it waited for. It changes nothing before it has its
+    /// rows.
     pub(super) async fn dispatch_recovered(
         self: &Arc<Self>,
         session: &Session,

@@ -12,11 +12,11 @@ use crate::{
     storage::Storage,
 };
 
-/// A random number for each data directory, made once: two servers that write to one outside system are two.
+/// The file with a random number per data directory: two servers that write to one outside system are told apart by it.
 pub(super) const IDENTITY: &str = "identity";
 
 impl SinkPlan {
-    /// What EXPLAIN says of it: how rows are written, and what holds for the way from each input.
+    /// The lines of EXPLAIN: how rows are written, and the delivery guarantee for each input.
     pub fn explain(&self, name: &str, standing: &ContinuousPlan, snapshot: &StatementSnapshot) -> Result<Vec<String>> {
         let connector = self.options.connector();
         let names = |key: &Vec<usize>| {
@@ -39,7 +39,7 @@ impl SinkPlan {
         for input in inputs {
             let object = snapshot.objects.get(input);
             let from = object.map_or_else(|| format!("\"{input}\""), |object| origin(object));
-            // Who sends lines does not send them again.
+            // A client that sends lines does not send them again.
             let is_heard =
                 delivery == Delivery::ExactlyOnce && object.is_some_and(|o| connector_of(o) == Some("socket"));
             let what = if is_heard { " what was received" } else { "" };
@@ -49,7 +49,7 @@ impl SinkPlan {
     }
 }
 
-/// Of a source.
+/// The connector of a source; `None` for other objects.
 fn connector_of(object: &Object) -> Option<&str> {
     match &object.statement.body {
         Body::CreateSource(create) => create.options.get("connector"),
@@ -57,7 +57,7 @@ fn connector_of(object: &Object) -> Option<&str> {
     }
 }
 
-/// An input with its connector, where it has one.
+/// An input's name, with its connector if it is a source.
 fn origin(object: &Object) -> String {
     match connector_of(object) {
         Some(connector) => format!("{} ({connector})", object.label()),

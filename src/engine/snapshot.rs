@@ -15,14 +15,14 @@ use crate::{
     },
 };
 
-/// What a statement sees: the catalog, and the rows of every relation at one moment.
+/// What a statement sees: the catalog, and a consistent snapshot of every relation.
 #[derive(Debug)]
 pub struct StatementSnapshot {
     pub objects: Objects,
     pub dead_letters: Arc<DeadLetterQueue>,
     pub late_rows: Arc<LateRowLog>,
     pub metrics: Arc<Registry>,
-    /// What no text of the server shows.
+    /// Secrets, which are redacted from every text of the server.
     pub hidden: Arc<SecretRedactor>,
     pub(super) functions: Functions,
     snapshots: BTreeMap<u64, Arc<Snapshot>>,

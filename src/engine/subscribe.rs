@@ -1,4 +1,4 @@
-//! `SUBSCRIBE`: the changes of a table or view, as they come.
+//! `SUBSCRIBE`: the changes of a table or view, as they are published.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -113,7 +113,7 @@ struct ChangelogPart {
 }
 
 impl Subscription {
-    /// Waits for the next rows. After an error it gives that error again.
+    /// Waits for the next rows. After an error every call returns that error.
     async fn next(&mut self) -> Result<RecordBatch> {
         loop {
             if let Some(error) = &self.failed {

@@ -96,7 +96,7 @@ fn inputs(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
         let progress = handle.progress();
         for input in progress.inputs {
             let state = match snapshot.objects.get(&input.name).map(|object| &object.what) {
-                // An address may be a secret.
+                // An address may contain a secret.
                 Some(ObjectState::Source { source, .. }) => {
                     source.state().map(|state| snapshot.hidden.mask_text(&state).into_owned())
                 }
@@ -135,7 +135,7 @@ fn late_rows(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
 
 fn dead_letters(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     let (ids, rows): (Vec<i64>, Vec<DeadLetter>) = snapshot.dead_letters.all().into_iter().unzip();
-    // The outside may be named by a secret.
+    // An origin may contain a secret.
     let shown = |origin: &str| snapshot.hidden.mask_text(origin).into_owned();
     let raw: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.raw.as_slice())).collect::<BinaryArray>());
     Ok(RecordBatch::try_from_iter_with_nullable([
@@ -152,7 +152,7 @@ fn dead_letters(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     ])?)
 }
 
-/// A row for each number of the server; the labels are an object of JSON.
+/// One row per metric of the server; the labels are a JSON object.
 fn metrics(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
     let samples = snapshot.metrics.collect().samples();
     let labels = |sample: &Sample| {

@@ -99,12 +99,12 @@ impl WritableTable {
         self
     }
 
-    /// What statements that write into it are settled for.
+    /// Its columns and defaults, for rewriting statements that write into it.
     pub fn target(&self) -> WriteTarget<'_> {
         WriteTarget { columns: &self.columns, defaults: &self.written_defaults }
     }
 
-    /// Adds rows, given in the schema of the table; gives how many were added or changed.
+    /// Inserts rows, in the schema of the table; returns how many were inserted or updated.
     pub async fn insert(self: &Arc<Self>, batches: &[RecordBatch], on_conflict: &OnConflict) -> Result<u64> {
         let rows = concat_batches(&self.rows, &self.retyped(batches)?)?;
         self.check_not_null(&rows)?;
@@ -231,7 +231,7 @@ impl WritableTable {
         self.share.hold(self.shared.lock().bytes());
     }
 
-    /// Replays the log's changes at a start. A statement whose last record is missing did not happen.
+    /// Replays the log's changes at a start. A statement whose last record is missing is dropped.
     pub fn redo_all(&self, records: &[(TableRows, Bytes)]) -> Result<()> {
         let of_one = |(before, _): &(TableRows, Bytes), (rows, _): &(TableRows, Bytes)| {
             (rows.transaction, rows.epoch) == (before.transaction, before.epoch) && rows.part > before.part
@@ -240,7 +240,7 @@ impl WritableTable {
             let Some((rows, _)) = records.last().filter(|(rows, _)| rows.epoch > self.shared.lock().epoch()) else {
                 continue;
             };
-            // In an older log the end of a statement may be missing: then it did not happen.
+            // In an older log the last record of a statement may be missing: then the statement is dropped.
             if rows.transaction == TableRows::NO_TRANSACTION && rows.more {
                 continue;
             }
@@ -447,7 +447,7 @@ mod tests {
         RecordBatch::try_new(schema(), vec![column(), column()]).unwrap()
     }
 
-    /// A table on a log, and what the log says of it.
+    /// A table on a log, with the log's records replayed.
     fn opened(storage: &Arc<MemoryStorage>, key: &[usize], record_bytes_max: usize) -> Result<Arc<WritableTable>> {
         let (log, records) = Log::open(storage.clone(), 0)?;
         let shared = SharedRelation::new(1, "t", relation(&schema(), key, false)?, Arc::default());
@@ -477,7 +477,7 @@ mod tests {
             let table = opened(&storage, key, usize::MAX).unwrap();
             table.insert(&[rows(&[1, 2, 3])], &OnConflict::Fail).await.unwrap();
             let writes = storage.writes();
-            // Rows that are not there, one that is there once only, and keys that are taken.
+            // Missing rows, a row deleted twice, and duplicate keys.
             for (old, new) in [(&[4][..], &[5][..]), (&[1, 1], &[]), (&[1, 4], &[1])] {
                 let change = async { Ok((vec![rows(old)], vec![rows(new)])) };
                 assert!(table.change(change).await.is_err(), "{key:?}: {old:?} to {new:?}");
@@ -504,7 +504,7 @@ mod tests {
             let storage = Arc::new(storage.survivor());
             let table = opened(&storage, &[0], 200).unwrap();
             assert_eq!(count(&table), if done { 101 } else { 1 }, "write {crash}");
-            // What comes next takes the epoch of what did not happen.
+            // The next statement takes the epoch of the one that failed.
             table.insert(&[rows(&[500, 501])], &OnConflict::Fail).await.unwrap();
             let rows = count(&table);
             assert_eq!(count(&opened(&storage, &[0], 200).unwrap()), rows, "write {crash}");

@@ -1,5 +1,5 @@
-//! What the log says of objects that cannot be opened for now, apart from the log: it is needed once they can be, and
-//! would otherwise keep every log file since.
+//! Log records of objects that cannot be opened for now, copied out of the log: they are needed once the objects
+//! recover, and would otherwise retain every log file since.
 //!
 //! ```text
 //! backlog/<id>/<log file>.records    the records of the object in the log files before that one
@@ -20,12 +20,12 @@ use crate::{
 /// The records of one object that has not recovered, in the order of the log.
 #[derive(Debug, Default)]
 pub struct UnrecoveredLog {
-    /// Those in this log file and later ones are in the log alone.
+    /// Records in this log file and later ones are only in the log.
     pub before: u64,
     pub records: Vec<(LogRecord, Bytes)>,
 }
 
-/// What a file says of itself.
+/// The header of a file.
 #[derive(Debug, Serialize, Deserialize)]
 struct UnrecoveredHeader {
     before: u64,
@@ -34,7 +34,7 @@ struct UnrecoveredHeader {
 impl UnrecoveredLog {
     pub const FOLDER: &str = "backlog";
 
-    /// That of an object; an empty one where there is none.
+    /// The records kept for an object; empty if there are none.
     pub fn load(storage: &dyn Storage, id: u64) -> Result<UnrecoveredLog> {
         let Some(newest) = storage.list(&folder(id))?.pop() else { return Ok(UnrecoveredLog::default()) };
         let bytes = storage.read(&newest)?.unwrap_or_default();
@@ -51,7 +51,7 @@ impl UnrecoveredLog {
         Ok(UnrecoveredLog { before, records })
     }
 
-    /// Keeps what the log files before one say of some objects, with what is kept of them already. Blocking.
+    /// Appends the records of these objects in the log files before `before` to those kept already. Blocking.
     pub fn keep(storage: &dyn Storage, log: &Log, ids: &[u64], before: u64) -> Result<()> {
         let mut all: BTreeMap<u64, UnrecoveredLog> = BTreeMap::new();
         for id in ids {
@@ -70,7 +70,7 @@ impl UnrecoveredLog {
         all.into_iter().try_for_each(|(id, kept)| kept.save(storage, id, before))
     }
 
-    /// A transaction has ended, maybe with a record of another object, which the log will drop.
+    /// Marks the last record of a transaction as its end: the end may be a record of another object, which is not kept.
     fn end(&mut self, transaction: u64) {
         let of_it = self.records.iter_mut().rev().find_map(|(record, _)| match record {
             LogRecord::Rows(rows) if rows.transaction == transaction => Some(rows),
@@ -81,10 +81,10 @@ impl UnrecoveredLog {
         }
     }
 
-    /// Takes the place of what was kept earlier.
+    /// Writes a new file, then removes the earlier ones.
     fn save(self, storage: &dyn Storage, id: u64, before: u64) -> Result<()> {
         let earlier = storage.list(&folder(id))?;
-        // Each a batch of its own: together they may be more than a column holds.
+        // One record per batch: together they may exceed the 2 GiB limit of a column.
         let batch = |(record, bytes): &(LogRecord, Bytes)| {
             let encoded = record.encode(bytes)?;
             let column: ArrayRef = Arc::new(BinaryArray::from_vec(vec![&encoded[..]]));
@@ -98,7 +98,7 @@ impl UnrecoveredLog {
         storage.remove_all(&earlier.into_iter().filter(|earlier| *earlier != path).collect::<Vec<_>>())
     }
 
-    /// Removes every trace.
+    /// Removes all files of an object.
     pub fn remove(storage: &dyn Storage, id: u64) -> Result<()> {
         storage.clear(&folder(id))
     }

@@ -26,7 +26,7 @@ pub struct ViewOptions {
     pub sink: Option<SinkOptions>,
 }
 
-/// The options of a sink that are those of its query, not of the connector.
+/// The options of a sink that belong to its query, not to the connector.
 const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
 
 impl ViewOptions {

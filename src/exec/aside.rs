@@ -35,7 +35,7 @@ const SLOW: &[&str] = &[
     "translate",
 ];
 
-/// The limit of concurrent ones, as an extension of a session's configuration.
+/// The limit of concurrent slow calls, as an extension of a session's configuration.
 #[derive(Debug)]
 pub struct AsideLimit(Arc<Semaphore>);
 
@@ -46,7 +46,7 @@ impl AsideLimit {
 }
 
 thread_local! {
-    /// Whether this thread is one of those already: nested calls need no other.
+    /// Whether this thread already runs a slow call: nested calls need no other thread.
     static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -89,7 +89,7 @@ impl Aside {
     }
 }
 
-/// Whether a plan calls one of them, or an operator that does the same.
+/// Whether a plan calls one of the slow functions, or matches a regular expression.
 pub(super) fn is_slow(plan: &Plan) -> DfResult<bool> {
     let mut slow = false;
     plan.apply_expressions(&mut |expr| {
@@ -108,7 +108,7 @@ fn is_regex(operator: Operator) -> bool {
     matches!(operator, RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch)
 }
 
-/// Runs a future, the planning of a query, where it holds up nobody: what is constant in it is computed there.
+/// Runs the planning of a query where it may block: constant expressions are evaluated during planning.
 pub async fn planned<T>(mut aside: Aside, plan: &LogicalPlan, planning: impl Future<Output = T>) -> T {
     let mut planning = pin!(planning);
     let slow = calls_slow(plan);

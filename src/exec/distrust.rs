@@ -1,10 +1,11 @@
-//! Orders that DataFusion takes rows to have, and that they do not have. What is constant in the rows of one side of a join
-//! is not where an outer join has NULLs in place of them, and of the other side, a sort below the join relies on what is not
-//! known above it any more; rows of GROUPING SETS have NULLs in place of the keys that their input was sorted by; the parts
-//! of a UNION may each have one value in a column, but not the same one, which a sort with a LIMIT compares nevertheless;
-//! rows in the order of arrays in arrays cannot be compared as far as an aggregation along that order needs it; and where
-//! `abs(a) = a` holds, what is sorted by the one is not found to be sorted by the other. Of these rows nobody is told their
-//! order.
+//! Removes orderings and constants that DataFusion claims for rows and that do not hold:
+//!
+//! - A column that is constant on one side of an outer join is NULL in unmatched rows; and a sort below a join may rely
+//!   on a constant that is no longer known above it.
+//! - Rows of GROUPING SETS have NULLs in the keys that their input was sorted by.
+//! - Each part of a UNION may have one value in a column, but not the same value; a sort with a LIMIT compares it.
+//! - An aggregation along an order cannot compare nested arrays as it needs to.
+//! - Where `abs(a) = a` holds, rows sorted by one expression are not recognized as sorted by the other.
 
 use std::sync::Arc;
 
@@ -33,10 +34,10 @@ use super::{
     pass_through::{PassThrough, around},
 };
 
-/// Takes such orders from a plan. Has to come before all rules that rely on an order.
+/// Hides such orderings and constants from the nodes above. Has to come before all rules that rely on an order.
 ///
-/// `inner_joins`: also below inner joins, where rules differ about what is constant: of `SELECT 5 AS o`, joined and then put
-/// in order by `o`, one takes out the sort, and the next one finds that it is needed.
+/// `inner_joins`: also below inner joins, where rules disagree about constants: for `SELECT 5 AS o`, joined and then
+/// sorted by `o`, one rule removes the sort, and the next one reports it missing.
 pub(super) fn distrust(inner_joins: bool) -> Rule {
     node_rule("distrust", move |plan| {
         let by_node = distrusted(&plan, inner_joins)?;
@@ -52,7 +53,7 @@ pub(super) fn distrust(inner_joins: bool) -> Rule {
     })
 }
 
-/// Of which inputs of a node the order is not to be relied on.
+/// Per input of a node: whether its ordering is not to be relied on.
 fn distrusted(plan: &Plan, inner_joins: bool) -> DfResult<Vec<bool>> {
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         return Ok(vec![compares_arrays(aggregate)?]);
@@ -63,8 +64,8 @@ fn distrusted(plan: &Plan, inner_joins: bool) -> DfResult<Vec<bool>> {
     Ok(plan.children().into_iter().map(constant).collect())
 }
 
-/// Fails for a plan with a window function that would not run: it looks for the order of its partitions once more when it
-/// begins, and may see that of a sort which was not made for it. Has to come after all rules that change an order.
+/// Fails for a plan with a window function that would not run: at execution it derives the order of its partitions
+/// again, and may find that of an unrelated sort. Has to come after all rules that change an order.
 pub(super) fn check_windows() -> Rule {
     node_rule("check_windows", |plan| {
         if let Some(window) = plan.downcast_ref::<WindowAggExec>() {
@@ -85,7 +86,7 @@ fn join_type(plan: &Plan) -> Option<JoinType> {
     hash.or(merge).or(looped).or(symmetric)
 }
 
-/// Whether rows are those of GROUPING SETS, ROLLUP or CUBE, as an aggregation gives them first.
+/// Whether rows are the direct output of an aggregation with GROUPING SETS, ROLLUP or CUBE.
 fn is_of_sets(plan: &Plan) -> bool {
     plan.downcast_ref::<AggregateExec>().is_some_and(|aggregate| !aggregate.group_expr().is_single())
 }
@@ -110,7 +111,7 @@ fn equates_expressions(plan: &Plan) -> bool {
     split_conjunction(filter.predicate()).into_iter().any(equates)
 }
 
-/// Whether an aggregation would go along an order of arrays. Where functions have an order of their own, they need it.
+/// Whether an aggregation would rely on an order of arrays. Functions with an ORDER BY of their own need that order.
 fn compares_arrays(aggregate: &AggregateExec) -> DfResult<bool> {
     let in_order = aggregate.aggr_expr().iter().any(|function| !function.order_bys().is_empty());
     if *aggregate.input_order_mode() == InputOrderMode::Linear || in_order {
@@ -125,7 +126,7 @@ fn compares_arrays(aggregate: &AggregateExec) -> DfResult<bool> {
     Ok(false)
 }
 
-/// The rows of its input, of which nobody is told in what order they come, nor what is the same in all of them.
+/// Passes its input's rows on and declares no ordering and no constants.
 #[derive(Debug, Clone)]
 struct Unordered;
 

@@ -85,7 +85,7 @@ impl EpochContext {
         })
     }
 
-    /// For a plan that makes wide rows.
+    /// Sets the rows per batch of an input; small for a plan that makes wide rows.
     pub fn set_batch_rows(&self, rows: usize) {
         self.batch_rows.store(rows.max(1), Ordering::Relaxed);
     }
@@ -193,7 +193,7 @@ impl EpochContext {
         operators.iter().enumerate().map(|(n, (_, operator))| with(n, locked(operator).as_mut())).collect()
     }
 
-    /// Whose state is whose in a checkpoint, in the same order.
+    /// The uids and state versions of the operators, in planning order.
     pub fn state_ids(&self) -> Vec<StateId> {
         let operators = locked(&self.operators).clone();
         let id =

@@ -1,4 +1,4 @@
-//! Where our steps meet DataFusion: the only nodes of ours in an epoch's plan.
+//! Where operators meet DataFusion: the only node type of this crate in an epoch's plan.
 //!
 //! All nodes of one query's plan share one [`EpochContext`]. Before an epoch the runner fills it with the streams of each
 //! input and the tick; the plan, which never changes, is then run like any other.
@@ -48,23 +48,23 @@ fn properties(schema: SchemaRef, partitions: usize, emission: EmissionType) -> A
 /// The kinds of node. One `ExecutionPlan` for all: they differ only in what they do with a stream.
 #[derive(Debug, Clone)]
 enum NodeKind {
-    /// A leaf: this epoch's rows of an input; or those in its slots, where rows may fail alone.
+    /// A leaf: this epoch's rows of an input; or those in its slots, if row errors are isolated.
     DeltaScan { input: usize, name: String, slots: Option<Arc<BatchSlots>> },
-    /// A leaf: the rows that an operator gives to a plan of its own.
+    /// A leaf: the rows that an operator runs its own plan over.
     GroupInput { given: GroupInput },
-    /// Its child's rows, less those of a source that fail.
+    /// Its child's rows without the source rows that an expression fails on.
     RowErrors,
-    /// Its child's rows in the first epoch, nothing ever after: what does not change comes once.
+    /// Its child's rows in the first epoch, none in later ones: a constant input is inserted once.
     FirstEpochOnly,
-    /// Its child's rows, all in one partition; computed in the first epoch that asks, kept for all others.
+    /// Its child's rows, all in one partition; computed in the first epoch that reads them, cached for all later ones.
     StaticInput { rows: Arc<OnceCell<Vec<RecordBatch>>> },
-    /// Passes rows on and notes their event times.
+    /// Passes rows on and records their event times.
     Watermark { time: EventTime, observed: Arc<Observed> },
     /// An operator over all partitions of its children, one for each of its inputs.
     Operator { operator: SharedOperator, label: String },
 }
 
-/// A node of ours in an epoch's plan.
+/// A node of this crate in an epoch's plan.
 #[derive(Debug)]
 pub struct EpochExec {
     kind: NodeKind,
@@ -74,7 +74,7 @@ pub struct EpochExec {
 }
 
 impl EpochExec {
-    /// `isolates_row_errors`: a row that an expression above fails on is left out.
+    /// `isolates_row_errors`: a row that an expression above fails on becomes a dead letter.
     pub fn delta_scan(
         epoch_context: &Arc<EpochContext>,
         input: usize,
@@ -92,7 +92,7 @@ impl EpochExec {
         }
     }
 
-    /// A leaf of a plan that an operator runs over rows of its own.
+    /// The leaf of a plan that an operator runs over stored rows.
     pub fn group_input(epoch_context: &Arc<EpochContext>, given: GroupInput, schema: SchemaRef) -> Self {
         let properties = properties(schema, 1, EmissionType::Incremental);
         EpochExec {
@@ -103,7 +103,7 @@ impl EpochExec {
         }
     }
 
-    /// `child` less the rows of its sources that fail, where it has any that may.
+    /// `child` without failing source rows, if it has a source with row error isolation; otherwise `child` itself.
     pub fn isolating_row_errors(epoch_context: &Arc<EpochContext>, child: Plan) -> Plan {
         let partitions = child.properties().partitioning.partition_count();
         if (0..partitions).all(|partition| leaf(&child, partition).is_none()) {
@@ -152,7 +152,7 @@ impl EpochExec {
         }
     }
 
-    /// `schema` is that of the operator's changes, with the diff where it withdraws. Its state is saved under its `uid`.
+    /// `schema` is that of the operator's changes, with the diff if it retracts. Its state is saved under its `uid`.
     pub fn operator(
         epoch_context: &Arc<EpochContext>,
         children: Vec<Plan>,
@@ -165,7 +165,7 @@ impl EpochExec {
         EpochExec { kind: NodeKind::Operator { operator, label }, epoch: epoch_context.clone(), children, properties }
     }
 
-    /// The slots of a leaf whose rows may fail alone.
+    /// The slots of a leaf with row error isolation.
     fn slots(&self) -> Option<&Arc<BatchSlots>> {
         match &self.kind {
             NodeKind::DeltaScan { slots, .. } => slots.as_ref(),
@@ -173,7 +173,7 @@ impl EpochExec {
         }
     }
 
-    /// Whether its rows are those of its child, by partition.
+    /// Whether its output partitions are those of its child.
     fn passes_on(&self) -> bool {
         matches!(self.kind, NodeKind::Watermark { .. })
     }
@@ -215,7 +215,7 @@ impl ExecutionPlan for EpochExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Plan>) -> DfResult<Plan> {
         let properties = match (&self.kind, children.as_slice()) {
-            // It has the partitions of its child, of which the new one may have fewer.
+            // It has the partitions of its child; the new child may have fewer.
             (NodeKind::FirstEpochOnly | NodeKind::RowErrors | NodeKind::Watermark { .. }, [child]) => {
                 let partitions = child.properties().partitioning.partition_count();
                 properties(self.schema(), partitions, EmissionType::Incremental)
@@ -287,7 +287,7 @@ impl ExecutionPlan for EpochExec {
     }
 }
 
-/// What a child gives, computed once.
+/// The rows of a static input, computed once and cached.
 async fn kept(
     rows: Arc<OnceCell<Vec<RecordBatch>>>,
     child: Option<Plan>,
@@ -302,7 +302,7 @@ async fn kept(
     rows.get_or_try_init(compute).await.cloned()
 }
 
-/// A partition of a plan whose rows come from a source and may fail alone.
+/// The row error isolation of one partition; `None` if its source has none.
 fn row_error_filter(
     epoch_context: &EpochContext,
     plan: &Plan,
@@ -317,8 +317,8 @@ fn row_error_filter(
     Some(RowErrorFilter { steps: Steps { plan, partition, context, slots, at, runs }, rows, todo: Vec::new(), failed })
 }
 
-/// The source that a partition's rows come from, and their partition there, where only steps that remember nothing stand
-/// between; `None` where there is none whose rows may fail alone.
+/// The source leaf that a partition's rows come from, and their partition in that leaf, through stateless nodes only;
+/// `None` if there is no such leaf or it has no row error isolation.
 fn leaf(plan: &Plan, mut partition: usize) -> Option<(&EpochExec, usize)> {
     if let Some(node) = plan.downcast_ref::<EpochExec>() {
         return match node.passes_on() {
@@ -327,7 +327,7 @@ fn leaf(plan: &Plan, mut partition: usize) -> Option<(&EpochExec, usize)> {
         };
     }
     if plan.downcast_ref::<UnionExec>().is_none() {
-        // Of a join's two sides one is fixed.
+        // One side of a join is static: the other one leads to the source.
         return plan.children().into_iter().find_map(|child| leaf(child, partition));
     }
     for child in plan.children() {
@@ -377,10 +377,10 @@ async fn step(
     Ok(step.changes.into_batch(has_diff(&schema))?)
 }
 
-/// What a collector is fed.
+/// The input of a collector.
 enum CollectorInput {
     Rows(SendableRecordBatchStream),
-    /// Rows that may fail alone, in the operator's expressions as well as below.
+    /// With row error isolation, which covers the operator's expressions and the nodes below it.
     Isolated(RowErrorFilter),
 }
 
@@ -403,7 +403,7 @@ async fn collect(mut collector: Box<dyn Collector>, rows: CollectorInput) -> DfR
     Ok(collector)
 }
 
-/// The partitions of a plan, run and put together as the changes of an epoch.
+/// Runs all partitions of a plan and concatenates their output as the changes of an epoch.
 pub async fn run(plan: &Plan, epoch_context: &EpochContext, context: Arc<TaskContext>) -> Result<Changes> {
     let plan = reset_for_rerun(plan)?;
     let schema = crate::changes::without_diff(&plan.schema());

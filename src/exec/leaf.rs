@@ -1,4 +1,4 @@
-//! Where the leaves of a plan find rows that are put there for them, rather than read.
+//! Leaves of a plan whose rows are set before each run, instead of read from a source.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,10 +6,10 @@ use arrow::array::RecordBatch;
 
 use crate::sync::locked;
 
-/// Where a plan finds the rows that it is run over.
+/// The rows that the next run of a plan reads.
 pub type GroupInput = Arc<Mutex<Option<RecordBatch>>>;
 
-/// Where the batches of a leaf are put for the steps above it, by partition.
+/// Per partition the batch that a leaf passes to the nodes above it.
 #[derive(Debug)]
 pub(super) struct BatchSlots(Vec<Mutex<Option<RecordBatch>>>);
 

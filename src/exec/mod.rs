@@ -1,9 +1,9 @@
-//! Where standing queries and one-off queries meet DataFusion's physical plans: the only room that says `ExecutionPlan`.
-//! Others hold a [`Plan`] and have it run.
+//! Adapters to DataFusion's physical plans, for standing and one-off queries: the only room that says `ExecutionPlan`.
+//! Others hold a [`Plan`] and run it through this room.
 //!
-//! An epoch gives an operator its new rows in two moves: each partition's rows go to a [`Collector`] of their own, in
-//! parallel and as they are decoded; then one [`Operator::step`] folds the collected rows into the state and says what
-//! changed.
+//! An epoch passes an operator its new rows in two steps: each partition's rows go to a [`Collector`] of their own, in
+//! parallel and as they are decoded; then one [`Operator::step`] folds the collected rows into the state and returns
+//! the changes.
 
 mod aside;
 mod changes_memory;

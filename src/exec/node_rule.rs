@@ -1,4 +1,4 @@
-//! Rules of DataFusion's optimizer that look at the nodes of a plan one by one.
+//! DataFusion optimizer rules that rewrite a plan node by node.
 
 use std::{fmt, sync::Arc};
 
@@ -30,7 +30,7 @@ pub(super) fn node_rule(
     Arc::new(NodeRule { name, rewrite })
 }
 
-/// A node with other inputs: each as `replace` has it, which is told its number.
+/// A node with each input replaced by `replace`, which takes the input's number.
 pub(super) fn with_inputs(plan: Plan, replace: impl Fn(usize, Plan) -> Plan) -> DfResult<Plan> {
     let children = plan.children().into_iter().cloned().enumerate();
     let children = children.map(|(n, child)| replace(n, child)).collect();

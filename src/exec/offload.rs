@@ -1,6 +1,6 @@
 //! Long or blocking work, which must not run on a worker of an async runtime: steps of operators, and the batch plans
-//! they run. It gets a thread of its own; a worker that waited for a task could wait for one that only this worker
-//! would run.
+//! they run. It gets a thread of its own: a worker that blocked on a task could deadlock, since that task may be queued
+//! on the same worker.
 
 use std::cell::RefCell;
 
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// The last task that a worker spawns stays with it: were the wait on the worker, nobody would run that task.
+    /// The last task that a worker spawns stays in its own queue: if the worker blocked, no other would run that task.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn offload_waiting_for_a_task_of_the_only_worker_completes() {
         let waited = tokio::spawn(offload(|| {

@@ -1,4 +1,4 @@
-//! A step that remembers, as the nodes of a plan run it: collectors take its rows, and the step folds them.
+//! The interface of stateful operators: collectors take the input rows, and the step folds them into the state.
 
 use std::{any::Any, fmt};
 
@@ -15,7 +15,7 @@ use crate::{
     time::{Micros, Tick},
 };
 
-/// A step that remembers.
+/// A stateful operator.
 pub trait Operator: fmt::Debug + Send {
     /// The columns of its changes, without the diff.
     fn schema(&self) -> SchemaRef;
@@ -23,17 +23,17 @@ pub trait Operator: fmt::Debug + Send {
     /// Takes the rows of one partition of an input, by its number, in one epoch.
     fn collector(&self, input: usize, tick: &Tick) -> Result<Box<dyn Collector>>;
 
-    /// Folds an epoch's rows into the state and gives what changed. An error leaves the state undefined: the query is
+    /// Folds an epoch's rows into the state and returns the changes. An error leaves the state undefined: the query is
     /// then recovered from its last checkpoint.
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput>;
 
-    /// The same operator with nothing remembered.
+    /// The same operator with empty state.
     fn fresh(&self) -> Result<Box<dyn Operator>>;
 
-    /// What it remembers.
+    /// Its state, for checkpoints.
     fn state(&mut self) -> &mut dyn Durable;
 
-    /// The version of the form in which its state is saved, from 1: raised by whoever changes what its [`Durable`] saves.
+    /// The version of its saved form, from 1; to be raised with every change of what its [`Durable`] saves.
     fn state_version(&self) -> u16;
 
     /// After a load: drops what the watermark of the checkpoint had closed.
@@ -45,47 +45,47 @@ pub trait Operator: fmt::Debug + Send {
 
 /// Rows of one partition in one epoch, gathered for a [`Operator::step`].
 pub trait Collector: Send {
-    /// What the operator's expressions make of rows in the schema of its input, the diff as last column where the input
-    /// has one. Nothing is taken in yet: where this fails, it is for one of the rows, and others may follow.
+    /// Evaluates the operator's expressions over rows in the schema of its input, with the diff as last column if the
+    /// input has one. Adds nothing to the collector yet: an error is a row error, and other rows may follow.
     fn evaluate(&mut self, batch: RecordBatch) -> Result<Evaluated>;
 
-    /// Takes rows in. An error leaves the collector undefined.
+    /// Adds rows to the collector. An error leaves the collector undefined.
     fn push(&mut self, rows: Evaluated) -> Result<()>;
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 }
 
-/// Rows with all that a grouped operator's expressions make of them.
+/// Rows with the values of a grouped operator's expressions.
 #[derive(Debug)]
 pub struct Evaluated {
-    /// The rows that came in time.
+    /// The rows that are not late.
     pub batch: RecordBatch,
     pub keys: Vec<ArrayRef>,
-    /// For each function what it is fed.
+    /// Per function: its arguments.
     pub arguments: Vec<Vec<ArrayRef>>,
     pub filters: Vec<Option<BooleanArray>>,
-    /// The rows that came too late, where there are any.
+    /// The late rows, by cause.
     pub late: LateRows,
 }
 
 impl Evaluated {
-    /// Rows of which nothing is to be made.
+    /// Rows without keys or arguments.
     pub fn plain(batch: RecordBatch) -> Self {
         Evaluated { batch, keys: Vec::new(), arguments: Vec::new(), filters: Vec::new(), late: Vec::new() }
     }
 }
 
-/// What one step gave.
+/// The output of one step.
 #[derive(Debug)]
 pub struct StepOutput {
     pub changes: Changes,
     pub late: Late,
 }
 
-/// Rows that came too late, and why.
+/// Late rows, by cause.
 pub type LateRows = Vec<(LateCause, RecordBatch)>;
 
-/// Rows that came too late: counted by cause, and the first of them kept.
+/// Late rows of an epoch: all counted by cause, the first ones stored.
 #[derive(Debug, Default)]
 pub struct Late {
     pub behind: u64,
@@ -94,10 +94,10 @@ pub struct Late {
 }
 
 impl Late {
-    /// Rows kept an epoch; all are counted.
+    /// Maximum of late rows stored per epoch; all are counted.
     const KEPT_MAX: usize = 1_000;
 
-    /// Takes in the late rows of a batch.
+    /// Adds the late rows of a batch.
     pub fn add(&mut self, late: LateRows) {
         for (cause, rows) in late {
             let kept: usize = self.kept.iter().map(|(_, rows)| rows.num_rows()).sum();
@@ -112,7 +112,7 @@ impl Late {
         }
     }
 
-    /// Takes in what another partition counted.
+    /// Adds the late rows of another partition.
     pub fn merge(&mut self, other: Late) {
         self.behind += other.behind;
         self.untimed += other.untimed;

@@ -1,4 +1,4 @@
-//! Nodes that hand on the rows of their one input: columns and partitions are the input's.
+//! Nodes that pass on the rows of their one input: columns and partitions are the input's.
 
 use std::{fmt, sync::Arc};
 
@@ -15,11 +15,11 @@ use datafusion::{
 
 use super::Plan;
 
-/// What such a node does with a stream of rows.
+/// How such a node transforms the stream of its input.
 pub(super) trait PassThrough: fmt::Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// Whether the node says in what order rows come, and what is the same in all of them, as its input does.
+    /// Whether the node declares the ordering and constants of its input.
     const KEEPS_ORDER: bool = true;
 
     /// The line of `EXPLAIN`.

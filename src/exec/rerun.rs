@@ -1,4 +1,4 @@
-//! Plans that are run again and again: what a run leaves in a plan, taken out of it.
+//! Plans that are run many times: resets the state that a run leaves in the nodes.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use datafusion::{
 use super::{Plan, leaf::GroupInput, offload::wait_for};
 use crate::{error::Result, sync::locked};
 
-/// A plan that an operator runs over rows of its own.
+/// A plan that an operator runs over stored rows.
 #[derive(Debug, Clone)]
 pub struct RerunnablePlan {
     plan: Plan,
@@ -31,7 +31,7 @@ impl RerunnablePlan {
         RerunnablePlan { plan, input, context }
     }
 
-    /// What it makes of some rows, which have the columns of its leaf. It is to be called on a thread that may block.
+    /// The plan's output for `rows`, which have the schema of its leaf. To be called on a thread that may block.
     pub fn run(&self, rows: RecordBatch) -> Result<RecordBatch> {
         *locked(&self.input) = Some(rows);
         let plan = reset_for_rerun(&self.plan)?;
@@ -41,8 +41,8 @@ impl RerunnablePlan {
     }
 }
 
-/// A plan that can be run again: nothing is left in it of earlier runs, but what its joins have made of their build
-/// side. That side is fixed, and none of our joins marks in it what was found.
+/// The plan with the state of earlier runs reset, except the build sides of its hash joins: these are static, and no
+/// join type in use marks matched build rows.
 pub(super) fn reset_for_rerun(plan: &Plan) -> DfResult<Plan> {
     let children = plan.children().into_iter().map(reset_for_rerun).collect::<DfResult<Vec<_>>>()?;
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
@@ -54,7 +54,7 @@ pub(super) fn reset_for_rerun(plan: &Plan) -> DfResult<Plan> {
     }
 }
 
-/// A plan as it was planned. A join that is run again and again counts each run: now and then it is to begin anew.
+/// The plan as it was planned, with all state and metrics reset: a join's metrics grow with each run.
 pub fn rebuild(plan: &Plan) -> Result<Plan> {
     Ok(reset_plan_states(plan.clone())?)
 }

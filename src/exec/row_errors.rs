@@ -1,15 +1,15 @@
 //! Row-level error isolation: rows that an expression fails on become dead letters, so that a bad row stops no query.
 //!
-//! DataFusion evaluates an expression over a whole batch, and its error names no row. So each batch of a source goes
+//! DataFusion evaluates an expression over a whole batch, and its error names no row. So each batch of a source runs
 //! alone through the stateless nodes above it. A batch that fails is bisected until the failing rows are single ones:
 //!
 //! ```text
-//! source ─ batch ─▶ [ filter · project · unnest · static join · arguments ] ─ all of it came through ─▶ on its way
-//!                     ▲                        └ it failed ─▶ first half, second half … one row ─▶ dead letter
+//! source ─ batch ─▶ [ filter · project · unnest · static join · arguments ] ─ succeeds ─▶ passed on
+//!                     ▲                        └ fails ─▶ first half, second half … one row ─▶ dead letter
 //!                     └─────────────────────────────────────────┘
 //! ```
 //!
-//! No part of a batch is passed on before all of it has come through, so that a row is left out whole or not at all.
+//! No part of a batch is passed on before all of it has run, so that a row is dropped from all outputs or from none.
 
 use std::sync::{
     Arc,
@@ -28,7 +28,7 @@ use crate::{
     formats::as_json,
 };
 
-/// Rows that the nodes may make of one batch before it is bisected: the output is buffered.
+/// Maximum of output rows per batch before it is bisected: the output is buffered.
 const MADE_ROWS_MAX: usize = 1 << 20;
 
 /// Runs one partition of a source through the stateless nodes above it.
@@ -36,7 +36,7 @@ pub(super) struct RowErrorFilter {
     pub steps: Steps,
     /// Batches of the source, each with its origin.
     pub rows: BoxStream<'static, Result<(Origin, RecordBatch)>>,
-    /// Parts of the current batch that are still to run, each with the number of its first row.
+    /// Parts of the current batch that have not run yet, each with the number of its first row.
     pub todo: Vec<(Origin, usize, RecordBatch)>,
     /// The collector of failing rows.
     pub failed: BadRecords,
@@ -127,7 +127,7 @@ fn raw(row: &RecordBatch) -> Result<Vec<u8>> {
     Ok(as_json(&row.project(&own)?)?.trim_end().into())
 }
 
-/// Whether an error is that of a value: SQL has a class for those.
+/// Whether an error is caused by a value: SQLSTATE class 22 (data exception).
 pub fn is_of_rows(error: &Error) -> bool {
     error.kind().sqlstate().starts_with("22")
 }

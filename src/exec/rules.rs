@@ -1,4 +1,4 @@
-//! Which rules make a physical plan: DataFusion's, and ours among them.
+//! The physical optimizer rules: DataFusion's, and this crate's among them.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use super::{
     yielding::insert_yields,
 };
 
-/// The rules for a query. Not those that push filters down: they tell columns by their names, of which a join may have
-/// two, and compare arrays with NULLs within otherwise; and what a scan of ours takes, the logical plan has pushed.
+/// The rules for a query. Without filter pushdown: it identifies columns by name, which is ambiguous after a join, and
+/// compares arrays that contain NULLs differently; and the logical plan has pushed down what a scan here supports.
 pub fn query_rules() -> Vec<Rule> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
     with_ours(rules, distrust(false))
 }
 
-/// Those alone without which the plan of a query cannot run.
+/// The minimum of rules without which the plan of a query cannot run.
 pub fn fewest_query_rules() -> Vec<Rule> {
     let rules: Vec<Rule> = vec![
         Arc::new(OutputRequirements::new_add_mode()),
@@ -34,19 +34,19 @@ pub fn fewest_query_rules() -> Vec<Rule> {
     with_ours(rules, distrust(true))
 }
 
-/// The rules that are right for one epoch's rows. The others decide by statistics, which an epoch's input does not have, or
+/// The rules that are right for one epoch's rows. The others use statistics, which an epoch's input does not have, or
 /// assume that they see all rows.
 pub fn epoch_rules() -> Vec<Rule> {
     vec![distrust(false), Arc::new(EnsureRequirements::new()), Arc::new(SanityCheckPlan::new()), check_windows()]
 }
 
-/// Rules, and ours where the plan has its shape.
+/// Inserts this crate's rules among `rules`.
 fn with_ours(mut rules: Vec<Rule>, distrust: Rule) -> Vec<Rule> {
     let at = rules.iter().position(|rule| rule.name() == "EnsureCooperative").unwrap_or(rules.len());
     rules.insert(at, insert_yields());
-    // Before anything relies on the order in which rows come.
+    // Before all rules that rely on an ordering.
     rules.insert(0, distrust);
-    // Behind all that change the shape of a plan.
+    // After all rules that change the shape of a plan.
     rules.extend([check_windows(), count_windows()]);
     rules
 }

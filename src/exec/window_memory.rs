@@ -1,5 +1,5 @@
-//! Window functions that need all rows of a partition at once hold their whole input, which DataFusion does not count:
-//! here it is asked of the memory pool batch by batch, and given back when the query is over.
+//! Window functions that need all rows of a partition at once buffer their whole input, which DataFusion does not
+//! count: here it is reserved from the memory pool batch by batch, and released at the end of the query.
 
 use std::{
     pin::Pin,
@@ -26,10 +26,10 @@ use super::{
 };
 use crate::changes::bytes_of;
 
-/// How often a row of its input is there: as it came, and in one batch with all others.
+/// Copies of each input row in memory: its own batch, and the concatenation of all batches.
 const TIMES: usize = 2;
 
-/// Puts a node that counts below each such function. Comes behind all rules that change the shape of a plan.
+/// Puts a counting node below each such function. Comes after all rules that change the shape of a plan.
 pub(super) fn count_windows() -> Rule {
     node_rule("count_windows", |plan| {
         if plan.downcast_ref::<WindowAggExec>().is_none() {
@@ -39,7 +39,7 @@ pub(super) fn count_windows() -> Rule {
     })
 }
 
-/// Counts the rows of its input for as long as it runs.
+/// Reserves memory for the rows of its input for as long as it runs.
 #[derive(Debug, Clone)]
 struct Accounted;
 

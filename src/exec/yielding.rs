@@ -1,16 +1,16 @@
-//! Joins take turns with whatever else runs on their threads.
+//! Cooperative scheduling of joins: they yield their thread to other tasks.
 //!
-//! A join makes many rows of few, and DataFusion counts only what is read from the leaves: a join of two small tables
-//! that gives billions of rows, or compares billions of pairs and gives none, never lets go of its thread. It could not
-//! be cancelled, as a task ends only where it waits, and no other session would be served meanwhile. So what a join
-//! gives is handed on by [`Split`], which waits a moment now and then; and a nested loop join, which does not look
-//! up before it has compared a whole batch with everything on its other side, is fed in small pieces.
+//! A join may output many rows per input row, and DataFusion yields only when reading from the leaves: a join of two
+//! small tables that outputs billions of rows, or compares billions of pairs and outputs none, never yields. It could
+//! not be cancelled, as a task is cancelled only where it awaits, and no other session would run meanwhile. So the
+//! output of a join passes through [`Split`], which yields now and then; and a nested loop join, which does not yield
+//! before it has compared a whole batch with all rows of its other side, gets its input in small pieces.
 //!
-//! What a single call takes long for, `aside.rs` knows: its thread is taken from nobody, as another one does what
-//! waits for it.
+//! A single slow function call cannot yield: `aside.rs` moves it to where it may block, and another thread takes over
+//! the tasks of the worker.
 //!
-//! The same pieces keep rows small that a query makes large: a batch is so many rows, whatever they take, and of texts
-//! that a projection makes a single one could fill the memory.
+//! The same pieces bound the memory of wide rows: a batch is limited by rows, not bytes, and a single batch of long
+//! texts made by a projection could fill the memory.
 
 use std::{
     pin::Pin,
@@ -44,25 +44,25 @@ use super::{
 };
 use crate::changes::bytes_of;
 
-/// How long a query may hold a thread before it lets others have it: short for a person, long for a computer.
+/// How long a query may hold a thread before it yields: short for a person, long for a computer.
 const TURN: Duration = Duration::from_millis(20);
-/// What the rows of a batch may take that a projection makes.
+/// Target size of a batch that a projection with wide values makes.
 const PIECE_BYTES: usize = 1 << 20;
-/// The first piece for a join. The next ones grow and shrink until one takes about a turn, or [`PIECE_BYTES`].
+/// The first piece for a join. Later ones double or halve until one takes about a turn, or [`PIECE_BYTES`].
 const FIRST_PIECE_ROWS: usize = 16;
 
-/// A plan all of whose batches have so many rows at the most.
+/// A plan all of whose batches have at most `rows` rows.
 pub fn in_batches(plan: Plan, rows: usize) -> Plan {
     around(plan, Split::Rows(rows))
 }
 
-/// Puts a [`Split`] around whatever makes many rows of few.
+/// Puts a [`Split`] around each node that may output many rows per input row.
 pub(super) fn insert_yields() -> Rule {
     node_rule("insert_yields", |plan| {
         let slow = is_slow(&plan)?;
         let aside = |plan| if slow { around(plan, Split::Aside) } else { plan };
         if plan.downcast_ref::<ProjectionExec>().is_some_and(produces_wide_values) {
-            // Nobody knows how wide the first one is.
+            // The width of the first rows is unknown: one row at first.
             let rows = Arc::new(AtomicUsize::new(1));
             let plan = fed(plan, Split::Sized(rows.clone()))?;
             return Ok(Transformed::yes(around(aside(plan), Split::Measured(rows))));
@@ -78,13 +78,13 @@ pub(super) fn insert_yields() -> Rule {
     })
 }
 
-/// A plan whose last input comes in pieces: of a nested loop join, the side that it reads batch by batch.
+/// A plan whose last input is split into pieces: for a nested loop join its probe side, which is read batch by batch.
 fn fed(plan: Plan, split: Split) -> DfResult<Plan> {
     let last = plan.children().len().saturating_sub(1);
     with_inputs(plan, |n, input| if n == last { around(input, split.clone()) } else { input })
 }
 
-/// True where a column is made here whose values may be of any length: computed, or a long text in every row.
+/// Whether a projection makes a column of unbounded width: computed values, or a long literal in every row.
 fn produces_wide_values(projection: &ProjectionExec) -> bool {
     let schema = projection.schema();
     projection.expr().iter().zip(schema.fields()).any(|(column, field)| {
@@ -93,20 +93,20 @@ fn produces_wide_values(projection: &ProjectionExec) -> bool {
     })
 }
 
-/// Hands on what its input gives, and lets others have the thread between; and how batches go on.
+/// Passes its input's rows on and yields in between; the variants say how batches are split.
 #[derive(Debug, Clone)]
 enum Split {
-    /// As they are.
+    /// Unchanged.
     Whole,
-    /// In pieces, each as large as the reader is quick.
+    /// In pieces, sized by the time the reader takes for one.
     Timed,
-    /// In pieces of as many rows as [`Split::Measured`] says.
+    /// In pieces of the number of rows that [`Split::Measured`] computed.
     Sized(Arc<AtomicUsize>),
-    /// As they are; says how many rows make [`PIECE_BYTES`].
+    /// Unchanged; computes how many rows make [`PIECE_BYTES`].
     Measured(Arc<AtomicUsize>),
-    /// As they are; all that is below makes batches of so many rows.
+    /// Unchanged; the plan below makes batches of at most so many rows.
     Rows(usize),
-    /// As they are; whoever waits for the thread that makes them gets another one.
+    /// Unchanged; the input is polled where it may block, see `aside.rs`.
     Aside,
 }
 
@@ -134,7 +134,7 @@ impl PassThrough for Split {
     }
 }
 
-/// The context of a query with batches of so many rows.
+/// The context of a query with a batch size of `rows`.
 fn with_batch_rows(context: &TaskContext, rows: usize) -> Arc<TaskContext> {
     Arc::new(TaskContext::new(
         context.task_id(),
@@ -152,12 +152,12 @@ struct YieldStream {
     input: SendableRecordBatchStream,
     split: Split,
     aside: Aside,
-    /// Of the next piece.
+    /// Rows of the next piece.
     rows: usize,
     rest: Option<RecordBatch>,
-    /// When the last piece was given: the reader comes back when it is done with it.
+    /// When the last piece was returned: the reader polls again when it is done with it.
     given: Option<Instant>,
-    /// When it last let others have the thread.
+    /// When it last yielded.
     since: Instant,
 }
 
@@ -169,7 +169,7 @@ impl YieldStream {
         }
     }
 
-    /// How large the next piece is to be: where it is timed, towards half a turn to a turn.
+    /// Adjusts the size of the next piece: a timed one towards half a turn to one turn.
     fn learn(&mut self, now: Instant) {
         match (&self.split, self.given.take().map(|given| now - given)) {
             (Split::Sized(rows), _) => self.rows = rows.load(Ordering::Relaxed),
@@ -184,7 +184,7 @@ impl YieldStream {
             Split::Whole | Split::Aside | Split::Rows(_) => batch,
             Split::Measured(rows) => {
                 if let Some(each) = bytes_of(&batch).checked_div(batch.num_rows()) {
-                    // Step by step: the rows that come may be wider than those that came.
+                    // At most doubled: later rows may be wider than those measured.
                     let most = rows.load(Ordering::Relaxed).max(2 * batch.num_rows());
                     rows.store((PIECE_BYTES / each.max(1)).clamp(1, most), Ordering::Relaxed);
                 }
@@ -245,7 +245,7 @@ mod tests {
         SessionContext::new_with_state(state.with_physical_optimizer_rules(query_rules()).build())
     }
 
-    /// On one thread: whoever does not let go of it is seen by the other, which would not run at all.
+    /// On one thread: a task that does not yield starves the other one, which the test would notice.
     #[tokio::test]
     async fn yield_nested_loop_join_can_be_cancelled_on_one_thread() {
         for condition in ["a.value * b.value % 7 = 3", "a.value * b.value < 0", "a.value % 2 = b.value % 2", "true"] {

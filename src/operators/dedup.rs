@@ -1,12 +1,12 @@
 //! Deduplication within the watermark: of append-only rows, the first row of each id.
 //!
 //! ```text
-//! row ─▶ behind the watermark: late
-//!    └─▶ an earlier one of its id is remembered: left out
-//!    └─▶ shown, and remembered until the watermark is so far behind it
+//! row ─▶ below the watermark: late
+//!    └─▶ its id is stored: dropped
+//!    └─▶ emitted; its id is stored until the watermark has passed its event time by the retention
 //! ```
 //!
-//! The ids remembered at the epoch's watermark decide, so that a replayed epoch emits the same rows.
+//! Decided by the ids stored at the epoch's watermark, so that a replayed epoch emits the same rows.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -30,13 +30,13 @@ use crate::{
     time::{Micros, Tick, event_times},
 };
 
-/// The id of a row, and how long it is remembered.
+/// The key columns of an id, and how long an id is stored.
 #[derive(Debug, Clone)]
 pub struct DedupSpec {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     /// When a row is late, by its event time.
     pub late: Close,
-    /// When an id is forgotten, by the event time of its first row.
+    /// When an id expires, by the event time of its first row.
     pub forget: Close,
     /// Whether its input is another operator: see [`Tick::closed`].
     pub derived: bool,
@@ -44,14 +44,14 @@ pub struct DedupSpec {
     pub rows: SchemaRef,
 }
 
-/// Drops rows whose id is remembered.
+/// Drops rows whose id is stored.
 #[derive(Debug)]
 pub struct Dedup {
     spec: Arc<DedupSpec>,
     seen: DedupState,
 }
 
-/// The remembered ids: key, and event time of the first row.
+/// The stored ids: key, and event time of the first row.
 #[derive(Debug)]
 struct DedupState {
     side: JoinState,
@@ -76,7 +76,7 @@ impl Dedup {
         Ok(Dedup { spec, seen })
     }
 
-    /// The rows of a batch whose ids are new, in order; the ids are remembered from now on.
+    /// The rows of a batch whose ids are new, in order; their ids are stored.
     fn first(&mut self, rows: &RecordBatch, keys: &[ArrayRef]) -> Result<RecordBatch> {
         let side = &mut self.seen.side;
         let encoded = side.encode(keys)?;

@@ -208,7 +208,7 @@ pub fn state_keys(keys: Vec<ArrayRef>, rows: usize) -> Vec<ArrayRef> {
     }
 }
 
-/// Which rows are not yet closed at a watermark; `None` where all are open.
+/// Which rows are in groups still open at a watermark; `None` if all are.
 fn in_time(close: &Close, columns: &[ArrayRef], watermark: Micros) -> Result<Option<BooleanArray>> {
     let moments = close.moments(columns)?;
     if moments.values().iter().all(|m| *m > watermark) {
@@ -217,7 +217,7 @@ fn in_time(close: &Close, columns: &[ArrayRef], watermark: Micros) -> Result<Opt
     Ok(Some(BooleanArray::from_unary(&moments, |m| m > watermark)))
 }
 
-/// A column of event times, or a field of a struct that is.
+/// A column of event times, or an event time field of a struct column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimeColumn {
     pub column: usize,
@@ -231,7 +231,8 @@ impl TimeColumn {
     }
 }
 
-/// Which rows have event times in all of some columns; `None` where all do. Infinity is none: see [`event_times`].
+/// Which rows have event times in all of `timed`; `None` if all rows do. Infinity is not an event time: see
+/// [`event_times`].
 fn have_times(timed: &[TimeColumn], columns: &[ArrayRef]) -> Option<BooleanArray> {
     let mut missing: Option<Vec<bool>> = None;
     for TimeColumn { column, field } in timed {
@@ -246,7 +247,7 @@ fn have_times(timed: &[TimeColumn], columns: &[ArrayRef]) -> Option<BooleanArray
     missing.map(|missing| missing.into_iter().map(|missing| Some(!missing)).collect())
 }
 
-/// The rows that come in time; the others go to `late`.
+/// Splits a batch: returns the rows on time, adds the others to `late`.
 fn apart(
     batch: RecordBatch,
     on_time: Option<BooleanArray>,
@@ -258,8 +259,8 @@ fn apart(
     Ok(filter_record_batch(&batch, &on_time)?)
 }
 
-/// The rows that have the event time that they must have and come before a watermark closes them, by their own columns;
-/// and the late ones.
+/// Splits rows into those on time and late ones. On time is a row that has the event time it must have, in a group
+/// that the watermark has not closed.
 pub fn split_late(
     batch: RecordBatch,
     timed: Option<TimeColumn>,
@@ -276,13 +277,13 @@ pub fn split_late(
     Ok((apart(batch, on_time, LateCause::BehindWatermark, &mut late)?, late))
 }
 
-/// Which of two equally long lists of rows differ, row by row.
+/// Row by row: whether two equally long lists of rows differ.
 pub fn differing(before: &[ArrayRef], after: &[ArrayRef]) -> Result<Vec<bool>> {
     let mut differ = vec![false; before.first().map_or(0, |c| c.len())];
     for (before, after) in before.iter().zip(after) {
         match distinct(before, after) {
             Ok(distinct) => differ.iter_mut().zip(distinct.values()).for_each(|(differ, this)| *differ |= this),
-            // Lists and structs, which that function does not know.
+            // Lists and structs, which `distinct` does not support.
             Err(_) => {
                 differ.iter_mut().zip(differing_values(before, after)?).for_each(|(differ, this)| *differ |= this)
             }
@@ -291,7 +292,7 @@ pub fn differing(before: &[ArrayRef], after: &[ArrayRef]) -> Result<Vec<bool>> {
     Ok(differ)
 }
 
-/// Each key once, in the order in which they come first.
+/// The distinct keys, in the order of their first occurrence.
 pub fn distinct_keys(keys: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
     let fields: Vec<_> =
         keys.iter().enumerate().map(|(n, k)| Field::new(n.to_string(), k.data_type().clone(), true)).collect();

@@ -1,4 +1,4 @@
-//! What most operators do with the rows of an epoch until their step: keep them, partition by partition.
+//! The collector of most operators: buffers the rows of an epoch until the step, partition by partition.
 
 use std::any::Any;
 
@@ -13,14 +13,14 @@ use crate::{
     time::Tick,
 };
 
-/// What is kept of the rows of an input.
+/// Which form of an input's rows is buffered.
 pub(super) trait Buffered: Send + 'static {
     type Rows: Send;
 
     /// See [`Collector::evaluate`].
     fn evaluate(&self, batch: RecordBatch, tick: &Tick) -> Result<Evaluated>;
 
-    /// Of rows that came in time; there are some.
+    /// Converts rows that are not late, at least one, to the buffered form.
     fn keep(&self, rows: Evaluated) -> Result<Self::Rows>;
 }
 
@@ -28,7 +28,7 @@ pub(super) trait Buffered: Send + 'static {
 pub(super) struct InputBuffer<B: Buffered> {
     pub input: B,
     tick: Tick,
-    /// In the order in which they came.
+    /// In order of arrival.
     pub batches: Vec<B::Rows>,
     pub late: Late,
 }
@@ -38,7 +38,7 @@ impl<B: Buffered> InputBuffer<B> {
         Box::new(InputBuffer { input, tick: *tick, batches: Vec::new(), late: Late::default() })
     }
 
-    /// What all of them hold, partition by partition.
+    /// The buffered rows and late rows of all partitions, in partition order.
     pub fn drain(collected: Vec<Box<dyn Collector>>) -> Result<(Vec<B::Rows>, Late)> {
         let (mut batches, mut late) = (Vec::new(), Late::default());
         for part in collected {
@@ -68,13 +68,13 @@ impl<B: Buffered> Collector for InputBuffer<B> {
     }
 }
 
-/// A collector that an operator has made, back again.
+/// Downcasts a collector to the operator's own type.
 pub(super) fn taken<T: 'static>(collector: Box<dyn Collector>) -> Result<T> {
     let own = collector.into_any().downcast::<T>();
     own.map(|own| *own).map_err(|_| Error::internal("an operator was given another one's rows"))
 }
 
-/// The columns of some batches, which all have the same, each put together; none where there is no batch.
+/// Concatenates batches of columns, column by column; no columns if there are no batches.
 pub(super) fn concat_columns<'a>(batches: impl Iterator<Item = &'a [ArrayRef]>) -> Result<Vec<ArrayRef>> {
     let batches: Vec<&[ArrayRef]> = batches.collect();
     let whole = |column: usize| {
@@ -96,7 +96,7 @@ mod tests {
         time::{Epoch, Tick},
     };
 
-    /// Keeps the sum of each batch; rows whose number is odd are late.
+    /// Buffers the sum of each batch; odd numbers are late.
     struct Sums;
 
     impl Buffered for Sums {

@@ -1,7 +1,7 @@
 //! Temporal filter: each row is inserted when its time begins, by the clock, and retracted when it ends.
 //!
 //! ```text
-//! row ─▶ waits ── now >= from ──▶ is there (+) ── now >= until ──▶ is gone (-)
+//! row ─▶ waiting ── now >= from ──▶ inserted (+) ── now >= until ──▶ retracted (-)
 //! ```
 //!
 //! The clock is that of the epoch's intent, so that a replayed epoch emits the same changes.
@@ -115,7 +115,7 @@ impl Temporal {
         self.keep(&batch_of(&rows.schema(), columns, counts.len())?, &counts)
     }
 
-    /// Stored rows as changes, by their counts.
+    /// Stored rows as changes with diff `sign`, each repeated by its count.
     fn shown(
         &self,
         rows: &RecordBatch,
@@ -146,7 +146,7 @@ impl Temporal {
         let there = |row: &usize| lives(row) && from.value(*row) <= now;
         let waits = |row: &usize| lives(row) && from.value(*row) > now && from.value(*row) < ends(*row);
         out.push(self.shown(rows, all.clone().filter(there), diffs, 1)?);
-        // A row that never ends need not be stored once inserted.
+        // Once inserted, a row is stored only if it ends: to be retracted then.
         let kept: Vec<usize> = all.filter(|row| waits(row) || (there(row) && ends(*row) != NEVER)).collect();
         let at: UInt32Array = kept.iter().map(|row| *row as u32).collect();
         let mut columns = rows_at(rows, &at)?.columns().to_vec();
@@ -171,7 +171,7 @@ struct New {
     diffs: Vec<i64>,
 }
 
-/// The latest (`most`) or the earliest of some moments of each row; NULL where one of them is.
+/// Per row the latest (`most`) or the earliest of some times; NULL if any is NULL.
 fn moments(of: &PresenceBounds, batch: &RecordBatch, none: Micros, most: bool) -> Result<ArrayRef> {
     let mut all = Int64Array::from_value(none, batch.num_rows());
     for (time, plus) in of {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! set a=1 · set a=2 · set b=1 · remove c        one epoch, each key in the order of its partition
-//!           +(a,2)    +(b,1)    -(c,…)          and -(a,…), -(b,…) where there was one: what is the same says nothing
+//!           +(a,2)    +(b,1)    -(c,…)          and -(a,…), -(b,…) for stored rows; an unchanged row emits nothing
 //! ```
 
 use std::{collections::HashSet, sync::Arc};
@@ -50,7 +50,7 @@ impl Upsert {
         Ok(Upsert { output, input: input.clone(), key, values, current })
     }
 
-    /// Applies rows in order; gives the net changes.
+    /// Applies rows in order; returns the net changes.
     pub fn fold(&mut self, rows: &RecordBatch) -> Result<Changes> {
         let (rows, ops) = self.last_by_key(&self.in_one_form(rows)?)?;
         let keys: Vec<ArrayRef> = self.key.iter().map(|i| rows.column(*i).clone()).collect();
@@ -104,7 +104,7 @@ impl Upsert {
         self.assembled(&keys, values.columns())
     }
 
-    /// Rows with canonical keys (`-0.0`, NaN): equal keys have equal bytes, and are emitted so.
+    /// Rows with canonical keys (`-0.0`, NaN), which are also emitted: equal keys have equal bytes.
     fn in_one_form(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let mut columns = rows.columns().to_vec();
         for key in &self.key {
@@ -227,7 +227,7 @@ mod tests {
         Upsert::new(&Arc::new(Schema::new(fields)), output, vec![1]).unwrap()
     }
 
-    /// Sets where there is a value, removes where there is none; gives the changes in the order of their text.
+    /// Upserts where there is a value, deletes where there is none; returns the changes in text order.
     fn fold(upsert: &mut Upsert, rows: &[(i64, Option<&str>)]) -> Vec<String> {
         let values = rows.iter().map(|(_, v)| *v).collect::<StringArray>();
         let keys = Int64Array::from_iter_values(rows.iter().map(|(k, _)| *k));

@@ -1,4 +1,4 @@
-//! Parts of a query, as sqlparser has them: made, and asked for their names.
+//! Helpers for sqlparser's syntax trees: constructors and name lookups.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::sql::nodes::query;
 
-/// A query to stand in for another for a moment.
+/// A placeholder query, for `mem::replace`.
 pub(super) fn empty_query() -> Query {
     query(SetExpr::Values(Values { explicit_row: false, value_keyword: false, rows: Vec::new() }))
 }

@@ -1,5 +1,5 @@
-//! Tables of the catalog that have no rows here, with the columns that clients ask for: there are no triggers,
-//! policies, partitions, publications. What joins with them finds nothing, as in a Postgres that has none.
+//! Catalog tables without rows, with the columns that clients read: there are no triggers, policies, partitions,
+//! publications. Joins with them find nothing, as in a Postgres without such objects.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use arrow::{
 };
 use datafusion_pg_catalog::pg_catalog::oid_field::{kind as alias, oid_field};
 
-/// By name: the columns, each with its type; `text` where none is told.
+/// By table name: its columns with types; `text` if there is no type.
 const TABLES: &[(&str, &str)] = &[
     ("pg_attrdef", "oid:oid adrelid:oid adnum:int2 adbin"),
     (

@@ -1,4 +1,4 @@
-//! What is the same in every Postgres, as datafusion-pg-catalog's exports have it.
+//! Catalog contents that are the same in every Postgres, from the exports of datafusion-pg-catalog.
 
 use std::{
     collections::HashMap,
@@ -13,11 +13,11 @@ use datafusion_pg_catalog::pg_catalog::{
     context::EmptyContextProvider,
 };
 
-/// What is the same in every Postgres. Read once, at the first question.
+/// The exported tables. Loaded at the first use.
 static STATIC: LazyLock<DfResult<Arc<PgCatalogStaticTables>>> =
     LazyLock::new(|| PgCatalogStaticTables::try_new().map(Arc::new));
 
-/// The numbers of the functions that every Postgres has, by name; of several the first.
+/// The oids of built-in functions by name; for an overloaded name that of the first.
 pub(super) fn functions() -> HashMap<String, i32> {
     let mut all = HashMap::new();
     let Ok(Some(PgCatalogTable::Static(functions))) = fixed("pg_proc") else { return all };
@@ -32,13 +32,13 @@ pub(super) fn functions() -> HashMap<String, i32> {
     all
 }
 
-/// A table that is the same everywhere.
+/// The exported table of a name; `None` if it has none.
 pub(super) fn fixed(name: &str) -> DfResult<Option<PgCatalogTable>> {
     let tables = STATIC.as_ref().map_err(|e| datafusion::error::DataFusionError::External(e.to_string().into()))?;
     PgCatalogSchemaProvider::try_new(Nothing, tables.clone(), EmptyContextProvider)?.build_table_by_name(name)
 }
 
-/// The exports' own idea of what exists: nothing, as all that can differ is ours.
+/// The list of objects passed to the exports: empty, since this crate makes the tables that depend on it.
 #[derive(Debug, Clone)]
 struct Nothing;
 
@@ -61,7 +61,7 @@ impl CatalogInfo for Nothing {
     }
 }
 
-/// The keywords' table function, and whatever else is static.
+/// All exported tables and table functions.
 pub(super) fn exports() -> Option<&'static Arc<PgCatalogStaticTables>> {
     STATIC.as_ref().ok()
 }

@@ -1,4 +1,4 @@
-//! The functions of `pg_catalog`: what clients call beside their queries of it.
+//! The functions of `pg_catalog` that clients call in catalog queries.
 
 use std::{
     hash::{Hash, Hasher},
@@ -30,7 +30,7 @@ use crate::{
 
 type FunctionImpl = fn(&SessionCatalog, &[ScalarValue]) -> Result<ScalarValue>;
 
-/// Makes all of them known to a context.
+/// Registers all of them in a context.
 pub(super) fn register(context: &SessionContext, session_catalog: &Arc<SessionCatalog>) {
     for (name, returns, run) in FUNCTIONS {
         context.register_udf(function(name, returns.data_type(), *run, session_catalog));
@@ -53,7 +53,7 @@ pub(super) fn register(context: &SessionContext, session_catalog: &Arc<SessionCa
     }
 }
 
-/// There is one role, and it may do everything.
+/// Privilege functions: there is one role, and it has every privilege.
 const PRIVILEGES: &[&str] = &[
     "has_table_privilege",
     "has_schema_privilege",
@@ -66,7 +66,7 @@ const PRIVILEGES: &[&str] = &[
     "pg_has_role",
 ];
 
-/// Everything is on everybody's search path.
+/// Visibility functions: everything is on the search path.
 const VISIBLE: &[&str] = &[
     "pg_type_is_visible",
     "pg_function_is_visible",
@@ -82,7 +82,7 @@ const VISIBLE: &[&str] = &[
     "pg_ts_template_is_visible",
 ];
 
-/// About things that do not exist here: comments, defaults, partitions, rules, triggers, sequences.
+/// Functions about objects that do not exist here: comments, defaults, partitions, rules, triggers, sequences.
 const NOTHING: &[&str] = &[
     "obj_description",
     "col_description",
@@ -101,7 +101,7 @@ const NOTHING: &[&str] = &[
     "inet_client_addr",
 ];
 
-/// The types that functions give.
+/// The result types of the functions.
 #[derive(Clone, Copy)]
 enum Returns {
     Text,
@@ -281,7 +281,7 @@ fn user(session_catalog: &SessionCatalog, _: &[ScalarValue]) -> Result<ScalarVal
     Ok(text(session_catalog.session_info.subject.user.clone()))
 }
 
-/// How much anything takes on disk is not known by object.
+/// Size functions: 0, since the disk size of a single object is not known.
 fn size(_: &SessionCatalog, _: &[ScalarValue]) -> Result<ScalarValue> {
     Ok(ScalarValue::Int64(Some(0)))
 }
@@ -290,8 +290,7 @@ fn string(value: &ScalarValue) -> Option<String> {
     value.try_as_str().flatten().map(str::to_string)
 }
 
-/// A number, or a number as text, as clients send oids either way.
-/// What there is to say of a function that a statement made, by its number; nothing of others.
+/// A property of a user-defined function, by its oid; null for other functions.
 fn routine(
     session_catalog: &SessionCatalog,
     args: &[ScalarValue],
@@ -322,7 +321,7 @@ fn type_oid(_: &SessionCatalog, value: &ScalarValue) -> Option<i32> {
     }
     let name = string(value)?.to_lowercase();
     let name = name.trim().trim_start_matches("pg_catalog.").to_string();
-    // The numbers of built-in types are small; their names are looked up among them.
+    // The oids of built-in types are small; their names are searched among them.
     (16..4100)
         .find(|oid| types::sql_name(*oid, -1) == name || types::internal_name(*oid) == Some(&name))
         .map(|o| o as i32)
@@ -344,7 +343,7 @@ fn role_oid(session_catalog: &SessionCatalog, value: &ScalarValue) -> Option<i32
     oid_of(value).or_else(|| (string(value)? == session_catalog.session_info.subject.user).then_some(OWNER_OID))
 }
 
-/// The oid behind a name, which must exist; null of null.
+/// The oid of a name, which must exist; null for null.
 fn strict(
     session_catalog: &SessionCatalog,
     args: &[ScalarValue],
@@ -395,7 +394,7 @@ fn pretty(bytes: i64) -> String {
     format!("{bytes} bytes")
 }
 
-/// One function; all of them take whatever comes, as drivers cast or do not as they like.
+/// One function; it takes arguments of any type, since drivers do not always cast.
 #[derive(Debug)]
 struct CatalogFunction {
     name: &'static str,

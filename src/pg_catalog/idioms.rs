@@ -1,5 +1,5 @@
-//! What catalog queries say that only Postgres' own executor understands, one idiom after the other, in words that
-//! DataFusion plans.
+//! Idioms of catalog queries that only Postgres' own executor supports, each rewritten into what DataFusion can
+//! plan.
 
 use std::{collections::HashMap, ops::ControlFlow};
 
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::sql::nodes::{alias_of, derived, named, null, query_of, select};
 
-/// Idioms of queries that read nothing but the catalog.
+/// Rewrites idioms of queries that read only the catalog.
 pub(super) struct Idioms;
 
 impl VisitorMut for Idioms {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        // What a type is based on, step by step: drivers ask it of domains, and there are none.
+        // A recursive lookup of the base type of a domain: there are no domains.
         if let Expr::Subquery(query) = expr
             && query.with.as_ref().is_some_and(|with| with.recursive)
         {
@@ -42,7 +42,7 @@ impl VisitorMut for Idioms {
     }
 }
 
-/// Table functions that find nothing here, and the columns that they would find.
+/// Table functions without rows here, and their columns.
 const CALLS: &[(&str, &[(&str, DataType)])] = &[
     (
         "pg_partition_tree",
@@ -65,7 +65,7 @@ pub(super) fn without_rows(factor: &mut TableFactor) {
     *factor = derived(query_of(empty), Some(alias_of(called)));
 }
 
-/// The tables of a SELECT by the names that it calls them.
+/// The oids of a SELECT's tables by alias.
 fn aliases(select: &Select) -> HashMap<String, i32> {
     let factors =
         select.from.iter().flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)));
@@ -78,7 +78,7 @@ fn aliases(select: &Select) -> HashMap<String, i32> {
     named.collect()
 }
 
-/// `t.tableoid`, the number of the table that a row is in, is known beforehand.
+/// Replaces `t.tableoid`, the oid of the row's table, by a constant.
 struct TableOids(HashMap<String, i32>);
 
 impl VisitorMut for TableOids {
@@ -96,7 +96,7 @@ impl VisitorMut for TableOids {
     }
 }
 
-/// `EXISTS (…)` as a value: whether there are any.
+/// Replaces `EXISTS (…)` by `(SELECT count(*) > 0 …)`.
 struct Existence;
 
 impl VisitorMut for Existence {
@@ -114,7 +114,7 @@ impl VisitorMut for Existence {
     }
 }
 
-/// `LIKE pattern ESCAPE '/'` with the backslash that DataFusion knows, where it is another.
+/// Rewrites `LIKE pattern ESCAPE '/'` to use the backslash, the only escape character of DataFusion.
 pub(super) fn escaped(pattern: &mut Expr, escape: &mut Option<Value>) {
     let Some(Value::SingleQuotedString(character)) = escape.as_ref() else { return };
     let mut characters = character.chars();
@@ -125,7 +125,7 @@ pub(super) fn escaped(pattern: &mut Expr, escape: &mut Option<Value>) {
     *escape = None;
     let text = |text: String| Expr::Value(Value::SingleQuotedString(text).into());
     let mut whole = std::mem::replace(pattern, null());
-    // One that stands for itself is put aside while the others are replaced.
+    // A doubled escape character is replaced by this while the others are converted.
     const ASIDE: &str = "\u{1}";
     for (from, to) in [
         ("\\".to_string(), "\\\\".to_string()),
@@ -138,12 +138,12 @@ pub(super) fn escaped(pattern: &mut Expr, escape: &mut Option<Value>) {
     *pattern = whole;
 }
 
-/// `generate_subscripts(array, 1)` beside `unnest(array)`: the places of its items, in step.
+/// `generate_subscripts(array, 1)` together with `unnest(array)`: the positions of its items, in step.
 pub(super) fn subscripts(expr: &mut Expr) {
     let Expr::Function(function) = expr else { return };
     let FunctionArguments::List(list) = &function.args else { return };
     let [FunctionArg::Unnamed(FunctionArgExpr::Expr(array)), ..] = list.args.as_slice() else { return };
-    // The arrays of numbers that indexes have are counted from 0.
+    // The vectors of numbers that indexes have are counted from 0.
     let of_index = matches!(array, Expr::CompoundIdentifier(parts)
         if parts.last().is_some_and(|c| ["indkey", "indclass", "indoption"].contains(&c.value.as_str())));
     let (first, behind) = if of_index { (0, 0) } else { (1, 1) };

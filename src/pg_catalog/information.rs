@@ -1,4 +1,4 @@
-//! `information_schema`: the same things again, in the words of the SQL standard.
+//! `information_schema`: the same catalog in the form of the SQL standard.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
-//! Where the catalog learns what exists.
+//! The interface through which the catalog lists objects.
 
 use crate::catalog::{RelationDef, Routine};
 
-/// What exists at this moment.
+/// Lists the objects that exist now.
 pub trait Listing: Send + Sync + std::fmt::Debug {
     fn relations(&self) -> Vec<RelationDef>;
-    /// The functions that statements made.
+    /// The user-defined functions.
     fn routines(&self) -> Vec<Routine> {
         Vec::new()
     }

@@ -1,8 +1,9 @@
-//! What Postgres clients ask about the catalog: `pg_catalog`, `information_schema` and their functions.
+//! The catalog for Postgres clients: `pg_catalog`, `information_schema` and their functions.
 //!
-//! Two halves. What is the same in every Postgres (types, operators, access methods) is read once from
-//! datafusion-pg-catalog's exports. What exists here is made of a [`Listing`] whenever a statement asks. Queries of
-//! clients are made for Postgres' own executor; [`rewrite()`] turns what DataFusion cannot plan into what it can.
+//! Two halves. What is the same in every Postgres (types, operators, access methods) is loaded once from
+//! datafusion-pg-catalog's exports. Tables of existing objects are computed from a [`Listing`] for each statement.
+//! Client queries are written for Postgres' own executor; [`rewrite()`] turns what DataFusion cannot plan into what it
+//! can.
 //!
 //! `types.rs` has the type and the OID of a column; `oids.rs` the OIDs of the catalog's own relations.
 
@@ -39,8 +40,8 @@ pub use listing::Listing;
 pub use rewrite::rewrite;
 pub use typed::{typed, typed_parameters};
 
-/// Makes `pg_catalog`, `information_schema` and their functions known to a context whose default catalog exists.
-/// Cheap: nothing is computed before a statement asks for it.
+/// Registers `pg_catalog`, `information_schema` and their functions in a context whose default catalog exists.
+/// Cheap: nothing is computed before a statement reads it.
 pub fn register(context: &SessionContext, listing: Arc<dyn Listing>, session_info: &SessionInfo) -> Result<()> {
     let name = context.state().config_options().catalog.default_catalog.clone();
     let catalog = context

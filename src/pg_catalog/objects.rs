@@ -1,4 +1,4 @@
-//! What exists, with the numbers and letters that Postgres' catalog has for it.
+//! The existing objects, with their oids and Postgres' letters for their kinds.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     session::SessionInfo,
 };
 
-/// The first oid that Postgres gives to users' objects.
+/// The first oid of users' objects in Postgres.
 pub const FIRST_OID: i32 = 16384;
 /// Oids of the server's own tables: above Postgres' own, below users'.
 const SYSTEM_OID: i32 = 14000;
@@ -18,7 +18,7 @@ const INDEX_OID: i32 = 1 << 30;
 pub const OWNER_OID: i32 = 10;
 /// The one database.
 pub const DATABASE_OID: i32 = 16383;
-/// What sources are tables of, for `\des` and `\det`.
+/// The foreign server of all sources, for `\des` and `\det`.
 pub const SERVER_OID: i32 = 15001;
 pub const WRAPPER_OID: i32 = 15000;
 
@@ -26,7 +26,7 @@ pub const WRAPPER_OID: i32 = 15000;
 pub const SCHEMAS: &[(&str, i32)] =
     &[("pg_catalog", 11), ("public", 2200), ("information_schema", 13183), ("tidemark", 15999)];
 
-/// One session's view of what exists.
+/// The catalog as one session sees it.
 #[derive(Debug)]
 pub struct SessionCatalog {
     pub listing: Arc<dyn Listing>,
@@ -38,7 +38,7 @@ impl SessionCatalog {
         self.listing.relations()
     }
 
-    /// A relation by the name that a client writes: with a schema or without, in quotes or without.
+    /// The oid of a relation by name: with a schema or without, quoted or not.
     pub fn find(&self, name: &str) -> Option<i32> {
         let (schema, name) = split(name);
         if let Some(relation) = self
@@ -52,7 +52,7 @@ impl SessionCatalog {
         in_catalog.then(|| oids::oid_of(&name)).flatten()
     }
 
-    /// The name that a client would have to write for an oid.
+    /// The name of an oid as a client would have to write it.
     pub fn name(&self, wanted: i32) -> Option<String> {
         let relation = self.relations().into_iter().find(|r| oid(r) == wanted || index_oid(r) == Some(wanted));
         match relation {
@@ -71,7 +71,7 @@ pub fn oid(relation: &RelationDef) -> i32 {
     }
 }
 
-/// Of the index behind its primary key.
+/// The oid of the index of its primary key.
 pub fn index_oid(relation: &RelationDef) -> Option<i32> {
     (!relation.primary_key.is_empty()).then(|| INDEX_OID + (relation.id & 0x1fff_ffff) as i32)
 }
@@ -84,9 +84,9 @@ pub fn schema_oid(name: &str) -> i32 {
     SCHEMAS.iter().find(|(schema, _)| *schema == name).map_or(2200, |(_, oid)| *oid)
 }
 
-/// `pg_class.relkind`. Postgres has no sources and sinks: a foreign table is what comes nearest, rows that live
-/// elsewhere. Nor has it streams: to clients they are materialized views, and [`word`] tells them apart where a person
-/// reads.
+/// `pg_class.relkind`. Postgres has no sources and sinks: the nearest is a foreign table, whose rows are stored
+/// elsewhere. Nor has it streams: clients see them as materialized views, and [`word`] tells them apart in output for
+/// people.
 pub fn relkind(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::Table | ObjectKind::System => "r",
@@ -96,7 +96,7 @@ pub fn relkind(kind: ObjectKind) -> &'static str {
     }
 }
 
-/// The word for a kind that Postgres has no word for.
+/// The name of a kind that Postgres does not have.
 pub fn word(kind: ObjectKind) -> Option<&'static str> {
     match kind {
         ObjectKind::Source | ObjectKind::Stream | ObjectKind::Sink => Some(kind.word()),
@@ -104,7 +104,7 @@ pub fn word(kind: ObjectKind) -> Option<&'static str> {
     }
 }
 
-/// The columns of the primary key by name, as a constraint is written.
+/// The primary key as a constraint definition.
 pub fn key_definition(relation: &RelationDef) -> String {
     let names: Vec<String> = relation
         .primary_key
@@ -115,14 +115,14 @@ pub fn key_definition(relation: &RelationDef) -> String {
     names.join(", ")
 }
 
-/// In quotes where it would be read otherwise.
+/// The name, quoted if necessary.
 pub fn quoted(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-/// `schema.name`, unquoted and folded.
+/// Splits `schema.name`, unquoted and folded to lowercase.
 fn split(text: &str) -> (Option<String>, String) {
     let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = text.trim().chars().peekable();

@@ -4,7 +4,7 @@ use datafusion_pg_catalog::pg_catalog::PG_CATALOG_TABLES;
 
 use super::empty_tables;
 
-/// The tables whose rows are what exists here: `tables.rs` makes them.
+/// The tables that `tables.rs` computes from existing objects.
 const NAMES: &[&str] = &[
     "pg_class",
     "pg_attribute",
@@ -25,7 +25,7 @@ const NAMES: &[&str] = &[
     "pg_stat_activity",
 ];
 
-/// Oids that drivers know by heart.
+/// Oids that drivers have hard-coded.
 const KNOWN_OIDS: &[(&str, i32)] = &[
     ("pg_type", 1247),
     ("pg_attribute", 1249),
@@ -43,7 +43,7 @@ const KNOWN_OIDS: &[(&str, i32)] = &[
     ("pg_extension", 3079),
     ("pg_foreign_server", 1417),
 ];
-/// The others have theirs from here on, in the order of their list.
+/// The first oid of the other tables, which are numbered in the order of their list.
 const OTHER_OIDS: i32 = 12000;
 
 /// The oid of a table of `pg_catalog` itself.

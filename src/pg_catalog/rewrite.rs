@@ -1,7 +1,7 @@
-//! What Postgres' clients write and DataFusion does not plan, in words that it does.
+//! Rewrites SQL of Postgres clients that DataFusion cannot plan into SQL that it can.
 //!
-//! Some of it is only spelling and holds for every query. The rest holds for queries of the catalog alone, where what
-//! a subquery would find is known beforehand; a user's own query is never given another meaning.
+//! Differences of spelling are rewritten in every query. The rest is rewritten only in queries that read just the
+//! catalog, where the result of a subquery is known beforehand; the meaning of a user's own query is never changed.
 
 use std::{
     ops::ControlFlow,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::sql::nodes::null;
 
-/// Tables of the catalog that have no rows here: there are no triggers, partitions, policies, publications.
+/// Catalog tables without rows: there are no triggers, partitions, policies, publications.
 const EMPTY: &[&str] = &[
     "pg_attrdef",
     "pg_auth_members",
@@ -50,7 +50,7 @@ static SPELLING: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new
     vec![Arc::new(StripCollate), Arc::new(RewritePgCatalogOperator), Arc::new(PrependUnqualifiedPgTableName)]
 });
 
-/// Clients ask for names in arrays that are texts.
+/// Clients search for names in arrays of text.
 static ARRAYS: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> =
     LazyLock::new(|| vec![Arc::new(RewriteArrayAnyAllOperation)]);
 
@@ -62,7 +62,7 @@ static CATALOG: LazyLock<Vec<Arc<dyn SqlStatementRewriteRule>>> = LazyLock::new(
     ]
 });
 
-/// Makes a query plannable. To be called on every query before it is planned, and before its columns are named.
+/// Makes a query plannable. To be called on every query before it is planned and its columns are named.
 pub fn rewrite(query: &mut Query) {
     apply(query, &SPELLING);
     let _ = query.visit(&mut Qualified);
@@ -82,7 +82,7 @@ pub fn rewrite(query: &mut Query) {
     }
 }
 
-/// Whether a query reads tables of the catalog, and no others that are named with a schema.
+/// Whether a query reads catalog tables, and no tables in other schemas.
 pub(super) fn reads_catalog_only(query: &Query) -> bool {
     let (mut query, mut found) = (query.clone(), RelationFinder::default());
     let _ = query.visit(&mut Qualified);
@@ -98,7 +98,7 @@ fn apply(query: &mut Query, rules: &[Arc<dyn SqlStatementRewriteRule>]) {
     }
 }
 
-/// Whose tables a query reads.
+/// Which kinds of tables a query reads.
 #[derive(Default)]
 struct RelationFinder {
     catalog: bool,
@@ -126,7 +126,7 @@ fn schema(name: &ObjectName) -> Option<String> {
     name.0[at].as_ident().map(|ident| ident.value.to_lowercase())
 }
 
-/// Tables of the catalog are found without their schema; those that the rule of the exports does not know, here.
+/// Adds the schema to unqualified names of catalog tables, including those that the rule of the exports does not know.
 struct Qualified;
 
 impl VisitorMut for Qualified {
@@ -143,7 +143,7 @@ impl VisitorMut for Qualified {
     }
 }
 
-/// Spelling that holds for every query.
+/// Rewrites of spelling, for every query.
 struct NameSpelling;
 
 impl VisitorMut for NameSpelling {
@@ -161,7 +161,7 @@ impl VisitorMut for NameSpelling {
         match expr {
             Expr::Function(function) => {
                 unqualify(&mut function.name);
-                // `current_user` and its like stand without parentheses; DataFusion wants an empty list.
+                // `current_user` and the like have no parentheses; DataFusion needs an empty argument list.
                 if matches!(function.args, FunctionArguments::None)
                     && last(&function.name).is_some_and(|name| WITHOUT_PARENTHESES.contains(&name.as_str()))
                 {
@@ -186,7 +186,7 @@ impl VisitorMut for NameSpelling {
         ControlFlow::Continue(())
     }
 
-    /// From the inside out, as casts stand behind casts: `'t'::regclass::oid`.
+    /// After the children, since casts are nested: `'t'::regclass::oid`.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let Expr::Cast { expr: inner, data_type, .. } = expr else { return ControlFlow::Continue(()) };
         let inner_kind = match inner.as_ref() {
@@ -198,7 +198,7 @@ impl VisitorMut for NameSpelling {
             *expr = call(&kind, vec![inner]);
             return ControlFlow::Continue(());
         }
-        // Functions are kept by name: only a name that is written down has a number to be looked for.
+        // Functions are represented by name: only a literal name is looked up.
         if alias_of(data_type).is_some_and(|name| name == "regproc" || name == "regprocedure") {
             let inner = std::mem::replace(inner.as_mut(), null());
             let written = matches!(&inner, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
@@ -212,7 +212,7 @@ impl VisitorMut for NameSpelling {
         {
             **item = plain;
         }
-        // The text of an alias type is the name that it stands for.
+        // The text of an alias type's value is the name of the object.
         if let Some(kind) = inner_kind
             && matches!(data_type, DataType::Text | DataType::Varchar(_))
         {
@@ -226,10 +226,10 @@ impl VisitorMut for NameSpelling {
 const WITHOUT_PARENTHESES: &[&str] =
     &["current_user", "session_user", "current_role", "user", "current_catalog", "current_schema"];
 
-/// The alias types that have a function here which finds the number of a name.
+/// The alias types with a function here that finds the oid of a name.
 const REG: &[&str] = &["regclass", "regtype", "regnamespace", "regrole"];
 
-/// The name of a type that is only known by its name: `pg_catalog.regclass` is `regclass`.
+/// The name of a type without its schema: `pg_catalog.regclass` is `regclass`.
 fn alias_of(data_type: &DataType) -> Option<String> {
     match data_type {
         DataType::Regclass => Some("regclass".into()),
@@ -259,14 +259,14 @@ fn plain_type(name: &str) -> Option<DataType> {
     })
 }
 
-/// Functions are found by their bare name.
+/// Removes the schema from a function name.
 fn unqualify(name: &mut ObjectName) {
     if name.0.len() == 2 && schema(name).as_deref() == Some("pg_catalog") {
         name.0.remove(0);
     }
 }
 
-/// What holds for queries that read nothing but the catalog.
+/// Rewrites for queries that read only the catalog.
 struct CatalogRewriter;
 
 impl VisitorMut for CatalogRewriter {
@@ -293,7 +293,7 @@ impl VisitorMut for CatalogRewriter {
         ControlFlow::Continue(())
     }
 
-    /// Behind its parts, or what is put around it would be met again.
+    /// After the children, so that an expression wrapped around one is not visited again.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Subquery(query) = expr {
             force_scalar(query);
@@ -311,7 +311,7 @@ impl VisitorMut for CatalogRewriter {
     }
 }
 
-/// True where an inner join with a table without rows leaves none.
+/// Whether a SELECT has no rows, by an inner join with a table without rows.
 fn is_empty(select: &Select) -> bool {
     let empty = |factor: &TableFactor| match factor {
         TableFactor::Table { name, args: None, .. } => last(name).is_some_and(|name| EMPTY.contains(&name.as_str())),
@@ -329,12 +329,12 @@ fn is_empty(select: &Select) -> bool {
         });
         kept && (joined || empty(&table.relation))
     });
-    // An aggregate of no rows is a row.
+    // An aggregate of no rows has one row.
     some && !select.projection.iter().any(aggregates)
 }
 
 fn aggregates(item: &SelectItem) -> bool {
-    /// Aggregates in a subquery are the subquery's.
+    /// Finds aggregates, except in subqueries.
     #[derive(Default)]
     struct Finder {
         depth: usize,
@@ -367,7 +367,7 @@ fn aggregates(item: &SelectItem) -> bool {
     finder.found
 }
 
-/// Takes all that could not be planned out of SELECTs that find nothing.
+/// Replaces SELECTs without rows by ones that can be planned.
 fn replace_with_empty(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) if is_empty(select) => {
@@ -399,7 +399,7 @@ fn replace_with_empty(body: &mut SetExpr) {
     }
 }
 
-/// `ARRAY(SELECT x …)` is `(SELECT array_agg(x) …)`; options of things that have none are an empty list.
+/// `ARRAY(SELECT x …)` as `(SELECT array_agg(x) …)`; options of objects that have none as an empty array.
 fn collected(query: &mut Query) -> Expr {
     let nothing = Expr::Array(ast::Array {
         elem: vec![Expr::Value(Value::SingleQuotedString(String::new()).into())],
@@ -426,8 +426,8 @@ fn collected(query: &mut Query) -> Expr {
     Expr::Subquery(Box::new(query.clone()))
 }
 
-/// A subquery that stands for a value is known to give one row at most where catalogs join by oid; DataFusion wants
-/// that to be seen.
+/// Makes a scalar subquery return one row at most, as DataFusion requires: catalog queries join by oid, so that it has
+/// no more.
 fn force_scalar(query: &mut Query) {
     if query.limit_clause.is_some() || query.fetch.is_some() {
         return;

@@ -1,4 +1,4 @@
-//! Functions that statements made, as `pg_proc` has them.
+//! User-defined functions in `pg_proc`.
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::{catalog::Routine, error::Result};
 
-/// The number of the language SQL in every Postgres.
+/// The oid of the language SQL in every Postgres.
 const SQL_OID: i32 = 14;
-/// And of the one that aggregates are said to be in.
+/// The oid of the language `internal`, which is shown for aggregates.
 const INTERNAL_OID: i32 = 12;
 
 pub(super) fn oid(routine: &Routine) -> i32 {
     FIRST_OID + (routine.id & 0x3fff_ffff) as i32
 }
 
-/// One of them by its number.
+/// The function of an oid.
 pub(super) fn find(session_catalog: &SessionCatalog, wanted: i32) -> Option<Routine> {
     session_catalog.listing.routines().into_iter().find(|routine| oid(routine) == wanted)
 }
@@ -39,7 +39,7 @@ pub(super) fn type_name(of: &DataType) -> String {
     types::sql_name(types::of(of).oid(), -1)
 }
 
-/// Rows of `pg_proc`, in the columns that the others are in.
+/// Rows of `pg_proc` for user-defined functions, in `schema`.
 pub(super) fn rows(session_catalog: &SessionCatalog, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
     let routines = session_catalog.listing.routines();
     if routines.is_empty() {
@@ -56,7 +56,7 @@ pub(super) fn rows(session_catalog: &SessionCatalog, schema: &SchemaRef) -> Resu
     Ok(Some(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?))
 }
 
-/// What stands in a column; `None` where nothing does.
+/// The value of a column of `pg_proc`; `None` if it is null.
 fn value(routine: &Routine, column: &str) -> Option<ScalarValue> {
     let text = |text: &str| Some(ScalarValue::from(text));
     let number = |number: i32| Some(ScalarValue::from(number));

@@ -39,7 +39,7 @@ impl SchemaProvider for PgCatalog {
         let mut batches = match (empty_tables::table(name), fixed(name)?) {
             (Some(none), _) => vec![none],
             (None, Some(PgCatalogTable::Static(table))) => {
-                // Some of the exports have columns and nothing else.
+                // Some exported tables have columns but no batch.
                 let none = [RecordBatch::new_empty(table.schema())];
                 let data = if table.data().is_empty() { &none[..] } else { table.data() };
                 data.iter().map(normalize).collect::<Result<Vec<_>, _>>()?

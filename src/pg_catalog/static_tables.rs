@@ -1,5 +1,5 @@
-//! The fixed tables as a Postgres of our version has them: their export has arrays as text and the column names of a
-//! later version.
+//! The exported tables adapted to the Postgres version of this server: the exports have arrays as text and the column
+//! names of a later version.
 
 use std::sync::Arc;
 
@@ -30,11 +30,11 @@ const TEXTS: &[&str] = &[
 ];
 /// Arrays of oids.
 const OIDS: &[&str] = &["proargtypes", "proallargtypes", "protrftypes", "extconfig"];
-/// Functions by name in the export, which clients join by number.
+/// Columns with function names in the export, which clients join by oid.
 const FUNCTIONS: &[&str] = &["amproc", "aggfnoid"];
 const NUMBERS: &[&str] = &["conkey", "confkey"];
 
-/// By table: columns under another name.
+/// Columns to rename: from, to.
 const RENAMED: &[(&str, &str)] = &[("colllocale", "colliculocale"), ("datlocale", "daticulocale")];
 
 pub(super) fn normalize(batch: &RecordBatch) -> Result<RecordBatch> {
@@ -81,7 +81,7 @@ fn array(name: &str, column: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// Of `['a', 'b']`, `[1, 2]`, `{a,b}` and `1 2`.
+/// The items of `['a', 'b']`, `[1, 2]`, `{a,b}` and `1 2`.
 fn items(text: &str) -> Vec<String> {
     let inner = text.trim().trim_matches(['[', ']', '{', '}']);
     let items = inner.split(|c: char| c == ',' || c.is_whitespace());

@@ -1,4 +1,4 @@
-//! The tables of `pg_catalog` whose rows are what exists here.
+//! The tables of `pg_catalog` that are computed from the existing objects.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub(super) fn table(session_catalog: &SessionCatalog, name: &str) -> Result<Opti
     }?))
 }
 
-/// A batch in the making, column by column, all of one length.
+/// Builds a batch column by column; all have the same length.
 #[derive(Default)]
 pub(super) struct TableBuilder {
     fields: Vec<Field>,
@@ -60,7 +60,7 @@ impl TableBuilder {
         self
     }
 
-    /// Numbers of objects; `kind` is the type that clients are told.
+    /// A column of oids; `kind` is the type reported to the client.
     pub fn oid(self, name: &str, kind: &str, values: impl IntoIterator<Item = i32>) -> TableBuilder {
         self.add(oid_field(name, kind, true), Arc::new(Int32Array::from_iter_values(values)))
     }
@@ -90,28 +90,28 @@ impl TableBuilder {
         self.add(Field::new(name, DataType::Utf8, true), Arc::new(StringArray::new_null(rows)))
     }
 
-    /// Lists of texts, none of which is there: privileges, options.
+    /// A column of null text arrays: privileges, options.
     fn no_list(self, name: &str, rows: usize) -> TableBuilder {
         let list = DataType::new_list(DataType::Utf8, true);
         let array = arrow::array::new_null_array(&list, rows);
         self.add(Field::new(name, list, true), array)
     }
 
-    /// Lists of column numbers.
+    /// A column of arrays of column numbers.
     fn numbers(self, name: &str, values: impl IntoIterator<Item = Vec<i16>>) -> TableBuilder {
         let lists = values.into_iter().map(|v| Some(v.into_iter().map(Some).collect::<Vec<_>>()));
         let array = ListArray::from_iter_primitive::<Int16Type, _, _>(lists.collect::<Vec<_>>());
         self.add(Field::new(name, arrow::array::Array::data_type(&array).clone(), true), Arc::new(array))
     }
 
-    /// Lists of numbers of objects.
+    /// A column of arrays of oids.
     fn oids(self, name: &str, values: impl IntoIterator<Item = Vec<i32>>) -> TableBuilder {
         let lists = values.into_iter().map(|v| Some(v.into_iter().map(Some).collect::<Vec<_>>()));
         let array = ListArray::from_iter_primitive::<Int32Type, _, _>(lists.collect::<Vec<_>>());
         self.add(Field::new(name, arrow::array::Array::data_type(&array).clone(), true), Arc::new(array))
     }
 
-    /// Moments that nobody has noted.
+    /// A column of null timestamps, for times that are not recorded.
     fn no_moment(self, name: &str, rows: usize) -> TableBuilder {
         let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
         let array = arrow::array::new_null_array(&moment, rows);
@@ -193,7 +193,7 @@ fn pg_class(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
         .build()
 }
 
-/// `heap` for what holds rows, `btree` for indexes.
+/// The access method: `heap` for relations with rows, `btree` for indexes.
 fn access_method(relkind: &str) -> i32 {
     match relkind {
         "r" | "m" => 2,
@@ -290,7 +290,7 @@ fn key_columns(relation: &RelationDef) -> Vec<i16> {
     relation.primary_key.iter().map(|i| *i as i16 + 1).collect()
 }
 
-/// How `btree` orders each column of the key: the default of its type, by the number that every Postgres has.
+/// The `btree` operator class of each key column: the default of its type, by its fixed oid.
 fn operator_classes(relation: &RelationDef) -> Vec<i32> {
     let of = |field: &Arc<Field>| match types::of_field(field).name() {
         "int2" => 1979,
@@ -512,7 +512,7 @@ fn pg_foreign_data_wrapper() -> Result<RecordBatch> {
         .build()
 }
 
-/// The session itself: others are none of its business.
+/// Only the session itself: it does not see others.
 fn pg_stat_activity(session_catalog: &SessionCatalog) -> Result<RecordBatch> {
     let session_info = &session_catalog.session_info;
     TableBuilder::default()

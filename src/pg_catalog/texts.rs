@@ -1,4 +1,4 @@
-//! Functions of Postgres that put texts together: `format` and JSON.
+//! Postgres functions that build text: `format` and JSON.
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
@@ -78,7 +78,7 @@ fn json_text(text: &str) -> String {
     serde_json::Value::String(text.to_string()).to_string()
 }
 
-/// A value as it is shown; `None` is null.
+/// The text of a value; `None` for null.
 fn shown(value: &ScalarValue) -> Option<String> {
     match value {
         value if value.is_null() => None,

@@ -1,5 +1,5 @@
-//! What a client is told of arrays in catalog queries: integers that a catalog holds in an array are oids. A driver that
-//! looks up the array types that it does not know must not need to look up that one.
+//! The types of arrays in catalog queries: integers in a catalog's array are reported as oids. Otherwise a driver that
+//! looks up unknown array types would have to look up this one first.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use datafusion_pg_catalog::pg_catalog::oid_field::{kind as alias, oid_field};
 
 use super::rewrite::reads_catalog_only;
 
-/// The columns of a query as Postgres types them.
+/// The columns of a query with the types reported to the client.
 pub fn typed(columns: &SchemaRef, query: &Query) -> SchemaRef {
     if !columns.fields().iter().any(|f| is_numbers(f.data_type())) || !reads_catalog_only(query) {
         return columns.clone();
@@ -18,7 +18,7 @@ pub fn typed(columns: &SchemaRef, query: &Query) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The same of its parameters.
+/// The parameters of a query with the types reported to the client.
 pub fn typed_parameters(parameters: Vec<DataType>, query: &Query) -> Vec<DataType> {
     if !parameters.iter().any(is_numbers) || !reads_catalog_only(query) {
         return parameters;

@@ -1,14 +1,14 @@
-//! Which Postgres type a column has, and which column type a client means by a Postgres type.
+//! Mapping between Arrow column types and Postgres types.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use pgwire::api::Type;
 
-/// The oid of `text`: what everything is that has no better name.
+/// The oid of `text`: the type of all columns without a better one.
 pub const TEXT: u32 = 25;
 
-/// The type that a client is told of; whatever Postgres has no type for goes as text.
+/// The Postgres type reported for a column; `text` if Postgres has none.
 pub fn of_field(field: &Arc<Field>) -> Type {
     match field.data_type() {
         DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal256(..) => Type::NUMERIC,
@@ -36,7 +36,7 @@ pub fn length(ty: &Type) -> i16 {
     }
 }
 
-/// `pg_attribute.atttypmod`: of numbers, the precision and scale.
+/// `pg_attribute.atttypmod`: for decimals, the precision and scale.
 pub fn modifier(data_type: &DataType) -> i32 {
     match data_type {
         DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) if *s >= 0 => {
@@ -46,8 +46,8 @@ pub fn modifier(data_type: &DataType) -> i32 {
     }
 }
 
-/// What a client means that declares a parameter; `None` where it leaves it to the server, or names a type that only
-/// the server's own idea can be right about.
+/// The column type of a parameter declared with this oid; `None` if it is unspecified, or of a type that the server has
+/// to infer.
 pub fn from_oid(oid: u32) -> Option<DataType> {
     let list = |item: DataType| DataType::List(Arc::new(Field::new_list_field(item, true)));
     Some(match Type::from_oid(oid)? {
@@ -86,11 +86,11 @@ pub fn from_oid(oid: u32) -> Option<DataType> {
 /// The type of an array type's items.
 pub fn item(array: &Type) -> Option<Type> {
     let name = array.name().strip_prefix('_')?;
-    // An array type is listed beside its item's: the oids of both are small.
+    // Array types are searched among small oids, as their items' types are.
     (16..5000).filter_map(Type::from_oid).find(|ty| ty.name() == name)
 }
 
-/// The name of a type as SQL spells it: what `format_type` gives.
+/// The SQL name of a type: the result of `format_type`.
 pub fn sql_name(oid: u32, modifier: i32) -> String {
     let Some(ty) = Type::from_oid(oid) else { return if oid == 0 { "-".into() } else { "???".into() } };
     let name = ty.name();
@@ -123,13 +123,13 @@ fn spelled(name: &str) -> &str {
     }
 }
 
-/// The name that the catalog has for a type.
+/// The name of a type in `pg_type`.
 pub fn internal_name(oid: u32) -> Option<&'static str> {
     let ty = Type::from_oid(oid)?;
     INTERNAL.iter().find(|name| **name == ty.name()).copied()
 }
 
-/// Names that drivers look types up by.
+/// Type names that drivers look up.
 const INTERNAL: &[&str] = &[
     "bool",
     "bytea",

@@ -1,7 +1,7 @@
-//! The checkpoints of one query: its operators' state, whole now and then and by changes between.
+//! The checkpoints of one query: its operators' state, full now and then, incremental in between.
 //!
 //! ```text
-//! state/<id>/<epoch>.ckpt    header: offsets, watermarks, counters, the checkpoint it builds on; sections: operators
+//! state/<id>/<epoch>.ckpt    header: offsets, watermarks, counters, the base checkpoint; sections: operators
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,19 +25,19 @@ use crate::{
     time::{Epoch, Micros},
 };
 
-/// All that a query remembers besides its operators' state and its relation.
+/// All that is saved of a query besides its operators' state and its relation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CheckpointHeader {
     pub epoch: Epoch,
-    /// The ids of the inputs, and how far each was read.
+    /// The ids of the inputs, and the offset up to which each was read.
     #[serde(default)]
     pub inputs: Vec<u64>,
     pub offsets: Vec<Offsets>,
-    /// For each section whose state it holds. Older checkpoints do not say: theirs are in the order of the plan.
+    /// Per section: the operator whose state it has. `None` in older checkpoints: in the order of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operators: Option<Vec<StateId>>,
     pub watermarks: Watermarks,
-    /// The watermark that the epoch used: what it closed is closed.
+    /// The watermark of the epoch: what it closed stays closed.
     pub watermark: Option<Micros>,
     pub rows_in: u64,
     pub rows_out: u64,
@@ -46,30 +46,30 @@ pub struct CheckpointHeader {
     #[serde(default)]
     pub untimed: u64,
     pub bad: u64,
-    /// The checkpoint that this one changes; `None` where it is whole.
+    /// The checkpoint that this incremental one builds on; `None` if it is full.
     pub base: Option<Epoch>,
-    /// The newest file of its relation: without it the relation is not as it was.
+    /// The newest file of its relation: recovery fails if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<String>,
-    /// The commit of its epoch, where that came to the log later only: what is told of the epoch is told by this one.
+    /// The commit of its epoch, if the checkpoint was taken before the log had it: recovery appends it to the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,
 }
 
-/// What a checkpoint will hold. Taken between two epochs, at the cost of what changed; written elsewhere while the next
-/// epochs run.
+/// The contents of a checkpoint. Taken between two epochs, at the cost of what changed; written in the background while
+/// the next epochs run.
 #[derive(Debug)]
 pub struct CheckpointDraft {
     pub header: CheckpointHeader,
-    /// For each operator what changed in its state.
+    /// Per operator: the changes of its state.
     pub sections: Vec<Vec<RecordBatch>>,
     pub relation: Option<RelationDraft>,
-    /// Empty operators, where the chain has become long: what the chain adds up to is loaded into them and saved whole.
-    /// Never locked: so that an operator need not be one that many may look at.
+    /// Empty operators, if the chain has become long: the chain is loaded into them, and they are saved in full. The
+    /// mutex is never locked: it only spares operators from being `Sync`.
     pub fresh: Option<Mutex<Vec<Box<dyn Operator>>>>,
-    /// Whether the sections are all of the state already.
+    /// Whether the sections are the full state already.
     pub is_whole: bool,
-    /// What it takes in memory until it is written.
+    /// Its memory reservation until it is written.
     pub room: BudgetShare,
 }
 
@@ -77,10 +77,10 @@ pub struct CheckpointDraft {
 pub struct Checkpoints {
     storage: Arc<dyn Storage>,
     folder: String,
-    /// The files of the chain that the newest one ends.
+    /// The epochs of the newest checkpoint and those it builds on, oldest first.
     chain: Vec<Epoch>,
     chain_max: usize,
-    /// The operators of the query as it is planned now, and the ids of its inputs, in the order of its plan.
+    /// The operators of the query's present plan, and the ids of its inputs, in the order of the plan.
     operators: Vec<StateId>,
     inputs: Vec<u64>,
 }
@@ -98,12 +98,12 @@ impl Checkpoints {
         }
     }
 
-    /// With a whole one after so many that hold changes only.
+    /// Sets the maximum length of a chain: then the next checkpoint is full.
     pub fn with_chain_max(self, chain_max: usize) -> Self {
         Checkpoints { chain_max, ..self }
     }
 
-    /// Of a query that has these operators and inputs.
+    /// Sets the operators and inputs of the query.
     pub fn with_plan(self, operators: Vec<StateId>, inputs: Vec<u64>) -> Self {
         Checkpoints { operators, inputs, ..self }
     }
@@ -112,18 +112,19 @@ impl Checkpoints {
         format!("{}/{:016}.ckpt", self.folder, epoch.0)
     }
 
-    /// Whether there is no checkpoint yet: the next one holds all of the state.
+    /// Whether there is no checkpoint yet: the next one has the full state.
     pub fn is_first(&self) -> bool {
         self.chain.is_empty()
     }
 
-    /// Whether the next checkpoint is to be whole. The first one is so by itself: everything has changed since nothing.
+    /// Whether the next checkpoint is to be full. The first one is so anyway: all state has changed since nothing was
+    /// saved.
     pub fn wants_whole(&self) -> bool {
         self.chain.len() >= self.chain_max
     }
 
-    /// The header of the newest checkpoint; [`Checkpoints::each`] reads what it and those before it hold. `None` where
-    /// there is none. One whose state does not fit the operators of today's plan is refused by name.
+    /// The header of the newest checkpoint; [`Checkpoints::each`] reads the sections of its chain. `None` if there is
+    /// no checkpoint. Fails, naming the file, if its state does not fit the operators of the present plan.
     pub fn open(&mut self) -> Result<Option<CheckpointHeader>> {
         let files = self.storage.list(&self.folder)?;
         let Some(newest) = files.last() else { return Ok(None) };
@@ -140,14 +141,15 @@ impl Checkpoints {
             base = header.base;
         }
         self.chain.reverse();
-        // What a crash left of an older chain.
+        // Files of an older chain that a crash kept from being removed.
         let kept: Vec<String> = self.chain.iter().map(|epoch| self.path(*epoch)).collect();
         let left: Vec<String> = files.iter().filter(|file| !kept.contains(file)).cloned().collect();
         self.storage.remove_all(&left)?;
         Ok(Some(newest))
     }
 
-    /// Gives what is to be loaded, each batch with the number of its operator, the oldest first. One batch at a time is in
+    /// Passes the saved batches of the chain, oldest first, each with the number of its operator. One batch at a time
+    /// is in
     /// memory.
     pub fn each(&self, mut take: impl FnMut(usize, &RecordBatch) -> Result<()>) -> Result<()> {
         for epoch in &self.chain {
@@ -167,7 +169,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// For each section of a checkpoint the number of its operator in the plan.
+    /// Per section of a checkpoint: the number of its operator in the plan.
     fn places(&self, path: &str, header: &CheckpointHeader) -> Result<Vec<usize>> {
         if !header.inputs.is_empty() && header.inputs != self.inputs {
             return Err(unfit(path, "is of other inputs than the query has now"));
@@ -200,7 +202,7 @@ impl Checkpoints {
         }
     }
 
-    /// The header of the newest checkpoint, where there is one.
+    /// The header of the newest checkpoint; `None` if there is none.
     pub fn peek(&self) -> Result<Option<CheckpointHeader>> {
         self.storage.list(&self.folder)?.last().map(|newest| self.header(newest)).transpose()
     }
@@ -214,8 +216,8 @@ impl Checkpoints {
         self.storage.open(path)?.ok_or_else(missing)
     }
 
-    /// Writes a checkpoint and drops what it makes superfluous. Where it fails, the draft is what it was: it may be saved
-    /// later. Blocking.
+    /// Writes a checkpoint and removes superseded ones. If it fails, the draft can be saved again later.
+    /// Blocking.
     pub fn save(&mut self, draft: &mut CheckpointDraft) -> Result<()> {
         // The relation first: a checkpoint without it would be worthless, a relation file past it is removed.
         draft.relation.as_ref().map_or(Ok(()), RelationDraft::write)?;
@@ -228,7 +230,7 @@ impl Checkpoints {
         draft.header.base = self.chain.last().copied().filter(|_| !draft.is_whole);
         let epoch = draft.header.epoch;
         match self.write(draft) {
-            // What an earlier try left, which did not come to its end.
+            // An incomplete file of an earlier try.
             Err(error) if error.kind() == ErrorKind::DuplicateObject => {
                 self.storage.remove(&self.path(epoch))?;
                 self.write(draft)?;
@@ -239,7 +241,7 @@ impl Checkpoints {
         self.chain.push(epoch);
         let old: Vec<String> = old.into_iter().map(|epoch| self.path(epoch)).collect();
         if let Err(error) = self.storage.remove_all(&old) {
-            // The next load does it.
+            // The next load removes them.
             tracing::warn!(%error, "checkpoints that nobody needs are left");
         }
         Ok(())
@@ -256,7 +258,7 @@ impl Checkpoints {
         })
     }
 
-    /// What the chain and the changes after it add up to.
+    /// The full state: the chain and the changes after it.
     fn whole(
         &self,
         changes: &[Vec<RecordBatch>],
@@ -278,13 +280,13 @@ impl Checkpoints {
         operators.iter_mut().map(save).collect()
     }
 
-    /// Removes every trace.
+    /// Removes all checkpoint files of the query.
     pub fn remove(&self) -> Result<()> {
         self.storage.clear(&self.folder)
     }
 }
 
-/// A checkpoint of another release, which cannot be gone on with.
+/// The error for a checkpoint of another release that this one cannot continue from.
 fn unfit(path: &str, what: &str) -> Error {
     Error::new(ErrorKind::ObjectNotInState, format!("checkpoint \"{path}\" {what}"))
         .detail("It was written by another release, which keeps the state of this query in another way.")

@@ -1,4 +1,4 @@
-//! What of a query is durable, and what a recovery of it would need.
+//! What of a query is durable, and what its recovery would read and replay.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use crate::{
 /// The number of the first log file.
 const ALL_LOG_FILES: u64 = 1;
 
-/// The checkpoints of a query, and what came after the last one. Invariants:
+/// The checkpoints of a query, and the epochs after the last one. Invariants:
 ///
-/// - `checkpointed` and `saved` are of the newest complete checkpoint; `since` has the epochs after it that the log has
-///   as committed, in order: checkpoint and `since` are the query as of its last commit.
+/// - `checkpointed` and `saved` are of the newest complete checkpoint; `since` has the epochs after it that are
+///   committed in the log, in order: checkpoint and `since` are the query as of its last commit.
 /// - At most one epoch is between intent and commit: `begun` (of a sink) or `uncommitted` (of a view).
-/// - At most one checkpoint is on its way: it is written, or it could not be and is kept to be written again, since what
-///   it holds was drained from the state.
+/// - At most one checkpoint is not durable yet: it is being written, or its write failed and is to be retried, since
+///   its contents were drained from the state.
 /// - While a recovery needs records of the log, `log_file` is not after the first of them.
 #[derive(Debug)]
 pub(super) struct Durability {
@@ -40,8 +40,8 @@ pub(super) struct Durability {
     saved: Vec<Offsets>,
     /// The epochs after the last checkpoint, which a recovery replays.
     since: Vec<(Intent, Commit)>,
-    /// The sink epoch whose intent is synced and whose commit is not: its rows may be outside, so no other epoch may
-    /// take its number.
+    /// The sink epoch whose intent is synced and whose commit is not: its rows may be in the outside system, so no
+    /// other epoch may take its number.
     begun: Option<Intent>,
     /// The view epoch that was run but is not committed in the log.
     uncommitted: Option<Uncommitted>,
@@ -94,7 +94,7 @@ pub(super) struct Point {
 }
 
 impl Durability {
-    /// Of query `id` with so many inputs, of which nothing is durable yet.
+    /// For query `id` with `inputs` inputs, of which nothing is durable yet.
     pub(super) fn new(storage: Arc<dyn Storage>, id: u64, checkpoints: Checkpoints, inputs: usize) -> Self {
         Durability {
             store: Store::new(storage, id),
@@ -131,7 +131,7 @@ impl Durability {
         &self.saved
     }
 
-    /// Whether a recovery would run anything again, of a query that is at `epoch`.
+    /// Whether a recovery would replay epochs, if the query is at `epoch`.
     pub(super) fn is_behind(&self, epoch: Epoch) -> bool {
         epoch > self.checkpointed
     }
@@ -162,12 +162,12 @@ impl Durability {
         self.begun = Some(intent);
     }
 
-    /// The epoch that was begun is committed, is in a checkpoint, or is given up.
+    /// The begun epoch is committed, in a checkpoint, or given up.
     pub(super) fn end_begun(&mut self) {
         self.begun = None;
     }
 
-    /// A sink epoch was committed that is in no checkpoint.
+    /// A sink epoch was committed and is in no checkpoint yet.
     pub(super) fn note_delivered(&mut self, intent: Intent, commit: Commit) {
         self.since.push((intent, commit));
     }
@@ -176,23 +176,23 @@ impl Durability {
         self.uncommitted.as_ref()
     }
 
-    /// A view epoch was run, which is now to be committed.
+    /// A view epoch was run and is to be committed.
     pub(super) fn note_run(&mut self, epoch: Uncommitted) {
         self.uncommitted = Some(epoch);
     }
 
-    /// The commit of the view epoch is durable. Gives when the epoch started.
+    /// The commit of the view epoch is durable. Returns when the epoch started.
     pub(super) fn note_committed(&mut self) -> Option<Instant> {
         let Uncommitted { intent, commit, first, started } = self.uncommitted.take()?;
-        // One that read a snapshot is in a checkpoint already.
+        // An epoch that read a snapshot is in a checkpoint already.
         if !first {
             self.since.push((intent, commit));
         }
         Some(started)
     }
 
-    /// From now on a recovery of the query, which is at `epoch`, reads the log from `current`, the file that is written
-    /// now, or from an earlier one. Gives which.
+    /// Notes that a recovery of the query, which is at `epoch`, reads the log from `current` (the file being written),
+    /// or from an earlier file. Returns that file.
     pub(super) fn needs_log(&mut self, epoch: Epoch, current: u64) -> u64 {
         if !self.is_behind(epoch) && self.begun.is_none() {
             self.log_file = current;
@@ -200,7 +200,7 @@ impl Durability {
         if self.recovered { self.log_file } else { UNRECOVERED }
     }
 
-    /// The first log file that a recovery of the query, which is at `epoch`, would read; `None` where it needs none.
+    /// The first log file that a recovery of the query, which is at `epoch`, would read; `None` if it would read none.
     pub(super) fn log_file(&self, epoch: Epoch) -> Option<u64> {
         if !self.recovered {
             return Some(UNRECOVERED);
@@ -208,7 +208,7 @@ impl Durability {
         (self.is_behind(epoch) || self.begun.is_some()).then_some(self.log_file)
     }
 
-    /// The epochs that a recovery would have to run again; of a sink with the one that was begun.
+    /// The intents and commits that a recovery would replay; for a sink also the intent of the epoch that was begun.
     pub(super) fn since(&self) -> (Vec<Intent>, Vec<Commit>) {
         let (mut intents, commits): (Vec<_>, Vec<_>) = self.since.iter().cloned().unzip();
         intents.extend(self.begun.clone());
@@ -222,7 +222,7 @@ impl Durability {
         self.unwritten.is_some()
     }
 
-    /// The checkpoint that could not be written, which comes before any other.
+    /// The checkpoint whose write failed; it has to be written before any other.
     pub(super) fn take_unwritten(&mut self) -> Option<Unwritten> {
         self.unwritten.take()
     }
@@ -231,7 +231,7 @@ impl Durability {
         self.writing.is_some()
     }
 
-    /// Starts to write a checkpoint, beside the next epochs.
+    /// Starts to write a checkpoint, concurrently with the next epochs.
     pub(super) fn write(&mut self, Unwritten { mut draft, point }: Unwritten) {
         let mut checkpoints = self.checkpoints.clone();
         let task = tokio::task::spawn_blocking(move || {
@@ -241,7 +241,7 @@ impl Durability {
         self.writing = Some(Writing { task, point, outcome: None });
     }
 
-    /// Waits until nothing more is to be written of the checkpoint that was begun; for ever where none was.
+    /// Waits until the running checkpoint is written or has failed; never completes if none is running.
     pub(super) async fn written(&mut self) {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         if writing.outcome.is_none() {
@@ -249,7 +249,7 @@ impl Durability {
         }
     }
 
-    /// Waits for the checkpoint that was begun, if any; what came before it is then needed no more. Gives what was
+    /// Waits for the running checkpoint, if any; recovery then needs nothing from before it. Returns what was
     /// written.
     pub(super) async fn end_write(&mut self) -> Result<Option<CheckpointDraft>> {
         if !self.is_writing() {
@@ -276,7 +276,7 @@ impl Durability {
 
 /// Recovery.
 impl Durability {
-    /// Takes over what the log has of the query, so that after a failed recovery the next one knows it too.
+    /// Notes the query's epochs in the log, so that after a failed recovery the next one has them too.
     pub(super) fn note_log(&mut self, since: Vec<(Intent, Commit)>, begun: Option<Intent>) {
         (self.since, self.begun) = (since, begun);
     }
@@ -286,17 +286,17 @@ impl Durability {
         self.checkpoints.open()
     }
 
-    /// The checkpoint of an epoch was loaded, with these offsets.
+    /// The checkpoint of `epoch` was loaded, with these offsets.
     pub(super) fn note_loaded(&mut self, epoch: Epoch, offsets: Vec<Offsets>) {
         (self.checkpointed, self.saved) = (epoch, offsets);
     }
 
-    /// These epochs, after the checkpoint that was loaded, are run again.
+    /// These epochs, after the loaded checkpoint, are replayed.
     pub(super) fn note_redo(&mut self, epochs: &[(Intent, Commit)]) {
         self.since = epochs.to_vec();
     }
 
-    /// All that was committed is back.
+    /// All committed epochs are restored.
     pub(super) fn note_recovered(&mut self) {
         self.recovered = true;
     }

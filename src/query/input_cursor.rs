@@ -1,4 +1,4 @@
-//! One input of a query: how far it was read, how far it reaches, and the rows of a span.
+//! One input of a query: its offset, its end, and the rows of a span.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,18 +35,18 @@ const EXPECTED_BYTES: u64 = 16 << 20;
 /// - `offsets` is where the last applied epoch ended; planning and prefetching never move it.
 /// - A span that starts at epoch 0 of a relation is read from `snapshot`, which was taken when the span was planned and
 ///   stays until the epoch was run.
-/// - `prefetched` is given only to an epoch that reads its very span; any other drops it.
+/// - `prefetched` is passed only to an epoch that reads exactly its span; any other epoch drops it.
 #[derive(Debug)]
 pub(super) struct InputCursor {
     input: PlannedInput,
     offsets: Offsets,
-    /// The end of the input when it was last looked at.
+    /// The end offset of the input when it was last checked.
     end: Offsets,
     admission: Admission,
-    /// The read planned for the next epoch, until that was observed.
+    /// The read planned for the next epoch, until its duration is observed.
     planned: Option<PlannedRead>,
     snapshot: Option<Arc<Snapshot>>,
-    /// The span after the one that is being read.
+    /// The prefetched span that follows the one being read.
     prefetched: Option<Prefetched>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct PlannedRead {
     /// The span was prefetched, so that the epoch has no reason to wait.
     pub(super) is_ready: bool,
     limit: ReadLimit,
-    /// Whether the input has more than that.
+    /// Whether the input has more rows than the planned span.
     full: bool,
 }
 
@@ -171,7 +171,7 @@ impl InputCursor {
         self.input.table.batching.filter(|policy| backlog.rows.is_some_and(|rows| rows < policy.rows))
     }
 
-    /// Feeds the duration of the epoch that was planned to the admission. Gives whether one was.
+    /// Feeds the duration of the planned epoch to the admission. Returns whether an epoch was planned.
     pub(super) fn observe(&mut self, took: Duration) -> bool {
         let Some(PlannedRead { limit, full, .. }) = self.planned.take() else { return false };
         self.admission.observe(&limit, full, took);
@@ -197,7 +197,7 @@ impl InputCursor {
         matches!(self.input.table.input, TableInput::Relation(_)) && span.from.only() == 0 && span.to.only() > 0
     }
 
-    /// The snapshot in pieces of about so many bytes; none where `span` is not read from it.
+    /// The snapshot in pieces of about `bytes`; empty if `span` is not read from it.
     pub(super) fn pieces(&self, span: &Span, bytes: usize) -> Vec<SnapshotChunk> {
         match &self.snapshot {
             Some(snapshot) if span.from.only() == 0 => snapshot.pieces(bytes),
@@ -225,7 +225,7 @@ impl InputCursor {
         }
     }
 
-    /// The rows of a span: the prefetched streams if they are of this very span, new ones otherwise.
+    /// The rows of a span: the prefetched streams if they are of exactly this span, new ones otherwise.
     pub(super) fn open(&mut self, env: &QueryEnv, span: &Span, partitions: usize) -> Result<OpenedInput> {
         let is_same = |next: &Prefetched| next.span == *span && partitions == env.partitions();
         let prefetched = self.prefetched.take().filter(is_same);
@@ -268,7 +268,7 @@ impl InputCursor {
     }
 
     /// Starts the scan of what a source has after `span`, up to where `twin` prefetched if it did. Errors are ignored:
-    /// the epoch that reads it meets them again.
+    /// the epoch that reads the span gets them again.
     pub(super) async fn prefetch(&mut self, env: &QueryEnv, span: &Span, twin: Option<&InputCursor>) {
         let TableInput::Source(source, _) = &self.input.table.input else { return };
         if span.to.reaches(&self.end) {
@@ -291,7 +291,7 @@ impl InputCursor {
         }
     }
 
-    /// Tells the input that query `id` will never again ask for what is before `offsets`.
+    /// Lets the input release, as far as query `id` is concerned, what is before `offsets`.
     pub(super) async fn release(&self, id: u64, offsets: &Offsets) -> Result<()> {
         let least = self.input.table.readers.advance(id, offsets);
         match &self.input.table.input {

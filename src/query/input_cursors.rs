@@ -1,4 +1,4 @@
-//! All inputs of a query: what was read, what the next epoch is to read, and what waits.
+//! All inputs of a query: their offsets, the spans of the next epoch, and their backlogs.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,9 +21,9 @@ pub(super) type Pieces = Vec<Vec<SnapshotChunk>>;
 /// The cursors of the inputs, in the order of the plan. Invariants:
 ///
 /// - All of them are at the end of the same epoch: only `advance` and `restore` move them, together.
-/// - Inputs that are the same relation or source at the same offset (twins) are given the same span: otherwise the
-///   answer of a query that reads something twice would mix two moments of it.
-/// - `followed` is of the spans planned last.
+/// - Inputs that are the same relation or source at the same offset (twins) get the same span: otherwise the answer of
+///   a query that reads something twice would mix two of its states.
+/// - `followed` belongs to the spans planned last.
 #[derive(Debug)]
 pub(super) struct InputCursors {
     cursors: Vec<InputCursor>,
@@ -103,8 +103,8 @@ impl InputCursors {
         cursors.filter_map(|(n, cursor)| Some((n, cursor.planned()?.backlog, cursor.offsets())))
     }
 
-    /// Feeds the duration of the planned epoch to the admission of each input. Gives the inputs that it was planned for:
-    /// none for an epoch that is replayed.
+    /// Feeds the duration of the planned epoch to the admission of each input. Returns the inputs that it was planned
+    /// for: none for a replayed epoch.
     pub(super) fn observe(&mut self, took: Duration) -> Vec<usize> {
         let observed = self.cursors.iter_mut().map(|cursor| cursor.observe(took)).enumerate();
         observed.filter(|(_, was_planned)| *was_planned).map(|(n, _)| n).collect()
@@ -143,12 +143,12 @@ impl InputCursors {
         self.cursors.iter().zip(&intent.spans).any(|(cursor, span)| cursor.reads_snapshot(span))
     }
 
-    /// After the epoch that was planned with the snapshots was run.
+    /// Drops the snapshots, once the epoch planned with them was run.
     pub(super) fn forget_snapshots(&mut self) {
         self.cursors.iter_mut().for_each(InputCursor::forget_snapshot);
     }
 
-    /// The snapshots that an intent reads, in pieces of about so many bytes.
+    /// The snapshots that an intent reads, in pieces of about `bytes`.
     pub(super) fn pieces(&self, intent: &Intent, bytes: usize) -> Pieces {
         self.cursors.iter().zip(&intent.spans).map(|(cursor, span)| cursor.pieces(span, bytes)).collect()
     }
@@ -180,12 +180,12 @@ impl InputCursors {
         }
     }
 
-    /// Drops what was prefetched.
+    /// Drops the prefetched spans.
     pub(super) fn end_prefetch(&mut self) {
         self.cursors.iter_mut().for_each(InputCursor::end_prefetch);
     }
 
-    /// Tells the inputs that query `id` will never again ask for what is before `offsets`.
+    /// Lets the inputs release, as far as query `id` is concerned, what is before `offsets`.
     pub(super) async fn release(&self, id: u64, offsets: &[Offsets]) -> Result<()> {
         for (cursor, offsets) in self.cursors.iter().zip(offsets) {
             cursor.release(id, offsets).await?;
@@ -234,7 +234,7 @@ mod tests {
         shared.publish();
     }
 
-    /// Of a query that reads the relation twice.
+    /// The cursors of a query that reads the relation twice.
     fn cursors(shared: &Arc<SharedRelation>) -> InputCursors {
         let table = InputTable {
             id: shared.id,

@@ -1,4 +1,4 @@
-//! What everybody may know of a running query.
+//! The progress of a running query: state, last error, metrics, offsets.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,17 +13,17 @@ use crate::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueryState {
-    /// Reading its checkpoint and running again what came after it.
+    /// Loading its checkpoint and replaying the epochs after it.
     #[default]
     Recovering,
     Running,
-    /// By `ALTER … PAUSE`.
+    /// Paused by `ALTER … PAUSE`.
     Paused,
-    /// It did all that its trigger asks for.
+    /// Its trigger has ended: everything that it asks for was read.
     Finished,
-    /// It stopped on an error, and stays so until it is resumed.
+    /// Stopped on a permanent error until `ALTER … RESUME`.
     Failed,
-    /// An error that may pass: it tries again.
+    /// Failed on a transient error: it retries.
     Retrying,
 }
 
@@ -40,8 +40,8 @@ impl QueryState {
     }
 }
 
-/// What a running query tells of itself, for as long as it exists: its numbers, which are in the registry, and what is no
-/// number.
+/// The progress of a running query, for as long as it exists: numbers in the metrics registry, and the status that is
+/// not numeric.
 #[derive(Debug)]
 pub struct Progress {
     registry: Arc<Registry>,
@@ -49,12 +49,12 @@ pub struct Progress {
     status: Mutex<QueryStatus>,
 }
 
-/// Written and read as a whole, so that its numbers are of one epoch.
+/// Written and read under one lock, so that its numbers are of one epoch.
 #[derive(Debug, Default)]
 pub struct QueryStatus {
     pub state: QueryState,
     pub last_error: Option<Error>,
-    /// The first log file that a recovery would read; `None` where it needs none.
+    /// The first log file that a recovery would read; `None` if it would read none.
     pub log_file: Option<u64>,
     pub metrics: Arc<QueryMetrics>,
     pub inputs: Vec<InputStatus>,
@@ -67,11 +67,11 @@ pub struct InputStatus {
     pub metrics: Arc<InputMetrics>,
 }
 
-/// In place of a log file: the query has yet to recover, for which it may need every record about it.
+/// The log file of a query that has yet to recover, for which it may need every record about it.
 pub const UNRECOVERED: u64 = 0;
 
 impl Progress {
-    /// Of a query that has yet to recover.
+    /// The progress of a query that has yet to recover.
     pub fn new(registry: Arc<Registry>, query: &str) -> Arc<Progress> {
         let status = QueryStatus { log_file: Some(UNRECOVERED), ..QueryStatus::default() };
         registry.register(vec![("query", query.to_string())], &status.metrics);
@@ -82,7 +82,7 @@ impl Progress {
         locked(&self.status)
     }
 
-    /// Tells how far each input was read. One that is where it was keeps its numbers.
+    /// Sets the offset of each input. An input with the name it had before keeps its metrics.
     pub fn set_inputs<'a>(&self, status: &mut QueryStatus, inputs: impl Iterator<Item = (&'a str, &'a Offsets)>) {
         let mut before = std::mem::take(&mut status.inputs).into_iter();
         let input = |(name, offsets): (&str, &Offsets)| {
@@ -100,7 +100,7 @@ impl Progress {
         metrics
     }
 
-    /// What system tables show of it now.
+    /// A copy of what the system tables show.
     pub fn read(&self) -> QueryProgress {
         let status = self.lock();
         let metrics = &status.metrics;
@@ -151,7 +151,7 @@ impl InputStatus {
     }
 }
 
-/// A row of `tidemark.queries`, and its rows of `tidemark.inputs`; its numbers are those of `QueryMetrics`.
+/// A row of `tidemark.queries`, and its rows of `tidemark.inputs`; the numbers are in `QueryMetrics`.
 #[derive(Debug, Clone)]
 pub struct QueryProgress {
     pub state: QueryState,
@@ -165,7 +165,7 @@ pub struct QueryProgress {
     pub state_rows: u64,
     pub state_bytes: u64,
     pub checkpoint: Epoch,
-    /// The first log file that a recovery would read; `None` where it needs none.
+    /// The first log file that a recovery would read; `None` if it would read none.
     pub log_file: Option<u64>,
     pub epoch_us: u64,
     pub last_error: Option<Error>,
@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// The numbers of the registry by name and labels, less those of histograms.
+    /// The numbers of the registry by name and labels, without histograms.
     fn shown(registry: &Registry) -> BTreeMap<String, f64> {
         let of = |sample: crate::metrics::Sample| {
             let labels: Vec<String> = sample.labels.into_iter().map(|(_, value)| value).collect();
@@ -210,7 +210,7 @@ mod tests {
             status.metrics.watermark.set(Some(-1_500_000));
             status.metrics.note_epoch(Duration::from_micros(2_500_000));
             status.inputs[0].set_backlog(Backlog { rows: Some(5), ..Backlog::default() });
-            // Read on, it is still the same input.
+            // With another offset it is still the same input.
             progress.set_inputs(&mut status, [("s", &Offsets::single(4))].into_iter());
         }
         let (read, shown) = (progress.read(), shown(&registry));
@@ -230,7 +230,7 @@ mod tests {
         old.set_inputs(&mut old.lock(), [("s", &Offsets::single(1))].into_iter());
         old.lock().inputs[0].set_admitted(ReadLimit { rows: Some(1), ..ReadLimit::default() });
         old.lock().metrics.rows_in.set(1);
-        // One that takes its name while it ends is another.
+        // Another query of the same name has metrics of its own.
         let new = Progress::new(registry.clone(), "v");
         new.lock().metrics.rows_in.set(2);
         assert_eq!(shown(&registry)["query_rows_in_total v"], 2.0);

@@ -1,4 +1,4 @@
-//! Going back to the last committed epoch: load the newest checkpoint, run again what was committed after it.
+//! Recovery to the last committed epoch: load the newest checkpoint, replay the epochs committed after it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,10 +13,11 @@ use crate::{
 };
 
 impl Worker {
-    /// Goes back to the newest checkpoint and runs again what was committed after it. Afterwards all readers see the
-    /// last committed epoch, even where the one that was begun fails again. Before that, readers are told why not.
+    /// Loads the newest checkpoint and replays the epochs committed after it. Afterwards all readers see the last
+    /// committed epoch, even if the pending one fails again. If recovery fails, readers get its error.
     pub async fn recover(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<()> {
-        // Whatever fails, the next try is to know of all that was committed. Of several intents the last one counts.
+        // Even if this fails, the next try needs all that was committed. Of several intents of one epoch the last one
+        // counts.
         let last: BTreeMap<Epoch, &Intent> = intents.iter().map(|intent| (intent.epoch, intent)).collect();
         let whole = |commit: &Commit| Some(((*last.get(&commit.epoch)?).clone(), commit.clone()));
         let since = commits.iter().filter_map(whole).collect();
@@ -34,10 +35,10 @@ impl Worker {
         self.share.hold(self.bytes()?);
         self.setup.relation.publish();
         self.show(|_| {});
-        // An epoch that was begun reads a relation's rows as they were then only if it can ask its changelog for them.
+        // A pending epoch that reads a snapshot cannot be replayed: the relation's rows at that time are lost.
         match pending.filter(|intent| !self.cursors.reads_snapshots(intent)) {
             Some(intent) => {
-                // What was owed before it went out before it was begun.
+                // Earlier epochs were delivered before this one began.
                 if self.setup.sink_driver.is_some() {
                     self.discard_pending()?;
                 }
@@ -51,7 +52,7 @@ impl Worker {
         }
     }
 
-    /// Everything up to the last committed epoch; gives the one that was begun after it.
+    /// Restores the last committed epoch; returns the intent of the epoch that was begun after it.
     async fn restore(&mut self, intents: &[Intent], commits: &[Commit]) -> Result<Option<Intent>> {
         let room = match self.bytes_to_load()? {
             0 => None,
@@ -60,10 +61,10 @@ impl Worker {
         let mut loaded = in_place(|| self.durability.open())?;
         let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
         if let Some(header) = &mut loaded {
-            // Its commit may have come too late for the log.
+            // The checkpoint may have been written before its commit.
             let commit = header.commit.take().filter(|commit| !commits.iter().any(|other| other.epoch == commit.epoch));
             if let Some(commit) = commit {
-                // The next checkpoint does not have it.
+                // The next checkpoint will not have it.
                 let record = LogRecord::Commit(commit.clone()).encode(&[])?;
                 self.env.commits.append(vec![record], &commit).await?;
             }
@@ -74,11 +75,12 @@ impl Worker {
         relation.note_watermark(self.totals.watermark);
         let plan = resume(at, intents, commits)?;
         if !plan.redo.is_empty() || plan.pending.is_some() {
-            // What is run again reads what they had then.
+            // Replayed epochs read the inputs as they were then.
             self.inputs_recovered().await;
         }
         self.durability.note_redo(&plan.redo);
-        // Until all is back as it was, those who follow go on with what there is: half a changelog would cost them rows.
+        // Until everything is restored, followers read the old relation: they would lose rows to an incomplete
+        // changelog.
         let shared = self.setup.relation.clone();
         self.setup.relation = SharedRelation::new(shared.id, shared.name.clone(), relation, Default::default());
         let redone = self.redo_all(plan.redo).await;
@@ -88,7 +90,7 @@ impl Worker {
         Ok(plan.pending)
     }
 
-    /// Takes everything from a checkpoint; gives the rows of the answer then. Blocking.
+    /// Loads everything from a checkpoint; returns the relation as of then. Blocking.
     fn load_all(&mut self, loaded: Option<CheckpointHeader>) -> Result<Relation> {
         let at = loaded.as_ref().map_or(Epoch(0), |header| header.epoch);
         if let Some(header) = loaded {
@@ -109,7 +111,7 @@ impl Worker {
         Ok(relation)
     }
 
-    /// The files of what is loaded, or a little more.
+    /// Bytes of the files to load: an upper bound.
     fn bytes_to_load(&self) -> Result<usize> {
         let (storage, id) = (&self.env.storage, self.setup.id);
         let mut bytes = 0;
@@ -121,7 +123,7 @@ impl Worker {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// An input whose rows are not back yet after a start.
+    /// An input relation that is still recovering.
     pub fn recovering_input(&self) -> Option<Arc<SharedRelation>> {
         let relations = self.inputs().iter().filter_map(|input| match &input.table.input {
             TableInput::Relation(shared) => Some(shared),
@@ -139,7 +141,7 @@ impl Worker {
     fn load(&mut self, header: CheckpointHeader) -> Result<()> {
         let epoch_context = &self.setup.standing.epoch_context;
         self.durability.checkpoints().each(|operator, batch| {
-            // A batch of a chain takes the place of what was loaded before, in part or as a whole.
+            // A batch of a later checkpoint replaces all or part of what was loaded before.
             self.share.load(self.state_bytes()?.max(batch.get_array_memory_size()))?;
             let load = epoch_context.with_operator(operator, |operator| operator.state().load(batch));
             load.unwrap_or_else(|| Err(Error::internal("a checkpoint of another plan was loaded")))
@@ -180,7 +182,7 @@ impl Worker {
     }
 }
 
-/// An epoch that is run again is not what it was.
+/// The error for a replayed epoch whose changes differ from those committed.
 fn changed_input(message: String) -> Error {
     Error::new(ErrorKind::DataCorrupted, message)
         .detail("What the epoch had read has changed or is gone.")

@@ -1,4 +1,4 @@
-//! Saving a query: its checkpoint is taken between two epochs and written beside the next ones.
+//! Saving a query: its checkpoint is taken between two epochs and written concurrently with the next ones.
 
 use std::sync::Mutex;
 
@@ -16,17 +16,17 @@ use crate::{
 };
 
 impl Worker {
-    /// Whether there is anything to save. While an epoch is owed, memory is ahead of what was committed.
+    /// Whether there is anything to save. While an epoch is pending, memory is ahead of what was committed.
     pub fn needs_checkpoint(&self) -> bool {
         self.durability.is_behind(self.epoch) && !self.has_pending()
     }
 
-    /// Whether memory is what the last epoch and the last checkpoint left. Otherwise the query is to be made anew.
+    /// Whether state in memory is consistent with the last epoch and checkpoint. Otherwise the query has to be rebuilt.
     pub fn is_sound(&self) -> bool {
         self.durability.is_sound()
     }
 
-    /// Saves everything as of the last epoch; afterwards the inputs may forget what came before it.
+    /// Saves everything as of the last epoch; afterwards the inputs may release what was read before it.
     pub async fn checkpoint(&mut self) -> Result<()> {
         match self.has_pending() {
             true => self.end_checkpoint().await,
@@ -36,7 +36,7 @@ impl Worker {
 
     pub(super) async fn save_all(&mut self) -> Result<()> {
         let ended = self.end_checkpoint().await;
-        // What could not be written is tried again.
+        // A failed write is retried.
         ended.or_else(|error| if self.durability.has_unwritten() { Ok(()) } else { Err(error) })?;
         while self.durability.is_behind(self.epoch) {
             self.begin_checkpoint()?;
@@ -45,8 +45,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Starts to save everything as of the last epoch, or as of where it could not be saved yet. Takes what changed since
-    /// the last save; the rest goes on beside the next epochs.
+    /// Starts a checkpoint as of the last epoch, or retries the one whose write failed. Drains the changes since the
+    /// last save from the state; they are written concurrently with the next epochs.
     pub fn begin_checkpoint(&mut self) -> Result<()> {
         let checkpoint = match self.durability.take_unwritten() {
             Some(unwritten) => unwritten,
@@ -60,7 +60,7 @@ impl Worker {
         let epoch_context = &self.setup.standing.epoch_context;
         let (room, whole) = self.room_to_save()?;
         let fresh = whole.then(|| epoch_context.each_operator(|_, operator| operator.fresh())).transpose()?;
-        // It looks at the disk, which may fail; what is taken after it is in this draft alone.
+        // First, since it reads the disk and may fail: what is drained after it exists in this draft only.
         let relation = self.durability.store().draft(&mut self.setup.relation.lock())?;
         if let Some(draft) = &relation {
             self.totals.relation = Some(draft.file());
@@ -90,11 +90,11 @@ impl Worker {
         Ok(Unwritten { draft, point })
     }
 
-    /// Asks for what a checkpoint will take, before it is there, and says whether it is to be whole. The first one of a
-    /// query that has read what it cannot read again copies all of its state: where there is no room for that, its first
-    /// epoch fails, as one that would make too much. Any other is held in any case, so that others wait: without it the
-    /// log would grow for ever. A whole one in place of a long chain takes two copies; where there is no room for them,
-    /// the chain grows on until there is.
+    /// Reserves memory for a checkpoint before it is taken; returns whether it is to be full. The first checkpoint of a
+    /// query that has read a snapshot, which cannot be read again, copies all of its state: if that does not fit, its
+    /// first epoch fails. Any other is counted even beyond the limit, so that others wait: without checkpoints the log
+    /// would grow without bound. A full one in place of a long chain takes two copies; if they do not fit, the chain
+    /// grows on until they do.
     fn room_to_save(&self) -> Result<(BudgetShare, bool)> {
         let room = self.env.budget.share(format!("a checkpoint of \"{}\"", self.setup.name));
         let state = self.state_bytes()?;
@@ -111,12 +111,12 @@ impl Worker {
         self.durability.is_writing()
     }
 
-    /// Waits until nothing more is to be written of the checkpoint that was begun; for ever where none was.
+    /// Waits until the running checkpoint is written or has failed; never completes if none is running.
     pub async fn written(&mut self) {
         self.durability.written().await;
     }
 
-    /// Waits for the checkpoint that was begun, if any, and tells the inputs what they may forget.
+    /// Waits for the running checkpoint, if any, and lets the inputs release what it includes.
     pub async fn end_checkpoint(&mut self) -> Result<()> {
         let Some(draft) = self.durability.end_write().await? else { return Ok(()) };
         let read_to = {
@@ -126,24 +126,25 @@ impl Worker {
         };
         let freed = self.release().await.and_then(|()| self.durability.store().prune(read_to));
         if let Err(error) = freed {
-            // It is saved; what it makes superfluous is freed after the next one.
+            // It is saved; what it supersedes is freed after the next checkpoint.
             tracing::warn!(query = self.setup.name, %error, "what was saved could not be freed yet");
         }
         Ok(())
     }
 
-    /// Tells the inputs that this query will never again ask for what is before its last checkpoint.
+    /// Lets the inputs release what is before the offsets of the last checkpoint.
     pub async fn release(&self) -> Result<()> {
         self.cursors.release(self.setup.id, self.durability.saved()).await
     }
 
-    /// From now on a recovery reads the log: whoever shortens it is to know before there is anything in it.
+    /// Marks that a recovery will read the log from the current file on: log compaction must know before anything is in
+    /// it.
     pub(super) fn needs_log(&mut self) {
         let log_file = self.durability.needs_log(self.epoch, self.env.log.file());
         self.progress.lock().log_file = Some(log_file);
     }
 
-    /// The epochs that a recovery would have to run again; of a sink with the one that was begun.
+    /// The intents and commits that a recovery would replay; for a sink also the intent of the epoch that was begun.
     pub fn since(&self) -> (Vec<Intent>, Vec<Commit>) {
         self.durability.since()
     }

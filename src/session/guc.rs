@@ -1,4 +1,4 @@
-//! Postgres' settings (its "Grand Unified Configuration"): their names, their defaults, and what their values have to be.
+//! Postgres' settings (GUCs): their names, their defaults, and which values are valid.
 
 use arrow::array::timezone::Tz;
 
@@ -7,12 +7,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The version that drivers branch on.
 const SERVER_VERSION: &str = "16.6";
 
-/// The version of the server, as `version()` tells it: drivers look for a number behind the first word.
+/// The text of `version()`: drivers parse a number after the first word.
 pub fn version() -> String {
     format!("PostgreSQL {SERVER_VERSION} (Tidemark {})", env!("CARGO_PKG_VERSION"))
 }
 
-/// The longest value that is kept.
+/// The longest value that is stored.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// One setting: its name as Postgres spells it, its default, and who may change it.
@@ -22,10 +22,10 @@ pub(super) struct Guc {
     kind: Check,
 }
 
-/// What a value has to be.
+/// Which values a setting takes.
 #[derive(Clone, Copy, PartialEq)]
 enum Check {
-    /// Nobody can change it.
+    /// None: it is read-only.
     Fixed,
     Any,
     Bool,
@@ -98,7 +98,7 @@ pub(super) const KNOWN: &[Guc] = &[
     known("xmloption", "content", Check::Any),
 ];
 
-/// Those that a client is told of at login and whenever they change.
+/// Those reported to the client (`ParameterStatus`), at login and whenever they change.
 pub(super) const REPORTED: &[&str] = &[
     "application_name",
     "client_encoding",
@@ -126,12 +126,12 @@ pub(super) fn find(lowercase: &str) -> Option<&'static Guc> {
     KNOWN.iter().find(|k| k.name.eq_ignore_ascii_case(lowercase))
 }
 
-/// What `BEGIN` and `SET TRANSACTION` say: it is the transaction's, and a RESET does not take it back.
+/// Whether a setting belongs to the transaction (`BEGIN` and `SET TRANSACTION` set it): RESET does not change it.
 pub(super) fn is_of_transaction(name: &str) -> bool {
     name.starts_with("transaction_")
 }
 
-/// The name that a setting is kept under: lowercase, and one for each of its spellings.
+/// The name that a setting is stored under: lowercase, the same for all of its spellings.
 pub(super) fn canonical(name: &str) -> String {
     let name = name.trim().to_lowercase();
     match name.as_str() {
@@ -148,7 +148,7 @@ fn unknown(name: &str) -> Error {
         .hint("SHOW ALL lists the settings; a setting of your own needs a prefix: my_app.name.")
 }
 
-/// Refuses a `RESET` of what is fixed, of the transaction's, or unknown. `name` is canonical.
+/// Refuses a `RESET` of a setting that is read-only, the transaction's, or unknown. `name` is canonical.
 pub(super) fn resettable(name: &str) -> Result<()> {
     match find(name) {
         Some(k) if k.kind == Check::Fixed => Err(fixed(k.name)),
@@ -164,7 +164,7 @@ fn fixed(name: &str) -> Error {
     Error::new(ErrorKind::ObjectNotInState, format!("parameter \"{name}\" cannot be changed"))
 }
 
-/// A value as it is kept, or why the setting cannot have it. `name` is canonical.
+/// The value as it is stored, or the error if the setting cannot have it. `name` is canonical.
 pub(super) fn check(name: &str, value: &str) -> Result<String> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(Error::new(ErrorKind::LimitExceeded, format!("value of \"{name}\" is longer than 16 KiB")));
@@ -210,7 +210,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<String> {
     }
 }
 
-/// Dates always go out in ISO form; the order only says how ambiguous input is read.
+/// Dates are always output in ISO form; the order only says how ambiguous input is read.
 fn date_style(word: &str) -> Option<String> {
     let mut order = "MDY";
     for part in word.split([',', ' ']).map(str::trim).filter(|p| !p.is_empty()) {

@@ -1,29 +1,29 @@
-//! Who a session is: what stays the same for as long as it lasts.
+//! The identity of a session: fixed for its lifetime.
 
 use std::sync::Arc;
 
 use super::settings::Settings;
 
-/// Who runs statements, as privileges see it. There are no roles yet: it is the name that the client says at startup.
+/// The user that runs statements, for privileges. There are no roles yet: it is the user name of the startup message.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Subject {
     pub user: String,
 }
 
-/// The sessions beside one, as far as it may reach them.
+/// The other sessions, as far as one may reach them.
 pub trait Peers: Send + Sync + std::fmt::Debug {
-    /// Cancels what a session runs; false where there is no such session.
+    /// Cancels the running statement of session `pid`; false if there is no such session.
     fn cancel(&self, pid: i32) -> bool;
 }
 
-/// What the catalog tells of one session.
+/// What the catalog functions return about one session.
 #[derive(Debug, Default, Clone)]
 pub struct SessionInfo {
     pub subject: Subject,
     pub database: String,
-    /// What `pg_backend_pid()` tells; 0 where nobody is connected (a pipeline, a test).
+    /// The result of `pg_backend_pid()`; 0 without a client (a pipeline, a test).
     pub pid: i32,
     pub settings: Arc<Settings>,
-    /// Those beside it; `None` where nobody is connected.
+    /// The other sessions; `None` without a client.
     pub peers: Option<Arc<dyn Peers>>,
 }

@@ -1,6 +1,6 @@
-//! One client's session: who it is, what it has set, where its transaction stands, and what it is still to be told.
+//! One client's session: its identity, settings, transaction status, and notices not yet sent.
 //!
-//! Prepared statements, portals and cursors are the connection's own: they hold running queries.
+//! Prepared statements, portals and cursors belong to the connection: they hold running queries.
 
 mod guc;
 mod info;

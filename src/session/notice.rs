@@ -1,6 +1,6 @@
-//! What a client is told beside the answer.
+//! Notices: messages to the client besides the answer.
 
-/// A message to the client that is no error.
+/// A message to the client that is not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     pub severity: Severity,

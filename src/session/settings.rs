@@ -1,7 +1,7 @@
-//! What a client has `SET`, and what `SHOW` and `RESET` make of it.
+//! The settings of a session: `SET`, `SHOW` and `RESET`.
 //!
-//! Most settings have no effect here and are kept only because drivers set them; those that do have one are checked when
-//! they are set, so that whoever reads them later need not doubt them.
+//! Most settings have no effect here and are stored only because drivers set them; those that have one are validated
+//! when they are set, so that readers can rely on them.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use crate::{
     sync::locked,
 };
 
-/// How many custom settings (`prefix.name`) one session may keep.
+/// Maximum of custom settings (`prefix.name`) per session.
 const CUSTOM_MAX: usize = 256;
 
-/// What one session has set. Shared by its connection, its running statements and its SQL functions.
+/// The settings of one session. Shared by its connection, its running statements and its SQL functions.
 #[derive(Debug, Default)]
 pub struct Settings {
     values: Mutex<SettingValues>,
@@ -26,18 +26,18 @@ pub struct Settings {
 
 #[derive(Debug, Default, Clone)]
 struct SettingValues {
-    /// By lowercase name; all others have their defaults.
+    /// Values by lowercase name; all other settings have their defaults.
     set: BTreeMap<String, String>,
-    /// What `RESET` goes back to: what the client asked for when it connected.
+    /// The values that `RESET` restores: those of the startup message.
     initial: BTreeMap<String, String>,
-    /// What to go back to when the transaction is rolled back.
+    /// The values that a rollback of the transaction restores.
     before: Option<BTreeMap<String, String>>,
-    /// What `SET LOCAL` covered, to be uncovered at the end of the transaction.
+    /// The values that `SET LOCAL` replaced, to be restored at the end of the transaction.
     covered: BTreeMap<String, Option<String>>,
 }
 
 impl Settings {
-    /// What is in force; `None` where there is no such setting.
+    /// The value in effect; `None` if there is no such setting.
     pub fn get(&self, name: &str) -> Option<String> {
         let name = canonical(name);
         let values = self.lock();
@@ -45,8 +45,8 @@ impl Settings {
         set.cloned().or_else(|| find(&name).map(|k| k.default.to_string()))
     }
 
-    /// Sets it for the session, or for the transaction where `local`. An unknown name without a dot, a setting that is
-    /// fixed, and a value that does not fit are errors, and change nothing.
+    /// Sets a value for the session, or for the transaction if `local`. An unknown name without a dot, a read-only
+    /// setting, and an invalid value are errors, and change nothing.
     pub fn set(&self, name: &str, value: &str, local: bool) -> Result<()> {
         let name = canonical(name);
         let value = check(&name, value)?;
@@ -70,7 +70,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Sets it as the client asked for when it connected: what `RESET` goes back to.
+    /// Sets a value from the startup message: `RESET` restores it.
     pub fn set_initial(&self, name: &str, value: &str) -> Result<()> {
         let name = canonical(name);
         let value = check(&name, value)?;
@@ -89,14 +89,14 @@ impl Settings {
         self.lock().set.retain(|name, _| is_of_transaction(name));
     }
 
-    /// A transaction begins: from here on a rollback undoes what is set.
+    /// Starts a transaction: a rollback undoes what is set from here on.
     pub fn begin(&self) {
         let mut values = self.lock();
         values.before = Some(values.set.clone());
         values.covered.clear();
     }
 
-    /// The transaction ends; what was `SET LOCAL` ends with it.
+    /// Ends the transaction; `SET LOCAL` values are restored.
     pub fn commit(&self) {
         let mut values = self.lock();
         values.before = None;
@@ -108,7 +108,7 @@ impl Settings {
         }
     }
 
-    /// The transaction ends as if nothing had been set in it.
+    /// Ends the transaction and restores the values before it.
     pub fn rollback(&self) {
         let mut values = self.lock();
         values.covered.clear();
@@ -117,7 +117,7 @@ impl Settings {
         }
     }
 
-    /// All settings with a name of Postgres', and the session's own ones.
+    /// All Postgres settings, and the session's custom ones.
     pub fn all(&self) -> Vec<(String, String)> {
         let known = KNOWN.iter().map(|k| k.name.to_string());
         let values = self.lock();
@@ -126,7 +126,7 @@ impl Settings {
         known.chain(custom).map(|name| (name.clone(), self.get(&name).unwrap_or_default())).collect()
     }
 
-    /// Those that a client is told of.
+    /// The settings that are reported to the client.
     pub fn reported(&self) -> Vec<(&'static str, String)> {
         REPORTED.iter().map(|name| (*name, self.get(name).unwrap_or_default())).collect()
     }
@@ -135,7 +135,7 @@ impl Settings {
         self.get(name).is_some_and(|value| value == "on")
     }
 
-    /// How long a statement may take; `None` is for ever.
+    /// The `statement_timeout`; `None` if there is none.
     pub fn statement_timeout(&self) -> Option<Duration> {
         let ms = milliseconds(&self.get("statement_timeout")?)?;
         (ms > 0).then(|| Duration::from_millis(ms))

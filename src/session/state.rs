@@ -1,4 +1,4 @@
-//! A session as it is now. Owned by its connection, shared with nobody but the statements that the connection runs.
+//! The state of a session. Owned by its connection, and shared only with the statements that the connection runs.
 
 use std::sync::Mutex;
 
@@ -12,19 +12,19 @@ use crate::{
     sync::locked,
 };
 
-/// More than these are dropped: a statement that warns of each of a million rows must not fill the memory.
+/// Notices stored per statement; more are dropped: a warning for each of a million rows must not fill the memory.
 const NOTICES_MAX: usize = 100;
-/// The setting that says whether the transaction may write.
+/// The GUC with the access mode of the transaction.
 const READ_ONLY: &str = "transaction_read_only";
 const DEFAULT_READ_ONLY: &str = "default_transaction_read_only";
 
-/// What one client has and has set. Interior mutability, so that a running statement can be read beside it.
+/// The state of one client's session. Interior mutability, so that it can be read while a statement runs.
 #[derive(Debug, Default)]
 pub struct Session {
     pub info: SessionInfo,
     transaction: Mutex<Transaction>,
     notices: Mutex<Vec<Notice>>,
-    /// What the running statement waits for, as the error that it is where it waits too long.
+    /// The error of a timeout while the running statement waits for something, naming what it waits for.
     waited: Mutex<Option<Error>>,
 }
 
@@ -32,17 +32,17 @@ impl Session {
     pub fn new(user: impl Into<String>, database: impl Into<String>, pid: i32) -> Session {
         let subject = Subject { user: user.into() };
         let info = SessionInfo { subject, database: database.into(), pid, ..SessionInfo::default() };
-        // The name is known and takes any value.
+        // Cannot fail: the name is known and takes any value.
         let _ = info.settings.set_initial("session_authorization", &info.subject.user);
         Session { info, ..Session::default() }
     }
 
-    /// What is in force, the defaults included; `None` where there is no such setting.
+    /// The value in effect, including defaults; `None` if there is no such setting.
     pub fn setting(&self, name: &str) -> Option<String> {
         self.info.settings.get(name)
     }
 
-    /// `SET [LOCAL] name = value`; back to its default where there is no value.
+    /// `SET [LOCAL] name = value`; without a value, the default is restored.
     pub fn set(&self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
         if local && self.transaction().state == TransactionState::Idle {
             self.warning("SET LOCAL can only be used in transaction blocks");
@@ -54,7 +54,7 @@ impl Session {
         }
     }
 
-    /// `SET TRANSACTION READ ONLY | READ WRITE`: of the transaction that is open, whichever way it is spelled.
+    /// `SET TRANSACTION READ ONLY | READ WRITE`, in any spelling: applies to the open transaction.
     fn set_read_only(&self, value: &str) -> Result<()> {
         let (settings, transaction) = (&self.info.settings, self.transaction());
         let before = settings.is_on(READ_ONLY);
@@ -80,7 +80,7 @@ impl Session {
         *locked(&self.transaction) = transaction;
     }
 
-    /// Whether statements may not write now: as the transaction says, or as one would that begins now.
+    /// Whether statements may not write now: by the open transaction, else by the default for new ones.
     pub fn is_read_only(&self) -> bool {
         let transaction = self.transaction();
         match transaction.state {
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// `BEGIN`; whether it writes is as the settings say, where the statement does not.
+    /// `BEGIN`; if the statement has no access mode, the settings decide.
     pub fn begin(&self, read_only: Option<bool>) -> Result<()> {
         if self.transaction().state != TransactionState::Idle {
             self.warning("there is already a transaction in progress");
@@ -103,7 +103,7 @@ impl Session {
         Ok(())
     }
 
-    /// `COMMIT` or `ROLLBACK`; whether it commits, which a transaction that has failed does not.
+    /// `COMMIT` or `ROLLBACK`; returns whether it committed, which a failed transaction does not.
     pub fn end(&self, commit: bool) -> bool {
         let transaction = self.transaction();
         if transaction.state == TransactionState::Idle {
@@ -122,7 +122,7 @@ impl Session {
         commits
     }
 
-    /// A statement failed: an open transaction fails with it.
+    /// A statement failed: an open transaction becomes failed.
     pub fn fail(&self) {
         let mut transaction = locked(&self.transaction);
         if transaction.state == TransactionState::Open {
@@ -130,7 +130,7 @@ impl Session {
         }
     }
 
-    /// `ROLLBACK TO SAVEPOINT`: a transaction that has failed goes on.
+    /// `ROLLBACK TO SAVEPOINT`: a failed transaction continues.
     pub fn recover(&self) {
         let mut transaction = locked(&self.transaction);
         if transaction.state == TransactionState::Failed {
@@ -138,17 +138,17 @@ impl Session {
         }
     }
 
-    /// A statement is run in the transaction.
+    /// Notes that a statement was run in the transaction.
     pub fn note_query(&self) {
         locked(&self.transaction).queried = true;
     }
 
-    /// Something was written in the transaction.
+    /// Notes that the transaction has written something.
     pub fn note_write(&self) {
         locked(&self.transaction).wrote = true;
     }
 
-    /// Tells the client something before the end of the running statement.
+    /// Queues a notice, which the client gets before the end of the running statement.
     pub fn notice(&self, message: impl Into<String>) {
         self.tell(Notice { severity: Severity::Notice, message: message.into(), hint: None });
     }
@@ -168,12 +168,12 @@ impl Session {
         std::mem::take(&mut *locked(&self.notices))
     }
 
-    /// Says what the running statement waits for now: nothing but its own work, where `None`.
+    /// Sets the error for a timeout of the running statement while it waits; `None` if it does not wait.
     pub fn waits_for(&self, what: Option<Error>) {
         *locked(&self.waited) = what;
     }
 
-    /// What the statement that was given up has waited for.
+    /// The error of what the timed-out statement was waiting for.
     pub fn take_waited(&self) -> Option<Error> {
         locked(&self.waited).take()
     }

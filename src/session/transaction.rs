@@ -1,4 +1,4 @@
-//! Where a transaction stands. Statements commit one by one: a transaction groups settings and cursors, no writes.
+//! Transaction status. Statements commit one by one: a transaction groups settings and cursors, not writes.
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -10,9 +10,9 @@ use crate::{
 pub struct Transaction {
     pub state: TransactionState,
     pub read_only: bool,
-    /// A statement was run in it: from here on a read-only transaction stays one.
+    /// A statement was run in it: from here on a read-only transaction cannot be made read-write.
     pub queried: bool,
-    /// Something was written in it that a rollback will not undo.
+    /// Something was written in it, which a rollback will not undo.
     pub wrote: bool,
 }
 
@@ -21,14 +21,15 @@ pub enum TransactionState {
     #[default]
     Idle,
     Open,
-    /// A statement failed: everything is refused until it ends.
+    /// A statement failed: all others are refused until the transaction ends.
     Failed,
 }
 
 impl Transaction {
-    /// 25P02 for a statement that a failed transaction does not run: any but those that end it, or its failure.
+    /// Fails with 25P02 for statements that a failed transaction does not run: all but those that end it or its
+    /// failure.
     pub fn admit(&self, body: &Body) -> Result<()> {
-        // The parser gives `ROLLBACK TO SAVEPOINT` as a word without effect.
+        // The parser returns `ROLLBACK TO SAVEPOINT` as a statement without effect.
         let ends = match body {
             Body::Commit | Body::Rollback => true,
             Body::NoOp(tag) => tag == "ROLLBACK",

@@ -180,7 +180,7 @@ impl Chunks {
         self.address(id).chunk != NOWHERE.chunk
     }
 
-    /// Marks an id whose row is about to be appended; `false` where it has one, or is marked already.
+    /// Reserves the address of an id whose row is about to be appended; `false` if it has a row or is reserved already.
     pub fn reserve(&mut self, id: Id) -> bool {
         if self.at.len() <= id as usize {
             self.at.resize(id as usize + 1, NOWHERE);
@@ -228,7 +228,7 @@ impl Chunks {
         Ok(interleave_record_batch(&batches, &rows)?)
     }
 
-    /// The live rows now: immutable, and cheap to take.
+    /// An immutable snapshot of the live rows; cheap to take.
     pub fn snapshot(&self) -> Vec<LiveRows> {
         self.chunks
             .iter()
@@ -272,8 +272,8 @@ impl Chunks {
         Ok(())
     }
 
-    /// If a third is garbage, rewrites the worst chunks, at most as many rows as `came`: so no epoch pays for all, and
-    /// collection keeps up with garbage.
+    /// If a third of all rows are dead, rewrites the worst chunks, at most as many rows as `came` (were appended): so
+    /// no epoch pays for all, and compaction keeps up with the garbage.
     fn compact(&mut self, came: usize) -> Result<()> {
         let mut rewritten = 0;
         while self.garbage > self.rows / 2 + self.compaction.dead_rows_max && rewritten <= came {

@@ -1,8 +1,8 @@
 //! The rows of one side of a join, by key, each with its count and its number of matches.
 //!
 //! ```text
-//! key bytes ─▶ group ─▶ ids of its rows, in order ─▶ row (Arrow), count, matches, when it can meet nothing new
-//! row bytes ─▶ id       only where rows can be withdrawn
+//! key bytes ─▶ group ─▶ ids of its rows, in order ─▶ row (Arrow), count, matches, expiry watermark
+//! row bytes ─▶ id       only if rows can be retracted
 //! ```
 //!
 //! Ids are allocated smallest first, and a group lists its rows by id: the same changes give the same pairs in the same
@@ -171,7 +171,7 @@ impl JoinState {
         Ok(Some((kept.iter().map(|at| first[*at]).collect(), kept.iter().map(|at| sums[*at]).collect())))
     }
 
-    /// Adds rows with `diffs` (distinct rows, if the side has retractions); gives their ids and former metadata.
+    /// Adds rows with `diffs` (distinct rows, if the side has retractions); returns their ids and former metadata.
     /// `alone` says which rows have a NULL key. A new row gets `matches` matches. Rows whose count drops to 0 are
     /// removed only by [`JoinState::purge_deleted`].
     pub fn add(
@@ -318,7 +318,7 @@ impl JoinState {
     /// The batches to save: everything if `full`, otherwise what changed since the last save. `name` distinguishes the
     /// sides.
     ///
-    /// Freed ids are a batch of the id column alone; rows are a batch of id, count, matches and row columns.
+    /// Freed ids are a batch with only the id column; rows are a batch of id, count, matches and row columns.
     pub fn save(&mut self, name: &str, full: bool) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         let (mut touched, removed) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.removed));
@@ -384,7 +384,7 @@ impl JoinState {
         let encoded = self.by_row.as_ref().map(|by_row| by_row.encode(rows)).transpose()?;
         let moments = self.close.map(|close| close.moments(rows.columns())).transpose()?;
         for (row, id) in ids.values().iter().enumerate() {
-            // An earlier save may have another row under this id.
+            // An earlier save may have stored another row under this id.
             if self.rows.contains(*id) {
                 self.remove(*id);
             }

@@ -11,21 +11,21 @@ use hashbrown::HashTable;
 use super::Index;
 use crate::{changes::Changes, error::Result};
 
-/// The keys of some rows, each as bytes that are equal where keys are.
+/// The encoded keys of some rows: keys are equal exactly if their bytes are.
 pub type KeyRows = Rows;
 
-/// Makes keys of columns.
+/// Encodes key columns.
 #[derive(Debug)]
 pub struct KeyEncoder(RowConverter);
 
-/// Keys in the form that an index takes.
+/// Encoded keys and their hashes, as an index takes them.
 pub struct EncodedKeys {
     pub rows: KeyRows,
     pub hashes: Vec<u64>,
 }
 
 impl KeyEncoder {
-    /// For some columns, or for all.
+    /// An encoder for the columns at these positions, or for all columns.
     pub fn new(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<KeyEncoder> {
         let fields = match columns {
             Some(columns) => columns.iter().map(|column| schema.fields()[*column].clone()).collect(),
@@ -34,7 +34,7 @@ impl KeyEncoder {
         Ok(KeyEncoder(converter_of(&fields)?))
     }
 
-    /// Of columns of those types.
+    /// Encodes columns of the encoder's types.
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedKeys> {
         let rows = self.0.convert_columns(columns)?;
         let hashes = rows.iter().map(|row| Index::hash(row.as_ref())).collect();
@@ -42,7 +42,7 @@ impl KeyEncoder {
     }
 }
 
-/// What encodes columns of the types of some fields, and decodes them.
+/// A converter between columns of the types of some fields and their row bytes.
 pub(super) fn converter_of(fields: &Fields) -> Result<RowConverter> {
     let sort = fields.iter().map(|field| SortField::new(field.data_type().clone()));
     Ok(RowConverter::new(sort.collect())?)
@@ -54,8 +54,8 @@ pub fn keys_of(columns: &[ArrayRef]) -> Result<KeyRows> {
     Ok(RowConverter::new(sort.collect())?.convert_columns(columns)?)
 }
 
-/// Which values of two equally long columns of one type differ. Those of a type that has no bytes always do: correct, if
-/// not the shortest answer.
+/// Row by row: whether the values of two equally long columns of one type differ. For types that `arrow-row` cannot
+/// encode always true: correct, if not minimal.
 pub fn differing_values(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<bool>> {
     let Ok(converter) = RowConverter::new(vec![SortField::new(before.data_type().clone())]) else {
         return Ok(vec![true; before.len()]);
@@ -65,8 +65,8 @@ pub fn differing_values(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<bool>
     Ok(before.iter().zip(after.iter()).map(|(before, after)| before != after).collect())
 }
 
-/// The same sum with each row once, as ±1 as often as it counts. Rows keep the order in which they first occur.
-/// `encoder` is for all columns; the keys that it made are given back where they are still right.
+/// Consolidates changes: each distinct row once, repeated as ±1 by its net diff, in the order of first occurrence.
+/// `encoder` encodes all columns; its keys are returned if the rows were consolidated already.
 pub fn consolidate(changes: &Changes, encoder: &KeyEncoder) -> Result<(Changes, Option<EncodedKeys>)> {
     if changes.diffs().is_none() {
         return Ok((changes.clone(), None));

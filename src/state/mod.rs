@@ -28,17 +28,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The id of a row or key, dense within its structure, used again once freed.
+/// The id of a row or key, dense within its structure; freed ids are reused.
 pub type Id = u32;
 
-/// When state is put in order anew. No answer depends on it; few rows cross it in a test that makes it small.
+/// Thresholds of compaction. No result depends on them; tests lower them so that few rows reach them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compaction {
-    /// Rows of one chunk at the most: what a snapshot copies of a chunk's bitmap when a row of it goes stays small.
+    /// Maximum of rows per chunk: bounds what a snapshot copies of a chunk's bitmap when a row of it is deleted.
     pub chunk_rows_max: usize,
-    /// Dead rows that are let be, beside half as many as live ones.
+    /// Dead rows tolerated, in addition to half the number of live rows.
     pub dead_rows_max: usize,
-    /// Bytes of keys that are gone which are let be.
+    /// Bytes of removed keys that are tolerated.
     pub dead_bytes_max: usize,
 }
 
@@ -48,42 +48,42 @@ impl Default for Compaction {
     }
 }
 
-/// One part of a checkpoint: what a state structure has to save, as Arrow.
+/// One section of a checkpoint: what a state structure saves, as Arrow.
 #[derive(Debug, Clone)]
 pub struct Saved {
     /// Rows to apply, in the structure's own saved schema.
     pub rows: Vec<RecordBatch>,
 }
 
-/// Whose state a section of a checkpoint holds, and in what form.
+/// Whose state a section of a checkpoint has, and the version of its saved form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateId {
-    /// The operator's uid: its kind, its keys and its place in the query.
+    /// The operator's uid: its kind, its keys and its position in the query.
     pub uid: String,
-    /// The version of the form in which it saves its state.
+    /// The version of the operator's saved form.
     pub version: u16,
 }
 
-/// A structure that can be saved and loaded. Saving all, or what changed since the last save, in turn; loading applies
-/// what was saved in the same order.
+/// A structure that can be saved and loaded. A save is full, or incremental since the last save; a load applies the
+/// saves in the same order.
 pub trait Durable {
-    /// Everything (`full`), or what changed since the last call. Either way the next call starts from here.
+    /// Saves everything (`full`), or the changes since the last call. Either way the next call starts from here.
     fn save(&mut self, full: bool) -> Result<Saved>;
     /// Applies saved rows.
     fn load(&mut self, rows: &RecordBatch) -> Result<()>;
-    /// When it is put in order anew, from now on.
+    /// Sets the compaction thresholds from now on.
     fn set_compaction(&mut self, to: Compaction);
-    /// Rows kept now.
+    /// Number of rows stored.
     fn len(&self) -> usize;
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Bytes held, garbage included.
+    /// Bytes in memory, including garbage.
     fn bytes(&self) -> usize;
 }
 
-/// An error unless saved columns are those of the structure that loads them, by name and type. Another plan of the query may
-/// have as many of the same types and mean something else by them.
+/// An error unless saved columns are those of the loading structure, by name and type. Another plan of the query may
+/// have as many columns of the same types with another meaning.
 fn expect_columns<'a>(saved: &'a [FieldRef], expected: impl Iterator<Item = &'a FieldRef>) -> Result<()> {
     let expected: Vec<&FieldRef> = expected.collect();
     let same = |(a, b): (&FieldRef, &&FieldRef)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type());

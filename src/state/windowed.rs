@@ -165,7 +165,7 @@ impl<T: Durable> Durable for Windowed<T> {
 
     fn load(&mut self, rows: &RecordBatch) -> Result<()> {
         let schema = rows.schema();
-        // Behind them is what is done with a row.
+        // The last field is the operation on the row (set or removed).
         let saved = schema.fields().split_last().map_or(&[][..], |(_, saved)| saved);
         expect_columns(saved, self.shape.keys.iter().chain(&self.shape.values))?;
         let parts = self.split(&rows.columns()[..self.key_columns])?;

@@ -1,4 +1,4 @@
-//! Storage in a folder of a local disk, held by one process at a time.
+//! Storage in a folder of a local disk, locked by one process at a time.
 
 use std::{
     collections::HashMap,
@@ -14,10 +14,10 @@ use bytes::Bytes;
 use super::{Reading, Storage};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The mode of files: nobody else reads what the server keeps, which may be secrets.
+/// The mode of files: readable by the owner only, since they may contain secrets.
 const OWNERS: u32 = 0o600;
 
-/// The ending of files that are not whole yet, and the one that earlier releases used for files with a number.
+/// The extension of incomplete files, and the one that earlier releases used for files with a number.
 const DRAFT: &str = "tidemark-draft";
 const EARLIER_DRAFT: &str = "tmp";
 
@@ -31,7 +31,7 @@ pub struct DiskStorage {
     overwritten: Mutex<HashMap<String, Arc<File>>>,
     /// Makes the names in a folder durable.
     sync: fn(&Path) -> std::io::Result<()>,
-    /// Held for as long as this storage lives; the kernel lets go of it when the process dies.
+    /// Locked for as long as this storage exists; the kernel releases the lock when the process dies.
     _lock: File,
 }
 
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn open_of_an_unwritable_data_directory_names_it() {
-        // Nobody can make a file there, not even root.
+        // No user can create a file in `/proc/self`, not even root.
         let error = DiskStorage::open("/proc/self").unwrap_err();
         assert!(error.message().starts_with("cannot write to data directory \"/proc/self\""), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Storage that fails as a test wants it to: as a disk that is full, dying, or lies about the order of its writes.
+//! Storage that fails as a test wants it to: like a disk that is full, dying, or reorders its writes.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Storage;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What is asked of a storage.
+/// The operations of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Read,
@@ -22,16 +22,16 @@ pub enum Operation {
     Remove,
 }
 
-/// How an operation fails. Its error is one of I/O, or says that there is no room.
+/// How an operation fails. Its error is an I/O error, or one of no space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It has no effect.
     Refused(ErrorKind),
-    /// Of what is appended so many bytes come through; of another operation nothing.
+    /// An append writes only its first bytes, of this number; another operation has no effect.
     Short(usize),
-    /// Of what is appended the first bytes are zeros and the rest comes through; of another operation nothing.
+    /// An append writes zeros for its first bytes, and the rest; another operation has no effect.
     Hole(usize),
-    /// It has all of its effect, as where only the sync fails.
+    /// It has its full effect, but returns an error, as if only the sync failed.
     Unsynced,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Debug for FaultyStorage {
 }
 
 impl FaultyStorage {
-    /// `plan` is asked before each operation, with its path, whether it is to fail.
+    /// `plan` decides before each operation, by its path, whether and how it fails.
     pub fn new(
         inner: Arc<dyn Storage>,
         plan: impl FnMut(Operation, &str) -> Option<Fault> + Send + 'static,

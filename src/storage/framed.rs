@@ -1,4 +1,4 @@
-//! A header beside bytes, in one record of a journal.
+//! Records with a header and a payload, for journals.
 //!
 //! ```text
 //! record = header length: u32 LE │ header: JSON │ bytes
@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// `what` the record is of is for the errors. A header of more than 4 GiB is refused (54000).
+/// Encodes a record; `what` names it in errors. A header of more than 4 GiB is refused (54000).
 pub fn encode(what: &str, header: &impl Serialize, bytes: &[u8]) -> Result<Bytes> {
     let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("the header of {what}: {e}")))?;
     let length = u32::try_from(json.len())
@@ -21,7 +21,7 @@ pub fn encode(what: &str, header: &impl Serialize, bytes: &[u8]) -> Result<Bytes
     Ok(record.into())
 }
 
-/// The header and the bytes of a record; the bytes are not copied. What is no such record is corruption (XX001).
+/// The header and the bytes of a record; the bytes are not copied. Fails with XX001 if it is not such a record.
 pub fn decode<H: DeserializeOwned>(what: &str, record: &Bytes) -> Result<(H, Bytes)> {
     let corrupt = || Error::new(ErrorKind::DataCorrupted, format!("{what} cannot be read"));
     let length = record.first_chunk().map(|length| u32::from_le_bytes(*length)).ok_or_else(corrupt)?;

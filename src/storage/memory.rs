@@ -1,4 +1,4 @@
-//! Storage in memory that can be made to fail: where tests crash the server.
+//! Storage in memory with injected write failures: for crash tests.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ impl MemoryStorage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The writes so far, of every kind.
+    /// Number of writes so far, of every kind.
     pub fn writes(&self) -> u64 {
         self.state().writes
     }
@@ -37,7 +37,7 @@ impl MemoryStorage {
         self.state().fail_at = Some(write);
     }
 
-    /// Writes succeed again: there was no room, and now there is.
+    /// Writes succeed again, as after a full disk has space again.
     pub fn heal(&self) {
         self.state().fail_at = None;
     }
@@ -47,7 +47,7 @@ impl MemoryStorage {
         self.state().files.clone()
     }
 
-    /// What a disk holds after the power came back: the same files, in working order.
+    /// The contents of the disk after a power cut, as a storage without failures.
     pub fn survivor(&self) -> MemoryStorage {
         MemoryStorage::from(self.files())
     }
@@ -89,7 +89,7 @@ impl Storage for MemoryStorage {
         let mut state = self.state();
         let kept = match state.write() {
             Ok(()) => bytes.len(),
-            // Only the write that breaks is torn; the disk takes nothing after it.
+            // Only the first failing write is torn; later ones have no effect.
             Err(()) if state.fail_at == Some(state.writes) => bytes.len() / 2,
             Err(()) => return Err(broken(path)),
         };
@@ -99,7 +99,7 @@ impl Storage for MemoryStorage {
 
     fn overwrite(&self, path: &str, bytes: &[u8]) -> Result<()> {
         let mut state = self.state();
-        // No write of its own: a process that is killed here leaves what one leaves that is killed a moment earlier.
+        // Not counted as a write: a crash here leaves the same files as a crash just before.
         if state.fail_at.is_some_and(|at| state.writes >= at) {
             return Err(broken(path));
         }

@@ -1,4 +1,4 @@
-//! Storage over another one that stays as it is: where something is tried without a trace.
+//! Storage over another one that is not changed: for rehearsals.
 
 use std::{
     collections::BTreeMap,
@@ -10,11 +10,11 @@ use bytes::Bytes;
 use super::Storage;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Reads what is below; writes, in memory, go over it.
+/// Reads from the storage below; writes go to memory and hide what is below.
 #[derive(Debug)]
 pub struct OverlayStorage {
     below: Arc<dyn Storage>,
-    /// `None` where a file of below was removed.
+    /// `None` for a removed file of the storage below.
     above: Mutex<BTreeMap<String, Option<Vec<u8>>>>,
 }
 

@@ -18,7 +18,7 @@ fn payloads(texts: &[&str]) -> Vec<Bytes> {
     texts.iter().map(|text| Bytes::from(text.to_string())).collect()
 }
 
-/// A journal of three files and a mark: the second is closed, the third is the one of a second life.
+/// A journal of three files and a mark: the second file is closed, the third was begun after a restart.
 fn three_files() -> (Arc<MemoryStorage>, Vec<String>) {
     let storage = Arc::new(MemoryStorage::default());
     let (journal, _) = open(&storage);
@@ -49,8 +49,8 @@ fn journal_torn_append_is_dropped_and_acknowledged_records_stay() {
     assert_eq!(open(&storage).1, ["one", "two", "three"]);
 }
 
-/// Every file gone, empty, cut at every byte, with every byte changed, and with the contents of every other: the journal
-/// is whole, or says which file is not.
+/// Every file removed, emptied, cut at every byte, with every byte changed, and with the contents of every other: the
+/// journal is whole, or the error names the damaged file.
 #[test]
 fn journal_open_with_any_damaged_file_names_it_or_gives_all_records() {
     let (storage, all) = three_files();
@@ -90,7 +90,7 @@ fn journal_open_with_any_damaged_file_names_it_or_gives_all_records() {
 
 #[test]
 fn journal_open_without_mark_fails_on_a_damaged_group_before_another() {
-    // As after a power cut, when the mark may not have come to the disk.
+    // As after a power cut, when the mark may not have been persisted.
     let (storage, _) = three_files();
     let third = "log/000000000003.log";
     let mut files = storage.files();
@@ -115,7 +115,7 @@ fn journal_open_after_a_power_cut_drops_a_group_from_its_first_lost_block() {
     journal.append(&group.iter().map(|text| Bytes::from(text.clone())).collect::<Vec<_>>()).unwrap();
     let bytes = storage.read(FIRST).unwrap().unwrap().to_vec();
     let blocks = (bytes.len() - synced).div_ceil(BLOCK);
-    // Each block alone, and all before each.
+    // Each block lost alone, and together with all before it.
     for (lost, all_before) in (0..blocks).flat_map(|block| [(block, false), (block, true)]) {
         let mut torn = bytes.clone();
         let first = if all_before { 0 } else { lost };
@@ -163,7 +163,7 @@ fn journal_append_after_failed_writes_ignores_their_remains() {
                 appends += 1;
                 [None, Some(first), Some(second)].get(appends - 1).copied().flatten()
             }
-            // What was begun cannot be taken away either.
+            // A file that was begun cannot be removed either.
             Operation::Remove => Some(Fault::Refused(ErrorKind::Io)),
             _ => None,
         });

@@ -1,4 +1,4 @@
-//! What the server says, as bytes at the end of a buffer. Rows are not here: they are encoded straight from columns.
+//! Encoding of server messages, appended to a buffer. Not of rows: they are encoded straight from columns.
 
 use bytes::{BufMut, BytesMut};
 use pgwire::messages::{
@@ -14,7 +14,7 @@ use crate::{
     session::{Notice, Severity, TransactionState},
 };
 
-/// How bad it is: after a fatal error the connection is closed.
+/// The severity: after a fatal error the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blame {
     Error,
@@ -60,12 +60,12 @@ pub(super) fn notice(out: &mut BytesMut, notice: &Notice) {
     );
 }
 
-/// The shape of ErrorResponse and NoticeResponse.
+/// The encoding of ErrorResponse and NoticeResponse.
 fn fields(out: &mut BytesMut, kind: u8, fields: &[(u8, Option<&str>)]) {
     framed(out, kind, |out| {
         for (code, text) in fields.iter().filter_map(|(code, text)| text.map(|t| (code, t))) {
             out.put_u8(*code);
-            // A zero byte would end the field early and leave the client reading nonsense.
+            // A zero byte would end the field early and break the message.
             out.extend(text.bytes().filter(|b| *b != 0));
             out.put_u8(0);
         }
@@ -73,7 +73,7 @@ fn fields(out: &mut BytesMut, kind: u8, fields: &[(u8, Option<&str>)]) {
     });
 }
 
-/// One message around what `body` writes.
+/// One message with the body that `body` writes.
 pub(super) fn framed(out: &mut BytesMut, kind: u8, body: impl FnOnce(&mut BytesMut)) {
     out.put_u8(kind);
     let start = out.len();
@@ -91,7 +91,8 @@ pub(super) fn authenticated(out: &mut BytesMut) -> Result<()> {
     put(out, Authentication::Ok)
 }
 
-/// The client asked for a newer protocol, or for extensions of it: it gets 3.0 and the names of what it does not get.
+/// NegotiateProtocolVersion, for a newer protocol or unknown options: the server speaks 3.0 and lists the `refused`
+/// ones.
 pub(super) fn negotiate(out: &mut BytesMut, refused: &[&str]) {
     framed(out, b'v', |out| {
         out.put_i32(0);
@@ -143,7 +144,7 @@ pub(super) fn copy_out(out: &mut BytesMut, binary: bool, columns: usize) -> Resu
     put(out, CopyOutResponse::new(binary.into(), columns as i16, vec![binary.into(); columns]))
 }
 
-/// The messages that are nothing but their type.
+/// Messages without a body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bare {
     ParseComplete = b'1' as isize,

@@ -1,4 +1,4 @@
-//! One value of a column, in Postgres' binary form: what most drivers ask for.
+//! One value of a column, in Postgres' binary form, which most drivers request.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::{
     pg_catalog::types,
 };
 
-/// Microseconds from 1970 to 2000, where Postgres begins to count.
+/// Microseconds from 1970 to 2000, the epoch of Postgres.
 pub(super) const EPOCH_US: i64 = 946_684_800_000_000;
 pub(super) const EPOCH_DAYS: i32 = 10_957;
 
-/// The column type that has the same values and a binary form here; `None` where text is all there is.
+/// The column type with the same values that has a binary form here; `None` if there is only text.
 pub(super) fn form(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
@@ -49,7 +49,7 @@ pub(super) fn column(column: &ArrayRef) -> Result<ArrayRef> {
     if *column.data_type() == form { Ok(column.clone()) } else { Ok(cast(column, &form)?) }
 }
 
-/// Appends the value of `row`, which is not null, without its length. `field` says what the client was told.
+/// Appends the value of `row`, which is not null, without its length. `field` has the type reported to the client.
 pub(super) fn write(array: &dyn Array, row: usize, field: &Arc<Field>, out: &mut BytesMut) -> Result<()> {
     match array.data_type() {
         DataType::Boolean => out.put_u8(array.as_boolean().value(row).into()),
@@ -105,7 +105,7 @@ fn decimal(array: &dyn Array, row: usize, out: &mut BytesMut) -> Result<()> {
     Ok(())
 }
 
-/// A value behind its length; -1 is null.
+/// Appends the length of a value and the value; the length of null is -1.
 pub(super) fn sized(array: &ArrayRef, row: usize, field: &Arc<Field>, out: &mut BytesMut) -> Result<()> {
     if array.is_null(row) || *array.data_type() == DataType::Null {
         out.put_i32(-1);
@@ -120,8 +120,8 @@ pub(super) fn sized(array: &ArrayRef, row: usize, field: &Arc<Field>, out: &mut 
     Ok(())
 }
 
-/// Dimensions, whether there are nulls, the type of the items; then the items, of lists within lists all the inner
-/// ones in a row.
+/// Number of dimensions, whether there are nulls, the type of the items; then the items, those of nested lists
+/// flattened.
 fn list(items: &ArrayRef, item: &Arc<Field>, out: &mut BytesMut) -> Result<()> {
     let (mut lengths, mut items, mut item) = (vec![items.len()], items.clone(), item.clone());
     while let DataType::List(inner) = item.data_type().clone() {

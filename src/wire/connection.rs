@@ -1,4 +1,4 @@
-//! One open session: takes message after message until the client, an unreadable byte or the server ends it.
+//! One open session: handles messages until the client disconnects, framing is lost, or the server stops.
 
 use std::{future::Future, sync::Arc};
 
@@ -167,7 +167,7 @@ impl<D: Door> Connection<D> {
         done.map_err(|error| self.session.take_waited().filter(|_| self.link.is_late()).unwrap_or(error))
     }
 
-    /// Parses a text; gives its statements and the memory reserved for them.
+    /// Parses a text; returns its statements and the memory reserved for them.
     pub async fn parse(&mut self, text: String, weight: Weight) -> Result<(Vec<Statement>, HeldBytes)> {
         let held = self.account.take("a statement", weight.running())?;
         let statements = self.link.wait(work::aside(move || sql::parse(&text))).await?;

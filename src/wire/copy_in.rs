@@ -1,4 +1,4 @@
-//! `COPY … FROM STDIN`: bytes in pieces of any size become rows of the table's columns.
+//! `COPY … FROM STDIN`: decodes chunks of any size into rows of the table's columns.
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StringBuilder},
@@ -14,10 +14,10 @@ use crate::{
     sql::statement::{CopyFormat, CopyKind},
 };
 
-/// Rows are handed on in batches of this many, or of about this many bytes.
+/// Rows are passed on in batches of this many, or of about this many bytes.
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 4 << 20;
-/// A line, or a binary row, that is longer is no row but a mistake.
+/// Maximum length of a line or a binary row: a longer one is an error.
 const ROW_BYTES_MAX: usize = 64 << 20;
 
 /// A running COPY: bytes of an incomplete row, and the target of rows. Dropping it aborts the copy.
@@ -98,7 +98,7 @@ impl CopyReader {
         Ok(())
     }
 
-    /// Ends the copy: inserts all rows; gives their number.
+    /// Ends the copy: inserts all rows; returns their number.
     pub async fn finish(mut self) -> Result<u64> {
         while !self.ended && self.row(true)? {
             if self.is_enough() {
@@ -117,7 +117,7 @@ impl CopyReader {
         *count >= BATCH_ROWS || *bytes >= BATCH_BYTES
     }
 
-    /// Takes one row; false if none is complete. If `last`, the rest is one.
+    /// Decodes one row; false if none is complete. If `last`, the rest is a row.
     fn row(&mut self, last: bool) -> Result<bool> {
         if self.is_binary() { self.binary_row() } else { self.text_row(last) }
     }
@@ -141,7 +141,7 @@ impl CopyReader {
         Ok(true)
     }
 
-    /// Where the next line ends. In CSV, a line goes on within quotes; in text, behind a backslash.
+    /// The end of the next line. In CSV, a line continues within quotes; in text, after a backslash.
     fn line_end(&mut self) -> Option<usize> {
         let csv = self.format.kind == CopyKind::Csv;
         let (quote, escape) = (self.format.quote, self.format.escape);
@@ -159,7 +159,7 @@ impl CopyReader {
             }
             at += 1;
         }
-        // A backslash at the end: what it escapes comes with the next piece.
+        // A backslash at the end: the character that it escapes is in the next chunk.
         self.scanned = at;
         None
     }
@@ -180,7 +180,7 @@ impl CopyReader {
             _ => text_fields(line, &self.format),
         };
         let width = self.schema.fields().len();
-        // A table of one column takes an empty line as an empty value; a table of none takes it as a row.
+        // For a table of one column an empty line is an empty value; for a table without columns it is a row.
         if fields.len() < width {
             let missing = self.schema.field(fields.len()).name();
             return Err(self.bad(format!("missing data for column \"{missing}\"")));
@@ -234,7 +234,7 @@ impl CopyReader {
         Ok(true)
     }
 
-    /// The fields of the next binary row, if it is whole; the trailer ends the copy.
+    /// The fields of the next binary row, if it is complete; the trailer ends the copy.
     fn binary_fields(&mut self) -> Result<Option<Vec<Option<Bytes>>>> {
         let mut at = &self.input[..];
         let Ok(count) = at.try_get_i16() else { return Ok(None) };

@@ -12,9 +12,9 @@ use crate::{
     sql::statement::{CopyFormat, CopyKind},
 };
 
-/// What a binary copy begins with: signature, flags, length of the extension.
+/// The header of a binary copy: signature, flags, length of the extension.
 pub(super) const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// And ends with: a tuple of -1 fields.
+/// The trailer of a binary copy: a tuple of -1 fields.
 pub(super) const BINARY_TRAILER: &[u8] = b"\xff\xff";
 
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl CopyWriter {
         self.binary.is_some()
     }
 
-    /// The line of names before the rows, in a message of its own.
+    /// The header line with the column names, in a message of its own.
     pub fn header(&self, schema: &Schema, out: &mut BytesMut) {
         if self.format.header && !self.is_binary() {
             let mut line = String::new();
@@ -50,7 +50,7 @@ impl CopyWriter {
         }
     }
 
-    /// The prefix of the first message: drivers take each message for a row, and Postgres sends its binary header with
+    /// The prefix of the first message: drivers treat each message as a row, and Postgres sends its binary header with
     /// the first row.
     pub fn head(&self) -> &'static [u8] {
         if self.is_binary() { BINARY_HEADER } else { b"" }

@@ -1,4 +1,4 @@
-//! Dispatch of statements: session statements are run here, all others by the engine.
+//! Dispatch of statements: session statements run here, all others in the engine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -184,7 +184,7 @@ impl<D: Door> Connection<D> {
                 self.kept.cursors.clear();
                 done("DISCARD ALL")
             }
-            // Plans are made anew for each run; there are neither sequences nor temporary tables.
+            // Nothing to discard: plans are not cached; there are neither sequences nor temporary tables.
             DiscardWhat::Plans => done("DISCARD PLANS"),
             DiscardWhat::Sequences => done("DISCARD SEQUENCES"),
             DiscardWhat::Temp => done("DISCARD TEMP"),
@@ -232,7 +232,7 @@ impl<D: Door> Connection<D> {
         })
     }
 
-    /// What `EXECUTE name (…)` runs: the statement, and its parameters computed.
+    /// The statement that `EXECUTE name (…)` runs, and the values of its parameters.
     async fn executed(
         &mut self,
         execute: &Statement,
@@ -264,7 +264,7 @@ impl<D: Door> Connection<D> {
         Ok((statement, fitting.collect::<Result<_>>()?))
     }
 
-    /// The values of expressions in a statement: the engine is asked to SELECT them.
+    /// The values of expressions in a statement, evaluated by the engine as a SELECT.
     async fn computed(&mut self, of: &Statement, expressions: &[ast::Expr]) -> Result<Vec<ScalarValue>> {
         let items = expressions.iter().enumerate().map(|(i, e)| named(e.clone(), &format!("p{i}"))).collect();
         let query = Body::Query(Box::new(query_of(select(items, None))));
@@ -304,7 +304,7 @@ impl<D: Door> Connection<D> {
                 Box::pin(self.describe(&inner)).await?.columns.clone()
             }
             Body::Declare { reads, .. } => {
-                // Its parameters are the query's; its rows come with FETCH.
+                // The parameters are those of the cursor's query; its rows are returned by FETCH.
                 let query = Statement { body: reads.clone().into(), ..statement.as_ref().clone() };
                 let description = self.ask(Arc::new(query), prepared.types()).await?;
                 return Ok(Arc::new(Description { columns: None, ..description }));

@@ -33,13 +33,13 @@ pub trait Door: Send + Sync + 'static {
         parameters: &[ScalarValue],
     ) -> Result<DoorAnswer>;
 
-    /// Where the numbers of the sessions belong, if anybody wants them.
+    /// The registry for the metrics of sessions, if there is one.
     fn metrics(&self) -> Option<&Registry> {
         None
     }
 }
 
-/// [`engine::Reply`], with the rows that come in behind a trait.
+/// [`engine::Reply`], with the target of a COPY behind a trait.
 pub enum DoorAnswer {
     /// The command tag.
     Done(String),
@@ -65,7 +65,7 @@ pub trait Intake: Send {
     fn format(&self) -> &CopyFormat;
     fn columns(&self) -> SchemaRef;
     async fn push(&mut self, rows: RecordBatch) -> Result<()>;
-    /// Inserts all rows durably; gives their number.
+    /// Inserts all rows durably; returns their number.
     async fn finish(self: Box<Self>) -> Result<u64>;
 }
 

@@ -1,4 +1,4 @@
-//! Rows of columns into rows of bytes: DataRow messages, in the format that the client asked for column by column.
+//! Encodes rows of columns as DataRow messages, in the format that the client requested for each column.
 
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ impl RowFormat {
         Ok(out)
     }
 
-    /// The same as COPY sends them, with `head` before the first.
+    /// The same as CopyData messages, with `head` before the first.
     pub fn copy_rows(&self, batch: &RecordBatch, head: &[u8]) -> Result<BytesMut> {
         let columns = self.columns(batch)?;
         let (mut out, mut scratch) = (BytesMut::new(), String::new());
@@ -103,7 +103,7 @@ impl RowFormat {
         plain.collect()
     }
 
-    /// The number of values, and each behind its length.
+    /// Appends the number of values, and each value after its length.
     fn tuple(&self, columns: &[ArrayRef], row: usize, out: &mut BytesMut, scratch: &mut String) -> Result<()> {
         out.put_i16(columns.len() as i16);
         for (index, column) in columns.iter().enumerate() {
@@ -122,7 +122,7 @@ impl RowFormat {
     }
 }
 
-/// The type as it is sent: without dictionaries and run-ends.
+/// The type that is sent: without dictionaries and run-ends.
 fn plain(data_type: &DataType) -> DataType {
     let item = |f: &Arc<Field>| Arc::new(f.as_ref().clone().with_data_type(plain(f.data_type())));
     match data_type {
@@ -137,7 +137,7 @@ fn plain(data_type: &DataType) -> DataType {
     }
 }
 
-/// Run-ended and dictionary columns keep their nulls elsewhere; they are cast to what they stand for.
+/// Run-ended and dictionary columns have their nulls in the values; they are cast to plain columns.
 fn plain_column(column: &ArrayRef, plain: &DataType) -> Result<ArrayRef> {
     if column.data_type() == plain {
         return Ok(column.clone());

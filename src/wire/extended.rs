@@ -1,4 +1,4 @@
-//! The extended protocol: Parse, Bind, Describe, Execute and Close, each answered on its own.
+//! The extended protocol: Parse, Bind, Describe, Execute and Close, each with a response of its own.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 impl<D: Door> Connection<D> {
-    /// One message; an error makes the connection skip all others up to Sync.
+    /// Handles one message; after an error the connection skips all messages up to Sync.
     pub async fn extended(&mut self, message: FrontendMessage) -> Result<()> {
         self.arm();
         let done = match message {
@@ -63,7 +63,7 @@ impl<D: Door> Connection<D> {
         let statement = statements.pop().map(Arc::new);
         if let Some(statement) = &statement {
             self.session.transaction().admit(&statement.body)?;
-            // Refuses those that cannot be, before anybody counts up to them.
+            // Refuses invalid parameter numbers before memory is allocated for them.
             parameters::numbers(statement)?;
         }
         held.shrink(weight.kept());
@@ -153,10 +153,10 @@ impl<D: Door> Connection<D> {
             let format = self.row_format(&source, &[])?;
             return self.step(&mut source, &format, rows_max).await;
         }
-        // Out of the map while it runs; dropped if it fails.
+        // Removed from the map while it runs; dropped if it fails.
         let mut portal = self.kept.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
         self.execute(&mut portal, rows_max).await?;
-        // COMMIT, DISCARD and the like close all portals, and their own with them.
+        // COMMIT, DISCARD and the like close all portals, including their own.
         if !matches!(portal.progress, PortalProgress::Done) {
             self.kept.portals.insert(name, portal);
         }
@@ -241,7 +241,7 @@ fn bytes_while_read(bind: &Bind, description: &Description) -> usize {
     bind.values.iter().enumerate().map(one).fold(0, usize::saturating_add)
 }
 
-/// The rest of a cursor, as a portal.
+/// The remaining rows of a cursor, as a portal.
 fn cursor(name: &str) -> PortalSource {
     PortalSource::Cursor { name: name.to_string(), left: None, timeout: None }
 }
@@ -253,7 +253,7 @@ fn no_portal(name: &str) -> Error {
     }
 }
 
-/// The values of Bind as the statement wants them.
+/// The values of Bind in the parameter types of the statement.
 fn parameters(bind: &Bind, oids: &[u32], description: &Description) -> Result<Vec<ScalarValue>> {
     let (given, needed) = (bind.values.len(), description.parameters.len());
     if given != needed {

@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A startup packet is a few names and values.
+/// Maximum length of a startup packet: it has a few names and values.
 const STARTUP_BYTES_MAX: usize = 10_000;
 
 const SSL_REQUEST: i32 = 80_877_103;
@@ -27,7 +27,7 @@ pub(super) enum Opening {
     },
 }
 
-/// What follows once a session is open.
+/// The messages of an open session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FrontendMessage {
     Query(String),
@@ -72,7 +72,7 @@ pub(super) enum DescribeTarget {
     Portal(String),
 }
 
-/// Takes the first packet out of `input`, once it is whole.
+/// Takes the first packet out of `input`, once it is complete.
 pub(super) fn opening(input: &mut BytesMut) -> Result<Option<Opening>> {
     let Some(length) = peek_length(input, 0)? else { return Ok(None) };
     if !(8..=STARTUP_BYTES_MAX).contains(&length) {
@@ -104,7 +104,7 @@ pub(super) fn opening(input: &mut BytesMut) -> Result<Option<Opening>> {
     }
 }
 
-/// How many bytes the message at the beginning of `input` has in all, once that is known.
+/// The total length of the message at the beginning of `input`, once it is known.
 pub(super) fn length(input: &BytesMut, bytes_max: usize) -> Result<Option<usize>> {
     let Some(length) = peek_length(input, 1)? else { return Ok(None) };
     if length < 4 || length > bytes_max {
@@ -158,7 +158,7 @@ fn typed(kind: u8, mut body: FrontendBody) -> Result<FrontendMessage> {
     })
 }
 
-/// What is said of bytes that are no text.
+/// The error for text that is not UTF-8.
 pub(super) fn not_text() -> Error {
     Error::new(ErrorKind::BadCharacter, "invalid byte sequence for encoding \"UTF8\"")
 }
@@ -176,7 +176,7 @@ fn protocol(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::ProtocolViolation, message)
 }
 
-/// The rest of one message. Every read is checked against its end.
+/// The rest of one message. Every read is bounds-checked.
 struct FrontendBody(Bytes);
 
 impl FrontendBody {

@@ -1,4 +1,4 @@
-//! One client's socket: messages in, bytes out, and whatever may interrupt the waiting in between.
+//! One client's socket: reads messages, writes bytes, and waits interruptibly for work in between.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// While a statement runs, this much is read ahead, so that a client that hangs up is noticed.
+/// Bytes read ahead while a statement runs, so that a disconnect is noticed.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
-/// Answers are held back up to this size, to go out together.
+/// Responses are buffered up to this size, to be sent together.
 const WRITE_BYTES: usize = 64 * 1024;
-/// What is read at once of a client that nobody knows more of.
+/// Bytes read at once before there is a session.
 const READ_BYTES: usize = 8 * 1024;
-/// How long a client gets to take its last message when the server goes.
+/// Time limit for sending the last message when the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) struct ClientLink {
@@ -46,7 +46,7 @@ pub(super) struct ClientLink {
     gone: bool,
 }
 
-/// What ends a statement before its time.
+/// What can interrupt a statement.
 struct Interrupts {
     shutdown: CancellationToken,
     cancel: Option<CancellationToken>,
@@ -89,9 +89,9 @@ fn hung_up() -> Error {
     Error::new(ErrorKind::Io, "the client has hung up")
 }
 
-/// Why a message is not taken.
+/// Why a message is refused.
 enum Refused {
-    /// There is no room for it.
+    /// There is no memory for it.
     Message(Error),
     /// Message framing is lost.
     Ended(Error),
@@ -99,7 +99,7 @@ enum Refused {
 
 impl ClientLink {
     pub fn new(socket: TcpStream, shutdown: CancellationToken, message_bytes_max: usize) -> ClientLink {
-        // Answers are put together here; waiting for more would only delay them.
+        // Responses are buffered here; Nagle's algorithm would only delay them.
         let _ = socket.set_nodelay(true);
         let (reader, writer) = socket.into_split();
         ClientLink {
@@ -124,13 +124,13 @@ impl ClientLink {
         self.interrupts.shutdown.is_cancelled()
     }
 
-    /// From here to [`Link::disarm`], waiting ends when the token is cancelled or the time is over.
+    /// From here to [`Link::disarm`], waiting is interrupted when the token is cancelled or after the timeout.
     pub fn arm(&mut self, cancel: CancellationToken, timeout: Option<Duration>) {
         self.interrupts.cancel = Some(cancel);
         self.interrupts.deadline = timeout.map(|t| Box::pin(tokio::time::sleep(t)));
     }
 
-    /// Whether the time of the running statement is over.
+    /// Whether the running statement has exceeded its timeout.
     pub fn is_late(&self) -> bool {
         self.interrupts.late
     }
@@ -167,11 +167,11 @@ impl ClientLink {
         }
     }
 
-    /// The next message if it is buffered already, while others are in work.
+    /// The next message if it is buffered already, while others are being processed.
     pub fn message_at_hand(&mut self) -> Result<Option<FrontendMessage>> {
         match self.take_message() {
             Ok(message) => Ok(message),
-            // It is refused when its turn comes.
+            // The error is returned when its turn comes.
             Err(Refused::Message(_)) => Ok(None),
             Err(Refused::Ended(error)) => Err(error),
         }
@@ -186,7 +186,7 @@ impl ClientLink {
         }
         let large = length > READ_AHEAD_BYTES;
         if large {
-            // Its bytes, which are in `input` now, and its texts, which are copied.
+            // Its bytes, which are in `input` now, and its texts, which are copies.
             self.hold(self.worked_on + self.input.capacity() + length).map_err(Refused::Message)?;
             self.worked_on += 2 * length;
         }
@@ -199,12 +199,12 @@ impl ClientLink {
         Ok(message)
     }
 
-    /// Why there was no room for a message.
+    /// The error of a message that did not fit into memory.
     pub fn refusal(&mut self) -> Error {
         self.refusal.take().unwrap_or_else(|| Error::internal("a message was refused without a reason"))
     }
 
-    /// Reads and discards a message; gives it as refused.
+    /// Reads and discards a message; returns it as refused.
     async fn skip_message(&mut self, error: Error) -> Result<Option<FrontendMessage>> {
         let Some(length) = frontend::length(&self.input, self.message_bytes_max)? else { return Err(error) };
         let kind = self.input[0];

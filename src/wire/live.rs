@@ -1,5 +1,5 @@
-//! Endless rows (subscriptions), pulled batch by batch: so it is known whether one is available now, and none is taken
-//! before it is wanted.
+//! Endless rows (subscriptions), pulled batch by batch on request: so it is known whether one is available now, and
+//! none is computed before it is requested.
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -24,7 +24,7 @@ struct Ask {
     answer: oneshot::Sender<NextRows>,
 }
 
-/// `None` if there is nothing now, or at the end.
+/// `None` if no rows are available, or at the end.
 type NextRows = Option<Result<RecordBatch>>;
 
 impl LiveQuery {
@@ -57,7 +57,7 @@ impl LiveQuery {
         {
             return next.transpose();
         }
-        // Nobody answers: by a panic, or by the end of the runtime?
+        // The task has ended: by a panic, or with the runtime.
         let Some(mut task) = self.task.take() else { return Ok(None) };
         (&mut task.0).await.map(|()| None).map_err(broken)
     }

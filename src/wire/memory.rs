@@ -1,8 +1,8 @@
 //! The memory of sessions, reserved before it is allocated: incomplete messages, prepared statements, parameters, rows
 //! not sent yet.
 //!
-//! Half of the limit is split evenly among all possible sessions, so that each can always do small things. The other
-//! half is shared, first come first served, and no session gets more than half of it.
+//! Half of the limit is split evenly among all possible sessions, so that each can always run small statements. The
+//! other half is shared, first come first served, and no session gets more than half of it.
 
 use std::{
     fmt,
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn session_memory_is_its_own_plus_at_most_half_of_the_shared() {
-        // 800 are shared, and each of eight has 100.
+        // 800 bytes are shared, and each of eight sessions has 100.
         let memory = Memory::new(1600, 8);
         let sessions: Vec<Account> = (0..3).map(|_| memory.open()).collect();
         let error = sessions[0].take("a message", 501).expect_err("more than its part");

@@ -1,9 +1,9 @@
-//! The Postgres protocol: what psql and every driver connect to.
+//! The Postgres protocol, for psql and all drivers.
 //!
-//! The network has a runtime of its own; whatever costs time runs on the engine's ([`WireOptions::workers`]), so that
-//! a heavy query never keeps another client, or a cancel, waiting. Rows are sent as they are computed and never
-//! collected. A statement ends when its client cancels it or hangs up, when its time is over, and when the server
-//! stops. This room knows no SQL beyond what concerns the session alone; everything else goes through [`Door`].
+//! The network has a runtime of its own; expensive work runs on the engine's ([`WireOptions::workers`]), so that a
+//! heavy query never delays another client, or a cancel request. Rows are sent as they are computed and never
+//! collected. A statement ends when its client cancels it or disconnects, at its timeout, and when the server stops.
+//! This room handles only statements about the session itself; everything else goes through [`Door`].
 
 mod backend;
 mod binary;
@@ -40,7 +40,7 @@ pub use door::{Door, DoorAnswer, Intake};
 pub use options::WireOptions;
 pub use server::serve;
 
-/// Reads bytes as the first packets of a client, and as its messages: what a fuzzer calls.
+/// Decodes bytes as the first packets of a client, and as its messages: the entry point of a fuzzer.
 pub fn decode_frontend(data: &[u8]) {
     let mut input = bytes::BytesMut::from(data);
     while let Ok(Some(_)) = frontend::opening(&mut input) {}

@@ -1,5 +1,5 @@
-//! Postgres' binary form of `numeric`: groups of four decimal digits. Arrow's decimals go through their text, which is
-//! exact at any precision.
+//! Postgres' binary form of `numeric`: groups of four decimal digits. Arrow's decimals are converted through text,
+//! which is exact at any precision.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -7,7 +7,7 @@ const NEGATIVE: u16 = 0x4000;
 const NAN: u16 = 0xc000;
 const INFINITE: u16 = 0xd000;
 const NEGATIVE_INFINITE: u16 = 0xf000;
-/// More than any decimal here can hold; a client's number beyond that is refused by its text's cast.
+/// Maximum number of groups: more than any decimal here has; a larger parameter fails in the cast of its text.
 const GROUPS_MAX: usize = 64;
 
 /// Appends the binary form of a number in plain text: `-12.50`.
@@ -41,7 +41,7 @@ pub(super) fn to_binary(text: &str, out: &mut BytesMut) {
     }
 }
 
-/// The number as text; `None` where the bytes are none.
+/// The number as text; `None` if the bytes are invalid.
 pub(super) fn from_binary(mut bytes: Bytes) -> Option<String> {
     let count = usize::from(bytes.try_get_u16().ok()?);
     let weight = i32::from(bytes.try_get_i16().ok()?);

@@ -21,7 +21,7 @@ pub struct WireOptions {
     /// Connections in startup, of all addresses and of one. Another one evicts the oldest.
     pub starting_max: usize,
     pub starting_per_address: usize,
-    /// The longest message that is taken: a statement, a parameter, a piece of COPY.
+    /// The longest message accepted: a statement, a parameter, a piece of COPY.
     pub message_bytes_max: usize,
 }
 

@@ -17,15 +17,15 @@ use crate::{
     sql::{Weight, statement::Statement},
 };
 
-/// Drivers that cache statements keep some hundred; one that never lets go is stopped here.
+/// Maximum of prepared statements: drivers that cache them have some hundred.
 const PREPARED_MAX: usize = 10_000;
-/// Each holds a running query.
+/// Maximum of portals and of cursors; each holds a running query.
 const OPEN_MAX: usize = 256;
 
 /// A prepared statement. PREPARE and Parse share their names.
 #[derive(Clone)]
 pub(super) struct Prepared {
-    /// `None` is the empty query.
+    /// `None` for the empty query.
     pub statement: Option<Arc<Statement>>,
     /// Parameter type oids declared by the client; 0 is unspecified.
     pub declared: Vec<u32>,
@@ -94,7 +94,7 @@ pub(super) enum PortalSource {
     },
 }
 
-/// A query that is read step by step.
+/// A query whose rows are read in steps.
 pub(super) struct SqlCursor {
     pub rows: RowStream,
     pub hold: bool,
@@ -158,8 +158,8 @@ impl SessionObjects {
         }
     }
 
-    /// The rows that are read under a name, and whether they always go out in binary: a cursor's, or those of a portal
-    /// that has been begun, which `FETCH` and `MOVE` know as well.
+    /// The rows of a cursor or of a started portal, either of which `FETCH` and `MOVE` can read, and whether they are
+    /// always binary.
     pub fn reading(&mut self, name: &str) -> Result<(&mut RowStream, bool)> {
         if let Some(cursor) = self.cursors.get_mut(name) {
             return Ok((&mut cursor.rows, cursor.binary));
@@ -170,7 +170,7 @@ impl SessionObjects {
         }
     }
 
-    /// Closes what was opened in the transaction.
+    /// Closes all portals, and cursors without HOLD.
     pub fn end_transaction(&mut self) {
         self.portals.clear();
         self.cursors.retain(|_, cursor| cursor.hold);

@@ -25,9 +25,9 @@ use crate::{
     sql::statement::CopyFormat,
 };
 
-/// Rows are encoded in pieces of at most this many; of wide rows in smaller ones, as [`RowStream::next`] gives them.
+/// Rows are encoded in pieces of at most this many; wide rows in smaller ones, see [`RowStream::next`].
 const PIECE_ROWS: usize = 1024;
-/// Pieces of COPY that have come together are read together.
+/// Buffered CopyData messages are processed together up to this size.
 const COPY_BYTES: usize = 256 * 1024;
 
 /// Bytes held per byte of COPY input until it is in a batch.
@@ -41,7 +41,7 @@ enum FetchWait {
 }
 
 impl FetchWait {
-    /// That of `FETCH`: without a timeout it takes available rows only.
+    /// The wait of `FETCH`: without a timeout it takes available rows only.
     fn of(timeout: Option<Duration>) -> FetchWait {
         Instant::now().checked_add(timeout.unwrap_or_default()).map_or(FetchWait::Endless, FetchWait::Until)
     }
@@ -127,7 +127,7 @@ impl<D: Door> Connection<D> {
         }
     }
 
-    /// Sends at most `max` rows and tells how many they were.
+    /// Sends at most `max` rows and returns their number.
     pub async fn send(&mut self, source: &mut PortalSource, format: &RowFormat, max: Option<u64>) -> Result<u64> {
         let workers = self.shared.options.workers.clone();
         let (rows, mut left, fetch_wait) = match source {
@@ -153,7 +153,7 @@ impl<D: Door> Connection<D> {
             let _room = room_for(&self.account, &batch)?;
             let (format, ready) = (format.clone(), rows.are_ready());
             let encoded = move || format.rows(&batch);
-            // What was there without the engine goes out without it.
+            // Rows available without the engine are encoded without it.
             let bytes = match ready {
                 true => self.link.wait(work::aside(encoded)).await?,
                 false => self.link.wait(work::run(&workers, async move { encoded() })).await?,

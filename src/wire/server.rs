@@ -1,4 +1,4 @@
-//! The accept loop: one task a connection, none of which can harm another.
+//! The accept loop: one task per connection, isolated from the others.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -20,11 +20,11 @@ use super::{
 };
 use crate::error::Result;
 
-/// When the system has no more file handles, asking again at once would only burn time.
+/// Pause after a failed accept: retrying at once without file handles would be a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves clients until `shutdown` is cancelled; then tells each of them (57P01) and returns when all are gone, which
-/// takes no longer than the slowest last message, a second.
+/// Serves clients until `shutdown` is cancelled; then sends each of them 57P01 and returns when all are disconnected,
+/// at most a second later.
 pub async fn serve<D: Door>(
     door: Arc<D>,
     listener: TcpListener,
@@ -67,7 +67,7 @@ pub async fn serve<D: Door>(
     Ok(())
 }
 
-/// Talks to one client from its first byte to its last.
+/// Serves one client.
 async fn run<D: Door>(shared: Arc<ServerShared<D>>, socket: TcpStream, address: IpAddr, place: StartingSlot) {
     let opened = startup::open(&shared, socket, address, &place).await;
     drop(place);

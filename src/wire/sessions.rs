@@ -77,7 +77,7 @@ impl SessionSlots {
         Ok(SessionSlot { sessions: self.clone(), pid, secret })
     }
 
-    /// Cancels the running statement of a session, if the secret matches; gives no result.
+    /// Cancels the running statement of a session, if the secret matches; does not report whether it did.
     pub fn cancel(&self, pid: i32, secret: i32) {
         let open = self.lock();
         if let Some(CancelKey { secret: right, running: Some(token), .. }) = open.keys.get(&pid)
@@ -93,7 +93,7 @@ impl SessionSlots {
 }
 
 impl Peers for SessionSlots {
-    /// There is one role: every session may cancel every other.
+    /// There is one role: every session may cancel all others.
     fn cancel(&self, pid: i32) -> bool {
         let open = self.lock();
         let Some(key) = open.keys.get(&pid) else { return false };
@@ -125,7 +125,7 @@ impl SessionSlot {
         token
     }
 
-    /// Ends it, so that a late cancel does not hit the next statement.
+    /// Ends the statement, so that a late cancel does not hit the next one.
     pub fn end(&self) {
         self.set(None);
     }

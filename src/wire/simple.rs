@@ -1,4 +1,4 @@
-//! The simple protocol: a text of statements in, everything that they give out, in text form.
+//! The simple protocol: a text of statements, and the results of all of them in text form.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl<D: Door> Connection<D> {
     }
 
     async fn one(&mut self, statement: Arc<Statement>) -> Result<()> {
-        // Those of a statement to be prepared come with EXECUTE.
+        // Only a prepared statement may have parameters: EXECUTE passes them.
         if !matches!(statement.body, Body::Prepare { .. })
             && let Some(first) = parameters::numbers(&statement)?.first()
         {

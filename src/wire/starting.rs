@@ -20,7 +20,7 @@ pub(super) struct Starting {
 
 #[derive(Debug, Default)]
 struct OpenStarts {
-    /// By age.
+    /// The slots by age.
     places: BTreeMap<u64, (IpAddr, CancellationToken)>,
     last: u64,
 }

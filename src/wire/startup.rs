@@ -1,4 +1,5 @@
-//! From an open socket to an open session: encryption refused, cancel requests done, names and settings taken.
+//! Startup, from an open socket to an open session: encryption is refused, cancel requests are run, parameters are
+//! read.
 
 use tokio::net::TcpStream;
 
@@ -18,7 +19,7 @@ use crate::{
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// A client asks for encryption at most twice: GSS, then SSL.
+/// Maximum of encryption requests; a client sends two at most: GSS, then SSL.
 const ENCRYPT_REQUESTS_MAX: usize = 4;
 
 /// Runs the startup of a connection; `None` if it ended without a session (a cancel request, a refusal).
@@ -110,7 +111,7 @@ fn introduce(parameters: &[(String, String)], pid: i32) -> Result<Session> {
     Ok(session)
 }
 
-/// `-c name=value --name=value`, with backslashes before spaces that belong to a value.
+/// Parses `-c name=value --name=value`, with backslashes before spaces within a value.
 fn command_line(options: &str) -> Vec<(String, String)> {
     let mut words = vec![String::new()];
     let mut chars = options.chars();

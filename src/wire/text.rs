@@ -1,4 +1,4 @@
-//! One value of a column, in Postgres' text form: what psql shows and COPY writes.
+//! One value of a column, in Postgres' text form, as in psql and COPY.
 
 use std::fmt::Write;
 
@@ -15,12 +15,12 @@ use arrow::{
 
 use crate::{error::Result, time::show};
 
-/// Where no zone matters.
+/// A time zone for types without one.
 pub(super) fn utc() -> Tz {
     "+00:00".parse().expect("an offset of nothing is a zone")
 }
 
-/// Appends the value of `row`, which is not null. Instants are shown as the clocks of `zone` show them.
+/// Appends the value of `row`, which is not null. Timestamps with time zone are shown in `zone`.
 pub(super) fn write(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<()> {
     match array.data_type() {
         DataType::Boolean => out.push(if array.as_boolean().value(row) { 't' } else { 'f' }),
@@ -79,7 +79,7 @@ fn number(array: &dyn Array, row: usize, out: &mut String) {
     }
 }
 
-/// From Rust's shortest `-1.25e3`: plain up to `digits` digits before the point and four zeros behind it, as Postgres.
+/// From Rust's shortest `-1.25e3`: plain up to `digits` digits before the point and four zeros after it, as Postgres.
 fn float(shortest: &str, digits: i32, out: &mut String) {
     let Some((mantissa, exponent)) = shortest.split_once('e') else {
         out.push_str(match shortest {
@@ -135,7 +135,7 @@ fn duration(array: &dyn Array, row: usize, unit: TimeUnit, out: &mut String) {
     parts(0, 0, i128::from(value) * factor, out);
 }
 
-/// `1 year 2 mons -3 days +04:05:06.7`: a sign is written out only behind a negative part.
+/// `1 year 2 mons -3 days +04:05:06.7`: a plus sign is written only after a negative part.
 fn parts(months: i32, days: i32, nanos: i128, out: &mut String) {
     let start = out.len();
     let mut negative = false;
@@ -212,7 +212,7 @@ fn record(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<(
     Ok(())
 }
 
-/// A column of nothing but nulls does not mark them.
+/// Whether a value is null; columns of type Null have no null buffer.
 fn is_null(values: &dyn Array, row: usize) -> bool {
     values.is_null(row) || *values.data_type() == DataType::Null
 }
@@ -228,7 +228,7 @@ fn quoted(item: &str, escape: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Maps and unions: as Arrow shows them.
+/// Maps and unions: in Arrow's format.
 fn other(array: &dyn Array, row: usize, out: &mut String) -> Result<()> {
     let formatter = ArrayFormatter::try_new(array, &FormatOptions::default())?;
     formatter.value(row).write(out)?;

@@ -1,4 +1,4 @@
-//! Values as clients write them, in text or in Postgres' binary form: parameters and the fields of COPY.
+//! Values as clients send them, in text or in Postgres' binary form: parameters and the fields of COPY.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     time::{out_of_range, rows_out_of_range, with_seconds},
 };
 
-/// An array of arrays of arrays is enough.
+/// Maximum depth of nested arrays, as in Postgres.
 const DEPTH_MAX: usize = 6;
 
 /// One value in text form.
@@ -32,7 +32,7 @@ fn value_of_text(text: &str, target: &DataType) -> Result<ScalarValue> {
     Ok(ScalarValue::try_from_array(&column, 0)?)
 }
 
-/// A column of texts as a column of `target`; nulls stay. An error tells the row.
+/// A column of texts cast to `target`; nulls stay. An error has the row number.
 pub(super) fn text_column(texts: &StringArray, target: &DataType) -> Result<ArrayRef, (usize, Error)> {
     match target {
         DataType::Utf8 => return Ok(Arc::new(texts.clone())),
@@ -65,7 +65,7 @@ pub(super) fn text_column(texts: &StringArray, target: &DataType) -> Result<Arra
     };
     let cast = |safe| cast_with_options(texts, target, &CastOptions { safe, ..CastOptions::default() });
     cast(false).or_else(|error| {
-        // Which of them was it?
+        // Find the row that failed.
         let lenient = cast(true).map_err(|e| (0, e.into()))?;
         let row = (0..texts.len()).find(|row| texts.is_valid(*row) && lenient.is_null(*row));
         Err(match row {
@@ -75,7 +75,7 @@ pub(super) fn text_column(texts: &StringArray, target: &DataType) -> Result<Arra
     })
 }
 
-/// Types whose text Arrow reads otherwise than Postgres writes it, or not at all.
+/// Types whose text form Arrow parses differently from Postgres, or not at all.
 fn by_value(target: &DataType) -> bool {
     match target {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
@@ -114,7 +114,7 @@ fn parse(text: &str, target: &DataType, depth: usize) -> Result<ScalarValue> {
     }
 }
 
-/// A value that its type may have: of the times and dates that a client can write not all are.
+/// Fails for times and dates that a client can send but that are out of range for the column type.
 fn in_range(value: ScalarValue) -> Result<ScalarValue> {
     match rows_out_of_range(&value.to_array()?).is_empty() {
         true => Ok(value),
@@ -253,7 +253,7 @@ fn finished(item: &mut String, quoted: &mut bool) -> Option<Option<String>> {
     }
 }
 
-/// One value in binary form of the type that the client was told, or told us, it has.
+/// One value in binary form, of the type reported to the client, or declared by it.
 pub(super) fn from_binary(bytes: Bytes, ty: &Type, target: &DataType) -> Result<ScalarValue> {
     cast(in_range(binary(bytes, ty, 0)?)?, target)
 }
@@ -368,7 +368,7 @@ fn malformed(ty: &Type) -> Error {
     Error::new(ErrorKind::InvalidBinary, format!("incorrect binary data format for type {}", ty.name()))
 }
 
-/// The text that a client sent. A zero byte is a character, but none that Postgres lets into a text.
+/// The text that a client sent. A zero byte is refused, as by Postgres.
 pub(super) fn text_of(bytes: Bytes) -> Result<String> {
     let text = String::from_utf8(bytes.into()).map_err(|_| super::frontend::not_text())?;
     match text.contains('\0') {

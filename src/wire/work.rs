@@ -1,4 +1,4 @@
-//! Work on the engine's runtime, awaited on the network's: panics become errors, and dropped work is cancelled.
+//! Work on the engine's runtime, awaited on the network's: a panic becomes an error, and dropped work is cancelled.
 
 use std::future::Future;
 
@@ -19,10 +19,10 @@ use crate::{
 
 /// Batches computed ahead of the client.
 const BATCHES_AHEAD: usize = 2;
-/// No batch is computed ahead behind one larger than this until the client reads it: DataFusion limits rows, not bytes,
-/// and a client that does not read holds it for ever.
+/// After a batch larger than this none is computed ahead until the client reads it: DataFusion limits rows, not bytes,
+/// and a slow client would hold it in memory.
 const AHEAD_BYTES: usize = 1 << 20;
-/// A piece of rows is about this large: what a socket takes at once.
+/// Target size of a piece of rows: what a socket takes at once.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// Runs `work` on the engine's runtime. Dropping this future cancels it at its next await.
@@ -127,7 +127,7 @@ impl RowStream {
         matches!(self.from, From::Subscription(_))
     }
 
-    /// The next rows, at most `max` and about [`PIECE_BYTES`] of them; `None` at the end, and ever after. Cancel safe.
+    /// The next rows, at most `max` and about [`PIECE_BYTES`]; `None` at the end and after it. Cancel safe.
     pub async fn next(&mut self, max: usize) -> Result<Option<RecordBatch>> {
         Ok(self.batch(true).await?.map(|batch| self.piece(batch, max)))
     }
@@ -137,7 +137,7 @@ impl RowStream {
         Ok(self.batch(false).await?.map(|batch| self.piece(batch, max)))
     }
 
-    /// What was left of the last batch, or the next one that is not empty.
+    /// The rest of the last batch, or the next one that is not empty.
     async fn batch(&mut self, wait: bool) -> Result<Option<AccountedBatch>> {
         if let Some(rest) = self.rest.take() {
             return Ok(Some(rest));
@@ -147,7 +147,7 @@ impl RowStream {
                 From::Query { receiver, task } => match receiver.recv().await {
                     Some(batch) => Some(batch?),
                     None => {
-                        // The channel is closed: by the end of the rows, or by a panic?
+                        // The channel is closed: by the end of the rows, or by a panic.
                         let ended = (&mut task.0).await;
                         self.from = From::Nobody;
                         return ended.map(|()| None).map_err(broken);
@@ -166,7 +166,7 @@ impl RowStream {
         }
     }
 
-    /// As much of a batch as is sent together; the rest is kept.
+    /// The rows of a batch that are sent together; the rest is stored.
     fn piece(&mut self, (batch, held): AccountedBatch, max: usize) -> RecordBatch {
         let row_bytes = bytes_of(&batch) / batch.num_rows().max(1);
         let max = max.min(PIECE_BYTES / row_bytes.max(1)).max(1);

@@ -1,15 +1,15 @@
-//! Statements out of lines: a statement ends at a semicolon that stands in no literal, name or comment.
+//! Splits lines into statements: a statement ends at a semicolon outside of literals, quoted names and comments.
 
-/// Lines that have come, and how far they have been read.
+/// Lines read so far, and the position of the scanner.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     text: String,
-    /// Everything before it is known to hold no end of a statement.
+    /// Everything before this position has no end of a statement.
     scanned: usize,
     within: ScriptState,
 }
 
-/// What the place that has been reached lies in.
+/// The token that the position is within.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 enum ScriptState {
     #[default]
@@ -21,7 +21,7 @@ enum ScriptState {
     Name,
     /// `$tag$ … $tag$`
     Dollars(String),
-    /// `/* … */`, so deep.
+    /// `/* … */`, with its nesting depth.
     Comment(usize),
 }
 
@@ -31,7 +31,7 @@ impl Script {
         self.text.push('\n');
     }
 
-    /// True where nothing waits for its end.
+    /// Whether no incomplete statement is left.
     pub fn is_empty(&self) -> bool {
         self.text.trim().is_empty()
     }
@@ -50,7 +50,7 @@ impl Script {
         }
     }
 
-    /// What is left without a semicolon, if it is more than comments.
+    /// The rest without a semicolon, if it is more than comments.
     pub fn rest(self) -> Option<String> {
         has_words(&self.text).then(|| self.text.trim().to_string())
     }
@@ -90,7 +90,7 @@ impl Script {
                 ScriptState::Literal { escapes: true } if c == '\\' => {
                     step += here[step..].chars().next().map_or(0, char::len_utf8);
                 }
-                // A doubled quote ends a literal and begins another: the same.
+                // A doubled quote ends a literal and begins another: same result.
                 ScriptState::Literal { .. } if c == '\'' => self.within = ScriptState::Nothing,
                 ScriptState::Name if c == '"' => self.within = ScriptState::Nothing,
                 ScriptState::Dollars(tag) if here.starts_with(tag.as_str()) => {
@@ -117,7 +117,7 @@ impl Script {
     }
 }
 
-/// `$$` or `$tag$` at a place; `$1` and a dollar within a name are none.
+/// `$$` or `$tag$` at a position; `$1` and a dollar within a name are not tags.
 fn dollar_tag(text: &str, at: usize) -> Option<String> {
     if text[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_') {
         return None;
@@ -129,7 +129,7 @@ fn dollar_tag(text: &str, at: usize) -> Option<String> {
     sound.then(|| text[at..=at + 1 + end].to_string())
 }
 
-/// False where there are only spaces and comments.
+/// Whether there is more than spaces and comments.
 fn has_words(text: &str) -> bool {
     let mut rest = text;
     loop {

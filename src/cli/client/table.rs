@@ -1,10 +1,10 @@
-//! Rows of text as psql shows them: aligned, under a heading, with their number below.
+//! Rows of text formatted as by psql: aligned, under a heading, with their number below.
 
-/// Rows that wait to be shown together.
+/// Rows to be printed together.
 pub(super) struct TextTable {
     names: Vec<String>,
     rows: Vec<Vec<Option<String>>>,
-    /// How many have been shown before.
+    /// Number of rows printed before.
     shown: usize,
 }
 
@@ -21,7 +21,7 @@ impl TextTable {
         self.rows.len()
     }
 
-    /// The rows so far, which are forgotten.
+    /// Formats the rows so far and removes them.
     pub fn take(&mut self) -> String {
         let text = self.aligned();
         self.shown += self.rows.len();
@@ -29,7 +29,7 @@ impl TextTable {
         text
     }
 
-    /// The last rows, and how many there were in all.
+    /// Formats the last rows, and the total number of rows.
     pub fn end(mut self) -> String {
         let mut text = if self.shown == 0 || !self.rows.is_empty() { self.take() } else { String::new() };
         text.push_str(&match self.shown {
@@ -66,7 +66,7 @@ impl TextTable {
     }
 }
 
-/// One row, in as many lines as its tallest value; `+` says that a value goes on below.
+/// One row, in as many lines as its tallest value has; `+` marks a value that continues below.
 fn lines(row: &[Option<String>], widths: &[usize], numeric: &[bool], text: &mut String) {
     let cells: Vec<Vec<&str>> = row.iter().map(|v| v.as_deref().unwrap_or("").split('\n').collect()).collect();
     let height = cells.iter().map(Vec::len).max().unwrap_or(0);

@@ -1,7 +1,7 @@
-//! The demo's airport: a seeded day of landings, some told out of order, a few told too late.
+//! The demo's airport: a seeded day of landings, some out of order, a few too late.
 //!
-//! Time is the data's own, and fast: each file covers [`MINUTES_A_FILE`] minutes, so that a window of ten is over
-//! within seconds. No clock is asked, so every run tells the same day.
+//! Event time is simulated, and fast: each file covers [`MINUTES_A_FILE`] minutes, so that a window of ten closes
+//! within seconds. The clock is not read, so every run has the same data.
 
 use std::{
     fs,
@@ -37,8 +37,8 @@ impl Airport {
         Airport { folder: folder.to_path_buf(), random: SmallRng::seed_from_u64(7), now: day, files: 0, rows: 0 }
     }
 
-    /// The next file. Written under a name that begins with a dot, which sources leave alone, and then renamed, so that
-    /// nobody reads half of it.
+    /// Writes the next file. Its name begins with a dot, which sources ignore, until it is complete and renamed, so
+    /// that no source reads part of it.
     pub fn land(&mut self) -> Result<()> {
         let text = self.file();
         let name = format!("landings-{:06}.csv", self.files);
@@ -81,7 +81,7 @@ impl Airport {
 mod tests {
     use super::*;
 
-    /// The third column but one of each row of a file.
+    /// The event time, the fourth column, of each row of a file.
     fn times(file: &str) -> Vec<NaiveDateTime> {
         let time = |line: &str| NaiveDateTime::parse_from_str(line.split(',').nth(3).unwrap(), "%Y-%m-%d %H:%M:%S");
         file.lines().skip(1).map(|line| time(line).unwrap()).collect()

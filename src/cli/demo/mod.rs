@@ -1,7 +1,7 @@
 //! `tidemark demo`: flights land in a folder, one file a second, and a windowed view of them changes before your eyes.
 //!
-//! It is an ordinary server and an ordinary client of it: everything shown came over a connection, and anybody may
-//! connect beside it. Ends with Ctrl-C, and leaves nothing behind.
+//! It is an ordinary server with an ordinary client: everything shown is read over a connection, and others may connect
+//! too. Ends with Ctrl-C, and removes its files.
 
 mod flights;
 mod screen;
@@ -28,16 +28,16 @@ use crate::{
 use flights::Airport;
 use screen::{Screen, ScreenAnswer};
 
-/// The statements that a reader finds in `sql/examples`, less the folder's name.
+/// The statements of `sql/examples`, without the folder's name.
 const STATEMENTS: &str = include_str!("../../../sql/examples/flights.sql");
 const STATEMENTS_PATH: &str = "data/flights";
 
-/// One file a second is what a person can follow.
+/// Interval of files: slow enough for a person to follow.
 const FILE_EVERY: Duration = Duration::from_secs(1);
-/// How often the view is asked for; it is drawn only when it has changed.
+/// Interval of reading the view; it is drawn only when it has changed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Runs until Ctrl-C, or for so many seconds.
+/// Runs until Ctrl-C, or for `seconds`.
 pub async fn demo(mut config: Config, seconds: Option<u64>, pools: Pools) -> Result<()> {
     let mut signals = Signals::of_a_terminal()?;
     let folder = DemoFolder::make()?;
@@ -68,7 +68,7 @@ pub async fn demo(mut config: Config, seconds: Option<u64>, pools: Pools) -> Res
     shown
 }
 
-/// A folder below the system's own for such things, removed with everything in it when it is dropped.
+/// A temporary folder, removed with its contents on drop.
 struct DemoFolder(PathBuf);
 
 impl DemoFolder {
@@ -108,12 +108,12 @@ async fn connect(address: SocketAddr) -> Result<(Client, JoinHandle<()>)> {
     to.host(address.ip().to_string()).port(address.port()).user("tidemark").dbname("tidemark");
     to.application_name("tidemark demo");
     let (client, connection) = to.connect(NoTls).await.map_err(refused)?;
-    // What breaks the connection breaks the next query too, and is told there.
+    // An error of the connection is also returned by the next query.
     let connection = tokio::spawn(async move { drop(connection.await) });
     Ok((client, connection))
 }
 
-/// Writes files and shows the answer, for ever.
+/// Writes files and shows the answer, without end.
 async fn show(client: &Client, flights: &Path, mut screen: Screen) -> Result<()> {
     let mut airport = Airport::new(flights);
     airport.land()?;
@@ -129,7 +129,7 @@ async fn show(client: &Client, flights: &Path, mut screen: Screen) -> Result<()>
     }
 }
 
-/// What the views say now.
+/// The rows of the views now.
 async fn answer(client: &Client, airport: &Airport) -> Result<ScreenAnswer> {
     let now = "SELECT window_start, dest, landed FROM landings_now ORDER BY window_start DESC, dest LIMIT 60";
     let open = rows(client, now).await?;

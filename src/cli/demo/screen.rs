@@ -1,4 +1,4 @@
-//! The demo's answer as text: a table that is drawn over itself on a terminal, and lines where nobody looks on.
+//! The demo's answer as text: a table that is redrawn in place on a terminal, and lines otherwise.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use super::flights::AIRPORTS;
 /// Windows that fit on a small terminal.
 const WINDOWS_SHOWN: usize = 8;
 
-/// One moment of both views: `(window_start, dest, landed)`, and the counters.
+/// The rows of both views at one time: `(window_start, dest, landed)`, and the counters.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ScreenAnswer {
     pub open: Vec<(String, String, u64)>,
@@ -41,7 +41,7 @@ impl Screen {
         Screen { head, terminal, lines_drawn: 0, last: None }
     }
 
-    /// Shows an answer if it is not the one shown already.
+    /// Shows an answer if it has changed.
     pub fn show(&mut self, answer: ScreenAnswer) {
         if self.last.as_ref() == Some(&answer) {
             return;
@@ -58,12 +58,12 @@ impl Screen {
         };
         self.last = Some(answer);
         let mut out = std::io::stdout();
-        // A reader that has gone away is no reason to fail.
+        // A closed pipe is not an error.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 }
 
-/// The newest windows, a line each and a column for each airport.
+/// The newest windows, one line per window and one column per airport.
 fn table(answer: &ScreenAnswer) -> String {
     let closed: BTreeSet<&str> = answer.closed.iter().map(|(window, ..)| window.as_str()).collect();
     let mut windows: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
@@ -90,7 +90,7 @@ fn table(answer: &ScreenAnswer) -> String {
     text
 }
 
-/// What is new since the last answer: a line for each window that has become final, and one for the counters.
+/// The changes since the last answer: one line per window that has closed, and one for the counters.
 fn news(last: &ScreenAnswer, answer: &ScreenAnswer) -> String {
     let known: BTreeSet<&String> = last.closed.iter().map(|(window, ..)| window).collect();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! One thing that a pipeline declares, and when two texts declare the same.
+//! A definition of a pipeline, and when two texts are the same definition.
 
 use datafusion::sql::sqlparser::{
     dialect::PostgreSqlDialect,
@@ -7,18 +7,18 @@ use datafusion::sql::sqlparser::{
 
 use crate::{catalog::ObjectKind, sql::statement::Statement};
 
-/// One thing that a pipeline declares.
+/// A definition of a pipeline: a named object.
 #[derive(Debug, Clone)]
 pub struct Definition {
     pub kind: ObjectKind,
     pub name: String,
-    /// A `CREATE …`, as the parser gave it.
+    /// A `CREATE …` statement, as parsed.
     pub statement: Statement,
-    /// What it was parsed from: an index into what `lower` gave.
+    /// The SQL text that it was parsed from: an index into the result of `lower`.
     pub lowered: usize,
 }
 
-/// A definition less what does not matter: layout, comments, the case of words, `OR REPLACE`, `IF NOT EXISTS`, and the
+/// A definition without what does not matter: layout, comments, case, `OR REPLACE`, `IF NOT EXISTS`, and the
 /// option `discard_rows`.
 pub fn normalised(definition: &str) -> String {
     let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, definition).tokenize() else {
@@ -38,7 +38,7 @@ pub fn normalised(definition: &str) -> String {
     words.join(" ")
 }
 
-/// Takes `discard_rows = …` out of a `WITH (…)`, and with it the clause if there is nothing else in it.
+/// Removes `discard_rows = …` from a `WITH (…)`, and the clause if nothing else is in it.
 fn drop_discard(words: &mut Vec<String>) {
     let Some(with) = words.windows(2).position(|w| w == ["with", "("]) else { return };
     let is_closed = |word: &String| word == ")";

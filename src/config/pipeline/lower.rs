@@ -1,4 +1,4 @@
-//! From a pipeline's objects to SQL text, with the way back from a character of the SQL to a line of the YAML.
+//! Translates a pipeline's objects to SQL text, and positions in that SQL back to positions in the YAML.
 
 use std::{path::Path, time::Duration};
 
@@ -16,23 +16,23 @@ use crate::{
     },
 };
 
-/// SQL text that stands for one object of a pipeline, or that a pipeline holds or names.
+/// SQL text of one object of a pipeline, or that a pipeline contains or refers to.
 #[derive(Debug, Clone)]
 pub struct Lowered {
     pub sql: String,
-    /// The file that errors name: the pipeline, or the SQL file that it names.
+    /// The file named in errors: the pipeline, or the SQL file that it refers to.
     pub file: String,
-    /// Where the object begins.
+    /// The position where the object begins.
     pub origin: TextPosition,
-    /// The options with their places: an error that names one leads there.
+    /// The options with their positions: an error that names an option points there.
     options: Vec<(String, TextPosition)>,
-    /// Text that was taken over as it is: its first character in `sql`, and the place of each of its lines, where
-    /// lines of the SQL are lines of the file.
+    /// Text copied unchanged: the position of its first character in `sql`, and the file position of each of its lines,
+    /// if lines of the SQL are lines of the file.
     verbatim: Option<(usize, Vec<Option<TextPosition>>)>,
 }
 
 impl Lowered {
-    /// The place of a character of `sql`, counted from 1.
+    /// The file position of a character of `sql`, counted from 1.
     pub fn place(&self, position: usize) -> TextPosition {
         let Some((start, lines)) = &self.verbatim else { return self.origin };
         if position <= *start {
@@ -46,7 +46,7 @@ impl Lowered {
         }
     }
 
-    /// Puts `file:line:column: ` before an error about the statement whose first character in `sql` is `start`, from 1.
+    /// Prefixes `file:line:column: ` to an error about the statement that begins at character `start` of `sql`, from 1.
     pub fn blame(&self, error: Error, start: usize) -> Error {
         let named = |(key, _): &&(String, TextPosition)| error.message().contains(&format!("option \"{key}\""));
         let place = match (error.position(), self.options.iter().find(named)) {
@@ -80,7 +80,7 @@ pub fn lower(raw: &RawPipeline, document: &Document, folder: &Path, environment:
     Ok(all)
 }
 
-/// What a section's objects are called, and which keys have a clause there.
+/// The SQL of a section's objects: their kind, and which keys have a clause.
 struct ObjectShape {
     section: &'static str,
     word: &'static str,
@@ -136,7 +136,7 @@ impl StatementWriter<'_> {
         Ok(Lowered { sql, file: self.document.file.clone(), origin, options: self.options, verbatim })
     }
 
-    /// ` AS` and the query, taken over as it is, then ` EMIT …`.
+    /// ` AS` and the query, copied unchanged, then ` EMIT …`.
     fn query(&self, object: &RawObject, name: &str, sql: &mut String) -> Result<(usize, Vec<Option<TextPosition>>)> {
         let Some(written) = &object.query else {
             let keys: Vec<String> = object.options.iter().map(|(key, _)| key.clone()).collect();
@@ -172,7 +172,7 @@ impl StatementWriter<'_> {
         Ok((start, line_places(self.document, &path, query)))
     }
 
-    /// ` (column TYPE, …, PRIMARY KEY (…), WATERMARK FOR …)`, or nothing where there is none of it.
+    /// ` (column TYPE, …, PRIMARY KEY (…), WATERMARK FOR …)`, or nothing if there are none.
     fn columns(&self, object: &RawObject) -> Result<String> {
         let mut items = Vec::new();
         match &object.columns {
@@ -270,7 +270,7 @@ impl StatementWriter<'_> {
         Ok(())
     }
 
-    /// A key that has a clause elsewhere, but not here.
+    /// Refuses a key that has a clause in other sections, but not in this one.
     fn refuse_strange_keys(&self, object: &RawObject) -> Result<()> {
         let given = [
             ("columns", object.columns.is_some()),
@@ -351,7 +351,7 @@ fn lower_sql(
     Ok(())
 }
 
-/// Where each line of a scalar stands in the file; `None` for a line that YAML folded or that was expanded.
+/// The file position of each line of a scalar; `None` for a line that YAML folded or that was expanded.
 fn line_places(document: &Document, path: &[PathStep], text: &str) -> Vec<Option<TextPosition>> {
     let start = document.place(path, PathPart::Value);
     let written: Vec<&str> = document.text.lines().collect();
@@ -369,8 +369,8 @@ fn line_places(document: &Document, path: &[PathStep], text: &str) -> Vec<Option
     text.lines().enumerate().map(place).collect()
 }
 
-/// A name as SQL reads it: a plain one is lowercase whatever its case, and only others are quoted. `"Like This"`, with
-/// the quotes, is taken to the letter.
+/// A name as SQL: a plain one is folded to lowercase, others are quoted. `"Like This"`, with the quotes, is kept
+/// exactly.
 fn identifier(name: &str) -> String {
     let inner = name.strip_prefix('"').and_then(|n| n.strip_suffix('"')).filter(|n| !n.is_empty());
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -391,7 +391,7 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// The largest unit that says it in whole numbers.
+/// An interval in the largest unit in which it is a whole number.
 fn interval(duration: Duration) -> String {
     let micros = duration.as_micros();
     let units = [("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000)];

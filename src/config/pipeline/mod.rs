@@ -1,7 +1,7 @@
-//! A pipeline: sources, tables, streams, views and sinks in one YAML file, which is another spelling of SQL.
+//! A pipeline: sources, tables, streams, views and sinks in one YAML file, as an alternative to SQL.
 //!
-//! [`lower`] writes the very statements that a client would send; [`definitions`] parses them with the one parser. So
-//! a pipeline can say nothing that SQL cannot, and every error leads back to the line of the YAML that caused it.
+//! [`lower`] writes the statements that a client would send; [`definitions`] parses them with the one parser. So a
+//! pipeline can express nothing that SQL cannot, and every error points to the line of the YAML that caused it.
 
 mod definition;
 mod lower;
@@ -36,7 +36,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Pipeline {
     pub lowered: Vec<Lowered>,
-    /// In an order in which each comes after what it reads.
+    /// Ordered so that each follows its inputs.
     pub definitions: Vec<Definition>,
 }
 
@@ -50,13 +50,13 @@ impl Pipeline {
         Ok((raw, Pipeline { lowered, definitions }))
     }
 
-    /// An error of the engine about `definition`, led back to `file:line:column`.
+    /// An error of the engine about `definition`, with its `file:line:column`.
     pub fn blame(&self, definition: &Definition, error: Error) -> Error {
         self.lowered[definition.lowered].blame(error, definition.statement.start.position)
     }
 }
 
-/// Takes over what the pipeline's `server:` says.
+/// Overrides settings by the pipeline's `server:`.
 pub fn apply_server(
     config: &mut Config,
     raw: &RawPipeline,
@@ -73,8 +73,8 @@ pub fn apply_server(
 /// The keys of a pipeline file.
 const KEYS: [&str; 7] = ["server", "sources", "tables", "streams", "views", "sinks", "sql"];
 
-/// Whether a YAML file is a pipeline rather than a server's configuration. One that is no YAML is neither, and the
-/// error says where it stops to be some; where no key of it tells, the nearest one does.
+/// Whether a YAML file is a pipeline rather than a server's configuration. Invalid YAML is an error with its position;
+/// if no key decides, the nearest known key does.
 pub fn is_pipeline(document: &Document) -> Result<bool> {
     document.check()?;
     let Some(serde_yaml::Value::Mapping(map)) = document.parse()? else { return Ok(false) };
@@ -97,7 +97,7 @@ pub fn is_pipeline(document: &Document) -> Result<bool> {
     }
 }
 
-/// Parses what was lowered. Whatever is not a definition is refused: it would run again each time the file is applied.
+/// Parses the lowered SQL. Statements other than definitions are refused: they would run each time the file is applied.
 pub fn definitions(lowered: &[Lowered]) -> Result<Vec<Definition>> {
     let mut all: Vec<Definition> = Vec::new();
     for (index, text) in lowered.iter().enumerate() {
@@ -114,7 +114,7 @@ pub fn definitions(lowered: &[Lowered]) -> Result<Vec<Definition>> {
     Ok(all)
 }
 
-/// What a statement declares.
+/// The kind and name that a statement defines.
 fn declared(body: &Body) -> Result<(ObjectKind, String)> {
     let (kind, name, exists) = match body {
         Body::CreateSource(s) => (ObjectKind::Source, &s.name, s.exists),

@@ -1,9 +1,9 @@
-//! The order in which definitions can be carried out: each after what it reads.
+//! The order in which definitions can be created: each after its inputs.
 
 use super::definition::{Definition, normalised};
 
-/// Puts each definition after those that its text names, and otherwise keeps the order. Where two name each other, the
-/// order stays as it was, and the engine says what is wrong.
+/// Moves each definition after those that its text names, and otherwise keeps the order. Definitions in a cycle keep
+/// their order, and the engine reports the error.
 pub(super) fn in_order(definitions: Vec<Definition>) -> Vec<Definition> {
     let names: Vec<String> = definitions.iter().map(|d| d.name.clone()).collect();
     let mentions: Vec<Vec<usize>> = definitions

@@ -24,7 +24,7 @@ pub struct RawPipeline {
     pub sql: Option<RawSql>,
 }
 
-/// Objects in the order of the file, each with the step that leads to it.
+/// Objects in the order of the file, each with its YAML path step.
 #[derive(Debug, Default)]
 pub struct NamedDefinition(pub Vec<(PathStep, RawObject)>);
 
@@ -73,12 +73,12 @@ pub struct RawWatermark {
 #[derive(Debug)]
 pub struct Words(pub Vec<Scalar>);
 
-/// The value of an option: a mapping is an option's name with a dot for each level.
+/// The value of an option: a mapping is flattened, with a dot per level in the option's name.
 #[derive(Debug)]
 pub enum RawValue {
     Scalar(Scalar),
     Map(Vec<(String, RawValue)>),
-    /// What an option cannot be: a list, or nothing.
+    /// Not valid for an option: a list, or null.
     Other(&'static str),
 }
 

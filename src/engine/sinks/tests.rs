@@ -35,16 +35,16 @@ use crate::{
     },
 };
 
-/// An engine on storage that can be crashed, with sinks whose rows are seen.
+/// An engine on storage that can be crashed, with sinks whose writes are recorded.
 struct Stage {
     storage: Arc<MemoryStorage>,
     engine: Option<Arc<Engine>>,
-    /// Where the engine's tasks run, so that a crash ends them all.
+    /// The runtime of the engine's tasks, so that a crash ends them all.
     machine: Option<Runtime>,
     tag: String,
 }
 
-/// Each sink: what stands between its name and its options, its options, its key, and the query that it must agree with.
+/// Per sink: name, the clause between name and options, options, key, and the query whose answer it must equal.
 const SINKS: [(&str, &str, &str, &[usize], &str); 6] = [
     ("plain", "FROM log", "", &[], "SELECT * FROM log"),
     ("view", "FROM sums", "type = 'upsert'", &[0], "SELECT * FROM sums"),
@@ -62,7 +62,7 @@ const SINKS: [(&str, &str, &str, &[usize], &str); 6] = [
         &[],
         "SELECT k, count(*) FROM t GROUP BY k",
     ),
-    // The query does not know that `id` tells its rows apart.
+    // The query does not prove that `id` is unique.
     (
         "claim",
         "AS SELECT id, k FROM t UNION ALL SELECT id + 1000, k FROM t",
@@ -128,7 +128,7 @@ impl Stage {
         eventually("all queries are back", back).await
     }
 
-    /// The machine dies: what ran on it writes no more, here or outside.
+    /// Simulates a crash: tasks of the engine write no more, neither to storage nor to sinks.
     async fn die(&mut self) {
         self.storage.fail_at(0);
         self.engine = None;
@@ -136,7 +136,7 @@ impl Stage {
         tokio::task::spawn_blocking(move || machine.shutdown_timeout(PATIENCE)).await.unwrap();
     }
 
-    /// The machine dies; then another starts on what is left.
+    /// A crash, then a restart from the surviving storage.
     async fn crash(&mut self) {
         self.die().await;
         self.start_from(self.storage.survivor()).await;
@@ -165,7 +165,7 @@ impl Stage {
         Ok(lines)
     }
 
-    /// One step; done already is done.
+    /// Runs one step, idempotently.
     async fn step(&self, step: &str) -> Result<()> {
         let all: Vec<String> = match step {
             "SINKS" => SINKS.iter().map(|(name, from, options, ..)| self.create(name, from, options)).collect(),
@@ -179,7 +179,7 @@ impl Stage {
             match self.sql(&statement).await {
                 Err(error) if matches!(error.kind(), ErrorKind::DuplicateTable | ErrorKind::UniqueViolation) => {}
                 Err(error) => {
-                    // It may have come through all the same.
+                    // The insert may have been applied in spite of the error.
                     if before.is_some() && self.sql("SELECT count(*) FROM log").await? != before.unwrap_or_default() {
                         continue;
                     }
@@ -196,7 +196,7 @@ impl Stage {
         format!("CREATE SINK {name} {from} WITH (connector = 'memory', place = '{}-{name}'{options})", self.tag)
     }
 
-    /// FLUSH only warns of what has failed: here that is an error.
+    /// FLUSH only warns about failed queries: here that is an error.
     async fn flush(&self) -> Result<()> {
         let flushed = async {
             for name in self.engine.as_ref().unwrap().objects().0.keys() {
@@ -207,7 +207,7 @@ impl Stage {
         tokio::time::timeout(PATIENCE, flushed).await.expect("it hangs")
     }
 
-    /// Waits until all queries are caught up, faults that pass included.
+    /// Waits until all queries have caught up, including retries after transient faults.
     async fn settle(&self) {
         let settled = eventually("it settles", async || self.flush().await.ok());
         if tokio::time::timeout(PATIENCE, settled).await.is_err() {
@@ -216,7 +216,7 @@ impl Stage {
         }
     }
 
-    /// What is outside equals the answer of the query, for each sink.
+    /// Checks for each sink that the outside system equals the answer of the query.
     async fn check(&self, when: &str) {
         self.settle().await;
         for (name, _, _, key, query) in SINKS.iter() {
@@ -240,7 +240,7 @@ fn lines_of(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
-/// What a reader of the outside system has in the end.
+/// The final rows that a reader of the outside system sees.
 fn folded(written: &[(Epoch, Outgoing)], key: &[usize]) -> Vec<String> {
     let mut counts: BTreeMap<String, i64> = BTreeMap::new();
     let mut by_key: BTreeMap<String, String> = BTreeMap::new();
@@ -270,7 +270,7 @@ fn folded(written: &[(Epoch, Outgoing)], key: &[usize]) -> Vec<String> {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // What blocks may be dropped in no task, and nobody waits for it.
+        // Dropping a runtime blocks, which panics within a task: shut down in the background.
         self.machine.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
@@ -316,7 +316,7 @@ fn sink_crash_at_any_storage_write_is_exactly_once() {
             stage.storage.fail_at(write);
             for step in STEPS {
                 let done = stage.step(step).await.is_ok();
-                // What waits for a query may wait for ever once the storage is broken.
+                // Once the storage fails, waiting for a query may never end.
                 let struck = async || (stage.storage.writes() >= write).then_some(());
                 tokio::select! {
                     () = eventually("it is well", async || stage.flush().await.ok()) => {}
@@ -330,7 +330,7 @@ fn sink_crash_at_any_storage_write_is_exactly_once() {
                     }
                 }
             }
-            // A write that nobody waits for may come after the last step.
+            // A write in the background may follow the last step.
             stage.storage.fail_at(u64::MAX);
             stage.crash().await;
             stage.check(&format!("crashed at write {write} of {writes}")).await;
@@ -338,7 +338,7 @@ fn sink_crash_at_any_storage_write_is_exactly_once() {
     }
 }
 
-/// Each fault of each sink once: told to the query, which tries again, or the end of the server.
+/// Each fault of each sink once: reported to the query, which retries, or a crash of the server.
 #[test]
 fn sink_fault_at_any_sink_write_is_exactly_once() {
     let counts: Vec<u64> = run(async {
@@ -362,7 +362,7 @@ fn sink_fault_at_any_sink_write_is_exactly_once() {
                 for step in STEPS {
                     stage.step(step).await.unwrap();
                     if !dies {
-                        // More may come while one waits.
+                        // More rows may be inserted while the sink retries.
                         continue;
                     }
                     let _ = stage.flush().await;
@@ -422,7 +422,7 @@ fn sink_paused_writes_nothing_and_resumes_where_it_was() {
     });
 }
 
-/// Whatever was changed outside: the same place goes on, and another one begins.
+/// Options were changed: with the same place the sink continues, with another one it starts over.
 #[test]
 fn sink_replaced_with_other_options_resumes_where_it_was() {
     for crash in [false, true] {
@@ -478,7 +478,7 @@ fn sink_unchanged_row_is_not_written_again() {
         for (name, from) in [("sums", "AS SELECT k, sum(v) AS s FROM t GROUP BY k"), ("names", "FROM names")] {
             stage.sql(&stage.create(&format!("to_{name}"), from, "type = 'upsert'")).await.unwrap();
         }
-        // Groups get and lose rows, and neither their sums nor their names change.
+        // Groups gain and lose rows, but their sums and names stay the same.
         for step in
             ["INSERT INTO t VALUES (1, 'a', 7)", "INSERT INTO t VALUES (2, 'a', 0)", "DELETE FROM t WHERE id = 2"]
         {

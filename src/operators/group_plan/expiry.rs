@@ -44,7 +44,7 @@ impl SessionExpiry {
         watermark.is_some_and(|watermark| self.due.first_key_value().is_some_and(|(moment, _)| *moment <= watermark))
     }
 
-    /// Removes the answers that `watermark` closes and the rows they begin with; gives those answers.
+    /// Removes the answers that `watermark` closes, and the rows of their sessions; returns those answers.
     pub fn close(
         &mut self,
         watermark: Micros,
@@ -82,7 +82,7 @@ impl Answers {
         Ok(Answers { columns, keys: at(&keys, &groups)? })
     }
 
-    /// Removes some of them and the rows they begin with; gives them.
+    /// Removes some of the answers, and the rows of their sessions; returns those answers.
     pub fn take_out(
         &self,
         which: &UInt32Array,

@@ -3,9 +3,9 @@
 //! is emitted.
 //!
 //! ```text
-//! rows ─▶ kept by group ─ all rows of the touched groups, with the number of each ─▶ [ sort · window · filter … ]
+//! rows ─▶ stored by group ─ all rows of the touched groups, with the group number ─▶ [ sort · window · filter … ]
 //!                                                                                             │ DataFusion's
-//! changes ◀─ what differs ◀─ the answers that were given, kept by group ◀──── answers by group number
+//! changes ◀─ diff ◀─ last answers, stored by group ◀──────────────────── answers by group number
 //! ```
 //!
 //! Where an answer follows from the first rows of a group in some order (`ROW_NUMBER() … <= n`, `ORDER BY … LIMIT n`),
@@ -45,12 +45,12 @@ use crate::{
 /// A batch plan over the rows of groups.
 #[derive(Debug, Clone)]
 pub struct GroupPlanSpec {
-    /// Its last column is the number of the group, as the last one of its leaf is.
+    /// The last column of its output, and of its leaf, is the group number.
     pub plan: RerunnablePlan,
-    /// The columns of the leaf; and without the number.
+    /// The schema of the leaf; and without the group number.
     pub leaf: SchemaRef,
     pub input: SchemaRef,
-    /// Where each answer says itself when it ends, in a last column that is not shown.
+    /// For session windows, whose answers have the session end as a hidden last column.
     pub sessions: Option<SessionSpec>,
     /// If the answer depends only on a group's first rows.
     pub first: Option<TopNSpec>,
@@ -82,7 +82,7 @@ pub struct GroupPlan {
 }
 
 impl Grouping {
-    /// Of new answers: their group keys, and the last column (session end).
+    /// The group keys and the session end (last column) of new answers.
     fn came(&self, input: &SchemaRef, answers: &[ArrayRef], diffs: &Int64Array) -> Result<(Vec<ArrayRef>, ArrayRef)> {
         let came: UInt32Array = (0..diffs.len() as u32).filter(|row| diffs.value(*row as usize) > 0).collect();
         let columns = answers.iter().map(|column| take(column, &came, None)).collect::<Result<Vec<_>, _>>()?;
@@ -126,7 +126,7 @@ impl GroupPlan {
         Ok(GroupPlan { grouping, plan, layout, kept: GroupPlanState { rows, answers, ends, timeouts }, answered })
     }
 
-    /// Runs the plan over the stored rows of some groups; gives answers and the group of each.
+    /// Runs the plan over the stored rows of some groups; returns answers and the group number of each.
     fn answers(&self, rows: &[ArrayRef], groups: &[usize]) -> Result<(RecordBatch, UInt32Array)> {
         let numbers = Int64Array::from_iter_values(groups.iter().map(|group| *group as i64));
         let mut columns = self.layout.to_input(rows);
@@ -186,12 +186,12 @@ impl GroupPlan {
         Ok(changes)
     }
 
-    /// Answers without the hidden session end.
+    /// Answers without the hidden session end column.
     fn shown(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
         batch_of(&self.grouping.output, columns[..self.grouping.output.fields().len()].to_vec(), rows)
     }
 
-    /// Removes sessions timed out by the clock; gives their answers if they are emitted on close.
+    /// Removes sessions timed out by the clock; returns their answers if they are emitted on close.
     fn close_timed_out(&mut self, now: Micros) -> Result<Vec<Changes>> {
         let GroupPlanState { rows, answers, timeouts, .. } = &mut self.kept;
         let Some(timeouts) = timeouts else { return Ok(Vec::new()) };
@@ -201,7 +201,7 @@ impl GroupPlan {
         Ok(shown.transpose()?.map(Changes::insert).into_iter().collect())
     }
 
-    /// Removes what the watermark closes; gives its answers if they are emitted on close.
+    /// Removes groups that the watermark closes; returns their answers if they are emitted on close.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
         if self.kept.ends.is_some() || self.kept.timeouts.is_some() {
             let closed = self.kept.close(watermark)?;
@@ -268,7 +268,7 @@ impl Operator for GroupPlan {
 
     fn step(&mut self, collected: Vec<Box<dyn Collector>>, tick: &Tick) -> Result<StepOutput> {
         let (batches, late) = InputBuffer::<GroupPlanInput>::drain(collected)?;
-        // What is over by the clock is over for the rows that come now.
+        // Sessions timed out by the clock are closed before the new rows are added.
         let mut changes = self.close_timed_out(tick.now)?;
         changes.extend(self.fold(&batches, tick.now)?);
         changes.extend(self.close(tick.watermark)?);
@@ -306,7 +306,7 @@ impl Operator for GroupPlan {
 }
 
 impl GroupPlanState {
-    /// Removes the sessions that the watermark closes; gives their answers.
+    /// Removes the sessions that the watermark closes; returns their answers.
     fn close(&mut self, watermark: Option<Micros>) -> Result<Option<Vec<ArrayRef>>> {
         let closed = match (&mut self.ends, watermark) {
             (Some(ends), Some(watermark)) => {

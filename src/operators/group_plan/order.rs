@@ -26,7 +26,7 @@ pub(super) struct StorageLayout {
     kept: Vec<Arc<dyn PhysicalExpr>>,
     pub fields: Fields,
     pub order: Vec<SortOptions>,
-    /// Per input column: its stored position.
+    /// Per input column: its position in storage.
     back: Vec<usize>,
 }
 

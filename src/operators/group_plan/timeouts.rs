@@ -80,7 +80,7 @@ impl SessionTimeouts {
         self.due.is_due(Some(now))
     }
 
-    /// Removes the timed-out sessions from rows and answers; gives those answers.
+    /// Removes the timed-out sessions from rows and answers; returns those answers.
     pub fn close(&mut self, now: Micros, rows: &mut Multiset, answers: &mut Multiset) -> Result<Option<Vec<ArrayRef>>> {
         let ids = self.due.expired(Some(now));
         if ids.is_empty() {

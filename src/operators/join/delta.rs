@@ -21,7 +21,7 @@ use crate::{
     time::Tick,
 };
 
-/// Rows with the keys of each and, where rows can be withdrawn, its diff.
+/// Rows, the join key columns of each and, if there may be retractions, its diff.
 pub(super) type KeyedBatch = (RecordBatch, Vec<ArrayRef>, Option<Int64Array>);
 
 /// The rows of one partition of one side in one epoch.
@@ -61,7 +61,7 @@ pub(super) struct Delta {
 }
 
 impl Delta {
-    /// `None` where nothing changes.
+    /// `None` if there are no changes.
     pub fn new(spec: &JoinSpec, n: usize, side: &JoinState, batches: Vec<KeyedBatch>) -> Result<Option<Delta>> {
         if batches.is_empty() {
             return Ok(None);
@@ -96,13 +96,13 @@ impl Delta {
         self.diffs.len()
     }
 
-    /// Whether a row has a NULL key, which matches nothing.
+    /// Whether a row has a NULL key: such a row matches nothing.
     pub fn is_alone(&self, row: usize) -> bool {
         self.alone.as_ref().is_some_and(|alone| alone.is_null(row))
     }
 }
 
-/// How often each row of a batch came or went.
+/// The diff of each row of a batch: +1 if it has no diff column.
 fn each_diff((rows, _, diffs): &KeyedBatch) -> Vec<i64> {
     match diffs {
         Some(diffs) => diffs.values().to_vec(),

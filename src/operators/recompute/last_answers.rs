@@ -1,5 +1,4 @@
-//! The last emitted answers of functions that may answer differently when run again: they are retracted as they were
-//! emitted.
+//! The last emitted answers of functions that are not deterministic: they are retracted exactly as they were emitted.
 
 use std::sync::Arc;
 
@@ -45,7 +44,7 @@ impl LastAnswers {
         Some(LastAnswers { functions: of, schema, groups })
     }
 
-    /// Replaces recomputed answers by the last emitted ones, for groups that have one.
+    /// Replaces recomputed answers by the last emitted ones, for groups with stored ones.
     pub fn recall(&mut self, moment: Micros, keys: &[ArrayRef], answers: &mut [ArrayRef]) -> Result<()> {
         let log = self.groups.window(moment)?;
         let found = log.find(&log.encode(keys)?);
@@ -60,7 +59,7 @@ impl LastAnswers {
         Ok(())
     }
 
-    /// Stores the emitted answers of groups; drops those of groups that are no longer `there`.
+    /// Stores the emitted answers of groups; deletes those of groups without rows (not `there`).
     pub fn note(&mut self, moment: Micros, keys: &[ArrayRef], answers: &[ArrayRef], there: &[bool]) -> Result<()> {
         let log = self.groups.window(moment)?;
         let gone: Vec<Option<Id>> = log.find(&log.encode(keys)?);

@@ -300,7 +300,7 @@ struct RecomputeInput {
     functions: Arc<[AggregateCall]>,
 }
 
-/// The keys of rows, what functions are fed, and how often each row came.
+/// Per row: its group key, the function arguments, and its diff.
 struct KeyedRows {
     keys: Vec<ArrayRef>,
     columns: Vec<ArrayRef>,
@@ -327,7 +327,7 @@ impl Buffered for RecomputeInput {
 }
 
 impl KeyedRows {
-    /// `None` where there are none.
+    /// Concatenates batches; `None` if there are none.
     fn concat(batches: &[KeyedRows]) -> Result<Option<KeyedRows>> {
         let keys = concat_columns(batches.iter().map(|rows| &rows.keys[..]))?;
         let columns = concat_columns(batches.iter().map(|rows| &rows.columns[..]))?;
@@ -350,7 +350,7 @@ impl Operator for AggregateByRecompute {
         let (batches, late) = InputBuffer::<RecomputeInput>::drain(collected)?;
         let mut changes = Vec::new();
         if self.grouping.is_global() && tick.epoch.0 == 1 {
-            // A global aggregate has an answer before any row.
+            // A global aggregate emits an answer before the first row.
             let (answers, present) = self.answers(&self.no_rows(), 1)?;
             if let Some(told) = &mut self.kept.told {
                 told.note(NEVER, &state_keys(Vec::new(), 1), &answers, &present)?;

@@ -72,8 +72,8 @@ impl ArgumentColumns {
     }
 }
 
-/// Distributes functions to parts: at least one, since it tells which groups have rows; exactly one if some function
-/// reads all rows.
+/// Distributes functions to parts: at least one, since a part determines which groups have rows; exactly one if some
+/// function reads all rows.
 pub(super) fn parts(functions: &[AggregateCall], fed: &ArgumentColumns) -> Vec<TimePart> {
     let columns = |n: usize| fed.columns(n).chain(functions[n].filter.as_ref().map(|_| fed.columns(n).end));
     let firsts: Option<Vec<Vec<By>>> = (0..functions.len()).map(|n| first_row(&functions[n], fed, n)).collect();

@@ -15,7 +15,7 @@ use crate::{
     state::{Close, Durable, Multiset, NEVER, RankKind, StateShape, TopN, Windowed},
 };
 
-/// By group and row how often it is there.
+/// Per group and row: its count.
 type Groups = BTreeMap<i64, BTreeMap<(i64, i64), i64>>;
 
 const DESCENDING: SortOptions = SortOptions { descending: true, nulls_first: false };
@@ -24,7 +24,7 @@ fn shape(order: Vec<SortOptions>) -> StateShape {
     StateShape { keys: fields(&["k"]), values: fields(&["a", "b"]), order }
 }
 
-/// The rows of a group in the order of a structure, each as often as it counts.
+/// The rows of a group in the order of the structure, each repeated by its count.
 fn ordered(group: &BTreeMap<(i64, i64), i64>, descending: bool) -> Vec<(i64, i64)> {
     let mut rows: Vec<_> = group.iter().flat_map(|(row, count)| std::iter::repeat_n(*row, *count as usize)).collect();
     rows.sort_by_key(|(a, b)| (if descending { -a } else { *a }, *b));
@@ -62,7 +62,7 @@ fn gathered(set: &Multiset, of: Option<TopN>) -> BTreeMap<i64, Vec<(i64, i64)>> 
     all
 }
 
-/// Random changes to rows of a few groups: groups, rows and diffs. No more of a row goes than is there.
+/// Random changes to rows of a few groups: groups, rows and diffs. No count becomes negative.
 fn changes(rng: &mut SmallRng, model: &mut Groups) -> (Vec<i64>, Vec<(i64, i64)>, Vec<i64>) {
     let (mut groups, mut rows, mut diffs) = (Vec::new(), Vec::new(), Vec::new());
     for n in some(rng, 48) {
@@ -89,7 +89,7 @@ fn columns(rows: &[(i64, i64)]) -> [arrow::array::ArrayRef; 2] {
     [column(rows.iter().map(|row| row.0)), column(rows.iter().map(|row| row.1))]
 }
 
-/// Other rows in place of those of some groups: what the multiset says has changed is the difference.
+/// Replaces the rows of some groups; checks that the multiset returns the difference.
 fn replace(rng: &mut SmallRng, set: &mut Multiset, model: &mut Groups) {
     let (mut keys, mut rows, mut groups) = (some(rng, 4), Vec::new(), Vec::new());
     keys.truncate(2);
@@ -178,13 +178,13 @@ fn windowed_state_closes_windows_like_model_before_and_after_restart() {
     let at = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
     let shape = StateShape { keys: Fields::from(vec![at]), values: fields(&["a", "b"]), order: Vec::new() };
     let close = Close { column: 0, field: None, offset_us: 5 };
-    // The last of the groups has no time, and is closed by nothing.
+    // The last of the groups has no event time: it never closes.
     let time = |group: i64| (group != 3).then_some(group * 10);
     for mut rng in rngs() {
         let made = || Windowed::new(Some(close), shape.clone(), Multiset::new);
         let (mut windows, mut model, mut saved) = (made(), Groups::new(), Checkpoints::default());
         saved.save(&mut windows, true);
-        // Groups come again after they were closed: here nothing is late.
+        // Closed groups may get rows again: here no row is late.
         for _ in 0..STEPS {
             let mut watermark = None;
             match rng.random_range(0..6) {

@@ -1,5 +1,5 @@
-//! Each structure beside a naive one of `BTreeMap`s: random operations, with every threshold so small that they cross it,
-//! saved and loaded in the midst of them.
+//! Each structure compared with a simple model of `BTreeMap`s: random operations, with thresholds so small that they
+//! are crossed, and with saves and loads in between.
 
 mod groups;
 mod places;
@@ -18,12 +18,12 @@ use super::{Compaction, Durable};
 const STEPS: usize = 200;
 const SMALL: Compaction = Compaction { chunk_rows_max: 2, dead_rows_max: 2, dead_bytes_max: 2 };
 
-/// Some seeds, one after the other.
+/// Random generators with fixed seeds.
 fn rngs() -> impl Iterator<Item = SmallRng> {
     (0..40).map(SmallRng::seed_from_u64)
 }
 
-/// A few different numbers below `end`.
+/// A few distinct numbers below `end`.
 fn some(rng: &mut SmallRng, end: i64) -> Vec<i64> {
     let count = rng.random_range(1..6);
     let all: BTreeSet<i64> = (0..count).map(|_| rng.random_range(0..end)).collect();
@@ -54,7 +54,7 @@ fn pairs(first: &ArrayRef, second: &ArrayRef) -> Vec<(i64, i64)> {
     numbers(first).into_iter().zip(numbers(second)).collect()
 }
 
-/// Checkpoints: what was saved of something since it was last saved as a whole.
+/// The checkpoints of a structure since its last full one.
 #[derive(Default)]
 struct Checkpoints(Vec<RecordBatch>);
 

@@ -1,4 +1,4 @@
-//! Where rows and keys lie: chunks and the index.
+//! Chunks and the index, compared with models.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Rows by key: one of each, and the rows of a side of a join.
+//! Keyed rows: one row per key, and the rows of one side of a join.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -60,7 +60,7 @@ fn row_fields() -> Fields {
     fields(&["k", "v"]).iter().cloned().chain([at.into()]).collect()
 }
 
-/// Rows of a key, a value and perhaps a time, each from one number: a row is what it is of.
+/// Rows of key, value and optional time, each computed from one number, which identifies the row.
 fn of_numbers(of: &[i64]) -> RecordBatch {
     let times = of.iter().map(|n| (n % 4 != 3).then_some(n * 10));
     let times = TimestampMicrosecondArray::from_iter(times);
@@ -76,7 +76,7 @@ fn side() -> JoinState {
     side
 }
 
-/// Of each row how often it is there and how many it meets.
+/// Per row: its count and its number of matches.
 type ModelRows = BTreeMap<i64, (i64, i64)>;
 
 fn held(side: &JoinState) -> Vec<(i64, i64, i64)> {
@@ -114,7 +114,7 @@ fn add(side: &mut JoinState, model: &mut ModelRows, of: &[i64], diffs: &[i64]) -
 #[test]
 fn join_state_equals_model_with_the_same_ids_before_and_after_restart() {
     for mut rng in rngs() {
-        // The second one is loaded again and again; both must give the same ids.
+        // `other` is reloaded from checkpoints repeatedly; both must allocate the same ids.
         let (mut side, mut other, mut model) = (self::side(), self::side(), ModelRows::new());
         let mut saved: Vec<RecordBatch> = Vec::new();
         for _ in 0..STEPS {
@@ -146,7 +146,7 @@ fn join_state_equals_model_with_the_same_ids_before_and_after_restart() {
                     assert_eq!(side.is_due(Some(moment)), !gone.is_empty());
                     let is_gone = |of: &i64| of % 4 != 3 && of * 10 + 5 <= moment;
                     assert_eq!(gone.len(), model.keys().filter(|of| is_gone(of)).count());
-                    // Mostly what is due stays, or little would be there.
+                    // Expired rows are removed only now and then, or few rows would be left.
                     if rng.random_bool(0.2) {
                         [&mut side, &mut other].into_iter().for_each(|side| side.forget(&gone));
                         model.retain(|of, _| !is_gone(of));
@@ -163,7 +163,7 @@ fn join_state_equals_model_with_the_same_ids_before_and_after_restart() {
                     model.get_mut(&of).unwrap().1 += 2;
                 }
                 _ => {
-                    // A row may come several times at once, and go and come; never more of it goes than is there.
+                    // A row may occur several times in a batch, inserted and retracted; no count becomes negative.
                     let (mut of, mut diffs) = (Vec::new(), Vec::new());
                     for n in some(&mut rng, 12) {
                         let there = model.get(&n).map_or(0, |(count, _)| *count);

@@ -4,16 +4,16 @@
 //! file  = "TMJ2" │ frame*          the first frame is the file's header
 //! frame = length: u32 │ group: u32 │ kind: u8 │ crc32 of the payload: u32 │ crc32 of the head: u32 │ payload     (LE)
 //! ```
-//! Frames that were written and synced together are a *group*; the last of them says so. The checksum of a head covers
-//! the number of its file and its offset, so that nothing that merely looks like a frame, in a payload or copied from
-//! another place, is one.
+//! Frames that were written and synced together are a *group*; its last frame is marked. The checksum of a head covers
+//! the number of its file and its offset, so that bytes that merely look like a frame, in a payload or copied from
+//! another place, are not one.
 
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const MAGIC: &[u8; 4] = b"TMJ2";
-/// What files of all versions begin with, but for those of the first one.
+/// The first bytes of files of all versions except the first.
 const FAMILY: &[u8] = b"TMJ";
 const HEAD: usize = 17;
 
@@ -22,14 +22,14 @@ const LAST: u8 = 0x80;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameKind {
-    /// What the file builds on.
+    /// The journal header: which file precedes this one.
     Header = 0,
     Record = 1,
-    /// Files with a lower number are not needed any more.
+    /// Files with a lower number may be removed.
     Forgot = 2,
 }
 
-/// Fails for a file of a version that is not known here.
+/// Fails for a file of an unknown version.
 pub(super) fn check_magic(bytes: &[u8], path: &str) -> Result<()> {
     match bytes.get(..MAGIC.len()) {
         Some(magic) if magic.starts_with(FAMILY) && magic != MAGIC => {
@@ -40,12 +40,12 @@ pub(super) fn check_magic(bytes: &[u8], path: &str) -> Result<()> {
     }
 }
 
-/// What a newer release wrote.
+/// The error for a file of a newer release.
 pub(super) fn newer(message: String) -> Error {
     Error::new(ErrorKind::DataCorrupted, message).hint("It was written by a newer release: start that one.")
 }
 
-/// A good frame.
+/// A frame with valid checksums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
     pub kind: FrameKind,
@@ -70,7 +70,7 @@ pub(super) fn framed_size(payload: &[u8]) -> usize {
     HEAD + payload.len()
 }
 
-/// The length of a payload as a frame can have it.
+/// The length of a payload; fails if it exceeds what a frame can have.
 pub(super) fn check_size(payload: &[u8]) -> Result<u32> {
     u32::try_from(payload.len()).map_err(|_| {
         Error::new(
@@ -80,7 +80,7 @@ pub(super) fn check_size(payload: &[u8]) -> Result<u32> {
     })
 }
 
-/// Adds a frame to the bytes that will stand at `base` in file `number`.
+/// Appends a frame to bytes that will be at offset `base` in file `number`.
 pub(super) fn push(
     bytes: &mut Vec<u8>,
     (number, base): (u64, u64),
@@ -125,7 +125,7 @@ fn head_at(bytes: &[u8], number: u64, at: usize) -> Option<Head> {
     })
 }
 
-/// The frame at an offset of file `number`, if a good one is there.
+/// The valid frame at an offset of file `number`, if there is one.
 pub(super) fn frame_at(bytes: &Bytes, number: u64, at: usize) -> Option<Frame> {
     let Head { length, group, kind, last, payload_crc32 } = head_at(bytes, number, at)?;
     let (start, end) = (at + HEAD, at + HEAD + length);
@@ -133,12 +133,13 @@ pub(super) fn frame_at(bytes: &Bytes, number: u64, at: usize) -> Option<Frame> {
     good.then(|| Frame { kind, group, last, payload: bytes.slice(start..end), end })
 }
 
-/// The good frames from the beginning of a file on, and where they end.
+/// The valid frames from the beginning of a file, and where they end.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     pub frames: Vec<Frame>,
     pub end: usize,
-    /// Whether what stands behind the end was synced once: a group that was begun after it is there too.
+    /// Whether the bytes after the end were synced once: a later group follows them, so that they are corrupt, not
+    /// torn.
     pub spoiled: bool,
 }
 
@@ -151,7 +152,8 @@ pub(super) fn walk(bytes: &Bytes, number: u64) -> Walked {
             walked.frames.push(frame);
         }
     }
-    // A group is begun once the one before it is synced. The disk may persist the end of a group before its beginning.
+    // A group is begun only after the one before is synced. The disk may persist the end of a group before its
+    // beginning.
     let unsynced = walked.frames.last().map_or(1, |frame| if frame.last { frame.group + 1 } else { frame.group });
     let later = |at: usize| head_at(bytes, number, at).is_some_and(|head| head.group > unsynced);
     walked.spoiled = (walked.end + 1..bytes.len().saturating_sub(HEAD - 1)).any(later);

@@ -1,4 +1,4 @@
-//! The frames of a journal file as earlier releases wrote them; they are only read.
+//! The frames of journal files of earlier releases; read only.
 //!
 //! ```text
 //! frame = length: u32 LE │ crc32 of length: u32 LE │ crc32 of payload: u32 LE │ payload
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 const HEAD: usize = 12;
 
-/// The payloads of a file, and where they end. A torn end is left out; a bad frame before a good one is corruption.
+/// The payloads of a file, and where they end. A torn end is dropped; a bad frame before a good one is corruption.
 pub(super) fn unframe(bytes: &Bytes) -> Result<(Vec<Bytes>, usize)> {
     let (mut payloads, mut at) = (Vec::new(), 0);
     while at < bytes.len() {

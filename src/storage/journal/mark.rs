@@ -1,31 +1,31 @@
-//! How far a journal is known to reach, beside the journal itself.
+//! The mark: up to where the newest file of a journal was synced, in a file beside the journal.
 //!
 //! ```text
 //! marks/<folder>    file: u64 │ length: u64 │ crc32 of so many bytes: u32 │ crc32 of the above: u32     (LE)
 //! ```
-//! What follows the last group in a journal cannot tell that the group was there; the mark does. It is written after the
-//! sync of its group and not synced itself, so that it never says too much, and after a power cut it may say less.
+//! Nothing in a journal follows its last group that could prove that the group existed; the mark does. It is written
+//! after the sync of its group and not synced itself: it never says too much, and after a power cut it may say less.
 
 use crate::{error::Result, storage::Storage};
 
 pub(super) const SIZE: usize = 24;
 
-/// The first bytes of one file of a journal.
+/// The length and checksum of the first bytes of one journal file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Prefix {
-    /// The number of the file; 0 where there is none.
+    /// The number of the file; 0 for none.
     pub file: u64,
     pub length: u64,
     pub crc32: u32,
 }
 
 impl Prefix {
-    /// The bytes of a file up to a length, which it has.
+    /// The prefix of a file that consists of `bytes`.
     pub fn of(file: u64, bytes: &[u8]) -> Prefix {
         Prefix { file, length: bytes.len() as u64, crc32: crc32fast::hash(bytes) }
     }
 
-    /// The same with more bytes.
+    /// The prefix extended by `more` bytes.
     pub fn grown(self, more: &[u8]) -> Prefix {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.crc32);
         hasher.update(more);
@@ -57,7 +57,7 @@ pub(super) fn path(folder: &str) -> String {
     format!("marks/{folder}")
 }
 
-/// The mark of a journal; `None` where it is not there or cannot be read, and then nothing is known.
+/// The mark of a journal; `None` if it is missing or unreadable: then loss of the last group cannot be detected.
 pub(super) fn read(storage: &dyn Storage, folder: &str) -> Result<Option<Prefix>> {
     Ok(storage.read(&path(folder))?.and_then(|bytes| Prefix::decode(&bytes)))
 }

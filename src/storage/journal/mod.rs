@@ -1,9 +1,9 @@
-//! A journal: append-only files of framed records that vouch for each other.
+//! A journal: append-only files of framed records, in which missing and altered files are detected.
 //!
-//! Each file begins with a header that names the file before it, with the length and the checksum of what counts in it;
-//! the mark beside the journal does so for the newest. So whatever is missing, cut short or changed is told by its name.
-//! Only the end of the newest file, behind the mark, may be torn: it was never acknowledged and is dropped when it is
-//! read. After a failed write the next record opens the next file, whose header leaves out what the failed one left.
+//! Each file begins with a header that names the file before it, with the length and checksum of its valid part; the
+//! mark beside the journal does so for the newest. So a missing, truncated or altered file is detected and named. Only
+//! the end of the newest file, after the mark, may be torn: it was never acknowledged and is dropped when it is read.
+//! After a failed write the next record goes to a new file, whose header excludes what the failed write left.
 
 mod frame;
 mod legacy;
@@ -26,8 +26,8 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// Records of one append that are more than this are written one part after the other, so that what they take in memory
-/// once more stays within it.
+/// Records of one append that exceed this size are written in several parts, so that the copy of them in memory stays
+/// within it.
 pub(super) const WRITE_BYTES_MAX: usize = 64 << 20;
 
 /// Numbered files of frames in one folder. Appends are durable on return.
@@ -35,9 +35,9 @@ pub(super) const WRITE_BYTES_MAX: usize = 64 << 20;
 pub struct Journal {
     storage: Arc<dyn Storage>,
     folder: String,
-    /// The version of the form of its records.
+    /// The version of its record format.
     version: u16,
-    /// Whether the mark was there when it was opened, so that nothing that was synced can be missing.
+    /// Whether the mark existed when it was opened, so that no synced record can be missing unnoticed.
     marked: bool,
     /// The file that the next record goes to.
     file: AtomicU64,
@@ -46,18 +46,18 @@ pub struct Journal {
 
 #[derive(Debug, Default)]
 struct JournalState {
-    /// Where the records end that count, and the number of the last group there.
+    /// The end of the valid records, and the number of the last group.
     tail: Prefix,
     group: u32,
-    /// How much of each file counts.
+    /// The valid length of each file.
     lengths: BTreeMap<u64, u64>,
-    /// Files below this one are not needed any more.
+    /// Files below this number may be removed.
     forgotten: u64,
 }
 
 impl Journal {
-    /// Opens the journal of a folder and hands back what is in it, each payload with the number of its file. `version` is
-    /// that of the form of its records, from 1: one whose records are newer is refused.
+    /// Opens the journal of a folder; returns its records, each with the number of its file. `version` is that of the
+    /// record format, from 1: a journal with a newer one is refused.
     pub fn open(
         storage: Arc<dyn Storage>,
         folder: impl Into<String>,
@@ -71,7 +71,7 @@ impl Journal {
         Ok((journal, records))
     }
 
-    /// The same, record by record: two files at a time are in memory.
+    /// The same, passing record by record to `record`: two files at a time are in memory.
     pub fn replay(
         storage: Arc<dyn Storage>,
         folder: impl Into<String>,
@@ -97,7 +97,7 @@ impl Journal {
 
     /// Removes all of the journal of a folder.
     pub fn remove(storage: &dyn Storage, folder: &str) -> Result<()> {
-        // The mark first: without its files it says that they are missing.
+        // The mark first: a mark without its files would say that they are missing.
         storage.remove(&mark::path(folder))?;
         storage.clear(folder)
     }
@@ -106,7 +106,7 @@ impl Journal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The records of one file; none where it was forgotten.
+    /// The records of one file; none if it was removed.
     pub fn read(&self, file: u64) -> Result<Vec<Bytes>> {
         let path = path(&self.folder, file);
         let Some(length) = self.state().lengths.get(&file).copied() else { return Ok(Vec::new()) };
@@ -125,17 +125,17 @@ impl Journal {
         Ok(frames.into_iter().filter(|frame| frame.kind == FrameKind::Record).map(|frame| frame.payload).collect())
     }
 
-    /// The numbers of the files that are not forgotten.
+    /// The numbers of the files that are not removed.
     pub fn files(&self) -> Vec<u64> {
         self.state().lengths.keys().copied().collect()
     }
 
-    /// Whether nothing was ever written to it.
+    /// Whether no record was ever written.
     pub fn is_new(&self) -> bool {
         self.state().tail.file == 0
     }
 
-    /// Whether it was certain at the opening that all that was ever acknowledged was there.
+    /// Whether it was certain when it was opened that no acknowledged record is missing.
     pub fn is_certain(&self) -> bool {
         self.marked
     }
@@ -145,8 +145,8 @@ impl Journal {
         self.file.load(Ordering::Acquire)
     }
 
-    /// Adds records, so that after a crash a prefix of them is there. A failed write leaves it open whether they are
-    /// there, until the next one that does not fail: from then on they are not.
+    /// Appends records; after a crash a prefix of them exists. After a failed write it is open whether they exist,
+    /// until the next write succeeds: from then on they do not.
     pub fn append(&self, payloads: &[Bytes]) -> Result<()> {
         payloads.iter().try_for_each(|payload| frame::check_size(payload).map(drop))?;
         self.write(FrameKind::Record, payloads)
@@ -169,7 +169,7 @@ impl Journal {
             }
             rest = after;
         }
-        // All that counts is durable; that it can be told when it is lost is not worth an error.
+        // All records are durable; a stale mark only weakens the detection of loss, and is not worth an error.
         if let Err(error) = self.storage.overwrite(&mark::path(&self.folder), &state.tail.encode()) {
             tracing::debug!(%error, folder = self.folder, "the mark of a journal was not written");
         }
@@ -199,29 +199,30 @@ impl Journal {
         Ok(())
     }
 
-    /// After a failed write: what was there before it is what counts.
+    /// After a failed write: resets the end of the journal to where it was before.
     fn take_back(&self, state: &mut JournalState, (tail, group): (Prefix, u32)) {
         (state.tail, state.group) = (tail, group);
         state.lengths.retain(|file, _| *file <= tail.file);
         state.lengths.entry(tail.file).and_modify(|length| *length = tail.length);
         let file = self.file();
-        // A file in which nothing counts is taken away; where it cannot be, the next header leaves it out.
+        // A file without valid records is removed; if that fails, the next header excludes it.
         if tail.file == file || self.storage.remove(&path(&self.folder, file)).is_err() {
             self.rotate();
         }
     }
 
-    /// Goes on in this file at the earliest: files that were forgotten are not written again.
+    /// Continues in this file or a later one: numbers of removed files are not used again.
     pub fn begin_at(&self, file: u64) {
         self.file.fetch_max(file, Ordering::AcqRel);
     }
 
-    /// Goes on in a new file; gives its number.
+    /// Starts a new file; returns its number.
     pub fn rotate(&self) -> u64 {
         self.file.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Drops the files below a number. That they are to go is durable before the first one does.
+    /// Removes the files before number `before`. The removal is durable in the journal before the first file is
+    /// removed.
     pub fn forget(&self, before: u64) -> Result<()> {
         let old = |path: &String| file_number(path).is_some_and(|n| n < before);
         let old: Vec<String> = self.storage.list(&self.folder)?.into_iter().filter(old).collect();
@@ -238,13 +239,13 @@ impl Journal {
     }
 }
 
-/// What a file says of those before it.
+/// The header of a file: what precedes it.
 #[derive(Debug, Clone, Copy)]
 struct JournalHeader {
-    /// What the records in this file come after. Files between the two do not count.
+    /// The file before this one, and its valid part. Files between the two do not count.
     before: Prefix,
     forgotten: u64,
-    /// The version of the form of its records: 1 in headers that do not say.
+    /// The version of the record format: 1 in headers without it.
     version: u16,
 }
 
@@ -256,7 +257,7 @@ impl JournalHeader {
         bytes
     }
 
-    /// The header of a file; `None` where it does not begin with one.
+    /// The header of a file; `None` if it does not begin with one.
     fn read(bytes: &Bytes, number: u64) -> Option<JournalHeader> {
         let frame = bytes.starts_with(MAGIC).then(|| frame::frame_at(bytes, number, MAGIC.len())).flatten()?;
         let (before, rest) = frame.payload.split_first_chunk::<{ mark::SIZE }>()?;
@@ -269,14 +270,15 @@ impl JournalHeader {
     }
 }
 
-/// The files of a journal, oldest first, as they are read. Each is held until the next one has said what counts in it.
+/// Replay of a journal, oldest file first. Each file is held until the next one's header says which part of it is
+/// valid.
 struct Replay<F> {
     folder: String,
     version: u16,
     state: JournalState,
     record: F,
     held: Option<(u64, Bytes)>,
-    /// Files that another one names and that are not there.
+    /// Files that a header names and that do not exist.
     missing: Vec<u64>,
 }
 
@@ -308,7 +310,7 @@ impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
         }
     }
 
-    /// Hands out the file that is held, if it is the one that another one comes after.
+    /// Replays the held file, if it is the one that the next header names.
     fn settle(&mut self, before: Prefix) -> Result<()> {
         match self.held.take() {
             Some((number, bytes)) if number == before.file => {
@@ -323,7 +325,7 @@ impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
                 if before.file > self.state.tail.file {
                     self.missing.push(before.file);
                 }
-                // One that was begun later and is not named is what a failed write left.
+                // A later file that is not named is what a failed write left.
                 let earlier = held.filter(|(number, _)| *number < before.file);
                 earlier.map_or(Ok(()), |(number, bytes)| self.hand_out(number, &bytes))
             }
@@ -358,7 +360,7 @@ impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
         Ok(())
     }
 
-    /// Hands out the newest file, and checks that nothing is missing.
+    /// Replays the newest file, and checks that none is missing.
     fn end(mut self, numbers: &[u64], mark: Option<Prefix>) -> Result<JournalState> {
         let newest = self.held.take();
         if let Some(mark) = mark {
@@ -392,7 +394,7 @@ fn file_number(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".log")?.parse().ok()
 }
 
-/// The first bytes of a file.
+/// The first `length` bytes of a file; fails if it is shorter.
 fn up_to(path: &str, bytes: Bytes, length: u64) -> Result<Bytes> {
     match usize::try_from(length).ok().filter(|length| *length <= bytes.len()) {
         Some(length) => Ok(bytes.slice(..length)),

@@ -1,4 +1,4 @@
-//! A door with DataFusion itself behind it: tables in memory, one that never gives a row, one that never ends.
+//! A test engine over DataFusion: tables in memory, one that never returns a row, one that never ends.
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +38,7 @@ use crate::{
     wire::{Door, DoorAnswer, Intake},
 };
 
-/// What a test can wait for: a query of `forever` or `endless` has begun, or is gone.
+/// Notifications for tests: a query of `forever` or `endless` has started, or was dropped.
 #[derive(Debug, Default)]
 pub struct Watch {
     pub begun: Notify,
@@ -175,7 +175,7 @@ impl Door for TestDoor {
     }
 }
 
-/// One of each kind.
+/// One relation of each kind.
 #[derive(Debug)]
 struct Relations;
 
@@ -240,7 +240,7 @@ impl Intake for TestIntake {
     }
 }
 
-/// A table whose scan never ends: with no rows at all, or with ever more of them.
+/// A table whose scan never ends: without rows, or with endless rows.
 #[derive(Debug)]
 struct Hanging {
     schema: SchemaRef,

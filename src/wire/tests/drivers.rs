@@ -1,4 +1,4 @@
-//! What drivers and the libraries on top of them ask and send, beyond what tokio-postgres does.
+//! Queries and messages of drivers, and of libraries on top of them, that tokio-postgres does not send.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -80,7 +80,7 @@ async fn sql_cursor_is_readable_as_a_portal() {
     assert_eq!(code(&answers(&mut socket).await), "34000", "it was closed");
 }
 
-/// asyncpg moves in its portals by their names.
+/// asyncpg uses MOVE and FETCH on its portals by name.
 #[tokio::test]
 async fn portal_is_readable_as_a_sql_cursor() {
     let server = Server::start().await;
@@ -142,7 +142,7 @@ async fn invalid_utf8_is_an_error_of_its_statement_only() {
     assert_eq!(kinds(&answers(&mut socket).await), "TDCZ");
 }
 
-/// asyncpg says it with quotes.
+/// asyncpg sends the value with quotes.
 #[tokio::test]
 async fn client_encoding_is_accepted_in_any_spelling() {
     let server = Server::start().await;

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 
-/// What psql prints, errors included; `None` where there is no psql.
+/// The output of psql, including errors; `None` if psql is not installed.
 fn psql(server: &Server, input: &str) -> Option<String> {
     let mut command = Command::new("psql");
     command.args(["-X", "-q", "-h", "127.0.0.1", "-U", "ann", "-d", "flights", "-p"]);
@@ -139,7 +139,7 @@ async fn psql_describes_everything_without_an_error() {
     check(&server, "select 'nowhere'::regclass;", "ERROR:  relation \"nowhere\" does not exist").await;
 }
 
-/// What psql has beside what is described above: all of its lists, short and long.
+/// All list commands of psql, each in its short and long form.
 const LISTS: &str = "\\d \\dS \\da \\dA \\dAc \\dAf \\dAo \\dAp \\db \\dc \\dC \\dconfig \\dd \\dD \\ddp \\dE \\des \\det \\deu \
                      \\dew \\df \\dfS \\dF \\dFd \\dFp \\dFt \\dg \\di \\dl \\dL \\dm \\dn \\do \\dO \\dp \\dP \\dPtn \\drds \\dRp \
                      \\dRs \\ds \\dt \\dT \\dTS \\du \\dv \\dx \\dX \\dy \\l \\lo_list \\z";
@@ -159,13 +159,13 @@ async fn psql_lists_everything_without_an_error() {
     let server = Server::start().await;
     let mut failed = Vec::new();
     let lists = LISTS.split(' ').flat_map(|list| {
-        // Those of one kind of thing without a longer form.
+        // Commands without a `+` form.
         let longer = !["\\da", "\\lo_list", "\\z"].contains(&list);
         std::iter::once(list.to_string()).chain(longer.then(|| format!("{list}+")))
     });
     for command in lists.chain(LISTS_OF_ONE.map(str::to_string)) {
         let Some(printed) = tokio::task::block_in_place(|| psql(&server, &command)) else { return };
-        // The names of functions that are listed may say it too, behind a space.
+        // Function names in a list may contain these words too, but after a space.
         if printed.lines().any(|line| line.starts_with("ERROR") || line.starts_with("invalid command")) {
             failed.push(format!("{command}\n{printed}"));
         }

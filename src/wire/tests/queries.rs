@@ -85,7 +85,7 @@ async fn endless_query_rows_are_streamed_and_end_on_disconnect() {
     for _ in 0..5000 {
         rows.try_next().await.expect("no error").expect("a row");
     }
-    // The client goes, and the query with it.
+    // The client disconnects: the query is cancelled.
     drop(client);
     server.door.watch.begun.notified().await;
     server.shutdown.cancel();
@@ -123,7 +123,7 @@ async fn failed_transaction_refuses_statements_until_it_ends() {
     simple(&client, "ROLLBACK TO SAVEPOINT s; SELECT 1; COMMIT").await;
 }
 
-/// Every statement that changes something durable, and what it is called.
+/// Every statement that makes a durable change, and its command tag.
 const WRITES: [(&str, &str); 26] = [
     ("INSERT INTO t VALUES (1)", "INSERT"),
     ("UPDATE t SET n = 1", "UPDATE"),

@@ -1,4 +1,4 @@
-//! Everything that ends a statement or a session before its time.
+//! Cancellation, timeouts, disconnects and shutdown, each during a statement or a session.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn cancel_request_ends_only_the_running_statement() {
         server.door.watch.gone.notified().await;
         assert_eq!(simple(&client, "SELECT 1").await, ["1", "(1)"]);
     }
-    // One that comes too late hits nothing.
+    // A cancel request after the end of the statement has no effect.
     token.cancel_query(NoTls).await.expect("sent");
     assert_eq!(simple(&client, "SELECT 2").await, ["2", "(1)"]);
 }
@@ -60,13 +60,13 @@ async fn statement_timeout_while_recovering_names_the_view() {
     let told = async {
         let mut told = failure(&client, "FLUSH").await;
         while told == late {
-            // It had not come as far as to wait for anything.
+            // It timed out before it waited for anything.
             told = failure(&client, "FLUSH").await;
         }
         told
     };
     assert_eq!(told.await, "55000 view \"v\" is still recovering");
-    // What is said of one statement is not said of the next.
+    // The relation named for one statement is not named for the next.
     assert_eq!(failure(&client, "SELECT * FROM forever").await, late);
     server.door.watch.begun.notified().await;
     simple(&client, "RESET statement_timeout").await;

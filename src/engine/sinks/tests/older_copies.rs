@@ -1,4 +1,4 @@
-//! A data directory that is older than what was written from it.
+//! Restarts from an older copy of the data directory, behind its sinks.
 
 use super::*;
 
@@ -15,14 +15,14 @@ fn sink_of_an_older_copy_does_not_overwrite_newer_epochs() {
         stage.die().await;
         stage.start_from(copy).await;
         stage.sql("INSERT INTO t VALUES (3)").await.unwrap();
-        // The old server wrote one epoch more than the copy knows of, and so the copy's next one has its number.
+        // The old server wrote one epoch that the copy does not have, so that the copy's next epoch has its number.
         for _ in 0..2 {
             let error = stage.flush().await.unwrap_err();
             assert!(error.message().starts_with("sink \"s\": the sink holds epoch "), "{error}");
             assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1"]);
             stage.crash().await;
         }
-        // What the hint says: nothing outside goes, and what is new comes.
+        // As the hint says: no row outside is removed, and new rows are added.
         stage.sql("ALTER SINK s RESET OFFSETS").await.unwrap();
         stage.settle().await;
         assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1", "3"]);
@@ -58,7 +58,7 @@ fn sink_of_an_older_copy_in_complete_mode_continues() {
     });
 }
 
-/// Nothing comes that would make them ask.
+/// Without new rows no epoch is written that would detect it.
 #[test]
 fn sink_of_an_older_copy_without_new_rows_fails_or_replaces_all() {
     run(async {
@@ -87,7 +87,7 @@ fn sink_of_an_older_copy_without_new_rows_fails_or_replaces_all() {
 const FAILED: &str =
     "SELECT name FROM tidemark.queries WHERE state = 'failed' AND last_error LIKE 'the sink holds epoch%'";
 
-/// The copy was made between the beginning of an epoch and its commit, and the old server went on.
+/// The copy was made between intent and commit of an epoch, and the old server continued.
 #[test]
 fn sink_of_an_older_copy_does_not_rewrite_its_pending_epoch() {
     run(async {

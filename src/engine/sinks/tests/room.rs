@@ -1,10 +1,10 @@
-//! Memory that clients hold, and memory that epochs find.
+//! Memory pools: held by clients, available to epochs.
 
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 
 use super::*;
 
-/// Takes all that a pool has.
+/// Reserves all bytes of a pool.
 fn all_of(pool: &Arc<dyn MemoryPool>, bytes: u64) -> MemoryReservation {
     let held = MemoryConsumer::new("a test").register(pool);
     held.try_grow(usize::try_from(bytes).unwrap()).unwrap();

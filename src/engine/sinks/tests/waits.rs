@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A stage with a table, and the gate of a sink `s` that nobody has opened yet.
+/// A stage with a table, and the closed gate of a sink `s`.
 async fn stage_with_gated_sink(options: EngineOptions) -> (Stage, Arc<Gate>) {
     let mut stage = Stage::new().await;
     stage.die().await;
