@@ -25,9 +25,6 @@ mod texts;
 mod typed;
 pub mod types;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
