@@ -1,6 +1,6 @@
-//! Rows per batch of a query. DataFusion limits rows, whatever they hold: 8192 copies of a text of 250 kB are two
-//! gigabytes, which no memory pool is asked for. So batches have fewer rows if what a query reads or writes as literals
-//! is wide.
+//! Rows per batch of a query. DataFusion limits only the number of rows: 8192 copies of a text of 250 kB are two
+//! gigabytes, which it does not reserve in the memory pool. So batches have fewer rows if the columns or literals of a
+//! query are wide.
 
 use datafusion::{
     common::{
@@ -16,7 +16,7 @@ use super::table::InputTable;
 
 /// Expected bytes of a batch: [`ROW_BYTES`] for each of the usual number of rows.
 const BATCH_BYTES: usize = 8192 * ROW_BYTES;
-/// A row that is not wide.
+/// Bytes of a row of usual width.
 const ROW_BYTES: usize = 1 << 10;
 
 /// Rows per batch, at most `most`. The results of functions are not known here; they are limited elsewhere.
@@ -39,13 +39,13 @@ pub fn batch_rows(plan: &LogicalPlan, most: usize) -> DfResult<usize> {
     }
 }
 
-/// A value that the query has in it. Most are small, and a query may have thousands of those in one list.
+/// Bytes of a literal, 0 if it is small: a query may have thousands of those in one list.
 fn written(value: &ScalarValue) -> usize {
     let bytes = value.size();
     if bytes > ROW_BYTES { bytes } else { 0 }
 }
 
-/// A row of a relation.
+/// Bytes of a row of a relation.
 fn read_by(node: &LogicalPlan) -> DfResult<usize> {
     let LogicalPlan::TableScan(scan) = node else { return Ok(0) };
     let provider = source_as_provider(&scan.source)?;

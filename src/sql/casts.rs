@@ -1,5 +1,5 @@
-//! Expressions of a SELECT that differ in their casts alone. DataFusion leaves casts out of the names of expressions, and
-//! takes one name in a GROUP BY, or among the functions of a SELECT, for one expression, which it refuses to see twice.
+//! Expressions of a SELECT that differ only in their casts. DataFusion leaves casts out of the names of expressions,
+//! and refuses two GROUP BY keys, or two functions of a SELECT, of the same name.
 //!
 //! ```text
 //! SELECT max(ts::date), max(ts)   ─▶   SELECT max(cast(ts::date, 'DATE')), max(ts)
@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{functions::NAMED_CAST, quantified::calls};
 
-/// Gives a name to the casts of each SELECT of a statement that could not be told apart without.
+/// Names the casts in each SELECT of a statement that would otherwise be ambiguous.
 pub(super) fn told_apart(node: &mut impl VisitMut) {
     let _ = node.visit(&mut Selects);
 }
@@ -36,7 +36,7 @@ impl VisitorMut for Selects {
     }
 }
 
-/// The twins of a SELECT, once they have their names; of several SELECTs nobody asks.
+/// The ambiguous expressions of a SELECT, after naming its casts; `None` for set operations.
 fn in_selects(body: &mut SetExpr, order: Option<&OrderBy>) -> Option<HashSet<String>> {
     match body {
         SetExpr::Select(select) => {
@@ -62,14 +62,14 @@ fn in_selects(body: &mut SetExpr, order: Option<&OrderBy>) -> Option<HashSet<Str
     }
 }
 
-/// What a SELECT groups by.
+/// The GROUP BY keys of a SELECT.
 fn keys(select: &Select) -> Vec<Expr> {
     let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return Vec::new() };
     if exprs.is_empty() {
         return Vec::new();
     }
     let mut keys: Vec<Expr> = exprs.iter().flat_map(of_sets).collect();
-    // A key may be the name of one of these, or its place.
+    // A key may refer to one of these by name or position.
     keys.extend(select.projection.iter().filter_map(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
         _ => None,
@@ -77,7 +77,7 @@ fn keys(select: &Select) -> Vec<Expr> {
     keys
 }
 
-/// The functions that a SELECT and its ORDER BY call.
+/// The function calls in a SELECT and its ORDER BY.
 fn calls_of(select: &Select, order: Option<&OrderBy>) -> Vec<Expr> {
     let mut calls: Vec<Expr> = Vec::new();
     let mut collect = |expr: &Expr| {
@@ -92,7 +92,7 @@ fn calls_of(select: &Select, order: Option<&OrderBy>) -> Vec<Expr> {
     calls
 }
 
-/// The expressions of GROUPING SETS and its like.
+/// The expressions of GROUPING SETS, ROLLUP and CUBE.
 fn of_sets(expr: &Expr) -> Vec<Expr> {
     match expr {
         Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => sets.concat(),
@@ -100,7 +100,7 @@ fn of_sets(expr: &Expr) -> Vec<Expr> {
     }
 }
 
-/// Those of some expressions that are one but for their casts, as text.
+/// Expressions that are equal but for their casts, as text.
 fn twins(exprs: Vec<Expr>) -> HashSet<String> {
     let mut alike: HashMap<String, HashSet<String>> = HashMap::new();
     for expr in exprs {
@@ -117,7 +117,7 @@ fn twins(exprs: Vec<Expr>) -> HashSet<String> {
     alike.into_values().filter(|wholes| wholes.len() > 1).flatten().collect()
 }
 
-/// Which relation a column is of may be said or not.
+/// Without qualifiers: they are optional.
 fn unqualified(mut expr: Expr) -> Expr {
     let _ = visit_expressions_mut(&mut expr, |part| {
         if let Expr::CompoundIdentifier(parts) = part
@@ -130,7 +130,8 @@ fn unqualified(mut expr: Expr) -> Expr {
     expr
 }
 
-/// Names the casts of some expressions. Those of literals, which may have to be literals, only where calls are twins.
+/// Names the casts of some expressions. Casts of literals, where a literal may be required, only if calls are
+/// ambiguous.
 fn name_casts(exprs: &mut impl VisitMut, twins: &HashSet<String>) {
     let name = |expr: &mut Expr, literal: bool| {
         if let Expr::Cast { expr: inner, data_type, .. } = expr
@@ -140,7 +141,7 @@ fn name_casts(exprs: &mut impl VisitMut, twins: &HashSet<String>) {
             *expr = calls(NAMED_CAST, vec![expr.clone(), name]);
         }
     };
-    // From within: a cast that has its name is not looked at again.
+    // Innermost first: a cast that has its name is not visited again.
     let _ = visit_expressions_mut(exprs, |expr| {
         if matches!(expr, Expr::Function(_)) && twins.contains(&unqualified(expr.clone()).to_string()) {
             let _ = visit_expressions_mut(expr, |part| {

@@ -1,8 +1,7 @@
-//! `SELECT DISTINCT ON (id) … EMIT ON WINDOW CLOSE`: the first row of each id, as long as the watermark lets it be
-//! remembered.
+//! `SELECT DISTINCT ON (id) … EMIT ON WINDOW CLOSE`: the first row of each id, kept until the watermark expires it.
 //!
 //! DataFusion makes a group of each id, which no watermark closes. For append-only output the clause becomes a node of
-//! its own instead, which the optimizer leaves alone.
+//! its own instead, which the optimizer does not rewrite.
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
@@ -14,7 +13,7 @@ use datafusion::{
 
 use crate::error::{Error, Result};
 
-/// The clause, with the input as a plan of its own.
+/// The clause; its input is a child plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DistinctOnNode(DistinctOn);
 
@@ -41,19 +40,19 @@ impl DistinctOnNode {
         &self.0.input
     }
 
-    /// The output expressions, in the columns of [`DistinctOnNode::schema`].
+    /// The output expressions, in the order of [`DistinctOnNode::schema`].
     pub fn shown(&self) -> &[Expr] {
         &self.0.select_expr
     }
 
-    /// Whether it has an ORDER BY, so that another row than the first one may be wanted.
+    /// Whether it has an ORDER BY, so that the result may not be the first row to arrive.
     pub fn is_ordered(&self) -> bool {
         let sort = self.0.sort_expr.as_deref().unwrap_or_default();
         !sort.iter().all(|by| self.on().contains(&by.expr))
     }
 }
 
-/// The plan with such nodes in place of the clauses; `None` where there are none.
+/// The plan with such nodes in place of DISTINCT ON; `None` if it has none.
 pub fn lift(plan: LogicalPlan) -> Result<Option<LogicalPlan>> {
     let lifted = plan.transform_up_with_subqueries(|plan| {
         Ok(match plan {

@@ -1,8 +1,8 @@
-//! RANGE frames over types that have no distance: times of day, bytes, intervals, structs, arrays.
+//! RANGE frames over types without a distance: times of day, bytes, intervals, structs, arrays.
 //!
-//! Without a distance in it a RANGE frame begins and ends at the first or last of the rows that tie, or at the ends of the
-//! partition: what GROUPS means too (SQL:2011, 7.15). DataFusion asks for a distance all the same, even of the frame that
-//! nobody wrote behind `rank() OVER (ORDER BY …)`; and of arrays in arrays with a NULL it cannot tell which is the greater.
+//! A RANGE frame without an offset starts and ends at the first or last peer row, or at the ends of the partition: the
+//! same as GROUPS (SQL:2011, 7.15). DataFusion needs a distance all the same, even for the implicit frame of `rank()
+//! OVER (ORDER BY …)`; and it cannot compare nested arrays with a NULL.
 
 use arrow::datatypes::DataType;
 use datafusion::{
@@ -16,7 +16,7 @@ use datafusion::{
 use super::types::sql_type;
 use crate::error::{Error, Result};
 
-/// The plan with GROUPS in place of RANGE where no distance can be had. A frame that names one is refused.
+/// The plan with GROUPS frames where the type has no distance. A frame with an offset is refused there.
 pub(super) fn by_groups(plan: LogicalPlan) -> Result<LogicalPlan> {
     let node = |node| match node {
         LogicalPlan::Window(window) => {
@@ -35,7 +35,7 @@ pub(super) fn by_groups(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up_with_subqueries(node)?.data)
 }
 
-/// A window function with another frame, under the name that it had; `None` where its frame is as it should be.
+/// The window function with a GROUPS frame, under its previous name; `None` if its frame needs no change.
 fn grouped(expr: &Expr, schema: &DFSchema) -> DfResult<Option<Expr>> {
     let (function, name) = match expr {
         Expr::WindowFunction(function) => (function, expr.schema_name().to_string()),
@@ -49,7 +49,7 @@ fn grouped(expr: &Expr, schema: &DFSchema) -> DfResult<Option<Expr>> {
     if params.window_frame.units != WindowFrameUnits::Range {
         return Ok(None);
     }
-    // Behind the first one only where the frame names no distance.
+    // Several sort keys are allowed only if the frame has no offset.
     let types = params.order_by.iter().map(|by| by.expr.get_type(schema)).collect::<DfResult<Vec<_>>>()?;
     let Some(of) = types.into_iter().find(|of| !has_distance(of)) else { return Ok(None) };
     let (start, end) = (bound(&params.window_frame.start_bound, &of)?, bound(&params.window_frame.end_bound, &of)?);
@@ -68,7 +68,7 @@ fn has_distance(of: &DataType) -> bool {
     }
 }
 
-/// The bound in GROUPS, where it names no distance.
+/// The bound in GROUPS; fails if it has an offset.
 fn bound(bound: &WindowFrameBound, of: &DataType) -> DfResult<WindowFrameBound> {
     use datafusion::common::ScalarValue;
     match bound {

@@ -12,7 +12,7 @@ const DAY_US: i64 = 24 * HOUR_US;
 
 /// An interval that is the same for every row. A day is 24 hours: event times are in UTC.
 ///
-/// `Display` gives the text of an SQL interval literal, in the largest unit that says it exactly.
+/// `Display` is the text of an SQL interval literal, in the largest unit that is exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Interval {
     pub months: i64,
@@ -25,7 +25,7 @@ impl Interval {
         (self.months == 0).then_some(self.micros)
     }
 
-    /// Whether it goes forward in time, in all of its parts.
+    /// Whether all of its parts are positive or zero, and it is not zero.
     pub fn is_positive(self) -> bool {
         (self.months > 0 && self.micros >= 0) || (self.months == 0 && self.micros > 0)
     }
@@ -79,8 +79,8 @@ impl fmt::Display for Interval {
     }
 }
 
-/// The value of a constant interval, in any spelling: `INTERVAL '5 seconds'`, `INTERVAL '5' SECOND`,
-/// `INTERVAL 5 SECONDS`, `'5 seconds'`, `CAST('5 seconds' AS INTERVAL)`, and sums of them.
+/// The value of a constant interval in any notation: `INTERVAL '5 seconds'`, `INTERVAL '5' SECOND`, `INTERVAL 5
+/// SECONDS`, `'5 seconds'`, `CAST('5 seconds' AS INTERVAL)`, and sums of them.
 pub fn constant(expr: &Expr) -> Result<Interval> {
     let overflow = || Error::new(ErrorKind::NumericOutOfRange, "interval out of range");
     match expr {

@@ -1,5 +1,5 @@
-//! What clients write into a table, in the spelling that its columns take: `DEFAULT`, timestamps without seconds,
-//! bytes as text, queries among values.
+//! Values that clients write into a table, converted to literals of its column types: `DEFAULT`, timestamps without
+//! seconds, bytes as text, and VALUES with subqueries.
 
 use std::{collections::HashMap, ops::ControlFlow};
 
@@ -17,11 +17,11 @@ use crate::{
     time::with_seconds,
 };
 
-/// The table that rows are written into.
+/// The table of an INSERT or UPDATE.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteTarget<'a> {
     pub columns: &'a Schema,
-    /// The defaults of columns, as their table was declared.
+    /// Column defaults, as declared.
     pub defaults: &'a HashMap<String, Expr>,
 }
 
@@ -31,7 +31,7 @@ pub fn settle_insert(insert: &mut ast::Insert, table: WriteTarget) -> Result<()>
     let SetExpr::Values(values) = source.body.as_mut() else { return Ok(()) };
     let width = values.rows.first().map_or(0, |row| row.content.len());
     if insert.columns.is_empty() && width < table.columns.fields().len() {
-        // As in Postgres, the columns that are left out at the end have their defaults.
+        // As in Postgres, columns omitted at the end get their defaults.
         let columns = table.columns.fields().iter().take(width);
         insert.columns = columns.map(|field| ObjectName::from(quoted(field.name()))).collect();
     }
@@ -79,7 +79,7 @@ fn settle(value: &mut Expr, column: &str, table: WriteTarget) -> Result<()> {
     }
 }
 
-/// A literal as a type takes it.
+/// Rewrites a literal as a type accepts it.
 pub fn spell(value: &mut Expr, data_type: &DataType) -> Result<()> {
     let Expr::Value(literal) = value else { return Ok(()) };
     match (&mut literal.value, data_type) {
@@ -90,8 +90,8 @@ pub fn spell(value: &mut Expr, data_type: &DataType) -> Result<()> {
     Ok(())
 }
 
-/// Rows of values as queries, which DataFusion does not take for rows of the table that is written: `UNION ALL` of two
-/// halves, so that a long list is no deep tree.
+/// Rows of values as queries, which DataFusion does not coerce to the columns of the target table: a balanced tree of
+/// `UNION ALL`, so that a long list is not a deep tree.
 fn selects(rows: &[ast::Parens<Vec<Expr>>]) -> Result<Box<SetExpr>> {
     let row = match rows {
         [] => return Err(Error::internal("values of no row")),
@@ -106,14 +106,14 @@ fn selects(rows: &[ast::Parens<Vec<Expr>>]) -> Result<Box<SetExpr>> {
             }));
         }
     };
-    // As PostgreSQL calls the columns of VALUES.
+    // The column names that PostgreSQL gives to VALUES.
     let column = |(n, expr): (usize, &Expr)| named(expr.clone(), &format!("column{}", n + 1));
     let columns = row.content.iter().enumerate().map(column).collect();
     Ok(Box::new(SetExpr::Select(Box::new(select(columns, None)))))
 }
 
-/// The query of an INSERT with no VALUES but those that it is made of: DataFusion would give the columns of
-/// all of them the types of the table, and want as many.
+/// Replaces nested VALUES in the source of an INSERT: DataFusion would coerce all of them to the target table's types,
+/// and expect as many columns.
 pub fn without_values(source: &mut ast::Query) -> Result<()> {
     let top = matches!(source.body.as_ref(), SetExpr::Values(_));
     match source.visit(&mut WithoutValues { top }) {
@@ -123,7 +123,7 @@ pub fn without_values(source: &mut ast::Query) -> Result<()> {
 }
 
 struct WithoutValues {
-    /// Whether the query that comes next is to keep its VALUES.
+    /// Whether the next query keeps its VALUES.
     top: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A statement's text as it is shown: the values of options that are secrets are not in it.
+//! Statement texts for display, with the values of secret options masked.
 
 use datafusion::sql::sqlparser::{
     dialect::PostgreSqlDialect,
@@ -7,13 +7,13 @@ use datafusion::sql::sqlparser::{
 
 use crate::options::is_secret;
 
-/// What stands for a secret.
+/// The replacement of a secret.
 const MASK: &str = "'***'";
 
-/// The text, less the secrets in its lists of options; another text is as it was.
+/// The text with secrets in its option lists masked.
 pub fn masked(text: &str) -> String {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).with_unescape(false).tokenize();
-    // What cannot be told apart is shown in no part.
+    // A text that cannot be tokenized is masked as a whole.
     let Ok(tokens) = tokens else { return MASK.to_string() };
     let (mut shown, mut hidden) = (String::with_capacity(text.len()), false);
     let mut list: Option<Item> = None;
@@ -46,23 +46,23 @@ pub fn masked(text: &str) -> String {
     if hidden { shown } else { text.to_string() }
 }
 
-/// Whether a list of options opens after these words.
+/// Whether an option list starts after these words.
 fn opens([first, second]: &[String; 2]) -> bool {
     ["WITH", "OPTIONS"].contains(&second.as_str()) || ["FORMAT", "ENCODE"].contains(&first.as_str())
 }
 
-/// One option that is being read.
+/// The option that is being read.
 #[derive(Default)]
 struct Item {
     key: String,
-    /// The key is over: a value comes.
+    /// The key is complete: the value is next.
     value: bool,
     /// Its value was masked.
     masks: bool,
 }
 
 impl Item {
-    /// Whether this token is of a secret value.
+    /// Whether this token is part of a secret value.
     fn take(&mut self, token: &Token) -> bool {
         let quoted = matches!(token, Token::SingleQuotedString(_));
         match token {

@@ -1,8 +1,8 @@
-//! Times have microseconds everywhere, Postgres' own resolution: DataFusion's default of nanoseconds ends in 2262.
+//! Timestamps and times are in microseconds, Postgres' resolution: DataFusion's default of nanoseconds ends in 2262.
 //!
-//! What a statement declares is planned as microseconds ([`Types`]), and our functions give them. What is left comes from
-//! the coercion of types, which takes nanoseconds wherever a text, a date and a timestamp meet. An analyzer rule behind it
-//! ([`Microseconds`]) brings those back: above its scans a plan has no nanoseconds.
+//! Declared types are planned as microseconds ([`Types`]), and our functions return them. The rest comes from type
+//! coercion, which chooses nanoseconds wherever a text, a date and a timestamp meet. An analyzer rule after it
+//! ([`Microseconds`]) converts those back: above its scans a plan has no nanoseconds.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind};
 
-/// `TIMESTAMP` and `TIME` in expressions, as they are in the declaration of a column.
+/// Plans `TIMESTAMP` and `TIME` in expressions as in column declarations.
 #[derive(Debug)]
 pub struct Types;
 
@@ -49,7 +49,7 @@ impl TypePlanner for Types {
     }
 }
 
-/// Makes microseconds of nanoseconds, behind the coercion of types.
+/// Replaces nanoseconds by microseconds, after type coercion.
 #[derive(Debug)]
 pub struct Microseconds;
 
@@ -98,7 +98,7 @@ fn node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
                 let name = names.save(&expr);
                 Ok(expression(expr, &schema)?.update_data(|expr| name.restore(expr)))
             })?;
-            // Its inputs may have other types than before.
+            // The inputs may have other types now.
             rewritten.map_data(LogicalPlan::recompute_schema)
         }
     }
@@ -136,11 +136,11 @@ fn expression(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     })
 }
 
-/// The field of a cast in microseconds, where it was another.
+/// The target of a cast in microseconds; `None` if it needs no change.
 fn cast_to(inner: &Expr, field: &FieldRef, schema: &DFSchema) -> DfResult<Option<FieldRef>> {
     let is_time = matches!(field.data_type(), DataType::Timestamp(..));
     if is_time && let Some(from) = inner.get_type(schema).ok().filter(DataType::is_numeric) {
-        // Nobody says which unit it would count.
+        // The unit of the number would be ambiguous.
         let message = format!("cannot cast type {} to {}", sql_type(&from), sql_type(field.data_type()));
         return Err(Error::new(ErrorKind::CannotCoerce, message)
             .hint("Use to_timestamp(x) for seconds since 1970, or to_timestamp_millis(x), to_timestamp_micros(x).")
@@ -154,7 +154,7 @@ fn compares(op: Operator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// A time of day as a length of time: that of what it is added to.
+/// A time of day as a duration, when it is added to a timestamp.
 fn length(side: Box<Expr>) -> Box<Expr> {
     match side.as_ref() {
         Expr::Cast(cast) if *cast.field.data_type() == DataType::Duration(TimeUnit::Nanosecond) => {
@@ -164,8 +164,8 @@ fn length(side: Box<Expr>) -> Box<Expr> {
     }
 }
 
-/// Whether a side of a comparison is the distance of two times, which coercion makes an interval: that ends after 292
-/// years, and is compared by its parts.
+/// Whether a side of a comparison is a difference of timestamps, which coercion makes an interval: those end after 292
+/// years, and compare field by field.
 fn is_duration(side: &Expr, schema: &DFSchema) -> bool {
     match side {
         Expr::Cast(cast) if *cast.field.data_type() == DataType::Interval(IntervalUnit::MonthDayNano) => {
@@ -175,7 +175,7 @@ fn is_duration(side: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// A length of time as microseconds.
+/// A duration as a number of microseconds.
 fn counted(side: Expr) -> Expr {
     let side = match side {
         Expr::Cast(cast) if *cast.field.data_type() == DataType::Interval(IntervalUnit::MonthDayNano) => *cast.expr,
@@ -196,7 +196,7 @@ fn series(mut call: ScalarFunction, schema: &DFSchema) -> DfResult<Transformed<E
     }
 }
 
-/// A type with microseconds where it has nanoseconds; `None` where it has none.
+/// The type with microseconds in place of nanoseconds; `None` if it has none.
 fn micros(data_type: &DataType) -> Option<DataType> {
     let within = |field: &FieldRef| {
         micros(field.data_type()).map(|to| Arc::new(field.as_ref().clone().with_data_type(to)) as FieldRef)

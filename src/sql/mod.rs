@@ -1,8 +1,8 @@
 //! SQL: text to statement, statement to plan.
 //!
-//! `parse` (text → `statement`) → `plan` (names, DataFusion's planner; puts in the nodes of `watermark`) → `normalize`
-//! (PostgreSQL's meaning) → `incremental` (`rewrite`: the plan of an epoch; `physical`: its operators). `types` is between
-//! SQL's types and Arrow's; those of Postgres' clients are `pg_catalog`'s.
+//! `parse` (text → `statement`) → `plan` (name resolution, DataFusion's planner; adds the nodes of `watermark`) →
+//! `normalize` (PostgreSQL's semantics) → `incremental` (`rewrite`: the plan of an epoch; `physical`: its operators).
+//! `types` maps SQL's types to Arrow's; Postgres' wire types are in `pg_catalog`.
 
 pub mod batch_rows;
 mod casts;

@@ -1,4 +1,4 @@
-//! Names in SQL: how they are folded, which are taken by the language, and which ones a query refers to.
+//! Names in SQL: case folding, reserved words, and the relations and functions that a query refers to.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::{
 
 use super::statement::Name;
 
-/// The words that Postgres reserves: as names they need quotes. Sorted.
+/// The words that Postgres reserves; as names they must be quoted. Sorted.
 const RESERVED: [&str; 77] = [
     "ALL",
     "ANALYSE",
@@ -90,17 +90,17 @@ const RESERVED: [&str; 77] = [
     "WITH",
 ];
 
-/// Whether a word needs quotes to be a name.
+/// Whether a word must be quoted as a name.
 pub fn is_reserved(word: &str) -> bool {
     RESERVED.binary_search(&word.to_ascii_uppercase().as_str()).is_ok()
 }
 
-/// The way out for whoever used a reserved word as a name.
+/// The hint for a reserved word used as a name.
 pub fn reserved_hint(word: &str) -> String {
     format!("{word} is a reserved word: to use it as a name, write \"{word}\".")
 }
 
-/// The name that an identifier stands for: lowercase unless it was quoted. Only ASCII is folded, as DataFusion does.
+/// The name of an identifier: lowercase unless quoted. Only ASCII is folded, as DataFusion does.
 pub fn fold(ident: &Ident) -> String {
     match ident.quote_style {
         None => ident.value.to_ascii_lowercase(),
@@ -108,7 +108,7 @@ pub fn fold(ident: &Ident) -> String {
     }
 }
 
-/// `name` as SQL must write it: quoted where it would not come back the same.
+/// `name` as an SQL identifier: quoted if folding would change it.
 pub fn quote(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -116,13 +116,13 @@ pub fn quote(name: &str) -> String {
     if plain { name.to_string() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-/// The relations that a query refers to, each once, in order of appearance; its common table expressions are its own
-/// affair and not among them, nor are table functions. Positions are 0: see [`relations_at`].
+/// The relations that a query refers to, each once, in order of appearance; without its common table expressions and
+/// table functions. Positions are 0: see [`relations_at`].
 pub fn relations(query: &Query) -> Vec<Name> {
     relations_at(query, &|_| 0)
 }
 
-/// As [`relations`], of any part of a statement, with the position of each name's first appearance as `locate` tells it.
+/// As [`relations`], for any part of a statement, with the position of each name's first appearance by `locate`.
 pub fn relations_at<V: Visit>(node: &V, locate: &dyn Fn(Location) -> usize) -> Vec<Name> {
     let mut finder = NameFinder { locate, scopes: vec![], seen: HashSet::new(), found: vec![] };
     let _ = node.visit(&mut finder);
@@ -153,7 +153,7 @@ fn public(name: &ObjectName) -> Option<String> {
     }
 }
 
-/// Walks a tree and knows at each place which common table expressions are visible there.
+/// Visits a tree and tracks which common table expressions are visible.
 struct NameFinder<'a> {
     locate: &'a dyn Fn(Location) -> usize,
     scopes: Vec<CteScope>,
@@ -161,8 +161,8 @@ struct NameFinder<'a> {
     found: Vec<Name>,
 }
 
-/// One open query: the names of its common table expressions, and how many of them can be seen by now. The visitor
-/// enters their queries in order and before the query's own body, and each is seen from the next one on.
+/// A query being visited: its common table expressions, and how many of them are visible. The visitor enters their
+/// queries in order and before the query's own body, and each is visible from the next one on.
 struct CteScope {
     names: Vec<String>,
     visible: usize,
@@ -197,7 +197,7 @@ impl Visitor for NameFinder<'_> {
 impl NameFinder<'_> {
     fn refer(&mut self, name: &ObjectName) {
         let parts: Vec<&Ident> = name.0.iter().filter_map(|p| p.as_ident()).collect();
-        // Of a name with a database, the database can only be this one.
+        // A three-part name can only refer to this database.
         let (schema, last) = match parts.as_slice() {
             [name] => (None, *name),
             [.., schema, name] => (Some(fold(schema)), *name),

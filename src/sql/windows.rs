@@ -1,16 +1,16 @@
-//! Windows over event time, brought to what every query planner knows.
+//! Windows over event time, lowered to plain SQL expressions.
 //!
-//! Three neighbours' spellings become two expressions, and none of them is left for the planner to see:
+//! The syntax of three other systems is reduced to two expressions; the planner sees no window calls:
 //!
 //! - a tumbling window starts at `date_bin(size, ts [, origin])`;
 //! - sliding windows start at `unnest(hop_starts(ts, slide, size [, offset]))`, one row for each window;
-//! - either ends at its start `+ size`.
+//! - both end at their start `+ size`.
 //!
-//! An ASOF join is one with rows that count until the next: see `asof`.
-//! A session is what two window functions tell of a row: see `session`.
+//! An ASOF join becomes a join with the validity interval of each row: see `asof`.
+//! A session is computed by two window functions: see `session`.
 //!
-//! They stay these very expressions over a column, so that whoever looks at a plan can tell when a window closes.
-//! A row without an event time lies in the tumbling window NULL, and in no sliding one.
+//! The expressions stay unchanged over a column, so that the incremental rewrite can tell when a window closes.
+//! A row without an event time is in the tumbling window NULL, and in no sliding window.
 
 mod asof;
 mod ast;
@@ -33,7 +33,7 @@ use crate::error::{Error, Result};
 
 pub(super) use self::session::PARTITION_BY;
 
-/// Lowers all windows in a query or a part of a statement. `locate` tells the positions that errors are given.
+/// Lowers all windows in a query or a part of a statement. `locate` gives the positions of errors.
 pub fn lower<V: VisitMut>(node: &mut V, locate: &dyn Fn(Location) -> usize) -> Result<()> {
     match node.visit(&mut Lowering { locate }) {
         ControlFlow::Continue(()) => Ok(()),

@@ -1,5 +1,6 @@
-//! `array_agg` that nobody turns round: of `array_agg(DISTINCT x ORDER BY x), array_agg(DISTINCT x ORDER BY x DESC)`
-//! DataFusion makes two of one order, and turns the values of the second round only where they are not DISTINCT.
+//! `array_agg` that the optimizer does not reverse: DataFusion computes `array_agg(DISTINCT x ORDER BY x),
+//! array_agg(DISTINCT x ORDER BY x DESC)` in one order, and reverses the result of the second only if it is not
+//! DISTINCT.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use datafusion::{
     },
 };
 
-/// DataFusion's own, but for `reverse_expr`, which it does not have.
+/// DataFusion's function without its `reverse_expr`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct ArrayAgg(AggregateUDF);
 

@@ -1,4 +1,4 @@
-//! What DataFusion's functions over arrays leave out.
+//! Array functions that DataFusion lacks.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::error::Error;
 
 pub const HAS_NULLS: &str = "array_has_nulls";
 
-/// Whether an array has a NULL in it; NULL of no array.
+/// Whether an array contains a NULL; NULL for a NULL array.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct HasNulls {
     signature: Signature,

@@ -19,7 +19,7 @@ struct Constant {
     signature: Signature,
 }
 
-/// `value` as a call that no rule folds to a literal: it claims to be volatile, and is not.
+/// `value` as a function call that is not folded to a literal: it is declared volatile, but is constant.
 pub fn constant(value: ScalarValue) -> Expr {
     ScalarUDF::from(Constant { value, signature: Signature::nullary(Volatility::Volatile) }).call(Vec::new())
 }

@@ -1,5 +1,5 @@
-//! `date_bin(stride, ts [, origin])`: the start of the bin that a moment lies in, in microseconds: DataFusion's own counts
-//! in nanoseconds, which end in 2262.
+//! `date_bin(stride, ts [, origin])`: the start of the bin that contains a timestamp, in microseconds: DataFusion's own
+//! counts in nanoseconds, which end in 2262.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::{
 
 const DATE_BIN: &str = "date_bin";
 
-/// Bins begin at every multiple of the stride since the origin, which is 1970 where it is left out. A stride of months is
-/// our own; one that is not positive is an error, as in Postgres.
+/// Bins start at every multiple of the stride since the origin, by default 1970. Strides of months are an extension; a
+/// stride that is not positive is an error, as in Postgres.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct DateBin {
     signature: Signature,
@@ -107,7 +107,7 @@ impl ScalarUDFImpl for DateBin {
     }
 
     fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
-        // Bins come in the order of their moments.
+        // The function is monotonic in its timestamp.
         let [stride, time, origin @ ..] = input else { return Ok(SortProperties::Unordered) };
         let constant = |of: &ExprProperties| of.sort_properties == SortProperties::Singleton;
         Ok(match constant(stride) && origin.iter().all(constant) {
@@ -119,7 +119,7 @@ impl ScalarUDFImpl for DateBin {
 
 const NO_ORIGIN: ColumnarValue = ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(Some(0), None));
 
-/// A stride, as it is counted.
+/// A stride, in microseconds or in months.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stride {
     Micros(Micros),
@@ -144,7 +144,7 @@ impl Stride {
         }
     }
 
-    /// The start of the bin around `time`; `None` where that is no timestamp.
+    /// The start of the bin that contains `time`; `None` if it is out of range.
     fn start(self, time: Micros, origin: Micros) -> Option<Micros> {
         let start = match self {
             Stride::Micros(stride) => time.checked_sub(time.checked_sub(origin)?.rem_euclid(stride))?,
@@ -155,7 +155,7 @@ impl Stride {
                 let bin = apart - apart.rem_euclid(stride);
                 let mut start = later(from, bin)?;
                 if start > at {
-                    // The origin is not at the beginning of its month.
+                    // The origin is not the start of its month.
                     start = later(from, bin - stride)?;
                 }
                 start.timestamp_micros()

@@ -1,4 +1,4 @@
-//! `date_trunc(unit, ts)`: the beginning of the unit that a moment lies in, in microseconds: DataFusion's own counts in
+//! `date_trunc(unit, ts)`: the start of the unit that contains a timestamp, in microseconds: DataFusion's own counts in
 //! nanoseconds, which end in 2262. The units and their names are PostgreSQL's.
 
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::{
 
 const DATE_TRUNC: &str = "date_trunc";
 
-/// Of a timestamp the same type, of a date or a text a timestamp without time zone, of a time of day that. Columns with
-/// a time zone are in UTC. A unit that is unknown is an error, as in Postgres.
+/// A timestamp and a time of day keep their type; a date or a text becomes a timestamp without time zone. Columns with a
+/// time zone are in UTC. An unknown unit is an error, as in Postgres.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct DateTrunc {
     signature: Signature,
-    /// For times of day.
+    /// Handles times of day.
     inner: DateTruncFunc,
 }
 
@@ -109,7 +109,7 @@ impl ScalarUDFImpl for DateTrunc {
     }
 
     fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
-        // Units begin in the order of their moments.
+        // The function is monotonic in its timestamp.
         let [unit, time] = input else { return Ok(SortProperties::Unordered) };
         Ok(match unit.sort_properties {
             SortProperties::Singleton => time.sort_properties,
@@ -129,21 +129,21 @@ fn starts(unit: &ScalarValue, times: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(starts.with_data_type(times.data_type().clone())))
 }
 
-/// What a moment is cut to.
+/// The unit that a timestamp is truncated to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Of so many microseconds, counted from the Thursday that 1970 began with.
+    /// A fixed number of microseconds, counted from 1970-01-01, a Thursday.
     Micros(Micros),
-    /// From Monday on.
+    /// Starts on Monday.
     Week,
     Months(u32),
     Years(i64),
-    /// From its first year on, which ends in 1: a century, or a millennium.
+    /// This many years, the first of which ends in 1: a century, or a millennium.
     Ages(i64),
 }
 
 impl Unit {
-    /// The names are those of PostgreSQL.
+    /// Parses a unit name of PostgreSQL.
     pub fn of(name: &str, of: &DataType) -> Result<Unit, Error> {
         Unit::named(name).ok_or_else(|| {
             let of = match of {
@@ -175,7 +175,7 @@ impl Unit {
         })
     }
 
-    /// The beginning of the unit around `time`; `None` where that is no timestamp.
+    /// The start of the unit that contains `time`; `None` if it is out of range.
     pub fn start(self, time: Micros) -> Option<Micros> {
         let day = time.div_euclid(DAY_US);
         let date = || CivilDate::of_days(day);

@@ -1,5 +1,5 @@
-//! Dictionaries are a way to store values, and no type of SQL: a function that gives one, such as `arrow_cast`, gives its
-//! values, so that aggregates, keys and state never meet one. What is read from files comes without: see
+//! Dictionaries are a storage encoding, and not an SQL type: the result of a function such as `arrow_cast` is decoded
+//! to its values, so that aggregates, keys and state never see one. Columns read from files have none: see
 //! [`formats`](crate::formats).
 
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -9,7 +9,7 @@ use datafusion::{
     logical_expr::{Cast, Expr, ExprSchemable, expr_rewriter::FunctionRewrite},
 };
 
-/// Puts the values in the place of dictionaries.
+/// Decodes dictionaries in the results of functions.
 #[derive(Debug)]
 pub struct DictionaryValues;
 
@@ -30,7 +30,7 @@ impl FunctionRewrite for DictionaryValues {
     }
 }
 
-/// A type without dictionaries; `None` where it has none.
+/// A type with dictionaries replaced by their values; `None` if it has none.
 fn values(of: &DataType) -> Option<DataType> {
     let within = |field: &FieldRef| -> Option<FieldRef> {
         Some(Field::new(field.name(), values(field.data_type())?, field.is_nullable()).into())

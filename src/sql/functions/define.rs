@@ -1,4 +1,4 @@
-//! From `CREATE FUNCTION` and `CREATE AGGREGATE` to what a query can call.
+//! Compiles `CREATE FUNCTION` and `CREATE AGGREGATE` to callable functions.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -39,11 +39,11 @@ use crate::{
     },
 };
 
-/// Defines the function of a statement, which may call `others`.
+/// Defines the function of a statement; its body may call `others`.
 pub fn define(planner: &Planner, others: &Functions, id: u64, statement: &Statement) -> Result<Defined> {
     let maker = Maker { state: planner.with(others), id, definition: statement.text.clone() };
     match &statement.body {
-        // Positions in a body are those of another text.
+        // Positions in a body refer to another text, so they are removed.
         Body::CreateFunction(create) => {
             maker.function(create).map_err(|e| e.unplaced().at(create.name.position.max(1)))
         }
@@ -62,7 +62,7 @@ fn declared(arguments: &[Argument]) -> Result<Vec<DataType>> {
     arguments.iter().map(|argument| column_type(&argument.data_type)).collect()
 }
 
-/// The names that a call may say.
+/// The names under which a function can be called.
 fn aliases(name: &str) -> Vec<String> {
     vec![format!("public.{name}")]
 }
@@ -213,7 +213,7 @@ impl Maker {
         }
         let expr = if of == *to { expr } else { cast(expr, to.clone()) };
         let strict = function.is_strict();
-        // Some functions, such as coalesce, are no more than another way to write something.
+        // Some functions, such as coalesce, are rewritten to other expressions.
         let expr = self.simplifier(&schema).simplify(expr)?;
         let expr = self.state.create_physical_expr(expr, &schema)?;
         Ok((Call::new(expr, Call::schema(types), strict), to.clone()))
@@ -236,7 +236,7 @@ fn check_one_row(expr: &Expr, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The value that `INITCOND` says.
+/// Parses the value of `INITCOND`.
 fn initial(text: &str, of: &DataType) -> Result<ScalarValue> {
     if let DataType::List(item) = of {
         return match text.trim() {

@@ -16,7 +16,7 @@ pub struct Defined {
     pub arguments: Vec<(Option<String>, DataType)>,
     pub returns: DataType,
     pub strict: bool,
-    /// The statement as it was written.
+    /// The text of the statement.
     pub definition: String,
     pub what: FunctionBody,
 }
@@ -41,7 +41,7 @@ impl Functions {
         self.0.iter().find(|function| function.name == name)
     }
 
-    /// With `function` added, replacing one of its name.
+    /// A copy with `function` added; it replaces one of the same name.
     pub fn with(&self, function: Defined) -> Functions {
         let mut all = self.without(&function.name).0.as_ref().clone();
         all.push(Arc::new(function));
@@ -52,10 +52,10 @@ impl Functions {
         Functions(Arc::new(self.0.iter().filter(|function| function.name != name).cloned().collect()))
     }
 
-    /// Registers them in a session.
+    /// Registers the functions in a session.
     pub fn register(&self, state: &mut SessionState) {
         for function in self.0.iter() {
-            // A session's state takes any.
+            // A session's state accepts any function.
             let _ = match &function.what {
                 FunctionBody::Scalar(function) => FunctionRegistry::register_udf(state, function.clone()).map(|_| ()),
                 FunctionBody::Aggregate(function) => {

@@ -1,6 +1,6 @@
-//! `min` and `max` of floats in PostgreSQL's order. DataFusion's grouped ones ask `<`, to which a NaN is neither more nor
-//! less than anything; others of its take IEEE's total order. Here they are those of whole numbers in the order of the
-//! floats, of which there is only one.
+//! `min` and `max` of floats in PostgreSQL's order. DataFusion's grouped ones use `<`, which is false for NaN on either
+//! side; its others use IEEE's total order. Here floats are mapped to integers of the same order, on which the two
+//! agree.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ use datafusion::{
 
 use crate::error::Error;
 
-/// DataFusion's function over floats as whole numbers. Its arguments are in one form.
+/// DataFusion's function on floats mapped to integers. Its arguments are in canonical form.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Extreme {
     inner: Arc<AggregateUDF>,
     signature: Signature,
 }
 
-/// The function to take in place of `min` or `max` of values of a type; `None` of any other, or where DataFusion's will do.
+/// The replacement for `min` or `max` of values of a type; `None` for other functions, or where DataFusion's is right.
 pub fn extreme_of_floats(function: &Arc<AggregateUDF>, of: &DataType) -> Option<Arc<AggregateUDF>> {
     let inner = function.inner();
     let is_extreme = inner.downcast_ref::<Min>().is_some() || inner.downcast_ref::<Max>().is_some();
@@ -41,12 +41,12 @@ pub fn extreme_of_floats(function: &Arc<AggregateUDF>, of: &DataType) -> Option<
     Some(Arc::new(AggregateUDF::from(Extreme { inner: function.clone(), signature })))
 }
 
-/// Whether a function is one of these, whose answers are in one form.
+/// Whether a function is one of these, whose results are in canonical form.
 pub fn is_extreme(function: &AggregateUDF) -> bool {
     function.inner().downcast_ref::<Extreme>().is_some()
 }
 
-/// The whole numbers that have as many bits.
+/// The integer type with the same number of bits.
 fn whole(of: &DataType) -> Option<DataType> {
     match of {
         DataType::Float16 => Some(DataType::Int16),
@@ -56,8 +56,8 @@ fn whole(of: &DataType) -> Option<DataType> {
     }
 }
 
-/// Floats as whole numbers of the same order, and those as the floats that they were. Of a negative float all bits but
-/// the sign are turned, as the greater ones are the lesser floats.
+/// Maps floats to integers of the same order, and back. In negative floats all bits except the sign are inverted, as a
+/// larger magnitude is a smaller float.
 fn turned(array: &ArrayRef) -> DfResult<ArrayRef> {
     let (turn64, turn32) = (|bits: i64| bits ^ ((bits >> 63) & i64::MAX), |bits: i32| bits ^ ((bits >> 31) & i32::MAX));
     let turn16 = |bits: i16| bits ^ ((bits >> 15) & i16::MAX);
@@ -150,7 +150,7 @@ impl AggregateUDFImpl for Extreme {
     }
 }
 
-/// An accumulator of whole numbers that is fed floats, and gives some.
+/// An accumulator of integers with floats as input and output.
 #[derive(Debug)]
 struct OfFloats<T>(T);
 

@@ -1,5 +1,5 @@
-//! `get_field`, which is NULL where its struct is: DataFusion's takes the field as it is stored, whatever stands below a
-//! NULL. So does its `unnest` of a struct, whose argument is masked here.
+//! `get_field` that is NULL where its struct is: DataFusion's returns the child value as stored, even under a NULL. So
+//! does its `unnest` of a struct, whose argument is masked here.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use datafusion::{
 
 use crate::formats::{field_of, nulls_below};
 
-/// DataFusion's function, a step at a time.
+/// DataFusion's function, for one level of nesting.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct GetField(GetFieldFunc);
 
@@ -81,7 +81,7 @@ impl ScalarUDFImpl for GetField {
     }
 }
 
-/// DataFusion's calls in an expression become ours.
+/// Replaces DataFusion's calls in an expression by ours.
 fn masked(expr: Expr) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| match expr {
         Expr::ScalarFunction(call) if call.func.inner().is::<GetFieldFunc>() => {
@@ -92,7 +92,7 @@ fn masked(expr: Expr) -> Result<Transformed<Expr>> {
     })
 }
 
-/// Takes our `get_field` in place of DataFusion's, whoever planned it.
+/// Replaces DataFusion's `get_field` in all plans by ours.
 #[derive(Debug)]
 pub struct FieldsOfNull;
 
@@ -106,7 +106,7 @@ impl FunctionRewrite for FieldsOfNull {
     }
 }
 
-/// A struct whose fields may be NULL, and are where it is.
+/// A struct whose fields are nullable, and NULL where it is NULL.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct NullsBelow {
     signature: Signature,
@@ -119,7 +119,7 @@ impl NullsBelow {
     }
 }
 
-/// The type of a struct with fields that may be NULL.
+/// The type of a struct with all fields nullable.
 fn loose(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Struct(fields) => {
@@ -152,7 +152,7 @@ impl ScalarUDFImpl for NullsBelow {
     }
 }
 
-/// Masks the structs that an `unnest` takes apart.
+/// Masks the structs that an `unnest` expands.
 #[derive(Debug)]
 pub struct UnnestOfNull;
 
@@ -192,7 +192,7 @@ fn unnest_masked(unnest: Unnest) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Unnest(plan)))
 }
 
-/// Whether a column was masked before: analysis may come twice.
+/// Whether a column is masked already: the analyzer may run twice.
 fn already(input: &LogicalPlan, column: usize) -> bool {
     let LogicalPlan::Projection(projection) = input else { return false };
     let Some(Expr::Alias(alias)) = projection.expr.get(column) else { return false };
@@ -219,7 +219,7 @@ mod tests {
         plan::{DATABASE, Planner},
     };
 
-    /// Structs as a decoder may leave them: what is below a NULL has values.
+    /// Structs as a decoder may return them: with values under a NULL.
     fn structs() -> RecordBatch {
         let leaves: Vec<(&str, ArrayRef)> = vec![
             ("n", Arc::new(Int64Array::from(vec![1, 0, 3, 0]))),

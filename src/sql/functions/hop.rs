@@ -1,4 +1,4 @@
-//! `hop_starts(ts, slide, size [, offset])`: the starts of all sliding windows that a moment lies in.
+//! `hop_starts(ts, slide, size [, offset])`: the starts of all sliding windows that contain a timestamp.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use datafusion::{
 
 use crate::error::{Error, ErrorKind};
 
-/// What the function is called.
+/// The function's name.
 pub const HOP_STARTS: &str = "hop_starts";
-/// The same, with a window NULL for a row that lies in none, so that whoever looks for it finds it.
+/// The same, with a window NULL for a row in no window, so that the row is not dropped by `unnest`.
 pub const HOP_STARTS_OR_NULL: &str = "hop_starts_or_null";
 
-/// How many windows one moment may lie in: each row is copied into each of its windows.
+/// Maximum windows per timestamp: each row is copied into each of its windows.
 pub const WINDOWS_MAX: i64 = 1000;
 
 const DAY_NS: i128 = 86_400_000_000_000;
@@ -30,7 +30,8 @@ const DAY_NS: i128 = 86_400_000_000_000;
 /// Windows start at every multiple of `slide` since 1970 (plus `offset`) and last for `size`; the last three arguments
 /// are constant intervals without months.
 ///
-/// Gives a list of timestamps of the first argument's type, oldest first; for NULL, and for a moment whose windows
+/// Returns a list of timestamps of the first argument's type, oldest first; it is empty for NULL, and for a timestamp
+/// whose windows start before the representable range: such a row is in no window.
 /// begin before time can be counted, an empty one: such a row lies in no window.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct HopStarts {
@@ -39,7 +40,7 @@ pub struct HopStarts {
 }
 
 impl HopStarts {
-    /// `or_null`: it is [`HOP_STARTS_OR_NULL`].
+    /// `or_null`: whether it is [`HOP_STARTS_OR_NULL`].
     pub fn new(or_null: bool) -> Self {
         HopStarts { or_null, signature: Signature::user_defined(Volatility::Immutable) }
     }
@@ -101,7 +102,7 @@ fn item(time: &DataType) -> Arc<Field> {
     Arc::new(Field::new_list_field(time.clone(), true))
 }
 
-/// The windows, in the unit of the timestamps that they are laid over.
+/// The windows, in the unit of their timestamps.
 struct Hops {
     slide: i64,
     size: i64,
@@ -158,10 +159,10 @@ impl Hops {
         Ok(ListArray::try_new(item(data_type), OffsetBuffer::from_lengths(lengths), Arc::new(values), None)?)
     }
 
-    /// Appends the starts of the windows around `time`, the oldest first; nothing where one cannot be counted.
+    /// Appends the starts of the windows that contain `time`, oldest first; nothing if one is out of range.
     fn push(&self, time: i64, starts: &mut Vec<i64>) {
-        // The newest window starts at the last multiple of the slide that is not after the moment; a window covers
-        // the moment while its start is after `time - size`.
+        // The newest window starts at the last multiple of the slide that is not after the timestamp; a window contains
+        // it while its start is after `time - size`.
         let Some(shifted) = time.checked_sub(self.offset) else { return };
         let Some(newest) = shifted.checked_sub(shifted.rem_euclid(self.slide)) else { return };
         let covered = (self.size - (shifted - newest)).checked_add(self.slide - 1);

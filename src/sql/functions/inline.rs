@@ -1,5 +1,5 @@
-//! Functions in SQL: where one is called its expression is put, before a query is planned any further. So a call costs
-//! nothing, and whoever looks at a plan sees what it really does.
+//! SQL functions: a call is replaced by the function's expression before planning goes on. So a call costs nothing, and
+//! the rewrites of a plan see the actual expressions.
 
 use std::hash::{Hash, Hasher};
 
@@ -24,24 +24,24 @@ use crate::{
     sql::statement::Argument,
 };
 
-/// How many parts an expression may have that is put in place of a call: one that says an argument twice doubles with
-/// each call within another.
+/// Maximum nodes of an expression that replaces a call: if an argument occurs twice in a body, nested calls double it
+/// at each level.
 const PARTS_MAX: usize = 2_000;
 
 /// A function and its expression.
 #[derive(Debug)]
 pub struct Inline {
     pub name: String,
-    /// Tells it from others that had its name before.
+    /// Distinguishes it from earlier functions of the same name.
     pub id: u64,
     pub aliases: Vec<String>,
     pub signature: Signature,
     pub arguments: Vec<DataType>,
     pub returns: DataType,
     pub strict: bool,
-    /// Its arguments are the columns `$1`, `$2`, …
+    /// Arguments are the columns `$1`, `$2`, …
     pub body: Expr,
-    /// For calls that stay; `None` where the body depends on the time of the query.
+    /// For calls that are not inlined; `None` if the body depends on the time of the query.
     pub call: Option<Call>,
 }
 
@@ -59,8 +59,8 @@ impl Hash for Inline {
     }
 }
 
-/// The signature of a function with such arguments, which a call may name where all have names; which types they may
-/// have is checked when its own type is asked for.
+/// The signature of a function with these arguments, which can be passed by name if all have names; their types are
+/// checked when the return type is computed.
 pub fn signature(arguments: &[Argument], volatility: Volatility) -> DfResult<Signature> {
     let taken = match arguments.len() {
         0 => TypeSignature::Nullary,
@@ -74,12 +74,12 @@ pub fn signature(arguments: &[Argument], volatility: Volatility) -> DfResult<Sig
     }
 }
 
-/// What stands for an argument in a body, by its number from 0.
+/// The column name of an argument in a body, by its index from 0.
 pub fn parameter(n: usize) -> String {
     format!("${}", n + 1)
 }
 
-/// The number, from 0, of the argument that an expression stands for.
+/// The index, from 0, of the argument that a column refers to.
 fn parameter_of(expr: &Expr) -> Option<usize> {
     let Expr::Column(column) = expr else { return None };
     let number = column.name.strip_prefix('$').filter(|_| column.relation.is_none())?;
@@ -96,7 +96,7 @@ fn parts(expr: &Expr) -> usize {
 }
 
 impl Inline {
-    /// The expression of a call.
+    /// The body with a call's arguments put in.
     pub fn expand(&self, arguments: &[Expr], schema: &DFSchema) -> DfResult<Expr> {
         let typed = |(argument, declared): (&Expr, &DataType)| match argument.get_type(schema) {
             Ok(of) if of == *declared => argument.clone(),
@@ -120,8 +120,8 @@ impl Inline {
         }
     }
 
-    /// Whether a call stays one: where an argument is another value each time that it is said, or where the expression
-    /// would be huge.
+    /// Whether a call is not inlined: a volatile argument would be evaluated several times, or the expression would be
+    /// too large.
     fn stays(&self, arguments: &[Expr]) -> bool {
         if self.call.is_none() {
             return false;
@@ -174,7 +174,7 @@ impl ScalarUDFImpl for Inline {
     }
 }
 
-/// Puts expressions in place of calls.
+/// Replaces calls by their expressions.
 #[derive(Debug)]
 pub struct Inliner;
 
@@ -193,7 +193,7 @@ impl FunctionRewrite for Inliner {
     }
 }
 
-/// How steady an expression is: as much as the least steady function in it.
+/// The volatility of an expression: that of its most volatile function.
 pub fn volatility(expr: &Expr) -> Volatility {
     let mut least = Volatility::Immutable;
     let _ = expr.apply(|part| {

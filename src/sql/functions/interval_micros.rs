@@ -1,5 +1,5 @@
-//! `interval_micros(length)`: a length of time as one number, by which lengths are compared. As in Postgres a month has 30
-//! days and a day 24 hours.
+//! `interval_micros(length)`: a duration as a number of microseconds, by which durations are compared. As in Postgres a
+//! month has 30 days and a day 24 hours.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::time::{DAY_US, Micros};
 
 pub const INTERVAL_MICROS: &str = "interval_micros";
 
-/// Takes an interval or the distance of two times; one that 64 bits do not hold is the longest that they do.
+/// Takes an interval or a difference of timestamps; one beyond 64 bits saturates.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct IntervalMicros {
     signature: Signature,

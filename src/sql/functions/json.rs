@@ -1,8 +1,8 @@
-//! `json_get(text, key…)` and `json_get_text(text, key…)`: what is in a JSON text, by names of members and places in
-//! arrays; and the operators `->` and `->>`, which stand for them, and for the fields of structs and lists.
+//! `json_get(text, key…)` and `json_get_text(text, key…)`: access to a JSON text by member names and array indexes; and
+//! the operators `->` and `->>`, which call them, also for fields of structs and elements of lists.
 //!
-//! As in Postgres a place counts from 0, or from the end where it is negative, and what is not there is NULL. So is what
-//! is no JSON.
+//! As in Postgres an index counts from 0, or from the end if negative; a missing element is NULL. So is the result for
+//! invalid JSON.
 
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ use serde_json::Value;
 const JSON_GET: &str = "json_get";
 const JSON_GET_TEXT: &str = "json_get_text";
 
-/// The function; as JSON or as text.
+/// The function, with its result as JSON or as text.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct JsonGet {
     signature: Signature,
-    /// A string without its quotes, and NULL for `null`.
+    /// Result as text: strings without quotes, and NULL for `null`.
     text: bool,
 }
 
@@ -42,7 +42,7 @@ impl JsonGet {
     }
 }
 
-/// A step into a value.
+/// A path step: member or index.
 enum PathKey {
     Member(StringArray),
     Place(arrow::array::Int64Array),
@@ -117,7 +117,7 @@ impl ScalarUDFImpl for JsonGet {
     }
 }
 
-/// Knows the operators.
+/// Plans the operators.
 #[derive(Debug)]
 pub struct Arrows;
 
@@ -145,7 +145,7 @@ impl ExprPlanner for Arrows {
     }
 }
 
-/// Steps that follow each other are one call, so that the text is read once.
+/// Successive steps become one call, so that the text is parsed once.
 fn json(expr: RawBinaryExpr, text: bool) -> Expr {
     let (mut args, key) = match expr.left {
         Expr::ScalarFunction(call) if call.func.name() == JSON_GET => (call.args, expr.right),
@@ -164,7 +164,7 @@ fn field(expr: RawBinaryExpr) -> Result<Expr> {
 
 fn item(expr: RawBinaryExpr) -> Result<Expr> {
     match &expr.right {
-        // Arrays of SQL count from 1.
+        // SQL arrays count from 1.
         Expr::Literal(ScalarValue::Int64(Some(place)), _) => {
             let place = if *place < 0 { *place } else { place.saturating_add(1) };
             Ok(array_element(expr.left, lit(place)))

@@ -1,5 +1,5 @@
-//! `levenshtein(a, b)`: DataFusion's, for texts as long as PostgreSQL's takes. Its time is the product of the two lengths,
-//! and it cannot be interrupted.
+//! `levenshtein(a, b)`: DataFusion's, with PostgreSQL's limit on lengths. Its time is proportional to the product of
+//! the lengths, and it cannot be interrupted.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::{
 
 use crate::error::{Error, ErrorKind};
 
-/// As in PostgreSQL's fuzzystrmatch.
+/// The limit of PostgreSQL's fuzzystrmatch.
 const CHARACTERS_MAX: usize = 255;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ fn check(texts: &ArrayRef) -> Result<(), Error> {
         DataType::Utf8View => Box::new(texts.as_string_view().iter()),
         _ => return Ok(()),
     };
-    // Most are short in bytes already.
+    // Few bytes are few characters: no count.
     match texts
         .any(|text| text.is_some_and(|text| text.len() > CHARACTERS_MAX && text.chars().count() > CHARACTERS_MAX))
     {

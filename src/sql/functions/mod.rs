@@ -1,4 +1,4 @@
-//! Functions of our own, and those that statements make.
+//! Our own functions, and user-defined ones.
 
 mod array_agg;
 mod arrays;
@@ -60,7 +60,7 @@ pub use sized::{CheckSizes, ResultLimit};
 pub use sort_key::{extreme_of_arrays, is_array, is_extreme_of_arrays, needs_sort_key, sort_key_of};
 pub use sums::{by_diff as sum_by_diff, is_exact};
 
-/// All that look at one row, to be registered wherever queries are planned.
+/// All scalar functions, registered in each planning session.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     let mut all = vec![
         Arc::new(ScalarUDF::from(arrays::HasNulls::default())),
@@ -79,17 +79,17 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     all
 }
 
-/// The starts of sliding windows, with a window NULL for a row that lies in none.
+/// `hop_starts` with a window NULL for a row in no window.
 pub fn hop_starts_or_null() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(hop::HopStarts::new(true)))
 }
 
-/// A length of time as one number.
+/// A duration as a number of microseconds.
 pub fn length_in_micros() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(interval_micros::IntervalMicros::default()))
 }
 
-/// Those that make one value of many rows.
+/// All aggregate functions.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let mut all = sums::all();
     all.push(Arc::new(AggregateUDF::from(array_agg::ArrayAgg::default())));
@@ -97,19 +97,19 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     all
 }
 
-/// Those that stand in FROM.
+/// All table functions.
 pub fn tables() -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
     series::SeriesTable::all().into_iter().map(|(name, table)| (name, Arc::new(table) as _)).collect()
 }
 
-/// Those that look at more than one row.
+/// All window functions.
 pub fn windows() -> Vec<Arc<WindowUDF>> {
     let mut all = signed::windows();
     all.extend([false, true].map(|end| Arc::new(WindowUDF::from(session::SessionBound::new(end)))));
     all
 }
 
-/// What knows the operators that are ours.
+/// The planner of our operators.
 pub fn operators() -> Arc<dyn ExprPlanner> {
     Arc::new(json::Arrows)
 }

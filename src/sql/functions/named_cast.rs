@@ -1,5 +1,5 @@
-//! A value under a name of its own, while a query is planned: DataFusion leaves casts out of the names of expressions, so
-//! that `max(ts::date)` and `max(ts)`, or `GROUP BY ts::date, ts`, would be one column twice.
+//! Gives a cast a name of its own during planning: DataFusion leaves casts out of the names of expressions, so that
+//! `max(ts::date)` and `max(ts)`, or `GROUP BY ts::date, ts`, would be duplicate columns.
 
 use datafusion::{
     arrow::datatypes::DataType,
@@ -12,7 +12,7 @@ use datafusion::{
 
 pub const NAMED_CAST: &str = "cast";
 
-/// `cast(x::type, 'type')` is its first argument. The optimizer takes it away.
+/// `cast(x::type, 'type')` is its first argument. The optimizer removes the call.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct NamedCast(Signature);
 

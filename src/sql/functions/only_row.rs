@@ -1,5 +1,5 @@
-//! The value of a scalar subquery that has one row for each row of the query around it, or none. Where it has more, that is
-//! an error, as in PostgreSQL, and only of a row that asks for it.
+//! The value of a correlated scalar subquery with at most one row for each outer row. More rows are an error, as in
+//! PostgreSQL, and only if the value is evaluated.
 
 use arrow::{
     array::{Array, AsArray, BooleanArray},
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 
 const ONLY_ROW: &str = "only_row";
 
-/// `only_row(r)` of a row of a value and of a number of rows: the value, NULL of no row, an error (21000) of several rows.
+/// `only_row(r)` for a struct of a value and a row count: the value, NULL for 0 rows, an error (21000) for several.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct OnlyRow(Signature);
 
@@ -24,7 +24,7 @@ impl Default for OnlyRow {
     }
 }
 
-/// The value of such a row.
+/// A call of it on such a struct.
 pub fn only_row(of: Expr) -> Expr {
     ScalarUDF::from(OnlyRow::default()).call(vec![of])
 }

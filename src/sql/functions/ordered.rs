@@ -1,6 +1,6 @@
-//! Aggregate functions that put their rows in order themselves, for a batch query that has several orders:
-//! `string_agg(x, ',' ORDER BY a), string_agg(x, ',' ORDER BY b)`. DataFusion gives all functions of an aggregate one input
-//! in one order, and refuses a second one.
+//! Aggregate functions that sort their own input, for a batch query with several orders: `string_agg(x, ',' ORDER BY
+//! a), string_agg(x, ',' ORDER BY b)`. DataFusion sorts the input of an aggregate once for all functions, and refuses a
+//! second order.
 
 use std::{fmt, sync::Arc};
 
@@ -22,7 +22,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-/// The rule that makes such functions of those that need an order, where an aggregate has several.
+/// The rule that rewrites order-dependent functions to these, if an aggregate has several orders.
 #[derive(Debug, Default)]
 pub struct SeveralOrders;
 
@@ -55,7 +55,7 @@ impl OptimizerRule for SeveralOrders {
     }
 }
 
-/// The function of an expression, if it cannot do without its input in order.
+/// The function of an expression, if it depends on the order of its input.
 fn needs_order(expr: &Expr) -> Option<&AggregateFunction> {
     match expr {
         Expr::Alias(alias) => needs_order(&alias.expr),
@@ -81,7 +81,7 @@ fn ordered(call: &AggregateFunction) -> Expr {
     Expr::AggregateFunction(AggregateFunction::new_udf(function, args, false, filter, vec![], nulls))
 }
 
-/// A function whose last arguments are what its rows are ordered by.
+/// A function whose last arguments are its sort keys.
 #[derive(PartialEq, Eq, Hash)]
 struct OrderedAccumulator {
     inner: Arc<AggregateUDF>,
@@ -133,7 +133,7 @@ impl AggregateUDFImpl for OrderedAccumulator {
         Ok(Box::new(OrderedRows { inner, arguments: self.arguments, order: self.order.clone(), types, rows }))
     }
 
-    /// A list of each column.
+    /// One list per column.
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
         let field = |(n, input): (usize, &FieldRef)| {
             Arc::new(Field::new(format!("{}[{n}]", args.name), list(input.data_type().clone()), true))
@@ -150,7 +150,7 @@ fn list(of: DataType) -> DataType {
     DataType::List(item(of))
 }
 
-/// The rows of one group, which the function sees once all of them are there.
+/// The rows of one group, buffered and sorted before the function gets them.
 #[derive(Debug)]
 struct OrderedRows {
     inner: Box<dyn Accumulator>,

@@ -1,5 +1,4 @@
-//! A value that may be NULL, whatever what it is made of says: that of a scalar subquery over constants, which has no row
-//! perhaps.
+//! Makes a value nullable, whatever its expression is: a scalar subquery over constants may have no row.
 
 use arrow::datatypes::DataType;
 use datafusion::{
@@ -18,7 +17,7 @@ impl Default for PerhapsNull {
     }
 }
 
-/// The same value; NULL is one that it may have.
+/// The same value, declared nullable.
 pub fn perhaps_null(value: Expr) -> Expr {
     ScalarUDF::from(PerhapsNull::default()).call(vec![value])
 }

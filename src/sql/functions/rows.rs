@@ -1,4 +1,4 @@
-//! `count(t.*)` until it is planned: DataFusion's planner would make `count(*)` of it at once.
+//! A placeholder for `count(t.*)`, of which DataFusion's planner would make `count(*)` at once.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use datafusion::{
 
 use crate::error::Error;
 
-/// Stands for the rows of the relation that its argument names.
+/// Refers to the rows of the relation that its argument names.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct RowsOf {
     signature: Signature,
@@ -40,7 +40,7 @@ impl ScalarUDFImpl for RowsOf {
     }
 }
 
-/// The name of the relation whose rows an expression stands for.
+/// The name of the relation that the placeholder refers to, if the expression is one.
 pub fn relation_of_rows(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::ScalarFunction(call) if call.func.name() == "rows_of" => match call.args.first()? {
@@ -51,7 +51,7 @@ pub fn relation_of_rows(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// Plans `count(t.*)`. It must come before DataFusion's own planner of aggregates.
+/// Plans `count(t.*)`. Must be registered before DataFusion's planner of aggregates.
 #[derive(Debug)]
 pub struct RowCounts;
 

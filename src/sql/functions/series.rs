@@ -1,5 +1,5 @@
-//! `generate_series(from, to, step)` and `range(…)` of timestamps, in microseconds: DataFusion's own count in nanoseconds,
-//! which end in 2262. Those of numbers and dates are DataFusion's.
+//! `generate_series(from, to, step)` and `range(…)` of timestamps, in microseconds: DataFusion's own counts in
+//! nanoseconds, which end in 2262. Series of numbers and dates are DataFusion's.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ use datafusion::{
 
 use crate::error::{Error, ErrorKind};
 
-/// How many times one row may make.
+/// Maximum timestamps per row.
 const SERIES_MAX: usize = 10_000_000;
 
-/// The times from the first argument to the second, each so much later than the one before.
+/// The timestamps from the first argument to the second, in steps of the third.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct TimestampSeries {
     name: &'static str,
-    /// Whether the second argument may be the last of them.
+    /// Whether the second argument is included.
     includes_end: bool,
     signature: Signature,
 }
@@ -137,7 +137,7 @@ impl TimestampSeries {
                 return Err(too_many().into());
             }
             all.push(time);
-            // A month later may be as far as the month is short, but never further back.
+            // A step of months may be reduced by a short month, but never below zero.
             at = later(time).filter(|next| (*next > time) == forwards && *next != time);
         }
         Ok(())
@@ -149,14 +149,14 @@ fn too_many() -> Error {
         .hint("Take a longer step.")
 }
 
-/// The same in FROM.
+/// The same as a table function.
 #[derive(Debug)]
 pub struct SeriesTable {
     name: &'static str,
 }
 
 impl SeriesTable {
-    /// All of them, by name.
+    /// Both functions, by name.
     pub fn all() -> [(&'static str, SeriesTable); 2] {
         ["generate_series", "range"].map(|name| (name, SeriesTable { name }))
     }

@@ -1,4 +1,5 @@
-//! `session_start(ts, end [, max [, timeout]]) OVER (… ORDER BY ts)` and `session_end(…)`: the session that each row lies in.
+//! `session_start(ts, end [, max [, timeout]]) OVER (… ORDER BY ts)` and `session_end(…)`: bounds of each row's
+//! session.
 //!
 //! ```text
 //! ts    ●──●─●───────● ●──●            each row reaches from ts to its end, which is ts + gap
@@ -20,13 +21,13 @@ use datafusion::{
     },
 };
 
-/// What the two functions are called.
+/// The function's name.
 pub const SESSION_START: &str = "session_start";
 pub const SESSION_END: &str = "session_end";
 
-/// One end of the session of each row: the rows come in the order of their times. A session begins with a row that is
-/// later than the end of all before it, or at `max` after the session's own start; it ends with the greatest end of its
-/// rows, and at `max` at the latest. A row without a time is in none.
+/// One bound of each row's session, for rows sorted by time. A session starts at a row that is later than the ends of
+/// all rows before it, or `max` or more after the session's start; it ends at the greatest end of its rows, at most
+/// `max` after its start. A row without a time is in no session.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct SessionBound {
     end: bool,
@@ -81,7 +82,7 @@ impl PartitionEvaluator for SessionFunction {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         let [times, ends, rest @ ..] = values else { return exec_err!("a session has a time and an end") };
         let DataType::Timestamp(unit, _) = times.data_type() else { return exec_err!("a session has a timestamp") };
-        // The timeout behind it is for those who wait.
+        // The timeout after it is only used by operators.
         let max = rest.first().filter(|max| !max.is_empty() && max.is_valid(0));
         let max = max.map(|max| in_unit(max, *unit)).transpose()?;
         let numbers = |column: &ArrayRef| {
@@ -111,7 +112,7 @@ fn in_unit(max: &ArrayRef, unit: TimeUnit) -> Result<i64> {
     Ok(i64::try_from(ns / per).unwrap_or(i64::MAX))
 }
 
-/// The start and the end of the session of each row, whose times are in order, those without a time at either end.
+/// Start and end of each row's session; the rows are sorted by time, with NULLs first or last.
 fn bounds(times: &Int64Array, ends: &Int64Array, max: Option<i64>, rows: usize) -> Vec<Option<(i64, i64)>> {
     let mut bounds = vec![None; rows];
     let latest = |start: i64| max.map_or(i64::MAX, |max| start.saturating_add(max));

@@ -1,5 +1,5 @@
-//! Functions whose numbers have no sign in DataFusion, and have one in PostgreSQL, which knows no other: `row_number()` is a
-//! bigint and `cardinality(a)` an integer, so that they can be negated, subtracted and compared as such.
+//! Functions that are unsigned in DataFusion and signed in PostgreSQL, which has no unsigned types: `row_number()` is a
+//! bigint and `cardinality(a)` an integer, so that they can be negated, subtracted and compared.
 
 use std::{ops::Range, sync::Arc};
 
@@ -30,21 +30,21 @@ use datafusion::{
     physical_expr::PhysicalExpr,
 };
 
-/// Functions of one row, which are integers.
+/// Scalar functions; they return integer.
 pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     [cardinality_udf(), array_length_udf(), array_ndims_udf(), array_position_udf(), array_positions_udf()]
         .map(|inner| Arc::new(ScalarUDF::from(SignedScalar { inner })))
         .into()
 }
 
-/// Functions of windows: what counts rows is a bigint, what counts buckets an integer.
+/// Window functions: row counts are bigint, bucket numbers integer.
 pub fn windows() -> Vec<Arc<WindowUDF>> {
     let counts = [row_number_udwf(), rank_udwf(), dense_rank_udwf()].map(|inner| (inner, DataType::Int64));
     let functions = counts.into_iter().chain([(ntile_udwf(), DataType::Int32)]);
     functions.map(|(inner, data_type)| Arc::new(WindowUDF::from(SignedWindow { inner, data_type }))).collect()
 }
 
-/// The values of a function as integers, or as arrays of them.
+/// A function with its result cast to integer, or to an array of it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SignedScalar {
     inner: Arc<ScalarUDF>,
@@ -79,7 +79,7 @@ impl ScalarUDFImpl for SignedScalar {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let data_type = args.return_type().clone();
-        // Not through the function, which would look for the type that its own values have.
+        // Not by the function itself, which would look up the type of its unsigned result.
         self.inner.inner().invoke_with_args(args)?.cast_to(&data_type, None)
     }
 }
@@ -95,7 +95,7 @@ fn signed(data_type: &DataType) -> DataType {
     }
 }
 
-/// The values of a window function as numbers of another type.
+/// A window function with its result cast to another integer type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SignedWindow {
     inner: Arc<WindowUDF>,

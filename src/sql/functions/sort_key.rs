@@ -1,6 +1,6 @@
-//! Arrays and rows as bytes in PostgreSQL's order: where all before is the same, a NULL within is greater than all else.
-//! Arrow's comparison, which has its NULLs first, is that of `<` and of the filter that a sort with a LIMIT gives its
-//! input. No query can say these functions.
+//! Arrays and rows as bytes in PostgreSQL's order: of values with a common prefix, a NULL element is the greatest.
+//! Arrow's comparison, which puts NULL elements first, is that of `<` and of the filter that a sort with a LIMIT pushes
+//! to its input. These functions are not callable from SQL.
 
 use std::{
     cmp::Ordering,
@@ -23,19 +23,19 @@ use datafusion::{
 
 use crate::error::Error;
 
-/// The bytes of one value; NULL of NULL. Their encoding is that of `arrow-row`.
+/// The sort key of a value; NULL for NULL. Encoded by `arrow-row`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SortKey(Signature);
 
 static SORT_KEY: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(SortKey(Signature::any(1, Volatility::Immutable)))));
 
-/// What an expression of a type that [`needs_sort_key`] is compared by.
+/// The sort key of an expression whose type [`needs_sort_key`].
 pub fn sort_key_of(expr: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(SORT_KEY.clone(), vec![expr]))
 }
 
-/// Whether Arrow has another order of values of a type than PostgreSQL.
+/// Whether Arrow's order of a type differs from PostgreSQL's.
 pub fn needs_sort_key(of: &DataType) -> bool {
     let has_parts = matches!(of, DataType::Struct(_)) || is_array(of);
     has_parts && RowConverter::supports_fields(&[SortField::new(of.clone())])
@@ -46,19 +46,19 @@ pub fn is_array(of: &DataType) -> bool {
     matches!(of, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..))
 }
 
-/// `greatest` or `least` of arrays, of which NULLs are none.
+/// `greatest` or `least` of arrays; NULL arguments are ignored.
 pub fn extreme_of_arrays(name: &str, args: Vec<Expr>) -> Expr {
     let wanted = if name == "least" { Ordering::Less } else { Ordering::Greater };
     let function = ExtremeOfArrays { wanted, signature: Signature::variadic_any(Volatility::Immutable) };
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
 }
 
-/// Whether a function is one that [`extreme_of_arrays`] has made.
+/// Whether [`extreme_of_arrays`] made a function.
 pub fn is_extreme_of_arrays(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<ExtremeOfArrays>().is_some()
 }
 
-/// The keys of arrays of one type.
+/// The sort keys of arrays of one type.
 fn keys(arrays: &[ArrayRef]) -> Result<Vec<Rows>> {
     let Some(first) = arrays.first() else { return Ok(Vec::new()) };
     let options = SortOptions { descending: false, nulls_first: false };

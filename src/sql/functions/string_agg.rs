@@ -1,6 +1,5 @@
-//! `string_agg` with a limit: as in Postgres a text has at most a gigabyte, and one that would be longer is an error.
-//! DataFusion's own goes on, and panics where Arrow can no longer count the bytes. And nobody turns it round, as little as
-//! `array_agg`.
+//! `string_agg` with a limit: as in Postgres a text has at most a gigabyte, and a longer one is an error. DataFusion's
+//! own panics once Arrow's byte offsets overflow. The optimizer does not reverse it, as for `array_agg`.
 
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ use datafusion::{
 
 use crate::error::{Error, ErrorKind};
 
-/// Postgres' own.
+/// Postgres' limit.
 const TEXT_BYTES_MAX: usize = (1 << 30) - 1;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -67,7 +66,7 @@ impl AggregateUDFImpl for LimitedStringAgg {
         Ok(Box::new(Limited { inner: self.inner.create_groups_accumulator(args)?, limit, bytes: Vec::new() }))
     }
 
-    /// It sorts its rows itself where they do not come in its order: other functions may have another one.
+    /// Sorts its input itself if needed: other functions may have another order.
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::SoftRequirement
     }
@@ -77,7 +76,7 @@ impl AggregateUDFImpl for LimitedStringAgg {
     }
 }
 
-/// How long a text may be, and what stands between its parts.
+/// The maximum length of a text, and the length of the delimiter.
 #[derive(Debug, Clone, Copy)]
 struct ValueLimit {
     bytes_max: usize,
@@ -91,7 +90,7 @@ impl ValueLimit {
         ValueLimit { bytes_max, delimiter: delimiter.map_or(0, str::len) }
     }
 
-    /// Adds the bytes of some values to those of their texts.
+    /// Adds the lengths of values to those of their texts.
     fn add(self, values: &ArrayRef, text: impl Fn(usize) -> usize, bytes: &mut [usize]) -> Result<()> {
         for row in 0..values.len() {
             let Some(more) = length(values, row, self.delimiter) else { continue };
@@ -108,7 +107,7 @@ impl ValueLimit {
     }
 }
 
-/// The bytes of a value: of a text, or of all texts in a list.
+/// The length of a value in bytes: a text, or all texts in a list.
 fn length(values: &ArrayRef, row: usize, delimiter: usize) -> Option<usize> {
     if values.is_null(row) {
         return None;
@@ -126,7 +125,7 @@ fn length(values: &ArrayRef, row: usize, delimiter: usize) -> Option<usize> {
     })
 }
 
-/// An accumulator, and the bytes that each text has so far.
+/// An accumulator, with the length of each text so far.
 #[derive(Debug)]
 struct Limited<T> {
     inner: T,

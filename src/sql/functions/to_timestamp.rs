@@ -29,7 +29,7 @@ fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()))
 }
 
-/// The time of a statement, the same wherever it is asked for.
+/// The time of a statement, the same in all calls.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Now {
     signature: Signature,
@@ -74,12 +74,12 @@ impl ScalarUDFImpl for Now {
     }
 }
 
-/// A moment from a number that counts units since 1970, from text, or from another time. Text may be read by formats of
-/// strftime's letters, of which the first that fits counts.
+/// A timestamp from a number of units since 1970, from text, or from another time type. For text, formats in strftime's
+/// syntax may follow, of which the first that matches is used.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct ToTimestamp {
     name: &'static str,
-    /// How many of the units of a number are a second.
+    /// Units of a number per second.
     per_second: i64,
     signature: Signature,
 }
@@ -89,7 +89,7 @@ impl ToTimestamp {
         ToTimestamp { name, per_second, signature: Signature::user_defined(Volatility::Immutable) }
     }
 
-    /// All of them.
+    /// The functions of this family.
     pub fn family() -> [ToTimestamp; 5] {
         [
             ToTimestamp::new("to_timestamp", 1),
@@ -149,7 +149,7 @@ impl ToTimestamp {
     }
 }
 
-/// What a text says; `None` where all formats are NULL.
+/// Parses a text; `None` if all formats are NULL.
 fn of_text(text: &str, formats: &[&StringArray], row: usize) -> Result<Option<Micros>, Error> {
     let invalid =
         || Error::new(ErrorKind::InvalidDatetime, format!("invalid input syntax for type timestamp: \"{text}\""));

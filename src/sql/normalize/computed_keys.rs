@@ -1,9 +1,9 @@
-//! What rows are sorted by, where it is computed: a column of its own. And what is the same for all rows sorts none.
+//! Computed sort keys become columns of a projection below the sort; keys that are constant are removed.
 //!
-//! DataFusion works out from an expression in what order its values come. Where it cannot (of the negative of a product), it
-//! takes them to be in none, also behind the sort that it has put there itself, and refuses its own plan; arrays that are the
-//! same for all rows it cannot compare; and expressions that become the same late it counts once or twice. Of columns it
-//! knows the order.
+//! DataFusion derives the ordering of an expression from its inputs. Where it cannot (the negative of a product), it
+//! assumes no ordering, even above the sort that it added itself, and rejects its own plan. Constant arrays it cannot
+//! compare, and expressions that become equal in a late rule it counts once or twice. The ordering of plain columns it
+//! always knows.
 //!
 //! ```text
 //! Sort -(k * 2)           Projection k
@@ -27,7 +27,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-/// Behind all rules that make expressions simpler.
+/// Runs after all rules that simplify expressions.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct ComputedKeys;
 
@@ -43,7 +43,7 @@ impl OptimizerRule for ComputedKeys {
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
         match plan {
             LogicalPlan::Sort(sort) if is_computed_order(&sort.expr) => of_sort(sort, |sorted| sorted),
-            // Between the two nothing may be: the sort would be dropped.
+            // The sort stays directly below the LIMIT: DataFusion would drop it under another node.
             LogicalPlan::Limit(Limit { skip, fetch, input }) => match Arc::unwrap_or_clone(input) {
                 LogicalPlan::Sort(sort) if is_computed_order(&sort.expr) => {
                     of_sort(sort, |sorted| LogicalPlan::Limit(Limit { skip, fetch, input: Arc::new(sorted) }))
@@ -55,7 +55,7 @@ impl OptimizerRule for ComputedKeys {
     }
 }
 
-/// The same for what an epoch computes, which no optimizer sees. It comes in one partition, and is sorted as a whole.
+/// The same for the plan of an epoch, which the optimizer does not see. Its input is one partition, sorted as a whole.
 pub(in crate::sql) fn keys_as_columns(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_up(of_functions).data()
 }
@@ -72,7 +72,7 @@ fn of_functions(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     }
 }
 
-/// A sort, with what is `over` it.
+/// Rewrites a sort; `over` adds the node above it.
 fn of_sort(
     Sort { expr, input, fetch }: Sort,
     over: impl FnOnce(LogicalPlan) -> LogicalPlan,
@@ -127,7 +127,7 @@ fn of_aggregate(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
 }
 
-/// An expression that is made another one, under the name that it had.
+/// Applies `into` to an expression and keeps its name.
 fn named(expr: Expr, into: impl FnOnce(Expr) -> Expr) -> Expr {
     match is_computed(&expr) {
         true => {
@@ -142,7 +142,7 @@ fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(_))
 }
 
-/// What has become a value may still have the name that it had.
+/// Whether an expression is constant; a folded one may still have an alias.
 fn is_constant(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(alias) => is_constant(&alias.expr),
@@ -150,7 +150,7 @@ fn is_constant(expr: &Expr) -> bool {
     }
 }
 
-/// Whether a function has a key that is no column. `WITHIN GROUP (ORDER BY …)` is an argument.
+/// Whether a function has a sort key that is not a column. `WITHIN GROUP (ORDER BY …)` is an argument, not a key.
 fn is_computed(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(alias) => is_computed(&alias.expr),
@@ -165,7 +165,7 @@ fn is_computed(expr: &Expr) -> bool {
     }
 }
 
-/// Keys that become columns, beside those of an input.
+/// Sort keys that become columns, added to those of an input.
 struct SortKeys {
     input: DFSchemaRef,
     computed: Vec<(Expr, String)>,
@@ -176,13 +176,13 @@ impl SortKeys {
         SortKeys { input: input.schema().clone(), computed: Vec::new() }
     }
 
-    /// An order without what is the same for all rows.
+    /// The ORDER BY list without constant keys.
     fn order(&mut self, order: Vec<SortExpr>) -> Vec<SortExpr> {
         let sorts = order.into_iter().filter(|by| !is_constant(&by.expr));
         sorts.map(|by| SortExpr { expr: self.column(by.expr.clone()), ..by }).collect()
     }
 
-    /// A frame counts from the key, whatever it is.
+    /// Constant ORDER BY keys stay: the frame depends on them.
     fn window(&mut self, mut call: WindowFunction) -> WindowFunction {
         let partition = std::mem::take(&mut call.params.partition_by).into_iter();
         let partition = partition.filter(|key| !is_constant(key));
@@ -208,7 +208,7 @@ impl SortKeys {
         Expr::Column(Column::new_unqualified(name))
     }
 
-    /// The input, and these behind its columns.
+    /// A projection of the input's columns, followed by the key columns.
     fn beside(self, input: Arc<LogicalPlan>) -> DfResult<Arc<LogicalPlan>> {
         if self.computed.is_empty() {
             return Ok(input);

@@ -1,4 +1,4 @@
-//! Arms of a UNION that have no rows. DataFusion leaves them out, and of the last one that is left it asks for columns under
+//! Arms of a UNION that have no rows. DataFusion removes them, and looks up the columns of the only remaining arm by
 //! the names of the first arm, which it need not have: `SELECT a FROM t WHERE false UNION ALL SELECT b FROM u`.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule, propagate_empty_relation::PropagateEmptyRelation},
 };
 
-/// DataFusion's rule with its columns by their places.
+/// DataFusion's rule, with columns matched by position.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct EmptyArms(PropagateEmptyRelation);
 
@@ -39,7 +39,7 @@ fn is_empty(plan: &LogicalPlan) -> bool {
     matches!(plan, LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row)
 }
 
-/// The only arm that has rows, where there is one.
+/// The index of the only arm that is not empty, if there is exactly one.
 fn last_arm(union: &Union) -> Option<usize> {
     let mut full = (0..union.inputs.len()).filter(|place| !is_empty(&union.inputs[*place]));
     full.next().filter(|_| full.next().is_none())

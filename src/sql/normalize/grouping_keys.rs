@@ -1,5 +1,5 @@
-//! Keys of GROUPING SETS, ROLLUP and CUBE that are computed: columns of the input, under the names that they have in the
-//! answer. DataFusion keeps the name of a key that it rewrites (`||` becomes a function), but not that of one within a set.
+//! Computed keys of GROUPING SETS, ROLLUP and CUBE become columns of the input, under their names in the output.
+//! DataFusion keeps the name of a key that it rewrites (`||` becomes a function), but not that of one within a set.
 //!
 //! ```text
 //! Aggregate ROLLUP (y || 'x')  ─▶  Aggregate ROLLUP ("y || 'x'") over Projection *, y || 'x' AS "y || 'x'"
@@ -15,7 +15,7 @@ use datafusion::{
 
 use crate::error::Result;
 
-/// The plan with columns as all keys of sets.
+/// The plan with only columns as keys of grouping sets.
 pub(super) fn as_columns(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),

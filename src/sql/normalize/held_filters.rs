@@ -1,6 +1,6 @@
-//! Conditions that DataFusion moves below what counts rows. It moves one below an aggregate where each column of it is a
-//! key, and so one without columns, too: but an aggregate without keys gives a row of no rows, and so do ROLLUP, CUBE and
-//! GROUPING SETS. A volatile one asks each row that it is given, which are other rows there.
+//! Predicates that DataFusion must not push down. It pushes one below an aggregate if all its columns are group keys,
+//! so also one without columns: but an aggregate without keys, ROLLUP, CUBE and GROUPING SETS return a row for empty
+//! input. A volatile predicate is evaluated once per row, and the rows below are other ones.
 //!
 //! ```text
 //! Filter random() < 0            Aggregate [count(*)]
@@ -19,7 +19,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule, push_down_filter::PushDownFilter},
 };
 
-/// DataFusion's rule for all other conditions.
+/// DataFusion's push-down, for all other predicates.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct HeldFilters(PushDownFilter);
 
@@ -36,7 +36,7 @@ impl OptimizerRule for HeldFilters {
         let LogicalPlan::Filter(Filter { mut predicate, mut input, .. }) = plan else {
             return self.0.rewrite(plan, config);
         };
-        // DataFusion's rule would make one of them too, and move it on at once.
+        // DataFusion's rule would merge adjacent filters too, and push the result down at once.
         while let LogicalPlan::Filter(below) = input.as_ref() {
             predicate = below.predicate.clone().and(predicate);
             input = below.input.clone();
@@ -62,7 +62,7 @@ fn is_held(part: &Expr, input: &LogicalPlan) -> bool {
     }
 }
 
-/// Whether an aggregate may give a row of no rows.
+/// Whether an aggregate may return a row for empty input.
 fn is_of_none(aggregate: &Aggregate) -> bool {
     let is_set = |key: &Expr| matches!(key, Expr::GroupingSet(_));
     aggregate.group_expr.is_empty() || aggregate.group_expr.iter().any(is_set)

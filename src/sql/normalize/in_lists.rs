@@ -1,5 +1,5 @@
-//! Elements of an IN list that are computed: each is compared on its own. DataFusion takes a list for constant where its
-//! elements can be had of no rows, and CASE gives NULL there, whatever it gives for a row.
+//! Computed elements of an IN list are compared one by one. DataFusion treats a list as constant if its elements can be
+//! evaluated over zero rows, and CASE is NULL there, whatever its value for a row is.
 //!
 //! ```text
 //! 5 NOT IN (1, 2, CASE WHEN a > 7 THEN b END)   ─▶   5 NOT IN (1, 2) AND 5 <> CASE WHEN a > 7 THEN b END
@@ -12,7 +12,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-/// Behind the rule that computes what is constant.
+/// Runs after constant folding.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct InLists;
 
@@ -30,7 +30,7 @@ impl OptimizerRule for InLists {
         plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let apart = expr.transform_up(|expr| match expr {
-                // What is asked for once has to have one value.
+                // A volatile operand must not be evaluated more than once.
                 Expr::InList(within) if !within.expr.is_volatile() && within.list.iter().any(is_computed) => {
                     Ok(Transformed::yes(apart(within)))
                 }
@@ -58,7 +58,7 @@ fn apart(InList { expr, list, negated }: InList) -> Expr {
     joined(&mut parts, negated)
 }
 
-/// All of the parts in a tree that is as low as it can be.
+/// Joins the parts by AND or OR into a balanced tree.
 fn joined(parts: &mut [Expr], negated: bool) -> Expr {
     match parts {
         [part] => std::mem::take(part),

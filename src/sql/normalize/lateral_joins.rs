@@ -1,6 +1,6 @@
-//! LATERAL joins without the columns that their conditions were pulled up by. DataFusion leaves these in the join that it
-//! makes, and a join above it, which counts its columns by their places, takes one for another. And a LATERAL that reads
-//! nothing of the query around any more, since its conditions are false, is a plain relation; DataFusion leaves it as it is.
+//! LATERAL joins without the extra columns through which their correlated predicates were pulled up. DataFusion leaves
+//! these in the join that it makes, and a join above, which counts columns by position, confuses them. A LATERAL with
+//! no outer reference left, since its predicate is false, becomes a plain relation; DataFusion does not rewrite it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule, decorrelate_lateral_join::DecorrelateLateralJoin},
 };
 
-/// DataFusion's rule with the columns that the join had before.
+/// DataFusion's rule, with the output columns of the original join.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct LateralJoins(DecorrelateLateralJoin);
 
@@ -46,7 +46,7 @@ impl OptimizerRule for LateralJoins {
     }
 }
 
-/// What a LATERAL is where it reads nothing of the query around.
+/// The relation of a LATERAL without outer references; `None` for others.
 fn plain(lateral: &LogicalPlan) -> DfResult<Option<LogicalPlan>> {
     match lateral {
         LogicalPlan::Subquery(subquery) => {

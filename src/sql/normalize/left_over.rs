@@ -1,4 +1,4 @@
-//! Subqueries that no rule has made a join of, refused by name.
+//! Subqueries that no rule could turn into a join are refused by name.
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
@@ -7,8 +7,8 @@ use datafusion::{
 
 use crate::error::{Error, Result};
 
-/// Fails on a subquery that the optimizer has left in an expression. A scalar one that reads nothing of the query around
-/// it may be left to a batch query, which computes it first.
+/// Fails on a subquery that the optimizer has left in an expression. An uncorrelated scalar one may be left to a batch
+/// query, which computes it first.
 pub(in crate::sql) fn refuse_subqueries(plan: &LogicalPlan) -> Result<()> {
     let left = |expr: &Expr| match expr {
         Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => Ok(TreeNodeRecursion::Continue),

@@ -1,12 +1,12 @@
-//! EXISTS and IN (subquery) where they are no condition of a WHERE: in the columns of a SELECT, under OR, NOT, CASE. Each
-//! becomes a column that a join adds, which is true where a row meets one of the subquery. (Mark joins: Neumann, Leis,
-//! Kemper, "The Complete Story of Joins (in HyPer)", 2017.)
+//! EXISTS and IN (subquery) outside of a WHERE conjunction: in the SELECT list, under OR, NOT, CASE. Each becomes a
+//! boolean column of a join, true where a row has a match in the subquery. (Mark joins: Neumann, Leis, Kemper, "The
+//! Complete Story of Joins (in HyPer)", 2017.)
 //!
 //! ```text
 //! x IN (SELECT y FROM u)     ─▶     CASE WHEN some y = x THEN true  WHEN some y = x is NULL THEN NULL  ELSE false END
 //! ```
 //!
-//! DataFusion does so in filters only, and there it takes what is NULL for false.
+//! DataFusion does so in filters only, and treats NULL as false there.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -27,7 +27,7 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule, decorrelate::PullUpCorrelatedExpr},
 };
 
-/// The rule that makes columns of them. What cannot be pulled up to a join stays, and is refused after all rules.
+/// The optimizer rule. A subquery whose correlation cannot be pulled up stays, and is refused after all rules.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct MarkSubqueries;
 
@@ -80,8 +80,8 @@ impl OptimizerRule for MarkSubqueries {
     }
 }
 
-/// IN with a subquery whose values are cast, under a name of their own: what its condition reads of the same column would
-/// have the name of the cast once it is pulled up.
+/// IN with a subquery whose values are cast gets an alias: the cast would otherwise have the same name as its column,
+/// which a predicate pulled up from the subquery may read too.
 fn named(expr: Expr, config: &dyn OptimizerConfig) -> DfResult<Transformed<Expr>> {
     let Expr::InSubquery(mut within) = expr else { return Ok(Transformed::no(expr)) };
     if let LogicalPlan::Projection(projection) = within.subquery.subquery.as_ref()
@@ -99,12 +99,12 @@ fn has_predicate(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(matches!(expr, Expr::Exists(_) | Expr::InSubquery(_)))).unwrap_or(true)
 }
 
-/// Whether a part of a filter is a subquery and nothing more: these are joins that leave rows out.
+/// Whether a conjunct of a filter is a bare subquery: these become semi or anti joins.
 fn is_condition(expr: &Expr, negated: bool) -> bool {
     match expr {
         Expr::Not(inner) => !negated && is_condition(inner, true),
         Expr::Exists(_) => true,
-        // A NULL counts for NOT IN, and DataFusion heeds it in a join of one key only; what is constant is no key.
+        // NOT IN depends on NULLs, which DataFusion honors in a join of one key only; a constant is no join key.
         Expr::InSubquery(within) => {
             let is_in = within.negated == negated;
             let one_key = within.subquery.outer_ref_columns.is_empty() && !within.expr.column_refs().is_empty();
@@ -114,14 +114,14 @@ fn is_condition(expr: &Expr, negated: bool) -> bool {
     }
 }
 
-/// A plan that gains a column for each subquery.
+/// A plan under construction, with one more column for each subquery.
 struct MarkRewriter<'a> {
     input: LogicalPlan,
     names: &'a Arc<AliasGenerator>,
 }
 
 impl MarkRewriter<'_> {
-    /// An expression whose subqueries are columns of the input, under the name that it had.
+    /// Replaces the subqueries of an expression by columns of the input, and keeps its name.
     fn replace(&mut self, expr: Expr) -> DfResult<Expr> {
         let name = expr.schema_name().to_string();
         let replaced = expr.transform_up(|expr| match expr {
@@ -187,7 +187,7 @@ impl MarkRewriter<'_> {
     }
 }
 
-/// Columns of a subquery under the alias that it gets.
+/// Qualifies the subquery's columns in an expression with its new alias.
 fn requalified(expr: Expr, columns: &BTreeSet<Column>, alias: &str) -> DfResult<Expr> {
     expr.transform(|expr| match expr {
         Expr::Column(column) if columns.contains(&column) => {
@@ -198,7 +198,7 @@ fn requalified(expr: Expr, columns: &BTreeSet<Column>, alias: &str) -> DfResult<
     .data()
 }
 
-/// An expression of the query around a subquery, as the subquery sees it.
+/// An expression of the outer query with its columns as outer references.
 fn outer(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     expr.transform_down(|expr| match expr {
         Expr::Column(column) => {

@@ -1,27 +1,27 @@
-//! What PostgreSQL means where DataFusion plans something else: rewrites of a logical plan that every query goes through,
-//! whether it is read once or kept up to date, so that both have one meaning.
+//! PostgreSQL semantics where DataFusion plans something else: rewrites of the logical plan of every query, batch or
+//! standing, so that both mean the same.
 //!
 //! | rewrite | what it mends |
 //! | --- | --- |
-//! | `grouping_keys` | keys of GROUPING SETS, ROLLUP and CUBE that are computed |
-//! | `repeats`, and a rule of the optimizer | an expression that an ORDER BY names twice |
-//! | `row_counts` | `count(t.*)`, which counts the rows that an outer join has found |
-//! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which are of multisets |
+//! | `grouping_keys` | computed keys of GROUPING SETS, ROLLUP and CUBE |
+//! | `repeats`, and a rule of the optimizer | repeated ORDER BY expressions |
+//! | `row_counts` | `count(t.*)`, which counts the rows of an outer join with a match in `t` |
+//! | `set_operations` | `INTERSECT ALL` and `EXCEPT ALL`, which work on multisets |
 //! | `subqueries` | EXISTS, IN, ANY, ALL and scalar subqueries over aggregates, and in any clause |
-//! | `ordering` | the order of a subquery, where something above depends on it |
+//! | `ordering` | ORDER BY of a subquery, where a node above depends on it |
 //! | `null_places` | NULLS FIRST and NULLS LAST of arrays, which have NULLs within |
-//! | `ties` | rows that tie in the order of a function |
-//! | `floats`, a rule of the analyzer | -0, which is 0, and NaN, which is one and greater than all else; NULLs within arrays |
-//! | `numbers`, a rule of the analyzer | a decimal that meets a float |
-//! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which one arm alone has rows |
-//! | `held_filters`, a rule of the optimizer | conditions without columns over `count(*)`, and volatile ones |
-//! | `in_lists`, a rule of the optimizer | elements of an IN list that are computed |
+//! | `ties` | rows that tie in the ORDER BY of an aggregate function |
+//! | `floats`, a rule of the analyzer | -0 equals 0; NaNs are equal and greater than all else; NULLs within arrays |
+//! | `numbers`, a rule of the analyzer | an operation on a decimal and a float |
+//! | `empty_arms`, a rule of the optimizer | the columns of a UNION of which only one arm has rows |
+//! | `held_filters`, a rule of the optimizer | predicates without columns over `count(*)`, and volatile ones |
+//! | `in_lists`, a rule of the optimizer | computed elements of an IN list |
 //! | `lateral_joins`, a rule of the optimizer | the columns of a LATERAL join, below another join; one whose condition is false |
 //! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT; windows by arrays in arrays |
-//! | `computed_keys`, a rule of the optimizer | what rows are sorted by, where it is computed |
-//! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose order is lost |
-//! | `windows_apart`, a rule of the optimizer | window functions in one node that come to have several orders |
-//! | `nested_constants`, behind the optimizer | constants that do not compare: arrays in arrays |
+//! | `computed_keys`, a rule of the optimizer | computed sort keys |
+//! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose sort DataFusion removes |
+//! | `windows_apart`, a rule of the optimizer | window functions of one node that need several sort orders |
+//! | `nested_constants`, behind the optimizer | constant nested arrays, which do not compare |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
 mod computed_keys;
@@ -72,9 +72,9 @@ pub(super) use self::{
 };
 use crate::error::Result;
 
-/// The plan of a query as DataFusion's planner made it, with the meaning that it has in PostgreSQL.
+/// Rewrites the plan of DataFusion's planner to PostgreSQL's semantics.
 pub(super) fn normalize(plan: LogicalPlan) -> Result<LogicalPlan> {
-    // While its arguments are still those that GROUP BY names.
+    // Comes first: afterwards the arguments may differ from the GROUP BY keys.
     let plan = ResolveGroupingFunction::new().analyze(plan, &ConfigOptions::default())?;
     let plan = grouping_keys::as_columns(plan)?;
     let plan = repeats::named_once(plan)?;

@@ -1,5 +1,5 @@
-//! Constants that do not compare, arrays in arrays among them. Where DataFusion works out the order of an expression, it
-//! takes a literal to be from itself up to itself, and fails on one that is not its own equal.
+//! Constants that cannot be compared, such as nested arrays. To derive the ordering of an expression, DataFusion makes
+//! an interval with a literal as both bounds, and fails if the literal does not equal itself.
 //!
 //! ```text
 //! Projection [[1]] AS o  ─▶  Projection constant() AS o
@@ -16,7 +16,7 @@ use datafusion::{
 
 use crate::sql::functions::constant;
 
-/// A plan that nothing rewrites any more, with such constants as calls.
+/// The final plan, with such constants as function calls.
 pub(in crate::sql) fn constants_as_calls(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_up_with_subqueries(of_node).data()
 }
@@ -32,7 +32,7 @@ fn of_node(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     })
 }
 
-/// Whether the expressions of a node are looked at for the order of its rows.
+/// Whether DataFusion derives the ordering of a node's expressions.
 fn has_order(node: &LogicalPlan) -> bool {
     use LogicalPlan::{Aggregate, Filter, Projection, Sort, Window};
     matches!(node, Projection(_) | Filter(_) | Aggregate(_) | Window(_) | Sort(_))

@@ -1,6 +1,6 @@
-//! An order by arrays or rows in a query that is read once. A sort with a LIMIT leaves out rows that are behind those it has
-//! already, by Arrow's `<`, in whose order NULLs within values come first; and `first_value` and its like cannot compare
-//! arrays in arrays, nor can what is above a window function whose rows are in the order of such.
+//! ORDER BY of arrays or rows in a batch query. A sort with a LIMIT drops rows behind those it has by Arrow's `<`,
+//! which puts NULLs within values first. `first_value` and its like cannot compare nested arrays, nor can a node above
+//! a window function that is sorted by them.
 //!
 //! ```text
 //! Sort a DESC fetch 10                      Sort sort_key(a) DESC fetch 10
@@ -21,7 +21,7 @@ use datafusion::{
 
 use crate::sql::functions::{needs_sort_key, sort_key_of};
 
-/// Behind all rules that look at orders.
+/// Runs after all rules that depend on sort orders.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct NestedOrders;
 
@@ -58,7 +58,7 @@ impl OptimizerRule for NestedOrders {
     }
 }
 
-/// A window function whose rows are in no order of arrays in arrays, under the name that it had.
+/// A window function without nested arrays as sort keys, under its previous name.
 fn window(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     let name = expr.schema_name().to_string();
     let Expr::WindowFunction(mut call) = expr.clone().unalias() else { return Ok(Transformed::no(expr)) };
@@ -96,7 +96,7 @@ fn keys(order: Vec<SortExpr>, schema: &DFSchema) -> DfResult<Transformed<Vec<Sor
     Ok(Transformed::new(keys, changed, TreeNodeRecursion::Continue))
 }
 
-/// A function with such an order, under the name that it had. Distinct values are in an order of their own.
+/// A function with such sort keys, under its previous name. DISTINCT values are sorted by themselves.
 fn function(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     let name = expr.schema_name().to_string();
     match expr.clone().unalias() {

@@ -1,5 +1,5 @@
-//! Where NULLs stand in an order by arrays or rows. `NULLS FIRST` and `NULLS LAST` are said of the values that are NULL; a
-//! NULL within a value is greater than all else, whatever is said. DataFusion takes them to be said of both.
+//! NULLS FIRST and NULLS LAST of arrays or rows. They apply to values that are NULL; a NULL within a value is greater
+//! than all else in any case. DataFusion applies them to both.
 //!
 //! ```text
 //! ORDER BY a DESC NULLS LAST   ─▶   ORDER BY a IS NULL, a DESC NULLS FIRST
@@ -37,7 +37,7 @@ pub(super) fn said_apart(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(apart?.data)
 }
 
-/// An order in which each place of NULLs that is not that of the greatest value is a key of its own.
+/// An ORDER BY list in which a NULL placement other than "NULL is greatest" becomes a key of its own.
 fn orders(orders: Vec<SortExpr>, schema: &DFSchema) -> DfResult<Transformed<Vec<SortExpr>>> {
     let mut apart = Vec::with_capacity(orders.len());
     let before = orders.len();
@@ -52,7 +52,7 @@ fn orders(orders: Vec<SortExpr>, schema: &DFSchema) -> DfResult<Transformed<Vec<
     Ok(if changed { Transformed::yes(apart) } else { Transformed::no(apart) })
 }
 
-/// What rows are the same by has to stay at the front; of each such row the others are in an order of their own.
+/// The DISTINCT ON keys have to stay the first sort keys; the keys after them are rewritten.
 fn of_distinct(mut distinct: DistinctOn) -> DfResult<Transformed<LogicalPlan>> {
     let mut order = distinct.sort_expr.take().unwrap_or_default();
     let own = order.split_off(distinct.on_expr.len().min(order.len()));
@@ -65,7 +65,7 @@ fn of_distinct(mut distinct: DistinctOn) -> DfResult<Transformed<LogicalPlan>> {
     })
 }
 
-/// Functions with such orders, under the names that they had.
+/// Functions with rewritten ORDER BY lists, under their previous names.
 fn functions(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Transformed<Vec<Expr>>> {
     let mut changed = false;
     let mut apart = Vec::with_capacity(exprs.len());

@@ -1,5 +1,5 @@
-//! A decimal that meets a float becomes one, as in PostgreSQL. DataFusion does it the other way round, so that a NaN, an
-//! infinity or a great number fails, and a small one is 0.
+//! An operation on a decimal and a float is one on floats, as in PostgreSQL. DataFusion casts the float to a decimal,
+//! so that NaN, infinities and large numbers fail, and small ones become 0.
 //!
 //! ```text
 //! x > 0.5          ─▶     x > 0.5::float8
@@ -7,10 +7,10 @@
 //! rank() / 2       ─▶     rank()::bigint / 2
 //! ```
 //!
-//! Numbers of rows, which have no sign in DataFusion, are counted with as bigint: with one that has a sign it would make a
-//! decimal of them.
+//! Row counts, which are unsigned in DataFusion, become bigint in arithmetic: with a signed operand DataFusion would
+//! make them decimals.
 //!
-//! A rule of the analyzer, before the coercion of types.
+//! An analyzer rule, before type coercion.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use datafusion::{
 
 use super::floats::{compares, named_expressions};
 
-/// The rule.
+/// The analyzer rule.
 #[derive(Debug)]
 pub(in crate::sql) struct Numbers;
 
@@ -56,17 +56,17 @@ fn node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
             Ok(Transformed { transformed: changed | plan.transformed, ..plan })
         }
         plan => {
-            // Its inputs may have other types than before.
+            // The inputs may have other types now.
             let plan = named_expressions(plan, |expr| with_floats(expr, &schema))?;
             plan.map_data(LogicalPlan::recompute_schema)
         }
     }
 }
 
-/// Functions whose arguments are of one type.
+/// Functions whose arguments are coerced to one type.
 const OF_ONE_TYPE: [&str; 4] = ["coalesce", "greatest", "least", "make_array"];
 
-/// Functions that compare arrays with one another, or with an element.
+/// Functions that compare arrays with each other, or with an element.
 const OF_ARRAYS: [&str; 14] = [
     "array_except",
     "array_has",
@@ -84,7 +84,7 @@ const OF_ARRAYS: [&str; 14] = [
     "nullif",
 ];
 
-/// The expression with a float for each decimal that meets one.
+/// Casts decimals to float where the other operand is a float.
 pub(in crate::sql) fn with_floats(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     expr.transform_up(|mut expr| {
         let changed = match &mut expr {
@@ -118,7 +118,7 @@ pub(in crate::sql) fn with_floats(expr: Expr, schema: &DFSchema) -> DfResult<Tra
     })
 }
 
-/// Makes a bigint of a number without a sign.
+/// Casts an unsigned integer to bigint.
 fn signed(expr: &mut Expr, schema: &DFSchema) -> bool {
     let unsigned = matches!(expr.get_type(schema), Ok(DataType::UInt64));
     if unsigned {
@@ -127,10 +127,10 @@ fn signed(expr: &mut Expr, schema: &DFSchema) -> bool {
     unsigned
 }
 
-/// Makes floats of the decimals among expressions of which one is a float.
+/// Casts the decimals among expressions to float if one of them is a float.
 fn meet<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> DfResult<bool> {
     let exprs: Vec<&mut Expr> = exprs.into_iter().collect();
-    // What has no type yet is not known to be either.
+    // An expression that has no type yet counts as neither.
     let types: Vec<Option<DataType>> = exprs.iter().map(|expr| expr.get_type(schema).ok()).collect();
     if !types.iter().flatten().any(is_float) {
         return Ok(false);
@@ -139,7 +139,7 @@ fn meet<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) ->
     for (expr, of) in exprs.into_iter().zip(types) {
         let Some(to) = of.as_ref().and_then(floats_of) else { continue };
         *expr = match std::mem::take(expr) {
-            // A literal is the float that it says, not the nearest one to a decimal that was divided.
+            // A literal becomes the float that is nearest to its text, not to a scaled decimal.
             Expr::Literal(value, metadata) if value.data_type().is_decimal() => {
                 let value = value.to_string().parse().ok();
                 Expr::Literal(ScalarValue::Float64(value), metadata)
@@ -151,7 +151,7 @@ fn meet<'a>(exprs: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) ->
     Ok(changed)
 }
 
-/// The same of a value and the answers that it is compared with.
+/// The same for a value and the subquery that it is compared with.
 fn meet_answers(value: &mut Expr, subquery: &mut Subquery, schema: &DFSchema) -> DfResult<bool> {
     let plan = &subquery.subquery;
     let Some((qualifier, field)) = plan.schema().iter().next() else { return Ok(false) };
@@ -173,7 +173,7 @@ fn meet_answers(value: &mut Expr, subquery: &mut Subquery, schema: &DFSchema) ->
     }
 }
 
-/// A union, of whose inputs one may have floats where another has decimals.
+/// A union where one input has floats in a column and another has decimals.
 fn united(union: Union) -> DfResult<Transformed<LogicalPlan>> {
     let fields = |n: usize| union.inputs.iter().filter_map(move |input| input.schema().fields().get(n));
     let columns = 0..union.schema.fields().len();
@@ -214,7 +214,7 @@ fn is_float(of: &DataType) -> bool {
     }
 }
 
-/// Floats in place of decimals; `None` of another type.
+/// The float type for a decimal type, nested ones included; `None` for others.
 fn floats_of(of: &DataType) -> Option<DataType> {
     let item = |item: &FieldRef| {
         floats_of(item.data_type()).map(|to| Arc::new(item.as_ref().clone().with_data_type(to)) as FieldRef)

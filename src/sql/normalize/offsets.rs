@@ -1,7 +1,7 @@
-//! OFFSET without LIMIT, below what does not depend on the order of its rows.
+//! OFFSET without LIMIT, below a node that does not depend on the order of its input.
 //!
-//! DataFusion leaves out a sort that nothing above asks for, unless it gives a number of rows: in
-//! `max(a) FROM (SELECT a FROM t ORDER BY c OFFSET 2)` any two rows were left out.
+//! DataFusion removes a sort that no node above depends on, unless it has a row limit: in `max(a) FROM (SELECT a FROM t
+//! ORDER BY c OFFSET 2)` an arbitrary two rows were skipped.
 //!
 //! ```text
 //! Limit skip 2      ─▶      Filter __place > 2
@@ -25,7 +25,7 @@ use datafusion::{
     optimizer::{OptimizerConfig, OptimizerRule},
 };
 
-/// Counts the rows that such an OFFSET leaves out. Before other rules, which move the sort away.
+/// Replaces such an OFFSET by a filter on row numbers. Runs before the rules that remove sorts.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct CountedOffsets;
 
@@ -39,7 +39,7 @@ impl OptimizerRule for CountedOffsets {
     }
 }
 
-/// `seen` says whether the rows come out in their order.
+/// `seen`: whether the output order of the rows matters.
 fn counted(plan: LogicalPlan, seen: bool) -> DfResult<Transformed<LogicalPlan>> {
     let plan = match plan {
         LogicalPlan::Limit(limit) if !seen => match numbered(&limit)? {
@@ -58,7 +58,7 @@ fn counted(plan: LogicalPlan, seen: bool) -> DfResult<Transformed<LogicalPlan>> 
 
 const PLACE: &str = "__place";
 
-/// The rows behind an OFFSET by their number; `None` where it is no such OFFSET.
+/// The rows after an OFFSET, by a filter on row numbers; `None` if it has a LIMIT or no sort.
 fn numbered(limit: &Limit) -> DfResult<Option<LogicalPlan>> {
     let (SkipType::Literal(skip @ 1..), None) = (limit.get_skip_type()?, &limit.fetch) else { return Ok(None) };
     let LogicalPlan::Sort(sort) = limit.input.as_ref() else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! The order of a subquery's rows. It means something to a LIMIT, and to functions that depend on the order of their rows:
-//! these get it as their own, so that a Sort stands directly under each Limit and nowhere else but at the top.
+//! The order of a subquery's rows. It matters to a LIMIT, and to order-dependent functions: these get it as an ORDER BY
+//! of their own, so that a Sort is only directly below a Limit and at the top.
 //!
 //! ```text
 //! Limit 2                        Projection a
@@ -9,8 +9,8 @@
 //!                                        input
 //! ```
 //!
-//! Between a Sort and what depends on it may be what gives its rows one by one, in the order in which they come: a
-//! projection, a filter, an alias, another LIMIT. Behind anything else the order of rows means nothing in SQL.
+//! Between a Sort and the node that depends on it there may be nodes that pass rows on one by one in order: a
+//! projection, a filter, an alias, another LIMIT. After any other node the order of rows is undefined in SQL.
 
 use std::sync::Arc;
 
@@ -31,17 +31,17 @@ use crate::{
     operators::is_in_order,
 };
 
-/// A plan with its own order, and no other that nothing depends on.
+/// The plan with its top-level order, and without sorts that no node depends on.
 pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(settle(plan, true)?)
 }
 
-/// The same for a plan whose own order means nothing: one whose rows are kept.
+/// The same for a plan whose top-level order does not matter: its rows are materialized.
 pub(in crate::sql) fn unordered(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(settle(plan, false)?)
 }
 
-/// `seen` says whether something above depends on the order of the rows.
+/// `seen`: whether a node above depends on the order of the rows.
 fn settle(plan: LogicalPlan, seen: bool) -> DfResult<LogicalPlan> {
     let plan = match plan {
         LogicalPlan::Sort(sort) if !seen && sort.fetch.is_none() => {
@@ -65,8 +65,7 @@ fn settle(plan: LogicalPlan, seen: bool) -> DfResult<LogicalPlan> {
     Ok(plan.map_children(|child| Ok(Transformed::yes(settle(child, below)?)))?.data)
 }
 
-/// Rows, and the order that they were put into by a Sort that is left out. The columns of the plan begin with those that
-/// it had.
+/// A plan without its Sort, and the sort order. The columns of the original plan come first.
 pub(super) struct OrderedAggregates {
     pub plan: LogicalPlan,
     pub order: Vec<SortExpr>,
@@ -78,7 +77,7 @@ impl OrderedAggregates {
     }
 }
 
-/// Of a plan whose rows have an order; `None` where they have none.
+/// For a plan whose rows have an order; `None` for others.
 pub(super) fn ordered(plan: &LogicalPlan) -> DfResult<Option<OrderedAggregates>> {
     match plan {
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
@@ -121,7 +120,7 @@ pub(super) fn ordered(plan: &LogicalPlan) -> DfResult<Option<OrderedAggregates>>
     }
 }
 
-/// The rows of `DISTINCT ON (a, b) … ORDER BY a, b, c` are in the order of what it is on.
+/// The rows of `DISTINCT ON (a, b) … ORDER BY a, b, c` are ordered by the ON keys.
 fn of_distinct_on(on: &DistinctOn) -> DfResult<Option<OrderedAggregates>> {
     let Some(sort) = &on.sort_expr else { return Ok(None) };
     let leading = sort.iter().take(on.on_expr.len()).cloned().collect();
@@ -132,7 +131,7 @@ fn of_distinct_on(on: &DistinctOn) -> DfResult<Option<OrderedAggregates>> {
     Ok(Some(OrderedAggregates { plan: LogicalPlan::Distinct(Distinct::On(plan)), order }))
 }
 
-/// Where each expression of an order is among `exprs`, to which it is added if it is not there.
+/// The index of each sort key in `exprs`, to which missing keys are appended.
 fn carried(exprs: &mut Vec<Expr>, order: Vec<SortExpr>, input: &DFSchema) -> DfResult<Vec<(usize, SortExpr)>> {
     let mut places = Vec::new();
     for by in order {
@@ -154,7 +153,7 @@ fn carried(exprs: &mut Vec<Expr>, order: Vec<SortExpr>, input: &DFSchema) -> DfR
     Ok(places)
 }
 
-/// An order by columns of a schema.
+/// Sort keys as columns of a schema.
 fn resolved(order: Vec<(usize, SortExpr)>, schema: &DFSchema) -> Vec<SortExpr> {
     let by = |(place, by): (usize, SortExpr)| SortExpr {
         expr: Expr::Column(Column::from(schema.qualified_field(place))),
@@ -163,7 +162,7 @@ fn resolved(order: Vec<(usize, SortExpr)>, schema: &DFSchema) -> Vec<SortExpr> {
     order.into_iter().map(by).collect()
 }
 
-/// An expression of an order over the same columns under other names.
+/// A sort key over the same columns under other names.
 fn moved(by: SortExpr, from: &DFSchema, to: &DFSchema) -> DfResult<SortExpr> {
     let expr = by.expr.transform(|expr| match expr {
         Expr::Column(column) => {
@@ -191,7 +190,7 @@ fn own_columns(plan: &LogicalPlan, count: usize) -> Vec<Expr> {
     plan.schema().columns().into_iter().take(count).map(Expr::Column).collect()
 }
 
-/// Functions that depend on the order in which they see rows, over rows that have one: as `array_agg(x ORDER BY …)`.
+/// Order-dependent aggregate functions over sorted rows: as `array_agg(x ORDER BY …)`.
 fn ordered_functions(mut aggregate: Aggregate) -> DfResult<LogicalPlan> {
     if !aggregate.aggr_expr.iter().any(takes_order) {
         return Ok(LogicalPlan::Aggregate(aggregate));
@@ -212,7 +211,7 @@ fn ordered_functions(mut aggregate: Aggregate) -> DfResult<LogicalPlan> {
     Ok(LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(input.plan), aggregate.group_expr, functions)?))
 }
 
-/// Whether a function of an aggregate depends on the order of its input. Distinct values are in an order of their own.
+/// Whether an aggregate function depends on the order of its input. DISTINCT values are sorted by themselves.
 fn takes_order(expr: &Expr) -> bool {
     match expr {
         Expr::Alias(alias) => takes_order(&alias.expr),
@@ -223,7 +222,7 @@ fn takes_order(expr: &Expr) -> bool {
     }
 }
 
-/// The same for window functions without an order of their own.
+/// The same for window functions without an ORDER BY.
 fn ordered_windows(window: Window) -> DfResult<LogicalPlan> {
     if !window.window_expr.iter().any(|expr| function(expr).is_some_and(is_by_arrival)) {
         return Ok(LogicalPlan::Window(window));
@@ -259,7 +258,7 @@ fn function(expr: &Expr) -> Option<&WindowFunction> {
     }
 }
 
-/// Whether its answer depends on the order in which rows come.
+/// Whether its result depends on the arrival order of rows.
 fn is_by_arrival(call: &WindowFunction) -> bool {
     call.params.order_by.is_empty()
         && match &call.fun {
@@ -268,12 +267,12 @@ fn is_by_arrival(call: &WindowFunction) -> bool {
         }
 }
 
-/// To these, rows without an order are all equal: with one they would say something else.
+/// For these, all rows are peers without an ORDER BY: adding one would change the result.
 fn is_rank(call: &WindowFunction) -> bool {
     matches!(call.fun.name(), "rank" | "dense_rank" | "percent_rank" | "cume_dist")
 }
 
-/// Whether an order may be added without a change of what it means.
+/// Whether an ORDER BY may be added without changing the result.
 fn can_be_ordered(call: &WindowFunction) -> bool {
     call.params.order_by.is_empty() && !is_rank(call)
 }

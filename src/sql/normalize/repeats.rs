@@ -1,9 +1,9 @@
-//! Orders of aggregates and of DISTINCT ON, without what decides nothing: what they name twice, and those of functions that
-//! do not depend on the order of their rows.
+//! ORDER BY of aggregates and of DISTINCT ON without redundant keys: repeated ones, and all keys of functions that do
+//! not depend on the order of their rows.
 //!
-//! DataFusion's functions panic at them: `first_value` counts on as many columns as there are expressions that differ, and
-//! `sum` on no more than one. What is the same shows once names are resolved: `id` and `t.id` are; and again once
-//! expressions are simplified: `coalesce(id, 1)` is `id` where that is never NULL.
+//! DataFusion's functions panic on them: `first_value` expects as many columns as there are distinct expressions, and
+//! `sum` at most one. Which are equal is known after name resolution (`id` and `t.id`), and again after simplification:
+//! `coalesce(id, 1)` is `id` where that is never NULL.
 
 use std::collections::HashSet;
 
@@ -16,12 +16,12 @@ use datafusion::{
 
 use crate::{error::Result, operators::is_in_order};
 
-/// The plan with each expression once in an order.
+/// The plan with each sort key once.
 pub(super) fn named_once(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up_with_subqueries(once)?.data)
 }
 
-/// The same after other rules.
+/// The same, as an optimizer rule.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct OrdersOnce;
 
@@ -50,7 +50,7 @@ fn once(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     }
 }
 
-/// Its functions keep the names that they had.
+/// Its functions keep their names.
 fn of_functions(aggregate: Aggregate) -> DfResult<Transformed<LogicalPlan>> {
     let function = |expr: Expr| {
         if !is_repeating(&expr) {
@@ -81,7 +81,7 @@ fn is_repeating(expr: &Expr) -> bool {
     }
 }
 
-/// Whether a function has an order that does not matter to it. `WITHIN GROUP (ORDER BY …)` is an argument.
+/// Whether a function has an ORDER BY that it does not depend on. `WITHIN GROUP (ORDER BY …)` is an argument.
 fn is_idle(call: &AggregateFunction) -> bool {
     !call.params.order_by.is_empty() && !is_in_order(&call.func) && !call.func.supports_within_group_clause()
 }
@@ -95,7 +95,7 @@ fn without_repeats(order: &mut Vec<SortExpr>) {
     order.retain(|by| seen.insert(sorted_by(by)));
 }
 
-/// What has become simpler still has the name that it had.
+/// The sort expression without the alias that simplification leaves.
 fn sorted_by(by: &SortExpr) -> Expr {
     by.expr.clone().unalias_nested().data
 }

@@ -1,5 +1,5 @@
-//! `count(t.*)` counts the rows of `t`: where an outer join has none for a row of its other side, there is nothing to
-//! count. DataFusion counts all rows of the join.
+//! `count(t.*)` counts the rows of `t`: a row that an outer join pads with NULLs on the side of `t` does not count.
+//! DataFusion counts all rows of the join.
 //!
 //! ```text
 //! count(t.*)                     count(t.__row)
@@ -24,7 +24,7 @@ use crate::{
     sql::functions::relation_of_rows,
 };
 
-/// The name of the column that a relation has where it has a row.
+/// The name of a column that is true in each row of its relation, and NULL where a join pads.
 const ROW: &str = "__row";
 
 pub(super) fn of_relations(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -54,7 +54,7 @@ fn counts_relation(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(relation_of_rows(expr).is_some())).unwrap_or(true)
 }
 
-/// The functions over a column of the rows of each relation that they count, and their input with these columns.
+/// The functions over these columns, one for each counted relation, and their input with the columns.
 fn with_rows(input: Arc<LogicalPlan>, functions: Vec<Expr>) -> DfResult<(Arc<LogicalPlan>, Vec<Expr>)> {
     let mut input = Arc::unwrap_or_clone(input);
     let mut over_rows = Vec::new();
@@ -78,7 +78,7 @@ fn with_rows(input: Arc<LogicalPlan>, functions: Vec<Expr>) -> DfResult<(Arc<Log
     Ok((Arc::new(input), over_rows))
 }
 
-/// A plan with a column that is true in each row that a relation has a part in.
+/// The plan with a column that is true in each row that has a row of the relation.
 fn with_row(plan: LogicalPlan, of: &TableReference) -> DfResult<LogicalPlan> {
     let has = |plan: &LogicalPlan| plan.schema().iter().any(|(qualifier, _)| qualifier == Some(of));
     match plan {

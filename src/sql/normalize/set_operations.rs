@@ -1,14 +1,14 @@
-//! `INTERSECT ALL` and `EXCEPT ALL` as Postgres and the standard have them: of multisets. A row that one side has `m` times
-//! and the other `n` times is in the first `least(m, n)` times, and in the second `m - n` times. DataFusion keeps all of
-//! the left side's copies or none.
+//! `INTERSECT ALL` and `EXCEPT ALL` on multisets, as in Postgres and the standard. A row with multiplicity `m` on the
+//! left and `n` on the right has `least(m, n)` in the first, and `m - n` in the second. DataFusion keeps all copies of
+//! the left side or none.
 //!
 //! ```text
 //! a EXCEPT ALL b     ─▶     a numbered within equal rows  ANTI JOIN  b numbered within equal rows, on all columns and the number
 //! ```
 
 //!
-//! And the columns of all arms of a UNION have the names of the first arm's: DataFusion puts what it makes of the union's
-//! columns on each arm by their names, which another arm may have for other columns.
+//! The columns of all arms of a UNION get the names of the first arm's: DataFusion pushes expressions over the union's
+//! columns into each arm by name, and another arm may use a name for another column.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) fn of_multisets(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up_with_subqueries(counted)?.data)
 }
 
-/// The same union, the columns of whose arms have its names.
+/// The union, with the names of its columns in all arms.
 fn named_alike(Union { inputs, schema }: Union) -> DfResult<Union> {
     let is_named = |arm: &LogicalPlan| {
         arm.schema().fields().iter().zip(schema.fields()).all(|(field, named)| field.name() == named.name())
@@ -53,8 +53,8 @@ fn named_alike(Union { inputs, schema }: Union) -> DfResult<Union> {
     Ok(Union { inputs: inputs.into_iter().map(named).collect::<DfResult<_>>()?, schema: schema.clone() })
 }
 
-/// Whether a join is what DataFusion's planner makes of a set operation with ALL. Before any optimization no other join
-/// has NULLs that equal each other; without ALL its left side is distinct. One of a plain view has been rewritten before.
+/// Whether a join is DataFusion's plan of a set operation with ALL. Before optimization only those joins treat NULLs as
+/// equal; without ALL the left side is distinct. In a plain view it is rewritten already.
 fn is_of_all(join: &Join) -> bool {
     matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.null_equality == NullEquality::NullEqualsNull
@@ -62,7 +62,7 @@ fn is_of_all(join: &Join) -> bool {
         && !join.left.schema().has_column_with_unqualified_name(LEFT)
 }
 
-/// The same join of rows with the number of their copy.
+/// The same join, also on the copy number of each row.
 fn by_copy(join: Join) -> DfResult<LogicalPlan> {
     let columns = join.left.schema().columns().into_iter().map(Expr::Column).collect();
     let schema = join.schema.clone();
@@ -83,7 +83,7 @@ fn by_copy(join: Join) -> DfResult<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new_with_schema(columns, join, schema)?))
 }
 
-/// The number of a row among those that equal it, in the left and in the right side.
+/// The number of a row among equal rows, in the left and in the right input.
 const LEFT: &str = "__left_copy";
 const RIGHT: &str = "__right_copy";
 

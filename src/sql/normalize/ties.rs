@@ -1,12 +1,12 @@
-//! Rows that tie in the order of `array_agg(y ORDER BY o)`: their order is that of the arguments. So the answer follows
-//! from the rows alone, not from the threads that met them nor from what came and went before, in a SELECT and in a view.
+//! Rows that tie in the order of `array_agg(y ORDER BY o)` are ordered by the arguments. So the result depends on the
+//! rows alone, not on threads nor on earlier changes, in a SELECT and in a view.
 //!
 //! ```text
 //! array_agg(y ORDER BY o), array_agg(z ORDER BY o) ─▶ array_agg(y ORDER BY o, y, z), array_agg(z ORDER BY o, y, z)
 //! array_agg(DISTINCT y)                            ─▶ array_agg(DISTINCT y ORDER BY y), as Postgres sorts them
 //! ```
 //!
-//! Functions of one order keep one order, so that their arrays still go together, place by place.
+//! Functions with the same ORDER BY keep the same order, so that their arrays still correspond element by element.
 
 use arrow::datatypes::DataType;
 use datafusion::{
@@ -17,7 +17,7 @@ use datafusion::{
 
 use crate::{error::Result, operators::is_in_order};
 
-/// A plan whose functions have an order without ties, as far as rows that differ can be told apart.
+/// A plan whose ordered aggregates break ties, as far as rows that differ can be told apart.
 pub(super) fn broken(plan: LogicalPlan) -> Result<LogicalPlan> {
     let broken = plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.iter().any(|expr| ordered(expr).is_some()) => {
@@ -40,19 +40,19 @@ fn without_ties(mut aggregate: Aggregate) -> DfResult<Aggregate> {
     Aggregate::try_new(aggregate.input, aggregate.group_expr, functions)
 }
 
-/// The call of an expression, if rows may tie in its order.
+/// The aggregate call of an expression, if rows may tie in its order.
 fn ordered(expr: &Expr) -> Option<&AggregateFunction> {
     match expr {
         Expr::Alias(alias) => ordered(&alias.expr),
         Expr::AggregateFunction(call) if is_in_order(&call.func) => {
-            // Distinct values do not tie in the order that they have.
+            // DISTINCT with an ORDER BY of its own has no ties.
             (call.params.distinct == call.params.order_by.is_empty()).then_some(call)
         }
         _ => None,
     }
 }
 
-/// The order of a call, to its end: what all functions of the same order are fed.
+/// The complete order of a call: its ORDER BY, then the arguments of all functions with the same ORDER BY.
 fn order(call: &AggregateFunction, functions: &[Expr], schema: &DFSchema) -> Vec<SortExpr> {
     let mut order = call.params.order_by.clone();
     if call.params.distinct {
@@ -75,13 +75,13 @@ fn by(expr: &Expr) -> SortExpr {
     SortExpr::new(expr.clone(), true, false)
 }
 
-/// A literal is the same for all rows, and what is in an array or a row is not looked at.
+/// Whether an expression can break ties: literals cannot, and nested types are not compared.
 fn can_be_sorted(expr: &Expr, schema: &DFSchema) -> bool {
     let simple = |of: &DataType| of.is_primitive() || of.is_string() || of.is_binary() || *of == DataType::Boolean;
     !matches!(expr, Expr::Literal(..)) && !expr.is_volatile() && expr.get_type(schema).is_ok_and(|of| simple(&of))
 }
 
-/// A call with another order, under the name that it had.
+/// The call with another ORDER BY, under its previous name.
 fn reordered(expr: Expr, order: Vec<SortExpr>) -> Expr {
     match expr {
         Expr::Alias(mut alias) => {

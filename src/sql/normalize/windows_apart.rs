@@ -1,8 +1,8 @@
-//! Window functions of one node whose rows are to be in different orders, or that are one.
+//! Window functions of one node that need different sort orders, or that became equal.
 //!
-//! DataFusion's planner puts functions of one order into a node, and takes the order of the first for that of all. Rules
-//! between the two, which make expressions simpler, can change the order of one and not of another; and what two functions
-//! have in common, when they have become one, is no window function any more to the rule that looks for it.
+//! DataFusion's planner puts functions of one order into a node, and takes the order of the first for that of all.
+//! Rules that simplify expressions in between can change the order of one function only; and a common subexpression of
+//! two functions that became equal is extracted as something that is not a window function.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-/// What rows are sorted by, and whether it is of the partition.
+/// The sort keys of a window, each with whether it is a PARTITION BY key.
 type WindowOrder = Vec<(SortExpr, bool)>;
 
-/// Makes a node for each order.
+/// Splits a node by sort order.
 #[derive(Debug, Default)]
 pub(in crate::sql) struct WindowsApart;
 
@@ -40,7 +40,8 @@ impl OptimizerRule for WindowsApart {
     }
 }
 
-/// A node that computes each function once, and none that a node right below computes; the others are these columns.
+/// A node that computes each function once; functions that equal another one, here or in the node below, become
+/// columns.
 fn once(window: Window) -> DfResult<Transformed<LogicalPlan>> {
     let mut known = of_nodes(&window.input);
     let own = window.input.schema().columns();
@@ -71,7 +72,7 @@ fn once(window: Window) -> DfResult<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Projection(plan)))
 }
 
-/// The functions of nodes one upon another, and the column of each.
+/// The functions of adjacent window nodes, each with its output column.
 fn of_nodes(plan: &LogicalPlan) -> Vec<(Expr, Column)> {
     let LogicalPlan::Window(window) = plan else { return Vec::new() };
     let results = window.schema.columns().split_off(window.input.schema().fields().len());
@@ -79,7 +80,7 @@ fn of_nodes(plan: &LogicalPlan) -> Vec<(Expr, Column)> {
     bare.zip(results).chain(of_nodes(&window.input)).collect()
 }
 
-/// A node for each order of the functions of one.
+/// Splits a node into one for each sort order.
 pub(in crate::sql) fn by_order(window: Window) -> DfResult<Transformed<LogicalPlan>> {
     let mut groups: Vec<(WindowOrder, Vec<usize>)> = Vec::new();
     for (place, expr) in window.window_expr.iter().enumerate() {
@@ -103,7 +104,7 @@ fn sort_key(expr: &Expr) -> DfResult<WindowOrder> {
     }
 }
 
-/// One node upon another, with the columns in the order that they had.
+/// Stacked nodes, one for each group, with the output columns in their original order.
 fn apart(window: Window, groups: Vec<(WindowOrder, Vec<usize>)>) -> DfResult<LogicalPlan> {
     let own = window.input.schema().fields().len();
     let mut places: Vec<usize> = Vec::new();

@@ -1,4 +1,4 @@
-//! The columns of a `CREATE` statement, and what is said of them there: keys and watermarks.
+//! The column list of a `CREATE` statement, with its constraints, keys and watermarks.
 
 use datafusion::sql::sqlparser::{
     ast::{ArrayElemTypeDef, DataType, Ident, StructBracketKind, StructField},
@@ -18,10 +18,10 @@ use crate::{
 /// As many as Postgres allows.
 const COLUMNS_MAX: usize = 1600;
 
-/// Rows within rows: who reads them goes down by recursion.
+/// Nesting of row types, which are read recursively.
 const ROW_DEPTH_MAX: usize = 50;
 
-/// All that stands between the parentheses.
+/// The parsed contents of the parentheses.
 #[derive(Debug, Default)]
 pub(super) struct ColumnList {
     pub columns: Vec<ColumnDef>,
@@ -32,7 +32,7 @@ pub(super) struct ColumnList {
 #[derive(Debug)]
 pub(super) struct KeyColumns {
     pub columns: Vec<String>,
-    /// False for `NOT ENFORCED`: a promise of whoever wrote the statement.
+    /// False for `NOT ENFORCED`: the client guarantees uniqueness.
     pub enforced: bool,
     pub position: usize,
 }
@@ -118,7 +118,7 @@ fn column(c: &mut TokenCursor, all: &mut ColumnList) -> Result<()> {
             column.not_null = true;
         } else if c.eat("NULL") {
         } else if c.eat("DEFAULT") {
-            // Up to NOT NULL, which would else be taken for a test of the default.
+            // Stops before NOT NULL, which would otherwise be parsed as part of the default expression.
             column.default = Some(query::expression(c, Some(Precedence::Is))?);
         } else if c.are("PRIMARY KEY") {
             let position = c.here();
@@ -139,12 +139,12 @@ fn column(c: &mut TokenCursor, all: &mut ColumnList) -> Result<()> {
     Ok(())
 }
 
-/// A type of a column. `STRUCT<…>` and `ROW<…>` are not Postgres', so another dialect reads them.
+/// A column type. `STRUCT<…>` and `ROW<…>` are not Postgres syntax, so another dialect parses them.
 pub(super) fn data_type(c: &mut TokenCursor) -> Result<DataType> {
     nested_type(c, 0)
 }
 
-/// A type within so many rows.
+/// A type nested in `depth` row types.
 fn nested_type(c: &mut TokenCursor, depth: usize) -> Result<DataType> {
     if !(c.is("STRUCT") || c.is("ROW")) {
         return c.sql(|p| p.parse_data_type());
@@ -179,7 +179,7 @@ fn row(c: &mut TokenCursor, depth: usize) -> Result<DataType> {
     Ok(row)
 }
 
-/// A key's columns exist and are never null.
+/// Checks that key columns exist, and makes them NOT NULL.
 fn finish(all: &mut ColumnList) -> Result<()> {
     if let Some(key) = &all.key {
         for (n, name) in key.columns.iter().enumerate() {
@@ -199,7 +199,7 @@ fn finish(all: &mut ColumnList) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a watermark on a column that is not there; no columns at all are columns still to be inferred.
+/// Refuses a watermark on an unknown column; an empty list means that columns are still to be inferred.
 pub(super) fn check_watermark(watermark: &WatermarkDef, columns: &[ColumnDef]) -> Result<()> {
     if columns.is_empty() || columns.iter().any(|c| c.name == watermark.column) {
         return Ok(());
@@ -208,7 +208,7 @@ pub(super) fn check_watermark(watermark: &WatermarkDef, columns: &[ColumnDef]) -
     Err(Error::new(ErrorKind::UndefinedColumn, message).at(watermark.position))
 }
 
-/// The names of a view's columns, between parentheses, with a watermark perhaps.
+/// `(name, …)`: the column names of a view, and an optional watermark.
 pub(super) fn view_columns(c: &mut TokenCursor) -> Result<(Vec<String>, Option<WatermarkDef>)> {
     let (mut names, mut mark) = (vec![], None);
     c.expect_token(&Token::LParen)?;

@@ -64,7 +64,7 @@ fn all_of(table: &Name, columns: &[String]) -> Query {
     query_of(select(items, Some(nodes::table(ObjectName::from(name)))))
 }
 
-/// What was said of the format; what was not has its defaults, which depend on the kind.
+/// The format options of the statement; missing ones have defaults, which depend on the format.
 #[derive(Default)]
 struct Given {
     kind: Option<CopyKind>,

@@ -46,7 +46,7 @@ pub(super) fn create(c: &mut TokenCursor, parse: fn(&str) -> Result<Vec<Statemen
     }
 }
 
-/// Things that others create: refused by name.
+/// Kinds of objects that other databases create: refused by name.
 fn other(c: &TokenCursor) -> Error {
     const HINTS: &[(&str, &str)] = &[
         ("TEMPORARY", "Create a table and drop it after use."),
@@ -100,7 +100,7 @@ fn exists(c: &mut TokenCursor, replace: bool) -> Result<IfExists> {
     }
 }
 
-/// Takes `discard_rows` out of the options: it says what this one statement may do, and is no part of the definition.
+/// Removes `discard_rows` from the options: it applies to this statement only, not to the definition.
 fn discards(exists: IfExists, options: &mut Options, name: &Name) -> Result<IfExists> {
     let Some(given) = options.0.remove("discard_rows") else { return Ok(exists) };
     let only = Options([("discard_rows".to_string(), given)].into());
@@ -114,7 +114,7 @@ fn discards(exists: IfExists, options: &mut Options, name: &Name) -> Result<IfEx
     }
 }
 
-/// What may follow the name and the columns, in any order, each once.
+/// The clauses after the name and the columns, in any order, each at most once.
 #[derive(Default)]
 struct Clauses {
     options: Option<Options>,
@@ -188,7 +188,7 @@ fn source(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     as_source(name, exists, columns, clauses.watermark, options, false)
 }
 
-/// A source, whatever word it was created with.
+/// A source, from `CREATE SOURCE` or `CREATE TABLE`.
 fn as_source(
     name: Name,
     exists: IfExists,
@@ -215,13 +215,13 @@ fn as_source(
             .hint("Write CREATE SOURCE s (id BIGINT PRIMARY KEY, …).")
             .at(name.position));
     }
-    // Included columns are known to the connector only, which says what there is.
+    // Included columns are known only to the connector, which checks the watermark column.
     let known = if options.get("include").is_some() { &[][..] } else { &columns.columns };
     let watermark = one_watermark(columns.watermark, watermark, known)?;
     Ok(Body::CreateSource(CreateSource { name, exists, columns: columns.columns, watermark, fixed, key, options }))
 }
 
-/// The watermark of the column list or the one after it, not both.
+/// The watermark of the column list or of the separate clause; both are an error.
 fn one_watermark(
     inside: Option<WatermarkDef>,
     after: Option<WatermarkDef>,
@@ -341,7 +341,7 @@ fn view(c: &mut TokenCursor, kind: catalog::ObjectKind, replace: bool) -> Result
     }))
 }
 
-/// `CREATE SINK s WITH (…) AS SELECT …`: `FROM relation` and options after the query are brought to this before.
+/// `CREATE SINK s WITH (…) AS SELECT …`: `FROM relation` and options after the query were rewritten to this form.
 fn sink(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     let exists = exists(c, replace)?;
     let name = c.name()?;
@@ -368,7 +368,7 @@ fn sink(c: &mut TokenCursor, replace: bool) -> Result<Body> {
     Ok(Body::CreateView(CreateView { kind, name, exists, columns, watermark, options, query, emit }))
 }
 
-/// Whether the list of columns that comes next is `(name type …` and not `(name, …`.
+/// Whether the next column list is `(name type …` and not `(name, …`.
 fn has_types(c: &TokenCursor) -> bool {
     matches!(c.peek(1), Token::Word(_))
         && matches!(c.peek(2), Token::Word(_))

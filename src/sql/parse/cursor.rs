@@ -1,4 +1,4 @@
-//! The place up to which a statement was read, and the small things that every statement is made of.
+//! The read position in a statement's tokens, and parsers for the small parts that all statements share.
 
 use datafusion::sql::sqlparser::{
     ast::Expr,
@@ -20,18 +20,18 @@ use crate::{
     },
 };
 
-/// How deep sqlparser may recurse.
+/// Recursion limit of sqlparser.
 const RECURSION_MAX: usize = 128;
 
 /// Reads the tokens of one statement, with sqlparser's parser for queries and expressions.
 pub(super) struct TokenCursor<'a> {
     parser: Parser<'a>,
-    /// All of the statement's tokens, without whitespace: the same that the parser has.
+    /// The statement's tokens, without whitespace: the same list that the parser has.
     tokens: Vec<TokenWithSpan>,
-    /// Where the statement ends, with the clauses that were cut off.
+    /// The end of the statement, including the clauses that were cut off.
     end: Location,
     pub text: &'a Text<'a>,
-    /// The statement's `EMIT` clause and where it stands, until someone takes it.
+    /// The statement's `EMIT` clause and its position, until a statement consumes it.
     pub emit: Option<(Emit, usize)>,
 }
 
@@ -42,9 +42,9 @@ impl<'a> TokenCursor<'a> {
         TokenCursor { parser, tokens, end, text, emit: None }
     }
 
-    /// Reads from here with another parser, to which the next token is the keyword `first`.
+    /// Parses from here with another parser, for which the next token is the keyword `first`.
     ///
-    /// Where `>>` closes two brackets, that parser sees two tokens.
+    /// That parser sees a `>>` that closes two brackets as two tokens.
     pub fn read_as<T>(
         &mut self,
         first: &str,
@@ -81,7 +81,7 @@ impl<'a> TokenCursor<'a> {
         read(&mut self.parser).map_err(|error| self.refused(error))
     }
 
-    /// An expression; up to the first operator that binds no tighter than `precedence`, if that is given.
+    /// Parses an expression; if `precedence` is set, up to the first operator that does not bind tighter.
     pub fn expr(&mut self, precedence: Option<Precedence>) -> Result<Expr> {
         let position = self.here();
         let mut expr = self.sql(|p| match precedence {
@@ -97,7 +97,7 @@ impl<'a> TokenCursor<'a> {
         error.at(self.here())
     }
 
-    /// Where the next token stands, in characters from 1; the end of the statement after the last one.
+    /// The position of the next token, in characters from 1; after the last one, the end of the statement.
     pub fn here(&self) -> usize {
         match self.tokens.get(self.parser.index()) {
             Some(token) => self.text.position(token.span.start),
@@ -117,7 +117,7 @@ impl<'a> TokenCursor<'a> {
         &self.parser.peek_nth_token_ref(n).token
     }
 
-    /// The `n`th word from here in capitals, if it is one that was not quoted.
+    /// The `n`th token from here in uppercase, if it is an unquoted word.
     pub fn word(&self, n: usize) -> Option<String> {
         word(self.peek(n))
     }
@@ -130,12 +130,12 @@ impl<'a> TokenCursor<'a> {
         is_word(self.peek(0), expected)
     }
 
-    /// Whether the words, separated by spaces, come next.
+    /// Whether these words, separated by spaces, come next.
     pub fn are(&self, expected: &str) -> bool {
         expected.split(' ').enumerate().all(|(n, w)| is_word(self.peek(n), w))
     }
 
-    /// Takes the words if they come next.
+    /// Consumes the words if they come next.
     pub fn eat(&mut self, expected: &str) -> bool {
         let found = self.are(expected);
         if found {
@@ -160,23 +160,23 @@ impl<'a> TokenCursor<'a> {
         if self.at_end() { Ok(()) } else { Err(self.unexpected("the end of the statement")) }
     }
 
-    /// The syntax error that the next token is not what was `expected`.
+    /// A syntax error: the next token is not what was `expected`.
     pub fn unexpected(&self, expected: &str) -> Error {
         let expected = format!("Expected {expected}.");
         syntax::unexpected(&self.tokens, self.parser.index(), Some(&expected), self.text)
     }
 
-    /// A refusal of what stands next, or of the statement so far.
+    /// A refusal of the next token, or of the statement so far.
     pub fn unsupported(&self, what: impl std::fmt::Display) -> Error {
         Error::unsupported(what).at(self.here())
     }
 
-    /// Takes any token and gives its text.
+    /// Consumes the next token and returns it.
     pub fn next(&mut self) -> Token {
         self.parser.next_token().token
     }
 
-    /// An identifier that may name something, and where it stands.
+    /// An identifier that may be a name, and its position.
     pub fn ident(&mut self, what: &str) -> Result<(String, usize)> {
         let position = self.here();
         match self.peek(0) {
@@ -238,7 +238,7 @@ impl<'a> TokenCursor<'a> {
     }
 }
 
-/// The text of a string literal, in each of Postgres' ways to write one.
+/// The text of a string literal, in any of Postgres' notations.
 pub(super) fn string(token: &Token) -> Option<String> {
     match token {
         Token::SingleQuotedString(s) | Token::EscapedStringLiteral(s) | Token::UnicodeStringLiteral(s) => {
@@ -249,7 +249,7 @@ pub(super) fn string(token: &Token) -> Option<String> {
     }
 }
 
-/// As Postgres folds names: lowercase unless quoted.
+/// Folds a name as Postgres does: lowercase unless quoted.
 fn fold(word: &Word) -> String {
     match word.quote_style {
         None => word.value.to_ascii_lowercase(),

@@ -1,7 +1,7 @@
-//! Trees that are not too deep: they are cloned, compared and freed by recursion, here and in all that comes after.
+//! Limits the depth of syntax trees: they are cloned, compared and freed by recursion, here and in all later stages.
 //!
-//! Chains of AND, OR and UNION ALL, which programs write thousands of links long, become balanced trees of the same
-//! meaning; whatever is still deeper than the stack of a worker allows is refused.
+//! Chains of AND, OR and UNION ALL, which generated queries have with thousands of operands, become balanced trees of
+//! the same meaning; trees that are still deeper than a worker's stack allows are refused.
 
 use std::ops::ControlFlow;
 
@@ -11,14 +11,14 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Levels of one expression, subqueries included. A clone takes some 4 KiB of stack for each in a debug build.
+/// Levels of one expression, including subqueries. A clone takes about 4 KiB of stack per level in a debug build.
 const EXPRESSION_DEPTH_MAX: usize = 250;
-/// Levels of UNION, INTERSECT and EXCEPT: 20 KiB each.
+/// Levels of UNION, INTERSECT and EXCEPT: 20 KiB of stack each.
 const SET_DEPTH_MAX: usize = 100;
-/// Chains up to this length stay as they were written.
+/// Chains up to this length are not rebalanced.
 const CHAIN_MAX: usize = 16;
 
-/// Balances the long chains within `node`, and refuses what is too deep after that.
+/// Balances the long chains within `node`, and refuses trees that are still too deep.
 pub(super) fn limit<V: VisitMut>(node: &mut V) -> Result<()> {
     match node.visit(&mut DepthLimit { depth: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
@@ -61,7 +61,7 @@ fn refuse_beyond(depth: usize, max: usize) -> ControlFlow<Error> {
     )
 }
 
-/// How many set operations stand left of each other; right of each other, they are in parentheses and so few.
+/// The depth of left-nested set operations; right-nested ones need parentheses, whose nesting is limited.
 fn set_depth(mut body: &SetExpr) -> usize {
     let mut depth = 0;
     while let SetExpr::SetOperation { left, right, .. } = body {
@@ -136,12 +136,12 @@ fn balance_unions(body: &mut SetExpr) {
     }
 }
 
-/// Whether the chain that `left` goes down has more links than may stay.
+/// Whether the chain that `left` descends has more than `CHAIN_MAX` links.
 fn is_longer<T>(first: &T, left: impl Fn(&T) -> Option<&T>) -> bool {
     std::iter::successors(Some(first), |link| left(link)).nth(CHAIN_MAX).is_some()
 }
 
-/// Joins neighbours, and then the pairs, until one is left: the order stays.
+/// Joins adjacent operands pairwise until one tree is left; keeps their order.
 fn balance<T>(mut operands: Vec<T>, join: &impl Fn(T, T) -> T) -> Option<T> {
     while operands.len() > 1 {
         let mut joined = Vec::with_capacity(operands.len().div_ceil(2));

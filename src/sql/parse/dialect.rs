@@ -1,4 +1,4 @@
-//! Postgres' dialect, with an end to how often the parser may try.
+//! Postgres' dialect, with a limit on how many expressions the parser may try.
 
 use std::{any::TypeId, cell::Cell};
 
@@ -9,20 +9,20 @@ use datafusion::sql::sqlparser::{
     parser::{Parser, ParserError},
 };
 
-/// sqlparser tries one reading after the other; where readings are nested, the work doubles with each level, and a
-/// line of text takes years. Each expression begun is therefore counted, and past [`Postgres::tries`] the text is
-/// refused as nested too deeply.
+/// sqlparser tries alternatives one after another; nested alternatives double the work with each level, and one line of
+/// text can take years. Therefore each started expression is counted, and past [`Postgres::tries`] the text is refused
+/// as nested too deeply.
 ///
-/// All that sqlparser's own Postgres dialect says is said here by it, but for two: names of arguments are words and
-/// not expressions (`f(a => 1)`), as in Postgres itself; to try for expressions is one of those doublings. And
-/// `IS [NOT] DISTINCT FROM` binds as tightly as `IS` does: sqlparser would take all of `b AND c` for its right side.
+/// All answers are those of sqlparser's own Postgres dialect, except two: argument names are words and not expressions
+/// (`f(a => 1)`), as in Postgres itself; trying expressions first doubles the work per level. And `IS [NOT] DISTINCT
+/// FROM` binds as tightly as `IS`: sqlparser would take all of `b AND c` as its right operand.
 #[derive(Debug)]
 pub(super) struct Postgres {
     tries: Cell<usize>,
 }
 
 impl Postgres {
-    /// A dialect for one statement of so many tokens.
+    /// A dialect for one statement with this number of tokens.
     pub fn new(tokens: usize) -> Self {
         Postgres { tries: Cell::new(10_000 + 20 * tokens) }
     }
@@ -30,7 +30,7 @@ impl Postgres {
 
 const BASE: PostgreSqlDialect = PostgreSqlDialect {};
 
-/// Methods that answer as [`PostgreSqlDialect`]'s do.
+/// Methods that delegate to [`PostgreSqlDialect`].
 macro_rules! as_postgres {
     ($($method:ident)*) => { $(fn $method(&self) -> bool { BASE.$method() })* };
 }

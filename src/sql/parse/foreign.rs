@@ -1,16 +1,16 @@
-//! Clauses of other databases that sqlparser reads and planners overlook: refused, each by its name.
+//! Clauses of other databases that sqlparser parses and planners ignore: refused by name.
 
 use datafusion::sql::sqlparser::ast::{Query, Select, TableFactor};
 
 use crate::error::Error;
 
-/// The first one of a query, outside of its SELECTs.
+/// The first such clause of a query, outside of its SELECTs.
 pub(super) fn of_query(query: &Query) -> Option<Error> {
     let pipes = !query.pipe_operators.is_empty();
     first([(pipes, "|>", "Write SELECT … FROM … WHERE … GROUP BY … ORDER BY ….")])
 }
 
-/// The first one of a SELECT.
+/// The first such clause of a SELECT.
 pub(super) fn of_select(select: &Select) -> Option<Error> {
     first([
         (select.top.is_some(), "SELECT TOP", "Write LIMIT n at the end."),
@@ -26,7 +26,7 @@ pub(super) fn of_select(select: &Select) -> Option<Error> {
     ])
 }
 
-/// The first one of what stands in FROM.
+/// The first such clause of a FROM item.
 pub(super) fn of_factor(factor: &TableFactor) -> Option<Error> {
     let sampled = |sampled: bool| (sampled, "TABLESAMPLE", "Write WHERE random() < 0.1 in a query that is read once.");
     match factor {

@@ -1,4 +1,4 @@
-//! `CREATE FUNCTION`, `CREATE AGGREGATE`, and how they are dropped.
+//! `CREATE FUNCTION`, `CREATE AGGREGATE`, and their `DROP`.
 
 use std::ops::ControlFlow;
 
@@ -52,7 +52,7 @@ pub(super) fn function(c: &mut TokenCursor, replace: bool, parse: fn(&str) -> Re
     Ok(Body::CreateFunction(CreateFunction { name, replace, arguments, returns, strict, body: Box::new(body) }))
 }
 
-/// What is to be done about NULL, where that is what comes next.
+/// The NULL handling clause, if it comes next: whether the function is strict.
 fn nulls(c: &mut TokenCursor) -> Option<bool> {
     if c.eat("STRICT") || c.eat("RETURNS NULL ON NULL INPUT") {
         return Some(true);
@@ -60,7 +60,7 @@ fn nulls(c: &mut TokenCursor) -> Option<bool> {
     c.eat("CALLED ON NULL INPUT").then_some(false)
 }
 
-/// What may be said of a function and changes nothing: how steady it is, its body says itself.
+/// Consumes attributes without effect, such as volatility, which is derived from the body.
 fn property(c: &mut TokenCursor) -> Result<bool> {
     if c.is("LANGUAGE") {
         let position = c.here();
@@ -122,7 +122,7 @@ fn body(c: &mut TokenCursor, name: &Name, parse: fn(&str) -> Result<Vec<Statemen
     Ok(expr)
 }
 
-/// The expression of `SELECT expression`, if the query is nothing more.
+/// The expression of `SELECT expression`, if the query has no other clause.
 fn only_expression(query: ast::Query) -> Option<ast::Expr> {
     let text = query.to_string();
     let SetExpr::Select(mut select) = *query.body else { return None };
@@ -136,7 +136,7 @@ fn only_expression(query: ast::Query) -> Option<ast::Expr> {
     }
 }
 
-/// Refuses queries within a body.
+/// Refuses subqueries in a body.
 fn check_plain(expr: &ast::Expr, name: &Name) -> Result<()> {
     struct Queries;
     impl Visitor for Queries {
@@ -196,7 +196,7 @@ fn argument(c: &mut TokenCursor) -> Result<Argument> {
     Ok(Argument { name, data_type })
 }
 
-/// Whether a type comes next, and no name before it.
+/// Whether a type comes next, without an argument name before it.
 fn is_type_alone(c: &TokenCursor) -> bool {
     const LONG: [(&str, &str); 10] = [
         ("DOUBLE", "PRECISION"),
@@ -214,7 +214,7 @@ fn is_type_alone(c: &TokenCursor) -> bool {
     !matches!(c.peek(1), Token::Word(_)) || LONG.into_iter().any(long)
 }
 
-/// A type that a value of a column could have.
+/// A type that a column can have.
 fn data_type(c: &mut TokenCursor) -> Result<ast::DataType> {
     let position = c.here();
     let word = c.word(0).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Text to statements.
 //!
-//! Queries and expressions are sqlparser's; the statements are ours, read off the same tokens. What Tidemark does not
-//! have is refused by its name (0A000); what nobody has is a syntax error at a position in the whole text. Garbage
-//! never panics, and never takes longer than its length deserves.
+//! Queries and expressions are parsed by sqlparser; statements by us, from the same tokens. What other databases
+//! support and Tidemark does not is refused by name (0A000); anything else is a syntax error with a position in the
+//! whole text. Invalid input never panics, and takes time in proportion to its length.
 
 mod columns;
 mod copy;
@@ -47,12 +47,12 @@ use crate::{
     options::nearest,
 };
 
-/// How long a text may be: its tokens take some hundred times as much memory.
+/// Maximum length of a text: its tokens take about a hundred times as much memory.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// All statements of a text, in order; empty ones are skipped.
 ///
-/// The first error is the error of the whole, as in Postgres: none of a text is run when a part of it cannot be read.
+/// The first error fails the whole text, as in Postgres: no statement is run if one of them cannot be parsed.
 pub fn parse(text: &str) -> Result<Vec<Statement>> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::new(ErrorKind::LimitExceeded, "statement is too long")
@@ -96,7 +96,7 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
     Ok(statement)
 }
 
-/// The statement from here to the end.
+/// Parses the statement from here to the end.
 fn statement(c: &mut TokenCursor) -> Result<Statement> {
     let span = c.rest();
     let start = StatementStart { line: span.start.line, column: span.start.column, position: c.here() };
@@ -142,7 +142,7 @@ fn body(c: &mut TokenCursor) -> Result<Body> {
     }
 }
 
-/// A statement that we do not have: refused by name if somebody has it, else a syntax error.
+/// The error of an unknown statement: refused by name if another database has it, else a syntax error.
 fn stranger(c: &TokenCursor, word: &str) -> Error {
     const HINTS: &[(&str, &str)] = &[
         ("TAIL", "SUBSCRIBE TO v gives the changes of a view as they come."),

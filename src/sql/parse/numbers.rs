@@ -1,4 +1,4 @@
-//! Numbers with an exponent, `1.5e-7`: written out where a decimal has so many digits, else a double.
+//! Numbers with an exponent, `1.5e-7`: written as a decimal if its digits suffice, else as a double.
 
 use datafusion::sql::sqlparser::ast::{CastKind, DataType, Expr, Value};
 
@@ -45,7 +45,7 @@ fn digits(text: &str) -> NumberForm {
     let (true, Ok(exponent)) = (is_number && mantissa.len() <= DIGITS_MAX + 1, exponent.parse::<i32>()) else {
         return if is_number { NumberForm::Double } else { NumberForm::AsIs };
     };
-    // Where the point is, in digits from the first one.
+    // The position of the decimal point, in digits from the first one.
     let point = whole.len() as i64 + i64::from(exponent);
     let digits = format!("{whole}{fraction}");
     let (before, behind) = (point.max(0), (digits.len() as i64 - point).max(0));
@@ -61,7 +61,7 @@ fn digits(text: &str) -> NumberForm {
     let (whole, fraction) = digits.split_at(digits.len() - behind);
     let whole = if whole.is_empty() { "0" } else { whole };
     NumberForm::Out(match fraction.is_empty() {
-        // With its point: a numeric, as any number with an exponent.
+        // A trailing point makes it numeric, as any number with an exponent.
         true => format!("{whole}."),
         false => format!("{whole}.{fraction}"),
     })

@@ -8,7 +8,7 @@ use crate::{
     sql::statement::{Alter, AlterAction, Body, Drop, DropSecrets},
 };
 
-/// Takes the words for a kind of object, if they come next.
+/// Consumes the keywords of an object kind, if they come next.
 pub(super) fn kind(c: &mut TokenCursor) -> Option<ObjectKind> {
     const WORDS: [(&str, ObjectKind); 7] = [
         ("SOURCE", ObjectKind::Source),
@@ -22,7 +22,7 @@ pub(super) fn kind(c: &mut TokenCursor) -> Option<ObjectKind> {
     WORDS.into_iter().find(|(words, _)| c.eat(words)).map(|(_, kind)| kind)
 }
 
-/// `DROP INDEX`, `ALTER ROLE`, …: refused by name, if it is a name.
+/// `DROP INDEX`, `ALTER ROLE`, …: refused by name; an unknown kind is a syntax error.
 fn other(c: &TokenCursor, verb: &str) -> Error {
     const MORE: &[&str] = &["AGGREGATE", "DEFAULT", "FUNCTION", "OWNED", "ROUTINE", "SCHEMA", "SECRET", "SYSTEM"];
     match c.word(0) {
@@ -53,7 +53,7 @@ pub(super) fn drop(c: &mut TokenCursor) -> Result<Body> {
     Ok(Body::Drop(Drop { kind, names, if_exists, cascade }))
 }
 
-/// How to come to another definition and lose nothing.
+/// The hint how to replace a definition without losing rows.
 fn beside(kind: ObjectKind, name: &str) -> String {
     match kind {
         ObjectKind::Table => format!(

@@ -1,4 +1,4 @@
-//! `WITH (key = value, …)` and the neighbours' other ways to say options.
+//! `WITH (key = value, …)`, and the notations of other databases for options.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -57,7 +57,7 @@ fn key(c: &mut TokenCursor) -> Result<String> {
     }
 }
 
-/// A string, a number, or a word: as text. `SECRET name` is a secret's value.
+/// A string, a number, or a word, as text. `SECRET name` refers to a secret's value.
 fn value(c: &mut TokenCursor) -> Result<String> {
     if let Some(text) = string(c.peek(0)) {
         c.skip(1);
@@ -107,10 +107,10 @@ pub(super) fn format(c: &mut TokenCursor, all: &mut Options) -> Result<()> {
     if *c.peek(0) == Token::LParen { options(c, all) } else { Ok(()) }
 }
 
-/// What `INCLUDE` takes; some of it is reserved, and no name elsewhere.
+/// The keywords after `INCLUDE`; some are reserved, and cannot be names elsewhere.
 const INCLUDED: [&str; 7] = ["KEY", "HEADERS", "HEADER", "PARTITION", "OFFSET", "TIMESTAMP", "TOPIC"];
 
-/// `INCLUDE key [TEXT] [AS name], header 'name' …`, as often as one likes: the option `include`, of the same text.
+/// `INCLUDE key [TEXT] [AS name], header 'name' …`, repeatable: stored as the option `include`, with the same text.
 pub(super) fn include(c: &mut TokenCursor, all: &mut Options) -> Result<()> {
     c.expect("INCLUDE")?;
     let items = c.list(|c| {
@@ -138,8 +138,8 @@ pub(super) fn include(c: &mut TokenCursor, all: &mut Options) -> Result<()> {
     Ok(())
 }
 
-/// What follows a list of columns in `CREATE EXTERNAL TABLE`: `STORED AS CSV`, `LOCATION '…'`, `OPTIONS (…)`,
-/// `WITH HEADER ROW`. Gives whether one of them came next.
+/// The clauses after the columns of `CREATE EXTERNAL TABLE`: `STORED AS CSV`, `LOCATION '…'`, `OPTIONS (…)`, `WITH
+/// HEADER ROW`. Returns whether one of them was consumed.
 pub(super) fn external(c: &mut TokenCursor, all: &mut Options) -> Result<bool> {
     let position = c.here();
     if c.eat("STORED AS") {

@@ -1,4 +1,4 @@
-//! Kinds of objects that Postgres and others have, and Tidemark does not: refused, each by its name.
+//! Kinds of objects of Postgres and other databases that Tidemark does not have: refused by name.
 
 /// What can be neither created, nor altered, nor dropped.
 const OTHER_OBJECTS: &[&str] = &[
@@ -29,7 +29,7 @@ const OTHER_OBJECTS: &[&str] = &[
     "USER",
 ];
 
-/// Whether a word, in uppercase, names such a kind; or one of `more`, which only some statements have.
+/// Whether an uppercase word is such a kind, or one of `more`, which only some statements know.
 pub(super) fn is_other_object(word: &str, more: &[&str]) -> bool {
     OTHER_OBJECTS.contains(&word) || more.contains(&word)
 }

@@ -1,4 +1,4 @@
-//! Queries and changes of rows: sqlparser's, brought to one spelling.
+//! Queries and DML, parsed by sqlparser and normalized.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use crate::{
     time::with_seconds,
 };
 
-/// A query, its windows lowered.
+/// A query, with windows lowered.
 pub(super) fn query(c: &mut TokenCursor) -> Result<Box<ast::Query>> {
     let position = c.here();
     let mut query = c.sql(|p| p.parse_query())?;
@@ -23,7 +23,7 @@ pub(super) fn query(c: &mut TokenCursor) -> Result<Box<ast::Query>> {
     Ok(query)
 }
 
-/// An expression that stands outside of queries, in the spelling that those in queries have.
+/// An expression outside of queries, normalized as those in queries.
 pub(super) fn expression(c: &mut TokenCursor, precedence: Option<Precedence>) -> Result<ast::Expr> {
     let position = c.here();
     let mut expr = c.expr(precedence)?;
@@ -45,7 +45,7 @@ pub(super) fn change(c: &mut TokenCursor) -> Result<Body> {
     body.map_err(|e| e.at(position))
 }
 
-/// What other databases write between INSERT and its rows.
+/// Refuses clauses of other databases between INSERT and its rows.
 fn check_insert(insert: &ast::Insert) -> Result<()> {
     let what = if insert.or.is_some() || insert.ignore || insert.replace_into {
         "INSERT OR …"
@@ -65,7 +65,7 @@ fn check_insert(insert: &ast::Insert) -> Result<()> {
     Err(Error::unsupported(what).hint("Write INSERT INTO t (…) VALUES (…) [ON CONFLICT …]."))
 }
 
-/// Brings all queries within `node` to one spelling, and refuses what nobody after us would notice.
+/// Normalizes all queries within `node`, and refuses clauses that later stages would ignore.
 pub(super) fn settle<V: VisitMut>(c: &TokenCursor, node: &mut V) -> Result<()> {
     depth::limit(node)?;
     width::limit(node)?;
@@ -179,7 +179,7 @@ impl VisitorMut for Settle<'_> {
     }
 }
 
-/// A text in the place of a `bytea` as the bytes that it stands for.
+/// Replaces the text of a `bytea` literal by the hexadecimal digits of its bytes.
 pub fn as_bytes(value: &mut ast::Value) -> Result<()> {
     if let ast::Value::SingleQuotedString(text) = value {
         *value = ast::Value::HexStringLiteral(hex_of_bytea(text)?);

@@ -1,5 +1,5 @@
-//! `(a, b) IN (SELECT c, d FROM u)` among the conditions of a WHERE, which is an EXISTS there. Elsewhere NULL is another
-//! answer than false, and it is refused by name.
+//! `(a, b) IN (SELECT c, d FROM u)` as a conjunct of a WHERE becomes an EXISTS. Elsewhere NULL and false differ
+//! (three-valued logic), so it is refused by name.
 //!
 //! ```text
 //! WHERE (a, b) IN (SELECT c, d FROM u)
@@ -18,7 +18,7 @@ use crate::{
     sql::{naming, using::all_of},
 };
 
-/// Rewrites all such conditions of a WHERE.
+/// Rewrites all such conjuncts of a WHERE.
 pub(super) fn as_exists(condition: &mut Expr) -> Result<()> {
     match condition {
         Expr::Nested(inner) => as_exists(inner)?,
@@ -50,7 +50,7 @@ fn is_row(expr: &Expr) -> bool {
     matches!(expr, Expr::Tuple(row) if row.len() > 1)
 }
 
-/// Fails where it can be seen that there are more columns on one side than on the other.
+/// Fails if the two sides visibly have different numbers of columns.
 fn check_columns(row: &[Expr], subquery: &Query) -> Result<()> {
     let Some(columns) = naming::names(subquery).map(|names| names.len()) else { return Ok(()) };
     match columns.cmp(&row.len()) {
@@ -60,7 +60,7 @@ fn check_columns(row: &[Expr], subquery: &Query) -> Result<()> {
     }
 }
 
-/// Fails on one in another place.
+/// Fails on a row IN (subquery) anywhere else.
 pub(super) fn check(expr: &Expr) -> Result<()> {
     match expr {
         Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. }

@@ -1,4 +1,4 @@
-//! Settings and transactions: `SET`, `RESET`, `BEGIN` and their like.
+//! Settings and transactions: `SET`, `RESET`, `BEGIN` and similar.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -36,7 +36,7 @@ pub(super) fn set(c: &mut TokenCursor) -> Result<Body> {
     Ok(Body::Set { name, value, local })
 }
 
-/// The name of a setting in lowercase; some have names of several words.
+/// The name of a setting in lowercase; some names have several words.
 pub(super) fn setting(c: &mut TokenCursor) -> Result<String> {
     const WORDS: [(&str, &str); 5] = [
         ("TIME ZONE", "timezone"),
@@ -62,7 +62,7 @@ pub(super) fn setting(c: &mut TokenCursor) -> Result<String> {
     }
 }
 
-/// `DEFAULT` is `None`; a list is its items with `, ` between; a string is what it says.
+/// `DEFAULT` is `None`; a list is its items joined by `, `; a string is its contents.
 fn setting_value(c: &mut TokenCursor) -> Result<Option<String>> {
     if c.eat("DEFAULT") || c.eat("LOCAL") {
         return Ok(None);
@@ -94,7 +94,7 @@ fn setting_value(c: &mut TokenCursor) -> Result<Option<String>> {
     Ok(Some(items.join(", ")))
 }
 
-/// The modes of `SET TRANSACTION`. Only whether it may write has an effect, so that is what is kept of several.
+/// The modes of `SET TRANSACTION`. Only READ ONLY and READ WRITE have an effect, so only that is kept.
 fn characteristics(c: &mut TokenCursor, prefix: &str, local: bool) -> Result<Body> {
     let modes = modes(c)?;
     Ok(match (modes.read_only, modes.isolation) {
@@ -115,7 +115,7 @@ struct Modes {
     isolation: Option<&'static str>,
 }
 
-/// `ISOLATION LEVEL …`, `READ ONLY`, `DEFERRABLE`, with commas or without.
+/// `ISOLATION LEVEL …`, `READ ONLY`, `DEFERRABLE`, with or without commas.
 fn modes(c: &mut TokenCursor) -> Result<Modes> {
     const LEVELS: [(&str, &str); 4] = [
         ("SERIALIZABLE", "serializable"),
@@ -197,7 +197,7 @@ fn chain(c: &mut TokenCursor) -> Result<()> {
     Ok(())
 }
 
-/// What is taken and has no effect here: there is nothing to lock, to vacuum or to be told of.
+/// Statements accepted without effect: there are no locks, no vacuum and no notifications.
 pub(super) fn no_op(c: &mut TokenCursor) -> Result<Body> {
     let word = c.word(0).unwrap_or_default();
     c.skip(1);

@@ -1,5 +1,5 @@
-//! `x SIMILAR TO pattern` as the regular expression that PostgreSQL makes of it (its `similar_escape_internal`): it is to
-//! match as a whole, and `%` and `_` stand for what they do in LIKE. DataFusion takes the pattern for a regular expression.
+//! `x SIMILAR TO pattern` as the regular expression that PostgreSQL makes of it (its `similar_escape_internal`):
+//! anchored at both ends, with `%` and `_` as in LIKE. DataFusion takes the pattern for a regular expression.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value, ValueWithSpan};
 
@@ -10,7 +10,7 @@ pub(super) fn as_regex(expr: &mut Expr) -> Result<()> {
     let Expr::SimilarTo { negated, expr: text, pattern, escape_char } = expr else { return Ok(()) };
     let right = match pattern.as_ref() {
         Expr::Value(ValueWithSpan { value: Value::Null, .. }) => Some(pattern.as_ref().clone()),
-        // Whatever the quotes.
+        // In any quotation.
         Expr::Value(value) => match value.value.clone().into_string() {
             Some(pattern) => {
                 let regex = regex(&pattern, escape(escape_char.as_ref())?);
@@ -30,7 +30,7 @@ pub(super) fn as_regex(expr: &mut Expr) -> Result<()> {
     Ok(())
 }
 
-/// The character that takes its meaning from the one behind it; `None` for none.
+/// The escape character; `None` if escaping is off.
 fn escape(said: Option<&ValueWithSpan>) -> Result<Option<char>> {
     let Some(said) = said else { return Ok(Some('\\')) };
     let invalid = || {

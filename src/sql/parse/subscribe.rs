@@ -13,7 +13,7 @@ use crate::{
 
 const OF_A_QUERY: &str = "CREATE MATERIALIZED VIEW … AS the query, and SUBSCRIBE to that.";
 
-/// A query or a subscription: what a cursor and COPY take.
+/// A query or a subscription, as a cursor and COPY accept it.
 pub(super) fn reads(c: &mut TokenCursor) -> Result<Reads> {
     match c.is("SUBSCRIBE") {
         true => subscribe(c).map(Reads::Subscription),
@@ -64,7 +64,7 @@ fn epoch(c: &mut TokenCursor) -> Result<u64> {
     Ok(epoch)
 }
 
-/// `WITH (snapshot = …, progress = false)`: what is said of the snapshot, and where.
+/// `WITH (snapshot = …, progress = false)`: the value of `snapshot` and its position.
 fn options(c: &mut TokenCursor) -> Result<Option<(bool, usize)>> {
     let (mut snapshot, mut progress) = (None, None);
     c.expect("WITH")?;
@@ -98,7 +98,7 @@ fn options(c: &mut TokenCursor) -> Result<Option<(bool, usize)>> {
     }
 }
 
-/// What stands behind the name of an option: nothing is yes.
+/// The value of a boolean option; no value means true.
 fn boolean(c: &mut TokenCursor) -> Result<bool> {
     if !c.eat_token(&Token::Eq) && matches!(c.peek(0), Token::Comma | Token::RParen) {
         return Ok(true);

@@ -1,4 +1,4 @@
-//! Syntax errors, as Postgres says them.
+//! Syntax errors, in Postgres' words.
 
 use datafusion::sql::sqlparser::{
     parser::ParserError,
@@ -8,13 +8,13 @@ use datafusion::sql::sqlparser::{
 use super::{text::Text, tokens::is_word};
 use crate::error::{Error, ErrorKind};
 
-/// What the tokenizer cannot read: a string or a comment without an end, a strange sign.
+/// The error of the tokenizer: an unterminated string or comment, or an unknown character.
 pub(super) fn unreadable(error: TokenizerError, text: &Text) -> Error {
     Error::new(ErrorKind::Syntax, decapitalise(error.message.trim_end_matches(['.', ' '])))
         .at(text.position(error.location))
 }
 
-/// What sqlparser says, in our words: it names the place in its message alone.
+/// sqlparser's error in our words; it gives the position only within its message.
 pub(super) fn refused(error: ParserError, tokens: &[TokenWithSpan], next: usize, text: &Text) -> Error {
     let message = match error {
         ParserError::RecursionLimitExceeded => {
@@ -36,9 +36,9 @@ pub(super) fn refused(error: ParserError, tokens: &[TokenWithSpan], next: usize,
     unexpected(tokens, index, expected.as_deref(), text)
 }
 
-/// The error that the token at `index` should not stand there; past the last one, that the text ends too early.
+/// The error that the token at `index` is unexpected; past the last one, that the text ends too early.
 pub(super) fn unexpected(tokens: &[TokenWithSpan], index: usize, expected: Option<&str>, text: &Text) -> Error {
-    // After a comma too many, sqlparser takes FROM for a column and stumbles over what follows.
+    // After a superfluous comma, sqlparser takes FROM for a column and fails on the next token.
     let index = if index >= 2 && comma_too_many(tokens, index - 1) { index - 1 } else { index };
     let mut error = match tokens.get(index) {
         Some(token) => {
@@ -60,7 +60,7 @@ pub(super) fn unexpected(tokens: &[TokenWithSpan], index: usize, expected: Optio
     }
 }
 
-/// What was probably meant.
+/// A guess at the mistake.
 fn hint(tokens: &[TokenWithSpan], index: usize) -> Option<&'static str> {
     let near = tokens.get(index).map(|t| &t.token);
     let before = index.checked_sub(1).and_then(|i| tokens.get(i)).map(|t| &t.token);
@@ -81,7 +81,7 @@ fn hint(tokens: &[TokenWithSpan], index: usize) -> Option<&'static str> {
     }
 }
 
-/// Whether the token at `index` ends a list, and yet stands after a comma.
+/// Whether the token at `index` ends a list and follows a comma.
 fn comma_too_many(tokens: &[TokenWithSpan], index: usize) -> bool {
     const WORDS: [&str; 8] = ["FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "AS", "WITH"];
     let ends = |token: &Token| *token == Token::RParen || WORDS.iter().any(|w| is_word(token, w));
@@ -107,7 +107,7 @@ fn split_place(message: &str) -> (&str, Option<Location>) {
     (text, place)
 }
 
-/// A token may be a string of megabytes; its beginning tells enough.
+/// A token may be a string of megabytes; only its beginning is shown.
 fn shorten(token: &str) -> String {
     const CHARS_MAX: usize = 60;
     match token.char_indices().nth(CHARS_MAX) {

@@ -1,15 +1,15 @@
-//! Places in a text: the tokenizer's lines and columns, the slices of Rust, and the positions that clients are told.
+//! Positions in a text: the tokenizer's lines and columns, byte offsets, and the character positions that clients get.
 
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
-/// A text that knows where its lines begin.
+/// A text with an index of its lines.
 ///
 /// Lines and columns count characters from 1, as the tokenizer does; only `\n` ends a line.
 pub(super) struct Text<'a> {
     text: &'a str,
     /// The index of each line's first character.
     lines: Vec<usize>,
-    /// The byte at which each character begins; `None` where a character is a byte.
+    /// The byte offset of each character; `None` if all characters are one byte.
     bytes: Option<Vec<u32>>,
     chars: usize,
 }
@@ -28,7 +28,7 @@ impl<'a> Text<'a> {
         Text { text, lines, bytes, chars }
     }
 
-    /// In characters from 1; the end of the text where the tokenizer knows no place.
+    /// In characters from 1; the end of the text if the tokenizer has no location.
     pub fn position(&self, at: Location) -> usize {
         self.index(at) + 1
     }
@@ -53,7 +53,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The line and the column, both from 1, of a position that an error tells (in characters from 1).
+/// The line and the column, both from 1, of an error position (in characters from 1).
 pub fn line_column(text: &str, position: usize) -> (usize, usize) {
     let before = text.chars().take(position.saturating_sub(1));
     before.fold((1, 1), |(line, column), c| if c == '\n' { (line + 1, 1) } else { (line, column + 1) })

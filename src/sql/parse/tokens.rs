@@ -1,7 +1,7 @@
-//! What is settled on the tokens of a statement, before anything is parsed.
+//! Rewrites and checks on a statement's tokens, before parsing.
 //!
-//! Some neighbours' spellings cannot be parsed by a Postgres parser, and some texts would cost it more than they
-//! should: both are easier seen in a flat list of tokens than in a tree.
+//! Some syntax of other databases cannot be parsed by a Postgres parser, and some texts would take it too much time
+//! or stack: both are easier to detect in a flat list of tokens than in a tree.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
@@ -10,20 +10,20 @@ use crate::{
     sql::{incremental::AS_OF_NOW, parse::text::Text, statement::Emit, windows},
 };
 
-/// How many tokens may stand beside each other with no comma between them. A chain such as `1 + 1 + …` is a tree as
-/// deep as it is long, and trees are walked and freed by recursion.
+/// Maximum length of a token sequence without a comma. A chain such as `1 + 1 + …` is a tree as deep as it is long, and
+/// trees are walked and freed by recursion.
 const CHAIN_TOKENS_MAX: usize = 4000;
-/// How deep parentheses and brackets may be nested: sqlparser's own limit does not reach all of its recursion.
+/// Maximum nesting of parentheses and brackets: sqlparser's own limit does not cover all of its recursion.
 const NESTING_MAX: usize = 64;
-/// How deep `STRUCT<STRUCT<…` may be nested.
+/// Maximum nesting of `STRUCT<STRUCT<…`.
 const TYPES_MAX: usize = 32;
-/// The types that have others between angle brackets.
+/// Types with type arguments in angle brackets.
 const TYPES: [&str; 4] = ["STRUCT", "ROW", "ARRAY", "MAP"];
 
-/// `EXPLAIN (…) CREATE OR REPLACE SINK`: how far into a statement the word is looked for.
+/// `EXPLAIN (…) CREATE OR REPLACE SINK`: how many tokens are searched for the keyword.
 const SINK_WITHIN: usize = 32;
 
-/// The word, in capitals, if the token is one that was not quoted.
+/// The word in uppercase, if the token is an unquoted one.
 pub(super) fn word(token: &Token) -> Option<String> {
     match token {
         Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_ascii_uppercase()),
@@ -35,7 +35,7 @@ pub(super) fn is_word(token: &Token, expected: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(expected))
 }
 
-/// Refuses what would take too much time or stack to parse.
+/// Refuses texts that would take too much time or stack to parse.
 pub(super) fn check(tokens: &[TokenWithSpan], text: &Text) -> Result<()> {
     // One entry for each open parenthesis: the length of the chain within it.
     let mut chains = vec![0];
@@ -49,7 +49,7 @@ pub(super) fn check(tokens: &[TokenWithSpan], text: &Text) -> Result<()> {
             Token::Comma => *chains.last_mut().expect("the statement's own chain is never closed") = 0,
             _ => {}
         }
-        // The brackets of STRUCT<…>, to which the parser's own limit does not apply.
+        // The brackets of STRUCT<…>, which the parser's own limit does not cover.
         match &token.token {
             Token::Lt if n > 0 && TYPES.iter().any(|w| is_word(&tokens[n - 1].token, w)) => types += 1,
             token => types = types.saturating_sub(closing(token)),
@@ -84,7 +84,7 @@ pub(super) fn closing(token: &Token) -> usize {
     }
 }
 
-/// Makes an argument of the keys in `SESSION(t PARTITION BY key, …)`: `SESSION(t, partition_by(key), …)`.
+/// Turns the keys in `SESSION(t PARTITION BY key, …)` into an argument: `SESSION(t, partition_by(key), …)`.
 pub(super) fn spell_out_partitions(tokens: &mut Vec<TokenWithSpan>) {
     // One entry for each open parenthesis: whether it is that of SESSION.
     let mut sessions = vec![];
@@ -97,7 +97,7 @@ pub(super) fn spell_out_partitions(tokens: &mut Vec<TokenWithSpan>) {
             let put = |token: Token| TokenWithSpan { token, span };
             rest.next();
             out.extend([put(Token::Comma), put(Token::make_word(windows::PARTITION_BY, None))]);
-            // Several keys stand in parentheses of their own.
+            // Several keys have parentheses of their own.
             if rest.peek().is_none_or(|next| next.token != Token::LParen) {
                 out.push(put(Token::LParen));
                 let key = |next: &TokenWithSpan| !matches!(next.token, Token::Comma | Token::RParen);
@@ -119,7 +119,7 @@ pub(super) fn spell_out_partitions(tokens: &mut Vec<TokenWithSpan>) {
     *tokens = out;
 }
 
-/// Makes a subquery of a relation that is read as it is now: `t FOR SYSTEM_TIME AS OF PROCTIME() [AS x]`.
+/// Turns a relation that is read at processing time into a subquery: `t FOR SYSTEM_TIME AS OF PROCTIME() [AS x]`.
 pub(super) fn spell_out_system_time(tokens: &mut Vec<TokenWithSpan>, text: &Text) -> Result<()> {
     let is = |tokens: &[TokenWithSpan], at: usize, words: &[&str]| {
         words.iter().enumerate().all(|(n, word)| tokens.get(at + n).is_some_and(|t| is_word(&t.token, word)))
@@ -150,7 +150,7 @@ pub(super) fn spell_out_system_time(tokens: &mut Vec<TokenWithSpan>, text: &Text
     Ok(())
 }
 
-/// `(SELECT * FROM name AS __as_of_now)`, and the alias that it would have had by itself.
+/// `(SELECT * FROM name AS __as_of_now)`, with the relation's name as alias if `named`.
 fn as_of_now(name: &[TokenWithSpan], named: bool) -> Vec<TokenWithSpan> {
     let Some(last) = name.last() else { return Vec::new() };
     let put = |token: Token| TokenWithSpan { token, span: last.span };
@@ -164,7 +164,7 @@ fn as_of_now(name: &[TokenWithSpan], named: bool) -> Vec<TokenWithSpan> {
     out
 }
 
-/// Whether what follows a relation is its alias.
+/// Whether an alias follows a relation.
 fn has_alias(next: Option<&TokenWithSpan>) -> bool {
     const OTHERS: [&str; 20] = [
         "ON",
@@ -214,8 +214,8 @@ pub(super) fn cut_emit(tokens: &mut Vec<TokenWithSpan>) -> Option<(Emit, TokenWi
     Some((*emit, first))
 }
 
-/// Brings a `CREATE SINK` to the order of a view: options before the query. After it they would be read as hints about a
-/// table. `FROM t` becomes `AS SELECT * FROM t`.
+/// Rewrites `CREATE SINK` to the clause order of a view: options before the query, after which they would be parsed as
+/// table hints. `FROM t` becomes `AS SELECT * FROM t`.
 pub(super) fn order_sink(tokens: &mut Vec<TokenWithSpan>) {
     let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
     let made = |at: &usize| is(*at, "SINK") && *at > 0 && (is(at - 1, "CREATE") || is(at - 1, "REPLACE"));
@@ -241,8 +241,8 @@ pub(super) fn order_sink(tokens: &mut Vec<TokenWithSpan>) {
     tokens.splice(query..query, tail.into_iter().chain(select).collect::<Vec<_>>());
 }
 
-/// Turns `TABLE t` into what a Postgres parser understands: the bare name where it is the argument of a window
-/// function, `SELECT * FROM t` where it is a query.
+/// Rewrites `TABLE t` to what a Postgres parser accepts: the bare name as an argument of a window function, `SELECT *
+/// FROM t` as a query.
 pub(super) fn spell_out_table(tokens: &mut Vec<TokenWithSpan>) {
     let insert = tokens.first().is_some_and(|t| is_word(&t.token, "INSERT"));
     // One entry for each open parenthesis: whether it is that of a window function.
@@ -280,7 +280,7 @@ pub(super) fn spell_out_table(tokens: &mut Vec<TokenWithSpan>) {
     *tokens = out;
 }
 
-/// Whether a query can begin after this token.
+/// Whether a query can start after this token.
 fn begins_query(token: &Token) -> bool {
     const WORDS: [&str; 9] = ["AS", "FOR", "UNION", "ALL", "EXCEPT", "INTERSECT", "DISTINCT", "EXPLAIN", "VERBOSE"];
     match token {

@@ -1,4 +1,4 @@
-//! Watermarks: every spelling comes down to a column and a delay.
+//! Watermarks: all notations are reduced to a column and a delay.
 
 use datafusion::sql::sqlparser::{
     ast::{BinaryOperator, Expr},
@@ -13,7 +13,7 @@ use crate::{
 
 const HINT: &str = "Write WATERMARK FOR ts AS ts - INTERVAL '5 seconds'.";
 
-/// Whether a watermark comes next, and not a column of that name.
+/// Whether a watermark clause comes next, and not a column of that name.
 pub(super) fn is_next(c: &TokenCursor) -> bool {
     c.is("WATERMARK")
         && (c.are("WATERMARK FOR") || *c.peek(1) == Token::LParen || c.word(2).as_deref() == Some("DELAY"))
@@ -46,7 +46,7 @@ pub(super) fn watermark(c: &mut TokenCursor) -> Result<WatermarkDef> {
     Ok(WatermarkDef { column, delay_us, position })
 }
 
-/// How far `expr` stays behind the column: it is the column itself, or the column less a constant.
+/// The delay, in microseconds, of `expr`: the column itself, or the column minus a constant.
 fn behind(column: &str, expr: &Expr) -> Result<i64> {
     let is_column = |e: &Expr| matches!(unwrap(e), Expr::Identifier(i) if names::fold(i) == column);
     match unwrap(expr) {

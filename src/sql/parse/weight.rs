@@ -1,11 +1,11 @@
-//! What a text costs to read, known before it is read: so that room can be asked for first.
+//! Upper bounds for the memory of a text, computed before parsing, so that memory can be reserved first.
 
-/// What a token takes at the most: itself, twice, and the nodes of the tree and of the plans that are made of it.
+/// Maximum bytes of a token: two copies of itself, and its nodes in the syntax tree and the plans.
 const TOKEN_BYTES: usize = 1024;
-/// What stays of a token once its statement is only kept: the nodes of the tree.
+/// Bytes of a token in a stored statement: its nodes in the syntax tree.
 const KEPT_TOKEN_BYTES: usize = 512;
 
-/// What one text may take.
+/// The memory that one text may need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Weight {
     text: usize,
@@ -28,8 +28,8 @@ impl Weight {
     }
 }
 
-/// How many tokens a text has, or more. A word, a row of digits, a text in quotes and a comment are one; all else counts
-/// by the byte, as does everything from where it is uncertain what quotes enclose.
+/// An upper bound for the tokens of a text. A word, a run of digits, a quoted text and a comment count as one; all else
+/// counts per byte, as does everything after an ambiguous quote.
 fn tokens(text: &[u8]) -> usize {
     let (mut count, mut at, mut certain) = (0, 0, true);
     while let Some(byte) = text.get(at) {
@@ -42,7 +42,7 @@ fn tokens(text: &[u8]) -> usize {
             Some(length) if length > 0 => length,
             _ if byte.is_ascii_digit() => run(u8::is_ascii_digit),
             _ if is_word(byte) => run(is_word),
-            // They are dropped as they are found, but for what stands before them.
+            // A run counts as one token: tokens of whitespace are dropped.
             _ if byte.is_ascii_whitespace() => run(u8::is_ascii_whitespace),
             _ => 1,
         };
@@ -54,8 +54,8 @@ fn is_word(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80
 }
 
-/// The length of the text in quotes or of the comment that `text` begins with; 0 if it begins with neither. `None` if a
-/// backslash, a `$`, a comment in a comment, or an operator `before` that may go on make the end uncertain.
+/// The length of the quoted text or comment at the start of `text`; 0 if there is none. `None` if a backslash, a `$`, a
+/// nested comment, or an operator `before` that may continue makes the end ambiguous.
 fn enclosed(before: Option<u8>, text: &[u8]) -> Option<usize> {
     let is_operator = |byte: u8| {
         !(is_word(&byte) || byte.is_ascii_whitespace() || matches!(byte, b'\'' | b'"' | b'(' | b')' | b',' | b';'))
@@ -67,7 +67,7 @@ fn enclosed(before: Option<u8>, text: &[u8]) -> Option<usize> {
         },
         [b'$', rest @ ..] => match rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len()) {
             0 => None,
-            // A parameter; `$1$` begins a text.
+            // A parameter; `$1$` starts a dollar-quoted text.
             digits => (rest.get(digits) != Some(&b'$')).then_some(digits + 1),
         },
         [b'-', b'-', ..] | [b'/', b'*', ..] if before.is_some_and(is_operator) => None,

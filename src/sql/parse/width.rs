@@ -1,5 +1,5 @@
-//! Rows that are not too wide: each column is a field of every schema of a plan, whatever its rows hold. The limits are
-//! Postgres' own.
+//! Limits on the number of columns: each column is a field in every schema of a plan, whatever its rows hold. The
+//! limits are Postgres' own.
 
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ const TARGETS_MAX: usize = 1664;
 /// Postgres' `MaxHeapAttributeNumber`.
 const COLUMNS_MAX: usize = 1600;
 
-/// Refuses a list of columns that is too long.
+/// Refuses a SELECT list or column list that is too long.
 pub(super) fn limit<V: VisitMut>(node: &mut V) -> Result<()> {
     match node.visit(&mut WidthLimit) {
         ControlFlow::Continue(()) => Ok(()),
@@ -20,7 +20,7 @@ pub(super) fn limit<V: VisitMut>(node: &mut V) -> Result<()> {
     }
 }
 
-/// Refuses more columns than a row may have.
+/// Refuses more columns than a query may return.
 pub fn check_targets(columns: usize) -> Result<()> {
     match columns <= TARGETS_MAX {
         true => Ok(()),

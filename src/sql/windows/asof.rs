@@ -1,7 +1,8 @@
-//! `a ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k`: each row of `a` with the newest of `b` that is not later.
+//! `a ASOF JOIN b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k`: joins each row of `a` with the latest row of `b` that
+//! is not later.
 //!
-//! A row of `b` counts from its time until the next of its key, so it is an ordinary join with the rows of `b` and when
-//! the next one comes:
+//! A row of `b` is valid from its time until the next row of its key, so this is an ordinary join with the rows of `b`,
+//! each extended by the time of the next one:
 //!
 //! ```text
 //! a LEFT JOIN (SELECT *, lead(ts) OVER (PARTITION BY k ORDER BY ts) AS __next FROM b) AS b
@@ -22,10 +23,10 @@ use crate::{
     },
 };
 
-/// The column that tells when the next row of a key comes.
+/// The column with the time of the next row of the same key.
 const NEXT: &str = "__next";
 
-/// Makes ordinary joins of the ASOF joins in a SELECT.
+/// Rewrites the ASOF joins of a SELECT to ordinary joins.
 pub(super) fn lower(select: &mut Select) -> Result<()> {
     let wildcard = |i: &SelectItem| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let shows_all = select.projection.iter().any(wildcard);
@@ -61,7 +62,7 @@ fn lower_join(join: &mut Join) -> Result<()> {
         (true, false) => (right.as_ref().clone(), swapped(op).ok_or_else(usage)?, left.as_ref().clone()),
         _ => return Err(usage()),
     };
-    // A row that is no longer the newest where the next one is.
+    // The validity interval excludes the time of the next row.
     let until = match op {
         BinaryOperator::GtEq => BinaryOperator::Lt,
         BinaryOperator::Gt => BinaryOperator::LtEq,
@@ -98,7 +99,7 @@ fn lead(time: Expr, keys: Vec<Expr>) -> Expr {
     call
 }
 
-/// Both sides of each equality in a condition of some.
+/// Both sides of each equality in a conjunction.
 fn equal(on: &Expr) -> Vec<Expr> {
     match on {
         Expr::Nested(inner) => equal(inner),
@@ -108,7 +109,7 @@ fn equal(on: &Expr) -> Vec<Expr> {
     }
 }
 
-/// A column without the name of its relation: within the subquery it may have another.
+/// A column without its qualifier: within the subquery the relation may have another name.
 fn bare(column: &Expr) -> Expr {
     match column {
         Expr::CompoundIdentifier(parts) => parts.last().cloned().map_or_else(|| column.clone(), Expr::Identifier),

@@ -1,4 +1,4 @@
-//! Pieces of syntax trees that windows are made of, and what they read of one.
+//! Constructors and accessors of syntax trees for windows.
 
 use datafusion::sql::sqlparser::{
     ast::{
@@ -35,7 +35,7 @@ pub(super) fn bare_name(name: &ObjectName) -> Option<String> {
     }
 }
 
-/// What columns of the relation are qualified with.
+/// The qualifier of the relation's columns.
 pub(super) fn name_of(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
@@ -46,13 +46,13 @@ pub(super) fn name_of(factor: &TableFactor) -> Option<Ident> {
     }
 }
 
-/// Gives the error the place of what it is about, if that has one.
+/// Adds the position of a syntax node to an error, if the node has one.
 pub(super) fn placed(error: Error, about: &impl Spanned, locate: &dyn Fn(Location) -> usize) -> Error {
     let start = about.span().start;
     if start.line > 0 { error.at(locate(start)) } else { error }
 }
 
-/// A column of a name that needs quotes.
+/// A column under a quoted alias.
 pub(super) fn quoted(expr: Expr, alias: &str) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: nodes::quoted(alias) }
 }

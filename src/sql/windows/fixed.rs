@@ -1,4 +1,4 @@
-//! Windows of a fixed size: where they start and end.
+//! Windows of a fixed size: their start and end.
 
 use datafusion::sql::sqlparser::{
     ast::{BinaryOperator, Expr, Value},
@@ -14,20 +14,20 @@ use crate::{
     },
 };
 
-/// The windows that one call describes.
+/// The windows of one call.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Windows {
     /// The event time: an expression over the rows.
     pub time: Expr,
     pub size: Interval,
-    /// How far each window starts after the one before; `None` where they tumble.
+    /// The distance between the starts of adjacent windows; `None` for tumbling windows.
     pub slide: Option<Interval>,
-    /// By how much they are moved from 1970.
+    /// The shift of the window grid from 1970.
     pub offset: Option<Interval>,
 }
 
 impl Windows {
-    /// Refuses what would be no windows, or too many.
+    /// Refuses invalid windows, and too many for a row.
     pub fn check(self) -> Result<Self> {
         let refuse = |message: String| Error::new(ErrorKind::InvalidParameterValue, message);
         let parts = [("size", Some(self.size)), ("slide", self.slide)];
@@ -68,7 +68,7 @@ impl Windows {
         Ok(self)
     }
 
-    /// Where a tumbling window starts; `None` for sliding ones.
+    /// The start of a tumbling window; `None` for sliding ones.
     pub fn tumbling_start(&self) -> Option<Expr> {
         if self.slide.is_some() {
             return None;
@@ -78,32 +78,32 @@ impl Windows {
         Some(call("date_bin", args))
     }
 
-    /// A row for each sliding window's start.
+    /// The starts of sliding windows, a row each.
     pub fn sliding_starts(&self) -> Option<Expr> {
         let mut args = vec![self.time.clone(), self.slide?.literal(), self.size.literal()];
         args.extend(self.offset.map(Interval::literal));
         Some(call("unnest", vec![call(functions::HOP_STARTS, args)]))
     }
 
-    /// Where the window that starts at `start` ends.
+    /// The end of the window that starts at `start`.
     pub fn end(&self, start: Expr) -> Expr {
         Expr::BinaryOp { left: Box::new(start), op: BinaryOperator::Plus, right: Box::new(self.size.literal()) }
     }
 }
 
-/// 1970 moved by `offset`, as a string: it takes the type of the timestamps that it is compared with.
+/// 1970 plus `offset`, as a string literal: it is coerced to the type of the timestamps.
 fn origin(offset: Interval) -> Expr {
     let moment = chrono::DateTime::from_timestamp_micros(offset.micros).unwrap_or_default();
     let text = moment.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     Expr::Value(Value::SingleQuotedString(text).with_empty_span())
 }
 
-/// The constant interval of an argument.
+/// An argument that is a constant interval.
 pub(super) fn length(expr: &Expr, locate: &dyn Fn(Location) -> usize) -> Result<Interval> {
     interval::constant(expr).map_err(|error| placed(error, expr, locate))
 }
 
-/// The windows that come later, refused by name.
+/// Window functions that are not supported yet, refused by name.
 pub(super) fn unsupported(function: &str) -> Error {
     Error::unsupported(function.to_uppercase())
         .hint("TUMBLE and HOP make windows of a fixed size, SESSION windows that end with a gap.")

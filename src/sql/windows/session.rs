@@ -1,4 +1,5 @@
-//! `SESSION(t [PARTITION BY key], ts, gap [, max => …] [, timeout => …])` in FROM: the two window functions that tell a row's session.
+//! `SESSION(t [PARTITION BY key], ts, gap [, max => …] [, timeout => …])` in FROM: two window functions compute each
+//! row's session.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, OrderByExpr, OrderByOptions, Query,
@@ -11,7 +12,7 @@ use crate::{
     sql::{functions, interval},
 };
 
-/// What the keys of `PARTITION BY` are put into before the text is parsed, as one argument more.
+/// The marker function that holds the `PARTITION BY` keys as one more argument, inserted before parsing.
 pub(crate) const PARTITION_BY: &str = "partition_by";
 
 /// Sessions over the rows of a relation.
@@ -19,15 +20,15 @@ pub(crate) const PARTITION_BY: &str = "partition_by";
 pub(super) struct SessionWindows {
     pub keys: Vec<Expr>,
     pub time: Expr,
-    /// How long after a row the next one is still of its session: a constant interval, or an expression over the row.
+    /// The maximum distance to the next row of a session: a constant interval, or an expression over the row.
     pub gap: Expr,
-    /// How long a session may last.
+    /// The maximum length of a session.
     pub max: Option<Expr>,
-    /// How long after its last row came a session ends by the clock.
+    /// The wall-clock time after its last row at which a session is closed.
     pub timeout: Option<Expr>,
 }
 
-/// Takes the keys of PARTITION BY out of the arguments of a call.
+/// Removes the PARTITION BY keys from the arguments of a call and returns them.
 pub(super) fn take_keys(args: &mut Vec<FunctionArg>) -> Vec<Expr> {
     let keys = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function)))
@@ -43,7 +44,7 @@ pub(super) fn take_keys(args: &mut Vec<FunctionArg>) -> Vec<Expr> {
     found
 }
 
-/// `SESSION(TABLE t, DESCRIPTOR(ts), DESCRIPTOR(key), gap)`: a neighbour's spelling.
+/// `SESSION(TABLE t, DESCRIPTOR(ts), DESCRIPTOR(key), gap)`: the notation of another system.
 fn by_descriptor(args: &mut Vec<FunctionArg>) -> Vec<Expr> {
     let descriptor = match args.get(2) {
         Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function))))
@@ -72,7 +73,7 @@ fn arguments(args: &FunctionArguments) -> Option<Vec<Expr>> {
 }
 
 impl SessionWindows {
-    /// Refuses what would be no sessions.
+    /// Refuses gaps and limits that are not positive.
     pub fn check(mut self) -> Result<Self> {
         let positive = |what: &str, expr: &Expr| -> Result<Expr> {
             let length = interval::constant(expr)?;
@@ -87,7 +88,7 @@ impl SessionWindows {
                 }
             }
         };
-        // Anything else is computed for each row.
+        // Any other gap is evaluated per row.
         if matches!(self.gap, Expr::Value(_) | Expr::Interval(_)) {
             self.gap = positive("gap", &self.gap)?;
         }

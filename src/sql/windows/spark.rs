@@ -1,9 +1,9 @@
-//! Spark's `window(ts, size [, slide [, offset]])` and `session_window(ts, gap)`: a group of a GROUP BY, with a `start` and
-//! an `end`.
+//! Spark's `window(ts, size [, slide [, offset]])` and `session_window(ts, gap)`: a group key with a `start` and an
+//! `end`.
 //!
-//! Tumbling windows need no more than expressions, so they stand wherever the call stood, over joins too. Sliding ones
-//! make several rows of one, which only FROM can do: the relation that the event time is a column of gets the starts
-//! as one more column. So do the sessions, which are those of the other groups.
+//! Tumbling windows are plain expressions, so they replace the call in place, over joins too. A sliding window
+//! multiplies rows, which only FROM can do: the relation of the event time column gets the window starts as one more
+//! column. So do sessions, which are partitioned by the other group keys.
 
 use std::ops::ControlFlow;
 
@@ -28,13 +28,13 @@ use crate::{
     },
 };
 
-/// The column of sliding windows' starts: a name that no client would give.
+/// The column with the starts of sliding windows: a name that no client would use.
 const START: &str = "__window_start";
 const END: &str = "__window_end";
 const WINDOW: &str = "window";
 const SESSION_WINDOW: &str = "session_window";
 
-/// What one call describes.
+/// The windows of one call.
 #[derive(Debug, PartialEq)]
 enum WindowCall {
     Windows(Box<Windows>),
@@ -43,7 +43,7 @@ enum WindowCall {
 }
 
 impl WindowCall {
-    /// What the call, and so its column, is called.
+    /// The name of the function, which is the name of its column.
     fn name(&self) -> &'static str {
         match self {
             WindowCall::Windows(_) => WINDOW,
@@ -52,7 +52,7 @@ impl WindowCall {
     }
 }
 
-/// Lowers the calls of each SELECT that a query is made of; the ones in subqueries are lowered already.
+/// Lowers the calls in each SELECT of a query; those in subqueries are lowered already.
 pub(super) fn lower(query: &mut Query, locate: &dyn Fn(Location) -> usize) -> Result<()> {
     lower_body(&mut query.body, query.order_by.as_mut(), locate)
 }
@@ -109,7 +109,7 @@ fn lower_select(
     let _ = select.selection.visit(&mut replacer);
     let _ = select.having.visit(&mut replacer);
     let _ = select.qualify.visit(&mut replacer);
-    // The windows are in the order of their starts, and timestamps compare faster than structs.
+    // The starts have the order of the windows, and timestamps compare faster than structs.
     replacer.whole = replacer.start.clone();
     let _ = select.group_by.visit(&mut replacer);
     if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = order_by {
@@ -118,7 +118,7 @@ fn lower_select(
     Ok(())
 }
 
-/// Visits all places of a SELECT where a window may stand.
+/// Visits all clauses of a SELECT where a window may occur.
 fn visit(select: &mut Select, order_by: Option<&mut OrderBy>, visitor: &mut WindowCallFinder) -> ControlFlow<Error> {
     select.projection.visit(visitor)?;
     select.selection.visit(visitor)?;
@@ -131,10 +131,10 @@ fn visit(select: &mut Select, order_by: Option<&mut OrderBy>, visitor: &mut Wind
     }
 }
 
-/// Finds the one window that a SELECT has.
+/// Finds the window call of a SELECT; it may have only one.
 struct WindowCallFinder<'a> {
     locate: &'a dyn Fn(Location) -> usize,
-    /// How many subqueries deep: theirs are not ours.
+    /// Depth of nested subqueries, whose calls are ignored.
     depth: usize,
     found: Option<WindowCall>,
 }
@@ -191,7 +191,7 @@ impl WindowCallFinder<'_> {
     }
 }
 
-/// The arguments of a call, where all of them are plain.
+/// The arguments of a call, if all of them are positional expressions.
 fn arguments(function: &Function) -> Option<Vec<&Expr>> {
     let args = match &function.args {
         FunctionArguments::List(list) => list.args.as_slice(),
@@ -214,7 +214,7 @@ fn read_sessions(function: &Function) -> Result<WindowCall> {
     Ok(WindowCall::Sessions(Box::new(((*time).clone(), (*gap).clone()))))
 }
 
-/// `window(ts, size [, slide [, offset]])`: a slide as long as the size is none.
+/// `window(ts, size [, slide [, offset]])`: a slide equal to the size makes it tumbling.
 fn read(function: &Function, locate: &dyn Fn(Location) -> usize) -> Result<Windows> {
     let exprs = arguments(function);
     let Some([time, size, rest @ ..]) = exprs.as_deref().filter(|e| e.len() <= 4) else {
@@ -227,8 +227,8 @@ fn read(function: &Function, locate: &dyn Fn(Location) -> usize) -> Result<Windo
     Windows { time: (*time).clone(), size, slide, offset }.check()
 }
 
-/// `GROUP BY 1` and `GROUP BY w`, where that is the window in the SELECT list, group by its start: a timestamp is a
-/// better key than a struct of two.
+/// `GROUP BY 1` and `GROUP BY w`, if they refer to the window in the SELECT list, group by its start: a timestamp is a
+/// cheaper key than a struct of two.
 fn group_by_start(select: &mut Select, start: &Expr, name: &str) {
     let GroupByExpr::Expressions(groups, _) = &mut select.group_by else { return };
     for group in groups {
@@ -250,7 +250,7 @@ fn group_by_start(select: &mut Select, start: &Expr, name: &str) {
     }
 }
 
-/// The names that the columns have in Spark: `window`, `start`, `end`.
+/// Gives columns the names that they have in Spark: `window`, `start`, `end`.
 fn name_items(items: &mut [SelectItem], window: &str) {
     for item in items {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
@@ -271,7 +271,7 @@ enum WindowBound {
     End,
 }
 
-/// Which part of the window of a name an expression is, if it is one.
+/// Which bound of the named window an expression is; `None` for other expressions.
 fn part(expr: &Expr, window: &str) -> Option<WindowBound> {
     let field = |name: &Ident| match fold(name).as_str() {
         "start" => Some(WindowBound::Start),
@@ -304,7 +304,7 @@ fn structure(start: &Expr, end: &Expr) -> Expr {
     call("named_struct", vec![text("start"), start.clone(), text("end"), end.clone()])
 }
 
-/// Puts expressions in the place of the window and its parts.
+/// Replaces the window call and its fields by expressions.
 struct Replacer {
     name: &'static str,
     depth: usize,
@@ -330,7 +330,7 @@ impl VisitorMut for Replacer {
         if self.depth > 0 {
             return ControlFlow::Continue(());
         }
-        // The root of `window(…).start` was visited, and so replaced, before it.
+        // The root of `window(…).start` was visited before it, and so is replaced already.
         if let Expr::CompoundFieldAccess { root, access_chain } = expr {
             if let ([AccessExpr::Dot(Expr::Identifier(name))], true) = (access_chain.as_slice(), **root == self.whole) {
                 match fold(name).as_str() {
@@ -351,7 +351,7 @@ impl VisitorMut for Replacer {
     }
 }
 
-/// Adds the starts of sliding windows to the relation that has the event time.
+/// Adds the starts of sliding windows to the relation of the event time column.
 fn add_starts(select: &mut Select, windows: &Windows) -> Result<()> {
     let wildcard = |i: &SelectItem| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     if select.projection.iter().any(wildcard) {
@@ -365,7 +365,7 @@ fn add_starts(select: &mut Select, windows: &Windows) -> Result<()> {
     Ok(())
 }
 
-/// Adds the sessions of each combination of the other groups to the only relation.
+/// Adds the sessions, partitioned by the other group keys, to the only relation.
 fn add_sessions(select: &mut Select, time: &Expr, gap: &Expr) -> Result<()> {
     let wildcard = |i: &SelectItem| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     if select.projection.iter().any(wildcard) {
@@ -396,8 +396,8 @@ fn add_sessions(select: &mut Select, time: &Expr, gap: &Expr) -> Result<()> {
     Ok(())
 }
 
-/// The relation in FROM that `time` is a column of. A row of it becomes several before it is joined, which gives what
-/// several after the join would, unless the join keeps rows of the other side that find none.
+/// The FROM item that has the column `time`. Multiplying its rows before the join is equal to multiplying them after
+/// it, unless the join pads unmatched rows of the other side.
 fn relation_of<'a>(select: &'a mut Select, time: &Expr) -> Result<&'a mut TableFactor> {
     let refuse =
         |what: &str| Error::unsupported(what).hint("Write FROM HOP(t, ts, slide, size) in place of that relation.");

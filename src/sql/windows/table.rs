@@ -24,7 +24,7 @@ use crate::{
 pub(super) const START: &str = "window_start";
 pub(super) const END: &str = "window_end";
 
-/// The functions, with the names of their arguments in order; the last one may be left out, of a session the last two.
+/// The functions, with the names of their arguments in order; the last is optional, of a session the last two.
 const TUMBLE: (&str, &[&str]) = ("TUMBLE(t, ts, INTERVAL '10 minutes')", &["data", "timecol", "size", "offset"]);
 const HOP: (&str, &[&str]) =
     ("HOP(t, ts, INTERVAL '5 minutes', INTERVAL '10 minutes')", &["data", "timecol", "slide", "size", "offset"]);
@@ -33,7 +33,7 @@ const SESSION: (&str, &[&str]) = (
     &["data", "timecol", "gap", "max", "timeout"],
 );
 
-/// Lowers one factor of a FROM, if it is a call of a window function, plain or within `TABLE(…)`.
+/// Lowers one FROM item, if it is a window function call, bare or within `TABLE(…)`.
 pub(super) fn lower(factor: &mut TableFactor, locate: &dyn Fn(Location) -> usize) -> Result<()> {
     let (name, args, alias) = match factor {
         TableFactor::Table { name, args: Some(args), alias, .. } => (&*name, &args.args, alias.clone()),
@@ -87,8 +87,7 @@ fn sessions(
     Ok(derived(sessions.over(relation, [START, END]), alias.or(own_name.map(alias_of))))
 }
 
-/// The arguments in the order of `parameters`, whether they were given by place or by name; the last `optional` may be
-/// left out.
+/// The arguments in the order of `parameters`, positional or named; the last `optional` may be omitted.
 fn arguments<'a>(
     args: &'a [FunctionArg],
     parameters: &[&str],
@@ -125,7 +124,7 @@ fn required<'a>(arg: Option<&'a Expr>, usage: &str) -> Result<&'a Expr> {
     arg.ok_or_else(|| Error::new(ErrorKind::UndefinedFunction, "wrong arguments of a window function").hint(usage))
 }
 
-/// The event time: a column, or `DESCRIPTOR(column)`.
+/// The event time column, as a name or `DESCRIPTOR(column)`.
 fn column(expr: &Expr, locate: &dyn Fn(Location) -> usize) -> Result<Expr> {
     match expr {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) => return Ok(expr.clone()),
@@ -143,7 +142,7 @@ fn column(expr: &Expr, locate: &dyn Fn(Location) -> usize) -> Result<Expr> {
     Err(placed(error, expr, locate))
 }
 
-/// What the windows are laid over, and its own name.
+/// The relation that the windows apply to, and its name.
 fn relation(expr: &Expr) -> Result<(TableFactor, Option<Ident>)> {
     let parts = match expr {
         Expr::Identifier(name) => vec![name.clone()],

@@ -1,4 +1,4 @@
-//! For each function whose result may be larger than its arguments: how large.
+//! The size of a result, for each function whose result may be larger than its arguments.
 
 use arrow::{
     array::{Array, ArrayRef, AsArray},
@@ -9,34 +9,34 @@ use datafusion::{common::ScalarValue, error::Result as DfResult, logical_expr::C
 
 use crate::changes::bytes_of_array;
 
-/// How the size of a result follows from its arguments.
+/// How the size of a result depends on the arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Growth {
-    /// The first argument, as many times as the second says.
+    /// The first argument, repeated as often as the second says.
     Repeat,
-    /// So many characters as the second argument says.
+    /// The second argument is the length in characters.
     Pad,
     /// All arguments together.
     Sum,
-    /// All arguments together, the first one between each two.
+    /// All arguments together, with the first one as separator.
     SumBetween,
-    /// The first argument, with the third one wherever it holds the second.
+    /// The first argument, with each occurrence of the second replaced by the third.
     Replace,
-    /// The same by a pattern: the third argument, at the most between each two characters, with parts of the first.
+    /// The same with a pattern: the third argument at most between each two characters, with captured groups.
     ReplacePattern,
     /// Numbers or times from the first argument to the second.
     Series,
-    /// As many elements as the second argument says.
+    /// The second argument is the number of elements.
     Resize,
-    /// The first argument, each element of which may become the third argument.
+    /// The first argument, where each element may be replaced by the third argument.
     ReplaceElements,
-    /// The elements of the first argument as text, with the others between each two.
+    /// The elements of the first argument as text, with the other arguments as separators.
     ElementsAsText,
-    /// So many times the first argument.
+    /// This many times the first argument.
     Times(usize),
 }
 
-/// A number as text.
+/// Bytes of a number as text.
 const NUMBER_BYTES: usize = 24;
 
 impl Growth {
@@ -60,12 +60,12 @@ impl Growth {
         })
     }
 
-    /// Whether what is said of a result is its size, and not merely a bound of it.
+    /// Whether the computed size is exact, and not just an upper bound.
     pub fn is_exact(self) -> bool {
         !matches!(self, Growth::ReplacePattern | Growth::ElementsAsText | Growth::ReplaceElements | Growth::Times(_))
     }
 
-    /// What all results take at the most; cheap, and far too much where rows differ.
+    /// An upper bound for all results together; cheap, and far too large where rows differ.
     pub fn at_most(self, args: &[ColumnarValue], rows: usize) -> DfResult<usize> {
         let widest: Vec<Measure> =
             args.iter().map(|arg| Measure::widest(arg, self.counts())).collect::<DfResult<_>>()?;
@@ -76,12 +76,12 @@ impl Growth {
         Ok(self.bytes(&widest, None).saturating_mul(rows))
     }
 
-    /// Whether the second argument is a number that says how much.
+    /// Whether the second argument is a count.
     fn counts(self) -> bool {
         matches!(self, Growth::Repeat | Growth::Pad | Growth::Resize)
     }
 
-    /// The size of a result whose arguments measure so much; `found` is how often a text holds another.
+    /// The size of a result, from the sizes of its arguments; `found` is how often a text contains another.
     fn bytes(self, args: &[Measure], found: Option<usize>) -> usize {
         let bytes = |n: usize| args.get(n).map_or(0, |arg| arg.bytes);
         let number = |n: usize| args.get(n).map_or(0, |arg| arg.number);
@@ -134,17 +134,17 @@ pub fn does_not_grow(function: &str) -> bool {
     NAMES.split_whitespace().any(|name| name == function)
 }
 
-/// What is measured of one argument.
+/// The size of one argument.
 #[derive(Debug, Clone, Copy, Default)]
 struct Measure {
     bytes: usize,
     elements: usize,
-    /// Its value, where it is a number that says how much: never less than none.
+    /// Its value, if it is a count; not negative.
     number: usize,
 }
 
 impl Measure {
-    /// At least what every value of an argument has.
+    /// The maximum over all values of an argument.
     fn widest(arg: &ColumnarValue, counts: bool) -> DfResult<Measure> {
         match arg {
             ColumnarValue::Scalar(value) => Measure::scalar(value),
@@ -182,7 +182,7 @@ impl Measure {
     }
 }
 
-/// The widest value of an array, or more.
+/// An upper bound for the widest value of an array.
 fn widest_bytes(array: &ArrayRef) -> usize {
     match array.data_type() {
         DataType::Utf8 | DataType::Binary | DataType::List(_) => {
@@ -192,7 +192,7 @@ fn widest_bytes(array: &ArrayRef) -> usize {
     }
 }
 
-/// What some values of an array take, without those beside them.
+/// The bytes of a range of values of an array.
 fn bytes_of_rows(array: &ArrayRef, from: usize, to: usize) -> usize {
     let between = |offsets: &[i32]| (offsets[from] as usize, offsets[to] as usize);
     match array.data_type() {
@@ -216,7 +216,7 @@ fn bytes_of_rows(array: &ArrayRef, from: usize, to: usize) -> usize {
     }
 }
 
-/// The elements of all lists of an array.
+/// The number of elements in all lists of an array.
 fn elements(array: &ArrayRef) -> Option<usize> {
     let list = array.as_list_opt::<i32>()?;
     Some((list.value_offsets().last()? - list.value_offsets().first()?) as usize)
@@ -253,7 +253,7 @@ impl ResultSizes {
         Ok(ResultSizes { growth, args: args.iter().map(argument).collect::<DfResult<_>>()? })
     }
 
-    /// The bytes of a row's result, or at least as many.
+    /// The bytes of a row's result, or an upper bound.
     pub fn row(&self, row: usize) -> usize {
         if self.growth == Growth::Series {
             return self.series(row).unwrap_or(0);
@@ -263,7 +263,7 @@ impl ResultSizes {
         self.growth.bytes(&measures, found)
     }
 
-    /// How often the first text holds the second.
+    /// How often the first text contains the second.
     fn found(&self, row: usize) -> Option<usize> {
         let [text, from, ..] = self.args.as_slice() else { return None };
         let (text, from) = (text.text(row)?, from.text(row)?);
@@ -284,7 +284,7 @@ impl ResultSizes {
             None => 1,
             Some(arg) => arg.step(row, self.args[0].unit_ns())?,
         };
-        // One that goes the wrong way is empty; one that does not go is the function's own error.
+        // A series in the wrong direction is empty; a step of zero is an error of the function itself.
         let count = i128::from(stop).checked_sub(i128::from(start))?.checked_div(step)?;
         let elements = if count < 0 { 0 } else { usize::try_from(count).unwrap_or(usize::MAX) };
         Some(elements.saturating_add(1).saturating_mul(size_of::<i64>()))
@@ -319,7 +319,7 @@ impl SizedArgument {
         self.scalar(row)?.try_as_str().flatten().map(str::to_string)
     }
 
-    /// Where a series begins or ends, in its own unit.
+    /// The first or last value of a series, in its own unit.
     fn number(&self, row: usize) -> Option<i64> {
         if let SizedArgument::Rows { numbers: Some(numbers), .. } = self {
             let numbers = numbers.as_primitive::<Int64Type>();
@@ -332,7 +332,7 @@ impl SizedArgument {
         }
     }
 
-    /// The nanoseconds of a unit of a date or a time; of a number, none.
+    /// The nanoseconds per unit of a date or time; `None` for a number.
     fn unit_ns(&self) -> Option<i128> {
         use arrow::datatypes::TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
         let of = match self {
@@ -349,20 +349,20 @@ impl SizedArgument {
         }
     }
 
-    /// How far a series goes with each element, or less, in units of its beginning.
+    /// A lower bound for the step of a series, in the unit of its first value.
     fn step(&self, row: usize, unit_ns: Option<i128>) -> Option<i128> {
         let Some(unit_ns) = unit_ns else { return self.number(row).map(i128::from) };
         let interval = self.scalar(row)?.cast_to(&DataType::Interval(IntervalUnit::MonthDayNano)).ok()?;
         let ScalarValue::IntervalMonthDayNano(Some(interval)) = interval else { return None };
         let (months, days, ns) = IntervalMonthDayNanoType::to_parts(interval);
-        // The shortest month.
+        // Days of the shortest month.
         let ns = (i128::from(months) * 28 + i128::from(days)) * 86_400_000_000_000 + i128::from(ns);
         let step = ns / unit_ns;
         Some(if step == 0 { ns.signum() } else { step })
     }
 }
 
-/// What a scalar takes.
+/// The bytes of a scalar.
 fn scalar_bytes(value: &ScalarValue) -> usize {
     match value {
         ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
@@ -380,7 +380,7 @@ mod tests {
 
     use super::*;
 
-    /// A list in a batch of many is as wide as it is, and not as all of them.
+    /// A list counts with its own elements only, not with those of the whole batch.
     #[test]
     fn growth_lists_of_a_batch_are_measured_row_by_row() {
         let lists = ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(

@@ -1,9 +1,9 @@
-//! How large the result of a function may be: known, and asked for, before it is made.
+//! Limits the size of function results: it is computed, and reserved, before the function is called.
 //!
-//! A few bytes of a statement can ask for gigabytes: `repeat('x', 1000000000)`, `array_repeat(1, 2000000000)`,
-//! `a || a` within itself. For each function whose result may be larger than its arguments, [`Growth`] says how large it
-//! becomes. A value over the limit is refused (54000), and so is a batch of values that the memory pool has no room for
-//! (53200). What is small anyway is neither measured exactly nor asked for.
+//! A few bytes of a statement can ask for gigabytes: `repeat('x', 1000000000)`, `array_repeat(1, 2000000000)`, nested
+//! `a || a`. For each function whose result may be larger than its arguments, [`Growth`] gives its size. A value over
+//! the limit is refused (54000), and so is a batch of values that the memory pool has no room for (53200). Small
+//! results are neither measured exactly nor reserved.
 
 mod growth;
 mod textcat;
@@ -41,16 +41,16 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// Results of up to so many bytes in all are made without asking.
+/// Results of up to this many bytes in all are not reserved.
 const SMALL_BYTES: usize = 1 << 20;
 
-/// Results that can only be estimated are made in parts of about so many bytes, each counted when it is there.
+/// Results whose size can only be estimated are computed in parts of about this many bytes, each reserved afterwards.
 const PART_BYTES: usize = 16 << 20;
 
 /// Arrow's offsets have 32 bits.
 const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 
-/// How large values may be, and where room for them is asked.
+/// The maximum size of a value, and the memory pool for results.
 pub struct ResultLimit {
     pool: Arc<dyn MemoryPool>,
     value_bytes_max: usize,
@@ -71,7 +71,7 @@ impl ResultLimit {
             .hint("Ask for less, or raise query.value_limit."))
     }
 
-    /// Room for so many bytes, until it is dropped.
+    /// Reserves memory until the reservation is dropped.
     fn ask(&self, function: &str, bytes: usize) -> Result<MemoryReservation> {
         if bytes > BATCH_BYTES_MAX {
             let message = format!("requested length too large: the values of {function}() would hold {bytes} bytes");
@@ -97,8 +97,8 @@ impl fmt::Debug for ResultLimit {
     }
 }
 
-/// Puts the check around every function that needs one, wherever it came from: DataFusion's planner and its optimizer
-/// call some by themselves. `||` of texts becomes the function that Postgres has for it.
+/// Wraps each function that needs the check, also those that DataFusion's planner and optimizer insert. `||` of texts
+/// becomes Postgres' function for it.
 #[derive(Debug)]
 pub struct CheckSizes(pub Arc<ResultLimit>);
 
@@ -133,7 +133,7 @@ fn checked(call: ScalarFunction, limit: &Arc<ResultLimit>) -> Expr {
     Expr::ScalarFunction(ScalarFunction { func: function, args: call.args })
 }
 
-/// A function whose result is measured before it is made.
+/// A function whose result size is checked before it is called.
 #[derive(Debug)]
 struct SizeChecked {
     inner: Arc<ScalarUDF>,
@@ -183,7 +183,7 @@ impl SizeChecked {
         self.inner.invoke_with_args(args)
     }
 
-    /// The result part by part.
+    /// Computes the result part by part.
     fn in_parts(&self, args: &ScalarFunctionArgs, sizes: &ResultSizes) -> DfResult<ColumnarValue> {
         let name = self.inner.name();
         let room = self.limit.ask(name, 0)?;
@@ -196,7 +196,7 @@ impl SizeChecked {
             }
             let _part = self.limit.ask(name, bytes)?;
             let array = self.inner.invoke_with_args(part(args, start, row + 1 - start))?.into_array(row + 1 - start)?;
-            // Twice: as a part, and in the whole.
+            // Twice: in the part, and in the concatenated result.
             let held = 2 * bytes_of_array(array.as_ref());
             room.try_grow(held).map_err(|_| no_room(name, room.size() + held))?;
             parts.push(array);
@@ -207,7 +207,7 @@ impl SizeChecked {
     }
 }
 
-/// Some rows of the arguments of a call.
+/// A range of rows of a call's arguments.
 fn part(args: &ScalarFunctionArgs, start: usize, rows: usize) -> ScalarFunctionArgs {
     let of = |arg: &ColumnarValue| match arg {
         ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(start, rows)),
@@ -256,7 +256,7 @@ impl ScalarUDFImpl for SizeChecked {
 
     fn simplify(&self, args: Vec<Expr>, context: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
         Ok(match self.inner.simplify(args, context)? {
-            // It may have become a call of another one.
+            // The simplified call may be of another function.
             ExprSimplifyResult::Simplified(expr) => ExprSimplifyResult::Simplified(
                 expr.transform(|expr| match expr {
                     Expr::ScalarFunction(call) if needs_check(&call.func) => {
@@ -311,7 +311,7 @@ mod tests {
         Ok(batches.iter().map(|batch| batch.num_rows()).sum())
     }
 
-    /// Every function of DataFusion that makes more of its arguments than they are, as a constant and over rows.
+    /// Each DataFusion function whose result can exceed its arguments, with constants and with columns.
     #[tokio::test]
     async fn sized_function_result_beyond_the_limit_is_refused_before_evaluation() {
         let large = [
@@ -370,7 +370,7 @@ mod tests {
         }
     }
 
-    /// What one batch would hold counts, too, where no value of it is large.
+    /// The sum over a batch counts, even if no single value is large.
     #[tokio::test]
     async fn sized_function_batch_beyond_the_memory_pool_is_refused() {
         for call in ["repeat('x', 100000)", "repeat('x', value * 0 + 100000)"] {
@@ -380,7 +380,7 @@ mod tests {
         }
     }
 
-    /// An upgrade that brings a function is noticed: is its result larger than its arguments?
+    /// Fails when an upgrade adds a function: does its result exceed its arguments?
     #[test]
     fn growth_of_every_datafusion_function_is_declared() {
         let state = SessionStateBuilder::new().with_default_features().build();

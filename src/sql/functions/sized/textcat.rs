@@ -1,4 +1,4 @@
-//! `||` of texts and bytes as a function, under the name that Postgres has for it.
+//! `||` of texts and bytes as a function, under its name in Postgres.
 
 use arrow::{compute::kernels::concat_elements::concat_elements_dyn, datatypes::DataType};
 use datafusion::{
@@ -20,7 +20,7 @@ impl Default for TextCat {
     }
 }
 
-/// Whether `||` of these types joins texts or bytes, and not lists.
+/// Whether `||` of these types concatenates texts or bytes, and not lists.
 pub fn joins(left: &DataType, right: &DataType) -> bool {
     use DataType::{Binary, BinaryView, LargeBinary, LargeUtf8, Utf8, Utf8View};
     let types = BinaryTypeCoercer::new(left, &Operator::StringConcat, right).get_input_types();

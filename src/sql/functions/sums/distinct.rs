@@ -1,4 +1,4 @@
-//! `sum(DISTINCT …)` and `avg(DISTINCT …)`: how often each value is there, summed in the end.
+//! `sum(DISTINCT …)` and `avg(DISTINCT …)`: a multiset of values, summed at the end.
 
 use std::{collections::HashMap, sync::Arc};
 

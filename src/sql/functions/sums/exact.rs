@@ -48,7 +48,7 @@ impl ExactSum {
         }
         let times = if value < 0.0 { -times } else { times };
         let (place, bit) = (place / LIMB_BITS, place % LIMB_BITS);
-        // A fraction fills three limbs at the most.
+        // A fraction spans at most three limbs.
         let parts =
             [whole << bit & LIMB_MASK, whole >> (LIMB_BITS - bit) & LIMB_MASK, whole >> LIMB_BITS >> (LIMB_BITS - bit)];
         if times.unsigned_abs() > ADDS_MAX.unsigned_abs() {
@@ -77,7 +77,7 @@ impl ExactSum {
         }
     }
 
-    /// Makes room for `count` limbs from position `place` on; gives their index.
+    /// Makes room for `count` limbs from position `place` on; returns the index of the first.
     fn room(&mut self, place: usize, count: usize) -> usize {
         if self.limbs.is_empty() {
             self.low = place;
@@ -194,24 +194,24 @@ impl ExactSum {
     }
 }
 
-/// The bits of the float nearest to a number, of two the even one. Too great a number has the exponent of infinity.
+/// The bits of the float nearest to a number, ties to even. Overflow gives the exponent of infinity.
 fn float_of(low: usize, digits: &[u32]) -> u64 {
     let used = digits.len() - digits.iter().rev().take_while(|digit| **digit == 0).count();
     let Some(top) = used.checked_sub(1) else { return 0 };
     let digit = |back: usize| top.checked_sub(back).map_or(0, |n| u128::from(digits[n]));
     let mut bits = (0..4).fold(0, |bits, back| bits << LIMB_BITS | digit(back));
-    // What lies below only tells more than half from half.
+    // Bits below only break ties.
     bits |= u128::from(top >= 4 && digits[..top - 3].iter().any(|digit| *digit != 0));
     let zeros = bits.leading_zeros() as usize;
-    // The place of the first bit: where it is that of a least float's last one, this is zero.
+    // The position of the first bit, counted from the last bit of the smallest float.
     let place = (low + top + 1) * LIMB_BITS - 1 - zeros;
     let aligned = bits << zeros;
-    // A float has 53 bits, or as many as there are above the least.
+    // A float has 53 bits, or fewer if it is subnormal.
     let kept = (place + 1).min(FRACTION_BITS + 1);
     let (whole, rest) = ((aligned >> (128 - kept)) as u64, aligned << kept);
     let half = 1 << 127;
     let up = rest > half || (rest == half && whole & 1 == 1);
-    // The first of 53 bits is not written: it adds one to the exponent, which carries do as well.
+    // The leading bit is implicit: adding it to the exponent field increments that, as a carry does.
     (((place + 1 - kept) as u64) << FRACTION_BITS) + whole + u64::from(up)
 }
 

@@ -1,7 +1,7 @@
-//! `sum` and `avg` of floats and of decimals that are exact until they are rounded, once, in the end: the same whatever
-//! the order of the rows, the number of threads, and what came and went before. 1e300 + 1 - 1e300 is 1.
+//! `sum` and `avg` of floats and decimals, exact until they are rounded once at the end: independent of row order,
+//! threads, and earlier insertions and retractions. 1e300 + 1 - 1e300 is 1.
 //!
-//! Of other types they are DataFusion's own.
+//! For other types they are DataFusion's own.
 
 mod distinct;
 mod exact;
@@ -28,7 +28,7 @@ use self::{
     totals::{One, Totals, Wide},
 };
 
-/// `sum` and `avg`, in place of DataFusion's.
+/// `sum` and `avg`, which replace DataFusion's.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
     let of = |function| Arc::new(AggregateUDF::from(ExactFunction { function, changes: None }));
     vec![of(SumKind::Sum(Sum::new())), of(SumKind::Avg(Avg::new()))]
@@ -48,11 +48,11 @@ pub fn is_exact(of: &DataType) -> bool {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ExactFunction {
     function: SumKind,
-    /// The arguments of one over changes.
+    /// The signature over changes, with the diff.
     changes: Option<Signature>,
 }
 
-/// DataFusion's function of the name.
+/// DataFusion's function of the same name.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum SumKind {
     Sum(Sum),
@@ -67,7 +67,7 @@ impl ExactFunction {
         }
     }
 
-    /// What it sums, if that is for it to sum.
+    /// The types of an exact sum; `None` for types left to DataFusion.
     fn spec(&self, arguments: &[FieldRef], output: &DataType) -> Option<Spec> {
         let argument = arguments.first()?.data_type().clone();
         is_exact(&argument).then(|| Spec {

@@ -1,10 +1,10 @@
-//! What a sum is of, and what it gives.
+//! The types of a sum's argument and result.
 
 use arrow::datatypes::DataType;
 
 use crate::error::{Error, Result};
 
-/// What a sum is of, and what it gives.
+/// The types of a sum's argument and result.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
     pub is_avg: bool,
@@ -14,8 +14,7 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// Of decimals: the precision and scale of the answer, and how many more digits it has behind its point than what it
-    /// is of.
+    /// For decimals: precision and scale of the result, and how many more fractional digits it has than the argument.
     pub fn decimal(&self) -> Result<(u8, i8, u32)> {
         match (&self.argument, &self.output) {
             (DataType::Decimal128(_, own), DataType::Decimal128(precision, scale)) => {

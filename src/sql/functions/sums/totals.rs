@@ -25,7 +25,7 @@ pub(super) trait Total: Clone + Default + Debug + Send + Sync + 'static {
     fn heap_bytes(&self) -> usize;
     /// The sum, or the average over `rows` rows.
     fn answer(&self, rows: i64, spec: &Spec) -> Result<Native<Self>>;
-    /// The key by which DISTINCT compares values; and the value of a key.
+    /// The key by which DISTINCT compares values; and the inverse.
     fn key(value: Native<Self>) -> i128;
     fn of_key(key: i128) -> Native<Self>;
 }
@@ -66,7 +66,7 @@ impl Total for ExactSum {
     }
 }
 
-/// A sum of decimals, with room for more rows of 38 digits than there can be.
+/// A sum of decimals; the number of rows of 38 digits cannot overflow it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Wide(i256);
 
@@ -143,7 +143,7 @@ impl<T: Total> Totals<T> {
         }
     }
 
-    /// Adds rows with weight `sign`, times their diffs if given.
+    /// Adds rows with weight `sign`, times their diffs if there are any.
     fn feed(
         &mut self,
         columns: &[ArrayRef],

@@ -1,4 +1,4 @@
-//! What an expression compares.
+//! Operands of comparisons in canonical form.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::sql::functions::{
     extreme_of_arrays, extreme_of_floats, is_array, is_extreme_of_arrays, needs_sort_key, sort_key_of,
 };
 
-/// Functions of one row that compare their arguments, or what is in them.
+/// Scalar functions that compare their arguments, or the elements of them.
 const COMPARE: [&str; 19] = [
     "array_distinct",
     "array_except",
@@ -42,7 +42,7 @@ const COMPARE: [&str; 19] = [
     "greatest",
 ];
 
-/// Aggregate functions that do.
+/// Aggregate functions that compare their arguments.
 const AGGREGATES: [&str; 9] = [
     "approx_distinct",
     "approx_median",
@@ -55,7 +55,7 @@ const AGGREGATES: [&str; 9] = [
     "percentile_cont",
 ];
 
-/// The expression with all that it compares in one form.
+/// The expression with all operands of comparisons in canonical form.
 pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transformed<Expr>> {
     expr.transform_up(|mut expr| {
         let changed = match &mut expr {
@@ -126,7 +126,7 @@ pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transforme
     })
 }
 
-/// Brings arrays to what has their order.
+/// Replaces arrays by their sort keys.
 fn sort_keys<const N: usize>(sides: [&mut Expr; N], forms: &Forms) -> bool {
     let changed = sides.iter().all(|side| has_arrays(std::slice::from_ref(&**side), forms));
     if changed {
@@ -150,7 +150,7 @@ fn is_equality(op: Operator) -> bool {
     matches!(op, Eq | NotEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Whether an expression is a number with which nothing is equal but itself.
+/// Whether an expression is a float literal that only equals itself: neither zero nor NaN.
 fn is_plain(expr: &Expr) -> bool {
     match expr {
         Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value != 0.0 && !value.is_nan(),
@@ -159,7 +159,7 @@ fn is_plain(expr: &Expr) -> bool {
     }
 }
 
-/// Brings the answers of a subquery to one form.
+/// Brings the rows of a subquery to canonical form.
 fn answers(subquery: &mut Subquery) -> DfResult<bool> {
     let plan = in_one_form(subquery.subquery.clone())?;
     if plan.transformed {
@@ -168,7 +168,7 @@ fn answers(subquery: &mut Subquery) -> DfResult<bool> {
     Ok(plan.transformed)
 }
 
-/// `nullif`, which shows what it does not compare to.
+/// `nullif`, which compares canonical forms and returns the original value.
 fn nulled(call: &ScalarFunction, forms: &Forms) -> DfResult<Option<Expr>> {
     let [shown, other] = call.args.as_slice() else { return Ok(None) };
     let (mut left, mut right) = (shown.clone(), other.clone());
@@ -179,7 +179,7 @@ fn nulled(call: &ScalarFunction, forms: &Forms) -> DfResult<Option<Expr>> {
     Ok(Some(when(left.eq(right), null).otherwise(shown.clone())?))
 }
 
-/// Takes our `min` and `max` in place of DataFusion's where they are of floats.
+/// Replaces DataFusion's `min` and `max` of floats by ours.
 fn extreme(function: &mut Arc<AggregateUDF>, args: &[Expr], forms: &Forms) -> bool {
     let of = args.first().and_then(|arg| forms.type_of(arg).ok()).unwrap_or(DataType::Null);
     match extreme_of_floats(function, &of) {

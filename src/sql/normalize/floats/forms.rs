@@ -1,4 +1,4 @@
-//! Which expressions of a plan have floats, and which of those are in one form already.
+//! Which expressions of a plan have floats, and which of those are in canonical form already.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::{
     sql::functions::{canonical_of, canonical_value, is_canonical, is_canonical_value, is_extreme},
 };
 
-/// What the expressions of a node see.
+/// The columns that the expressions of a node can read.
 pub(in crate::sql) struct Forms {
     schema: DFSchema,
-    /// The columns whose floats are in one form.
+    /// The columns whose floats are in canonical form.
     formed: Vec<Column>,
 }
 
 impl Forms {
-    /// Of rows of which nothing is known.
+    /// For rows of which no column is known to be canonical.
     pub fn of_schema(schema: &DFSchema) -> Forms {
         Forms { schema: schema.clone(), formed: Vec::new() }
     }
@@ -50,12 +50,12 @@ impl Forms {
         expr.get_type(&self.schema)
     }
 
-    /// Whether an expression has floats. One whose type is not known is not compared either.
+    /// Whether an expression has floats. False if its type is unknown: then it is not compared either.
     pub fn has_floats(&self, expr: &Expr) -> bool {
         self.type_of(expr).is_ok_and(|of| has_floats(&of))
     }
 
-    /// Brings an expression to one form, and says whether it was in another.
+    /// Brings an expression to canonical form; returns whether it changed.
     pub fn key(&self, expr: &mut Expr) -> DfResult<bool> {
         if let Expr::Alias(alias) = expr {
             return self.key(&mut alias.expr);
@@ -70,7 +70,7 @@ impl Forms {
         Ok(true)
     }
 
-    /// [`Forms::key`] of each of some expressions.
+    /// [`Forms::key`] of several expressions.
     pub fn keys<'a>(&self, exprs: impl IntoIterator<Item = &'a mut Expr>) -> DfResult<bool> {
         exprs.into_iter().try_fold(false, |changed, expr| Ok(self.key(expr)? | changed))
     }
@@ -80,7 +80,7 @@ impl Forms {
     }
 }
 
-/// Whether the floats of an expression are in one form, where `column` tells it of columns.
+/// Whether the floats of an expression are in canonical form; `column` answers this for columns.
 fn formed(expr: &Expr, schema: &DFSchema, column: &dyn Fn(&Column) -> bool) -> DfResult<bool> {
     Ok(match expr {
         Expr::Alias(alias) => formed(&alias.expr, schema, column)?,
@@ -96,7 +96,7 @@ fn formed(expr: &Expr, schema: &DFSchema, column: &dyn Fn(&Column) -> bool) -> D
     })
 }
 
-/// The same of a column of a plan, below which all is brought to its form.
+/// Whether output column `n` of a plan is in canonical form, where all nodes below have been rewritten.
 fn formed_column(plan: &LogicalPlan, n: usize) -> DfResult<bool> {
     let of_inputs = |column: &Column| {
         plan.inputs().into_iter().any(|input| {
@@ -130,7 +130,7 @@ fn formed_column(plan: &LogicalPlan, n: usize) -> DfResult<bool> {
     }
 }
 
-/// A plan whose floats are in one form, in columns of the same names.
+/// The plan with floats in canonical form, under the same column names.
 pub fn in_one_form(plan: Arc<LogicalPlan>) -> DfResult<Transformed<Arc<LogicalPlan>>> {
     let mut changed = false;
     let mut column = |(n, (qualifier, field)): (usize, (Option<&TableReference>, &FieldRef))| -> DfResult<Expr> {

@@ -1,6 +1,6 @@
-//! Floats that are equal to PostgreSQL: -0 and 0, any NaN and any other. What a plan compares, groups or orders by is
-//! brought to one form, in which Arrow's order is PostgreSQL's; see [`crate::changes::canonical`]. What is shown stays,
-//! but for the keys of groups.
+//! Floats that are equal in PostgreSQL: -0 and 0, any NaN and any other. What a plan compares, groups or orders by is
+//! brought to canonical form, in which Arrow's order is PostgreSQL's; see [`crate::changes::canonical`]. Output values
+//! are not changed, except group keys.
 //!
 //! ```text
 //! Aggregate [x], min(y)        Aggregate [canonical(x) AS x], min(canonical(y))      a `min` of its own
@@ -8,7 +8,7 @@
 //!     input                        input
 //! ```
 //!
-//! A rule of the analyzer, behind the coercion of types: where all are known. It may run several times over a plan.
+//! An analyzer rule, after type coercion, when all types are known. It may run several times over a plan.
 
 mod compared;
 mod forms;
@@ -36,7 +36,7 @@ use self::forms::in_one_form;
 pub(in crate::sql) use self::{compared::compared, forms::Forms};
 use crate::sql::functions::is_canonical;
 
-/// The rule.
+/// The analyzer rule.
 #[derive(Debug)]
 pub(in crate::sql) struct FloatRules;
 
@@ -80,7 +80,7 @@ fn node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     }
 }
 
-/// Changes the expressions of a node, which keep their names; those of grouping sets one by one.
+/// Rewrites the expressions of a node and keeps their names; the expressions of grouping sets one by one.
 pub(super) fn named_expressions(
     plan: LogicalPlan,
     change: impl Fn(Expr) -> DfResult<Transformed<Expr>>,
@@ -96,14 +96,14 @@ pub(super) fn named_expressions(
     })
 }
 
-/// An expression as a key: what it compares, and its own values.
+/// Rewrites an expression that is a key: its comparisons and its value.
 fn keyed(expr: &mut Expr, forms: &Forms) -> DfResult<bool> {
     let inner = compared(std::mem::take(expr), forms)?;
     *expr = inner.data;
     Ok(forms.key(expr)? | inner.transformed)
 }
 
-/// A key that is shown, under the name that it had.
+/// A key that is part of the output, under its previous name.
 fn shown_key(expr: &mut Expr, forms: &Forms) -> DfResult<bool> {
     let name = NamePreserver::new_for_projection().save(expr);
     let changed = keyed(expr, forms)?;
@@ -166,7 +166,7 @@ fn joined(mut join: Join, forms: &Forms) -> DfResult<Transformed<LogicalPlan>> {
         changed |= keyed(left, forms)? | keyed(right, forms)?;
     }
     if changed {
-        // USING is of columns.
+        // USING only allows columns.
         join.join_constraint = JoinConstraint::On;
     }
     if let Some(filter) = join.filter.take() {
@@ -177,11 +177,11 @@ fn joined(mut join: Join, forms: &Forms) -> DfResult<Transformed<LogicalPlan>> {
     Ok(Transformed::new(LogicalPlan::Join(join), changed, TreeNodeRecursion::Continue))
 }
 
-/// The name of a column of floats in one form.
+/// Prefix of the names of columns in canonical form.
 const FORM: &str = "__float";
 
-/// A filter. A subquery can be made a join only where a column of its own equals something of the query around it, so its
-/// side of such an equality becomes a column.
+/// A filter. A subquery can become a join only where a column of its own equals an outer expression, so the inner side
+/// of such an equality becomes a column.
 fn filtered(filter: Filter, forms: &Forms) -> DfResult<Transformed<LogicalPlan>> {
     let predicate = compared(filter.predicate, forms)?;
     let correlated = |part: &&Expr| matches!(part, Expr::BinaryExpr(equal) if own_side(equal).is_some());
@@ -210,7 +210,8 @@ fn filtered(filter: Filter, forms: &Forms) -> DfResult<Transformed<LogicalPlan>>
     Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(plan))?)))
 }
 
-/// Which side of an equality is of the subquery itself, and not as it is in a column: the left one if true.
+/// Which side of an equality is a canonical expression of the subquery's own columns, opposite an outer one: true is
+/// left.
 fn own_side(equal: &BinaryExpr) -> Option<bool> {
     let own = |side: &Expr| is_canonical(side) && side.any_column_refs() && !side.contains_outer();
     let outer = |side: &Expr| side.contains_outer() && !side.any_column_refs();
@@ -221,7 +222,7 @@ fn own_side(equal: &BinaryExpr) -> Option<bool> {
     }
 }
 
-/// How many such columns there are in a plan.
+/// How many columns named by the prefix a plan has.
 fn forms_below(plan: &LogicalPlan) -> DfResult<usize> {
     let mut count = 0;
     plan.apply(|plan| {

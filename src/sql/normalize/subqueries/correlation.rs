@@ -1,6 +1,5 @@
-//! What a subquery that reads columns of the query around it may be. DataFusion pulls the conditions with such columns up
-//! to the join that it makes of the subquery, past everything in between, also where that changes what is in between:
-//! these are refused by name.
+//! Which correlated subqueries are supported. DataFusion pulls correlated predicates up to the join that it makes of
+//! the subquery, past all nodes in between, even where that changes their result: those are refused by name.
 
 use datafusion::{
     common::{
@@ -13,7 +12,7 @@ use datafusion::{
 
 use crate::error::Error;
 
-/// The subquery that is an input of a join which reads columns of the other one.
+/// The subquery of a LATERAL join input, which reads columns of the other input.
 pub(super) fn lateral(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     match plan {
         LogicalPlan::Subquery(subquery) => Some(&subquery.subquery),
@@ -22,19 +21,19 @@ pub(super) fn lateral(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     }
 }
 
-/// Fails on a correlated subquery that would change its meaning as a join.
+/// Fails on a correlated subquery whose result would change as a join.
 pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
     pulled(plan, true)
 }
 
-/// `top` says whether only what works row by row is above: then an aggregate without GROUP BY gives one row for each row
-/// of the query around it, also where it has no input.
+/// `top`: only row-by-row nodes are above. Then an aggregate without GROUP BY gives one row for each outer row, even on
+/// empty input.
 fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
     if plan.all_out_ref_exprs().is_empty() {
         return Ok(());
     }
     let below = match plan {
-        // HAVING over an aggregate without keys would leave out its row of no rows, whatever it says of it.
+        // HAVING on an aggregate without keys would drop its row for empty input, whatever the predicate.
         LogicalPlan::Filter(filter) if is_of_none(&filter.input) => {
             return Err(refused("HAVING without GROUP BY in a correlated subquery"));
         }
@@ -51,14 +50,14 @@ fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
             }
             false
         }
-        // A condition that comes from one side takes the LIMIT of the other one away.
+        // Pulling up a predicate of one side drops the LIMIT of the other.
         LogicalPlan::Join(_) if plan.exists(|node| Ok(matches!(node, LogicalPlan::Limit(_))))? => {
             return Err(refused("LIMIT in a join of a correlated subquery"));
         }
         LogicalPlan::Join(join) if join.join_type != JoinType::Inner && reads_around(join) => {
             return Err(refused("an outer join of a correlated subquery that reads columns of a query further out"));
         }
-        // It keeps the columns that it had, without those that a condition is pulled up by.
+        // The join keeps its schema, which lacks the columns that the pulled-up predicate needs.
         LogicalPlan::Join(join) if join_inputs(join).any(|input| !matches!(input, LogicalPlan::Join(_))) => {
             return Err(refused("a subquery in a join that reads columns of a query further out"));
         }
@@ -69,14 +68,14 @@ fn pulled(plan: &LogicalPlan, top: bool) -> DfResult<()> {
     plan.inputs().into_iter().try_for_each(|input| pulled(input, below))
 }
 
-/// Whether a join reads columns of the query around it, in its condition or below. An outer one gives rows for those that
-/// such a condition leaves out, which are not there any more once it is pulled up.
+/// Whether a join has outer references, in its predicate or below. An outer join pads rows that such a predicate
+/// rejects; they are lost once it is pulled up.
 fn reads_around(join: &Join) -> bool {
     let on = join.on.iter().flat_map(|(left, right)| [left, right]);
     on.chain(&join.filter).any(Expr::contains_outer) || join_inputs(join).next().is_some()
 }
 
-/// The inputs of a join that read columns of the query around it. A LATERAL may read those of the input before it.
+/// The inputs of a join that have outer references. Those of a LATERAL to the join's left input do not count.
 fn join_inputs(join: &Join) -> impl Iterator<Item = &LogicalPlan> {
     let left = join.left.schema();
     [&join.left, &join.right].into_iter().map(AsRef::as_ref).filter(|input: &&LogicalPlan| {
@@ -88,8 +87,8 @@ fn join_inputs(join: &Join) -> impl Iterator<Item = &LogicalPlan> {
     })
 }
 
-/// Fails on an aggregate over a condition that cannot be pulled past it: one that is no equality of a column of its input.
-/// What is left of such a subquery would be an error about columns that nobody wrote.
+/// Fails on an aggregate over a predicate that cannot be pulled past it: anything but an equality with a column of its
+/// input. Otherwise the error would be about generated columns.
 pub(super) fn check_aggregates(plan: &LogicalPlan) -> DfResult<()> {
     plan.apply_with_subqueries(|node| match node {
         LogicalPlan::Aggregate(aggregate) if !aggregate.aggr_expr.is_empty() && is_held(&aggregate.input) => {
@@ -100,8 +99,8 @@ pub(super) fn check_aggregates(plan: &LogicalPlan) -> DfResult<()> {
     Ok(())
 }
 
-/// The same of a subquery whose rows are joined one by one (LATERAL), where GROUP BY and DISTINCT alone take rows together:
-/// DataFusion would add what the condition reads to their keys, and rows come once for each of its values.
+/// The same for a subquery whose rows are joined one by one (LATERAL), for GROUP BY and DISTINCT: DataFusion would add
+/// the predicate's columns to their keys, and return a row for each of their values.
 pub(super) fn check_rows(plan: &LogicalPlan) -> DfResult<()> {
     plan.apply(|node| match node {
         LogicalPlan::Aggregate(aggregate) if is_held(&aggregate.input) => {
@@ -115,7 +114,7 @@ pub(super) fn check_rows(plan: &LogicalPlan) -> DfResult<()> {
     Ok(())
 }
 
-/// Whether a plan is an aggregate that gives a row also where no row of its own meets one of the query around it.
+/// Whether a plan is an aggregate that returns a row even if no inner row matches the outer one.
 fn is_of_none(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {
@@ -131,14 +130,14 @@ fn is_of_none(plan: &LogicalPlan) -> bool {
 fn is_held(plan: &LogicalPlan) -> bool {
     let other = |condition: &&Expr| condition.contains_outer() && !is_equality(condition);
     match plan {
-        // What it reads of others is not read of the query around this one.
+        // Its outer references are resolved by this subquery.
         LogicalPlan::Subquery(_) => false,
         LogicalPlan::Filter(filter) if split_conjunction(&filter.predicate).iter().any(other) => true,
         _ => plan.inputs().into_iter().any(is_held),
     }
 }
 
-/// Whether DataFusion pulls a condition past an aggregate.
+/// Whether DataFusion pulls a predicate past an aggregate.
 fn is_equality(condition: &Expr) -> bool {
     let Expr::BinaryExpr(binary) = condition else { return false };
     let is_column = |expr: &Expr| match expr {

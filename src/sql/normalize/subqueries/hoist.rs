@@ -1,5 +1,5 @@
-//! Subqueries in aggregates, window functions, DISTINCT ON, ORDER BY and ON: a projection below has them as columns, since only there
-//! and in filters DataFusion makes joins of them.
+//! Subqueries in aggregates, window functions, DISTINCT ON, ORDER BY and ON become columns of a projection below:
+//! DataFusion turns them into joins only in projections and filters.
 //!
 //! ```text
 //! Aggregate sum(v * (SELECT …))     ─▶     Aggregate sum(__subquery0)
@@ -23,7 +23,7 @@ use datafusion::{
 
 use crate::sql::normalize::has_subquery::has_subquery;
 
-/// The same node over a projection that has its subqueries; or as it is, where it is one that may have them.
+/// The node over a projection of its subqueries; unchanged if its own expressions may have subqueries.
 pub(super) fn into_input(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     match plan {
         LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
@@ -40,7 +40,7 @@ pub(super) fn into_input(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 struct Hoisted(Vec<Expr>);
 
 impl Hoisted {
-    /// The column that stands for an expression.
+    /// The column that replaces an expression.
     fn column(&mut self, expr: Expr) -> Expr {
         let place = self.0.iter().position(|other| *other == expr).unwrap_or_else(|| {
             self.0.push(expr);
@@ -49,7 +49,7 @@ impl Hoisted {
         Expr::Column(Column::from_name(name(place)))
     }
 
-    /// The arguments and conditions of functions, where they have subqueries.
+    /// Replaces the arguments and FILTER predicates of functions, where they have subqueries.
     fn arguments(&mut self, function: Expr) -> DfResult<Expr> {
         let name = function.schema_name().to_string();
         let replaced = function.transform_down(|expr| match expr {
@@ -154,7 +154,7 @@ fn of_distinct(mut distinct: DistinctOn) -> DfResult<LogicalPlan> {
     Ok(LogicalPlan::Distinct(Distinct::On(distinct)))
 }
 
-/// The input of a Sort with the columns that its subqueries read, also where they are not shown.
+/// The input of a Sort, with the columns that its subqueries read, even if they are not output.
 fn with_outer_columns(input: Arc<LogicalPlan>, order: &[SortExpr]) -> DfResult<Arc<LogicalPlan>> {
     let LogicalPlan::Projection(projection) = input.as_ref() else { return Ok(input) };
     let mut exprs = projection.expr.clone();
@@ -173,7 +173,7 @@ fn with_outer_columns(input: Arc<LogicalPlan>, order: &[SortExpr]) -> DfResult<A
     Ok(Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, projection.input.clone())?)))
 }
 
-/// A plan with the columns of a schema, each of which is one of its own.
+/// A projection of the plan's columns under the names of a schema; `place` maps their indexes.
 fn renamed(plan: LogicalPlan, schema: &DFSchema, place: impl Fn(usize) -> usize) -> DfResult<LogicalPlan> {
     let columns = plan.schema().columns();
     let named = schema.iter().enumerate().map(|(n, (qualifier, field))| {
@@ -187,8 +187,8 @@ fn renamed(plan: LogicalPlan, schema: &DFSchema, place: impl Fn(usize) -> usize)
     Ok(LogicalPlan::Projection(Projection::try_new(named, Arc::new(plan))?))
 }
 
-/// A subquery in ON is a column of the side whose columns it reads. One that reads both sides is a filter over an inner
-/// join, and stays where it is in another one.
+/// A subquery in ON becomes a column of the side whose columns it reads. One that reads both sides becomes a filter
+/// over an inner join, and is left in other joins.
 fn of_join(join: Join) -> DfResult<LogicalPlan> {
     let schema = join.schema.clone();
     let counts = [join.left.schema().fields().len(), join.right.schema().fields().len()];
@@ -253,7 +253,7 @@ fn on_side(hoisted: Hoisted, side: usize, input: Arc<LogicalPlan>) -> DfResult<A
     Ok(Arc::new(LogicalPlan::Projection(Projection::try_new(columns, input)?)))
 }
 
-/// The subquery that an expression is of.
+/// The subquery of an expression, if it is one.
 fn subquery(expr: &Expr) -> Option<&Subquery> {
     match expr {
         Expr::Exists(exists) => Some(&exists.subquery),
@@ -264,7 +264,7 @@ fn subquery(expr: &Expr) -> Option<&Subquery> {
     }
 }
 
-/// The columns of the query around it that a subquery reads.
+/// The outer columns that a subquery reads.
 fn outer_columns(subquery: &Subquery) -> impl Iterator<Item = Column> {
     subquery.outer_ref_columns.iter().filter_map(|outer| match outer {
         Expr::OuterReferenceColumn(_, column) => Some(column.clone()),

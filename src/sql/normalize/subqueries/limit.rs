@@ -1,4 +1,4 @@
-//! LIMIT and OFFSET of a subquery, where they are numbers.
+//! LIMIT and OFFSET of a subquery, if they are literals.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use datafusion::{
     logical_expr::{FetchType, Limit, LogicalPlan, Projection, SkipType},
 };
 
-/// What a LIMIT with numbers is over, how many rows it leaves out and how many it lets through. Projections above it stay.
+/// The input of a LIMIT with literal counts, its offset and its row limit. Projections above it are kept.
 pub(super) fn limited(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, usize, Option<usize>)>> {
     match plan {
         LogicalPlan::Limit(limit) => {
@@ -22,7 +22,7 @@ pub(super) fn limited(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, usize
     }
 }
 
-/// How many rows a LIMIT leaves out and how many it lets through, where these are numbers.
+/// The offset and the row limit of a LIMIT, if these are literals.
 pub(super) fn numbers(limit: &Limit) -> DfResult<Option<(usize, Option<usize>)>> {
     match (limit.get_skip_type()?, limit.get_fetch_type()?) {
         (SkipType::Literal(skip), FetchType::Literal(fetch)) => Ok(Some((skip, fetch))),

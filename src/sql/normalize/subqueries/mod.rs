@@ -1,11 +1,11 @@
-//! Subqueries, so that what DataFusion makes joins of means what it says.
+//! Rewrites subqueries so that the joins that DataFusion makes of them have the right result.
 //!
-//! - Over an aggregate without GROUP BY there is always one row, also where the aggregate has no input: EXISTS is true, IN
-//!   is an equality, and an expression over the aggregate is computed only where its value is asked for ([`one_row`]).
+//! - An aggregate without GROUP BY has one row, even on empty input: EXISTS is true, IN is an equality, and an
+//!   expression over the aggregate is evaluated only where its value is needed ([`one_row`]).
 //! - `(SELECT v FROM u WHERE u.k = t.k ORDER BY o LIMIT 1)` is `first_value(v ORDER BY o)`.
 //! - In an aggregate, a window function, ORDER BY or ON a subquery is a column of the input ([`hoist`]).
-//! - The columns that its conditions compare with those around it have names of their own ([`pulled`]).
-//! - What its correlation cannot be pulled out of is refused by name ([`correlation`]).
+//! - The columns that a predicate compares with outer columns get unique names ([`pulled`]).
+//! - A subquery whose correlation cannot be pulled up is refused by name ([`correlation`]).
 
 mod correlation;
 mod hoist;
@@ -62,10 +62,10 @@ fn of_node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(of_hoisted(hoist::into_input(plan)?, HOISTED_DEPTH)?))
 }
 
-/// How far below a node its subqueries are once they are hoisted: a projection, the node itself, a projection.
+/// Depth of the nodes with subqueries after hoisting: a projection, the node itself, a projection.
 const HOISTED_DEPTH: usize = 3;
 
-/// The nearest nodes that have subqueries.
+/// Rewrites the nearest nodes that have subqueries.
 fn of_hoisted(plan: LogicalPlan, depth: usize) -> DfResult<LogicalPlan> {
     if plan.expressions().iter().any(has_subquery) {
         return Ok(of_expressions(plan)?.data);
@@ -88,7 +88,7 @@ fn of_expressions(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     plan.map_data(LogicalPlan::recompute_schema)
 }
 
-/// One subquery in an expression of a node, whose inputs have the columns `outer`.
+/// Rewrites one subquery of a node's expression; `outer` are the schemas of the node's inputs.
 fn of_subquery(expr: Expr, outer: &[&DFSchema]) -> DfResult<Transformed<Expr>> {
     match expr {
         Expr::Exists(exists) => of_exists(exists, outer),
@@ -138,7 +138,7 @@ fn of_exists(exists: Exists, outer: &[&DFSchema]) -> DfResult<Transformed<Expr>>
             correlation::check(&input)?;
             Ok(Transformed::yes(Expr::Exists(Exists { subquery: subquery_of(input), negated })))
         }
-        // More rows than are left out.
+        // Whether there are more rows than the offset.
         Some((input, skip, _)) if is_correlated => {
             correlation::check(&input)?;
             let skip = i64::try_from(skip).unwrap_or(i64::MAX);
@@ -182,7 +182,7 @@ fn of_scalar(subquery: Subquery, outer: &[&DFSchema]) -> DfResult<Transformed<Ex
     Ok(Transformed::yes(perhaps_null(valued(subquery)?.data)))
 }
 
-/// One that is grouped by what it has in common with the query around it has one row for each of that.
+/// A correlated subquery that is grouped by its correlation keys has one row for each outer row.
 fn may_have_several_rows(plan: &LogicalPlan) -> bool {
     match is_correlated(plan) {
         true => !is_grouped(plan),
@@ -190,7 +190,7 @@ fn may_have_several_rows(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Whether a plan has its rows from an aggregate, of which DataFusion can tell that there is one for each row outside.
+/// Whether the rows come from an aggregate, for which DataFusion can prove one row for each outer row.
 fn is_grouped(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(_) => true,
@@ -216,15 +216,15 @@ fn counted(input: LogicalPlan) -> DfResult<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new(vec![row], Arc::new(aggregate))?))
 }
 
-/// The name of the column of a subquery: what it is joined with, or compared with, may have one of the name that it had, and
-/// where both read one relation under its own name, of that relation too.
+/// The column name of a subquery: the other side of the join or comparison may have a column of the original name, and
+/// of the same relation if both sides read it.
 const VALUE: &str = "__value";
 
 fn valued(subquery: Subquery) -> DfResult<Transformed<Expr>> {
     Ok(answer(subquery)?.update_data(Expr::ScalarSubquery))
 }
 
-/// A subquery of one column under the name of a value.
+/// A subquery with its only column renamed to `VALUE`.
 fn answer(subquery: Subquery) -> DfResult<Transformed<Subquery>> {
     let fields = subquery.subquery.schema().fields();
     match fields.len() != 1 || fields[0].name() == VALUE {
@@ -233,13 +233,13 @@ fn answer(subquery: Subquery) -> DfResult<Transformed<Subquery>> {
     }
 }
 
-/// The first column of a plan, under the name of a value.
+/// The first column of a plan, renamed likewise.
 fn value_of(plan: Arc<LogicalPlan>) -> DfResult<LogicalPlan> {
     let value = Expr::Column(Column::from(plan.schema().qualified_field(0))).alias(VALUE);
     Ok(LogicalPlan::Projection(Projection::try_new(vec![value], plan)?))
 }
 
-/// The first value in an order, or any where there is none.
+/// The first value by the plan's order, or any value if it has none.
 fn first_of(input: LogicalPlan) -> DfResult<LogicalPlan> {
     let (input, order) = match ordered(&input)? {
         Some(ordered) => (ordered.plan, ordered.order),
@@ -272,13 +272,13 @@ impl OneRow {
         self.columns.len() == 1
     }
 
-    /// The value of its only column, as an expression of the query around it.
+    /// The value of its only column, as an expression over the outer columns.
     fn value(&self, outer: &[&DFSchema]) -> DfResult<Expr> {
         let value = self.columns.first().cloned().unwrap_or_else(|| lit(ScalarValue::Null));
         self.outside(value, outer)
     }
 
-    /// Whether there is a row after all conditions.
+    /// Whether the row passes all predicates.
     fn exists(&self, outer: &[&DFSchema]) -> DfResult<Expr> {
         let mut all: Option<Expr> = None;
         for condition in &self.conditions {
@@ -288,7 +288,7 @@ impl OneRow {
         Ok(all.unwrap_or_else(|| lit(true)))
     }
 
-    /// An expression where there is a row, another one where there is none.
+    /// `expr` where there is a row, `none` where there is not.
     fn otherwise(&self, expr: Expr, none: Expr, outer: &[&DFSchema]) -> DfResult<Expr> {
         match self.conditions.is_empty() {
             true => Ok(expr),
@@ -300,7 +300,7 @@ impl OneRow {
         self.otherwise(expr, lit(false), outer)
     }
 
-    /// An expression over the aggregate as one of the query around it: each of the aggregate's columns is a subquery.
+    /// An expression over the aggregate as an outer one: each of the aggregate's columns becomes a scalar subquery.
     fn outside(&self, expr: Expr, outer: &[&DFSchema]) -> DfResult<Expr> {
         let moved = expr.transform_down(|expr| match expr {
             Expr::Column(column) => {

@@ -1,4 +1,4 @@
-//! Subqueries that have one row whatever there is in their relations: those of an aggregate without GROUP BY.
+//! Subqueries that have exactly one row for any input: those of an aggregate without GROUP BY.
 //!
 //! ```text
 //! SELECT 10 / count(*) FROM u HAVING max(u.v) > 3
@@ -21,7 +21,7 @@ use datafusion::{
 
 use super::limit::numbers;
 
-/// A row of an aggregate: what its columns are made of the aggregate's, and on which conditions it is there.
+/// The one row: its columns as expressions over the aggregate, and the HAVING predicates that it must pass.
 pub(super) struct OneRow {
     pub aggregate: Arc<LogicalPlan>,
     pub columns: Vec<Expr>,
@@ -29,18 +29,18 @@ pub(super) struct OneRow {
 }
 
 impl OneRow {
-    /// Whether it is as well computed inside of the subquery: nothing can fail, or is asked for under a condition.
+    /// Whether the columns can be computed within the subquery: no predicate, and nothing can fail.
     pub fn is_plain(&self) -> bool {
         self.conditions.is_empty()
             && self.columns.iter().all(|expr| match expr {
                 Expr::Column(_) => true,
-                // One column of the aggregate costs no more outside.
+                // One column of the aggregate costs no more outside the subquery.
                 _ => !can_fail(expr) && expr.column_refs().len() != 1,
             })
     }
 }
 
-/// Whether an expression may be an error for some values.
+/// Whether an expression may fail for some values.
 fn can_fail(expr: &Expr) -> bool {
     let fails = |expr: &Expr| match expr {
         Expr::BinaryExpr(binary) => !matches!(
@@ -62,11 +62,11 @@ fn can_fail(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(fails(expr))).unwrap_or(true)
 }
 
-/// The one row of a subquery; `None` where it may have several, or none for another reason than a condition on it.
+/// The one row of a subquery; `None` if it may have several rows, or none for another reason than a predicate.
 pub(super) fn one_row(plan: &LogicalPlan) -> DfResult<Option<OneRow>> {
     match plan {
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
-            // A condition on rows that are not there yet is not seen from outside.
+            // Predicates below the aggregate do not matter here.
             let columns = aggregate.schema.columns().into_iter().map(Expr::Column).collect();
             Ok(Some(OneRow { aggregate: Arc::new(plan.clone()), columns, conditions: Vec::new() }))
         }
@@ -100,13 +100,13 @@ pub(super) fn one_row(plan: &LogicalPlan) -> DfResult<Option<OneRow>> {
     }
 }
 
-/// Whether an expression of a projection is more than one value of one row.
+/// Whether an expression of a projection can have several values for one row.
 fn is_of_many(expr: &Expr) -> bool {
     let many = |expr: &Expr| matches!(expr, Expr::Unnest(_)) || expr.is_volatile_node();
     expr.exists(|expr| Ok(many(expr))).unwrap_or(true)
 }
 
-/// Whether a subquery in an expression reads columns of the aggregate, so that it cannot be asked from outside.
+/// Whether a subquery in an expression reads columns of the aggregate, so that it cannot move to the outer query.
 fn reads(expr: &Expr, columns: &DFSchema) -> bool {
     let is_own = |expr: &Expr| match expr {
         Expr::OuterReferenceColumn(_, column) => columns.has_column(column),
@@ -122,7 +122,7 @@ fn reads(expr: &Expr, columns: &DFSchema) -> bool {
     expr.exists(|expr| Ok(reads(expr))).unwrap_or(true)
 }
 
-/// An expression over the columns of a row, as one over its aggregate.
+/// An expression over the row's columns, rewritten to one over its aggregate.
 fn over(expr: &Expr, row: &OneRow, schema: &DFSchema) -> DfResult<Expr> {
     let replaced = expr.clone().unalias().transform_up(|expr| match expr {
         Expr::Column(column) => Ok(Transformed::yes(row.columns[schema.index_of_column(&column)?].clone())),

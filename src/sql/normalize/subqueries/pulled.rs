@@ -1,6 +1,6 @@
-//! Columns that a condition of a correlated subquery compares with those of the query around it: each under a name that no
-//! other one has. DataFusion pulls the condition up to the join that it makes of the subquery, and its columns with it,
-//! under an alias that leaves of `u.c` and `w.c` the same `c`.
+//! Gives unique names to the columns that a correlated predicate compares with outer columns. DataFusion pulls the
+//! predicate up to the join that it makes of the subquery, and the columns with it, under an alias that turns both
+//! `u.c` and `w.c` into `c`.
 //!
 //! ```text
 //! Filter w.c = outer(o.b)       Projection u.c, w.c
@@ -8,7 +8,7 @@
 //!                                   Projection u.c, w.c, w.c AS __pulled_1_0
 //! ```
 //!
-//! An alias above such a condition is a projection, which lets that column through.
+//! An alias above such a predicate becomes a projection, which passes that column on.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ use datafusion::{
 
 use crate::sql::normalize::has_subquery::has_subquery;
 
-/// The plan with a name for each column that may be pulled up. Two subqueries of one text stay one.
+/// The plan with a unique name for each column that may be pulled up. Subqueries of equal text stay equal.
 pub(super) fn named(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     within(plan, 0)
 }
 
-/// Of a plan that is so deep within others.
+/// The same for a plan at a nesting depth of subqueries.
 fn within(plan: LogicalPlan, depth: usize) -> DfResult<LogicalPlan> {
     let mut names = (0..).map(|n| format!("__pulled_{depth}_{n}"));
     let plan = plan.transform_up(|plan| {
@@ -45,7 +45,7 @@ fn within(plan: LogicalPlan, depth: usize) -> DfResult<LogicalPlan> {
     Ok(plan?.data)
 }
 
-/// Whether a condition is pulled up through a plan. From a LATERAL it is pulled to the join that this one is an input of.
+/// Whether a predicate is pulled up through a plan. From a LATERAL it is pulled up to the join above.
 fn is_passed(plan: &LogicalPlan) -> bool {
     !matches!(plan, LogicalPlan::Subquery(_)) && !plan.all_out_ref_exprs().is_empty()
 }
@@ -75,7 +75,7 @@ fn of_filter(filter: Filter, names: &mut impl Iterator<Item = String>) -> DfResu
         Expr::Column(Column::new_unqualified(name))
     };
     let mut renamed = |condition: Expr| -> DfResult<Expr> {
-        // What a subquery reads of this one is not pulled past it.
+        // A predicate with a subquery is not pulled up.
         if !condition.contains_outer() || has_subquery(&condition) {
             return Ok(condition);
         }
