@@ -46,6 +46,10 @@ pub enum LogRecord {
 pub struct FileEntry {
     pub length: u64,
     pub crc32: u32,
+    /// XXH64 of the file. Older logs have the CRC alone, which says nothing of a file that ends in its own CRC: that of
+    /// each such file is the same number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xxh64: Option<u64>,
 }
 
 /// Epoch N will read exactly this. Has everything that is not deterministic about an epoch.
