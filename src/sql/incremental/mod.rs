@@ -8,7 +8,7 @@
 //! | aggregate, DISTINCT | `Aggregate` over rows that come; by diff where all functions are linear; else `AggregateByRecompute` |
 //! | GROUPING SETS, CUBE, ROLLUP | an aggregate over the rows, each paired with each set |
 //! | join with a static input | DataFusion's own, with the static side as build side |
-//! | join of changing inputs; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides stored, until expiry |
+//! | join of changing inputs; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides, until expiry |
 //! | join FOR SYSTEM_TIME AS OF PROCTIME() | `Lookup`: the rows at its epoch, joined once |
 //! | DISTINCT ON … EMIT ON WINDOW CLOSE, by no window | `Dedup`: the first row of each id, expired by the watermark |
 //! | WHERE that compares with now() | `Temporal`: rows are inserted and retracted as time passes |
