@@ -1,8 +1,8 @@
-//! Avro: messages by a schema that is given, and object container files, which bring their own.
+//! Avro: messages with a schema from the options, and object container files, which contain theirs.
 //!
-//! Columns are found by name; one that the schema lacks is NULL, one of another type is cast, and only those that are
-//! wanted are made. A message is a bare value, or one behind a header: `avro.framing` says which. `'auto'` takes a
-//! message that begins with the mark of this very schema, or else with a zero byte, for one with a header.
+//! Columns are found by name; one that the schema lacks is NULL, one of another type is cast, and only requested
+//! columns are decoded. A message is a bare value, or a value after a header: `avro.framing` says which. `'auto'`
+//! expects a header if a message begins with the fingerprint of this schema, or else with a zero byte.
 
 mod blocks;
 mod columns;
@@ -37,30 +37,30 @@ use crate::{
     options::Taker,
 };
 
-/// What stands before the value of a message.
+/// The header before the value of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MessageHeader {
     Auto,
     None,
-    /// A zero byte and the four of a number that a registry gave to the schema.
+    /// A zero byte and the schema's registry id in four bytes.
     Confluent,
-    /// Two bytes and the eight of the schema's fingerprint.
+    /// Two bytes and the schema's fingerprint in eight.
     SingleObject,
 }
 
-/// Where the schema of messages comes from.
+/// The origin of the message schema.
 #[derive(Debug, Clone)]
 enum SchemaOrigin {
     Inline(String),
     File(PathBuf),
 }
 
-/// How messages are written.
+/// The options of messages.
 #[derive(Clone)]
 pub(super) struct AvroOptions {
     schema: Option<SchemaOrigin>,
     header: MessageHeader,
-    /// Read and checked when it is first needed.
+    /// The schema, read and checked on first use.
     known: Arc<OnceLock<KnownSchema>>,
 }
 
@@ -68,14 +68,14 @@ pub(super) struct AvroOptions {
 struct KnownSchema {
     json: String,
     columns: SchemaRef,
-    /// The header that a message of exactly this schema may have, of the kind [`Header::SingleObject`].
+    /// The header of a message of exactly this schema, of the kind [`Header::SingleObject`].
     mark: [u8; MARK_BYTES],
 }
 
 const MARK_BYTES: usize = 10;
 const CONFLUENT_BYTES: usize = 5;
 
-/// A file with a larger schema is no schema.
+/// Maximum bytes of a schema file.
 const SCHEMA_BYTES_MAX: u64 = 1 << 20;
 
 impl fmt::Debug for AvroOptions {
@@ -119,7 +119,7 @@ impl AvroOptions {
         Ok(avro)
     }
 
-    /// Files bring their schema along.
+    /// Accepts no schema: container files contain theirs.
     pub fn check_files(&self) -> Result<()> {
         match self.schema {
             None => Ok(()),
@@ -130,12 +130,12 @@ impl AvroOptions {
         }
     }
 
-    /// Messages need a schema.
+    /// Requires a schema.
     pub fn check_messages(&self) -> Result<()> {
         self.known().map(|_| ())
     }
 
-    /// The columns of messages; `None` where SQL has no types for them, or there is no schema.
+    /// The columns of messages; `None` without a schema, or if SQL lacks a type.
     pub fn columns(&self) -> Option<SchemaRef> {
         sql_columns(&self.known().ok()?.columns)
     }
@@ -208,7 +208,7 @@ pub(super) struct AvroDecode {
     read: Vec<usize>,
     named: Named,
     batch_rows: usize,
-    /// For full units; a smaller one gets a decoder of its size.
+    /// For full units; a smaller one gets a decoder with a smaller batch size.
     decoder: Option<Decoder>,
 }
 
@@ -222,7 +222,7 @@ impl AvroDecode {
         Ok(AvroDecode { known, header, read, named, batch_rows: request.batch_rows.max(1), decoder: None })
     }
 
-    /// What is behind the header of a message.
+    /// The value of a message, after its header.
     fn value<'a>(&self, message: &'a [u8]) -> Result<&'a [u8], Damage> {
         let marked = message.strip_prefix(&self.known.mark);
         let numbered = message.strip_prefix(b"\0").and_then(|rest| rest.get(CONFLUENT_BYTES - 1..));
@@ -245,7 +245,7 @@ impl AvroDecode {
         };
         for (before, record) in records.iter().enumerate() {
             let value = self.value(&bytes[record.clone()])?;
-            // The decoder wants a header before each value, whatever the message has.
+            // The decoder requires a header before each value, whatever the framing is.
             decoder.decode(&self.known.mark)?;
             let used = decoder.decode(value)?;
             match rows - decoder.capacity() {

@@ -1,4 +1,4 @@
-//! The last step of every text format: from what the decoder gave to the declared columns.
+//! The last step of every text format: casts decoded columns to the declared ones.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -19,17 +19,17 @@ use super::{
 };
 use crate::time::{out_of_range, rows_out_of_range};
 
-/// How each column of the output is made of the decoded batch.
+/// How each output column is built from the decoded batch.
 #[derive(Debug)]
 pub(super) struct ColumnBuilders {
     schema: SchemaRef,
-    /// For each of its columns which one of the decoded batch; `None` where the file has none: all NULL.
+    /// The index of each output column in the decoded batch; `None` if the file lacks it: all NULL.
     sources: Vec<Option<usize>>,
     timestamps: Option<TimestampFormat>,
 }
 
-/// What the decoder is to make of a column, so that [`ColumnBuilders`] can finish it: text, unless the decoder itself makes
-/// exactly the declared type of it.
+/// The type that a column is decoded as, before [`ColumnBuilders`] casts it: text, unless the decoder itself parses
+/// exactly the declared type (`native`).
 pub(super) fn raw_field(field: &Field, native: fn(&DataType) -> bool, format: Option<&TimestampFormat>) -> Field {
     Field::new(field.name(), raw_type(field.data_type(), native, format), true)
 }
@@ -48,12 +48,12 @@ fn raw_type(data_type: &DataType, native: fn(&DataType) -> bool, format: Option<
 }
 
 impl ColumnBuilders {
-    /// `sources` tells for each column of the output which decoded one it is made of.
+    /// `sources`: the index of each output column in the decoded batch.
     pub fn new(request: &Request, sources: Vec<Option<usize>>, format: Option<&TimestampFormat>) -> ColumnBuilders {
         ColumnBuilders { schema: request.output(), sources, timestamps: format.cloned() }
     }
 
-    /// The output; an error tells what is wrong with at least one row.
+    /// The output batch; an error is about at least one row.
     pub fn finish(&self, decoded: &RecordBatch) -> Result<RecordBatch, String> {
         let rows = decoded.num_rows();
         let columns = self.schema.fields().iter().zip(&self.sources);
@@ -75,8 +75,8 @@ impl ColumnBuilders {
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(|e| reason(&e))
     }
 
-    /// Makes the declared type of what was decoded, down to the items of lists; the error is the text that is to blame,
-    /// where it is known, and what is wrong with it.
+    /// Casts an array to the declared type, down to list items; the error is the invalid text, if it is known, and the
+    /// reason.
     fn convert(&self, array: &ArrayRef, to: &DataType) -> Result<ArrayRef, (String, String)> {
         Ok(match (to, &self.timestamps) {
             _ if array.data_type() == to => array.clone(),
@@ -109,7 +109,7 @@ impl ColumnBuilders {
                 Arc::new(micros.with_timezone_opt(zone.clone()))
             }
             (DataType::Time32(_) | DataType::Time64(_), _) => {
-                // Arrow would count a bare number in the units of the type.
+                // Arrow would interpret a bare number in units of the type.
                 let number = array.as_string::<i32>().iter().flatten().find(|text| is_number(text));
                 if let Some(text) = number {
                     return Err((text.to_string(), "is a number, and no time of day".to_string()));
@@ -135,7 +135,7 @@ impl ColumnBuilders {
     }
 }
 
-/// What is wrong with a value of a column.
+/// The error message for a value of a column.
 fn told(text: &str, column: &str, why: &str) -> String {
     if text.is_empty() {
         format!("{why} in column \"{column}\"")
@@ -144,12 +144,12 @@ fn told(text: &str, column: &str, why: &str) -> String {
     }
 }
 
-/// Arrow's message names the text itself.
+/// An error without a text: Arrow's message contains it.
 fn unknown(error: ArrowError) -> (String, String) {
     (String::new(), reason(&error))
 }
 
-/// Why a column is no timestamps: a number may count seconds or something else, and nobody here guesses.
+/// The error of numbers in a timestamp column: their unit is unknown.
 fn bare_number(texts: &StringArray, error: &ArrowError) -> (String, String) {
     match texts.iter().flatten().find(|text| is_number(text)) {
         Some(text) => (text.to_string(), "is a number, which needs timestamp_format = 'epoch' or the like".to_string()),
@@ -157,7 +157,7 @@ fn bare_number(texts: &StringArray, error: &ArrowError) -> (String, String) {
     }
 }
 
-/// `\x6869` as Postgres has it; any other text is its own bytes.
+/// The bytes of a text: `\x6869` is hexadecimal, as in Postgres; otherwise the text itself.
 fn bytea(text: &str) -> Cow<'_, [u8]> {
     let digit = |b: &u8| char::from(*b).to_digit(16);
     let byte = |pair: &[u8]| Some((digit(&pair[0])? * 16 + digit(pair.get(1)?)?) as u8);
@@ -183,7 +183,7 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, to, &CastOptions { safe: false, format_options: FormatOptions::default() })
 }
 
-/// Arrow's message without its prefix, and without line numbers, which count from where a block began.
+/// Arrow's message without its prefix, and without line numbers, which are relative to a block.
 pub(super) fn reason(error: &ArrowError) -> String {
     let text = match error {
         ArrowError::CsvError(m)

@@ -1,8 +1,9 @@
-//! CSV. Fields become columns by the names of the header, or by position where there is none.
+//! CSV. Fields become columns by the header's names, or by position without a header.
 //!
-//! A record is a line, so that a file can be read in parts; `multiline = true` lets quoted fields hold line breaks, and
-//! then a file is read in one part. An empty field is NULL (or what `null` says), quoted or not. A column that the header
-//! does not name is NULL; a header that names none of them is that of another dialect, and nothing of its file is read.
+//! A record is a line, so that a file can be read in parts; with `multiline = true` quoted fields may contain line
+//! breaks, and a file is read in one part. An empty field is NULL (or the text of option `null`), quoted or not. A
+//! column that is not in the header is NULL; a header without any of the columns indicates another dialect, and the
+//! file is refused.
 
 use std::{cmp::Ordering, ops::Range, sync::Arc};
 
@@ -28,30 +29,30 @@ use crate::{
 /// The dialect.
 #[derive(Debug, Clone)]
 pub(super) struct CsvOptions {
-    /// The first record of each file names the fields.
+    /// The first record of each file is a header.
     pub header: bool,
     pub delimiter: u8,
     pub quote: u8,
-    /// What takes the meaning from a quote; doubling it always does.
+    /// The escape character of quotes; doubling always works.
     pub escape: Option<u8>,
-    /// The text that stands for NULL, besides nothing at all where it is empty.
+    /// The text of NULL, besides the empty field if it is empty.
     pub null: String,
     pub timestamp_format: Option<TimestampFormat>,
-    /// Quoted fields may hold line breaks.
+    /// Quoted fields may contain line breaks.
     pub multiline: bool,
 }
 
-/// The first record of a file, where it names the fields.
+/// The header record of a file.
 struct HeaderLine {
     names: Vec<String>,
-    /// Where it ends, in unpacked bytes of the file.
+    /// Its end, as a byte offset in the uncompressed file.
     end: u64,
 }
 
-/// What came of a look for bytes that are in no quotes.
+/// The result of a search for bytes outside quotes.
 enum CsvScan {
     Found,
-    /// There is none, and each quote is closed.
+    /// Not found, and each quote is closed.
     Closed,
     Open,
 }
@@ -67,7 +68,7 @@ impl CsvOptions {
             timestamp_format: TimestampFormat::take(options)?,
             multiline: options.boolean("multiline", false)?,
         };
-        // An escape that is the quote itself is Postgres' way to say that doubling is all there is.
+        // An escape that equals the quote means doubling, as in Postgres.
         let escape = csv.escape.filter(|e| *e != csv.quote);
         if csv.delimiter == csv.quote || escape == Some(csv.delimiter) {
             return Err(Error::new(
@@ -85,7 +86,7 @@ impl CsvOptions {
         }
         if !self.null.is_empty() {
             let pattern = format!("^{}$", escaped(&self.null));
-            // The pattern's type is the regex crate's, which only Arrow names here.
+            // The type of the pattern is the regex crate's, which is only reachable through Arrow.
             if let Ok(pattern) = pattern.parse() {
                 format = format.with_null_regex(pattern);
             }
@@ -100,8 +101,8 @@ impl CsvOptions {
         }
     }
 
-    /// What ends the lines of a file. Line breaks in quotes end none, but that a line feed does where no quoted field may
-    /// hold one.
+    /// The line terminator of a file. Line breaks in quotes do not count, except a line feed if quoted fields may not
+    /// contain one.
     pub fn line_end(&self, file: &File) -> Result<u8, Damage> {
         let (head, whole) = file.head(HEAD_BYTES)?;
         let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
@@ -111,7 +112,7 @@ impl CsvOptions {
         }))
     }
 
-    /// The header of a file. `None` where the file is empty.
+    /// The header of a file; `None` if the file is empty.
     fn header(&self, file: &File, line_end: u8) -> Result<Option<HeaderLine>, Damage> {
         let (source, begin) = open_text(file)?;
         let mut records = Records::new(source, self.framing()).ended_by(line_end).until(begin, u64::MAX);
@@ -129,8 +130,8 @@ impl CsvOptions {
         }
     }
 
-    /// Whether no line ends before the record does, but in quotes. Arrow's decoder would take what is behind it for the
-    /// beginning of the next record.
+    /// Whether a record contains no line terminator outside quotes before its end. Arrow's decoder would take the bytes
+    /// after it for the next record.
     fn is_one(&self, record: &[u8]) -> bool {
         let line = record.strip_suffix(b"\n").unwrap_or(record);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -140,7 +141,7 @@ impl CsvOptions {
         matches!(self.scan(line, |b| matches!(b, b'\n' | b'\r')), CsvScan::Closed)
     }
 
-    /// Looks for a byte that is in no quotes.
+    /// Searches for a byte outside quotes.
     fn scan(&self, bytes: &[u8], wanted: impl Fn(u8) -> bool) -> CsvScan {
         let (mut inside, mut start, mut at) = (false, true, 0);
         while let Some(byte) = bytes.get(at) {
@@ -160,9 +161,9 @@ impl CsvOptions {
         if inside { CsvScan::Open } else { CsvScan::Closed }
     }
 
-    /// Takes one record apart.
+    /// Splits one record into fields.
     fn fields(&self, record: &[u8]) -> Vec<String> {
-        // A field at the end may be empty, and its delimiter white space.
+        // The last field may be empty, and the delimiter white space: only the line break is cut.
         let line = record.strip_suffix(b"\n").unwrap_or(record);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mut fields = Vec::new();
@@ -192,7 +193,7 @@ impl CsvOptions {
     }
 }
 
-/// An option that is one character.
+/// An option that is one byte.
 pub(super) fn byte(options: &mut Taker, key: &str) -> Result<Option<u8>> {
     let Some(text) = options.text(key) else { return Ok(None) };
     match text.as_bytes() {
@@ -205,7 +206,7 @@ pub(super) fn byte(options: &mut Taker, key: &str) -> Result<Option<u8>> {
     }
 }
 
-/// A regular expression that matches just this text.
+/// A regular expression that matches exactly this text.
 fn escaped(text: &str) -> String {
     let mut pattern = String::new();
     for c in text.chars() {
@@ -217,7 +218,7 @@ fn escaped(text: &str) -> String {
     pattern
 }
 
-/// What Arrow's decoder makes of text by itself; the rest goes through text and a cast.
+/// The types that Arrow's decoder parses itself; the others are decoded as text and cast.
 fn native(data_type: &DataType) -> bool {
     use DataType::*;
     matches!(
@@ -239,7 +240,7 @@ fn native(data_type: &DataType) -> bool {
     )
 }
 
-/// Whether a field can become such a column.
+/// Whether a field can be cast to a column type.
 pub(super) fn can_hold(data_type: &DataType) -> bool {
     native(data_type) || (!data_type.is_nested() && arrow::compute::can_cast_types(&DataType::Utf8, data_type))
 }
@@ -257,7 +258,7 @@ pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: Bad
         && !declared.is_empty()
         && declared.iter().all(|f| find(names, f.name()).is_none())
     {
-        // Rows of nothing but NULLs would say nothing of what is wrong.
+        // Rows of NULLs only would hide the mistake.
         let missing: Vec<_> = declared.iter().map(|f| format!("\"{}\"", f.name())).collect();
         let missing = missing.join(", ");
         return Err(Damage(format!("its header names none of the columns {missing}; is option delimiter right?")));
@@ -267,27 +268,27 @@ pub(super) fn read(options: &CsvOptions, file: File, request: &Request, bad: Bad
     Ok(Box::new(TextBatches::open(&file, layout, decode, request, bad)?))
 }
 
-/// Decodes records of a dialect.
+/// Decodes records of one dialect.
 #[derive(Debug)]
 pub(super) struct CsvDecode {
     dialect: CsvOptions,
     format: ArrowFormat,
-    /// The fields of the file; those that nobody wants are text and are not looked at.
+    /// The fields of the file; those that are not requested are text and not decoded.
     fields: SchemaRef,
-    /// Which of them are decoded.
+    /// The indexes of the decoded fields.
     projection: Vec<usize>,
     columns: ColumnBuilders,
     batch_rows: usize,
-    /// For full units; a smaller one gets a decoder of its size.
+    /// For full units; a smaller one gets a decoder with a smaller batch size.
     decoder: Option<Decoder>,
 }
 
 impl CsvDecode {
-    /// `names` are those of a header, where there is one.
+    /// `names`: the field names of the header, if the file has one.
     pub fn new(options: &CsvOptions, names: Option<&[String]>, request: &Request) -> Self {
         let declared = request.schema.fields();
         let format = options.timestamp_format.as_ref();
-        // The field of the file that each declared column comes from.
+        // The index of the field for a declared column.
         let position = |i: usize| match names {
             None => Some(i),
             Some(names) => find(names, declared[i].name()),
@@ -331,7 +332,7 @@ impl CsvDecode {
             .build_decoder()
     }
 
-    /// Arrow names a column by its number in the file.
+    /// Replaces Arrow's column number in an error message by the column name.
     fn named(&self, reason: String) -> String {
         let Some((before, after)) = reason.split_once("column ") else { return reason };
         let digits = after.bytes().take_while(u8::is_ascii_digit).count();
@@ -342,7 +343,7 @@ impl CsvDecode {
     }
 }
 
-/// The position of a name: as it is written, or else in any case of letters.
+/// The index of a name: an exact match, or else one that ignores case.
 pub(super) fn find(names: &[String], name: &str) -> Option<usize> {
     let exact = names.iter().position(|n| n == name);
     exact.or_else(|| names.iter().position(|n| n.trim().eq_ignore_ascii_case(name)))
@@ -351,10 +352,10 @@ pub(super) fn find(names: &[String], name: &str) -> Option<usize> {
 impl Decode for CsvDecode {
     fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
         let kept = records.len() * 2 > self.batch_rows && records.len() <= self.batch_rows;
-        // One more than there are: a full decoder would leave the line feed behind a carriage return.
+        // One more than the records: a full decoder would not consume the line feed after a carriage return.
         let rows = if kept { self.batch_rows } else { records.len() } + 1;
         let mut decoder = self.decoder.take().filter(|_| kept).unwrap_or_else(|| self.build(rows));
-        // One by one, so that a record which goes over into the next is seen where it does.
+        // One by one, to detect a record that continues into the next.
         for (before, record) in records.iter().enumerate() {
             let record = &bytes[record.clone()];
             if !self.dialect.is_one(record) {

@@ -1,8 +1,8 @@
-//! `debezium_json`: changes of a database's rows, as Debezium writes them.
+//! `debezium_json`: change events of a database's rows, in Debezium's format.
 //!
-//! `{"before": …, "after": …, "op": "c" | "r" | "u" | "d"}`, or the same below `payload`, with a schema beside it or
-//! not. `after` sets a row, a delete removes the one that `before` names; an update needs no `before`. A record without
-//! a value, which follows a delete, says nothing new.
+//! `{"before": …, "after": …, "op": "c" | "r" | "u" | "d"}`, or the same within `payload`, with or without a schema
+//! beside it. `after` upserts a row, a delete removes the row of `before`; an update needs no `before`. A record
+//! without a value (the tombstone after a delete) is ignored.
 
 use std::{ops::Range, sync::Arc};
 
@@ -53,7 +53,7 @@ impl DebeziumDecode {
         }
     }
 
-    /// The rows that envelopes set or remove.
+    /// The upserts and deletes of the envelopes.
     fn rows(&self, before: &StructArray, after: &StructArray, kinds: &StringArray) -> Result<RecordBatch, String> {
         let mut removes = Vec::with_capacity(kinds.len());
         for (row, kind) in kinds.iter().enumerate() {
@@ -101,7 +101,7 @@ impl Decode for DebeziumDecode {
     }
 }
 
-/// Row by row the first where it is wanted, or else the second.
+/// Row by row the value of `yes` if `first` is true, else of `no`.
 fn choose(first: &BooleanArray, yes: &ArrayRef, no: &ArrayRef) -> Result<ArrayRef, String> {
     zip(first, yes, no).map_err(|e| e.to_string())
 }

@@ -1,15 +1,15 @@
-//! NUMERIC from text, rounded half away from zero as INSERT and a cast do it. Arrow's decoders cut instead, and its cast
-//! knows no exponents.
+//! NUMERIC from text, rounded half away from zero as in INSERT and casts. Arrow's decoders truncate instead, and its
+//! cast does not parse exponents.
 
 use arrow::{
     array::{Array, ArrowNativeTypeOp, PrimitiveArray, PrimitiveBuilder, StringArray},
     datatypes::{ArrowNativeType, DecimalType},
 };
 
-/// More digits than any type has, so that an exponent beyond it need not be counted out.
+/// More digits than any type has, so that larger exponents can be clamped.
 const DIGITS_MAX: i64 = 1_000;
 
-/// All of a column; the error is the first text that is no such number, and why.
+/// Parses a column; the error is the first invalid text, and the reason.
 pub(super) fn parse_all<T: DecimalType>(
     texts: &StringArray,
     precision: u8,
@@ -32,7 +32,7 @@ pub(super) fn parse_all<T: DecimalType>(
     Ok(values.finish())
 }
 
-/// A number as it is written.
+/// The parts of a number's text.
 struct Number<'a> {
     negative: bool,
     whole: &'a [u8],
@@ -41,7 +41,7 @@ struct Number<'a> {
 }
 
 impl<'a> Number<'a> {
-    /// Takes `[+-] digits [. digits] [e [+-] digits]` apart; one of the digits before `e` must be there.
+    /// Parses `[+-] digits [. digits] [e [+-] digits]`; at least one digit before `e` is required.
     fn read(text: &'a str) -> Option<Number<'a>> {
         let (negative, rest) = signed(text.as_bytes());
         let (whole, rest) = digits(rest);
@@ -57,12 +57,12 @@ impl<'a> Number<'a> {
         (!whole.is_empty() || !fraction.is_empty()).then_some(Number { negative, whole, fraction, exponent })
     }
 
-    /// The number times ten to the power of `scale`, rounded; `None` where the type does not hold it.
+    /// The number times ten to the power of `scale`, rounded; `None` on overflow of the type.
     fn scaled<T: DecimalType>(&self, scale: i8) -> Option<T::Native> {
         let ten = T::Native::usize_as(10);
         let digit = |b: &u8| T::Native::usize_as(usize::from(b - b'0'));
         let all = || self.whole.iter().chain(self.fraction);
-        // So many digits stand before the point of what is asked for.
+        // The number of digits that are kept, the others are rounded.
         let kept = self.whole.len() as i64 + self.exponent + i64::from(scale);
         let mut value = T::Native::ZERO;
         for b in all().take(usize::try_from(kept).unwrap_or(0)) {
@@ -92,7 +92,7 @@ fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at(bytes.iter().take_while(|b| b.is_ascii_digit()).count())
 }
 
-/// What stands behind `e`; one that is larger than any type has digits is as good as another.
+/// Parses the digits after `e`; a value beyond the maximum digits of any type is clamped.
 fn exponent(bytes: &[u8]) -> Option<i64> {
     let (negative, rest) = signed(bytes);
     let (number, rest) = digits(rest);
@@ -100,7 +100,7 @@ fn exponent(bytes: &[u8]) -> Option<i64> {
         return None;
     }
     let size = number.iter().fold(0_i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
-    // A long row of digits may stand against it: as far from any limit as a record has bytes.
+    // Many digits may compensate it, at most as many as a record has bytes.
     let size = size.min(i64::from(u32::MAX));
     Some(if negative { -size } else { size })
 }

@@ -1,4 +1,4 @@
-//! Records that come one by one, as messages do: the same decoders as for the lines of files, over a buffer.
+//! Records that arrive one by one, such as messages: decoded by the file decoders, over a buffer.
 //!
 //! ```text
 //! push  0    1    2    3    4         numbers of the records since the last flush
@@ -20,9 +20,9 @@ use crate::error::Result;
 /// One record as it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RawRecord<'a> {
-    /// What it is filed under, where there is such a thing.
+    /// The message key, if the connector has one.
     pub key: Option<&'a [u8]>,
-    /// `None` is a tombstone: no value at all, which is not the same as an empty one.
+    /// `None` is a tombstone: no value, as distinct from an empty one.
     pub value: Option<&'a [u8]>,
 }
 
@@ -32,35 +32,35 @@ impl<'a> From<&'a [u8]> for RawRecord<'a> {
     }
 }
 
-/// Makes rows of records. They are collected, and decoded together when the rows are wanted.
+/// Decodes records to rows. Records are buffered, and decoded together on flush.
 pub trait Decoder: Send {
-    /// Takes a record, whatever is in it. Where the format has no meaning for a tombstone, that is a bad record: who
-    /// wants to pass over tombstones does not push them.
+    /// Buffers a record, valid or not. If the format has no meaning for a tombstone, that is a bad record: to skip
+    /// tombstones, do not push them.
     fn push(&mut self, record: RawRecord<'_>);
 
     /// How many records were pushed since the last flush.
     fn pending(&self) -> usize;
 
-    /// Whether it is time to flush: there are records for a batch, or many bytes. Pushing more is allowed.
+    /// Whether to flush: the buffer has enough records for a batch, or many bytes. More records may be pushed.
     fn is_full(&self) -> bool;
 
-    /// The rows of all that was pushed since the last flush.
+    /// Decodes all records that were pushed since the last flush.
     fn flush(&mut self) -> Decoded;
 }
 
-/// What came of the records between two flushes.
+/// The result of decoding the records between two flushes.
 #[derive(Debug, Clone)]
 pub struct Decoded {
-    /// The columns that were requested, in the order in which the records were pushed.
+    /// The requested columns, in push order.
     pub rows: RecordBatch,
-    /// For each row the number of its record, from 0, growing; `None` where row `n` is of record `n`, for all of them.
+    /// The index of each row's record, from 0, ascending; `None` if row `n` is from record `n` for all rows.
     pub records: Option<UInt32Array>,
     /// The bad ones, in order.
     pub rejected: Vec<Rejected>,
 }
 
 impl Decoded {
-    /// Of a column with a value for each record that was pushed, the values that belong beside the rows.
+    /// For a column with a value per pushed record, the values of the decoded rows.
     pub fn beside(&self, column: &ArrayRef) -> Result<ArrayRef> {
         match &self.records {
             None => Ok(column.clone()),
@@ -68,7 +68,7 @@ impl Decoded {
         }
     }
 
-    /// The position of each row, of those of the records.
+    /// The position of each row, from the positions of the records.
     pub fn positions(&self, of: &[u64]) -> Vec<i64> {
         match &self.records {
             None => of.iter().map(|at| *at as i64).collect(),
@@ -76,7 +76,7 @@ impl Decoded {
         }
     }
 
-    /// All records rejected for one reason, with no bytes left of them.
+    /// Rejects all records for one reason, without their bytes.
     pub(super) fn none(self, output: &SchemaRef, reason: &str) -> Decoded {
         let record = |row: usize| self.records.as_ref().map_or(row, |records| records.value(row) as usize);
         let rows = (0..self.rows.num_rows()).map(record);
@@ -95,28 +95,28 @@ impl Decoded {
 /// A record that did not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// How many were pushed before it since the last flush.
+    /// Its index among the records since the last flush, from 0.
     pub record: usize,
-    /// The bytes of its value, cut where they are very many.
+    /// The bytes of its value, truncated if very long.
     pub raw: Vec<u8>,
     pub reason: String,
 }
 
-/// Bytes in the buffer that are enough for a batch.
+/// Bytes in the buffer that trigger a flush.
 const FULL_BYTES: usize = 8 << 20;
 
 /// The decoder of a format in which a record is a row.
 pub(super) struct Messages {
     decode: Box<dyn Decode>,
     output: SchemaRef,
-    /// Whether a record of nothing but white space is one.
+    /// Whether a record of only white space is decoded.
     blank: bool,
-    /// Whether a record without a value is silent.
+    /// Whether a record without a value is ignored.
     silent: bool,
     batch_rows: usize,
     bytes: Vec<u8>,
     values: Vec<Range<usize>>,
-    /// The number of each value's record, where some record has none.
+    /// The record index of each value, once a record without a value was pushed.
     numbers: Option<Vec<usize>>,
     pending: usize,
     rejected: Vec<Rejected>,
@@ -138,12 +138,12 @@ impl Messages {
         }
     }
 
-    /// The same, but a record without a value means nothing.
+    /// The decoder, changed to ignore records without a value.
     pub fn silent(self) -> Self {
         Messages { silent: true, ..self }
     }
 
-    /// From here on a value's place no longer tells its record.
+    /// From here on the index of a value differs from that of its record.
     fn pass_over(&mut self) {
         let before = self.values.len();
         self.numbers.get_or_insert_with(|| (0..before).collect());

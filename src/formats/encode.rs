@@ -1,13 +1,13 @@
-//! Rows to messages: a record a row, in the spelling that the decoders here read back as the same values.
+//! Rows to messages, one record per row; the decoders here read them back as the same values.
 //!
-//! - JSON: an object a row, every column named, NULL as `null`. A NUMERIC is a number with all its digits; timestamps,
-//!   dates and times are ISO text; `NaN` and `Infinity`, for which JSON has no number, and bytea (`\x…`) are text, as
-//!   Postgres' own `to_json` has them.
-//! - CSV: a line a row, without its line break. NULL is what `null` says. A text that reads the same comes back as NULL:
-//!   by default these are the empty ones.
-//! - text: the bytes of the one column there is; NULL is no value at all.
-//! - Avro: by a schema that is given, in which every column has its field; else by the schema that the columns are,
-//!   behind its fingerprint or bare.
+//! - JSON: one object per row, with all columns, NULL as `null`. A NUMERIC is a number with all its digits; timestamps,
+//!   dates and times are ISO text; `NaN` and `Infinity`, which JSON has no number for, and bytea (`\x…`) are text, as
+//!   in Postgres' `to_json`.
+//! - CSV: one line per row, without its line break. NULL is the text of option `null`, by default empty. A string that
+//!   equals it is read back as NULL.
+//! - text: the bytes of the only column; NULL is a record without a value.
+//! - Avro: with a schema from the options, in which every column has a field; else with a schema derived from the
+//!   columns, after its fingerprint or bare.
 
 mod avro;
 
@@ -34,9 +34,9 @@ pub enum MessageFormat {
     Json,
     Csv(CsvDialect),
     Text,
-    /// By a schema that is given.
+    /// With a schema from the options.
     Avro(AvroSpelling),
-    /// By the schema that the columns are.
+    /// With a schema derived from the columns.
     OwnAvro(AvroFraming),
 }
 
@@ -115,7 +115,7 @@ impl Encoder for LineEncoder {
     }
 }
 
-/// A value as it is.
+/// The only column's value, unchanged.
 #[derive(Debug)]
 struct TextEncoder;
 

@@ -1,4 +1,4 @@
-//! What every format of messages does with rows.
+//! The interface of message encoders.
 
 use std::fmt::Debug;
 
@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::error::Result;
 
-/// Makes messages of rows.
+/// Encodes rows as messages.
 pub trait Encoder: Send + Debug {
-    /// One record for each row, in order; `None` for a row without a value.
+    /// One record per row, in order; `None` is a record without a value.
     fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>>;
 }

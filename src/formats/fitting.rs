@@ -1,7 +1,7 @@
-//! From the types of a Parquet file to the declared ones, and which rows lost something on the way.
+//! Casts a Parquet file's types to the declared ones, and reports the rows that lost values.
 //!
-//! Arrow's cast makes NULL of what does not fit, deep inside lists too, and cuts fractions to fit an integer; here
-//! both are told, so that a row comes whole or not at all. Members of a struct are found by name, as columns are.
+//! Arrow's cast turns values that do not fit into NULL, within lists too, and truncates fractions to integers; here
+//! both are reported, so that a row is decoded completely or rejected. Struct fields are found by name, as columns are.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use arrow::{
     util::display::FormatOptions,
 };
 
-/// A column in its declared type.
+/// A column cast to its declared type.
 #[derive(Debug)]
 pub(super) struct Fitted {
     pub array: ArrayRef,
-    /// For each row whether it lost something; empty where none did.
+    /// Whether each row lost a value; empty if none did.
     pub lost: Vec<bool>,
 }
 
@@ -27,7 +27,7 @@ impl Fitted {
     }
 }
 
-/// Whether values of a type can become another at all. A number is no time: nobody says which unit it would count.
+/// Whether a type can be cast at all. A number is not cast to a timestamp: its unit is unknown.
 pub(super) fn can_fit(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         _ if from == to => true,
@@ -61,7 +61,7 @@ pub(super) fn fit(stored: &ArrayRef, to: &DataType) -> Result<Fitted, ArrowError
     }
 }
 
-/// The items of any kind of list.
+/// The item field of any list type.
 fn item(list: &DataType) -> Option<&FieldRef> {
     match list {
         DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => Some(f),
@@ -70,7 +70,7 @@ fn item(list: &DataType) -> Option<&FieldRef> {
     }
 }
 
-/// Where the member of a declared name stands.
+/// The index of a struct field by its declared name.
 fn member(fields: &Fields, wanted: &FieldRef) -> Option<usize> {
     let exact = fields.iter().position(|f| f.name() == wanted.name());
     exact.or_else(|| fields.iter().position(|f| f.name().eq_ignore_ascii_case(wanted.name())))
@@ -86,7 +86,7 @@ fn members(stored: &StructArray, from: &Fields, to: &Fields) -> Result<Fitted, A
         };
         if !part.lost.is_empty() {
             lost.resize(stored.len(), false);
-            // What stands below a NULL is nothing.
+            // Values under a NULL struct do not count.
             (0..stored.len()).for_each(|row| lost[row] |= part.lost[row] && stored.is_valid(row));
         }
         arrays.push(part.array);
@@ -122,8 +122,7 @@ fn leaf(stored: &ArrayRef, to: &DataType) -> Result<Fitted, ArrowError> {
     Ok(Fitted { array, lost })
 }
 
-/// Which values are not NULL and yet not the same: integers without their fraction, and floats too large for a smaller
-/// float.
+/// Which non-NULL values were changed by the cast: truncated fractions, and floats that overflow a smaller type.
 fn changed(stored: &ArrayRef, array: &ArrayRef) -> Result<Option<BooleanArray>, ArrowError> {
     use DataType::*;
     let (from, to) = (stored.data_type(), array.data_type());
@@ -190,7 +189,7 @@ mod tests {
         let nulls = NullBuffer::from(vec![true, true, false, true]);
         let list = ListArray::new(text.clone(), offsets, texts, Some(nulls));
         let (array, lost) = fitted(Arc::new(list.clone()), &DataType::List(number.clone()));
-        // The third is NULL, whatever stands below it.
+        // The third is NULL, so the value under it does not count.
         assert_eq!((lost, array.null_count()), (vec![0], 1));
         let ints = Arc::new(Int32Array::from(vec![1, 2, 3, 4]));
         let fields = vec![Field::new("L", list.data_type().clone(), true), Field::new("n", DataType::Int32, true)];

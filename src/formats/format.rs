@@ -1,4 +1,4 @@
-//! The list of formats: which there are, the options of each, and what each can do.
+//! The list of formats, with the options and capabilities of each.
 
 use std::{ops::Range, sync::Arc};
 
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Format {
     kind: FormatKind,
-    /// `None`: by the file's extension.
+    /// `None`: derived from the file's extension.
     compression: Option<Compression>,
 }
 
@@ -46,8 +46,8 @@ enum FormatKind {
 const DEBEZIUM: &str = "debezium_json";
 const UPSERT: &str = "upsert_json";
 
-/// Whether the format that some options name sets and removes rows by key. Its rows then have the column
-/// [`OP`](crate::changes::OP) too, and the columns of the key are those of the schema that may not be NULL.
+/// Whether the format in the options is an upsert format. Its rows then also have the column
+/// [`OP`](crate::changes::OP), and the key columns are those of the schema that are not nullable.
 pub fn upserts(options: &Options) -> bool {
     options.get("format").is_some_and(|name| [DEBEZIUM, UPSERT].contains(&name.trim().to_lowercase().as_str()))
 }
@@ -106,7 +106,7 @@ impl Format {
         Ok(Format { kind, compression: options.one_of("compression", &words)?.flatten() })
     }
 
-    /// The word for it.
+    /// The name of the format.
     pub fn name(&self) -> &'static str {
         match self.kind {
             FormatKind::Avro(_) => "avro",
@@ -120,7 +120,7 @@ impl Format {
         }
     }
 
-    /// Whether it can hold these columns at all.
+    /// Whether it supports the types of these columns.
     pub fn check(&self, schema: &Schema) -> Result<()> {
         match self.kind {
             FormatKind::Bytes => return raw::check(schema),
@@ -143,12 +143,12 @@ impl Format {
         }
     }
 
-    /// Whether rows of a partition count in their order: then a stream has all that are read of it.
+    /// Whether the order of a partition's rows matters: then one stream must read all of the partition.
     pub fn is_ordered(&self) -> bool {
         matches!(self.kind, FormatKind::DebeziumJson(_) | FormatKind::UpsertJson(_))
     }
 
-    /// Whether files can be of this format.
+    /// Whether files can have this format.
     pub fn check_files(&self) -> Result<()> {
         match &self.kind {
             FormatKind::Avro(options) => options.check_files(),
@@ -160,7 +160,7 @@ impl Format {
         }
     }
 
-    /// Whether records that come one by one can be of this format, with these options.
+    /// Whether messages can have this format, with these options.
     pub fn check_messages(&self) -> Result<()> {
         match &self.kind {
             FormatKind::Avro(options) => options.check_messages()?,
@@ -180,7 +180,7 @@ impl Format {
         Error::new(ErrorKind::InvalidParameterValue, format!("format {} cannot {what}", self.name()))
     }
 
-    /// The columns of messages where the statement declares none; `None` where it has to.
+    /// The columns of messages if the statement declares none; `None` if it must declare them.
     pub fn implied(&self) -> Option<SchemaRef> {
         match &self.kind {
             FormatKind::Avro(options) => options.columns(),
@@ -191,7 +191,7 @@ impl Format {
         }
     }
 
-    /// A decoder of records that come one by one.
+    /// A decoder of messages.
     pub fn decoder(&self, request: &Request) -> Result<Box<dyn Decoder>> {
         self.check_messages()?;
         let (decode, blank): (Box<dyn rescue::Decode>, bool) = match &self.kind {
@@ -210,7 +210,7 @@ impl Format {
         Ok(Box::new(Messages::new(decode, request.output(), blank, request.batch_rows)))
     }
 
-    /// Whether a file of this name may be read in several parts at once.
+    /// Whether a file of this name may be read in several parts in parallel.
     pub fn splits(&self, name: &str) -> bool {
         let plain = self.compression(name) == Compression::None;
         match &self.kind {
@@ -223,8 +223,8 @@ impl Format {
         }
     }
 
-    /// Reads the records that begin in a part, given in bytes of the file as it is stored. A file that does not split
-    /// (see [`Format::splits`]) comes as one part.
+    /// Reads the records that begin in a part, a range of byte offsets in the stored file. A file that does not split
+    /// (see [`Format::splits`]) is one part.
     pub fn read(
         &self,
         name: &str,
@@ -244,7 +244,7 @@ impl Format {
         }
     }
 
-    /// Reads the records of a part of a file whose bytes are those that were written.
+    /// Reads the records of a part of an uncompressed file.
     fn read_plain(&self, file: File, request: &Request, bad: BadSink) -> Result<BatchIterator, Damage> {
         match &self.kind {
             FormatKind::Avro(_) => avro::read(file, request, bad),
@@ -259,7 +259,7 @@ impl Format {
         }
     }
 
-    /// The columns that some files seem to have, or `None` where nothing in them tells. Unreadable files are skipped.
+    /// Infers the columns of files; `None` if they contain no indication. Unreadable files are skipped.
     pub fn infer(&self, files: &[(String, Arc<dyn ByteInput>)]) -> Option<SchemaRef> {
         let file = |(name, input): &(String, Arc<dyn ByteInput>)| File {
             part: 0..input.size(),

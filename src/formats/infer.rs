@@ -1,4 +1,4 @@
-//! Which columns text files seem to have, from their first records.
+//! Infers the columns of text files from their first records.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -18,11 +18,11 @@ use super::{
     rescue::BYTE_ORDER_MARK,
 };
 
-/// How much of all files together is looked at.
+/// Maximum records of all files that are examined.
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 1 << 20;
 
-/// A name and a type for each field: bigint, double, boolean, timestamp, date or text, and text where values disagree.
+/// A name and a type for each field: bigint, double, boolean, timestamp, date or text; text if values disagree.
 pub(super) fn csv(options: &CsvOptions, files: impl Iterator<Item = File>) -> Option<SchemaRef> {
     let mut found: Vec<(String, DataType)> = Vec::new();
     let mut left = ROWS_MAX;
@@ -33,7 +33,7 @@ pub(super) fn csv(options: &CsvOptions, files: impl Iterator<Item = File>) -> Op
             head.truncate(head.iter().rposition(|b| *b == line_end).map_or(head.len(), |at| at + 1));
         }
         let text = String::from_utf8_lossy(head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head)).into_owned();
-        // Lines with too few or too many fields are bad records, no reason to give up.
+        // Lines with too few or too many fields are bad records and do not stop inference.
         let format = options.arrow().with_header(options.header).with_truncated_rows(true);
         let Ok((schema, rows)) = format.infer_schema(text.as_bytes(), Some(left)) else { continue };
         for (i, field) in schema.fields().iter().enumerate() {
@@ -55,7 +55,7 @@ pub(super) fn csv(options: &CsvOptions, files: impl Iterator<Item = File>) -> Op
     (!fields.is_empty()).then(|| Arc::new(Schema::new(fields)) as SchemaRef)
 }
 
-/// The members of the first objects, in the order in which they are first seen.
+/// The members of the first objects, in order of first appearance.
 pub(super) fn json(files: impl Iterator<Item = File>) -> Option<SchemaRef> {
     let mut values = Vec::new();
     let mut names: Vec<String> = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn json(files: impl Iterator<Item = File>) -> Option<SchemaRef> {
     (!fields.is_empty()).then(|| Arc::new(Schema::new(fields)) as SchemaRef)
 }
 
-/// A value without the NULLs of its lists: they say nothing of a type, and Arrow refuses them among objects.
+/// A value without NULL list items: they have no type, and Arrow refuses them among objects.
 fn without_null_items(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().filter(|item| !item.is_null()).map(without_null_items).collect(),
@@ -90,7 +90,7 @@ fn without_null_items(value: Value) -> Value {
     }
 }
 
-/// The first records of a JSON file; of an object a line where that is what it holds.
+/// The first records of a JSON file; with one object per line if the file has that form.
 fn first_values(file: &File, max: usize) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     let Ok((head, whole)) = file.head(BYTES_MAX) else { return found };
@@ -108,7 +108,7 @@ fn first_values(file: &File, max: usize) -> Vec<Vec<u8>> {
         if !whole {
             found.pop();
         }
-        // Objects over several lines are no objects line by line.
+        // Lines of objects that span several lines are not valid JSON.
         found.retain(|r| serde_json::from_slice::<IgnoredAny>(r).is_ok());
         if !found.is_empty() {
             break;
@@ -117,7 +117,7 @@ fn first_values(file: &File, max: usize) -> Vec<Vec<u8>> {
     found
 }
 
-/// The type that holds the values of both.
+/// The type that can represent the values of both.
 fn wider(a: &DataType, b: &DataType) -> DataType {
     use DataType::*;
     match (a, b) {
@@ -129,7 +129,7 @@ fn wider(a: &DataType, b: &DataType) -> DataType {
     }
 }
 
-/// The nearest type that SQL has a plain word for.
+/// The nearest type with an SQL name.
 pub(super) fn plain(data_type: &DataType) -> DataType {
     use DataType::*;
     let field = |f: &Field| Arc::new(f.clone().with_data_type(plain(f.data_type())).with_nullable(true));
@@ -152,7 +152,7 @@ pub(super) fn plain(data_type: &DataType) -> DataType {
     }
 }
 
-/// The members' names of a JSON object, in their order.
+/// The member names of a JSON object, in order.
 #[derive(Default)]
 struct InferredNames(Vec<String>);
 

@@ -1,4 +1,4 @@
-//! The bytes of one file, read by position, and unpacked where they are packed.
+//! The bytes of one file, read by offset, and decompressed if needed.
 
 use std::{
     fmt::Debug,
@@ -10,15 +10,15 @@ use std::{
 
 use bytes::Bytes;
 
-/// A file of a fixed size that can be read from anywhere. Reading may block.
+/// A file of fixed size with random access. Reading may block.
 pub trait ByteInput: Send + Sync + Debug {
-    /// The bytes that count: what lies behind them is never read.
+    /// The size in bytes: bytes after it are never read.
     fn size(&self) -> u64;
     /// Reads some bytes, 0 at the end only.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
-/// A local file, of which only the first `size` bytes count.
+/// A local file, limited to its first `size` bytes.
 #[derive(Debug)]
 pub struct FileInput {
     pub file: File,
@@ -65,7 +65,7 @@ impl Read for ByteCursor {
     }
 }
 
-/// How the bytes of a file are packed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     None,
@@ -74,7 +74,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// By the extension of a file's name.
+    /// By the extension of the file name.
     pub fn of(name: &str) -> Compression {
         let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
         match extension.as_str() {

@@ -1,11 +1,11 @@
-//! JSON: an object a line, or, with `multiline = true`, values over any number of lines. A file whose first character is
-//! `[` is one array of objects in either case.
+//! JSON: one object per line, or, with `multiline = true`, values over any number of lines. A file whose first
+//! character is `[` is one array of objects in either case.
 //!
-//! Members become columns by their names, as they are written; a missing member is NULL, an unknown one is ignored.
-//! Nested objects and arrays become structs and lists. A number or a boolean fits a text column.
+//! Members become columns by their exact names; a missing member is NULL, an unknown one is ignored. Nested objects and
+//! arrays become structs and lists. A number or a boolean can be cast to a text column.
 //!
-//! A value becomes what a cast makes of its text, as `('{"v": 2.0}'::json ->> 'v')::int` does in Postgres: 1.9 and 2.0 are
-//! no integers, 1e2 is a NUMERIC, and a number is no timestamp unless `timestamp_format` says what it counts.
+//! A value is cast from its text, as `('{"v": 2.0}'::json ->> 'v')::int` in Postgres: 1.9 and 2.0 are not integers, 1e2
+//! is a NUMERIC, and a number is not a timestamp unless `timestamp_format` defines its unit.
 
 use std::{ops::Range, sync::Arc};
 
@@ -26,11 +26,11 @@ use super::{
 };
 use crate::{error::Result, options::Taker};
 
-/// How values are spelled.
+/// The options of JSON.
 #[derive(Debug, Clone)]
 pub(super) struct JsonOptions {
     pub timestamp_format: Option<TimestampFormat>,
-    /// Values may go over several lines.
+    /// Values may span several lines.
     pub multiline: bool,
 }
 
@@ -42,23 +42,23 @@ impl JsonOptions {
         })
     }
 
-    /// Where a value is a record in any case.
+    /// For messages, where each value is a record.
     pub fn flat(options: &mut Taker) -> Result<Self> {
         Ok(JsonOptions { timestamp_format: TimestampFormat::take(options)?, multiline: false })
     }
 }
 
-/// A value nested deeper is bad: decoders that go down into it must not run out of stack.
+/// Maximum nesting of a value: decoders recurse into it, and must not overflow the stack.
 const DEPTH_MAX: usize = 128;
 
-/// What Arrow's decoder makes of a value by itself; the rest goes through text and a cast. It would cut 1.9 to fit an
-/// integer, and take any number for a timestamp or a date.
+/// The types that Arrow's decoder parses itself; the others are decoded as text and cast. Arrow would truncate 1.9 to
+/// an integer, and accept any number as a timestamp or a date.
 fn native(data_type: &DataType) -> bool {
     use DataType::*;
     matches!(data_type, Boolean | Float32 | Float64 | Utf8 | LargeUtf8 | Utf8View)
 }
 
-/// Whether a value can become such a column.
+/// Whether a value can be cast to a column type.
 pub(super) fn can_hold(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) => can_hold(item.data_type()),
@@ -77,7 +77,7 @@ pub(super) fn read(
     let framing = if options.multiline || is_array(&file)? { Framing::Values } else { LINES };
     let mut file = file;
     if framing == Framing::Values && file.compression == Compression::None {
-        // An array cannot be cut: whoever has its beginning reads it all.
+        // An array cannot be split: the part with its beginning reads all of it.
         if !file.part.contains(&0) {
             return Ok(Box::new(std::iter::empty()));
         }
@@ -87,14 +87,14 @@ pub(super) fn read(
     Ok(Box::new(TextBatches::open(&file, Layout::of(&file, framing)?, decode, request, bad)?))
 }
 
-/// Whether the file's first character, white space aside, begins an array.
+/// Whether the file's first character, except white space, starts an array.
 pub(super) fn is_array(file: &File) -> Result<bool, Damage> {
     let (head, _) = file.head(256)?;
     let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head);
     Ok(head.trim_ascii_start().first() == Some(&b'['))
 }
 
-/// What Arrow is to make of the columns of a request.
+/// The fields that Arrow decodes for a request.
 pub(super) fn raw_fields(options: &JsonOptions, request: &Request) -> Vec<Field> {
     let format = options.timestamp_format.as_ref();
     request.projection.iter().map(|i| raw_field(&request.schema.fields()[*i], native, format)).collect()
@@ -124,12 +124,12 @@ impl Decode for JsonDecode {
     }
 }
 
-/// Arrow's decoder, a value a record.
+/// Arrow's decoder, one value per record.
 #[derive(Debug)]
 pub(super) struct JsonValues {
     fields: SchemaRef,
     batch_rows: usize,
-    /// For full units; a smaller one gets a decoder of its size.
+    /// For full units; a smaller one gets a decoder with a smaller batch size.
     decoder: Option<Decoder>,
 }
 
@@ -143,14 +143,14 @@ impl JsonValues {
         builder.build_decoder().map_err(|e| reason(&e))
     }
 
-    /// The members that are wanted, before they are cast.
+    /// The requested members, before they are cast.
     pub fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String> {
         let kept = records.len() * 2 > self.batch_rows && records.len() <= self.batch_rows;
         let mut decoder = match self.decoder.take().filter(|_| kept) {
             Some(decoder) => decoder,
             None => self.build(if kept { self.batch_rows } else { records.len() })?,
         };
-        // One by one, so that a value which goes over into the next record is seen where it does.
+        // One by one, to detect a value that continues into the next record.
         for (before, record) in records.iter().enumerate() {
             let record = &bytes[record.clone()];
             if is_too_deep(record) {
@@ -158,7 +158,7 @@ impl JsonValues {
             }
             let used = decoder.decode(record).map_err(|e| reason(&e))?;
             if decoder.has_partial_record() {
-                // A number ends where something else begins.
+                // A number needs a terminator.
                 decoder.decode(b"\n").map_err(|e| reason(&e))?;
             }
             if decoder.has_partial_record() {
@@ -176,14 +176,14 @@ impl JsonValues {
     }
 }
 
-/// Whether a record is nested too deep, whatever its strings hold.
+/// Whether a record is nested too deep; brackets in strings do not count.
 fn is_too_deep(record: &[u8]) -> bool {
     let opens = |b: &&u8| matches!(**b, b'{' | b'[');
-    // Most have fewer brackets than the limit, and counting them is quick.
+    // Fast path: most records have fewer brackets than the limit.
     record.len() > DEPTH_MAX && record.iter().filter(opens).count() > DEPTH_MAX && depth(record) > DEPTH_MAX
 }
 
-/// How deep brackets nest, outside strings.
+/// The nesting of brackets, outside strings.
 fn depth(bytes: &[u8]) -> usize {
     let (mut depth, mut deepest, mut string, mut escaped) = (0_usize, 0, false, false);
     for byte in bytes {

@@ -1,13 +1,13 @@
-//! Bytes to rows and back. A format reads a file, or a part of one, or records that come one by one, and gives record
-//! batches of the declared columns.
+//! Bytes to rows and back. A format reads a file, a part of one, or single records, and returns record batches of the
+//! declared columns.
 //!
-//! What does not decode is handed back with its bytes, its line and the reason, and never takes a good record with it:
-//! blocks are decoded as a whole, and only a block that fails is searched for the records that are to blame. Formats
-//! never open files and never wait for anything but [`ByteInput`]; they run on threads that may block.
+//! A record that does not decode is reported with its bytes, its line and the reason, and does not affect valid
+//! records: blocks are decoded as a whole, and only a block that fails is searched for bad records. Formats never open
+//! files and block only on [`ByteInput`]; they run on threads that may block.
 //!
-//! A packed file is read to its end before any of its rows count: only there is known whether they were written.
+//! A compressed file is read to its end before its rows are returned: only its checksum proves it intact.
 //!
-//! The parts of a file together give the rows of the whole file, each row once, however it was cut.
+//! The parts of a file together return each row of the file exactly once, however it is split.
 
 mod avro;
 mod columns;

@@ -1,5 +1,5 @@
-//! The last step of every format that has types of its own: columns are found by name and cast, and the rows that lost
-//! something on the way are told.
+//! The last step of every typed format: columns are found by name and cast, and rows that lost values in the cast are
+//! reported.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::time::{out_of_range, rows_out_of_range};
 
-/// How the columns of the output are made of those that are read.
+/// How the output columns are built from the columns read.
 #[derive(Debug)]
 pub(super) struct Named {
     schema: SchemaRef,
@@ -31,21 +31,21 @@ pub(super) struct Named {
 #[derive(Debug)]
 struct NamedColumn {
     field: FieldRef,
-    /// Which of the columns that are read; `None` where there is none: all NULL.
+    /// The index among the columns read; `None` if the file lacks it: all NULL.
     source: Option<usize>,
 }
 
-/// A row that is not the same in the declared types.
+/// A row with a value that does not fit its declared type.
 #[derive(Debug)]
 pub(super) struct Misfit {
     pub row: usize,
-    /// The value that is to blame, as text.
+    /// The value, as text.
     pub raw: Vec<u8>,
     pub reason: String,
 }
 
 impl Named {
-    /// For stored columns of which only some are read: which ones, in their own order, comes with it.
+    /// Also returns the indexes of the stored columns to read, ascending.
     pub fn new(request: &Request, stored: &Schema) -> Result<(Named, Vec<usize>), Damage> {
         let names: Vec<String> = stored.fields().iter().map(|f| f.name().clone()).collect();
         let schema = request.output();
@@ -71,7 +71,7 @@ impl Named {
         Ok((Named { schema, columns }, read))
     }
 
-    /// Casts the rows of a file from `first` on, counted from 1; those that do not fit are bad.
+    /// Casts rows of a file, numbered from `first` (from 1); rows that do not fit are reported as bad.
     pub fn rows(&self, batch: &RecordBatch, first: i64, bad: &mut BadSink) -> Result<DecodedRows, Damage> {
         let (rows, misfits) = self.finish(batch)?;
         let positions = Positions::without(first, batch.num_rows(), misfits.iter().map(|misfit| misfit.row));
@@ -81,7 +81,7 @@ impl Named {
         Ok(DecodedRows { batch: rows, positions })
     }
 
-    /// Casts, and leaves out the rows that do not fit.
+    /// Casts, and removes the rows that do not fit.
     pub fn finish(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Misfit>), Damage> {
         let rows = batch.num_rows();
         let mut arrays = Vec::with_capacity(self.columns.len());
@@ -103,7 +103,7 @@ impl Named {
         misfits.dedup_by_key(|misfit| misfit.row);
         let mut keep = vec![true; rows];
         misfits.iter().for_each(|misfit| keep[misfit.row] = false);
-        // Rows without a value that must be there are still in it here.
+        // Rows that lack a NOT NULL value are only removed below.
         let loose: Vec<_> = self.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let loose = RecordBatch::try_new_with_options(Arc::new(Schema::new(loose)), arrays, &options)?;
         let kept = filter_record_batch(&loose, &BooleanArray::from(keep))?;
@@ -114,7 +114,7 @@ impl Named {
 }
 
 impl NamedColumn {
-    /// Finds the rows whose value was lost by the cast, or is missing and may not be.
+    /// Finds the rows where the cast lost a value, or where a NOT NULL value is missing.
     fn misfits(&self, stored: Option<&ArrayRef>, fitted: &Fitted, misfits: &mut Vec<Misfit>) {
         let Fitted { array, lost } = fitted;
         let forbidden = array.null_count() > 0 && !self.field.is_nullable();
@@ -145,7 +145,7 @@ impl NamedColumn {
     }
 }
 
-/// The number that a time is stored as, which is all that there is of one out of range.
+/// The stored integer of a time: one out of range has no other text.
 fn number(array: &ArrayRef, row: usize) -> String {
     arrow::compute::cast(&array.slice(row, 1), &DataType::Int64).map_or_else(|_| show(array, row), |n| show(&n, 0))
 }
@@ -155,7 +155,7 @@ fn show(array: &ArrayRef, row: usize) -> String {
     formatter.map(|f| f.value(row).to_string()).unwrap_or_default()
 }
 
-/// A decoder may trust what it reads in more places than it checks: a panic of its means that the bytes are damaged.
+/// Runs a decoder that may not check all that it reads: a panic is reported as damage.
 pub(super) fn guarded<T>(format: &str, work: impl FnOnce() -> Result<T, Damage>) -> Result<T, Damage> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Damage(format!("its bytes make no sense as {format}"))))
 }

@@ -1,5 +1,5 @@
-//! NULL of a struct as NULL of all that is below it. Arrow lets the fields of a NULL hold anything, and decoders leave
-//! zeros and empty texts there; what takes a field out by itself would show them.
+//! Pushes NULLs of structs down to their fields. Arrow allows any child value under a NULL, and decoders leave zeros
+//! and empty texts there; reading a field without its struct would expose them.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub fn nulls_below(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     below(array, None)
 }
 
-/// The values of a field, NULL where the struct that it is of is.
+/// The values of a struct field, NULL where the struct is NULL.
 pub fn field_of(parent: &dyn Array, field: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match parent.logical_nulls() {
         Some(nulls) => hidden(field, &nulls),
@@ -56,7 +56,7 @@ fn items<O: OffsetSizeTrait>(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(GenericListArray::try_new(item.clone(), list.offsets().clone(), values, list.nulls().cloned())?))
 }
 
-/// Values that are NULL also where `nulls` says.
+/// The array with the NULLs of `nulls` added.
 fn hidden(array: &ArrayRef, nulls: &NullBuffer) -> Result<ArrayRef, ArrowError> {
     let is_so = |own: NullBuffer| own.contains(nulls);
     if nulls.null_count() == 0 || *array.data_type() == DataType::Null || array.logical_nulls().is_some_and(is_so) {

@@ -1,5 +1,5 @@
-//! Packed files. Their checksum stands behind their bytes, so that all of them are unpacked once before any is believed:
-//! a small file into memory, a large one twice.
+//! Compressed files. Their checksum is at the end, so they are decompressed completely before any row is returned:
+//! small files into memory, larger ones twice.
 
 use std::{io::Read, ops::ControlFlow, sync::Arc};
 
@@ -7,20 +7,20 @@ use bytes::Bytes;
 
 use super::{BatchIterator, Compression, Damage, DecodedRows, Request, part::File};
 
-/// What is unpacked into memory. Larger files are unpacked again for their rows.
+/// Maximum decompressed bytes kept in memory. Larger files are decompressed again for their rows.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// What is unpacked at a time, so that whoever reads can stop between.
+/// Bytes to decompress per step, so that the reader can be cancelled in between.
 const STEP_BYTES: usize = 16 << 20;
 
-/// Reads the rows of a file that is not packed.
+/// Reads the rows of an uncompressed file.
 type ReadPlain = Box<dyn FnOnce(File) -> Result<BatchIterator, Damage> + Send>;
 
-/// The rows of a packed file.
+/// The rows of a compressed file.
 pub(super) struct Packed {
     state: UnpackState,
     request: Request,
-    /// Of no use any more once the rows come.
+    /// `None` once rows are being read.
     read: Option<ReadPlain>,
 }
 
@@ -30,11 +30,11 @@ enum UnpackState {
     Finished,
 }
 
-/// A file on its way to its end.
+/// A file that is being decompressed.
 struct Unpacking {
     file: File,
     source: Box<dyn Read + Send>,
-    /// Its first bytes, and how many there are in all.
+    /// The first decompressed bytes, and the number of all so far.
     kept: Vec<u8>,
     count: u64,
     buffer: Vec<u8>,
@@ -50,7 +50,7 @@ impl Packed {
 }
 
 impl Unpacking {
-    /// Goes on by a step; breaks with the file once all of it is whole.
+    /// Decompresses one step; breaks with the file once it is complete.
     fn step(mut self) -> Result<ControlFlow<File, Self>, Damage> {
         let mut step = 0;
         while step < STEP_BYTES {

@@ -1,8 +1,8 @@
 //! Parquet. Columns are found by name; one that a file lacks is NULL, one of another type is cast.
 //!
-//! A part of a file is a range of its rows, in proportion to the bytes, so that even a file of one row group can be
-//! read by several threads. A value that does not fit its declared type, be it inside a list, makes its row bad; a type
-//! that cannot be cast, or bytes that are no Parquet, make the whole file bad.
+//! A part of a file is a range of its rows, in proportion to the bytes, so that several threads can read even a file
+//! with one row group. A value that does not fit its declared type, also within a list, makes its row bad; a type that
+//! cannot be cast, or bytes that are not Parquet, make the whole file bad.
 
 use std::{io::BufReader, ops::Range, sync::Arc};
 
@@ -35,7 +35,7 @@ pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<BatchI
     guarded(|| open(&file, request, bad)).map(|b| Box::new(b) as BatchIterator)
 }
 
-/// The columns of a file, in types that SQL has words for.
+/// The columns of a file, with SQL types.
 pub(super) fn infer(file: &File) -> Result<SchemaRef, Damage> {
     let metadata = guarded(|| load(&file.input))?;
     let fields = metadata.schema().fields();
@@ -53,12 +53,13 @@ fn load(input: &Arc<dyn ByteInput>) -> Result<ArrowReaderMetadata, Damage> {
 
 fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, Damage> {
     let metadata = load(&file.input)?;
-    // The reader gives the columns in the order of the file.
+    // The reader returns the columns in file order.
     let (named, read) = Named::new(request, metadata.schema())?;
     let rows = row_range(&metadata, &file.part, file.input.size());
     let mask = ProjectionMask::roots(metadata.parquet_schema(), read);
     let (groups, before) = row_groups(&metadata, &rows);
-    // Where the levels of repeated values end too early, the library skips rows for ever; reading them is an error.
+    // If the levels of repeated values are truncated, skipping rows never ends in the library; reading them is an
+    // error.
     let leaves = metadata.parquet_schema().columns().iter().enumerate();
     let repeats = leaves.into_iter().any(|(leaf, column)| mask.leaf_included(leaf) && column.max_rep_level() > 0);
     let (skip, leave_out) = if repeats { (0, before) } else { (before, 0) };
@@ -72,14 +73,14 @@ fn open(file: &File, request: &Request, bad: BadSink) -> Result<ParquetBatches, 
     Ok(ParquetBatches { reader, named, leave_out, row: rows.start, bad, finished: false })
 }
 
-/// The rows that belong to a part: the parts of a file cover its rows without a gap.
+/// The rows of a part: the parts of a file cover its rows without a gap.
 fn row_range(metadata: &ArrowReaderMetadata, part: &Range<u64>, size: u64) -> Range<u64> {
     let rows = metadata.metadata().file_metadata().num_rows().max(0) as u128;
     let row = |at: u64| (rows * u128::from(at.min(size)) / u128::from(size.max(1))) as u64;
     row(part.start)..row(part.end)
 }
 
-/// The row groups that hold some rows, and how many rows of the first do not belong to them.
+/// The row groups with some of the rows, and how many rows to skip at the start of the first.
 fn row_groups(metadata: &ArrowReaderMetadata, rows: &Range<u64>) -> (Vec<usize>, usize) {
     let (mut groups, mut skip, mut begin) = (Vec::new(), 0, 0);
     for (i, group) in metadata.metadata().row_groups().iter().enumerate() {
@@ -98,9 +99,9 @@ fn row_groups(metadata: &ArrowReaderMetadata, rows: &Range<u64>) -> (Vec<usize>,
 struct ParquetBatches {
     reader: ParquetRecordBatchReader,
     named: Named,
-    /// Rows to come that belong to the part before.
+    /// Rows to skip: they belong to the previous part.
     leave_out: usize,
-    /// The rows of the file before the next batch.
+    /// The number of rows of the file before the next batch.
     row: u64,
     bad: BadSink,
     finished: bool,
@@ -121,7 +122,7 @@ impl Iterator for ParquetBatches {
 }
 
 impl ParquetBatches {
-    /// Casts, and leaves out the rows that do not fit.
+    /// Casts, and removes the rows that do not fit.
     fn finish(&mut self, batch: &RecordBatch) -> Result<DecodedRows, Damage> {
         let left_out = self.leave_out.min(batch.num_rows());
         self.leave_out -= left_out;
@@ -132,7 +133,7 @@ impl ParquetBatches {
     }
 }
 
-/// An input as Parquet's reader wants it.
+/// Adapts an input to Parquet's reader.
 struct ParquetChunks(Arc<dyn ByteInput>);
 
 impl Length for ParquetChunks {

@@ -1,4 +1,4 @@
-//! A part of a file, as the formats are given it: its bytes come unpacked.
+//! A part of a file, as formats get it: decompressed.
 
 use std::{
     io::{self, Read},
@@ -8,7 +8,7 @@ use std::{
 
 use super::input::{ByteCursor, ByteInput, Compression};
 
-/// A part of a file, and how it is packed.
+/// A part of a file, and its compression.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     pub input: Arc<dyn ByteInput>,
@@ -17,7 +17,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// The unpacked bytes from a position on, which must be 0 where they are packed.
+    /// The decompressed bytes from an offset on, which must be 0 for a compressed file.
     pub fn open(&self, at: u64) -> io::Result<Box<dyn Read + Send>> {
         let cursor = ByteCursor { input: self.input.clone(), at };
         Ok(match self.compression {
@@ -33,7 +33,7 @@ impl File {
         })
     }
 
-    /// The first unpacked bytes, at most `max` of them, and whether that is all.
+    /// The first decompressed bytes, at most `max`, and whether the file ends there.
     pub fn head(&self, max: usize) -> io::Result<(Vec<u8>, bool)> {
         let mut head = Vec::new();
         self.open(0)?.take(max as u64 + 1).read_to_end(&mut head)?;

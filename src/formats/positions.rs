@@ -31,7 +31,7 @@ impl Positions {
         }
     }
 
-    /// The positions of `rows` rows from `first` on, less the rows in `gone`, which are in ascending order.
+    /// Positions of `rows` rows from `first` on, without the rows with the ascending indexes `gone`.
     pub(super) fn without(first: i64, rows: usize, gone: impl Iterator<Item = usize>) -> Positions {
         let mut gone = gone.peekable();
         match gone.peek() {

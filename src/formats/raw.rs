@@ -1,4 +1,4 @@
-//! Bytes: a record as it is, in one column.
+//! Bytes: each record unchanged, in one bytea column.
 
 use std::{ops::Range, sync::Arc};
 
@@ -10,12 +10,12 @@ use arrow::{
 use super::{Request, rescue::Decode};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a record holds.
+/// The only column, by default.
 pub(super) fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("value", DataType::Binary, true)]))
 }
 
-/// One column, of bytes.
+/// Accepts only one column, of type bytea.
 pub(super) fn check(schema: &Schema) -> Result<()> {
     match schema.fields().as_ref() {
         [f] if matches!(f.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView) => Ok(()),
@@ -24,7 +24,7 @@ pub(super) fn check(schema: &Schema) -> Result<()> {
     }
 }
 
-/// Takes records as they are.
+/// Returns records unchanged.
 pub(super) struct BytesDecode {
     output: SchemaRef,
 }

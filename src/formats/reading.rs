@@ -1,4 +1,4 @@
-//! What a reader asks of a file, and what it is given: rows, bad records, or why there are no more of either.
+//! The interface of readers: the request, and the rows, bad records or damage that they return.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use arrow::{
 
 use super::positions::Positions;
 
-/// What a reader wants of a file.
+/// A request to read a file.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The columns that the source declares.
+    /// The declared columns of the source.
     pub schema: SchemaRef,
-    /// Which of them to decode, in this order; none to only count rows.
+    /// The indexes of the columns to decode, in order; empty to only count rows.
     pub projection: Vec<usize>,
-    /// The rows of a record batch, from 1.
+    /// Maximum rows of a record batch, at least 1.
     pub batch_rows: usize,
 }
 
@@ -37,7 +37,7 @@ pub struct Bad {
     pub reason: String,
 }
 
-/// Why (the rest of) a file cannot be read at all.
+/// The reason why (the rest of) a file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage(pub String);
 
@@ -47,23 +47,23 @@ impl<E: std::error::Error> From<E> for Damage {
     }
 }
 
-/// Where bad records go.
+/// Receives bad records.
 pub type BadSink = Box<dyn FnMut(Bad) + Send>;
 
 /// Some rows of a file.
 #[derive(Debug, Clone)]
 pub struct DecodedRows {
     pub batch: RecordBatch,
-    /// As those of [`Bad`] are counted.
+    /// Counted as in [`Bad`].
     pub positions: Positions,
 }
 
 impl DecodedRows {
-    /// None.
+    /// No rows.
     pub(super) fn none(request: &Request) -> DecodedRows {
         DecodedRows { batch: RecordBatch::new_empty(request.output()), positions: Positions::From(1) }
     }
 }
 
-/// The rows of a part. An error is the last item. One without rows says that reading goes on, and may be left.
+/// The rows of a part. An error is the last item. An empty batch is a point where reading can be cancelled.
 pub type BatchIterator = Box<dyn Iterator<Item = Result<DecodedRows, Damage>> + Send>;

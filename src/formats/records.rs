@@ -1,4 +1,4 @@
-//! Where records begin and end: a stream of bytes cut into units of whole records.
+//! Record boundaries: splits a stream of bytes into units of whole records.
 //!
 //! ```text
 //! file    │ header │ record │ record │ record │ record │ record │ …
@@ -11,16 +11,16 @@ use std::{
     ops::Range,
 };
 
-/// How records are told apart.
+/// How records are delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// A line each; blank lines are none, but one that holds a delimiter is not blank.
+    /// One per line; blank lines are skipped, but a line with a delimiter is not blank.
     Lines { delimiter: Option<u8> },
-    /// A line each, blank or not.
+    /// One per line, blank or not.
     AllLines,
-    /// CSV whose quoted fields may hold line breaks.
+    /// CSV whose quoted fields may contain line breaks.
     Quoted { delimiter: u8, quote: u8, escape: Option<u8> },
-    /// JSON values with white space or commas between them, perhaps in one array, each over any number of lines.
+    /// JSON values separated by white space or commas, possibly in one array, each over any number of lines.
     Values,
 }
 
@@ -50,8 +50,8 @@ const TOO_LONG: &str = "the record is longer than 16 MiB";
 const UNIT_BYTES_MAX: usize = 8 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// The first piece, each later one being four times as large up to the full size: most files of a growing folder are
-/// small, and a megabyte made ready for each of them costs more than what is in it.
+/// Bytes of the first read; each later one is four times as large up to the full size: most files of a growing folder
+/// are small, and allocating a megabyte for each costs more than reading it.
 const FIRST_CHUNK_BYTES: usize = 16 << 10;
 /// Bytes per read once the part's end is passed and only the end of its last record is missing.
 const TAIL_BYTES: usize = 64 << 10;
@@ -61,37 +61,37 @@ const TAIL_BYTES: usize = 64 << 10;
 pub(super) enum ScanStep {
     /// Whole records, perhaps none: see [`Records::unit`].
     Unit,
-    /// A record that is never finished, as the only record of the unit, and the reason.
+    /// An incomplete record, as the only record of the unit, and the reason.
     Broken(&'static str),
     End,
 }
 
-/// Cuts a stream of bytes into units.
+/// Splits a stream of bytes into units.
 pub(super) struct Records {
     source: Box<dyn Read + Send>,
     framing: Framing,
     line_end: u8,
     record_bytes_max: usize,
     buffer: Vec<u8>,
-    /// The size of the next piece to be read.
+    /// Bytes of the next read.
     chunk: usize,
-    /// Where in the buffer the current unit begins.
+    /// The offset of the current unit in the buffer.
     at: usize,
     /// The unit's length in bytes, and its records' ranges relative to its beginning.
     length: usize,
     records: Vec<Range<usize>>,
-    /// Where in the stream the buffer begins.
+    /// The offset of the buffer in the stream.
     offset: u64,
     /// Records that begin here or later belong to the next part.
     end: u64,
-    /// The line breaks before the current unit, counted from where the stream began.
+    /// Line breaks in the stream before the current unit.
     lines: u64,
     /// The line breaks in the current unit, once counted.
     unit_lines: Option<u64>,
     exhausted: bool,
     /// The read error that ended the stream; reported after the records before it.
     failed: Option<io::Error>,
-    /// Whether everything up to the next line break is to be skipped.
+    /// Whether bytes up to the next line break are skipped.
     skipping: bool,
 }
 
@@ -144,22 +144,22 @@ impl Records {
         Records { skipping: true, ..self }
     }
 
-    /// Where the current unit ends, in bytes from where the stream began.
+    /// The end of the current unit, as an offset from the start of the stream.
     pub fn unit_end(&self) -> u64 {
         self.offset + (self.at + self.length) as u64
     }
 
-    /// The bytes of the current unit, and its records in them.
+    /// The bytes of the current unit, and the range of each record in them.
     pub fn unit(&self) -> (&[u8], &[Range<usize>]) {
         (&self.buffer[self.at..self.at + self.length], &self.records)
     }
 
-    /// The line breaks between where the stream began and a record of the current unit.
+    /// Line breaks in the stream before a record of the current unit.
     pub fn lines_before(&self, record: &Range<usize>) -> u64 {
         self.lines + count_lines(&self.buffer[self.at..self.at + record.start], self.line_end)
     }
 
-    /// The line of each of some records of the current unit, in order, from 1 where the stream began.
+    /// The line numbers of records of the current unit, in order; the stream starts in line 1.
     pub fn lines_of(&self, records: &[Range<usize>]) -> Vec<i64> {
         let (unit, mut at, mut lines) = (self.unit().0, 0, self.lines);
         let line = |record: &Range<usize>| {
@@ -170,9 +170,9 @@ impl Records {
         records.iter().map(line).collect()
     }
 
-    /// Whether each record of the current unit is a line of its own, and there is no other.
+    /// Whether the lines of the current unit are exactly its records.
     pub fn are_lines(&mut self) -> bool {
-        // Values share lines: as many lines as records tell nothing of them.
+        // Values may share lines: equal counts prove nothing.
         if self.framing == Framing::Values {
             return false;
         }
@@ -182,7 +182,7 @@ impl Records {
         count + u64::from(!ended) == self.records.len() as u64
     }
 
-    /// Goes on to the first record there is, as a unit of its own.
+    /// Advances to the first record, as a unit of its own.
     pub fn first(&mut self) -> io::Result<ScanStep> {
         loop {
             match self.next(1)? {
@@ -192,8 +192,8 @@ impl Records {
         }
     }
 
-    /// Goes on to the next unit, of at most `max` records; an empty unit after many bytes without a record, so that the
-    /// reader can be cancelled.
+    /// Advances to the next unit, of at most `max` records; returns an empty unit after many bytes without a record, so
+    /// that the reader can be cancelled.
     pub fn next(&mut self, max: usize) -> io::Result<ScanStep> {
         self.leave();
         if let Some(error) = self.failed.take() {
@@ -211,7 +211,7 @@ impl Records {
                 break;
             }
             match self.framing.next(&self.buffer[from..], self.line_end) {
-                // Whether a record is too long must not depend on how much of it was read at once.
+                // Whether a record is too long must not depend on the size of the reads.
                 RecordFrame::Record { length, .. } | RecordFrame::Blank(length) if length > self.record_bytes_max => {
                     if !self.records.is_empty() {
                         break;
@@ -287,7 +287,7 @@ impl Records {
         }
     }
 
-    /// Appends more bytes to the buffer, and drops those before the unit.
+    /// Reads more bytes into the buffer, and drops those before the unit.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.drain(..self.at);
         self.offset += self.at as u64;
@@ -305,7 +305,7 @@ impl Records {
         self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
         if read? == 0 {
             self.exhausted = true;
-            // The last line need not have an end.
+            // The last line may lack a terminator.
             if self.buffer.last().is_some_and(|b| *b != self.line_end) {
                 self.buffer.push(self.line_end);
             }
@@ -313,7 +313,7 @@ impl Records {
         Ok(())
     }
 
-    /// The end of the stream, perhaps in the middle of a record.
+    /// The end of the stream, possibly within a record.
     fn unfinished(&mut self) -> ScanStep {
         let rest = &self.buffer[self.at + self.length..];
         // Separators before the broken record are not part of it.
@@ -371,7 +371,7 @@ impl Framing {
 
 /// The length of the first line with its line break.
 pub(super) fn line(bytes: &[u8], line_end: u8) -> Option<usize> {
-    // `skip_until` on a slice is the standard library's way to the processor's fastest search for a byte.
+    // `skip_until` on a slice is the standard library's access to its vectorized byte search.
     let length = { bytes }.skip_until(line_end).ok()?;
     (length > 0 && bytes[length - 1] == line_end).then_some(length)
 }
@@ -381,13 +381,13 @@ fn is_blank(line: &[u8], delimiter: Option<u8>) -> bool {
     matches!(line, b"\n" | b"\r\n") || (blank(&line[0]) && line.iter().all(blank))
 }
 
-/// How many line breaks there are.
+/// The number of line breaks.
 pub(super) fn count_lines(bytes: &[u8], line_end: u8) -> u64 {
     // Sums of at most 255 fit a byte, which lets the compiler count many bytes at once.
     bytes.chunks(255).map(|c| u64::from(c.iter().map(|b| u8::from(*b == line_end)).sum::<u8>())).sum()
 }
 
-/// A CSV record; a line break in quotes does not end it.
+/// Scans a CSV record; line breaks in quotes do not end it.
 fn quoted(bytes: &[u8], line_end: u8, delimiter: u8, quote: u8, escape: Option<u8>) -> RecordFrame {
     let (mut field_start, mut inside, mut at) = (true, false, 0);
     while let Some(byte) = bytes.get(at) {
@@ -423,7 +423,7 @@ fn is_separator(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b',' | b'[' | b']')
 }
 
-/// A JSON value between separators. Bytes that are no JSON end at the next separator, so that only they are lost.
+/// Scans a JSON value between separators. Invalid bytes end at the next separator, so that only they are lost.
 fn value(bytes: &[u8]) -> RecordFrame {
     let skip = bytes.iter().take_while(|b| is_separator(**b)).count();
     let (mut depth, mut string, mut at) = (0_u64, false, skip);

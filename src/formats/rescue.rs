@@ -1,5 +1,5 @@
-//! From units of records to batches. A unit that does not decode as a whole is halved until the malformed records are
-//! isolated; all the others are decoded.
+//! From units of records to batches. A unit that does not decode is bisected until its malformed records are isolated;
+//! the others are decoded.
 
 use std::{
     io::{self, Read},
@@ -19,8 +19,7 @@ use super::{
 
 /// Decodes whole records.
 pub(super) trait Decode: Send {
-    /// Decodes each of the records, which lie in `bytes`, into one row; or says what is wrong with (at least) one of
-    /// them.
+    /// Decodes each of the records, ranges of `bytes`, to one row; or returns the error of (at least) one of them.
     fn decode(&mut self, bytes: &[u8], records: &[Range<usize>]) -> Result<RecordBatch, String>;
 }
 
@@ -32,7 +31,7 @@ pub(super) struct TextBatches {
     /// An empty batch, for a unit without a good record, so that the reader can be cancelled.
     nothing: DecodedRows,
     bad: BadSink,
-    /// The line breaks before the part.
+    /// Line breaks in the file before the part.
     before: Arc<LinesBefore>,
     finished: bool,
 }
@@ -124,7 +123,7 @@ impl TextBatches {
     }
 }
 
-/// No more of a bad record is kept.
+/// Maximum bytes kept of a bad record.
 pub(super) const RAW_BYTES_MAX: usize = 64 << 10;
 
 impl Iterator for TextBatches {
@@ -153,8 +152,8 @@ impl Iterator for TextBatches {
     }
 }
 
-/// Decodes records as a whole, or else those that are good: their batch, `None` where there are none, and the others,
-/// in order, each with its reason.
+/// Decodes all records, or else the valid ones: returns their batch, `None` if there are none, and the bad records, in
+/// order, each with its reason.
 pub(super) fn rescue(
     decode: &mut dyn Decode,
     bytes: &[u8],
@@ -177,12 +176,12 @@ pub(super) fn rescue(
     }
     match decode.decode(bytes, &good) {
         Ok(batch) => (Some(batch), blamed),
-        // Each was good by itself: so this does not happen; but were it to, nothing may be lost silently.
+        // Each was valid alone, so this does not happen; if it does, all are reported as bad.
         Err(reason) => (None, (0..records.len()).map(|i| (i, reason.clone())).collect()),
     }
 }
 
-/// Finds the records that do not decode, in order, each with its reason. `reason` is why all of them together did not.
+/// Finds the records that do not decode, in order, each with its reason. `reason` is the error of all together.
 fn blame(
     decode: &mut dyn Decode,
     bytes: &[u8],
@@ -203,8 +202,8 @@ fn blame(
     }
 }
 
-/// The records that begin in a part of a file, and where their stream begins. Whoever has the first byte behind the
-/// header has the first record; every other part begins behind the line that its first byte, or the one before, is in.
+/// The records that begin in a part of a file, and the byte offset of their stream. The part with the first byte after
+/// the header starts with the first record; others start after the line of the byte before them.
 fn plain_part(file: &File, Layout { framing, line_end, header_end }: Layout) -> Result<(Records, u64), Damage> {
     let first = match header_end {
         Some(end) => end.min(file.input.size()),
@@ -219,7 +218,7 @@ fn plain_part(file: &File, Layout { framing, line_end, header_end }: Layout) -> 
     }
 }
 
-/// The records of a packed file.
+/// The records of a compressed file.
 fn all_packed(file: &File, layout: Layout) -> Result<Records, Damage> {
     let mut records = Records::new(open_text(file)?.0, layout.framing).ended_by(layout.line_end);
     if layout.header_end.is_some() {
@@ -228,7 +227,7 @@ fn all_packed(file: &File, layout: Layout) -> Result<Records, Damage> {
     Ok(records)
 }
 
-/// The unpacked bytes of a file behind the byte order mark that some programs begin with; tells where that is.
+/// The decompressed bytes of a file after a byte order mark, if it has one; and their offset.
 pub(super) fn open_text(file: &File) -> Result<(Box<dyn Read + Send>, u64), Damage> {
     let mut source = file.open(0)?;
     let mut first = Vec::new();

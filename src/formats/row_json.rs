@@ -14,8 +14,8 @@ use arrow::{
 
 use crate::{error::Result, time::show};
 
-/// One line of JSON per row. Types that JSON cannot hold, such as intervals, become text, since reporting a row must
-/// not fail a query.
+/// One line of JSON per row. Types without a JSON form, such as intervals, become text, since reporting a row must not
+/// fail a query.
 pub fn as_json(rows: &RecordBatch) -> Result<String> {
     encoded(rows, has_time_beyond_json(rows)?)
 }

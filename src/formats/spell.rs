@@ -1,4 +1,4 @@
-//! How values are spelled in text, by Arrow's own writers: what messages and files have in common.
+//! Text encodings of rows, by Arrow's writers, for both messages and files.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -19,19 +19,19 @@ use crate::{
     options::Taker,
 };
 
-/// Text with a record to a row, each ended by a line break.
+/// A text encoding with one record per row, each terminated by a line break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Spelling {
     Json,
     Csv(CsvDialect),
 }
 
-/// What a CSV is written with. A quote is always doubled: every reader knows that, and no other escape.
+/// The dialect of written CSV. Quotes are escaped by doubling, which every reader supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvDialect {
     delimiter: u8,
     quote: u8,
-    /// The text that stands for NULL.
+    /// The text of NULL.
     null: String,
 }
 
@@ -54,7 +54,7 @@ impl CsvDialect {
 }
 
 impl Spelling {
-    /// The word for it.
+    /// The name of the encoding.
     pub fn name(&self) -> &'static str {
         match self {
             Spelling::Json => "json",
@@ -62,7 +62,7 @@ impl Spelling {
         }
     }
 
-    /// Whether these columns come back from it as they were.
+    /// Whether rows of these columns can be read back unchanged.
     pub fn check(&self, schema: &Schema) -> Result<()> {
         let can_hold = match self {
             Spelling::Json => json::can_hold,
@@ -78,8 +78,7 @@ impl Spelling {
         }
     }
 
-    /// Writes rows behind what is there, and the names of the columns before them where `header` asks for it and there
-    /// is a place for them.
+    /// Appends rows to `out`; with `header`, preceded by the column names if the encoding has a header.
     pub fn write(&self, rows: &RecordBatch, header: bool, out: &mut Vec<u8>) -> Result<()> {
         match self {
             Spelling::Json => {
@@ -87,7 +86,7 @@ impl Spelling {
                 builder.build::<_, LineDelimited>(out).write(rows)?;
             }
             Spelling::Csv(dialect) => {
-                // A line of white space is no record to a reader.
+                // Readers skip a line of only white space.
                 let style = if rows.num_columns() == 1 { QuoteStyle::Always } else { QuoteStyle::Necessary };
                 let builder = CsvBuilder::new().with_header(header).with_delimiter(dialect.delimiter);
                 let builder = builder.with_quote(dialect.quote).with_quote_style(style).with_null(dialect.null.clone());
@@ -102,7 +101,7 @@ fn is_binary(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
-/// Columns of bytes as text.
+/// The rows with bytea columns as text.
 fn with_hex(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = rows.schema();
     if !schema.fields().iter().any(|f| is_binary(f.data_type())) {
@@ -119,7 +118,7 @@ fn with_hex(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-/// Bytes as Postgres shows them: `\x6869`.
+/// Bytes in Postgres' notation: `\x6869`.
 fn hex(bytes: &dyn Array) -> Result<StringArray, ArrowError> {
     let bytes = arrow::compute::cast(bytes, &DataType::LargeBinary)?;
     let mut texts = StringBuilder::new();
@@ -137,7 +136,7 @@ fn hex(bytes: &dyn Array) -> Result<StringArray, ArrowError> {
     Ok(texts.finish())
 }
 
-/// Spells what Arrow's own JSON would lose: it has `null` for NaN, and bare digits for bytes.
+/// Encodes what Arrow's JSON would lose: it writes NaN as `null`, and bytes as bare digits.
 #[derive(Debug)]
 struct AsPostgres;
 
@@ -164,10 +163,10 @@ impl EncoderFactory for AsPostgres {
     }
 }
 
-/// Numbers of which some are none to JSON.
+/// Floats, some of which are not JSON numbers.
 struct Floats<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
 
-/// Arrow spells finite numbers well and faster.
+/// `None` if all are finite: Arrow is faster at those.
 fn infinite<'a, T: ArrowPrimitiveType<Native: Into<f64>>>(
     array: &'a PrimitiveArray<T>,
 ) -> Option<Box<dyn Encoder + 'a>> {
@@ -182,7 +181,7 @@ impl<T: ArrowPrimitiveType<Native: Into<f64>>> Encoder for Floats<'_, T> {
             n if n.is_nan() => out.extend_from_slice(b"\"NaN\""),
             f64::INFINITY => out.extend_from_slice(b"\"Infinity\""),
             f64::NEG_INFINITY => out.extend_from_slice(b"\"-Infinity\""),
-            // The shortest digits that read back as this number.
+            // The shortest decimal that parses to this number.
             _ => out.extend_from_slice(format!("{value:?}").as_bytes()),
         }
     }

@@ -1,4 +1,4 @@
-//! Text: a row a line, in one column, without its line break. A blank line is a row too.
+//! Text: one row per line, in one column, without its line break. A blank line is a row too.
 
 use std::{ops::Range, sync::Arc};
 
@@ -15,12 +15,12 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a text file holds.
+/// The only column, by default.
 pub(super) fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("value", DataType::Utf8, true)]))
 }
 
-/// One column, of text.
+/// Accepts only one column, of type text.
 pub(super) fn check(schema: &Schema) -> Result<()> {
     match schema.fields().as_ref() {
         [f] if matches!(f.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => Ok(()),
@@ -35,7 +35,7 @@ pub(super) fn read(file: File, request: &Request, bad: BadSink) -> Result<BatchI
     Ok(Box::new(TextBatches::open(&file, Layout::of(&file, Framing::AllLines)?, decode, request, bad)?))
 }
 
-/// Takes lines as they are.
+/// Returns lines unchanged.
 pub(super) struct TextDecode {
     output: SchemaRef,
 }

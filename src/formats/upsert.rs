@@ -1,9 +1,9 @@
-//! Formats whose records set and remove rows by key: beside its columns a row says which of the two.
+//! Upsert formats, whose records set or delete rows by key: a column beside the row says which.
 //!
-//! The columns of the key are those that may not be NULL; of a row to be removed only they count.
+//! The key columns are those that are not nullable; only they matter for a deleted row.
 //!
-//! `upsert_json`: a record's value is the row, a record without a value removes it. The columns of the key are taken
-//! from the record's key, where it has one: an object, or the bare value of the only column.
+//! `upsert_json`: a record's value is the row, a record without a value deletes it. The key columns are taken from the
+//! record's key, if it has one: an object, or the bare value of the only key column.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use super::{
 };
 use crate::changes::OP;
 
-/// Where the column goes that says what is to be done with a row.
+/// The position of the operation column in a request.
 #[derive(Debug, Clone)]
 pub(super) struct Ops {
     output: SchemaRef,
     place: Option<usize>,
 }
 
-/// A row is to be set, or removed.
+/// The operation: the row is set, or deleted.
 pub(super) const SET: i8 = 1;
 pub(super) const REMOVE: i8 = -1;
 
 impl Ops {
-    /// Takes that column out of a request.
+    /// Removes the operation column from a request.
     pub fn take(request: &Request) -> (Request, Ops) {
         let fields = request.schema.fields();
         let place = request.projection.iter().position(|i| fields[*i].name() == OP);
@@ -43,7 +43,7 @@ impl Ops {
         (columns, Ops { output: request.output(), place })
     }
 
-    /// Puts it in again.
+    /// Adds the operation column.
     pub fn put(&self, rows: &RecordBatch, ops: Int8Array) -> Result<RecordBatch, String> {
         let count = rows.num_rows();
         let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
@@ -55,7 +55,7 @@ impl Ops {
     }
 }
 
-/// The names of the columns of the key.
+/// The names of the key columns.
 pub(super) fn key_of(schema: &Schema) -> Vec<String> {
     schema.fields().iter().filter(|f| !f.is_nullable() && f.name() != OP).map(|f| f.name().clone()).collect()
 }
@@ -64,9 +64,9 @@ pub(super) fn key_of(schema: &Schema) -> Vec<String> {
 pub(super) struct UpsertDecoder {
     inner: Messages,
     ops: Ops,
-    /// The only column of the key, as JSON; `None` where there are several.
+    /// The name of the only key column, as JSON; `None` if there are several.
     key: Option<String>,
-    /// For each record what it does, and how long its value is, of which the last byte was left out for the key.
+    /// For each record its operation, and the length of its value, whose closing brace is replaced by the key members.
     kinds: Vec<(i8, Option<usize>)>,
     joined: Vec<u8>,
 }
@@ -83,14 +83,14 @@ impl UpsertDecoder {
         UpsertDecoder { inner, ops, key, kinds: Vec::new(), joined: Vec::new() }
     }
 
-    /// Writes the key behind what is there, as members of an object that they end.
+    /// Appends the key's members to the object in the buffer, and closes it.
     fn add_key(&mut self, key: &[u8]) {
         let key = key.trim_ascii();
         if key.starts_with(b"{") {
             return self.joined.extend_from_slice(&key[1..]);
         }
         let Some(column) = &self.key else {
-            // No object: the decoder says so.
+            // Not an object: the decoder reports it.
             return self.joined.extend_from_slice(key);
         };
         self.joined.extend_from_slice(column.as_bytes());
@@ -148,7 +148,7 @@ impl Decoder for UpsertDecoder {
         let kinds = std::mem::take(&mut self.kinds);
         for rejected in &mut decoded.rejected {
             match kinds.get(rejected.record) {
-                // As it came, without the key.
+                // The original value, without the key.
                 Some((SET, Some(length))) if rejected.raw.len() >= *length => {
                     rejected.raw.truncate(length - 1);
                     rejected.raw.push(b'}');

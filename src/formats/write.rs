@@ -1,4 +1,5 @@
-//! Rows to whole files: Parquet, CSV and JSON lines. A file is made in memory, so that it is stored whole or not at all.
+//! Encodes rows as whole files: Parquet, CSV and JSON lines. A file is built in memory, so that it is written
+//! completely or not at all.
 
 use std::fmt;
 
@@ -25,7 +26,7 @@ enum WriterKind {
     Parquet,
     Text {
         spelling: Spelling,
-        /// Whether a first line names the columns.
+        /// Whether the first line has the column names.
         header: bool,
     },
 }
@@ -45,7 +46,7 @@ impl FileFormat {
         }))
     }
 
-    /// The word for it, with which the names of its files end as well.
+    /// The name of the format, and the extension of its files.
     pub fn name(&self) -> &'static str {
         match &self.0 {
             WriterKind::Parquet => "parquet",
@@ -53,12 +54,12 @@ impl FileFormat {
         }
     }
 
-    /// Whether it is the one that Delta tables are made of.
+    /// Whether it is Parquet, as Delta tables require.
     pub fn is_parquet(&self) -> bool {
         matches!(self.0, WriterKind::Parquet)
     }
 
-    /// Begins a file of rows with these columns, if the format can hold them.
+    /// Starts a file of rows with these columns, if the format supports their types.
     pub fn writer(&self, schema: &SchemaRef) -> Result<FileWriter> {
         Ok(FileWriter(match &self.0 {
             WriterKind::Parquet => {
@@ -87,7 +88,7 @@ enum WriterState {
     Text {
         spelling: Spelling,
         lines: Vec<u8>,
-        /// The bytes of the names of the columns, with which each file begins.
+        /// Bytes of the header, with which each file starts.
         header: usize,
     },
 }
@@ -101,7 +102,7 @@ impl FileWriter {
         }
     }
 
-    /// Adds the rows of a whole file of the same columns and format.
+    /// Appends the rows of a complete file of the same columns and format.
     pub fn append(&mut self, file: Bytes) -> Result<()> {
         match &mut self.0 {
             WriterState::Parquet(writer) => {
@@ -115,7 +116,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// About as many bytes as the file would have now.
+    /// The approximate size of the file so far, in bytes.
     pub fn size(&self) -> usize {
         match &self.0 {
             WriterState::Parquet(writer) => writer.bytes_written() + writer.in_progress_size(),
@@ -123,7 +124,7 @@ impl FileWriter {
         }
     }
 
-    /// The bytes of the file.
+    /// Completes the file and returns its bytes.
     pub fn finish(self) -> Result<Vec<u8>> {
         match self.0 {
             WriterState::Parquet(writer) => writer.into_inner().map_err(failed),

@@ -1,4 +1,4 @@
-//! The names of a query's columns, as Postgres gives them: `count` for `count(*)`, `?column?` for `1 + 1`.
+//! Output column names of a query, as in Postgres: `count` for `count(*)`, `?column?` for `1 + 1`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The name that Postgres gives to an expression without an alias (its `FigureColname`); `None` for `?column?`.
+/// Postgres' name for an expression without an alias (its `FigureColname`); `None` for `?column?`.
 pub(super) fn figured(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(super::names::fold(ident)),
@@ -33,7 +33,7 @@ pub(super) fn figured(expr: &Expr) -> Option<String> {
     }
 }
 
-/// The name by which Postgres knows a type itself.
+/// Postgres' internal name of a type.
 fn type_name(of: &DataType) -> String {
     let written = of.to_string().to_lowercase();
     let bare = match written.split_once('(') {
@@ -68,12 +68,12 @@ fn first_select(body: &SetExpr) -> Option<&Select> {
     }
 }
 
-/// The name of every column, where the query lists them: `None` where a `*` hides how many there are.
+/// The output column names; `None` if a `*` makes their number unknown.
 pub fn names(query: &Query) -> Option<Vec<String>> {
     first_select(&query.body)?.projection.iter().map(name_of).collect()
 }
 
-/// Fails where a column that is a cast has the name of another one: its own would be one that no client knows.
+/// Fails if a cast has the same name as another column: its generated name would be unknown to clients.
 pub fn check_casts(query: &Query) -> Result<()> {
     let (Some(names), Some(select)) = (names(query), first_select(&query.body)) else { return Ok(()) };
     for (n, item) in select.projection.iter().enumerate() {
@@ -86,7 +86,7 @@ pub fn check_casts(query: &Query) -> Result<()> {
     Ok(())
 }
 
-/// The query with these names as aliases, wherever a name would not stand twice.
+/// The query with these names as aliases, except for duplicates.
 pub fn named(query: &Query) -> Query {
     let mut query = query.clone();
     if let SetExpr::Select(select) = query.body.as_mut() {
@@ -95,9 +95,9 @@ pub fn named(query: &Query) -> Query {
     query
 }
 
-/// Names the columns of the subqueries in FROM and of those in WITH: `SELECT max FROM (SELECT max(a) FROM t) x`. Of two
-/// that have one name neither can be named; `*` shows both. The right arms of set operations give no names, so that
-/// each of their columns has one of its own.
+/// Names the columns of subqueries in FROM and WITH: `SELECT max FROM (SELECT max(a) FROM t) x`. Duplicate names cannot
+/// be referenced; `*` returns both. The right arms of set operations do not determine names, so each of their columns
+/// gets a unique one.
 pub(super) fn name_subqueries(node: &mut impl VisitMut) {
     let _ = node.visit(&mut Subqueries);
 }
@@ -115,7 +115,7 @@ impl VisitorMut for Subqueries {
         ControlFlow::Continue(())
     }
 
-    /// Of a subquery in an expression nobody sees the name of its column.
+    /// The column name of a subquery in an expression is never visible.
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Subquery(subquery) | Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } = expr {
             set_arm_apart(subquery.body.as_mut());
@@ -131,7 +131,7 @@ impl VisitorMut for Subqueries {
     }
 }
 
-/// Names the columns of a subquery as Postgres does, and those that have one name so that none of them has it.
+/// Names the columns of a subquery as Postgres does, and makes duplicate names unique, so that none can be referenced.
 fn set_twins_apart(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) => {
@@ -153,7 +153,7 @@ fn set_twins_apart(body: &mut SetExpr) {
     }
 }
 
-/// The name that an item of a SELECT gives; `None` for a `*`.
+/// The output name of a SELECT item; `None` for a `*`.
 fn name_of(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::UnnamedExpr(expr) => Some(figured(expr).unwrap_or_else(|| UNNAMED.to_string())),
@@ -169,7 +169,7 @@ fn expr_of(item: &SelectItem) -> Option<Expr> {
     }
 }
 
-/// Whether DataFusion gives an item a name of its own making.
+/// Whether DataFusion generates the name of an item.
 fn is_unnamed(item: &SelectItem) -> bool {
     !matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
         && matches!(item, SelectItem::UnnamedExpr(_))
@@ -186,7 +186,7 @@ fn set_right_arms_apart(body: &mut SetExpr) {
     }
 }
 
-/// DataFusion gives what is unnamed in an arm the name that the first arm has there, which another column may have here.
+/// DataFusion gives an unnamed column of an arm the first arm's name, which another column of this arm may have.
 fn set_arm_apart(arm: &mut SetExpr) {
     match arm {
         SetExpr::Select(select) => {
@@ -206,7 +206,7 @@ fn set_arm_apart(arm: &mut SetExpr) {
     }
 }
 
-/// The query with columns that DataFusion would take for one told apart; [`together`] undoes it to their names.
+/// The query with duplicate column names made unique for DataFusion; [`together`] restores the names.
 pub fn apart(query: &Query) -> Query {
     let mut query = query.clone();
     set_apart(query.body.as_mut());
@@ -229,7 +229,7 @@ fn set_columns_apart(items: &mut [SelectItem]) {
     let wild = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut seen: HashSet<String> = HashSet::new();
     for (n, item) in items.iter_mut().enumerate() {
-        // Whether a `*` has it too, only the planner knows.
+        // Whether a `*` contains it too is known only to the planner.
         let bare = wild && matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
         let (Some(expr), Some(name)) = (expr_of(item), name_of(item)) else { continue };
         if !seen.insert(name.clone()) || bare {
@@ -239,13 +239,13 @@ fn set_columns_apart(items: &mut [SelectItem]) {
     }
 }
 
-/// What Postgres calls a column that has no name.
+/// Postgres' name of an unnamed column.
 const UNNAMED: &str = "?column?";
 
-/// Between a column's name and what tells it from another of that name: in no name that a client could write.
+/// Separates a column's name from its unique suffix; clients cannot write it in a name.
 const APART: char = '\u{1}';
 
-/// The name of a column that [`apart`] may have changed.
+/// The original name of a column that [`apart`] may have renamed.
 pub fn together(name: &str) -> &str {
     name.split(APART).next().unwrap_or(name)
 }
@@ -265,7 +265,7 @@ fn alias(select: &mut Select) {
             continue;
         }
         let name = figured(expr).unwrap_or_else(|| UNNAMED.to_string());
-        // What DataFusion calls a subquery changes while it is planned.
+        // DataFusion's name of a subquery changes during planning.
         let name = if seen.contains(&name) && has_subquery(expr) { expr.to_string() } else { name };
         if seen.insert(name.clone()) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };

@@ -1,4 +1,4 @@
-//! Nodes of sqlparser's trees that are made, not parsed: whatever a name or a literal says, it stays one.
+//! Constructors for sqlparser's AST nodes: no name or literal is parsed again.
 
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
@@ -35,7 +35,7 @@ pub fn select(projection: Vec<SelectItem>, relation: Option<TableFactor>) -> Sel
     }
 }
 
-/// A query that is nothing but its body.
+/// A query with only a body.
 pub fn query(body: SetExpr) -> Query {
     Query {
         with: None,
@@ -61,12 +61,12 @@ pub fn wildcard() -> SelectItem {
     SelectItem::Wildcard(WildcardAdditionalOptions::default())
 }
 
-/// A column of a name that needs no quotes.
+/// A column under an alias that needs no quotes.
 pub fn named(expr: Expr, alias: &str) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::new(alias) }
 }
 
-/// A name as it is, whatever is in it.
+/// A quoted identifier with exactly this text.
 pub fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }

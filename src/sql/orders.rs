@@ -1,13 +1,13 @@
-//! The names in an expression of ORDER BY are those of the input, as PostgreSQL has it; a name alone is that of a column
-//! that is shown, where there is one. DataFusion takes all names for those of columns that are shown, or for ambiguous.
+//! Names in an ORDER BY expression refer to input columns, as in PostgreSQL; a bare name refers to an output column, if
+//! there is one. DataFusion takes all names for output columns, or for ambiguous.
 //!
 //! ```text
 //! SELECT -a AS a FROM t ORDER BY a + 1   ─▶   SELECT a FROM (SELECT -a AS a, a + 1 AS __by0 FROM t) AS __shown ORDER BY __by0
 //! ```
 //!
-//! In a subquery of an expression all that is computed becomes such a column: DataFusion adds the columns that an order
-//! needs, and that are not shown, in no fixed order, so that two subqueries of one text would be two (in DISTINCT ON and
-//! its ORDER BY, in `string_agg(DISTINCT x ORDER BY x)`).
+//! In a subquery of an expression every computed sort key becomes such a column: DataFusion adds missing sort columns
+//! in no fixed order, so that two subqueries of equal text would differ (in DISTINCT ON and its ORDER BY, in
+//! `string_agg(DISTINCT x ORDER BY x)`).
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -22,7 +22,7 @@ use super::{
     nodes::{self, alias_of, derived, query_of},
 };
 
-/// Gives the orders of all queries of a statement the names of their inputs.
+/// Resolves the ORDER BY names of all queries of a statement to input columns.
 pub(super) fn by_input(node: &mut impl VisitMut) {
     let _ = node.visit(&mut Orders);
 }
@@ -49,10 +49,10 @@ impl VisitorMut for Orders {
     }
 }
 
-/// `None` where nothing is to be done, or where it cannot be told what the columns are called.
+/// `None` if nothing needs to change, or if the column names are unknown.
 fn settle(query: &mut Query) -> Option<()> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    // DISTINCT ON compares the two as they are written.
+    // DISTINCT ON compares its expressions with those of ORDER BY as text.
     if matches!(select.distinct, Some(Distinct::On(_))) {
         return None;
     }
@@ -60,7 +60,7 @@ fn settle(query: &mut Query) -> Option<()> {
     as_columns(query, |by| is_hidden(by, &hiding))
 }
 
-/// Makes columns of what a query is ordered by, where `is_hidden` says so of it. DISTINCT shows all that it orders by.
+/// Turns the sort keys for which `is_hidden` holds into columns. With DISTINCT all sort keys are output columns.
 fn as_columns(query: &mut Query, is_hidden: impl Fn(&Expr) -> bool) -> Option<()> {
     let OrderByKind::Expressions(order) = &mut query.order_by.as_mut()?.kind else { return None };
     let SetExpr::Select(select) = query.body.as_mut() else { return None };
@@ -76,7 +76,7 @@ fn as_columns(query: &mut Query, is_hidden: impl Fn(&Expr) -> bool) -> Option<()
         return None;
     }
     let (shown, names) = shown(select)?;
-    // Of what is around, only what is shown can be seen.
+    // The outer query can only see output columns.
     let is_seen = |by: &Expr| match by {
         Expr::Identifier(name) => names.contains(&fold(name)),
         by => matches!(by, Expr::Value(_)),
@@ -99,7 +99,7 @@ fn expr_of(item: &SelectItem) -> Option<&Expr> {
     }
 }
 
-/// The names of columns that are shown and may be other than the input's columns of that name.
+/// The names of output columns that may differ from the input column of the same name.
 fn hiding(items: &[SelectItem]) -> HashSet<String> {
     let name = |item: &SelectItem| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
@@ -110,7 +110,7 @@ fn hiding(items: &[SelectItem]) -> HashSet<String> {
     items.iter().filter_map(name).collect()
 }
 
-/// Whether an expression of an order says a name that is hidden, other than as a name alone.
+/// Whether a sort key uses a hidden name within an expression.
 fn is_hidden(expr: &Expr, hiding: &HashSet<String>) -> bool {
     if matches!(expr, Expr::Identifier(_)) {
         return false;
@@ -128,8 +128,8 @@ fn is_hidden(expr: &Expr, hiding: &HashSet<String>) -> bool {
     hidden
 }
 
-/// What a SELECT over another one shows to show the same, and the names of that; the columns of the inner one are named for
-/// it. `None` where they are not known, or where one name stands twice.
+/// The items of a SELECT over another one with the same output, and their names; the columns of the inner one get
+/// aliases. `None` if they are unknown, or if there are duplicates.
 fn shown(select: &mut Select) -> Option<(Vec<SelectItem>, HashSet<String>)> {
     let mut names = HashSet::new();
     let mut shown = Vec::new();

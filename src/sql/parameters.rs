@@ -1,7 +1,8 @@
-//! The parameters of a statement: which it has, and of which types where the client does not say.
+//! The parameters of a statement: their numbers, and their types if the client does not give them.
 //!
-//! Which, the statement itself tells; a plan may have lost one. Of which types, the plan tells by what stands around
-//! them. DataFusion knows comparisons; casts, limits, arrays, functions and the columns of an `INSERT` are seen to here.
+//! The numbers come from the statement text; the planner may have removed one. The types are inferred from the context
+//! in the plan. DataFusion infers them in comparisons; casts, limits, arrays, functions and the columns of an `INSERT`
+//! are handled here.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -25,10 +26,10 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// As many as a message of the protocol can carry.
+/// The maximum of a protocol message.
 const PARAMETERS_MAX: usize = u16::MAX as usize;
 
-/// The numbers of a statement's parameters, ascending: of `$1 + $3`, 1 and 3. 42P02 for one that cannot be.
+/// The numbers of a statement's parameters, ascending: 1 and 3 for `$1 + $3`. 42P02 for an invalid one.
 pub fn numbers(statement: &Statement) -> Result<Vec<usize>> {
     found(statement).map(|found| found.numbers)
 }
@@ -58,7 +59,7 @@ fn found(statement: &Statement) -> Result<FoundParameter> {
 #[derive(Default)]
 struct FoundParameter {
     numbers: Vec<usize>,
-    /// Those that are cast where they stand: a plan in which nothing is found has no place for them.
+    /// The types of parameters that are cast in the text, for plans that no longer contain them.
     casts: BTreeMap<usize, ast::DataType>,
 }
 
@@ -96,7 +97,7 @@ fn missing(name: &str) -> Error {
     Error::new(ErrorKind::UndefinedParameter, format!("there is no parameter {name}"))
 }
 
-/// The plan with values for its parameters.
+/// Replaces the parameters of a plan by values.
 pub fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan> {
     if params.is_empty() {
         return match plan.get_parameter_names()?.into_iter().min() {
@@ -108,8 +109,8 @@ pub fn bind(plan: LogicalPlan, params: &[ScalarValue]) -> Result<LogicalPlan> {
     Ok(plan.replace_params_with_values(&ParamValues::List(values))?)
 }
 
-/// The types of a statement's parameters, `$1` first: what the client said, or what the plan needs, or text. One that
-/// nobody mentions has none: 42P18, as Postgres.
+/// The types of a statement's parameters, `$1` first: given by the client, inferred from the plan, or text. A number
+/// that is not used has no type: 42P18, as in Postgres.
 pub fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
     let FoundParameter { numbers: mentioned, casts } = found(statement)?;
     let inferred = inferred(plan)?;
@@ -129,7 +130,7 @@ pub fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>
     (1..=count).map(of).collect()
 }
 
-/// What the plan tells of its parameters. The first word counts: where two disagree, the other is cast.
+/// The types inferred from the plan. The first use decides: at others the parameter is cast.
 fn inferred(plan: &LogicalPlan) -> Result<BTreeMap<usize, DataType>> {
     let mut told = ParameterTypes::default();
     plan.apply_with_subqueries(|node| {
@@ -159,9 +160,9 @@ fn inferred(plan: &LogicalPlan) -> Result<BTreeMap<usize, DataType>> {
 
 #[derive(Default)]
 struct ParameterTypes {
-    /// By a place that takes one type only: a cast, a column.
+    /// From a context that accepts only one type: a cast, a column.
     strong: BTreeMap<usize, DataType>,
-    /// By what it is compared or computed with.
+    /// From the other operand of a comparison or computation.
     weak: BTreeMap<usize, DataType>,
 }
 
@@ -176,7 +177,7 @@ impl ParameterTypes {
             Expr::Cast(cast) => self.note(&cast.expr, cast.field.data_type()),
             Expr::TryCast(cast) => self.note(&cast.expr, cast.field.data_type()),
             Expr::BinaryExpr(binary) if matches!(binary.op, Operator::Multiply | Operator::Divide) => {
-                // A span of time is multiplied by a number, never by another.
+                // An interval can only be multiplied or divided by a number.
                 for (one, other) in [(&binary.left, &binary.right), (&binary.right, &binary.left)] {
                     if matches!(one.get_type(schema), Ok(DataType::Interval(_))) {
                         self.note(other, &DataType::Float64);
@@ -221,7 +222,7 @@ impl ParameterTypes {
         results().for_each(|result| self.weakly(result, known.clone()));
     }
 
-    /// The rows of an `INSERT … SELECT $1`: each goes into a column, behind a cast.
+    /// The rows of an `INSERT … SELECT $1`: each value is cast to the type of its column.
     fn written(&mut self, rows: &LogicalPlan, columns: &[impl AsRef<Field>]) {
         let LogicalPlan::Projection(cast) = rows else { return };
         for expr in &cast.expr {
@@ -262,7 +263,7 @@ impl ParameterTypes {
     }
 }
 
-/// The number of an expression that is a parameter, whatever it is called.
+/// The number of a parameter expression, below any alias.
 fn open(expr: &Expr) -> Option<usize> {
     match expr {
         Expr::Placeholder(placeholder) => number(&placeholder.id),
@@ -278,7 +279,7 @@ fn known(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     }
 }
 
-/// What a client is to send: the ways to store a text are one to it.
+/// The type that a client sends: all text encodings are one to it.
 fn plain(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,

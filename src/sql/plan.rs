@@ -1,4 +1,4 @@
-//! Statement to plan: names resolved against the catalog of one moment, then DataFusion's planner.
+//! Statement to plan: name resolution against one catalog snapshot, then DataFusion's planner.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -41,23 +41,23 @@ use crate::{
 
 pub use crate::changes::check_column_name;
 
-/// What a name resolves to.
+/// The object that a name resolves to.
 #[derive(Debug, Clone)]
 pub enum Resolved {
     /// An input: a source, table or materialized view.
     Input(InputTable, Option<WatermarkSpec>),
-    /// A query under a name: a stream that only filters and projects, or a plain view.
+    /// A named query: a stream that only filters and projects, or a plain view.
     Query { query: Arc<ast::Query>, columns: Vec<String>, watermark: Option<WatermarkSpec>, what: String },
-    /// A table of the server itself.
+    /// A system table.
     Table(Arc<dyn TableProvider>),
 }
 
-/// The catalog at one moment. A statement uses one `CatalogView` from beginning to end.
+/// A snapshot of the catalog. A statement uses one `CatalogView` from beginning to end.
 pub trait CatalogView: fmt::Debug + Send + Sync {
     /// Resolves a name in schema `public`.
     fn public(&self, name: &str) -> Result<Option<Resolved>>;
     fn public_names(&self) -> Vec<String>;
-    /// The same for schema `tidemark`.
+    /// Resolves a name in schema `tidemark`.
     fn system(&self, name: &str) -> Result<Option<Resolved>>;
     fn system_names(&self) -> Vec<String>;
     /// The user-defined functions.
@@ -66,10 +66,10 @@ pub trait CatalogView: fmt::Debug + Send + Sync {
     }
 }
 
-/// The name of the only catalog.
+/// The name of the only database.
 pub const DATABASE: &str = "tidemark";
 
-/// Makes plans. Holds the functions and the settings that all sessions share.
+/// The planner, with the functions and settings that all sessions share.
 #[derive(Debug)]
 pub struct Planner {
     base: SessionState,
@@ -83,14 +83,14 @@ pub struct ContinuousPlan {
     pub plan: Plan,
     pub epoch_context: Arc<EpochContext>,
     pub rewritten: Rewritten,
-    /// The columns of its answer.
+    /// The output columns.
     pub schema: SchemaRef,
     pub emission: Emission,
 }
 
 impl Planner {
-    /// `partitions` is how many cores a query may use, `runtime` holds the memory limit, and one value may hold so many
-    /// bytes.
+    /// `partitions` is the number of cores for a query, `runtime` has the memory limit, and a value may have at most
+    /// `value_bytes_max` bytes.
     pub fn new(partitions: usize, runtime: Arc<RuntimeEnv>, value_bytes_max: usize) -> Self {
         let results = ResultLimit::new(runtime.memory_pool.clone(), value_bytes_max);
         let mut config = SessionConfig::new()
@@ -99,24 +99,24 @@ impl Planner {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-        // It leaves out orders that a LIMIT further up depends on; those that mean nothing are left out by `normalize`.
+        // It would remove sorts that a LIMIT further up depends on; `normalize` removes those without effect.
         config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
-        // A literal is the number that it says, not the nearest binary one.
+        // A literal is an exact decimal, not the nearest binary float.
         config.options_mut().sql_parser.parse_float_as_decimal = true;
-        // What is never NULL, such as `CASE WHEN a <= b THEN a ELSE 1 END`, the logical plan knows better.
+        // The physical plan is less precise about nullability, as of `CASE WHEN a <= b THEN a ELSE 1 END`.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
-        // Of a key that is NaN it makes a group for each row.
+        // It makes a separate group for each row with a NaN key.
         config.options_mut().optimizer.enable_topk_aggregation = false;
-        // Errors tell where in the text they are.
+        // Errors need text positions.
         config.options_mut().sql_parser.collect_spans = true;
-        // So that `now()` and casts to timestamptz have one. It is that of the columns, whatever the session's is: text
-        // without an offset must mean the same in a query as it does in the INSERT, and in a view, which has no session.
-        // Answers are shown in the session's.
+        // `now()` and casts to timestamptz need a time zone. It is UTC, as of columns, not the session's: text without
+        // an offset must mean the same in a query, in an INSERT, and in a view, which has no session. Results are
+        // displayed in the session's time zone.
         config.options_mut().execution.time_zone = Some(super::types::UTC.to_string());
         config.options_mut().sql_parser.enable_ident_normalization = true;
         config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
         let base = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
-        // Before those of DataFusion.
+        // Must precede DataFusion's own.
         let base = base.with_expr_planners(vec![Arc::new(super::functions::RowCounts)]).with_default_features();
         let mut batch_rules = marking(Optimizer::new().rules);
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
@@ -130,7 +130,7 @@ impl Planner {
         rules.insert(coercion, Arc::new(Numbers));
         let base = base.with_analyzer_rules(rules);
         let base = base.with_analyzer_rule(Arc::new(UnnestOfNull)).with_analyzer_rule(Arc::new(Microseconds));
-        // Behind all that gives types.
+        // Must follow all rules that determine types.
         let base = base.with_analyzer_rule(Arc::new(FloatRules));
         let mut base = base.build();
         for function in super::functions::all() {
@@ -146,7 +146,7 @@ impl Planner {
         for function in super::functions::windows() {
             let _ = FunctionRegistry::register_udwf(&mut base, function);
         }
-        // A session's state takes any.
+        // A session's state accepts any.
         let _ = FunctionRegistry::register_expr_planner(&mut base, super::functions::operators());
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(Inliner));
         let _ = FunctionRegistry::register_function_rewrite(&mut base, Arc::new(FieldsOfNull));
@@ -156,12 +156,12 @@ impl Planner {
         Planner { base, epochs }
     }
 
-    /// The same, with a memory pool of their own for epochs.
+    /// The planner with a separate memory pool for epochs.
     pub fn with_epochs(self, epochs: Arc<RuntimeEnv>) -> Self {
         Planner { epochs, ..self }
     }
 
-    /// The same, with `rows` per batch.
+    /// The planner with `rows` per batch.
     pub fn with_batch_rows(mut self, rows: usize) -> Self {
         let config = self.base.config_mut();
         *config = config.clone().with_batch_size(rows.max(1));
@@ -182,7 +182,7 @@ impl Planner {
         self.base.config().target_partitions()
     }
 
-    /// The functions and settings that all sessions share, and functions that statements made.
+    /// A session state with the shared functions and settings, and with user-defined functions.
     pub fn with(&self, functions: &Functions) -> SessionState {
         let mut state = self.base.clone();
         functions.register(&mut state);
@@ -198,25 +198,25 @@ impl Planner {
         let catalog = MemoryCatalogProvider::new();
         for (name, part) in [("public", SchemaName::Public), ("tidemark", SchemaName::System)] {
             let schema = SchemaScope { planner: self.clone(), world: world.clone(), part };
-            // A fresh memory catalog takes any schema.
+            // Cannot fail: a fresh memory catalog accepts any schema.
             let _ = catalog.register_schema(name, Arc::new(schema));
         }
         context.register_catalog(DATABASE, Arc::new(catalog));
         context
     }
 
-    /// The logical plan of a query, analyzed but not optimized; with its watermarks still in it.
+    /// The logical plan of a query, analyzed but not optimized; with its watermark nodes.
     pub async fn logical(context: &SessionContext, query: &ast::Query) -> Result<LogicalPlan> {
         let plan = Planner::plan(context, ast::Statement::Query(Box::new(query.clone()))).await?;
-        // `*` may stand for many.
+        // `*` may expand to many columns.
         super::check_targets(plan.schema().fields().len())?;
         Planner::normalized(context, plan)
     }
 
-    /// DataFusion's plan of a statement, after rewriting its queries to their PostgreSQL meaning as far as SQL can
-    /// express it.
+    /// DataFusion's plan of a statement, after its queries are rewritten to PostgreSQL's semantics as far as SQL can
+    /// express them.
     pub async fn plan(context: &SessionContext, mut statement: ast::Statement) -> Result<LogicalPlan> {
-        // On the heap: the state of a session is large, and so is what waits for a plan.
+        // Boxed: a session state is large, and so is the future that awaits a plan.
         let state = Box::new(context.state());
         super::orders::by_input(&mut statement);
         super::naming::name_subqueries(&mut statement);
@@ -226,20 +226,20 @@ impl Planner {
         Ok(Box::pin(state.statement_to_plan(DfStatement::Statement(Box::new(statement)))).await?)
     }
 
-    /// The plan of a query, or of the rows that a statement writes, with the meaning that it has in PostgreSQL; analyzed,
-    /// unless its parameters are open.
+    /// The plan of a query, or of the rows that a statement writes, with PostgreSQL's semantics; analyzed, unless it
+    /// has unbound parameters.
     pub fn normalized(context: &SessionContext, plan: LogicalPlan) -> Result<LogicalPlan> {
         let plan = super::frames::by_groups(normalize(plan)?)?;
         if !plan.get_parameter_names()?.is_empty() {
             return Ok(plan);
         }
-        // Only now do its columns have their types: `CASE` takes that of its first branch until it is analyzed.
+        // The types of its columns are only known now: `CASE` has that of its first branch until it is analyzed.
         let state = Box::new(context.state());
         Ok(state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?)
     }
 
-    /// Plans a standing query over a context, for inputs in up to `partitions` streams each, with `columns` as names of
-    /// its columns where there are any, for `what`.
+    /// Plans a standing query over a context, for inputs in up to `partitions` streams each; `columns`, if not empty,
+    /// are its column names, and `what` names it in errors.
     pub async fn continuous(
         &self,
         context: &SessionContext,
@@ -251,13 +251,13 @@ impl Planner {
     ) -> Result<ContinuousPlan> {
         let logical = renamed(Planner::logical(context, query).await?, columns, what)?;
         let mut state = context.state();
-        // As a join, the changing answer of a subquery reaches earlier rows.
+        // As a join, a changed subquery result also updates the results of earlier rows.
         state.config_mut().options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
         let analyzed = state.analyzer().execute_and_check(logical, state.config_options(), |_, _| {})?;
         let analyzed = temporal::lift(unordered(analyzed)?)?;
         refuse(&analyzed)?;
         let rewritten = match rewritten(&state, analyzed.clone(), emission) {
-            // For append-only output, DISTINCT ON may be a deduplication.
+            // For append-only output, DISTINCT ON may be planned as a deduplication.
             Err(error) if emission == Emission::OnClose => match distinct_on::lift(analyzed)? {
                 Some(lifted) => rewritten(&state, lifted, emission)?,
                 None => return Err(error),
@@ -271,17 +271,17 @@ impl Planner {
     }
 }
 
-/// An analyzed query, optimized and rewritten to see one epoch's rows at a time.
+/// An analyzed query, optimized and rewritten to process one epoch's rows at a time.
 fn rewritten(state: &SessionState, analyzed: LogicalPlan, emission: Emission) -> Result<Rewritten> {
     let optimized = Optimizer::with_rules(marking(rules())).optimize(analyzed, state, |_, _| {});
     let optimized = optimized.map_err(of_optimizer)?;
     refuse_subqueries(&optimized)?;
-    // DISTINCT ON has become an aggregate in an order.
+    // DISTINCT ON is an aggregate with an ORDER BY by now.
     rewrite(&unordered(optimized)?, emission)
 }
 
-/// Errors of missing or ambiguous names from the optimizer are about names of its own, since all names of the query
-/// were resolved before: the query's shape is then unsupported.
+/// A missing or ambiguous name in the optimizer is a generated one, since all names of the query were resolved before:
+/// the query's shape is then unsupported.
 pub fn of_optimizer(error: impl Into<Error>) -> Error {
     let error = error.into();
     match error.kind() {
@@ -294,7 +294,7 @@ pub fn of_optimizer(error: impl Into<Error>) -> Error {
     }
 }
 
-/// DataFusion's planner for batch queries; watermark nodes are passed through. They stay in the plan until here, so
+/// DataFusion's planner for batch queries; watermark nodes become their input. They stay in the plan until here, so
 /// that a query reads the same columns as a standing one: which records are bad may depend on them.
 #[derive(Debug)]
 struct BatchPlanner;
@@ -316,7 +316,7 @@ pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
     let mut seen = std::collections::HashSet::new();
     for field in schema.fields() {
         check_column_name(field.name())?;
-        // Two of a subquery may have been told apart for `*`.
+        // Duplicates of a subquery may have been renamed for `*`.
         let name = super::naming::together(field.name());
         if !seen.insert(name) {
             return Err(Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
@@ -328,9 +328,9 @@ pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
     Ok(Arc::new(arrow::datatypes::Schema::new(fields)))
 }
 
-/// The logical rules that are right for a plan that will be rewritten to see one epoch's rows at a time: they change
-/// the shape, never the meaning over a part of the rows, and decide nothing by how many rows there are. A test lists
-/// DataFusion's own, so that an upgrade that adds one is noticed.
+/// The logical rules that are valid for a plan of one epoch's rows: they change the shape, never the result over a part
+/// of the rows, and do not depend on row counts. A test lists DataFusion's own, so that an upgrade that adds one is
+/// noticed.
 pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         Arc::new(optimizer::rewrite_set_comparison::RewriteSetComparison::new()),
@@ -351,12 +351,12 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     ]
 }
 
-/// Rules with ours for subqueries before those that DataFusion has for conditions, and with those that mend others.
+/// Adds our subquery rule before DataFusion's decorrelation, and replaces the rules that we correct.
 fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let conditions = optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery::new();
     let place = rules.iter().position(|rule| rule.name() == conditions.name()).unwrap_or(0);
     rules.insert(place, Arc::new(MarkSubqueries));
-    // It does not see what a LATERAL reads of the side before it, and takes that away.
+    // It ignores a LATERAL's outer references to the other side, and removes that side.
     let joins = rules.iter().position(|rule| rule.name() == optimizer::eliminate_join::EliminateJoin::new().name());
     let laterals = rules.iter().position(|rule| rule.name() == LateralJoins::default().name());
     if let (Some(joins), Some(laterals)) = (joins, laterals)
@@ -384,7 +384,7 @@ fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn 
     rules
 }
 
-/// How a query is to show its rows, by its `EMIT` clause or its `output_mode` option.
+/// The emission mode of a query, from its `EMIT` clause or its `output_mode` option.
 pub fn emission(emit: Option<Emit>, output_mode: Option<Emit>) -> Result<Emission> {
     if let (Some(emit), Some(mode)) = (emit, output_mode)
         && emit != mode
@@ -405,7 +405,7 @@ enum SchemaName {
     System,
 }
 
-/// One schema of a catalog view.
+/// One schema of a catalog view, as DataFusion sees it.
 #[derive(Debug)]
 struct SchemaScope {
     planner: Arc<Planner>,
@@ -446,7 +446,7 @@ impl SchemaScope {
     }
 }
 
-/// A plan with the column names of `CREATE VIEW v (a, b)`.
+/// A plan with its columns renamed as in `CREATE VIEW v (a, b)`.
 pub fn renamed(plan: LogicalPlan, columns: &[String], what: &str) -> Result<LogicalPlan> {
     use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
     if columns.is_empty() {
@@ -486,14 +486,14 @@ impl SchemaProvider for SchemaScope {
 mod tests {
     use super::*;
 
-    /// Each of DataFusion's own rules was looked at: is it right for a plan that sees one epoch's rows at a time? One
-    /// that an upgrade adds is to be looked at too, and added here or to [`rules`].
+    /// Each of DataFusion's own rules was reviewed: is it valid for a plan of one epoch's rows? A new one in an upgrade
+    /// must be reviewed too, and added here or to [`rules`].
     #[test]
     fn optimizer_rules_of_datafusion_are_each_used_or_left_out() {
         let ours: Vec<String> = rules().iter().map(|rule| rule.name().to_string()).collect();
         let theirs: Vec<String> = Optimizer::new().rules.iter().map(|rule| rule.name().to_string()).collect();
         let left_out = [
-            // Right for rows as a whole, not for those of an epoch; or decides by how many rows there are.
+            // Valid only over all rows, not over those of an epoch; or dependent on row counts.
             "single_distinct_aggregation_to_group_by",
             "push_down_limit",
             "eliminate_limit",
@@ -501,7 +501,7 @@ mod tests {
             "eliminate_join",
             "filter_null_join_keys",
             "eliminate_group_by_constant",
-            // Only shape.
+            // Changes only the shape.
             "optimize_unions",
             "extract_leaf_expressions",
             "push_down_leaf_projections",

@@ -1,12 +1,12 @@
-//! `x op ANY (array)` and `x op ALL (array)` over an array with a NULL in it: what no other element decides is NULL.
-//! DataFusion takes it for false, or for true.
+//! `x op ANY (array)` and `x op ALL (array)` over an array with a NULL element: NULL unless another element decides
+//! (three-valued logic). DataFusion returns false, or true.
 //!
 //! ```text
 //! x = ANY (a)   ─▶   CASE WHEN x = ANY (a) THEN true WHEN array_has_nulls(a) THEN NULL ELSE x = ANY (a) END
 //! ```
 //!
-//! And `ARRAY[…]` of columns as the call that it stands for: DataFusion looks for the columns of its elements in the nearest
-//! FROM alone, not in those of the queries around it.
+//! `ARRAY[…]` of columns becomes the equivalent function call: DataFusion resolves columns in its elements only in the
+//! nearest FROM, not in outer queries.
 
 use std::ops::ControlFlow;
 
@@ -62,7 +62,7 @@ fn has_column(expr: &Expr) -> bool {
         .is_break()
 }
 
-/// A subquery has rows in place of elements, and is another matter.
+/// A subquery operand has rows instead of elements, and is not rewritten.
 fn is_array(expr: &Expr) -> bool {
     match expr {
         Expr::Nested(inner) => is_array(inner),

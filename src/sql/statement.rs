@@ -1,4 +1,4 @@
-//! What a client can ask for, as plain data. Queries and expressions are sqlparser's; everything of our own is here.
+//! The statements of clients, as plain data. Queries and expressions are sqlparser's; the rest is ours.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::{
     options::Options,
 };
 
-/// One statement and the text that it was parsed from.
+/// One statement and its text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     pub body: Body,
-    /// The statement as written, without the semicolon: what `SHOW CREATE` tells and the catalog keeps.
+    /// The statement as written, without the semicolon: shown by `SHOW CREATE` and stored in the catalog.
     pub text: String,
-    /// Where it begins in the text that it came in.
+    /// Its start within the submitted text.
     pub start: StatementStart,
 }
 
-/// The place of a statement's first character in a longer text. All are counted from 1, in characters.
+/// The position of a statement's first character in a longer text. All fields are counted from 1, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatementStart {
     pub line: u64,
@@ -28,8 +28,8 @@ pub struct StatementStart {
 }
 
 impl Statement {
-    /// The position, for [`Error::at`](crate::error::Error::at), of a place that sqlparser's trees tell: both are places
-    /// in the whole text. `None` for a place that is not within the statement.
+    /// The position, for [`Error::at`](crate::error::Error::at), of a location in sqlparser's trees: both refer to the
+    /// whole text. `None` for a location outside of the statement.
     pub fn position(&self, place: Location) -> Option<usize> {
         let line = place.line.checked_sub(self.start.line)?;
         if line == 0 {
@@ -44,7 +44,7 @@ impl Statement {
 pub enum Body {
     CreateSource(CreateSource),
     CreateTable(CreateTable),
-    /// `CREATE STREAM`, `CREATE MATERIALIZED VIEW`, `CREATE VIEW`, `CREATE SINK`: a query under a name.
+    /// `CREATE STREAM`, `CREATE MATERIALIZED VIEW`, `CREATE VIEW`, `CREATE SINK`: a named query.
     CreateView(CreateView),
     CreateSecret(CreateSecret),
     DropSecrets(DropSecrets),
@@ -66,30 +66,30 @@ pub enum Body {
         verbose: bool,
         statement: Box<Statement>,
     },
-    /// `EXPLAIN MATERIALIZED VIEW v`: the plan of what runs already.
+    /// `EXPLAIN MATERIALIZED VIEW v`: the plan of the running query.
     ExplainRelation(Name),
     Show(Show),
-    /// `FLUSH [name]`: waits until all that was available when it was sent is in every view, or in that one.
+    /// `FLUSH [name]`: waits until all input available at the time of the call is in every view, or in the named one.
     Flush(Option<Name>),
     Set {
         name: String,
         value: Option<String>,
         local: bool,
     },
-    /// `RESET name`, or `RESET ALL` where `None`.
+    /// `RESET name`; `None` is `RESET ALL`.
     Reset(Option<String>),
-    /// `READ ONLY`, `READ WRITE`, or `None` where neither was said.
+    /// `READ ONLY`, `READ WRITE`; `None` if unspecified.
     Begin {
         read_only: Option<bool>,
     },
     Commit,
     Rollback,
-    /// `SAVEPOINT`, `RELEASE`, `ROLLBACK TO`, `LISTEN`, `UNLISTEN`, …: taken and without effect; the command tag.
+    /// `SAVEPOINT`, `RELEASE`, `ROLLBACK TO`, `LISTEN`, `UNLISTEN`, …: accepted without effect; the command tag.
     NoOp(String),
     Discard(DiscardWhat),
     Prepare {
         name: String,
-        /// The types of its first parameters, where they were told.
+        /// The types of its first parameters, as far as given.
         types: Vec<ast::DataType>,
         statement: Box<Statement>,
     },
@@ -97,7 +97,7 @@ pub enum Body {
         name: String,
         parameters: Vec<ast::Expr>,
     },
-    /// `DEALLOCATE name`, or all of them where `None`.
+    /// `DEALLOCATE name`; `None` is `DEALLOCATE ALL`.
     Deallocate(Option<String>),
     Declare {
         name: String,
@@ -109,10 +109,10 @@ pub enum Body {
         name: String,
         count: FetchCount,
         skip: bool,
-        /// How long it may wait for the rows of a subscription.
+        /// The maximum time to wait for rows of a subscription.
         timeout: Option<Duration>,
     },
-    /// `CLOSE name`, or all of them where `None`.
+    /// `CLOSE name`; `None` is `CLOSE ALL`.
     Close(Option<String>),
 }
 
@@ -121,7 +121,7 @@ pub enum Body {
 pub struct Name {
     pub schema: Option<String>,
     pub name: String,
-    /// Where it stands in the text, in characters from 1; 0 where nobody knows.
+    /// Its position in the text, in characters from 1; 0 if unknown.
     pub position: usize,
 }
 
@@ -130,12 +130,12 @@ pub struct Name {
 pub struct CreateSource {
     pub name: Name,
     pub exists: IfExists,
-    /// Empty: to be inferred from what the source holds.
+    /// Empty if the columns are to be inferred from the source.
     pub columns: Vec<ColumnDef>,
     pub watermark: Option<WatermarkDef>,
-    /// `CREATE EXTERNAL TABLE`: read as a whole wherever it is used, never followed.
+    /// `CREATE EXTERNAL TABLE`: each query reads all of it once, and does not wait for more.
     pub fixed: bool,
-    /// The columns by which rows are set and removed, where the format does that; else none.
+    /// The key columns of an upsert format; otherwise empty.
     pub key: Vec<String>,
     pub options: Options,
 }
@@ -145,12 +145,12 @@ pub struct CreateTable {
     pub name: Name,
     pub exists: IfExists,
     pub columns: Vec<ColumnDef>,
-    /// Names of the key's columns; empty where the table has none.
+    /// The primary key columns; empty without a primary key.
     pub primary_key: Vec<String>,
     pub append_only: bool,
     pub watermark: Option<WatermarkDef>,
     pub options: Options,
-    /// `CREATE TABLE … AS`; then `columns` is empty.
+    /// `CREATE TABLE … AS`; `columns` is empty if it is set.
     pub query: Option<Box<ast::Query>>,
 }
 
@@ -160,7 +160,7 @@ pub struct CreateView {
     pub kind: ObjectKind,
     pub name: Name,
     pub exists: IfExists,
-    /// `CREATE … VIEW v (a, b)`: new names for the columns; empty keeps them.
+    /// `CREATE … VIEW v (a, b)`: the new column names; empty if they are not renamed.
     pub columns: Vec<String>,
     pub watermark: Option<WatermarkDef>,
     pub options: Options,
@@ -183,14 +183,14 @@ pub struct DropSecrets {
     pub if_exists: bool,
 }
 
-/// `CREATE FUNCTION`: an expression under a name.
+/// `CREATE FUNCTION`: a named expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateFunction {
     pub name: Name,
     pub replace: bool,
     pub arguments: Vec<Argument>,
     pub returns: ast::DataType,
-    /// Whether it is NULL where an argument is, whatever it says.
+    /// Whether the result is NULL if an argument is.
     pub strict: bool,
     pub body: Box<ast::Expr>,
 }
@@ -230,7 +230,7 @@ pub enum IfExists {
     Fail,
     /// `IF NOT EXISTS`
     Skip,
-    /// `OR REPLACE`; with `WITH (discard_rows = true)` even where rows go that nobody gives again.
+    /// `OR REPLACE`; `WITH (discard_rows = true)` allows it to lose rows that cannot be read again.
     Replace {
         discard_rows: bool,
     },
@@ -242,11 +242,11 @@ pub struct ColumnDef {
     pub data_type: ast::DataType,
     pub not_null: bool,
     pub default: Option<ast::Expr>,
-    /// Where its name stands in the text.
+    /// The position of its name in the text.
     pub position: usize,
 }
 
-/// Every spelling of a watermark comes down to a column and how far behind its maximum the watermark stays.
+/// A watermark: the event time column and the delay behind its maximum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatermarkDef {
     pub column: String,
@@ -254,14 +254,14 @@ pub struct WatermarkDef {
     pub position: usize,
 }
 
-/// When a standing query shows a row.
+/// When a standing query emits a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Emit {
-    /// Once, when the watermark proves it final: append.
+    /// Once, when the watermark closes its window: append mode.
     OnWindowClose,
-    /// Whenever it changes: update.
+    /// Whenever it changes: update mode.
     OnUpdate,
-    /// The whole answer each time, nothing forgotten: complete.
+    /// The whole result each time, with state kept forever: complete mode.
     Complete,
 }
 
@@ -285,8 +285,8 @@ pub enum AlterAction {
     Pause,
     Resume,
     RenameTo(String),
-    /// Of a source: what is lost is given up, and readers go on with what there is. Of a sink: it goes on after whatever is
-    /// outside.
+    /// For a source: skips lost data, and readers continue with what is available. For a sink: continues after the data
+    /// that is already written.
     ResetOffsets,
 }
 
@@ -305,17 +305,17 @@ pub struct CopyOut {
     pub format: CopyFormat,
 }
 
-/// `SUBSCRIBE TO relation`: its changes as they come.
+/// `SUBSCRIBE TO relation`: streams its changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscribe {
     pub relation: Name,
-    /// Whether the rows that are there come first.
+    /// Whether the current rows are sent first.
     pub snapshot: bool,
-    /// `AS OF EPOCH n`: goes on after that epoch, without a snapshot.
+    /// `AS OF EPOCH n`: continues after that epoch, without a snapshot.
     pub after: Option<u64>,
 }
 
-/// What gives the rows of a cursor, and of COPY.
+/// The rows of a cursor or a COPY.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reads {
     Query(Box<ast::Query>),
@@ -354,7 +354,7 @@ pub enum Show {
     Objects(ObjectKind),
     /// `SHOW SECRETS`: their names.
     Secrets,
-    /// `SHOW FUNCTIONS`: those that statements made, aggregates among them.
+    /// `SHOW FUNCTIONS`: user-defined functions and aggregates.
     Functions,
     /// `SHOW CREATE …`; the kind is `None` for `SHOW CREATE name`.
     Create(Option<ObjectKind>, Name),

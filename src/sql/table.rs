@@ -1,4 +1,4 @@
-//! The inputs of a query as DataFusion sees them: a source or a relation under a name.
+//! The inputs of a query as DataFusion tables: a named source or relation.
 
 use std::{any::Any, collections::HashMap, sync::Arc};
 
@@ -30,18 +30,18 @@ use crate::{
 /// An input of a standing query.
 #[derive(Debug, Clone)]
 pub enum TableInput {
-    /// With the handling of its bad records and row errors.
+    /// A source, with its policy for bad records and row errors.
     Source(Arc<dyn Source>, OnError),
     Relation(Arc<SharedRelation>),
 }
 
-/// An input by name. Scanned as a batch it gives all that it holds now.
+/// A named input. A batch scan returns its current rows.
 #[derive(Debug, Clone)]
 pub struct InputTable {
     pub id: u64,
     pub name: String,
     pub input: TableInput,
-    /// `CREATE EXTERNAL TABLE`: read as a whole wherever it is used, never followed.
+    /// `CREATE EXTERNAL TABLE`: each query reads all of it once, and does not wait for more.
     pub fixed: bool,
     /// For a relation: the snapshot of a batch query.
     pub snapshot: Option<Arc<Snapshot>>,
@@ -56,18 +56,18 @@ pub struct InputTable {
     pub upsert_key: Arc<[String]>,
     /// For a view: the time bounds of its columns.
     pub times: Arc<TimeBounds>,
-    /// Whether its rows come back bit by bit after a restart: of a view with `stddev` they may not.
+    /// Whether a replay returns bit-identical rows: not for a view with `stddev`.
     pub reproducible: bool,
 }
 
 /// How an upsert source is scanned.
 #[derive(Debug)]
 pub struct ScanSpec {
-    /// The source columns to read, in order: projected ones, missing key columns, the operation.
+    /// The source columns to read, in order: the projection, missing key columns, the operation.
     pub columns: Vec<usize>,
     /// Their schema.
     pub input: SchemaRef,
-    /// Positions of the key columns among them.
+    /// The indexes of the key columns in `columns`.
     pub key: Vec<usize>,
 }
 
@@ -84,7 +84,7 @@ impl InputTable {
         }
     }
 
-    /// Whether a standing query leaves out its rows that an expression fails on.
+    /// Whether a standing query drops its rows with a row error.
     pub fn isolates_row_errors(&self) -> bool {
         matches!(self.input, TableInput::Source(_, OnError::DeadLetter | OnError::Skip))
     }
@@ -134,7 +134,7 @@ impl InputTable {
     }
 }
 
-/// The rows of a record batch where nobody says otherwise: DataFusion's own default.
+/// Rows per record batch by default: DataFusion's own default.
 pub const BATCH_ROWS: usize = 8192;
 
 #[async_trait]

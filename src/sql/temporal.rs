@@ -1,8 +1,8 @@
 //! Temporal filters, `WHERE ts > now() - INTERVAL '1 hour'` in a standing query: rows are inserted and retracted as
 //! time passes.
 //!
-//! A condition that compares an expression of a row with `now()` gives the time range in which the row is part of the
-//! answer. It becomes a node above the rest of its filter, before the optimizer folds `now()` to a constant. (As
+//! A predicate that compares an expression of a row with `now()` gives the time range in which the row is in the
+//! result. It becomes a node above the rest of its filter, before the optimizer folds `now()` to a constant. (As
 //! temporal filters in Materialize.)
 
 use std::{collections::HashSet, fmt, sync::Arc};
@@ -25,14 +25,14 @@ use crate::{
     time::Micros,
 };
 
-/// A time computed from a row: an expression, plus an offset in microseconds.
+/// A time per row: an expression, plus an offset in microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct Bound {
     pub time: Expr,
     pub plus_us: Micros,
 }
 
-/// Passes each row from the maximum of `from` until before the minimum of `until`; never, if one of them is NULL.
+/// Emits each row from the maximum of `from` until before the minimum of `until`; never, if one of them is NULL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct TemporalNode {
     pub from: Vec<Bound>,
@@ -49,7 +49,7 @@ impl TemporalNode {
     }
 }
 
-/// Turns conditions on `now()` in filters into temporal nodes; other uses of `now()` are left.
+/// Turns predicates on `now()` in filters into temporal nodes; other uses of `now()` are unchanged.
 pub fn lift(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up_with_subqueries(|plan| Ok(lift_filter(plan)?)).map(|lifted| lifted.data)?)
 }
@@ -75,7 +75,7 @@ fn lift_filter(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
 }
 
-/// `a BETWEEN b AND c` as what it is.
+/// Splits `a BETWEEN b AND c` into its two comparisons.
 fn halves(part: Expr) -> Vec<Expr> {
     match part {
         Expr::Between(Between { expr, negated: false, low, high }) => {
@@ -90,7 +90,7 @@ enum TimeCondition {
     Until(Bound),
 }
 
-/// The time condition of a comparison with `now()`, if it is one.
+/// The time condition of a comparison with `now()`; `None` for other predicates.
 fn condition(part: &Expr) -> Option<TimeCondition> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else { return None };
     if let Some(found) = compared(left, *op, right) {
@@ -154,7 +154,7 @@ fn says_now(expr: &Expr) -> bool {
     expr.exists(|e| Ok(matches!(e, Expr::ScalarFunction(call) if call.func.name() == "now"))).unwrap_or(true)
 }
 
-/// A constant length of time without months.
+/// A constant duration without months, in microseconds.
 fn micros(expr: &Expr) -> Option<Micros> {
     match expr {
         Expr::Literal(ScalarValue::DurationNanosecond(Some(length)), _) => Some(length / 1_000),
@@ -184,7 +184,7 @@ impl UserDefinedLogicalNodeCore for TemporalNode {
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        // A row that a filter leaves out is left out of what this node keeps.
+        // All may be pushed down: rows that a filter below drops need no state here.
         HashSet::new()
     }
 

@@ -8,17 +8,17 @@ use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, ExactNumberInfo, T
 use super::names::{fold, quote};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a `NUMERIC` without precision is: the type that DataFusion gives to `x::numeric`, so that a column and a cast
-/// agree. Postgres' own has no bounds, which Arrow cannot say.
+/// The type of a `NUMERIC` without precision: DataFusion's type for `x::numeric`, so that a column and a cast agree.
+/// Postgres' own is unbounded, which Arrow cannot express.
 const NUMERIC: DataType = DataType::Decimal128(38, 10);
 
-/// The zone of `TIMESTAMP WITH TIME ZONE`: as in Postgres a moment in UTC, shown in the client's zone.
+/// The zone of `TIMESTAMP WITH TIME ZONE`: as in Postgres stored in UTC, displayed in the session's zone.
 pub const UTC: &str = "+00:00";
 
 /// The Arrow type of a column that a `CREATE` statement declares.
 ///
-/// Times have microseconds, Postgres' own resolution. The length of `VARCHAR(n)` is taken and not enforced. JSON and
-/// UUID are text: there are no functions here that would treat them otherwise.
+/// Times have microseconds, Postgres' own resolution. The length of `VARCHAR(n)` is accepted and not enforced. JSON and
+/// UUID are text: no function needs them to be otherwise.
 pub fn column_type(declared: &ast::DataType) -> Result<DataType> {
     use ast::DataType as Sql;
     Ok(match declared {
@@ -102,7 +102,7 @@ fn structure(fields: &[ast::StructField]) -> Result<DataType> {
     Ok(DataType::Struct(fields.collect::<Result<_>>()?))
 }
 
-/// Names of types that are no keywords to the parser.
+/// Type names that are not keywords of the parser.
 fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<DataType> {
     let text = name.to_string().to_lowercase();
     match text.strip_prefix("pg_catalog.").unwrap_or(&text) {
@@ -129,7 +129,7 @@ fn unknown(declared: &ast::DataType) -> Error {
     }
 }
 
-/// What SQL calls an Arrow type: what [`column_type`] reads, and the nearest word where nothing declares it.
+/// The SQL name of an Arrow type: one that [`column_type`] accepts, or the nearest word if none does.
 pub fn sql_type(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "boolean".to_string(),

@@ -1,11 +1,11 @@
-//! `JOIN … USING (k)` and `NATURAL JOIN` as Postgres has them: `k` is one column, of which the value is that of the side
-//! that has a row. DataFusion takes the left side's, which a RIGHT or FULL join may not have.
+//! `JOIN … USING (k)` and `NATURAL JOIN` as in Postgres: `k` is one merged column, with the value of the side that has
+//! a row. DataFusion takes the left side's, which is NULL for unmatched rows of a RIGHT or FULL join.
 //!
 //! ```text
 //! SELECT * FROM a FULL JOIN b USING (k)   ─▶   SELECT coalesce(a.k, b.k) AS k, a.x, b.y FROM a FULL JOIN b ON a.k = b.k
 //! ```
 //!
-//! It is a rewrite of the text: only there it can be told whether a query says `k` or `a.k`.
+//! It is a rewrite of the syntax tree: only there `k` and `a.k` can be told apart.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +25,7 @@ use datafusion::{
 use super::{names::fold, quantified::calls, using_columns::columns_of};
 use crate::error::Result;
 
-/// Takes USING and NATURAL from all queries of a statement, where these are not what DataFusion takes them for.
+/// Rewrites USING and NATURAL in all queries of a statement where DataFusion's result would differ.
 pub(super) async fn without_using(state: &SessionState, node: &mut impl VisitMut) -> Result<()> {
     let _ = node.visit(&mut Aliased);
     let mut known = RelationColumns::default();
@@ -42,7 +42,7 @@ pub(super) async fn without_using(state: &SessionState, node: &mut impl VisitMut
     }
 }
 
-/// `(a JOIN b USING (k)) AS j` is `(SELECT * FROM a JOIN b USING (k)) AS j`: what it joins is seen by the name `j` alone.
+/// `(a JOIN b USING (k)) AS j` is `(SELECT * FROM a JOIN b USING (k)) AS j`: only the name `j` is visible.
 struct Aliased;
 
 impl VisitorMut for Aliased {
@@ -57,19 +57,19 @@ impl VisitorMut for Aliased {
     }
 }
 
-/// The columns of relations, by the query that gives them; `None` where it cannot be planned by itself.
+/// The column names of relations, keyed by the query that returns them; `None` if it cannot be planned alone.
 #[derive(Default)]
 struct RelationColumns(HashMap<String, Option<Vec<String>>>);
 
-/// Rewrites each SELECT whose relations are known, the innermost first, and gathers those that are not.
+/// Rewrites each SELECT whose relations are known, innermost first, and collects unknown relations.
 struct Search<'a> {
     known: &'a RelationColumns,
     scopes: Vec<FromScope>,
     wanted: Vec<Query>,
 }
 
-/// An open query: its common table expressions, and how many of them can be seen by now. The visitor enters their queries
-/// in order and before the query's own body.
+/// A query being visited: its common table expressions, and how many of them are visible. The visitor enters their
+/// queries in order and before the query's own body.
 struct FromScope {
     tables: Vec<ast::Cte>,
     recursive: bool,
@@ -88,7 +88,7 @@ impl FromScope {
         &self.tables[..self.seen]
     }
 
-    /// One more of its expressions is done, as it is now.
+    /// Stores the next common table expression after its rewrite, and makes it visible.
     fn done(&mut self, query: &Query) {
         if !self.recursive && self.seen < self.tables.len() {
             *self.tables[self.seen].query = query.clone();
@@ -148,7 +148,7 @@ impl Search<'_> {
         columns.settle(select, order, &within);
     }
 
-    /// What the subqueries of a SELECT call by bare names themselves; `None` where that is not known yet.
+    /// The names that the subqueries of a SELECT define themselves; `None` if that is not known yet.
     fn within(&mut self, select: &Select, order: Option<&OrderByKind>) -> Option<SubqueryNames> {
         let mut gather = Gather::default();
         let (mut select, mut order) = (select.clone(), order.cloned());
@@ -160,7 +160,7 @@ impl Search<'_> {
         (self.wanted.len() == before).then_some(SubqueryNames(within))
     }
 
-    /// `None` where it cannot be told.
+    /// `None` if unknown.
     fn own(&mut self, query: &Query) -> Option<Own> {
         let mut own = Own::default();
         match query.with {
@@ -182,7 +182,7 @@ impl Search<'_> {
         }
     }
 
-    /// The columns of joins, which lose their USING; `None` where they are not known.
+    /// The columns of joins, whose USING is replaced by ON; `None` if they are unknown.
     fn joined(&mut self, part: &mut TableWithJoins) -> Option<VisibleColumns> {
         let mut left = self.factor(&mut part.relation);
         for join in &mut part.joins {
@@ -213,7 +213,7 @@ impl Search<'_> {
     }
 }
 
-/// The subqueries of a SELECT, and theirs.
+/// Collects the subqueries of a SELECT, nested ones included.
 #[derive(Default)]
 struct Gather(Vec<Query>);
 
@@ -226,7 +226,7 @@ impl VisitorMut for Gather {
     }
 }
 
-/// What a subquery calls by names of its own: columns and relations.
+/// The names that a subquery defines: columns and relations.
 #[derive(Default)]
 struct Own {
     names: HashSet<String>,
@@ -242,11 +242,11 @@ impl VisitorMut for Own {
     }
 }
 
-/// Of each subquery, by its text, what it calls by names of its own; `None` where that cannot be told.
+/// The names that each subquery defines, keyed by its text; `None` if unknown.
 struct SubqueryNames(HashMap<String, Option<Own>>);
 
 impl SubqueryNames {
-    /// Whether an expression means in a subquery what it means around it.
+    /// Whether an expression has the same meaning within a subquery as outside.
     fn lets_through(&self, subquery: &str, name: &str, expr: &Expr) -> bool {
         let Some(Some(own)) = self.0.get(subquery) else { return false };
         let mut hidden = own.names.contains(name);
@@ -260,7 +260,7 @@ impl SubqueryNames {
     }
 }
 
-/// What columns of a relation are called by.
+/// The qualifier of a relation's columns.
 fn name_of(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::NestedJoin { alias, .. }
@@ -274,8 +274,8 @@ fn name_of(factor: &TableFactor) -> Option<Ident> {
     }
 }
 
-/// Whether a SELECT joins by the names of columns. DataFusion knows the merged column of one inner or left join, in a part of
-/// the clauses; `*` with EXCEPT and its like it knows alone.
+/// Whether a SELECT needs the rewrite: it joins by column names. A `*` with EXCEPT and the like is left to DataFusion,
+/// which supports the merged column of one inner or left join in some clauses.
 fn is_concerned(select: &Select) -> bool {
     let plain = |item: &SelectItem| match item {
         SelectItem::Wildcard(options) => *options == ast::WildcardAdditionalOptions::default(),
@@ -299,7 +299,7 @@ fn is_by_name(constraint: &JoinConstraint) -> bool {
     matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural)
 }
 
-/// Which side has a value wherever there is a row.
+/// Which side's value is never a padded NULL.
 #[derive(Clone, Copy, PartialEq)]
 enum MergeKind {
     Left,
@@ -320,12 +320,12 @@ fn constraint(operator: &mut JoinOperator) -> Option<(MergeKind, &mut JoinConstr
     }
 }
 
-/// A column as a SELECT sees it: what a bare name means, and what `*` shows.
+/// A column visible in a SELECT: the meaning of a bare name, and an item of `*`.
 #[derive(Clone)]
 struct Visible {
     name: String,
     expr: Expr,
-    /// Whether it is of several relations.
+    /// Whether it is merged from several relations.
     merged: bool,
 }
 
@@ -337,13 +337,13 @@ impl VisibleColumns {
         self.0.extend(other.0);
     }
 
-    /// The only column of a name.
+    /// The column of a name, if it is unique.
     fn find(&self, name: &str) -> Option<&Visible> {
         let mut found = self.0.iter().filter(|column| column.name == name);
         found.next().filter(|_| found.next().is_none())
     }
 
-    /// The columns of a join, whose condition is put into words.
+    /// The columns of a join; its constraint becomes an ON condition.
     fn join(self, right: VisibleColumns, kind: MergeKind, constraint: &mut JoinConstraint) -> Option<VisibleColumns> {
         let names: Vec<String> = match constraint {
             JoinConstraint::Using(columns) => {
@@ -384,7 +384,7 @@ impl VisibleColumns {
         Some(VisibleColumns(merged))
     }
 
-    /// Puts the columns where a SELECT says their names.
+    /// Replaces the column names in the clauses of a SELECT.
     fn settle(self, select: &mut Select, order: Option<&mut OrderByKind>, within: &SubqueryNames) {
         let mut items = Vec::new();
         for item in take(&mut select.projection) {
@@ -434,11 +434,11 @@ impl Visible {
     }
 }
 
-/// Puts columns in place of their bare names; in subqueries where these have none of the name themselves.
+/// Replaces bare names by columns; in subqueries only where these do not define the name themselves.
 struct Replace<'a> {
     columns: &'a VisibleColumns,
     within: &'a SubqueryNames,
-    /// The texts of the subqueries around, from without.
+    /// The texts of the enclosing subqueries, outermost first.
     open: Vec<String>,
 }
 
@@ -476,11 +476,11 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
-/// `WITH … SELECT * FROM factor`, with what is visible of the common table expressions around it.
+/// `WITH … SELECT * FROM factor`, with the visible common table expressions.
 fn selecting(factor: &TableFactor, scopes: &[FromScope]) -> Query {
     let mut tables: Vec<ast::Cte> = Vec::new();
     for cte in scopes.iter().flat_map(FromScope::visible) {
-        // The innermost of a name hides the others.
+        // An inner definition hides outer ones of the same name.
         tables.retain(|other| fold(&other.alias.name) != fold(&cte.alias.name));
         tables.push(cte.clone());
     }

@@ -1,4 +1,4 @@
-//! The names of the columns of a relation that a query gives, by a plan of its own.
+//! Plans a query on its own to get its output column names.
 
 use std::ops::ControlFlow;
 
@@ -12,11 +12,11 @@ use datafusion::{
     },
 };
 
-/// `None` where it cannot be planned.
+/// `None` if it cannot be planned.
 pub(super) async fn columns_of(state: &SessionState, query: &Query) -> Option<Vec<String>> {
     match planned(state, query.clone()).await {
         Some(columns) => Some(columns),
-        // It may read columns of a query around it, which there is none of here.
+        // It may have outer references, which fail without the outer query.
         None => {
             let mut query = query.clone();
             let _ = query.visit(&mut NamesAlone);
@@ -31,7 +31,7 @@ async fn planned(state: &SessionState, query: Query) -> Option<Vec<String>> {
     Some(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
 }
 
-/// Takes from a query what says nothing of the names of its columns.
+/// Removes clauses of a query that do not affect its column names.
 struct NamesAlone;
 
 impl VisitorMut for NamesAlone {
@@ -47,7 +47,7 @@ impl VisitorMut for NamesAlone {
 fn names_alone(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) => of_select(select),
-        // The names are those of the first one.
+        // The names come from the first arm.
         SetExpr::SetOperation { left, .. } => {
             let mut first = left.as_ref().clone();
             names_alone(&mut first);

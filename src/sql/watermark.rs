@@ -1,4 +1,4 @@
-//! The watermark node of a plan: passes rows on unchanged, and declares their event time column.
+//! The watermark node of a plan: passes rows on unchanged, and defines their event time column.
 
 use std::{cmp::Ordering, collections::HashSet, fmt, sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ pub struct WatermarkSpec {
     pub idle_timeout: Option<Duration>,
 }
 
-/// Rows of the input, unchanged. Filters are not pushed below it: what a query leaves out still moves the watermark.
+/// Passes its input on unchanged. Filters are not pushed below it: rows that a query drops still advance the watermark.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WatermarkNode {
     pub spec: WatermarkSpec,
@@ -71,14 +71,14 @@ impl WatermarkNode {
         }
     }
 
-    /// Where the event time stands in the node's schema.
+    /// The index of the event time column in the node's schema.
     pub fn column(&self) -> Result<usize> {
         let index = self.input.schema().iter().position(|(_, field)| field.name() == &self.spec.column);
         index.ok_or_else(|| Error::internal("a watermark lost its column"))
     }
 }
 
-/// Plans watermark nodes of batch queries as their input.
+/// Replaces watermark nodes by their input in batch queries.
 pub struct WatermarkPlanner;
 
 #[async_trait]

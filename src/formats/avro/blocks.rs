@@ -1,5 +1,5 @@
-//! Object container files: a header, then blocks of rows, each with their number, its length, and the mark of the file
-//! behind it. A block that makes no sense inside is passed over; where a length makes none, nothing behind it can be found.
+//! Object container files: a header, then blocks of rows, each with a row count, a byte length, and the file's sync
+//! marker after it. A block with invalid contents is skipped; after an invalid length no further block can be found.
 
 use std::{
     io::{self, BufReader, Read},
@@ -14,19 +14,19 @@ use crate::formats::{
     part::File,
 };
 
-/// The mark behind the header and each block.
+/// The sync marker after the header and after each block.
 const SYNC_BYTES: usize = 16;
 
-/// A longer header is none.
+/// Maximum bytes of the header.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 
-/// A block is in memory as a whole, packed and unpacked: it may not be longer either way.
+/// Maximum bytes of a block, compressed or not: it is in memory as a whole.
 const BLOCK_BYTES_MAX: u64 = 64 << 20;
 
-/// Rows of a schema without bytes (all of them NULL) are bounded by nothing else.
+/// Maximum rows of a block without bytes (all columns NULL), which nothing else limits.
 const EMPTY_ROWS_MAX: u64 = 1 << 20;
 
-/// What stands before the first block.
+/// The file header, before the first block.
 pub(super) struct BlockHeader {
     /// The schema, as JSON.
     pub schema: String,
@@ -48,14 +48,14 @@ pub(super) struct Blocks {
     input: Arc<dyn ByteInput>,
     codec: Option<CompressionCodec>,
     sync: [u8; SYNC_BYTES],
-    /// Where the next block begins.
+    /// The byte offset of the next block.
     pub at: u64,
 }
 
-/// What stands at a place in a file.
+/// The result of reading at an offset.
 pub(super) enum BlockStep {
     Block(Block),
-    /// A block that cannot be unpacked, and why.
+    /// A block that cannot be decompressed, and the reason.
     Bad {
         rows: u64,
         reason: String,
@@ -65,12 +65,12 @@ pub(super) enum BlockStep {
 
 /// The rows of one block.
 pub(super) struct Block {
-    /// Where it begins in the file.
+    /// Its byte offset in the file.
     pub at: u64,
     pub rows: u64,
-    /// An Avro array of the rows: their number, the rows, and a zero.
+    /// The rows as an Avro array: their number, the rows, and a zero.
     pub array: Vec<u8>,
-    /// Where in it the rows begin.
+    /// The offset of the first row in `array`.
     head: usize,
 }
 
@@ -80,12 +80,12 @@ impl Block {
         &self.array[self.head..self.array.len() - 1]
     }
 
-    /// What is wrong with it, for who looks for it.
+    /// The error message for a block, with its location.
     pub fn nonsense(&self, reason: &str) -> String {
         format!("the block at byte {} makes no sense: {reason}", self.at)
     }
 
-    /// The same, where so many bytes are more than its rows take.
+    /// The same, for bytes left over after its rows.
     pub fn left_behind(&self, bytes: usize) -> String {
         self.nonsense(&format!("{bytes} bytes are left behind its {} rows", self.rows))
     }
@@ -96,7 +96,7 @@ impl Blocks {
         Blocks { input: file.input.clone(), codec: header.codec, sync: header.sync, at: header.bytes }
     }
 
-    /// The next block. An error means that nothing behind it can be read.
+    /// The next block. After an error nothing more can be read.
     pub fn step(&mut self) -> Result<BlockStep, Damage> {
         let at = self.at;
         if at >= self.input.size() {
@@ -137,7 +137,7 @@ impl Blocks {
         Ok(BlockStep::Block(Block { at, rows, array, head }))
     }
 
-    /// The rows as an array, and where in it they begin; or what is wrong with them.
+    /// The rows as an array, and the offset of the first one in it; or an error message.
     fn unpacked(&self, rows: u64, data: u64, size: usize) -> Result<(Vec<u8>, usize), String> {
         let mut array = Vec::with_capacity(size + 12);
         put_long(rows, &mut array);
@@ -165,12 +165,12 @@ fn too_long() -> String {
     format!("is longer than {} MiB", BLOCK_BYTES_MAX >> 20)
 }
 
-/// Reads to the end, or a byte more than a block may have.
+/// Reads to the end, or one byte more than the maximum of a block.
 fn read_all(source: impl Read, into: &mut Vec<u8>) -> io::Result<()> {
     source.take(BLOCK_BYTES_MAX + 1).read_to_end(into).map(drop)
 }
 
-/// A raw Snappy stream with a checksum behind it.
+/// A raw Snappy stream followed by a checksum.
 fn snappy(packed: impl Read, size: usize, into: &mut Vec<u8>) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(size);
     read_all(packed, &mut bytes)?;
@@ -188,7 +188,7 @@ fn snappy(packed: impl Read, size: usize, into: &mut Vec<u8>) -> io::Result<()> 
     Ok(())
 }
 
-/// A number as Avro writes it, and counts its bytes.
+/// Reads an Avro long (zigzag varint); adds its length to `used`.
 fn long(from: &mut impl Read, used: &mut u64) -> io::Result<i64> {
     let mut bits = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -203,7 +203,7 @@ fn long(from: &mut impl Read, used: &mut u64) -> io::Result<i64> {
     Err(io::ErrorKind::InvalidData.into())
 }
 
-/// The same, written.
+/// Writes a number likewise.
 fn put_long(number: u64, into: &mut Vec<u8>) {
     let mut bits = number << 1;
     while bits >= 0x80 {

@@ -1,4 +1,4 @@
-//! The columns that an Avro schema makes: which SQL has types for, and which may be read at all.
+//! The columns of an Avro schema: which have an SQL type, and which schemas are safe to read.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use arrow::{
 
 use crate::formats::infer::plain;
 
-/// Columns in types that SQL has words for, if there are such for all.
+/// The columns with SQL types; `None` if one of them has none.
 pub(super) fn sql_columns(columns: &Schema) -> Option<SchemaRef> {
     let column = |field: &FieldRef| {
         let data_type = plain(field.data_type());
@@ -28,12 +28,12 @@ fn has_word(data_type: &DataType) -> bool {
     }
 }
 
-/// At least one column must be read for the rows to count, where there is one.
+/// Reads at least one column, if there is one, so that rows can be counted.
 pub(super) fn at_least_one(read: Vec<usize>, columns: &Schema) -> Vec<usize> {
     if read.is_empty() && !columns.fields().is_empty() { vec![0] } else { read }
 }
 
-/// Fails for schemas by which a few bytes may mean any number of values.
+/// Fails for schemas by which a few bytes can encode an unlimited number of values.
 pub(super) fn bounded(columns: &Schema) -> Result<(), ArrowError> {
     match columns.fields().iter().find(|column| has_endless(column.data_type())) {
         None => Ok(()),

@@ -1,6 +1,6 @@
-//! The rows of object container files. Whole blocks are decoded together, each as an Avro array of rows, which must end
-//! where the block does. A block that does not is decoded row by row up to its first error, which is reported as a bad
-//! record; the other blocks are decoded as usual.
+//! The rows of object container files. Adjacent blocks are decoded together, each as an Avro array of rows, which must
+//! end where the block ends. A block that does not is decoded row by row up to its first error, which is reported as a
+//! bad record; the other blocks are decoded as usual.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::formats::{
     part::File,
 };
 
-/// The columns of a file, where SQL has types for them.
+/// The columns of a file, if SQL has types for them.
 pub(in crate::formats) fn infer(file: &File) -> Option<SchemaRef> {
     let columns = guarded("Avro", || Ok(Stored::read(file)?.columns)).ok()?;
     sql_columns(&columns)
@@ -60,7 +60,7 @@ pub(in crate::formats) fn read(file: File, request: &Request, bad: BadSink) -> R
 struct Stored {
     header: BlockHeader,
     schema: Value,
-    /// The columns that may hold anything but NULL.
+    /// The columns whose type is not null.
     columns: SchemaRef,
     /// The index of each of `columns` among all columns of the file.
     places: Vec<usize>,
@@ -105,7 +105,7 @@ impl ContainerLayout {
         let writer = stored.schema;
         let places: Vec<_> = read.iter().map(|column| stored.places[*column]).collect();
         let reader = projected(&writer, &places);
-        // A column may have a type that is defined in another, which is not wanted.
+        // A requested column may refer to a type that is defined in another, skipped one.
         match decoder(&writer, &reader, 1) {
             Ok(_) => ContainerLayout { writer, reader, wanted: (0..read.len()).collect() },
             Err(_) => ContainerLayout { reader: writer.clone(), writer, wanted: places },
@@ -143,9 +143,9 @@ struct Container {
     decoder: Option<Decoder>,
     /// Rows that are decoded and not yet returned.
     decoded: RecordBatch,
-    /// The number of the file's rows before `decoded`.
+    /// The number of rows of the file before `decoded`.
     row: u64,
-    /// The rows behind those that cannot be had.
+    /// The number of rows lost to an error before the next block.
     lost: u64,
     bad: BadSink,
     finished: bool,
@@ -166,8 +166,8 @@ impl Container {
         Ok(Some(self.named.rows(&batch, first, &mut self.bad)?))
     }
 
-    /// The rows of the next blocks, those before `until` that all decode; none of them at the end. A block that does not
-    /// decode comes alone, with what is good of it.
+    /// The rows of the next blocks before byte offset `until`, if all decode; `None` at the end. A block that does not
+    /// decode is returned separately, with the rows before its error.
     fn group(&mut self, until: u64) -> Result<Option<RecordBatch>, Damage> {
         if self.layout.wanted.is_empty() {
             return self.count();
@@ -182,7 +182,7 @@ impl Container {
             let at = self.blocks.at;
             let block = match self.blocks.step() {
                 Ok(BlockStep::Block(block)) => block,
-                // The blocks before it are returned first.
+                // The valid blocks before it are returned first.
                 _ if !taken.is_empty() => {
                     self.blocks.at = at;
                     break;
@@ -211,7 +211,7 @@ impl Container {
         Ok(Some(batch))
     }
 
-    /// The rows of the next block, where all columns are always NULL and so take no bytes.
+    /// The number of rows in the next block, if all columns are NULL and have no bytes.
     fn count(&mut self) -> Result<Option<RecordBatch>, Damage> {
         let block = match self.blocks.step()? {
             BlockStep::End => return Ok(None),
@@ -232,7 +232,7 @@ impl Container {
         self.decoded.slice(0, 0)
     }
 
-    /// The rows of decoded blocks, up to the first that has not as many as it said: that one comes by itself.
+    /// The rows of decoded blocks, up to the first whose row count is wrong: that one is decoded separately.
     fn rows_of(&mut self, blocks: &RecordBatch, taken: &[(u64, u64)]) -> Result<RecordBatch, Damage> {
         let arrays = blocks.column(0).as_list::<i32>();
         let rows = RecordBatch::from(arrays.values().as_struct().clone()).project(&self.layout.wanted)?;
@@ -248,7 +248,7 @@ impl Container {
         }
     }
 
-    /// Decodes a block row by row up to what is wrong with it.
+    /// Decodes a block row by row up to its first error.
     fn salvage(&mut self, block: &Block) -> Result<RecordBatch, Damage> {
         let mut decoder = decoder(&self.layout.writer, &self.layout.reader, 1)?;
         let (mut batches, mut left, mut wrong) = (Vec::new(), block.data(), None);
@@ -274,14 +274,14 @@ impl Container {
         }
     }
 
-    /// Says what is wrong at a row from the next one on.
+    /// Reports an error for `rows` rows from the next one on.
     fn report(&mut self, rows: u64, reason: String) {
         let position = self.row.saturating_add(rows).saturating_add(1) as i64;
         (self.bad)(Bad { position, raw: Vec::new(), reason });
     }
 }
 
-/// Takes in a whole block, which must be the array that it says.
+/// Decodes a whole block, which must be exactly one array.
 fn decode(decoder: &mut Decoder, block: &Block) -> Result<(), Damage> {
     let before = decoder.capacity();
     guarded("Avro", || {
@@ -294,7 +294,7 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Result<(), Damage> {
     })
 }
 
-/// Decodes the first of some rows, and goes on behind it.
+/// Decodes the first of some rows, and advances past it.
 fn one_row(decoder: &mut Decoder, left: &mut &[u8]) -> Result<RecordBatch, Damage> {
     decoder.decode(&MARK)?;
     let used = decoder.decode(left)?;

@@ -1,4 +1,4 @@
-//! Rows to Avro messages, by a schema that is given.
+//! Rows to Avro messages, with a schema from the options.
 
 use std::{collections::HashMap, fmt};
 
@@ -22,16 +22,16 @@ use crate::{
     options::Taker,
 };
 
-/// How messages are to be written: by which schema, and what stands before a value.
+/// How messages are encoded: the schema, and the header before each value.
 #[derive(Debug, Clone)]
 pub struct AvroSpelling {
     options: AvroOptions,
-    /// Of the schema in a registry, for [`Header::Confluent`].
+    /// The schema's registry id, for [`Header::Confluent`].
     id: Option<u32>,
 }
 
 impl AvroSpelling {
-    /// Takes them; `avro.framing` is `'none'` where nothing is said.
+    /// Takes its options; `avro.framing` defaults to `'none'`.
     pub(in crate::formats) fn take(options: &mut Taker) -> Result<Self> {
         let avro = AvroOptions::take(options)?;
         avro.check_messages()?;
@@ -76,7 +76,7 @@ impl AvroSpelling {
 pub(in crate::formats) struct AvroValueEncoder {
     encoder: Encoder,
     named: Named,
-    /// Which columns of the rows there are fields for.
+    /// The indexes of the columns with a schema field.
     read: Vec<usize>,
 }
 

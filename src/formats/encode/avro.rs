@@ -1,4 +1,4 @@
-//! Rows to Avro messages, by the schema that their columns are: a record in which every field may be null.
+//! Rows to Avro messages, with the schema of their columns: a record in which every field is nullable.
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use arrow_avro::writer::{
@@ -12,10 +12,10 @@ use crate::{
     formats::Encoder,
 };
 
-/// What stands before the value of a message.
+/// The header before the value of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AvroFraming {
-    /// Two bytes and the eight of the schema's fingerprint.
+    /// Two bytes and the schema's fingerprint in eight.
     SingleObject,
     None,
 }
@@ -24,7 +24,7 @@ pub enum AvroFraming {
 pub(super) struct AvroEncoder(arrow_avro::writer::Encoder);
 
 impl AvroEncoder {
-    /// Fails where Avro cannot hold the columns.
+    /// Fails if a column has no Avro type.
     pub fn new(schema: &SchemaRef, framing: AvroFraming) -> Result<AvroEncoder> {
         let builder = WriterBuilder::new(schema.as_ref().clone());
         let encoder = match framing {
@@ -41,7 +41,7 @@ impl Encoder for AvroEncoder {
     fn encode(&mut self, rows: &RecordBatch) -> Result<Vec<Option<Bytes>>> {
         let broken = |why| Error::new(ErrorKind::InvalidText, format!("rows cannot be written as Avro: {why}"));
         let done = self.0.encode(rows);
-        // What came before a row that fails is not to be taken for the beginning of the next epoch.
+        // The rows before a failed one must not be part of the next epoch's output.
         let encoded = self.0.flush();
         done.map_err(broken)?;
         Ok(encoded.iter().map(Some).collect())

@@ -23,8 +23,8 @@ use crate::{
 
 const DATE_TRUNC: &str = "date_trunc";
 
-/// A timestamp and a time of day keep their type; a date or a text becomes a timestamp without time zone. Columns with a
-/// time zone are in UTC. An unknown unit is an error, as in Postgres.
+/// A timestamp and a time of day keep their type; a date or a text becomes a timestamp without time zone. Columns with
+/// a time zone are in UTC. An unknown unit is an error, as in Postgres.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct DateTrunc {
     signature: Signature,

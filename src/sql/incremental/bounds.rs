@@ -68,7 +68,7 @@ impl Bounds {
             },
             _ => return,
         };
-        // left.x + its shift OP right.y + its shift
+        // left.x + left.shift OP right.y + right.shift
         let Some(apart) = right.shift.checked_sub(left.shift) else { return };
         let slack = Micros::from(left.rounded || right.rounded);
         if matches!(op, Operator::Eq | Operator::Gt | Operator::GtEq) {
@@ -108,7 +108,7 @@ fn time(sides: &[Times; 2], expr: &Expr) -> Option<Time> {
             let inner = time(sides, &cast.expr)?;
             let fine =
                 matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _));
-            // Another zone would move it.
+            // Another time zone would shift it.
             let from = cast.expr.get_type(sides[inner.side].schema).ok()?;
             let same_zone = is_utc(cast.field.data_type()) && is_utc(&from);
             (fine && same_zone).then_some(Time { rounded: true, ..inner })

@@ -190,7 +190,7 @@ fn by_diff(
     let step = AggregateStep { functions: sums.sums, presence: Some(0), ..step };
     let plan = StepNode::plan(Step::Aggregate(step), vec![input], schema);
     let mut fields: Vec<_> = aggregate.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
-    // `count` is never NULL, but this expression might be for all that the planner knows.
+    // `count` is never NULL, but the planner takes this expression for nullable.
     fields.iter_mut().skip(groups).for_each(|(_, f)| *f = Arc::new(f.as_ref().clone().with_nullable(true)));
     if diff {
         exprs.push(Expr::Column(diff_column(&plan)?));

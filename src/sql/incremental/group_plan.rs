@@ -313,9 +313,9 @@ fn numbered_window(window: &Window, keys: &[Expr], leaf: Node) -> Result<Node> {
     let exprs = window.window_expr.iter().enumerate().map(renumbered).collect::<Result<Vec<_>>>()?;
     let (own, time_bounds) = (leaf.bounds.len(), window.schema.fields().len());
     let columns = leaf.plan.schema().columns();
-    // What was an order by a key is one within the group now.
+    // An ORDER BY of a key is constant within the group now.
     let plan = by_order(Window::try_new(exprs, Arc::new(leaf.plan))?)?.data;
-    // The columns as they were, and under the names that they had.
+    // The columns in their previous order and under their previous names.
     let made: Vec<Column> = plan.schema().columns().into_iter().skip(own + 1).collect();
     let mut exprs: Vec<Expr> = columns.into_iter().take(own).map(Expr::Column).collect();
     for (column, (qualifier, field)) in made.into_iter().zip(window.schema.iter().skip(own)) {

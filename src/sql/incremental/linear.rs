@@ -18,16 +18,16 @@ use crate::{
     sql::functions::{is_exact, sum_by_diff},
 };
 
-/// What replaces the functions of an aggregate.
+/// The replacement of an aggregate's functions.
 #[derive(Debug)]
 pub struct Linear {
     /// Sums over the changes, each with an alias; the first counts the rows of the group.
     pub sums: Vec<Expr>,
-    /// For each function of the aggregate its answer from these sums.
+    /// For each function, its result as an expression over these sums.
     pub answers: Vec<Expr>,
 }
 
-/// The linear form of some aggregate functions, if each of them has one. `diff` is the diff column of their input.
+/// The linear form of the functions, if each of them has one. `diff` is the diff column of their input.
 pub fn linear(functions: &[Expr], input: &DFSchema, diff: &Column) -> Result<Option<Linear>> {
     let mut linear = Linear { sums: Vec::new(), answers: Vec::new() };
     linear.sum(Expr::Column(diff.clone()), None);
@@ -38,7 +38,7 @@ pub fn linear(functions: &[Expr], input: &DFSchema, diff: &Column) -> Result<Opt
     Ok(Some(linear))
 }
 
-/// The functions that have no such form, by name.
+/// The functions without a linear form.
 pub fn not_linear<'a>(functions: &'a [Expr], input: &DFSchema, diff: &Column) -> Result<Vec<&'a Expr>> {
     let mut others = Vec::new();
     for function in functions {
@@ -50,7 +50,7 @@ pub fn not_linear<'a>(functions: &'a [Expr], input: &DFSchema, diff: &Column) ->
 }
 
 impl Linear {
-    /// Adds a sum and gives the column that it will be.
+    /// Adds a sum and returns its column.
     fn sum(&mut self, of: Expr, filter: Option<Box<Expr>>) -> Expr {
         self.call(sum_udaf(), vec![of], filter)
     }

@@ -3,15 +3,15 @@
 //! | logical operator | in an epoch |
 //! | --- | --- |
 //! | scan of a source, table or view | this epoch's span only |
-//! | VALUES, fixed table | itself, where it is joined; once, where it is unioned |
+//! | VALUES, external table | itself as input of a join; once as input of a union |
 //! | projection, filter, unnest, UNION ALL, alias | themselves; diff and source partition are carried along |
 //! | aggregate, DISTINCT | `Aggregate` over rows that come; by diff where all functions are linear; else `AggregateByRecompute` |
-//! | GROUPING SETS, CUBE, ROLLUP | an aggregate of each row with each set |
-//! | join with something fixed | DataFusion's own, the fixed side as build side |
-//! | join of what changes; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides kept by key, until time bounds let go |
-//! | join FOR SYSTEM_TIME AS OF PROCTIME() | `Lookup`: what is there in its epoch, once |
-//! | DISTINCT ON … EMIT ON WINDOW CLOSE, by no window | `Dedup`: the first row of each id, forgotten behind the watermark |
-//! | WHERE that compares with now() | `Temporal`: each row comes and leaves when its time has come |
+//! | GROUPING SETS, CUBE, ROLLUP | an aggregate over the rows, each paired with each set |
+//! | join with a static input | DataFusion's own, with the static side as build side |
+//! | join of changing inputs; IN, EXISTS, scalar subquery, INTERSECT, EXCEPT | `Join`: both sides, until expiry |
+//! | join FOR SYSTEM_TIME AS OF PROCTIME() | `Lookup`: the rows at its epoch, joined once |
+//! | DISTINCT ON … EMIT ON WINDOW CLOSE, by no window | `Dedup`: the first row of each id, expired by the watermark |
+//! | WHERE that compares with now() | `Temporal`: rows are inserted and retracted as time passes |
 //! | window functions, ORDER BY … LIMIT | `GroupPlan`: DataFusion's own over all rows of the touched groups, or the first of each where those decide |
 //!
 //! Everything else is refused by name.

@@ -40,9 +40,9 @@ use crate::{
 
 /// Plans a rewritten query. The nodes of the plan share `epoch_context`, which is filled before each run.
 ///
-/// The plan is made for one partition, so that no exchange is put into it: an input comes in as many streams as the
-/// context has partitions, stateless steps keep them apart, and an operator takes them all. The plans of groups run in
-/// `epochs`, as it does itself.
+/// The plan has one partition, so that DataFusion inserts no exchange: an input has as many streams as the context has
+/// partitions, stateless steps keep them apart, and an operator reads all of them. Group plans run in the runtime
+/// environment `epochs`, as the plan does.
 pub async fn plan_epoch(
     rewritten: &Rewritten,
     state: &SessionState,
@@ -255,7 +255,7 @@ fn temporal(
     Ok(Box::new(Temporal::new(presence)?))
 }
 
-/// A join as its operator wants it.
+/// A join in the form of its operator.
 fn join(
     step: &JoinStep,
     node: &StepNode,

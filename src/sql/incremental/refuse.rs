@@ -1,4 +1,4 @@
-//! What a standing query may not say, found before it is rewritten, and told by name.
+//! Constructs that a standing query does not support, found before the rewrite and refused by name.
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
@@ -11,7 +11,7 @@ use crate::{
     operators::Fold,
 };
 
-/// Fails on the first expression in a plan that no standing query can keep up to date.
+/// Fails on the first expression in a plan that cannot be maintained incrementally.
 pub fn refuse(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         if matches!(node, LogicalPlan::RecursiveQuery(_)) {

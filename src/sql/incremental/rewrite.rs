@@ -466,7 +466,7 @@ fn filtered(mut plan: LogicalPlan, scan: &TableScan) -> Result<LogicalPlan> {
     Ok(plan)
 }
 
-/// Whether rows come in several partitions below a watermark: those of one source, or several inputs side by side.
+/// Whether rows below a watermark come in several partitions: those of one source, or of several inputs of a union.
 fn tells_partitions(plan: &LogicalPlan) -> Result<bool> {
     let (mut inputs, mut partitioned) = (0, false);
     plan.apply(|node| {
@@ -508,7 +508,7 @@ fn refused_node(plan: &LogicalPlan) -> Error {
     match plan {
         LogicalPlan::Distinct(_) => refused("DISTINCT ON").hint("Use GROUP BY with first_value(… ORDER BY …)."),
         LogicalPlan::Subquery(_) => refused("a correlated subquery"),
-        // What depends on it has a Sort of its own by now.
+        // Nodes that depend on the order have a Sort of their own by now.
         LogicalPlan::Sort(_) => refused("ORDER BY in this place").hint("Put it beside LIMIT, or into the function."),
         other => refused(&format!("{} over an input that grows", other.display())),
     }

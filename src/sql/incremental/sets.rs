@@ -6,7 +6,7 @@
 //!                                             FROM input × (VALUES (0), (1)) AS sets (set)
 //! ```
 //!
-//! The empty set has a row even without input: an additional row that no function counts.
+//! The empty set has a row even on empty input: an additional row that no function counts.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,7 +25,7 @@ use datafusion::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The name of the column that tells which set a row is grouped by.
+/// The column with the number of the set that a row is grouped by.
 const SET: &str = "__set";
 
 /// The same aggregate without grouping sets; `None` where it has none.
@@ -72,7 +72,7 @@ pub(super) fn without_sets(aggregate: &Aggregate) -> Result<Option<LogicalPlan>>
     Ok(Some(LogicalPlan::Projection(Projection::try_new_with_schema(exprs, Arc::new(plan), schema)?)))
 }
 
-/// The name of the column that tells rows from those that stand for a set.
+/// The column that is false in the additional rows of empty sets.
 const ROW: &str = "__row";
 
 /// Rows with their sets, and a row of NULLs for each set without keys.
@@ -98,7 +98,7 @@ fn with_bare_rows(input: LogicalPlan, bare: &[u64]) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Union(Union { inputs: vec![Arc::new(rows), Arc::new(bare)], schema }))
 }
 
-/// Functions that count no row which stands for a set.
+/// Functions that ignore the additional rows.
 fn counting(functions: &[Expr]) -> Result<Vec<Expr>> {
     let one = |expr: &Expr| {
         let name = expr.schema_name().to_string();
@@ -116,7 +116,7 @@ fn counting(functions: &[Expr]) -> Result<Vec<Expr>> {
     functions.iter().map(one).collect()
 }
 
-/// For each set which of the keys are in it.
+/// For each set, which of the keys it contains.
 fn members(sets: &GroupingSet, keys: &[Expr]) -> Result<Vec<Vec<bool>>> {
     let of = |set: &[Expr]| keys.iter().map(|key| set.contains(key)).collect::<Vec<_>>();
     Ok(match sets {
@@ -135,11 +135,11 @@ fn members(sets: &GroupingSet, keys: &[Expr]) -> Result<Vec<Vec<bool>>> {
     })
 }
 
-/// Columns of a CUBE, at the most: DataFusion's own limit on grouping sets is 65,535.
+/// Maximum columns of a CUBE: DataFusion's limit on grouping sets is 65,535.
 const CUBE_MAX: usize = 15;
 
-/// The number of each set as DataFusion gives them: a bit for each key that is not in it, the last key's the lowest;
-/// above them how often the same set came before.
+/// The grouping ids of the sets as in DataFusion: a bit for each key that is not in the set, the last key's the lowest;
+/// the bits above count earlier equal sets.
 fn numbers(sets: &[Vec<bool>]) -> Result<Vec<u64>> {
     let mut seen: HashMap<u64, u64> = HashMap::new();
     let number = |set: &Vec<bool>| {

@@ -27,7 +27,7 @@ pub struct StepNode {
     pub step: Step,
     pub inputs: Vec<LogicalPlan>,
     pub schema: DFSchemaRef,
-    /// Whose state is whose in a checkpoint; of operators of a rewritten plan only, and empty before that.
+    /// The key of its state in a checkpoint; empty until the rewrite is complete.
     pub uid: String,
 }
 
@@ -37,7 +37,7 @@ pub enum Step {
     DeltaScan {
         input: usize,
         name: String,
-        /// Whether rows that an expression fails on are isolated and left out.
+        /// Whether rows with a row error are removed and reported.
         isolates_row_errors: bool,
     },
     /// The input's rows, in the first epoch only.
@@ -91,7 +91,7 @@ pub struct GroupPlanStep {
     pub given: GroupInput,
     /// The plan over the leaf; its last column is the number of the group.
     pub plan: LogicalPlan,
-    /// For session windows: the answers' end.
+    /// For session windows: their end and lateness.
     pub sessions: Option<SessionSpec>,
     /// If the answer depends only on a group's first rows: which, and in what order.
     pub first: Option<(TopN, Vec<SortExpr>)>,
@@ -126,7 +126,7 @@ pub struct JoinStep {
 #[derive(Debug, Clone)]
 pub struct DedupStep {
     pub keys: Vec<Expr>,
-    /// When a row is late, and when its id is forgotten, by the same column.
+    /// When a row is late and when its id expires, by the same column.
     pub late: Close,
     pub forget: Close,
     /// Whether its rows come from an operator.

@@ -1,7 +1,7 @@
 //! Event time bounds of plan columns: at which watermark a group of them is complete.
 //!
-//! A watermark makes a column an event time. What is computed from it by bins and constant intervals keeps a bound: a
-//! row with value `v` there cannot come any more once the watermark has reached `v` plus a known offset.
+//! A watermark makes a column an event time. Expressions of it with bins and constant intervals have a bound: after the
+//! watermark reaches `v` plus a known offset, no row with value `v` can arrive.
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::{
@@ -18,8 +18,8 @@ use crate::{
 /// The bound of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimeBound {
-    /// Rows with value `v` are complete at watermark `v + offset`, and every `v` is a multiple of the second number, which
-    /// is positive. What cannot be counted in 64 bits is not known.
+    /// Rows with value `v` are complete at watermark `v + offset`, and every `v` is a multiple of the second number,
+    /// which is positive. On overflow of 64 bits there is no bound.
     Offset(Micros, Micros),
     /// The start of a window of whole months, which has no fixed offset; its end has one.
     Months(IntervalMonthDayNano),
@@ -50,7 +50,7 @@ pub fn of_expr(expr: &Expr, schema: &DFSchema, time_bounds: &TimeBounds) -> Opti
         Expr::Column(column) => of_column(column, schema, time_bounds),
         Expr::Alias(alias) => of_expr(&alias.expr, schema, time_bounds),
         Expr::Cast(cast) => match cast.field.data_type() {
-            // A coarser unit would round a time down and so let it close too early; another zone moves it.
+            // A coarser unit would round a time down and so close its group too early; a time zone would shift it.
             to @ DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
                 if is_utc(to) && value_type(&cast.expr, schema).is_some_and(|from| is_utc(&from)) =>
             {
@@ -89,7 +89,7 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, time_bounds: &TimeBound
         }
         ("date_trunc", [unit, time]) => {
             let TimeBound::Offset(offset, step) = of_expr(time, schema, time_bounds)? else { return None };
-            // Weeks do not begin where 1970 did.
+            // Weeks start on Monday, and 1970 on a Thursday.
             let (length, multiple) = match Unit::named(literal(unit)?.try_as_str()??)? {
                 Unit::Micros(length) => (length, length),
                 Unit::Week => (7 * DAY_US, DAY_US),
@@ -97,7 +97,7 @@ fn of_call(name: &str, args: &[Expr], schema: &DFSchema, time_bounds: &TimeBound
             };
             binned(length, multiple, offset, step)
         }
-        // The starts of the windows of a time, as a list whose elements this fact is of.
+        // A list of window starts; the bound applies to its elements.
         (HOP_STARTS | HOP_STARTS_OR_NULL, [time, slide, size, rest @ ..]) => {
             let TimeBound::Offset(offset, step) = of_expr(time, schema, time_bounds)? else { return None };
             let slide = micros(interval(slide)?)?;
@@ -127,7 +127,7 @@ fn binned(length: Micros, multiple: Micros, offset: Micros, step: Micros) -> Opt
     Some(TimeBound::Offset(length.checked_add(offset)?.checked_sub(step)?, multiple))
 }
 
-/// Whether a time is told in UTC, or in no zone, which is taken for it.
+/// Whether a timestamp is in UTC, or without a time zone, which counts as UTC.
 pub(super) fn is_utc(data_type: &DataType) -> bool {
     match data_type {
         DataType::Timestamp(_, Some(zone)) => matches!(zone.as_ref(), "UTC" | "Etc/UTC" | "Z" | "+00:00" | "+00"),
@@ -169,8 +169,8 @@ pub fn micros_of(expr: &Expr) -> Option<Micros> {
     micros(interval(expr)?)
 }
 
-/// An interval without months, in microseconds; `None` where those cannot be counted. Days are of 24 hours: event times
-/// are without zone, or in UTC.
+/// An interval without months, in microseconds; `None` on overflow. A day is 24 hours: event times are in UTC or
+/// without a time zone.
 fn micros(interval: IntervalMonthDayNano) -> Option<Micros> {
     if interval.months != 0 {
         return None;

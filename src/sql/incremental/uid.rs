@@ -1,6 +1,6 @@
-//! The uid of an operator: by it a checkpoint says whose state is whose (as `uid()` does in Flink). It is made of what the
-//! operator is in the logical query: its kind, its keys, and its place among the operators. What stands between two
-//! operators, such as a projection, and what columns they carry along, does not change it.
+//! The uid of an operator: the key of its state in a checkpoint (as `uid()` in Flink). It is derived from the operator
+//! in the logical query: its kind, its keys, and its position among the operators. Stateless nodes between operators,
+//! such as a projection, and hidden columns do not affect it.
 //!
 //! ```text
 //! Join[a = b]@0.1     the second operator below the first one below the answer
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use super::step::{Step, StepNode};
 use crate::error::Result;
 
-/// Gives each operator of a rewritten plan its uid. No two of one plan have the same.
+/// Assigns a uid to each operator of a rewritten plan, unique within the plan.
 pub(super) fn with_uids(plan: LogicalPlan) -> Result<LogicalPlan> {
     at(plan, &mut vec![0])
 }
 
-/// `path` is the place of the next operator: the last part grows with each one that is met beside it.
+/// `path`: the position of the next operator; its last part is the number of operators before it on this level.
 fn at(plan: LogicalPlan, path: &mut Vec<usize>) -> Result<LogicalPlan> {
     let Some((node, what)) = operator(&plan) else { return below(plan, path) };
     let place = path.iter().map(ToString::to_string).collect::<Vec<_>>().join(".");
@@ -39,7 +39,7 @@ fn below(plan: LogicalPlan, path: &mut Vec<usize>) -> Result<LogicalPlan> {
     Ok(plan.map_children(|child| Ok(Transformed::yes(at(child, path)?)))?.data)
 }
 
-/// What an operator is: its kind and its keys.
+/// The operator of a node and its identity: kind and keys.
 fn operator(plan: &LogicalPlan) -> Option<(StepNode, String)> {
     let LogicalPlan::Extension(extension) = plan else { return None };
     let node = extension.node.as_any().downcast_ref::<StepNode>()?;
@@ -71,7 +71,7 @@ fn keys<'a>(exprs: impl Iterator<Item = &'a Expr>) -> String {
     exprs.map(key).collect::<Vec<_>>().join(", ")
 }
 
-/// An expression with the plain names of its columns: aliases of relations come and go with the planner's rules.
+/// An expression with unqualified column names: relation aliases depend on the planner's rules.
 fn key(expr: &Expr) -> String {
     let plain = expr.clone().transform(|expr| {
         Ok(match expr {

@@ -1,7 +1,7 @@
 //! Rows without an event time below sliding windows.
 //!
-//! Such a row is in no sliding window and would vanish before late rows are counted. If windows are emitted on close,
-//! it is given the window NULL instead, which the operator above takes out and reports.
+//! Such a row is in no sliding window and would be dropped before late rows are counted. If windows are emitted on
+//! close, it gets a NULL window instead, which the operator above removes and reports.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::{
 
 use crate::sql::functions::{HOP_STARTS, hop_starts_or_null};
 
-/// The plan with a window NULL for such rows, where one of `keys` is a column of sliding windows in it.
+/// The plan with NULL windows for such rows; `None` unless one of `keys` is a window start or end.
 pub(super) fn with_untimed(plan: &LogicalPlan, keys: &[Expr]) -> Option<LogicalPlan> {
     keys.iter().flat_map(Expr::column_refs).find_map(|column| of_column(plan, column))
 }
@@ -43,13 +43,13 @@ fn of_column(plan: &LogicalPlan, column: &Column) -> Option<LogicalPlan> {
     }
 }
 
-/// The column of window starts that an expression is, or that it follows from: a window's end is its start and a length.
+/// The column of window starts that an expression is or is derived from: a window's end is its start plus a length.
 fn start(expr: &Expr) -> Option<&Column> {
     match expr {
         Expr::Column(column) => Some(column),
         Expr::Alias(alias) => start(&alias.expr),
         Expr::BinaryExpr(BinaryExpr { left, .. }) => start(left),
-        // The two ends of a window as one value.
+        // A struct of both window bounds.
         Expr::ScalarFunction(call) if call.name() == "named_struct" => start(call.args.get(1)?),
         _ => None,
     }
