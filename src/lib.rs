@@ -63,6 +63,8 @@
 //! - *partition*: a part of a source that has an order of its own: a partition of a topic, a file.
 //! - *sink driver*: what carries the epochs of a query to its sink. One that may be outside already is *pending* until its
 //!   commit.
+//! - *operator uid*: what a checkpoint knows an operator's state by: its kind, keys and place, as in `Aggregate[k]@0.1`.
+//! - *transaction*: what is written to tables at once: its rows count, in all its tables, once its end is in the log.
 //! - *continuous plan*: a standing query planned to run epoch by epoch.
 //!
 //! # What always holds

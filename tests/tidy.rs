@@ -40,7 +40,6 @@ const ONLY: &[(&str, &[&str], &str)] = &[
         "a client is a part of the command line and of the sink to Postgres; its value forms are the wire's",
     ),
     ("arrow_pg", &["src/wire", "src/pg_catalog"], "Postgres' forms of values are the wire's"),
-    ("prometheus_client", &["src/metrics"], "how metrics are spelled is the registry's"),
     ("serde_yaml", &["src/config"], "YAML is another spelling of SQL, and lowered at once"),
     ("clap", &["src/cli"], "arguments are the command line's"),
     (

@@ -164,5 +164,6 @@ fn metrics(snapshot: &StatementSnapshot) -> Result<RecordBatch> {
         ("name", text(samples.iter().map(|sample| Some(sample.name.clone()))), true),
         ("labels", text(samples.iter().map(labels)), true),
         ("value", values, true),
+        ("help", text(samples.iter().map(|sample| Some(sample.help.to_string()))), true),
     ])?)
 }

@@ -107,3 +107,44 @@ impl UnrecoveredLog {
 fn folder(id: u64) -> String {
     format!("{}/{id}", UnrecoveredLog::FOLDER)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checkpoint::Transactions, storage::MemoryStorage};
+
+    fn rows(transaction: u64, table: u64, more: bool) -> Bytes {
+        let rows = TableRows { transaction, table, more, ..TableRows::default() };
+        LogRecord::Rows(rows).encode(&[]).unwrap()
+    }
+
+    /// Of tables 1 and 2: transaction 7 is of both and ends in 2, transaction 8 of both has no end yet.
+    #[tokio::test]
+    async fn kept_rows_of_an_ended_transaction_count_without_the_record_of_the_other_table() {
+        let storage = Arc::new(MemoryStorage::default());
+        let (log, _) = Log::open(storage.clone(), 0).unwrap();
+        log.append(vec![rows(7, 1, true), rows(8, 1, true), rows(7, 2, false), rows(8, 2, true)]).await.unwrap();
+        let file = log.rotate();
+        UnrecoveredLog::keep(storage.as_ref(), &log, &[1], file).unwrap();
+        log.append(vec![rows(8, 2, false)]).await.unwrap();
+        log.forget(file).unwrap();
+        let kept = UnrecoveredLog::load(storage.as_ref(), 1).unwrap().records;
+        let mut transactions = Transactions::default();
+        kept.iter().for_each(|(record, _)| transactions.add(record));
+        let ended = |transactions: &Transactions| -> Vec<(u64, bool)> {
+            let of = |(record, _): &(LogRecord, Bytes)| match record {
+                LogRecord::Rows(rows) => Some((rows.transaction, transactions.has_ended(rows))),
+                _ => None,
+            };
+            kept.iter().filter_map(of).collect()
+        };
+        assert_eq!(ended(&transactions), [(7, true), (8, false)]);
+        log.records_before(u64::MAX).for_each(|logged| transactions.add(&logged.unwrap().record));
+        assert_eq!(ended(&transactions), [(7, true), (8, true)], "the log has the end of the other one");
+        let (log, _) = Log::open(storage, 0).unwrap();
+        assert_eq!(log.begin_transaction(), 9, "no number is given twice while the log has it");
+        log.skip_transactions(20);
+        log.skip_transactions(3);
+        assert_eq!((log.begin_transaction(), log.newest_transaction()), (21, 21));
+    }
+}

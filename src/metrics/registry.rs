@@ -64,7 +64,7 @@ pub struct MetricsSnapshot {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum MetricValue {
+enum MetricValue {
     Counter(u64),
     Gauge(f64),
     /// As [`Histogram`] gives it.
@@ -81,6 +81,8 @@ pub struct Sample {
     pub name: String,
     pub labels: Labels,
     pub value: f64,
+    /// What the number is: a sentence.
+    pub help: &'static str,
 }
 
 impl MetricsSnapshot {
@@ -105,7 +107,7 @@ impl MetricsSnapshot {
         self.add(family, MetricValue::Histogram { sum, buckets });
     }
 
-    pub(super) fn metrics(&self) -> impl Iterator<Item = (Family, &Labels, &MetricValue)> {
+    fn metrics(&self) -> impl Iterator<Item = (Family, &Labels, &MetricValue)> {
         self.metrics.iter().map(|((_, labels), (family, value))| (*family, labels, value))
     }
 
@@ -114,7 +116,7 @@ impl MetricsSnapshot {
         let mut samples = Vec::new();
         for (family, labels, value) in self.metrics() {
             let mut sample = |suffix: &str, labels: Labels, value: f64| {
-                samples.push(Sample { name: format!("{}{suffix}", family.name), labels, value });
+                samples.push(Sample { name: format!("{}{suffix}", family.name), labels, value, help: family.help });
             };
             match value {
                 MetricValue::Counter(total) => sample("", labels.clone(), *total as f64),
@@ -138,6 +140,8 @@ impl MetricsSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const ROWS: Family = Family::new("tidemark_test_rows", "Rows.");
@@ -170,6 +174,33 @@ mod tests {
         assert_eq!(shown(&registry), [("b".to_string(), 2.0)]);
         registry.register(label("c"), &b);
         assert_eq!(locked(&registry.producers).len(), 2, "what is gone is forgotten");
+    }
+
+    struct Durations(Histogram);
+
+    impl MetricProducer for Durations {
+        fn produce(&self, snapshot: &mut MetricsSnapshot) {
+            snapshot.histogram(Family::new("tidemark_test_duration_seconds", "Of each."), &self.0);
+        }
+    }
+
+    #[test]
+    fn histogram_samples_are_cumulative_buckets_count_and_sum() {
+        let (registry, durations) = (Registry::default(), Arc::new(Durations(Histogram::default())));
+        [4, 4, 60_000].map(Duration::from_millis).into_iter().for_each(|took| durations.0.observe(took));
+        registry.register(label("a"), &durations);
+        let samples = registry.collect().samples();
+        let of = |suffix: &str, bound: Option<&str>| {
+            let name = format!("tidemark_test_duration_seconds{suffix}");
+            let le = |sample: &&Sample| sample.labels.iter().find(|(key, _)| *key == "le").map(|(_, le)| le.clone());
+            let found: Vec<&Sample> = samples.iter().filter(|s| s.name == name && le(s).as_deref() == bound).collect();
+            assert!(found.iter().all(|sample| sample.labels[0] == label("a")[0] && sample.help == "Of each."));
+            found.iter().map(|sample| sample.value).collect::<Vec<_>>()
+        };
+        assert_eq!(of("_bucket", Some("0.0025")), [0.0]);
+        assert_eq!(of("_bucket", Some("0.005")), [2.0]);
+        assert_eq!(of("_bucket", Some("+Inf")), [3.0]);
+        assert_eq!((of("_count", None), of("_sum", None)), (vec![3.0], vec![60.008]));
     }
 
     #[test]

@@ -317,6 +317,24 @@ mod tests {
     }
 
     #[test]
+    fn checkpoint_of_an_older_release_with_another_number_of_operators_is_refused() {
+        let storage = Arc::new(MemoryStorage::default());
+        let header = CheckpointHeader { epoch: Epoch(1), ..CheckpointHeader::default() };
+        let file = crate::checkpoint::file::encode(&header, &[vec![], vec![]]).unwrap();
+        storage.create("state/7/0000000000000001.ckpt", &file).unwrap();
+        let of = |operators: usize| {
+            let plan = (0..operators).map(|n| id(&format!("Aggregate[k]@{n}"), 1)).collect();
+            let mut checkpoints = Checkpoints::new(storage.clone(), 7).with_plan(plan, Vec::new());
+            checkpoints.open().unwrap().unwrap();
+            checkpoints.each(|_, _| Ok(())).map_err(|error| error.message().to_string())
+        };
+        let refused = |what: &str| Err(format!("checkpoint \"state/7/0000000000000001.ckpt\" {what}"));
+        assert_eq!(of(2), Ok(()));
+        assert_eq!(of(1), refused("has more operators than the query"));
+        assert_eq!(of(3), refused("has fewer operators than the query"));
+    }
+
+    #[test]
     fn checkpoint_of_other_inputs_is_refused() {
         let checkpoints = Checkpoints::new(Arc::new(MemoryStorage::default()), 7).with_plan(Vec::new(), vec![3, 4]);
         let of = |inputs: &[u64]| {

@@ -17,12 +17,11 @@ use datafusion::{
     execution::SessionState,
     sql::sqlparser::ast::{
         self, BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem,
-        SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
-        visit_expressions,
+        SetExpr, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut, visit_expressions,
     },
 };
 
-use super::{names::fold, quantified::calls, using_columns::columns_of};
+use super::{names::fold, nodes, quantified::calls, using_columns::columns_of};
 use crate::error::Result;
 
 /// Rewrites USING and NATURAL in all queries of a statement where DataFusion's result would differ.
@@ -485,7 +484,7 @@ fn selecting(factor: &TableFactor, scopes: &[FromScope]) -> Query {
         tables.push(cte.clone());
     }
     let with = (!tables.is_empty()).then(|| ast::With {
-        with_token: AttachedToken::empty(),
+        with_token: ast::helpers::attached_token::AttachedToken::empty(),
         recursive: scopes.iter().any(|scope| scope.recursive),
         cte_tables: tables,
     });
@@ -494,42 +493,6 @@ fn selecting(factor: &TableFactor, scopes: &[FromScope]) -> Query {
 
 /// `SELECT * FROM …`
 pub(super) fn all_of(from: TableWithJoins, with: Option<ast::With>) -> Query {
-    let select = Select {
-        select_token: AttachedToken::empty(),
-        optimizer_hints: Vec::new(),
-        distinct: None,
-        select_modifiers: None,
-        top: None,
-        top_before_distinct: false,
-        projection: vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())],
-        exclude: None,
-        into: None,
-        from: vec![from],
-        lateral_views: Vec::new(),
-        prewhere: None,
-        selection: None,
-        connect_by: Vec::new(),
-        group_by: ast::GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        cluster_by: Vec::new(),
-        distribute_by: Vec::new(),
-        sort_by: Vec::new(),
-        having: None,
-        named_window: Vec::new(),
-        qualify: None,
-        window_before_qualify: false,
-        value_table_mode: None,
-        flavor: ast::SelectFlavor::Standard,
-    };
-    Query {
-        with,
-        body: Box::new(SetExpr::Select(Box::new(select))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
+    let select = Select { from: vec![from], ..nodes::select(vec![nodes::wildcard()], None) };
+    Query { with, ..nodes::query_of(select) }
 }
