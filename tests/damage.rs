@@ -1,4 +1,4 @@
-//! A data directory one file of which is lost, cut short, changed, or an older one: the server refuses it and names what
+//! A data directory one file of which is lost, cut short, changed, an older one, or a copy of another one: the server refuses it and names what
 //! is wrong, or it is whole. It never answers with other rows, and removes nothing that it has not written off.
 
 use std::{
@@ -103,7 +103,7 @@ fn frame_ends(bytes: &[u8]) -> Vec<usize> {
 }
 
 /// Every kind of damage to one file: what it is, and the bytes that are left.
-fn damages(path: &str, bytes: &[u8], older: &[Files]) -> Vec<(String, Option<Vec<u8>>)> {
+fn damages(path: &str, bytes: &[u8], older: &[Files], others: &Files) -> Vec<(String, Option<Vec<u8>>)> {
     let mut found = vec![("is gone".to_string(), None)];
     let is_log = path.ends_with(".log");
     let last = bytes.len().saturating_sub(1);
@@ -127,7 +127,23 @@ fn damages(path: &str, bytes: &[u8], older: &[Files]) -> Vec<(String, Option<Vec
     copies.retain(|copy| *copy != bytes);
     copies.dedup();
     found.extend(copies.into_iter().map(|copy| ("is an older one".to_string(), Some(copy.clone()))));
+    let others = others_of_kind(path, bytes, others).into_iter();
+    found.extend(others.map(|(other, copy)| (format!("is a copy of {other}"), Some(copy.clone()))));
     found
+}
+
+/// Files that could be taken for this one: the next one of its kind, that of its name elsewhere, those of its length.
+fn others_of_kind<'a>(path: &str, bytes: &[u8], files: &'a Files) -> Vec<(&'a String, &'a Vec<u8>)> {
+    let extension = |path: &str| path.rsplit_once('.').map(|(_, extension)| extension.to_string());
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_string();
+    let is_kind = |other: &&String| extension(other).is_some() && extension(other) == extension(path);
+    let mut next = files.range(path.to_string()..).map(|(path, _)| path).chain(files.keys());
+    let next = next.find(|other| is_kind(other) && *other != path).cloned();
+    let others = files.iter().filter(|(other, copy)| is_kind(other) && *copy != bytes);
+    let alike = |other: &String, copy: &Vec<u8>| {
+        next.as_ref() == Some(other) || name(other) == name(path) || copy.len() == bytes.len()
+    };
+    others.filter(|(other, copy)| alike(other, copy)).take(4).collect()
 }
 
 /// What is wrong with the server on damaged files; nothing where it refuses them or is whole.
@@ -164,7 +180,9 @@ fn start_with_any_damaged_file_names_it_or_answers_right() {
     let lived = run(2, populated_data_directory);
     let mut cases = Vec::new();
     for (path, bytes) in &lived.files {
-        cases.extend(damages(path, bytes, &lived.older).into_iter().map(|(what, left)| (path, what, left)));
+        cases.extend(
+            damages(path, bytes, &lived.older, &lived.files).into_iter().map(|(what, left)| (path, what, left)),
+        );
     }
     let kinds = ["log/", "state/", "relations/", "server/", "sources/", "marks/"];
     kinds.iter().for_each(|kind| assert!(lived.files.keys().any(|path| path.starts_with(kind)), "no {kind}"));

@@ -1,11 +1,13 @@
-//! The form of a checkpoint file, version 2.
+//! The form of a checkpoint file, version 3.
 //!
 //! ```text
-//! "TMCK" │ version: u8 │ header length: u32 LE │ header: JSON
+//! "TMCK" │ version: u8 │ path length: u32 LE │ path │ header length: u32 LE │ header: JSON
 //!        │ per section: (1: u8 │ Arrow IPC stream)* │ 0: u8
 //!        │ crc32 of all of it: u32 LE
 //! ```
-//! Version 1, which can still be read, has its checksum before the header, over all that follows, and lengths:
+//! The path is the file's own, within the storage: whole files in each other's places are told apart by it. Earlier
+//! versions can still be read. Version 2 has no path. Version 1 has none, its checksum before the header, over all that
+//! follows, and lengths:
 //!
 //! ```text
 //! "TMCK" │ version: u8 │ crc32 │ header length: u32 LE │ header: JSON
@@ -27,7 +29,7 @@ use crc32fast::Hasher;
 use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 4] = b"TMCK";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The length of magic and version.
 const START: u64 = 5;
 
@@ -52,9 +54,9 @@ const BATCH: u8 = 1;
 const END: u8 = 0;
 
 /// A header and its sections as the bytes of a file. A section without batches is kept, and is empty again when read.
-pub fn encode(header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<Vec<u8>> {
+pub fn encode(path: &str, header: &impl Serialize, sections: &[Vec<RecordBatch>]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
-    let mut encoder = SectionEncoder::new(&mut file, header)?;
+    let mut encoder = SectionEncoder::new(&mut file, path, header)?;
     for section in sections {
         encoder.section(section.iter().cloned().map(Ok))?;
     }
@@ -102,15 +104,18 @@ pub struct SectionEncoder<W> {
 }
 
 impl<W: Write> SectionEncoder<W> {
-    pub fn new(out: W, header: &impl Serialize) -> Result<Self> {
+    /// `path` is where the file will be.
+    pub fn new(out: W, path: &str, header: &impl Serialize) -> Result<Self> {
         let json = serde_json::to_vec(header).map_err(|e| Error::internal(format!("a checkpoint header: {e}")))?;
-        let length = u32::try_from(json.len())
-            .map_err(|_| Error::new(ErrorKind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
         let mut file = Summed::new(out);
         file.write_all(MAGIC)?;
         file.write_all(&[VERSION])?;
-        file.write_all(&length.to_le_bytes())?;
-        file.write_all(&json)?;
+        for part in [path.as_bytes(), &json] {
+            let length = u32::try_from(part.len())
+                .map_err(|_| Error::new(ErrorKind::LimitExceeded, "a checkpoint header is larger than 4 GiB"))?;
+            file.write_all(&length.to_le_bytes())?;
+            file.write_all(part)?;
+        }
         Ok(SectionEncoder { file })
     }
 
@@ -167,7 +172,7 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
         // Offset of the checksum, and the range that it covers.
         let (at, from, to) = match version {
             1 => (START, START + CHECKSUM, length),
-            VERSION => (length - CHECKSUM, 0, length - CHECKSUM),
+            2 | VERSION => (length - CHECKSUM, 0, length - CHECKSUM),
             newer => {
                 let message = format!("checkpoint \"{path}\" has version {newer}");
                 return Err(Error::new(ErrorKind::DataCorrupted, message)
@@ -186,13 +191,14 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
         let from = from.max(START);
         file.seek(SeekFrom::Start(from))?;
         let mut decoder = SectionDecoder { path, version, file: file.take(to - from) };
-        let length = u32::from_le_bytes(decoder.take()?);
-        let mut json = Vec::new();
-        decoder.file.by_ref().take(length.into()).read_to_end(&mut json)?;
-        if json.len() as u64 != u64::from(length) {
-            return Err(decoder.ends_early());
+        if version == VERSION {
+            let own = decoder.take_sized()?;
+            if own != path.as_bytes() {
+                let own = String::from_utf8_lossy(&own);
+                return Err(corrupt(path, &format!("is a copy of \"{own}\"")));
+            }
         }
-        let header = serde_json::from_slice(&json);
+        let header = serde_json::from_slice(&decoder.take_sized()?);
         Ok((header.map_err(|e| corrupt(path, "has a header that cannot be read").caused_by(e))?, decoder))
     }
 
@@ -219,6 +225,17 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
             section += 1;
         }
         Ok(())
+    }
+
+    /// Bytes after their length.
+    fn take_sized(&mut self) -> Result<Vec<u8>> {
+        let length = u32::from_le_bytes(self.take()?);
+        let mut bytes = Vec::new();
+        self.file.by_ref().take(length.into()).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 == u64::from(length) {
+            true => Ok(bytes),
+            false => Err(self.ends_early()),
+        }
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
@@ -255,7 +272,7 @@ mod tests {
     fn checkpoint_file_roundtrips_and_any_damage_is_data_corrupted() {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]));
         let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
-        let mut bytes = encode(&"header", &[vec![], vec![batch.clone(), batch.clone()]]).unwrap();
+        let mut bytes = encode("f", &"header", &[vec![], vec![batch.clone(), batch.clone()]]).unwrap();
         let (header, sections): (String, _) = decode("f", &bytes).unwrap();
         assert_eq!(header, "header");
         assert_eq!(sections, [vec![], vec![batch.clone(), batch.clone()]]);
@@ -265,6 +282,22 @@ mod tests {
         for short in 0..bytes.len() {
             assert_eq!(decode::<String>("f", &bytes[..short]).unwrap_err().kind(), ErrorKind::DataCorrupted);
         }
+    }
+
+    #[test]
+    fn checkpoint_file_in_the_place_of_another_is_named() {
+        let bytes = encode("state/3/1.ckpt", &"header", &[]).unwrap();
+        assert!(decode::<String>("state/3/1.ckpt", &bytes).is_ok());
+        let error = decode::<String>("state/4/1.ckpt", &bytes).unwrap_err();
+        assert_eq!(error.message(), "checkpoint \"state/4/1.ckpt\" is a copy of \"state/3/1.ckpt\"");
+    }
+
+    #[test]
+    fn checkpoint_file_of_version_2_is_decoded() {
+        let file = [&b"TMCK\x02"[..], &8_u32.to_le_bytes(), b"\"header\"", &[END]].concat();
+        let file = [&file[..], &crc32fast::hash(&file).to_le_bytes()].concat();
+        let (header, sections): (String, _) = decode("f", &file).unwrap();
+        assert_eq!((header.as_str(), sections), ("header", vec![vec![]]));
     }
 
     #[test]

@@ -320,7 +320,7 @@ mod tests {
     /// Two files whose own checksums are right, of one length.
     #[test]
     fn manifest_file_with_another_ones_bytes_is_named_in_the_error() {
-        let file = |header: &str| super::super::file::encode(&header, &[]).unwrap();
+        let file = |header: &str| super::super::file::encode("f", &header, &[]).unwrap();
         let (storage, manifest) = opened(MemoryStorage::default());
         manifest.create("a/1", &file("one")).unwrap();
         manifest.create_with("a/2", &mut |out| Ok(out.write_all(&file("two"))?)).unwrap();

@@ -105,8 +105,8 @@ impl Engine {
                 transactions: self.env.log.newest_transaction(),
             };
             drop(paused);
-            let bytes = crate::checkpoint::file::encode(&snapshot, &[])?;
-            storage.create(&path(file), &bytes)?;
+            let path = path(file);
+            storage.create(&path, &crate::checkpoint::file::encode(&path, &snapshot, &[])?)?;
             file
         };
         let (mut needed, mut stuck) = (file, Vec::new());

@@ -93,7 +93,7 @@ impl UnrecoveredLog {
         let batches = self.records.iter().map(batch).collect::<Result<Vec<_>>>()?;
         let path = format!("{}/{before:012}.records", folder(id));
         if !earlier.contains(&path) {
-            storage.create(&path, &file::encode(&UnrecoveredHeader { before }, &[batches])?)?;
+            storage.create(&path, &file::encode(&path, &UnrecoveredHeader { before }, &[batches])?)?;
         }
         storage.remove_all(&earlier.into_iter().filter(|earlier| *earlier != path).collect::<Vec<_>>())
     }

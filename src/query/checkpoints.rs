@@ -248,8 +248,9 @@ impl Checkpoints {
     }
 
     fn write(&self, draft: &CheckpointDraft) -> Result<()> {
-        self.storage.create_with(&self.path(draft.header.epoch), &mut |file| {
-            let mut encoder = SectionEncoder::new(file, &draft.header)?;
+        let path = self.path(draft.header.epoch);
+        self.storage.create_with(&path, &mut |file| {
+            let mut encoder = SectionEncoder::new(file, &path, &draft.header)?;
             for section in &draft.sections {
                 encoder.section(section.iter().cloned().map(Ok))?;
             }
@@ -320,8 +321,8 @@ mod tests {
     fn checkpoint_of_an_older_release_with_another_number_of_operators_is_refused() {
         let storage = Arc::new(MemoryStorage::default());
         let header = CheckpointHeader { epoch: Epoch(1), ..CheckpointHeader::default() };
-        let file = crate::checkpoint::file::encode(&header, &[vec![], vec![]]).unwrap();
-        storage.create("state/7/0000000000000001.ckpt", &file).unwrap();
+        let path = "state/7/0000000000000001.ckpt";
+        storage.create(path, &crate::checkpoint::file::encode(path, &header, &[vec![], vec![]]).unwrap()).unwrap();
         let of = |operators: usize| {
             let plan = (0..operators).map(|n| id(&format!("Aggregate[k]@{n}"), 1)).collect();
             let mut checkpoints = Checkpoints::new(storage.clone(), 7).with_plan(plan, Vec::new());

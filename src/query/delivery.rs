@@ -43,7 +43,7 @@ impl Worker {
     async fn saved(&mut self, mut owed: PendingEpoch, number: Epoch, unproven: bool) -> Result<PendingEpoch> {
         self.durability.mark_unsound();
         (owed.intent.epoch, owed.commit.epoch, owed.unproven) = (number, number, unproven);
-        self.keep_rows(number, owed.encode()?).await?;
+        self.keep_rows(number, owed.encode(&self.outbox().rows(number))?).await?;
         self.in_checkpoint(owed).await
     }
 
@@ -136,10 +136,11 @@ impl Worker {
     /// Saves the pending epoch to outbox and checkpoint while the sink is unreachable, so that it retains neither log
     /// files nor input; recovery then starts with these rows. On error the state in memory is not sound.
     pub async fn save_pending(&mut self) -> Result<()> {
-        let unproven = !self.durability.has_begun();
+        let (unproven, outbox) = (!self.durability.has_begun(), self.outbox());
         let Some(owed) = self.owed.as_mut().filter(|owed| !owed.saved) else { return Ok(()) };
         owed.unproven = unproven;
-        let (number, bytes) = (owed.intent.epoch, owed.encode());
+        let number = owed.intent.epoch;
+        let bytes = owed.encode(&outbox.rows(number));
         owed.unproven = false;
         // State in memory is changed only after this.
         self.keep_rows(number, bytes?).await?;

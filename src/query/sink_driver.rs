@@ -190,7 +190,8 @@ struct Label {
 }
 
 impl PendingEpoch {
-    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+    /// As the file at `path`.
+    pub(super) fn encode(&self, path: &str) -> Result<Vec<u8>> {
         let (intent, commit) = (self.intent.clone(), self.commit.clone());
         let whole = self.rows.as_ref().is_some_and(|rows| rows.whole);
         let label = Label { intent, commit, rows: self.rows.is_some(), whole, unproven: self.unproven };
@@ -198,7 +199,7 @@ impl PendingEpoch {
             Some(rows) => vec![rows.changes.clone().into_batch(rows.changes.diffs().is_some())?],
             None => Vec::new(),
         };
-        file::encode(&label, &[batches])
+        file::encode(path, &label, &[batches])
     }
 
     fn decode(path: &str, bytes: &[u8]) -> Result<PendingEpoch> {
@@ -229,7 +230,7 @@ impl Outbox {
         Outbox { storage, folder: format!("{}/{query}", Self::FOLDER) }
     }
 
-    fn rows(&self, epoch: Epoch) -> String {
+    pub(super) fn rows(&self, epoch: Epoch) -> String {
         format!("{}/{:016}.rows", self.folder, epoch.0)
     }
 

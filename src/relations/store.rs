@@ -274,7 +274,7 @@ impl Draft {
     fn create<'a>(&self, form: Form, header: StoreHeader, batches: impl Fn() -> StoredBatches<'a>) -> Result<()> {
         let path = self.store.path(self.epoch, form);
         let created = self.store.storage.create_with(&path, &mut |file| {
-            let mut encoder = SectionEncoder::new(file, &header)?;
+            let mut encoder = SectionEncoder::new(file, &path, &header)?;
             encoder.section(batches().filter(|batch| !matches!(batch, Ok(batch) if batch.num_rows() == 0)))?;
             encoder.finish()?;
             Ok(())
