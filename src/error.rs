@@ -245,9 +245,9 @@ impl Error {
     /// Whether a text stands anywhere in it.
     pub fn tells(&self, text: &str) -> bool {
         let Inner { message, detail, hint, source, .. } = self.0.as_ref();
-        let told =
-            [Some(message), detail.as_ref(), hint.as_ref()].into_iter().flatten().any(|told| told.contains(text));
-        told || source.as_ref().is_some_and(|source| format!("{source:?} {source}").contains(text))
+        let found =
+            [Some(message), detail.as_ref(), hint.as_ref()].into_iter().flatten().any(|part| part.contains(text));
+        found || source.as_ref().is_some_and(|source| format!("{source:?} {source}").contains(text))
     }
 
     /// The same without some texts that nobody may see.

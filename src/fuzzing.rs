@@ -93,7 +93,7 @@ fn format(options: &[(&str, &str)]) -> Option<Format> {
     for (key, value) in options {
         all.insert(*key, *value);
     }
-    Format::take(&mut all.taker("a fuzzer")).ok()
+    Format::from_options(&mut all.taker("a fuzzer")).ok()
 }
 
 /// The columns that a file seems to have, and its rows in two parts as columns of other types.

@@ -91,9 +91,9 @@ fn views_too_far_behind_for_the_changelog_files_fail_with_an_error() {
         change(&mut rig, &mut SmallRng::seed_from_u64(0)).await;
         catch_up(&rig).await;
         let _ = rig.sql("FLUSH").await;
-        let told = rig.sql("SELECT name, last_error FROM tidemark.queries WHERE state = 'failed'").await.unwrap();
+        let failed = rig.sql("SELECT name, last_error FROM tidemark.queries WHERE state = 'failed'").await.unwrap();
         for (view, _) in ANSWERS {
-            let line = told.lines().into_iter().find(|line| line.starts_with(view)).unwrap_or_default();
+            let line = failed.lines().into_iter().find(|line| line.starts_with(view)).unwrap_or_default();
             assert!(line.contains("the reader is too far behind"), "{view}: {line}");
         }
     });

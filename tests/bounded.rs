@@ -78,18 +78,18 @@ fn state_of_windowed_queries_does_not_grow_with_event_time() {
             insert(&rig, minute).await;
             let state = state(&rig).await;
             if (FIRST_MINUTES - LAST_MINUTES..FIRST_MINUTES).contains(&minute) {
-                early.note(&state);
+                early.record(&state);
             } else if minute >= MINUTES - LAST_MINUTES {
-                late.note(&state);
+                late.record(&state);
             }
         }
         let grows = |name: &String| late.0[name] as f64 / early.0[name] as f64;
-        let told = |name: &String| format!("{name}: {} rows, then {}", early.0[name], late.0[name]);
+        let line = |name: &String| format!("{name}: {} rows, then {}", early.0[name], late.0[name]);
         let (growing, bounded): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| GROWING.iter().any(|(growing, _)| growing == name));
-        let grown: Vec<String> = bounded.iter().filter(|name| grows(name) > MORE_MAX).map(told).collect();
+        let grown: Vec<String> = bounded.iter().filter(|name| grows(name) > MORE_MAX).map(line).collect();
         assert!(grown.is_empty(), "state grows with event time:\n  {}", grown.join("\n  "));
-        let kept: Vec<String> = growing.iter().filter(|name| grows(name) < 5.0).map(told).collect();
+        let kept: Vec<String> = growing.iter().filter(|name| grows(name) < 5.0).map(line).collect();
         assert!(kept.is_empty(), "this should grow, so that a test like this sees it:\n  {}", kept.join("\n  "));
         let late = rig.sql("SELECT name, late FROM tidemark.queries WHERE late > 0").await.unwrap();
         assert!(late.0.is_empty(), "nothing is late, but for\n{late}");
@@ -146,7 +146,7 @@ async fn state(rig: &Rig) -> BTreeMap<String, u64> {
 struct Most(BTreeMap<String, u64>);
 
 impl Most {
-    fn note(&mut self, state: &BTreeMap<String, u64>) {
+    fn record(&mut self, state: &BTreeMap<String, u64>) {
         for (name, rows) in state {
             let most = self.0.entry(name.clone()).or_default();
             *most = (*most).max(*rows);

@@ -76,7 +76,7 @@ async fn create_anew(client: &Client, refused: &BTreeMap<String, Option<String>>
 
 /// Less what a view that was made anew does not know, or knows besides.
 fn comparable(query: &str, rows: &[String], refused: &BTreeMap<String, Option<String>>) -> Vec<String> {
-    let is_told = |row: &String| match query.strip_prefix("SELECT * FROM ").and_then(|name| refused.get(name)) {
+    let is_comparable = |row: &String| match query.strip_prefix("SELECT * FROM ").and_then(|name| refused.get(name)) {
         Some(besides) => besides.as_ref() != Some(row),
         None => {
             let name = row.split('|').next().unwrap_or_default();
@@ -84,7 +84,7 @@ fn comparable(query: &str, rows: &[String], refused: &BTreeMap<String, Option<St
             !query.contains(" FROM tidemark.") || !refused.contains_key(name)
         }
     };
-    rows.iter().filter(|row| is_told(row)).cloned().collect()
+    rows.iter().filter(|row| is_comparable(row)).cloned().collect()
 }
 
 /// Asks all queries before it tells what differs.

@@ -105,8 +105,8 @@ fn unrecoverable_query_is_shown_as_failed_and_others_run() {
         files.iter_mut().filter(|(path, _)| path.starts_with(&folder)).for_each(|(_, bytes)| bytes.truncate(3));
         rig.storage = Arc::new(files.into());
         timeout(PATIENCE, rig.open()).await.expect("the server does not listen").unwrap();
-        let told = lines(&rig, "SELECT state, last_error FROM tidemark.queries WHERE name = 'late'").await;
-        assert!(told[0].starts_with("failed | ") && told[0].contains(&folder), "{told:?}");
+        let failed = lines(&rig, "SELECT state, last_error FROM tidemark.queries WHERE name = 'late'").await;
+        assert!(failed[0].starts_with("failed | ") && failed[0].contains(&folder), "{failed:?}");
         let error = timeout(PATIENCE, rig.sql("SELECT * FROM late")).await.expect("it is known").unwrap_err();
         assert!(error.message().contains("\"late\" has not recovered") && error.tells(&folder), "{error}");
         lines(&rig, "INSERT INTO t VALUES (5, 5); FLUSH fine").await;

@@ -111,8 +111,9 @@ async fn differs(rig: &Rig, shape: &Shape, step: &str) -> Option<String> {
         (Ok(read), Ok(kept)) if read.same(&kept) => None,
         (Ok(read), Ok(kept)) => Some(format!("{}\nafter {step}\nholds\n{kept}but is\n{read}", shape.text)),
         (read, kept) => {
-            let told = |answer: Result<Rows, Error>| answer.map_or_else(|error| said(&error), |rows| rows.to_string());
-            Some(format!("{}\nafter {step}\nread: {}kept: {}", shape.text, told(read), told(kept)))
+            let described =
+                |answer: Result<Rows, Error>| answer.map_or_else(|error| said(&error), |rows| rows.to_string());
+            Some(format!("{}\nafter {step}\nread: {}kept: {}", shape.text, described(read), described(kept)))
         }
     }
 }

@@ -254,7 +254,7 @@ fn map_of_lib_rs_names_every_room() {
 /// Each by its own name, in a test: an example that nobody runs is a guess.
 #[test]
 fn examples_are_each_named_by_a_test() {
-    let told: String = sources("src")
+    let texts: String = sources("src")
         .into_iter()
         .filter(|s| s.production != s.code)
         .chain(sources("tests"))
@@ -262,11 +262,11 @@ fn examples_are_each_named_by_a_test() {
         .map(|s| s.text)
         .collect();
     let examples = files("sql/examples", "sql").into_iter().chain(files("config/pipelines", "yaml"));
-    let untold = examples.filter_map(|path| {
+    let unnamed = examples.filter_map(|path| {
         let name = path.file_name().unwrap().to_str().unwrap().to_string();
-        (!told.contains(&name)).then_some(name)
+        (!texts.contains(&name)).then_some(name)
     });
-    none(untold.collect(), "examples that no test names");
+    none(unnamed.collect(), "examples that no test names");
 }
 
 /// What README shows as SQL is a part of an example, so that it is run too.

@@ -61,7 +61,7 @@ struct Seen {
 
 impl Seen {
     /// The answers of all queries after an epoch, and after the one before, if there was one.
-    fn note(&mut self, queries: &[Query], before: Option<&Vec<Rows>>, now: &[Rows]) {
+    fn record(&mut self, queries: &[Query], before: Option<&Vec<Rows>>, now: &[Rows]) {
         for (n, query) in queries.iter().enumerate() {
             // The NULL of an aggregate over nothing is no answer.
             if now[n].0.iter().any(|row| row.iter().all(|cell| !matches!(cell, Cell::Null))) {
@@ -117,7 +117,7 @@ async fn round(seed: u64, seen: &Mutex<Seen>) -> Result<usize, Failure> {
         }
         story.sql("FLUSH").await?;
         let now = compare(&mut story, &queries).await?;
-        seen.lock().unwrap().note(&queries, before.as_ref(), &now);
+        seen.lock().unwrap().record(&queries, before.as_ref(), &now);
         before = Some(now);
     }
     Ok(EPOCHS * queries.len())

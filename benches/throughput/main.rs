@@ -41,7 +41,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    fn take() -> Outcome<Self> {
+    fn parse() -> Outcome<Self> {
         let threads = std::thread::available_parallelism()?.get();
         let mut all = Arguments {
             rows: 10_000_000,
@@ -86,7 +86,7 @@ fn is_part(name: &str) -> bool {
 
 fn main() -> ExitCode {
     let run = || {
-        let arguments = Arguments::take()?;
+        let arguments = Arguments::parse()?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(arguments.threads).enable_all().build()?;
         runtime.block_on(async {

@@ -209,15 +209,15 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
             take(section, None)?;
             match self.version {
                 1 => {
-                    for _ in 0..u64::from_le_bytes(self.take()?) {
-                        let length = u64::from_le_bytes(self.take()?);
+                    for _ in 0..u64::from_le_bytes(self.read_array()?) {
+                        let length = u64::from_le_bytes(self.read_array()?);
                         let mut stream = self.file.by_ref().take(length);
                         each_of(&mut stream, |batch| take(section, Some(batch)))?;
                         io::copy(&mut stream, &mut io::sink())?;
                     }
                 }
                 _ => {
-                    while self.take()? == [BATCH] {
+                    while self.read_array()? == [BATCH] {
                         each_of(&mut self.file, |batch| take(section, Some(batch)))?;
                     }
                 }
@@ -229,7 +229,7 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
 
     /// Bytes after their length.
     fn take_sized(&mut self) -> Result<Vec<u8>> {
-        let length = u32::from_le_bytes(self.take()?);
+        let length = u32::from_le_bytes(self.read_array()?);
         let mut bytes = Vec::new();
         self.file.by_ref().take(length.into()).read_to_end(&mut bytes)?;
         match bytes.len() as u64 == u64::from(length) {
@@ -238,7 +238,7 @@ impl<'a, R: Read + Seek> SectionDecoder<'a, R> {
         }
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+    fn read_array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
         self.file.read_exact(&mut bytes).map_err(|_| self.ends_early())?;
         Ok(bytes)

@@ -128,7 +128,7 @@ impl Log {
     }
 
     /// Queues a record that is durable once anything queued after it is. Costs no sync of its own.
-    pub fn note(&self, record: Bytes) {
+    pub fn enqueue(&self, record: Bytes) {
         // If the log is closed, the next append that is waited for fails.
         let _ = self.queue.send(Append { records: vec![record], done: None });
     }

@@ -111,17 +111,17 @@ impl Manifest {
         let known = self.entries();
         for path in paths.iter().filter(|path| !known.contains_key(*path)) {
             if let Some(bytes) = self.storage.read(path)? {
-                self.note(path, FileEntry::of(&bytes))?;
+                self.record(path, FileEntry::of(&bytes))?;
             }
         }
         Ok(())
     }
 
-    fn note(&self, path: &str, entry: FileEntry) -> Result<()> {
+    fn record(&self, path: &str, entry: FileEntry) -> Result<()> {
         let record = LogRecord::File { path: path.to_string(), entry }.encode(&[])?;
         let mut known = self.known();
         known.insert(path.to_string(), entry);
-        self.log.note(record);
+        self.log.enqueue(record);
         Ok(())
     }
 
@@ -179,7 +179,7 @@ impl Storage for Manifest {
 
     fn create(&self, path: &str, bytes: &[u8]) -> Result<()> {
         self.storage.create(path, bytes)?;
-        self.note(path, FileEntry::of(bytes))
+        self.record(path, FileEntry::of(bytes))
     }
 
     fn create_with(&self, path: &str, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
@@ -190,7 +190,7 @@ impl Storage for Manifest {
             entry = Some(FileEntry::of_hashed(&hashed));
             Ok(())
         })?;
-        entry.map_or(Ok(()), |entry| self.note(path, entry))
+        entry.map_or(Ok(()), |entry| self.record(path, entry))
     }
 
     fn append(&self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     /// Waits until all queued notes are durable.
-    fn settle(manifest: &Manifest) {
+    fn sync(manifest: &Manifest) {
         futures::executor::block_on(manifest.log.append(Vec::new())).unwrap();
     }
 
@@ -298,7 +298,7 @@ mod tests {
             manifest.create(path, b"some bytes").unwrap();
         }
         manifest.remove("a/1").unwrap();
-        settle(&manifest);
+        sync(&manifest);
         type Files = BTreeMap<String, Vec<u8>>;
         let says = |change: &dyn Fn(&mut Files)| {
             let mut files = storage.files();
@@ -324,7 +324,7 @@ mod tests {
         let (storage, manifest) = opened(MemoryStorage::default());
         manifest.create("a/1", &file("one")).unwrap();
         manifest.create_with("a/2", &mut |out| Ok(out.write_all(&file("two"))?)).unwrap();
-        settle(&manifest);
+        sync(&manifest);
         let mut files = storage.files();
         let (one, two) = (files["a/1"].clone(), files["a/2"].clone());
         assert_eq!(one.len(), two.len());

@@ -44,7 +44,7 @@ fn log_note_after_a_failed_write_is_written_with_the_next_append() {
     let storage = Arc::new(MemoryStorage::default());
     let (log, _) = Log::open(storage.clone(), 0).unwrap();
     storage.fail_at(1);
-    log.note(record(1));
+    log.enqueue(record(1));
     assert!(block_on(log.append(vec![record(2)])).is_err());
     storage.heal();
     append_at_last(&log, 3);

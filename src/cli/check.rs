@@ -87,11 +87,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let told = checked(&path);
+        let outcome = checked(&path);
         let place = format!("{}/", folder.path().display());
-        told.map(|t| t.replace(&place, "")).map_err(|e| {
-            let told = Error::new(e.kind(), e.message().replace(&place, ""));
-            e.detail_text().into_iter().fold(told, |told, detail| told.detail(detail))
+        outcome.map(|t| t.replace(&place, "")).map_err(|e| {
+            let error = Error::new(e.kind(), e.message().replace(&place, ""));
+            e.detail_text().into_iter().fold(error, |error, detail| error.detail(detail))
         })
     }
 
@@ -105,8 +105,8 @@ mod tests {
             "sql/examples/first_view.sql",
             "sql/examples/flights.sql",
         ] {
-            let told = checked(&root.join(file)).unwrap_or_else(|e| panic!("{e}"));
-            assert!(told.ends_with("valid") || told.ends_with("configuration"), "{told}");
+            let output = checked(&root.join(file)).unwrap_or_else(|e| panic!("{e}"));
+            assert!(output.ends_with("valid") || output.ends_with("configuration"), "{output}");
         }
     }
 
@@ -153,8 +153,11 @@ mod tests {
             ),
             (format!("{table}sinks: {{s: {{connector: console, type: upsert, query: SELECT a FROM t}}}}"), 2, "upsert"),
         ] {
-            let told = message(&text);
-            assert!(told.starts_with(&format!("a.yaml:{line}:")) && told.contains(expected), "{text}: {told}");
+            let reported = message(&text);
+            assert!(
+                reported.starts_with(&format!("a.yaml:{line}:")) && reported.contains(expected),
+                "{text}: {reported}"
+            );
         }
     }
 
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn check_unknown_key_hint_knows_pipeline_and_configuration_keys() {
-        let told = |text: &str| {
+        let refusal = |text: &str| {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.yaml");
             std::fs::write(&path, text).unwrap();
@@ -193,11 +196,11 @@ mod tests {
             let message = error.message().rsplit('/').next().unwrap_or_default().to_string();
             (message, error.hint_text().unwrap_or_default().to_string())
         };
-        let (message, hint) = told("\nview: {v: {query: SELECT 1}}\n");
+        let (message, hint) = refusal("\nview: {v: {query: SELECT 1}}\n");
         assert_eq!(message, "a.yaml:2:1: unknown key \"view\"");
         assert_eq!(hint, "Perhaps you meant \"views\".");
-        assert_eq!(told("lisen: x\n").1, "Perhaps you meant \"listen\".");
-        let (message, hint) = told("something_else: 1\n");
+        assert_eq!(refusal("lisen: x\n").1, "Perhaps you meant \"listen\".");
+        let (message, hint) = refusal("something_else: 1\n");
         assert_eq!(message, "a.yaml:1:1: unknown key \"something_else\"");
         assert!(hint.contains("views") && hint.contains("listen"), "{hint}");
     }

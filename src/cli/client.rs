@@ -115,8 +115,9 @@ async fn connect(options: &ClientOptions) -> Result<Client> {
     config.host(&options.host).port(options.port).user(&options.user).dbname(&options.dbname);
     config.application_name("tidemark sql");
     let (client, connection) = config.connect(NoTls).await.map_err(|e| {
-        let told = error(e, "");
-        told.context(format!("cannot connect to {}:{}", options.host, options.port))
+        let error = error(e, "");
+        error
+            .context(format!("cannot connect to {}:{}", options.host, options.port))
             .hint("`tidemark serve` starts a server; --host and --port say where it is.")
     })?;
     tokio::spawn(listen(connection));
@@ -176,17 +177,17 @@ async fn statements(client: &Client, mut input: ScriptInput, terminal: bool) -> 
             script.line(&line);
         }
         while let Some(statement) = script.next() {
-            settle(statement_of(client, &statement, &mut input).await, terminal)?;
+            report_error(statement_of(client, &statement, &mut input).await, terminal)?;
         }
     }
     match script.rest() {
-        Some(statement) => settle(statement_of(client, &statement, &mut input).await, terminal),
+        Some(statement) => report_error(statement_of(client, &statement, &mut input).await, terminal),
         None => Ok(()),
     }
 }
 
 /// At a terminal an error is printed, elsewhere it ends the client.
-fn settle(done: Result<()>, terminal: bool) -> Result<()> {
+fn report_error(done: Result<()>, terminal: bool) -> Result<()> {
     let Err(error) = done else { return Ok(()) };
     if !terminal || error.kind() == ErrorKind::AdminShutdown {
         return Err(error);

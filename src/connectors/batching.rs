@@ -21,10 +21,10 @@ const DELAY: Duration = Duration::from_secs(15 * 60);
 impl BatchingPolicy {
     /// Parses the options of a source.
     pub fn of(options: &Options) -> Result<Option<BatchingPolicy>> {
-        BatchingPolicy::take(&mut options.taker("the source"))
+        BatchingPolicy::from_options(&mut options.taker("the source"))
     }
 
-    pub(super) fn take(options: &mut Taker) -> Result<Option<BatchingPolicy>> {
+    pub(super) fn from_options(options: &mut Taker) -> Result<Option<BatchingPolicy>> {
         let rows = options.parse("min_rows_per_trigger", "a whole number")?;
         let delay = options.duration("max_trigger_delay")?;
         match (rows, delay) {

@@ -170,7 +170,7 @@ mod tests {
             })
         }
 
-        fn told(&self, error: Error) -> String {
+        fn message_of(&self, error: Error) -> String {
             error.message().replace(&format!("{}/", self.root.path().display()), "")
         }
     }
@@ -208,8 +208,11 @@ mod tests {
             {
                 let error = checked.expect_err(path);
                 assert_eq!(error.kind().sqlstate(), "42501");
-                let told = machine.told(error);
-                assert!(told.starts_with(&format!("cannot {verb} \"")) && told.contains(how), "{path}: {told}");
+                let message = machine.message_of(error);
+                assert!(
+                    message.starts_with(&format!("cannot {verb} \"")) && message.contains(how),
+                    "{path}: {message}"
+                );
             }
         }
         assert!(fence.check_read(Path::new("/")).is_err());

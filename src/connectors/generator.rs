@@ -105,15 +105,15 @@ async fn tick(pace: EventRate, clock: Arc<dyn Clock>, changed: watch::Sender<u64
     let every = every.clamp(Duration::from_millis(10), Duration::from_secs(1));
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut told = None;
+    let mut announced = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = interval.tick() => {}
         }
         let due = pace.due(clock.now());
-        if told != Some(due) || pace.endless {
-            told = Some(due);
+        if announced != Some(due) || pace.endless {
+            announced = Some(due);
             changed.send_modify(|n| *n += 1);
         }
         // The last event came, and no other will.

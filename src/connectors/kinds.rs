@@ -25,11 +25,11 @@ type Parse = fn(&mut Taker, &Options) -> Result<Box<dyn SourceConfig>>;
 
 /// All kinds of sources, by the word of option `connector`.
 const KINDS: &[(&str, Parse)] = &[
-    ("directory", |taker, _| Ok(Box::new(DirectoryOptions::take(taker)?))),
-    ("datagen", |taker, all| Ok(Box::new(DatagenOptions::take(taker, all)?))),
-    ("socket", |taker, all| Ok(Box::new(SocketOptions::take(taker, all)?))),
-    ("kafka", |taker, _| Ok(Box::new(KafkaOptions::take(taker)?))),
-    ("nexmark", |taker, _| Ok(Box::new(NexmarkOptions::take(taker)?))),
+    ("directory", |taker, _| Ok(Box::new(DirectoryOptions::from_options(taker)?))),
+    ("datagen", |taker, all| Ok(Box::new(DatagenOptions::from_options(taker, all)?))),
+    ("socket", |taker, all| Ok(Box::new(SocketOptions::from_options(taker, all)?))),
+    ("kafka", |taker, _| Ok(Box::new(KafkaOptions::from_options(taker)?))),
+    ("nexmark", |taker, _| Ok(Box::new(NexmarkOptions::from_options(taker)?))),
 ];
 
 /// Opens the source `name`, new or again. `schema` is what its statement declares; `None` infers the columns from what
@@ -57,7 +57,7 @@ pub fn check(name: &str, options: &Options) -> Result<()> {
 /// The limit that a source's options set for each epoch: `max_files_per_trigger`, `max_bytes_per_trigger`,
 /// `max_rows_per_trigger`, `min_rows_per_trigger` with `max_trigger_delay`.
 pub fn read_limit(options: &Options) -> Result<ReadLimit> {
-    ReadLimit::take(&mut options.taker("the source"))
+    ReadLimit::from_options(&mut options.taker("the source"))
 }
 
 /// Deletes the persistent state of a dropped source; outside data stays.
@@ -73,9 +73,9 @@ fn parse(name: &str, options: &Options) -> Result<Box<dyn SourceConfig>> {
         Some(parse) => parse(&mut taker, options)?,
         None => return Err(taker.missing("connector")),
     };
-    ReadLimit::take(&mut taker)?;
-    OnError::take(&mut taker)?;
-    let batching = BatchingPolicy::take(&mut taker)?;
+    ReadLimit::from_options(&mut taker)?;
+    OnError::from_options(&mut taker)?;
+    let batching = BatchingPolicy::from_options(&mut taker)?;
     if batching.is_some() && !config.counts_rows_ahead() {
         let message = format!("option \"min_rows_per_trigger\" of source \"{name}\" is not possible");
         return Err(Error::new(ErrorKind::InvalidParameterValue, message)
@@ -122,15 +122,15 @@ mod tests {
 
     #[test]
     fn source_kind_unknown_or_missing_is_refused() {
-        let told = |pairs: &[(&str, &str)]| {
+        let refusal = |pairs: &[(&str, &str)]| {
             let error = check("s", &options(pairs)).unwrap_err();
             (error.message().to_string(), error.hint_text().map(str::to_string))
         };
         let message = "option \"connector\" of source \"s\" takes one of 'directory', 'datagen', 'socket', 'kafka', \
                        'nexmark', not 'kafak'";
-        assert_eq!(told(&[("connector", "kafak")]), (message.to_string(), None));
+        assert_eq!(refusal(&[("connector", "kafak")]), (message.to_string(), None));
         let hint = "Add connector = '…' to its WITH clause.";
         let missing = ("source \"s\" needs option \"connector\"".to_string(), Some(hint.to_string()));
-        assert_eq!(told(&[("path", "/data")]), missing);
+        assert_eq!(refusal(&[("path", "/data")]), missing);
     }
 }

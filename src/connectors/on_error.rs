@@ -31,10 +31,10 @@ pub enum OnError {
 impl OnError {
     /// Parses the options of a source.
     pub fn of(options: &Options) -> Result<OnError> {
-        OnError::take(&mut options.taker("the source"))
+        OnError::from_options(&mut options.taker("the source"))
     }
 
-    pub(super) fn take(options: &mut Taker) -> Result<OnError> {
+    pub(super) fn from_options(options: &mut Taker) -> Result<OnError> {
         let words = [("dead_letter", OnError::DeadLetter), ("skip", OnError::Skip), ("fail", OnError::Fail)];
         Ok(options.one_of("on_error", &words)?.unwrap_or_default())
     }

@@ -33,7 +33,7 @@ impl Origin {
 pub struct OriginQueue(Mutex<VecDeque<Origin>>);
 
 impl OriginQueue {
-    pub fn take(&self) -> Option<Origin> {
+    pub fn pop(&self) -> Option<Origin> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 

@@ -89,18 +89,18 @@ impl Replayed {
         Ok(Replayed { inner, kept: Mutex::new(kept) })
     }
 
-    fn kept(&self) -> MutexGuard<'_, ReplayState> {
+    fn state_guard(&self) -> MutexGuard<'_, ReplayState> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All dead letters that were replayed, statement by statement.
     pub fn marks(&self) -> Vec<ReplayMarks> {
-        self.kept().marks.clone()
+        self.state_guard().marks.clone()
     }
 
     /// Adds rows in the source's schema in place of their dead letters. Durable on return. May block.
     pub fn replay(&self, rows: RecordBatch, marks: ReplayMarks) -> Result<()> {
-        let mut kept = self.kept();
+        let mut kept = self.state_guard();
         if kept.bytes + rows.get_array_memory_size() > BYTES_MAX {
             let message = format!("the source would hold more than {BYTES_MAX} bytes of replayed rows");
             return Err(Error::new(ErrorKind::LimitExceeded, message)
@@ -177,7 +177,7 @@ impl Source for Replayed {
     }
 
     async fn ahead(&self, of: &Offsets, limit: &ReadLimit) -> Result<Ahead> {
-        let replays = self.kept().rows.len() as u64;
+        let replays = self.state_guard().rows.len() as u64;
         let Ahead { to, end, backlog } = self.inner.ahead(&outside(of), limit).await?;
         Ok(Ahead { to: with_replays(to, replays), end: with_replays(end, replays), backlog })
     }
@@ -195,7 +195,7 @@ impl Source for Replayed {
         let schema = self.schema();
         let columns = hints.columns(schema.fields().len())?;
         let lost = || Error::new(ErrorKind::DataCorrupted, "replayed rows of the source are gone");
-        let rows = self.kept().rows.get(replays).ok_or_else(lost)?.to_vec();
+        let rows = self.state_guard().rows.get(replays).ok_or_else(lost)?.to_vec();
         let rows = rows.iter().map(|rows| rows.project(&columns)).collect::<Result<_, _>>()?;
         let rows = Arc::new(ReplayedRows { schema: Arc::new(schema.project(&columns)?), rows });
         streams.push(SourceStream { partition: PARTITION.to_string(), rows, origins: None });
@@ -211,7 +211,7 @@ impl Source for Replayed {
     }
 
     async fn irreplaceable(&self) -> Result<Irreplaceable> {
-        let replays: usize = self.kept().rows.iter().map(RecordBatch::num_rows).sum();
+        let replays: usize = self.state_guard().rows.iter().map(RecordBatch::num_rows).sum();
         let inner = self.inner.irreplaceable().await?;
         Ok(Irreplaceable { records: inner.records + replays as u64, ..inner })
     }
@@ -290,13 +290,13 @@ mod tests {
         before.replay(rows(1), marks(1)).unwrap();
         // What the server was told had failed is in the journal all the same.
         let failed = encode(&ReplayHeader { number: 1, marks: marks(2) }, &rows(2)).unwrap();
-        before.kept().journal.append(&[failed]).unwrap();
+        before.state_guard().journal.append(&[failed]).unwrap();
         before.replay(rows(3), marks(3)).unwrap();
         before.replay(rows(4), marks(4)).unwrap();
         let again = source(&env).await;
         assert_eq!(again.marks(), before.marks());
         let values = |source: &Replayed| -> Vec<i64> {
-            source.kept().rows.iter().map(|rows| rows.column(0).as_primitive::<Int64Type>().value(0)).collect()
+            source.state_guard().rows.iter().map(|rows| rows.column(0).as_primitive::<Int64Type>().value(0)).collect()
         };
         assert_eq!(values(&again), [1, 3, 4]);
         assert_eq!(values(&before), [1, 3, 4]);

@@ -123,7 +123,7 @@ pub struct ReadLimit {
 }
 
 impl ReadLimit {
-    pub(super) fn take(options: &mut Taker) -> Result<ReadLimit> {
+    pub(super) fn from_options(options: &mut Taker) -> Result<ReadLimit> {
         let number = "a whole number";
         Ok(ReadLimit {
             rows: options.parse("max_rows_per_trigger", number)?,
@@ -161,7 +161,7 @@ impl SourceStream {
     }
 
     /// A stream with origins.
-    pub fn told<S: PartitionStream + 'static>(partition: &str, rows: impl FnOnce(OriginSender) -> S) -> Self {
+    pub fn with_origins<S: PartitionStream + 'static>(partition: &str, rows: impl FnOnce(OriginSender) -> S) -> Self {
         let origins = Arc::new(OriginQueue::default());
         let rows = Arc::new(rows(origins.sender()));
         SourceStream { partition: partition.to_string(), rows, origins: Some(origins) }

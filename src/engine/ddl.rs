@@ -135,7 +135,7 @@ impl Engine {
             Body::CreateTable(create) => super::build::columns(&create.columns, &create.primary_key).map(|_| ()),
             Body::CreateView(create) => {
                 let options = create.options.revealed(|name| Ok(name.to_string()))?;
-                ViewOptions::take(&CreateView { options, ..create.clone() }, &Fence::default()).map(|_| ())
+                ViewOptions::from_create(&CreateView { options, ..create.clone() }, &Fence::default()).map(|_| ())
             }
             _ => Ok(()),
         }

@@ -111,7 +111,7 @@ impl Engine {
 /// The INSERT as it is passed to the planner.
 pub fn replayed(insert: &ast::Insert) -> ast::Statement {
     let mut insert = insert.clone();
-    insert.source.iter_mut().for_each(|query| **query = naming::apart(query));
+    insert.source.iter_mut().for_each(|query| **query = naming::with_unique_names(query));
     ast::Statement::Insert(insert)
 }
 

@@ -23,7 +23,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     session::Session,
     sql::{
-        literals::{settle_insert, settle_update, without_values},
+        literals::{coerce_insert, coerce_update, without_values},
         names, naming, parameters,
         plan::Planner,
         statement::{self, Body, Name},
@@ -65,7 +65,7 @@ impl Engine {
         }
         let table = self.writable(&target, "insert into")?;
         let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
-        let (context, plan) = self.plan_dml(session, settled_insert(insert, &table)?, params).await?;
+        let (context, plan) = self.plan_dml(session, lowered_insert(insert, &table)?, params).await?;
         let collected = collect_written(&context, plan.input.as_ref().clone()).await?;
         let count = table.insert(&collected.rows, &on_conflict).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))
@@ -82,7 +82,7 @@ impl Engine {
             return Err(Error::unsupported("UPDATE … RETURNING"));
         }
         let table = self.writable(&target, "update")?;
-        let statement = settled_update(update, &table)?;
+        let statement = lowered_update(update, &table)?;
         let mut collected = None;
         let count = table
             .change(async {
@@ -130,11 +130,11 @@ impl Engine {
                     Ok(replayed(insert))
                 }
                 ast::TableObject::TableName(target) => {
-                    settled_insert(insert, &*self.writable(&name_of(target), "insert into")?)
+                    lowered_insert(insert, &*self.writable(&name_of(target), "insert into")?)
                 }
                 _ => Err(Error::unsupported("INSERT into a table function")),
             },
-            Body::Update(update) => settled_update(update, &*self.writable(&updated(update)?, "update")?),
+            Body::Update(update) => lowered_update(update, &*self.writable(&updated(update)?, "update")?),
             Body::Delete(delete) => Ok(ast::Statement::Delete(unaliased(delete, &deleted_from(delete)?))),
             _ => Err(Error::internal("a statement that does not write")),
         }
@@ -213,20 +213,20 @@ async fn fills(table: &WritableTable, at: &[usize]) -> Result<Vec<ScalarValue>> 
     Ok(fills)
 }
 
-fn settled_insert(insert: &ast::Insert, table: &WritableTable) -> Result<ast::Statement> {
+fn lowered_insert(insert: &ast::Insert, table: &WritableTable) -> Result<ast::Statement> {
     let mut insert = insert.clone();
     insert.on = None;
-    settle_insert(&mut insert, table.target())?;
+    coerce_insert(&mut insert, table.target())?;
     if let Some(source) = insert.source.as_mut() {
         without_values(source)?;
-        **source = naming::apart(source);
+        **source = naming::with_unique_names(source);
     }
     Ok(ast::Statement::Insert(insert))
 }
 
-fn settled_update(update: &ast::Update, table: &WritableTable) -> Result<ast::Statement> {
+fn lowered_update(update: &ast::Update, table: &WritableTable) -> Result<ast::Statement> {
     let mut update = update.clone();
-    settle_update(&mut update, table.target())?;
+    coerce_update(&mut update, table.target())?;
     Ok(ast::Statement::Update(update))
 }
 

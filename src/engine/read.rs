@@ -101,7 +101,7 @@ impl Engine {
     /// The logical plan of a query against the present catalog, with unbound parameters.
     async fn plan_query(&self, session: &Session, query: &ast::Query) -> Result<(SessionContext, LogicalPlan)> {
         let context = self.context(session)?;
-        let plan = Planner::logical(&context, &naming::apart(&naming::named(&compatible(query)))).await?;
+        let plan = Planner::logical(&context, &naming::with_unique_names(&naming::named(&compatible(query)))).await?;
         Ok((context, plan))
     }
 
@@ -300,7 +300,7 @@ fn compatible(query: &ast::Query) -> ast::Query {
 fn renamed(schema: &SchemaRef, query: &ast::Query) -> SchemaRef {
     let schema = &crate::pg_catalog::typed(schema, query);
     let Some(names) = naming::names(query).filter(|names| names.len() == schema.fields().len()) else {
-        let together = |field: &Arc<Field>| field.as_ref().clone().with_name(naming::together(field.name()));
+        let together = |field: &Arc<Field>| field.as_ref().clone().with_name(naming::original_name(field.name()));
         return Arc::new(Schema::new(schema.fields().iter().map(together).collect::<Vec<_>>()));
     };
     let fields: Vec<Field> =

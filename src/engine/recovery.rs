@@ -219,12 +219,12 @@ impl Engine {
         strays.sort_unstable();
         strays.dedup();
         for id in strays {
-            let is_told = id <= catalog.last_id || self.env.log.is_certain();
-            let removed = if is_told { self.delete_files(id, ObjectKind::Source) } else { Ok(()) };
+            let is_known = id <= catalog.last_id || self.env.log.is_certain();
+            let removed = if is_known { self.delete_files(id, ObjectKind::Source) } else { Ok(()) };
             if let Err(error) = &removed {
                 tracing::warn!(id, %error, "files of an object that is no more are left");
             }
-            if !is_told || removed.is_err() {
+            if !is_known || removed.is_err() {
                 // New objects get ids after theirs.
                 let mut live = locked(&self.live);
                 live.catalog.last_id = live.catalog.last_id.max(id);

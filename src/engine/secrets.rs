@@ -95,7 +95,7 @@ impl Engine {
     pub(super) fn view_options(&self, create: &CreateView) -> Result<ViewOptions> {
         let (options, hidden) = self.revealed(&create.options)?;
         let create = CreateView { options, ..create.clone() };
-        let taken = ViewOptions::take(&create, &self.options.fence);
+        let taken = ViewOptions::from_create(&create, &self.options.fence);
         taken.map_err(|error| error.masked(&hidden))
     }
 
@@ -110,8 +110,8 @@ impl Engine {
             values.push(value.clone());
             Ok(value)
         })?;
-        let told = options.0.iter().filter(|(key, _)| is_secret(key)).map(|(_, value)| value.clone());
-        self.env.hidden.add(values.iter().cloned().chain(told));
+        let given = options.0.iter().filter(|(key, _)| is_secret(key)).map(|(_, value)| value.clone());
+        self.env.hidden.add(values.iter().cloned().chain(given));
         Ok((options, values))
     }
 

@@ -39,7 +39,7 @@ impl SinkPlan {
             key: standing.rewritten.key.clone(),
             whole: standing.emission == Emission::Complete,
         };
-        let (mode, key) = options.settle(&answer)?;
+        let (mode, key) = options.resolve_mode(&answer)?;
         Ok(SinkPlan { options: options.clone(), answer, mode, key })
     }
 

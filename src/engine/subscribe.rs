@@ -134,7 +134,7 @@ impl Subscription {
             let (epoch, piece) = (snapshot.epoch(), snapshot.piece(*given));
             *given += 1;
             match piece {
-                Some(rows) => return self.told(epoch, 1, &rows?).map(Some),
+                Some(rows) => return self.with_epoch_and_diff(epoch, 1, &rows?).map(Some),
                 None => self.snapshot = None,
             }
         }
@@ -144,14 +144,14 @@ impl Subscription {
             }
         }
         let Some(ChangelogPart { epoch, changes, came }) = self.ready.pop_front() else { return Ok(None) };
-        let Some(diffs) = changes.diffs() else { return self.told(epoch, 1, changes.rows()).map(Some) };
+        let Some(diffs) = changes.diffs() else { return self.with_epoch_and_diff(epoch, 1, changes.rows()).map(Some) };
         let these: BooleanArray = diffs.values().iter().map(|diff| Some((*diff > 0) == came)).collect();
         let rows = filter_record_batch(changes.rows(), &these)?;
-        self.told(epoch, if came { 1 } else { -1 }, &rows).map(Some)
+        self.with_epoch_and_diff(epoch, if came { 1 } else { -1 }, &rows).map(Some)
     }
 
     /// Rows with epoch and diff columns.
-    fn told(&self, epoch: Epoch, diff: i64, rows: &RecordBatch) -> Result<RecordBatch> {
+    fn with_epoch_and_diff(&self, epoch: Epoch, diff: i64, rows: &RecordBatch) -> Result<RecordBatch> {
         let whole = |value| Arc::new(Int64Array::from_value(value, rows.num_rows())) as ArrayRef;
         let mut columns = vec![whole(epoch.0 as i64), whole(diff)];
         columns.extend(rows.columns().iter().cloned());

@@ -30,15 +30,15 @@ pub struct ViewOptions {
 const OF_A_QUERY: [&str; 3] = ["trigger", "checkpoint_interval", "target_epoch"];
 
 impl ViewOptions {
-    pub fn take(create: &CreateView, fence: &Fence) -> Result<Self> {
+    pub fn from_create(create: &CreateView, fence: &Fence) -> Result<Self> {
         let name = &create.name.name;
         if create.kind != ObjectKind::Sink {
-            return Self::take_own(create, &create.options);
+            return Self::own_from_options(create, &create.options);
         }
         let (own, outside) =
             create.options.0.clone().into_iter().partition(|(key, _)| OF_A_QUERY.contains(&key.as_str()));
-        let mut options = Self::take_own(create, &Options(own))?;
-        let sink = SinkOptions::take(name, &Options(outside), fence)?;
+        let mut options = Self::own_from_options(create, &Options(own))?;
+        let sink = SinkOptions::from_options(name, &Options(outside), fence)?;
         if sink.is_whole() {
             if create.emit.is_some_and(|emit| emit != Emit::Complete) {
                 let message = "type = 'complete' and EMIT contradict each other";
@@ -49,7 +49,7 @@ impl ViewOptions {
         Ok(ViewOptions { sink: Some(sink), ..options })
     }
 
-    fn take_own(create: &CreateView, options: &Options) -> Result<Self> {
+    fn own_from_options(create: &CreateView, options: &Options) -> Result<Self> {
         let mut taker = options.taker(format!("{} \"{}\"", create.kind, create.name.name));
         let trigger = match taker.text("trigger") {
             None => Trigger::default(),

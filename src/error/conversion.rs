@@ -186,7 +186,7 @@ fn too_large(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(message: &str) -> String {
+    fn converted(message: &str) -> String {
         let error = Error::from(DataFusionError::Plan(message.to_string()));
         format!("{} {error}", error.kind().sqlstate())
     }
@@ -205,7 +205,7 @@ mod tests {
             ("LIMIT must be >= 0, '-1' was provided", "2201W LIMIT must not be negative"),
             ("OFFSET must be >=0, '-1' was provided", "2201X OFFSET must not be negative"),
         ] {
-            assert_eq!(told(said), expected);
+            assert_eq!(converted(said), expected);
         }
         let more = Error::from(DataFusionError::Execution("Scalar subquery returned more than one row".into()));
         assert_eq!(more.kind(), ErrorKind::CardinalityViolation);

@@ -226,8 +226,8 @@ fn delta(
         let unknown = Origin::within(name);
         source.rows.execute(context.clone()).map(move |batch| {
             let batch = batch?;
-            let told = source.origins.as_ref().and_then(|origins| origins.take());
-            let origin = told.unwrap_or_else(|| unknown.clone());
+            let origin = source.origins.as_ref().and_then(|origins| origins.pop());
+            let origin = origin.unwrap_or_else(|| unknown.clone());
             rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
             let Some(place) = place else { return Ok((origin, batch)) };
             let mut columns = batch.columns().to_vec();

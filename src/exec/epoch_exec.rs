@@ -267,14 +267,14 @@ impl ExecutionPlan for EpochExec {
             }
             NodeKind::FirstEpochOnly => self.child_stream(partition, context),
             NodeKind::StaticInput { rows } => {
-                let rows = kept(rows.clone(), self.children.first().cloned(), context);
+                let rows = static_rows(rows.clone(), self.children.first().cloned(), context);
                 let batches = rows.map_ok(|rows| stream::iter(rows.into_iter().map(DfResult::Ok))).try_flatten_stream();
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
             }
             NodeKind::Watermark { time, observed } => {
                 let (time, observed, now) = (*time, observed.clone(), self.epoch.tick().now);
                 let noted = self.child_stream(partition, context)?.inspect_ok(move |batch| {
-                    observed.note(batch, time, now);
+                    observed.observe(batch, time, now);
                 });
                 Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), noted)))
             }
@@ -288,7 +288,7 @@ impl ExecutionPlan for EpochExec {
 }
 
 /// The rows of a static input, computed once and cached.
-async fn kept(
+async fn static_rows(
     rows: Arc<OnceCell<Vec<RecordBatch>>>,
     child: Option<Plan>,
     context: Arc<TaskContext>,

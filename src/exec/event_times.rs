@@ -26,13 +26,13 @@ pub struct EventTime {
 /// Collects the event times observed for one watermark in one epoch.
 #[derive(Debug)]
 pub(super) struct Observed {
-    /// By stream number; [`UNTOLD`] if there is none.
+    /// By stream number; [`NO_PARTITION`] if there is none.
     greatest: Mutex<BTreeMap<i64, Micros>>,
     /// Event times further ahead of the clock than this are ignored.
     ahead_us_max: Option<Micros>,
 }
 
-const UNTOLD: i64 = -1;
+const NO_PARTITION: i64 = -1;
 
 /// The number of a stream of an input, as a row's [`PARTITION`].
 pub(super) fn stream_number(input: usize, stream: usize) -> i64 {
@@ -41,7 +41,7 @@ pub(super) fn stream_number(input: usize, stream: usize) -> i64 {
 
 /// The input and stream of a stream number; `None` for others.
 pub(super) fn stream_of(number: i64) -> Option<(usize, usize)> {
-    (number != UNTOLD).then_some(((number >> 32) as usize, number as u32 as usize))
+    (number != NO_PARTITION).then_some(((number >> 32) as usize, number as u32 as usize))
 }
 
 /// The name of an input's partition.
@@ -68,19 +68,19 @@ impl Observed {
         times
     }
 
-    pub fn note(&self, batch: &RecordBatch, time: EventTime, now: Micros) {
+    pub fn observe(&self, batch: &RecordBatch, time: EventTime, now: Micros) {
         let Some(times) = event_times(batch.column(time.column)) else { return };
-        let Some(partition) = time.partition else { return self.note_one(UNTOLD, &times, now) };
+        let Some(partition) = time.partition else { return self.observe_one(NO_PARTITION, &times, now) };
         let numbers = batch.column(partition).as_primitive::<Int64Type>();
         // Rows of one stream are mostly consecutive.
         let mut from = 0;
         for run in numbers.values().chunk_by(|a, b| a == b) {
-            self.note_one(run[0], &times.slice(from, run.len()), now);
+            self.observe_one(run[0], &times.slice(from, run.len()), now);
             from += run.len();
         }
     }
 
-    fn note_one(&self, number: i64, times: &Int64Array, now: Micros) {
+    fn observe_one(&self, number: i64, times: &Int64Array, now: Micros) {
         let greatest = match self.ahead_us_max {
             None => arrow::compute::max(times),
             Some(ahead) => times.iter().flatten().filter(|t| *t <= now.saturating_add(ahead)).max(),

@@ -20,7 +20,7 @@ pub(super) async fn offload<T: Send + 'static>(work: impl FnOnce() -> Result<T> 
     let token = CancellationToken::new();
     let _unwanted = token.clone().drop_guard();
     let thread = tokio::task::spawn_blocking(move || {
-        let _told = CancellationScope::new(token);
+        let _scope = CancellationScope::new(token);
         work()
     });
     match thread.await.map_err(tokio::task::JoinError::try_into_panic) {

@@ -85,7 +85,7 @@ impl fmt::Debug for AvroOptions {
 }
 
 impl AvroOptions {
-    pub fn take(options: &mut Taker) -> Result<Self> {
+    pub fn from_options(options: &mut Taker) -> Result<Self> {
         let schema = match (options.text("avro.schema"), options.text("avro.schema_file")) {
             (Some(_), Some(_)) => {
                 return Err(Error::new(

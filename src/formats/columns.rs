@@ -62,12 +62,12 @@ impl ColumnBuilders {
                 None => new_null_array(field.data_type(), rows),
                 Some(source) => self
                     .convert(decoded.column(*source), field.data_type())
-                    .map_err(|(text, why)| told(&text, field.name(), &why))?,
+                    .map_err(|(text, why)| conversion_error(&text, field.name(), &why))?,
             };
             not_null(field, array.null_count())?;
             match rows_out_of_range(&array).is_empty() {
                 true => Ok(array),
-                false => Err(told("", field.name(), out_of_range(field.data_type()).message())),
+                false => Err(conversion_error("", field.name(), out_of_range(field.data_type()).message())),
             }
         });
         let arrays = arrays.collect::<Result<Vec<_>, String>>()?;
@@ -136,7 +136,7 @@ impl ColumnBuilders {
 }
 
 /// The error message for a value of a column.
-fn told(text: &str, column: &str, why: &str) -> String {
+fn conversion_error(text: &str, column: &str, why: &str) -> String {
     if text.is_empty() {
         format!("{why} in column \"{column}\"")
     } else {

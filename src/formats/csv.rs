@@ -58,14 +58,14 @@ enum CsvScan {
 }
 
 impl CsvOptions {
-    pub fn take(options: &mut Taker) -> Result<Self> {
+    pub fn from_options(options: &mut Taker) -> Result<Self> {
         let csv = CsvOptions {
             header: options.boolean("header", false)?,
             delimiter: byte(options, "delimiter")?.unwrap_or(b','),
             quote: byte(options, "quote")?.unwrap_or(b'"'),
             escape: byte(options, "escape")?,
             null: options.text("null").unwrap_or_default(),
-            timestamp_format: TimestampFormat::take(options)?,
+            timestamp_format: TimestampFormat::from_options(options)?,
             multiline: options.boolean("multiline", false)?,
         };
         // An escape that equals the quote means doubling, as in Postgres.

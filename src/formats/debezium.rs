@@ -39,7 +39,7 @@ const PAYLOAD: usize = 3;
 
 impl DebeziumDecode {
     pub fn new(options: &JsonOptions, request: &Request) -> Self {
-        let (columns, ops) = Ops::take(request);
+        let (columns, ops) = Ops::split_off(request);
         let fields = raw_fields(options, &columns);
         let row = |name| Field::new(name, DataType::Struct(Fields::from(fields.clone())), true);
         let mut envelope = vec![row("before"), row("after"), Field::new("op", DataType::Utf8, true)];

@@ -42,14 +42,14 @@ pub enum MessageFormat {
 
 impl MessageFormat {
     /// Takes `format` and the options of that format.
-    pub fn take(options: &mut Taker) -> Result<MessageFormat> {
+    pub fn from_options(options: &mut Taker) -> Result<MessageFormat> {
         let words = [("json", 0), ("csv", 1), ("text", 2), ("bytes", 2), ("avro", 3)];
         match options.one_of("format", &words)? {
             Some(0) => Ok(MessageFormat::Json),
-            Some(1) => Ok(MessageFormat::Csv(CsvDialect::take(options)?)),
+            Some(1) => Ok(MessageFormat::Csv(CsvDialect::from_options(options)?)),
             Some(2) => Ok(MessageFormat::Text),
             Some(_) if options.has(&["avro.schema", "avro.schema_file"]) => {
-                Ok(MessageFormat::Avro(AvroSpelling::take(options)?))
+                Ok(MessageFormat::Avro(AvroSpelling::from_options(options)?))
             }
             Some(_) => {
                 let words = [("single_object", AvroFraming::SingleObject), ("none", AvroFraming::None)];

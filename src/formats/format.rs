@@ -54,7 +54,7 @@ pub fn upserts(options: &Options) -> bool {
 
 impl Format {
     /// Takes `format` and the options of that format.
-    pub fn take(options: &mut Taker) -> Result<Format> {
+    pub fn from_options(options: &mut Taker) -> Result<Format> {
         #[derive(Clone, Copy)]
         enum Word {
             Avro,
@@ -83,13 +83,13 @@ impl Format {
         };
         let kind = match word {
             Word::Avro => {
-                let kind = FormatKind::Avro(AvroOptions::take(options)?);
+                let kind = FormatKind::Avro(AvroOptions::from_options(options)?);
                 return Ok(Format { kind, compression: Some(Compression::None) });
             }
             Word::Bytes => return Ok(Format { kind: FormatKind::Bytes, compression: Some(Compression::None) }),
-            Word::Csv => FormatKind::Csv(CsvOptions::take(options)?),
+            Word::Csv => FormatKind::Csv(CsvOptions::from_options(options)?),
             Word::DebeziumJson => FormatKind::DebeziumJson(JsonOptions::flat(options)?),
-            Word::Json => FormatKind::Json(JsonOptions::take(options)?),
+            Word::Json => FormatKind::Json(JsonOptions::from_options(options)?),
             Word::UpsertJson => {
                 let kind = FormatKind::UpsertJson(JsonOptions::flat(options)?);
                 return Ok(Format { kind, compression: Some(Compression::None) });

@@ -35,16 +35,16 @@ pub(super) struct JsonOptions {
 }
 
 impl JsonOptions {
-    pub fn take(options: &mut Taker) -> Result<Self> {
+    pub fn from_options(options: &mut Taker) -> Result<Self> {
         Ok(JsonOptions {
-            timestamp_format: TimestampFormat::take(options)?,
+            timestamp_format: TimestampFormat::from_options(options)?,
             multiline: options.boolean("multiline", false)?,
         })
     }
 
     /// For messages, where each value is a record.
     pub fn flat(options: &mut Taker) -> Result<Self> {
-        Ok(JsonOptions { timestamp_format: TimestampFormat::take(options)?, multiline: false })
+        Ok(JsonOptions { timestamp_format: TimestampFormat::from_options(options)?, multiline: false })
     }
 }
 

@@ -37,7 +37,7 @@ pub struct CsvDialect {
 
 impl CsvDialect {
     /// Takes `delimiter`, `quote` and `null`.
-    pub(super) fn take(options: &mut Taker) -> Result<CsvDialect> {
+    pub(super) fn from_options(options: &mut Taker) -> Result<CsvDialect> {
         let dialect = CsvDialect {
             delimiter: csv::byte(options, "delimiter")?.unwrap_or(b','),
             quote: csv::byte(options, "quote")?.unwrap_or(b'"'),

@@ -33,7 +33,7 @@ fn format(options: &[(&str, &str)]) -> Format {
         all.insert(*key, *value);
     }
     let mut taker = all.taker("a test");
-    let format = Format::take(&mut taker).unwrap();
+    let format = Format::from_options(&mut taker).unwrap();
     taker.finish().unwrap();
     format
 }
@@ -588,10 +588,10 @@ fn format_invalid_options_are_refused() {
         let mut options = Options::default();
         options.insert("format", "csv");
         options.insert(key, value);
-        let error = Format::take(&mut options.taker("source \"s\"")).unwrap_err();
+        let error = Format::from_options(&mut options.taker("source \"s\"")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}");
     }
-    let error = Format::take(&mut Options::default().taker("source \"s\"")).unwrap_err();
+    let error = Format::from_options(&mut Options::default().taker("source \"s\"")).unwrap_err();
     assert!(error.message().contains("needs option \"format\""));
 }
 

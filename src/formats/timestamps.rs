@@ -28,7 +28,7 @@ pub(super) enum TimestampFormat {
 
 impl TimestampFormat {
     /// Takes `timestamp_format`; `None` is Arrow's parser: ISO 8601, with or without `T`, fraction and zone.
-    pub fn take(options: &mut Taker) -> Result<Option<TimestampFormat>> {
+    pub fn from_options(options: &mut Taker) -> Result<Option<TimestampFormat>> {
         let Some(text) = options.text("timestamp_format") else { return Ok(None) };
         Ok(Some(match text.to_lowercase().as_str() {
             "epoch" | "epoch_s" => TimestampFormat::Epoch(1_000_000),
@@ -133,7 +133,7 @@ mod tests {
     fn parse_as(format: &str, text: &str) -> Option<Micros> {
         let mut options = Options::default();
         options.insert("timestamp_format", format);
-        TimestampFormat::take(&mut options.taker("a test")).unwrap().unwrap().parse(text)
+        TimestampFormat::from_options(&mut options.taker("a test")).unwrap().unwrap().parse(text)
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
     fn timestamp_format_with_unknown_letters_is_refused() {
         let mut options = Options::default();
         options.insert("timestamp_format", "%Q!");
-        let error = TimestampFormat::take(&mut options.taker("a test")).unwrap_err();
+        let error = TimestampFormat::from_options(&mut options.taker("a test")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidParameterValue);
     }
 }

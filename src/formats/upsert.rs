@@ -33,7 +33,7 @@ pub(super) const REMOVE: i8 = -1;
 
 impl Ops {
     /// Removes the operation column from a request.
-    pub fn take(request: &Request) -> (Request, Ops) {
+    pub fn split_off(request: &Request) -> (Request, Ops) {
         let fields = request.schema.fields();
         let place = request.projection.iter().position(|i| fields[*i].name() == OP);
         let mut columns = request.clone();
@@ -73,7 +73,7 @@ pub(super) struct UpsertDecoder {
 
 impl UpsertDecoder {
     pub fn new(options: &JsonOptions, request: &Request) -> Self {
-        let (columns, ops) = Ops::take(request);
+        let (columns, ops) = Ops::split_off(request);
         let key = match key_of(&request.schema).as_slice() {
             [only] => Some(serde_json::Value::from(only.as_str()).to_string()),
             _ => None,

@@ -33,12 +33,12 @@ enum WriterKind {
 
 impl FileFormat {
     /// Takes `format` and the options of that format.
-    pub fn take(options: &mut Taker) -> Result<FileFormat> {
+    pub fn from_options(options: &mut Taker) -> Result<FileFormat> {
         let words = [("parquet", 0), ("csv", 1), ("json", 2), ("ndjson", 2), ("jsonl", 2)];
         Ok(FileFormat(match options.one_of("format", &words)? {
             Some(0) => WriterKind::Parquet,
             Some(1) => {
-                let spelling = Spelling::Csv(CsvDialect::take(options)?);
+                let spelling = Spelling::Csv(CsvDialect::from_options(options)?);
                 WriterKind::Text { spelling, header: options.boolean("header", true)? }
             }
             Some(_) => WriterKind::Text { spelling: Spelling::Json, header: false },

@@ -143,12 +143,12 @@ impl Grouping {
     /// Splits off the late rows of a batch and evaluates keys and arguments of the others.
     pub fn evaluate(&self, functions: &[AggregateCall], batch: RecordBatch, tick: &Tick) -> Result<Evaluated> {
         let (mut keys, mut late) = (self.keys_of(&batch)?, Vec::new());
-        let batch = apart(batch, have_times(&self.timed, &keys), LateCause::NoEventTime, &mut late)?;
+        let batch = retain_on_time(batch, have_times(&self.timed, &keys), LateCause::NoEventTime, &mut late)?;
         if !late.is_empty() {
             keys = self.keys_of(&batch)?;
         }
         let (on_time, before) = (self.on_time(&keys, tick.closed(self.derived))?, late.len());
-        let batch = apart(batch, on_time, LateCause::BehindWatermark, &mut late)?;
+        let batch = retain_on_time(batch, on_time, LateCause::BehindWatermark, &mut late)?;
         if late.len() > before {
             keys = self.keys_of(&batch)?;
         }
@@ -248,7 +248,7 @@ fn have_times(timed: &[TimeColumn], columns: &[ArrayRef]) -> Option<BooleanArray
 }
 
 /// Splits a batch: returns the rows on time, adds the others to `late`.
-fn apart(
+fn retain_on_time(
     batch: RecordBatch,
     on_time: Option<BooleanArray>,
     cause: LateCause,
@@ -269,12 +269,12 @@ pub fn split_late(
 ) -> Result<(RecordBatch, LateRows)> {
     let mut late = Vec::new();
     let has_time = timed.and_then(|column| have_times(&[column], batch.columns()));
-    let batch = apart(batch, has_time, LateCause::NoEventTime, &mut late)?;
+    let batch = retain_on_time(batch, has_time, LateCause::NoEventTime, &mut late)?;
     let on_time = match (&close, watermark) {
         (Some(close), Some(watermark)) => in_time(close, batch.columns(), watermark)?,
         _ => None,
     };
-    Ok((apart(batch, on_time, LateCause::BehindWatermark, &mut late)?, late))
+    Ok((retain_on_time(batch, on_time, LateCause::BehindWatermark, &mut late)?, late))
 }
 
 /// Row by row: whether two equally long lists of rows differ.

@@ -138,7 +138,7 @@ impl Temporal {
     }
 
     /// Adds new rows.
-    fn take(&mut self, new: &New, now: Micros, out: &mut Vec<Changes>) -> Result<()> {
+    fn insert(&mut self, new: &New, now: Micros, out: &mut Vec<Changes>) -> Result<()> {
         let New { rows, from, until, diffs } = new;
         let all = 0..diffs.len();
         let ends = |row: usize| if until.is_null(row) { now } else { until.value(row) };
@@ -221,7 +221,7 @@ impl Operator for Temporal {
         let mut out = Vec::new();
         self.pass(tick.now, &mut out)?;
         let (batches, late) = InputBuffer::<TemporalInput>::drain(collected)?;
-        batches.iter().try_for_each(|new| self.take(new, tick.now, &mut out))?;
+        batches.iter().try_for_each(|new| self.insert(new, tick.now, &mut out))?;
         Ok(StepOutput { changes: Changes::concat(&self.presence.input, &out)?, late })
     }
 

@@ -59,7 +59,7 @@ impl Upsert {
         let known: UInt32Array = (0..found.len() as u32).filter(|row| found[*row as usize].is_some()).collect();
         let ids: Vec<_> = found.iter().flatten().copied().collect();
         let before = self.current.gather(&ids)?;
-        let after = self.kept(&rows)?;
+        let after = self.stored_values(&rows)?;
         let differs = differing(before.columns(), &at(after.columns(), &known)?)?;
 
         let (mut withdrawn, mut old, mut new) = (Vec::new(), Vec::new(), Vec::new());
@@ -128,7 +128,7 @@ impl Upsert {
     }
 
     /// The stored value columns of rows.
-    fn kept(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+    fn stored_values(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let fields = self.values.iter().map(|i| self.output.fields()[*i].clone());
         let columns = self.values.iter().map(|i| rows.column(*i).clone());
         match self.values.is_empty() {
@@ -236,10 +236,10 @@ mod tests {
             RecordBatch::try_new(upsert.input.clone(), vec![Arc::new(values), Arc::new(keys), Arc::new(ops)]).unwrap();
         let changes = upsert.fold(&batch).unwrap();
         let values = changes.rows().column(0).as_string::<i32>().clone();
-        let mut told: Vec<String> =
+        let mut lines: Vec<String> =
             (0..changes.num_rows()).map(|row| format!("{:+}{}", changes.diff(row), values.value(row))).collect();
-        told.sort();
-        told
+        lines.sort();
+        lines
     }
 
     #[test]

@@ -43,24 +43,24 @@ impl SecretRedactor {
             let other = (quoted != *secret).then_some(quoted);
             [Some(secret.clone()), other].into_iter().flatten().filter(move |spelling| text.contains(spelling.as_str()))
         };
-        let mut told: Vec<String> = all.iter().flat_map(spellings).collect();
+        let mut found: Vec<String> = all.iter().flat_map(spellings).collect();
         drop(all);
         // One that is a part of another comes after it.
-        told.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        found.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
         let masked = |text: Cow<'a, str>, secret: &String| Cow::Owned(text.replace(secret, "***"));
-        told.iter().fold(Cow::Borrowed(text), masked)
+        found.iter().fold(Cow::Borrowed(text), masked)
     }
 
     /// The error as it may be shown.
     pub fn mask(&self, error: Error) -> Error {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut told: Vec<String> = all.iter().filter(|secret| error.tells(secret)).cloned().collect();
+        let mut found: Vec<String> = all.iter().filter(|secret| error.tells(secret)).cloned().collect();
         drop(all);
         // One that is a part of another comes after it.
-        told.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-        match told.is_empty() {
+        found.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        match found.is_empty() {
             true => error,
-            false => error.masked(&told),
+            false => error.masked(&found),
         }
     }
 }

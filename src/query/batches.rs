@@ -77,13 +77,13 @@ impl PartitionStream for BatchReader {
 #[derive(Debug)]
 pub struct FiledBatches {
     reading: ReadAhead,
-    told: ChangelogSlice,
+    slice: ChangelogSlice,
     store: Store,
 }
 
 impl FiledBatches {
-    pub fn new(told: ChangelogSlice, store: Store, input: &PlannedInput) -> Result<Self> {
-        Ok(FiledBatches { reading: ReadAhead::of(input)?, told, store })
+    pub fn new(slice: ChangelogSlice, store: Store, input: &PlannedInput) -> Result<Self> {
+        Ok(FiledBatches { reading: ReadAhead::of(input)?, slice, store })
     }
 }
 
@@ -93,9 +93,9 @@ impl PartitionStream for FiledBatches {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (reading, told, store) = (self.reading.clone(), self.told.clone(), self.store.clone());
+        let (reading, slice, store) = (self.reading.clone(), self.slice.clone(), self.store.clone());
         let read = move || -> Result<Vec<RecordBatch>> {
-            told.read(&store)?.iter().map(|changes| reading.batch(changes)).collect()
+            slice.read(&store)?.iter().map(|changes| reading.batch(changes)).collect()
         };
         let read = async move {
             let read = tokio::task::spawn_blocking(read).await;

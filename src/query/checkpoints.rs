@@ -130,14 +130,14 @@ impl Checkpoints {
         let Some(newest) = files.last() else { return Ok(None) };
         let path = newest;
         let newest = self.header(path)?;
-        self.places(path, &newest)?;
+        self.section_operators(path, &newest)?;
         self.chain = vec![newest.epoch];
         let mut base = newest.base;
         while let Some(epoch) = base {
             self.chain.push(epoch);
             let path = self.path(epoch);
             let header = self.header(&path)?;
-            self.places(&path, &header)?;
+            self.section_operators(&path, &header)?;
             base = header.base;
         }
         self.chain.reverse();
@@ -155,7 +155,7 @@ impl Checkpoints {
         for epoch in &self.chain {
             let path = self.path(*epoch);
             let (header, decoder): (CheckpointHeader, _) = SectionDecoder::new(&path, self.file(&path)?)?;
-            let places = self.places(&path, &header)?;
+            let places = self.section_operators(&path, &header)?;
             let mut sections = 0;
             decoder.each(|section, batch| {
                 sections = section + 1;
@@ -170,7 +170,7 @@ impl Checkpoints {
     }
 
     /// Per section of a checkpoint: the number of its operator in the plan.
-    fn places(&self, path: &str, header: &CheckpointHeader) -> Result<Vec<usize>> {
+    fn section_operators(&self, path: &str, header: &CheckpointHeader) -> Result<Vec<usize>> {
         if !header.inputs.is_empty() && header.inputs != self.inputs {
             return Err(unfit(path, "is of other inputs than the query has now"));
         }
@@ -303,18 +303,18 @@ mod tests {
         StateId { uid: uid.to_string(), version }
     }
 
-    fn places(saved: Option<Vec<StateId>>, plan: &[StateId]) -> Result<Vec<usize>> {
+    fn section_operators(saved: Option<Vec<StateId>>, plan: &[StateId]) -> Result<Vec<usize>> {
         let checkpoints = Checkpoints::new(Arc::new(MemoryStorage::default()), 7).with_plan(plan.to_vec(), vec![3]);
         let header = CheckpointHeader { operators: saved, inputs: vec![3], ..CheckpointHeader::default() };
-        checkpoints.places("state/7/1.ckpt", &header)
+        checkpoints.section_operators("state/7/1.ckpt", &header)
     }
 
     #[test]
     fn checkpoint_sections_are_found_by_uid_and_not_by_place() {
         let plan = [id("Join[a = b]@0", 1), id("Aggregate[k]@0.0", 2)];
         let saved = vec![plan[1].clone(), plan[0].clone()];
-        assert_eq!(places(Some(saved), &plan).unwrap(), [1, 0]);
-        assert_eq!(places(None, &plan).unwrap(), [0, 1], "an older one, in the order of the plan");
+        assert_eq!(section_operators(Some(saved), &plan).unwrap(), [1, 0]);
+        assert_eq!(section_operators(None, &plan).unwrap(), [0, 1], "an older one, in the order of the plan");
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod tests {
         let checkpoints = Checkpoints::new(Arc::new(MemoryStorage::default()), 7).with_plan(Vec::new(), vec![3, 4]);
         let of = |inputs: &[u64]| {
             let header = CheckpointHeader { inputs: inputs.to_vec(), ..CheckpointHeader::default() };
-            checkpoints.places("state/7/1.ckpt", &header).is_ok()
+            checkpoints.section_operators("state/7/1.ckpt", &header).is_ok()
         };
         assert!(of(&[3, 4]) && of(&[]), "an older one does not say");
         assert!(!of(&[4, 3]) && !of(&[3]) && !of(&[3, 4, 5]));
@@ -349,14 +349,14 @@ mod tests {
     #[test]
     fn checkpoint_state_that_does_not_fit_is_refused_by_name() {
         let plan = [id("Aggregate[k]@0", 2)];
-        for (saved, told) in [
+        for (saved, expected) in [
             (vec![id("Aggregate[j]@0", 2)], "operator \"Aggregate[j]@0\", which the query does not have now"),
             (vec![id("Aggregate[k]@0", 1)], "operator \"Aggregate[k]@0\" in version 1, not 2"),
             (vec![], "holds no state of operator \"Aggregate[k]@0\""),
         ] {
-            let error = places(Some(saved), &plan).unwrap_err();
+            let error = section_operators(Some(saved), &plan).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ObjectNotInState);
-            assert!(error.message().contains(told), "{error}");
+            assert!(error.message().contains(expected), "{error}");
         }
     }
 }

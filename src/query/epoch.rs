@@ -124,7 +124,7 @@ impl Worker {
         // The intent is not synced by itself: the sync of the commit covers it, and nothing of the epoch is visible
         // before.
         self.needs_log();
-        self.env.log.note(LogRecord::Intent(intent.clone()).encode(&[])?);
+        self.env.log.enqueue(LogRecord::Intent(intent.clone()).encode(&[])?);
         let first = self.cursors.reads_snapshots(&intent);
         let commit = match pieces.is_empty() {
             true => self.take_step(&intent).await?.0,
@@ -203,7 +203,7 @@ impl Worker {
         let changes = exec::run(&standing.plan, &standing.epoch_context, self.env.context.clone()).await?;
         let changes = retyped(changes, self.setup.relation.lock().schema())?;
         let changes = match &self.setup.sink_driver {
-            Some(sink_driver) => sink_driver.take(intent.epoch, changes, &mut self.setup.relation.lock())?,
+            Some(sink_driver) => sink_driver.apply(intent.epoch, changes, &mut self.setup.relation.lock())?,
             None => {
                 let mut relation = self.setup.relation.lock();
                 relation.apply(intent.epoch, &changes)?;

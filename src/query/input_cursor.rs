@@ -256,11 +256,11 @@ impl InputCursor {
                     let rows: Vec<Changes> = snapshot.batches(None)?.into_iter().map(Changes::insert).collect();
                     return Ok((vec![SourceStream::only(Arc::new(BatchReader::new(&rows, input)?))], bad));
                 }
-                let told = shared.lock().changes(from, to)?;
+                let slice = shared.lock().changes(from, to)?;
                 let store = Store::new(env.storage.clone(), shared.id);
-                let stream: Arc<dyn PartitionStream> = match told.is_in_memory() {
-                    true => Arc::new(BatchReader::new(&told.read(&store)?, input)?),
-                    false => Arc::new(FiledBatches::new(told, store, input)?),
+                let stream: Arc<dyn PartitionStream> = match slice.is_in_memory() {
+                    true => Arc::new(BatchReader::new(&slice.read(&store)?, input)?),
+                    false => Arc::new(FiledBatches::new(slice, store, input)?),
                 };
                 Ok((vec![SourceStream::only(stream)], bad))
             }

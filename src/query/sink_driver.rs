@@ -96,7 +96,7 @@ impl SinkDriver {
 
     /// Gives the net of an epoch's changes, and applies it to the relation `kept` as `Retention` says. Fails with a
     /// unique violation on a duplicate primary key.
-    pub(super) fn take(&self, epoch: Epoch, changes: Changes, kept: &mut Relation) -> Result<Changes> {
+    pub(super) fn apply(&self, epoch: Epoch, changes: Changes, kept: &mut Relation) -> Result<Changes> {
         let changes = if self.nets { net(&changes)? } else { changes };
         if self.keeps != Retention::Nothing {
             kept.apply(epoch, &changes).map_err(|error| match self.keeps {

@@ -106,7 +106,7 @@ mod tests {
         all.into_iter().map(|(partition, time)| (partition.to_string(), time)).collect()
     }
 
-    fn untold(time: Option<Micros>) -> EventTimes {
+    fn unpartitioned(time: Option<Micros>) -> EventTimes {
         time.into_iter().map(|time| (String::new(), time)).collect()
     }
 
@@ -136,11 +136,11 @@ mod tests {
         let specs = [spec(10, None), spec(5, None)];
         let mut marks = Watermarks::new(2);
         assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), None);
-        marks.observe(&[untold(Some(100)), untold(None)], 1, None, 0);
+        marks.observe(&[unpartitioned(Some(100)), unpartitioned(None)], 1, None, 0);
         assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), None, "one input has said nothing yet");
-        marks.observe(&[untold(None), untold(Some(50))], 1, None, 0);
+        marks.observe(&[unpartitioned(None), unpartitioned(Some(50))], 1, None, 0);
         assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), Some(45));
-        marks.observe(&[untold(Some(40)), untold(Some(200))], 1, Some(45), 0);
+        marks.observe(&[unpartitioned(Some(40)), unpartitioned(Some(200))], 1, Some(45), 0);
         assert_eq!(marks.next(&specs, &[], 0, &unread(&[]), true), Some(90));
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn watermark_of_an_idle_input_advances_after_idle_timeout() {
         let specs = [spec(10, Some(1000))];
         let mut marks = Watermarks::new(1);
-        marks.observe(&[untold(Some(100))], 1, None, 5000);
+        marks.observe(&[unpartitioned(Some(100))], 1, None, 5000);
         assert_eq!(marks.next(&specs, &[], 5999, &unread(&[]), true), Some(90));
         assert_eq!(marks.next(&specs, &[], 6000, &unread(&[]), true), Some(1090));
         assert_eq!(marks.next(&specs, &[], 6000, &unread(&[]), false), Some(90), "rows wait to be read");

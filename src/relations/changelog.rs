@@ -6,7 +6,7 @@
 //! then read from files, up to a limit of their own; a view behind those gets an error.
 //!
 //! ```text
-//! forgotten        in_memory             told
+//! forgotten        in_memory           recorded
 //!     │ files ──────────┼──▶ …             │
 //!     │                 │ entries ────────▶│
 //! ```
@@ -122,7 +122,7 @@ impl Changelog {
     }
 
     /// The newest epoch recorded, or the one before the first.
-    pub fn told(&self) -> Epoch {
+    pub fn recorded(&self) -> Epoch {
         self.entries.back().map_or(self.in_memory, |(epoch, _)| *epoch)
     }
 

@@ -122,12 +122,12 @@ impl Store {
             deltas.push(Filed { after: header.after, to: *epoch, rows, bytes });
         }
         // After a gap between files, the changes before it are dropped: a reader behind it gets an error.
-        let told = deltas.iter().rev().try_fold(newest, |told, file| match file.to >= told {
-            true => ControlFlow::Continue(file.after.min(told)),
-            false => ControlFlow::Break(told),
+        let start = deltas.iter().rev().try_fold(newest, |start, file| match file.to >= start {
+            true => ControlFlow::Continue(file.after.min(start)),
+            false => ControlFlow::Break(start),
         });
-        let (ControlFlow::Continue(told) | ControlFlow::Break(told)) = told;
-        relation.changelog.open(followed_from.map(|from| from.max(told)));
+        let (ControlFlow::Continue(start) | ControlFlow::Break(start)) = start;
+        relation.changelog.open(followed_from.map(|from| from.max(start)));
         relation.changelog.set_filed();
         for file in deltas {
             let to = file.to;
@@ -377,7 +377,7 @@ fn load_delta(relation: &mut Relation, batch: &RecordBatch, room: &dyn Fn(usize)
             relation.change(&changes)?;
             relation.epoch = epoch;
         }
-        if relation.changelog.is_open() && epoch > relation.changelog.told() {
+        if relation.changelog.is_open() && epoch > relation.changelog.recorded() {
             relation.remember(epoch, changes);
         }
     }
@@ -404,7 +404,7 @@ mod tests {
     }
 
     /// What a reader is told who has read up to an epoch.
-    fn told(relation: &Relation, store: &Store, from: u64) -> Vec<Changes> {
+    fn changes_since(relation: &Relation, store: &Store, from: u64) -> Vec<Changes> {
         relation.changes(Epoch(from), relation.epoch()).unwrap().read(store).unwrap()
     }
 
@@ -433,7 +433,7 @@ mod tests {
         assert_eq!((loaded.epoch(), loaded.follows_from()), (Epoch(18), Some(Epoch(0))));
         for relation in [&relation, &loaded] {
             for from in 0..relation.epoch().0 {
-                let rows: usize = told(relation, &store, from).iter().map(Changes::num_rows).sum();
+                let rows: usize = changes_since(relation, &store, from).iter().map(Changes::num_rows).sum();
                 assert_eq!(rows as u64, (relation.epoch().0 - from) * 5, "from {from}");
             }
             // Epoch by epoch, or file by file.
@@ -476,8 +476,8 @@ mod tests {
             store.load(&mut loaded, None, Some(Epoch(0)), &|_| Ok(())).unwrap();
             let rows = if more { 15 } else { 10 };
             assert_eq!((loaded.rows(), loaded.epoch()), (rows, saved.epoch()), "{fail_at} {more}");
-            let told: usize = told(&loaded, &store, 0).iter().map(Changes::num_rows).sum();
-            assert_eq!(told, rows, "each change is told once");
+            let read: usize = changes_since(&loaded, &store, 0).iter().map(Changes::num_rows).sum();
+            assert_eq!(read, rows, "each change is told once");
         }
     }
 
@@ -503,6 +503,6 @@ mod tests {
         loaded.follow(Epoch(1));
         store.load(&mut loaded, None, Some(Epoch(1)), &|_| Ok(())).unwrap();
         assert!(loaded.changes(Epoch(1), Epoch(4)).is_err());
-        assert_eq!(told(&loaded, &store, 2).len(), 2);
+        assert_eq!(changes_since(&loaded, &store, 2).len(), 2);
     }
 }

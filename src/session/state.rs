@@ -183,7 +183,7 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn told(session: &Session) -> Vec<String> {
+    fn notice_messages(session: &Session) -> Vec<String> {
         session.take_notices().into_iter().map(|notice| notice.message).collect()
     }
 
@@ -220,7 +220,7 @@ mod tests {
         session.fail();
         assert!(!session.end(true));
         assert_eq!(session.setting("application_name").as_deref(), Some(""));
-        assert_eq!(told(&session), ["statements commit one by one: what this transaction wrote stays"]);
+        assert_eq!(notice_messages(&session), ["statements commit one by one: what this transaction wrote stays"]);
         session.fail();
         assert_eq!(session.transaction(), Transaction::default(), "none is open");
         assert!(session.end(true));
@@ -232,6 +232,6 @@ mod tests {
             "SET LOCAL can only be used in transaction blocks",
             "there is already a transaction in progress",
         ];
-        assert_eq!(told(&session), warnings);
+        assert_eq!(notice_messages(&session), warnings);
     }
 }

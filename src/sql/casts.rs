@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{functions::NAMED_CAST, quantified::calls};
 
 /// Names the casts in each SELECT of a statement that would otherwise be ambiguous.
-pub(super) fn told_apart(node: &mut impl VisitMut) {
+pub(super) fn name_ambiguous_casts(node: &mut impl VisitMut) {
     let _ = node.visit(&mut Selects);
 }
 
@@ -164,9 +164,9 @@ mod tests {
 
     fn check(sql: &str, changed: bool) {
         let Body::Query(query) = parse(sql).unwrap().remove(0).body else { panic!("not a query") };
-        let mut apart = query.clone();
-        told_apart(&mut apart);
-        assert_eq!(apart.to_string().contains("cast("), changed, "{sql}: {apart}");
+        let mut named = query.clone();
+        name_ambiguous_casts(&mut named);
+        assert_eq!(named.to_string().contains("cast("), changed, "{sql}: {named}");
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub struct WriteTarget<'a> {
     pub defaults: &'a HashMap<String, Expr>,
 }
 
-/// `INSERT … VALUES`
-pub fn settle_insert(insert: &mut ast::Insert, table: WriteTarget) -> Result<()> {
+/// Coerces the values of `INSERT … VALUES`.
+pub fn coerce_insert(insert: &mut ast::Insert, table: WriteTarget) -> Result<()> {
     let Some(source) = insert.source.as_mut() else { return Ok(()) };
     let SetExpr::Values(values) = source.body.as_mut() else { return Ok(()) };
     let width = values.rows.first().map_or(0, |row| row.content.len());
@@ -44,7 +44,7 @@ pub fn settle_insert(insert: &mut ast::Insert, table: WriteTarget) -> Result<()>
     for row in &mut values.rows {
         for (n, value) in row.content.iter_mut().enumerate() {
             if let Some(column) = column(n) {
-                settle(value, &column, table)?;
+                coerce_value(value, &column, table)?;
             }
             asks |= matches!(value, Expr::Subquery(_));
         }
@@ -55,20 +55,20 @@ pub fn settle_insert(insert: &mut ast::Insert, table: WriteTarget) -> Result<()>
     Ok(())
 }
 
-/// `UPDATE … SET`
-pub fn settle_update(update: &mut ast::Update, table: WriteTarget) -> Result<()> {
+/// Coerces the values of `UPDATE … SET`.
+pub fn coerce_update(update: &mut ast::Update, table: WriteTarget) -> Result<()> {
     for assignment in &mut update.assignments {
         if let AssignmentTarget::ColumnName(name) = &assignment.target
             && let Some(column) = name.0.last().and_then(|part| part.as_ident())
         {
-            settle(&mut assignment.value, &names::fold(column), table)?;
+            coerce_value(&mut assignment.value, &names::fold(column), table)?;
         }
     }
     Ok(())
 }
 
 /// One value for one column.
-fn settle(value: &mut Expr, column: &str, table: WriteTarget) -> Result<()> {
+fn coerce_value(value: &mut Expr, column: &str, table: WriteTarget) -> Result<()> {
     if matches!(value, Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
     {
         *value = table.defaults.get(column).cloned().unwrap_or_else(null);
@@ -172,7 +172,7 @@ mod tests {
         let defaults = HashMap::from([("select".to_string(), text)]);
         let sql = "INSERT INTO t VALUES (DEFAULT, '2000-01-01 00:00'), ((SELECT 1), DEFAULT)";
         let Body::Insert(mut insert) = parse(sql).unwrap().remove(0).body else { panic!("no INSERT") };
-        settle_insert(&mut insert, WriteTarget { columns: &columns, defaults: &defaults }).unwrap();
+        coerce_insert(&mut insert, WriteTarget { columns: &columns, defaults: &defaults }).unwrap();
         let expected = "INSERT INTO t (\"select\", \"a \"\"b\"\"\") SELECT 'it''s' AS column1, '2000-01-01 00:00:00' AS \
                         column2 UNION ALL SELECT (SELECT 1) AS column1, NULL AS column2";
         assert_eq!(insert.to_string(), expected);

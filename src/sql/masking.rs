@@ -31,7 +31,7 @@ pub fn masked(text: &str) -> String {
             (Some(item), Token::Comma) => *item = Item::default(),
             (Some(_), Token::RParen) => list = None,
             (Some(item), token) => {
-                if item.take(token) {
+                if item.advance(token) {
                     if !std::mem::replace(&mut item.masks, true) {
                         shown.push_str(MASK);
                         hidden = true;
@@ -62,8 +62,8 @@ struct Item {
 }
 
 impl Item {
-    /// Whether this token is part of a secret value.
-    fn take(&mut self, token: &Token) -> bool {
+    /// Reads the next token: whether it is part of a secret value.
+    fn advance(&mut self, token: &Token) -> bool {
         let quoted = matches!(token, Token::SingleQuotedString(_));
         match token {
             _ if self.value => return is_secret(&self.key),

@@ -224,14 +224,14 @@ mod tests {
         let statement = parse(sql).unwrap().remove(0);
         let Body::Query(query) = &statement.body else { panic!("{sql} is no query") };
         let found = relations_at(&**query, &|at| statement.position(at).unwrap());
-        let told: Vec<String> = found
+        let described: Vec<String> = found
             .iter()
             .map(|n| match &n.schema {
                 Some(schema) => format!("{schema}.{}@{}", n.name, n.position),
                 None => format!("{}@{}", n.name, n.position),
             })
             .collect();
-        assert_eq!(told, expected, "{sql}");
+        assert_eq!(described, expected, "{sql}");
     }
 
     #[test]

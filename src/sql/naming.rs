@@ -109,30 +109,30 @@ impl VisitorMut for Subqueries {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
-            set_twins_apart(table.query.body.as_mut());
+            rename_twins(table.query.body.as_mut());
         }
-        set_right_arms_apart(query.body.as_mut());
+        rename_right_arms(query.body.as_mut());
         ControlFlow::Continue(())
     }
 
     /// The column name of a subquery in an expression is never visible.
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Subquery(subquery) | Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } = expr {
-            set_arm_apart(subquery.body.as_mut());
+            rename_arm_columns(subquery.body.as_mut());
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Derived { subquery, .. } = factor {
-            set_twins_apart(subquery.body.as_mut());
+            rename_twins(subquery.body.as_mut());
         }
         ControlFlow::Continue(())
     }
 }
 
 /// Names the columns of a subquery as Postgres does, and makes duplicate names unique, so that none can be referenced.
-fn set_twins_apart(body: &mut SetExpr) {
+fn rename_twins(body: &mut SetExpr) {
     match body {
         SetExpr::Select(select) => {
             let mut times: HashMap<String, usize> = HashMap::new();
@@ -142,13 +142,13 @@ fn set_twins_apart(body: &mut SetExpr) {
                 let (Some(name), Some(expr)) = (name, expr_of(item)) else { continue };
                 let twin = times.get(&name).is_some_and(|times| *times > 1);
                 if twin || is_unnamed(item) {
-                    let alias = if twin { format!("{name}{APART}{n}") } else { name };
+                    let alias = if twin { format!("{name}{UNIQUE_SEPARATOR}{n}") } else { name };
                     *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) };
                 }
             }
         }
-        SetExpr::SetOperation { left, .. } => set_twins_apart(left),
-        SetExpr::Query(query) => set_twins_apart(query.body.as_mut()),
+        SetExpr::SetOperation { left, .. } => rename_twins(left),
+        SetExpr::Query(query) => rename_twins(query.body.as_mut()),
         _ => {}
     }
 }
@@ -175,57 +175,57 @@ fn is_unnamed(item: &SelectItem) -> bool {
         && matches!(item, SelectItem::UnnamedExpr(_))
 }
 
-fn set_right_arms_apart(body: &mut SetExpr) {
+fn rename_right_arms(body: &mut SetExpr) {
     match body {
         SetExpr::SetOperation { left, right, .. } => {
-            set_right_arms_apart(left);
-            set_arm_apart(right);
+            rename_right_arms(left);
+            rename_arm_columns(right);
         }
-        SetExpr::Query(query) => set_right_arms_apart(query.body.as_mut()),
+        SetExpr::Query(query) => rename_right_arms(query.body.as_mut()),
         _ => {}
     }
 }
 
 /// DataFusion gives an unnamed column of an arm the first arm's name, which another column of this arm may have.
-fn set_arm_apart(arm: &mut SetExpr) {
+fn rename_arm_columns(arm: &mut SetExpr) {
     match arm {
         SetExpr::Select(select) => {
             for (n, item) in select.projection.iter_mut().enumerate().filter(|(_, item)| is_unnamed(item)) {
                 let (Some(name), Some(expr)) = (name_of(item), expr_of(item)) else { continue };
-                let alias = Ident::with_quote('"', format!("{name}{APART}{n}"));
+                let alias = Ident::with_quote('"', format!("{name}{UNIQUE_SEPARATOR}{n}"));
                 *item = SelectItem::ExprWithAlias { expr, alias };
             }
-            set_columns_apart(&mut select.projection);
+            rename_duplicate_columns(&mut select.projection);
         }
         SetExpr::SetOperation { left, right, .. } => {
-            set_arm_apart(left);
-            set_arm_apart(right);
+            rename_arm_columns(left);
+            rename_arm_columns(right);
         }
-        SetExpr::Query(query) => set_arm_apart(query.body.as_mut()),
+        SetExpr::Query(query) => rename_arm_columns(query.body.as_mut()),
         _ => {}
     }
 }
 
-/// The query with duplicate column names made unique for DataFusion; [`together`] restores the names.
-pub fn apart(query: &Query) -> Query {
+/// The query with duplicate column names made unique for DataFusion; [`original_name`] restores the names.
+pub fn with_unique_names(query: &Query) -> Query {
     let mut query = query.clone();
-    set_apart(query.body.as_mut());
+    rename_duplicates(query.body.as_mut());
     query
 }
 
-fn set_apart(body: &mut SetExpr) {
+fn rename_duplicates(body: &mut SetExpr) {
     match body {
-        SetExpr::Select(select) => set_columns_apart(&mut select.projection),
+        SetExpr::Select(select) => rename_duplicate_columns(&mut select.projection),
         SetExpr::SetOperation { left, right, .. } => {
-            set_apart(left);
-            set_apart(right);
+            rename_duplicates(left);
+            rename_duplicates(right);
         }
-        SetExpr::Query(query) => set_apart(query.body.as_mut()),
+        SetExpr::Query(query) => rename_duplicates(query.body.as_mut()),
         _ => {}
     }
 }
 
-fn set_columns_apart(items: &mut [SelectItem]) {
+fn rename_duplicate_columns(items: &mut [SelectItem]) {
     let wild = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut seen: HashSet<String> = HashSet::new();
     for (n, item) in items.iter_mut().enumerate() {
@@ -233,7 +233,7 @@ fn set_columns_apart(items: &mut [SelectItem]) {
         let bare = wild && matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
         let (Some(expr), Some(name)) = (expr_of(item), name_of(item)) else { continue };
         if !seen.insert(name.clone()) || bare {
-            let alias = Ident::with_quote('"', format!("{name}{APART}{n}"));
+            let alias = Ident::with_quote('"', format!("{name}{UNIQUE_SEPARATOR}{n}"));
             *item = SelectItem::ExprWithAlias { expr, alias };
         }
     }
@@ -243,11 +243,11 @@ fn set_columns_apart(items: &mut [SelectItem]) {
 const UNNAMED: &str = "?column?";
 
 /// Separates a column's name from its unique suffix; clients cannot write it in a name.
-const APART: char = '\u{1}';
+const UNIQUE_SEPARATOR: char = '\u{1}';
 
-/// The original name of a column that [`apart`] may have renamed.
-pub fn together(name: &str) -> &str {
-    name.split(APART).next().unwrap_or(name)
+/// The original name of a column that [`with_unique_names`] may have renamed.
+pub fn original_name(name: &str) -> &str {
+    name.split(UNIQUE_SEPARATOR).next().unwrap_or(name)
 }
 
 fn alias(select: &mut Select) {

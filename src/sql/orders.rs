@@ -33,7 +33,7 @@ impl VisitorMut for Orders {
     type Break = ();
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let _ = settle(query);
+        let _ = resolve_order_by(query);
         ControlFlow::Continue(())
     }
 
@@ -50,7 +50,7 @@ impl VisitorMut for Orders {
 }
 
 /// `None` if nothing needs to change, or if the column names are unknown.
-fn settle(query: &mut Query) -> Option<()> {
+fn resolve_order_by(query: &mut Query) -> Option<()> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     // DISTINCT ON compares its expressions with those of ORDER BY as text.
     if matches!(select.distinct, Some(Distinct::On(_))) {

@@ -132,27 +132,27 @@ pub fn types(statement: &Statement, plan: &LogicalPlan, said: &[Option<DataType>
 
 /// The types inferred from the plan. The first use decides: at others the parameter is cast.
 fn inferred(plan: &LogicalPlan) -> Result<BTreeMap<usize, DataType>> {
-    let mut told = ParameterTypes::default();
+    let mut types = ParameterTypes::default();
     plan.apply_with_subqueries(|node| {
         match node {
             LogicalPlan::Limit(limit) => {
                 for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
-                    told.note(expr, &DataType::Int64);
+                    types.infer_strong(expr, &DataType::Int64);
                 }
             }
-            LogicalPlan::Dml(dml) => told.written(&dml.input, dml.target.schema().fields()),
+            LogicalPlan::Dml(dml) => types.written(&dml.input, dml.target.schema().fields()),
             _ => {}
         }
         let mut schema = DFSchema::empty();
         node.inputs().iter().for_each(|input| schema.merge(input.schema()));
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                told.expression(expr, &schema)?;
+                types.expression(expr, &schema)?;
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     })?;
-    let ParameterTypes { strong, weak } = told;
+    let ParameterTypes { strong, weak } = types;
     let mut all = weak;
     all.extend(strong);
     Ok(all)
@@ -174,13 +174,13 @@ impl ParameterTypes {
                     self.weak.entry(n).or_insert_with(|| plain(field.data_type()));
                 }
             }
-            Expr::Cast(cast) => self.note(&cast.expr, cast.field.data_type()),
-            Expr::TryCast(cast) => self.note(&cast.expr, cast.field.data_type()),
+            Expr::Cast(cast) => self.infer_strong(&cast.expr, cast.field.data_type()),
+            Expr::TryCast(cast) => self.infer_strong(&cast.expr, cast.field.data_type()),
             Expr::BinaryExpr(binary) if matches!(binary.op, Operator::Multiply | Operator::Divide) => {
                 // An interval can only be multiplied or divided by a number.
                 for (one, other) in [(&binary.left, &binary.right), (&binary.right, &binary.left)] {
                     if matches!(one.get_type(schema), Ok(DataType::Interval(_))) {
-                        self.note(other, &DataType::Float64);
+                        self.infer_strong(other, &DataType::Float64);
                     }
                 }
             }
@@ -188,9 +188,9 @@ impl ParameterTypes {
             Expr::Case(case) => self.case(case, schema),
             Expr::InList(list) => {
                 let known = list.list.iter().find_map(|item| known(item, schema));
-                self.weakly(&list.expr, known);
+                self.infer_weak(&list.expr, known);
             }
-            Expr::Not(inner) => self.note(inner, &DataType::Boolean),
+            Expr::Not(inner) => self.infer_strong(inner, &DataType::Boolean),
             _ => {}
         }
         Ok(())
@@ -202,9 +202,9 @@ impl ParameterTypes {
         }
         if let ("array_has" | "array_contains", [list, item]) = (function.name(), function.args.as_slice()) {
             let lists = known(item, schema).map(|item| DataType::new_list(item, true));
-            self.weakly(list, lists);
+            self.infer_weak(list, lists);
             if let Some(DataType::List(field)) = known(list, schema) {
-                self.weakly(item, Some(field.data_type().clone()));
+                self.infer_weak(item, Some(field.data_type().clone()));
             }
             return;
         }
@@ -212,14 +212,14 @@ impl ParameterTypes {
             function.args.iter().map(|arg| arg.to_field(schema).ok().map(|(_, field)| field)).collect();
         let taken = fields.and_then(|fields| fields_with_udf(&fields, function.func.as_ref()).ok());
         for (arg, field) in function.args.iter().zip(taken.into_iter().flatten()) {
-            self.weakly(arg, Some(field.data_type().clone()));
+            self.infer_weak(arg, Some(field.data_type().clone()));
         }
     }
 
     fn case(&mut self, case: &Case, schema: &DFSchema) {
         let results = || case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
         let known = results().find_map(|result| known(result, schema));
-        results().for_each(|result| self.weakly(result, known.clone()));
+        results().for_each(|result| self.infer_weak(result, known.clone()));
     }
 
     /// The rows of an `INSERT … SELECT $1`: each value is cast to the type of its column.
@@ -245,18 +245,18 @@ impl ParameterTypes {
             if let LogicalPlan::Projection(source) = source
                 && let Some(value) = source.expr.get(at)
             {
-                self.note(value, column.data_type());
+                self.infer_strong(value, column.data_type());
             }
         }
     }
 
-    fn note(&mut self, expr: &Expr, data_type: &DataType) {
+    fn infer_strong(&mut self, expr: &Expr, data_type: &DataType) {
         if let Some(n) = open(expr) {
             self.strong.entry(n).or_insert_with(|| plain(data_type));
         }
     }
 
-    fn weakly(&mut self, expr: &Expr, data_type: Option<DataType>) {
+    fn infer_weak(&mut self, expr: &Expr, data_type: Option<DataType>) {
         if let (Some(n), Some(data_type)) = (open(expr), data_type.filter(|t| *t != DataType::Null)) {
             self.weak.entry(n).or_insert_with(|| plain(&data_type));
         }

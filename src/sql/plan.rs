@@ -25,7 +25,7 @@ use super::{
     microseconds::{Microseconds, Types},
     normalize::{
         ComputedKeys, CountedOffsets, EmptyArms, FloatRules, HeldFilters, InLists, LateralJoins, MarkSubqueries,
-        NestedOrders, Numbers, OrdersOnce, WindowsApart, constants_as_calls, normalize, refuse_subqueries, unordered,
+        NestedOrders, Numbers, OrdersOnce, SplitWindows, constants_as_calls, normalize, refuse_subqueries, unordered,
     },
     statement::Emit,
     table::InputTable,
@@ -222,7 +222,7 @@ impl Planner {
         super::naming::name_subqueries(&mut statement);
         Box::pin(super::using::without_using(&state, &mut statement)).await?;
         super::quantified::with_nulls(&mut statement);
-        super::casts::told_apart(&mut statement);
+        super::casts::name_ambiguous_casts(&mut statement);
         Ok(Box::pin(state.statement_to_plan(DfStatement::Statement(Box::new(statement)))).await?)
     }
 
@@ -317,7 +317,7 @@ pub fn answer_schema(schema: &SchemaRef) -> Result<SchemaRef> {
     for field in schema.fields() {
         check_column_name(field.name())?;
         // Duplicates of a subquery may have been renamed for `*`.
-        let name = super::naming::together(field.name());
+        let name = super::naming::original_name(field.name());
         if !seen.insert(name) {
             return Err(Error::new(ErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
                 .hint("Give one of them another name with AS."));
@@ -377,9 +377,9 @@ fn marking(mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>) -> Vec<Arc<dyn 
     }
     let common = optimizer::common_subexpr_eliminate::CommonSubexprEliminate::new();
     let place = rules.iter().position(|rule| rule.name() == common.name()).unwrap_or(rules.len());
-    rules.insert(place, Arc::new(WindowsApart));
+    rules.insert(place, Arc::new(SplitWindows));
     rules.push(Arc::new(OrdersOnce));
-    rules.push(Arc::new(WindowsApart));
+    rules.push(Arc::new(SplitWindows));
     rules.push(Arc::new(InLists));
     rules
 }

@@ -253,8 +253,8 @@ mod tests {
             ("STRUCT<a int>>", "42601: syntax error at or near \">>\""),
         ] {
             let error = declare(declared).expect_err(declared);
-            let told = format!("{}: {error}", error.kind().sqlstate());
-            assert_eq!(told, message, "{declared}");
+            let reported = format!("{}: {error}", error.kind().sqlstate());
+            assert_eq!(reported, message, "{declared}");
             assert_eq!(
                 error.position(),
                 Some(match declared {

@@ -144,7 +144,7 @@ impl Search<'_> {
         }
         let Some(within) = self.within(select, order.as_deref()) else { return };
         select.from = from;
-        columns.settle(select, order, &within);
+        columns.replace_names(select, order, &within);
     }
 
     /// The names that the subqueries of a SELECT define themselves; `None` if that is not known yet.
@@ -384,7 +384,7 @@ impl VisibleColumns {
     }
 
     /// Replaces the column names in the clauses of a SELECT.
-    fn settle(self, select: &mut Select, order: Option<&mut OrderByKind>, within: &SubqueryNames) {
+    fn replace_names(self, select: &mut Select, order: Option<&mut OrderByKind>, within: &SubqueryNames) {
         let mut items = Vec::new();
         for item in take(&mut select.projection) {
             match item {

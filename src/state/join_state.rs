@@ -172,13 +172,13 @@ impl JoinState {
     }
 
     /// Adds rows with `diffs` (distinct rows, if the side has retractions); returns their ids and former metadata.
-    /// `alone` says which rows have a NULL key. A new row gets `matches` matches. Rows whose count drops to 0 are
+    /// `has_null_key` says which rows have a NULL key. A new row gets `matches` matches. Rows whose count drops to 0 are
     /// removed only by [`JoinState::purge_deleted`].
     pub fn add(
         &mut self,
         rows: &RecordBatch,
         keys: &Rows,
-        alone: impl Fn(usize) -> bool,
+        has_null_key: impl Fn(usize) -> bool,
         diffs: &[i64],
         matches: &[i64],
     ) -> Result<Vec<(Id, RowMeta)>> {
@@ -195,7 +195,7 @@ impl JoinState {
                     if let (Some(by_row), Some(encoded)) = (&mut self.by_row, &encoded) {
                         by_row.insert(id, encoded.row(row).as_ref());
                     }
-                    let key = (!alone(row)).then(|| keys.row(row));
+                    let key = (!has_null_key(row)).then(|| keys.row(row));
                     let moment = moments.as_ref().map_or(NEVER, |moments| moments.value(row));
                     self.insert(id, key.as_ref().map(AsRef::as_ref), matches[row], moment);
                     new.push(row as u32);
@@ -376,7 +376,7 @@ impl JoinState {
         saved: &RecordBatch,
         rows: &RecordBatch,
         keys: &Rows,
-        alone: impl Fn(usize) -> bool,
+        has_null_key: impl Fn(usize) -> bool,
     ) -> Result<()> {
         let ids = saved.column(0).as_primitive::<UInt32Type>();
         let (counts, matches) =
@@ -394,7 +394,7 @@ impl JoinState {
             if let (Some(by_row), Some(encoded)) = (&mut self.by_row, &encoded) {
                 by_row.insert(*id, encoded.row(row).as_ref());
             }
-            let key = (!alone(row)).then(|| keys.row(row));
+            let key = (!has_null_key(row)).then(|| keys.row(row));
             let moment = moments.as_ref().map_or(NEVER, |moments| moments.value(row));
             self.insert(*id, key.as_ref().map(AsRef::as_ref), matches.value(row), moment);
             self.metas[*id as usize].count = counts.value(row);

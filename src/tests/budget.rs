@@ -70,7 +70,7 @@ struct Granted(AtomicUsize);
 
 impl Granted {
     /// Somebody holds other bytes than before.
-    fn note(&self, before: usize, now: usize, max: usize) {
+    fn record(&self, before: usize, now: usize, max: usize) {
         self.0.fetch_add(now, Ordering::Relaxed);
         let all = self.0.fetch_sub(before, Ordering::Relaxed) - before;
         assert!(now < before || all <= max, "{all} of {max} bytes are given");
@@ -89,15 +89,15 @@ fn ask_in_turns(ask: fn(&BudgetShare, usize) -> Result<()>, max: usize) {
                 let (before, wanted) = (share.bytes(), thread_rng().gen_range(0..80));
                 // Less is noted before it is given back, or another could have it already.
                 if wanted <= before {
-                    granted.note(before, wanted, max);
+                    granted.record(before, wanted, max);
                     ask(&share, wanted).expect("to hold less is always granted");
                 } else if ask(&share, wanted).is_ok() {
-                    granted.note(before, wanted, max);
+                    granted.record(before, wanted, max);
                 } else {
                     assert_eq!(share.bytes(), before, "who fails holds what it held");
                 }
             }
-            granted.note(share.bytes(), 0, max);
+            granted.record(share.bytes(), 0, max);
         })
     });
     threads.into_iter().for_each(|thread| thread.join().unwrap());

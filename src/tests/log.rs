@@ -103,7 +103,7 @@ fn log_concurrent_appends_on_a_failing_disk_keep_acknowledged_records_once_in_or
         }
         let (noting, leaving) = (setup.clone(), setup.clone());
         let others = [
-            thread::spawn(move || [1, 2].into_iter().for_each(|id| noting.log.note(record(id)))),
+            thread::spawn(move || [1, 2].into_iter().for_each(|id| noting.log.enqueue(record(id)))),
             // Who waited may be gone.
             thread::spawn(move || [11, 12].into_iter().for_each(|id| drop(leaving.log.append(vec![record(id)])))),
         ];

@@ -81,12 +81,12 @@ impl Reader {
     fn new(snapshot: &Snapshot) -> Reader {
         let mut reader = Reader { at: snapshot.epoch(), rows: BTreeMap::new() };
         let rows: Vec<Changes> = snapshot.batches(None).unwrap().into_iter().map(Changes::insert).collect();
-        reader.take(snapshot.epoch(), &rows);
+        reader.apply(snapshot.epoch(), &rows);
         reader
     }
 
     /// Reads on to an epoch. What was missed, or read twice, shows: each epoch withdraws what the one before it brought.
-    fn take(&mut self, to: Epoch, changes: &[Changes]) {
+    fn apply(&mut self, to: Epoch, changes: &[Changes]) {
         for changes in changes {
             for row in 0..changes.num_rows() {
                 *self.rows.entry(super::number(changes.rows(), row)).or_default() += changes.diff(row);
@@ -133,7 +133,7 @@ fn listen(subscriber: &mut Subscriber, reader: &mut Reader) -> Result<()> {
         }
         for (epoch, changes) in epochs {
             assert_eq!(epoch, reader.at.next(), "epoch by epoch");
-            reader.take(epoch, &[changes]);
+            reader.apply(epoch, &[changes]);
         }
     }
     Ok(())
@@ -152,14 +152,14 @@ fn follow(setup: &Setup) -> std::result::Result<(), (Epoch, Error)> {
     loop {
         changed.mark_unchanged();
         let dropped = shared.is_dropped();
-        let (to, told) = {
+        let (to, slice) = {
             let relation = shared.lock();
             let (to, _) = relation.ahead(reader.at, shared.snapshot().epoch(), Some(1));
             (to, relation.changes(reader.at, to))
         };
         if to > reader.at {
-            let changes = told.and_then(|told| told.read(&setup.store)).map_err(|error| (reader.at, error))?;
-            reader.take(to, &changes);
+            let changes = slice.and_then(|slice| slice.read(&setup.store)).map_err(|error| (reader.at, error))?;
+            reader.apply(to, &changes);
             if thread_rng().gen_bool(0.5) {
                 shared.lock().forget(to);
             }

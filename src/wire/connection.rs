@@ -169,7 +169,7 @@ impl<D: Door> Connection<D> {
 
     /// Parses a text; returns its statements and the memory reserved for them.
     pub async fn parse(&mut self, text: String, weight: Weight) -> Result<(Vec<Statement>, HeldBytes)> {
-        let held = self.account.take("a statement", weight.running())?;
+        let held = self.account.reserve("a statement", weight.running())?;
         let statements = self.link.wait(work::aside(move || sql::parse(&text))).await?;
         Ok((statements, held))
     }

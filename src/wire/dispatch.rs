@@ -82,7 +82,7 @@ impl<D: Door> Connection<D> {
             Body::Discard(what) => self.discard(*what),
             Body::Prepare { name, statement, .. } => {
                 let weight = Weight::of(&statement.text);
-                let held = vec![Arc::new(self.account.take("a prepared statement", weight.kept())?)];
+                let held = vec![Arc::new(self.account.reserve("a prepared statement", weight.retained())?)];
                 let statement = Some(Arc::new(statement.as_ref().clone()));
                 let declared = Vec::new();
                 self.kept.prepare(name.clone(), Prepared { statement, declared, description: None, weight, held })?;

@@ -66,7 +66,7 @@ impl<D: Door> Connection<D> {
             // Refuses invalid parameter numbers before memory is allocated for them.
             parameters::numbers(statement)?;
         }
-        held.shrink(weight.kept());
+        held.shrink(weight.retained());
         let held = vec![Arc::new(held)];
         self.kept.prepare(name, Prepared { statement, declared, description: None, weight, held })?;
         backend::bare(&mut self.link.out, Bare::ParseComplete);
@@ -76,7 +76,7 @@ impl<D: Door> Connection<D> {
     async fn on_bind(&mut self, bind: Bind) -> Result<()> {
         let prepared = self.kept.statement(&bind.statement)?;
         let asks = !bind.values.is_empty() || !prepared.declared.is_empty();
-        let mut held = self.account.take("parameters", 0)?;
+        let mut held = self.account.reserve("parameters", 0)?;
         let parameters = if asks {
             let description = self.description(&bind.statement).await?;
             let oids = self.kept.statement(&bind.statement)?.oids(&description);
@@ -171,8 +171,8 @@ impl<D: Door> Connection<D> {
         if let PortalProgress::Ready = portal.progress {
             portal.progress = PortalProgress::Done;
             let weight = portal.prepared.weight;
-            let running = COPIES * portal.held.bytes() + weight.running().saturating_sub(weight.kept());
-            let _held = self.account.take("a statement", running)?;
+            let running = COPIES * portal.held.bytes() + weight.running().saturating_sub(weight.retained());
+            let _held = self.account.reserve("a statement", running)?;
             match self.dispatch(statement, portal.parameters.clone()).await? {
                 Outcome::Rows(source) => {
                     let format = self.row_format(&source, &portal.formats)?;
@@ -203,7 +203,7 @@ impl<D: Door> Connection<D> {
 
     /// Fails if the columns changed since they were described to the client.
     fn check_unchanged(&self, portal: &Portal, format: &RowFormat) -> Result<()> {
-        let told = match (&portal.described, &portal.prepared.description) {
+        let described = match (&portal.described, &portal.prepared.description) {
             (Some(described), _) => Some(described.clone()),
             (None, Some(description)) => match &description.columns {
                 Some(columns) => Some(RowFormat::new(columns, &[], self.zone()?)?),
@@ -211,8 +211,8 @@ impl<D: Door> Connection<D> {
             },
             (None, None) => None,
         };
-        match told {
-            Some(told) if !told.fits(format) => {
+        match described {
+            Some(described) if !described.fits(format) => {
                 Err(Error::new(ErrorKind::Unsupported, "cached plan must not change result type"))
             }
             _ => Ok(()),

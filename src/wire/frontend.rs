@@ -180,7 +180,7 @@ fn protocol(message: impl Into<String>) -> Error {
 struct FrontendBody(Bytes);
 
 impl FrontendBody {
-    fn take(&mut self, bytes: usize) -> Result<Bytes> {
+    fn split_to(&mut self, bytes: usize) -> Result<Bytes> {
         if self.0.len() < bytes {
             return Err(protocol("insufficient data left in message"));
         }
@@ -188,11 +188,11 @@ impl FrontendBody {
     }
 
     fn i16(&mut self) -> Result<i16> {
-        Ok(self.take(2)?.get_i16())
+        Ok(self.split_to(2)?.get_i16())
     }
 
     fn i32(&mut self) -> Result<i32> {
-        Ok(self.take(4)?.get_i32())
+        Ok(self.split_to(4)?.get_i32())
     }
 
     fn text(&mut self) -> Result<String> {
@@ -207,7 +207,7 @@ impl FrontendBody {
             -1 => Ok(None),
             length => {
                 let length = usize::try_from(length).map_err(|_| protocol("invalid parameter length"))?;
-                self.take(length).map(Some)
+                self.split_to(length).map(Some)
             }
         }
     }
@@ -218,7 +218,7 @@ impl FrontendBody {
     }
 
     fn target(&mut self) -> Result<DescribeTarget> {
-        match self.take(1)?[0] {
+        match self.split_to(1)?[0] {
             b'S' => Ok(DescribeTarget::Statement(self.text()?)),
             b'P' => Ok(DescribeTarget::Portal(self.text()?)),
             other => Err(protocol(format!("invalid subtype {other} of DESCRIBE or CLOSE"))),

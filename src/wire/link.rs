@@ -143,7 +143,7 @@ impl ClientLink {
 
     /// Charges the memory of messages to a session's account from now on.
     pub fn charge(&mut self, account: &Account) -> Result<()> {
-        self.held = Some(account.take("a message", self.input.capacity())?);
+        self.held = Some(account.reserve("a message", self.input.capacity())?);
         Ok(())
     }
 

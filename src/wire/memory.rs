@@ -62,7 +62,7 @@ struct SessionMemory {
 
 impl Account {
     /// Reserves `bytes` until the result is dropped. Fails with `OutOfMemory`, naming `what`.
-    pub fn take(&self, what: &'static str, bytes: usize) -> Result<HeldBytes> {
+    pub fn reserve(&self, what: &'static str, bytes: usize) -> Result<HeldBytes> {
         let mut held = HeldBytes { account: self.clone(), what, bytes: 0 };
         held.resize(bytes)?;
         Ok(held)
@@ -131,16 +131,16 @@ mod tests {
         // 800 bytes are shared, and each of eight sessions has 100.
         let memory = Memory::new(1600, 8);
         let sessions: Vec<Account> = (0..3).map(|_| memory.open()).collect();
-        let error = sessions[0].take("a message", 501).expect_err("more than its part");
+        let error = sessions[0].reserve("a message", 501).expect_err("more than its part");
         assert_eq!(error.kind().sqlstate(), "53200");
-        let first = sessions[0].take("a message", 500).expect("its part");
-        let mut second = sessions[1].take("a message", 300).expect("a part");
+        let first = sessions[0].reserve("a message", 500).expect("its part");
+        let mut second = sessions[1].reserve("a message", 300).expect("a part");
         second.resize(500).expect("its part");
         assert!(second.resize(501).is_err());
         assert_eq!(second.bytes(), 500);
-        let third = sessions[2].take("a message", 100).expect("its own");
-        assert!(sessions[2].take("a message", 1).is_err(), "nothing is left that is shared");
+        let third = sessions[2].reserve("a message", 100).expect("its own");
+        assert!(sessions[2].reserve("a message", 1).is_err(), "nothing is left that is shared");
         drop((first, third));
-        assert!(sessions[2].take("a message", 500).is_ok());
+        assert!(sessions[2].reserve("a message", 500).is_ok());
     }
 }

@@ -46,7 +46,7 @@ impl Prepared {
         let fields = description.columns.iter().flat_map(|columns| columns.fields());
         let bytes = fields.map(|field| COLUMN_BYTES + 2 * field.name().len()).sum::<usize>();
         let parameters = description.parameters.len() * size_of::<DataType>();
-        account.take("the description of a statement", bytes + parameters).map(Arc::new)
+        account.reserve("the description of a statement", bytes + parameters).map(Arc::new)
     }
 
     pub fn types(&self) -> Vec<Option<DataType>> {

@@ -84,7 +84,7 @@ fn room_for(account: &Account, batch: &RecordBatch) -> Result<Option<HeldBytes>>
     if bytes <= work::PIECE_BYTES {
         return Ok(None);
     }
-    account.take("a row that is sent", bytes.saturating_mul(SENT_TIMES)).map(Some)
+    account.reserve("a row that is sent", bytes.saturating_mul(SENT_TIMES)).map(Some)
 }
 
 impl<D: Door> Connection<D> {
@@ -210,7 +210,7 @@ impl<D: Door> Connection<D> {
         backend::copy_in(&mut self.link.out, reader.is_binary(), reader.width())?;
         self.link.flush().await?;
         let mut at_hand = None;
-        let mut held = self.account.take("rows of COPY", 0)?;
+        let mut held = self.account.reserve("rows of COPY", 0)?;
         loop {
             let message = match at_hand.take() {
                 Some(message) => Some(message),

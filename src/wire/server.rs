@@ -43,7 +43,7 @@ pub async fn serve<D: Door>(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => note(ended),
+            Some(ended) = connections.join_next() => log_panic(ended),
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     let (shared, place) = (shared.clone(), starting.enter(peer.ip()));
@@ -62,7 +62,7 @@ pub async fn serve<D: Door>(
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        note(ended);
+        log_panic(ended);
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ async fn run<D: Door>(shared: Arc<ServerShared<D>>, socket: TcpStream, address: 
     connection.link.farewell().await;
 }
 
-fn note(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -61,7 +61,7 @@ type AccountedBatch = (RecordBatch, Option<HeldBytes>);
 
 /// Reserves memory for a batch computed ahead.
 fn counted(batch: RecordBatch, account: &Account) -> Result<AccountedBatch> {
-    let held = account.take("rows that were not read yet", bytes_of(&batch))?;
+    let held = account.reserve("rows that were not read yet", bytes_of(&batch))?;
     Ok((batch, Some(held)))
 }
 

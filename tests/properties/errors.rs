@@ -84,8 +84,8 @@ pub async fn round(seed: u64) -> Result<usize, Failure> {
         story.same(name, batch).await?;
         let counted = format!("SELECT dead_letters FROM tidemark.queries WHERE name = '{name}'");
         story.same(&counted, &format!("SELECT count(*) AS dead_letters FROM s WHERE {fails}")).await?;
-        let told = format!("SELECT count(*) AS dead_letters FROM tidemark.dead_letters WHERE query = '{name}'");
-        story.same(&told, &counted).await?;
+        let listed = format!("SELECT count(*) AS dead_letters FROM tidemark.dead_letters WHERE query = '{name}'");
+        story.same(&listed, &counted).await?;
     }
     Ok(views.len())
 }

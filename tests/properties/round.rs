@@ -18,20 +18,20 @@ use crate::harness::{Rig, Rows};
 /// What a round is made of, told when it fails.
 pub struct Story {
     pub rig: Rig,
-    told: String,
+    script: String,
 }
 
 impl Story {
     pub async fn new(options: EngineOptions) -> Story {
-        Story { rig: Rig::new(options).await, told: String::new() }
+        Story { rig: Rig::new(options).await, script: String::new() }
     }
 
     pub fn tell(&mut self, what: impl std::fmt::Display) {
-        let _ = writeln!(self.told, "{what};");
+        let _ = writeln!(self.script, "{what};");
     }
 
     pub fn fails(&self, why: impl std::fmt::Display) -> Failure {
-        format!("{why}\n\n{}", self.told)
+        format!("{why}\n\n{}", self.script)
     }
 
     /// A statement that must be taken.

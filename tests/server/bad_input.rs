@@ -121,9 +121,9 @@ async fn file_changed_after_a_crash_does_not_change_the_answer() {
     fs::write(home.path("in/a.csv"), "3\n4\n").unwrap();
     let server = home.start();
     let client = server.connect().await;
-    let told = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
-    let told = eventually("the query says so", async || rows(&client, told).await.pop()).await;
-    assert!(told.contains("read 2 rows and gave 1, but now reads 0"), "{told}");
+    let failure = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
+    let failure = eventually("the query says so", async || rows(&client, failure).await.pop()).await;
+    assert!(failure.contains("read 2 rows and gave 1, but now reads 0"), "{failure}");
     assert!(!try_rows(&client, "SELECT n FROM v").await.is_ok_and(|rows| rows == ["7"]));
 }
 
@@ -148,9 +148,9 @@ async fn file_with_other_bytes_of_equal_size_and_time_is_told_on_recovery_and_pu
     overwrite("3\n4\n");
     let server = home.start();
     let client = server.connect().await;
-    let told = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
-    let told = eventually("the query says so", async || rows(&client, told).await.pop()).await;
-    assert!(told.contains("epoch 1 of \"v\" gave 1 rows, but now gives others"), "{told}");
+    let failure = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
+    let failure = eventually("the query says so", async || rows(&client, failure).await.pop()).await;
+    assert!(failure.contains("epoch 1 of \"v\" gave 1 rows, but now gives others"), "{failure}");
     assert!(try_rows(&client, "SELECT n FROM v").await.is_err());
     overwrite("1\n2\n");
     run(&client, "ALTER MATERIALIZED VIEW v RESUME; FLUSH").await;
@@ -299,8 +299,11 @@ async fn view_dividing_by_zero_fails_alone_and_resumes_once_the_row_is_gone() {
     run(&client, "INSERT INTO t VALUES (3, 0)").await;
     let failed = "SELECT state, last_error FROM tidemark.queries WHERE name = 'shares'";
     eventually("it fails", async || rows(&client, failed).await[0].starts_with("failed|").then_some(())).await;
-    let told = rows(&client, failed).await;
-    assert!(told[0].contains("division by zero") || told[0].to_lowercase().contains("divide by zero"), "{told:?}");
+    let failure = rows(&client, failed).await;
+    assert!(
+        failure[0].contains("division by zero") || failure[0].to_lowercase().contains("divide by zero"),
+        "{failure:?}"
+    );
     let flush = fails(&client, "FLUSH shares").await;
     assert!(flush.message().contains("shares") && flush.message().contains("division by zero"), "{flush}");
     assert_eq!(flush.code().code(), "22012");

@@ -90,8 +90,8 @@ async fn statement_naming_the_data_directory_by_any_path_is_refused() {
         "CREATE SOURCE s (line TEXT) WITH (connector = 'directory', format = 'text',
          path = 'file://{here}deep/up/../tidemark-data')"
     );
-    let told = fails(&client, &nowhere).await;
-    assert!(told.message().ends_with("deep/up/../tidemark-data\" does not exist"), "{told}");
+    let error = fails(&client, &nowhere).await;
+    assert!(error.message().ends_with("deep/up/../tidemark-data\" does not exist"), "{error}");
     let archive = "CREATE SOURCE s (line TEXT) WITH (connector = 'directory', path = 'deep', format = 'text', \
                    clean_source = 'archive', archive_dir = 'deep/up/../tidemark-data/state')";
     assert_eq!(fails(&client, archive).await.code().code(), "42501");

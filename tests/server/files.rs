@@ -239,7 +239,7 @@ async fn dead_letters_beyond_the_epoch_limit_are_summed_in_one() {
          FLUSH",
     )
     .await;
-    let told = "49000 more bad records of this epoch are counted and not kept: see dead_letters.epoch_max_rows and \
+    let summary = "49000 more bad records of this epoch are counted and not kept: see dead_letters.epoch_max_rows and \
                 dead_letters.epoch_max_bytes";
     let check = async |client: &Client| {
         assert_eq!(rows(client, "SELECT n FROM v").await, ["7"]);
@@ -247,7 +247,7 @@ async fn dead_letters_beyond_the_epoch_limit_are_summed_in_one() {
         let kept = "SELECT count(*), min(line), max(line) FROM tidemark.dead_letters WHERE line IS NOT NULL";
         assert_eq!(rows(client, kept).await, ["1000|1|1000"]);
         let rest = "SELECT source, query, reason FROM tidemark.dead_letters WHERE line IS NULL";
-        assert_eq!(rows(client, rest).await, [format!("s|v|{told}")]);
+        assert_eq!(rows(client, rest).await, [format!("s|v|{summary}")]);
         assert_eq!(rows(client, "SELECT dead_letters FROM tidemark.queries").await, ["50000"]);
     };
     check(&client).await;

@@ -313,7 +313,7 @@ async fn start_with_a_lower_memory_limit_refuses_relations_by_name_and_loses_not
     for (name, is) in [("large", "table"), ("wide", "view")] {
         let error = eventually("it is refused", async || {
             let error = client.simple_query(&format!("SELECT count(*) FROM {name}")).await.err()?;
-            Some(error_text(&error)).filter(|told| !told.contains("still recovering"))
+            Some(error_text(&error)).filter(|text| !text.contains("still recovering"))
         })
         .await;
         assert!(error.contains("53400") && error.contains(&format!("{is} \"{name}\"")), "{error}");

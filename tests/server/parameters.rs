@@ -38,9 +38,9 @@ async fn parameters_get_their_types_from_context() {
         let statement = client.prepare(sql).await.unwrap_or_else(|e| panic!("{sql}: {}", error_text(&e)));
         // An enum of the catalog's would be of another kind.
         assert!(statement.params().iter().all(|ty| matches!(ty.kind(), Kind::Simple | Kind::Array(_))));
-        let told: Vec<&str> = statement.params().iter().map(Type::name).collect();
+        let types: Vec<&str> = statement.params().iter().map(Type::name).collect();
         let expected: Vec<&str> = expected.iter().map(Type::name).collect();
-        assert_eq!(told, expected, "{sql}");
+        assert_eq!(types, expected, "{sql}");
     }
     let inserted = client.execute("INSERT INTO t (id, name) SELECT $1, $2", &[&1i64, &"ada"]).await.unwrap();
     assert_eq!(inserted, 1);

@@ -19,8 +19,8 @@ fn pipeline(home: &Home, file: &str) -> Command {
 async fn refusal(mut command: Command) -> String {
     let (status, stdout, stderr) = finished(&mut command).await;
     assert!(!status.success(), "{command:?} succeeds: {stdout}");
-    let told = |line: &&str| line.contains(".yaml:");
-    stderr.lines().find(told).unwrap_or_else(|| panic!("{command:?}: {stderr}")).to_string()
+    let is_located = |line: &&str| line.contains(".yaml:");
+    stderr.lines().find(is_located).unwrap_or_else(|| panic!("{command:?}: {stderr}")).to_string()
 }
 
 /// Everything below a folder.

@@ -147,10 +147,10 @@ async fn postgres_sink_refused_row_fails_it_until_resumed() {
     eventually("a row is there", async || (postgres.rows(there).await == ["1|1"]).then_some(())).await;
     run(&client, "INSERT INTO t VALUES (2, 200), (3, 3)").await;
     let state = "SELECT state, last_error FROM tidemark.queries WHERE name = 's'";
-    let told =
+    let state_row =
         eventually("it stops", async || rows(&client, state).await.into_iter().find(|row| row.starts_with("failed")))
             .await;
-    assert!(told.contains("Failing row contains (2, 200)") && !told.contains(PASSWORD), "{told}");
+    assert!(state_row.contains("Failing row contains (2, 200)") && !state_row.contains(PASSWORD), "{state_row}");
     assert_eq!(postgres.rows(there).await, ["1|1"]);
     postgres.rows("ALTER TABLE small DROP CONSTRAINT small_n_check").await;
     run(&client, "ALTER SINK s RESUME").await;

@@ -46,7 +46,7 @@ impl ChangeFeed {
     /// The next row: its epoch, and the rest.
     async fn row(&mut self) -> (u64, String) {
         let row = timeout(PATIENCE, self.0.next()).await.expect("no row comes").expect("the subscription has ended");
-        apart(&row.unwrap_or_else(|error| panic!("{}", error_text(&error))))
+        split_epoch(&row.unwrap_or_else(|error| panic!("{}", error_text(&error))))
     }
 
     /// So many rows without their epochs, which only grow.
@@ -79,7 +79,7 @@ impl ChangeFeed {
     }
 }
 
-fn apart(row: &str) -> (u64, String) {
+fn split_epoch(row: &str) -> (u64, String) {
     let (epoch, rest) = row.split_once('|').unwrap();
     (epoch.parse().unwrap(), rest.to_string())
 }
@@ -177,18 +177,19 @@ async fn subscribe_cursor_fetch_returns_pending_rows_or_waits_for_its_timeout() 
     let error = fails(&reader, "DECLARE c CURSOR FOR SUBSCRIBE TO spent").await;
     assert_eq!(error.code().code(), "25000", "{error}");
     run(&reader, "BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO spent").await;
-    let told =
-        async |fetch: &str| -> Vec<String> { rows(&reader, fetch).await.iter().map(|row| apart(row).1).collect() };
-    assert_eq!(sorted([told("FETCH c").await, told("FETCH ALL FROM c").await].concat()), ["1|ada|1", "1|bob|2"]);
+    let fetched = async |fetch: &str| -> Vec<String> {
+        rows(&reader, fetch).await.iter().map(|row| split_epoch(row).1).collect()
+    };
+    assert_eq!(sorted([fetched("FETCH c").await, fetched("FETCH ALL FROM c").await].concat()), ["1|ada|1", "1|bob|2"]);
     let nothing: [&str; 0] = [];
-    assert_eq!(told("FETCH ALL FROM c").await, nothing);
+    assert_eq!(fetched("FETCH ALL FROM c").await, nothing);
     run(&client, "INSERT INTO orders VALUES (3, 'ada', 5); FLUSH").await;
     run(&client, "INSERT INTO orders VALUES (4, 'eve', 5); FLUSH").await;
-    assert_eq!(told("FETCH 2 FROM c").await, ["-1|ada|1", "1|ada|6"]);
-    assert_eq!(told("FETCH 2 FROM c").await, ["1|eve|5"]);
+    assert_eq!(fetched("FETCH 2 FROM c").await, ["-1|ada|1", "1|ada|6"]);
+    assert_eq!(fetched("FETCH 2 FROM c").await, ["1|eve|5"]);
     // So long and no longer.
     let started = Instant::now();
-    assert_eq!(told("FETCH 1 FROM c WITH (timeout = '300 ms')").await, nothing);
+    assert_eq!(fetched("FETCH 1 FROM c WITH (timeout = '300 ms')").await, nothing);
     assert!(started.elapsed() >= Duration::from_millis(300));
     // As soon as all that was asked for is there: it waits for more than the row that it has given.
     run(&client, "INSERT INTO orders VALUES (5, 'pat', 1); FLUSH").await;
@@ -199,7 +200,7 @@ async fn subscribe_cursor_fetch_returns_pending_rows_or_waits_for_its_timeout() 
     fetch.expect_end().await;
     run(&client, "DELETE FROM orders WHERE id = 3; FLUSH").await;
     run(&reader, "MOVE 1 FROM c").await;
-    assert_eq!(told("FETCH ALL FROM c").await, ["1|ada|1"]);
+    assert_eq!(fetched("FETCH ALL FROM c").await, ["1|ada|1"]);
     let statement = reader.prepare("FETCH ALL FROM c").await.unwrap();
     run(&client, "DELETE FROM orders WHERE id = 1; FLUSH").await;
     assert_eq!(reader.query(&statement, &[]).await.unwrap().len(), 1);
@@ -331,7 +332,7 @@ async fn slow_subscriber_gets_snapshot_required_error() {
     run(&client, "CREATE TABLE t (id BIGINT PRIMARY KEY, filling TEXT); INSERT INTO t VALUES (0, 'x')").await;
     let slow = server.connect().await;
     run(&slow, "BEGIN; DECLARE c CURSOR FOR SUBSCRIBE TO t").await;
-    let first = apart(&rows(&slow, "FETCH ALL c").await[0]).0;
+    let first = split_epoch(&rows(&slow, "FETCH ALL c").await[0]).0;
     for n in 0..10 {
         let values = format!("SELECT i + {n} * 400, repeat('x', 1000) FROM generate_series(1, 400) AS s(i)");
         run(&client, &format!("INSERT INTO t {values}")).await;

@@ -16,12 +16,12 @@ async fn connect_with_notices(server: &Server) -> (Client, impl Fn() -> Vec<Stri
     let parameters = format!("host=127.0.0.1 port={} user=tidemark dbname=tidemark", server.port);
     let (client, mut connection) = tokio_postgres::connect(&parameters, NoTls).await.unwrap();
     let notices = Arc::new(Mutex::new(Vec::new()));
-    let told = notices.clone();
+    let received = notices.clone();
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notice(notice) = message {
                 let text = format!("{} {}: {}", notice.severity(), notice.code().code(), notice.message());
-                told.lock().unwrap().push(text);
+                received.lock().unwrap().push(text);
             }
         }
     });

@@ -23,7 +23,7 @@ impl Folder {
         self.root.path().join("dir")
     }
 
-    fn kept(&self, n: usize) -> PathBuf {
+    fn kept_path(&self, n: usize) -> PathBuf {
         self.root.path().join("kept").join(n.to_string())
     }
 
@@ -35,7 +35,7 @@ impl Folder {
     /// A file appears whole, as a careful writer makes it.
     pub fn land(&self, path: &str, text: &str) {
         let mut landed = self.landed.lock().unwrap();
-        let (kept, place) = (self.kept(landed.len()), self.path().join(path));
+        let (kept, place) = (self.kept_path(landed.len()), self.path().join(path));
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         let draft = place.with_file_name(".draft");
         fs::write(&kept, text).unwrap();
@@ -53,9 +53,9 @@ impl Folder {
         for (n, path) in landed.iter().enumerate().take(count) {
             let place = self.path().join(path);
             let _ = fs::remove_file(&place);
-            fs::hard_link(self.kept(n), place).unwrap();
+            fs::hard_link(self.kept_path(n), place).unwrap();
         }
-        (of..landed.len()).for_each(|n| fs::remove_file(self.kept(n)).unwrap());
+        (of..landed.len()).for_each(|n| fs::remove_file(self.kept_path(n)).unwrap());
         landed.truncate(of);
     }
 }

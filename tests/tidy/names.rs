@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{none, part, says, sources};
+use super::{none, part, says, sources, word};
 
 /// Private words, each with the term that someone from Flink, differential, DataFusion or Postgres looks for.
 const INSTEAD: &[(&str, &str)] = &[
@@ -71,6 +71,34 @@ const INSTEAD: &[(&str, &str)] = &[
 /// Names of several types, which each have a meaning of their own in their file. It can only shrink.
 const HOMONYMS: &[&str] = &[];
 
+/// Function names that stood for many unrelated things, each with what some of them are now.
+const VAGUE_FUNCTIONS: &[(&str, &str)] = &[
+    ("apart", "split_off, with_unique_names"),
+    ("told", "config_error_message, recorded"),
+    ("alone", "side_output, null_keys"),
+    ("kept", "stored_schema, retained"),
+    ("places", "section_operators, partition_starts"),
+    ("settle", "coerce_value, resolve_mode, sync_names"),
+    ("settled", "coerced, lowered_insert"),
+];
+
+/// The functions of code whose name is vague, each with what to say instead. `take` leaves its place empty, as std's
+/// does: what parses options is `from_options`.
+fn vague_functions(code: &str) -> Vec<(String, &'static str)> {
+    let starts = code.match_indices("fn ").filter(|(at, _)| !code[..*at].bytes().next_back().is_some_and(part));
+    let vague = starts.filter_map(|(at, _)| {
+        let signature = &code[at + "fn ".len()..];
+        let name = word(signature);
+        let parameters = signature.split(')').next().unwrap_or_default();
+        if name == "take" && says(parameters, "Taker") {
+            return Some((name, "from_options"));
+        }
+        let (_, instead) = VAGUE_FUNCTIONS.iter().find(|(vague, _)| *vague == name)?;
+        Some((name, *instead))
+    });
+    vague.collect()
+}
+
 /// The names of the types that code defines, less those of an `impl`.
 fn types(code: &str) -> Vec<String> {
     let named = |line: &str| {
@@ -96,6 +124,18 @@ fn identifiers_avoid_private_words() {
 }
 
 #[test]
+fn function_names_say_what_they_do() {
+    let mut found = Vec::new();
+    for source in ["src", "tests", "benches", "fuzz/fuzz_targets"].into_iter().flat_map(sources) {
+        let vague = vague_functions(&source.code).into_iter();
+        found.extend(
+            vague.map(|(name, instead)| format!("{} has fn {name}: say what it does, as {instead}", source.path)),
+        );
+    }
+    none(found, "function names that stood for many things");
+}
+
+#[test]
 fn type_names_are_unique_in_the_crate() {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for source in sources("src") {
@@ -115,4 +155,12 @@ fn type_names_are_unique_in_the_crate() {
 fn type_scanner_finds_definitions_only() {
     let code = "pub(super) struct A<T>(T);\nenum B {}\npub type C = A<B>;\npub trait D { type Item; }\nimpl D for B {\n    type Item = A<B>;\n}";
     assert_eq!(types(code), ["A", "B", "C", "D"]);
+}
+
+#[test]
+fn vague_function_scanner_finds_definitions_only() {
+    let code = "fn told<T>(of: T) {}\npub(super) async fn settle(&self) {}\nfn settle_all() {}\n\
+                fn take(options: &mut Taker) {}\nfn take(&mut self) -> Taker { told(kept.places()) }\nlet apart: fn (alone) = kept;";
+    let names: Vec<String> = vague_functions(code).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["told", "settle", "take"]);
 }

@@ -213,11 +213,11 @@ fn relation(kind: ObjectKind, name: &str, definition: &str) -> RelationDef {
 fn pipeline_plan_lists_create_replace_and_unchanged() {
     let text = "tables: {t: {columns: {a: INT}}}\nviews: {v: {query: SELECT a FROM t}, w: {query: SELECT 1}}";
     let pipeline = load(text).unwrap();
-    let told = |relations: &[RelationDef]| plan(&pipeline, relations).map(|plan| plan.to_string());
+    let plan_text = |relations: &[RelationDef]| plan(&pipeline, relations).map(|plan| plan.to_string());
     let same: Vec<_> =
         pipeline.definitions.iter().map(|d| relation(d.kind, &d.name, &d.statement.text.to_uppercase())).collect();
     assert_eq!(
-        told(&same).unwrap(),
+        plan_text(&same).unwrap(),
         "unchanged  table \"t\"\nunchanged  materialized view \"v\"\nunchanged  materialized view \"w\"\nnothing to do\n"
     );
     let some = [
@@ -227,7 +227,7 @@ fn pipeline_plan_lists_create_replace_and_unchanged() {
         relation(ObjectKind::System, "queries", ""),
     ];
     assert_eq!(
-        told(&some).unwrap(),
+        plan_text(&some).unwrap(),
         "unchanged  table \"t\"\nreplace    materialized view \"v\"\ncreate     materialized view \"w\"\n\
          other      stream \"x\" (not in the file, left alone)\n"
     );

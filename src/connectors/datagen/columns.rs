@@ -37,14 +37,14 @@ const LENGTH_MAX: usize = 64 << 10;
 
 impl FieldOptions {
     /// Takes the options of every field that `all` names.
-    pub fn take(options: &mut Taker, all: &Options) -> Result<Vec<FieldOptions>> {
+    pub fn from_options(options: &mut Taker, all: &Options) -> Result<Vec<FieldOptions>> {
         let name = |key: &String| Some(key.strip_prefix("fields.")?.rsplit_once('.')?.0.to_string());
         let mut names: Vec<String> = all.0.keys().filter_map(name).collect();
         names.dedup();
-        names.into_iter().map(|name| FieldOptions::take_one(options, name)).collect()
+        names.into_iter().map(|name| FieldOptions::one_from_options(options, name)).collect()
     }
 
-    fn take_one(options: &mut Taker, name: String) -> Result<FieldOptions> {
+    fn one_from_options(options: &mut Taker, name: String) -> Result<FieldOptions> {
         let key = |what: &str| format!("fields.{name}.{what}");
         let words = [("random", false), ("sequence", true)];
         let field = FieldOptions {

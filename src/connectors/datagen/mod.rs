@@ -35,13 +35,13 @@ pub struct DatagenOptions {
 
 impl DatagenOptions {
     /// Takes them; `all` is where the names of the fields are found.
-    pub fn take(options: &mut Taker, all: &Options) -> Result<DatagenOptions> {
+    pub fn from_options(options: &mut Taker, all: &Options) -> Result<DatagenOptions> {
         let number = "a whole number";
         Ok(DatagenOptions {
             rows_per_second: options.parse("rows_per_second", number)?.unwrap_or(10),
             seed: options.parse("seed", number)?.unwrap_or(0),
             number_of_rows: options.parse("number_of_rows", number)?,
-            fields: FieldOptions::take(options, all)?,
+            fields: FieldOptions::from_options(options, all)?,
         })
     }
 }

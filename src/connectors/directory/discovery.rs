@@ -111,7 +111,7 @@ impl Discovery {
             self.take_hint(hint, now, &mut ready);
         }
         let listed = if list { self.list(now, &mut ready) } else { Ok(()) };
-        self.settle(now, &mut ready);
+        self.check_pending(now, &mut ready);
         // Files discovered together are ordered by modification time.
         ready.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
         ready.dedup_by(|a, b| a.path == b.path);
@@ -229,7 +229,7 @@ impl Discovery {
     }
 
     /// Checks the pending files; discovers those unchanged long enough.
-    fn settle(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) {
+    fn check_pending(&mut self, now: Duration, ready: &mut Vec<FolderEntry>) {
         let folder = &self.folder;
         self.pending.retain(|path, pending| {
             let Some(file) = folder.stat(path) else { return false };
@@ -279,7 +279,7 @@ mod tests {
             for (key, value) in extra {
                 options.insert(*key, *value);
             }
-            let options = DirectoryOptions::take(&mut options.taker("a test")).unwrap();
+            let options = DirectoryOptions::from_options(&mut options.taker("a test")).unwrap();
             let folder = Arc::new(Folder::new(options, Fence::default()).unwrap());
             let files = Arc::new(Files::open(Arc::new(MemoryStorage::default()), "s").unwrap());
             // A clock that stands at 1970: every file seems to be written just now.
@@ -362,12 +362,12 @@ mod tests {
 
     #[test]
     fn replaced_file_is_discovered_and_a_file_renamed_back_is_not() {
-        for told in [true, false] {
+        for hinted in [true, false] {
             let mut f = Fixture::new(&[]);
             f.write_at("a", "1", 1);
             f.look(vec![], 0);
             assert_eq!(f.look(vec![], 50), ["a"]);
-            let hint = |hint: fn(PathBuf) -> Hint, f: &Fixture| if told { vec![hint(f.path("a"))] } else { vec![] };
+            let hint = |hint: fn(PathBuf) -> Hint, f: &Fixture| if hinted { vec![hint(f.path("a"))] } else { vec![] };
             // Away and back again it is the same.
             fs::rename(f.path("a"), f.path(".a")).unwrap();
             f.look(hint(Hint::Gone, &f), 100);

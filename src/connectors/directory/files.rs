@@ -189,7 +189,7 @@ impl Files {
     /// Numbers new files, in this order. Durable on return. Blocks.
     pub fn add(&self, found: Vec<FolderEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        self.settle()?;
+        self.compact_if_torn()?;
         let found: Vec<_> = found.into_iter().filter(|f| !self.has(f)).collect();
         if found.is_empty() { Ok(()) } else { self.write(FileRecord::Found(found)) }
     }
@@ -197,7 +197,7 @@ impl Files {
     /// Numbers the files that the folder's log names up to `version`. Durable on return. Blocks.
     pub fn follow(&self, version: u64, files: Vec<FolderEntry>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        self.settle()?;
+        self.compact_if_torn()?;
         let files = files.into_iter().filter(|f| !self.has(f)).collect();
         self.write(FileRecord::Followed { version, files })
     }
@@ -210,7 +210,7 @@ impl Files {
     /// Forgets the files below `before`. Those in `kept` still exist, and must not be discovered again. Blocks.
     pub fn forget(&self, before: u64, kept: Vec<String>) -> Result<()> {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        self.settle()?;
+        self.compact_if_torn()?;
         self.write(FileRecord::Forgot { before, kept })?;
         let live = self.list().entries.len() as u64;
         if self.forgotten.load(Ordering::Acquire) >= FORGOTTEN_MIN.max(live) {
@@ -220,7 +220,7 @@ impl Files {
     }
 
     /// After a failed write, rewrites the journal: the record may be durable all the same and would take numbers.
-    fn settle(&self) -> Result<()> {
+    fn compact_if_torn(&self) -> Result<()> {
         if self.is_torn.load(Ordering::Acquire) { self.compact() } else { Ok(()) }
     }
 

@@ -37,7 +37,7 @@ pub enum Clean {
 
 impl DirectoryOptions {
     /// Takes them, and those of the format.
-    pub fn take(options: &mut Taker) -> Result<DirectoryOptions> {
+    pub fn from_options(options: &mut Taker) -> Result<DirectoryOptions> {
         let path = options.required("path")?;
         let root = local("path", &path)?;
         let glob = match options.text("glob") {
@@ -63,7 +63,7 @@ impl DirectoryOptions {
             (Some(2), None) => Clean::Delete,
             _ => Clean::Off,
         };
-        let format = Format::take(options)?;
+        let format = Format::from_options(options)?;
         format.check_files()?;
         Ok(DirectoryOptions { path, root, glob, recursive, clean, format })
     }

@@ -171,8 +171,9 @@ impl Source for Directory {
         let (folder, bad) = (self.folder.clone(), hints.bad.clone());
         let retained = hints.retain.then(|| self.retained.clone());
         let scan = Arc::new(DirectoryScan { folder, format, request, output, bad, retained });
-        let stream =
-            |parts| SourceStream::told(Offsets::ONLY, |teller| FilePartition { scan: scan.clone(), parts, teller });
+        let stream = |parts| {
+            SourceStream::with_origins(Offsets::ONLY, |teller| FilePartition { scan: scan.clone(), parts, teller })
+        };
         Ok(shares.into_iter().map(stream).collect())
     }
 

@@ -69,7 +69,8 @@ impl Client {
         let made = config
             .create_native_config()
             .and_then(|native| Native::new(&config, native, RDKafkaType::RD_KAFKA_CONSUMER, DefaultClientContext));
-        let native = made.map_err(|e| Error::new(ErrorKind::InvalidParameterValue, options.told(&e)))?;
+        let native =
+            made.map_err(|e| Error::new(ErrorKind::InvalidParameterValue, options.config_error_message(&e)))?;
         Ok(Client { native, brokers: options.brokers.clone(), describes: OnceLock::new() })
     }
 

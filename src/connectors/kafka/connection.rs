@@ -21,7 +21,7 @@ pub struct BrokerConnection {
 
 impl BrokerConnection {
     /// Takes the addresses and all `properties.…` but those in `own`, each with what says the same.
-    pub fn take(options: &mut Taker, own: &[(&str, &str)]) -> Result<BrokerConnection> {
+    pub fn from_options(options: &mut Taker, own: &[(&str, &str)]) -> Result<BrokerConnection> {
         let brokers = brokers(options)?;
         let properties = options.prefixed(PREFIX);
         if let Some((key, why)) = own.iter().find(|(key, _)| properties.contains_key(*key)) {
@@ -63,7 +63,7 @@ pub(super) fn brokers(options: &mut Taker) -> Result<String> {
 }
 
 /// What librdkafka says of its settings, less the values that are secret.
-pub fn told(error: &KafkaError) -> String {
+pub fn config_error_message(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, _, key, _) if is_secret(key) => {
             format!("option \"{PREFIX}{key}\" cannot be what it is")

@@ -114,7 +114,7 @@ impl PartitionConsumer {
         if !self.pending.is_empty() {
             return false;
         }
-        self.take(Duration::ZERO);
+        self.poll(Duration::ZERO);
         while let Some(message) = self.pending.front()
             && check(message.raw().err) == Err(RDKafkaErrorCode::PartitionEOF)
         {
@@ -128,9 +128,9 @@ impl PartitionConsumer {
     /// `position` is `to`: the last offsets may be transaction markers, or compacted away.
     pub fn read(&mut self, to: u64, wait: Duration, mut each: impl FnMut(&ConsumedMessage)) -> Result<(), Halt> {
         if self.pending.is_empty() && self.position < to {
-            self.take(Duration::ZERO);
+            self.poll(Duration::ZERO);
             if self.pending.is_empty() {
-                self.take(wait);
+                self.poll(wait);
             }
             if self.pending.is_empty() {
                 self.position = self.position.max(self.passed().max(self.end).min(to));
@@ -167,7 +167,7 @@ impl PartitionConsumer {
     }
 
     /// Takes fetched records; waits for the first if there is none.
-    fn take(&mut self, wait: Duration) {
+    fn poll(&mut self, wait: Duration) {
         let mut taken: [*mut sys::rd_kafka_message_t; TAKE_MAX] = [null_mut(); TAKE_MAX];
         // It waits until it has as many as it was asked for.
         let most = if wait.is_zero() { TAKE_MAX } else { 1 };

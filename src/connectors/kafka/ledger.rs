@@ -64,7 +64,7 @@ impl LedgerEntry {
     }
 
     /// The partitions of the topics' current lives with their start offsets, in order.
-    pub fn places(&self) -> Vec<(PartitionOffset, u64)> {
+    pub fn partition_starts(&self) -> Vec<(PartitionOffset, u64)> {
         let mut places = Vec::new();
         for (topic, lives) in &self.lives {
             let Some(life) = lives.last() else { continue };
@@ -161,7 +161,7 @@ mod tests {
         let known = SinkLedger::open(storage, "sources/7").unwrap().known();
         assert_eq!(known, ledger.known());
         let place = |name: &str| PartitionOffset::parse(name).unwrap();
-        assert_eq!(known.places(), [(place("t/0#2"), 9)]);
+        assert_eq!(known.partition_starts(), [(place("t/0#2"), 9)]);
         assert_eq!((known.start(&place("t/1")), known.start(&place("t/2")), known.start(&place("u/0"))), (6, 0, 0));
         assert!(known.is_over(&place("t/0")) && !known.is_over(&place("t/0#2")));
         assert!(known.may_begin_anew(&place("t/0#2"), 31) && !known.may_begin_anew(&place("t/0#2"), 30));

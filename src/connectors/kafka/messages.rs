@@ -140,8 +140,9 @@ mod tests {
         let delete = r#"{"before":{"id":2,"name":"c"},"after":null,"op":"d"}"#;
         let create = r#"{"before":null,"after":{"id":3,"name":null},"op":"c"}"#;
         assert_eq!(pairs(&all), [(r#"{"id":1}"#, update), (r#"{"id":2}"#, delete), (r#"{"id":3}"#, create)]);
-        let apart: Vec<String> = encoded(Mode::Debezium, None).into_iter().map(|(key, value)| key + &value).collect();
-        assert_eq!(apart.len(), 4);
-        assert_eq!(apart[0], r#"-{"before":{"id":1,"name":"a"},"after":null,"op":"d"}"#);
+        let separate: Vec<String> =
+            encoded(Mode::Debezium, None).into_iter().map(|(key, value)| key + &value).collect();
+        assert_eq!(separate.len(), 4);
+        assert_eq!(separate[0], r#"-{"before":{"id":1,"name":"a"},"after":null,"op":"d"}"#);
     }
 }

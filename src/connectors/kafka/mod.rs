@@ -213,14 +213,14 @@ impl Asked {
         if known.lives.values().any(|lives| lives.len() > 1) {
             return Ok(true);
         }
-        let places = known.places();
+        let places = known.partition_starts();
         let partitions: Vec<TopicPartition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
         let firsts = self.watch.client.offsets(&partitions, ClientPhase::First)?;
         Ok(places.iter().zip(firsts).any(|((place, start), first)| first.max(known.given_up(place)) > *start))
     }
 
     fn ends(&self) -> Result<EndOffsets> {
-        let places = self.watch.ledger.ask(|known| known.places());
+        let places = self.watch.ledger.ask(|known| known.partition_starts());
         let partitions: Vec<TopicPartition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
         let ends = self.watch.client.offsets(&partitions, ClientPhase::End)?;
         Ok((places, ends))
@@ -289,17 +289,17 @@ impl Source for Kafka {
             let read = span.from.0.get(name).copied();
             let from = read.unwrap_or_else(start);
             if from < *to {
-                let cursor = Mutex::new(scan.pool.take_standing(&place, from, *to));
+                let cursor = Mutex::new(scan.pool.try_acquire(&place, from, *to));
                 let (begun, to, scan) = (read.is_some(), *to, scan.clone());
                 let part = |teller| PartitionScan { scan, place, from, to, begun, cursor, teller };
-                streams.push(SourceStream::told(name, part));
+                streams.push(SourceStream::with_origins(name, part));
             }
         }
         if streams.is_empty() {
             let place = PartitionOffset { partition: TopicPartition { topic: "".into(), number: 0 }, life: 1 };
             let cursor = Mutex::default();
             let part = |teller| PartitionScan { scan, place, from: 0, to: 0, begun: true, cursor, teller };
-            streams.push(SourceStream::told(Offsets::ONLY, part));
+            streams.push(SourceStream::with_origins(Offsets::ONLY, part));
         }
         Ok(streams)
     }

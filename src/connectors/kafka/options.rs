@@ -7,7 +7,7 @@ use rdkafka::{ClientConfig, error::KafkaError};
 
 use super::{
     allowed,
-    connection::{brokers, told},
+    connection::{brokers, config_error_message},
     include::Include,
     properties::{PREFIX, Properties},
     start::StartOffset,
@@ -58,7 +58,7 @@ const OWN: &[(&str, &str)] = &[
 
 impl KafkaOptions {
     /// Takes them, and those of the format.
-    pub fn take(options: &mut Taker) -> Result<KafkaOptions> {
+    pub fn from_options(options: &mut Taker) -> Result<KafkaOptions> {
         let brokers = brokers(options)?;
         let topics = match (options.text("topic"), options.first(&["topic_pattern", "topic.pattern"])?) {
             (Some(_), Some(_)) => return Err(invalid("options \"topic\" and \"topic_pattern\" exclude each other")),
@@ -66,7 +66,7 @@ impl KafkaOptions {
             (None, None) => Topics::named(&options.required("topic")?)?,
             (Some(names), None) => Topics::named(&names)?,
         };
-        let start = StartOffset::take(options)?;
+        let start = StartOffset::from_options(options)?;
         let group = options.first(&["group_id", "group.id", "properties.group.id"])?;
         let loss = options.one_of("on_data_loss", &[("fail", false), ("skip", true)])?;
         let discovery = options.duration("discovery_interval")?.unwrap_or(DISCOVERY);
@@ -95,10 +95,10 @@ impl KafkaOptions {
             discovery,
             properties: Properties(properties),
             include,
-            format: Format::take(options)?,
+            format: Format::from_options(options)?,
         };
         options.format.check_messages()?;
-        options.config().create_native_config().map_err(|e| invalid(options.told(&e)))?;
+        options.config().create_native_config().map_err(|e| invalid(options.config_error_message(&e)))?;
         Ok(options)
     }
 
@@ -125,8 +125,8 @@ impl KafkaOptions {
     }
 
     /// What librdkafka says of its settings, less their values.
-    pub(super) fn told(&self, error: &KafkaError) -> String {
-        told(error)
+    pub(super) fn config_error_message(&self, error: &KafkaError) -> String {
+        config_error_message(error)
     }
 }
 

@@ -96,13 +96,13 @@ impl Pool {
     }
 
     /// Takes the cursor at `position`, if there is one, for reading up to `to`. Does not block.
-    pub fn take_standing(&self, place: &PartitionOffset, position: u64, to: u64) -> Option<PartitionConsumer> {
+    pub fn try_acquire(&self, place: &PartitionOffset, position: u64, to: u64) -> Option<PartitionConsumer> {
         standing(&mut self.readers(), place, position, to)
     }
 
     /// Takes a cursor at `position`: one already there, or about to be, or a repositioned one. It must be given back,
     /// or dropped and reported to [`Pool::lose`]. `partitions` is the source's number of partitions.
-    pub fn take(
+    pub fn acquire(
         &self,
         place: &PartitionOffset,
         position: u64,
@@ -186,11 +186,11 @@ impl Pool {
     pub fn stand(&self, places: &[(PartitionOffset, u64)], partitions: usize) -> Result<()> {
         let mut found = false;
         for (place, position) in places {
-            let mut cursor = match self.take_standing(place, *position, *position) {
+            let mut cursor = match self.try_acquire(place, *position, *position) {
                 Some(cursor) => cursor,
                 // A prefetching cursor is beyond its query's position, and notifies as well.
                 None if has_slot(&self.readers(), place, |slot| slot.passed(place, *position)) => continue,
-                None => self.take(place, *position, *position, partitions)?,
+                None => self.acquire(place, *position, *position, partitions)?,
             };
             found |= cursor.look();
             self.give_back(cursor);

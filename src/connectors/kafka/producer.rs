@@ -83,13 +83,14 @@ fn pause(time: Duration) {
 
 impl OpenProducer {
     /// Opens the producer: fences the former one and aborts its transaction. Gives the last committed epoch.
-    pub fn take(
+    pub fn open(
         connection: &BrokerConnection,
         topic: &str,
         identity: &str,
         batching: Duration,
     ) -> Result<(OpenProducer, Epoch)> {
-        let invalid = |e: KafkaError| Error::new(ErrorKind::InvalidParameterValue, connection::told(&e));
+        let invalid =
+            |e: KafkaError| Error::new(ErrorKind::InvalidParameterValue, connection::config_error_message(&e));
         let open_max = (batching + batching / 2).as_millis().to_string();
         let fixed =
             [("transactional.id", identity), ("enable.idempotence", "true"), ("transaction.timeout.ms", &open_max)];
@@ -101,7 +102,7 @@ impl OpenProducer {
         let group = consumer.group_metadata().ok_or_else(|| Error::internal("a kafka group without metadata"))?;
         let held = OpenProducer { topic: topic.to_string(), producer, consumer, group, batching };
         held.check_topic(&connection.brokers)?;
-        held.producer.init_transactions(ANSWER).map_err(|e| told("take hold of the topic", &e))?;
+        held.producer.init_transactions(ANSWER).map_err(|e| producer_error("take hold of the topic", &e))?;
         let last = held.last()?;
         Ok((held, last))
     }
@@ -132,7 +133,8 @@ impl OpenProducer {
     fn last(&self) -> Result<Epoch> {
         let mut at = TopicPartitionList::new();
         at.add_partition(&self.topic, 0);
-        let found = self.consumer.committed_offsets(at, ANSWER).map_err(|e| told("read the last epoch", &e))?;
+        let found =
+            self.consumer.committed_offsets(at, ANSWER).map_err(|e| producer_error("read the last epoch", &e))?;
         match found.elements().first().map(|element| element.offset()) {
             Some(Offset::Offset(epoch)) => Ok(Epoch(epoch.unsigned_abs())),
             _ => Ok(Epoch(0)),
@@ -141,11 +143,11 @@ impl OpenProducer {
 
     /// Writes messages and their epoch number in one transaction. After an error the producer must be reopened.
     pub fn write(self, epoch: Epoch, messages: &[OutgoingMessage]) -> Result<OpenProducer> {
-        self.producer.begin_transaction().map_err(|e| told("begin a transaction", &e))?;
+        self.producer.begin_transaction().map_err(|e| producer_error("begin a transaction", &e))?;
         let until = Instant::now() + self.batching;
-        let written = self
-            .fill(epoch, messages, until)
-            .and_then(|()| self.producer.commit_transaction(left(until)).map_err(|e| told("commit a transaction", &e)));
+        let written = self.fill(epoch, messages, until).and_then(|()| {
+            self.producer.commit_transaction(left(until)).map_err(|e| producer_error("commit a transaction", &e))
+        });
         match written {
             // A commit is acknowledged once it is decided. A broker that stops before it has written the markers may
             // never write the group's, and the number could not be read again: only after reading it back is it
@@ -171,7 +173,7 @@ impl OpenProducer {
             record.payload = message.value.as_deref();
             while let Err((error, back)) = self.producer.send(record) {
                 if error.rdkafka_error_code() != Some(Code::QueueFull) || Instant::now() > until {
-                    return Err(told("send a message", &error));
+                    return Err(producer_error("send a message", &error));
                 }
                 pause(Duration::from_millis(2));
                 record = back;
@@ -179,10 +181,11 @@ impl OpenProducer {
         }
         let mut at = TopicPartitionList::new();
         let number = i64::try_from(epoch.0).map_err(|_| Error::internal("there are no more epochs"))?;
-        at.add_partition_offset(&self.topic, 0, Offset::Offset(number)).map_err(|e| told("number the epoch", &e))?;
+        at.add_partition_offset(&self.topic, 0, Offset::Offset(number))
+            .map_err(|e| producer_error("number the epoch", &e))?;
         self.producer
             .send_offsets_to_transaction(&at, &self.group, left(until))
-            .map_err(|e| told("number the epoch", &e))
+            .map_err(|e| producer_error("number the epoch", &e))
     }
 }
 
@@ -192,7 +195,7 @@ fn left(until: Instant) -> Duration {
 }
 
 /// What an error means: most pass, some stop the sink until somebody sees to it.
-fn told(what: &str, error: &KafkaError) -> Error {
+fn producer_error(what: &str, error: &KafkaError) -> Error {
     let message = format!("kafka: cannot {what}: {error}");
     let code = error.rdkafka_error_code();
     match code {

@@ -138,7 +138,7 @@ impl PartitionScan {
                 Some(cursor) if cursor.position() == from => cursor,
                 elsewhere => {
                     elsewhere.into_iter().for_each(|cursor| pool.give_back(cursor));
-                    pool.take(&self.place, from, self.to, self.scan.partitions)?
+                    pool.acquire(&self.place, from, self.to, self.scan.partitions)?
                 }
             };
             let read = self.read_with(&mut cursor, &mut batch, rows);
@@ -271,7 +271,7 @@ impl<'a> Batch<'a> {
             let position = self.offsets.get(record).map(|offset| *offset as i64);
             self.part.scan.bad.push(BadRecord { origin: self.name.to_string(), position, raw, reason });
         }
-        self.part.scan.sizes.note(self.offsets.len() as u64, std::mem::take(&mut self.bytes));
+        self.part.scan.sizes.record(self.offsets.len() as u64, std::mem::take(&mut self.bytes));
         let offsets = std::mem::take(&mut self.offsets);
         let included: Vec<ArrayRef> =
             self.included.iter_mut().map(|column| decoded.beside(&column.finish())).collect::<Result<_>>()?;

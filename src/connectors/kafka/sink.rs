@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    connection::{BrokerConnection, told},
+    connection::{BrokerConnection, config_error_message},
     messages::MessageBuilder,
     producer::{OpenProducer, PATIENCE, PATIENCE_MAX},
 };
@@ -44,8 +44,8 @@ pub struct KafkaSinkOptions {
 }
 
 impl KafkaSinkOptions {
-    pub fn take(options: &mut Taker) -> Result<KafkaSinkOptions> {
-        let connection = BrokerConnection::take(options, OWN)?;
+    pub fn from_options(options: &mut Taker) -> Result<KafkaSinkOptions> {
+        let connection = BrokerConnection::from_options(options, OWN)?;
         let topic = options.required("topic")?;
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) {
@@ -56,9 +56,9 @@ impl KafkaSinkOptions {
             Some(false) => MessageFormat::Text,
             _ => MessageFormat::Json,
         };
-        let format = MessageFormat::take(options)?;
+        let format = MessageFormat::from_options(options)?;
         let checked = connection.config(&[], &[]).create_native_config();
-        checked.map_err(|e| Error::new(ErrorKind::InvalidParameterValue, told(&e)))?;
+        checked.map_err(|e| Error::new(ErrorKind::InvalidParameterValue, config_error_message(&e)))?;
         Ok(KafkaSinkOptions { connection, topic, format, key_format })
     }
 }
@@ -115,7 +115,7 @@ impl Sink for KafkaSink {
         let batching = self.batching;
         let take = move || {
             drop(old);
-            OpenProducer::take(&options.connection, &options.topic, &identity, batching)
+            OpenProducer::open(&options.connection, &options.topic, &identity, batching)
         };
         let (held, last) = blocking(take).await?;
         self.held = Some(held);

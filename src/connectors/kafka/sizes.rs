@@ -12,7 +12,7 @@ impl MessageSizes {
     /// So many messages are remembered, and half of them after that.
     const REMEMBERED: u64 = 1_000_000;
 
-    pub fn note(&self, messages: u64, bytes: u64) {
+    pub fn record(&self, messages: u64, bytes: u64) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = (seen.0 + messages, seen.1 + bytes);
         if seen.0 > MessageSizes::REMEMBERED {

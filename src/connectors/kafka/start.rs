@@ -21,7 +21,7 @@ pub enum StartOffset {
 }
 
 impl StartOffset {
-    pub fn take(options: &mut Taker) -> Result<StartOffset> {
+    pub fn from_options(options: &mut Taker) -> Result<StartOffset> {
         let names = ["start_offset", "source.offset", "scan.startup.mode", "scan_startup_mode"];
         let start = options.first(&names)?;
         let time = options.first(&["scan.startup.timestamp.millis", "scan.startup.timestamp-millis"])?;
@@ -94,7 +94,7 @@ mod tests {
         let mut options = Options::default();
         pairs.iter().for_each(|(key, value)| drop(options.insert(*key, *value)));
         let mut taker = options.taker("source \"s\"");
-        let start = StartOffset::take(&mut taker)?;
+        let start = StartOffset::from_options(&mut taker)?;
         taker.finish().map(|()| start)
     }
 

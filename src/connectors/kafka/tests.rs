@@ -66,6 +66,6 @@ fn kafka_secrets_are_in_no_error_or_debug_output() {
         ("properties.sasl.password", "hunter2"),
     ];
     all.iter().for_each(|(key, value)| drop(options.insert(*key, *value)));
-    let taken = KafkaOptions::take(&mut options.taker("source \"s\"")).unwrap();
+    let taken = KafkaOptions::from_options(&mut options.taker("source \"s\"")).unwrap();
     assert!(!format!("{taken:?}").contains("hunter2"), "{taken:?}");
 }

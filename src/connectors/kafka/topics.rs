@@ -215,7 +215,7 @@ impl TopicWatch {
     /// Gives up lost records, so that readers continue with the existing ones.
     pub fn reset(&self) -> Result<()> {
         self.look(Loss::Skip)?;
-        let places = self.ledger.known().places();
+        let places = self.ledger.known().partition_starts();
         let partitions: Vec<TopicPartition> = places.iter().map(|(place, _)| place.partition.clone()).collect();
         let first = self.client.offsets(&partitions, ClientPhase::First)?;
         let ends = self.client.offsets(&partitions, ClientPhase::End)?;

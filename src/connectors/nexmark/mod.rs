@@ -53,7 +53,7 @@ const START_TIME: Micros = 1_436_918_400_000_000;
 
 impl NexmarkOptions {
     /// Takes them.
-    pub fn take(options: &mut Taker) -> Result<NexmarkOptions> {
+    pub fn from_options(options: &mut Taker) -> Result<NexmarkOptions> {
         let number = "a whole number";
         let tables = NexmarkTable::ALL.map(|table| (table.name(), table));
         let Some(table) = options.one_of("table", &tables)? else {

@@ -253,12 +253,12 @@ async fn nexmark_texts_have_the_distribution_of_the_benchmark() {
     assert!((0.88..0.92).contains(&numbered), "{numbered}");
     for (table, size, others) in [("person", 200, 8), ("auction", 500, 40), ("bid", 100, 32)] {
         let batch = rows(fixture.open(table, &[]).await.as_ref(), 0..50_000).await;
-        let told = match table {
+        let names = match table {
             "person" => vec!["name", "email_address", "credit_card", "city", "state", "extra"],
             "auction" => vec!["item_name", "description", "extra"],
             _ => vec!["extra"],
         };
-        let bytes: usize = told.iter().flat_map(|column| texts(&batch, column)).map(|text| text.len()).sum();
+        let bytes: usize = names.iter().flat_map(|column| texts(&batch, column)).map(|text| text.len()).sum();
         let average = others + bytes / batch.num_rows();
         assert!(average.abs_diff(size) * 20 < size, "{table}: {average}");
     }

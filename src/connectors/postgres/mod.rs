@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// An error of Postgres as ours. `Io` and `CannotConnectNow` may pass; all others stay until somebody does something.
-fn told(error: tokio_postgres::Error) -> Error {
+fn postgres_error(error: tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else { return lost(error) };
     let code = db.code();
     let kind = match code.code() {
@@ -54,11 +54,11 @@ fn lost(error: tokio_postgres::Error) -> Error {
     use std::error::Error as _;
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     let text = format!("{error}{cause}");
-    let told = |kind, text| Error::new(kind, format!("postgres: {text}"));
+    let failed = |kind, text| Error::new(kind, format!("postgres: {text}"));
     if text.starts_with("invalid configuration") || text.starts_with("authentication error") {
-        return told(ErrorKind::InvalidAuthorization, text);
+        return failed(ErrorKind::InvalidAuthorization, text);
     }
-    told(ErrorKind::CannotConnectNow, text)
+    failed(ErrorKind::CannotConnectNow, text)
 }
 
 /// A name as SQL writes it.

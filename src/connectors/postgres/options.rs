@@ -29,7 +29,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 impl PostgresOptions {
-    pub fn take(options: &mut Taker) -> Result<PostgresOptions> {
+    pub fn from_options(options: &mut Taker) -> Result<PostgresOptions> {
         let bad = |message: &str| Error::new(ErrorKind::InvalidParameterValue, message);
         let url = options.text("url");
         let host = options.text("host");

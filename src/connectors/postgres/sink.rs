@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{SinkExt, pin_mut};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 
-use super::{PostgresOptions, cells::Cells, table::TargetTable, told};
+use super::{PostgresOptions, cells::Cells, postgres_error, table::TargetTable};
 use crate::{
     connectors::{
         Delivery, Outgoing, Sink, SinkDef,
@@ -77,23 +77,23 @@ impl PostgresSink {
 
     async fn connect(&self) -> Result<(Epoch, OpenConnection)> {
         let target = &self.target;
-        let (client, connection) = self.options.config.connect(NoTls).await.map_err(told)?;
+        let (client, connection) = self.options.config.connect(NoTls).await.map_err(postgres_error)?;
         // Ends with the client.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to postgres ended");
             }
         });
-        client.batch_execute(SESSION).await.map_err(told)?;
+        client.batch_execute(SESSION).await.map_err(postgres_error)?;
         let (epoch, holder) = target.take_hold(&client).await?;
         let (copy, copy_gone) = match target.stage() {
             None => (client.prepare(&target.copy()).await, None),
             Some(stage) => {
-                client.batch_execute(&stage).await.map_err(told)?;
+                client.batch_execute(&stage).await.map_err(postgres_error)?;
                 (client.prepare(&target.copy_staged()).await, Some(client.prepare(&target.copy_gone()).await))
             }
         };
-        let (copy, copy_gone) = (copy.map_err(told)?, copy_gone.transpose().map_err(told)?);
+        let (copy, copy_gone) = (copy.map_err(postgres_error)?, copy_gone.transpose().map_err(postgres_error)?);
         Ok((Epoch(epoch), OpenConnection { client, holder, copy, copy_gone }))
     }
 
@@ -146,7 +146,7 @@ impl OpenConnection {
             }
             _ => {
                 if rows.whole {
-                    self.client.batch_execute(&target.clear()).await.map_err(told)?;
+                    self.client.batch_execute(&target.clear()).await.map_err(postgres_error)?;
                 }
                 let changes = &rows.changes;
                 if !changes.is_insert_only() {
@@ -156,13 +156,13 @@ impl OpenConnection {
             }
         }
         last.push("COMMIT".to_string());
-        self.client.batch_execute(&last.join("; ")).await.map_err(told)
+        self.client.batch_execute(&last.join("; ")).await.map_err(postgres_error)
     }
 
     /// Begins a transaction and writes down whose it is.
     async fn begin(&self, target: &TargetTable, epoch: Epoch) -> Result<()> {
         let begin = target.begin(epoch.0, &self.holder);
-        let answers = self.client.simple_query(&begin).await.map_err(told)?;
+        let answers = self.client.simple_query(&begin).await.map_err(postgres_error)?;
         let counts = answers.iter().filter_map(|answer| match answer {
             SimpleQueryMessage::CommandComplete(count) => Some(*count),
             _ => None,
@@ -187,7 +187,7 @@ impl OpenConnection {
             return Ok(());
         }
         let cells = Cells::new(rows, columns)?;
-        let sink = self.client.copy_in::<_, Bytes>(copy).await.map_err(told)?;
+        let sink = self.client.copy_in::<_, Bytes>(copy).await.map_err(postgres_error)?;
         pin_mut!(sink);
         let row_bytes = (rows.get_array_memory_size() / rows.num_rows()).max(1);
         let step = (PIECE_BYTES / row_bytes).clamp(1, PIECE_ROWS);
@@ -196,9 +196,9 @@ impl OpenConnection {
             let each = piece.flat_map(|row| std::iter::repeat_n(row, usize::try_from(times(row)).unwrap_or(0)));
             let mut text = Vec::new();
             cells.write(each, &mut text)?;
-            sink.send(Bytes::from(text)).await.map_err(told)?;
+            sink.send(Bytes::from(text)).await.map_err(postgres_error)?;
         }
-        sink.as_mut().finish().await.map_err(told)?;
+        sink.as_mut().finish().await.map_err(postgres_error)?;
         Ok(())
     }
 }

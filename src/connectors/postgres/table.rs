@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, Row};
 
-use super::{PostgresOptions, cells, literal, name, names, told};
+use super::{PostgresOptions, cells, literal, name, names, postgres_error};
 use crate::{
     connectors::{SinkDef, sink::Mode},
     error::{Error, ErrorKind, Result},
@@ -87,14 +87,17 @@ impl TargetTable {
     /// Makes what is missing, sees that what is there fits, and becomes the holder. Gives the last epoch that is there,
     /// and the word by which this holder is known.
     pub async fn take_hold(&self, client: &Client) -> Result<(u64, String)> {
-        client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({MAKING})")).await.map_err(told)?;
+        client
+            .batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({MAKING})"))
+            .await
+            .map_err(postgres_error)?;
         if self.find(client, &self.ledger).await?.is_none() {
             let columns = "identity text PRIMARY KEY, epoch bigint NOT NULL, holder text NOT NULL";
-            client.batch_execute(&format!("CREATE TABLE {} ({columns})", self.ledger)).await.map_err(told)?;
+            client.batch_execute(&format!("CREATE TABLE {} ({columns})", self.ledger)).await.map_err(postgres_error)?;
         }
         match self.find(client, &self.table).await? {
             Some(table) => self.check(client, table).await?,
-            None if self.creates => client.batch_execute(&self.create).await.map_err(told)?,
+            None if self.creates => client.batch_execute(&self.create).await.map_err(postgres_error)?,
             None => {
                 return Err(Error::new(ErrorKind::UndefinedTable, format!("postgres has no table {}", self.table))
                     .hint(format!("Leave create_table = false out, or make it: {};", self.create)));
@@ -106,15 +109,15 @@ impl TargetTable {
              ON CONFLICT (identity) DO UPDATE SET holder = excluded.holder RETURNING epoch, holder",
             self.ledger, self.identity
         );
-        let row = client.query_one(&take, &[]).await.map_err(told)?;
-        client.batch_execute("COMMIT").await.map_err(told)?;
+        let row = client.query_one(&take, &[]).await.map_err(postgres_error)?;
+        client.batch_execute("COMMIT").await.map_err(postgres_error)?;
         let epoch: i64 = get(&row, 0)?;
         Ok((u64::try_from(epoch).unwrap_or(0), get(&row, 1)?))
     }
 
     /// The number that Postgres knows a table by.
     async fn find(&self, client: &Client, table: &str) -> Result<Option<u32>> {
-        let row = client.query_one("SELECT to_regclass($1)::oid", &[&table]).await.map_err(told)?;
+        let row = client.query_one("SELECT to_regclass($1)::oid", &[&table]).await.map_err(postgres_error)?;
         get(&row, 0)
     }
 
@@ -128,7 +131,7 @@ impl TargetTable {
             LEFT JOIN pg_catalog.pg_type base ON base.oid = t.typbasetype AND t.typbasetype <> 0
             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
         let mut there = Vec::new();
-        for row in client.query(query, &[&table]).await.map_err(told)? {
+        for row in client.query(query, &[&table]).await.map_err(postgres_error)? {
             there.push(TableColumn {
                 name: get(&row, 0)?,
                 base_type: get(&row, 1)?,
@@ -183,7 +186,7 @@ impl TargetTable {
                        WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) = $2)";
         let mut key = self.key.clone();
         key.sort();
-        let row = client.query_one(query, &[&table, &key]).await.map_err(told)?;
+        let row = client.query_one(query, &[&table, &key]).await.map_err(postgres_error)?;
         if get(&row, 0)? {
             return Ok(());
         }

@@ -34,7 +34,7 @@ fn options(port: u16, schema: &str, more: &[(&str, &str)]) -> Result<PostgresOpt
     more.iter().for_each(|(key, value)| drop(options.insert(*key, *value)));
     options.0.retain(|_, value| !value.is_empty());
     let mut taker = options.taker("sink \"s\"");
-    let options = PostgresOptions::take(&mut taker)?;
+    let options = PostgresOptions::from_options(&mut taker)?;
     taker.finish()?;
     Ok(options)
 }
@@ -317,15 +317,15 @@ async fn postgres_sink_password_is_in_no_error() {
         (error.kind(), format!("{error:?} {sink:?}"))
     };
     let given = options(postgres.port, "nowhere", &[]).unwrap();
-    let (kind, told) = open(given).await;
-    assert_eq!(kind, ErrorKind::UndefinedObject, "{told}");
-    assert!(!told.contains(PASSWORD), "{told}");
+    let (kind, shown) = open(given).await;
+    assert_eq!(kind, ErrorKind::UndefinedObject, "{shown}");
+    assert!(!shown.contains(PASSWORD), "{shown}");
     let port = postgres.port.to_string();
     let parts = [("url", ""), ("host", "127.0.0.1"), ("port", &port), ("user", USER), ("database", "postgres")];
     let with = |password| options(0, "public", &[parts.as_slice(), &[("password", password)]].concat()).unwrap();
-    let (kind, told) = open(with("wrong-4711")).await;
-    assert_eq!(kind, ErrorKind::InvalidAuthorization, "{told}");
-    assert!(!told.contains("4711"), "{told}");
+    let (kind, shown) = open(with("wrong-4711")).await;
+    assert_eq!(kind, ErrorKind::InvalidAuthorization, "{shown}");
+    assert!(!shown.contains("4711"), "{shown}");
     assert_eq!(open(with("")).await.0, ErrorKind::InvalidAuthorization);
     for bad in [
         "postgres://u:s3cret@host/db",
@@ -340,6 +340,6 @@ async fn postgres_sink_password_is_in_no_error() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(options(0, "public", &[("host", "h")]).unwrap_err().kind(), ErrorKind::InvalidParameterValue);
     // Nobody listens there.
-    let (kind, told) = open(options(1, "public", &[]).unwrap()).await;
-    assert_eq!(kind, ErrorKind::CannotConnectNow, "{told}");
+    let (kind, shown) = open(options(1, "public", &[]).unwrap()).await;
+    assert_eq!(kind, ErrorKind::CannotConnectNow, "{shown}");
 }

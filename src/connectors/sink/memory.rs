@@ -24,7 +24,7 @@ pub struct MemoryOptions {
 }
 
 impl MemoryOptions {
-    pub fn take(options: &mut Taker) -> Result<MemoryOptions> {
+    pub fn from_options(options: &mut Taker) -> Result<MemoryOptions> {
         Ok(MemoryOptions { place: options.required("place")?, password: options.text("password") })
     }
 }

@@ -18,11 +18,11 @@ type SinkKind = (&'static str, fn(&mut Taker) -> Result<Box<dyn SinkConfig>>);
 const KINDS: &[SinkKind] = &[
     ("blackhole", |_| Ok(Box::new(Blackhole))),
     ("console", |_| Ok(Box::new(ConsoleOptions))),
-    ("directory", |taker| Ok(Box::new(DirectorySinkOptions::take(taker)?))),
-    ("kafka", |taker| Ok(Box::new(KafkaSinkOptions::take(taker)?))),
-    ("postgres", |taker| Ok(Box::new(PostgresOptions::take(taker)?))),
+    ("directory", |taker| Ok(Box::new(DirectorySinkOptions::from_options(taker)?))),
+    ("kafka", |taker| Ok(Box::new(KafkaSinkOptions::from_options(taker)?))),
+    ("postgres", |taker| Ok(Box::new(PostgresOptions::from_options(taker)?))),
     #[cfg(test)]
-    ("memory", |taker| Ok(Box::new(super::memory::MemoryOptions::take(taker)?))),
+    ("memory", |taker| Ok(Box::new(super::memory::MemoryOptions::from_options(taker)?))),
 ];
 
 /// The options of a sink, parsed but not yet checked against its query.
@@ -53,7 +53,7 @@ pub fn open_sink(def: SinkDef, options: &SinkOptions) -> Result<Box<dyn Sink>> {
 
 impl SinkOptions {
     /// Parses the options of a sink, without I/O and independent of its query.
-    pub fn take(name: &str, options: &Options, fence: &Fence) -> Result<SinkOptions> {
+    pub fn from_options(name: &str, options: &Options, fence: &Fence) -> Result<SinkOptions> {
         fence.check_options(options)?;
         let mut taker = options.taker(format!("sink \"{name}\""));
         let mode = taker.one_of("type", &Mode::WORDS)?;
@@ -98,7 +98,7 @@ impl SinkOptions {
     }
 
     /// The mode and key columns for the query's rows. Fails if they do not fit.
-    pub fn settle(&self, answer: &SinkSchema) -> Result<(Mode, Option<Vec<usize>>)> {
+    pub fn resolve_mode(&self, answer: &SinkSchema) -> Result<(Mode, Option<Vec<usize>>)> {
         let key = self.key(answer)?;
         let chosen = match (self.mode, answer.whole) {
             (Some(mode), true) if mode != Mode::Complete => {
@@ -180,7 +180,7 @@ mod tests {
     fn options(pairs: &[(&str, &str)]) -> Result<SinkOptions> {
         let mut options = Options::default();
         pairs.iter().for_each(|(key, value)| drop(options.insert(*key, *value)));
-        SinkOptions::take("s", &options, &Fence::default())
+        SinkOptions::from_options("s", &options, &Fence::default())
     }
 
     fn answer(append_only: bool, key: Option<Vec<usize>>) -> SinkSchema {
@@ -217,41 +217,41 @@ mod tests {
     #[test]
     fn sink_mode_defaults_by_the_rows_of_the_query() {
         let blackhole = options(&[("connector", "blackhole")]).unwrap();
-        assert_eq!(blackhole.settle(&answer(true, None)).unwrap(), (Mode::Append, None));
-        assert_eq!(blackhole.settle(&answer(false, Some(vec![1]))).unwrap(), (Mode::Changes, Some(vec![1])));
+        assert_eq!(blackhole.resolve_mode(&answer(true, None)).unwrap(), (Mode::Append, None));
+        assert_eq!(blackhole.resolve_mode(&answer(false, Some(vec![1]))).unwrap(), (Mode::Changes, Some(vec![1])));
         let whole = SinkSchema { whole: true, ..answer(false, None) };
-        assert_eq!(blackhole.settle(&whole).unwrap(), (Mode::Complete, None));
+        assert_eq!(blackhole.resolve_mode(&whole).unwrap(), (Mode::Complete, None));
         let upsert = options(&[("connector", "blackhole"), ("type", "upsert"), ("primary_key", "b , a")]).unwrap();
-        assert_eq!(upsert.settle(&answer(false, Some(vec![0]))).unwrap(), (Mode::Upsert, Some(vec![1, 0])));
-        assert_eq!(upsert.settle(&answer(false, None)).unwrap().1, Some(vec![1, 0]));
+        assert_eq!(upsert.resolve_mode(&answer(false, Some(vec![0]))).unwrap(), (Mode::Upsert, Some(vec![1, 0])));
+        assert_eq!(upsert.resolve_mode(&answer(false, None)).unwrap().1, Some(vec![1, 0]));
     }
 
     #[test]
     fn sink_options_that_do_not_fit_are_refused_with_a_hint() {
-        let told = |pairs: &[(&str, &str)], answer: SinkSchema| {
-            let error = options(pairs).and_then(|options| options.settle(&answer)).unwrap_err();
+        let refusal = |pairs: &[(&str, &str)], answer: SinkSchema| {
+            let error = options(pairs).and_then(|options| options.resolve_mode(&answer)).unwrap_err();
             (error.message().to_string(), error.hint_text().unwrap_or_default().to_string())
         };
-        let (message, hint) = told(&[("connector", "console"), ("type", "append")], answer(false, None));
+        let (message, hint) = refusal(&[("connector", "console"), ("type", "append")], answer(false, None));
         assert_eq!(message, "rows of sink \"s\" can be withdrawn, and type = 'append' has no word for it");
         assert!(hint.contains("EMIT ON WINDOW CLOSE") && hint.contains("type = 'changes'"), "{hint}");
-        let (message, hint) = told(&[("connector", "console"), ("type", "upsert")], answer(true, None));
+        let (message, hint) = refusal(&[("connector", "console"), ("type", "upsert")], answer(true, None));
         assert_eq!(message, "console of sink \"s\" has no type 'upsert'");
         assert_eq!(hint, "It has 'append', 'changes', 'complete'.");
-        let (message, hint) = told(&[("connector", "blackhole"), ("type", "upsert")], answer(false, None));
+        let (message, hint) = refusal(&[("connector", "blackhole"), ("type", "upsert")], answer(false, None));
         assert_eq!(message, "sink \"s\" has no key to tell its rows apart by");
         assert_eq!(hint, "Name its columns: primary_key = 'a, b'.");
         let keyed = [("connector", "blackhole"), ("primary_key", "a")];
-        assert_eq!(told(&keyed, answer(false, Some(vec![0, 1]))).0, "primary_key of sink \"s\" lacks column \"b\"");
+        assert_eq!(refusal(&keyed, answer(false, Some(vec![0, 1]))).0, "primary_key of sink \"s\" lacks column \"b\"");
         let slip = [("connector", "blackhole"), ("primary_key", "a, bb")];
-        assert_eq!(told(&slip, answer(true, None)).1, "Perhaps you meant \"b\".");
+        assert_eq!(refusal(&slip, answer(true, None)).1, "Perhaps you meant \"b\".");
         let whole = SinkSchema { whole: true, ..answer(false, None) };
-        let (message, _) = told(&[("connector", "blackhole"), ("type", "append")], whole);
+        let (message, _) = refusal(&[("connector", "blackhole"), ("type", "append")], whole);
         assert_eq!(message, "EMIT COMPLETE and type = 'append' contradict each other");
-        assert_eq!(told(&[("connector", "consol")], answer(true, None)).1, "");
-        assert_eq!(told(&[], answer(true, None)).0, "sink \"s\" needs option \"connector\"");
+        assert_eq!(refusal(&[("connector", "consol")], answer(true, None)).1, "");
+        assert_eq!(refusal(&[], answer(true, None)).0, "sink \"s\" needs option \"connector\"");
         assert_eq!(
-            told(&[("connector", "console"), ("tipe", "x")], answer(true, None)).1,
+            refusal(&[("connector", "console"), ("tipe", "x")], answer(true, None)).1,
             "Perhaps you meant \"type\"."
         );
     }

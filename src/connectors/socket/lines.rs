@@ -142,7 +142,7 @@ impl Cutter {
     }
 
     /// The whole lines, if there are any; the first has this number.
-    pub fn take(&mut self, first: u64) -> Option<LineGroup> {
+    pub fn take_lines(&mut self, first: u64) -> Option<LineGroup> {
         if self.lines == 0 {
             return None;
         }
@@ -162,7 +162,7 @@ mod tests {
         let mut cutter = Cutter::new(8);
         let (mut text, mut lines, mut odd) = (Vec::new(), 0, Vec::new());
         let mut take = |cutter: &mut Cutter| {
-            if let Some(group) = cutter.take(lines) {
+            if let Some(group) = cutter.take_lines(lines) {
                 let group = LineGroup::decode(&group.encode().unwrap()).unwrap();
                 assert_eq!(group.first, lines);
                 odd.extend(group.odd.iter().map(|o| Odd { line: o.line + lines, ..o.clone() }));
@@ -204,9 +204,9 @@ mod tests {
         for _ in 0..1_000 {
             cutter.push(&[b'x'; 10_000]);
         }
-        assert!(cutter.take(0).is_none() && cutter.text.capacity() <= 4 << 10);
+        assert!(cutter.take_lines(0).is_none() && cutter.text.capacity() <= 4 << 10);
         cutter.push(b"\n");
-        let group = cutter.take(0).unwrap();
+        let group = cutter.take_lines(0).unwrap();
         assert_eq!((group.text.len(), group.odd[0].bytes), ((1 << 10) + 1, 10_000_000));
     }
 }

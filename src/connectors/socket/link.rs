@@ -131,19 +131,19 @@ impl Link {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             self.wait_for_room().await;
-            let mut end = self.take(stream.read(&mut buffer).await, &buffer, &mut cutter);
+            let mut end = self.push_read(stream.read(&mut buffer).await, &buffer, &mut cutter);
             // All bytes available by now are synced together.
             while end.is_none() && cutter.bytes() < GROUP_BYTES {
                 match stream.try_read(&mut buffer) {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                    read => end = self.take(read, &buffer, &mut cutter),
+                    read => end = self.push_read(read, &buffer, &mut cutter),
                 }
             }
             if end.is_some() {
                 cutter.hang_up();
             }
             let (_, next) = self.received.bounds();
-            if let Some(group) = cutter.take(next) {
+            if let Some(group) = cutter.take_lines(next) {
                 self.store(group).await;
             }
             if let Some(why) = end {
@@ -153,7 +153,7 @@ impl Link {
     }
 
     /// Passes bytes to the cutter, or gives the reason of the end.
-    fn take(&self, read: io::Result<usize>, buffer: &[u8], cutter: &mut Cutter) -> Option<String> {
+    fn push_read(&self, read: io::Result<usize>, buffer: &[u8], cutter: &mut Cutter) -> Option<String> {
         match read {
             Ok(0) => return Some("the peer hung up".to_string()),
             Ok(count) => cutter.push(&buffer[..count]),

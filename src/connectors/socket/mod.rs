@@ -57,7 +57,7 @@ const FORMATS: [&str; 4] = ["text", "csv", "json", "bytes"];
 
 impl SocketOptions {
     /// Takes them, and those of the format; `all` is what was written.
-    pub fn take(options: &mut Taker, all: &Options) -> Result<SocketOptions> {
+    pub fn from_options(options: &mut Taker, all: &Options) -> Result<SocketOptions> {
         let bad = |message: &str| Error::new(ErrorKind::InvalidParameterValue, message);
         let host = options.required("host")?;
         options.required("port")?;
@@ -74,7 +74,7 @@ impl SocketOptions {
         if all.get("multiline").is_some() {
             return Err(bad("option \"multiline\" is not for a socket: a record is a line"));
         }
-        let format = Format::take(options)?;
+        let format = Format::from_options(options)?;
         if !FORMATS.contains(&format.name()) {
             return Err(bad(&format!("lines of a socket cannot be of format {}", format.name()))
                 .hint(format!("They can be {}.", FORMATS.join(", "))));

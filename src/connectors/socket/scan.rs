@@ -63,7 +63,7 @@ impl SocketScan {
         let stream = |n: u64| {
             let from = from + (n * share).min(count);
             let lines = from..from.saturating_add(share).min(lines.end);
-            SourceStream::told(Offsets::ONLY, |teller| SocketLines { scan: self.clone(), lines, teller })
+            SourceStream::with_origins(Offsets::ONLY, |teller| SocketLines { scan: self.clone(), lines, teller })
         };
         (0..streams).map(stream).collect()
     }

@@ -208,9 +208,9 @@ impl Stage {
     }
 
     /// Waits until all queries have caught up, including retries after transient faults.
-    async fn settle(&self) {
-        let settled = eventually("it settles", async || self.flush().await.ok());
-        if tokio::time::timeout(PATIENCE, settled).await.is_err() {
+    async fn wait_until_caught_up(&self) {
+        let caught_up = eventually("it settles", async || self.flush().await.ok());
+        if tokio::time::timeout(PATIENCE, caught_up).await.is_err() {
             let states = self.sql("SELECT name, state, epoch, last_error FROM tidemark.queries").await;
             panic!("it does not settle: {states:?}");
         }
@@ -218,7 +218,7 @@ impl Stage {
 
     /// Checks for each sink that the outside system equals the answer of the query.
     async fn check(&self, when: &str) {
-        self.settle().await;
+        self.wait_until_caught_up().await;
         for (name, _, _, key, query) in SINKS.iter() {
             let place = self.place(name);
             let outside = folded(&locked(&place).written, key);
@@ -453,12 +453,12 @@ fn sink_replaced_with_other_options_resumes_where_it_was() {
                     stage.crash().await;
                 }
                 stage.sql(statement).await.unwrap();
-                stage.settle().await;
+                stage.wait_until_caught_up().await;
                 written.push(format!("{}", n + 2));
                 assert_eq!(folded(&locked(&place).written, &[]), written, "{statement}");
                 if crash {
                     stage.crash().await;
-                    stage.settle().await;
+                    stage.wait_until_caught_up().await;
                 }
             }
             assert_eq!(locked(&place).written.len(), 4, "nothing was sent twice");

@@ -32,8 +32,8 @@ pub struct AvroSpelling {
 
 impl AvroSpelling {
     /// Takes its options; `avro.framing` defaults to `'none'`.
-    pub(in crate::formats) fn take(options: &mut Taker) -> Result<Self> {
-        let avro = AvroOptions::take(options)?;
+    pub(in crate::formats) fn from_options(options: &mut Taker) -> Result<Self> {
+        let avro = AvroOptions::from_options(options)?;
         avro.check_messages()?;
         let id = options.parse("avro.schema_id", "the number of the schema in its registry")?;
         if (avro.header == MessageHeader::Confluent) != id.is_some() {
@@ -148,13 +148,13 @@ mod tests {
         for more in
             [&[][..], &[("avro.framing", "single_object")], &[("avro.framing", "confluent"), ("avro.schema_id", "258")]]
         {
-            let format = MessageFormat::take(&mut options(more).taker("a sink")).unwrap();
+            let format = MessageFormat::from_options(&mut options(more).taker("a sink")).unwrap();
             let messages = format.encoder(&rows().schema()).unwrap().encode(&rows()).unwrap();
             if more.len() == 2 {
                 assert_eq!(messages[0].as_ref().unwrap()[..5], [0, 0, 0, 1, 2]);
             }
             let source = options(&more[..more.len().min(1)]);
-            let format = Format::take(&mut source.taker("a source")).unwrap();
+            let format = Format::from_options(&mut source.taker("a source")).unwrap();
             let request = Request { schema: rows().schema(), projection: vec![0, 1, 2, 3], batch_rows: 10 };
             let mut decoder = format.decoder(&request).unwrap();
             messages.iter().for_each(|m| decoder.push(RawRecord { key: None, value: m.as_deref() }));
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn avro_encode_of_columns_outside_the_schema_is_refused() {
-        let spelling = |more: &[(&str, &str)]| AvroSpelling::take(&mut options(more).taker("a sink"));
+        let spelling = |more: &[(&str, &str)]| AvroSpelling::from_options(&mut options(more).taker("a sink"));
         assert!(spelling(&[("avro.framing", "confluent")]).unwrap_err().message().contains("need each other"));
         assert!(spelling(&[("avro.schema_id", "1")]).unwrap_err().message().contains("need each other"));
         let other = Arc::new(rows().schema().project(&[0, 1]).unwrap());

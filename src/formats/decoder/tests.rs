@@ -20,7 +20,7 @@ fn decoder(options: &[(&str, &str)], columns: &[(&str, DataType)], projection: &
     options.iter().for_each(|(key, value)| {
         all.insert(*key, *value);
     });
-    let format = Format::take(&mut all.taker("a test")).unwrap();
+    let format = Format::from_options(&mut all.taker("a test")).unwrap();
     let fields: Vec<_> = columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect();
     let schema = Arc::new(Schema::new(fields));
     format.check(&schema).unwrap();
@@ -108,7 +108,7 @@ fn csv_decoder_record_is_one_row_and_malformed_ones_are_rejected() {
     assert_eq!(rows, ["0:1|x", "1:2|y;\n\"z\"", "7:7|NULL", "11:10|\n\r"]);
     assert_eq!(bad.iter().map(|(record, _)| *record).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 8, 9, 10]);
     assert_eq!(bad[1].1, "a line break in the middle of a record");
-    let refused = Format::take(&mut {
+    let refused = Format::from_options(&mut {
         let mut all = Options::default();
         all.insert("format", "csv");
         all.insert("header", "true");
@@ -162,7 +162,7 @@ fn keyed(options: &[(&str, &str)], keys: usize, projection: &[usize]) -> Box<dyn
         all.insert(*key, *value);
     });
     assert!(crate::formats::upserts(&all));
-    let format = Format::take(&mut all.taker("a test")).unwrap();
+    let format = Format::from_options(&mut all.taker("a test")).unwrap();
     let field =
         |(i, (n, t, nullable)): (usize, &(&str, DataType, bool))| Field::new(*n, t.clone(), *nullable && i >= keys);
     let schema = Arc::new(Schema::new(KEYED.iter().enumerate().map(field).collect::<Vec<_>>()));

@@ -25,14 +25,14 @@ fn options(pairs: &[(&str, &str)]) -> Options {
 fn message_format(pairs: &[(&str, &str)]) -> MessageFormat {
     let options = options(pairs);
     let mut taker = options.taker("sink \"s\"");
-    let format = MessageFormat::take(&mut taker).unwrap();
+    let format = MessageFormat::from_options(&mut taker).unwrap();
     taker.finish().unwrap();
     format
 }
 
 fn decode(pairs: &[(&str, &str)], bytes: Vec<u8>, schema: &SchemaRef) -> RecordBatch {
     let options = options(pairs);
-    let format = Format::take(&mut options.taker("source \"s\"")).unwrap();
+    let format = Format::from_options(&mut options.taker("source \"s\"")).unwrap();
     let projection = (0..schema.fields().len()).collect();
     let request = Request { schema: schema.clone(), projection, batch_rows: 1 << 20 };
     let bad = Arc::new(Mutex::new(Vec::new()));
@@ -59,7 +59,7 @@ fn round_trip(write: &[(&str, &str)], read: &[(&str, &str)], rows: &RecordBatch)
 
 fn file_round_trip(write: &[(&str, &str)], read: &[(&str, &str)], rows: &RecordBatch) -> RecordBatch {
     let options = options(write);
-    let format = FileFormat::take(&mut options.taker("sink \"s\"")).unwrap();
+    let format = FileFormat::from_options(&mut options.taker("sink \"s\"")).unwrap();
     let mut writer = format.writer(&rows.schema()).unwrap();
     let half = rows.num_rows() / 2;
     writer.write(&rows.slice(0, half)).unwrap();
@@ -119,7 +119,7 @@ proptest! {
         // What stands for NULL stands for nothing else.
         rows.iter_mut().for_each(|r| r.2 = r.2.take().filter(|s| s != "\\N"));
         let write = [("format", "csv"), ("null", "\\N"), ("header", "false")];
-        let csv = MessageFormat::Csv(CsvDialect::take(&mut options(&write).taker("a test")).unwrap());
+        let csv = MessageFormat::Csv(CsvDialect::from_options(&mut options(&write).taker("a test")).unwrap());
         let read = [("format", "csv"), ("null", "\\N"), ("multiline", "true")];
         let all = flat(&rows);
         let messages = csv.encoder(&all.schema()).unwrap().encode(&all).unwrap();
@@ -206,7 +206,7 @@ fn avro_messages_decode_by_the_derived_schema() {
         let write = message_format(&[("format", "avro"), ("avro.framing", framing)]);
         let mut encoder = write.encoder(&rows.schema()).unwrap();
         let read = options(&[("format", "avro"), ("avro.schema", schema), ("avro.framing", framing)]);
-        let read = Format::take(&mut read.taker("source \"s\"")).unwrap();
+        let read = Format::from_options(&mut read.taker("source \"s\"")).unwrap();
         let request = Request { schema: rows.schema(), projection: vec![0, 1, 2], batch_rows: 100 };
         let mut decoder = read.decoder(&request).unwrap();
         // An encoder is used again, epoch after epoch.

@@ -168,7 +168,7 @@ fn avro_schema_with_zero_byte_array_items_is_refused() {
         let mut options = Options::default();
         options.insert("format", "avro");
         options.insert("avro.schema", schema.as_str());
-        assert!(Format::take(&mut options.taker("a test")).is_err(), "{item}");
+        assert!(Format::from_options(&mut options.taker("a test")).is_err(), "{item}");
     }
 }
 

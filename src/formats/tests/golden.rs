@@ -147,7 +147,7 @@ fn avro_invalid_options_are_refused() {
         options.iter().for_each(|(key, value)| {
             all.insert(*key, *value);
         });
-        Format::take(&mut all.taker("a test"))
+        Format::from_options(&mut all.taker("a test"))
     };
     let message = |options: &[(&str, &str)]| taken(options).unwrap_err().message().to_string();
     assert!(message(&[("format", "avro"), ("avro.schema", "{")]).contains("no usable Avro schema"));

@@ -29,8 +29,8 @@ impl SessionExpiry {
         SessionExpiry { close: Close { column, field: None, offset_us: 1 }, due: BTreeMap::new() }
     }
 
-    /// Notes the ends of new answers.
-    pub fn note(&mut self, answers: &[ArrayRef], keys: &[ArrayRef], kept: &Multiset) -> Result<()> {
+    /// Schedules the ends of new answers.
+    pub fn schedule(&mut self, answers: &[ArrayRef], keys: &[ArrayRef], kept: &Multiset) -> Result<()> {
         let keys = kept.encode_keys(keys)?;
         for (row, moment) in self.close.moments(answers)?.values().iter().enumerate() {
             if *moment != NEVER {

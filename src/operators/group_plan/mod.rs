@@ -173,11 +173,11 @@ impl GroupPlan {
             if let Some(ends) = &mut self.kept.ends {
                 let keys: Vec<ArrayRef> =
                     touched.iter().map(|key| take(key, &groups, None)).collect::<Result<_, _>>()?;
-                ends.note(answers.columns(), &keys, window)?;
+                ends.schedule(answers.columns(), &keys, window)?;
             }
             if let Some(timeouts) = &mut self.kept.timeouts {
                 let (keys, ends) = self.grouping.came(&self.plan.input, &columns, &diffs)?;
-                timeouts.note(&keys, &ends, now)?;
+                timeouts.schedule(&keys, &ends, now)?;
             }
             if shows {
                 changes.push(Changes::new(self.shown(&columns, diffs.len())?, diffs));
@@ -340,7 +340,7 @@ impl Durable for GroupPlanState {
                 let Some(ends) = &mut self.ends else { return Ok(()) };
                 let keys = rows.num_columns() - 1 - self.answers.window(NEVER)?.row_columns();
                 let columns = rows.columns();
-                ends.note(&columns[keys..columns.len() - 1], &columns[..keys], self.answers.window(NEVER)?)
+                ends.schedule(&columns[keys..columns.len() - 1], &columns[..keys], self.answers.window(NEVER)?)
             }
         }
     }

@@ -49,7 +49,7 @@ impl SessionTimeouts {
     }
 
     /// Restarts the timeout of sessions that got rows: per row its group key and session end.
-    pub fn note(&mut self, keys: &[ArrayRef], ends: &ArrayRef, now: Micros) -> Result<()> {
+    pub fn schedule(&mut self, keys: &[ArrayRef], ends: &ArrayRef, now: Micros) -> Result<()> {
         let mut columns = keys.to_vec();
         columns.push(ends.clone());
         let encoded = self.due.encode(&columns)?;

@@ -46,7 +46,7 @@ impl Buffered for JoinInput {
         if columns.is_empty() {
             columns.push(constant(count));
         }
-        let batch = RecordBatch::try_new(self.spec.sides[self.side].kept(), columns)?;
+        let batch = RecordBatch::try_new(self.spec.sides[self.side].stored_schema(), columns)?;
         Ok((batch, rows.keys, changes.diffs().cloned()))
     }
 }
@@ -57,7 +57,7 @@ pub(super) struct Delta {
     pub keys: KeyRows,
     pub diffs: Vec<i64>,
     /// Null for rows with a NULL key, which match nothing.
-    alone: Option<NullBuffer>,
+    null_keys: Option<NullBuffer>,
 }
 
 impl Delta {
@@ -67,13 +67,13 @@ impl Delta {
             return Ok(None);
         }
         let mut keys = concat_columns(batches.iter().map(|(_, keys, _)| &keys[..]))?;
-        let mut rows = concat_batches(&spec.sides[n].kept(), batches.iter().map(|(rows, ..)| rows))?;
+        let mut rows = concat_batches(&spec.sides[n].stored_schema(), batches.iter().map(|(rows, ..)| rows))?;
         let mut diffs = Int64Array::from_iter_values(batches.iter().flat_map(each_diff));
         if spec.sides[n].output == SideOutput::None
-            && let Some(alone) = alone(spec, &keys)
+            && let Some(null_keys) = null_keys(spec, &keys)
         {
             // A row with a NULL key matches nothing and need not be stored.
-            let meets = BooleanArray::new(alone.inner().clone(), None);
+            let meets = BooleanArray::new(null_keys.inner().clone(), None);
             rows = filter_record_batch(&rows, &meets)?;
             keys = keys.iter().map(|key| filter(key, &meets)).collect::<Result<_, _>>()?;
             diffs = filter(&diffs, &meets)?.as_primitive().clone();
@@ -89,7 +89,7 @@ impl Delta {
         if diffs.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Delta { keys: side.encode(&keys)?, rows, diffs, alone: alone(spec, &keys) }))
+        Ok(Some(Delta { keys: side.encode(&keys)?, rows, diffs, null_keys: null_keys(spec, &keys) }))
     }
 
     pub fn len(&self) -> usize {
@@ -97,8 +97,8 @@ impl Delta {
     }
 
     /// Whether a row has a NULL key: such a row matches nothing.
-    pub fn is_alone(&self, row: usize) -> bool {
-        self.alone.as_ref().is_some_and(|alone| alone.is_null(row))
+    pub fn has_null_key(&self, row: usize) -> bool {
+        self.null_keys.as_ref().is_some_and(|keys| keys.is_null(row))
     }
 }
 
@@ -111,7 +111,7 @@ fn each_diff((rows, _, diffs): &KeyedBatch) -> Vec<i64> {
 }
 
 /// Null for rows with a NULL among their keys, unless NULL equals NULL in this join.
-pub(super) fn alone(spec: &JoinSpec, keys: &[ArrayRef]) -> Option<NullBuffer> {
+pub(super) fn null_keys(spec: &JoinSpec, keys: &[ArrayRef]) -> Option<NullBuffer> {
     if spec.null_equals_null {
         return None;
     }

@@ -41,7 +41,7 @@ impl LookupJoin {
     }
 
     /// Emits left rows by themselves (outer, semi, anti, mark), by their match counts.
-    fn alone(&self, rows: &RecordBatch, matches: &[i64], out: &mut Vec<Changes>) -> Result<()> {
+    fn push_side_output(&self, rows: &RecordBatch, matches: &[i64], out: &mut Vec<Changes>) -> Result<()> {
         let shown: &[bool] = match self.spec.sides[0].output {
             SideOutput::None => &[],
             SideOutput::Anti => &[false],
@@ -52,7 +52,7 @@ impl LookupJoin {
             let at = (0..matches.len() as u32).filter(|row| (matches[*row as usize] > 0) == *met);
             let at: UInt32Array = at.collect();
             if !at.is_empty() {
-                out.push(Changes::insert(self.spec.alone(0, &rows_at(rows, &at)?, *met)?));
+                out.push(Changes::insert(self.spec.side_output(0, &rows_at(rows, &at)?, *met)?));
             }
         }
         Ok(())
@@ -74,14 +74,14 @@ impl Operator for LookupJoin {
         let [_, table] = &mut self.sides.sides;
         if let Some(delta) = Delta::new(&self.spec, 1, table, std::mem::take(&mut arrived[1]))? {
             let nothing = vec![0; delta.len()];
-            let added = table.add(&delta.rows, &delta.keys, |row| delta.is_alone(row), &delta.diffs, &nothing)?;
+            let added = table.add(&delta.rows, &delta.keys, |row| delta.has_null_key(row), &delta.diffs, &nothing)?;
             table.purge_deleted(&added.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
         }
         let [rows, table] = &self.sides.sides;
         if let Some(delta) = Delta::new(&self.spec, 0, rows, std::mem::take(&mut arrived[0]))? {
             let met = pairs::add_matches(&self.spec, table, 0, &delta, &mut found)?;
             found.check()?;
-            self.alone(&delta.rows, &met.matches, &mut found.changes)?;
+            self.push_side_output(&delta.rows, &met.matches, &mut found.changes)?;
         }
         Ok(StepOutput { changes: Changes::concat(&self.spec.output, &found.changes)?, late })
     }

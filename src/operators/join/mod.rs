@@ -75,7 +75,8 @@ impl EpochInput {
 
 impl Sides {
     fn new(spec: Arc<JoinSpec>) -> Result<Self> {
-        let side = |side: &SideSpec| JoinState::new(&side.kept(), &side.key_fields()?, side.withdraws, side.close);
+        let side =
+            |side: &SideSpec| JoinState::new(&side.stored_schema(), &side.key_fields()?, side.withdraws, side.close);
         let sides = [side(&spec.sides[0])?, side(&spec.sides[1])?];
         Ok(Sides { spec, sides })
     }
@@ -88,7 +89,7 @@ impl Join {
 
     /// Adds the new rows of one side: matching pairs go to `out`, and the former metadata of rows that are emitted by
     /// themselves to `before`.
-    fn take(
+    fn insert(
         &mut self,
         n: usize,
         delta: &Delta,
@@ -102,7 +103,7 @@ impl Join {
             _ => (other.take(), own.take()),
         };
         let (Some(own), Some(other)) = (own, other) else { return Ok(Vec::new()) };
-        let added = own.add(&delta.rows, &delta.keys, |row| delta.is_alone(row), &delta.diffs, &met.matches)?;
+        let added = own.add(&delta.rows, &delta.keys, |row| delta.has_null_key(row), &delta.diffs, &met.matches)?;
         if self.spec.sides[n].output != SideOutput::None {
             added.iter().for_each(|(id, slot)| _ = before[n].entry(*id).or_insert(*slot));
         }
@@ -134,17 +135,17 @@ impl Join {
                     diffs.push(diff.signum());
                 }
             }
-            out.extend(self.alone(n, &ids, *mark, diffs)?);
+            out.extend(self.side_output_by_id(n, &ids, *mark, diffs)?);
         }
         Ok(())
     }
 
     /// The own output of rows of side `n`, by id.
-    fn alone(&self, n: usize, ids: &[Id], mark: bool, diffs: Vec<i64>) -> Result<Option<Changes>> {
+    fn side_output_by_id(&self, n: usize, ids: &[Id], mark: bool, diffs: Vec<i64>) -> Result<Option<Changes>> {
         if ids.is_empty() {
             return Ok(None);
         }
-        let rows = self.spec.alone(n, &self.sides.sides[n].gather(ids)?, mark)?;
+        let rows = self.spec.side_output(n, &self.sides.sides[n].gather(ids)?, mark)?;
         Ok(Some(match diffs.iter().all(|diff| *diff > 0) {
             true => Changes::insert(rows),
             false => Changes::new(rows, Int64Array::from(diffs)),
@@ -158,7 +159,7 @@ impl Join {
             if self.spec.deferred && self.spec.sides[n].output == SideOutput::Anti {
                 let met_nothing = |id: &&Id| self.sides.sides[n].meta(**id).matches == 0;
                 let ids: Vec<Id> = expired.iter().filter(met_nothing).copied().collect();
-                out.extend(self.alone(n, &ids, false, vec![1; ids.len()])?);
+                out.extend(self.side_output_by_id(n, &ids, false, vec![1; ids.len()])?);
             }
             self.sides.sides[n].forget(&expired);
         }
@@ -184,7 +185,7 @@ impl Operator for Join {
         let mut added = [Vec::new(), Vec::new()];
         for (n, batches) in arrived.into_iter().enumerate() {
             if let Some(delta) = Delta::new(&self.spec, n, &self.sides.sides[n], batches)? {
-                added[n] = self.take(n, &delta, &mut before, &mut found)?;
+                added[n] = self.insert(n, &delta, &mut before, &mut found)?;
             }
         }
         let has_columns = !self.spec.output.fields().is_empty();
@@ -248,8 +249,10 @@ impl Durable for Sides {
             return Ok(());
         };
         let keys = spec.sides[n].keys_of(&rows)?;
-        let alone = delta::alone(spec, &keys);
-        side.load_rows(saved, &rows, &side.encode(&keys)?, |row| alone.as_ref().is_some_and(|nulls| nulls.is_null(row)))
+        let null_keys = delta::null_keys(spec, &keys);
+        side.load_rows(saved, &rows, &side.encode(&keys)?, |row| {
+            null_keys.as_ref().is_some_and(|nulls| nulls.is_null(row))
+        })
     }
 
     fn set_compaction(&mut self, to: Compaction) {

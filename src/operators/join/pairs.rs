@@ -97,17 +97,17 @@ pub(super) fn add_matches(
     let mut met = MatchCounts { matches: vec![0; delta.len()], others: Vec::new() };
     let pairs_max = pairs_max(spec, other, delta);
     let (mut rows, mut ids) = (Vec::new(), Vec::new());
-    for row in (0..delta.len()).filter(|row| !delta.is_alone(*row)) {
+    for row in (0..delta.len()).filter(|row| !delta.has_null_key(*row)) {
         for id in other.members(delta.keys.row(row).as_ref()) {
             rows.push(row as u32);
             ids.push(*id);
             if rows.len() >= pairs_max {
                 let (rows, ids) = (std::mem::take(&mut rows), std::mem::take(&mut ids));
-                Pairs { spec, n, delta, other, rows, ids }.note(&mut met, out)?;
+                Pairs { spec, n, delta, other, rows, ids }.emit(&mut met, out)?;
             }
         }
     }
-    Pairs { spec, n, delta, other, rows, ids }.note(&mut met, out)?;
+    Pairs { spec, n, delta, other, rows, ids }.emit(&mut met, out)?;
     Ok(met)
 }
 
@@ -128,7 +128,8 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
-    fn note(mut self, met: &mut MatchCounts, out: &mut JoinOutput) -> Result<()> {
+    /// Gives `out` the pairs that the filter passes, and counts them in `met`.
+    fn emit(mut self, met: &mut MatchCounts, out: &mut JoinOutput) -> Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }

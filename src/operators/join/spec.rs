@@ -70,7 +70,7 @@ pub enum SideOutput {
 
 impl SideSpec {
     /// The schema of stored rows; a placeholder column if there are none, since Arrow counts rows by columns.
-    pub(super) fn kept(&self) -> SchemaRef {
+    pub(super) fn stored_schema(&self) -> SchemaRef {
         match self.schema.fields().is_empty() {
             true => counted(),
             false => self.schema.clone(),
@@ -98,7 +98,7 @@ impl SideSpec {
 
 impl JoinSpec {
     /// The own output of rows of side `n`: NULLs for the other side, or the mark column.
-    pub(super) fn alone(&self, n: usize, rows: &RecordBatch, mark: bool) -> Result<RecordBatch> {
+    pub(super) fn side_output(&self, n: usize, rows: &RecordBatch, mark: bool) -> Result<RecordBatch> {
         let own = rows.columns()[..self.sides[n].schema.fields().len()].iter().cloned();
         let mut columns: Vec<ArrayRef> = own.collect();
         if self.pairs {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The name of its saved rows.
-pub(super) const TOLD: &str = "told";
+pub(super) const SAVED_AS: &str = "told";
 
 /// Per group the last answers of some functions.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl LastAnswers {
         let field = |n: &usize| Field::new(n.to_string(), functions[*n].aggregate.field().data_type().clone(), true);
         let schema = Arc::new(Schema::new(of.iter().map(field).collect::<Vec<_>>()));
         let shape =
-            StateShape { keys: grouping.state_fields(TOLD), values: schema.fields().clone(), order: Vec::new() };
+            StateShape { keys: grouping.state_fields(SAVED_AS), values: schema.fields().clone(), order: Vec::new() };
         let groups = Windowed::new(grouping.close, shape, |shape| KeyedLog::new(&shape.keys, &shape.values));
         Some(LastAnswers { functions: of, schema, groups })
     }
@@ -49,18 +49,18 @@ impl LastAnswers {
         let log = self.groups.window(moment)?;
         let found = log.find(&log.encode(keys)?);
         let there: Vec<Id> = found.iter().flatten().copied().collect();
-        let told = log.gather(&there)?;
+        let emitted = log.gather(&there)?;
         let mut next = 0..there.len() as u32;
         let places: UInt32Array = found.iter().map(|id| id.and_then(|_| next.next())).collect();
-        let was_told = BooleanArray::from_iter(found.iter().map(|id| Some(id.is_some())));
-        for (function, told) in self.functions.iter().zip(told.columns()) {
-            answers[*function] = zip(&was_told, &take(told, &places, None)?, &answers[*function])?;
+        let was_emitted = BooleanArray::from_iter(found.iter().map(|id| Some(id.is_some())));
+        for (function, emitted) in self.functions.iter().zip(emitted.columns()) {
+            answers[*function] = zip(&was_emitted, &take(emitted, &places, None)?, &answers[*function])?;
         }
         Ok(())
     }
 
     /// Stores the emitted answers of groups; deletes those of groups without rows (not `there`).
-    pub fn note(&mut self, moment: Micros, keys: &[ArrayRef], answers: &[ArrayRef], there: &[bool]) -> Result<()> {
+    pub fn record(&mut self, moment: Micros, keys: &[ArrayRef], answers: &[ArrayRef], there: &[bool]) -> Result<()> {
         let log = self.groups.window(moment)?;
         let gone: Vec<Option<Id>> = log.find(&log.encode(keys)?);
         gone.iter().zip(there).filter(|(_, there)| !**there).filter_map(|(id, _)| *id).for_each(|id| log.remove(id));
@@ -69,8 +69,8 @@ impl LastAnswers {
             Ok(columns.map(|column| take(column, &left, None)).collect::<Result<_, _>>()?)
         };
         let keys = log.encode(&at(&mut keys.iter())?)?;
-        let told = at(&mut self.functions.iter().map(|function| &answers[*function]))?;
-        log.upsert(&keys, &log.find(&keys), &batch_of(&self.schema, told, left.len())?)
+        let emitted = at(&mut self.functions.iter().map(|function| &answers[*function]))?;
+        log.upsert(&keys, &log.find(&keys), &batch_of(&self.schema, emitted, left.len())?)
     }
 
     pub fn close(&mut self, watermark: Option<Micros>) {

@@ -15,7 +15,7 @@ use arrow::{
 use datafusion::logical_expr::EmitTo;
 
 use self::{
-    last_answers::{LastAnswers, TOLD},
+    last_answers::{LastAnswers, SAVED_AS},
     parts::{ArgumentColumns, TimePart, parts},
 };
 use super::{
@@ -46,7 +46,7 @@ pub struct AggregateByRecompute {
 #[derive(Debug)]
 struct RecomputeState {
     parts: Vec<(TimePart, Windowed<Multiset>)>,
-    told: Option<LastAnswers>,
+    last_answers: Option<LastAnswers>,
 }
 
 /// Gathered rows of some groups: per part its columns, and the group of each row.
@@ -72,7 +72,7 @@ impl AggregateByRecompute {
             let groups = Windowed::new(grouping.close, shape, Multiset::new);
             (part, groups)
         });
-        let kept = RecomputeState { parts: kept.collect(), told: LastAnswers::new(&grouping, &functions) };
+        let kept = RecomputeState { parts: kept.collect(), last_answers: LastAnswers::new(&grouping, &functions) };
         AggregateByRecompute { grouping, functions, fed, appends, kept }
     }
 
@@ -137,7 +137,7 @@ impl AggregateByRecompute {
     fn close(&mut self, watermark: Option<Micros>) -> Result<Vec<Changes>> {
         let closing = self.grouping.closing(watermark);
         let closed: Vec<Vec<Multiset>> = self.kept.parts.iter_mut().map(|(_, groups)| groups.close(closing)).collect();
-        self.kept.told.iter_mut().for_each(|told| told.close(closing));
+        self.kept.last_answers.iter_mut().for_each(|last_answers| last_answers.close(closing));
         if self.grouping.emission != Emission::OnClose {
             return Ok(Vec::new());
         }
@@ -169,8 +169,8 @@ impl AggregateByRecompute {
             let shows = self.grouping.emission != Emission::OnClose;
             let before = shows.then(|| self.kept.gather(moment, &touched)).transpose()?;
             let mut before = before.map(|before| self.answers(&before, total)).transpose()?;
-            if let (Some((answers, _)), Some(told)) = (&mut before, &mut self.kept.told) {
-                told.recall(moment, &touched, answers)?;
+            if let (Some((answers, _)), Some(last_answers)) = (&mut before, &mut self.kept.last_answers) {
+                last_answers.recall(moment, &touched, answers)?;
             }
             self.kept.apply(moment, &keys, &columns, &diffs)?;
             if self.appends {
@@ -179,8 +179,8 @@ impl AggregateByRecompute {
             let Some(before) = before else { continue };
             let after = self.kept.gather(moment, &touched)?;
             let after = self.answers(&after, total)?;
-            if let Some(told) = &mut self.kept.told {
-                told.note(moment, &touched, &after.0, &after.1)?;
+            if let Some(last_answers) = &mut self.kept.last_answers {
+                last_answers.record(moment, &touched, &after.0, &after.1)?;
             }
             changes.push(self.difference(&touched, before, after)?);
         }
@@ -217,8 +217,8 @@ impl Durable for RecomputeState {
         for (_, groups) in &mut self.parts {
             rows.extend(groups.save(full)?.rows);
         }
-        if let Some(told) = &mut self.told {
-            rows.extend(told.save(full)?.rows);
+        if let Some(last_answers) = &mut self.last_answers {
+            rows.extend(last_answers.save(full)?.rows);
         }
         Ok(Saved { rows })
     }
@@ -226,8 +226,8 @@ impl Durable for RecomputeState {
     fn load(&mut self, rows: &RecordBatch) -> Result<()> {
         let schema = rows.schema();
         let name = schema.field(0).name();
-        if let Some(told) = self.told.as_mut().filter(|_| name == TOLD) {
-            return told.load(rows);
+        if let Some(last_answers) = self.last_answers.as_mut().filter(|_| name == SAVED_AS) {
+            return last_answers.load(rows);
         }
         let part = name.parse::<usize>().ok();
         match part.and_then(|part| self.parts.get_mut(part)) {
@@ -241,19 +241,19 @@ impl Durable for RecomputeState {
 
     fn set_compaction(&mut self, to: Compaction) {
         self.parts.iter_mut().for_each(|(_, groups)| groups.set_compaction(to));
-        if let Some(told) = &mut self.told {
-            told.set_compaction(to);
+        if let Some(last_answers) = &mut self.last_answers {
+            last_answers.set_compaction(to);
         }
     }
 
     fn len(&self) -> usize {
         self.parts.iter().map(|(_, groups)| groups.len()).sum::<usize>()
-            + self.told.as_ref().map_or(0, LastAnswers::len)
+            + self.last_answers.as_ref().map_or(0, LastAnswers::len)
     }
 
     fn bytes(&self) -> usize {
         self.parts.iter().map(|(_, groups)| groups.bytes()).sum::<usize>()
-            + self.told.as_ref().map_or(0, LastAnswers::bytes)
+            + self.last_answers.as_ref().map_or(0, LastAnswers::bytes)
     }
 }
 
@@ -352,8 +352,8 @@ impl Operator for AggregateByRecompute {
         if self.grouping.is_global() && tick.epoch.0 == 1 {
             // A global aggregate emits an answer before the first row.
             let (answers, present) = self.answers(&self.no_rows(), 1)?;
-            if let Some(told) = &mut self.kept.told {
-                told.note(NEVER, &state_keys(Vec::new(), 1), &answers, &present)?;
+            if let Some(last_answers) = &mut self.kept.last_answers {
+                last_answers.record(NEVER, &state_keys(Vec::new(), 1), &answers, &present)?;
             }
             changes.push(Changes::insert(self.grouping.rows(&[], answers)?));
         }
@@ -380,7 +380,7 @@ impl Operator for AggregateByRecompute {
     fn restored(&mut self, watermark: Option<Micros>) {
         let closing = self.grouping.closing(watermark);
         self.kept.parts.iter_mut().for_each(|(_, groups)| drop(groups.close(closing)));
-        self.kept.told.iter_mut().for_each(|told| told.close(closing));
+        self.kept.last_answers.iter_mut().for_each(|last_answers| last_answers.close(closing));
     }
 
     fn is_due(&self, watermark: Option<Micros>, _: Micros) -> bool {

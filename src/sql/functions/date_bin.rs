@@ -151,8 +151,8 @@ impl Stride {
             Stride::Months(stride) => {
                 let (at, from) = (DateTime::from_timestamp_micros(time)?, DateTime::from_timestamp_micros(origin)?);
                 let month = |of: DateTime<Utc>| i64::from(of.year()) * 12 + i64::from(of.month0());
-                let apart = month(at) - month(from);
-                let bin = apart - apart.rem_euclid(stride);
+                let months = month(at) - month(from);
+                let bin = months - months.rem_euclid(stride);
                 let mut start = later(from, bin)?;
                 if start > at {
                     // The origin is not the start of its month.

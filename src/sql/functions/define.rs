@@ -133,11 +133,11 @@ impl Maker {
         with_nulls(&mut expr);
         let expr = self.state.create_logical_expr_from_sql_expr(ast::ExprWithAlias { expr, alias: None }, schema)?;
         check_one_row(&expr, name)?;
-        self.settled(expr, schema)
+        self.coerced(expr, schema)
     }
 
     /// An expression with coerced types, and calls of SQL functions inlined.
-    fn settled(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    fn coerced(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
         let options = self.state.config_options();
         let expr = expr.transform_up(|expr| Inliner.rewrite(expr, schema, options))?.data;
         let expr = self.simplifier(schema).coerce(with_floats(expr, schema)?.data, schema)?;
@@ -193,11 +193,11 @@ impl Maker {
                 .at(name.position.max(1)));
         };
         let schema = DFSchema::try_from(Call::schema(types))?;
-        let settled = self.settled(over_columns(function, &schema), &schema).and_then(|expr| {
+        let coerced = self.coerced(over_columns(function, &schema), &schema).and_then(|expr| {
             let of = expr.get_type(&schema)?;
             Ok((expr, of))
         });
-        let (expr, of) = settled.map_err(|e| e.at(name.position.max(1)))?;
+        let (expr, of) = coerced.map_err(|e| e.at(name.position.max(1)))?;
         if volatility(&expr) != Volatility::Immutable {
             return Err(Error::unsupported(format!("{what} function \"{}\" of an aggregate", name.name))
                 .detail("It gives another answer at another time.")

@@ -69,13 +69,13 @@ impl Bounds {
             _ => return,
         };
         // left.x + left.shift OP right.y + right.shift
-        let Some(apart) = right.shift.checked_sub(left.shift) else { return };
+        let Some(offset) = right.shift.checked_sub(left.shift) else { return };
         let slack = Micros::from(left.rounded || right.rounded);
         if matches!(op, Operator::Eq | Operator::Gt | Operator::GtEq) {
-            self.keep(0, &left, &right, slack.checked_sub(apart));
+            self.keep(0, &left, &right, slack.checked_sub(offset));
         }
         if matches!(op, Operator::Eq | Operator::Lt | Operator::LtEq) {
-            self.keep(1, &right, &left, slack.checked_add(apart));
+            self.keep(1, &right, &left, slack.checked_add(offset));
         }
     }
 

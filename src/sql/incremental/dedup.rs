@@ -32,7 +32,7 @@ impl Rewriter {
             ));
         }
         let before = self.watermarks.len();
-        let input = self.apart(clause.input())?;
+        let input = self.operator_input(clause.input())?;
         if input.carried.diff {
             return Err(refused(
                 "Rows of its input can be withdrawn, and what was left out for one of them is not remembered.",

@@ -28,7 +28,7 @@ impl Rewriter {
         }
         let untimed =
             (self.emission == Emission::OnClose).then(|| with_untimed(&aggregate.input, &aggregate.group_expr));
-        let input = self.apart(untimed.flatten().as_ref().unwrap_or(&aggregate.input))?;
+        let input = self.operator_input(untimed.flatten().as_ref().unwrap_or(&aggregate.input))?;
         if !input.dynamic {
             return Ok(Node::fixed(LogicalPlan::Aggregate(aggregate.clone())));
         }

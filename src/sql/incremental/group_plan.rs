@@ -75,7 +75,7 @@ impl Rewriter {
     fn plan_by_group(&mut self, window: &Window, above: &[&LogicalPlan]) -> Result<Node> {
         let keys = common_keys(window)?;
         let untimed = (self.emission == Emission::OnClose).then(|| with_untimed(&window.input, &keys));
-        let input = self.apart(untimed.flatten().as_ref().unwrap_or(&window.input))?;
+        let input = self.operator_input(untimed.flatten().as_ref().unwrap_or(&window.input))?;
         if !input.dynamic {
             let top = above.first().map_or_else(|| LogicalPlan::Window(window.clone()), |top| (*top).clone());
             return Ok(Node::fixed(top));
@@ -216,7 +216,7 @@ impl Rewriter {
             _ => None,
         };
         let below = sort.map_or(&limit.input, |sort| &sort.input);
-        let input = self.apart(below)?;
+        let input = self.operator_input(below)?;
         if !input.dynamic {
             return Ok(Node::fixed(LogicalPlan::Limit(limit.clone())));
         }

@@ -29,7 +29,7 @@ use crate::{
 impl Rewriter {
     pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
         let both = moves(&join.left)? && moves(&join.right)?;
-        let mut side = |plan| if both { self.apart(plan) } else { self.node(plan) };
+        let mut side = |plan| if both { self.operator_input(plan) } else { self.node(plan) };
         let (left, right) = (side(&join.left)?, side(&join.right)?);
         match (left.dynamic && left.as_of_now, right.dynamic && right.as_of_now) {
             (false, true) if left.dynamic => return self.lookup(join, left, right),

@@ -364,7 +364,7 @@ impl Rewriter {
 
     /// A temporal filter.
     fn temporal(&mut self, node: &TemporalNode) -> Result<Node> {
-        let input = self.apart(&node.input)?;
+        let input = self.operator_input(&node.input)?;
         let input = if input.dynamic { input } else { once(input) };
         self.uses_clock = true;
         self.remembers.push("Temporal: the rows that are there or still to come, until their time is over".to_string());
@@ -377,7 +377,7 @@ impl Rewriter {
     }
 
     /// Rewrites an input of a stateful node or join: to a watermark above, its rows are of one partition.
-    pub(super) fn apart(&mut self, plan: &LogicalPlan) -> Result<Node> {
+    pub(super) fn operator_input(&mut self, plan: &LogicalPlan) -> Result<Node> {
         let above = std::mem::take(&mut self.tells_partitions);
         let node = self.node(plan);
         self.tells_partitions = above;

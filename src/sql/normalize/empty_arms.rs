@@ -27,7 +27,7 @@ impl OptimizerRule for EmptyArms {
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
         match plan {
             LogicalPlan::Union(union) => match last_arm(&union) {
-                Some(place) => Ok(Transformed::yes(alone(union, place)?)),
+                Some(place) => Ok(Transformed::yes(only_arm(union, place)?)),
                 None => self.0.rewrite(LogicalPlan::Union(union), config),
             },
             other => self.0.rewrite(other, config),
@@ -45,7 +45,8 @@ fn last_arm(union: &Union) -> Option<usize> {
     full.next().filter(|_| full.next().is_none())
 }
 
-fn alone(mut union: Union, place: usize) -> DfResult<LogicalPlan> {
+/// The arm at `place`, with the columns of the union.
+fn only_arm(mut union: Union, place: usize) -> DfResult<LogicalPlan> {
     let arm = union.inputs.swap_remove(place);
     let named = |(column, (relation, field)): (_, (Option<&TableReference>, &Arc<Field>))| {
         Expr::Column(column).alias_qualified(relation.cloned(), field.name())

@@ -29,14 +29,14 @@ impl OptimizerRule for InLists {
         let names = NamePreserver::new(&plan);
         plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let apart = expr.transform_up(|expr| match expr {
+            let rewritten = expr.transform_up(|expr| match expr {
                 // A volatile operand must not be evaluated more than once.
                 Expr::InList(within) if !within.expr.is_volatile() && within.list.iter().any(is_computed) => {
-                    Ok(Transformed::yes(apart(within)))
+                    Ok(Transformed::yes(split_in_list(within)))
                 }
                 other => Ok(Transformed::no(other)),
             })?;
-            Ok(apart.update_data(|expr| name.restore(expr)))
+            Ok(rewritten.update_data(|expr| name.restore(expr)))
         })
     }
 }
@@ -45,7 +45,8 @@ fn is_computed(element: &Expr) -> bool {
     !matches!(element, Expr::Literal(..) | Expr::Column(_))
 }
 
-fn apart(InList { expr, list, negated }: InList) -> Expr {
+/// An IN list of plain elements, and a comparison for each computed one.
+fn split_in_list(InList { expr, list, negated }: InList) -> Expr {
     let (computed, plain): (Vec<Expr>, Vec<Expr>) = list.into_iter().partition(is_computed);
     let is = |element: Expr| match negated {
         true => expr.as_ref().clone().not_eq(element),

@@ -20,7 +20,7 @@
 //! | `nested_orders`, a rule of the optimizer | arrays and rows with NULLs within, in an order with a LIMIT; windows by arrays in arrays |
 //! | `computed_keys`, a rule of the optimizer | computed sort keys |
 //! | `offsets`, a rule of the optimizer | OFFSET without LIMIT, whose sort DataFusion removes |
-//! | `windows_apart`, a rule of the optimizer | window functions of one node that need several sort orders |
+//! | `split_windows`, a rule of the optimizer | window functions of one node that need several sort orders |
 //! | `nested_constants`, behind the optimizer | constant nested arrays, which do not compare |
 //! | `marks`, a rule of the optimizer | EXISTS and IN in the columns of a SELECT, under OR and NOT |
 
@@ -43,9 +43,9 @@ mod ordering;
 mod repeats;
 mod row_counts;
 mod set_operations;
+mod split_windows;
 mod subqueries;
 mod ties;
-mod windows_apart;
 
 use datafusion::{
     common::config::ConfigOptions,
@@ -68,7 +68,7 @@ pub(super) use self::{
     offsets::CountedOffsets,
     ordering::unordered,
     repeats::OrdersOnce,
-    windows_apart::{WindowsApart, by_order},
+    split_windows::{SplitWindows, by_order},
 };
 use crate::error::Result;
 
@@ -81,5 +81,5 @@ pub(super) fn normalize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = row_counts::of_relations(plan)?;
     let plan = set_operations::of_multisets(plan)?;
     let plan = subqueries::of_one_meaning(plan)?;
-    ties::broken(null_places::said_apart(ordering::settled(plan)?)?)
+    ties::broken(null_places::expand_null_placement(ordering::top_level_ordered(plan)?)?)
 }

@@ -16,8 +16,9 @@ use datafusion::{
 
 use crate::error::Result;
 
-pub(super) fn said_apart(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let apart = plan.transform_up_with_subqueries(|plan| match plan {
+/// The plan with such NULL placements as sort keys of their own.
+pub(super) fn expand_null_placement(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Sort(Sort { expr, input, fetch }) => {
             let expr = orders(expr, input.schema())?;
             Ok(expr.update_data(|expr| LogicalPlan::Sort(Sort { expr, input, fetch })))
@@ -34,22 +35,22 @@ pub(super) fn said_apart(plan: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::Distinct(Distinct::On(distinct)) => of_distinct(distinct),
         other => Ok(Transformed::no(other)),
     });
-    Ok(apart?.data)
+    Ok(rewritten?.data)
 }
 
 /// An ORDER BY list in which a NULL placement other than "NULL is greatest" becomes a key of its own.
 fn orders(orders: Vec<SortExpr>, schema: &DFSchema) -> DfResult<Transformed<Vec<SortExpr>>> {
-    let mut apart = Vec::with_capacity(orders.len());
+    let mut keys = Vec::with_capacity(orders.len());
     let before = orders.len();
     for SortExpr { expr, asc, nulls_first } in orders {
         let is_said = nulls_first == asc && expr.get_type(schema)?.is_nested();
         if is_said {
-            apart.push(SortExpr::new(expr.clone().is_null(), !nulls_first, false));
+            keys.push(SortExpr::new(expr.clone().is_null(), !nulls_first, false));
         }
-        apart.push(SortExpr { expr, asc, nulls_first: nulls_first ^ is_said });
+        keys.push(SortExpr { expr, asc, nulls_first: nulls_first ^ is_said });
     }
-    let changed = apart.len() > before;
-    Ok(if changed { Transformed::yes(apart) } else { Transformed::no(apart) })
+    let changed = keys.len() > before;
+    Ok(if changed { Transformed::yes(keys) } else { Transformed::no(keys) })
 }
 
 /// The DISTINCT ON keys have to stay the first sort keys; the keys after them are rewritten.
@@ -68,7 +69,7 @@ fn of_distinct(mut distinct: DistinctOn) -> DfResult<Transformed<LogicalPlan>> {
 /// Functions with rewritten ORDER BY lists, under their previous names.
 fn functions(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Transformed<Vec<Expr>>> {
     let mut changed = false;
-    let mut apart = Vec::with_capacity(exprs.len());
+    let mut rewritten = Vec::with_capacity(exprs.len());
     for expr in exprs {
         let name = expr.schema_name().to_string();
         let function = expr.clone().unalias();
@@ -89,7 +90,7 @@ fn functions(exprs: Vec<Expr>, schema: &DFSchema) -> DfResult<Transformed<Vec<Ex
             _ => None,
         };
         changed |= reordered.is_some();
-        apart.push(reordered.map_or(expr, |function| function.alias(name)));
+        rewritten.push(reordered.map_or(expr, |function| function.alias(name)));
     }
-    Ok(if changed { Transformed::yes(apart) } else { Transformed::no(apart) })
+    Ok(if changed { Transformed::yes(rewritten) } else { Transformed::no(rewritten) })
 }

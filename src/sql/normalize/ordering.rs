@@ -32,20 +32,20 @@ use crate::{
 };
 
 /// The plan with its top-level order, and without sorts that no node depends on.
-pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(settle(plan, true)?)
+pub(super) fn top_level_ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(remove_unused_sorts(plan, true)?)
 }
 
 /// The same for a plan whose top-level order does not matter: its rows are materialized.
 pub(in crate::sql) fn unordered(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(settle(plan, false)?)
+    Ok(remove_unused_sorts(plan, false)?)
 }
 
 /// `seen`: whether a node above depends on the order of the rows.
-fn settle(plan: LogicalPlan, seen: bool) -> DfResult<LogicalPlan> {
+fn remove_unused_sorts(plan: LogicalPlan, seen: bool) -> DfResult<LogicalPlan> {
     let plan = match plan {
         LogicalPlan::Sort(sort) if !seen && sort.fetch.is_none() => {
-            return settle(Arc::unwrap_or_clone(sort.input), false);
+            return remove_unused_sorts(Arc::unwrap_or_clone(sort.input), false);
         }
         LogicalPlan::Limit(limit) => first_rows(limit)?,
         LogicalPlan::Aggregate(aggregate) => ordered_functions(aggregate)?,
@@ -61,8 +61,8 @@ fn settle(plan: LogicalPlan, seen: bool) -> DfResult<LogicalPlan> {
         | LogicalPlan::Unnest(_) => seen,
         _ => false,
     };
-    let plan = plan.map_subqueries(|subquery| Ok(Transformed::yes(settle(subquery, false)?)))?.data;
-    Ok(plan.map_children(|child| Ok(Transformed::yes(settle(child, below)?)))?.data)
+    let plan = plan.map_subqueries(|subquery| Ok(Transformed::yes(remove_unused_sorts(subquery, false)?)))?.data;
+    Ok(plan.map_children(|child| Ok(Transformed::yes(remove_unused_sorts(child, below)?)))?.data)
 }
 
 /// A plan without its Sort, and the sort order. The columns of the original plan come first.

@@ -87,7 +87,7 @@ fn options(c: &mut TokenCursor) -> Result<CopyFormat> {
             old_option(c, &mut given)?;
         }
     }
-    given.settle().map_err(|e| e.at(position))
+    given.into_format().map_err(|e| e.at(position))
 }
 
 /// `FORMAT csv`, `HEADER true`, …
@@ -198,7 +198,7 @@ fn byte(c: &mut TokenCursor, what: &str) -> Result<u8> {
 }
 
 impl Given {
-    fn settle(self) -> Result<CopyFormat> {
+    fn into_format(self) -> Result<CopyFormat> {
         let kind = self.kind.unwrap_or(CopyKind::Text);
         let csv = kind == CopyKind::Csv;
         let only_csv = if self.quote.is_some() { Some("QUOTE") } else { self.escape.map(|_| "ESCAPE") };

@@ -97,7 +97,7 @@ fn body(c: &mut TokenCursor, name: &Name, parse: fn(&str) -> Result<Vec<Statemen
     if c.eat("RETURN") {
         let position = c.here();
         let mut expr = c.expr(None)?;
-        check_plain(&expr, name).and_then(|()| query::settle(c, &mut expr)).map_err(|e| e.at(position))?;
+        check_plain(&expr, name).and_then(|()| query::transform_queries(c, &mut expr)).map_err(|e| e.at(position))?;
         return Ok(expr);
     }
     c.expect("AS")?;

@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn query(c: &mut TokenCursor) -> Result<Box<ast::Query>> {
     let position = c.here();
     let mut query = c.sql(|p| p.parse_query())?;
-    settle(c, &mut *query).map_err(|e| e.at(position))?;
+    transform_queries(c, &mut *query).map_err(|e| e.at(position))?;
     Ok(query)
 }
 
@@ -27,7 +27,7 @@ pub(super) fn query(c: &mut TokenCursor) -> Result<Box<ast::Query>> {
 pub(super) fn expression(c: &mut TokenCursor, precedence: Option<Precedence>) -> Result<ast::Expr> {
     let position = c.here();
     let mut expr = c.expr(precedence)?;
-    settle(c, &mut expr).map_err(|e| e.at(position))?;
+    transform_queries(c, &mut expr).map_err(|e| e.at(position))?;
     Ok(expr)
 }
 
@@ -35,11 +35,15 @@ pub(super) fn expression(c: &mut TokenCursor, precedence: Option<Precedence>) ->
 pub(super) fn change(c: &mut TokenCursor) -> Result<Body> {
     let position = c.here();
     let body = match c.sql(|p| p.parse_statement())? {
-        ast::Statement::Insert(mut insert) => {
-            check_insert(&insert).and_then(|()| settle(c, &mut insert)).map(|()| Body::Insert(Box::new(insert)))
+        ast::Statement::Insert(mut insert) => check_insert(&insert)
+            .and_then(|()| transform_queries(c, &mut insert))
+            .map(|()| Body::Insert(Box::new(insert))),
+        ast::Statement::Update(mut update) => {
+            transform_queries(c, &mut update).map(|()| Body::Update(Box::new(update)))
         }
-        ast::Statement::Update(mut update) => settle(c, &mut update).map(|()| Body::Update(Box::new(update))),
-        ast::Statement::Delete(mut delete) => settle(c, &mut delete).map(|()| Body::Delete(Box::new(delete))),
+        ast::Statement::Delete(mut delete) => {
+            transform_queries(c, &mut delete).map(|()| Body::Delete(Box::new(delete)))
+        }
         _ => Err(Error::unsupported("this statement")),
     };
     body.map_err(|e| e.at(position))
@@ -66,20 +70,20 @@ fn check_insert(insert: &ast::Insert) -> Result<()> {
 }
 
 /// Normalizes all queries within `node`, and refuses clauses that later stages would ignore.
-pub(super) fn settle<V: VisitMut>(c: &TokenCursor, node: &mut V) -> Result<()> {
+pub(super) fn transform_queries<V: VisitMut>(c: &TokenCursor, node: &mut V) -> Result<()> {
     depth::limit(node)?;
     width::limit(node)?;
-    if let ControlFlow::Break(error) = node.visit(&mut Settle { locate: &|at| c.text.position(at) }) {
+    if let ControlFlow::Break(error) = node.visit(&mut QueryTransformer { locate: &|at| c.text.position(at) }) {
         return Err(error);
     }
     windows::lower(node, &|at| c.text.position(at))
 }
 
-struct Settle<'a> {
+struct QueryTransformer<'a> {
     locate: &'a dyn Fn(Location) -> usize,
 }
 
-impl VisitorMut for Settle<'_> {
+impl VisitorMut for QueryTransformer<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
@@ -130,9 +134,9 @@ impl VisitorMut for Settle<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
-        let settled =
+        let checked =
             numbers::written_out(expr).and_then(|()| row_in::check(expr)).and_then(|()| similar::as_regex(expr));
-        if let Err(error) = settled {
+        if let Err(error) = checked {
             return ControlFlow::Break(error);
         }
         let (value, data_type) = match expr {

@@ -38,7 +38,7 @@ pub(super) fn as_exists(condition: &mut Expr) -> Result<()> {
                 && row.len() > 1
             {
                 check_columns(row, subquery)?;
-                *condition = exists(row, naming::apart(subquery));
+                *condition = exists(row, naming::with_unique_names(subquery));
             }
         }
         _ => {}

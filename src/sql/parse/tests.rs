@@ -163,13 +163,13 @@ fn copy_format(f: &CopyFormat) -> String {
 
 #[track_caller]
 fn check(sql: &str, expected: &str) {
-    let told: Vec<String> = match parse(sql) {
+    let described: Vec<String> = match parse(sql) {
         Ok(statements) => statements.iter().map(|s| tell(&s.body)).collect(),
         Err(error) => {
             panic!("{sql}\n{error} at {:?}: {:?} {:?}", error.position(), error.detail_text(), error.hint_text())
         }
     };
-    assert_eq!(told.join("\n"), expected, "{sql}");
+    assert_eq!(described.join("\n"), expected, "{sql}");
 }
 
 /// The error of a text: `SQLSTATE@position message`, then ` / hint` if there is one.
@@ -179,12 +179,12 @@ fn refuse(sql: &str, expected: &str) {
         Ok(statements) => panic!("{sql}\nwas taken as {statements:?}"),
         Err(error) => error,
     };
-    let mut told = format!("{}@{} {error}", error.kind().sqlstate(), error.position().unwrap_or(0));
+    let mut reported = format!("{}@{} {error}", error.kind().sqlstate(), error.position().unwrap_or(0));
     if let Some(hint) = error.hint_text() {
-        told += " / ";
-        told += hint;
+        reported += " / ";
+        reported += hint;
     }
-    assert_eq!(told, expected, "{sql}");
+    assert_eq!(reported, expected, "{sql}");
 }
 
 #[test]

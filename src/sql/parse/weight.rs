@@ -23,7 +23,7 @@ impl Weight {
     }
 
     /// The bytes while its statement waits to be run.
-    pub fn kept(self) -> usize {
+    pub fn retained(self) -> usize {
         self.text.saturating_mul(2).saturating_add(self.tokens.saturating_mul(KEPT_TOKEN_BYTES))
     }
 }

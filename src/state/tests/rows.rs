@@ -169,9 +169,9 @@ fn join_state_equals_model_with_the_same_ids_before_and_after_restart() {
                         let there = model.get(&n).map_or(0, |(count, _)| *count);
                         let diff = if rng.random_bool(0.5) { -there.min(1) } else { 1 };
                         let (more, less) = ([diff, 1], [diff, 1, -1]);
-                        let told = if rng.random_bool(0.7) { &[diff][..] } else { &more[..] };
-                        let told = if rng.random_bool(0.2) { &less[..] } else { told };
-                        told.iter().filter(|diff| **diff != 0).for_each(|diff| {
+                        let pushed = if rng.random_bool(0.7) { &[diff][..] } else { &more[..] };
+                        let pushed = if rng.random_bool(0.2) { &less[..] } else { pushed };
+                        pushed.iter().filter(|diff| **diff != 0).for_each(|diff| {
                             of.push(n);
                             diffs.push(*diff);
                         });

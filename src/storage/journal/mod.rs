@@ -85,7 +85,7 @@ impl Journal {
         numbers.sort_unstable();
         for number in &numbers {
             let bytes = storage.read(&path(&folder, *number))?.unwrap_or_default();
-            replay.take(*number, bytes)?;
+            replay.replay_file(*number, bytes)?;
         }
         let mark = mark::read(storage.as_ref(), &folder)?;
         let state = replay.end(&numbers, mark)?;
@@ -283,7 +283,7 @@ struct Replay<F> {
 }
 
 impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
-    fn take(&mut self, number: u64, bytes: Bytes) -> Result<()> {
+    fn replay_file(&mut self, number: u64, bytes: Bytes) -> Result<()> {
         let path = path(&self.folder, number);
         frame::check_magic(&bytes, &path)?;
         if let Some(header) = JournalHeader::read(&bytes, number) {
@@ -294,7 +294,7 @@ impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
                 return Err(frame::newer(message));
             }
             self.state.forgotten = self.state.forgotten.max(header.forgotten);
-            self.settle(header.before)?;
+            self.replay_held(header.before)?;
             self.held = Some((number, bytes));
             return Ok(());
         }
@@ -311,7 +311,7 @@ impl<F: FnMut(u64, Bytes) -> Result<()>> Replay<F> {
     }
 
     /// Replays the held file, if it is the one that the next header names.
-    fn settle(&mut self, before: Prefix) -> Result<()> {
+    fn replay_held(&mut self, before: Prefix) -> Result<()> {
         match self.held.take() {
             Some((number, bytes)) if number == before.file => {
                 let path = path(&self.folder, number);

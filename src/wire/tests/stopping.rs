@@ -57,15 +57,15 @@ async fn statement_timeout_while_recovering_names_the_view() {
     let client = server.connect().await;
     simple(&client, "SET statement_timeout = '20ms'").await;
     let late = "57014 canceling statement due to statement timeout";
-    let told = async {
-        let mut told = failure(&client, "FLUSH").await;
-        while told == late {
+    let answer = async {
+        let mut answer = failure(&client, "FLUSH").await;
+        while answer == late {
             // It timed out before it waited for anything.
-            told = failure(&client, "FLUSH").await;
+            answer = failure(&client, "FLUSH").await;
         }
-        told
+        answer
     };
-    assert_eq!(told.await, "55000 view \"v\" is still recovering");
+    assert_eq!(answer.await, "55000 view \"v\" is still recovering");
     // The relation named for one statement is not named for the next.
     assert_eq!(failure(&client, "SELECT * FROM forever").await, late);
     server.door.watch.begun.notified().await;

@@ -46,13 +46,13 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub kind: Kind,
-    pub told: String,
+    pub description: String,
     /// What other faults of its cause say, too.
     pub mark: String,
 }
 
 impl Fault {
-    fn new(kind: Kind, mark: &str, told: String) -> Fault {
+    fn new(kind: Kind, mark: &str, description: String) -> Fault {
         // Names and numbers of one case are not those of another.
         let mut plain = String::new();
         for c in mark.lines().next().unwrap_or_default().chars().take(90) {
@@ -60,7 +60,7 @@ impl Fault {
                 plain.push(if c.is_ascii_digit() { '0' } else { c });
             }
         }
-        Fault { kind, told, mark: plain }
+        Fault { kind, description, mark: plain }
     }
 }
 
@@ -176,8 +176,8 @@ impl Run<'_> {
             (Ok(_), None | Some(Ok(_))) | (Err(_), Some(Err(_))) => {}
             (Err(refusal), None) if refusal.is_of_a_value() || refusal.state == "23505" => {}
             (here, there) => {
-                let told = |answer: Result<Answer, Refusal>| answer.map_or_else(|e| e.text, |_| "done".to_string());
-                let (here, there) = (told(here), there.map(told));
+                let outcome = |answer: Result<Answer, Refusal>| answer.map_or_else(|e| e.text, |_| "done".to_string());
+                let (here, there) = (outcome(here), there.map(outcome));
                 let mark = format!("{here} {there:?}");
                 self.fault(
                     usize::MAX,
@@ -220,8 +220,8 @@ impl Run<'_> {
                 None
             }
             (read, kept) => {
-                let told = |answer: Result<Answer, Refusal>| answer.map_or_else(|e| e.text, |_| "taken".to_string());
-                let (read, kept) = (told(read), told(kept));
+                let outcome = |answer: Result<Answer, Refusal>| answer.map_or_else(|e| e.text, |_| "taken".to_string());
+                let (read, kept) = (outcome(read), outcome(kept));
                 let mark = if kept == "taken" { read.clone() } else { kept.clone() };
                 self.fault(n, Fault::new(Kind::OneRefuses, &mark, format!("-- read: {read}\n-- kept: {kept}")));
                 None
@@ -299,9 +299,9 @@ impl Run<'_> {
                 }
                 return Some(Fault::new(Kind::ViewFails, &failed.text, failed.text.clone()));
             }
-            let told =
+            let description =
                 format!("-- only in the view:\n{}-- only in its SELECT:\n{}", kept.less(&read), read.less(&kept));
-            return Some(Fault::new(Kind::ViewDiffers, "", told));
+            return Some(Fault::new(Kind::ViewDiffers, "", description));
         }
         let there = self.there.as_ref().filter(|_| question.shared)?;
         let asked = match there.ask(&question.text).await {
@@ -313,7 +313,7 @@ impl Run<'_> {
         if asked.same(&read) || is_sorted_by_sets(&question.text) || is_taken_for_strict(&question.text) {
             return None;
         }
-        let told = format!("-- only here:\n{}-- only in PostgreSQL:\n{}", read.less(&asked), asked.less(&read));
-        Some(Fault::new(Kind::PostgresDiffers, "", told))
+        let description = format!("-- only here:\n{}-- only in PostgreSQL:\n{}", read.less(&asked), asked.less(&read));
+        Some(Fault::new(Kind::PostgresDiffers, "", description))
     }
 }

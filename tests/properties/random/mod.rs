@@ -75,7 +75,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn note(&mut self, case: &Case, outcome: &Outcome) {
+    fn record(&mut self, case: &Case, outcome: &Outcome) {
         self.rounds += 1;
         self.asked += case.questions.len();
         self.compared += outcome.compared;
@@ -95,8 +95,8 @@ impl Tally {
         for (what, count) in refused.iter().take(40) {
             text += &format!("refused {count} times: {what}\n");
         }
-        for ((kind, _), (told, count)) in &self.faults {
-            text += &format!("\n== {kind:?}, {count} times\n{told}\n");
+        for ((kind, _), (description, count)) in &self.faults {
+            text += &format!("\n== {kind:?}, {count} times\n{description}\n");
         }
         text
     }
@@ -112,13 +112,13 @@ async fn smaller(
     let until = Instant::now() + Duration::from_secs(number("SMALLER").unwrap_or(30));
     let (small, fault) = Minimiser { postgres, until }.minimise(case, n, fault).await;
     let (partitions, thresholds) = (case.options.partitions, &case.options.thresholds);
-    let told = format!(
+    let description = format!(
         "-- SEED={seed} ({:?}, {partitions} partitions, {thresholds:?})\n{}\n{}",
         fault.kind,
         small.script(),
-        fault.told
+        fault.description
     );
-    (fault, told)
+    (fault, description)
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn random_selects_agree_between_batch_view_and_postgres() {
     let rounds = if number("MINUTES").is_some() { 0 } else { number("ROUNDS").unwrap_or(ROUNDS) };
     let until = Instant::now() + Duration::from_secs(60 * number("MINUTES").unwrap_or(0));
     let keep_going = std::env::var_os("KEEP_GOING").is_some();
-    let (next, told) = (AtomicU64::new(seed.unwrap_or(number("FIRST").unwrap_or(0))), Mutex::new(Tally::default()));
+    let (next, tally) = (AtomicU64::new(seed.unwrap_or(number("FIRST").unwrap_or(0))), Mutex::new(Tally::default()));
     let first = next.load(Ordering::Relaxed);
     let worker = || {
         run(1, async || {
@@ -138,21 +138,21 @@ fn random_selects_agree_between_batch_view_and_postgres() {
                     Some(seed) => seed_now > seed,
                     None => seed_now - first >= rounds && Instant::now() >= until,
                 };
-                if enough || (!keep_going && !told.lock().unwrap().faults.is_empty()) {
+                if enough || (!keep_going && !tally.lock().unwrap().faults.is_empty()) {
                     return;
                 }
                 let case = case(seed_now);
                 let outcome = case.run(postgres).await;
-                told.lock().unwrap().note(&case, &outcome);
+                tally.lock().unwrap().record(&case, &outcome);
                 for (n, fault) in outcome.faults {
                     // What differs is of many causes; what is said alike is of one.
                     let one = (fault.kind, fault.mark.clone());
-                    let known = told.lock().unwrap().faults.get_mut(&one).map(|(_, count)| *count += 1).is_some();
+                    let known = tally.lock().unwrap().faults.get_mut(&one).map(|(_, count)| *count += 1).is_some();
                     if !known || fault.mark.is_empty() {
                         let (fault, text) = smaller(&case, n, fault, seed_now, postgres).await;
                         eprintln!("{text}\n");
                         let key = if fault.mark.is_empty() { text.clone() } else { fault.mark.clone() };
-                        told.lock().unwrap().faults.entry((fault.kind, key)).or_insert((text, 1));
+                        tally.lock().unwrap().faults.entry((fault.kind, key)).or_insert((text, 1));
                     }
                 }
             }
@@ -162,12 +162,12 @@ fn random_selects_agree_between_batch_view_and_postgres() {
         scope.spawn(worker);
         scope.spawn(worker);
     });
-    let told = told.into_inner().unwrap();
-    println!("{}", told.summary());
-    assert!(told.faults.is_empty(), "{} kinds of faults", told.faults.len());
-    if seed.is_none() && told.rounds > 10 {
-        assert!(told.compared * 100 >= told.asked * COMPARED_MIN, "too few were compared");
-        let enough = told.with_postgres * 100 >= told.asked * WITH_POSTGRES_MIN;
+    let tally = tally.into_inner().unwrap();
+    println!("{}", tally.summary());
+    assert!(tally.faults.is_empty(), "{} kinds of faults", tally.faults.len());
+    if seed.is_none() && tally.rounds > 10 {
+        assert!(tally.compared * 100 >= tally.asked * COMPARED_MIN, "too few were compared");
+        let enough = tally.with_postgres * 100 >= tally.asked * WITH_POSTGRES_MIN;
         assert!(enough || postgres.is_none(), "too few were asked of PostgreSQL");
     }
 }

@@ -85,7 +85,7 @@ impl History {
         if !self.place.create(&path, bytes).await? {
             return Ok(false);
         }
-        self.place.settle(std::iter::once(path.as_str())).await?;
+        self.place.sync_names(std::iter::once(path.as_str())).await?;
         actions.into_iter().for_each(|action| self.contents.apply(action));
         self.version = Some(version);
         Ok(true)
@@ -100,7 +100,7 @@ impl History {
         let size = actions.len();
         let name = self.path(&checkpoint_name(version));
         self.place.replace(&name, to_parquet(&actions)?).await?;
-        self.place.settle(std::iter::once(name.as_str())).await?;
+        self.place.sync_names(std::iter::once(name.as_str())).await?;
         let last = json!({ "version": version, "size": size }).to_string().into_bytes();
         self.place.replace(&self.path("_last_checkpoint"), last).await?;
         self.checkpoint = version;

@@ -276,7 +276,7 @@ impl DirectorySink {
             self.merge(history, &touched, &mut files).await?;
         }
         let NewFiles { paths, actions, .. } = files;
-        place.settle(paths.iter().map(String::as_str)).await?;
+        place.sync_names(paths.iter().map(String::as_str)).await?;
         if history.append(actions).await? { Ok(()) } else { Err(self.taken()) }
     }
 

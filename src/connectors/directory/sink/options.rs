@@ -39,11 +39,11 @@ const MAX_PARTITIONS: usize = 10_000;
 
 impl DirectorySinkOptions {
     /// Takes them, and those of the format.
-    pub fn take(options: &mut Taker) -> Result<DirectorySinkOptions> {
+    pub fn from_options(options: &mut Taker) -> Result<DirectorySinkOptions> {
         let path = options.required("path")?;
         let root = local("path", &path)?;
         let list = options.text("partition_by").unwrap_or_default();
-        let format = FileFormat::take(options)?;
+        let format = FileFormat::from_options(options)?;
         // CSV and JSON are read by programs that list the folder, and would see merged rows twice.
         let merge_files = if format.is_parquet() { MERGE_FILES } else { 0 };
         let number = "a whole number";

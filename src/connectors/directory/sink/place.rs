@@ -75,7 +75,7 @@ impl SinkFolder {
     }
 
     /// Makes a file; false where there is one of that name already, which stays as it is. On a local disk its bytes are
-    /// durable before its name is seen; the name is once [`SinkFolder::settle`] was told of it.
+    /// durable before its name is seen; the name is once [`SinkFolder::sync_names`] was told of it.
     pub async fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool> {
         let to = self.path(path)?;
         let made = match &self.local {
@@ -117,7 +117,7 @@ impl SinkFolder {
     }
 
     /// Makes the names of files durable.
-    pub async fn settle(&self, paths: impl Iterator<Item = &str>) -> Result<()> {
+    pub async fn sync_names(&self, paths: impl Iterator<Item = &str>) -> Result<()> {
         let mut folders = BTreeSet::from([String::new()]);
         for path in paths {
             let ends = path.match_indices('/').map(|(at, _)| at);

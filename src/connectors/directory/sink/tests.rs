@@ -59,9 +59,9 @@ impl Flaky {
 #[async_trait]
 impl ObjectStore for Flaky {
     async fn put_opts(&self, to: &Path, bytes: PutPayload, options: PutOptions) -> object_store::Result<PutResult> {
-        let (done, told) = self.change();
+        let (done, reported) = self.change();
         let put = if done { Some(self.inner.put_opts(to, bytes, options).await?) } else { None };
-        put.filter(|_| told).ok_or_else(broken)
+        put.filter(|_| reported).ok_or_else(broken)
     }
 
     async fn put_multipart_opts(
@@ -80,9 +80,9 @@ impl ObjectStore for Flaky {
         &self,
         paths: BoxStream<'static, object_store::Result<Path>>,
     ) -> BoxStream<'static, object_store::Result<Path>> {
-        let (done, told) = self.change();
+        let (done, reported) = self.change();
         let deleted = if done { self.inner.delete_stream(paths) } else { futures::stream::empty().boxed() };
-        if told { deleted } else { deleted.filter(|_| async { false }).chain(failing()).boxed() }
+        if reported { deleted } else { deleted.filter(|_| async { false }).chain(failing()).boxed() }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
@@ -94,11 +94,11 @@ impl ObjectStore for Flaky {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> object_store::Result<()> {
-        let (done, told) = self.change();
+        let (done, reported) = self.change();
         if done {
             self.inner.copy_opts(from, to, options).await?;
         }
-        if told { Ok(()) } else { Err(broken()) }
+        if reported { Ok(()) } else { Err(broken()) }
     }
 }
 
@@ -144,7 +144,7 @@ impl Setup {
             options.insert(*key, *value);
         }
         let mut taker = options.taker("sink \"s\"");
-        let taken = DirectorySinkOptions::take(&mut taker).unwrap();
+        let taken = DirectorySinkOptions::from_options(&mut taker).unwrap();
         taker.finish().unwrap();
         taken
     }
@@ -165,7 +165,7 @@ impl Setup {
         if self.options().format.name() == "csv" {
             options.insert("header", "true");
         }
-        let format = Format::take(&mut options.taker("source \"s\"")).unwrap();
+        let format = Format::from_options(&mut options.taker("source \"s\"")).unwrap();
         let mut rows = Vec::new();
         for add in history.contents.files.values() {
             let bytes = place.read(&on_disk(&add.path)).await.unwrap();
@@ -422,7 +422,7 @@ fn sink_invalid_options_are_refused() {
         options.insert("path", "out");
         options.insert("format", "json");
         options.insert(key, value);
-        let error = DirectorySinkOptions::take(&mut options.taker("sink \"s\"")).unwrap_err();
+        let error = DirectorySinkOptions::from_options(&mut options.taker("sink \"s\"")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidParameterValue, "{key}");
     }
 }

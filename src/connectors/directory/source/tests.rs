@@ -456,7 +456,7 @@ impl Written {
         {
             options.insert(key, value);
         }
-        let options = DirectorySinkOptions::take(&mut options.taker("sink \"s\"")).unwrap();
+        let options = DirectorySinkOptions::from_options(&mut options.taker("sink \"s\"")).unwrap();
         let schema = partitioned();
         let (name, identity) = ("s".to_string(), "one".to_string());
         let def = connectors::SinkDef {

@@ -24,12 +24,12 @@ fn sink_of_an_older_copy_does_not_overwrite_newer_epochs() {
         }
         // As the hint says: no row outside is removed, and new rows are added.
         stage.sql("ALTER SINK s RESET OFFSETS").await.unwrap();
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1", "3"]);
         for row in ["4", "5"] {
             stage.crash().await;
             stage.sql(&format!("INSERT INTO t VALUES ({row})")).await.unwrap();
-            stage.settle().await;
+            stage.wait_until_caught_up().await;
         }
         assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["0", "1", "3", "4", "5"]);
     });
@@ -42,7 +42,7 @@ fn sink_of_an_older_copy_in_complete_mode_continues() {
         stage.sql("CREATE TABLE t (id INT PRIMARY KEY, k TEXT)").await.unwrap();
         stage.sql("INSERT INTO t VALUES (1, 'a')").await.unwrap();
         stage.sql(&stage.create("s", "AS SELECT k, count(*) AS n FROM t GROUP BY k EMIT COMPLETE", "")).await.unwrap();
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         let copy = stage.storage.survivor();
         for id in 2..5 {
             stage.sql(&format!("INSERT INTO t VALUES ({id}, 'b'); FLUSH")).await.unwrap();
@@ -51,7 +51,7 @@ fn sink_of_an_older_copy_in_complete_mode_continues() {
         stage.start_from(copy).await;
         for id in 7..9 {
             stage.sql(&format!("INSERT INTO t VALUES ({id}, 'c')")).await.unwrap();
-            stage.settle().await;
+            stage.wait_until_caught_up().await;
             assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["a|1".to_string(), format!("c|{}", id - 6)]);
             stage.crash().await;
         }
@@ -68,7 +68,7 @@ fn sink_of_an_older_copy_without_new_rows_fails_or_replaces_all() {
         stage.sql("INSERT INTO t VALUES (1, 'a'); INSERT INTO a VALUES (1)").await.unwrap();
         stage.sql(&stage.create("c", "AS SELECT k, count(*) AS n FROM t GROUP BY k EMIT COMPLETE", "")).await.unwrap();
         stage.sql(&stage.create("s", "FROM a", "")).await.unwrap();
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         let copy = stage.storage.survivor();
         stage.sql("INSERT INTO t VALUES (2, 'b'); INSERT INTO a VALUES (2); FLUSH").await.unwrap();
         stage.die().await;
@@ -78,7 +78,7 @@ fn sink_of_an_older_copy_without_new_rows_fails_or_replaces_all() {
         eventually("it is told", async || (stage.sql(FAILED).await.unwrap() == ["s"]).then_some(())).await;
         assert_eq!(shown("s"), ["1", "2"]);
         stage.sql("ALTER SINK s RESET OFFSETS; INSERT INTO a VALUES (3); INSERT INTO t VALUES (3, 'c')").await.unwrap();
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         assert_eq!(shown("c"), ["a|1", "c|1"]);
         assert_eq!(shown("s"), ["1", "2", "3"]);
     });
@@ -104,7 +104,7 @@ fn sink_of_an_older_copy_does_not_rewrite_its_pending_epoch() {
         stage.die().await;
         stage.start_from(copy).await;
         assert_eq!(stage.sql("SELECT n FROM t").await.unwrap(), ["0", "1"]);
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         assert_eq!(folded(&locked(&place).written, &[]), ["0", "1", "2"]);
     });
 }

@@ -48,7 +48,7 @@ fn epoch_without_memory_is_retrying_until_memory_is_free() {
             assert!(["retrying", "recovering"].contains(&state().await.as_str()), "it has not passed");
         }
         drop(held);
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         assert_eq!(state().await, "running");
         assert_eq!(stage.sql("SELECT * FROM v").await.unwrap(), ["1|1", "2|2", "3|3"]);
     });

@@ -108,11 +108,11 @@ fn sink_unresponsive_destination_times_out_and_is_retried() {
         gate.permits.add_permits(1);
         within_patience(stage.sql(&create)).await.unwrap();
         let state = "SELECT state, last_error FROM tidemark.queries";
-        let told = "retrying|sink \"s\": what is outside did not answer within 20ms";
-        let retrying = async { while stage.sql(state).await.unwrap() != [told] {} };
+        let expected = "retrying|sink \"s\": what is outside did not answer within 20ms";
+        let retrying = async { while stage.sql(state).await.unwrap() != [expected] {} };
         within_patience(retrying).await;
         gate.permits.add_permits(1000);
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         assert_eq!(folded(&locked(&stage.place("s")).written, &[]), ["1"], "once");
     });
 }
@@ -129,7 +129,7 @@ fn drop_sink_during_a_write_does_not_wait_for_it() {
         within_patience(gate.arrived.notified()).await;
         within_patience(stage.sql("DROP SINK s; DROP TABLE t; CREATE TABLE s (n INT)")).await.unwrap();
         gate.permits.add_permits(1000);
-        stage.settle().await;
+        stage.wait_until_caught_up().await;
         assert!(locked(&stage.place("s")).written.is_empty(), "what was dropped writes no more");
     });
 }

@@ -181,7 +181,7 @@ impl<T: Total> Totals<T> {
         Ok(())
     }
 
-    fn take(&mut self, emit_to: EmitTo) -> (Vec<T>, Vec<i64>) {
+    fn take_needed(&mut self, emit_to: EmitTo) -> (Vec<T>, Vec<i64>) {
         let taken = emit_to.take_needed(&mut self.totals);
         let bytes: usize = taken.iter().map(T::heap_bytes).sum();
         self.heap_bytes = self.heap_bytes.saturating_sub(bytes);
@@ -223,12 +223,12 @@ impl<T: Total> GroupsAccumulator for Totals<T> {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> DfResult<ArrayRef> {
-        let (totals, rows) = self.take(emit_to);
+        let (totals, rows) = self.take_needed(emit_to);
         self.answers(&totals, &rows)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> DfResult<Vec<ArrayRef>> {
-        let (totals, rows) = self.take(emit_to);
+        let (totals, rows) = self.take_needed(emit_to);
         Ok(Self::states(&totals, rows))
     }
 

@@ -60,8 +60,8 @@ pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transforme
     expr.transform_up(|mut expr| {
         let changed = match &mut expr {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => {
-                let told = is_equality(*op) && (is_plain(left) || is_plain(right));
-                let formed = !told && forms.keys([left.as_mut(), right.as_mut()])?;
+                let plain = is_equality(*op) && (is_plain(left) || is_plain(right));
+                let formed = !plain && forms.keys([left.as_mut(), right.as_mut()])?;
                 formed | (!is_equality(*op) && sort_keys([left.as_mut(), right.as_mut()], forms))
             }
             Expr::Between(between) => {
@@ -69,8 +69,8 @@ pub(in crate::sql) fn compared(expr: Expr, forms: &Forms) -> DfResult<Transforme
                 forms.keys(sides.iter_mut().map(|side| &mut **side))? | sort_keys(sides, forms)
             }
             Expr::InList(within) => {
-                let told = within.list.iter().all(is_plain);
-                !told && forms.keys(std::iter::once(within.expr.as_mut()).chain(&mut within.list))?
+                let plain = within.list.iter().all(is_plain);
+                !plain && forms.keys(std::iter::once(within.expr.as_mut()).chain(&mut within.list))?
             }
             Expr::InSubquery(within) => forms.key(&mut within.expr)? | answers(&mut within.subquery)?,
             Expr::SetComparison(compared) => forms.key(&mut compared.expr)? | answers(&mut compared.subquery)?,

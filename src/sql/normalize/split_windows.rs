@@ -18,9 +18,9 @@ type WindowOrder = Vec<(SortExpr, bool)>;
 
 /// Splits a node by sort order.
 #[derive(Debug, Default)]
-pub(in crate::sql) struct WindowsApart;
+pub(in crate::sql) struct SplitWindows;
 
-impl OptimizerRule for WindowsApart {
+impl OptimizerRule for SplitWindows {
     fn name(&self) -> &str {
         "windows_apart"
     }
@@ -92,7 +92,7 @@ pub(in crate::sql) fn by_order(window: Window) -> DfResult<Transformed<LogicalPl
     }
     match groups.len() {
         0 | 1 => Ok(Transformed::no(LogicalPlan::Window(window))),
-        _ => Ok(Transformed::yes(apart(window, groups)?)),
+        _ => Ok(Transformed::yes(stack_windows(window, groups)?)),
     }
 }
 
@@ -105,7 +105,7 @@ fn sort_key(expr: &Expr) -> DfResult<WindowOrder> {
 }
 
 /// Stacked nodes, one for each group, with the output columns in their original order.
-fn apart(window: Window, groups: Vec<(WindowOrder, Vec<usize>)>) -> DfResult<LogicalPlan> {
+fn stack_windows(window: Window, groups: Vec<(WindowOrder, Vec<usize>)>) -> DfResult<LogicalPlan> {
     let own = window.input.schema().fields().len();
     let mut places: Vec<usize> = Vec::new();
     let mut plan = window.input;
