@@ -34,7 +34,7 @@
 //! | [`query`] | one standing query: its loop, admission (backpressure), watermarks; writes its checkpoints, runs epochs again |
 //! | [`session`] | one client: who it is, its settings, its transaction, and what it is still to be told; what it may run is decided in `engine/authorize.rs` |
 //! | [`pg_catalog`] | what Postgres clients ask about the catalog; the Postgres type and OID of a column (`types.rs`) |
-//! | [`engine`] | the one door: wire, pipelines and the command line; authorizes statements, takes their snapshot (`snapshot.rs`) |
+//! | [`engine`] | the one door: wire, pipelines and the command line; authorizes statements, and has each run by its part (`mod.rs` lists them) over a snapshot (`snapshot.rs`) |
 //! | [`wire`] | the Postgres protocol |
 //! | [`config`] | settings and pipelines; a pipeline lowers to the same statements as SQL |
 //! | [`cli`] | `serve`, `run`, `check`, `sql`, `demo`; signals, runtimes, logs |

@@ -10,9 +10,12 @@ use datafusion::{
 };
 
 use super::{
-    Engine,
+    continuous::ContinuousQueries,
+    live_catalog::LiveCatalog,
     objects::{Object, ObjectState},
+    options::EngineOptions,
     recovered::RecoveredState,
+    secrets::Secrets,
     snapshot::StatementSnapshot,
     tables::{self, WritableTable},
     view_options::{ViewOptions, watermark},
@@ -20,10 +23,11 @@ use super::{
 use crate::{
     catalog::ObjectKind,
     changes::OP,
-    connectors::{self, BatchingPolicy, OnError, ReadLimit, Source, SourceEnv},
+    connectors::{self, BatchingPolicy, OPEN_TIMEOUT, OnError, ReadLimit, Source, SourceEnv},
     error::{Error, ErrorKind, Result},
     options::Options,
-    relations::{SharedRelation, Store},
+    query::QueryEnv,
+    relations::Store,
     sql::{
         functions::Functions,
         literals::spell,
@@ -34,7 +38,6 @@ use crate::{
         types::column_type,
         watermark::WatermarkSpec,
     },
-    sync::locked,
 };
 
 /// The Arrow columns of a column list.
@@ -79,10 +82,33 @@ pub fn source_options(options: &Options) -> (Options, Options) {
     options.split("watermark.")
 }
 
-impl Engine {
+/// Makes live objects of definitions. They are not in the catalog yet.
+#[derive(Debug)]
+pub struct ObjectBuilder {
+    catalog: Arc<LiveCatalog>,
+    secrets: Arc<Secrets>,
+    queries: Arc<ContinuousQueries>,
+    planner: Arc<Planner>,
+    env: QueryEnv,
+    options: Arc<EngineOptions>,
+    /// No source is read.
+    rehearsal: bool,
+}
+
+impl ObjectBuilder {
+    pub fn new(
+        (catalog, secrets): (Arc<LiveCatalog>, Arc<Secrets>),
+        queries: Arc<ContinuousQueries>,
+        (planner, env): (Arc<Planner>, QueryEnv),
+        options: Arc<EngineOptions>,
+        rehearsal: bool,
+    ) -> Self {
+        ObjectBuilder { catalog, secrets, queries, planner, env, options, rehearsal }
+    }
+
     /// Builds the live object of a statement; loads its checkpoints and replays its log records first.
-    pub(super) async fn build(
-        self: &Arc<Self>,
+    pub async fn build(
+        &self,
         id: u64,
         statement: Statement,
         recovered: RecoveredState,
@@ -90,7 +116,7 @@ impl Engine {
     ) -> Result<Object> {
         match statement.body.clone() {
             Body::CreateSource(create) => {
-                let (options, hidden) = self.revealed(&create.options)?;
+                let (options, hidden) = self.secrets.revealed(&create.options)?;
                 let create = CreateSource { options, ..create };
                 self.build_source(id, statement, &create, recovered).await.map_err(|error| error.masked(&hidden))
             }
@@ -127,7 +153,8 @@ impl Engine {
         let (fence, rehearsal) = (self.options.fence.clone(), self.rehearsal);
         let env = SourceEnv { storage, clock, begins, fence, rehearsal };
         let opened = connectors::open(id, name, declared, &options, &env);
-        let source = self.within_open_timeout(&format!("source \"{name}\""), opened).await?;
+        let source =
+            connectors::within(self.options.open_timeout, OPEN_TIMEOUT, &format!("source \"{name}\""), opened).await?;
         self.env.dead_letters.restore_marks(name, &source.marks());
         let limit = connectors::read_limit(&options)?;
         let limit = ReadLimit {
@@ -197,7 +224,7 @@ impl Engine {
         let followed = relation.follows_from();
         let share = self.env.budget.share(&what);
         store.load(&mut relation, None, followed, &|bytes| share.load(bytes))?;
-        let shared = SharedRelation::new(id, name, relation, self.barrier.clone());
+        let shared = self.catalog.shared_relation(id, name, relation);
         let defaults = self.defaults(create, &columns).await?;
         let log = self.env.log.clone();
         let table = WritableTable::new(shared, columns.clone(), key, create.append_only, store, log, share);
@@ -241,14 +268,14 @@ impl Engine {
     }
 
     async fn build_view(
-        self: &Arc<Self>,
+        &self,
         id: u64,
         statement: Statement,
         create: CreateView,
         recovered: RecoveredState,
         snapshot: &Arc<StatementSnapshot>,
     ) -> Result<Object> {
-        let options = self.view_options(&create)?;
+        let options = self.secrets.view_options(&create)?;
         let depends = depends(&create, snapshot)?;
         let label = format!("{} \"{}\"", create.kind, create.name.name);
         let query = Arc::new(crate::sql::naming::named(&create.query));
@@ -262,7 +289,7 @@ impl Engine {
             if create.kind == ObjectKind::View || self.is_computed(&create, &options, &snapshot).await? {
                 (answer, ObjectState::Query { query: query.clone(), columns: create.columns.clone() })
             } else {
-                self.start_query(id, &create, &options, recovered, &snapshot).await?
+                self.queries.start(id, &create, &options, recovered, &snapshot).await?
             };
         let (name, kind) = (create.name.name.clone(), create.kind);
         Ok(Object { id, name, kind, schema, depends, watermark: options.watermark, readers, what, statement })
@@ -278,23 +305,13 @@ impl Engine {
         if create.kind != ObjectKind::Stream {
             return Ok(false);
         }
-        let standing = self.plan_view(create, options, snapshot, self.planner.partitions()).await?;
+        let standing = self.queries.plan(create, options, snapshot, None).await?;
         let mut operators = 0;
         standing.epoch_context.each_operator(|_, _| {
             operators += 1;
             Ok(())
         })?;
         Ok(operators == 0)
-    }
-
-    pub(super) fn statement_snapshot(&self) -> StatementSnapshot {
-        let (objects, functions) = {
-            let live = locked(&self.live);
-            (live.objects.clone(), live.functions.clone())
-        };
-        let (dead_letters, late_rows) = (self.env.dead_letters.clone(), self.env.late_rows.clone());
-        let (metrics, hidden) = (self.env.metrics.clone(), self.env.hidden.clone());
-        StatementSnapshot::new(objects, functions, (dead_letters, late_rows), metrics, hidden, &self.barrier)
     }
 }
 

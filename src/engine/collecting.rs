@@ -2,7 +2,7 @@
 
 use datafusion::{logical_expr::LogicalPlan, physical_plan::execute_stream, prelude::SessionContext};
 
-use super::{collected::Collected, read::physical};
+use super::{collected::Collected, physical::physical};
 use crate::{error::Result, sql::plan::Planner};
 
 /// The rows that a statement inserts, or selects to change.

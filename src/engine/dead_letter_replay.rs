@@ -14,28 +14,48 @@ use datafusion::{
 };
 
 use super::{
-    Engine, Reply,
     collecting::collect_written,
     detached::to_its_end,
+    live_catalog::LiveCatalog,
     objects::{Object, ObjectState},
+    reply::Reply,
+    statement_planner::StatementPlanner,
 };
 use crate::{
     checkpoint::DeadLetter,
     connectors::{DeadLetterKey, ReplayMarks, Replayed, Source},
-    dead_letters::dead_letter_key,
+    dead_letters::{DeadLetterQueue, dead_letter_key},
     error::{Error, ErrorKind, Result},
     query::Command,
     session::Session,
     sql::naming,
-    time,
+    time::{self, Clock},
 };
 
 /// The column that carries the id of a dead letter through the plan of a replay.
 const DEAD_LETTER_ID: &str = "__dead_letter_id";
 
-impl Engine {
+/// Gives sources their dead letters back.
+#[derive(Debug)]
+pub struct DeadLetterReplay {
+    catalog: Arc<LiveCatalog>,
+    statements: Arc<StatementPlanner>,
+    dead_letters: Arc<DeadLetterQueue>,
+    clock: Arc<dyn Clock>,
+}
+
+impl DeadLetterReplay {
+    pub fn new(
+        catalog: Arc<LiveCatalog>,
+        statements: Arc<StatementPlanner>,
+        dead_letters: Arc<DeadLetterQueue>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        DeadLetterReplay { catalog, statements, dead_letters, clock }
+    }
+
     /// Inserts rows made of dead letters into their source.
-    pub(super) async fn replay(
+    pub async fn replay(
         self: &Arc<Self>,
         session: &Session,
         object: &Arc<Object>,
@@ -52,25 +72,25 @@ impl Engine {
         if insert.on.is_some() {
             return Err(Error::unsupported("ON CONFLICT of a source"));
         }
-        let (context, plan) = self.plan_dml(session, replayed(insert), params).await?;
+        let (context, plan) = self.statements.plan_dml(session, replayed(insert), params).await?;
         let plan = carrying(&plan.input).ok_or_else(|| refused(object))??;
         let batches = collect_written(&context, plan).await?;
-        let (engine, object, source) = (self.clone(), object.clone(), source.clone());
-        let count = to_its_end(async move { engine.replay_now(&object, source, &batches.rows).await }).await?;
+        let (replay, object, source) = (self.clone(), object.clone(), source.clone());
+        let count = to_its_end(async move { replay.replay_now(&object, source, &batches.rows).await }).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))
     }
 
     async fn replay_now(&self, object: &Object, source: Arc<Replayed>, batches: &[RecordBatch]) -> Result<usize> {
         // The source cannot be dropped, and no other statement replays the same dead letters.
-        let _one = self.ddl.lock().await;
-        if self.object(object.id).is_none() {
+        let _lock = self.catalog.lock().await;
+        if self.catalog.object(object.id).is_none() {
             return Err(Error::new(ErrorKind::UndefinedTable, format!("{} is gone", object.label())));
         }
         let Some(first) = batches.first() else { return Ok(0) };
         let all = concat_batches(&first.schema(), batches)?;
         let width = all.num_columns() - 1;
         let ids = all.column(width).as_primitive::<Int64Type>().clone();
-        let dead_letters = self.env.dead_letters.by_id(ids.values());
+        let dead_letters = self.dead_letters.by_id(ids.values());
         let mut marked = Vec::new();
         let mut new = Vec::new();
         for (id, dead_letter) in ids.values().iter().zip(dead_letters) {
@@ -93,13 +113,13 @@ impl Engine {
                 .detail(error.to_string())
         })?;
         time::check(&rows)?;
-        let (count, at) = (rows.num_rows(), self.env.clock.now());
+        let (count, at) = (rows.num_rows(), self.clock.now());
         let (ids, dead_letters): (Vec<i64>, Vec<DeadLetterKey>) = marked.into_iter().unzip();
         let marks = ReplayMarks { dead_letters, at };
         let written = tokio::task::spawn_blocking(move || source.replay(rows, marks)).await;
         written.map_err(|e| Error::internal(format!("a replay: {e}")))??;
-        self.env.dead_letters.mark_replayed(&ids, at);
-        for reader in self.objects().in_order() {
+        self.dead_letters.mark_replayed(&ids, at);
+        for reader in self.catalog.objects().in_order() {
             if let Some(handle) = reader.handle().filter(|_| reader.inputs().contains(&object.id)) {
                 handle.tell(Command::Wake).await;
             }

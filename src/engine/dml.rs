@@ -11,12 +11,14 @@ use datafusion::{
 };
 
 use super::{
-    Engine, Reply,
     collected::Collected,
     collecting::{collect, collect_written},
     copy_target::{CopyInTarget, nullable},
-    dead_letter_replay::replayed,
+    dead_letter_replay::{DeadLetterReplay, replayed},
+    live_catalog::LiveCatalog,
     objects::{Object, ObjectState},
+    reply::Reply,
+    statement_planner::StatementPlanner,
     tables::{OnConflict, WritableTable},
 };
 use crate::{
@@ -24,16 +26,34 @@ use crate::{
     session::Session,
     sql::{
         literals::{coerce_insert, coerce_update, without_values},
-        names, naming, parameters,
-        plan::Planner,
+        names, naming,
         statement::{self, Body, Name},
     },
 };
 
-impl Engine {
+/// Runs the statements that write rows.
+#[derive(Debug)]
+pub struct TableWriter {
+    catalog: Arc<LiveCatalog>,
+    statements: Arc<StatementPlanner>,
+    replay: Arc<DeadLetterReplay>,
+    /// Bytes of the rows of one COPY.
+    copy_bytes_max: u64,
+}
+
+impl TableWriter {
+    pub fn new(
+        catalog: Arc<LiveCatalog>,
+        statements: Arc<StatementPlanner>,
+        replay: DeadLetterReplay,
+        copy_bytes_max: u64,
+    ) -> Self {
+        TableWriter { catalog, statements, replay: Arc::new(replay), copy_bytes_max }
+    }
+
     /// The table of a name; an error if it cannot be written.
-    pub(super) fn writable(&self, name: &Name, verb: &str) -> Result<Arc<WritableTable>> {
-        let objects = self.objects();
+    fn writable(&self, name: &Name, verb: &str) -> Result<Arc<WritableTable>> {
+        let objects = self.catalog.objects();
         let object = objects.find(name)?;
         match &object.what {
             ObjectState::Table(table) => Ok(table.clone()),
@@ -47,12 +67,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn insert(
-        self: &Arc<Self>,
-        session: &Session,
-        insert: &ast::Insert,
-        params: &[ScalarValue],
-    ) -> Result<Reply> {
+    pub async fn insert(&self, session: &Session, insert: &ast::Insert, params: &[ScalarValue]) -> Result<Reply> {
         let ast::TableObject::TableName(target) = &insert.table else {
             return Err(Error::unsupported("INSERT into a table function"));
         };
@@ -61,22 +76,17 @@ impl Engine {
         }
         let target = name_of(target);
         if let Some(source) = self.source_of(&target) {
-            return self.replay(session, &source, insert, params).await;
+            return self.replay.replay(session, &source, insert, params).await;
         }
         let table = self.writable(&target, "insert into")?;
         let on_conflict = on_conflict(insert.on.as_ref(), &table)?;
-        let (context, plan) = self.plan_dml(session, lowered_insert(insert, &table)?, params).await?;
+        let (context, plan) = self.statements.plan_dml(session, lowered_insert(insert, &table)?, params).await?;
         let collected = collect_written(&context, plan.input.as_ref().clone()).await?;
         let count = table.insert(&collected.rows, &on_conflict).await?;
         Ok(Reply::Done(format!("INSERT 0 {count}")))
     }
 
-    pub(super) async fn update(
-        &self,
-        session: &Session,
-        update: &ast::Update,
-        params: &[ScalarValue],
-    ) -> Result<Reply> {
+    pub async fn update(&self, session: &Session, update: &ast::Update, params: &[ScalarValue]) -> Result<Reply> {
         let target = updated(update)?;
         if update.returning.is_some() {
             return Err(Error::unsupported("UPDATE … RETURNING"));
@@ -86,7 +96,7 @@ impl Engine {
         let mut collected = None;
         let count = table
             .change(async {
-                let (context, plan) = self.plan_dml(session, statement, params).await?;
+                let (context, plan) = self.statements.plan_dml(session, statement, params).await?;
                 let changed = collected.insert(collect_written(&context, with_old_rows(&plan)?).await?);
                 let width = table.columns.fields().len();
                 let part = |from: usize| -> Result<Vec<RecordBatch>> {
@@ -99,12 +109,7 @@ impl Engine {
         Ok(Reply::Done(format!("UPDATE {count}")))
     }
 
-    pub(super) async fn delete(
-        &self,
-        session: &Session,
-        delete: &ast::Delete,
-        params: &[ScalarValue],
-    ) -> Result<Reply> {
+    pub async fn delete(&self, session: &Session, delete: &ast::Delete, params: &[ScalarValue]) -> Result<Reply> {
         let target = deleted_from(delete)?;
         if delete.returning.is_some() || delete.using.is_some() {
             return Err(Error::unsupported("DELETE … USING or RETURNING"));
@@ -114,7 +119,7 @@ impl Engine {
         let mut collected = None;
         let count = table
             .change(async {
-                let (context, plan) = self.plan_dml(session, statement, params).await?;
+                let (context, plan) = self.statements.plan_dml(session, statement, params).await?;
                 let gone = collected.insert(collect_written(&context, plan.input.as_ref().clone()).await?);
                 Ok((gone.rows.clone(), Vec::new()))
             })
@@ -123,7 +128,7 @@ impl Engine {
     }
 
     /// The DML statement as it is passed to the planner.
-    pub(super) fn written(&self, body: &Body) -> Result<ast::Statement> {
+    pub fn written(&self, body: &Body) -> Result<ast::Statement> {
         match body {
             Body::Insert(insert) => match &insert.table {
                 ast::TableObject::TableName(target) if self.source_of(&name_of(target)).is_some() => {
@@ -142,35 +147,12 @@ impl Engine {
 
     /// The source of a name, for replaying its dead letters.
     fn source_of(&self, name: &Name) -> Option<Arc<Object>> {
-        let object = self.objects().find(name).ok()?.clone();
+        let object = self.catalog.objects().find(name).ok()?.clone();
         matches!(object.what, ObjectState::Source { fixed: false, .. }).then_some(object)
     }
 
-    /// Plans a DML statement against the present catalog.
-    pub(super) async fn plan_dml(
-        &self,
-        session: &Session,
-        statement: ast::Statement,
-        params: &[ScalarValue],
-    ) -> Result<(SessionContext, DmlStatement)> {
-        let context = self.context(session)?;
-        let plan = Box::pin(Planner::plan(&context, statement)).await?;
-        let plan = parameters::bind(plan, params)?;
-        match plan {
-            LogicalPlan::Dml(dml) => Ok((context, dml)),
-            _ => Err(Error::internal("a statement that writes was planned as one that does not")),
-        }
-    }
-
-    /// The rows of `CREATE TABLE … AS`.
-    pub(super) async fn rows_of(&self, query: &ast::Query) -> Result<Collected> {
-        let context = self.context(&Session::default())?;
-        let plan = Planner::logical(&context, query).await?;
-        collect(&context, plan).await
-    }
-
     /// Opens a `COPY … FROM STDIN`.
-    pub(super) async fn copy_in(&self, copy: &statement::CopyIn) -> Result<Reply> {
+    pub async fn copy_in(&self, copy: &statement::CopyIn) -> Result<Reply> {
         let table = self.writable(&copy.table, "copy to")?;
         let mut at = Vec::new();
         for column in &copy.columns {
@@ -188,9 +170,9 @@ impl Engine {
             at = (0..table.columns.fields().len()).collect();
         }
         let columns = Arc::new(nullable(&table.columns.project(&at)?));
-        let bytes_max = self.options.copy_bytes_max;
+        let bytes_max = self.copy_bytes_max;
         let fills = fills(&table, &at).await?;
-        let rows = Collected::new(self.planner.memory_pool());
+        let rows = Collected::new(self.statements.memory_pool());
         Ok(Reply::CopyIn(CopyInTarget::new(copy.format.clone(), columns, table, (at, fills), (rows, bytes_max))))
     }
 }

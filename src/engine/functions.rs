@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast;
 
-use super::{Engine, Reply, detached::to_its_end};
+use super::{detached::to_its_end, live_catalog::LiveCatalog, reply::Reply, statement_planner::StatementPlanner};
 use crate::{
-    catalog::{self, Catalog, CatalogChange, Routine},
+    catalog::{Catalog, CatalogChange, FunctionDef},
     error::{Error, ErrorKind, Result},
     options::nearest,
+    pg_catalog::Listing,
     session::Session,
     sql::{
         functions::{Defined, FunctionBody, Functions, define},
         names, parse,
+        plan::Planner,
         statement::{Body, DropFunctions, Name, Statement},
         types::{column_type, sql_type},
     },
-    sync::locked,
 };
 
 /// Syntax that looks like functions to the planner but is not registered as such.
@@ -55,12 +56,24 @@ fn check_schema(name: &Name) -> Result<()> {
     }
 }
 
-impl Engine {
+/// The user-defined functions of the catalog.
+#[derive(Debug)]
+pub struct UserFunctions {
+    catalog: Arc<LiveCatalog>,
+    statements: Arc<StatementPlanner>,
+    planner: Arc<Planner>,
+}
+
+impl UserFunctions {
+    pub fn new(catalog: Arc<LiveCatalog>, statements: Arc<StatementPlanner>, planner: Arc<Planner>) -> Self {
+        UserFunctions { catalog, statements, planner }
+    }
+
     /// `CREATE FUNCTION`, `CREATE AGGREGATE`
-    pub(super) async fn create_function(self: &Arc<Self>, statement: &Statement) -> Result<Reply> {
-        let (engine, statement) = (self.clone(), statement.clone());
+    pub async fn create(self: &Arc<Self>, statement: &Statement) -> Result<Reply> {
+        let (functions, statement) = (self.clone(), statement.clone());
         to_its_end(async move {
-            let _one = engine.ddl.lock().await;
+            let lock = functions.catalog.lock().await;
             let (name, replace, aggregate) = match &statement.body {
                 Body::CreateFunction(create) => (&create.name, create.replace, false),
                 Body::CreateAggregate(create) => (&create.name, create.replace, true),
@@ -68,25 +81,25 @@ impl Engine {
             };
             check_schema(name)?;
             let tag = Reply::Done(format!("CREATE {}", word(aggregate).to_uppercase()));
-            if engine.check_free(name, replace, aggregate)?.is_some_and(|old| old.definition == statement.text) {
+            if functions.check_free(name, replace, aggregate)?.is_some_and(|old| old.definition == statement.text) {
                 return Ok(tag);
             }
-            engine.check_unneeded(&name.name, "replace", aggregate)?;
-            let others = locked(&engine.live).functions.without(&name.name);
-            let function = define(&engine.planner, &others, engine.next_id(), &statement)?;
-            let kept = catalog::FunctionDef { id: function.id, definition: statement.text.clone() };
-            engine.log_change(CatalogChange::Function { name: name.name.clone(), function: Some(kept) }).await?;
-            locked(&engine.live).functions = others.with(function);
+            functions.check_unneeded(&name.name, "replace", aggregate)?;
+            let others = functions.catalog.functions().without(&name.name);
+            let function = define(&functions.planner, &others, functions.catalog.next_id(), &statement)?;
+            let kept = FunctionDef { id: function.id, definition: statement.text.clone() };
+            lock.log_change(CatalogChange::Function { name: name.name.clone(), function: Some(kept) }).await?;
+            lock.set_functions(others.with(function));
             Ok(tag)
         })
         .await
     }
 
     /// The function that a new one replaces; fails if the name is that of a built-in or may not be replaced.
-    fn check_free(&self, name: &Name, replace: bool, aggregate: bool) -> Result<Option<catalog::FunctionDef>> {
+    fn check_free(&self, name: &Name, replace: bool, aggregate: bool) -> Result<Option<FunctionDef>> {
         let taken = format!("function \"{}\" already exists", name.name);
         let taken = Error::new(ErrorKind::DuplicateFunction, taken).at(name.position.max(1));
-        let old = locked(&self.live).catalog.functions.get(&name.name).cloned();
+        let old = self.catalog.function(&name.name);
         match &old {
             None if self.is_built_in(&name.name)? => Err(taken.detail("It is built in.").hint("Give it another name.")),
             None => Ok(None),
@@ -105,7 +118,7 @@ impl Engine {
     }
 
     fn is_built_in(&self, name: &str) -> Result<bool> {
-        let state = self.context(&Session::default())?.state();
+        let state = self.statements.context(&Session::default())?.state();
         Ok(SYNTAX.contains(&name)
             || state.scalar_functions().contains_key(name)
             || state.aggregate_functions().contains_key(name)
@@ -115,7 +128,7 @@ impl Engine {
 
     /// Fails on an aggregate where a function is meant, or the other way round.
     fn check_kind(&self, name: &Name, aggregate: bool) -> Result<()> {
-        let Some(function) = locked(&self.live).functions.find(&name.name).cloned() else { return Ok(()) };
+        let Some(function) = self.catalog.functions().find(&name.name).cloned() else { return Ok(()) };
         if is_aggregate(&function) == aggregate {
             return Ok(());
         }
@@ -143,10 +156,10 @@ impl Engine {
     /// Labels of the objects that use a function.
     fn users_of(&self, name: &str) -> Vec<String> {
         let uses = |body: &Body| used(body).iter().any(|used| used == name);
-        let objects = self.objects().in_order();
+        let objects = self.catalog.objects().in_order();
         let mut users: Vec<String> =
             objects.iter().filter(|object| uses(&object.statement.body)).map(|object| object.label()).collect();
-        let functions = locked(&self.live).catalog.functions.clone();
+        let functions = self.catalog.definitions().functions;
         for (other, function) in functions.iter().filter(|(other, _)| *other != name) {
             let Ok(statements) = parse(&function.definition) else { continue };
             if let Some(statement) = statements.iter().find(|statement| uses(&statement.body)) {
@@ -158,36 +171,35 @@ impl Engine {
     }
 
     /// The first function used by a statement that was dropped or replaced since `was`.
-    pub(super) fn function_gone(&self, body: &Body, was: &Functions) -> Option<String> {
-        let now = locked(&self.live).functions.clone();
+    pub fn function_gone(&self, body: &Body, was: &Functions) -> Option<String> {
+        let now = self.catalog.functions();
         let id = |functions: &Functions, name: &str| functions.find(name).map(|function| function.id);
         used(body).into_iter().find(|name| id(&now, name) != id(was, name))
     }
 
     /// `DROP FUNCTION`, `DROP AGGREGATE`
-    pub(super) async fn drop_functions(self: &Arc<Self>, drop: &DropFunctions) -> Result<Reply> {
-        let (engine, drop) = (self.clone(), drop.clone());
+    pub async fn remove(self: &Arc<Self>, drop: &DropFunctions) -> Result<Reply> {
+        let (functions, drop) = (self.clone(), drop.clone());
         to_its_end(async move {
-            let _one = engine.ddl.lock().await;
+            let lock = functions.catalog.lock().await;
             let mut gone = Vec::new();
             for (name, types) in &drop.names {
-                if !engine.is_there(name, types.as_deref(), drop.aggregates)? {
+                if !functions.is_there(name, types.as_deref(), drop.aggregates)? {
                     match drop.if_exists {
                         true => continue,
-                        false => return Err(engine.no_function(name, types.as_deref(), drop.aggregates)),
+                        false => return Err(functions.no_function(name, types.as_deref(), drop.aggregates)),
                     }
                 }
                 let other = word(!drop.aggregates).to_uppercase();
-                engine
+                functions
                     .check_kind(name, drop.aggregates)
                     .map_err(|error| error.hint(format!("Use DROP {other} to remove it.")))?;
-                engine.check_unneeded(&name.name, "drop", drop.aggregates)?;
+                functions.check_unneeded(&name.name, "drop", drop.aggregates)?;
                 gone.push(name.name.clone());
             }
             for name in gone {
-                engine.log_change(CatalogChange::Function { name: name.clone(), function: None }).await?;
-                let mut live = locked(&engine.live);
-                live.functions = live.functions.without(&name);
+                lock.log_change(CatalogChange::Function { name: name.clone(), function: None }).await?;
+                lock.set_functions(functions.catalog.functions().without(&name));
             }
             Ok(Reply::Done(format!("DROP {}", word(drop.aggregates).to_uppercase())))
         })
@@ -196,12 +208,12 @@ impl Engine {
 
     /// Whether a function of this name exists, with these argument types if given.
     fn is_there(&self, name: &Name, types: Option<&[ast::DataType]>, aggregate: bool) -> Result<bool> {
-        let live = locked(&self.live);
         let public = name.schema.as_deref().is_none_or(|schema| schema == "public");
-        if !public || !live.catalog.functions.contains_key(&name.name) {
+        if !public || self.catalog.function(&name.name).is_none() {
             return Ok(false);
         }
-        let (Some(types), Some(function)) = (types, live.functions.find(&name.name)) else { return Ok(true) };
+        let functions = self.catalog.functions();
+        let (Some(types), Some(function)) = (types, functions.find(&name.name)) else { return Ok(true) };
         let types = types.iter().map(column_type).collect::<Result<Vec<_>>>()?;
         // One of the wrong kind counts too: it gets a different error.
         Ok(is_aggregate(function) != aggregate || function.arguments.iter().map(|(_, of)| of).eq(&types))
@@ -215,7 +227,7 @@ impl Engine {
         };
         let error = Error::new(ErrorKind::UndefinedFunction, format!("{} {call} does not exist", word(aggregate)))
             .at(name.position.max(1));
-        let routines = self.routines();
+        let routines = self.catalog.routines();
         if let Some(other) = routines.iter().find(|routine| routine.name == name.name) {
             let types: Vec<String> = other.arguments.iter().map(|(_, of)| sql_type(of)).collect();
             return error.hint(format!("There is {}({}).", other.name, types.join(", ")));
@@ -228,35 +240,20 @@ impl Engine {
 
     /// Registers all functions of a catalog, before the objects that call them are restored. One that fails is logged,
     /// and its users fail.
-    pub(super) fn revive_functions(&self, catalog: &Catalog) {
-        let mut all: Vec<_> = catalog.functions.iter().collect();
+    pub fn restore(&self, definitions: &Catalog) {
+        let mut all: Vec<_> = definitions.functions.iter().collect();
         all.sort_by_key(|(_, function)| function.id);
         for (name, function) in all {
-            let others = locked(&self.live).functions.clone();
+            let others = self.catalog.functions();
             let statement = parse(&function.definition).map(|mut statements| statements.pop());
             let defined = statement.and_then(|statement| {
                 let statement = statement.ok_or_else(|| Error::internal("an empty definition"))?;
                 define(&self.planner, &others, function.id, &statement)
             });
             match defined {
-                Ok(defined) => locked(&self.live).functions = others.with(defined),
+                Ok(defined) => self.catalog.restore_functions(others.with(defined)),
                 Err(error) => tracing::error!(name, %error, "a function could not be made again"),
             }
         }
-    }
-
-    /// The user-defined functions, in creation order.
-    pub(super) fn routines(&self) -> Vec<Routine> {
-        let functions = locked(&self.live).functions.clone();
-        let routine = |function: &Arc<Defined>| Routine {
-            id: function.id,
-            name: function.name.clone(),
-            aggregate: is_aggregate(function),
-            strict: function.strict,
-            arguments: function.arguments.clone(),
-            returns: function.returns.clone(),
-            definition: function.definition.clone(),
-        };
-        functions.all().iter().map(routine).collect()
     }
 }

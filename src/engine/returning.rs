@@ -1,49 +1,21 @@
-//! Statements over relations that are still recovering: they wait and are retried.
+//! Relations that are still recovering: a statement waits for them, and is then run again.
 
 use std::{sync::Arc, time::Duration};
 
-use datafusion::common::ScalarValue;
 use futures::{FutureExt, future::select_all};
 
-use super::{Engine, Reply};
 use crate::{
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind},
     relations::SharedRelation,
-    session::Session,
-    sql::statement::Statement,
 };
 
 /// The longest wait before a statement is retried.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-impl Engine {
-    /// Runs a statement, and retries it after each recovery that it waited for. It changes nothing before it has its
-    /// rows.
-    pub(super) async fn dispatch_recovered(
-        self: &Arc<Self>,
-        session: &Session,
-        statement: &Statement,
-        parameters: &[ScalarValue],
-    ) -> Result<Reply> {
-        loop {
-            let recovering = self.recovering();
-            match self.dispatch(session, statement, parameters).await {
-                Err(error) if error.kind() == ErrorKind::Recovering => {
-                    session.waits_for(Some(error));
-                    one_recovered(recovering).await;
-                    session.waits_for(None);
-                }
-                done => return done,
-            }
-        }
-    }
-
-    /// The relations that are still recovering.
-    pub(super) fn recovering(&self) -> Vec<Arc<SharedRelation>> {
-        let objects = self.objects().in_order();
-        let all = objects.iter().filter_map(|object| object.shared());
-        all.filter(|shared| shared.is_recovering()).cloned().collect()
-    }
+/// The error for reading a relation that is still recovering.
+pub fn recovering(label: &str) -> Error {
+    Error::new(ErrorKind::Recovering, format!("{label} is still recovering"))
+        .hint("tidemark.queries tells when it is back; a statement waits for it up to statement_timeout.")
 }
 
 /// Waits until one of `recovering` has recovered or failed, at most [`LOOK_AGAIN`], since others may have been added.

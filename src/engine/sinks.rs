@@ -3,9 +3,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Engine, objects::Object, sink_plan::SinkPlan, snapshot::StatementSnapshot};
+use super::{objects::Object, sink_plan::SinkPlan, snapshot::StatementSnapshot};
 use crate::{
-    connectors::{Delivery, Timeouts},
+    connectors::Delivery,
     error::{Error, ErrorKind, Result},
     query::Retention,
     sql::{plan::ContinuousPlan, statement::Body},
@@ -65,15 +65,9 @@ fn origin(object: &Object) -> String {
     }
 }
 
-impl Engine {
-    /// The name of a sink that no other sink of any server has.
-    pub(super) fn sink_identity(&self, id: u64) -> Result<String> {
-        Ok(format!("tidemark-{}-{id}", directory_identity(self.env.storage.as_ref())?))
-    }
-
-    pub(super) fn timeouts(&self) -> Timeouts {
-        Timeouts { open: self.options.open_timeout, write: self.options.write_timeout }
-    }
+/// The name of a sink that no other sink of any server has.
+pub fn sink_identity(storage: &dyn Storage, id: u64) -> Result<String> {
+    Ok(format!("tidemark-{}-{id}", directory_identity(storage)?))
 }
 
 fn directory_identity(storage: &dyn Storage) -> Result<String> {

@@ -11,7 +11,7 @@ use datafusion::physical_plan::{SendableRecordBatchStream, stream::RecordBatchSt
 use futures::stream;
 
 use super::{
-    Engine,
+    live_catalog::LiveCatalog,
     objects::{Object, ObjectState},
 };
 use crate::{
@@ -19,55 +19,59 @@ use crate::{
     error::{Error, ErrorKind, Result},
     relations::{SharedRelation, Snapshot, Store, Subscriber},
     sql::statement::{Name, Subscribe},
+    storage::Storage,
     time::Epoch,
 };
 
 /// Approximate rows per batch.
 const ROWS: usize = 8192;
 
-impl Engine {
-    /// The rows of a subscription; endless but for an error.
-    pub(super) async fn subscribe(&self, subscribe: &Subscribe) -> Result<SendableRecordBatchStream> {
-        let object = self.subscribed(&subscribe.relation)?;
-        let shared = subscribable(&object).map_err(|error| error.at(subscribe.relation.position.max(1)))?;
-        // Durable before the first row, so that a reconnect after a crash finds the changes in between.
-        let store = Store::new(self.env.storage.clone(), object.id);
-        let kept = tokio::task::spawn_blocking(move || store.keep_history()).await;
-        kept.map_err(|e| Error::internal(format!("a subscription died: {e}")))??;
-        let (subscriber, snapshot) = Subscriber::begin(shared, subscribe.after.map(Epoch))?;
-        let begins_with_rows = subscribe.snapshot && subscribe.after.is_none();
-        let subscription = Subscription {
-            schema: columns(snapshot.columns()),
-            subscriber,
-            snapshot: begins_with_rows.then_some((snapshot, 0)),
-            ready: VecDeque::new(),
-            failed: None,
-        };
-        let schema = subscription.schema.clone();
-        let rows = stream::unfold(subscription, async |mut subscription| {
-            let next = subscription.next().await;
-            Some((next.map_err(Into::into), subscription))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-    }
+/// The rows of a subscription; endless but for an error.
+pub async fn subscribe(
+    catalog: &LiveCatalog,
+    storage: &Arc<dyn Storage>,
+    subscribe: &Subscribe,
+) -> Result<SendableRecordBatchStream> {
+    let object = subscribed(catalog, &subscribe.relation)?;
+    let shared = subscribable(&object).map_err(|error| error.at(subscribe.relation.position.max(1)))?;
+    // Durable before the first row, so that a reconnect after a crash finds the changes in between.
+    let store = Store::new(storage.clone(), object.id);
+    let kept = tokio::task::spawn_blocking(move || store.keep_history()).await;
+    kept.map_err(|e| Error::internal(format!("a subscription died: {e}")))??;
+    let (subscriber, snapshot) = Subscriber::begin(shared, subscribe.after.map(Epoch))?;
+    let begins_with_rows = subscribe.snapshot && subscribe.after.is_none();
+    let subscription = Subscription {
+        schema: columns(snapshot.columns()),
+        subscriber,
+        snapshot: begins_with_rows.then_some((snapshot, 0)),
+        ready: VecDeque::new(),
+        failed: None,
+    };
+    let schema = subscription.schema.clone();
+    let rows = stream::unfold(subscription, async |mut subscription| {
+        let next = subscription.next().await;
+        Some((next.map_err(Into::into), subscription))
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+}
 
-    pub(super) fn subscribe_columns(&self, subscribe: &Subscribe) -> Result<SchemaRef> {
-        let object = self.subscribed(&subscribe.relation)?;
-        let shared = subscribable(&object).map_err(|error| error.at(subscribe.relation.position.max(1)))?;
-        Ok(columns(shared.snapshot().columns()))
-    }
+/// The columns of a subscription.
+pub fn subscribe_columns(catalog: &LiveCatalog, subscribe: &Subscribe) -> Result<SchemaRef> {
+    let object = subscribed(catalog, &subscribe.relation)?;
+    let shared = subscribable(&object).map_err(|error| error.at(subscribe.relation.position.max(1)))?;
+    Ok(columns(shared.snapshot().columns()))
+}
 
-    /// The object that a subscription names.
-    fn subscribed(&self, name: &Name) -> Result<Arc<Object>> {
-        match name.schema.as_deref() {
-            Some(schema @ ("tidemark" | "pg_catalog" | "information_schema")) => {
-                let message = format!("cannot subscribe to \"{schema}.{}\": it has no changes", name.name);
-                Err(Error::new(ErrorKind::WrongObjectType, message)
-                    .hint("SELECT reads what it is now.")
-                    .at(name.position.max(1)))
-            }
-            _ => self.objects().find(name).cloned(),
+/// The object that a subscription names.
+fn subscribed(catalog: &LiveCatalog, name: &Name) -> Result<Arc<Object>> {
+    match name.schema.as_deref() {
+        Some(schema @ ("tidemark" | "pg_catalog" | "information_schema")) => {
+            let message = format!("cannot subscribe to \"{schema}.{}\": it has no changes", name.name);
+            Err(Error::new(ErrorKind::WrongObjectType, message)
+                .hint("SELECT reads what it is now.")
+                .at(name.position.max(1)))
         }
+        _ => catalog.objects().find(name).cloned(),
     }
 }
 

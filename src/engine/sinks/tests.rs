@@ -24,7 +24,7 @@ use crate::{
         Outgoing,
         sink::memory::{Gate, MemoryTarget, SinkFault, place},
     },
-    engine::{EngineOptions, Env, Reply, authorize},
+    engine::{Engine, EngineOptions, Env, Reply, authorize},
     session::Session,
     sql::parse,
     storage::MemoryStorage,
@@ -199,7 +199,7 @@ impl Stage {
     /// FLUSH only warns about failed queries: here that is an error.
     async fn flush(&self) -> Result<()> {
         let flushed = async {
-            for name in self.engine.as_ref().unwrap().objects().0.keys() {
+            for name in self.engine.as_ref().unwrap().catalog.objects().0.keys() {
                 self.sql(&format!("FLUSH {name}")).await?;
             }
             Ok(())

@@ -24,7 +24,7 @@ fn epoch_beside_unread_answers_has_its_own_memory_pool() {
     run(async {
         let stage = stage().await;
         let engine = stage.engine.clone().unwrap();
-        let _held = all_of(engine.planner.memory_pool(), engine.options.memory_bytes_max);
+        let _held = all_of(engine.statements.memory_pool(), engine.options.memory_bytes_max);
         assert_eq!(stage.sql(SORTED).await.unwrap_err().kind(), ErrorKind::OutOfMemory);
         stage.sql(&format!("CREATE MATERIALIZED VIEW v AS {SORTED}")).await.unwrap();
         stage.flush().await.unwrap();

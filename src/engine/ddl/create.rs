@@ -8,23 +8,21 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
-use tokio::sync::OwnedMutexGuard;
-
-use super::{
-    Engine, Reply,
-    apply::created,
-    collected::Collected,
-    ddl::refused,
-    detached::to_its_end,
-    objects::{Object, ObjectState},
-    recovered::RecoveredState,
-    sink_plan::SinkPlan,
-    snapshot::StatementSnapshot,
-    tables::OnConflict,
-};
+use super::{executor::DdlExecutor, replace::created};
 use crate::{
     catalog::{CatalogChange, ObjectKind},
+    engine::{
+        cleanup::ObjectCleanup,
+        collected::Collected,
+        detached::to_its_end,
+        live_catalog::DdlLock,
+        objects::{Object, ObjectState},
+        recovered::RecoveredState,
+        reply::Reply,
+        sink_plan::SinkPlan,
+        snapshot::StatementSnapshot,
+        tables::OnConflict,
+    },
     error::{Error, ErrorKind, Result},
     session::{Notice, Session, Severity},
     sql::{
@@ -35,10 +33,11 @@ use crate::{
         types::sql_type,
     },
 };
+use arrow::datatypes::{Field, Schema};
 
 /// An object being built. If it is dropped before it is entered, what was built is removed.
-pub(super) struct Making {
-    engine: Arc<Engine>,
+struct Making {
+    cleanup: ObjectCleanup,
     id: u64,
     kind: ObjectKind,
     /// The catalog it was planned against.
@@ -52,30 +51,29 @@ impl Making {
     /// Removes what was built.
     async fn undo(mut self) {
         self.known = true;
-        self.engine.unmake(self.id, self.kind, self.object.take()).await;
+        self.cleanup.unmake(self.id, self.kind, self.object.take()).await;
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
         if !self.known {
-            let (engine, id, kind, object) = (self.engine.clone(), self.id, self.kind, self.object.take());
-            self.engine.runtime.spawn(async move { engine.unmake(id, kind, object).await });
+            self.cleanup.spawn_unmake(self.id, self.kind, self.object.take());
         }
     }
 }
 
-impl Engine {
+impl DdlExecutor {
     /// Runs any `CREATE`. The client may disconnect until it is built; connectors are called without a lock.
-    pub(super) async fn create(self: &Arc<Self>, session: &Session, statement: &Statement) -> Result<Reply> {
+    pub async fn create(self: &Arc<Self>, session: &Session, statement: &Statement) -> Result<Reply> {
         let (kind, name, exists) = created(&statement.body).ok_or_else(|| Error::internal("not a CREATE"))?;
         let tag = format!("CREATE {}", kind.word().to_uppercase());
-        let reserved = self.names.reserve([name.name.as_str()]).await;
+        let reserved = self.catalog.reserve([name.name.as_str()]).await;
         let rows = match &statement.body {
             Body::CreateTable(CreateTable { query: Some(query), .. })
-                if exists != IfExists::Skip || self.objects().get(&name.name).is_none() =>
+                if exists != IfExists::Skip || self.catalog.objects().get(&name.name).is_none() =>
             {
-                Some(self.rows_of(query).await?)
+                Some(self.statements.rows_of(query).await?)
             }
             _ => None,
         };
@@ -83,22 +81,22 @@ impl Engine {
         let Some(old) = self.replaced(name, kind, exists, statement, &[]).await? else { return Ok(Reply::Done(tag)) };
         let unbounded = self.check_query(statement, old.as_deref()).await?;
         let tag = match old {
-            Some(old) if self.is_refit(&old, statement)? => {
-                let object = Arc::new(self.refitted(&old, statement).await?);
-                let engine = self.clone();
+            Some(old) if self.queries.is_refit(&old, statement)? => {
+                let object = Arc::new(self.queries.refitted(&old, statement).await?);
+                let ddl = self.clone();
                 to_its_end(async move {
                     let _reserved = reserved;
-                    engine.enter_refit(object, &old).await
+                    ddl.enter_refit(object, &old).await
                 })
                 .await?;
                 tag
             }
             old => {
                 let making = self.make_new(statement, kind).await?;
-                let engine = self.clone();
+                let ddl = self.clone();
                 let entered = to_its_end(async move {
                     let _held = (reserved, no_row_comes);
-                    engine.enter(making, old, rows).await
+                    ddl.enter(making, old, rows).await
                 });
                 entered.await?.map_or(tag, |rows| format!("SELECT {rows}"))
             }
@@ -111,14 +109,14 @@ impl Engine {
     }
 
     /// Builds a new object against the present catalog. It is not visible and does not run.
-    async fn make_new(self: &Arc<Self>, statement: &Statement, kind: ObjectKind) -> Result<Making> {
+    async fn make_new(&self, statement: &Statement, kind: ObjectKind) -> Result<Making> {
         let statement = self.with_columns(statement).await?;
         // In this order: its inputs have smaller ids, and so are restored before it.
-        let snapshot = Arc::new(self.statement_snapshot());
-        let id = self.next_id();
+        let snapshot = Arc::new(self.catalog.snapshot());
+        let id = self.catalog.next_id();
         let mut making =
-            Making { engine: self.clone(), id, kind, snapshot: snapshot.clone(), object: None, known: false };
-        match self.build(id, statement, RecoveredState::default(), &snapshot).await {
+            Making { cleanup: self.cleanup.clone(), id, kind, snapshot: snapshot.clone(), object: None, known: false };
+        match self.builder.build(id, statement, RecoveredState::default(), &snapshot).await {
             Ok(object) => {
                 making.object = Some(Arc::new(object));
                 Ok(making)
@@ -133,21 +131,21 @@ impl Engine {
     /// Enters a new object, with its first rows, into log and catalog in place of `old`. Gives the number of those
     /// rows, if it was made with some.
     async fn enter(
-        self: &Arc<Self>,
+        &self,
         mut making: Making,
         old: Option<Arc<Object>>,
         rows: Option<Collected>,
     ) -> Result<Option<u64>> {
         let object = making.object.clone().ok_or_else(|| Error::internal("it was never made"))?;
         let entered = {
-            let _one = self.ddl.lock().await;
-            self.enter_locked(&object, &making.snapshot, old.as_deref(), rows).await
+            let lock = self.catalog.lock().await;
+            self.enter_locked(&lock, &object, &making.snapshot, old.as_deref(), rows).await
         };
         match entered {
             Ok(count) => {
                 making.known = true;
                 if let Some(old) = old {
-                    self.clear_away(vec![old]).await;
+                    self.cleanup.clear_away(vec![old]).await;
                 }
                 if let Some(handle) = object.handle() {
                     handle.begin().await;
@@ -163,6 +161,7 @@ impl Engine {
 
     async fn enter_locked(
         &self,
+        lock: &DdlLock<'_>,
         object: &Arc<Object>,
         snapshot: &StatementSnapshot,
         old: Option<&Object>,
@@ -174,22 +173,23 @@ impl Engine {
             (Some(rows), ObjectState::Table(table)) => Some(table.insert(&rows.rows, &OnConflict::Fail).await?),
             _ => None,
         };
-        let create = self.entry(object)?;
-        self.log_change(CatalogChange::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] })
+        let create = self.catalog.entry(object)?;
+        lock.log_change(CatalogChange::Replace { drop: old.iter().map(|old| old.id).collect(), create: vec![create] })
             .await?;
-        self.add_object(object.clone());
+        lock.add(object.clone());
         Ok(count)
     }
 
-    async fn enter_refit(self: &Arc<Self>, object: Arc<Object>, old: &Object) -> Result<()> {
+    async fn enter_refit(&self, object: Arc<Object>, old: &Object) -> Result<()> {
         {
-            let _one = self.ddl.lock().await;
+            let lock = self.catalog.lock().await;
             self.check_place(&object.name, object.kind, Some(old))?;
-            self.check_secrets(&object)?;
-            self.log_change(CatalogChange::Replace { drop: vec![], create: vec![self.entry(&object)?] }).await?;
-            self.add_object(object.clone());
+            self.secrets.check_secrets(&object)?;
+            lock.log_change(CatalogChange::Replace { drop: vec![], create: vec![self.catalog.entry(&object)?] })
+                .await?;
+            lock.add(object.clone());
         }
-        self.tell_refit(&object).await;
+        self.queries.tell_refit(&object).await;
         Ok(())
     }
 
@@ -199,101 +199,21 @@ impl Engine {
             let message = format!("{what} was dropped or replaced while {} was being made", object.label());
             Err(Error::new(ErrorKind::ObjectNotInState, message).hint("Run the statement again."))
         };
-        if let Some(id) = object.depends.iter().find(|id| self.object(**id).is_none()) {
+        if let Some(id) = object.depends.iter().find(|id| self.catalog.object(**id).is_none()) {
             let was = snapshot.objects.0.values().find(|object| object.id == *id);
             return gone(was.map_or_else(|| "what it reads".to_string(), |was| was.label()));
         }
-        if let Some(name) = self.function_gone(&object.statement.body, &snapshot.functions()) {
+        if let Some(name) = self.functions.function_gone(&object.statement.body, &snapshot.functions()) {
             return gone(format!("function \"{name}\""));
         }
-        self.check_secrets(object)
-    }
-
-    /// Fails if its name is no longer free, or no longer that of `old`.
-    fn check_place(&self, name: &str, kind: ObjectKind, old: Option<&Object>) -> Result<()> {
-        let now = self.objects().get(name).cloned();
-        if now.as_ref().map(|now| now.id) != old.map(|old| old.id) {
-            let message = format!("{kind} \"{name}\" was changed by another statement at the same time");
-            return Err(Error::new(ErrorKind::ObjectNotInState, message).hint("Run the statement again."));
-        }
-        old.map_or(Ok(()), |old| self.check_replaceable(old, kind, &[]))
-    }
-
-    /// The object that a `CREATE` replaces; `None` if there is nothing to do. Dependents that the statements `together`
-    /// define are replaced too.
-    pub(super) async fn replaced(
-        &self,
-        name: &Name,
-        kind: ObjectKind,
-        exists: IfExists,
-        statement: &Statement,
-        together: &[Statement],
-    ) -> Result<Option<Option<Arc<Object>>>> {
-        if name.schema.as_deref().is_some_and(|schema| schema != "public") {
-            let schema = name.schema.as_deref().unwrap_or_default();
-            return Err(Error::new(ErrorKind::Unsupported, format!("cannot create anything in schema \"{schema}\""))
-                .hint("There is one schema for users: public.")
-                .at(name.position.max(1)));
-        }
-        let Some(old) = self.objects().get(&name.name).cloned() else { return Ok(Some(None)) };
-        match exists {
-            IfExists::Skip => Ok(None),
-            // The same definition: nothing to do.
-            IfExists::Replace { .. } if old.kind == kind && plain(&old.statement.body) == plain(&statement.body) => {
-                Ok(None)
-            }
-            IfExists::Replace { discard_rows } => {
-                self.check_replaceable(&old, kind, together)?;
-                if !discard_rows {
-                    self.check_discard(&old).await?;
-                }
-                Ok(Some(Some(old)))
-            }
-            IfExists::Fail => {
-                let message = format!("relation \"{}\" already exists", name.name);
-                Err(Error::new(ErrorKind::DuplicateTable, message).at(name.position.max(1)))
-            }
-        }
-    }
-
-    /// Blocks writers of a table that is to be replaced, so that no row is inserted between the check of what would be
-    /// lost and the replacement. Taken before the DDL lock, so that a long statement blocks only its own table.
-    async fn writers_of_replaced(&self, statement: &Statement) -> Option<OwnedMutexGuard<()>> {
-        let Body::CreateTable(CreateTable { name, exists: IfExists::Replace { .. }, .. }) = &statement.body else {
-            return None;
-        };
-        let old = self.objects().get(&name.name).cloned()?;
-        match &old.what {
-            ObjectState::Table(table) => Some(table.hold_writers().await),
-            _ => None,
-        }
-    }
-
-    /// Fails if an object of this kind may not replace `old`.
-    fn check_replaceable(&self, old: &Object, kind: ObjectKind, together: &[Statement]) -> Result<()> {
-        if old.kind != kind {
-            let message = format!("\"{}\" is a {}, not a {kind}", old.name, old.kind);
-            return Err(Error::new(ErrorKind::WrongObjectType, message).hint("Give the new one another name."));
-        }
-        let is_made = |object: &Object| {
-            let mut names = together.iter().filter_map(|statement| created(&statement.body));
-            names.any(|(_, name, _)| name.name == object.name)
-        };
-        let dependents: Vec<_> = self.dependents(old).into_iter().filter(|object| !is_made(object)).collect();
-        match dependents.is_empty() {
-            true => Ok(()),
-            false => {
-                Err(refused(&old.label(), "replace", &dependents)
-                    .hint("Create the new one under another name, beside it."))
-            }
-        }
+        self.secrets.check_secrets(object)
     }
 
     /// Fails, before anything is changed, if a view's query cannot be maintained; gives warnings of unbounded state
     /// otherwise.
     pub(super) async fn check_query(&self, statement: &Statement, old: Option<&Object>) -> Result<Vec<String>> {
         let Body::CreateView(create) = &statement.body else { return Ok(Vec::new()) };
-        let options = self.view_options(create)?;
+        let options = self.secrets.view_options(create)?;
         if create.columns.is_empty() {
             crate::sql::naming::check_casts(&create.query)?;
         }
@@ -307,8 +227,8 @@ impl Engine {
             }
         }
         if create.kind != ObjectKind::View {
-            let snapshot: Arc<dyn crate::sql::plan::CatalogView> = Arc::new(self.statement_snapshot());
-            let standing = self.plan_view(create, &options, &snapshot, self.planner.partitions()).await?;
+            let snapshot: Arc<dyn crate::sql::plan::CatalogView> = Arc::new(self.catalog.snapshot());
+            let standing = self.queries.plan(create, &options, &snapshot, None).await?;
             options.sink.map(|sink| SinkPlan::new(&sink, &standing)).transpose()?;
             let label = format!("{} \"{}\"", create.kind, create.name.name);
             let warning = |what: &String| format!("{label} remembers without an end: {what}");
@@ -321,14 +241,14 @@ impl Engine {
         if name.schema.as_deref().is_some_and(|schema| schema != "public") {
             return Ok(());
         }
-        self.objects().find(name).map(|_| ())
+        self.catalog.objects().find(name).map(|_| ())
     }
 
     /// `CREATE TABLE … AS` as a `CREATE TABLE` with the columns of its query.
     pub(super) async fn with_columns(&self, statement: &Statement) -> Result<Statement> {
         let Body::CreateTable(create) = &statement.body else { return Ok(statement.clone()) };
         let Some(query) = &create.query else { return Ok(statement.clone()) };
-        let columns = self.columns_of(query).await?;
+        let columns = self.statements.columns_of(query).await?;
         declared(&create.name.name, &columns)
     }
 }
@@ -340,27 +260,6 @@ fn declared(table: &str, columns: &Schema) -> Result<Statement> {
     let text = format!("CREATE TABLE {} ({})", quote(table), columns.join(", "));
     let mut parsed = parse(&text)?;
     parsed.pop().ok_or_else(|| Error::internal("a table's own definition does not parse"))
-}
-
-/// A definition without positions and `OR REPLACE` or `IF NOT EXISTS`.
-fn plain(body: &Body) -> Body {
-    let mut body = body.clone();
-    let (name, exists, watermark) = match &mut body {
-        Body::CreateSource(c) => {
-            c.columns.iter_mut().for_each(|column| column.position = 0);
-            (&mut c.name, &mut c.exists, &mut c.watermark)
-        }
-        Body::CreateTable(c) => {
-            c.columns.iter_mut().for_each(|column| column.position = 0);
-            (&mut c.name, &mut c.exists, &mut c.watermark)
-        }
-        Body::CreateView(c) => (&mut c.name, &mut c.exists, &mut c.watermark),
-        _ => return body,
-    };
-    name.position = 0;
-    *exists = IfExists::Fail;
-    watermark.iter_mut().for_each(|watermark| watermark.position = 0);
-    body
 }
 
 #[cfg(test)]

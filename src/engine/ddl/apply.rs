@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Authorized, Engine,
-    detached::to_its_end,
-    objects::{Object, ObjectState},
-    position::placed,
-    recovered::RecoveredState,
-    returning::one_recovered,
-    tables::OnConflict,
-};
+use super::{executor::DdlExecutor, replace::created};
 use crate::{
     catalog::{CatalogChange, ObjectKind},
+    engine::{
+        detached::to_its_end,
+        live_catalog::DdlLock,
+        objects::{Object, ObjectState},
+        recovered::RecoveredState,
+        returning::one_recovered,
+        tables::OnConflict,
+    },
     error::{Error, ErrorKind, Result},
     query::Command,
     sql::statement::{Body, CreateTable, IfExists, Name, Statement},
@@ -35,56 +35,54 @@ impl Made {
     }
 }
 
-impl Engine {
+impl DdlExecutor {
     /// Runs `CREATE` statements, ordered so that each follows its inputs, all of them or none. Until all are built none
     /// of them runs, so that no input is read and no sink written to. An error comes with the number of the statement
     /// that caused it.
-    pub async fn apply(self: &Arc<Self>, statements: &[Authorized]) -> Result<(), (usize, Error)> {
-        let engine = self.clone();
-        let all: Vec<Statement> = statements.iter().map(|statement| (**statement).clone()).collect();
+    pub async fn apply(self: &Arc<Self>, all: Vec<Statement>) -> Result<(), (usize, Error)> {
+        let ddl = self.clone();
         let done = to_its_end(async move {
             loop {
-                let recovering = engine.recovering();
-                match engine.apply_now(&all).await {
+                let recovering = ddl.catalog.recovering();
+                match ddl.apply_now(&all).await {
                     // Nothing was created: retry once an input has recovered.
                     Err((_, error)) if error.kind() == ErrorKind::Recovering => one_recovered(recovering).await,
                     done => return Ok(done),
                 }
             }
         });
-        let done = done.await.map_err(|error| (0, error))?;
-        done.map_err(|(n, error)| (n, placed(self.env.hidden.mask(error), &statements[n])))
+        done.await.map_err(|error| (0, error))?
     }
 
-    async fn apply_now(self: &Arc<Self>, statements: &[Statement]) -> Result<(), (usize, Error)> {
-        let _one = self.ddl.lock().await;
+    async fn apply_now(&self, statements: &[Statement]) -> Result<(), (usize, Error)> {
+        let lock = self.catalog.lock().await;
         let begins = CancellationToken::new();
         let mut all = Vec::new();
         for (n, statement) in statements.iter().enumerate() {
             match self.make(statement, statements, &begins).await {
                 Ok(None) => {}
                 Ok(Some(made)) => {
-                    self.add_object(made.object.clone());
+                    lock.add(made.object.clone());
                     all.push(made);
                 }
                 Err(error) => {
-                    self.unmake_all(all).await;
+                    self.unmake_all(&lock, all).await;
                     return Err((n, in_a_circle(error, &statements[n + 1..])));
                 }
             }
         }
-        if let Err(error) = self.enter_all(&all).await {
-            self.unmake_all(all).await;
+        if let Err(error) = self.enter_all(&lock, &all).await {
+            self.unmake_all(&lock, all).await;
             return Err((0, error));
         }
         let mut old: Vec<Arc<Object>> = all.iter().filter_map(|made| made.gone().cloned()).collect();
         // Readers before their inputs.
         old.sort_by_key(|object| std::cmp::Reverse(object.id));
-        self.clear_away(old).await;
+        self.cleanup.clear_away(old).await;
         begins.cancel();
         for Made { object, refit, .. } in &all {
             match object.handle() {
-                Some(_) if *refit => self.tell_refit(object).await,
+                Some(_) if *refit => self.queries.tell_refit(object).await,
                 Some(handle) => handle.tell(Command::Resume).await,
                 None => {}
             }
@@ -93,79 +91,64 @@ impl Engine {
     }
 
     /// Builds the object of one statement; `None` if it exists unchanged.
-    async fn make(
-        self: &Arc<Self>,
-        statement: &Statement,
-        all: &[Statement],
-        begins: &CancellationToken,
-    ) -> Result<Option<Made>> {
+    async fn make(&self, statement: &Statement, all: &[Statement], begins: &CancellationToken) -> Result<Option<Made>> {
         let (kind, name, exists) = created(&statement.body).ok_or_else(|| Error::internal("not a CREATE"))?;
         let Some(old) = self.replaced(name, kind, exists, statement, all).await? else { return Ok(None) };
         self.check_query(statement, old.as_deref()).await?;
         if let Some(was) = &old
-            && self.is_refit(was, statement)?
+            && self.queries.is_refit(was, statement)?
         {
-            let object = Arc::new(self.refitted(was, statement).await?);
+            let object = Arc::new(self.queries.refitted(was, statement).await?);
             return Ok(Some(Made { object, old, refit: true }));
         }
         let rows = match &statement.body {
             // A rehearsal needs only the columns.
             Body::CreateTable(CreateTable { query: Some(query), .. }) if !self.rehearsal => {
-                Some(self.rows_of(query).await?)
+                Some(self.statements.rows_of(query).await?)
             }
             _ => None,
         };
-        let id = self.next_id();
+        let id = self.catalog.next_id();
         let statement = self.with_columns(statement).await?;
         let recovered = RecoveredState { begins: Some(begins.clone()), ..RecoveredState::default() };
-        let object = match self.build(id, statement, recovered, &Arc::new(self.statement_snapshot())).await {
+        let object = match self.builder.build(id, statement, recovered, &Arc::new(self.catalog.snapshot())).await {
             Ok(object) => Arc::new(object),
             Err(error) => {
-                self.unmake(id, kind, None).await;
+                self.cleanup.unmake(id, kind, None).await;
                 return Err(error);
             }
         };
         if let (Some(rows), ObjectState::Table(table)) = (rows, &object.what)
             && let Err(error) = table.insert(&rows.rows, &OnConflict::Fail).await
         {
-            self.unmake(id, kind, Some(object)).await;
+            self.cleanup.unmake(id, kind, Some(object)).await;
             return Err(error);
         }
         Ok(Some(Made { object, old, refit: false }))
     }
 
     /// Logs all of it in one record.
-    async fn enter_all(&self, all: &[Made]) -> Result<()> {
+    async fn enter_all(&self, lock: &DdlLock<'_>, all: &[Made]) -> Result<()> {
         if all.is_empty() {
             return Ok(());
         }
         let drop = all.iter().filter_map(|made| Some(made.gone()?.id)).collect();
-        let create = all.iter().map(|made| self.entry(&made.object)).collect::<Result<_>>()?;
-        self.log_change(CatalogChange::Replace { drop, create }).await
+        let create = all.iter().map(|made| self.catalog.entry(&made.object)).collect::<Result<_>>()?;
+        lock.log_change(CatalogChange::Replace { drop, create }).await
     }
 
     /// Removes everything built; replaced objects get their names back.
-    async fn unmake_all(&self, all: Vec<Made>) {
+    async fn unmake_all(&self, lock: &DdlLock<'_>, all: Vec<Made>) {
         for made in all.into_iter().rev() {
             // A sink with other options has not been changed yet.
             if !made.refit {
                 let (id, kind) = (made.object.id, made.object.kind);
-                self.unmake(id, kind, Some(made.object)).await;
+                self.cleanup.unmake(id, kind, Some(made.object)).await;
             }
             if let Some(old) = made.old {
-                self.add_object(old);
+                lock.add(old);
             }
         }
-    }
-}
-
-/// The kind and name that a `CREATE` defines, and what it does if the name exists.
-pub(super) fn created(body: &Body) -> Option<(ObjectKind, &Name, IfExists)> {
-    match body {
-        Body::CreateSource(create) => Some((ObjectKind::Source, &create.name, create.exists)),
-        Body::CreateTable(create) => Some((ObjectKind::Table, &create.name, create.exists)),
-        Body::CreateView(create) => Some((create.kind, &create.name, create.exists)),
-        _ => None,
     }
 }
 

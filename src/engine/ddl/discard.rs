@@ -2,18 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{
-    Engine,
-    objects::{Object, ObjectState},
-};
+use super::executor::DdlExecutor;
 use crate::{
     catalog::ObjectKind,
     connectors::Source,
+    engine::objects::{Object, ObjectState},
     error::{Error, ErrorKind, Result},
     sql::names,
 };
 
-impl Engine {
+impl DdlExecutor {
     /// Fails if `old` holds rows that cannot be read again from any source.
     pub(super) async fn check_discard(&self, old: &Object) -> Result<()> {
         let lost = match (&old.what, old.kind) {
@@ -66,7 +64,7 @@ impl Engine {
         let mut sources = Vec::new();
         let (mut seen, mut ahead) = (BTreeSet::new(), view.depends.clone());
         while let Some(id) = ahead.pop() {
-            let Some(object) = self.object(id).filter(|_| seen.insert(id)) else { continue };
+            let Some(object) = self.catalog.object(id).filter(|_| seen.insert(id)) else { continue };
             match (&object.what, object.kind) {
                 (_, ObjectKind::Source) => sources.push(object),
                 (ObjectState::Query { .. }, _) => ahead.extend(&object.depends),

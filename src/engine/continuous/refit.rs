@@ -2,48 +2,49 @@
 
 use std::sync::Arc;
 
-use super::{
-    Engine,
-    objects::{Object, ObjectState},
-    sink_plan::SinkPlan,
-};
+use super::ContinuousQueries;
 use crate::{
     catalog::ObjectKind,
+    engine::{
+        objects::{Object, ObjectState},
+        sink_plan::SinkPlan,
+    },
     error::{Error, Result},
     options::Options,
+    query::Command,
     sql::{
         plan::CatalogView,
         statement::{Body, CreateView, IfExists, Statement},
     },
 };
 
-impl Engine {
+impl ContinuousQueries {
     /// Whether a statement changes only how a sink reaches the same destination: then it keeps its state, its identity
     /// there and what it has written.
-    pub(super) fn is_refit(&self, old: &Object, statement: &Statement) -> Result<bool> {
+    pub fn is_refit(&self, old: &Object, statement: &Statement) -> Result<bool> {
         let (Body::CreateView(was), Body::CreateView(is)) = (&old.statement.body, &statement.body) else {
             return Ok(false);
         };
         if old.kind != ObjectKind::Sink || !matches!(old.what, ObjectState::Sink { .. }) || bare(was) != bare(is) {
             return Ok(false);
         }
-        let (was, is) = (self.view_options(was)?, self.view_options(is)?);
+        let (was, is) = (self.secrets.view_options(was)?, self.secrets.view_options(is)?);
         let goes_on = was.sink.zip(is.sink).is_some_and(|(was, is)| is.continues(&was));
         Ok(goes_on && was.output_mode == is.output_mode)
     }
 
-    /// The sink with the options of `statement`. Its runner is unchanged until [`Engine::tell_refit`], once this is
+    /// The sink with the options of `statement`. Its runner is unchanged until [`ContinuousQueries::tell_refit`], once this is
     /// durable.
-    pub(super) async fn refitted(self: &Arc<Self>, old: &Object, statement: &Statement) -> Result<Object> {
+    pub async fn refitted(&self, old: &Object, statement: &Statement) -> Result<Object> {
         let (ObjectState::Sink { handle, inputs, recipe }, Body::CreateView(create)) = (&old.what, &statement.body)
         else {
             return Err(Error::internal("only a sink is fitted with other options"));
         };
-        let options = self.view_options(create)?;
-        let snapshot: Arc<dyn CatalogView> = Arc::new(self.statement_snapshot());
-        let standing = self.plan_view(create, &options, &snapshot, recipe.partitions).await?;
+        let options = self.secrets.view_options(create)?;
+        let snapshot: Arc<dyn CatalogView> = Arc::new(self.catalog.snapshot());
+        let standing = self.plan(create, &options, &snapshot, Some(recipe.partitions)).await?;
         let sink_plan = options.sink.as_ref().map(|sink| SinkPlan::new(sink, &standing)).transpose()?;
-        let recipe = Arc::new(recipe.with(self, create.clone(), options, sink_plan));
+        let recipe = Arc::new(self.recipe_with(recipe, create.clone(), options, sink_plan));
         Ok(Object {
             id: old.id,
             name: old.name.clone(),
@@ -58,15 +59,17 @@ impl Engine {
     }
 
     /// Makes a sink's runner continue with its present definition and secrets.
-    pub(super) async fn tell_refit(self: &Arc<Self>, object: &Object) {
+    pub async fn tell_refit(self: &Arc<Self>, object: &Object) {
         if let ObjectState::Sink { handle, recipe, .. } = &object.what {
-            handle.tell(self.refit(recipe.clone())).await;
+            let (trigger, checkpoint_interval) = (recipe.options.trigger, recipe.checkpoint_interval);
+            let rebuild = self.rebuild(recipe.clone());
+            handle.tell(Command::Refit { rebuild, trigger, checkpoint_interval }).await;
         }
     }
 
     /// Reopens the sinks that use a changed secret.
-    pub(super) async fn refit_users_of(self: &Arc<Self>, secret: &str) {
-        for object in self.objects().in_order() {
+    pub async fn refit_users_of(self: &Arc<Self>, secret: &str) {
+        for object in self.catalog.objects().in_order() {
             let Body::CreateView(create) = &object.statement.body else { continue };
             if create.options.secrets().any(|used| used == secret) {
                 self.tell_refit(&object).await;

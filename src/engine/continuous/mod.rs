@@ -1,0 +1,6 @@
+//! Standing queries as the engine starts and rebuilds them.
+
+mod queries;
+mod refit;
+
+pub use queries::ContinuousQueries;
