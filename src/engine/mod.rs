@@ -1,6 +1,6 @@
 //! The engine: every statement of a client, a pipeline or the command line goes through [`Engine::execute`].
 //!
-//! `authorize.rs`: what a session may run, a read-only transaction too; `snapshot.rs`: what a statement sees; `recovery.rs`:
+//! `authorize.rs`: what a session may run, a read-only transaction too; `snapshot.rs`: what a statement sees; `opening.rs`:
 //! opening a data directory. Methods of [`Engine`] are in a file for each kind of statement (`read`, `dml`, `create` …).
 
 mod apply;
@@ -24,12 +24,12 @@ mod functions;
 mod housekeeping;
 mod names;
 mod objects;
+mod opening;
 mod options;
 mod position;
 mod read;
 mod recipe;
 mod recovered;
-mod recovery;
 mod refit;
 mod reply;
 mod returning;
