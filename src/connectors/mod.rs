@@ -5,8 +5,6 @@
 //! whole or not at all, and knows which was the last. No connector to bytes decodes them itself: each feeds a decoder of
 //! [`crate::formats`] (Kafka's in `kafka/scan.rs`).
 
-mod bad_records;
-mod batching;
 mod datagen;
 mod directory;
 mod fence;
@@ -14,25 +12,20 @@ mod generator;
 mod kafka;
 mod kinds;
 mod nexmark;
-mod on_error;
-mod origins;
 mod postgres;
 mod replay;
 pub mod sink;
 mod socket;
 mod source;
-mod span;
 mod timeouts;
 
-pub use bad_records::{BadRecord, BadRecords};
-pub use batching::BatchingPolicy;
 pub use directory::decode_log;
 pub use fence::{Allowed, Fence};
 pub use kinds::{check, open, read_limit, remove};
-pub use on_error::OnError;
-pub use origins::{Origin, OriginQueue, OriginSender};
 pub use replay::{DeadLetterKey, ReplayMarks, Replayed};
 pub use sink::{Delivery, Outgoing, Sink, SinkDef, SinkOptions, open_sink};
-pub use source::{Ahead, Backlog, Irreplaceable, ReadLimit, ScanHints, Source, SourceEnv, SourceStream};
-pub use span::{Offsets, Readers, START, Span};
+pub use source::{
+    Ahead, Backlog, BadRecord, BadRecords, BatchingPolicy, Irreplaceable, Offsets, OnError, Origin, OriginQueue,
+    OriginSender, ReadLimit, Readers, START, ScanHints, Source, SourceEnv, SourceStream, Span,
+};
 pub use timeouts::{OPEN_TIMEOUT, Timeouts, WRITE_TIMEOUT, within};

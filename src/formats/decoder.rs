@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! push  0    1    2    3    4         numbers of the records since the last flush
-//!       │    ✗    │    ·    │         ✗ rejected: handed back    · silent: a record that means no row
+//!       │    ✗    │    ·    │         ✗ error: handed back       · silent: a record that means no row
 //! flush row 0     row 1     row 2     records = [0, 2, 4]: what a column beside them takes its values by
 //! ```
 
@@ -55,8 +55,8 @@ pub struct Decoded {
     pub rows: RecordBatch,
     /// The index of each row's record, from 0, ascending; `None` if row `n` is from record `n` for all rows.
     pub records: Option<UInt32Array>,
-    /// The bad ones, in order.
-    pub rejected: Vec<Rejected>,
+    /// Of the records that did not decode, in order.
+    pub errors: Vec<DecodeError>,
 }
 
 impl Decoded {
@@ -76,28 +76,28 @@ impl Decoded {
         }
     }
 
-    /// Rejects all records for one reason, without their bytes.
+    /// No rows: an error for each record, for one reason, without their bytes.
     pub(super) fn none(self, output: &SchemaRef, reason: &str) -> Decoded {
         let record = |row: usize| self.records.as_ref().map_or(row, |records| records.value(row) as usize);
         let rows = (0..self.rows.num_rows()).map(record);
-        let mut rejected: Vec<_> =
-            rows.map(|record| Rejected { record, raw: Vec::new(), reason: reason.to_string() }).collect();
-        rejected.extend(self.rejected);
-        rejected.sort_by_key(|r| r.record);
+        let mut errors: Vec<_> =
+            rows.map(|record| DecodeError { record, raw: Vec::new(), reason: reason.to_string() }).collect();
+        errors.extend(self.errors);
+        errors.sort_by_key(|r| r.record);
         Decoded {
             rows: RecordBatch::new_empty(output.clone()),
             records: Some(UInt32Array::from_iter_values([])),
-            rejected,
+            errors,
         }
     }
 }
 
-/// A record that did not decode.
+/// Why a record did not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    /// Its index among the records since the last flush, from 0.
+pub struct DecodeError {
+    /// The record's index among those since the last flush, from 0.
     pub record: usize,
-    /// The bytes of its value, truncated if very long.
+    /// The bytes of the record's value, truncated if very long.
     pub raw: Vec<u8>,
     pub reason: String,
 }
@@ -119,7 +119,7 @@ pub(super) struct Messages {
     /// The record index of each value, once a record without a value was pushed.
     numbers: Option<Vec<usize>>,
     pending: usize,
-    rejected: Vec<Rejected>,
+    errors: Vec<DecodeError>,
 }
 
 impl Messages {
@@ -134,7 +134,7 @@ impl Messages {
             values: Vec::new(),
             numbers: None,
             pending: 0,
-            rejected: Vec::new(),
+            errors: Vec::new(),
         }
     }
 
@@ -149,9 +149,9 @@ impl Messages {
         self.numbers.get_or_insert_with(|| (0..before).collect());
     }
 
-    fn reject(&mut self, reason: &str) {
+    fn note_error(&mut self, reason: &str) {
         self.pass_over();
-        self.rejected.push(Rejected { record: self.pending, raw: Vec::new(), reason: reason.to_string() });
+        self.errors.push(DecodeError { record: self.pending, raw: Vec::new(), reason: reason.to_string() });
     }
 
     fn number(&self, value: usize) -> usize {
@@ -163,8 +163,8 @@ impl Decoder for Messages {
     fn push(&mut self, record: RawRecord<'_>) {
         match record.value {
             None if self.silent => self.pass_over(),
-            None => self.reject("the record has no value"),
-            Some(value) if !self.blank && value.trim_ascii().is_empty() => self.reject("the record is empty"),
+            None => self.note_error("the record has no value"),
+            Some(value) if !self.blank && value.trim_ascii().is_empty() => self.note_error("the record is empty"),
             Some(value) => {
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(value);
@@ -193,19 +193,19 @@ impl Decoder for Messages {
             let good = (0..self.values.len()).filter(|value| next.next_if_eq(value).is_none());
             records = Some(good.map(|value| self.number(value) as u32).collect());
         }
-        let mut rejected = std::mem::take(&mut self.rejected);
+        let mut errors = std::mem::take(&mut self.errors);
         for (value, reason) in blamed {
             let raw = &self.bytes[self.values[value].clone()];
             let raw = raw[..raw.len().min(RAW_BYTES_MAX)].to_vec();
-            rejected.push(Rejected { record: self.number(value), raw, reason });
+            errors.push(DecodeError { record: self.number(value), raw, reason });
         }
-        rejected.sort_by_key(|r| r.record);
+        errors.sort_by_key(|r| r.record);
         self.bytes.clear();
         self.values.clear();
         self.numbers = None;
         self.pending = 0;
         let rows = batch.unwrap_or_else(|| RecordBatch::new_empty(self.output.clone()));
-        Decoded { rows, records, rejected }
+        Decoded { rows, records, errors }
     }
 }
 

@@ -39,7 +39,7 @@ mod timestamps;
 mod upsert;
 mod write;
 
-pub use decoder::{Decoded, Decoder, RawRecord, Rejected};
+pub use decoder::{DecodeError, Decoded, Decoder, RawRecord};
 pub use encode::MessageFormat;
 pub use encoder::Encoder;
 pub use format::{Format, upserts};

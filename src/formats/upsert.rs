@@ -146,14 +146,14 @@ impl Decoder for UpsertDecoder {
     fn flush(&mut self) -> Decoded {
         let mut decoded = self.inner.flush();
         let kinds = std::mem::take(&mut self.kinds);
-        for rejected in &mut decoded.rejected {
-            match kinds.get(rejected.record) {
+        for error in &mut decoded.errors {
+            match kinds.get(error.record) {
                 // The original value, without the key.
-                Some((SET, Some(length))) if rejected.raw.len() >= *length => {
-                    rejected.raw.truncate(length - 1);
-                    rejected.raw.push(b'}');
+                Some((SET, Some(length))) if error.raw.len() >= *length => {
+                    error.raw.truncate(length - 1);
+                    error.raw.push(b'}');
                 }
-                Some((REMOVE, _)) => rejected.reason.insert_str(0, "its key: "),
+                Some((REMOVE, _)) => error.reason.insert_str(0, "its key: "),
                 _ => {}
             }
         }

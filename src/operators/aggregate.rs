@@ -66,7 +66,7 @@ impl Aggregate {
         }
         if values.is_empty() {
             // DISTINCT has no functions, but Arrow needs a column to count rows.
-            values.push(Field::new("there", DataType::Int8, true));
+            values.push(Field::new("present", DataType::Int8, true));
         }
         let values = Fields::from(values);
         let shape = StateShape { keys: grouping.state_fields("key"), values: values.clone(), order: Vec::new() };
@@ -424,7 +424,7 @@ impl Operator for Aggregate {
             epoch.begin(&windows, keys[0].len())?;
             epoch.add(later, keys[0].len())?;
             let state = match self.functions.is_empty() {
-                true => there(&self.state_schema, keys[0].len())?,
+                true => placeholders(&self.state_schema, keys[0].len())?,
                 false => epoch.take_state(&self.state_schema)?,
             };
             changes = self.write_back(windows, &state)?;
@@ -455,7 +455,7 @@ impl Operator for Aggregate {
 }
 
 /// For `DISTINCT` without functions: a state batch of `rows` rows.
-fn there(schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
+fn placeholders(schema: &SchemaRef, rows: usize) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema.clone(), vec![Arc::new(Int8Array::from_value(0, rows))])?)
 }
 

@@ -54,14 +54,14 @@ pub struct Temporal {
 struct TemporalState(JoinState);
 
 const WAITS: i8 = 0;
-const THERE: i8 = 1;
+const PRESENT: i8 = 1;
 
 impl Temporal {
     pub fn new(presence: Presence) -> Result<Self> {
         let mut fields: Vec<FieldRef> = presence.input.fields().iter().cloned().collect();
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
         fields.push(Arc::new(Field::new("until", time.clone(), false)));
-        fields.push(Arc::new(Field::new("there", DataType::Int8, false)));
+        fields.push(Arc::new(Field::new("present", DataType::Int8, false)));
         fields.push(Arc::new(Field::new("next", time, false)));
         let close = Close { column: fields.len() - 1, field: None, offset_us: 0 };
         let keys = Fields::from(vec![Field::new("all", DataType::Int8, false)]);
@@ -98,10 +98,10 @@ impl Temporal {
         self.kept.0.forget(&ids);
         let own = self.presence.input.fields().len();
         let until = rows.column(own).as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
-        let there = rows.column(own + 1).as_primitive::<Int8Type>();
+        let present = rows.column(own + 1).as_primitive::<Int8Type>();
         let all = 0..ids.len();
-        let comes = |row: &usize| there.value(*row) == WAITS && until.value(*row) > now;
-        let leaves = |row: &usize| there.value(*row) == THERE;
+        let comes = |row: &usize| present.value(*row) == WAITS && until.value(*row) > now;
+        let leaves = |row: &usize| present.value(*row) == PRESENT;
         out.push(self.shown(&rows, all.clone().filter(comes), &counts, 1)?);
         out.push(self.shown(&rows, all.clone().filter(leaves), &counts, -1)?);
         let stays: Vec<usize> = all.filter(comes).filter(|row| until.value(*row) != NEVER).collect();
@@ -110,7 +110,7 @@ impl Temporal {
         let rows = rows_at(&rows, &at)?;
         let until = rows.column(own).clone();
         let mut columns = rows.columns()[..=own].to_vec();
-        columns.push(Arc::new(Int8Array::from_value(THERE, counts.len())));
+        columns.push(Arc::new(Int8Array::from_value(PRESENT, counts.len())));
         columns.push(until);
         self.keep(&batch_of(&rows.schema(), columns, counts.len())?, &counts)
     }
@@ -143,20 +143,21 @@ impl Temporal {
         let all = 0..diffs.len();
         let ends = |row: usize| if until.is_null(row) { now } else { until.value(row) };
         let lives = |row: &usize| from.is_valid(*row) && ends(*row) > now;
-        let there = |row: &usize| lives(row) && from.value(*row) <= now;
+        let present = |row: &usize| lives(row) && from.value(*row) <= now;
         let waits = |row: &usize| lives(row) && from.value(*row) > now && from.value(*row) < ends(*row);
-        out.push(self.shown(rows, all.clone().filter(there), diffs, 1)?);
+        out.push(self.shown(rows, all.clone().filter(present), diffs, 1)?);
         // Once inserted, a row is stored only if it ends: to be retracted then.
-        let kept: Vec<usize> = all.filter(|row| waits(row) || (there(row) && ends(*row) != NEVER)).collect();
+        let kept: Vec<usize> = all.filter(|row| waits(row) || (present(row) && ends(*row) != NEVER)).collect();
         let at: UInt32Array = kept.iter().map(|row| *row as u32).collect();
         let mut columns = rows_at(rows, &at)?.columns().to_vec();
         let times = |of: &dyn Fn(usize) -> Micros| -> ArrayRef {
             Arc::new(kept.iter().map(|row| Some(of(*row))).collect::<TimestampMicrosecondArray>())
         };
         columns.push(times(&ends));
-        columns
-            .push(Arc::new(kept.iter().map(|row| Some(if there(row) { THERE } else { WAITS })).collect::<Int8Array>()));
-        columns.push(times(&|row| if there(&row) { ends(row) } else { from.value(row) }));
+        columns.push(Arc::new(
+            kept.iter().map(|row| Some(if present(row) { PRESENT } else { WAITS })).collect::<Int8Array>(),
+        ));
+        columns.push(times(&|row| if present(&row) { ends(row) } else { from.value(row) }));
         let diffs: Vec<i64> = kept.iter().map(|row| diffs[*row]).collect();
         let schema = self.kept.0.schema().clone();
         self.keep(&batch_of(&schema, columns, diffs.len())?, &diffs)

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{
     ast::{binary, call, cast, count, empty_query, last, number},
-    oids,
+    table_oids,
 };
 use crate::sql::nodes::{alias_of, derived, named, null, query_of, select};
 
@@ -73,7 +73,7 @@ fn aliases(select: &Select) -> HashMap<String, i32> {
         let TableFactor::Table { name, alias, args: None, .. } = factor else { return None };
         let table = last(name)?;
         let called = alias.as_ref().map_or_else(|| table.clone(), |alias| alias.name.value.to_lowercase());
-        Some((called, oids::oid_of(&table)?))
+        Some((called, table_oids::oid_of(&table)?))
     });
     named.collect()
 }

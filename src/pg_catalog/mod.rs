@@ -5,7 +5,7 @@
 //! Client queries are written for Postgres' own executor; [`rewrite()`] turns what DataFusion cannot plan into what it
 //! can.
 //!
-//! `types.rs` has the type and the OID of a column; `oids.rs` the OIDs of the catalog's own relations.
+//! `types.rs` has the type and the OID of a column; `table_oids.rs` the OIDs of the catalog's own relations.
 
 mod ast;
 mod empty_tables;
@@ -15,11 +15,11 @@ mod idioms;
 mod information;
 mod listing;
 mod objects;
-mod oids;
 mod rewrite;
 mod routines;
 mod schema;
 mod static_tables;
+mod table_oids;
 mod tables;
 mod texts;
 mod typed;

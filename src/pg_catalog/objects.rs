@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{listing::Listing, oids};
+use super::{listing::Listing, table_oids};
 use crate::{
     catalog::{ObjectKind, RelationDef},
     session::SessionInfo,
@@ -49,7 +49,7 @@ impl SessionCatalog {
             return Some(oid(relation));
         }
         let in_catalog = schema.is_none_or(|schema| schema == "pg_catalog");
-        in_catalog.then(|| oids::oid_of(&name)).flatten()
+        in_catalog.then(|| table_oids::oid_of(&name)).flatten()
     }
 
     /// The name of an oid as a client would have to write it.
@@ -59,7 +59,7 @@ impl SessionCatalog {
             Some(r) if oid(&r) == wanted && r.schema == "public" => Some(quoted(&r.name)),
             Some(r) if oid(&r) == wanted => Some(format!("{}.{}", quoted(&r.schema), quoted(&r.name))),
             Some(r) => Some(quoted(&index_name(&r))),
-            None => oids::name_of(wanted).map(str::to_string),
+            None => table_oids::name_of(wanted).map(str::to_string),
         }
     }
 }

@@ -21,7 +21,7 @@ use datafusion_pg_catalog::sql::rules::{
 use super::{
     ast::{arguments, call, empty_query, last},
     idioms::{Idioms, escaped, subscripts, without_rows},
-    oids,
+    table_oids,
 };
 use crate::sql::nodes::null;
 
@@ -135,7 +135,7 @@ impl VisitorMut for Qualified {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args: None, .. } = factor
             && name.0.len() == 1
-            && last(name).is_some_and(|name| name.starts_with("pg_") && oids::all().any(|known| known == name))
+            && last(name).is_some_and(|name| name.starts_with("pg_") && table_oids::all().any(|known| known == name))
         {
             name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
         }

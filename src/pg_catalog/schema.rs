@@ -11,7 +11,7 @@ use datafusion::{
 use datafusion_pg_catalog::pg_catalog::PgCatalogTable;
 
 use super::{
-    empty_tables, exports::fixed, objects::SessionCatalog, oids::all, routines, static_tables::normalize, tables,
+    empty_tables, exports::fixed, objects::SessionCatalog, routines, static_tables::normalize, table_oids::all, tables,
 };
 
 /// One session's `pg_catalog`.

@@ -12,7 +12,7 @@ use datafusion_pg_catalog::pg_catalog::oid_field::{kind as alias, oid_field};
 
 use super::{
     objects::{self, DATABASE_OID, OWNER_OID, SCHEMAS, SERVER_OID, SessionCatalog, WRAPPER_OID},
-    oids, types,
+    table_oids, types,
 };
 use crate::{
     catalog::{ObjectKind, RelationDef},
@@ -145,8 +145,8 @@ fn classes(session_catalog: &SessionCatalog) -> Vec<Class> {
             rows.push(Class { oid, name, schema, kind: "i", columns, has_index: false });
         }
     }
-    rows.extend(oids::all().filter_map(|name| {
-        let oid = oids::oid_of(name)?;
+    rows.extend(table_oids::all().filter_map(|name| {
+        let oid = table_oids::oid_of(name)?;
         Some(Class { oid, name: name.into(), schema: 11, kind: "r", columns: 0, has_index: false })
     }));
     rows

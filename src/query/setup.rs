@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use datafusion::execution::TaskContext;
 
-use super::{memory::EpochMemory, sink_driver::SinkDriver, thresholds::Thresholds};
+use super::{epoch_memory::EpochMemory, sink_driver::SinkDriver, thresholds::Thresholds};
 use crate::{
     checkpoint::Log,
     dead_letters::{CommitRecorder, DeadLetterQueue, LateRowLog},

@@ -4,62 +4,42 @@
 //! and never blocks a writer.
 
 mod changelog;
+mod rows;
 mod shared;
 mod snapshot;
 mod store;
 mod subscriber;
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync,
-};
+use std::{collections::VecDeque, sync};
 
-use arrow::{
-    array::{RecordBatch, UInt32Array},
-    compute::take_record_batch,
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 
 use changelog::Changelog;
 pub use changelog::ChangelogLimit;
+pub use rows::Identity;
+use rows::RelationRows;
 pub use shared::{SharedRelation, SnapshotBarrier, at_one_moment};
 pub use snapshot::{Snapshot, SnapshotChunk};
 pub use store::{Draft, Store};
 pub use subscriber::Subscriber;
 
 use crate::{
-    changes::{Changes, canonical},
+    changes::Changes,
     error::{Error, ErrorKind, Result},
-    state::{Chunks, Compaction, EncodedKeys, Id, Index, KeyEncoder, consolidate, net},
+    state::{Compaction, Id, net},
     time::{Epoch, Micros},
 };
-
-/// How the row of a retraction is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// There are no retractions.
-    AppendOnly,
-    /// By a unique key: positions of its columns.
-    Key(Vec<usize>),
-    /// By all columns; equal rows are interchangeable.
-    Row,
-}
 
 /// The contents of a table or view.
 #[derive(Debug)]
 pub struct Relation {
-    schema: SchemaRef,
-    identity: Identity,
-    chunks: Chunks,
-    index: Index,
-    keys: Option<KeyEncoder>,
-    next: Id,
+    rows: RelationRows,
     epoch: Epoch,
     changelog: Changelog,
     /// Changes not saved to files, oldest first.
     unsaved: Vec<(Epoch, Changes)>,
     unsaved_rows: usize,
-    /// Bytes of those with retractions; insertions alone are in `chunks` as well.
+    /// Bytes of those with retractions; insertions alone are in `rows` as well.
     unsaved_bytes: usize,
     /// The limit of `unsaved_rows` beyond the number of rows of the relation.
     unsaved_rows_min: usize,
@@ -74,10 +54,6 @@ pub struct Relation {
     unpublished: Vec<(Epoch, Changes)>,
 }
 
-/// Bytes of a row besides its columns: its address, and an index entry with a short key.
-const PLACE_BYTES: usize = 8;
-const INDEXED_BYTES: usize = PLACE_BYTES + 56;
-
 /// Watermarks kept for followers.
 const WATERMARKS_MAX: usize = 4096;
 
@@ -86,18 +62,8 @@ pub const UNSAVED_ROWS_MIN: usize = 1 << 16;
 
 impl Relation {
     pub fn new(schema: SchemaRef, identity: Identity) -> Result<Self> {
-        let keys = match &identity {
-            Identity::AppendOnly => None,
-            Identity::Key(columns) => Some(KeyEncoder::new(&schema, Some(columns))?),
-            Identity::Row => Some(KeyEncoder::new(&schema, None)?),
-        };
         Ok(Relation {
-            chunks: Chunks::new(schema.clone()),
-            schema,
-            identity,
-            index: Index::default(),
-            keys,
-            next: 0,
+            rows: RelationRows::new(schema, identity)?,
             epoch: Epoch(0),
             changelog: Changelog::default(),
             unsaved: Vec::new(),
@@ -118,20 +84,20 @@ impl Relation {
     }
 
     pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+        self.rows.schema()
     }
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        self.rows.identity()
     }
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
     pub fn rows(&self) -> usize {
-        self.chunks.rows()
+        self.rows.len()
     }
     pub fn bytes(&self) -> usize {
         let unpublished: usize = self.unpublished.iter().map(|(_, changes)| withdrawing(changes)).sum();
-        self.chunks.bytes() + self.index.memory() + self.unsaved_bytes.max(unpublished)
+        self.rows.bytes() + self.unsaved_bytes.max(unpublished)
     }
 
     /// Estimated bytes after `changes`. `None` if no more rows are inserted than retracted: such changes are never
@@ -143,7 +109,7 @@ impl Relation {
 
     /// Bytes of deleted rows that snapshots still hold.
     pub fn held_bytes(&self) -> usize {
-        self.chunks.held_bytes()
+        self.rows.held_bytes()
     }
 
     /// Bytes of unsaved changes.
@@ -153,76 +119,23 @@ impl Relation {
 
     /// Estimated bytes with more rows.
     pub fn bytes_with(&self, more: &RecordBatch) -> usize {
-        let place = if self.keys.is_some() { INDEXED_BYTES } else { PLACE_BYTES };
-        self.bytes() + more.get_array_memory_size() + more.num_rows() * place
+        self.bytes() + self.rows.bytes_of(more)
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.schema.clone(), self.epoch, self.chunks.snapshot(), self.chunks.rows())
+        Snapshot::new(self.schema().clone(), self.epoch, self.rows.snapshot(), self.rows.len())
     }
 
-    /// Fails exactly if [`Relation::apply`] would, and changes nothing. Looks up retracted rows and the keys of
-    /// insertions; for append-only changes it does nothing.
+    /// Fails exactly if [`Relation::apply`] would, and changes nothing.
     pub fn check(&self, changes: &Changes) -> Result<()> {
-        match (&self.identity, &self.keys) {
-            _ if changes.is_insert_only() => Ok(()),
-            (Identity::Key(_), _) => self.check_keys(changes),
-            (Identity::Row, Some(encoder)) => self.check_rows(changes, encoder),
-            _ => Err(Error::internal("a row was withdrawn from an append-only relation")),
-        }
-    }
-
-    fn check_rows(&self, changes: &Changes, encoder: &KeyEncoder) -> Result<()> {
-        let (net, keys) = consolidate(changes, encoder)?;
-        let keys = keys.map_or_else(|| encoder.encode(net.rows().columns()), Ok)?;
-        let mut row = 0;
-        while row < net.num_rows() {
-            // Equal rows are consecutive.
-            let key = keys.rows.row(row);
-            let same = (row..net.num_rows()).take_while(|other| keys.rows.row(*other) == key).count();
-            let there = || self.index.find_all(keys.hashes[row], key.as_ref()).take(same).count();
-            if net.diff(row) < 0 && there() < same {
-                return Err(not_there());
-            }
-            row += same;
-        }
-        Ok(())
-    }
-
-    fn check_keys(&self, changes: &Changes) -> Result<()> {
-        let keys = self.keys_of(changes.rows())?;
-        let (mut gone, mut came) = (HashSet::new(), HashSet::new());
-        for row in (0..changes.num_rows()).filter(|row| changes.diff(*row) < 0) {
-            let key = keys.rows.row(row);
-            if self.index.find(keys.hashes[row], key.as_ref()).is_none() || !gone.insert(key) {
-                return Err(not_there());
-            }
-        }
-        for row in (0..changes.num_rows()).filter(|row| changes.diff(*row) > 0) {
-            let key = keys.rows.row(row);
-            let taken = !gone.contains(&key) && self.index.find(keys.hashes[row], key.as_ref()).is_some();
-            if taken || !came.insert(key) {
-                return Err(key_taken());
-            }
-        }
-        Ok(())
+        self.rows.check(changes)
     }
 
     /// Applies the changes of an epoch. Fails, and is then undefined, if a retracted row does not exist or the key of
     /// an inserted one does.
     pub fn apply(&mut self, epoch: Epoch, changes: &Changes) -> Result<()> {
         debug_assert!(epoch > self.epoch, "epochs only grow");
-        let net = match (&self.identity, &self.keys) {
-            (Identity::Row, Some(encoder)) => {
-                let (net, keys) = consolidate(changes, encoder)?;
-                self.change_rows(&net, keys)?;
-                net
-            }
-            _ => {
-                self.change(changes)?;
-                changes.clone()
-            }
-        };
+        let net = self.rows.apply(changes)?;
         self.epoch = epoch;
         if !net.is_empty() {
             if self.changelog.is_open() {
@@ -250,14 +163,13 @@ impl Relation {
     /// Records changes for followers. Over the limit the oldest are dropped; a follower that needs them gets an error
     /// and must be recreated.
     fn remember(&mut self, epoch: Epoch, changes: Changes) {
-        self.changelog.push(epoch, changes, self.chunks.rows());
+        self.changelog.push(epoch, changes, self.rows.len());
     }
 
     /// Sets the limit of unsaved rows beyond the number of rows, and the compaction thresholds.
     pub fn set_thresholds(&mut self, unsaved_rows_min: usize, compaction: Compaction) {
         self.unsaved_rows_min = unsaved_rows_min;
-        self.chunks.set_compaction(compaction);
-        self.index.set_compaction(compaction);
+        self.rows.set_compaction(compaction);
     }
 
     /// Sets the limits of the changelog.
@@ -276,107 +188,14 @@ impl Relation {
         self.unpublished.retain(|(of, _)| *of > epoch);
     }
 
-    /// Applies consolidated changes: retractions first.
-    fn change(&mut self, net: &Changes) -> Result<()> {
-        match self.identity {
-            _ if net.is_empty() => Ok(()),
-            Identity::AppendOnly if net.is_insert_only() => {
-                let next = Id::try_from(net.num_rows()).ok().and_then(|rows| self.next.checked_add(rows));
-                let next = next.ok_or_else(too_many)?;
-                let ids: Vec<Id> = (self.next..next).collect();
-                self.next = next;
-                self.chunks.append(net.rows(), &ids)
-            }
-            Identity::AppendOnly => Err(Error::internal("a row was withdrawn from an append-only relation")),
-            Identity::Key(_) => self.change_keys(net),
-            Identity::Row => self.change_rows(net, None),
-        }
-    }
-
-    /// By all columns. `keys` are those of the rows, where they are at hand.
-    fn change_rows(&mut self, net: &Changes, keys: Option<EncodedKeys>) -> Result<()> {
-        let keys = match (keys, &self.keys) {
-            (Some(keys), _) => keys,
-            (None, Some(encoder)) => encoder.encode(net.rows().columns())?,
-            (None, None) => return Err(Error::internal("a relation has no keys")),
-        };
-        for row in (0..net.num_rows()).filter(|row| net.diff(*row) < 0) {
-            let id = self.index.find(keys.hashes[row], keys.rows.row(row).as_ref()).ok_or_else(not_there)?;
-            self.chunks.kill(id);
-            self.index.remove(id);
-        }
-        let insert = |row: usize| self.index.insert(keys.hashes[row], keys.rows.row(row).as_ref());
-        let ids: Vec<Id> = (0..net.num_rows()).filter(|row| net.diff(*row) > 0).map(insert).collect();
-        self.append(net, &ids)
-    }
-
-    /// For [`Identity::Key`]: mostly a row is replaced by another of the same key, which keeps its id.
-    fn change_keys(&mut self, net: &Changes) -> Result<()> {
-        let keys = self.keys_of(net.rows())?;
-        let find = |index: &Index, row: usize| index.find(keys.hashes[row], keys.rows.row(row).as_ref());
-        let mut gone = Vec::new();
-        for row in (0..net.num_rows()).filter(|row| net.diff(*row) < 0) {
-            let id = find(&self.index, row).ok_or_else(not_there)?;
-            debug_assert!(self.holds(id, net, row), "a row was withdrawn that is another now");
-            self.chunks.kill(id);
-            gone.push(id);
-        }
-        let mut ids = Vec::with_capacity(net.num_rows() - gone.len());
-        // Retractions and insertions are mostly in the same key order: comparing with the next retraction saves an
-        // index lookup.
-        let mut went = (0..net.num_rows()).filter(|row| net.diff(*row) < 0).zip(&gone).peekable();
-        for row in (0..net.num_rows()).filter(|row| net.diff(*row) > 0) {
-            let beside = went.next_if(|(old, _)| keys.rows.row(*old) == keys.rows.row(row));
-            let id = beside.map(|(_, id)| *id).or_else(|| find(&self.index, row));
-            let id = id.unwrap_or_else(|| self.index.insert(keys.hashes[row], keys.rows.row(row).as_ref()));
-            if !self.chunks.reserve(id) {
-                return Err(key_taken());
-            }
-            ids.push(id);
-        }
-        self.append(net, &ids)?;
-        gone.into_iter().filter(|id| !self.chunks.contains(*id)).for_each(|id| self.index.remove(id));
-        Ok(())
-    }
-
-    /// Stores the inserted rows under `ids`.
-    fn append(&mut self, net: &Changes, ids: &[Id]) -> Result<()> {
-        if ids.len() == net.num_rows() {
-            return self.chunks.append(net.rows(), ids);
-        }
-        let came: UInt32Array = (0..net.num_rows() as u32).filter(|row| net.diff(*row as usize) > 0).collect();
-        self.chunks.append(&take_record_batch(net.rows(), &came)?, ids)
-    }
-
-    fn keys_of(&self, rows: &RecordBatch) -> Result<EncodedKeys> {
-        let (Identity::Key(key), Some(encoder)) = (&self.identity, &self.keys) else {
-            return Err(Error::internal("a relation has no key"));
-        };
-        let columns = key.iter().map(|c| canonical(rows.column(*c))).collect::<Result<Vec<_>>>()?;
-        encoder.encode(&columns)
-    }
-
-    /// Whether the row of `id` equals a row of `changes`.
-    fn holds(&self, id: Id, changes: &Changes, row: usize) -> bool {
-        let bytes = |batch: &RecordBatch| KeyEncoder::new(&self.schema, None).ok()?.encode(batch.columns()).ok();
-        let (own, other) = (self.chunks.gather(&[id]), changes.rows().slice(row, 1));
-        let own = own.ok().and_then(|own| bytes(&own));
-        // A type that cannot be encoded is not compared.
-        own.zip(bytes(&other)).is_none_or(|(own, other)| own.rows.row(0) == other.rows.row(0))
-    }
-
     /// Per row of `rows`: the id of the present row with its key, if there is one.
     pub fn find(&self, rows: &RecordBatch) -> Result<Vec<Option<Id>>> {
-        if !matches!(self.identity, Identity::Key(_)) {
-            return Ok(vec![None; rows.num_rows()]);
-        }
-        let EncodedKeys { rows, hashes } = self.keys_of(rows)?;
-        Ok(rows.iter().zip(hashes).map(|(key, hash)| self.index.find(hash, key.as_ref())).collect())
+        self.rows.find(rows)
     }
 
     /// The rows of ids.
     pub fn gather(&self, ids: &[Id]) -> Result<RecordBatch> {
-        self.chunks.gather(ids)
+        self.rows.gather(ids)
     }
 
     /// Notes the watermark of the newest epoch.
@@ -443,7 +262,7 @@ impl Relation {
     }
 
     pub fn unsubscribe(&mut self, subscriber: u64) {
-        self.changelog.leave(subscriber, self.chunks.rows());
+        self.changelog.leave(subscriber, self.rows.len());
     }
 
     /// The changes after `from` up to `to`, epoch by epoch: about `rows` rows, but at least one epoch. `None` if they
@@ -461,7 +280,7 @@ impl Relation {
 
     /// Notes that a subscriber has read up to `up_to`.
     pub fn read(&mut self, subscriber: u64, up_to: Epoch) {
-        self.changelog.advance(subscriber, up_to, self.chunks.rows());
+        self.changelog.advance(subscriber, up_to, self.rows.len());
     }
 
     /// The epoch after which changes are kept, if they are.
@@ -471,7 +290,7 @@ impl Relation {
 
     /// Notes that no view follows any more.
     pub fn unfollow(&mut self) {
-        self.changelog.unfollow(self.epoch, self.chunks.rows());
+        self.changelog.unfollow(self.epoch, self.rows.len());
     }
 
     /// The changes of the epochs after `from` up to `to`. Fails if they were dropped.
@@ -481,7 +300,7 @@ impl Relation {
         }
         let in_memory = self.changelog.in_memory();
         Ok(ChangelogSlice {
-            schema: self.schema.clone(),
+            schema: self.schema().clone(),
             from,
             filed_to: to.min(in_memory),
             files: self.changelog.files(from).filter(|file| file.after < to).map(|file| file.to).collect(),
@@ -511,7 +330,7 @@ impl Relation {
 
     /// Notes that all following views have consumed, and checkpointed, up to `up_to`.
     pub fn forget(&mut self, up_to: Epoch) {
-        self.changelog.release(up_to, self.chunks.rows());
+        self.changelog.release(up_to, self.rows.len());
     }
 }
 
@@ -553,10 +372,6 @@ fn no_longer_kept(from: Epoch) -> Error {
         .hint("Create another view of the same query beside it, and raise changelog.max_disk.")
 }
 
-fn key_taken() -> Error {
-    Error::internal("a row came whose key is taken")
-}
-
 /// Estimated bytes of inserted and of retracted rows, by the average row.
 pub fn sizes(changes: &Changes) -> (usize, usize) {
     let bytes = changes.rows().get_array_memory_size();
@@ -568,40 +383,4 @@ pub fn sizes(changes: &Changes) -> (usize, usize) {
 /// Bytes of changes that contain retractions, otherwise 0.
 fn withdrawing(changes: &Changes) -> usize {
     if changes.is_insert_only() { 0 } else { changes.bytes() }
-}
-
-fn too_many() -> Error {
-    let message = format!("a table or view cannot have more than {} rows in all its time", Id::MAX);
-    Error::new(ErrorKind::LimitExceeded, message)
-        .hint("Create another one: rows that went count, too, where it is append-only.")
-}
-
-fn not_there() -> Error {
-    Error::internal("a row was withdrawn that is not there")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::{
-        array::{ArrayRef, Int64Array, RecordBatch},
-        datatypes::{DataType, Field, Schema},
-    };
-
-    use super::*;
-
-    #[test]
-    fn append_only_relation_out_of_ids_refuses_new_rows() {
-        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
-        let mut relation = Relation::new(schema.clone(), Identity::AppendOnly).unwrap();
-        let rows = |n: i64| {
-            let column = Arc::new(Int64Array::from_iter_values(0..n)) as ArrayRef;
-            Changes::insert(RecordBatch::try_new(schema.clone(), vec![column]).unwrap())
-        };
-        relation.apply(Epoch(1), &rows(3)).unwrap();
-        relation.next = Id::MAX - 3;
-        let error = relation.apply(Epoch(2), &rows(5)).unwrap_err();
-        assert_eq!((error.kind(), relation.rows()), (ErrorKind::LimitExceeded, 3));
-    }
 }

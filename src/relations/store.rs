@@ -76,7 +76,7 @@ impl Store {
         let (epoch, after) = (relation.epoch, std::mem::replace(&mut relation.saved, relation.epoch));
         Ok(Some(Draft {
             store: self.clone(),
-            schema: relation.schema.clone(),
+            schema: relation.schema().clone(),
             epoch,
             after,
             rows: std::mem::take(&mut relation.unsaved_rows),
@@ -108,7 +108,7 @@ impl Store {
         if let Some(base) = base {
             self.each(base, Form::Base, |batch| {
                 room(relation.bytes_with(&batch))?;
-                relation.change(&Changes::insert(batch))
+                relation.rows.apply_consolidated(&Changes::insert(batch))
             })?;
             relation.epoch = base;
         }
@@ -371,10 +371,10 @@ fn by_epoch(batch: &RecordBatch, schema: &SchemaRef) -> Result<Vec<(Epoch, Chang
 
 /// Applies the changes of a file that the relation does not have yet, and records those that followers may ask for.
 fn load_delta(relation: &mut Relation, batch: &RecordBatch, room: &dyn Fn(usize) -> Result<()>) -> Result<()> {
-    for (epoch, changes) in by_epoch(batch, &relation.schema)? {
+    for (epoch, changes) in by_epoch(batch, relation.schema())? {
         if epoch > relation.epoch {
             relation.bytes_after(&changes).map_or(Ok(()), room)?;
-            relation.change(&changes)?;
+            relation.rows.apply_consolidated(&changes)?;
             relation.epoch = epoch;
         }
         if relation.changelog.is_open() && epoch > relation.changelog.recorded() {

@@ -23,7 +23,10 @@ pub use keys::{EncodedKeys, KeyEncoder, KeyRows, consolidate, differing_values, 
 pub use multiset::{Multiset, RankKind, TopN};
 pub use windowed::{Close, NEVER, StateShape, Windowed};
 
-use arrow::{array::RecordBatch, datatypes::FieldRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, FieldRef},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -82,12 +85,23 @@ pub trait Durable {
     fn bytes(&self) -> usize;
 }
 
+/// Columns that state saved before 0.1.0 has under another name: that name, the name of today, and the type.
+const RENAMED: &[(&str, &str, DataType)] = &[("there", "present", DataType::Int8)];
+
+/// Whether a saved column is an expected one, by name and type.
+fn is_same_column(saved: &FieldRef, expected: &FieldRef) -> bool {
+    let is_renamed = |(old, new, data_type): &(&str, &str, DataType)| {
+        saved.name() == old && expected.name() == new && expected.data_type() == data_type
+    };
+    (saved.name() == expected.name() || RENAMED.iter().any(is_renamed))
+        && saved.data_type().equals_datatype(expected.data_type())
+}
+
 /// An error unless saved columns are those of the loading structure, by name and type. Another plan of the query may
 /// have as many columns of the same types with another meaning.
 fn expect_columns<'a>(saved: &'a [FieldRef], expected: impl Iterator<Item = &'a FieldRef>) -> Result<()> {
     let expected: Vec<&FieldRef> = expected.collect();
-    let same = |(a, b): (&FieldRef, &&FieldRef)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type());
-    if saved.len() == expected.len() && saved.iter().zip(&expected).all(same) {
+    if saved.len() == expected.len() && saved.iter().zip(&expected).all(|(a, b)| is_same_column(a, b)) {
         return Ok(());
     }
     let list = |fields: &mut dyn Iterator<Item = &'a FieldRef>| {

@@ -1,6 +1,6 @@
 //! Bad rows, bad files, bad queries, bad clients: a clear error or a dead letter, nothing else lost, the server up.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -104,8 +104,9 @@ async fn file_deleted_before_reading_is_one_dead_letter() {
     assert_eq!(rows(&server.connect().await, "SELECT n FROM v").await, ["3"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn file_changed_after_a_crash_does_not_change_the_answer() {
+/// A view `v` has summed 1 and 2 of a file, without a checkpoint, when the server is killed and `change` is made to the
+/// file. The restarted server, and the error of the view in it.
+async fn restart_after_change(change: impl FnOnce(&Path)) -> (Home, Server, Client, String) {
     let (home, server, client) = server().await;
     home.put("in/a.csv", "1\n2\n");
     run(
@@ -117,42 +118,35 @@ async fn file_changed_after_a_crash_does_not_change_the_answer() {
     .await;
     assert_eq!(rows(&client, "SELECT n FROM v").await, ["3"]);
     server.kill();
-    // As many bytes and rows, but others.
-    fs::write(home.path("in/a.csv"), "3\n4\n").unwrap();
+    change(&home.path("in/a.csv"));
     let server = home.start();
     let client = server.connect().await;
-    let failure = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
-    let failure = eventually("the query says so", async || rows(&client, failure).await.pop()).await;
+    let error = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
+    let error = eventually("the query says so", async || rows(&client, error).await.pop()).await;
+    (home, server, client, error)
+}
+
+/// Writes a file again; its time of modification stays as it is.
+fn overwrite(path: &Path, text: &str) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    fs::write(path, text).unwrap();
+    fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_changed_after_a_crash_does_not_change_the_answer() {
+    // As many bytes and rows, but others.
+    let (_home, _server, client, failure) = restart_after_change(|path| fs::write(path, "3\n4\n").unwrap()).await;
     assert!(failure.contains("read 2 rows and gave 1, but now reads 0"), "{failure}");
     assert!(!try_rows(&client, "SELECT n FROM v").await.is_ok_and(|rows| rows == ["7"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn file_with_other_bytes_of_equal_size_and_time_is_told_on_recovery_and_put_back() {
-    let (home, server, client) = server().await;
-    home.put("in/a.csv", "1\n2\n");
-    run(
-        &client,
-        "CREATE SOURCE s (id INT) WITH (connector = 'directory', path = 'in', format = 'csv');
-         CREATE MATERIALIZED VIEW v WITH (checkpoint_interval = '1 hour') AS SELECT sum(id) AS n FROM s;
-         FLUSH",
-    )
-    .await;
-    server.kill();
-    let path = home.path("in/a.csv");
-    let written = fs::metadata(&path).unwrap().modified().unwrap();
-    let overwrite = |text: &str| {
-        fs::write(&path, text).unwrap();
-        fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
-    };
-    overwrite("3\n4\n");
-    let server = home.start();
-    let client = server.connect().await;
-    let failure = "SELECT last_error FROM tidemark.queries WHERE last_error IS NOT NULL";
-    let failure = eventually("the query says so", async || rows(&client, failure).await.pop()).await;
+    let (home, _server, client, failure) = restart_after_change(|path| overwrite(path, "3\n4\n")).await;
     assert!(failure.contains("epoch 1 of \"v\" gave 1 rows, but now gives others"), "{failure}");
     assert!(try_rows(&client, "SELECT n FROM v").await.is_err());
-    overwrite("1\n2\n");
+    overwrite(&home.path("in/a.csv"), "1\n2\n");
     run(&client, "ALTER MATERIALIZED VIEW v RESUME; FLUSH").await;
     assert_eq!(rows(&client, "SELECT n FROM v").await, ["3"]);
 }

@@ -17,6 +17,7 @@ const INSTEAD: &[(&str, &str)] = &[
     ("Keeps", "Retention"),
     ("Letters", "DeadLetterQueue, LateRowLog"),
     ("RejectedRows", "DeadLetterQueue, LateRowLog"),
+    ("Rejected", "DecodeError"),
     ("LetterId", "DeadLetterKey"),
     ("ObjectBacklog", "UnrecoveredLog"),
     ("LettersMax", "QueueLimit"),

@@ -4,23 +4,23 @@
 //! only shows it to others. A partition is read up to the end that committed transactions have.
 //!
 //! ```text
-//! ahead ─▶ topics: what there is, since when ─▶ admission: how much of each ─▶ pool: cursors that fetch from there on
+//! ahead ─▶ topics: what there is, since when ─▶ fair_share: how much of each ─▶ pool: cursors that fetch from there on
 //! scan  ─▶ pool: the cursor that stands there ─▶ decoder, beside it what is included ─▶ rows
 //! ```
 //! Records that are gone before they were read (the topic made again, retention) are found, named, and an error or
 //! passed over, as `on_data_loss` says. Passed over, they are one dead letter each time.
 
-mod admission;
 mod allowed;
 mod client;
 mod columns;
 mod connection;
 mod cursor;
 mod envelope;
+mod fair_share;
 mod group;
 mod include;
 mod ledger;
-mod messages;
+mod message_builder;
 mod options;
 mod place;
 mod pool;
@@ -43,8 +43,8 @@ pub use options::KafkaOptions;
 pub use sink::KafkaSinkOptions;
 
 use self::{
-    admission::share,
     client::ClientPhase,
+    fair_share::share,
     group::ConsumerGroup,
     include::{with_included, without_included},
     ledger::SinkLedger,

@@ -16,7 +16,7 @@ use rdkafka::{
 
 use super::{
     connection::{self, BrokerConnection},
-    messages::OutgoingMessage,
+    message_builder::OutgoingMessage,
 };
 use crate::{
     error::{Error, ErrorKind, Result},

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     connectors::{BadRecord, BadRecords, OriginSender},
     error::{Error, ErrorKind, Result},
-    formats::{Decoder, Format, Positions, RawRecord, Rejected, Request},
+    formats::{DecodeError, Decoder, Format, Positions, RawRecord, Request},
 };
 
 /// Batches that are decoded before the query takes them.
@@ -267,7 +267,7 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         let mut decoded = self.decoder.flush();
-        for Rejected { record, raw, reason } in std::mem::take(&mut decoded.rejected) {
+        for DecodeError { record, raw, reason } in std::mem::take(&mut decoded.errors) {
             let position = self.offsets.get(record).map(|offset| *offset as i64);
             self.part.scan.bad.push(BadRecord { origin: self.name.to_string(), position, raw, reason });
         }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     connection::{BrokerConnection, config_error_message},
-    messages::MessageBuilder,
+    message_builder::MessageBuilder,
     producer::{OpenProducer, PATIENCE, PATIENCE_MAX},
 };
 use crate::{

@@ -115,9 +115,9 @@ impl SocketScan {
         }
         let mut decoded = decoder.flush();
         let pushed = std::mem::take(pushed);
-        for rejected in std::mem::take(&mut decoded.rejected) {
-            let number = pushed.get(rejected.record).copied().unwrap_or_default();
-            self.report(number, rejected.raw, rejected.reason);
+        for error in std::mem::take(&mut decoded.errors) {
+            let number = pushed.get(error.record).copied().unwrap_or_default();
+            self.report(number, error.raw, error.reason);
         }
         if decoded.rows.num_rows() == 0 {
             return true;

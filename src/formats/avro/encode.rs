@@ -159,7 +159,7 @@ mod tests {
             let mut decoder = format.decoder(&request).unwrap();
             messages.iter().for_each(|m| decoder.push(RawRecord { key: None, value: m.as_deref() }));
             let decoded = decoder.flush();
-            assert_eq!((decoded.rejected, decoded.rows), (vec![], rows()));
+            assert_eq!((decoded.errors, decoded.rows), (vec![], rows()));
         }
     }
 

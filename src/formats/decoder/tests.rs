@@ -38,7 +38,7 @@ fn flushed(decoder: &mut dyn Decoder) -> (Vec<String>, Vec<(usize, String)>) {
     show(&decoded.rows, &mut rows);
     let numbers = numbers.as_primitive::<Int64Type>().values().iter();
     let rows = numbers.zip(rows).map(|(number, row)| format!("{number}:{row}")).collect();
-    (rows, decoded.rejected.into_iter().map(|r| (r.record, r.reason)).collect())
+    (rows, decoded.errors.into_iter().map(|r| (r.record, r.reason)).collect())
 }
 
 fn decoded(decoder: &mut dyn Decoder, records: &[&[u8]]) -> (Vec<String>, Vec<(usize, String)>) {
@@ -193,11 +193,11 @@ fn upsert_decoder_takes_key_columns_from_the_message_key() {
         upserts.push(RawRecord { key: key.map(str::as_bytes), value: value.map(str::as_bytes) });
     }
     let decoded = upserts.flush();
-    assert_eq!(decoded.rejected[1].raw, b"{\"a\":\"no key\"}");
-    assert_eq!(decoded.rejected[4].raw, b"{\"a\":\"z\"}}");
-    assert!(decoded.rejected[2].reason.starts_with("its key: "), "{:?}", decoded.rejected[2]);
-    let rejected: Vec<usize> = decoded.rejected.iter().map(|r| r.record).collect();
-    assert_eq!(rejected, [6, 7, 8, 9, 10, 11, 12]);
+    assert_eq!(decoded.errors[1].raw, b"{\"a\":\"no key\"}");
+    assert_eq!(decoded.errors[4].raw, b"{\"a\":\"z\"}}");
+    assert!(decoded.errors[2].reason.starts_with("its key: "), "{:?}", decoded.errors[2]);
+    let failed: Vec<usize> = decoded.errors.iter().map(|r| r.record).collect();
+    assert_eq!(failed, [6, 7, 8, 9, 10, 11, 12]);
     let mut rows = Vec::new();
     show(&decoded.rows, &mut rows);
     let expected = [
@@ -268,7 +268,7 @@ proptest! {
             let mut shown = Vec::new();
             show(&decoded.rows, &mut shown);
             rows.extend(shown.into_iter().enumerate().map(|(row, text)| (base + number(row), text)));
-            bad.extend(decoded.rejected.into_iter().map(|r| (base + r.record, r.reason)));
+            bad.extend(decoded.errors.into_iter().map(|r| (base + r.record, r.reason)));
         }
         let (mut alone_rows, mut alone_bad) = (Vec::new(), Vec::new());
         for (n, record) in records.iter().enumerate() {
@@ -278,7 +278,7 @@ proptest! {
             let mut shown = Vec::new();
             show(&decoded.rows, &mut shown);
             alone_rows.extend(shown.into_iter().map(|text| (n, text)));
-            alone_bad.extend(decoded.rejected.into_iter().map(|r| (n, r.reason)));
+            alone_bad.extend(decoded.errors.into_iter().map(|r| (n, r.reason)));
         }
         prop_assert_eq!(rows, alone_rows);
         prop_assert_eq!(bad, alone_bad);

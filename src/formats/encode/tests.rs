@@ -215,7 +215,7 @@ fn avro_messages_decode_by_the_derived_schema() {
                 decoder.push(crate::formats::RawRecord::from(message.unwrap().as_ref()));
             }
             let decoded = decoder.flush();
-            assert_eq!((decoded.rows, decoded.rejected.len()), (rows.clone(), 0), "{framing}");
+            assert_eq!((decoded.rows, decoded.errors.len()), (rows.clone(), 0), "{framing}");
         }
     }
 }

@@ -55,7 +55,7 @@ fn decoded(decoder: &mut dyn Decoder, messages: &[Vec<u8>]) -> (Vec<String>, Vec
     let decoded = decoder.flush();
     let mut rows = Vec::new();
     show(&decoded.rows, &mut rows);
-    (rows, decoded.rejected.into_iter().map(|r| (r.record, r.reason)).collect())
+    (rows, decoded.errors.into_iter().map(|r| (r.record, r.reason)).collect())
 }
 
 #[test]

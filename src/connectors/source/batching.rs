@@ -24,7 +24,7 @@ impl BatchingPolicy {
         BatchingPolicy::from_options(&mut options.taker("the source"))
     }
 
-    pub(super) fn from_options(options: &mut Taker) -> Result<Option<BatchingPolicy>> {
+    pub(in super::super) fn from_options(options: &mut Taker) -> Result<Option<BatchingPolicy>> {
         let rows = options.parse("min_rows_per_trigger", "a whole number")?;
         let delay = options.duration("max_trigger_delay")?;
         match (rows, delay) {

@@ -34,7 +34,7 @@ impl OnError {
         OnError::from_options(&mut options.taker("the source"))
     }
 
-    pub(super) fn from_options(options: &mut Taker) -> Result<OnError> {
+    pub(in super::super) fn from_options(options: &mut Taker) -> Result<OnError> {
         let words = [("dead_letter", OnError::DeadLetter), ("skip", OnError::Skip), ("fail", OnError::Fail)];
         Ok(options.one_of("on_error", &words)?.unwrap_or_default())
     }

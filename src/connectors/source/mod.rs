@@ -1,4 +1,11 @@
-//! The trait of all sources: how far they can be read, and the rows of a span.
+//! The trait of all sources: how far they can be read, and the rows of a span. Beside it what all kinds of sources share:
+//! spans and readers, the origins of rows, bad records and what becomes of them, minimum batches.
+
+mod bad_records;
+mod batching;
+mod on_error;
+mod origins;
+mod span;
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +16,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{BadRecords, Fence, Offsets, OriginQueue, OriginSender, Span};
+pub use bad_records::{BadRecord, BadRecords};
+pub use batching::BatchingPolicy;
+pub use on_error::OnError;
+pub use origins::{Origin, OriginQueue, OriginSender};
+pub use span::{Offsets, Readers, START, Span};
+
+use super::Fence;
 use crate::{
     error::{Error, Result},
     options::Taker,

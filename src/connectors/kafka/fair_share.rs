@@ -1,4 +1,4 @@
-//! How many records of each partition an epoch takes: pure arithmetic.
+//! How many records of each partition an epoch takes: max-min fairness, pure arithmetic.
 
 /// Shares `limit` records out among partitions that have so many ahead, as evenly as they go: what one does not need,
 /// the others get. At least one record is taken if there is any.
