@@ -65,7 +65,8 @@
 //!   commit.
 //! - *operator uid*: what a checkpoint knows an operator's state by: its kind, keys and place, as in `Aggregate[k]@0.1`.
 //! - *transaction*: what is written to tables at once: its rows count, in all its tables, once its end is in the log.
-//! - *continuous plan*: a standing query planned to run epoch by epoch.
+//! - *continuous plan*: a standing query planned to run epoch by epoch. *query pipeline*: such a plan with the state of its
+//!   operators and the relation that holds its answer.
 //!
 //! # What always holds
 //!

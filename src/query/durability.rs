@@ -49,8 +49,8 @@ pub(super) struct Durability {
     writing: Option<Writing>,
     /// The checkpoint whose write failed and is to be retried.
     unwritten: Option<Unwritten>,
-    /// Whether state in memory and what was drained from it for checkpoints are complete; otherwise the worker must be
-    /// rebuilt.
+    /// Whether what was drained from the state for checkpoints is complete, and the outbox is as of the query's epoch;
+    /// otherwise the worker must be rebuilt.
     sound: bool,
     /// Whether recovery has replayed up to the last committed epoch.
     recovered: bool,
@@ -140,7 +140,7 @@ impl Durability {
         self.sound
     }
 
-    /// State in memory is being changed in a way that cannot be undone, until [`Durability::mark_sound`].
+    /// Outbox and epoch are being changed in a way that cannot be undone, until [`Durability::mark_sound`].
     pub(super) fn mark_unsound(&mut self) {
         self.sound = false;
     }

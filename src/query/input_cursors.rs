@@ -4,19 +4,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     input_cursor::{InputCursor, OpenedInput, PlannedRead},
+    pieces::Pieces,
     setup::QueryEnv,
 };
 use crate::{
     checkpoint::Intent,
-    connectors::{Backlog, Offsets, ReadLimit, Span},
+    connectors::{Backlog, BadRecords, Offsets, ReadLimit, Span},
     error::Result,
     relations::SnapshotChunk,
     sql::incremental::Rewritten,
     time::Micros,
 };
-
-/// Per input the pieces of its snapshot; empty if it is not read from epoch 0.
-pub(super) type Pieces = Vec<Vec<SnapshotChunk>>;
 
 /// The cursors of the inputs, in the order of the plan. Invariants:
 ///
@@ -148,14 +146,26 @@ impl InputCursors {
         self.cursors.iter_mut().for_each(InputCursor::forget_snapshot);
     }
 
-    /// The snapshots that an intent reads, in pieces of about `bytes`.
-    pub(super) fn pieces(&self, intent: &Intent, bytes: usize) -> Pieces {
-        self.cursors.iter().zip(&intent.spans).map(|(cursor, span)| cursor.pieces(span, bytes)).collect()
+    /// The snapshots that an intent reads, in pieces of about `bytes`; `None` if they are no larger.
+    pub(super) fn pieces(&self, intent: &Intent, bytes: usize) -> Option<Pieces> {
+        let cursors = self.cursors.iter().zip(&intent.spans);
+        Pieces::new(cursors.map(|(cursor, span)| cursor.pieces(span, bytes)).collect())
     }
 
-    /// The rows of one piece of the snapshot of input `n`.
-    pub(super) fn open_piece(&self, n: usize, piece: &SnapshotChunk) -> Result<OpenedInput> {
-        self.cursors[n].open_piece(piece)
+    /// Opens one piece of the snapshots, per input; inputs that are not read in pieces come with the last one.
+    pub(super) fn open_piece(
+        &mut self,
+        env: &QueryEnv,
+        intent: &Intent,
+        pieces: &Pieces,
+        piece: usize,
+    ) -> Result<Vec<OpenedInput>> {
+        let open = |(n, of): (usize, &[SnapshotChunk])| match of.get(piece) {
+            Some(chunk) => self.cursors[n].open_piece(chunk),
+            None if pieces.is_last(piece) && of.is_empty() => self.open_input(env, n, intent),
+            None => Ok((Vec::new(), BadRecords::default())),
+        };
+        pieces.inputs().enumerate().map(open).collect()
     }
 
     /// Opens the spans of an intent, per input.
@@ -163,7 +173,7 @@ impl InputCursors {
         (0..intent.spans.len()).map(|n| self.open_input(env, n, intent)).collect()
     }
 
-    pub(super) fn open_input(&mut self, env: &QueryEnv, n: usize, intent: &Intent) -> Result<OpenedInput> {
+    fn open_input(&mut self, env: &QueryEnv, n: usize, intent: &Intent) -> Result<OpenedInput> {
         self.cursors[n].open(env, &intent.spans[n], intent.partitions)
     }
 

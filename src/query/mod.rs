@@ -6,17 +6,18 @@
 //!        └──────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `epoch.rs` plans, runs and commits an epoch, and charges the memory budget for it; `saving.rs` takes a checkpoint,
-//! `checkpoints.rs` writes it; `recovery.rs` runs committed epochs again. `late_rows.rs` and `dead_letters.rs` make what a
-//! commit tells of them.
+//! `Worker` runs an epoch with four types, of which each keeps its own invariants: `InputCursors` (how far the inputs
+//! are read), `QueryPipeline` (plan, state and relation), `Durability` (what a crash would leave) and, for a sink,
+//! `SinkDriver`.
+//!
+//! `worker.rs` plans, runs and commits or delivers an epoch; `recovery.rs` takes checkpoints and runs committed epochs
+//! again; `checkpoints.rs` has the files. `late_rows.rs` and `dead_letters.rs` make what a commit tells of them.
 
 mod admission;
 mod batches;
 mod checkpoints;
 mod dead_letters;
-mod delivery;
 mod durability;
-mod epoch;
 mod epoch_memory;
 mod handle;
 mod input_cursor;
@@ -24,11 +25,11 @@ mod input_cursors;
 mod late_rows;
 mod metrics;
 mod pieces;
+mod pipeline;
 mod prefetch;
 mod progress;
 mod recovery;
 mod runner;
-mod saving;
 mod setup;
 mod sink_driver;
 mod thresholds;
@@ -37,7 +38,6 @@ mod watermarks;
 mod worker;
 
 pub use checkpoints::{CheckpointHeader, Checkpoints};
-pub use epoch::NextEpoch;
 pub use epoch_memory::EpochMemory;
 pub use handle::{Command, Finished, Handle, Rebuild};
 pub use progress::{InputProgress, Progress, QueryProgress, QueryState, UNRECOVERED};
@@ -47,4 +47,4 @@ pub use sink_driver::{Outbox, Retention, SinkDriver};
 pub use thresholds::Thresholds;
 pub use trigger::Trigger;
 pub use watermarks::Watermarks;
-pub use worker::Worker;
+pub use worker::{NextEpoch, Worker};

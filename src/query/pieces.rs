@@ -1,86 +1,66 @@
-//! Reading the first snapshot of a relation in pieces, so that a large table takes no more memory than its answer.
+//! The first snapshots of a query's inputs in pieces, so that a large table takes no more memory than the answer.
 //!
 //! Each piece runs as an epoch of its own number. Only the last one is committed and published; after a crash before
-//! that the snapshot is read again.
+//! that the snapshots are read again.
 
 use std::collections::btree_map::Entry;
 
-use super::{Worker, input_cursor::OpenedInput, input_cursors::Pieces};
 use crate::{
     checkpoint::{Commit, Intent},
-    connectors::BadRecords,
-    error::{Error, ErrorKind, Result},
+    relations::SnapshotChunk,
     time::{Epoch, Micros},
 };
 
-impl Worker {
-    /// Splits an epoch into pieces, if it reads a large snapshot; its intent then has the number of the last piece.
-    pub(super) fn in_pieces(&self, intent: Intent) -> (Intent, Pieces) {
-        if !self.cursors.reads_snapshots(&intent) || self.env.epochs.reads_whole(self.setup.id) {
-            return (intent, Vec::new());
-        }
-        let pieces = self.cursors.pieces(&intent, self.env.epochs.piece_bytes());
-        let most = pieces.iter().map(Vec::len).max().unwrap_or(0);
-        if most < 2 {
-            return (intent, Vec::new());
-        }
-        let epoch = Epoch(intent.epoch.0 + most as u64 - 1);
-        (Intent { epoch, ..intent }, pieces)
+/// Snapshots that one epoch reads, in at least two pieces. Invariant: the pieces have the numbers up to that of the
+/// epoch they are part of, without a gap.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    /// Per input; empty if it is not read from epoch 0.
+    inputs: Vec<Vec<SnapshotChunk>>,
+    count: usize,
+}
+
+impl Pieces {
+    /// Of each input's pieces; `None` if no input has several.
+    pub(super) fn new(inputs: Vec<Vec<SnapshotChunk>>) -> Option<Self> {
+        let count = inputs.iter().map(Vec::len).max().unwrap_or(0);
+        (count > 1).then_some(Pieces { inputs, count })
     }
 
-    /// Runs the pieces one after the other. Other inputs, and the new watermark, come with the last one.
-    pub(super) async fn run_pieces(&mut self, intent: &Intent, pieces: Pieces) -> Result<Commit> {
-        let count = pieces.iter().map(Vec::len).max().unwrap_or(0);
-        let first = self.epoch.next().0;
-        let before = self.watermarks.current();
-        let mut all: Option<Commit> = None;
-        for k in 0..count {
-            let last = k + 1 == count;
-            let watermark: Option<Micros> = if last { intent.watermark } else { before };
-            let part = Intent { epoch: Epoch(first + k as u64), watermark, ..intent.clone() };
-            let opened = self.open_piece(&part, &pieces, k, last)?;
-            let bytes = pieces.iter().filter_map(|of| of.get(k)).map(|piece| piece.bytes).sum();
-            // Estimate of state plus relation after this piece, in bytes.
-            self.share.ask(self.bytes()?.saturating_add(2 * bytes))?;
-            let _room = self.env.epochs.enter(bytes).await;
-            let (commit, _) = self.run_plan(&part, opened).await.map_err(|error| self.after_piece(error, last))?;
-            self.share.ask(self.bytes()?)?;
-            all = Some(match all {
-                Some(before) => joined(before, commit),
-                None => commit,
-            });
-        }
-        self.cursors.forget_snapshots();
-        all.ok_or_else(|| Error::internal("an epoch without pieces was run in pieces"))
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
-    fn open_piece(&mut self, intent: &Intent, pieces: &Pieces, k: usize, last: bool) -> Result<Vec<OpenedInput>> {
-        let mut opened = Vec::new();
-        for (n, of) in pieces.iter().enumerate() {
-            opened.push(match of.get(k) {
-                Some(piece) => self.cursors.open_piece(n, piece)?,
-                None if last && of.is_empty() => self.cursors.open_input(&self.env, n, intent)?,
-                None => (Vec::new(), BadRecords::default()),
-            });
-        }
-        Ok(opened)
+    /// Whether `piece` is the last one.
+    pub(super) fn is_last(&self, piece: usize) -> bool {
+        piece + 1 == self.count
     }
 
-    /// An expression may fail on a piece though not over the whole snapshot: the error is then transient, and the retry
-    /// reads the snapshot whole.
-    fn after_piece(&self, error: Error, last: bool) -> Error {
-        let is_room =
-            matches!(error.kind(), ErrorKind::ConfigurationLimit | ErrorKind::OutOfMemory | ErrorKind::LimitExceeded);
-        if last || is_room {
-            return error;
-        }
-        self.env.epochs.read_whole(self.setup.id);
-        error.with_kind(ErrorKind::CannotConnectNow)
+    /// Per input its pieces.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &[SnapshotChunk]> {
+        self.inputs.iter().map(Vec::as_slice)
+    }
+
+    /// Bytes of a piece, of all inputs.
+    pub(super) fn bytes(&self, piece: usize) -> usize {
+        self.inputs.iter().filter_map(|of| of.get(piece)).map(|piece| piece.bytes).sum()
+    }
+
+    /// The intent of the whole epoch: planned as `next`, it has the number of its last piece.
+    pub(super) fn whole(&self, next: Intent) -> Intent {
+        Intent { epoch: Epoch(next.epoch.0 + self.count as u64 - 1), ..next }
+    }
+
+    /// The intent of one piece. The new watermark comes with the last one; until then it is `before`.
+    pub(super) fn part(&self, whole: &Intent, piece: usize, before: Option<Micros>) -> Intent {
+        let epoch = Epoch(whole.epoch.0 + 1 + piece as u64 - self.count as u64);
+        let watermark = if self.is_last(piece) { whole.watermark } else { before };
+        Intent { epoch, watermark, ..whole.clone() }
     }
 }
 
 /// Merges two commits: the second one, with the counts and observed times of both.
-fn joined(before: Commit, mut commit: Commit) -> Commit {
+pub(super) fn joined(before: Commit, mut commit: Commit) -> Commit {
     commit.rows_in += before.rows_in;
     commit.rows_out += before.rows_out;
     commit.hash = before.hash.zip(commit.hash).map(|(one, other)| one.plus(other));
@@ -97,4 +77,33 @@ fn joined(before: Commit, mut commit: Commit) -> Commit {
     commit.late_rows = [before.late_rows, commit.late_rows].concat();
     commit.dead_letters = [before.dead_letters, commit.dead_letters].concat();
     commit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(bytes: usize) -> SnapshotChunk {
+        let mut chunk = SnapshotChunk::default();
+        chunk.bytes = bytes;
+        chunk
+    }
+
+    #[test]
+    fn pieces_have_the_numbers_up_to_that_of_their_epoch_and_the_last_one_its_watermark() {
+        let pieces = Pieces::new(vec![vec![chunk(5), chunk(6), chunk(7)], Vec::new(), vec![chunk(1)]]).unwrap();
+        let next = Intent { query: 7, epoch: Epoch(1), spans: Vec::new(), watermark: Some(9), now: 0, partitions: 1 };
+        let whole = pieces.whole(next);
+        assert_eq!(whole.epoch, Epoch(3));
+        let parts = (0..pieces.count()).map(|piece| pieces.part(&whole, piece, Some(2)));
+        let parts: Vec<_> = parts.map(|part| (part.epoch.0, part.watermark)).collect();
+        assert_eq!(parts, [(1, Some(2)), (2, Some(2)), (3, Some(9))]);
+        assert_eq!([pieces.bytes(0), pieces.bytes(1), pieces.bytes(2)], [6, 6, 7]);
+    }
+
+    #[test]
+    fn pieces_are_at_least_two() {
+        assert!(Pieces::new(vec![vec![chunk(5)], vec![chunk(1)]]).is_none());
+        assert!(Pieces::new(vec![Vec::new()]).is_none());
+    }
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, Finished, Handle, QueryState, Rebuild, Trigger, Worker, epoch::NextEpoch, handle::COMMANDS_MAX};
+use super::{Command, Finished, Handle, QueryState, Rebuild, Trigger, Worker, handle::COMMANDS_MAX, worker::NextEpoch};
 use crate::{
     checkpoint::{Commit, Intent},
     connectors::Offsets,
@@ -34,7 +34,7 @@ pub fn start(
 ) -> Handle {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let progress = worker.progress.clone();
-    let checkpoint_interval = worker.setup.checkpoint_interval;
+    let checkpoint_interval = worker.checkpoint_interval;
     let runner = Runner {
         worker,
         trigger,
@@ -105,7 +105,7 @@ impl Runner {
             () = cancelled.cancelled() => {
                 // What is being written must not outlive the query.
                 if let Err(error) = self.worker.end_checkpoint().await {
-                    tracing::debug!(query = self.worker.setup.name, %error, "no last checkpoint");
+                    tracing::debug!(query = self.worker.name, %error, "no last checkpoint");
                 }
             }
             () = self.live(recovery) => {}
@@ -141,7 +141,7 @@ impl Runner {
 
     /// Recovers state and relation up to the last committed epoch; until then readers of the relation wait.
     async fn recover(&mut self, intents: &[Intent], commits: &[Commit]) {
-        let relation = self.worker.setup.relation.clone();
+        let relation = self.worker.pipeline.relation().clone();
         // A panic fails this query only.
         let recovered = AssertUnwindSafe(self.worker.recover(intents, commits)).catch_unwind().await;
         let recovered = recovered.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
@@ -157,11 +157,11 @@ impl Runner {
             relation.refuse(&error);
         }
         if is_transient(&error) {
-            tracing::warn!(query = self.worker.setup.name, %error, "query will try again to recover");
+            tracing::warn!(query = self.worker.name, %error, "query will try again to recover");
             (self.state_poisoned, self.retry) = (true, RETRY_MIN);
             self.worker.set_state(QueryState::Retrying, Some(error));
         } else {
-            tracing::error!(query = self.worker.setup.name, %error, "query cannot be recovered");
+            tracing::error!(query = self.worker.name, %error, "query cannot be recovered");
             self.stop_failed(error);
         }
     }
@@ -205,7 +205,7 @@ impl Runner {
             };
         }
         if self.trigger.ends() && self.final_target.is_none() {
-            self.final_target = Some(self.worker.target().await?);
+            self.final_target = Some(self.worker.cursors.target().await?);
         }
         let changed = self.changes();
         let hurry = !self.flushes.is_empty() || self.trigger.ends();
@@ -233,7 +233,7 @@ impl Runner {
             }
             NextEpoch::Idle => {
                 self.answer_flushes();
-                let caught_up = |target: &Vec<Offsets>| self.worker.has_reached(target);
+                let caught_up = |target: &Vec<Offsets>| self.worker.cursors.has_reached(target);
                 if self.trigger.ends() && self.final_target.as_ref().is_some_and(caught_up) {
                     self.goes_on();
                     return self.finish().await;
@@ -267,7 +267,7 @@ impl Runner {
 
     /// Change notifications of all inputs. Subscribed before [`Worker::next`] looks, so that no change is missed.
     fn changes(&self) -> Vec<watch::Receiver<u64>> {
-        let inputs = &self.worker.setup.standing.rewritten.inputs;
+        let inputs = self.worker.pipeline.inputs();
         let mut receivers: Vec<_> = inputs
             .iter()
             .map(|input| match &input.table.input {
@@ -285,7 +285,7 @@ impl Runner {
         mut changed: Vec<watch::Receiver<u64>>,
         mut until: Option<Instant>,
     ) -> Result<LoopControl> {
-        let rewritten = &self.worker.setup.standing.rewritten;
+        let rewritten = self.worker.pipeline.rewritten();
         let timed = rewritten.uses_clock || rewritten.watermarks.iter().any(|w| w.spec.idle_timeout.is_some());
         if timed {
             let look = Instant::now() + WAKE_EVERY;
@@ -339,10 +339,10 @@ impl Runner {
                     && !self.state_poisoned
                     && let Err(error) = self.checkpoint().await
                 {
-                    tracing::warn!(query = self.worker.setup.name, %error, "no checkpoint of the paused query");
+                    tracing::warn!(query = self.worker.name, %error, "no checkpoint of the paused query");
                 }
                 self.paused = true;
-                self.worker.end_prefetch();
+                self.worker.cursors.end_prefetch();
                 self.worker.set_state(QueryState::Paused, None);
                 self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
                 let _ = done.send(());
@@ -366,7 +366,7 @@ impl Runner {
             Command::Flush(done) if self.paused => {
                 let _ = done.send(self.failed.clone().map_or(Ok(()), Err));
             }
-            Command::Flush(done) => match self.worker.target().await {
+            Command::Flush(done) => match self.worker.cursors.target().await {
                 Ok(target) => self.flushes.push((target, done)),
                 Err(error) => {
                     let _ = done.send(Err(error));
@@ -380,7 +380,7 @@ impl Runner {
                 };
                 // Without it the next start replays more epochs.
                 if let Err(error) = last {
-                    tracing::warn!(query = self.worker.setup.name, %error, "no last checkpoint");
+                    tracing::warn!(query = self.worker.name, %error, "no last checkpoint");
                 }
                 return Ok(LoopControl::Stop);
             }
@@ -411,7 +411,7 @@ impl Runner {
     fn answer_flushes(&mut self) {
         let waiting = std::mem::take(&mut self.flushes);
         for (target, done) in waiting {
-            if self.worker.has_reached(&target) && !self.worker.closes_next() {
+            if self.worker.cursors.has_reached(&target) && !self.worker.closes_next() {
                 let _ = done.send(Ok(()));
             } else {
                 self.flushes.push((target, done));
@@ -451,7 +451,7 @@ impl Runner {
             return Err(error);
         }
         let pause = self.unwritten.map_or(RETRY_MIN, |(_, pause)| (pause * 2).min(RETRY_MAX));
-        tracing::warn!(query = self.worker.setup.name, %error, wait = ?pause, "a checkpoint will be tried again");
+        tracing::warn!(query = self.worker.name, %error, wait = ?pause, "a checkpoint will be tried again");
         self.unwritten = Some((Instant::now() + pause, pause));
         Ok(())
     }
@@ -480,7 +480,7 @@ impl Runner {
         }
         self.finishing = false;
         self.paused = true;
-        self.worker.end_prefetch();
+        self.worker.cursors.end_prefetch();
         self.worker.set_state(QueryState::Finished, None);
         self.flushes.drain(..).for_each(|(_, done)| drop(done.send(Ok(()))));
         Ok(LoopControl::Again)
@@ -508,12 +508,12 @@ impl Runner {
 
     /// Retries after a transient error with backoff; any other fails this query only.
     async fn after_error(&mut self, error: Error) -> LoopControl {
-        let name = self.worker.setup.name.clone();
+        let name = self.worker.name.clone();
         let error = self.worker.env.hidden.mask(error);
         self.state_poisoned |= !self.worker.is_sound();
         if !self.state_poisoned && self.worker.has_pending() {
             if let Err(error) = self.worker.save_pending().await {
-                tracing::warn!(query = name, %error, "what is owed is not kept yet");
+                tracing::warn!(query = name, %error, "the pending epoch is not in the outbox yet");
             }
             self.state_poisoned = !self.worker.is_sound();
         }
@@ -546,7 +546,7 @@ impl Runner {
         let outcome = settled.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
         if let Err(error) = outcome {
             self.state_poisoned = true;
-            tracing::warn!(query = self.worker.setup.name, %error, "the failed query cannot go back yet");
+            tracing::warn!(query = self.worker.name, %error, "the failed query cannot go back yet");
         }
         self.worker.set_state(QueryState::Failed, self.failed.clone());
     }

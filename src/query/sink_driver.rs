@@ -245,9 +245,9 @@ impl Outbox {
     pub(super) fn load(&self, epoch: Epoch) -> Result<Option<PendingEpoch>> {
         let path = self.rows(epoch);
         let Some(bytes) = self.storage.read(&path)? else { return Ok(None) };
-        let mut owed = PendingEpoch::decode(&path, &bytes)?;
-        owed.unproven &= self.storage.read(&self.in_flight_path(epoch))?.is_none();
-        Ok(Some(owed))
+        let mut pending = PendingEpoch::decode(&path, &bytes)?;
+        pending.unproven &= self.storage.read(&self.in_flight_path(epoch))?.is_none();
+        Ok(Some(pending))
     }
 
     fn in_flight_path(&self, epoch: Epoch) -> String {

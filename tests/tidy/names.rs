@@ -14,6 +14,7 @@ const INSTEAD: &[(&str, &str)] = &[
     ("Outlet", "SinkDriver"),
     ("outlet", "sink_driver"),
     ("Owed", "PendingEpoch"),
+    ("owed", "pending, pending_sink_epoch"),
     ("Keeps", "Retention"),
     ("Letters", "DeadLetterQueue, LateRowLog"),
     ("RejectedRows", "DeadLetterQueue, LateRowLog"),
