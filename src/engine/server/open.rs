@@ -19,7 +19,7 @@ use crate::{
         opened_directory::OpenedDirectory,
         options::{EngineOptions, Env},
         read::Reader,
-        recovery::ObjectRecovery,
+        opening::ObjectRecovery,
         secrets::Secrets,
         statement_planner::StatementPlanner,
     },
