@@ -60,13 +60,11 @@ impl Pieces {
 }
 
 /// Merges two commits: the second one, with the counts and observed times of both.
-pub(super) fn joined(before: Commit, mut commit: Commit) -> Commit {
-    commit.rows_in += before.rows_in;
-    commit.rows_out += before.rows_out;
-    commit.hash = before.hash.zip(commit.hash).map(|(one, other)| one.plus(other));
-    commit.late += before.late;
-    commit.bad += before.bad;
-    for (times, earlier) in commit.observed.iter_mut().zip(before.observed) {
+pub(super) fn joined(before: Commit, commit: Commit) -> Commit {
+    // By all its fields: a count that is added later must be added up here.
+    let Commit { query, epoch, rows_in, rows_out, hash, late, untimed, bad, mut observed, late_rows, dead_letters } =
+        commit;
+    for (times, earlier) in observed.iter_mut().zip(before.observed) {
         for (partition, time) in earlier {
             match times.entry(partition) {
                 Entry::Vacant(entry) => drop(entry.insert(time)),
@@ -74,9 +72,19 @@ pub(super) fn joined(before: Commit, mut commit: Commit) -> Commit {
             }
         }
     }
-    commit.late_rows = [before.late_rows, commit.late_rows].concat();
-    commit.dead_letters = [before.dead_letters, commit.dead_letters].concat();
-    commit
+    Commit {
+        query,
+        epoch,
+        rows_in: before.rows_in + rows_in,
+        rows_out: before.rows_out + rows_out,
+        hash: before.hash.zip(hash).map(|(one, other)| one.plus(other)),
+        late: before.late + late,
+        untimed: before.untimed + untimed,
+        bad: before.bad + bad,
+        observed,
+        late_rows: [before.late_rows, late_rows].concat(),
+        dead_letters: [before.dead_letters, dead_letters].concat(),
+    }
 }
 
 #[cfg(test)]
@@ -105,5 +113,23 @@ mod tests {
     fn pieces_are_at_least_two() {
         assert!(Pieces::new(vec![vec![chunk(5)], vec![chunk(1)]]).is_none());
         assert!(Pieces::new(vec![Vec::new()]).is_none());
+    }
+    #[test]
+    fn commits_of_pieces_add_up_each_count_and_keep_the_latest_times() {
+        let commit = |epoch, n: u64, times: &[(&str, i64)]| Commit {
+            query: 7,
+            epoch: Epoch(epoch),
+            rows_in: n,
+            rows_out: 2 * n,
+            hash: None,
+            late: 3 * n,
+            untimed: 4 * n,
+            bad: 5 * n,
+            observed: vec![times.iter().map(|(partition, time)| (partition.to_string(), *time)).collect()],
+            late_rows: Vec::new(),
+            dead_letters: Vec::new(),
+        };
+        let both = joined(commit(1, 1, &[("a", 5), ("b", 1)]), commit(2, 10, &[("a", 4), ("c", 2)]));
+        assert_eq!(both, commit(2, 11, &[("a", 5), ("b", 1), ("c", 2)]));
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     frontend::{self, FrontendMessage, Opening},
-    memory::{Account, HeldBytes},
+    session_memory::{Account, HeldBytes},
 };
 use crate::error::{Error, ErrorKind, Result};
 

@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 
 use super::{
     encode::RowFormat,
-    memory::{Account, HeldBytes},
+    session_memory::{Account, HeldBytes},
     work::RowStream,
 };
 use crate::{

@@ -15,8 +15,8 @@ use super::{
     encode::RowFormat,
     frontend::FrontendMessage,
     link::ClientLink,
-    memory::{Account, HeldBytes},
     portal::PortalSource,
+    session_memory::{Account, HeldBytes},
     work::{self, RowStream},
 };
 use crate::{

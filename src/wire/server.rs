@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backend::{self, Blame},
     door::Door,
-    memory::Memory,
     options::WireOptions,
+    session_memory::Memory,
     sessions::SessionSlots,
     shared::ServerShared,
     starting::{Starting, StartingSlot},

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{memory::Memory, options::WireOptions, sessions::SessionSlots};
+use super::{options::WireOptions, session_memory::Memory, sessions::SessionSlots};
 
 /// What all connections of one server share.
 pub(super) struct ServerShared<D> {

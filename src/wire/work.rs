@@ -9,7 +9,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     live::LiveQuery,
-    memory::{Account, HeldBytes},
+    session_memory::{Account, HeldBytes},
     task::{Task, broken},
 };
 use crate::{
