@@ -85,27 +85,17 @@ pub fn source_options(options: &Options) -> (Options, Options) {
 /// Makes live objects of definitions. They are not in the catalog yet.
 #[derive(Debug)]
 pub struct ObjectBuilder {
-    catalog: Arc<LiveCatalog>,
-    secrets: Arc<Secrets>,
-    queries: Arc<ContinuousQueries>,
-    planner: Arc<Planner>,
-    env: QueryEnv,
-    options: Arc<EngineOptions>,
+    pub(super) catalog: Arc<LiveCatalog>,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) queries: Arc<ContinuousQueries>,
+    pub(super) planner: Arc<Planner>,
+    pub(super) env: QueryEnv,
+    pub(super) options: Arc<EngineOptions>,
     /// No source is read.
-    rehearsal: bool,
+    pub(super) rehearsal: bool,
 }
 
 impl ObjectBuilder {
-    pub fn new(
-        (catalog, secrets): (Arc<LiveCatalog>, Arc<Secrets>),
-        queries: Arc<ContinuousQueries>,
-        (planner, env): (Arc<Planner>, QueryEnv),
-        options: Arc<EngineOptions>,
-        rehearsal: bool,
-    ) -> Self {
-        ObjectBuilder { catalog, secrets, queries, planner, env, options, rehearsal }
-    }
-
     /// Builds the live object of a statement; loads its checkpoints and replays its log records first.
     pub async fn build(
         &self,

@@ -34,27 +34,17 @@ use crate::{
 /// What standing queries are made with. Their tasks refer to it weakly: they end with the engine.
 #[derive(Debug)]
 pub struct ContinuousQueries {
-    pub(super) catalog: Arc<LiveCatalog>,
-    pub(super) secrets: Arc<Secrets>,
-    planner: Arc<Planner>,
-    env: QueryEnv,
-    options: Arc<EngineOptions>,
-    runtime: Runtime,
+    pub(in crate::engine) catalog: Arc<LiveCatalog>,
+    pub(in crate::engine) secrets: Arc<Secrets>,
+    pub(in crate::engine) planner: Arc<Planner>,
+    pub(in crate::engine) env: QueryEnv,
+    pub(in crate::engine) options: Arc<EngineOptions>,
+    pub(in crate::engine) runtime: Runtime,
     /// Nothing runs, and no sink is opened.
-    rehearsal: bool,
+    pub(in crate::engine) rehearsal: bool,
 }
 
 impl ContinuousQueries {
-    pub fn new(
-        (catalog, secrets): (Arc<LiveCatalog>, Arc<Secrets>),
-        (planner, env): (Arc<Planner>, QueryEnv),
-        options: Arc<EngineOptions>,
-        runtime: Runtime,
-        rehearsal: bool,
-    ) -> Self {
-        ContinuousQueries { catalog, secrets, planner, env, options, runtime, rehearsal }
-    }
-
     /// Plans the standing query of a view; with the engine's partitions unless others are given.
     pub async fn plan(
         &self,

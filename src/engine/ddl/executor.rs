@@ -16,31 +16,20 @@ use crate::{
 /// Runs DDL. A statement that has begun to change the catalog goes on to its end, even if its client is gone.
 #[derive(Debug)]
 pub struct DdlExecutor {
-    pub(super) catalog: Arc<LiveCatalog>,
-    pub(super) statements: Arc<StatementPlanner>,
-    pub(super) secrets: Arc<Secrets>,
-    pub(super) functions: Arc<UserFunctions>,
-    pub(super) queries: Arc<ContinuousQueries>,
-    pub(super) builder: Arc<ObjectBuilder>,
-    pub(super) cleanup: ObjectCleanup,
+    pub(in crate::engine) catalog: Arc<LiveCatalog>,
+    pub(in crate::engine) statements: Arc<StatementPlanner>,
+    pub(in crate::engine) secrets: Arc<Secrets>,
+    pub(in crate::engine) functions: Arc<UserFunctions>,
+    pub(in crate::engine) queries: Arc<ContinuousQueries>,
+    pub(in crate::engine) builder: Arc<ObjectBuilder>,
+    pub(in crate::engine) cleanup: ObjectCleanup,
     /// How long an outside system may take.
-    pub(super) open_timeout: Duration,
+    pub(in crate::engine) open_timeout: Duration,
     /// Only columns are needed, and no rows.
-    pub(super) rehearsal: bool,
+    pub(in crate::engine) rehearsal: bool,
 }
 
 impl DdlExecutor {
-    pub fn new(
-        (catalog, statements): (Arc<LiveCatalog>, Arc<StatementPlanner>),
-        (secrets, functions): (Arc<Secrets>, Arc<UserFunctions>),
-        (queries, builder): (Arc<ContinuousQueries>, Arc<ObjectBuilder>),
-        cleanup: ObjectCleanup,
-        open_timeout: Duration,
-        rehearsal: bool,
-    ) -> Self {
-        DdlExecutor { catalog, statements, secrets, functions, queries, builder, cleanup, open_timeout, rehearsal }
-    }
-
     /// `CREATE SECRET`. The sinks that use it continue with its new value.
     pub async fn create_secret(self: &Arc<Self>, create: &CreateSecret) -> Result<Reply> {
         let (ddl, create) = (self.clone(), create.clone());

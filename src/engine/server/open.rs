@@ -50,10 +50,24 @@ impl Engine {
         let aside = AsideLimit::new(options.aside_max);
         let statements = Arc::new(StatementPlanner::new(catalog.clone(), planner.clone(), aside));
         let functions = Arc::new(UserFunctions::new(catalog.clone(), statements.clone(), planner.clone()));
-        let (names, plans) = ((catalog.clone(), secrets.clone()), (planner.clone(), env.clone()));
-        let queries = ContinuousQueries::new(names.clone(), plans.clone(), options.clone(), runtime.clone(), rehearsal);
-        let queries = Arc::new(queries);
-        let builder = Arc::new(ObjectBuilder::new(names, queries.clone(), plans, options.clone(), rehearsal));
+        let queries = Arc::new(ContinuousQueries {
+            catalog: catalog.clone(),
+            secrets: secrets.clone(),
+            planner: planner.clone(),
+            env: env.clone(),
+            options: options.clone(),
+            runtime: runtime.clone(),
+            rehearsal,
+        });
+        let builder = Arc::new(ObjectBuilder {
+            catalog: catalog.clone(),
+            secrets: secrets.clone(),
+            queries: queries.clone(),
+            planner: planner.clone(),
+            env: env.clone(),
+            options: options.clone(),
+            rehearsal,
+        });
         let cleanup = ObjectCleanup::new(catalog.clone(), env.storage.clone(), runtime.clone());
         let compaction = LogCompaction::new(catalog.clone(), env.clone(), manifest.clone(), options.log_file_bytes);
         let compaction = Arc::new(compaction);
@@ -74,15 +88,17 @@ impl Engine {
         let (dead_letters, clock) = (env.dead_letters.clone(), env.clock.clone());
         let replay = DeadLetterReplay::new(catalog.clone(), statements.clone(), dead_letters, clock);
         let writer = TableWriter::new(catalog.clone(), statements.clone(), replay, options.copy_bytes_max);
-        let ddl = DdlExecutor::new(
-            (catalog.clone(), statements.clone()),
-            (secrets, functions.clone()),
-            (queries, builder),
+        let ddl = Arc::new(DdlExecutor {
+            catalog: catalog.clone(),
+            statements: statements.clone(),
+            secrets,
+            functions: functions.clone(),
+            queries,
+            builder,
             cleanup,
-            options.open_timeout,
+            open_timeout: options.open_timeout,
             rehearsal,
-        );
-        let ddl = Arc::new(ddl);
+        });
         Ok(Arc::new(Engine { options, env, catalog, statements, reader, writer, functions, ddl, compaction }))
     }
 }

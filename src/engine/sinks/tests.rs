@@ -1,3 +1,4 @@
+mod failed_checkpoint;
 mod older_copies;
 mod room;
 mod waits;
@@ -27,7 +28,7 @@ use crate::{
     engine::{Engine, EngineOptions, Env, Reply, authorize},
     session::Session,
     sql::parse,
-    storage::MemoryStorage,
+    storage::{MemoryStorage, Storage},
     sync::locked,
     time::{
         Epoch, ManualClock,
@@ -97,11 +98,15 @@ const STEPS: &[&str] = &[
 
 impl Stage {
     async fn new() -> Stage {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let tag = format!("stage{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut stage = Stage { storage: Arc::default(), engine: None, machine: None, tag };
+        let mut stage = Stage::unopened();
         stage.open().await.unwrap();
         stage
+    }
+
+    fn unopened() -> Stage {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let tag = format!("stage{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Stage { storage: Arc::default(), engine: None, machine: None, tag }
     }
 
     async fn open(&mut self) -> Result<()> {
@@ -111,9 +116,13 @@ impl Stage {
     }
 
     async fn open_with(&mut self, options: EngineOptions) -> Result<()> {
+        self.open_over(self.storage.clone(), options).await
+    }
+
+    async fn open_over(&mut self, storage: Arc<dyn Storage>, options: EngineOptions) -> Result<()> {
         let machine = machine();
         let env = Env {
-            storage: self.storage.clone(),
+            storage,
             clock: Arc::new(ManualClock::new(1_704_067_200_000_000)),
             runtime: machine.handle().clone(),
             hidden: Arc::default(),
