@@ -12,7 +12,7 @@
 //! | `ddl/` | `DdlExecutor`: what makes, alters and drops objects; `cleanup.rs`: what is left of one that is no more |
 //! | `secrets.rs`, `functions.rs` | `Secrets` and `UserFunctions` of the catalog |
 //! | `build.rs`, `continuous/` | `ObjectBuilder` makes live objects of definitions, `ContinuousQueries` those that run |
-//! | `opened_directory.rs`, `opening.rs` | `OpenedDirectory`: what is read of a data directory at a start; `ObjectRecovery` makes its objects live again |
+//! | `opened_directory.rs`, `object_recovery.rs` | `OpenedDirectory`: what is read of a data directory at a start; `ObjectRecovery` makes its objects live again |
 //! | `log_compaction.rs` | `LogCompaction`: removes log files that no recovery would read |
 //!
 //! Parts borrow or share those above them, and know none below.
@@ -37,9 +37,9 @@ mod listing;
 mod live_catalog;
 mod log_compaction;
 mod names;
+mod object_recovery;
 mod objects;
 mod opened_directory;
-mod opening;
 mod options;
 mod physical;
 mod position;

@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema};
+
 use super::{executor::DdlExecutor, replace::created};
 use crate::{
     catalog::{CatalogChange, ObjectKind},
@@ -33,8 +35,6 @@ use crate::{
         types::sql_type,
     },
 };
-use arrow::datatypes::{Field, Schema};
-
 /// An object being built. If it is dropped before it is entered, what was built is removed.
 struct Making {
     cleanup: ObjectCleanup,
