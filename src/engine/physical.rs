@@ -22,6 +22,10 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
         let most = state.config().batch_size();
         let rows = batch_rows(&optimized, most)?;
         *state.config_mut() = state.config().clone().with_batch_size(rows);
+        if rows < most {
+            // It reserves without bound what one of its readers is too slow for: of wide rows, all the memory there is.
+            state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
+        }
         let planned = match state.query_planner().create_physical_plan(&optimized, &state).await {
             // Optimizer rules may contradict each other: planned again with the fewest rules. If that fails too, this
             // error counts.
