@@ -23,7 +23,8 @@ pub(super) async fn physical(context: &SessionContext, plan: LogicalPlan) -> Res
         let rows = batch_rows(&optimized, most)?;
         *state.config_mut() = state.config().clone().with_batch_size(rows);
         if rows < most {
-            // It reserves without bound what one of its readers is too slow for: of wide rows, all the memory there is.
+            // Round robin buffers without bound what one of its readers has not taken: of wide rows, all the memory of
+            // queries. Without it a query runs on as many threads as its inputs have partitions.
             state.config_mut().options_mut().optimizer.enable_round_robin_repartition = false;
         }
         let planned = match state.query_planner().create_physical_plan(&optimized, &state).await {
