@@ -169,7 +169,7 @@ impl Engine {
             if let Some(handle) = object.handle() {
                 match handle.progress().state {
                     // Nothing to save, and recovery may take long.
-                    QueryState::Recovering => handle.end().await,
+                    QueryState::Recovering | QueryState::Failed => handle.end().await,
                     _ => handle.stop().await,
                 }
             }

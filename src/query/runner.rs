@@ -491,7 +491,9 @@ impl Runner {
         // recovery will see.
         let _ = self.worker.end_checkpoint().await;
         let (intents, commits) = self.worker.since();
-        self.worker.set_state(QueryState::Recovering, None);
+        if self.failed.is_none() {
+            self.worker.set_state(QueryState::Recovering, None);
+        }
         let mut worker = (self.rebuild)().await?;
         if self.behind_outside {
             worker.go_on();
@@ -502,7 +504,9 @@ impl Runner {
         self.unwritten = None;
         // Still retrying until an epoch succeeds.
         let state = if self.retry.is_zero() { QueryState::Running } else { QueryState::Retrying };
-        self.worker.set_state(state, None);
+        if self.failed.is_none() {
+            self.worker.set_state(state, None);
+        }
         Ok(())
     }
 
