@@ -491,6 +491,7 @@ impl Runner {
         // recovery will see.
         let _ = self.worker.end_checkpoint().await;
         let (intents, commits) = self.worker.since();
+        // One that failed and goes back stays failed.
         if self.failed.is_none() {
             self.worker.set_state(QueryState::Recovering, None);
         }

@@ -178,7 +178,7 @@ async fn is_round_robin(client: &Client, table: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn wide_rows_are_planned_without_round_robin_repartition() {
     let home = Home::new();
-    std::fs::write(home.path("tidemark.yaml"), "threads: { query: 2 }\n").unwrap();
+    home.put("tidemark.yaml", "threads: { query: 2 }\n");
     let server = home.start();
     let client = server.connect().await;
     run(
