@@ -25,6 +25,7 @@ use datafusion::{
 
 use super::{
     functions::{length_in_micros, timestamp_series},
+    normalize::input_schema,
     types::{UTC, sql_type},
 };
 use crate::error::{Error, ErrorKind};
@@ -91,8 +92,7 @@ fn node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
             Ok(Transformed::yes(LogicalPlan::Values(Values { schema: with_micros(&schema)?, values })))
         }
         plan => {
-            let mut schema = DFSchema::empty();
-            plan.inputs().iter().for_each(|input| schema.merge(input.schema()));
+            let schema = input_schema(&plan);
             let names = NamePreserver::new(&plan);
             let rewritten = plan.map_expressions(|expr| {
                 let name = names.save(&expr);

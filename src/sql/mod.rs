@@ -2,9 +2,11 @@
 //!
 //! `parse` (text → `statement`) → `plan` (name resolution, DataFusion's planner; adds the nodes of `watermark`) →
 //! `normalize` (PostgreSQL's semantics) → `incremental` (`rewrite`: the plan of an epoch; `physical`: its operators).
+//! `builtins` has PostgreSQL's operators and casts where DataFusion's answer otherwise.
 //! `types` maps SQL's types to Arrow's; Postgres' wire types are in `pg_catalog`.
 
 pub mod batch_rows;
+mod builtins;
 mod casts;
 mod distinct_on;
 mod frames;

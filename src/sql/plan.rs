@@ -19,6 +19,7 @@ use datafusion::{
 };
 
 use super::{
+    builtins::CheckedNumbers,
     distinct_on,
     functions::{CheckSizes, DictionaryValues, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
@@ -130,6 +131,7 @@ impl Planner {
         rules.insert(coercion, Arc::new(Numbers));
         let base = base.with_analyzer_rules(rules);
         let base = base.with_analyzer_rule(Arc::new(UnnestOfNull)).with_analyzer_rule(Arc::new(Microseconds));
+        let base = base.with_analyzer_rule(Arc::new(CheckedNumbers));
         // Must follow all rules that determine types.
         let base = base.with_analyzer_rule(Arc::new(FloatRules));
         let mut base = base.build();

@@ -8,6 +8,7 @@ mod durability;
 mod examples;
 mod fences;
 mod files;
+mod functions;
 mod kill;
 mod lake;
 mod limits;

@@ -31,6 +31,7 @@ mod grouping_keys;
 mod has_subquery;
 mod held_filters;
 mod in_lists;
+mod input_schema;
 mod lateral_joins;
 mod left_over;
 mod marks;
@@ -56,9 +57,10 @@ use datafusion::{
 pub(super) use self::{
     computed_keys::{ComputedKeys, keys_as_columns},
     empty_arms::EmptyArms,
-    floats::{FloatRules, Forms, compared},
+    floats::{FloatRules, Forms, compared, named_expressions},
     held_filters::HeldFilters,
     in_lists::InLists,
+    input_schema::input_schema,
     lateral_joins::LateralJoins,
     left_over::refuse_subqueries,
     marks::MarkSubqueries,

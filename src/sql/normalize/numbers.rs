@@ -26,7 +26,10 @@ use datafusion::{
     optimizer::AnalyzerRule,
 };
 
-use super::floats::{compares, named_expressions};
+use super::{
+    floats::{compares, named_expressions},
+    input_schema::input_schema,
+};
 
 /// The analyzer rule.
 #[derive(Debug)]
@@ -43,8 +46,7 @@ impl AnalyzerRule for Numbers {
 }
 
 fn node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    let mut schema = DFSchema::empty();
-    plan.inputs().iter().for_each(|input| schema.merge(input.schema()));
+    let schema = input_schema(&plan);
     match plan {
         LogicalPlan::Union(union) => united(union),
         LogicalPlan::Join(mut join) => {

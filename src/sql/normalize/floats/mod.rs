@@ -81,7 +81,7 @@ fn node(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
 }
 
 /// Rewrites the expressions of a node and keeps their names; the expressions of grouping sets one by one.
-pub(super) fn named_expressions(
+pub(in crate::sql) fn named_expressions(
     plan: LogicalPlan,
     change: impl Fn(Expr) -> DfResult<Transformed<Expr>>,
 ) -> DfResult<Transformed<LogicalPlan>> {

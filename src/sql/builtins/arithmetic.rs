@@ -1,0 +1,141 @@
+//! Arithmetic of integers and floats as PostgreSQL does it: a result out of range is an error (22003), and so is a
+//! division by zero (22012). DataFusion's operators wrap around, and give infinities.
+//!
+//! Each is a function that is displayed as the operator that it stands for, so that columns and operator uids keep their
+//! names.
+
+mod floats;
+mod integers;
+mod operands;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
+use datafusion::{
+    common::{Result, internal_err},
+    logical_expr::{
+        ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+        expr::{ScalarFunction, schema_name_from_exprs},
+    },
+};
+
+pub(super) use self::integers::out_of_range;
+use self::operands::Operands;
+
+/// An operator over two operands of one type, or unary minus.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Arithmetic {
+    operator: Operator,
+    is_unary: bool,
+    signature: Signature,
+}
+
+/// Whether operands of this type have these operators.
+pub(super) fn is_checked(operator: Operator, data_type: &DataType) -> bool {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    match data_type {
+        DataType::Int16 | DataType::Int32 | DataType::Int64 => {
+            matches!(operator, Plus | Minus | Multiply | Divide | Modulo)
+        }
+        DataType::Float32 | DataType::Float64 => matches!(operator, Plus | Minus | Multiply | Divide),
+        _ => false,
+    }
+}
+
+/// An operation on two operands of one type, for which it [`is_checked`].
+pub(super) fn binary(left: Expr, operator: Operator, right: Expr) -> Expr {
+    call(operator, vec![left, right])
+}
+
+/// Unary minus of an integer.
+pub(super) fn negative(of: Expr) -> Expr {
+    call(Operator::Minus, vec![of])
+}
+
+fn call(operator: Operator, args: Vec<Expr>) -> Expr {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    let function = Arithmetic { operator, is_unary: args.len() == 1, signature };
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
+}
+
+impl Arithmetic {
+    /// An operand in parentheses where it needs them, as DataFusion displays its own.
+    fn displayed(&self, operand: &Expr) -> String {
+        let inner = match operand {
+            Expr::BinaryExpr(inner) => Some(inner.op),
+            Expr::ScalarFunction(call) => {
+                let inner = call.func.inner().downcast_ref::<Arithmetic>();
+                inner.filter(|inner| !inner.is_unary).map(|inner| inner.operator)
+            }
+            _ => None,
+        };
+        match inner.filter(|inner| inner.precedence() < self.operator.precedence()) {
+            Some(_) => format!("({operand})"),
+            None => operand.to_string(),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Arithmetic {
+    fn name(&self) -> &str {
+        match (self.operator, self.is_unary) {
+            (_, true) => "negative",
+            (Operator::Plus, _) => "plus",
+            (Operator::Minus, _) => "minus",
+            (Operator::Multiply, _) => "multiply",
+            (Operator::Divide, _) => "divide",
+            _ => "modulo",
+        }
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(match args {
+            [of] => format!("(- {of})"),
+            [left, right] => format!("{} {} {}", self.displayed(left), self.operator, self.displayed(right)),
+            _ => return internal_err!("{} of {} operands", self.name(), args.len()),
+        })
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(match args {
+            [of] => format!("(- {})", schema_name_from_exprs(std::slice::from_ref(of))?),
+            [left, right] => {
+                let name = |of: &Expr| schema_name_from_exprs(std::slice::from_ref(of));
+                format!("{} {} {}", name(left)?, self.operator, name(right)?)
+            }
+            _ => return internal_err!("{} of {} operands", self.name(), args.len()),
+        })
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(types.to_vec())
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types.first() {
+            Some(first) => Ok(first.clone()),
+            None => internal_err!("{} of no operands", self.name()),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let operands = match args.args.as_slice() {
+            [of] => Operands::negated(of),
+            [left, right] => Operands::of(left, right),
+            _ => return internal_err!("{} of {} operands", self.name(), args.args.len()),
+        }?;
+        match operands.data_type() {
+            DataType::Int16 => integers::compute::<Int16Type>(self.operator, &operands, rows),
+            DataType::Int32 => integers::compute::<Int32Type>(self.operator, &operands, rows),
+            DataType::Int64 => integers::compute::<Int64Type>(self.operator, &operands, rows),
+            DataType::Float32 => floats::compute::<Float32Type>(self.operator, &operands, rows),
+            DataType::Float64 => floats::compute::<Float64Type>(self.operator, &operands, rows),
+            other => internal_err!("{} of {other}", self.name()),
+        }
+    }
+}

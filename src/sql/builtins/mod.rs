@@ -1,0 +1,9 @@
+//! PostgreSQL's own operators and casts, where DataFusion's give another answer.
+//!
+//! `rewrite` puts them in place of DataFusion's, `arithmetic` has the operators, `cast_numbers` the casts.
+
+mod arithmetic;
+mod cast_numbers;
+mod rewrite;
+
+pub use self::rewrite::CheckedNumbers;
