@@ -10,6 +10,7 @@ const LISTED: &[(&str, &str, &str)] = &[
     ("tests/corpus/*", "", "src/fuzzing.rs"),
     ("tests/data_directories/**", "", "tests/data_directories.rs"),
     ("tests/seeds", ".seed", "tests/properties.rs"),
+    ("tests/server/functions", ".txt", "tests/server/functions.rs"),
     ("tests/sql", ".slt", "tests/server/slt.rs"),
     ("tests/streams", ".st", "tests/streams.rs"),
     ("tests/tpch", ".sql", "tests/tpch.rs"),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
 use datafusion::{
-    common::{Result, internal_err},
+    common::{Result, ScalarValue, internal_err},
     logical_expr::{
         ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
         expr::{ScalarFunction, schema_name_from_exprs},
@@ -116,8 +116,8 @@ impl ScalarUDFImpl for Arithmetic {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types.first() {
-            Some(first) => Ok(first.clone()),
+        match types.iter().find(|data_type| **data_type != DataType::Null).or(types.first()) {
+            Some(data_type) => Ok(data_type.clone()),
             None => internal_err!("{} of no operands", self.name()),
         }
     }
@@ -130,6 +130,7 @@ impl ScalarUDFImpl for Arithmetic {
             _ => return internal_err!("{} of {} operands", self.name(), args.args.len()),
         }?;
         match operands.data_type() {
+            DataType::Null => Ok(ColumnarValue::Scalar(ScalarValue::Null)),
             DataType::Int16 => integers::compute::<Int16Type>(self.operator, &operands, rows),
             DataType::Int32 => integers::compute::<Int32Type>(self.operator, &operands, rows),
             DataType::Int64 => integers::compute::<Int64Type>(self.operator, &operands, rows),

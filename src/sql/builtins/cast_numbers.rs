@@ -6,7 +6,7 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, PrimitiveArray},
+    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, PrimitiveArray, new_null_array},
     compute,
     datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type},
 };
@@ -88,6 +88,8 @@ impl ScalarUDFImpl for CastNumber {
 impl CastNumber {
     fn column(&self, values: &ArrayRef) -> Result<ArrayRef> {
         match self.to {
+            // As the optimizer puts one in place of a column.
+            _ if *values.data_type() == DataType::Null => Ok(new_null_array(&self.to, values.len())),
             DataType::Int16 => integers::<Int16Type>(values),
             DataType::Int32 => integers::<Int32Type>(values),
             DataType::Int64 => integers::<Int64Type>(values),

@@ -36,8 +36,12 @@ impl Operands {
         Operands::of(&ColumnarValue::Scalar(ScalarValue::new_zero(&of.data_type())?), of)
     }
 
+    /// That of both; a NULL without a type, as the optimizer puts one in place of a column, takes that of the other.
     pub fn data_type(&self) -> &DataType {
-        self.right.data_type()
+        match self.right.data_type() {
+            DataType::Null => self.left.data_type(),
+            data_type => data_type,
+        }
     }
 
     fn side<'a, T: ArrowPrimitiveType>(array: &'a ArrayRef, is_constant: bool) -> Side<'a, T::Native> {
@@ -57,7 +61,8 @@ impl Operands {
         checked: impl Fn(T::Native, T::Native) -> crate::error::Result<T::Native>,
     ) -> Result<ColumnarValue> {
         let rows = if self.is_constant == [true; 2] { 1 } else { rows };
-        let is_null = |array: &ArrayRef, is_constant| is_constant && array.is_null(0);
+        let is_null =
+            |array: &ArrayRef, is_constant| *array.data_type() == DataType::Null || is_constant && array.is_null(0);
         if is_null(&self.left, self.is_constant[0]) || is_null(&self.right, self.is_constant[1]) {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from(self.data_type())?));
         }
