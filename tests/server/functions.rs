@@ -82,7 +82,7 @@ fn crossed(line: &str, sets: &HashMap<&str, Vec<&str>>) -> Vec<String> {
     (0..count).map(nth).collect()
 }
 
-/// The answers of a server, and the types of their columns where there are some.
+/// The answers of a server, one for each expression.
 async fn answers(client: &Client, expressions: &[String]) -> Vec<Answer> {
     let mut all = Vec::new();
     for part in expressions.chunks(TOGETHER) {

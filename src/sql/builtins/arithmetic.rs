@@ -1,8 +1,7 @@
 //! Arithmetic of integers and floats as PostgreSQL does it: a result out of range is an error (22003), and so is a
 //! division by zero (22012). DataFusion's operators wrap around, and give infinities.
 //!
-//! Each is a function that is displayed as the operator that it stands for, so that columns and operator uids keep their
-//! names.
+//! Each is a function whose column is named as that of the operator it stands for, so that operator uids stay.
 
 mod floats;
 mod integers;
@@ -10,7 +9,10 @@ mod operands;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
 use datafusion::{
     common::{Result, ScalarValue, internal_err},
     logical_expr::{
@@ -19,7 +21,6 @@ use datafusion::{
     },
 };
 
-pub(super) use self::integers::out_of_range;
 use self::operands::Operands;
 
 /// An operator over two operands of one type, or unary minus.
@@ -34,9 +35,7 @@ struct Arithmetic {
 pub(super) fn is_checked(operator: Operator, data_type: &DataType) -> bool {
     use Operator::{Divide, Minus, Modulo, Multiply, Plus};
     match data_type {
-        DataType::Int16 | DataType::Int32 | DataType::Int64 => {
-            matches!(operator, Plus | Minus | Multiply | Divide | Modulo)
-        }
+        of if of.is_integer() => matches!(operator, Plus | Minus | Multiply | Divide | Modulo),
         DataType::Float32 | DataType::Float64 => matches!(operator, Plus | Minus | Multiply | Divide),
         _ => false,
     }
@@ -58,24 +57,6 @@ fn call(operator: Operator, args: Vec<Expr>) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
 }
 
-impl Arithmetic {
-    /// An operand in parentheses where it needs them, as DataFusion displays its own.
-    fn displayed(&self, operand: &Expr) -> String {
-        let inner = match operand {
-            Expr::BinaryExpr(inner) => Some(inner.op),
-            Expr::ScalarFunction(call) => {
-                let inner = call.func.inner().downcast_ref::<Arithmetic>();
-                inner.filter(|inner| !inner.is_unary).map(|inner| inner.operator)
-            }
-            _ => None,
-        };
-        match inner.filter(|inner| inner.precedence() < self.operator.precedence()) {
-            Some(_) => format!("({operand})"),
-            None => operand.to_string(),
-        }
-    }
-}
-
 impl ScalarUDFImpl for Arithmetic {
     fn name(&self) -> &str {
         match (self.operator, self.is_unary) {
@@ -86,14 +67,6 @@ impl ScalarUDFImpl for Arithmetic {
             (Operator::Divide, _) => "divide",
             _ => "modulo",
         }
-    }
-
-    fn display_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(match args {
-            [of] => format!("(- {of})"),
-            [left, right] => format!("{} {} {}", self.displayed(left), self.operator, self.displayed(right)),
-            _ => return internal_err!("{} of {} operands", self.name(), args.len()),
-        })
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
@@ -131,12 +104,20 @@ impl ScalarUDFImpl for Arithmetic {
         }?;
         match operands.data_type() {
             DataType::Null => Ok(ColumnarValue::Scalar(ScalarValue::Null)),
+            DataType::Int8 => integers::compute::<Int8Type>(self.operator, &operands, rows),
             DataType::Int16 => integers::compute::<Int16Type>(self.operator, &operands, rows),
             DataType::Int32 => integers::compute::<Int32Type>(self.operator, &operands, rows),
             DataType::Int64 => integers::compute::<Int64Type>(self.operator, &operands, rows),
+            DataType::UInt8 => integers::compute::<UInt8Type>(self.operator, &operands, rows),
+            DataType::UInt16 => integers::compute::<UInt16Type>(self.operator, &operands, rows),
+            DataType::UInt32 => integers::compute::<UInt32Type>(self.operator, &operands, rows),
+            DataType::UInt64 => integers::compute::<UInt64Type>(self.operator, &operands, rows),
             DataType::Float32 => floats::compute::<Float32Type>(self.operator, &operands, rows),
             DataType::Float64 => floats::compute::<Float64Type>(self.operator, &operands, rows),
             other => internal_err!("{} of {other}", self.name()),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

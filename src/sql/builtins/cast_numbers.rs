@@ -1,14 +1,15 @@
 //! Casts of numbers as PostgreSQL does them: a fraction is rounded, where DataFusion cuts it off, and what does not fit
 //! the type is an error (22003). Floats round half to even, decimals half away from zero.
-//!
-//! Each is a function that is displayed as the cast that it stands for.
 
 use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, PrimitiveArray, new_null_array},
+    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, ListArray, PrimitiveArray, new_null_array},
     compute,
-    datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type},
+    datatypes::{
+        DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+        UInt16Type, UInt32Type, UInt64Type,
+    },
 };
 use datafusion::{
     common::{Result, ScalarValue, internal_err},
@@ -18,18 +19,19 @@ use datafusion::{
     },
 };
 
-use super::arithmetic::out_of_range;
-use crate::error::{self, Error, ErrorKind};
+use super::range_errors::{out_of_range, overflow, underflow};
+use crate::error;
 
 /// Whether a cast is one of these.
 pub(super) fn is_ours(from: &DataType, to: &DataType) -> bool {
-    let to_integer = matches!(to, DataType::Int16 | DataType::Int32 | DataType::Int64);
-    match from {
-        DataType::Float64 => to_integer || *to == DataType::Float32,
-        DataType::Float32 | DataType::Decimal128(..) => to_integer,
+    match (from, to) {
+        (DataType::List(from), DataType::List(to)) => is_ours(from.data_type(), to.data_type()),
+        (DataType::Float64, DataType::Float32) => true,
+        (DataType::Float32 | DataType::Float64 | DataType::Decimal128(..), to) => to.is_integer(),
         // Ours say which type is out of range.
-        DataType::Int32 => *to == DataType::Int16,
-        DataType::Int64 => matches!(to, DataType::Int16 | DataType::Int32),
+        (from, to) if from.is_signed_integer() && to.is_signed_integer() => {
+            to.primitive_width() < from.primitive_width()
+        }
         _ => false,
     }
 }
@@ -51,11 +53,6 @@ impl ScalarUDFImpl for CastNumber {
         "cast_number"
     }
 
-    fn display_name(&self, args: &[Expr]) -> Result<String> {
-        let of: Vec<String> = args.iter().map(ToString::to_string).collect();
-        Ok(format!("CAST({} AS {})", of.join(", "), self.to))
-    }
-
     /// DataFusion leaves casts out of the names of columns.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         Ok(schema_name_from_exprs(args)?)
@@ -75,9 +72,9 @@ impl ScalarUDFImpl for CastNumber {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match args.args.as_slice() {
-            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(self.column(values)?)),
+            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(numbers(values, &self.to)?)),
             [ColumnarValue::Scalar(value)] => {
-                let value = self.column(&value.to_array()?)?;
+                let value = numbers(&value.to_array()?, &self.to)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
             }
             _ => internal_err!("a cast of {} values", args.args.len()),
@@ -85,28 +82,35 @@ impl ScalarUDFImpl for CastNumber {
     }
 }
 
-impl CastNumber {
-    fn column(&self, values: &ArrayRef) -> Result<ArrayRef> {
-        match self.to {
-            // As the optimizer puts one in place of a column.
-            _ if *values.data_type() == DataType::Null => Ok(new_null_array(&self.to, values.len())),
-            DataType::Int16 => integers::<Int16Type>(values),
-            DataType::Int32 => integers::<Int32Type>(values),
-            DataType::Int64 => integers::<Int64Type>(values),
-            DataType::Float32 => Ok(Arc::new(reals(values.as_primitive::<Float64Type>())?)),
-            ref other => internal_err!("a cast of numbers to {other}"),
+/// Numbers, or arrays of them, as numbers of another type.
+fn numbers(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    match to {
+        // As the optimizer puts one in place of a column.
+        _ if *values.data_type() == DataType::Null => Ok(new_null_array(to, values.len())),
+        DataType::List(item) => {
+            let (_, offsets, items, nulls) = values.as_list::<i32>().clone().into_parts();
+            Ok(Arc::new(ListArray::try_new(item.clone(), offsets, numbers(&items, item.data_type())?, nulls)?))
         }
+        DataType::Int8 => integers::<Int8Type>(values),
+        DataType::Int16 => integers::<Int16Type>(values),
+        DataType::Int32 => integers::<Int32Type>(values),
+        DataType::Int64 => integers::<Int64Type>(values),
+        DataType::UInt8 => integers::<UInt8Type>(values),
+        DataType::UInt16 => integers::<UInt16Type>(values),
+        DataType::UInt32 => integers::<UInt32Type>(values),
+        DataType::UInt64 => integers::<UInt64Type>(values),
+        DataType::Float32 => Ok(Arc::new(reals(values.as_primitive::<Float64Type>())?)),
+        other => internal_err!("a cast of numbers to {other}"),
     }
 }
 
 /// Numbers as integers.
 fn integers<T: ArrowPrimitiveType<Native: TryFrom<i64> + TryFrom<i128>>>(values: &ArrayRef) -> Result<ArrayRef> {
     let fit = |value: Option<T::Native>| value.ok_or_else(|| out_of_range(&T::DATA_TYPE));
-    // All 64 bits of a bigint fit a float but its greatest: the bound is beyond.
-    let of_float = |value: f64| {
-        let rounded = value.round_ties_even();
-        let within = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&rounded);
-        fit(within.then_some(rounded as i64).and_then(|value| T::Native::try_from(value).ok()))
+    // Beyond 128 bits `as` gives the least or the greatest value, which fits no type either.
+    let of_float = |value: f64| match value.is_nan() {
+        true => fit(None),
+        false => fit(T::Native::try_from(value.round_ties_even() as i128).ok()),
     };
     let made: PrimitiveArray<T> = match values.data_type() {
         DataType::Float64 => values.as_primitive::<Float64Type>().try_unary(of_float)?,
@@ -141,10 +145,9 @@ fn rounded(value: i128, scale: i8) -> Option<i128> {
 
 /// Doubles as reals.
 fn reals(values: &PrimitiveArray<Float64Type>) -> error::Result<Float32Array> {
-    let out_of_range = |how: &str| Err(Error::new(ErrorKind::NumericOutOfRange, format!("value out of range: {how}")));
     values.try_unary(|value| match value as f32 {
-        real if real.is_infinite() && !value.is_infinite() => out_of_range("overflow"),
-        real if real == 0.0 && value != 0.0 => out_of_range("underflow"),
+        real if real.is_infinite() && !value.is_infinite() => Err(overflow()),
+        real if real == 0.0 && value != 0.0 => Err(underflow()),
         real => Ok(real),
     })
 }

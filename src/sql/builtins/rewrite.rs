@@ -1,6 +1,5 @@
 //! PostgreSQL's arithmetic and casts in place of DataFusion's: an analyzer rule, once types are known.
 
-use arrow::datatypes::DataType;
 use datafusion::{
     common::{
         DFSchema,
@@ -52,7 +51,7 @@ fn checked(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
             })
         }
         Expr::Negative(of) => Ok(match of.get_type(schema)? {
-            DataType::Int16 | DataType::Int32 | DataType::Int64 if !matches!(*of, Expr::Literal(..)) => {
+            data_type if data_type.is_signed_integer() && !matches!(*of, Expr::Literal(..)) => {
                 Transformed::yes(arithmetic::negative(*of))
             }
             _ => Transformed::no(Expr::Negative(of)),

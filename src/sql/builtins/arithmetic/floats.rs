@@ -5,44 +5,13 @@ use datafusion::{
     common::{Result, internal_err},
     logical_expr::{ColumnarValue, Operator},
 };
+use num_traits::Float;
 
-use super::{integers::division_by_zero, operands::Operands};
-use crate::error::{Error, ErrorKind};
-
-/// A float's infinities and zero, which Arrow's native types do not tell.
-pub trait Float: ArrowNativeTypeOp {
-    fn is_unbounded(self) -> bool;
-    fn is_no_number(self) -> bool;
-    fn is_nothing(self) -> bool;
-}
-
-macro_rules! floats {
-    ($($native:ty)*) => {$(
-        impl Float for $native {
-            fn is_unbounded(self) -> bool {
-                self.is_infinite()
-            }
-
-            fn is_no_number(self) -> bool {
-                self.is_nan()
-            }
-
-            fn is_nothing(self) -> bool {
-                self == 0.0
-            }
-        }
-    )*};
-}
-
-floats! { f32 f64 }
-
-fn overflow() -> Error {
-    Error::new(ErrorKind::NumericOutOfRange, "value out of range: overflow")
-}
-
-fn underflow() -> Error {
-    Error::new(ErrorKind::NumericOutOfRange, "value out of range: underflow")
-}
+use super::operands::Operands;
+use crate::{
+    error,
+    sql::builtins::range_errors::{division_by_zero, overflow, underflow},
+};
 
 /// An infinite result is an overflow unless an operand is infinite; a zero one an underflow where no operand says so.
 pub fn compute<T: ArrowPrimitiveType<Native: Float>>(
@@ -50,43 +19,28 @@ pub fn compute<T: ArrowPrimitiveType<Native: Float>>(
     operands: &Operands,
     rows: usize,
 ) -> Result<ColumnarValue> {
+    let zero = T::Native::ZERO;
     let overflows =
-        |value: T::Native, a: T::Native, b: T::Native| value.is_unbounded() && !a.is_unbounded() && !b.is_unbounded();
-    let vanishes =
-        |value: T::Native, a: T::Native, b: T::Native| value.is_nothing() && !a.is_nothing() && !b.is_nothing();
-    let in_range = |value: T::Native, fails: bool| if fails { Err(overflow()) } else { Ok(value) };
+        |value: T::Native, a: T::Native, b: T::Native| value.is_infinite() && !a.is_infinite() && !b.is_infinite();
+    let vanishes = |value: T::Native, a: T::Native, b: T::Native| value == zero && a != zero && b != zero;
+    let sum = |value: T::Native, a, b| -> error::Result<T::Native> {
+        if overflows(value, a, b) { Err(overflow()) } else { Ok(value) }
+    };
     match operator {
-        Operator::Plus => operands.map::<T>(
-            rows,
-            |a, b| (a.add_wrapping(b), overflows(a.add_wrapping(b), a, b)),
-            |a, b| in_range(a.add_wrapping(b), overflows(a.add_wrapping(b), a, b)),
-        ),
-        Operator::Minus => operands.map::<T>(
-            rows,
-            |a, b| (a.sub_wrapping(b), overflows(a.sub_wrapping(b), a, b)),
-            |a, b| in_range(a.sub_wrapping(b), overflows(a.sub_wrapping(b), a, b)),
-        ),
+        Operator::Plus => operands.map::<T>(rows, |a, b| (a + b, overflows(a + b, a, b)), |a, b| sum(a + b, a, b)),
+        Operator::Minus => operands.map::<T>(rows, |a, b| (a - b, overflows(a - b, a, b)), |a, b| sum(a - b, a, b)),
         Operator::Multiply => operands.map::<T>(
             rows,
-            |a, b| {
-                let product = a.mul_wrapping(b);
-                (product, overflows(product, a, b) || vanishes(product, a, b))
-            },
-            |a, b| match a.mul_wrapping(b) {
-                product if vanishes(product, a, b) => Err(underflow()),
-                product => in_range(product, overflows(product, a, b)),
-            },
+            |a, b| (a * b, overflows(a * b, a, b) || vanishes(a * b, a, b)),
+            |a, b| if vanishes(a * b, a, b) { Err(underflow()) } else { sum(a * b, a, b) },
         ),
         Operator::Divide => operands.map::<T>(
             rows,
-            |a, b| {
-                let ratio = a.div_wrapping(b);
-                (ratio, b.is_nothing() || overflows(ratio, a, b) || vanishes(ratio, a, b))
-            },
-            |a, b| match a.div_wrapping(b) {
-                _ if b.is_nothing() && !a.is_no_number() => Err(division_by_zero()),
-                ratio if ratio.is_nothing() && !a.is_nothing() && !b.is_unbounded() => Err(underflow()),
-                ratio => in_range(ratio, ratio.is_unbounded() && !a.is_unbounded()),
+            |a, b| (a / b, b == zero || overflows(a / b, a, b) || vanishes(a / b, a, b)),
+            |a, b| match a / b {
+                _ if b == zero && !a.is_nan() => Err(division_by_zero()),
+                ratio if ratio == zero && a != zero && !b.is_infinite() => Err(underflow()),
+                ratio => sum(ratio, a, b),
             },
         ),
         other => internal_err!("{other} of floats"),

@@ -1,36 +1,21 @@
-//! `+ - * / %` of smallint, integer and bigint.
+//! `+ - * / %` of integers, signed and unsigned.
 
-use arrow::{
-    array::{ArrowNativeTypeOp, ArrowPrimitiveType},
-    datatypes::DataType,
-};
+use arrow::array::{ArrowNativeTypeOp, ArrowPrimitiveType};
 use datafusion::{
     common::{Result, internal_err},
     logical_expr::{ColumnarValue, Operator},
 };
 
 use super::operands::Operands;
-use crate::error::{Error, ErrorKind};
-
-/// What a result beyond the type is, as PostgreSQL says it.
-pub fn out_of_range(data_type: &DataType) -> Error {
-    let name = match data_type {
-        DataType::Int16 => "smallint",
-        DataType::Int32 => "integer",
-        _ => "bigint",
-    };
-    Error::new(ErrorKind::NumericOutOfRange, format!("{name} out of range"))
-}
-
-pub fn division_by_zero() -> Error {
-    Error::new(ErrorKind::DivisionByZero, "division by zero")
-}
+use crate::sql::builtins::range_errors::{division_by_zero, out_of_range};
 
 /// A division's result goes towards zero. `x % -1` is 0, for the least integer too.
 pub fn compute<T: ArrowPrimitiveType>(operator: Operator, operands: &Operands, rows: usize) -> Result<ColumnarValue> {
     let overflow = |value: Option<T::Native>| value.ok_or_else(|| out_of_range(&T::DATA_TYPE));
     let (zero, one) = (T::Native::ZERO, T::Native::ONE);
+    // Of an unsigned type it is its greatest value, and like any other.
     let minus_one = zero.sub_wrapping(one);
+    let is_minus_one = |value: T::Native| minus_one.is_lt(zero) && value.is_eq(minus_one);
     match operator {
         Operator::Plus => operands.map::<T>(
             rows,
@@ -59,9 +44,9 @@ pub fn compute<T: ArrowPrimitiveType>(operator: Operator, operands: &Operands, r
         ),
         Operator::Divide => operands.map::<T>(
             rows,
-            |a, b| match b.is_zero() || b.is_eq(minus_one) {
+            |a, b| match b.is_zero() {
                 true => (zero, true),
-                false => (a.div_wrapping(b), false),
+                false => (a.div_wrapping(b), is_minus_one(b) && a.is_eq(T::Native::MIN_TOTAL_ORDER)),
             },
             |a, b| match b.is_zero() {
                 true => Err(division_by_zero()),
@@ -70,11 +55,11 @@ pub fn compute<T: ArrowPrimitiveType>(operator: Operator, operands: &Operands, r
         ),
         Operator::Modulo => operands.map::<T>(
             rows,
-            |a, b| match b.is_zero() || b.is_eq(minus_one) {
+            |a, b| match b.is_zero() || is_minus_one(b) {
                 true => (zero, b.is_zero()),
                 false => (a.mod_wrapping(b), false),
             },
-            |a, b| match b.is_zero() || b.is_eq(minus_one) {
+            |a, b| match b.is_zero() || is_minus_one(b) {
                 true if b.is_zero() => Err(division_by_zero()),
                 true => Ok(zero),
                 false => Ok(a.mod_wrapping(b)),
