@@ -30,6 +30,7 @@
 //! | [`exec`] | plans as DataFusion runs them: the nodes that run operators each epoch, and our rules for its optimizer |
 //! | [`operators`] | the steps that remember; which rows are late (`grouping.rs`) |
 //! | [`relations`] | tables and views: snapshot, changelog, index |
+//! | [`functions`] | PostgreSQL's functions of one row's values, a family a file; `sql/builtins` makes them known to queries |
 //! | [`sql`] | text to statement, statement to plan (`plan.rs`), plan to what runs each epoch (`incremental`) |
 //! | [`query`] | one standing query: its loop, admission (backpressure), watermarks; writes its checkpoints, runs epochs again |
 //! | [`session`] | one client: who it is, its settings, its transaction, and what it is still to be told; what it may run is decided in `engine/authorize.rs` |
@@ -100,6 +101,7 @@ pub mod engine;
 pub mod error;
 pub mod exec;
 pub mod formats;
+pub mod functions;
 pub mod fuzzing;
 pub mod memory;
 pub mod metrics;

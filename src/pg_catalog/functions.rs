@@ -15,7 +15,7 @@ use datafusion::{
     logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility},
     prelude::SessionContext,
 };
-use datafusion_pg_catalog::pg_catalog::{array_bounds_udf, quote_ident_udf};
+use datafusion_pg_catalog::pg_catalog::array_bounds_udf;
 
 use super::{
     exports,
@@ -44,8 +44,6 @@ pub(super) fn register(context: &SessionContext, session_catalog: &Arc<SessionCa
     for name in NOTHING {
         context.register_udf(function(name, DataType::Utf8, |_, _| Ok(ScalarValue::Utf8(None)), session_catalog));
     }
-    context.register_udf(quote_ident_udf::create_quote_ident_udf());
-    context.register_udf(quote_ident_udf::create_parse_ident_udf());
     context.register_udf(array_bounds_udf::create_array_upper_udf());
     context.register_udf(array_bounds_udf::create_array_lower_udf());
     if let Some(exports) = exports::exports() {
@@ -216,16 +214,6 @@ const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     ("pg_database_size", Returns::BigInt, size),
     ("pg_tablespace_size", Returns::BigInt, size),
     ("pg_stat_get_numscans", Returns::BigInt, size),
-    ("pg_size_pretty", Returns::Text, |_, args| {
-        let bytes = args.first().and_then(|v| v.cast_to(&DataType::Int64).ok());
-        Ok(match bytes {
-            Some(ScalarValue::Int64(Some(bytes))) => text(pretty(bytes)),
-            _ => ScalarValue::Utf8(None),
-        })
-    }),
-    ("quote_literal", Returns::Text, |_, args| {
-        Ok(ScalarValue::Utf8(args.first().and_then(string).map(|s| format!("'{}'", s.replace('\'', "''")))))
-    }),
     ("pg_advisory_lock", Returns::Bool, |_, _| Ok(ScalarValue::Boolean(None))),
     ("pg_try_advisory_lock", Returns::Bool, |_, _| Ok(true.into())),
     ("pg_advisory_unlock", Returns::Bool, |_, _| Ok(true.into())),
@@ -235,7 +223,6 @@ const FUNCTIONS: &[(&str, Returns, FunctionImpl)] = &[
     ("regnamespace", Returns::Int, |s, args| strict(s, args, namespace_oid, ErrorKind::UndefinedObject, "schema")),
     ("regrole", Returns::Int, |s, args| strict(s, args, role_oid, ErrorKind::UndefinedObject, "role")),
     ("regproc", Returns::Int, |s, args| strict(s, args, function_oid, ErrorKind::UndefinedFunction, "function")),
-    ("format", Returns::Text, |_, args| texts::format(args)),
     ("json_build_object", Returns::Text, |_, args| texts::json_object(args)),
     ("jsonb_build_object", Returns::Text, |_, args| texts::json_object(args)),
     ("pg_cancel_backend", Returns::Bool, |s, args| {
@@ -381,17 +368,6 @@ fn set_config(session_catalog: &SessionCatalog, args: &[ScalarValue]) -> Result<
         None => session_catalog.session_info.settings.reset(&name)?,
     }
     Ok(ScalarValue::Utf8(session_catalog.session_info.settings.get(&name)))
-}
-
-fn pretty(bytes: i64) -> String {
-    let mut size = bytes;
-    for unit in ["bytes", "kB", "MB", "GB", "TB"] {
-        if size.abs() < 10 * 1024 || unit == "TB" {
-            return format!("{size} {unit}");
-        }
-        size = (size + 512) / 1024;
-    }
-    format!("{bytes} bytes")
 }
 
 /// One function; it takes arguments of any type, since drivers do not always cast.

@@ -1,55 +1,9 @@
-//! Postgres functions that build text: `format` and JSON.
+//! JSON texts that catalog queries ask for.
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
-use super::objects::quoted;
 use crate::error::{Error, ErrorKind, Result};
-
-/// `format('%s of %I is %L', …)`; `%2$s` takes the second argument.
-pub(super) fn format(args: &[ScalarValue]) -> Result<ScalarValue> {
-    let Some(pattern) = args.first().and_then(shown) else { return Ok(ScalarValue::Utf8(None)) };
-    let (mut out, mut next) = (String::new(), 1);
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut digits = String::new();
-        while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-            digits.push(digit);
-        }
-        let place: Option<usize> = match chars.next_if_eq(&'$') {
-            Some(_) => digits.parse().ok(),
-            None => None,
-        };
-        let Some(kind) = chars.next() else { return Err(wrong("unterminated format() type specifier")) };
-        if kind == '%' {
-            out.push('%');
-            continue;
-        }
-        let at = place.unwrap_or(next);
-        next = at + 1;
-        let value = args.get(at).filter(|_| at > 0).ok_or_else(|| wrong("too few arguments for format()"))?;
-        match (kind, shown(value)) {
-            ('s', value) => out.push_str(&value.unwrap_or_default()),
-            ('I', Some(value)) => out.push_str(&quoted(&value)),
-            ('I', None) => {
-                return Err(Error::new(
-                    ErrorKind::NotNullViolation,
-                    "null values cannot be formatted as an SQL identifier",
-                ));
-            }
-            ('L', Some(value)) => out.push_str(&format!("'{}'", value.replace('\'', "''"))),
-            ('L', None) => out.push_str("NULL"),
-            (other, _) => {
-                return Err(wrong(&format!("unrecognized format() type specifier \"{other}\"")));
-            }
-        }
-    }
-    Ok(ScalarValue::Utf8(Some(out)))
-}
 
 /// `json_build_object('name', value, …)`
 pub(super) fn json_object(args: &[ScalarValue]) -> Result<ScalarValue> {
@@ -101,18 +55,6 @@ mod tests {
 
     fn of(value: Result<ScalarValue>) -> String {
         value.map_or_else(|e| e.to_string(), |value| shown(&value).unwrap_or("NULL".into()))
-    }
-
-    #[test]
-    fn format_takes_arguments_in_order_and_by_number() {
-        let null = ScalarValue::Utf8(None);
-        let args = [text("%s %I %L %% %1$s"), text("a"), text("My t"), text("it's")];
-        assert_eq!(of(format(&args)), "a \"My t\" 'it''s' % a");
-        assert_eq!(of(format(&[text("%s|%L"), null.clone(), null.clone()])), "|NULL");
-        assert_eq!(of(format(&[null.clone(), text("a")])), "NULL");
-        assert_eq!(of(format(&[text("%s")])), "too few arguments for format()");
-        assert_eq!(of(format(&[text("%x"), text("a")])), "unrecognized format() type specifier \"x\"");
-        assert!(format(&[text("%I"), null]).is_err());
     }
 
     #[test]

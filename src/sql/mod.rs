@@ -6,7 +6,7 @@
 //! `types` maps SQL's types to Arrow's; Postgres' wire types are in `pg_catalog`.
 
 pub mod batch_rows;
-mod builtins;
+pub mod builtins;
 mod casts;
 mod distinct_on;
 mod frames;

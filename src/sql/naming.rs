@@ -16,7 +16,11 @@ pub(super) fn figured(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(super::names::fold(ident)),
         Expr::CompoundIdentifier(parts) => parts.last().map(super::names::fold),
-        Expr::Function(function) => Some(function.name.0.last()?.as_ident().map(super::names::fold)?),
+        Expr::Function(function) => {
+            let name = function.name.0.last()?.as_ident().map(super::names::fold)?;
+            // An operator has no name.
+            name.chars().any(char::is_alphabetic).then_some(name)
+        }
         Expr::Cast { expr, data_type, .. } => figured(expr).or_else(|| Some(type_name(data_type))),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figured(inner),
         Expr::Case { .. } => Some("case".to_string()),

@@ -11,7 +11,7 @@ use datafusion::{
         FunctionRegistry, SessionState, SessionStateBuilder, context::QueryPlanner, memory_pool::MemoryPool,
         runtime_env::RuntimeEnv,
     },
-    logical_expr::LogicalPlan,
+    logical_expr::{LogicalPlan, planner::ExprPlanner},
     optimizer::{self, Analyzer, Optimizer, OptimizerRule},
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
     prelude::{SessionConfig, SessionContext},
@@ -19,7 +19,7 @@ use datafusion::{
 };
 
 use super::{
-    builtins::CheckedNumbers,
+    builtins::{self, CheckedNumbers, ResolvedCalls, SpecialForms},
     distinct_on,
     functions::{CheckSizes, DictionaryValues, FieldsOfNull, Functions, Inliner, ResultLimit, UnnestOfNull},
     incremental::{Rewritten, plan_epoch, refuse, rewrite},
@@ -117,8 +117,11 @@ impl Planner {
         config.options_mut().sql_parser.enable_ident_normalization = true;
         config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
         let base = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
+        let builtins = builtins::functions();
         // Must precede DataFusion's own.
-        let base = base.with_expr_planners(vec![Arc::new(super::functions::RowCounts)]).with_default_features();
+        let planners: [Arc<dyn ExprPlanner>; 2] =
+            [Arc::new(super::functions::RowCounts), Arc::new(SpecialForms::new(builtins.clone()))];
+        let base = base.with_expr_planners(planners.into()).with_default_features();
         let mut batch_rules = marking(Optimizer::new().rules);
         batch_rules.push(Arc::new(super::functions::SeveralOrders));
         batch_rules.push(Arc::new(NestedOrders));
@@ -128,14 +131,19 @@ impl Planner {
         let base = base.with_type_planner(Arc::new(Types));
         let mut rules = Analyzer::new().rules;
         let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
-        rules.insert(coercion, Arc::new(Numbers));
+        rules.splice(coercion..coercion, [Arc::new(Numbers) as _, Arc::new(ResolvedCalls) as _]);
         let base = base.with_analyzer_rules(rules);
         let base = base.with_analyzer_rule(Arc::new(UnnestOfNull)).with_analyzer_rule(Arc::new(Microseconds));
         let base = base.with_analyzer_rule(Arc::new(CheckedNumbers));
         // Must follow all rules that determine types.
         let base = base.with_analyzer_rule(Arc::new(FloatRules));
         let mut base = base.build();
-        for function in super::functions::all() {
+        let functions = [super::functions::all(), builtins].concat();
+        for function in &functions {
+            // With the aliases of DataFusion's function, under which a copy of the state would find it again.
+            let _ = FunctionRegistry::deregister_udf(&mut base, function.name());
+        }
+        for function in functions {
             // Registering only fails on a name clash with another kind of function; ours have none.
             let _ = FunctionRegistry::register_udf(&mut base, function);
         }

@@ -13,7 +13,11 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 
-use crate::{error::Result, time::show};
+use crate::{
+    error::Result,
+    functions::numbers::{EXTRA_FLOAT_DIGITS as FLOAT_DIGITS, write_float4, write_float8},
+    time::show,
+};
 
 /// A time zone for types without one.
 pub(super) fn utc() -> Tz {
@@ -68,45 +72,14 @@ fn number(array: &dyn Array, row: usize, out: &mut String) {
         DataType::UInt16 => put!(out, "{}", array.as_primitive::<UInt16Type>().value(row)),
         DataType::UInt32 => put!(out, "{}", array.as_primitive::<UInt32Type>().value(row)),
         DataType::UInt64 => put!(out, "{}", array.as_primitive::<UInt64Type>().value(row)),
-        DataType::Float16 => float(&format!("{:e}", array.as_primitive::<Float16Type>().value(row).to_f32()), 6, out),
-        DataType::Float32 => float(&format!("{:e}", array.as_primitive::<Float32Type>().value(row)), 6, out),
-        DataType::Float64 => float(&format!("{:e}", array.as_primitive::<Float64Type>().value(row)), 15, out),
+        DataType::Float16 => write_float4(array.as_primitive::<Float16Type>().value(row).to_f32(), FLOAT_DIGITS, out),
+        DataType::Float32 => write_float4(array.as_primitive::<Float32Type>().value(row), FLOAT_DIGITS, out),
+        DataType::Float64 => write_float8(array.as_primitive::<Float64Type>().value(row), FLOAT_DIGITS, out),
         DataType::Decimal32(..) => out.push_str(&array.as_primitive::<Decimal32Type>().value_as_string(row)),
         DataType::Decimal64(..) => out.push_str(&array.as_primitive::<Decimal64Type>().value_as_string(row)),
         DataType::Decimal128(..) => out.push_str(&array.as_primitive::<Decimal128Type>().value_as_string(row)),
         DataType::Decimal256(..) => out.push_str(&array.as_primitive::<Decimal256Type>().value_as_string(row)),
         other => debug_assert!(false, "{other} is no number"),
-    }
-}
-
-/// From Rust's shortest `-1.25e3`: plain up to `digits` digits before the point and four zeros after it, as Postgres.
-fn float(shortest: &str, digits: i32, out: &mut String) {
-    let Some((mantissa, exponent)) = shortest.split_once('e') else {
-        out.push_str(match shortest {
-            "inf" => "Infinity",
-            "-inf" => "-Infinity",
-            other => other,
-        });
-        return;
-    };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if !(-4..digits).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        put!(out, "{mantissa}e{sign}{:02}", exponent.abs());
-        return;
-    }
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |m| ("-", m));
-    let figures: String = mantissa.chars().filter(|c| *c != '.').collect();
-    out.push_str(sign);
-    if exponent < 0 {
-        put!(out, "0.{}{figures}", "0".repeat((-exponent - 1) as usize));
-        return;
-    }
-    let whole = exponent as usize + 1;
-    if figures.len() <= whole {
-        put!(out, "{figures}{}", "0".repeat(whole - figures.len()));
-    } else {
-        put!(out, "{}.{}", &figures[..whole], &figures[whole..]);
     }
 }
 
@@ -179,7 +152,8 @@ fn list(values: &dyn Array, zone: Tz, out: &mut String) -> Result<()> {
         write(values, row, zone, &mut item)?;
         let nested =
             matches!(values.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
-        let special = |c: char| c.is_whitespace() || matches!(c, '{' | '}' | ',' | '"' | '\\');
+        // What `array_isspace` of PostgreSQL takes for a space.
+        let special = |c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '{' | '}' | ',' | '"' | '\\');
         if !nested && (item.is_empty() || item.eq_ignore_ascii_case("null") || item.contains(special)) {
             quoted(&item, "\\", out);
         } else {
@@ -201,7 +175,7 @@ fn record(array: &dyn Array, row: usize, zone: Tz, out: &mut String) -> Result<(
         }
         let mut item = String::new();
         write(column, row, zone, &mut item)?;
-        let special = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | '"' | '\\');
+        let special = |c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '(' | ')' | ',' | '"' | '\\');
         if item.is_empty() || item.contains(special) {
             quoted(&item, "\\", out);
         } else {

@@ -1,7 +1,7 @@
 //! Casts of numbers as PostgreSQL does them: a fraction is rounded, where DataFusion cuts it off, and what does not fit
 //! the type is an error (22003). Floats round half to even, decimals half away from zero.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, str::FromStr, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Float32Array, ListArray, PrimitiveArray, new_null_array},
@@ -12,12 +12,14 @@ use arrow::{
     },
 };
 use datafusion::{
-    common::{Result, ScalarValue, internal_err},
+    common::{Result, ScalarValue, internal_datafusion_err, internal_err},
     logical_expr::{
         ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
         expr::{ScalarFunction, schema_name_from_exprs},
     },
 };
+
+use num_traits::{Float, FromPrimitive};
 
 use super::range_errors::{out_of_range, overflow, underflow};
 use crate::error;
@@ -27,6 +29,7 @@ pub(super) fn is_ours(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::List(from), DataType::List(to)) => is_ours(from.data_type(), to.data_type()),
         (DataType::Float64, DataType::Float32) => true,
+        (DataType::Decimal128(..), DataType::Float32 | DataType::Float64) => true,
         (DataType::Float32 | DataType::Float64 | DataType::Decimal128(..), to) => to.is_integer(),
         // Ours say which type is out of range.
         (from, to) if from.is_signed_integer() && to.is_signed_integer() => {
@@ -99,7 +102,9 @@ fn numbers(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         DataType::UInt16 => integers::<UInt16Type>(values),
         DataType::UInt32 => integers::<UInt32Type>(values),
         DataType::UInt64 => integers::<UInt64Type>(values),
+        DataType::Float32 if values.data_type().is_decimal() => Ok(Arc::new(floats::<Float32Type>(values)?)),
         DataType::Float32 => Ok(Arc::new(reals(values.as_primitive::<Float64Type>())?)),
+        DataType::Float64 => Ok(Arc::new(floats::<Float64Type>(values)?)),
         other => internal_err!("a cast of numbers to {other}"),
     }
 }
@@ -141,6 +146,25 @@ fn rounded(value: i128, scale: i8) -> Option<i128> {
             whole + if rest.unsigned_abs() >= unit.unsigned_abs().div_ceil(2) { value.signum() } else { 0 }
         })),
     }
+}
+
+/// Decimals as the nearest floats.
+fn floats<T: ArrowPrimitiveType<Native: FromStr + FromPrimitive + Float>>(
+    values: &ArrayRef,
+) -> Result<PrimitiveArray<T>> {
+    let DataType::Decimal128(_, scale) = values.data_type() else { return internal_err!("a cast of {values:?}") };
+    let decimals = values.as_primitive::<Decimal128Type>();
+    // Two exact floats have one quotient that is rounded once. A double's digits hold 15 decimal ones, a real's 6.
+    let (digits, powers) = if T::DATA_TYPE == DataType::Float64 { (15, 22) } else { (6, 10) };
+    let limit = 10u128.pow(digits);
+    let unit = (0..=powers).contains(scale).then(|| T::Native::from_f64(10f64.powi(i32::from(*scale)))).flatten();
+    decimals.try_unary(|value| {
+        let exact = match (unit, value.unsigned_abs() < limit) {
+            (Some(unit), true) => T::Native::from_i128(value).map(|value| value / unit),
+            _ => format!("{value}e{}", -i32::from(*scale)).parse().ok(),
+        };
+        exact.ok_or_else(|| internal_datafusion_err!("{value} is no number"))
+    })
 }
 
 /// Doubles as reals.

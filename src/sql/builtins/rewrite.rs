@@ -13,7 +13,7 @@ use datafusion::{
 
 use super::{
     arithmetic::{self, is_checked},
-    cast_numbers,
+    cast_numbers, cast_texts,
 };
 use crate::sql::normalize::{input_schema, named_expressions};
 
@@ -57,9 +57,13 @@ fn checked(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
             _ => Transformed::no(Expr::Negative(of)),
         }),
         Expr::Cast(Cast { expr: inner, field }) => {
-            Ok(match cast_numbers::is_ours(&inner.get_type(schema)?, field.data_type()) {
-                true => Transformed::yes(cast_numbers::cast(*inner, field.data_type().clone())),
-                false => Transformed::no(Expr::Cast(Cast::new_from_field(inner, field))),
+            let (from, to) = (inner.get_type(schema)?, field.data_type());
+            Ok(if cast_numbers::is_ours(&from, to) {
+                Transformed::yes(cast_numbers::cast(*inner, to.clone()))
+            } else if cast_texts::is_ours(&from, to) {
+                Transformed::yes(cast_texts::cast(*inner, to.clone()))
+            } else {
+                Transformed::no(Expr::Cast(Cast::new_from_field(inner, field)))
             })
         }
         other => Ok(Transformed::no(other)),

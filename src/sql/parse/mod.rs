@@ -22,6 +22,7 @@ mod row_in;
 mod session;
 mod show;
 mod similar;
+mod spellings;
 mod subscribe;
 mod syntax;
 mod text;
@@ -83,6 +84,7 @@ fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
     }
     tokens::spell_out_table(&mut tokens);
     tokens::spell_out_partitions(&mut tokens);
+    tokens::spell_out_trim(&mut tokens);
     tokens::spell_out_system_time(&mut tokens, text)?;
     let dialect = Postgres::new(tokens.len());
     let mut cursor = TokenCursor::new(tokens, end, text, &dialect);

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{cursor::TokenCursor, depth, foreign, numbers, row_in, similar, width};
+use super::{cursor::TokenCursor, depth, foreign, numbers, row_in, similar, spellings, width};
 use crate::{
     error::{Error, ErrorKind, Result},
     sql::{names, statement::Body, windows},
@@ -139,6 +139,7 @@ impl VisitorMut for QueryTransformer<'_> {
         if let Err(error) = checked {
             return ControlFlow::Break(error);
         }
+        spellings::as_calls(expr);
         let (value, data_type) = match expr {
             ast::Expr::TypedString(typed) => (Some(&mut typed.value.value), &mut typed.data_type),
             ast::Expr::Cast { expr, data_type, .. } => match expr.as_mut() {

@@ -280,6 +280,21 @@ pub(super) fn spell_out_table(tokens: &mut Vec<TokenWithSpan>) {
     *tokens = out;
 }
 
+/// Leaves out the FROM of `TRIM(BOTH FROM s)`, which the parser does not know without characters to trim.
+pub(super) fn spell_out_trim(tokens: &mut Vec<TokenWithSpan>) {
+    const SIDES: [&str; 3] = ["BOTH", "LEADING", "TRAILING"];
+    let is_bare = |three: &[TokenWithSpan]| {
+        three[0].token == Token::LParen
+            && SIDES.iter().any(|side| is_word(&three[1].token, side))
+            && is_word(&three[2].token, "FROM")
+    };
+    let bare: Vec<usize> =
+        tokens.windows(3).enumerate().filter(|(_, three)| is_bare(three)).map(|(n, _)| n + 2).collect();
+    for from in bare.into_iter().rev() {
+        tokens.remove(from);
+    }
+}
+
 /// Whether a query can start after this token.
 fn begins_query(token: &Token) -> bool {
     const WORDS: [&str; 9] = ["AS", "FOR", "UNION", "ALL", "EXCEPT", "INTERSECT", "DISTINCT", "EXPLAIN", "VERBOSE"];

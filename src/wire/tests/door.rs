@@ -33,8 +33,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     pg_catalog::{self, Listing},
     session::Session,
-    sql::naming,
     sql::statement::{Body, CopyFormat, CopyOut, Reads, Statement},
+    sql::{builtins, naming},
     wire::{Door, DoorAnswer, Intake},
 };
 
@@ -55,6 +55,9 @@ impl TestDoor {
     pub fn new() -> TestDoor {
         let config = SessionConfig::new().with_target_partitions(1).with_batch_size(100);
         let context = SessionContext::new_with_config(config);
+        for function in builtins::functions() {
+            context.register_udf(Arc::unwrap_or_clone(function));
+        }
         let watch = Arc::new(Watch::default());
         for (name, rows) in [("forever", false), ("endless", true)] {
             let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));

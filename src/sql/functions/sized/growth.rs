@@ -14,6 +14,8 @@ use crate::changes::bytes_of_array;
 pub enum Growth {
     /// The first argument, repeated as often as the second says.
     Repeat,
+    /// The same of an element, which has a place even if it is empty.
+    RepeatElement,
     /// The second argument is the length in characters.
     Pad,
     /// All arguments together.
@@ -32,6 +34,10 @@ pub enum Growth {
     ReplaceElements,
     /// The elements of the first argument as text, with the other arguments as separators.
     ElementsAsText,
+    /// All arguments together, and the widths that the first one asks for.
+    Widths,
+    /// A template, the second argument, of which each letter may become a word.
+    Template,
     /// This many times the first argument.
     Times(usize),
 }
@@ -42,19 +48,26 @@ const NUMBER_BYTES: usize = 24;
 impl Growth {
     pub fn of(function: &str) -> Option<Growth> {
         Some(match function {
-            "repeat" | "array_repeat" => Growth::Repeat,
+            "repeat" => Growth::Repeat,
+            "array_repeat" => Growth::RepeatElement,
             "lpad" | "rpad" => Growth::Pad,
             "concat" | "textcat" | "make_array" | "array_concat" | "array_append" | "array_prepend" | "array_union"
             | "arrays_zip" | "map" | "overlay" => Growth::Sum,
             "concat_ws" => Growth::SumBetween,
+            "format" => Growth::Widths,
+            "to_char" => Growth::Template,
             "replace" => Growth::Replace,
             "regexp_replace" => Growth::ReplacePattern,
             "range" | "generate_series" => Growth::Series,
             "array_resize" => Growth::Resize,
             "array_replace" | "array_replace_n" | "array_replace_all" => Growth::ReplaceElements,
             "array_to_string" => Growth::ElementsAsText,
-            "encode" => Growth::Times(2),
-            "translate" | "upper" | "lower" | "initcap" => Growth::Times(3),
+            "encode" => Growth::Times(4),
+            "convert" | "convert_from" | "convert_to" => Growth::Times(3),
+            "translate" | "upper" | "lower" | "initcap" | "quote_ident" | "quote_literal" | "quote_nullable" => {
+                Growth::Times(3)
+            }
+            "normalize" => Growth::Times(12),
             "string_to_array" | "regexp_match" => Growth::Times(5),
             _ => return None,
         })
@@ -69,7 +82,7 @@ impl Growth {
     pub fn at_most(self, args: &[ColumnarValue], rows: usize) -> DfResult<usize> {
         let widest: Vec<Measure> =
             args.iter().map(|arg| Measure::widest(arg, self.counts())).collect::<DfResult<_>>()?;
-        if self == Growth::Series {
+        if matches!(self, Growth::Series | Growth::Widths) {
             let sizes = ResultSizes::of(self, args)?;
             return Ok((0..rows).fold(0, |all: usize, row| all.saturating_add(sizes.row(row))));
         }
@@ -78,7 +91,7 @@ impl Growth {
 
     /// Whether the second argument is a count.
     fn counts(self) -> bool {
-        matches!(self, Growth::Repeat | Growth::Pad | Growth::Resize)
+        matches!(self, Growth::Repeat | Growth::RepeatElement | Growth::Pad | Growth::Resize)
     }
 
     /// The size of a result, from the sizes of its arguments; `found` is how often a text contains another.
@@ -89,8 +102,10 @@ impl Growth {
         let sum = args.iter().fold(0, |all: usize, arg| all.saturating_add(arg.bytes));
         match self {
             Growth::Repeat => bytes(0).saturating_mul(number(1)),
+            Growth::RepeatElement => bytes(0).max(1).saturating_mul(number(1)),
+            Growth::Pad if args.len() > 2 && bytes(2) == 0 => bytes(0),
             Growth::Pad => number(1).saturating_mul(4),
-            Growth::Sum => sum,
+            Growth::Sum | Growth::Widths => sum,
             Growth::SumBetween => sum.saturating_add(bytes(0).saturating_mul(args.len())),
             Growth::Replace => {
                 let found = found.unwrap_or_else(|| bytes(0) / bytes(1).max(1) + 1);
@@ -107,6 +122,7 @@ impl Growth {
                 let between = bytes(1).saturating_add(bytes(2)).saturating_add(NUMBER_BYTES);
                 bytes(0).saturating_add(elements.saturating_mul(between))
             }
+            Growth::Template => bytes(1).saturating_mul(16),
             Growth::Times(times) => bytes(0).saturating_mul(times),
         }
     }
@@ -116,21 +132,25 @@ impl Growth {
 #[cfg(test)]
 pub fn does_not_grow(function: &str) -> bool {
     const NAMES: &str = "
-        abs acos acosh array_add array_any_match array_any_value array_avg array_compact array_dims array_distance
-        array_distinct array_element array_except array_filter array_first array_has array_has_all array_has_any
-        array_intersect array_length array_max array_min array_ndims array_normalize array_pop_back array_pop_front
-        array_position array_positions array_product array_remove array_remove_all array_remove_n array_reverse
-        array_scale array_slice array_sort array_subtract array_sum array_transform arrow_cast arrow_field
-        arrow_metadata arrow_try_cast arrow_typeof ascii asin asinh atan atan2 atanh bit_length btrim cardinality
-        cast_to_type cbrt ceil character_length chr coalesce contains cos cosh cosine_distance cot current_date
-        current_time date_bin date_part date_trunc decode degrees digest empty ends_with exp factorial
-        file_row_index find_in_set flatten floor from_unixtime gcd get_field greatest initcap inner_product
-        input_file_name isnan iszero lcm least left levenshtein ln log log10 log2 ltrim make_date make_time
-        map_entries map_extract map_keys map_values md5 named_struct nanvl now nullif nvl nvl2 octet_length pi power
-        radians random regexp_count regexp_instr regexp_like reverse right round rtrim sha224 sha256 sha384 sha512
-        signum sin sinh split_part sqrt starts_with strpos struct substr substr_index tan tanh to_char to_date
-        to_hex to_local_time to_time to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_nanos
-        to_timestamp_seconds to_unixtime trunc try_cast_to_type union_extract union_tag uuid version with_metadata";
+        # & << >> @ ^ abs acos acosd acosh array_add array_any_match array_any_value array_avg array_compact
+        array_dims array_distance array_distinct array_element array_except array_filter array_first array_has
+        array_has_all array_has_any array_intersect array_length array_max array_min array_ndims array_normalize
+        array_pop_back array_pop_front array_position array_positions array_product array_remove
+        array_remove_all array_remove_n array_reverse array_scale array_slice array_sort array_subtract
+        array_sum array_transform arrow_cast arrow_field arrow_metadata arrow_try_cast arrow_typeof ascii asin
+        asind asinh atan atan2 atan2d atand atanh bit_count bit_length btrim cardinality cast_to_type cbrt ceil
+        ceiling char_length character_length chr coalesce contains cos cosd cosh cosine_distance cot cotd
+        current_date current_time date_bin date_part date_trunc decode degrees digest empty ends_with exp
+        factorial file_row_index find_in_set flatten floor from_unixtime gcd get_bit get_byte get_field greatest
+        initcap inner_product input_file_name is_normalized isnan iszero lcm least left length levenshtein ln
+        log log10 log2 ltrim make_date make_time map_entries map_extract map_keys map_values md5 mod
+        named_struct nanvl now nullif nvl nvl2 octet_length parse_ident pg_client_encoding pg_size_bytes
+        pg_size_pretty pi position pow power radians random regexp_count regexp_instr regexp_like reverse right
+        round rtrim set_bit set_byte sha224 sha256 sha384 sha512 sign signum sin sind sinh split_part sqrt
+        starts_with strpos struct substr substr_index substring tan tand tanh to_ascii to_date to_hex
+        to_local_time to_number to_time to_timestamp to_timestamp_micros to_timestamp_millis to_timestamp_nanos
+        to_timestamp_seconds to_unixtime trim trunc try_cast_to_type union_extract union_tag unistr uuid version
+        width_bucket with_metadata | |/ ||/ ~";
     NAMES.split_whitespace().any(|name| name == function)
 }
 
@@ -178,7 +198,7 @@ impl Measure {
             ScalarValue::LargeList(list) => list.value_length(0) as usize,
             _ => 0,
         };
-        Ok(Measure { bytes: scalar_bytes(value).max(1), elements, number: usize::try_from(number).unwrap_or(0) })
+        Ok(Measure { bytes: scalar_bytes(value), elements, number: usize::try_from(number).unwrap_or(0) })
     }
 }
 
@@ -258,9 +278,30 @@ impl ResultSizes {
         if self.growth == Growth::Series {
             return self.series(row).unwrap_or(0);
         }
+        let is_strict = matches!(self.growth, Growth::Repeat | Growth::Pad | Growth::Replace | Growth::ReplacePattern);
+        if is_strict && self.args.iter().any(|arg| arg.is_null(row)) {
+            return 0;
+        }
+        let widths = if self.growth == Growth::Widths { self.widths(row) } else { 0 };
         let measures: Vec<Measure> = self.args.iter().map(|arg| arg.measure(row)).collect();
         let found = (self.growth == Growth::Replace).then(|| self.found(row)).flatten();
-        self.growth.bytes(&measures, found)
+        self.growth.bytes(&measures, found).saturating_add(widths)
+    }
+
+    /// All widths in a format, as in `%10s`; with a `*` those that its arguments give. What is no width is refused by
+    /// the function itself: a number of more than 31 bits, and the number of an argument, as in `%2$s`.
+    fn widths(&self, row: usize) -> usize {
+        let Some(format) = self.args.first().and_then(|format| format.text(row)) else { return 0 };
+        let sum = |numbers: &mut dyn Iterator<Item = usize>| numbers.fold(0, usize::saturating_add);
+        let numbers = format.split_inclusive(|c: char| !c.is_ascii_digit()).filter(|number| !number.ends_with('$'));
+        let width = |number: &str| number.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<i32>().ok();
+        let written = sum(&mut numbers.filter_map(width).map(|width| width.unsigned_abs() as usize));
+        if !format.contains('*') {
+            return written;
+        }
+        let width = |arg: &SizedArgument| arg.text(row)?.trim().parse::<i32>().ok();
+        let given = self.args.iter().filter_map(width).map(|width| width.unsigned_abs() as usize);
+        written.saturating_add(sum(&mut given.into_iter()))
     }
 
     /// How often the first text contains the second.
@@ -292,6 +333,13 @@ impl ResultSizes {
 }
 
 impl SizedArgument {
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            SizedArgument::Constant(_, value) => value.is_null(),
+            SizedArgument::Rows { values, .. } => values.is_null(row),
+        }
+    }
+
     fn measure(&self, row: usize) -> Measure {
         let (values, numbers) = match self {
             SizedArgument::Constant(measure, _) => return *measure,
