@@ -14,6 +14,7 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | [`error`] | what went wrong: message, detail, hint, and the SQLSTATE of its kind |
+//! | [`functions`] | PostgreSQL's functions of one row's values, a family a file; `sql/builtins` makes them known to queries |
 //! | [`time`] | `Clock`, `Epoch`, `Tick`: all that an epoch knows of time; nobody else asks the clock |
 //! | [`sync`] | `locked`: a mutex, poisoned or not |
 //! | [`metrics`] | numbers about the running server, by name and labels; whatever is gone has none |
@@ -30,7 +31,6 @@
 //! | [`exec`] | plans as DataFusion runs them: the nodes that run operators each epoch, and our rules for its optimizer |
 //! | [`operators`] | the steps that remember; which rows are late (`grouping.rs`) |
 //! | [`relations`] | tables and views: snapshot, changelog, index |
-//! | [`functions`] | PostgreSQL's functions of one row's values, a family a file; `sql/builtins` makes them known to queries |
 //! | [`sql`] | text to statement, statement to plan (`plan.rs`), plan to what runs each epoch (`incremental`) |
 //! | [`query`] | one standing query: its loop, admission (backpressure), watermarks; writes its checkpoints, runs epochs again |
 //! | [`session`] | one client: who it is, its settings, its transaction, and what it is still to be told; what it may run is decided in `engine/authorize.rs` |

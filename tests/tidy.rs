@@ -16,8 +16,8 @@ use std::{
 
 /// The order of the rooms, as the map in `src/lib.rs` tells it: a room may use those before it, and no other.
 #[rustfmt::skip]
-const ORDER: [&str; 29] = [
-    "error", "time", "sync", "metrics", "memory", "options", "changes", "catalog",
+const ORDER: [&str; 30] = [
+    "error", "functions", "time", "sync", "metrics", "memory", "options", "changes", "catalog",
     "storage", "formats",
     "state", "connectors", "checkpoint", "dead_letters",
     "exec", "operators", "relations",

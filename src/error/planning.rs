@@ -53,11 +53,11 @@ fn function(text: &str) -> Option<Error> {
     let error = Error::new(ErrorKind::UndefinedFunction, format!("function {call} does not exist"))
         .hint("No function matches the given name and argument types. You might need to add explicit type casts.");
     Some(match rest.split_once("Candidate functions:") {
-        Some((_, all)) => {
+        Some((_, all)) if !all.contains("UserDefined") => {
             let all: Vec<&str> = all.split_whitespace().collect();
             error.detail(format!("Candidates are: {}.", all.join(" ").replace(") ", "), ")))
         }
-        None => error,
+        _ => error,
     })
 }
 

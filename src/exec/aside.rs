@@ -23,6 +23,10 @@ use super::{Plan, offload::in_place};
 
 /// Functions whose time is superlinear in the length of their arguments: a single value may take minutes.
 const SLOW: &[&str] = &[
+    "!~",
+    "!~*",
+    "!~~",
+    "!~~*",
     "btrim",
     "ltrim",
     "regexp_count",
@@ -30,9 +34,16 @@ const SLOW: &[&str] = &[
     "regexp_like",
     "regexp_match",
     "regexp_replace",
+    "regexp_split_to_array",
+    "regexp_substr",
     "rtrim",
     "strpos",
+    "substring",
     "translate",
+    "~",
+    "~*",
+    "~~",
+    "~~*",
 ];
 
 /// The limit of concurrent slow calls, as an extension of a session's configuration.

@@ -24,6 +24,7 @@ mod float_text;
 mod number_layout;
 mod number_reader;
 mod number_template;
+mod number_words;
 mod number_writer;
 mod numbers;
 mod ordinal;

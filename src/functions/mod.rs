@@ -2,5 +2,7 @@
 
 pub mod bytea;
 pub mod formatting;
+pub mod like;
 pub mod numbers;
+pub mod regex;
 pub mod text;

@@ -131,7 +131,7 @@ impl Planner {
         let base = base.with_type_planner(Arc::new(Types));
         let mut rules = Analyzer::new().rules;
         let coercion = rules.iter().position(|rule| rule.name() == "type_coercion").unwrap_or(rules.len());
-        rules.splice(coercion..coercion, [Arc::new(Numbers) as _, Arc::new(ResolvedCalls) as _]);
+        rules.splice(coercion..coercion, [Arc::new(Numbers) as _, Arc::new(ResolvedCalls::new(builtins.clone())) as _]);
         let base = base.with_analyzer_rules(rules);
         let base = base.with_analyzer_rule(Arc::new(UnnestOfNull)).with_analyzer_rule(Arc::new(Microseconds));
         let base = base.with_analyzer_rule(Arc::new(CheckedNumbers));

@@ -291,12 +291,16 @@ fn land(story: &mut Story, input: &mut Input, rows: &[Vec<String>]) -> Result<()
     std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, folder.join(name))).map_err(|e| story.fails(e))
 }
 
-/// Each view by DataFusion alone, over what the relations hold: how many it answers, where all of them are the same.
+/// Each view by DataFusion, over what the relations hold: how many it answers, where all of them are the same.
 async fn compare_with_datafusion(story: &Story, views: &[&View], relations: &[Relation]) -> Result<usize, Failure> {
     let mut config = datafusion::prelude::SessionConfig::new();
     config.options_mut().sql_parser.default_null_ordering = "nulls_max".into();
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     let context = SessionContext::new_with_config(config);
+    // What a function of one row gives is PostgreSQL's to say.
+    for function in tidemark::sql::builtins::functions() {
+        context.register_udf(Arc::unwrap_or_clone(function));
+    }
     for Relation { name, .. } in relations {
         let (schema, batches) = story.rig.answer(&format!("SELECT * FROM {name}")).await.map_err(|e| story.fails(e))?;
         let table = MemTable::try_new(schema, vec![batches]).map_err(|e| story.fails(e))?;

@@ -20,7 +20,7 @@ async fn parameters_get_their_types_from_context() {
         ("SELECT id FROM t WHERE id = ANY($1::int[])", &[Type::INT4_ARRAY]),
         ("SELECT id FROM t LIMIT $1 OFFSET $2", &[Type::INT8, Type::INT8]),
         ("SELECT coalesce($1, 0)", &[Type::INT8]),
-        ("SELECT substr('abc', $1)", &[Type::INT8]),
+        ("SELECT substr('abc', $1)", &[Type::INT4]),
         ("SELECT CASE WHEN $1 > 1 THEN $2 ELSE 1 END", &[Type::INT8, Type::INT8]),
         ("SELECT id FROM t WHERE id = $1 OR n = $1", &[Type::INT8]),
         ("SELECT $1", &[Type::TEXT]),

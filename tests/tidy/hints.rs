@@ -11,6 +11,8 @@ const TAKES_AWAY: [&str; 9] =
 
 /// A part of each sentence that may say it, and why.
 const WEIGHED: &[(&str, &str)] = &[
+    ("Input data is missing padding, is truncated, or is otherwise corrupted.", "it says what is wrong with a text"),
+    ("cast the fourth argument to integer explicitly", "a cast in a call; regexp_replace has it in its name"),
     ("There are no passwords yet", "it warns of it"),
     ("Where the topic is gone, create it again.", "of a topic of Kafka's that is gone already"),
     ("RESET OFFSETS goes on with what there is", "it gives up what Kafka has deleted already"),

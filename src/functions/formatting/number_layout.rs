@@ -1,6 +1,6 @@
 //! What a template for numbers says on the whole: how many digits, which sign, which special form.
 
-use super::number_template::NumberWord;
+use super::number_words::NumberWord;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where `S` puts the sign.

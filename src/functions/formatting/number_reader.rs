@@ -1,7 +1,8 @@
 //! Reads a number from a text by a template.
 
 use super::number_layout::{NumberLayout, SignPlace};
-use super::number_template::{NumberNode, NumberTemplate, NumberWord};
+use super::number_template::{NumberNode, NumberTemplate};
+use super::number_words::NumberWord;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A number as it was read.

@@ -2,7 +2,8 @@
 
 use super::date_patterns::LetterCase;
 use super::number_layout::{NumberLayout, SignPlace};
-use super::number_template::{NumberNode, NumberTemplate, NumberWord};
+use super::number_template::{NumberNode, NumberTemplate};
+use super::number_words::NumberWord;
 use super::ordinal::ordinal_suffix;
 use super::roman::roman_number;
 use crate::error::Result;

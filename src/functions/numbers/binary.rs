@@ -10,7 +10,7 @@ pub(super) struct Binary {
 
 /// The layout of a binary float: how many bits of it are its mantissa, with the leading bit that is not written, and
 /// the exponents of the least and of the greatest lowest bit.
-pub(super) struct Layout {
+pub(super) struct FloatLayout {
     pub bits: i64,
     pub least_exponent: i64,
     pub greatest_exponent: i64,
@@ -18,7 +18,7 @@ pub(super) struct Layout {
 
 impl Binary {
     /// The bits of the float nearest to it; those of infinity where the layout has no such float.
-    pub(super) fn nearest(self, layout: &Layout) -> u64 {
+    pub(super) fn nearest(self, layout: &FloatLayout) -> u64 {
         if self.units == 0 {
             return 0;
         }

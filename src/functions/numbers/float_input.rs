@@ -5,16 +5,16 @@ use std::str::FromStr;
 use num_traits::Float;
 
 use super::{
-    binary::Layout,
+    binary::FloatLayout,
     range::out_of_range,
-    scan::{self, Number, Scanned, is_space},
+    scan::{self, Scanned, ScannedNumber, is_space},
 };
 use crate::error::{Error, ErrorKind, Result};
 
 /// A float of SQL.
 trait Real: Float + FromStr {
     const NAME: &'static str;
-    const LAYOUT: Layout;
+    const LAYOUT: FloatLayout;
     /// Whether the number alone is told where it is out of range, and not the whole text.
     const TELLS_NUMBER: bool;
 
@@ -23,7 +23,7 @@ trait Real: Float + FromStr {
 
 impl Real for f32 {
     const NAME: &'static str = "real";
-    const LAYOUT: Layout = Layout { bits: 24, least_exponent: -149, greatest_exponent: 104 };
+    const LAYOUT: FloatLayout = FloatLayout { bits: 24, least_exponent: -149, greatest_exponent: 104 };
     const TELLS_NUMBER: bool = false;
 
     fn of_bits(bits: u64) -> f32 {
@@ -33,7 +33,7 @@ impl Real for f32 {
 
 impl Real for f64 {
     const NAME: &'static str = "double precision";
-    const LAYOUT: Layout = Layout { bits: 53, least_exponent: -1074, greatest_exponent: 971 };
+    const LAYOUT: FloatLayout = FloatLayout { bits: 53, least_exponent: -1074, greatest_exponent: 971 };
     const TELLS_NUMBER: bool = true;
 
     fn of_bits(bits: u64) -> f64 {
@@ -72,7 +72,7 @@ fn float<T: Real>(text: &str) -> Result<T> {
 }
 
 /// A number without its sign. What was scanned as a decimal is one to Rust too.
-fn value<T: Real>(number: &Number, written: &str) -> Option<T> {
+fn value<T: Real>(number: &ScannedNumber, written: &str) -> Option<T> {
     Some(match number.scanned {
         Scanned::NotANumber => T::nan(),
         Scanned::Infinity => T::infinity(),
@@ -82,7 +82,7 @@ fn value<T: Real>(number: &Number, written: &str) -> Option<T> {
 }
 
 /// Whether a number is written that became infinite, or zero.
-fn is_beyond<T: Real>(number: &Number, size: T) -> bool {
+fn is_beyond<T: Real>(number: &ScannedNumber, size: T) -> bool {
     match number.scanned {
         Scanned::NotANumber | Scanned::Infinity => false,
         Scanned::Decimal { is_zero } => size.is_infinite() || (size.is_zero() && !is_zero),

@@ -20,17 +20,17 @@ pub(super) enum Scanned {
 }
 
 /// A number and the bytes of text that it takes, with a sign.
-pub(super) struct Number {
+pub(super) struct ScannedNumber {
     pub is_negative: bool,
     pub scanned: Scanned,
     pub length: usize,
 }
 
 /// The number that a text starts with; `None` if it does with none.
-pub(super) fn number(text: &str) -> Option<Number> {
+pub(super) fn number(text: &str) -> Option<ScannedNumber> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (scanned, rest) = special(unsigned).or_else(|| hexadecimal(unsigned)).or_else(|| decimal(unsigned))?;
-    Some(Number { is_negative: text.starts_with('-'), scanned, length: text.len() - rest.len() })
+    Some(ScannedNumber { is_negative: text.starts_with('-'), scanned, length: text.len() - rest.len() })
 }
 
 /// `text` after a word in letters of any case.

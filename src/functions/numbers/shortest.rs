@@ -33,7 +33,7 @@ impl From<f32> for Positive {
 }
 
 /// A float, the middles between it and its neighbours, and how much of them is cut off, in units of a power of ten.
-struct Interval {
+struct RoundingInterval {
     value: u64,
     above: u64,
     below: u64,
@@ -56,7 +56,7 @@ impl Positive {
 
     /// The shortest decimal; of those the nearest; of two the even one.
     pub(super) fn shortest(&self) -> Decimal {
-        let Interval { mut value, mut above, mut below, exponent, is_exact } = self.interval();
+        let RoundingInterval { mut value, mut above, mut below, exponent, is_exact } = self.interval();
         let (mut removed, mut last_digit, mut is_exact) = (0, 0, is_exact);
         while above / 10 > below / 10 {
             is_exact &= last_digit == 0;
@@ -75,20 +75,20 @@ impl Positive {
         (value, value + 2, value - if self.is_near_below { 1 } else { 2 })
     }
 
-    fn interval(&self) -> Interval {
+    fn interval(&self) -> RoundingInterval {
         let exponent = self.exponent - 2;
         if exponent >= 0 { self.large_interval(exponent) } else { self.small_interval(-exponent) }
     }
 
     /// Of quarters times two to the power `exponent`.
-    fn large_interval(&self, exponent: i32) -> Interval {
+    fn large_interval(&self, exponent: i32) -> RoundingInterval {
         let (value, above, below) = self.quarters();
         let cut = ((exponent * 78_913) >> 18) - i32::from(exponent > 3);
         let inverse = entry(&INVERSES, cut);
         let shift = cut - exponent + INVERSE_BITS + bits_of_power(cut) - 1;
         let scaled = |number| product(number, inverse, shift);
         let is_cut_exactly = |number| cut <= 21 && is_multiple_of_power(number, cut);
-        Interval {
+        RoundingInterval {
             value: scaled(value),
             above: scaled(above) - u64::from(is_cut_exactly(above)),
             below: scaled(below),
@@ -98,14 +98,14 @@ impl Positive {
     }
 
     /// Of quarters divided by two to the power `exponent`.
-    fn small_interval(&self, exponent: i32) -> Interval {
+    fn small_interval(&self, exponent: i32) -> RoundingInterval {
         let (value, above, below) = self.quarters();
         let cut = ((exponent * 732_923) >> 20) - i32::from(exponent > 1);
         let power = exponent - cut;
         let shift = cut - bits_of_power(power) + POWER_BITS;
         let scaled = |number| product(number, entry(&POWERS, power), shift);
         let is_exact = cut <= 1 || (cut < 63 && value.trailing_zeros() as i32 >= cut - 1);
-        Interval {
+        RoundingInterval {
             value: scaled(value),
             above: scaled(above) - u64::from(cut <= 1),
             below: scaled(below),

@@ -19,19 +19,23 @@ use datafusion::{
 };
 
 use super::{
-    overload::{Argument, Function, Overload},
+    overload::{ArgumentColumn, Function, Overload},
     pg_type::Pg,
     resolve::{ArgumentType, resolve},
 };
 use crate::error;
 
 /// Functions that DataFusion has under another name, by which the operators of standing queries know them.
-const KNOWN_AS: [(&str, &str); 6] = [
+const KNOWN_AS: [(&str, &str); 10] = [
+    ("!~~", "NOT LIKE"),
+    ("!~~*", "NOT ILIKE"),
     ("#", "BIT_XOR"),
     ("char_length", "character_length"),
     ("length", "character_length"),
     ("position", "strpos"),
     ("substring", "substr"),
+    ("~~", "LIKE"),
+    ("~~*", "ILIKE"),
     ("trim", "btrim"),
 ];
 
@@ -120,7 +124,7 @@ impl ScalarUDFImpl for Builtin {
             .collect();
         let known = KNOWN_AS.iter().find(|(name, _)| *name == self.name).map_or(self.name, |(_, known)| known);
         match args.as_slice() {
-            [left, right] if !known.starts_with(char::is_alphanumeric) || known == "BIT_XOR" => {
+            [left, right] if !self.name.starts_with(char::is_alphanumeric) => {
                 let name = |of: &Expr| schema_name_from_exprs(std::slice::from_ref(of));
                 Ok(format!("{} {known} {}", name(left)?, name(right)?))
             }
@@ -174,14 +178,14 @@ impl ScalarUDFImpl for Builtin {
 }
 
 /// An argument as the kernel takes it. The optimizer may put a NULL without a type, or another text, in its place.
-fn argument(arg: ColumnarValue, overload: &Overload, n: usize) -> Result<Argument> {
+fn argument(arg: ColumnarValue, overload: &Overload, n: usize) -> Result<ArgumentColumn> {
     let taken = overload.taken(n, &arg.data_type());
     let cast = |array: ArrayRef| match *array.data_type() == taken {
         true => Ok(array),
         false => arrow::compute::cast(&array, &taken),
     };
     Ok(match arg {
-        ColumnarValue::Array(array) => Argument { array: cast(array)?, is_scalar: false },
-        ColumnarValue::Scalar(value) => Argument { array: cast(value.to_array()?)?, is_scalar: true },
+        ColumnarValue::Array(array) => ArgumentColumn { array: cast(array)?, is_scalar: false },
+        ColumnarValue::Scalar(value) => ArgumentColumn { array: cast(value.to_array()?)?, is_scalar: true },
     })
 }

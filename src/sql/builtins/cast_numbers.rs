@@ -45,6 +45,11 @@ pub(super) fn cast(of: Expr, to: DataType) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![of]))
 }
 
+/// Whether a function is such a cast.
+pub(super) fn is_cast(function: &ScalarUDF) -> bool {
+    function.inner().is::<CastNumber>()
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CastNumber {
     to: DataType,
@@ -56,9 +61,9 @@ impl ScalarUDFImpl for CastNumber {
         "cast_number"
     }
 
-    /// DataFusion leaves casts out of the names of columns.
+    /// Not that of its argument: a join may have both as columns.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(schema_name_from_exprs(args)?)
+        Ok(format!("CAST({} AS {})", schema_name_from_exprs(args)?, self.to))
     }
 
     fn signature(&self) -> &Signature {

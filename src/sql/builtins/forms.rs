@@ -36,16 +36,25 @@ impl SpecialForms {
 
 impl ExprPlanner for SpecialForms {
     fn plan_binary_op(&self, expr: RawBinaryExpr, _: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        match expr.op {
-            BinaryOperator::PGStartsWith => self.call("starts_with", vec![expr.left, expr.right]),
-            BinaryOperator::PGExp => self.call("^", vec![expr.left, expr.right]),
-            BinaryOperator::BitwiseAnd => self.call("&", vec![expr.left, expr.right]),
-            BinaryOperator::BitwiseOr => self.call("|", vec![expr.left, expr.right]),
-            BinaryOperator::PGBitwiseXor => self.call("#", vec![expr.left, expr.right]),
-            BinaryOperator::PGBitwiseShiftLeft => self.call("<<", vec![expr.left, expr.right]),
-            BinaryOperator::PGBitwiseShiftRight => self.call(">>", vec![expr.left, expr.right]),
-            _ => Ok(PlannerResult::Original(expr)),
-        }
+        let sign = match expr.op {
+            BinaryOperator::PGStartsWith => "starts_with",
+            BinaryOperator::PGExp => "^",
+            BinaryOperator::BitwiseAnd => "&",
+            BinaryOperator::BitwiseOr => "|",
+            BinaryOperator::PGBitwiseXor => "#",
+            BinaryOperator::PGBitwiseShiftLeft => "<<",
+            BinaryOperator::PGBitwiseShiftRight => ">>",
+            BinaryOperator::PGRegexMatch => "~",
+            BinaryOperator::PGRegexIMatch => "~*",
+            BinaryOperator::PGRegexNotMatch => "!~",
+            BinaryOperator::PGRegexNotIMatch => "!~*",
+            BinaryOperator::PGLikeMatch => "~~",
+            BinaryOperator::PGILikeMatch => "~~*",
+            BinaryOperator::PGNotLikeMatch => "!~~",
+            BinaryOperator::PGNotILikeMatch => "!~~*",
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        self.call(sign, vec![expr.left, expr.right])
     }
 
     fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {

@@ -13,10 +13,12 @@ mod cast_numbers;
 mod cast_texts;
 mod formatting;
 mod forms;
+mod like;
 mod numbers;
 mod overload;
 mod pg_type;
 mod range_errors;
+mod regex;
 mod resolve;
 mod rewrite;
 mod text;
@@ -38,8 +40,16 @@ const SHARED: &str =
 /// All functions with signatures of PostgreSQL.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let mut all: Vec<Function> = Vec::new();
-    for function in
-        [text::functions(), bytea::functions(), numbers::functions(), formatting::functions()].into_iter().flatten()
+    for function in [
+        text::functions(),
+        bytea::functions(),
+        numbers::functions(),
+        formatting::functions(),
+        regex::functions(),
+        like::functions(),
+    ]
+    .into_iter()
+    .flatten()
     {
         match all.iter_mut().find(|of| of.name == function.name) {
             Some(of) => of.overloads.extend(function.overloads),
@@ -55,4 +65,9 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
         Arc::new(ScalarUDF::from(Builtin::new(function, shared)))
     };
     all.into_iter().map(builtin).collect()
+}
+
+/// Whether a function is a cast: the names of operators leave it out, as they do DataFusion's.
+pub fn is_cast(function: &ScalarUDF) -> bool {
+    cast_numbers::is_cast(function) || cast_texts::is_cast(function)
 }

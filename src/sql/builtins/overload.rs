@@ -19,12 +19,12 @@ use crate::error::Result;
 
 /// A column of arguments: of as many rows as the call has, or of one row, which stands for all.
 #[derive(Debug, Clone)]
-pub struct Argument {
+pub struct ArgumentColumn {
     pub array: ArrayRef,
     pub is_scalar: bool,
 }
 
-impl Argument {
+impl ArgumentColumn {
     fn at(&self, row: usize) -> Option<usize> {
         let row = if self.is_scalar { 0 } else { row };
         self.array.is_valid(row).then_some(row)
@@ -32,7 +32,7 @@ impl Argument {
 }
 
 /// Computes a column from the arguments' columns, for so many rows.
-pub type Kernel = Arc<dyn Fn(&[Argument], usize) -> Result<ArrayRef> + Send + Sync>;
+pub type Kernel = Arc<dyn Fn(&[ArgumentColumn], usize) -> Result<ArrayRef> + Send + Sync>;
 
 /// One signature of a function.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ pub trait Arg {
     /// One row's value.
     type Of<'a>;
     /// The value in a row; `None` if the call is NULL for it.
-    fn get(column: &Argument, row: usize) -> Option<Self::Of<'_>>;
+    fn get(column: &ArgumentColumn, row: usize) -> Option<Self::Of<'_>>;
 }
 
 /// The type of a result.
@@ -88,7 +88,7 @@ impl<T: Arg> Arg for Nullable<T> {
     const TYPE: Pg = T::TYPE;
     type Of<'a> = Option<T::Of<'a>>;
 
-    fn get(column: &Argument, row: usize) -> Option<Self::Of<'_>> {
+    fn get(column: &ArgumentColumn, row: usize) -> Option<Self::Of<'_>> {
         Some(T::get(column, row))
     }
 }
@@ -124,7 +124,7 @@ macro_rules! primitive {
             const TYPE: Pg = $pg;
             type Of<'a> = $native;
 
-            fn get(column: &Argument, row: usize) -> Option<$native> {
+            fn get(column: &ArgumentColumn, row: usize) -> Option<$native> {
                 Some(column.array.as_primitive::<$arrow>().value(column.at(row)?))
             }
         }
@@ -160,7 +160,7 @@ impl Arg for Bool {
     const TYPE: Pg = Pg::Bool;
     type Of<'a> = bool;
 
-    fn get(column: &Argument, row: usize) -> Option<bool> {
+    fn get(column: &ArgumentColumn, row: usize) -> Option<bool> {
         Some(column.array.as_boolean().value(column.at(row)?))
     }
 }
@@ -184,7 +184,7 @@ impl Arg for Text {
     const TYPE: Pg = Pg::Text;
     type Of<'a> = &'a str;
 
-    fn get(column: &Argument, row: usize) -> Option<&str> {
+    fn get(column: &ArgumentColumn, row: usize) -> Option<&str> {
         Some(column.array.as_string::<i32>().value(column.at(row)?))
     }
 }
@@ -209,7 +209,7 @@ impl Arg for Any {
     const TYPE: Pg = Pg::Any;
     type Of<'a> = &'a str;
 
-    fn get(column: &Argument, row: usize) -> Option<&str> {
+    fn get(column: &ArgumentColumn, row: usize) -> Option<&str> {
         match column.array.as_boolean_opt() {
             Some(booleans) => Some(if booleans.value(column.at(row)?) { "t" } else { "f" }),
             None => Text::get(column, row),
@@ -223,7 +223,7 @@ impl Arg for Bytea {
     const TYPE: Pg = Pg::Bytea;
     type Of<'a> = &'a [u8];
 
-    fn get(column: &Argument, row: usize) -> Option<&[u8]> {
+    fn get(column: &ArgumentColumn, row: usize) -> Option<&[u8]> {
         Some(column.array.as_binary::<i32>().value(column.at(row)?))
     }
 }
@@ -249,7 +249,7 @@ impl Arg for Numeric {
     /// Unscaled value and scale.
     type Of<'a> = (i128, i8);
 
-    fn get(column: &Argument, row: usize) -> Option<(i128, i8)> {
+    fn get(column: &ArgumentColumn, row: usize) -> Option<(i128, i8)> {
         use arrow::datatypes::Decimal128Type;
         let DataType::Decimal128(_, scale) = column.array.data_type() else { return None };
         Some((column.array.as_primitive::<Decimal128Type>().value(column.at(row)?), *scale))
@@ -263,7 +263,7 @@ impl Arg for Texts {
     const TYPE: Pg = Pg::Texts;
     type Of<'a> = Vec<Option<&'a str>>;
 
-    fn get(column: &Argument, row: usize) -> Option<Vec<Option<&str>>> {
+    fn get(column: &ArgumentColumn, row: usize) -> Option<Vec<Option<&str>>> {
         let row = column.at(row)?;
         let lists: &GenericListArray<i32> = column.array.as_list();
         let items: &StringArray = lists.values().as_string();
@@ -314,6 +314,9 @@ arities! {
     f2(A a 0, B b 1);
     f3(A a 0, B b 1, C c 2);
     f4(A a 0, B b 1, C c 2, D d 3);
+    f5(A a 0, B b 1, C c 2, D d 3, E e 4);
+    f6(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5);
+    f7(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6);
 }
 
 /// A name with its signatures, in the order of preference.

@@ -56,7 +56,7 @@ pub use perhaps_null::perhaps_null;
 pub use rows::{RowCounts, relation_of_rows};
 pub use series::timestamp_series;
 pub use session::{SESSION_END, SESSION_START};
-pub use sized::{CheckSizes, ResultLimit};
+pub use sized::{CheckSizes, ResultLimit, rechecked, unchecked};
 pub use sort_key::{extreme_of_arrays, is_array, is_extreme_of_arrays, needs_sort_key, sort_key_of};
 pub use sums::{by_diff as sum_by_diff, is_exact};
 

@@ -16,7 +16,7 @@ use datafusion::{
 use std::sync::Arc;
 
 use super::step::{Step, StepNode};
-use crate::error::Result;
+use crate::{error::Result, sql::builtins::is_cast};
 
 /// Assigns a uid to each operator of a rewritten plan, unique within the plan.
 pub(super) fn with_uids(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -76,6 +76,9 @@ fn key(expr: &Expr) -> String {
     let plain = expr.clone().transform(|expr| {
         Ok(match expr {
             Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
+            Expr::ScalarFunction(mut call) if is_cast(&call.func) && call.args.len() == 1 => {
+                Transformed::yes(call.args.remove(0))
+            }
             other => Transformed::no(other),
         })
     });

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::{
 
 use super::{
     depth, syntax,
-    text::Text,
+    text::StatementText,
     tokens::{closing, is_word, word},
 };
 use crate::{
@@ -30,13 +30,18 @@ pub(super) struct TokenCursor<'a> {
     tokens: Vec<TokenWithSpan>,
     /// The end of the statement, including the clauses that were cut off.
     end: Location,
-    pub text: &'a Text<'a>,
+    pub text: &'a StatementText<'a>,
     /// The statement's `EMIT` clause and its position, until a statement consumes it.
     pub emit: Option<(Emit, usize)>,
 }
 
 impl<'a> TokenCursor<'a> {
-    pub fn new(tokens: Vec<TokenWithSpan>, end: Location, text: &'a Text<'a>, dialect: &'a dyn Dialect) -> Self {
+    pub fn new(
+        tokens: Vec<TokenWithSpan>,
+        end: Location,
+        text: &'a StatementText<'a>,
+        dialect: &'a dyn Dialect,
+    ) -> Self {
         let parser =
             Parser::new(dialect).with_recursion_limit(RECURSION_MAX).with_tokens_with_locations(tokens.clone());
         TokenCursor { parser, tokens, end, text, emit: None }

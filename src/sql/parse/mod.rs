@@ -21,7 +21,6 @@ mod query;
 mod row_in;
 mod session;
 mod show;
-mod similar;
 mod spellings;
 mod subscribe;
 mod syntax;
@@ -41,7 +40,7 @@ pub use text::line_column;
 pub use weight::Weight;
 pub use width::{check_columns, check_targets};
 
-use self::{cursor::TokenCursor, dialect::Postgres, text::Text};
+use self::{cursor::TokenCursor, dialect::Postgres, text::StatementText};
 use super::statement::{Body, Statement, StatementStart};
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -60,7 +59,7 @@ pub fn parse(text: &str) -> Result<Vec<Statement>> {
             .detail(format!("It has {} bytes; at most {TEXT_BYTES_MAX} can be parsed.", text.len()))
             .hint("Send rows with COPY … FROM STDIN, or several statements one after the other."));
     }
-    let places = Text::new(text);
+    let places = StatementText::new(text);
     let tokens = Tokenizer::new(&Postgres::new(0), text)
         .tokenize_with_location()
         .map_err(|error| syntax::unreadable(error, &places))?
@@ -74,7 +73,7 @@ pub fn parse(text: &str) -> Result<Vec<Statement>> {
         .collect()
 }
 
-fn one(mut tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement> {
+fn one(mut tokens: Vec<TokenWithSpan>, text: &StatementText) -> Result<Statement> {
     tokens::check(&tokens, text)?;
     let end = tokens.last().map_or(Location::empty(), |t| t.span.end);
     let mut emit = tokens::cut_emit(&mut tokens);

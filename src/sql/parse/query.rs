@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::Location,
 };
 
-use super::{cursor::TokenCursor, depth, foreign, numbers, row_in, similar, spellings, width};
+use super::{cursor::TokenCursor, depth, foreign, numbers, row_in, spellings, width};
 use crate::{
     error::{Error, ErrorKind, Result},
     sql::{names, statement::Body, windows},
@@ -134,8 +134,7 @@ impl VisitorMut for QueryTransformer<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
-        let checked =
-            numbers::written_out(expr).and_then(|()| row_in::check(expr)).and_then(|()| similar::as_regex(expr));
+        let checked = numbers::written_out(expr).and_then(|()| row_in::check(expr));
         if let Err(error) = checked {
             return ControlFlow::Break(error);
         }

@@ -1,8 +1,9 @@
-//! Expressions as calls of functions: `s IS NFC NORMALIZED`, `normalize(s, NFC)` with its form as a text, and operators
-//! before a number, whose functions are named by their signs.
+//! Expressions as calls of functions: `s IS NFC NORMALIZED`, `normalize(s, NFC)` with its form as a text, LIKE and SIMILAR TO with an escape,
+//! and operators before a number, whose functions are named by their signs.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, NormalizationForm, UnaryOperator, Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, NormalizationForm, UnaryOperator,
+    Value, ValueWithSpan,
 };
 
 use crate::sql::quantified::calls;
@@ -20,6 +21,24 @@ pub(super) fn as_calls(expr: &mut Expr) {
                 false => call,
             };
         }
+        Expr::Like { negated, expr: text, pattern, escape_char: Some(escape), any: false } => {
+            let op = if *negated { BinaryOperator::PGNotLikeMatch } else { BinaryOperator::PGLikeMatch };
+            *expr = escaped(text, op, "like_escape", pattern, Some(escape));
+        }
+        Expr::ILike { negated, expr: text, pattern, escape_char: Some(escape), any: false } => {
+            let op = if *negated { BinaryOperator::PGNotILikeMatch } else { BinaryOperator::PGILikeMatch };
+            *expr = escaped(text, op, "like_escape", pattern, Some(escape));
+        }
+        Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
+            let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+            *expr = escaped(text, op, "similar_to_escape", pattern, escape_char.as_ref());
+        }
+        // `substr` has fewer signatures than `substring`.
+        Expr::Substring { expr: text, substring_from: Some(from), substring_for, shorthand: true, .. } => {
+            let mut args = vec![text.as_ref().clone(), from.as_ref().clone()];
+            args.extend(substring_for.as_ref().map(|count| count.as_ref().clone()));
+            *expr = calls("substr", args);
+        }
         Expr::UnaryOp { op, expr: of } => {
             let sign = match op {
                 UnaryOperator::PGAbs => "@",
@@ -33,6 +52,14 @@ pub(super) fn as_calls(expr: &mut Expr) {
         Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("normalize") => named(function),
         _ => {}
     }
+}
+
+/// A comparison with the pattern that a function makes of one with an escape.
+fn escaped(text: &Expr, op: BinaryOperator, of: &str, pattern: &Expr, escape: Option<&ValueWithSpan>) -> Expr {
+    let mut args = vec![pattern.clone()];
+    args.extend(escape.map(|escape| Expr::Value(escape.clone())));
+    let left = Box::new(Expr::Nested(Box::new(text.clone())));
+    Expr::Nested(Box::new(Expr::BinaryOp { left, op, right: Box::new(calls(of, args)) }))
 }
 
 fn named(function: &mut Function) {

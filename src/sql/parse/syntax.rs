@@ -5,17 +5,17 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Location, Token, TokenWithSpan, TokenizerError},
 };
 
-use super::{text::Text, tokens::is_word};
+use super::{text::StatementText, tokens::is_word};
 use crate::error::{Error, ErrorKind};
 
 /// The error of the tokenizer: an unterminated string or comment, or an unknown character.
-pub(super) fn unreadable(error: TokenizerError, text: &Text) -> Error {
+pub(super) fn unreadable(error: TokenizerError, text: &StatementText) -> Error {
     Error::new(ErrorKind::Syntax, decapitalise(error.message.trim_end_matches(['.', ' '])))
         .at(text.position(error.location))
 }
 
 /// sqlparser's error in our words; it gives the position only within its message.
-pub(super) fn refused(error: ParserError, tokens: &[TokenWithSpan], next: usize, text: &Text) -> Error {
+pub(super) fn refused(error: ParserError, tokens: &[TokenWithSpan], next: usize, text: &StatementText) -> Error {
     let message = match error {
         ParserError::RecursionLimitExceeded => {
             return Error::new(ErrorKind::LimitExceeded, "statement is nested too deeply")
@@ -37,7 +37,12 @@ pub(super) fn refused(error: ParserError, tokens: &[TokenWithSpan], next: usize,
 }
 
 /// The error that the token at `index` is unexpected; past the last one, that the text ends too early.
-pub(super) fn unexpected(tokens: &[TokenWithSpan], index: usize, expected: Option<&str>, text: &Text) -> Error {
+pub(super) fn unexpected(
+    tokens: &[TokenWithSpan],
+    index: usize,
+    expected: Option<&str>,
+    text: &StatementText,
+) -> Error {
     // After a superfluous comma, sqlparser takes FROM for a column and fails on the next token.
     let index = if index >= 2 && comma_too_many(tokens, index - 1) { index - 1 } else { index };
     let mut error = match tokens.get(index) {

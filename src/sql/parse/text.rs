@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 /// A text with an index of its lines.
 ///
 /// Lines and columns count characters from 1, as the tokenizer does; only `\n` ends a line.
-pub(super) struct Text<'a> {
+pub(super) struct StatementText<'a> {
     text: &'a str,
     /// The index of each line's first character.
     lines: Vec<usize>,
@@ -14,7 +14,7 @@ pub(super) struct Text<'a> {
     chars: usize,
 }
 
-impl<'a> Text<'a> {
+impl<'a> StatementText<'a> {
     pub fn new(text: &'a str) -> Self {
         let mut lines = vec![0];
         let mut chars = 0;
@@ -25,7 +25,7 @@ impl<'a> Text<'a> {
             }
         }
         let bytes = (chars != text.len()).then(|| text.char_indices().map(|(at, _)| at as u32).collect());
-        Text { text, lines, bytes, chars }
+        StatementText { text, lines, bytes, chars }
     }
 
     /// In characters from 1; the end of the text if the tokenizer has no location.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn text_positions_are_counted_in_characters() {
-        let text = Text::new("añb\nçd");
+        let text = StatementText::new("añb\nçd");
         assert_eq!(text.position(Location::new(1, 3)), 3);
         assert_eq!(text.position(Location::new(2, 2)), 6);
         assert_eq!(text.slice(Span::new(Location::new(1, 2), Location::new(2, 2))), "ñb\nç");

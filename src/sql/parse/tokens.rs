@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    sql::{incremental::AS_OF_NOW, parse::text::Text, statement::Emit, windows},
+    sql::{incremental::AS_OF_NOW, parse::text::StatementText, statement::Emit, windows},
 };
 
 /// Maximum length of a token sequence without a comma. A chain such as `1 + 1 + …` is a tree as deep as it is long, and
@@ -36,7 +36,7 @@ pub(super) fn is_word(token: &Token, expected: &str) -> bool {
 }
 
 /// Refuses texts that would take too much time or stack to parse.
-pub(super) fn check(tokens: &[TokenWithSpan], text: &Text) -> Result<()> {
+pub(super) fn check(tokens: &[TokenWithSpan], text: &StatementText) -> Result<()> {
     // One entry for each open parenthesis: the length of the chain within it.
     let mut chains = vec![0];
     let mut types: usize = 0;
@@ -120,7 +120,7 @@ pub(super) fn spell_out_partitions(tokens: &mut Vec<TokenWithSpan>) {
 }
 
 /// Turns a relation that is read at processing time into a subquery: `t FOR SYSTEM_TIME AS OF PROCTIME() [AS x]`.
-pub(super) fn spell_out_system_time(tokens: &mut Vec<TokenWithSpan>, text: &Text) -> Result<()> {
+pub(super) fn spell_out_system_time(tokens: &mut Vec<TokenWithSpan>, text: &StatementText) -> Result<()> {
     let is = |tokens: &[TokenWithSpan], at: usize, words: &[&str]| {
         words.iter().enumerate().all(|(n, word)| tokens.get(at + n).is_some_and(|t| is_word(&t.token, word)))
     };

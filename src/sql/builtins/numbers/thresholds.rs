@@ -9,24 +9,24 @@ use crate::{
     error::Result,
     functions::numbers::null_threshold,
     sql::builtins::{
-        overload::{Arg, Argument},
+        overload::{Arg, ArgumentColumn},
         pg_type::Pg,
     },
 };
 
 /// One row's array.
-pub(super) struct Thresholds<'a, T> {
+pub(super) struct BucketBounds<'a, T> {
     values: &'a [T],
     has_nulls: bool,
 }
 
-impl<'a, T: ArrowNativeType> Thresholds<'a, T> {
+impl<'a, T: ArrowNativeType> BucketBounds<'a, T> {
     /// The values. Fails with 22004 if one of them is NULL.
     pub(super) fn all(&self) -> Result<&'a [T]> {
         if self.has_nulls { Err(null_threshold()) } else { Ok(self.values) }
     }
 
-    fn of<A: ArrowPrimitiveType<Native = T>>(column: &'a Argument, row: usize) -> Option<Self> {
+    fn of<A: ArrowPrimitiveType<Native = T>>(column: &'a ArgumentColumn, row: usize) -> Option<Self> {
         let row = if column.is_scalar { 0 } else { row };
         let lists = column.array.as_list::<i32>();
         if lists.is_null(row) {
@@ -37,7 +37,7 @@ impl<'a, T: ArrowNativeType> Thresholds<'a, T> {
         let items = lists.values().as_primitive::<A>();
         let values: &[T] = items.values();
         let has_nulls = items.nulls().is_some_and(|nulls| (start..end).any(|item| nulls.is_null(item)));
-        Some(Thresholds { values: values.get(start..end)?, has_nulls })
+        Some(BucketBounds { values: values.get(start..end)?, has_nulls })
     }
 }
 
@@ -47,10 +47,10 @@ macro_rules! arrays {
 
         impl Arg for $name {
             const TYPE: Pg = $pg;
-            type Of<'a> = Thresholds<'a, $native>;
+            type Of<'a> = BucketBounds<'a, $native>;
 
-            fn get(column: &Argument, row: usize) -> Option<Self::Of<'_>> {
-                Thresholds::of::<$arrow>(column, row)
+            fn get(column: &ArgumentColumn, row: usize) -> Option<Self::Of<'_>> {
+                BucketBounds::of::<$arrow>(column, row)
             }
         }
     )*};

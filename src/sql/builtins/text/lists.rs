@@ -6,7 +6,9 @@ use crate::{
     error::Result,
     functions::text,
     sql::builtins::{
-        overload::{Any, Arg, Argument, Function, Kernel, Nullable, Overload, Ret, Text, Texts, f1, f2, f3, function},
+        overload::{
+            Any, Arg, ArgumentColumn, Function, Kernel, Nullable, Overload, Ret, Text, Texts, f1, f2, f3, function,
+        },
         pg_type::Pg,
     },
 };
@@ -38,7 +40,7 @@ pub fn functions() -> Vec<Function> {
 }
 
 /// The row's texts of any number of columns.
-fn fill<'a>(texts: &mut Vec<Option<&'a str>>, columns: &'a [Argument], row: usize) {
+fn fill<'a>(texts: &mut Vec<Option<&'a str>>, columns: &'a [ArgumentColumn], row: usize) {
     texts.clear();
     texts.extend(columns.iter().map(|column| Any::get(column, row)));
 }

@@ -125,6 +125,22 @@ fn needs_check(function: &ScalarUDF) -> bool {
     !function.inner().is::<SizeChecked>() && Growth::of(function.name()).is_some()
 }
 
+/// The function that is checked, or the function itself.
+pub fn unchecked(function: &Arc<ScalarUDF>) -> &Arc<ScalarUDF> {
+    function.inner().downcast_ref::<SizeChecked>().map_or(function, |checked| &checked.inner)
+}
+
+/// Another function in the place of one that may be checked, and is so as well.
+pub fn rechecked(function: &ScalarUDF, other: &Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+    match function.inner().downcast_ref::<SizeChecked>() {
+        Some(SizeChecked { growth, limit, .. }) => {
+            let checked = SizeChecked { inner: other.clone(), growth: *growth, limit: limit.clone() };
+            Arc::new(ScalarUDF::from(checked))
+        }
+        None => other.clone(),
+    }
+}
+
 fn checked(call: ScalarFunction, limit: &Arc<ResultLimit>) -> Expr {
     let function = match Growth::of(call.func.name()) {
         Some(growth) => Arc::new(ScalarUDF::from(SizeChecked { inner: call.func, growth, limit: limit.clone() })),
